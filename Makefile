@@ -3,38 +3,61 @@
 # A machine needs Python 3.11 or newer and make; everything else comes into .venv.
 
 PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
-LOCK   := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
-          --all-extras --no-header pyproject.toml
+BIN    := .venv/bin
+READY  := .venv/.ready
+
+KEYS        ?= 10000
+REDEMPTIONS ?= 2000
+TESTS       ?= tests
 
 # uv reads none of pip's settings: hand it the index and the certificates that
 # pip uses on this machine, unless uv has settings of its own.
-pip_setting = $(shell $(BIN)/pip config list 2>/dev/null | sed -n "s/.*[.]$(1)='\(.*\)'$$/\1/p" | head -n 1)
-export UV_SYSTEM_CERTS ?= true
-$(READY) lock: export UV_DEFAULT_INDEX ?= $(call pip_setting,index-url)
-$(READY) lock: export SSL_CERT_FILE ?= $(call pip_setting,cert)
+pip_setting = $(shell $(BIN)/pip config list | sed -n "s/.*[.]$(1)='\(.*\)'$$/\1/p" | head -n 1)
+uv = UV_SYSTEM_CERTS=true \
+     $(if $(UV_DEFAULT_INDEX)$(UV_INDEX_URL),,UV_DEFAULT_INDEX='$(call pip_setting,index-url)') \
+     $(if $(SSL_CERT_FILE),,SSL_CERT_FILE='$(call pip_setting,cert)') $(BIN)/uv --quiet pip
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock
+.PHONY: help setup demo up test sure lock clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
-setup: $(READY) ## make .venv from requirements.lock (again when that changed)
+setup: $(READY) ## make .venv from requirements.lock; does nothing when it is as it should be
 
-$(BIN)/uv:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "keypool needs Python 3.11 or newer: say which, as in 'make setup PYTHON=python3.12'." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	@sed -n '/^uv==/,/^ *#/p' requirements.lock > $(VENV)/uv.txt
-	$(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --requirement $(VENV)/uv.txt
+demo: $(READY) ## the main job from end to end on a scratch system (KEYS=, REDEMPTIONS=)
+	$(BIN)/keypool demo --keys $(KEYS) --redemptions $(REDEMPTIONS)
 
-$(READY): $(BIN)/uv requirements.lock pyproject.toml
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	@touch $@
+up: $(READY) ## run everything on this machine and keep its data; Ctrl-C stops it
+	$(BIN)/keypool up
+
+test: $(READY) ## run the tests on servers of their own (TESTS=tests/worker)
+	$(BIN)/pytest -n logical --dist loadfile $(TESTS)
+
+sure: $(READY) ## every check that runs in seconds: the gate before a commit
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest --quiet tests/test_house.py
 
 lock: $(READY) ## resolve pyproject.toml into requirements.lock anew
-	$(LOCK) --upgrade --output-file requirements.lock
+	$(uv) compile --upgrade --universal --generate-hashes --python-version 3.11 --all-extras \
+	  --no-header --output-file requirements.lock pyproject.toml > /dev/null
+
+clean: ## remove .venv and what the checks left behind; data under .keypool stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): $(BIN)/uv requirements.lock pyproject.toml
+	$(uv) sync --python $(BIN)/python --require-hashes requirements.lock
+	$(uv) install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The lock pins uv too; pip installs that one line of it and no more.
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	  "keypool needs Python 3.11 or newer; name one, as in 'make setup PYTHON=python3.13'." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@sed -n '/^uv==/,/^ *#/p' requirements.lock > .venv/uv.txt
+	$(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --requirement .venv/uv.txt
