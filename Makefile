@@ -11,11 +11,13 @@ REDEMPTIONS ?= 2000
 TESTS       ?= tests
 
 # uv reads none of pip's settings: hand it the index and the certificates that
-# pip uses on this machine, unless uv has settings of its own.
-pip_setting = $(shell $(BIN)/pip config list | sed -n "s/.*[.]$(1)='\(.*\)'$$/\1/p" | head -n 1)
+# pip uses on this machine, unless uv has settings of its own. Never echoed: an
+# index address may carry a password.
+from_pip = $(addprefix $(1)=,$(shell $(BIN)/pip config list | sed -n "s/.*[.]$(2)=//p" | head -n 1))
 uv = UV_SYSTEM_CERTS=true \
-     $(if $(UV_DEFAULT_INDEX)$(UV_INDEX_URL),,UV_DEFAULT_INDEX='$(call pip_setting,index-url)') \
-     $(if $(SSL_CERT_FILE),,SSL_CERT_FILE='$(call pip_setting,cert)') $(BIN)/uv --quiet pip
+     $(if $(UV_DEFAULT_INDEX)$(UV_INDEX_URL),,$(call from_pip,UV_DEFAULT_INDEX,index-url)) \
+     $(if $(SSL_CERT_FILE),,$(call from_pip,SSL_CERT_FILE,cert)) \
+     $(BIN)/uv --quiet pip
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test sure lock clean
@@ -42,7 +44,7 @@ sure: $(READY) ## every check that runs in seconds: the gate before a commit
 	$(BIN)/pytest --quiet tests/test_house.py
 
 lock: $(READY) ## resolve pyproject.toml into requirements.lock anew
-	$(uv) compile --upgrade --universal --generate-hashes --python-version 3.11 --all-extras \
+	@$(uv) compile --upgrade --universal --generate-hashes --python-version 3.11 --all-extras \
 	  --no-header --output-file requirements.lock pyproject.toml > /dev/null
 
 clean: ## remove .venv and what the checks left behind; data under .keypool stays
@@ -50,14 +52,16 @@ clean: ## remove .venv and what the checks left behind; data under .keypool stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): $(BIN)/uv requirements.lock pyproject.toml
-	$(uv) sync --python $(BIN)/python --require-hashes requirements.lock
-	$(uv) install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@echo 'Installing into .venv what requirements.lock pins'
+	@$(uv) sync --python $(BIN)/python --require-hashes requirements.lock
+	@$(uv) install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The lock pins uv too; pip installs that one line of it and no more.
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 	  "keypool needs Python 3.11 or newer; name one, as in 'make setup PYTHON=python3.13'." >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	@echo 'Making .venv'
+	@$(PYTHON) -m venv .venv
 	@sed -n '/^uv==/,/^ *#/p' requirements.lock > .venv/uv.txt
-	$(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --requirement .venv/uv.txt
+	@$(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --requirement .venv/uv.txt
