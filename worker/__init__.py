@@ -1,0 +1,1 @@
+"""keypool's domain, and the only code that changes the database."""

@@ -1,0 +1,170 @@
+"""Connections to the one database, by login; transactions; broken constraints made into errors."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from typing import Concatenate, ParamSpec, TypeVar
+
+from psycopg import errors as postgres
+from sqlalchemy import Engine, create_engine, select, func
+from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+
+from worker import embedded, errors
+from worker.settings import settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Login(StrEnum):
+    """Whose rights a connection has: schema.sql grants them."""
+
+    OWNER = "database_url"
+    WEB = "web_database_url"
+    ANALYST = "analyst_database_url"
+
+
+# A statement that outlives these is given up: a frozen process must not hold keys, and the web
+# answers 503 within five seconds when the database hangs.
+TIMEOUTS = {
+    Login.OWNER: {"statement_timeout": "110s", "lock_timeout": "30s", "idle_in_transaction_session_timeout": "60s"},
+    Login.WEB: {"statement_timeout": "4s", "lock_timeout": "3s", "idle_in_transaction_session_timeout": "15s"},
+    Login.ANALYST: {"statement_timeout": "10min", "lock_timeout": "30s", "idle_in_transaction_session_timeout": "10min"},
+}
+
+# Which rule a broken constraint stands for; every other one is told by its name.
+BROKEN: dict[str, Callable[[], errors.KeypoolError]] = {
+    "organization_name_is_unique": lambda: errors.AlreadyExistsError(
+        "There is an organization by that name already; choose another name."
+    ),
+    "organizations_form_a_tree": errors.CircularParentError,
+    "organization_is_not_its_parent": errors.CircularParentError,
+    "organization_time_zone_is_known": lambda: errors.InvalidInputError(
+        "The time zone is not known; give an IANA name such as Europe/Berlin.", field="time_zone"
+    ),
+    "organization_has_a_name": lambda: errors.InvalidInputError(
+        "An organization's name has 1 to 200 characters.", field="name"
+    ),
+    "course_code_is_unique": lambda: errors.AlreadyExistsError(
+        "There is a course with that code already; choose another code."
+    ),
+    "course_has_a_code": lambda: errors.InvalidInputError(
+        "A course's code has 1 to 64 characters.", field="code"
+    ),
+    "course_has_a_title": lambda: errors.InvalidInputError(
+        "A course's title has 1 to 300 characters.", field="title"
+    ),
+    "price_changes_once_an_instant": lambda: errors.AlreadyExistsError(
+        "There is a price from that very time already; choose another start."
+    ),
+    "pool_name_is_unique_in_its_organization": lambda: errors.AlreadyExistsError(
+        "The organization has a pool by that name already; choose another name."
+    ),
+    "pool_has_a_name": lambda: errors.InvalidInputError(
+        "A pool's name has 1 to 200 characters.", field="name"
+    ),
+    "pool_starts_before_it_expires": lambda: errors.InvalidInputError(
+        "A pool must start before it expires; give a later end.", field="expires_at"
+    ),
+    "pool_content_is_available_1_to_3650_days": lambda: errors.InvalidInputError(
+        "Content availability is a whole number of days from 1 to 3650.",
+        field="content_availability_days",
+    ),
+    "pool_is_not_made_for_an_archived_course": errors.CourseArchivedError,
+    "source_name_is_unique_in_its_organization": lambda: errors.AlreadyExistsError(
+        "The organization has a source by that name already; choose another name."
+    ),
+    "learner_has_one_live_assignment_per_course": errors.LiveAssignmentError,
+    "credits_stay_within_their_charge": errors.CreditExceedsChargeError,
+}
+
+
+def url(login: Login = Login.OWNER) -> str:
+    """Give the database URL of a login: from the environment, else the running embedded server's.
+
+    Raises:
+        DatabaseAwayError: no URL is set and no embedded server runs.
+    """
+    if given := getattr(settings(), login):
+        return str(given)
+    servers = embedded.running(settings().home)
+    if servers is None:
+        raise errors.DatabaseAwayError("No database runs here; start one with “keypool up”.")
+    return str(getattr(servers, login))
+
+
+@cache
+def _engine(login: Login, address: str, pid: int) -> Engine:
+    # pid: a forked child must not share its parent's connections.
+    flags = TIMEOUTS[login] | {
+        "timezone": "UTC",
+        "keypool.clock_offset": str(settings().clock_offset.total_seconds()),
+    }
+    return create_engine(
+        address,
+        pool_pre_ping=True,
+        pool_timeout=1,
+        connect_args={
+            "connect_timeout": 2,
+            "tcp_user_timeout": 5000,
+            "options": " ".join(f"-c {name}={value}" for name, value in flags.items()),
+        },
+    )
+
+
+def engine(login: Login = Login.OWNER) -> Engine:
+    """Give this process's engine for a login."""
+    return _engine(login, url(login), os.getpid())
+
+
+@contextmanager
+def session(login: Login = Login.OWNER, *, sees: str | None = None) -> Iterator[Session]:
+    """Open one transaction and commit it at the end; roll it back when anything is raised.
+
+    `sees` is what the web may see in it: an organization's id, or `*` for the operator.
+
+    Raises:
+        KeypoolError: a constraint said no (as the rule it keeps), or the database is away.
+    """
+    with translated(), Session(engine(login), expire_on_commit=False) as opened, opened.begin():
+        if sees is not None:
+            opened.execute(select(func.set_config("keypool.organization", sees, True)))
+        yield opened
+
+
+def transaction(
+    function: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run one function in one transaction of the owner's, and give its result."""
+    with session() as opened:
+        return function(opened, *args, **kwargs)
+
+
+def clock_now(opened: Session) -> datetime:
+    """Give the one clock's now (T2): the database's, shifted by KEYPOOL_CLOCK_OFFSET."""
+    return opened.execute(select(func.clock_now())).scalar_one()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what the database refuses into the named error that the rule has."""
+    try:
+        yield
+    except PoolTimeoutError:
+        raise errors.DatabaseAwayError from None
+    except DBAPIError as error:
+        raise _named(error) from error
+
+
+def _named(error: DBAPIError) -> Exception:
+    original = error.orig
+    if isinstance(original, postgres.IntegrityError):
+        name = original.diag.constraint_name or ""
+        return BROKEN[name]() if name in BROKEN else error
+    if isinstance(original, postgres.OperationalError | postgres.InterfaceError):
+        return errors.DatabaseAwayError()
+    return error

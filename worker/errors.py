@@ -1,0 +1,83 @@
+"""Every error that keypool raises on purpose, under one root.
+
+A docstring is its error's default message. A message is one sentence for people: it says what is
+true, and what to do next where that is not plain. It carries no secrets. `code` is stable: it
+names the error in problem types and in `--json` answers.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class KeypoolError(Exception):
+    """Something went wrong in keypool."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+
+    def __init_subclass__(cls) -> None:
+        words = re.findall("[A-Z][a-z]*", cls.__name__.removesuffix("Error"))
+        cls.code = "_".join(words).lower()
+
+
+class InvalidInputError(KeypoolError):
+    """The input is not valid."""
+
+    def __init__(
+        self, message: str | None = None, *, field: str | None = None, line: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        self.line = line
+
+
+class NotFoundError(KeypoolError):
+    """There is no such thing in your organizations."""
+
+
+class AmbiguousError(KeypoolError):
+    """The name fits several things; use an id."""
+
+    def __init__(self, thing: str, name: str, ids: Sequence[object]) -> None:
+        listed = ", ".join(str(i) for i in ids)
+        super().__init__(f"“{name}” is the name of several {thing}s; use one of their ids: {listed}.")
+        self.ids = [str(i) for i in ids]
+
+
+class ForbiddenError(KeypoolError):
+    """Your role does not allow this."""
+
+
+class RefusedError(KeypoolError):
+    """A rule says no; nothing was changed."""
+
+
+class AlreadyExistsError(RefusedError):
+    """Something by that name exists already; choose another name."""
+
+
+class CircularParentError(RefusedError):
+    """An organization cannot be below its own descendant; choose another parent."""
+
+
+class CourseArchivedError(RefusedError):
+    """The course is archived; choose a course that is still taught."""
+
+
+class CreditExceedsChargeError(RefusedError):
+    """The credits of a charge cannot exceed it; credit what is left of it at most."""
+
+
+class LiveAssignmentError(RefusedError):
+    """The learner holds another live assignment for that course; extend that one."""
+
+
+class DatabaseAwayError(KeypoolError):
+    """The database cannot be reached; try again in a moment."""
+
+
+class SettingsError(KeypoolError):
+    """A setting is wrong."""

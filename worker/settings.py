@@ -1,0 +1,112 @@
+"""The environment, read once, typed, and refused in one sentence where it is wrong."""
+
+import base64
+import hashlib
+import os
+import re
+import secrets
+import tempfile
+from contextlib import suppress
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.errors import SettingsError
+
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration(value: object) -> timedelta:
+    """Read `3600`, `-90s`, `15m`, `24h` or `40d`; a bare number counts seconds.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"([+-]?\d{1,10}(?:\.\d{1,6})?)([smhd]?)", str(value).strip())
+    if not match:
+        raise ValueError("give seconds, or a number with s, m, h or d, such as 40d")
+    return timedelta(seconds=float(match[1]) * UNITS[match[2]])
+
+
+def _list(value: object) -> object:
+    return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration)]
+Listed = Annotated[list[str], NoDecode, BeforeValidator(_list)]
+
+
+class Settings(BaseSettings):
+    """What the environment says; every field is KEYPOOL_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="KEYPOOL_", frozen=True)
+
+    home: Path = Field(Path(".keypool"), description="Where the embedded servers, logs and reports live.")
+    database_url: str | None = Field(None, description="The owner's login; unset: the embedded server.")
+    web_database_url: str | None = Field(None, description="keypool_web's login.")
+    analyst_database_url: str | None = Field(None, description="keypool_analyst's login.")
+    redis_url: str | None = Field(None, description="The broker; unset: the embedded server.")
+    secret_key: Listed = Field([], description="Encrypts source secrets and signs sessions; old keys after the new one.")
+    clock_offset: Duration = Field(timedelta(), description="Shifts every now; embedded database only.")
+    log_format: Literal["console", "json"] = Field("console", description="How logs are written.")
+    public_url: str | None = Field(None, description="Where people and systems reach the web.")
+    settle_batch: int = Field(500, ge=1, le=10_000, description="How many events are decided in one transaction.")
+    settle_sweep: Duration = Field(timedelta(seconds=5), description="How often the sweep looks for what a lost nudge left.")
+    expiry_chunk: int = Field(5_000, ge=1, le=100_000, description="How many assignments expire in one transaction.")
+    invoice_grace: Duration = Field(timedelta(days=3), description="How long after a month's end its invoices stay drafts.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Settings":
+        if self.clock_offset and self.database_url:
+            raise ValueError("KEYPOOL_CLOCK_OFFSET shifts the embedded database's clock only; unset KEYPOOL_DATABASE_URL or it")
+        if self.database_url and not self.secret_key:
+            raise ValueError("KEYPOOL_SECRET_KEY must be set where KEYPOOL_DATABASE_URL is")
+        return self
+
+    def secret_keys(self) -> list[bytes]:
+        """Give the keys that encrypt secrets at rest, newest first, each 32 bytes for Fernet.
+
+        On embedded servers without a setting, one is made once and kept in the home folder.
+        """
+        return [
+            base64.urlsafe_b64encode(hashlib.sha256(key.encode()).digest())
+            for key in self.secret_key or [_kept_secret(self.home)]
+        ]
+
+
+def _kept_secret(home: Path) -> str:
+    path = home / "secret_key"
+    if not path.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=home) as draft:  # mode 0600
+            draft.write(secrets.token_urlsafe(32))
+            draft.flush()
+            with suppress(FileExistsError):  # another process was first; its secret holds
+                os.link(draft.name, path)
+    return path.read_text()
+
+
+@cache
+def settings() -> Settings:
+    """Read the environment, once a process.
+
+    Raises:
+        SettingsError: a variable is wrong; the message names it.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # pydantic's plugin-less signature
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(e) for e in error.errors())) from None
+
+
+def _sentence(error: object) -> str:
+    assert isinstance(error, dict)
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    field = "_".join(str(part) for part in error["loc"]).upper()
+    return f"KEYPOOL_{field}: {reason}." if field else f"{reason}."
