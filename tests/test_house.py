@@ -1,0 +1,195 @@
+"""The house itself: what the repository promises to whoever clones it."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+HOUSE = Path(__file__).parent.parent
+
+# Put together here, so that this file names none of them itself.
+REGISTRIES = [
+    name + "." + ending
+    for name, ending in [
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("registry.npmjs", "org"),
+        ("registry.yarnpkg", "com"),
+        ("crates", "io"),
+        ("proxy.golang", "org"),
+    ]
+]
+MACHINE_PATH = re.compile(r"(?<![\w.$}-])/(?:root|home|Users|work|mnt|media)/\w")
+
+
+@cache
+def tracked() -> list[Path]:
+    """Every tracked file that is there, as people who clone the repository get it."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=HOUSE, check=True, capture_output=True, text=True
+    ).stdout
+    return [HOUSE / name for name in listing.split("\0") if name and (HOUSE / name).is_file()]
+
+
+@cache
+def texts() -> dict[str, str]:
+    """The tracked text files by their name in the repository."""
+    contents = {str(path.relative_to(HOUSE)): path.read_bytes() for path in tracked()}
+    return {name: raw.decode() for name, raw in contents.items() if b"\0" not in raw}
+
+
+def project() -> dict[str, object]:
+    return tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
+
+
+def wanted() -> list[Requirement]:
+    """What pyproject.toml asks for: to run, and to develop."""
+    about = project()
+    extras = about["optional-dependencies"].values()
+    return [Requirement(line) for line in sum(extras, about["dependencies"])]
+
+
+def pins() -> dict[str, list[Version]]:
+    """What requirements.lock pins; one package can have a pin for each Python."""
+    found: dict[str, list[Version]] = {}
+    for name, version in re.findall(
+        r"^([\w.-]+)==([^\s;]+)", (HOUSE / "requirements.lock").read_text(), re.M
+    ):
+        found.setdefault(canonicalize_name(name), []).append(Version(version))
+    return found
+
+
+def targets() -> list[str]:
+    return re.findall(r"^([a-z]+):.*##", (HOUSE / "Makefile").read_text(), re.M)
+
+
+@pytest.mark.parametrize("registry", REGISTRIES)
+def test_no_tracked_file_names_a_package_registry(registry):
+    naming = [name for name, text in texts().items() if registry in text]
+
+    assert naming == []
+
+
+def test_no_tracked_file_names_a_path_of_the_machine_it_was_written_on():
+    naming = [
+        f"{name}: {line.strip()}"
+        for name, text in texts().items()
+        for line in text.splitlines()
+        if name != "tests/test_house.py" and MACHINE_PATH.search(line)
+    ]
+
+    assert naming == []
+
+
+def test_the_lock_carries_a_hash_for_every_pin():
+    blocks = re.split(r"^(?=\S)", (HOUSE / "requirements.lock").read_text(), flags=re.M)
+
+    assert [block for block in blocks if "==" in block and "--hash=sha256:" not in block] == []
+
+
+def test_the_lock_satisfies_pyproject():
+    pinned = pins()
+
+    unmet = [
+        str(need)
+        for need in wanted()
+        if not pinned.get(canonicalize_name(need.name))
+        or not all(need.specifier.contains(at) for at in pinned[canonicalize_name(need.name)])
+    ]
+
+    assert unmet == []
+
+
+def test_the_lock_pins_nothing_that_pyproject_no_longer_asks_for():
+    lock = (HOUSE / "requirements.lock").read_text()
+    asked = {canonicalize_name(need.name) for need in wanted()}
+
+    direct = re.findall(
+        r"^([\w.-]+)(?:\[[^]]*\])?==(?:(?!^\S).)*?keypool \(pyproject\.toml\)", lock, re.M | re.S
+    )
+
+    assert {canonicalize_name(name) for name in direct} == asked
+
+
+def test_make_help_lists_every_target_that_the_makefile_declares():
+    declared = re.search(r"^\.PHONY: (.*)", (HOUSE / "Makefile").read_text(), re.M)
+
+    assert declared is not None
+    assert sorted(declared[1].split()) == sorted(targets())
+
+
+@pytest.mark.parametrize("target", targets())
+def test_every_target_that_make_help_lists_can_be_made(target):
+    dry = subprocess.run(
+        ["make", "--dry-run", target], cwd=HOUSE, capture_output=True, text=True, check=False
+    )
+
+    assert dry.returncode == 0, dry.stderr
+
+
+def test_every_make_target_that_the_documents_name_exists():
+    named = {
+        (name, target)
+        for name, text in texts().items()
+        if name.endswith(".md")
+        for target in re.findall(r"`make ([a-z]+)", text)
+    }
+
+    assert [pair for pair in sorted(named) if pair[1] not in targets()] == []
+
+
+@pytest.mark.parametrize(
+    "document", [name for name in sorted(texts()) if name.endswith(".md")] or ["README.md"]
+)
+def test_every_link_in_a_document_leads_to_a_file(document):
+    links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", texts()[document])
+
+    broken = [link for link in links if not ((HOUSE / document).parent / link).exists()]
+
+    assert broken == []
+
+
+def test_compose_carries_no_secret_and_no_default_for_one():
+    compose = yaml.safe_load((HOUSE / "compose.yaml").read_text())
+
+    baked = [
+        f"{service}: {name}={value}"
+        for service, about in compose["services"].items()
+        for name, value in (about.get("environment") or {}).items()
+        if re.search("PASSWORD|SECRET", name) and not re.fullmatch(r"\$\{\w+:\?[^}]+\}", value)
+    ]
+
+    assert baked == []
+
+
+def test_notebooks_reach_the_worker_through_reporting_alone():
+    reached = {
+        (path.name, module)
+        for path in tracked()
+        if path.parent.name == "notebooks" and path.suffix == ".py"
+        for module in imports(path)
+        if module.split(".")[0] in {"worker", "webhook"}
+    }
+
+    assert {module for _, module in reached} <= {"worker.reporting"}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports; `from worker import x` counts as worker.x."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "worker":
+            found |= {f"worker.{name.name}" for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
