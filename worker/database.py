@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from typing import Concatenate, ParamSpec, TypeVar
 
 from psycopg import errors as postgres
-from sqlalchemy import Engine, create_engine, select, func
-from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeoutError
+from sqlalchemy import Engine, ExceptionContext, create_engine, event, func, select
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from worker import embedded, errors
@@ -31,9 +31,21 @@ class Login(StrEnum):
 # A statement that outlives these is given up: a frozen process must not hold keys, and the web
 # answers 503 within five seconds when the database hangs.
 TIMEOUTS = {
-    Login.OWNER: {"statement_timeout": "110s", "lock_timeout": "30s", "idle_in_transaction_session_timeout": "60s"},
-    Login.WEB: {"statement_timeout": "4s", "lock_timeout": "3s", "idle_in_transaction_session_timeout": "15s"},
-    Login.ANALYST: {"statement_timeout": "10min", "lock_timeout": "30s", "idle_in_transaction_session_timeout": "10min"},
+    Login.OWNER: {
+        "statement_timeout": "110s",
+        "lock_timeout": "30s",
+        "idle_in_transaction_session_timeout": "60s",
+    },
+    Login.WEB: {
+        "statement_timeout": "4s",
+        "lock_timeout": "3s",
+        "idle_in_transaction_session_timeout": "15s",
+    },
+    Login.ANALYST: {
+        "statement_timeout": "10min",
+        "lock_timeout": "30s",
+        "idle_in_transaction_session_timeout": "10min",
+    },
 }
 
 # Which rule a broken constraint stands for; every other one is told by its name.
@@ -83,6 +95,7 @@ BROKEN: dict[str, Callable[[], errors.KeypoolError]] = {
 }
 
 
+@cache
 def url(login: Login = Login.OWNER) -> str:
     """Give the database URL of a login: from the environment, else the running embedded server's.
 
@@ -121,6 +134,14 @@ def engine(login: Login = Login.OWNER) -> Engine:
     return _engine(login, url(login), os.getpid())
 
 
+def dispose() -> None:
+    """Close this process's connections; the next use opens new ones."""
+    for login in Login:
+        with suppress(errors.DatabaseAwayError):
+            engine(login).dispose()
+    _engine.cache_clear()
+
+
 @contextmanager
 def session(login: Login = Login.OWNER, *, sees: str | None = None) -> Iterator[Session]:
     """Open one transaction and commit it at the end; roll it back when anything is raised.
@@ -130,10 +151,13 @@ def session(login: Login = Login.OWNER, *, sees: str | None = None) -> Iterator[
     Raises:
         KeypoolError: a constraint said no (as the rule it keeps), or the database is away.
     """
-    with translated(), Session(engine(login), expire_on_commit=False) as opened, opened.begin():
-        if sees is not None:
-            opened.execute(select(func.set_config("keypool.organization", sees, True)))
-        yield opened
+    try:
+        with Session(engine(login), expire_on_commit=False) as opened, opened.begin():
+            if sees is not None:
+                opened.execute(select(func.set_config("keypool.organization", sees, True)))
+            yield opened
+    except PoolTimeoutError:
+        raise errors.DatabaseAwayError from None
 
 
 def transaction(
@@ -149,22 +173,12 @@ def clock_now(opened: Session) -> datetime:
     return opened.execute(select(func.clock_now())).scalar_one()
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn what the database refuses into the named error that the rule has."""
-    try:
-        yield
-    except PoolTimeoutError:
-        raise errors.DatabaseAwayError from None
-    except DBAPIError as error:
-        raise _named(error) from error
-
-
-def _named(error: DBAPIError) -> Exception:
-    original = error.orig
+@event.listens_for(Engine, "handle_error")
+def _translate(context: ExceptionContext) -> None:
+    """Raise, in place of what the database says, the named error that the rule has."""
+    original = context.original_exception
     if isinstance(original, postgres.IntegrityError):
-        name = original.diag.constraint_name or ""
-        return BROKEN[name]() if name in BROKEN else error
-    if isinstance(original, postgres.OperationalError | postgres.InterfaceError):
-        return errors.DatabaseAwayError()
-    return error
+        if broken := BROKEN.get(original.diag.constraint_name or ""):
+            raise broken() from original
+    elif isinstance(original, postgres.OperationalError | postgres.InterfaceError):
+        raise errors.DatabaseAwayError from original

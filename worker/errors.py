@@ -43,7 +43,9 @@ class AmbiguousError(KeypoolError):
 
     def __init__(self, thing: str, name: str, ids: Sequence[object]) -> None:
         listed = ", ".join(str(i) for i in ids)
-        super().__init__(f"“{name}” is the name of several {thing}s; use one of their ids: {listed}.")
+        super().__init__(
+            f"“{name}” is the name of several {thing}s; use one of their ids: {listed}."
+        )
         self.ids = [str(i) for i in ids]
 
 

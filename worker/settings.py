@@ -47,24 +47,42 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="KEYPOOL_", frozen=True)
 
-    home: Path = Field(Path(".keypool"), description="Where the embedded servers, logs and reports live.")
-    database_url: str | None = Field(None, description="The owner's login; unset: the embedded server.")
+    home: Path = Field(
+        Path(".keypool"), description="Where the embedded servers, logs and reports live."
+    )
+    database_url: str | None = Field(
+        None, description="The owner's login; unset: the embedded server."
+    )
     web_database_url: str | None = Field(None, description="keypool_web's login.")
     analyst_database_url: str | None = Field(None, description="keypool_analyst's login.")
     redis_url: str | None = Field(None, description="The broker; unset: the embedded server.")
-    secret_key: Listed = Field([], description="Encrypts source secrets and signs sessions; old keys after the new one.")
-    clock_offset: Duration = Field(timedelta(), description="Shifts every now; embedded database only.")
+    secret_key: Listed = Field(
+        [], description="Encrypts source secrets and signs sessions; old keys after the new one."
+    )
+    clock_offset: Duration = Field(
+        timedelta(), description="Shifts every now; embedded database only."
+    )
     log_format: Literal["console", "json"] = Field("console", description="How logs are written.")
     public_url: str | None = Field(None, description="Where people and systems reach the web.")
-    settle_batch: int = Field(500, ge=1, le=10_000, description="How many events are decided in one transaction.")
-    settle_sweep: Duration = Field(timedelta(seconds=5), description="How often the sweep looks for what a lost nudge left.")
-    expiry_chunk: int = Field(5_000, ge=1, le=100_000, description="How many assignments expire in one transaction.")
-    invoice_grace: Duration = Field(timedelta(days=3), description="How long after a month's end its invoices stay drafts.")
+    settle_batch: int = Field(
+        500, ge=1, le=10_000, description="How many events are decided in one transaction."
+    )
+    settle_sweep: Duration = Field(
+        timedelta(seconds=5), description="How often the sweep looks for what a lost nudge left."
+    )
+    expiry_chunk: int = Field(
+        5_000, ge=1, le=100_000, description="How many assignments expire in one transaction."
+    )
+    invoice_grace: Duration = Field(
+        timedelta(days=3), description="How long after a month's end its invoices stay drafts."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
         if self.clock_offset and self.database_url:
-            raise ValueError("KEYPOOL_CLOCK_OFFSET shifts the embedded database's clock only; unset KEYPOOL_DATABASE_URL or it")
+            raise ValueError(
+                "KEYPOOL_CLOCK_OFFSET shifts the embedded database's clock only; unset KEYPOOL_DATABASE_URL or it"
+            )
         if self.database_url and not self.secret_key:
             raise ValueError("KEYPOOL_SECRET_KEY must be set where KEYPOOL_DATABASE_URL is")
         return self

@@ -78,7 +78,8 @@ def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
 def authenticate(session: Session, clear: str) -> Actor | None:
     """Say who a bearer token is, or None; works with the web's login, before any tenancy is set."""
     row = session.execute(
-        text("SELECT id, name, role, organization_id FROM find_token(:hash)"), {"hash": digest(clear)}
+        text("SELECT id, name, role, organization_id FROM find_token(:hash)"),
+        {"hash": digest(clear)},
     ).one_or_none()
     return row and Actor(f"token {row.id} ({row.name})", Role(row.role), row.organization_id)
 

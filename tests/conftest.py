@@ -1,0 +1,175 @@
+"""Real servers for every test: one PostgreSQL and one Redis a run, a database of its own a module.
+
+Where KEYPOOL_DATABASE_URL is set, the tests make their databases on that server instead.
+"""
+
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.orm import Session
+
+from worker import database as databases
+from worker import embedded
+from worker.settings import settings
+
+SCHEMA = Path(__file__).parents[1] / "schema.sql"
+SECRET_KEY = "tests-only"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where one database is reached with each login, and the broker."""
+
+    database_url: str
+    web_database_url: str
+    analyst_database_url: str
+    redis_url: str
+
+    def named(self, database: str) -> "Addresses":
+        """Give the same servers' addresses with another database."""
+        urls = ("database_url", "web_database_url", "analyst_database_url")
+        return replace(self, **{u: _renamed(getattr(self, u), database) for u in urls})
+
+    def environment(self) -> dict[str, str]:
+        """Give the variables with which keypool's own processes reach this database."""
+        return {
+            "KEYPOOL_DATABASE_URL": self.database_url,
+            "KEYPOOL_WEB_DATABASE_URL": self.web_database_url,
+            "KEYPOOL_ANALYST_DATABASE_URL": self.analyst_database_url,
+            "KEYPOOL_REDIS_URL": self.redis_url,
+            "KEYPOOL_SECRET_KEY": SECRET_KEY,
+        }
+
+
+def _renamed(url: str, database: str) -> str:
+    return make_url(url).set(database=database).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def servers(run_folder: Path) -> Iterator[Addresses]:
+    """The servers of this run: those of the environment, or embedded ones."""
+    given = {name: os.environ.get(f"KEYPOOL_{name.upper()}") for name in Addresses.__annotations__}
+    if given["database_url"]:
+        yield Addresses(**{name: url or given["database_url"] for name, url in given.items()})
+        return
+    with embedded.lease(run_folder / "home", durable=False) as running:
+        yield Addresses(**{name: getattr(running, name) for name in given})
+
+
+@pytest.fixture(scope="session")
+def template(servers: Addresses, run_folder: Path) -> Iterator[str]:
+    """The name of a database that schema.sql made, from which each test's own is cloned."""
+    schema = SCHEMA.read_text()
+    name = f"keypool_template_{hashlib.sha256((str(run_folder) + schema).encode()).hexdigest()[:12]}"
+    with (run_folder / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with _administration(servers) as connection:
+            exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
+            if exists.fetchone() is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+                with psycopg.connect(_plain(servers.named(name).database_url)) as made:
+                    made.execute(schema)
+    yield name
+
+
+@contextmanager
+def _administration(servers: Addresses) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(_plain(servers.database_url), autocommit=True) as connection:
+        yield connection
+
+
+def _plain(url: str) -> str:
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@contextmanager
+def cloned(servers: Addresses, template: str) -> Iterator[Addresses]:
+    """Clone the template; drop the clone afterwards, once it proved to be ours."""
+    name, proof = f"keypool_test_{secrets.token_hex(6)}", secrets.token_hex(16)
+    database = sql.Identifier(name)
+    with _administration(servers) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(database, sql.Identifier(template))
+        )
+        connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, proof))
+        try:
+            yield servers.named(name)
+        finally:
+            comment = connection.execute(
+                "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s",
+                [name],
+            ).fetchone()
+            assert comment == (proof,), f"{name} is not this test's own database"
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+
+
+@contextmanager
+def using(addresses: Addresses) -> Iterator[Addresses]:
+    """Point this process's settings, and so worker.database, at a database."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in addresses.environment().items():
+            patch.setenv(variable, value)
+        forget()
+        yield addresses
+        forget()
+
+
+def forget() -> None:
+    """Let go of this process's connections and settings, so that the next use reads them anew."""
+    if databases.url.cache_info().currsize:
+        databases.dispose()
+    databases.url.cache_clear()
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def database(servers: Addresses, template: str) -> Iterator[Addresses]:
+    """A database that the module's tests share; settings and worker.database point at it."""
+    with cloned(servers, template) as addresses, using(addresses):
+        yield addresses
+
+
+@pytest.fixture
+def fresh_database(servers: Addresses, template: str) -> Iterator[Addresses]:
+    """A database for one test alone, for tests whose code commits; settings point at it."""
+    with cloned(servers, template) as addresses, using(addresses):
+        yield addresses
+
+
+@pytest.fixture
+def session(database: Addresses) -> Iterator[Session]:
+    """A transaction of the owner's that is rolled back after the test."""
+    engine = create_engine(database.database_url, connect_args={"options": "-c timezone=UTC"})
+    with engine.connect() as connection, connection.begin() as outer:
+        with Session(connection, join_transaction_mode="create_savepoint") as opened:
+            yield opened
+        outer.rollback()
+    engine.dispose()
+
+
+def pass_time(session: Session, *, seconds: float = 0, days: float = 0) -> None:
+    """Shift the one clock, for the rest of the session's transaction."""
+    moved = session.execute(
+        text("SELECT coalesce(nullif(current_setting('keypool.clock_offset', true), ''), '0')")
+    ).scalar_one()
+    session.execute(
+        text("SELECT set_config('keypool.clock_offset', :offset, true)"),
+        {"offset": str(float(moved) + seconds + days * 86400)},
+    )
