@@ -7,6 +7,9 @@
 --
 -- Three logins: the owner of this database (worker, command line, migrations), keypool_web (row
 -- level security) and keypool_analyst (schema "report" only).
+--
+-- A function that is SECURITY DEFINER looks its names up in public, pg_temp: pg_temp is named, and
+-- last, since it is searched first otherwise and a caller's temporary table would stand in for ours.
 
 
 -- Roles ------------------------------------------------------------------------------------------
@@ -141,7 +144,7 @@ CREATE TABLE organization_ancestry (
 CREATE INDEX organization_ancestry_upward ON organization_ancestry (descendant_id, distance);
 
 CREATE FUNCTION keep_organization_ancestry() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     -- One change of the tree at a time: two crossing moves could close a circle that neither sees.
     PERFORM pg_advisory_xact_lock(hashtext('keypool.organization_ancestry'));
@@ -229,6 +232,31 @@ CREATE TABLE price (
     CONSTRAINT price_changes_once_an_instant UNIQUE NULLS NOT DISTINCT (course_id, organization_id, valid_from)
 );
 
+-- The price in force (B1): the organization's own, else the nearest ancestor's, else the list
+-- price; of each the latest that has begun. No row where there is none yet. It is inlined into a
+-- LATERAL join, and each level is one look into price_changes_once_an_instant.
+CREATE FUNCTION price_in_force(course_id bigint, organization_id bigint, at timestamptz)
+RETURNS TABLE (amount numeric, currency char(3))
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 BEGIN ATOMIC
+    SELECT nearest.amount, nearest.currency
+      FROM (SELECT above.distance, own.amount, own.currency
+              FROM organization_ancestry AS above
+             CROSS JOIN LATERAL (
+                   SELECT price.amount, price.currency FROM price
+                    WHERE price.course_id = price_in_force.course_id
+                      AND price.organization_id = above.ancestor_id
+                      AND price.valid_from <= price_in_force.at
+                    ORDER BY price.valid_from DESC LIMIT 1) AS own
+             WHERE above.descendant_id = price_in_force.organization_id
+            UNION ALL
+            (SELECT NULL, price.amount, price.currency FROM price
+              WHERE price.course_id = price_in_force.course_id
+                AND price.organization_id IS NULL
+                AND price.valid_from <= price_in_force.at
+              ORDER BY price.valid_from DESC LIMIT 1)) AS nearest
+     ORDER BY nearest.distance NULLS LAST LIMIT 1;
+END;
+
 
 -- Pools and keys ---------------------------------------------------------------------------------
 
@@ -256,7 +284,7 @@ CREATE TABLE pool (
 CREATE INDEX pool_by_course ON pool (course_id);
 
 CREATE FUNCTION refuse_pool_of_archived_course() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM FROM course WHERE id = NEW.course_id AND archived_at IS NULL FOR SHARE;
     IF NOT FOUND THEN
@@ -348,7 +376,7 @@ CREATE TABLE pool_tally (
 CREATE INDEX pool_tally_by_pool ON pool_tally (pool_id);
 
 CREATE FUNCTION tally_added_keys() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     INSERT INTO pool_tally (pool_id, issued, distributed, redeemed, retired)
     SELECT pool_id,
@@ -362,7 +390,7 @@ END
 $$;
 
 CREATE FUNCTION tally_changed_keys() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     INSERT INTO pool_tally (pool_id, issued, distributed, redeemed, retired)
     SELECT pool_id,
@@ -694,7 +722,7 @@ CREATE INDEX charge_by_pool ON charge (pool_id, occurred_at);
 
 -- Credits of one charge never exceed it (B3), however many are given at once.
 CREATE FUNCTION refuse_credit_beyond_its_charge() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     credited charge;
 BEGIN
@@ -806,11 +834,14 @@ LANGUAGE sql STABLE PARALLEL SAFE
 RETURN coalesce(current_setting('keypool.organization', true) = '*', false);
 
 CREATE FUNCTION visible_organization() RETURNS SETOF bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT descendant_id FROM organization_ancestry
      WHERE ancestor_id = CASE WHEN current_setting('keypool.organization', true) ~ '^\d{1,18}$'
                               THEN current_setting('keypool.organization', true)::bigint END
 $$;
+
+REVOKE ALL ON FUNCTION visible_organization() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION visible_organization() TO keypool_web;
 
 ALTER TABLE organization   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE organization_ancestry ENABLE ROW LEVEL SECURITY;
@@ -889,14 +920,14 @@ GRANT SELECT, INSERT ON history TO keypool_web;
 -- live secrets by its id. Nothing else leaves these two doors.
 CREATE FUNCTION find_token(token_hash bytea)
 RETURNS TABLE (id bigint, name text, role role, organization_id bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT ROWS 1 AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
     SELECT id, name, role, organization_id FROM token
      WHERE hash = token_hash AND revoked_at IS NULL AND (expires_at IS NULL OR clock_now() < expires_at)
 $$;
 
 CREATE FUNCTION find_source(source_id bigint)
 RETURNS TABLE (organization_id bigint, encrypted bytea)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT ROWS 2 AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 2 AS $$
     SELECT source.organization_id, source_secret.encrypted
       FROM source JOIN source_secret ON source_secret.source_id = source.id
      WHERE source.id = find_source.source_id
@@ -924,7 +955,7 @@ ALTER TABLE report_login ENABLE ROW LEVEL SECURITY;
 -- a report's login reads its organization's tree, the web what its request may see, the analyst
 -- and the owner everything.
 CREATE FUNCTION report.visible_organization() RETURNS SETOF bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT id FROM organization
      WHERE session_user = 'keypool_analyst'
         OR session_user = current_user  -- inside this function: the owner
