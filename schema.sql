@@ -84,6 +84,7 @@ CREATE TYPE redemption_outcome AS ENUM (
     'redeemed', 'already_yours', 'mistyped_key', 'unknown_key', 'already_redeemed', 'key_retired',
     'not_available_to_organization', 'course_archived', 'pool_paused', 'pool_not_started',
     'pool_expired', 'already_assigned');
+CREATE TYPE launch_outcome    AS ENUM ('launched', 'assignment_expired', 'assignment_cancelled');
 CREATE TYPE assignment_status AS ENUM ('active', 'expired', 'cancelled');
 CREATE TYPE charge_kind       AS ENUM ('redemption', 'extension', 'credit');
 CREATE TYPE invoice_status    AS ENUM ('draft', 'finalized', 'paid', 'void');
@@ -615,13 +616,14 @@ CREATE INDEX redemption_by_organization ON redemption (organization_id, event_id
 -- Read by a learner's page.
 CREATE INDEX redemption_by_learner ON redemption (lower(learner_email));
 
--- One time a learner takes the training, known by its sender's id.
+-- One time a learner takes the training, known by its sender's id; refused ones are kept too.
 CREATE TABLE launch (
     id              bigint       GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     assignment_id   bigint       NOT NULL REFERENCES assignment   ON DELETE RESTRICT,
     organization_id bigint       NOT NULL REFERENCES organization ON DELETE RESTRICT,
     source_id       bigint       REFERENCES source                ON DELETE RESTRICT,
     launch          text         NOT NULL,
+    outcome         launch_outcome NOT NULL DEFAULT 'launched',
     launched_at     timestamptz  NOT NULL,
     ended_at        timestamptz,
     completed       boolean,
@@ -629,6 +631,7 @@ CREATE TABLE launch (
 
     CONSTRAINT launch_is_recorded_once           UNIQUE NULLS NOT DISTINCT (launch, source_id),
     CONSTRAINT launch_ends_after_it_began        CHECK (ended_at >= launched_at),
+    CONSTRAINT launch_refused_never_ends         CHECK (outcome = 'launched' OR ended_at IS NULL),
     CONSTRAINT launch_is_completed_by_ending     CHECK (ended_at IS NOT NULL OR (completed IS NULL AND score IS NULL))
 );
 
