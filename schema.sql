@@ -570,6 +570,8 @@ CREATE INDEX event_unsettled ON event (received_at, id) WHERE status = 'recorded
 CREATE INDEX event_waiting_for_its_launch ON event (source_id, waits_for) WHERE waits_for IS NOT NULL;
 -- Read by lists of failed events and by the metrics.
 CREATE INDEX event_failed ON event (id) WHERE status = 'failed';
+-- Read by the guess limits: a source's unknown and mistyped keys of late.
+CREATE INDEX event_guessed ON event (source_id, received_at) WHERE outcome IN ('unknown_key', 'mistyped_key');
 -- Read by lists of an organization's events, newest first.
 CREATE INDEX event_by_organization ON event (organization_id, id);
 

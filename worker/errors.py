@@ -77,6 +77,18 @@ class LiveAssignmentError(RefusedError):
     """The learner holds another live assignment for that course; extend that one."""
 
 
+class WebhookIdReusedError(RefusedError):
+    """This webhook-id came before with another body; send a new message under a new id."""
+
+
+class TooManyGuessesError(KeypoolError):
+    """Too many unknown or mistyped keys came from here lately; wait before trying another."""
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
 class DatabaseAwayError(KeypoolError):
     """The database cannot be reached; try again in a moment."""
 

@@ -672,6 +672,12 @@ class Event(Base):
             postgresql_where=text("waits_for IS NOT NULL"),
         ),
         Index("event_failed", "id", postgresql_where=text("status = 'failed'")),
+        Index(
+            "event_guessed",
+            "source_id",
+            "received_at",
+            postgresql_where=text("outcome IN ('unknown_key', 'mistyped_key')"),
+        ),
         Index("event_by_organization", "organization_id", "id"),
     )
 

@@ -76,6 +76,15 @@ class Settings(BaseSettings):
     invoice_grace: Duration = Field(
         timedelta(days=3), description="How long after a month's end its invoices stay drafts."
     )
+    guess_window: Duration = Field(
+        timedelta(minutes=10), description="How far back unknown and mistyped keys are counted."
+    )
+    guesses_per_learner: int = Field(
+        20, ge=1, description="Wrong keys in that window after which a learner's address waits."
+    )
+    guesses_per_source: int = Field(
+        1_000, ge=1, description="Wrong keys in that window after which a whole source waits."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
