@@ -189,6 +189,23 @@ CREATE TABLE tax_rate (
     CONSTRAINT tax_rate_is_a_percentage         CHECK (percent BETWEEN 0 AND 100)
 );
 
+-- The tax of an organization's billing month (B6): the rate in force as the month ends in the
+-- organization's time zone. An organization's first rate counts for everything before it, too;
+-- no row where there is no rate at all.
+CREATE FUNCTION tax_in_force(organization_id bigint, month date)
+RETURNS TABLE (label text, percent numeric)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 BEGIN ATOMIC
+    SELECT tax_rate.label, tax_rate.percent
+      FROM tax_rate JOIN organization ON organization.id = tax_rate.organization_id
+     CROSS JOIN LATERAL (
+           SELECT tax_rate.valid_from AT TIME ZONE organization.time_zone
+                  < tax_in_force.month + interval '1 month' AS holds) AS period
+     WHERE tax_rate.organization_id = tax_in_force.organization_id
+     ORDER BY period.holds DESC,
+              CASE WHEN period.holds THEN tax_rate.valid_from END DESC,
+              tax_rate.valid_from LIMIT 1;
+END;
+
 -- The operator who sells: one row, printed on invoices.
 CREATE TABLE seller (
     only_one        boolean PRIMARY KEY DEFAULT true,
@@ -237,20 +254,20 @@ CREATE TABLE price (
 -- price; of each the latest that has begun. No row where there is none yet. It is inlined into a
 -- LATERAL join, and each level is one look into price_changes_once_an_instant.
 CREATE FUNCTION price_in_force(course_id bigint, organization_id bigint, at timestamptz)
-RETURNS TABLE (amount numeric, currency char(3))
+RETURNS TABLE (amount numeric, currency char(3), price_id bigint)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 BEGIN ATOMIC
-    SELECT nearest.amount, nearest.currency
-      FROM (SELECT above.distance, own.amount, own.currency
+    SELECT nearest.amount, nearest.currency, nearest.id
+      FROM (SELECT above.distance, own.amount, own.currency, own.id
               FROM organization_ancestry AS above
              CROSS JOIN LATERAL (
-                   SELECT price.amount, price.currency FROM price
+                   SELECT price.amount, price.currency, price.id FROM price
                     WHERE price.course_id = price_in_force.course_id
                       AND price.organization_id = above.ancestor_id
                       AND price.valid_from <= price_in_force.at
                     ORDER BY price.valid_from DESC LIMIT 1) AS own
              WHERE above.descendant_id = price_in_force.organization_id
             UNION ALL
-            (SELECT NULL, price.amount, price.currency FROM price
+            (SELECT NULL, price.amount, price.currency, price.id FROM price
               WHERE price.course_id = price_in_force.course_id
                 AND price.organization_id IS NULL
                 AND price.valid_from <= price_in_force.at
@@ -644,7 +661,8 @@ CREATE INDEX launch_by_assignment ON launch (assignment_id, launched_at);
 -- Billing ----------------------------------------------------------------------------------------
 
 -- The charges of one organization, one billing month (its first day), one currency. A draft still
--- gathers; once numbered, only its payment or voiding may change it.
+-- gathers; once numbered, only its payment or voiding may change it. by_hand: made by voiding
+-- another, so that only a person finalizes it. seller and buyer are copied when it is finalized.
 CREATE TABLE invoice (
     id              bigint         GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id bigint         NOT NULL REFERENCES organization ON DELETE RESTRICT,
@@ -654,6 +672,8 @@ CREATE TABLE invoice (
     by_hand         boolean        NOT NULL DEFAULT false,
     year            int,
     serial          int,
+    number          text           GENERATED ALWAYS AS
+        (year::text || '-' || lpad(serial::text, greatest(6, length(serial::text)), '0')) STORED,
     subtotal        numeric(16,4)  NOT NULL DEFAULT 0,
     tax_percent     numeric(6,3)   NOT NULL DEFAULT 0,
     tax_label       text           NOT NULL DEFAULT 'Tax',
@@ -670,7 +690,10 @@ CREATE TABLE invoice (
 
     CONSTRAINT invoice_month_is_its_first_day   CHECK (extract(day FROM month) = 1),
     CONSTRAINT invoice_total_adds_up            CHECK (total = subtotal + tax),
-    CONSTRAINT invoice_number_is_given_once     UNIQUE (year, serial),
+    CONSTRAINT invoice_number_is_given_once     UNIQUE (number),
+    CONSTRAINT invoice_number_counts_from_1     CHECK (serial > 0),
+    CONSTRAINT invoice_has_seller_and_buyer_when_final
+        CHECK (status = 'draft' OR (seller IS NOT NULL AND buyer IS NOT NULL)),
     CONSTRAINT invoice_is_numbered_when_final
         CHECK ((status = 'draft') = (serial IS NULL) AND (serial IS NULL) = (year IS NULL)
                AND (serial IS NULL) = (finalized_at IS NULL) AND (serial IS NULL) = (due_on IS NULL)),
@@ -681,17 +704,52 @@ CREATE TABLE invoice (
 
 -- Keeps "one draft per organization, month and currency"; read by the billing run.
 CREATE UNIQUE INDEX invoice_has_one_draft ON invoice (organization_id, month, currency) WHERE status = 'draft';
--- Read by lists of an organization's invoices.
+-- Read by lists of an organization's invoices, and by "is this month still open?".
 CREATE INDEX invoice_by_organization ON invoice (organization_id, month);
+-- Read by the billing run: drafts whose time has come.
+CREATE INDEX invoice_draft ON invoice (month) WHERE status = 'draft' AND NOT by_hand;
 
--- The last invoice number given in a year: taken under its row lock, so that none is skipped.
+CREATE FUNCTION refuse_changing_an_invoice() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a finalized invoice can only be paid or voided'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'finalized_invoice_never_changes';
+END
+$$;
+
+-- number is generated after this trigger, from what it compares.
+CREATE FUNCTION keep_final_invoices() RETURNS trigger
+LANGUAGE plpgsql AS $$
+DECLARE
+    outcome CONSTANT text[] := '{status,paid_on,voided_at,void_reason,number}';
+BEGIN
+    IF OLD.status = 'draft' AND NEW.status IN ('draft', 'finalized')
+       AND (NEW.id, NEW.organization_id, NEW.month, NEW.currency)
+         = (OLD.id, OLD.organization_id, OLD.month, OLD.currency)
+    OR OLD.status = 'finalized' AND NEW.status IN ('paid', 'void')
+       AND to_jsonb(NEW) - outcome = to_jsonb(OLD) - outcome THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'a finalized invoice can only be paid or voided'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'finalized_invoice_never_changes';
+END
+$$;
+
+CREATE TRIGGER finalized_invoice_never_changes BEFORE UPDATE ON invoice
+    FOR EACH ROW EXECUTE FUNCTION keep_final_invoices();
+CREATE TRIGGER invoice_is_never_deleted BEFORE DELETE ON invoice
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
+
+-- The last invoice number given in a year (of finalization, in UTC: the operator's clock). It is
+-- taken under its row lock in the finalizing transaction, so that none is skipped or given twice.
 CREATE TABLE invoice_serial (
     year int PRIMARY KEY,
     last int NOT NULL
 );
 
 -- What a redemption (or a paid extension) costs the pool's owner, at the price of that moment.
--- A credit is a negative charge that names the charge it undoes, wholly or partly.
+-- A credit is a negative charge that names the charge it undoes, wholly or partly. unbilled: on no
+-- unreleased invoice; kept by the triggers of invoice_charge.
 CREATE TABLE charge (
     id                      bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind                    charge_kind   NOT NULL,
@@ -718,8 +776,10 @@ CREATE TABLE charge (
 CREATE UNIQUE INDEX assignment_is_charged_once ON charge (assignment_id) WHERE kind = 'redemption';
 -- Read by credits: what of a charge was given back already.
 CREATE INDEX charge_credits ON charge (credits_id) WHERE credits_id IS NOT NULL;
--- Read by the billing run: what is still to be invoiced.
-CREATE INDEX charge_unbilled ON charge (organization_id, currency, occurred_at) WHERE unbilled;
+-- Read by the billing run: what is still to be invoiced, however much was invoiced before.
+CREATE INDEX charge_unbilled ON charge (organization_id, occurred_at) WHERE unbilled;
+-- Read by lists of an organization's charges.
+CREATE INDEX charge_by_organization ON charge (organization_id, id);
 -- Read by an assignment's page.
 CREATE INDEX charge_by_assignment ON charge (assignment_id);
 -- Read by a pool's page: charged so far this month.
@@ -747,6 +807,23 @@ CREATE TRIGGER credit_stays_within_its_charge BEFORE INSERT ON charge
     FOR EACH ROW WHEN (NEW.credits_id IS NOT NULL)
     EXECUTE FUNCTION refuse_credit_beyond_its_charge();
 
+CREATE FUNCTION refuse_rewriting_a_charge() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a charge is never rewritten; credit it'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'charge_is_never_rewritten';
+END
+$$;
+
+-- reason is left out: it may name a person, whom D1 erases.
+CREATE TRIGGER charge_is_never_rewritten
+    BEFORE UPDATE OF id, kind, organization_id, learner_organization_id, course_id, pool_id,
+                     assignment_id, credits_id, amount, currency, occurred_at OR DELETE ON charge
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting_a_charge();
+CREATE TRIGGER charge_is_billed_by_its_invoice BEFORE UPDATE OF unbilled ON charge
+    FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0)
+    EXECUTE FUNCTION refuse_rewriting_a_charge();
+
 -- One line of an invoice: charges alike in course, pool, kind, service month and unit price.
 CREATE TABLE invoice_line (
     id            bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -761,23 +838,100 @@ CREATE TABLE invoice_line (
 
     CONSTRAINT invoice_line_is_one_of_its_kind
         UNIQUE (invoice_id, course_id, pool_id, kind, service_month, unit_price),
+    CONSTRAINT invoice_line_belongs_to_its_invoice UNIQUE (id, invoice_id),
     CONSTRAINT invoice_line_adds_up CHECK (amount = quantity * unit_price AND quantity > 0)
 );
 
+CREATE FUNCTION refuse_changing_final_lines() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    -- Locked first: a finalization under way is waited for, then seen.
+    PERFORM FROM invoice WHERE id IN (SELECT invoice_id FROM changed) ORDER BY id FOR NO KEY UPDATE;
+    IF EXISTS (SELECT FROM invoice
+                WHERE id IN (SELECT invoice_id FROM changed) AND status <> 'draft') THEN
+        RAISE EXCEPTION 'a finalized invoice can only be paid or voided'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'finalized_invoice_never_changes';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER lines_are_added_to_drafts AFTER INSERT ON invoice_line
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_final_lines();
+CREATE TRIGGER lines_change_in_drafts AFTER UPDATE ON invoice_line
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_final_lines();
+CREATE TRIGGER line_stays_on_its_invoice BEFORE UPDATE OF id, invoice_id OR DELETE ON invoice_line
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
+
 -- Which charges an invoice carries. Voiding releases them; the row stays as the void's detail.
 CREATE TABLE invoice_charge (
-    invoice_id  bigint      NOT NULL REFERENCES invoice      ON DELETE RESTRICT,
-    charge_id   bigint      NOT NULL REFERENCES charge       ON DELETE RESTRICT,
-    line_id     bigint      NOT NULL REFERENCES invoice_line ON DELETE RESTRICT,
+    invoice_id  bigint      NOT NULL,
+    charge_id   bigint      NOT NULL REFERENCES charge ON DELETE RESTRICT,
+    line_id     bigint      NOT NULL,
     released_at timestamptz,
 
-    PRIMARY KEY (invoice_id, charge_id)
+    PRIMARY KEY (invoice_id, charge_id),
+    CONSTRAINT invoice_charge_is_on_its_invoices_line
+        FOREIGN KEY (line_id, invoice_id) REFERENCES invoice_line (id, invoice_id) ON DELETE RESTRICT
 );
 
 -- Keeps "a charge is on one unreleased invoice at most".
 CREATE UNIQUE INDEX charge_is_billed_once ON invoice_charge (charge_id) WHERE released_at IS NULL;
 -- Read from an invoice's line to its redemptions.
 CREATE INDEX invoice_charge_by_line ON invoice_charge (line_id);
+
+-- Adding a charge to an invoice bills it: only an unbilled one of the draft's organization and
+-- currency.
+CREATE FUNCTION bill_added_charges() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    billed bigint;
+BEGIN
+    PERFORM FROM invoice WHERE id IN (SELECT invoice_id FROM added) ORDER BY id FOR NO KEY UPDATE;
+    UPDATE charge SET unbilled = false
+      FROM added JOIN invoice ON invoice.id = added.invoice_id
+     WHERE charge.id = added.charge_id AND charge.unbilled AND added.released_at IS NULL
+       AND invoice.status = 'draft' AND invoice.organization_id = charge.organization_id
+       AND invoice.currency = charge.currency;
+    GET DIAGNOSTICS billed = ROW_COUNT;
+    IF billed <> (SELECT count(*) FROM added) THEN
+        RAISE EXCEPTION 'a draft gathers unbilled charges of its organization and currency'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'draft_gathers_its_own_unbilled_charges';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- Releasing a void invoice's charges makes them unbilled again; nothing else of the row changes.
+CREATE FUNCTION release_voided_charges() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    released bigint;
+BEGIN
+    UPDATE charge SET unbilled = true
+      FROM after JOIN before USING (invoice_id, charge_id, line_id)
+      JOIN invoice ON invoice.id = after.invoice_id
+     WHERE charge.id = after.charge_id AND invoice.status = 'void'
+       AND before.released_at IS NULL AND after.released_at IS NOT NULL;
+    GET DIAGNOSTICS released = ROW_COUNT;
+    IF released <> (SELECT count(*) FROM after) THEN
+        RAISE EXCEPTION 'only a void invoice releases its charges, once'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'void_invoice_releases_its_charges';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER added_charges_are_billed AFTER INSERT ON invoice_charge
+    REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION bill_added_charges();
+CREATE TRIGGER voided_charges_are_released AFTER UPDATE ON invoice_charge
+    REFERENCING OLD TABLE AS before NEW TABLE AS after
+    FOR EACH STATEMENT EXECUTE FUNCTION release_voided_charges();
+CREATE TRIGGER invoice_keeps_its_charges BEFORE DELETE ON invoice_charge
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
 
 
 -- The schedule and the history -------------------------------------------------------------------
@@ -904,10 +1058,12 @@ CREATE POLICY tenancy ON source_secret  TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON invoice_line   TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_charge TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 
--- Everybody may read courses and list prices; the operator alone writes them.
+-- Everybody may read courses and the prices that hold for them; the operator alone writes them.
 CREATE POLICY reading ON course TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY reading ON price  TO keypool_web
-    USING ((SELECT sees_everything()) OR organization_id IS NULL OR organization_id IN (SELECT visible_organization()))
+    USING ((SELECT sees_everything()) OR organization_id IS NULL
+           -- an ancestor's price is what its descendants pay
+           OR organization_id IN (SELECT ancestor_id FROM organization_ancestry))
     WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY reading ON seller TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
@@ -918,6 +1074,7 @@ GRANT SELECT, INSERT, UPDATE ON
     organization, tax_rate, course, price, pool, distribution, batch, batch_line, key, token, source,
     source_secret, learner, assignment, event, launch, invoice, invoice_serial, charge, invoice_line,
     invoice_charge TO keypool_web;
+GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, redemption TO keypool_web;
 GRANT SELECT, INSERT ON history TO keypool_web;
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Computed,
     Enum,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -99,6 +100,14 @@ class RedemptionOutcome(StrEnum):
     ALREADY_ASSIGNED = "already_assigned"
 
 
+class LaunchOutcome(StrEnum):
+    """Whether a launch was let in (A2)."""
+
+    LAUNCHED = "launched"
+    ASSIGNMENT_EXPIRED = "assignment_expired"
+    ASSIGNMENT_CANCELLED = "assignment_cancelled"
+
+
 class AssignmentStatus(StrEnum):
     """Whether an assignment lives; an active one is valid only before its expires_at (A1)."""
 
@@ -158,6 +167,7 @@ class Base(DeclarativeBase):
         EventStatus: _labelled(EventStatus, "event_status"),
         EventType: _labelled(EventType, "event_type"),
         RedemptionOutcome: _labelled(RedemptionOutcome, "redemption_outcome"),
+        LaunchOutcome: _labelled(LaunchOutcome, "launch_outcome"),
         AssignmentStatus: _labelled(AssignmentStatus, "assignment_status"),
         ChargeKind: _labelled(ChargeKind, "charge_kind"),
         InvoiceStatus: _labelled(InvoiceStatus, "invoice_status"),
@@ -736,7 +746,7 @@ class Redemption(Base):
 
 
 class Launch(Base):
-    """One time a learner takes the training, known by its sender's id."""
+    """One time a learner takes the training, known by its sender's id; refused ones too."""
 
     __tablename__ = "launch"
 
@@ -745,6 +755,7 @@ class Launch(Base):
     organization_id: Mapped[int] = _of("organization.id")
     source_id: Mapped[int | None] = _of("source.id")
     launch: Mapped[str]
+    outcome: Mapped[LaunchOutcome] = mapped_column(server_default="launched")
     launched_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     completed: Mapped[bool | None]
@@ -758,6 +769,7 @@ class Launch(Base):
             postgresql_nulls_not_distinct=True,
         ),
         _rule("launch_ends_after_it_began", "ended_at >= launched_at"),
+        _rule("launch_refused_never_ends", "outcome = 'launched' OR ended_at IS NULL"),
         _rule(
             "launch_is_completed_by_ending",
             "ended_at IS NOT NULL OR (completed IS NULL AND score IS NULL)",
@@ -782,6 +794,12 @@ class Invoice(Base):
     by_hand: Mapped[No]
     year: Mapped[int | None] = mapped_column(Integer)
     serial: Mapped[int | None] = mapped_column(Integer)
+    number: Mapped[str | None] = mapped_column(
+        Computed(
+            "year::text || '-' || lpad(serial::text, greatest(6, length(serial::text)), '0')",
+            persisted=True,
+        )
+    )
     subtotal: Mapped[Sum] = mapped_column(server_default=text("0"))
     tax_percent: Mapped[Decimal] = mapped_column(Numeric(6, 3), server_default=text("0"))
     tax_label: Mapped[str] = mapped_column(server_default="Tax")
@@ -799,7 +817,12 @@ class Invoice(Base):
     __table_args__ = (
         _rule("invoice_month_is_its_first_day", "extract(day FROM month) = 1"),
         _rule("invoice_total_adds_up", "total = subtotal + tax"),
-        UniqueConstraint("year", "serial", name="invoice_number_is_given_once"),
+        UniqueConstraint("number", name="invoice_number_is_given_once"),
+        _rule("invoice_number_counts_from_1", "serial > 0"),
+        _rule(
+            "invoice_has_seller_and_buyer_when_final",
+            "status = 'draft' OR (seller IS NOT NULL AND buyer IS NOT NULL)",
+        ),
         _rule(
             "invoice_is_numbered_when_final",
             "(status = 'draft') = (serial IS NULL) AND (serial IS NULL) = (year IS NULL)"
@@ -821,6 +844,7 @@ class Invoice(Base):
             postgresql_where=text("status = 'draft'"),
         ),
         Index("invoice_by_organization", "organization_id", "month"),
+        Index("invoice_draft", "month", postgresql_where=text("status = 'draft' AND NOT by_hand")),
     )
 
 
@@ -870,10 +894,10 @@ class Charge(Base):
         Index(
             "charge_unbilled",
             "organization_id",
-            "currency",
             "occurred_at",
             postgresql_where=text("unbilled"),
         ),
+        Index("charge_by_organization", "organization_id", "id"),
         Index("charge_by_assignment", "assignment_id"),
         Index("charge_by_pool", "pool_id", "occurred_at"),
     )
@@ -904,6 +928,7 @@ class InvoiceLine(Base):
             "unit_price",
             name="invoice_line_is_one_of_its_kind",
         ),
+        UniqueConstraint("id", "invoice_id", name="invoice_line_belongs_to_its_invoice"),
         _rule("invoice_line_adds_up", "amount = quantity * unit_price AND quantity > 0"),
     )
 
@@ -913,12 +938,18 @@ class InvoiceCharge(Base):
 
     __tablename__ = "invoice_charge"
 
-    invoice_id: Mapped[int] = _of("invoice.id", primary_key=True)
+    invoice_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     charge_id: Mapped[int] = _of("charge.id", primary_key=True)
-    line_id: Mapped[int] = _of("invoice_line.id")
+    line_id: Mapped[int]
     released_at: Mapped[datetime | None]
 
     __table_args__ = (
+        ForeignKeyConstraint(
+            ["line_id", "invoice_id"],
+            ["invoice_line.id", "invoice_line.invoice_id"],
+            name="invoice_charge_is_on_its_invoices_line",
+            ondelete="RESTRICT",
+        ),
         Index(
             "charge_is_billed_once",
             "charge_id",
