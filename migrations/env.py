@@ -1,0 +1,20 @@
+"""How alembic reaches the database: over the connection it is handed, else as the owner."""
+
+from alembic import context
+from sqlalchemy import Connection
+
+from worker import database
+from worker.models import Base
+
+
+def migrate(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=Base.metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if handed := context.config.attributes.get("connection"):
+    migrate(handed)
+else:
+    with database.engine().begin() as connection:
+        migrate(connection)

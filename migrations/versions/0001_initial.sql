@@ -1,0 +1,1188 @@
+-- keypool: the whole truth, in one file.
+--
+-- Every rule that a constraint can keep is kept by a constraint, and the constraint is named for
+-- the rule. Times are instants (timestamptz), ranges half-open, amounts exact decimals. Rows are
+-- never deleted: states and times tell what happened. A comment above a table says what one row
+-- means; a comment above an index names its reader.
+--
+-- Three logins: the owner of this database (worker, command line, migrations), keypool_web (row
+-- level security) and keypool_analyst (schema "report" only).
+--
+-- A function that is SECURITY DEFINER looks its names up in public, pg_temp: pg_temp is named, and
+-- last, since it is searched first otherwise and a caller's temporary table would stand in for ours.
+
+
+-- Roles ------------------------------------------------------------------------------------------
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'keypool_web') THEN
+        CREATE ROLE keypool_web NOLOGIN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'keypool_analyst') THEN
+        CREATE ROLE keypool_analyst NOLOGIN;
+    END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+    NULL;  -- another database of this cluster made them at the same moment
+END
+$$;
+
+
+-- Clock, words and small laws --------------------------------------------------------------------
+
+-- The one clock. KEYPOOL_CLOCK_OFFSET reaches it as a setting of the connection.
+CREATE FUNCTION clock_now() RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN now() + make_interval(
+    secs => coalesce(nullif(current_setting('keypool.clock_offset', true), ''), '0')::double precision);
+
+-- A key's canonical form (K1): its ASCII letters and digits, upper case, nothing else.
+CREATE FUNCTION canonical_code(code text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN upper(regexp_replace(code COLLATE "C", '[^A-Za-z0-9]', '', 'g'));
+
+-- How many decimals a currency's amounts have (ISO 4217).
+CREATE FUNCTION minor_unit(currency text) RETURNS int
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN CASE
+    WHEN currency IN ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX',
+                      'VND', 'VUV', 'XAF', 'XOF', 'XPF') THEN 0
+    WHEN currency IN ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') THEN 3
+    ELSE 2
+END;
+
+CREATE FUNCTION is_time_zone(name text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+BEGIN
+    PERFORM timestamptz 'epoch' AT TIME ZONE name;
+    RETURN name ~ '^[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$';
+EXCEPTION WHEN invalid_parameter_value THEN
+    RETURN false;
+END
+$$;
+
+-- A pool's state (P7): the first that holds.
+CREATE FUNCTION pool_state(
+    course_archived_at timestamptz, paused_at timestamptz,
+    starts_at timestamptz, expires_at timestamptz, at timestamptz
+) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN course_archived_at IS NOT NULL THEN 'archived'
+    WHEN paused_at IS NOT NULL          THEN 'paused'
+    WHEN at < starts_at                 THEN 'scheduled'
+    WHEN at >= expires_at               THEN 'expired'
+    ELSE 'active'
+END;
+
+CREATE TYPE key_state         AS ENUM ('issued', 'redeemed', 'retired');
+CREATE TYPE batch_kind        AS ENUM ('generate', 'import');
+CREATE TYPE batch_state       AS ENUM ('queued', 'running', 'done', 'cancelled', 'failed');
+CREATE TYPE event_status      AS ENUM ('recorded', 'settled', 'failed');
+CREATE TYPE event_type        AS ENUM ('redemption.requested', 'training.launched', 'training.ended');
+CREATE TYPE redemption_outcome AS ENUM (
+    'redeemed', 'already_yours', 'mistyped_key', 'unknown_key', 'already_redeemed', 'key_retired',
+    'not_available_to_organization', 'course_archived', 'pool_paused', 'pool_not_started',
+    'pool_expired', 'already_assigned');
+CREATE TYPE launch_outcome    AS ENUM ('launched', 'assignment_expired', 'assignment_cancelled');
+CREATE TYPE assignment_status AS ENUM ('active', 'expired', 'cancelled');
+CREATE TYPE charge_kind       AS ENUM ('redemption', 'extension', 'credit');
+CREATE TYPE invoice_status    AS ENUM ('draft', 'finalized', 'paid', 'void');
+CREATE TYPE role              AS ENUM ('operator', 'manager', 'finance', 'analyst', 'sender');
+
+
+-- Organizations, courses, prices -----------------------------------------------------------------
+
+CREATE TABLE currency (
+    code       char(3) PRIMARY KEY,
+    minor_unit int     NOT NULL,
+
+    CONSTRAINT currency_has_its_minor_unit CHECK (minor_unit = minor_unit(code))
+);
+
+INSERT INTO currency (code, minor_unit)
+SELECT code, minor_unit(code) FROM unnest(string_to_array(
+    'AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP '
+    'BYN BZD CAD CDF CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP '
+    'GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR '
+    'KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK '
+    'MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR '
+    'SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS '
+    'UAH UGX USD UYU UZS VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW', ' ')) AS code;
+
+-- A tenant. Organizations form a tree; a child's learners may be let into its ancestors' pools.
+CREATE TABLE organization (
+    id                 bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name               text        NOT NULL,
+    parent_id          bigint      REFERENCES organization ON DELETE RESTRICT,
+    time_zone          text        NOT NULL DEFAULT 'UTC',
+    currency           char(3)     NOT NULL DEFAULT 'EUR' REFERENCES currency ON DELETE RESTRICT,
+    locale             text        NOT NULL DEFAULT 'en',
+    legal_name         text        NOT NULL DEFAULT '',
+    address            text        NOT NULL DEFAULT '',
+    tax_id             text        NOT NULL DEFAULT '',
+    payment_terms_days int         NOT NULL DEFAULT 30,
+    created_at         timestamptz NOT NULL DEFAULT clock_now(),
+
+    CONSTRAINT organization_name_is_unique       UNIQUE (name),
+    CONSTRAINT organization_has_a_name           CHECK (name = btrim(name) AND name <> '' AND length(name) <= 200),
+    CONSTRAINT organization_time_zone_is_known   CHECK (is_time_zone(time_zone)),
+    CONSTRAINT organization_is_not_its_parent    CHECK (parent_id <> id),
+    CONSTRAINT organization_pays_in_time         CHECK (payment_terms_days BETWEEN 0 AND 365)
+);
+
+-- Every organization's ancestors, itself included at distance 0: the tree made flat for joins.
+CREATE TABLE organization_ancestry (
+    ancestor_id   bigint NOT NULL REFERENCES organization ON DELETE CASCADE,
+    descendant_id bigint NOT NULL REFERENCES organization ON DELETE CASCADE,
+    distance      int    NOT NULL,
+
+    PRIMARY KEY (ancestor_id, descendant_id),
+    CONSTRAINT ancestry_distance_counts_up CHECK (distance >= 0)
+);
+
+-- Read by pricing and by settling: an organization's ancestors, nearest first.
+CREATE INDEX organization_ancestry_upward ON organization_ancestry (descendant_id, distance);
+
+CREATE FUNCTION keep_organization_ancestry() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    -- One change of the tree at a time: two crossing moves could close a circle that neither sees.
+    PERFORM pg_advisory_xact_lock(hashtext('keypool.organization_ancestry'));
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO organization_ancestry VALUES (NEW.id, NEW.id, 0);
+    ELSE
+        IF EXISTS (SELECT FROM organization_ancestry
+                   WHERE ancestor_id = NEW.id AND descendant_id = NEW.parent_id) THEN
+            RAISE EXCEPTION 'organization % cannot be below its own descendant', NEW.name
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'organizations_form_a_tree';
+        END IF;
+        DELETE FROM organization_ancestry USING organization_ancestry below
+         WHERE below.ancestor_id = NEW.id
+           AND organization_ancestry.descendant_id = below.descendant_id
+           AND organization_ancestry.ancestor_id NOT IN (
+               SELECT descendant_id FROM organization_ancestry WHERE ancestor_id = NEW.id);
+    END IF;
+    INSERT INTO organization_ancestry
+    SELECT above.ancestor_id, below.descendant_id, above.distance + below.distance + 1
+      FROM organization_ancestry above, organization_ancestry below
+     WHERE above.descendant_id = NEW.parent_id AND below.ancestor_id = NEW.id;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER organization_joins_the_tree AFTER INSERT ON organization
+    FOR EACH ROW EXECUTE FUNCTION keep_organization_ancestry();
+CREATE TRIGGER organization_moves_in_the_tree AFTER UPDATE OF parent_id ON organization
+    FOR EACH ROW WHEN (OLD.parent_id IS DISTINCT FROM NEW.parent_id)
+    EXECUTE FUNCTION keep_organization_ancestry();
+
+-- The rate and name of the tax that an organization is charged, from an instant on.
+CREATE TABLE tax_rate (
+    id              bigint       GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id bigint       NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    label           text         NOT NULL DEFAULT 'Tax',
+    percent         numeric(6,3) NOT NULL,
+    valid_from      timestamptz  NOT NULL,
+
+    CONSTRAINT tax_rate_changes_once_an_instant UNIQUE (organization_id, valid_from),
+    CONSTRAINT tax_rate_is_a_percentage         CHECK (percent BETWEEN 0 AND 100)
+);
+
+-- The tax of an organization's billing month (B6): the rate in force as the month ends in the
+-- organization's time zone. An organization's first rate counts for everything before it, too;
+-- no row where there is no rate at all.
+CREATE FUNCTION tax_in_force(organization_id bigint, month date)
+RETURNS TABLE (label text, percent numeric)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 BEGIN ATOMIC
+    SELECT tax_rate.label, tax_rate.percent
+      FROM tax_rate JOIN organization ON organization.id = tax_rate.organization_id
+     CROSS JOIN LATERAL (
+           SELECT tax_rate.valid_from AT TIME ZONE organization.time_zone
+                  < tax_in_force.month + interval '1 month' AS holds) AS period
+     WHERE tax_rate.organization_id = tax_in_force.organization_id
+     ORDER BY period.holds DESC,
+              CASE WHEN period.holds THEN tax_rate.valid_from END DESC,
+              tax_rate.valid_from LIMIT 1;
+END;
+
+-- The operator who sells: one row, printed on invoices.
+CREATE TABLE seller (
+    only_one        boolean PRIMARY KEY DEFAULT true,
+    name            text    NOT NULL DEFAULT 'keypool operator',
+    address         text    NOT NULL DEFAULT '',
+    tax_id          text    NOT NULL DEFAULT '',
+    payment_details text    NOT NULL DEFAULT '',
+
+    CONSTRAINT seller_is_one CHECK (only_one)
+);
+
+INSERT INTO seller DEFAULT VALUES;
+
+-- What is taught. Archiving it stops its pools' keys, never a live assignment.
+CREATE TABLE course (
+    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    code        text        NOT NULL,
+    title       text        NOT NULL,
+    archived_at timestamptz,
+    created_at  timestamptz NOT NULL DEFAULT clock_now(),
+
+    CONSTRAINT course_has_a_code  CHECK (code = btrim(code) AND code <> '' AND length(code) <= 64),
+    CONSTRAINT course_has_a_title CHECK (title = btrim(title) AND title <> '' AND length(title) <= 300)
+);
+
+-- Read by every look-up of a course; people type codes in any case.
+CREATE UNIQUE INDEX course_code_is_unique ON course (lower(code));
+
+-- What a redemption of a course costs from an instant on: for one organization and its
+-- descendants, or for everybody (the list price) where no organization is named.
+CREATE TABLE price (
+    id              bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    course_id       bigint        NOT NULL REFERENCES course       ON DELETE RESTRICT,
+    organization_id bigint        REFERENCES organization          ON DELETE RESTRICT,
+    amount          numeric(14,4) NOT NULL,
+    currency        char(3)       NOT NULL REFERENCES currency     ON DELETE RESTRICT,
+    valid_from      timestamptz   NOT NULL,
+    created_at      timestamptz   NOT NULL DEFAULT clock_now(),
+
+    CONSTRAINT price_is_not_negative         CHECK (amount >= 0),
+    CONSTRAINT price_is_in_the_minor_unit    CHECK (amount = round(amount, minor_unit(currency))),
+    CONSTRAINT price_changes_once_an_instant UNIQUE NULLS NOT DISTINCT (course_id, organization_id, valid_from)
+);
+
+-- The price in force (B1): the organization's own, else the nearest ancestor's, else the list
+-- price; of each the latest that has begun. No row where there is none yet. It is inlined into a
+-- LATERAL join, and each level is one look into price_changes_once_an_instant.
+CREATE FUNCTION price_in_force(course_id bigint, organization_id bigint, at timestamptz)
+RETURNS TABLE (amount numeric, currency char(3), price_id bigint)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 BEGIN ATOMIC
+    SELECT nearest.amount, nearest.currency, nearest.id
+      FROM (SELECT above.distance, own.amount, own.currency, own.id
+              FROM organization_ancestry AS above
+             CROSS JOIN LATERAL (
+                   SELECT price.amount, price.currency, price.id FROM price
+                    WHERE price.course_id = price_in_force.course_id
+                      AND price.organization_id = above.ancestor_id
+                      AND price.valid_from <= price_in_force.at
+                    ORDER BY price.valid_from DESC LIMIT 1) AS own
+             WHERE above.descendant_id = price_in_force.organization_id
+            UNION ALL
+            (SELECT NULL, price.amount, price.currency, price.id FROM price
+              WHERE price.course_id = price_in_force.course_id
+                AND price.organization_id IS NULL
+                AND price.valid_from <= price_in_force.at
+              ORDER BY price.valid_from DESC LIMIT 1)) AS nearest
+     ORDER BY nearest.distance NULLS LAST LIMIT 1;
+END;
+
+
+-- Pools and keys ---------------------------------------------------------------------------------
+
+-- A training key pool: one owner, one course, a window in which its keys can be redeemed, and how
+-- long a redeemer then has access.
+CREATE TABLE pool (
+    id                        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id           bigint      NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    course_id                 bigint      NOT NULL REFERENCES course       ON DELETE RESTRICT,
+    name                      text        NOT NULL,
+    starts_at                 timestamptz NOT NULL,
+    expires_at                timestamptz NOT NULL,
+    content_availability_days int         NOT NULL,
+    share_with_children       boolean     NOT NULL DEFAULT false,
+    paused_at                 timestamptz,
+    created_at                timestamptz NOT NULL DEFAULT clock_now(),
+
+    CONSTRAINT pool_name_is_unique_in_its_organization UNIQUE (organization_id, name),
+    CONSTRAINT pool_has_a_name         CHECK (name = btrim(name) AND name <> '' AND length(name) <= 200),
+    CONSTRAINT pool_starts_before_it_expires CHECK (starts_at < expires_at),
+    CONSTRAINT pool_content_is_available_1_to_3650_days CHECK (content_availability_days BETWEEN 1 AND 3650)
+);
+
+-- Read by pages and settling that go from a course to its pools.
+CREATE INDEX pool_by_course ON pool (course_id);
+
+CREATE FUNCTION refuse_pool_of_archived_course() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM FROM course WHERE id = NEW.course_id AND archived_at IS NULL FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the course is archived'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'pool_is_not_made_for_an_archived_course';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER pool_needs_a_live_course BEFORE INSERT OR UPDATE OF course_id ON pool
+    FOR EACH ROW EXECUTE FUNCTION refuse_pool_of_archived_course();
+
+-- Keys handed to one recipient under one reference; asking again gives the same keys.
+CREATE TABLE distribution (
+    id             bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    pool_id        bigint      NOT NULL REFERENCES pool ON DELETE RESTRICT,
+    recipient      text        NOT NULL,
+    recipient_name text        NOT NULL DEFAULT '',
+    reference      text        NOT NULL DEFAULT '',
+    distributed_at timestamptz NOT NULL DEFAULT clock_now(),
+    recalled_at    timestamptz,
+
+    CONSTRAINT distribution_has_a_recipient CHECK (recipient = btrim(recipient) AND recipient <> '')
+);
+
+-- Read by every distribution: the same recipient and reference is the same distribution.
+CREATE UNIQUE INDEX distribution_is_made_once ON distribution (pool_id, lower(recipient), reference);
+
+-- A bulk job that adds keys to a pool, in chunks; made is committed together with each chunk.
+CREATE TABLE batch (
+    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    pool_id     bigint      NOT NULL REFERENCES pool ON DELETE RESTRICT,
+    kind        batch_kind  NOT NULL,
+    requested   bigint      NOT NULL,
+    made        bigint      NOT NULL DEFAULT 0,
+    state       batch_state NOT NULL DEFAULT 'queued',
+    error       text,
+    created_at  timestamptz NOT NULL DEFAULT clock_now(),
+    worked_at   timestamptz,
+    finished_at timestamptz,
+
+    CONSTRAINT batch_asks_for_something      CHECK (requested > 0),
+    CONSTRAINT batch_makes_what_it_was_asked CHECK (made BETWEEN 0 AND requested),
+    CONSTRAINT batch_ends_once               CHECK ((state IN ('done', 'cancelled', 'failed')) = (finished_at IS NOT NULL)),
+    CONSTRAINT batch_failure_has_its_error   CHECK ((state = 'failed') = (error IS NOT NULL))
+);
+
+-- Read by the worker that picks the next chunk: unfinished batches, longest unattended first.
+CREATE INDEX batch_unfinished ON batch (worked_at NULLS FIRST, id) WHERE state IN ('queued', 'running');
+-- Read by a pool's page.
+CREATE INDEX batch_by_pool ON batch (pool_id, id);
+
+-- A training key: one code, for one learner, once.
+CREATE TABLE key (
+    id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    pool_id         bigint      NOT NULL REFERENCES pool ON DELETE RESTRICT,
+    distribution_id bigint      REFERENCES distribution  ON DELETE RESTRICT,
+    created_at      timestamptz NOT NULL DEFAULT clock_now(),
+    state           key_state   NOT NULL DEFAULT 'issued',
+    generated       boolean     NOT NULL DEFAULT false,
+    code            text        COLLATE "C" NOT NULL,
+    canonical       text        COLLATE "C" NOT NULL GENERATED ALWAYS AS (canonical_code(code)) STORED,
+
+    CONSTRAINT key_is_unique_in_the_whole_system UNIQUE (canonical),
+    CONSTRAINT key_code_is_well_formed
+        CHECK (code ~ '^[A-Za-z0-9]([A-Za-z0-9_. -]*[A-Za-z0-9])?$' AND length(code) BETWEEN 8 AND 64
+               AND length(canonical) >= 8)
+);
+
+-- Read by the list of a pool's keys, page by page, and by its export.
+CREATE INDEX key_by_pool ON key (pool_id, id);
+-- Read by distribution: the next keys that nobody holds.
+CREATE INDEX key_to_distribute ON key (pool_id, id) WHERE state = 'issued' AND distribution_id IS NULL;
+-- Read by repeats, recalls and filters of a distribution.
+CREATE INDEX key_by_distribution ON key (distribution_id) WHERE distribution_id IS NOT NULL;
+
+-- What changed in a pool's figures: their sum is what the pool holds. Rows are added by every
+-- statement on keys and folded together by the schedule, so that no two writers wait for a total.
+CREATE TABLE pool_tally (
+    pool_id     bigint NOT NULL REFERENCES pool ON DELETE RESTRICT,
+    issued      bigint NOT NULL,
+    distributed bigint NOT NULL,
+    redeemed    bigint NOT NULL,
+    retired     bigint NOT NULL
+);
+
+-- Read by every look at a pool.
+CREATE INDEX pool_tally_by_pool ON pool_tally (pool_id);
+
+CREATE FUNCTION tally_added_keys() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO pool_tally (pool_id, issued, distributed, redeemed, retired)
+    SELECT pool_id,
+           count(*) FILTER (WHERE state = 'issued'),
+           count(*) FILTER (WHERE state = 'issued' AND distribution_id IS NOT NULL),
+           count(*) FILTER (WHERE state = 'redeemed'),
+           count(*) FILTER (WHERE state = 'retired')
+      FROM added GROUP BY pool_id;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION tally_changed_keys() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO pool_tally (pool_id, issued, distributed, redeemed, retired)
+    SELECT pool_id,
+           coalesce(sum(weight) FILTER (WHERE state = 'issued'), 0),
+           coalesce(sum(weight) FILTER (WHERE state = 'issued' AND distribution_id IS NOT NULL), 0),
+           coalesce(sum(weight) FILTER (WHERE state = 'redeemed'), 0),
+           coalesce(sum(weight) FILTER (WHERE state = 'retired'), 0)
+      FROM (SELECT pool_id, state, distribution_id, 1 AS weight FROM after
+            UNION ALL
+            SELECT pool_id, state, distribution_id, -1 FROM before) AS change
+     GROUP BY pool_id;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER added_keys_are_tallied AFTER INSERT ON key
+    REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION tally_added_keys();
+CREATE TRIGGER changed_keys_are_tallied AFTER UPDATE ON key
+    REFERENCING OLD TABLE AS before NEW TABLE AS after
+    FOR EACH STATEMENT EXECUTE FUNCTION tally_changed_keys();
+
+-- One line of an import, and what became of it: state is null until its chunk was worked.
+CREATE TYPE line_result AS ENUM ('added', 'duplicate_in_input', 'already_exists', 'invalid');
+
+CREATE TABLE batch_line (
+    batch_id  bigint NOT NULL REFERENCES batch ON DELETE RESTRICT,
+    line      bigint NOT NULL,
+    code      text   NOT NULL,
+    recipient text   NOT NULL DEFAULT '',
+    reference text   NOT NULL DEFAULT '',
+    result    line_result,
+    reason    text   NOT NULL DEFAULT '',
+
+    PRIMARY KEY (batch_id, line)
+);
+
+
+-- Who may come in --------------------------------------------------------------------------------
+
+-- An API credential: shown once, kept as a hash. The operator's belong to no organization.
+CREATE TABLE token (
+    id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id bigint      REFERENCES organization ON DELETE RESTRICT,
+    name            text        NOT NULL,
+    role            role        NOT NULL,
+    hash            bytea       NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT clock_now(),
+    expires_at      timestamptz,
+    last_used_at    timestamptz,
+    revoked_at      timestamptz,
+
+    CONSTRAINT token_is_unique                   UNIQUE (hash),
+    CONSTRAINT token_has_a_name                  CHECK (name = btrim(name) AND name <> ''),
+    CONSTRAINT token_of_the_operator_has_no_organization
+        CHECK ((role = 'operator') = (organization_id IS NULL))
+);
+
+-- An external system that may post webhooks for one organization (and its descendants).
+CREATE TABLE source (
+    id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id bigint      NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    name            text        NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT clock_now(),
+
+    CONSTRAINT source_name_is_unique_in_its_organization UNIQUE (organization_id, name),
+    CONSTRAINT source_has_a_name CHECK (name = btrim(name) AND name <> '')
+);
+
+-- A signing secret of a source, encrypted; several may be live while one replaces another.
+CREATE TABLE source_secret (
+    id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    source_id  bigint      NOT NULL REFERENCES source ON DELETE RESTRICT,
+    encrypted  bytea       NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_now(),
+    expires_at timestamptz
+);
+
+-- Read by the receiver at every webhook.
+CREATE INDEX source_secret_by_source ON source_secret (source_id);
+
+
+-- Learners and their assignments -----------------------------------------------------------------
+
+-- A person in an organization, known by e-mail address.
+CREATE TABLE learner (
+    id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id bigint      NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    email           text        NOT NULL,
+    name            text        NOT NULL DEFAULT '',
+    created_at      timestamptz NOT NULL DEFAULT clock_now(),
+    erased_at       timestamptz,
+
+    CONSTRAINT learner_has_an_email CHECK (email = btrim(email) AND email <> '' AND length(email) <= 320)
+);
+
+-- Read by settling: one learner per address, whatever its letter case.
+CREATE UNIQUE INDEX learner_is_one_person_per_organization ON learner (lower(email), organization_id);
+
+-- A course assignment: one learner's access to one course until expires_at, got by one key.
+-- undone: cancelled within 24 hours and before any launch, so that the key was given back.
+CREATE TABLE assignment (
+    id              bigint            GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key_id          bigint            NOT NULL REFERENCES key          ON DELETE RESTRICT,
+    pool_id         bigint            NOT NULL REFERENCES pool         ON DELETE RESTRICT,
+    course_id       bigint            NOT NULL REFERENCES course       ON DELETE RESTRICT,
+    learner_id      bigint            NOT NULL REFERENCES learner      ON DELETE RESTRICT,
+    organization_id bigint            NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    status          assignment_status NOT NULL DEFAULT 'active',
+    undone          boolean           NOT NULL DEFAULT false,
+    redeemed_at     timestamptz       NOT NULL,
+    expires_at      timestamptz       NOT NULL,
+    expired_at      timestamptz,
+    cancelled_at    timestamptz,
+    cancel_reason   text,
+
+    CONSTRAINT assignment_gives_access_for_a_while    CHECK (redeemed_at < expires_at),
+    CONSTRAINT assignment_is_expired_at_a_time        CHECK ((status = 'expired') = (expired_at IS NOT NULL)),
+    CONSTRAINT assignment_is_cancelled_at_a_time      CHECK ((status = 'cancelled') = (cancelled_at IS NOT NULL)),
+    CONSTRAINT assignment_is_undone_by_cancelling     CHECK (NOT undone OR status = 'cancelled')
+);
+
+-- Keeps "one key, one assignment"; read by every look at a key.
+CREATE UNIQUE INDEX key_is_spent_once ON assignment (key_id) WHERE status <> 'cancelled';
+-- Keeps "one live assignment per learner and course"; read by settling.
+CREATE UNIQUE INDEX learner_has_one_live_assignment_per_course ON assignment (learner_id, course_id)
+    WHERE status = 'active';
+-- Read by the expiry sweep: what is overdue, oldest first.
+CREATE INDEX assignment_to_expire ON assignment (expires_at) WHERE status = 'active';
+-- Read by a learner's page, and by "was it mine once?".
+CREATE INDEX assignment_by_learner ON assignment (learner_id, redeemed_at);
+-- Read by a key's page, whose cancelled assignments count too.
+CREATE INDEX assignment_by_key ON assignment (key_id);
+-- Read by a pool's page and by reports.
+CREATE INDEX assignment_by_pool ON assignment (pool_id, redeemed_at);
+-- Read by lists of an organization's assignments.
+CREATE INDEX assignment_by_organization ON assignment (organization_id, id);
+
+
+-- The inbox --------------------------------------------------------------------------------------
+
+-- One webhook message, recorded once and for good. data is blanked after a while; id and hash
+-- stay, so that a repeat is known for ever. waits_for: an end of training whose launch has not
+-- come yet. claim_limit and deaths bound what a poisonous event can do (docs/operations.md).
+CREATE TABLE event (
+    id                      bigint       GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    source_id               bigint       NOT NULL REFERENCES source       ON DELETE RESTRICT,
+    organization_id         bigint       NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    learner_organization_id bigint       REFERENCES organization          ON DELETE RESTRICT,
+    webhook_id              text         NOT NULL,
+    body_hash               bytea        NOT NULL,
+    type                    event_type   NOT NULL,
+    data                    jsonb,
+    received_at             timestamptz  NOT NULL DEFAULT clock_now(),
+    status                  event_status NOT NULL DEFAULT 'recorded',
+    waits_for               text,
+    outcome                 text,
+    assignment_id           bigint       REFERENCES assignment ON DELETE RESTRICT,
+    settled_at              timestamptz,
+    claim_limit             int,
+    deaths                  int          NOT NULL DEFAULT 0,
+    error                   text,
+
+    CONSTRAINT event_is_recorded_once             UNIQUE (source_id, webhook_id),
+    CONSTRAINT event_is_settled_with_an_outcome   CHECK ((status = 'settled') = (outcome IS NOT NULL)
+                                                     AND (status = 'settled') = (settled_at IS NOT NULL)),
+    CONSTRAINT event_failure_has_its_error        CHECK (status <> 'failed' OR error IS NOT NULL),
+    CONSTRAINT event_waits_while_recorded         CHECK (waits_for IS NULL OR status = 'recorded'),
+    CONSTRAINT redemption_names_the_learners_organization
+        CHECK (type <> 'redemption.requested' OR learner_organization_id IS NOT NULL)
+);
+
+-- Read by the settler: what waits, in the order in which it is decided.
+CREATE INDEX event_unsettled ON event (received_at, id) WHERE status = 'recorded' AND waits_for IS NULL;
+-- Read when a launch comes after its end.
+CREATE INDEX event_waiting_for_its_launch ON event (source_id, waits_for) WHERE waits_for IS NOT NULL;
+-- Read by lists of failed events and by the metrics.
+CREATE INDEX event_failed ON event (id) WHERE status = 'failed';
+-- Read by the guess limits: a source's unknown and mistyped keys of late.
+CREATE INDEX event_guessed ON event (source_id, received_at) WHERE outcome IN ('unknown_key', 'mistyped_key');
+-- Read by lists of an organization's events, newest first.
+CREATE INDEX event_by_organization ON event (organization_id, id);
+
+-- A batch of events that a settler claimed, committed before the work and removed with it: a row
+-- whose settler is dead tells which events it died on.
+CREATE TABLE settlement (
+    id            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    event_ids     bigint[]    NOT NULL,
+    claimed_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    backend_pid   int         NOT NULL DEFAULT pg_backend_pid(),
+
+    CONSTRAINT settlement_claims_something CHECK (cardinality(event_ids) > 0)
+);
+
+-- The decision on one redemption.requested event. organization_id is who may see it: the pool's
+-- owner, or the source's organization where no key was found.
+CREATE TABLE redemption (
+    event_id                bigint             PRIMARY KEY REFERENCES event ON DELETE RESTRICT,
+    organization_id         bigint             NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    learner_organization_id bigint             NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    learner_email           text               NOT NULL,
+    key_id                  bigint             REFERENCES key        ON DELETE RESTRICT,
+    pool_id                 bigint             REFERENCES pool       ON DELETE RESTRICT,
+    assignment_id           bigint             REFERENCES assignment ON DELETE RESTRICT,
+    outcome                 redemption_outcome NOT NULL,
+    received_at             timestamptz        NOT NULL,
+
+    CONSTRAINT redemption_without_a_key_found_none
+        CHECK ((key_id IS NULL) = (outcome IN ('mistyped_key', 'unknown_key'))),
+    CONSTRAINT redemption_knows_its_keys_pool
+        CHECK ((key_id IS NULL) = (pool_id IS NULL)),
+    CONSTRAINT redemption_leads_to_an_assignment
+        CHECK (outcome NOT IN ('redeemed', 'already_yours') OR assignment_id IS NOT NULL)
+);
+
+-- Keeps "one assignment, one redemption".
+CREATE UNIQUE INDEX assignment_comes_from_one_redemption ON redemption (assignment_id) WHERE outcome = 'redeemed';
+-- Read by a key's page: its attempts.
+CREATE INDEX redemption_by_key ON redemption (key_id, event_id);
+-- Read by a pool's page and its filters.
+CREATE INDEX redemption_by_pool ON redemption (pool_id, event_id);
+-- Read by lists of an organization's attempts.
+CREATE INDEX redemption_by_organization ON redemption (organization_id, event_id);
+-- Read by a learner's page.
+CREATE INDEX redemption_by_learner ON redemption (lower(learner_email));
+
+-- One time a learner takes the training, known by its sender's id; refused ones are kept too.
+CREATE TABLE launch (
+    id              bigint       GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    assignment_id   bigint       NOT NULL REFERENCES assignment   ON DELETE RESTRICT,
+    organization_id bigint       NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    source_id       bigint       REFERENCES source                ON DELETE RESTRICT,
+    launch          text         NOT NULL,
+    outcome         launch_outcome NOT NULL DEFAULT 'launched',
+    launched_at     timestamptz  NOT NULL,
+    ended_at        timestamptz,
+    completed       boolean,
+    score           numeric(9,4),
+
+    CONSTRAINT launch_is_recorded_once           UNIQUE NULLS NOT DISTINCT (launch, source_id),
+    CONSTRAINT launch_ends_after_it_began        CHECK (ended_at >= launched_at),
+    CONSTRAINT launch_refused_never_ends         CHECK (outcome = 'launched' OR ended_at IS NULL),
+    CONSTRAINT launch_is_completed_by_ending     CHECK (ended_at IS NOT NULL OR (completed IS NULL AND score IS NULL))
+);
+
+-- Read by an assignment's page and by "was it launched?".
+CREATE INDEX launch_by_assignment ON launch (assignment_id, launched_at);
+
+
+-- Billing ----------------------------------------------------------------------------------------
+
+-- The charges of one organization, one billing month (its first day), one currency. A draft still
+-- gathers; once numbered, only its payment or voiding may change it. by_hand: made by voiding
+-- another, so that only a person finalizes it. seller and buyer are copied when it is finalized.
+CREATE TABLE invoice (
+    id              bigint         GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id bigint         NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    month           date           NOT NULL,
+    currency        char(3)        NOT NULL,
+    status          invoice_status NOT NULL DEFAULT 'draft',
+    by_hand         boolean        NOT NULL DEFAULT false,
+    year            int,
+    serial          int,
+    number          text           GENERATED ALWAYS AS
+        (year::text || '-' || lpad(serial::text, greatest(6, length(serial::text)), '0')) STORED,
+    subtotal        numeric(16,4)  NOT NULL DEFAULT 0,
+    tax_percent     numeric(6,3)   NOT NULL DEFAULT 0,
+    tax_label       text           NOT NULL DEFAULT 'Tax',
+    tax             numeric(16,4)  NOT NULL DEFAULT 0,
+    total           numeric(16,4)  NOT NULL DEFAULT 0,
+    seller          jsonb,
+    buyer           jsonb,
+    created_at      timestamptz    NOT NULL DEFAULT clock_now(),
+    finalized_at    timestamptz,
+    due_on          date,
+    paid_on         date,
+    voided_at       timestamptz,
+    void_reason     text,
+
+    CONSTRAINT invoice_month_is_its_first_day   CHECK (extract(day FROM month) = 1),
+    CONSTRAINT invoice_total_adds_up            CHECK (total = subtotal + tax),
+    CONSTRAINT invoice_number_is_given_once     UNIQUE (number),
+    CONSTRAINT invoice_number_counts_from_1     CHECK (serial > 0),
+    CONSTRAINT invoice_has_seller_and_buyer_when_final
+        CHECK (status = 'draft' OR (seller IS NOT NULL AND buyer IS NOT NULL)),
+    CONSTRAINT invoice_is_numbered_when_final
+        CHECK ((status = 'draft') = (serial IS NULL) AND (serial IS NULL) = (year IS NULL)
+               AND (serial IS NULL) = (finalized_at IS NULL) AND (serial IS NULL) = (due_on IS NULL)),
+    CONSTRAINT invoice_is_paid_on_a_day         CHECK ((status = 'paid') = (paid_on IS NOT NULL)),
+    CONSTRAINT invoice_is_voided_for_a_reason
+        CHECK ((status = 'void') = (voided_at IS NOT NULL) AND (status = 'void') = (void_reason IS NOT NULL))
+);
+
+-- Keeps "one draft per organization, month and currency"; read by the billing run.
+CREATE UNIQUE INDEX invoice_has_one_draft ON invoice (organization_id, month, currency) WHERE status = 'draft';
+-- Read by lists of an organization's invoices, and by "is this month still open?".
+CREATE INDEX invoice_by_organization ON invoice (organization_id, month);
+-- Read by the billing run: drafts whose time has come.
+CREATE INDEX invoice_draft ON invoice (month) WHERE status = 'draft' AND NOT by_hand;
+
+CREATE FUNCTION refuse_changing_an_invoice() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a finalized invoice can only be paid or voided'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'finalized_invoice_never_changes';
+END
+$$;
+
+-- number is generated after this trigger, from what it compares.
+CREATE FUNCTION keep_final_invoices() RETURNS trigger
+LANGUAGE plpgsql AS $$
+DECLARE
+    outcome CONSTANT text[] := '{status,paid_on,voided_at,void_reason,number}';
+BEGIN
+    IF OLD.status = 'draft' AND NEW.status IN ('draft', 'finalized')
+       AND (NEW.id, NEW.organization_id, NEW.month, NEW.currency)
+         = (OLD.id, OLD.organization_id, OLD.month, OLD.currency)
+    OR OLD.status = 'finalized' AND NEW.status IN ('paid', 'void')
+       AND to_jsonb(NEW) - outcome = to_jsonb(OLD) - outcome THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'a finalized invoice can only be paid or voided'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'finalized_invoice_never_changes';
+END
+$$;
+
+CREATE TRIGGER finalized_invoice_never_changes BEFORE UPDATE ON invoice
+    FOR EACH ROW EXECUTE FUNCTION keep_final_invoices();
+CREATE TRIGGER invoice_is_never_deleted BEFORE DELETE ON invoice
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
+
+-- The last invoice number given in a year (of finalization, in UTC: the operator's clock). It is
+-- taken under its row lock in the finalizing transaction, so that none is skipped or given twice.
+CREATE TABLE invoice_serial (
+    year int PRIMARY KEY,
+    last int NOT NULL
+);
+
+-- What a redemption (or a paid extension) costs the pool's owner, at the price of that moment.
+-- A credit is a negative charge that names the charge it undoes, wholly or partly. unbilled: on no
+-- unreleased invoice; kept by the triggers of invoice_charge.
+CREATE TABLE charge (
+    id                      bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind                    charge_kind   NOT NULL,
+    organization_id         bigint        NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    learner_organization_id bigint        NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    course_id               bigint        NOT NULL REFERENCES course       ON DELETE RESTRICT,
+    pool_id                 bigint        NOT NULL REFERENCES pool         ON DELETE RESTRICT,
+    assignment_id           bigint        NOT NULL REFERENCES assignment   ON DELETE RESTRICT,
+    credits_id              bigint        REFERENCES charge                ON DELETE RESTRICT,
+    amount                  numeric(14,4) NOT NULL,
+    currency                char(3)       NOT NULL,
+    occurred_at             timestamptz   NOT NULL,
+    reason                  text,
+    unbilled                boolean       NOT NULL DEFAULT true,
+
+    CONSTRAINT charge_is_owed_and_credit_is_given_back
+        CHECK (CASE WHEN kind = 'credit' THEN amount <= 0 ELSE amount >= 0 END),
+    CONSTRAINT charge_is_in_the_minor_unit       CHECK (amount = round(amount, minor_unit(currency))),
+    CONSTRAINT credit_names_the_charge_it_undoes CHECK ((kind = 'credit') = (credits_id IS NOT NULL)),
+    CONSTRAINT credit_has_a_reason               CHECK (kind <> 'credit' OR reason IS NOT NULL)
+);
+
+-- Keeps "one assignment, one redemption charge".
+CREATE UNIQUE INDEX assignment_is_charged_once ON charge (assignment_id) WHERE kind = 'redemption';
+-- Read by credits: what of a charge was given back already.
+CREATE INDEX charge_credits ON charge (credits_id) WHERE credits_id IS NOT NULL;
+-- Read by the billing run: what is still to be invoiced, however much was invoiced before.
+CREATE INDEX charge_unbilled ON charge (organization_id, occurred_at) WHERE unbilled;
+-- Read by lists of an organization's charges.
+CREATE INDEX charge_by_organization ON charge (organization_id, id);
+-- Read by an assignment's page.
+CREATE INDEX charge_by_assignment ON charge (assignment_id);
+-- Read by a pool's page: charged so far this month.
+CREATE INDEX charge_by_pool ON charge (pool_id, occurred_at);
+
+-- Credits of one charge never exceed it (B3), however many are given at once.
+CREATE FUNCTION refuse_credit_beyond_its_charge() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    credited charge;
+BEGIN
+    SELECT * INTO credited FROM charge WHERE id = NEW.credits_id FOR NO KEY UPDATE;
+    IF credited.kind = 'credit' OR credited.currency <> NEW.currency
+       OR credited.organization_id <> NEW.organization_id
+       OR credited.amount + NEW.amount + coalesce(
+           (SELECT sum(amount) FROM charge WHERE credits_id = NEW.credits_id), 0) < 0 THEN
+        RAISE EXCEPTION 'the credits of a charge cannot exceed it'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'credits_stay_within_their_charge';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER credit_stays_within_its_charge BEFORE INSERT ON charge
+    FOR EACH ROW WHEN (NEW.credits_id IS NOT NULL)
+    EXECUTE FUNCTION refuse_credit_beyond_its_charge();
+
+CREATE FUNCTION refuse_rewriting_a_charge() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a charge is never rewritten; credit it'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'charge_is_never_rewritten';
+END
+$$;
+
+-- reason is left out: it may name a person, whom D1 erases.
+CREATE TRIGGER charge_is_never_rewritten
+    BEFORE UPDATE OF id, kind, organization_id, learner_organization_id, course_id, pool_id,
+                     assignment_id, credits_id, amount, currency, occurred_at OR DELETE ON charge
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting_a_charge();
+CREATE TRIGGER charge_is_billed_by_its_invoice BEFORE UPDATE OF unbilled ON charge
+    FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0)
+    EXECUTE FUNCTION refuse_rewriting_a_charge();
+
+-- One line of an invoice: charges alike in course, pool, kind, service month and unit price.
+CREATE TABLE invoice_line (
+    id            bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    invoice_id    bigint        NOT NULL REFERENCES invoice ON DELETE RESTRICT,
+    course_id     bigint        NOT NULL REFERENCES course  ON DELETE RESTRICT,
+    pool_id       bigint        NOT NULL REFERENCES pool    ON DELETE RESTRICT,
+    kind          charge_kind   NOT NULL,
+    service_month date          NOT NULL,
+    unit_price    numeric(14,4) NOT NULL,
+    quantity      bigint        NOT NULL,
+    amount        numeric(16,4) NOT NULL,
+
+    CONSTRAINT invoice_line_is_one_of_its_kind
+        UNIQUE (invoice_id, course_id, pool_id, kind, service_month, unit_price),
+    CONSTRAINT invoice_line_belongs_to_its_invoice UNIQUE (id, invoice_id),
+    CONSTRAINT invoice_line_adds_up CHECK (amount = quantity * unit_price AND quantity > 0)
+);
+
+CREATE FUNCTION refuse_changing_final_lines() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    -- Locked first: a finalization under way is waited for, then seen.
+    PERFORM FROM invoice WHERE id IN (SELECT invoice_id FROM changed) ORDER BY id FOR NO KEY UPDATE;
+    IF EXISTS (SELECT FROM invoice
+                WHERE id IN (SELECT invoice_id FROM changed) AND status <> 'draft') THEN
+        RAISE EXCEPTION 'a finalized invoice can only be paid or voided'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'finalized_invoice_never_changes';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER lines_are_added_to_drafts AFTER INSERT ON invoice_line
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_final_lines();
+CREATE TRIGGER lines_change_in_drafts AFTER UPDATE ON invoice_line
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_final_lines();
+CREATE TRIGGER line_stays_on_its_invoice BEFORE UPDATE OF id, invoice_id OR DELETE ON invoice_line
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
+
+-- Which charges an invoice carries. Voiding releases them; the row stays as the void's detail.
+CREATE TABLE invoice_charge (
+    invoice_id  bigint      NOT NULL,
+    charge_id   bigint      NOT NULL REFERENCES charge ON DELETE RESTRICT,
+    line_id     bigint      NOT NULL,
+    released_at timestamptz,
+
+    PRIMARY KEY (invoice_id, charge_id),
+    CONSTRAINT invoice_charge_is_on_its_invoices_line
+        FOREIGN KEY (line_id, invoice_id) REFERENCES invoice_line (id, invoice_id) ON DELETE RESTRICT
+);
+
+-- Keeps "a charge is on one unreleased invoice at most".
+CREATE UNIQUE INDEX charge_is_billed_once ON invoice_charge (charge_id) WHERE released_at IS NULL;
+-- Read from an invoice's line to its redemptions.
+CREATE INDEX invoice_charge_by_line ON invoice_charge (line_id);
+
+-- Adding a charge to an invoice bills it: only an unbilled one of the draft's organization and
+-- currency.
+CREATE FUNCTION bill_added_charges() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    billed bigint;
+BEGIN
+    PERFORM FROM invoice WHERE id IN (SELECT invoice_id FROM added) ORDER BY id FOR NO KEY UPDATE;
+    UPDATE charge SET unbilled = false
+      FROM added JOIN invoice ON invoice.id = added.invoice_id
+     WHERE charge.id = added.charge_id AND charge.unbilled AND added.released_at IS NULL
+       AND invoice.status = 'draft' AND invoice.organization_id = charge.organization_id
+       AND invoice.currency = charge.currency;
+    GET DIAGNOSTICS billed = ROW_COUNT;
+    IF billed <> (SELECT count(*) FROM added) THEN
+        RAISE EXCEPTION 'a draft gathers unbilled charges of its organization and currency'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'draft_gathers_its_own_unbilled_charges';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- Releasing a void invoice's charges makes them unbilled again; nothing else of the row changes.
+CREATE FUNCTION release_voided_charges() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    released bigint;
+BEGIN
+    UPDATE charge SET unbilled = true
+      FROM after JOIN before USING (invoice_id, charge_id, line_id)
+      JOIN invoice ON invoice.id = after.invoice_id
+     WHERE charge.id = after.charge_id AND invoice.status = 'void'
+       AND before.released_at IS NULL AND after.released_at IS NOT NULL;
+    GET DIAGNOSTICS released = ROW_COUNT;
+    IF released <> (SELECT count(*) FROM after) THEN
+        RAISE EXCEPTION 'only a void invoice releases its charges, once'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'void_invoice_releases_its_charges';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER added_charges_are_billed AFTER INSERT ON invoice_charge
+    REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION bill_added_charges();
+CREATE TRIGGER voided_charges_are_released AFTER UPDATE ON invoice_charge
+    REFERENCING OLD TABLE AS before NEW TABLE AS after
+    FOR EACH STATEMENT EXECUTE FUNCTION release_voided_charges();
+CREATE TRIGGER invoice_keeps_its_charges BEFORE DELETE ON invoice_charge
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
+
+
+-- The schedule and the history -------------------------------------------------------------------
+
+-- A scheduled job's run for one period, written in the transaction of its work: a period is done
+-- once, however many schedulers run, and a run that died is run again.
+CREATE TABLE schedule_run (
+    job    text        NOT NULL,
+    period timestamptz NOT NULL,
+    ran_at timestamptz NOT NULL DEFAULT clock_now(),
+
+    PRIMARY KEY (job, period)
+);
+
+-- Who did what to which thing, and when. Append-only.
+CREATE TABLE history (
+    id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at              timestamptz NOT NULL DEFAULT clock_now(),
+    actor           text        NOT NULL,
+    organization_id bigint      REFERENCES organization ON DELETE RESTRICT,
+    action          text        NOT NULL,
+    thing           text        NOT NULL,
+    thing_id        bigint      NOT NULL,
+    detail          jsonb       NOT NULL DEFAULT '{}'
+);
+
+-- Read by a thing's page.
+CREATE INDEX history_by_thing ON history (thing, thing_id, id);
+-- Read by an organization's history.
+CREATE INDEX history_by_organization ON history (organization_id, id);
+
+CREATE FUNCTION refuse_rewriting_history() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    -- Erasing a person's data replaces names inside detail; it says so for its own transaction.
+    IF TG_OP = 'UPDATE' AND current_setting('keypool.erasing', true) = 'on'
+       AND (NEW.id, NEW.at, NEW.organization_id, NEW.action, NEW.thing, NEW.thing_id)
+           IS NOT DISTINCT FROM (OLD.id, OLD.at, OLD.organization_id, OLD.action, OLD.thing, OLD.thing_id) THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'history is never rewritten'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'history_is_never_rewritten';
+END
+$$;
+
+CREATE TRIGGER history_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON history
+    FOR EACH STATEMENT WHEN (current_setting('keypool.erasing', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION refuse_rewriting_history();
+CREATE TRIGGER history_keeps_what_happened BEFORE UPDATE ON history
+    FOR EACH ROW EXECUTE FUNCTION refuse_rewriting_history();
+
+
+-- The walls between organizations ------------------------------------------------------------------
+
+-- The web names, for each transaction, the organization whose tree it may see (keypool.organization:
+-- an id, or * for the operator). Unset, it sees nothing.
+CREATE FUNCTION sees_everything() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN coalesce(current_setting('keypool.organization', true) = '*', false);
+
+CREATE FUNCTION visible_organization() RETURNS SETOF bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT descendant_id FROM organization_ancestry
+     WHERE ancestor_id = CASE WHEN current_setting('keypool.organization', true) ~ '^\d{1,18}$'
+                              THEN current_setting('keypool.organization', true)::bigint END
+$$;
+
+REVOKE ALL ON FUNCTION visible_organization() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION visible_organization() TO keypool_web;
+
+ALTER TABLE organization   ENABLE ROW LEVEL SECURITY;
+ALTER TABLE organization_ancestry ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tax_rate       ENABLE ROW LEVEL SECURITY;
+ALTER TABLE seller         ENABLE ROW LEVEL SECURITY;
+ALTER TABLE course         ENABLE ROW LEVEL SECURITY;
+ALTER TABLE price          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE pool           ENABLE ROW LEVEL SECURITY;
+ALTER TABLE distribution   ENABLE ROW LEVEL SECURITY;
+ALTER TABLE batch          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE batch_line     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE key            ENABLE ROW LEVEL SECURITY;
+ALTER TABLE pool_tally     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE token          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE source         ENABLE ROW LEVEL SECURITY;
+ALTER TABLE source_secret  ENABLE ROW LEVEL SECURITY;
+ALTER TABLE learner        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE assignment     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE event          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE settlement     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE redemption     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE launch         ENABLE ROW LEVEL SECURITY;
+ALTER TABLE invoice        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE invoice_serial ENABLE ROW LEVEL SECURITY;
+ALTER TABLE charge         ENABLE ROW LEVEL SECURITY;
+ALTER TABLE invoice_line   ENABLE ROW LEVEL SECURITY;
+ALTER TABLE invoice_charge ENABLE ROW LEVEL SECURITY;
+ALTER TABLE schedule_run   ENABLE ROW LEVEL SECURITY;
+ALTER TABLE history        ENABLE ROW LEVEL SECURITY;
+
+-- By the row's own organization.
+CREATE POLICY tenancy ON organization   TO keypool_web USING ((SELECT sees_everything()) OR id IN (SELECT visible_organization()))
+    WITH CHECK ((SELECT sees_everything()) OR parent_id IN (SELECT visible_organization()) OR id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON organization_ancestry TO keypool_web USING ((SELECT sees_everything()) OR descendant_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON tax_rate       TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON pool           TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON token          TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON source         TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON learner        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON assignment     TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON event          TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON redemption     TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON launch         TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON invoice        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON charge         TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON history        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+
+-- By the row that it hangs on, whose own policy holds inside the sub-select.
+CREATE POLICY tenancy ON key            TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
+CREATE POLICY tenancy ON pool_tally     TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
+CREATE POLICY tenancy ON distribution   TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
+CREATE POLICY tenancy ON batch          TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
+CREATE POLICY tenancy ON batch_line     TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
+CREATE POLICY tenancy ON source_secret  TO keypool_web USING ((SELECT sees_everything()) OR source_id IN (SELECT id FROM source));
+CREATE POLICY tenancy ON invoice_line   TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
+CREATE POLICY tenancy ON invoice_charge TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
+
+-- Everybody may read courses and the prices that hold for them; the operator alone writes them.
+CREATE POLICY reading ON course TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY reading ON price  TO keypool_web
+    USING ((SELECT sees_everything()) OR organization_id IS NULL
+           -- an ancestor's price is what its descendants pay
+           OR organization_id IN (SELECT ancestor_id FROM organization_ancestry))
+    WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY reading ON seller TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
+-- settlement and schedule_run are the worker's alone: no policy, no row, no grant for the web.
+
+GRANT USAGE ON SCHEMA public TO keypool_web;
+GRANT SELECT, INSERT, UPDATE ON
+    organization, tax_rate, course, price, pool, distribution, batch, batch_line, key, token, source,
+    source_secret, learner, assignment, event, launch, invoice, invoice_serial, charge, invoice_line,
+    invoice_charge TO keypool_web;
+GRANT UPDATE ON seller TO keypool_web;
+GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, redemption TO keypool_web;
+GRANT SELECT, INSERT ON history TO keypool_web;
+
+-- What the web must know before it knows whose request this is: a token by its hash, a source's
+-- live secrets by its id. Nothing else leaves these two doors.
+CREATE FUNCTION find_token(token_hash bytea)
+RETURNS TABLE (id bigint, name text, role role, organization_id bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
+    SELECT id, name, role, organization_id FROM token
+     WHERE hash = token_hash AND revoked_at IS NULL AND (expires_at IS NULL OR clock_now() < expires_at)
+$$;
+
+CREATE FUNCTION find_source(source_id bigint)
+RETURNS TABLE (organization_id bigint, encrypted bytea)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 2 AS $$
+    SELECT source.organization_id, source_secret.encrypted
+      FROM source JOIN source_secret ON source_secret.source_id = source.id
+     WHERE source.id = find_source.source_id
+       AND (source_secret.expires_at IS NULL OR clock_now() < source_secret.expires_at)
+     ORDER BY source_secret.id DESC
+$$;
+
+REVOKE ALL ON FUNCTION find_token(bytea), find_source(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION find_token(bytea), find_source(bigint) TO keypool_web;
+
+
+-- Schema "report": what analysts read --------------------------------------------------------------
+
+CREATE SCHEMA report;
+
+-- A report's own database login, and the one organization (with descendants) that it may read.
+CREATE TABLE report_login (
+    login           name   PRIMARY KEY,
+    organization_id bigint NOT NULL REFERENCES organization ON DELETE RESTRICT
+);
+
+ALTER TABLE report_login ENABLE ROW LEVEL SECURITY;
+
+-- Whose rows a login may read. It hangs on session_user, which no SQL of a notebook can change:
+-- a report's login reads its organization's tree, the web what its request may see, the analyst
+-- and the owner everything.
+CREATE FUNCTION report.visible_organization() RETURNS SETOF bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT id FROM organization
+     WHERE session_user = 'keypool_analyst'
+        OR session_user = current_user  -- inside this function: the owner
+        OR session_user = 'keypool_web' AND sees_everything()
+    UNION
+    SELECT visible_organization() WHERE session_user = 'keypool_web'
+    UNION
+    SELECT descendant_id FROM organization_ancestry
+      JOIN report_login ON report_login.organization_id = ancestor_id AND login = session_user
+$$;
+
+-- Every organization in sight.
+CREATE VIEW report.organization WITH (security_barrier) AS
+SELECT organization.id, organization.name, parent.name AS parent, organization.time_zone,
+       organization.currency, organization.locale
+  FROM organization LEFT JOIN organization AS parent ON parent.id = organization.parent_id
+ WHERE organization.id IN (SELECT report.visible_organization());
+
+-- One row a pool, with its figures: issued + redeemed + retired = all its keys.
+CREATE VIEW report.pool WITH (security_barrier) AS
+SELECT pool.id, pool.name, organization.name AS organization, course.code AS course,
+       pool.starts_at, pool.expires_at, pool.content_availability_days, pool.share_with_children,
+       pool_state(course.archived_at, pool.paused_at, pool.starts_at, pool.expires_at, clock_now()) AS state,
+       figures.issued, figures.distributed, figures.redeemed, figures.retired
+  FROM pool
+  JOIN organization ON organization.id = pool.organization_id
+  JOIN course ON course.id = pool.course_id
+ CROSS JOIN LATERAL (
+       SELECT coalesce(sum(issued), 0)::bigint AS issued, coalesce(sum(distributed), 0)::bigint AS distributed,
+              coalesce(sum(redeemed), 0)::bigint AS redeemed, coalesce(sum(retired), 0)::bigint AS retired
+         FROM pool_tally WHERE pool_tally.pool_id = pool.id) AS figures
+ WHERE pool.organization_id IN (SELECT report.visible_organization());
+
+-- One row an attempt, refused ones too; day is in the time zone of the organization that sees it.
+CREATE VIEW report.redemption WITH (security_barrier) AS
+SELECT redemption.event_id AS event, organization.name AS organization,
+       learner_organization.name AS learner_organization, pool.id AS pool_id, pool.name AS pool,
+       course.code AS course, redemption.outcome::text AS outcome, redemption.received_at,
+       (redemption.received_at AT TIME ZONE organization.time_zone)::date AS day,
+       key.created_at AS key_created_at, distribution.distributed_at
+  FROM redemption
+  JOIN organization ON organization.id = redemption.organization_id
+  JOIN organization AS learner_organization ON learner_organization.id = redemption.learner_organization_id
+  LEFT JOIN key ON key.id = redemption.key_id
+  LEFT JOIN distribution ON distribution.id = key.distribution_id
+  LEFT JOIN pool ON pool.id = redemption.pool_id
+  LEFT JOIN course ON course.id = pool.course_id
+ WHERE redemption.organization_id IN (SELECT report.visible_organization());
+
+-- One row a charge or credit; its invoice is null while it is unbilled.
+CREATE VIEW report.charge WITH (security_barrier) AS
+SELECT charge.id, charge.kind::text AS kind, organization.name AS organization,
+       learner_organization.name AS learner_organization, course.code AS course, pool.name AS pool,
+       charge.assignment_id, charge.amount, charge.currency, charge.occurred_at,
+       date_trunc('month', charge.occurred_at AT TIME ZONE organization.time_zone)::date AS service_month,
+       charge.unbilled, invoice_charge.invoice_id
+  FROM charge
+  JOIN organization ON organization.id = charge.organization_id
+  JOIN organization AS learner_organization ON learner_organization.id = charge.learner_organization_id
+  JOIN course ON course.id = charge.course_id
+  JOIN pool ON pool.id = charge.pool_id
+  LEFT JOIN invoice_charge ON invoice_charge.charge_id = charge.id AND invoice_charge.released_at IS NULL
+ WHERE charge.organization_id IN (SELECT report.visible_organization());
+
+GRANT USAGE ON SCHEMA report TO keypool_analyst, keypool_web;
+GRANT SELECT ON ALL TABLES IN SCHEMA report TO keypool_analyst, keypool_web;
+REVOKE ALL ON FUNCTION report.visible_organization() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION report.visible_organization() TO keypool_analyst, keypool_web;
