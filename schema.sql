@@ -843,7 +843,7 @@ CREATE TABLE invoice_line (
 );
 
 CREATE FUNCTION refuse_changing_final_lines() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     -- Locked first: a finalization under way is waited for, then seen.
     PERFORM FROM invoice WHERE id IN (SELECT invoice_id FROM changed) ORDER BY id FOR NO KEY UPDATE;
@@ -885,7 +885,7 @@ CREATE INDEX invoice_charge_by_line ON invoice_charge (line_id);
 -- Adding a charge to an invoice bills it: only an unbilled one of the draft's organization and
 -- currency.
 CREATE FUNCTION bill_added_charges() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     billed bigint;
 BEGIN
@@ -906,7 +906,7 @@ $$;
 
 -- Releasing a void invoice's charges makes them unbilled again; nothing else of the row changes.
 CREATE FUNCTION release_voided_charges() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     released bigint;
 BEGIN

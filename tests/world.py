@@ -1,0 +1,113 @@
+"""What tests start from: organizations, a course, a pool, keys, and events in the inbox."""
+
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from worker import courses, organizations, pools
+from worker.actors import Actor
+
+OPERATOR = Actor.operator("test")
+
+
+@dataclass(frozen=True)
+class World:
+    """A parent with two children, a course at 49.90 EUR, an open pool of the parent's, a source."""
+
+    session: Session
+    parent: int
+    child: int
+    sibling: int
+    pool: str
+    source: int
+
+    def keys(self, count: int, *, pool: str | None = None) -> list[str]:
+        """Add keys to a pool and give their codes."""
+        made = [f"TEST-{secrets.token_hex(8).upper()}" for _ in range(count)]
+        self.session.execute(
+            text("INSERT INTO key (pool_id, code) SELECT :pool, unnest(CAST(:codes AS text[]))"),
+            {"pool": int(pool or self.pool), "codes": made},
+        )
+        return made
+
+    def request(
+        self, code: str, email: str, *, organization: int | None = None, at: datetime | None = None
+    ) -> int:
+        """Record a redemption.requested event and give its id."""
+        data = {"key": code, "learner": {"email": email, "name": "Ann"}}
+        return self.event("redemption.requested", data, organization=organization or self.parent, at=at)
+
+    def event(
+        self,
+        type_: str,
+        data: dict[str, Any],
+        *,
+        organization: int | None = None,
+        at: datetime | None = None,
+    ) -> int:
+        """Record an event of the parent's source and give its id."""
+        return self.session.execute(
+            text("""
+                INSERT INTO event (source_id, organization_id, learner_organization_id, webhook_id,
+                                   body_hash, type, data, received_at)
+                VALUES (:source, :parent, :organization, :webhook_id, :hash, CAST(:type AS event_type),
+                        CAST(:data AS jsonb), coalesce(:at, clock_now()))
+                RETURNING id"""),
+            {
+                "source": self.source,
+                "parent": self.parent,
+                "organization": organization,
+                "webhook_id": secrets.token_hex(8),
+                "hash": hashlib.sha256(json.dumps(data).encode()).digest(),
+                "type": type_,
+                "data": json.dumps(data),
+                "at": at,
+            },
+        ).scalar_one()
+
+    def outcome(self, event: int) -> str | None:
+        """Give what became of an event; None while it is undecided."""
+        return self.session.execute(
+            text("SELECT outcome FROM event WHERE id = :id"), {"id": event}
+        ).scalar_one()
+
+    def figures(self, query: str, **parameters: object) -> Any:
+        """Give the one row of a query."""
+        return self.session.execute(text(query), parameters).one()
+
+
+def build(session: Session, *, name: str | None = None, **pool: Any) -> World:
+    """Build a world of its own; `pool` overrides what the pool is made with."""
+    tag = name or secrets.token_hex(4)
+    parent = organizations.add(session, actor=OPERATOR, name=f"Parent {tag}")
+    child = organizations.add(session, actor=OPERATOR, name=f"Child {tag}", parent=parent["name"])
+    sibling = organizations.add(session, actor=OPERATOR, name=f"Stranger {tag}")
+    courses.add(
+        session, actor=OPERATOR, code=f"C-{tag}", title="A course", price="49.90", currency="EUR"
+    )
+    made = pools.create(
+        session,
+        **{
+            "actor": OPERATOR,
+            "name": f"Pool {tag}",
+            "organization": parent["name"],
+            "course": f"C-{tag}",
+            "starts": "2020-01-01",
+            "expires": "2090-12-31",
+            "content_availability": 30,
+            **pool,
+        },
+    )
+    source = session.execute(
+        text("INSERT INTO source (organization_id, name) VALUES (:id, 'shop') RETURNING id"),
+        {"id": int(parent["id"])},
+    ).scalar_one()
+    return World(
+        session, int(parent["id"]), int(child["id"]), int(sibling["id"]), made["id"], source
+    )
