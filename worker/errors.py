@@ -73,8 +73,20 @@ class CreditExceedsChargeError(RefusedError):
     """The credits of a charge cannot exceed it; credit what is left of it at most."""
 
 
+class InvoiceStatusError(RefusedError):
+    """A finalized invoice can only be paid or voided; credit a charge instead."""
+
+
+class PriceInThePastError(RefusedError):
+    """A price in the past cannot be changed once something was charged at it; give a later start."""
+
+
 class LiveAssignmentError(RefusedError):
     """The learner holds another live assignment for that course; extend that one."""
+
+
+class NotFailedError(RefusedError):
+    """Only a failed event is retried; this one waits its turn or is decided."""
 
 
 class WebhookIdReusedError(RefusedError):
