@@ -844,7 +844,6 @@ class Invoice(Base):
             postgresql_where=text("status = 'draft'"),
         ),
         Index("invoice_by_organization", "organization_id", "month"),
-        Index("invoice_draft", "month", postgresql_where=text("status = 'draft' AND NOT by_hand")),
     )
 
 
@@ -917,6 +916,8 @@ class InvoiceLine(Base):
     unit_price: Mapped[Amount]
     quantity: Mapped[int]
     amount: Mapped[Sum]
+    course_title: Mapped[str | None]
+    pool_name: Mapped[str | None]
 
     __table_args__ = (
         UniqueConstraint(
