@@ -706,8 +706,6 @@ CREATE TABLE invoice (
 CREATE UNIQUE INDEX invoice_has_one_draft ON invoice (organization_id, month, currency) WHERE status = 'draft';
 -- Read by lists of an organization's invoices, and by "is this month still open?".
 CREATE INDEX invoice_by_organization ON invoice (organization_id, month);
--- Read by the billing run: drafts whose time has come.
-CREATE INDEX invoice_draft ON invoice (month) WHERE status = 'draft' AND NOT by_hand;
 
 CREATE FUNCTION refuse_changing_an_invoice() RETURNS trigger
 LANGUAGE plpgsql AS $$
@@ -825,6 +823,7 @@ CREATE TRIGGER charge_is_billed_by_its_invoice BEFORE UPDATE OF unbilled ON char
     EXECUTE FUNCTION refuse_rewriting_a_charge();
 
 -- One line of an invoice: charges alike in course, pool, kind, service month and unit price.
+-- course_title and pool_name are copied when it is finalized.
 CREATE TABLE invoice_line (
     id            bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     invoice_id    bigint        NOT NULL REFERENCES invoice ON DELETE RESTRICT,
@@ -835,6 +834,8 @@ CREATE TABLE invoice_line (
     unit_price    numeric(14,4) NOT NULL,
     quantity      bigint        NOT NULL,
     amount        numeric(16,4) NOT NULL,
+    course_title  text,
+    pool_name     text,
 
     CONSTRAINT invoice_line_is_one_of_its_kind
         UNIQUE (invoice_id, course_id, pool_id, kind, service_month, unit_price),
