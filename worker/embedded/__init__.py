@@ -9,16 +9,12 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import IO
 from urllib.parse import quote
 
@@ -26,11 +22,11 @@ import psycopg
 
 from worker.embedded import files, postgresql, redis
 from worker.embedded.server import EmbeddedServersError
+from worker.embedded.signals import exiting_when_told, undisturbed
 
-__all__ = ["EmbeddedServersError", "Servers", "lease", "running", "scratch"]
+__all__ = ["EmbeddedServersError", "Servers", "addresses", "lease", "revive", "running", "scratch"]
 
 SCRATCH = "keypool-scratch-"
-ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -50,13 +46,18 @@ def running(home: Path) -> Servers | None:
     """Give the home's servers if both run, whoever started them; starts nothing."""
     home = home.resolve()
     database, broker = postgresql.server(home).process(), redis.server(home).process()
-    if not (database and broker):
-        return None
-    try:
-        urls = json.loads((home / "run" / "servers.json").read_text())
-    except FileNotFoundError:
+    urls = addresses(home)
+    if not (urls and database and broker):
         return None
     return Servers(home=home, **urls, postgres_pid=database.pid, redis_pid=broker.pid)
+
+
+def addresses(home: Path) -> dict[str, str] | None:
+    """Give the URLs of the home's servers, whether they run or not; None before their first start."""
+    with suppress(FileNotFoundError):
+        urls: dict[str, str] = json.loads((home / "run" / "servers.json").read_text())
+        return urls
+    return None
 
 
 @contextmanager
@@ -78,17 +79,24 @@ def lease(home: Path, *, durable: bool = True) -> Iterator[Servers]:
     with _failing_plainly():
         (home / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
     holder = os.getpid()
-    with _exiting_when_told(), (home / "run" / "lease").open("w") as held:
+    with exiting_when_told(), (home / "run" / "lease").open("w") as held:
         try:
-            with _starting_or_stopping(home), _undisturbed(), _failing_plainly():
+            with _starting_or_stopping(home), undisturbed(), _failing_plainly():
                 fcntl.flock(held, fcntl.LOCK_SH)
                 servers = running(home) or _start(home, durable)
             yield servers
         finally:
             if os.getpid() == holder:  # a fork's copy of a lease is not its own to give back
-                with _undisturbed(), _starting_or_stopping(home):
+                with undisturbed(), _starting_or_stopping(home):
                     if _is_last(held):
                         _stop(home)
+
+
+def revive(home: Path) -> None:
+    """Start again what was killed of servers that somebody holds."""
+    if running(home) is None:
+        with lease(home):
+            pass
 
 
 @contextmanager
@@ -112,7 +120,7 @@ def _clear_away(home: Path) -> None:
     # One that is being made has no servers.json yet: it is left alone.
     if home.stat().st_uid != os.geteuid() or not (home / "run" / "servers.json").exists():
         return
-    with (home / "run" / "lease").open("w") as held, _starting_or_stopping(home), _undisturbed():
+    with (home / "run" / "lease").open("w") as held, _starting_or_stopping(home), undisturbed():
         if _is_last(held):
             _stop(home)
             shutil.rmtree(home, ignore_errors=True)
@@ -144,9 +152,6 @@ def _stop(home: Path) -> None:
     files.remove_socket_folder(home)
 
 
-# ------------------------------------------------------------- one at a time, and never half
-
-
 @contextmanager
 def _starting_or_stopping(home: Path) -> Iterator[None]:
     with (home / "run" / "starting").open("w") as lock:
@@ -160,38 +165,6 @@ def _is_last(held: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold back what would end this process: half a start or half a stop leaves orphans."""
-    arrived: list[int] = []
-    with _handling(ENDINGS, lambda number, _: arrived.append(number)):
-        yield
-    for number in arrived[:1]:
-        signal.raise_signal(number)
-
-
-@contextmanager
-def _exiting_when_told() -> Iterator[None]:
-    unhandled = [number for number in ENDINGS if signal.getsignal(number) == signal.SIG_DFL]
-    with _handling(unhandled, lambda number, _: sys.exit(128 + number)):
-        yield
-
-
-@contextmanager
-def _handling(
-    numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]
-) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread handles signals, and only it is interrupted by them
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handled in before.items():
-            signal.signal(number, handled)
 
 
 @contextmanager

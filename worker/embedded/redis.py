@@ -39,7 +39,12 @@ def start(home: Path, sockets: Path, password: str, durable: bool) -> None:
     ours.folder.mkdir(mode=0o700, exist_ok=True)
     settings = home / "run" / "redis.conf"
     write_private(settings, _settings(ours, socket, password, durable))
-    client = redis.Redis(unix_socket_path=str(socket), username="keypool", password=password)
+    client = redis.Redis(
+        unix_socket_path=str(socket),
+        username="keypool",
+        password=password,
+        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),  # its own pauses are long
+    )
 
     def answers() -> bool:
         with suppress(redis.ConnectionError):

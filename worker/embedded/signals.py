@@ -1,0 +1,43 @@
+"""What terminating signals do to work that must not be left half done."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold terminating signals back until the work within is complete."""
+    arrived: list[int] = []
+    with _handling(ENDINGS, lambda number, _: arrived.append(number)):
+        yield
+    for number in arrived[:1]:
+        signal.raise_signal(number)
+
+
+@contextmanager
+def exiting_when_told() -> Iterator[None]:
+    """Let what would end this process at once end it by SystemExit, so that it cleans up."""
+    unhandled = [number for number in ENDINGS if signal.getsignal(number) == signal.SIG_DFL]
+    with _handling(unhandled, lambda number, _: sys.exit(128 + number)):
+        yield
+
+
+@contextmanager
+def _handling(
+    numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread handles signals, and only it is interrupted by them
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handled in before.items():
+            signal.signal(number, handled)

@@ -1,0 +1,68 @@
+"""A shell that outlives a killed supervisor, to end the processes it would leave behind."""
+
+import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import IO, cast
+
+# A service's shell names itself to the guard before it becomes the service: were its starter to
+# do so, a kill between the two would leave a service that the guard does not know of.
+LAUNCH = ("/bin/sh", "-c", 'echo "+ $$" >&0; exec "$@" </dev/null', "sh")
+
+# Reads until nobody holds the pipe's other end, then ends in order who is still there. Only the
+# first of a group is told: it knows how to end the others.
+GUARD = """
+groups=' '
+while read -r change group; do
+    case $change in
+        +) groups="$groups$group " ;;
+        -) groups="${groups%% $group *} ${groups#* $group }" ;;
+    esac
+done
+exec 2>/dev/null
+for group in $groups; do kill -s TERM "$group"; done
+for second in 1 2 3 4 5 6 7 8 9 10; do
+    left=
+    for group in $groups; do kill -s 0 -- "-$group" && left="$left $group"; done
+    [ "$left" ] || exit 0
+    sleep 1
+done
+for group in $left; do kill -s KILL -- "-$group"; done
+"""
+
+
+class Guard:
+    """The shell, and the pipe that tells it which process groups there are."""
+
+    def __init__(self) -> None:
+        self._shell: subprocess.Popen[bytes] | None = None
+
+    def pipe(self) -> IO[bytes]:
+        """Give the pipe, which a service's shell gets as its standard input."""
+        if self._shell is None:
+            self._shell = subprocess.Popen(
+                ["/bin/sh", "-c", GUARD], stdin=subprocess.PIPE, bufsize=0, start_new_session=True
+            )
+        return cast(IO[bytes], self._shell.stdin)
+
+    def forget(self, group: int) -> None:
+        """Tell the guard that a group is gone."""
+        self._say("-", group)
+
+    def replace_if_dead(self, groups: Iterable[int]) -> None:
+        """Take a new guard where the old one died, and tell it of the groups there are."""
+        if self._shell and self._shell.poll() is not None:
+            self.dismiss()
+            for group in groups:
+                self._say("+", group)
+
+    def dismiss(self) -> None:
+        """Let the guard go: there is nobody left to end."""
+        if self._shell:
+            self.pipe().close()
+            self._shell.wait()
+            self._shell = None
+
+    def _say(self, change: str, group: int) -> None:
+        with suppress(BrokenPipeError):
+            self.pipe().write(f"{change} {group}\n".encode())
