@@ -1088,7 +1088,7 @@ GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, redemption 
 GRANT SELECT, INSERT ON history TO keypool_web;
 
 -- What the web must know before it knows whose request this is: a token by its hash, a source's
--- live secrets by its id. Nothing else leaves these two doors.
+-- live secrets by its id. Nothing else leaves these doors.
 CREATE FUNCTION find_token(token_hash bytea)
 RETURNS TABLE (id bigint, name text, role role, organization_id bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
@@ -1106,8 +1106,19 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 2 AS
      ORDER BY source_secret.id DESC
 $$;
 
-REVOKE ALL ON FUNCTION find_token(bytea), find_source(bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION find_token(bytea), find_source(bigint) TO keypool_web;
+-- The last migration that this database has had, which the web tells when asked whether it is
+-- ready. Null: the database was not made by “keypool db init”.
+CREATE FUNCTION schema_revision() RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN (SELECT version_num FROM alembic_version);
+EXCEPTION WHEN undefined_table THEN
+    RETURN NULL;
+END
+$$;
+
+REVOKE ALL ON FUNCTION find_token(bytea), find_source(bigint), schema_revision() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION find_token(bytea), find_source(bigint), schema_revision() TO keypool_web;
 
 
 -- Schema "report": what analysts read --------------------------------------------------------------
