@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from worker import database as databases
 from worker import embedded
+from worker import schema as schemas
 from worker.settings import settings
 
 SCHEMA = Path(__file__).parents[1] / "schema.sql"
@@ -74,19 +75,22 @@ def servers(run_folder: Path) -> Iterator[Addresses]:
 
 
 @pytest.fixture(scope="session")
-def template(servers: Addresses, run_folder: Path) -> Iterator[str]:
+def template(servers: Addresses, run_folder: Path) -> str:
     """The name of a database that schema.sql made, from which each test's own is cloned."""
     schema = SCHEMA.read_text()
-    name = f"keypool_template_{hashlib.sha256((str(run_folder) + schema).encode()).hexdigest()[:12]}"
+    name = (
+        f"keypool_template_{hashlib.sha256((str(run_folder) + schema).encode()).hexdigest()[:12]}"
+    )
     with (run_folder / "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with _administration(servers) as connection:
             exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
             if exists.fetchone() is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-                with psycopg.connect(_plain(servers.named(name).database_url)) as made:
-                    made.execute(schema)
-    yield name
+                engine = create_engine(servers.named(name).database_url)
+                schemas.init(engine)
+                engine.dispose()
+    return name
 
 
 @contextmanager
@@ -135,7 +139,6 @@ def forget() -> None:
     """Let go of this process's connections and settings, so that the next use reads them anew."""
     if databases.url.cache_info().currsize:
         databases.dispose()
-    databases.url.cache_clear()
     settings.cache_clear()
 
 

@@ -41,7 +41,9 @@ class World:
     ) -> int:
         """Record a redemption.requested event and give its id."""
         data = {"key": code, "learner": {"email": email, "name": "Ann"}}
-        return self.event("redemption.requested", data, organization=organization or self.parent, at=at)
+        return self.event(
+            "redemption.requested", data, organization=organization or self.parent, at=at
+        )
 
     def event(
         self,

@@ -49,7 +49,7 @@ class Actor:
             return true()
         return organization_id.in_(self.organizations())
 
-    def organizations(self) -> Select[tuple[int]]:
+    def organizations(self) -> Select[int]:
         """Select the ids of the organizations in the actor's tree."""
         if self.organization_id is None:
             return select(Organization.id)

@@ -37,7 +37,9 @@ def add(
     return show(session, course)
 
 
-def edit(session: Session, *, actor: Actor, course: str, title: str | None = None) -> dict[str, Any]:
+def edit(
+    session: Session, *, actor: Actor, course: str, title: str | None = None
+) -> dict[str, Any]:
     """Change a course's title. A new list price is `prices.set_price` without an organization."""
     actor.require()
     found = find(session, name=course)

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, ExceptionContext, create_engine, event, func, sel
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from worker import embedded, errors
+from worker import embedded, errors, patience
 from worker.settings import settings
 
 P = ParamSpec("P")
@@ -46,6 +46,14 @@ TIMEOUTS = {
         "lock_timeout": "30s",
         "idle_in_transaction_session_timeout": "10min",
     },
+}
+
+# The web's connections are all kept (opening one costs more than a request), and are asked whether
+# they live by worker.patience, which also bounds the asking.
+POOLS: dict[Login, dict[str, bool | int]] = {
+    Login.OWNER: {"pool_pre_ping": True},
+    Login.WEB: {"pool_size": 16, "max_overflow": 0},
+    Login.ANALYST: {"pool_pre_ping": True},
 }
 
 # Which rule a broken constraint stands for; every other one is told by its name.
@@ -92,6 +100,7 @@ BROKEN: dict[str, Callable[[], errors.KeypoolError]] = {
     ),
     "learner_has_one_live_assignment_per_course": errors.LiveAssignmentError,
     "credits_stay_within_their_charge": errors.CreditExceedsChargeError,
+    "finalized_invoice_never_changes": errors.InvoiceStatusError,
 }
 
 
@@ -104,10 +113,10 @@ def url(login: Login = Login.OWNER) -> str:
     """
     if given := getattr(settings(), login):
         return str(given)
-    servers = embedded.running(settings().home)
-    if servers is None:
+    known = embedded.addresses(settings().home)
+    if known is None:
         raise errors.DatabaseAwayError("No database runs here; start one with “keypool up”.")
-    return str(getattr(servers, login))
+    return known[login]
 
 
 @cache
@@ -117,9 +126,9 @@ def _engine(login: Login, address: str, pid: int) -> Engine:
         "timezone": "UTC",
         "keypool.clock_offset": str(settings().clock_offset.total_seconds()),
     }
-    return create_engine(
+    made = create_engine(
         address,
-        pool_pre_ping=True,
+        **POOLS[login],
         pool_timeout=1,
         connect_args={
             "connect_timeout": 2,
@@ -127,6 +136,9 @@ def _engine(login: Login, address: str, pid: int) -> Engine:
             "options": " ".join(f"-c {name}={value}" for name, value in flags.items()),
         },
     )
+    if login is Login.WEB:
+        patience.watch(made)
+    return made
 
 
 def engine(login: Login = Login.OWNER) -> Engine:
@@ -135,11 +147,12 @@ def engine(login: Login = Login.OWNER) -> Engine:
 
 
 def dispose() -> None:
-    """Close this process's connections; the next use opens new ones."""
+    """Close this process's connections; the next use reads the addresses and opens new ones."""
     for login in Login:
         with suppress(errors.DatabaseAwayError):
             engine(login).dispose()
     _engine.cache_clear()
+    url.cache_clear()
 
 
 @contextmanager
@@ -170,7 +183,8 @@ def transaction(
 
 def clock_now(opened: Session) -> datetime:
     """Give the one clock's now (T2): the database's, shifted by KEYPOOL_CLOCK_OFFSET."""
-    return opened.execute(select(func.clock_now())).scalar_one()
+    now: datetime = opened.execute(select(func.clock_now())).scalar_one()
+    return now
 
 
 @event.listens_for(Engine, "handle_error")

@@ -81,6 +81,10 @@ class PriceInThePastError(RefusedError):
     """A price in the past cannot be changed once something was charged at it; give a later start."""
 
 
+class AssignmentCancelledError(RefusedError):
+    """The assignment was cancelled; the learner needs another key."""
+
+
 class LiveAssignmentError(RefusedError):
     """The learner holds another live assignment for that course; extend that one."""
 

@@ -39,3 +39,21 @@ def record(
             ),
         )
     )
+
+
+def of(session: Session, *, thing: str, thing_id: int) -> list[dict[str, Any]]:
+    """List what was done to one thing, oldest first."""
+    acts = select(History).where(History.thing == thing, History.thing_id == thing_id)
+    return [shape(act) for act in session.scalars(acts.order_by(History.id))]
+
+
+def shape(act: History) -> dict[str, Any]:
+    """Give an act's public fields."""
+    return {
+        "at": act.at,
+        "actor": act.actor,
+        "action": act.action,
+        "thing": act.thing,
+        "thing_id": str(act.thing_id),
+        "detail": act.detail,
+    }

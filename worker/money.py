@@ -42,7 +42,8 @@ def amount(session: Session, value: str, *, currency_code: str, field: str = "pr
         )
     if number != round(number, unit.minor_unit):
         raise errors.InvalidInputError(
-            f"{unit.code} amounts have at most {unit.minor_unit} decimals; {value} has more.", field=field
+            f"{unit.code} amounts have at most {unit.minor_unit} decimals; {value} has more.",
+            field=field,
         )
     return round(number, unit.minor_unit)
 

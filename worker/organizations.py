@@ -40,7 +40,7 @@ def add(
     session.flush()
     _set_tax_rate(session, organization, tax_rate)
     _remember(session, actor, "organization added", organization, name=organization.name)
-    return shape(organization, above and above.name)
+    return shape(organization, above.name if above else None)
 
 
 def edit(

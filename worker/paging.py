@@ -44,7 +44,9 @@ def paged(
     ordered = wanted.add_columns(by.label("cursor")).order_by(by.desc() if newest_first else by)
     rows = session.execute(ordered.limit(limit + 1)).all()
     more = len(rows) > limit
-    return Page([shape(row) for row in rows[:limit]], cursor(rows[limit - 1].cursor) if more else None)
+    return Page(
+        [shape(row) for row in rows[:limit]], cursor(rows[limit - 1].cursor) if more else None
+    )
 
 
 def cursor(position: int) -> str:
@@ -61,4 +63,6 @@ def position(cursor: str) -> int:
             return int(number)
     except (ValueError, binascii.Error, UnicodeEncodeError):
         pass
-    raise errors.InvalidInputError("The cursor is not one that a list gave; start without it.", field="after")
+    raise errors.InvalidInputError(
+        "The cursor is not one that a list gave; start without it.", field="after"
+    )

@@ -110,9 +110,7 @@ def show(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
     return shape(session.execute(_rows().where(Pool.id == found.id)).one())
 
 
-def listing(
-    session: Session, *, actor: Actor, after: str | None = None, limit: int = 100
-) -> Page:
+def listing(session: Session, *, actor: Actor, after: str | None = None, limit: int = 100) -> Page:
     """List the actor's pools in the order in which they were made, a page at a time."""
     wanted = _rows().where(actor.sees(Pool.organization_id))
     return paged(session, wanted, by=Pool.id, after=after, limit=limit, shape=shape)
@@ -166,16 +164,25 @@ def _rows() -> Select[Any]:
         .where(PoolTally.pool_id == Pool.id)
         .lateral()
     )
-    return select(
-        Pool,
-        Organization.name.label("organization"),
-        Organization.time_zone,
-        Course.code.label("course"),
-        func.pool_state(
-            Course.archived_at, Pool.paused_at, Pool.starts_at, Pool.expires_at, func.clock_now()
-        ).label("state"),
-        *(getattr(tally.c, f) for f in figures),
-    ).join_from(Pool, Organization).join(Course).join(tally, onclause=true())
+    return (
+        select(
+            Pool,
+            Organization.name.label("organization"),
+            Organization.time_zone,
+            Course.code.label("course"),
+            func.pool_state(
+                Course.archived_at,
+                Pool.paused_at,
+                Pool.starts_at,
+                Pool.expires_at,
+                func.clock_now(),
+            ).label("state"),
+            *(getattr(tally.c, f) for f in figures),
+        )
+        .join_from(Pool, Organization)
+        .join(Course)
+        .join(tally, onclause=true())
+    )
 
 
 def _availability(value: int) -> int:

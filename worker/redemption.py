@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, TextClause, and_, case, func, select, text
+from sqlalchemy import Row, Select, and_, case, func, select, text
 from sqlalchemy.orm import Session
 
 from worker import codes, pools
@@ -158,7 +158,8 @@ SETTLE = text("""
     spent AS (
         UPDATE key SET state = 'redeemed' FROM free WHERE key.id = free.id RETURNING key.id, key.pool_id),
     granted AS (
-        INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id, redeemed_at, expires_at)
+        INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id,
+                                redeemed_at, expires_at)
         SELECT spent.id, pool.id, pool.course_id, learner.id, learner.organization_id, event.received_at,
                event.received_at + make_interval(hours => 24 * pool.content_availability_days)
           FROM decided
@@ -228,7 +229,10 @@ def settle(session: Session, *, event_ids: list[int]) -> list[str]:
             "emails": [row.email for row in granted],
         }
         session.execute(MEET_LEARNERS, people | {"names": [row.name for row in granted]})
-        rooms = {"course_ids": [row.course_id for row in granted], "ats": [row.at for row in granted]}
+        rooms = {
+            "course_ids": [row.course_id for row in granted],
+            "ats": [row.at for row in granted],
+        }
         session.execute(EXPIRE_OVERDUE, people | rooms)
     return list(session.scalars(SETTLE, _columns(decided)))
 
@@ -266,7 +270,13 @@ def listing(
     if learner is not None:
         wanted = wanted.where(func.lower(Redemption.learner_email) == learner.strip().lower())
     return paged(
-        session, wanted, by=Redemption.event_id, after=after, limit=limit, shape=shape, newest_first=True
+        session,
+        wanted,
+        by=Redemption.event_id,
+        after=after,
+        limit=limit,
+        shape=shape,
+        newest_first=True,
     )
 
 
@@ -282,7 +292,9 @@ def shape(row: Any) -> dict[str, Any]:
         "event": str(row.Redemption.event_id),
         "key": row.code,
         "pool": row.Redemption.pool_id and str(row.Redemption.pool_id),
-        "learner": row.Redemption.learner_email if row.known else masked(row.Redemption.learner_email),
+        "learner": row.Redemption.learner_email
+        if row.known
+        else masked(row.Redemption.learner_email),
         "organization": row.organization if row.known else None,
         "outcome": row.Redemption.outcome,
         "received_at": row.Redemption.received_at,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.errors import SettingsError
@@ -90,7 +91,7 @@ class Settings(BaseSettings):
     def _fits_together(self) -> "Settings":
         if self.clock_offset and self.database_url:
             raise ValueError(
-                "KEYPOOL_CLOCK_OFFSET shifts the embedded database's clock only; unset KEYPOOL_DATABASE_URL or it"
+                "KEYPOOL_CLOCK_OFFSET is for the embedded database; unset it or KEYPOOL_DATABASE_URL"
             )
         if self.database_url and not self.secret_key:
             raise ValueError("KEYPOOL_SECRET_KEY must be set where KEYPOOL_DATABASE_URL is")
@@ -132,8 +133,7 @@ def settings() -> Settings:
         raise SettingsError("; ".join(_sentence(e) for e in error.errors())) from None
 
 
-def _sentence(error: object) -> str:
-    assert isinstance(error, dict)
+def _sentence(error: ErrorDetails) -> str:
     reason = str(error["msg"]).removeprefix("Value error, ")
     field = "_".join(str(part) for part in error["loc"]).upper()
     return f"KEYPOOL_{field}: {reason}." if field else f"{reason}."

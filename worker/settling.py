@@ -5,6 +5,8 @@ tells which events a settler died on: those are tried again in halves, then alon
 that five settlers died on alone is set apart as failed.
 """
 
+import math
+import time
 from collections import Counter
 from dataclasses import dataclass
 
@@ -71,14 +73,16 @@ class Claim:
     event_ids: list[int]
 
 
-def settle_all() -> Counter[str]:
+def settle_all(*, until: float = math.inf) -> Counter[str]:
     """Settle everything that waits, batch by batch, and count the outcomes.
+
+    `until` is a time of time.monotonic after which no further batch is begun.
 
     Safe to run at any time and any number at once: where another settler is at work this one
     leaves at once, and the other looks again after letting go of the lock.
     """
     outcomes: Counter[str] = Counter()
-    while transaction(_waiting):
+    while time.monotonic() < until and transaction(_waiting):
         batch = settle_batch(limit=settings().settle_batch)
         if batch is None:
             break

@@ -50,7 +50,7 @@ def add(
     session.add(token)
     session.flush()
     _remember(session, actor, "token added", token)
-    return {**shape(token, owner and owner.name), "token": clear}
+    return {**shape(token, owner.name if owner else None), "token": clear}
 
 
 def revoke(session: Session, *, actor: Actor, token: str) -> dict[str, Any]:
@@ -81,7 +81,9 @@ def authenticate(session: Session, clear: str) -> Actor | None:
         text("SELECT id, name, role, organization_id FROM find_token(:hash)"),
         {"hash": digest(clear)},
     ).one_or_none()
-    return row and Actor(f"token {row.id} ({row.name})", Role(row.role), row.organization_id)
+    if row is None:
+        return None
+    return Actor(f"token {row.id} ({row.name})", Role(row.role), row.organization_id)
 
 
 def digest(clear: str) -> bytes:

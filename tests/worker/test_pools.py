@@ -74,9 +74,7 @@ def test_a_pool_cannot_be_created_for_an_archived_course(session, berlin):
         create(session, berlin)
 
 
-def test_state_is_the_first_that_holds_of_archived_paused_scheduled_expired_active(
-    session, berlin
-):
+def test_state_is_the_first_that_holds_of_archived_paused_scheduled_expired_active(session, berlin):
     pool = create(session, berlin, starts="2020-01-01", expires="2090-12-31")["id"]
 
     def state() -> str:

@@ -161,7 +161,9 @@ def test_an_archived_course_is_told_before_a_paused_pool(world):
     assert world.outcome(event) == "course_archived"
 
 
-@pytest.mark.parametrize(("shared", "outcome"), [(True, "redeemed"), (False, "not_available_to_organization")])
+@pytest.mark.parametrize(
+    ("shared", "outcome"), [(True, "redeemed"), (False, "not_available_to_organization")]
+)
 def test_a_childs_learner_may_redeem_only_where_the_pool_is_shared(session, shared, outcome):
     world = worlds.build(session, share_with_children=shared)
     event = world.request(world.keys(1)[0], "ann@example.org", organization=world.child)

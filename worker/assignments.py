@@ -1,0 +1,315 @@
+"""Course assignments: valid until they end; extended, cancelled, expired."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, select, text
+from sqlalchemy.orm import Session
+
+from worker import charges, days, errors, history, lookup
+from worker.actors import Actor, Role
+from worker.database import clock_now, transaction
+from worker.models import (
+    Assignment,
+    AssignmentStatus,
+    Charge,
+    Course,
+    Key,
+    KeyState,
+    Launch,
+    Learner,
+    Organization,
+)
+from worker.paging import Page, paged
+
+FREE_CANCELLING = timedelta(hours=24)
+LONGEST_EXTENSION = timedelta(days=3650)
+
+# The oldest overdue first, so that an outage is made good in order. Rows that another sweep or a
+# person holds are left to the next round.
+EXPIRE = text("""
+    WITH overdue AS (
+        SELECT id FROM assignment
+         WHERE status = 'active' AND expires_at <= clock_now()
+         ORDER BY expires_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE assignment SET status = 'expired', expired_at = clock_now()
+      FROM overdue WHERE assignment.id = overdue.id
+    RETURNING assignment.id
+""")
+
+
+@dataclass(frozen=True)
+class Access:
+    """Whether an assignment gives access at this moment, why, and until when."""
+
+    allowed: bool
+    reason: str
+    until: datetime
+
+
+def gives_access(at: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Give the one condition for a valid assignment (A1): active, and not yet over at an instant."""
+    return and_(Assignment.status == AssignmentStatus.ACTIVE, Assignment.expires_at > at)
+
+
+def access(session: Session, *, actor: Actor, assignment: str) -> Access:
+    """Say whether an assignment gives access now: `valid`, `expired` or `cancelled`."""
+    row = session.execute(
+        select(
+            Assignment.status, Assignment.expires_at, gives_access(func.clock_now()).label("valid")
+        ).where(Assignment.id == _id(assignment), actor.sees(Assignment.organization_id))
+    ).one_or_none()
+    if row is None:
+        raise errors.NotFoundError(f"There is no assignment “{assignment}” in your organizations.")
+    cancelled = row.status is AssignmentStatus.CANCELLED
+    reason = "valid" if row.valid else "cancelled" if cancelled else "expired"
+    return Access(row.valid, reason, row.expires_at)
+
+
+def listing(
+    session: Session,
+    *,
+    actor: Actor,
+    learner: str | None = None,
+    expiring_within: timedelta | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> Page:
+    """List assignments of the actor's organizations; of one learner, or those that soon end."""
+    wanted = _rows().where(actor.sees(Assignment.organization_id))
+    if learner is not None:
+        wanted = wanted.where(func.lower(Learner.email) == learner.strip().lower())
+    if expiring_within is not None:
+        soon = Assignment.expires_at <= func.clock_now() + expiring_within
+        wanted = wanted.where(gives_access(func.clock_now()), soon)
+    return paged(session, wanted, by=Assignment.id, after=after, limit=limit, shape=shape)
+
+
+def show(session: Session, *, actor: Actor, assignment: str) -> dict[str, Any]:
+    """Give an assignment with its launches, charges and history."""
+    found = find(session, actor=actor, assignment=assignment)
+    launches = session.scalars(
+        select(Launch)
+        .where(Launch.assignment_id == found.id)
+        .order_by(Launch.launched_at, Launch.id)
+    )
+    return {
+        **shape(session.execute(_rows().where(Assignment.id == found.id)).one()),
+        "launched": [launch_shape(launch) for launch in launches],
+        "history": history.of(session, thing="assignment", thing_id=found.id),
+    }
+
+
+def extend(
+    session: Session,
+    *,
+    actor: Actor,
+    assignment: str,
+    until: str | None = None,
+    by_days: int | None = None,
+    price: str | None = None,
+) -> dict[str, Any]:
+    """Let access end later: on a day of the learner's organization, or so many days later.
+
+    An expired assignment comes back to life. With a price, the pool's owner is charged.
+
+    Raises:
+        InvalidInputError: not exactly one of until and by_days, or the new end is not later.
+        LiveAssignmentError: the learner holds another live assignment for that course.
+        RefusedError: the assignment was cancelled.
+    """
+    actor.require(Role.MANAGER)
+    found = find(session, actor=actor, assignment=assignment, lock=True)
+    if found.status is AssignmentStatus.CANCELLED:
+        raise errors.AssignmentCancelledError
+    end = _later_end(session, found, until, by_days)
+    before, found.expires_at = found.expires_at, end
+    if found.status is AssignmentStatus.EXPIRED and end > clock_now(session):
+        found.status, found.expired_at = AssignmentStatus.ACTIVE, None
+    session.flush()
+    if price is not None:
+        charges.charge_extension(session, actor=actor, assignment=found, price=price)
+    told = {"from": before.isoformat(), "to": end.isoformat(), "price": price}
+    _remember(session, actor, "assignment extended", found, **told)
+    return show(session, actor=actor, assignment=str(found.id))
+
+
+def cancel(
+    session: Session,
+    *,
+    actor: Actor,
+    assignment: str,
+    retire_key: bool = False,
+    reason: str | None = None,
+) -> dict[str, Any]:
+    """Cancel an assignment (A5).
+
+    Within 24 hours of redemption and before any launch, the charge is credited and the key is
+    issued again (retired, where the caller says so). Later it takes a reason: nothing is credited,
+    and the key is retired.
+
+    Raises:
+        AssignmentCancelledError: it was cancelled before.
+        InvalidInputError: a late cancellation gives no reason.
+    """
+    actor.require(Role.MANAGER)
+    found = find(session, actor=actor, assignment=assignment, lock=True)
+    if found.status is AssignmentStatus.CANCELLED:
+        raise errors.AssignmentCancelledError
+    undone = _can_be_undone(session, found)
+    if not undone and not (reason and reason.strip()):
+        raise errors.InvalidInputError(
+            "More than 24 hours after redemption, or after a launch, cancelling takes a reason.",
+            field="reason",
+        )
+    key = session.get_one(Key, found.key_id, with_for_update=True)
+    found.status, found.undone = AssignmentStatus.CANCELLED, undone
+    found.cancelled_at, found.expired_at = clock_now(session), None
+    found.cancel_reason = reason and reason.strip()
+    session.flush()
+    key.state = KeyState.ISSUED if undone and not retire_key else KeyState.RETIRED
+    session.flush()
+    if undone:
+        _credit(session, actor, found, reason)
+    _remember(session, actor, "assignment cancelled", found, reason=reason, undone=undone)
+    return show(session, actor=actor, assignment=str(found.id))
+
+
+def expire_overdue(session: Session, *, limit: int) -> int:
+    """Mark up to `limit` overdue assignments as expired, oldest first; gives how many it marked.
+
+    Any number may sweep at once; each assignment is expired by one of them.
+    """
+    return len(session.scalars(EXPIRE, {"limit": limit}).all())
+
+
+def expire_all(*, limit: int) -> int:
+    """Expire every overdue assignment, in transactions of `limit` rows; gives how many it marked."""
+    total = 0
+    while expired := transaction(expire_overdue, limit=limit):
+        total += expired
+    return total
+
+
+def find(session: Session, *, actor: Actor, assignment: str, lock: bool = False) -> Assignment:
+    """Find an assignment of the actor's organizations by id, locked against other changes on demand."""
+    wanted = select(Assignment).where(
+        Assignment.id == _id(assignment), actor.sees(Assignment.organization_id)
+    )
+    found = session.scalars(wanted.with_for_update(of=Assignment) if lock else wanted).one_or_none()
+    if found is None:
+        raise errors.NotFoundError(f"There is no assignment “{assignment}” in your organizations.")
+    return found
+
+
+def shape(row: Any) -> dict[str, Any]:
+    """Give an assignment's public fields; `valid` and `days_left` are of this moment."""
+    assignment = row.Assignment
+    return {
+        "id": str(assignment.id),
+        "learner": row.email,
+        "organization": row.organization,
+        "course": row.course,
+        "pool": str(assignment.pool_id),
+        "key": row.code,
+        "status": assignment.status,
+        "valid": row.valid,
+        "days_left": row.days_left,
+        "redeemed_at": assignment.redeemed_at,
+        "expires_at": assignment.expires_at,
+        "launches": row.launches,
+    }
+
+
+def launch_shape(launch: Launch) -> dict[str, Any]:
+    """Give a launch's public fields."""
+    return {
+        "id": str(launch.id),
+        "assignment": str(launch.assignment_id),
+        "launch": launch.launch,
+        "launched_at": launch.launched_at,
+        "ended_at": launch.ended_at,
+        "completed": launch.completed,
+        "score": None if launch.score is None else float(launch.score),
+        "outcome": "ended" if launch.ended_at else launch.outcome,
+    }
+
+
+def _rows() -> Select[Any]:
+    launches = (
+        select(func.count())
+        .where(Launch.assignment_id == Assignment.id, Launch.outcome == "launched")
+        .scalar_subquery()
+    )
+    left = func.ceil(func.extract("epoch", Assignment.expires_at - func.clock_now()) / 86400)
+    return (
+        select(
+            Assignment,
+            Learner.email,
+            Organization.name.label("organization"),
+            Course.code.label("course"),
+            Key.code,
+            launches.label("launches"),
+            gives_access(func.clock_now()).label("valid"),
+            func.greatest(0, left.cast(Assignment.id.type)).label("days_left"),
+        )
+        .join(Learner, Learner.id == Assignment.learner_id)
+        .join(Organization, Organization.id == Assignment.organization_id)
+        .join(Course, Course.id == Assignment.course_id)
+        .join(Key, Key.id == Assignment.key_id)
+    )
+
+
+def _id(assignment: str) -> int:
+    return int(assignment) if lookup.is_id(assignment) else -1
+
+
+def _later_end(
+    session: Session, assignment: Assignment, until: str | None, by_days: int | None
+) -> datetime:
+    if until is not None and by_days is None:
+        zone = session.get_one(Organization, assignment.organization_id).time_zone
+        end = days.instant(until, zone=zone, field="until", end=True)
+    elif by_days is not None and until is None:
+        end = assignment.expires_at + timedelta(days=min(by_days, LONGEST_EXTENSION.days + 1))
+    else:
+        raise errors.InvalidInputError(
+            "Give either the new end or a number of days.", field="until"
+        )
+    if not assignment.expires_at < end <= assignment.expires_at + LONGEST_EXTENSION:
+        raise errors.InvalidInputError(
+            f"Access lasts until {assignment.expires_at:%Y-%m-%d %H:%M} UTC; give a later end, by ten years at most.",
+            field="until",
+        )
+    return end
+
+
+def _can_be_undone(session: Session, assignment: Assignment) -> bool:
+    launched = session.scalar(
+        select(Launch.id)
+        .where(Launch.assignment_id == assignment.id, Launch.outcome == "launched")
+        .limit(1)
+    )
+    return launched is None and clock_now(session) < assignment.redeemed_at + FREE_CANCELLING
+
+
+def _credit(session: Session, actor: Actor, assignment: Assignment, reason: str | None) -> None:
+    charge = session.scalars(
+        select(Charge).where(Charge.assignment_id == assignment.id, Charge.kind == "redemption")
+    ).one()
+    charges.give_back(session, charge=charge, reason=reason or "cancelled within 24 hours")
+
+
+def _remember(
+    session: Session, actor: Actor, action: str, assignment: Assignment, **detail: Any
+) -> None:
+    history.record(
+        session,
+        actor=actor,
+        action=action,
+        thing="assignment",
+        thing_ids=assignment.id,
+        organization_id=assignment.organization_id,
+        **detail,
+    )

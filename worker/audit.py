@@ -1,0 +1,149 @@
+"""The ledger's audit: proof, on the live database and in figures, that nothing was lost or doubled."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from worker import schedule
+
+LISTED = 20
+
+
+@dataclass(frozen=True)
+class Check:
+    """A rule: a query for its figures (one row) and one for what breaks it (no row where it holds).
+
+    `equal`: the figures themselves must be the same number.
+    """
+
+    name: str
+    figures: str
+    broken: str
+    equal: bool = False
+
+
+CHECKS = [
+    Check(
+        "redeemed keys = assignments that were not undone = redemption charges that stand",
+        """SELECT (SELECT count(*) FROM key WHERE state = 'redeemed')
+                + (SELECT count(*) FROM assignment WHERE status = 'cancelled' AND NOT undone) AS redeemed_keys,
+                  (SELECT count(*) FROM assignment WHERE NOT undone) AS assignments,
+                  (SELECT count(*) FROM charge JOIN assignment ON assignment.id = assignment_id
+                    WHERE kind = 'redemption' AND NOT undone) AS charges""",
+        """SELECT 'key ' || key.id AS broken FROM key
+             LEFT JOIN assignment ON assignment.key_id = key.id AND assignment.status <> 'cancelled'
+            WHERE (key.state = 'redeemed') <> (assignment.id IS NOT NULL)
+           UNION ALL
+           SELECT 'assignment ' || assignment.id FROM assignment
+             LEFT JOIN charge ON charge.assignment_id = assignment.id AND kind = 'redemption'
+             LEFT JOIN redemption ON redemption.assignment_id = assignment.id AND outcome = 'redeemed'
+            WHERE charge.id IS NULL OR redemption.event_id IS NULL""",
+        equal=True,
+    ),
+    Check(
+        "no key is spent twice",
+        "SELECT count(*) AS spent_keys FROM assignment WHERE status <> 'cancelled'",
+        """SELECT 'key ' || key_id AS broken FROM assignment WHERE NOT undone
+            GROUP BY key_id HAVING count(*) > 1""",
+    ),
+    Check(
+        "undone assignments are credited in full",
+        "SELECT count(*) AS undone FROM assignment WHERE undone",
+        """SELECT 'assignment ' || assignment.id AS broken FROM assignment
+             JOIN charge ON charge.assignment_id = assignment.id AND charge.kind = 'redemption'
+             LEFT JOIN charge AS credit ON credit.credits_id = charge.id
+            WHERE assignment.undone
+            GROUP BY assignment.id, charge.id
+           HAVING charge.amount + coalesce(sum(credit.amount), 0) <> 0""",
+    ),
+    Check(
+        "credits stay within their charges",
+        "SELECT count(*) AS credits FROM charge WHERE kind = 'credit'",
+        """SELECT 'charge ' || charge.id AS broken
+             FROM charge JOIN charge AS credit ON credit.credits_id = charge.id
+            GROUP BY charge.id HAVING charge.amount + sum(credit.amount) < 0""",
+    ),
+    Check(
+        "no charge is on two unreleased invoices",
+        """SELECT count(*) AS invoiced, (SELECT count(*) FROM charge WHERE unbilled) AS unbilled
+             FROM invoice_charge WHERE released_at IS NULL""",
+        """SELECT 'charge ' || charge.id AS broken FROM charge
+             LEFT JOIN invoice_charge ON charge_id = charge.id AND released_at IS NULL
+            GROUP BY charge.id HAVING count(charge_id) <> CASE WHEN unbilled THEN 0 ELSE 1 END""",
+    ),
+    Check(
+        "every finalized invoice's total = its lines = its charges",
+        """SELECT count(*) AS invoices, coalesce(sum(subtotal), 0)::text AS subtotals
+             FROM invoice WHERE status <> 'draft'""",
+        """SELECT 'invoice ' || invoice.id AS broken FROM invoice
+            WHERE status <> 'draft'
+              AND (subtotal <> (SELECT coalesce(sum(amount), 0) FROM invoice_line WHERE invoice_id = invoice.id)
+                   OR subtotal <> (SELECT coalesce(sum(amount), 0) FROM invoice_charge
+                                     JOIN charge ON charge.id = charge_id
+                                    WHERE invoice_charge.invoice_id = invoice.id))""",
+    ),
+    Check(
+        "invoice numbers have no gap",
+        "SELECT count(*) AS numbered, count(DISTINCT year) AS years FROM invoice WHERE serial IS NOT NULL",
+        """SELECT 'year ' || year AS broken FROM invoice WHERE serial IS NOT NULL
+            GROUP BY year HAVING max(serial) <> count(*) OR min(serial) <> 1""",
+    ),
+    Check(
+        "no event is unsettled past its time",
+        """SELECT count(*) FILTER (WHERE status = 'recorded') AS waiting,
+                  count(*) FILTER (WHERE status = 'failed') AS set_apart
+             FROM event WHERE status <> 'settled'""",
+        """SELECT 'event ' || id AS broken FROM event
+            WHERE status = 'recorded' AND waits_for IS NULL
+              AND received_at < clock_now() - interval '5 minutes'""",
+    ),
+    Check(
+        "pools' figures = their keys",
+        "SELECT coalesce(sum(issued + redeemed + retired), 0)::bigint AS keys FROM pool_tally",
+        """SELECT 'pool ' || pool.id AS broken
+             FROM pool
+             LEFT JOIN (SELECT pool_id, count(*) FILTER (WHERE state = 'issued') AS issued,
+                               count(*) FILTER (WHERE state = 'redeemed') AS redeemed,
+                               count(*) FILTER (WHERE state = 'retired') AS retired
+                          FROM key GROUP BY pool_id) AS counted ON counted.pool_id = pool.id
+             LEFT JOIN (SELECT pool_id, sum(issued) AS issued, sum(redeemed) AS redeemed,
+                               sum(retired) AS retired
+                          FROM pool_tally GROUP BY pool_id) AS tally ON tally.pool_id = pool.id
+            WHERE (coalesce(counted.issued, 0), coalesce(counted.redeemed, 0), coalesce(counted.retired, 0))
+               <> (coalesce(tally.issued, 0), coalesce(tally.redeemed, 0), coalesce(tally.retired, 0))""",
+    ),
+]
+
+
+def audit(session: Session) -> dict[str, Any]:
+    """Prove the ledger's rules on one snapshot: `{ok, checks: [{name, ok, figures, rows}]}`.
+
+    `rows` names the first that break a check. The session must be new: the snapshot begins here.
+    """
+    _take_snapshot(session)
+    return _prove(session)
+
+
+def audit_daily(session: Session) -> dict[str, Any] | None:
+    """Audit, unless it was done today; None then."""
+    _take_snapshot(session)
+    return _prove(session) if schedule.is_due(session, job="audit", every="day") else None
+
+
+def _take_snapshot(session: Session) -> None:
+    session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+    session.execute(text("SET LOCAL statement_timeout = '30min'"))
+
+
+def _prove(session: Session) -> dict[str, Any]:
+    checks = [_result(session, check) for check in CHECKS]
+    return {"ok": all(check["ok"] for check in checks), "checks": checks}
+
+
+def _result(session: Session, check: Check) -> dict[str, Any]:
+    figures = dict(session.execute(text(check.figures)).mappings().one())
+    rows = list(session.scalars(text(f"{check.broken} LIMIT {LISTED}")))  # constants of this module
+    ok = not rows and not (check.equal and len(set(figures.values())) > 1)
+    return {"name": check.name, "ok": ok, "figures": figures, "rows": rows}

@@ -1,0 +1,88 @@
+"""The Celery app: how hints travel. PostgreSQL has the truth; a lost hint costs latency only."""
+
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+
+from worker import embedded, logs
+from worker.errors import SettingsError
+from worker.settings import settings
+
+PREFIX = "keypool:"
+
+
+def broker_url() -> str:
+    """Give the broker's address: from the environment, else the embedded server's.
+
+    Raises:
+        SettingsError: none is set, and no embedded server was ever started here.
+    """
+    if url := settings().redis_url:
+        return url
+    known = embedded.addresses(settings().home)
+    if known is None:
+        raise SettingsError(
+            "KEYPOOL_REDIS_URL is not set and no broker runs here; start one with “keypool up”."
+        )
+    return known["redis_url"]
+
+
+def transport(socket_timeout: float) -> dict[str, Any]:
+    """Give the transport's options; the default would block without end on a frozen Redis."""
+    return {
+        "visibility_timeout": 300,  # longer than any task may take, or it would run twice at once
+        "global_keyprefix": PREFIX,
+        "socket_timeout": socket_timeout,
+        "socket_connect_timeout": socket_timeout,
+        "socket_keepalive": True,
+        "retry_on_timeout": False,
+    }
+
+
+app = Celery("keypool", include=["worker.tasks"])
+app.conf.update(
+    broker_url=broker_url(),
+    broker_transport_options=transport(5),
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,  # the default gives up after 100
+    task_ignore_result=True,  # state lives in tables
+    task_acks_late=True,  # a dead child's hint comes back; tasks are safe to run twice
+    task_reject_on_worker_lost=True,
+    task_publish_retry=False,  # a sweep finds what a lost hint leaves
+    task_time_limit=120,
+    task_soft_time_limit=110,
+    worker_prefetch_multiplier=1,  # a smaller window of loss
+    worker_max_tasks_per_child=1000,  # bounds leaks
+    worker_max_memory_per_child=300_000,
+    worker_soft_shutdown_timeout=20,  # less loss at a deploy
+    worker_enable_soft_shutdown_on_idle=True,
+    worker_send_task_events=False,
+    worker_hijack_root_logger=False,
+    task_serializer="json",  # no pickle
+    accept_content=["json"],
+    enable_utc=True,
+    beat_schedule={
+        # What a lost nudge left.
+        "settle": {"task": "settle", "schedule": settings().settle_sweep},
+        "work-batches": {"task": "work_batches", "schedule": timedelta(seconds=10)},
+        "expire": {"task": "expire", "schedule": timedelta(minutes=1)},
+        "fold-tallies": {"task": "fold_tallies", "schedule": timedelta(minutes=1)},
+        # Heals by itself after an outage: every closed month that is not invoiced.
+        "bill": {"task": "bill", "schedule": timedelta(hours=1)},
+        # Asked every hour, done once a day: see schedule_run.
+        "audit": {"task": "audit", "schedule": timedelta(hours=1)},
+    },
+)
+
+
+@setup_logging.connect
+def _log(**_: object) -> None:
+    logs.configure()
+
+
+def publish_quickly() -> None:
+    """Never keep the web waiting for the broker: 0.3 seconds at most, and no second try."""
+    app.conf.broker_transport_options = transport(0.3)
+    app.conf.broker_pool_acquire_timeout = 0.3

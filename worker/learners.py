@@ -1,0 +1,196 @@
+"""Learners: what is held on a person, corrected, given out, and erased (A6, D1)."""
+
+import hashlib
+import hmac
+from typing import Any
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from worker import assignments, errors, history
+from worker.actors import Actor, Role
+from worker.models import Assignment, History, Launch, Learner, Organization, Redemption
+from worker.settings import settings
+
+# Wherever a person's name or address may stand. Each statement changes what mentions the address;
+# ids, dates, amounts and hashes stay.
+ERASURES = [
+    text("""
+        UPDATE learner SET email = :pseudonym, name = '', erased_at = clock_now()
+         WHERE id = ANY (:learner_ids)"""),
+    text("""
+        UPDATE assignment
+           SET status = 'expired', expired_at = clock_now(),
+               expires_at = greatest(redeemed_at + interval '1 microsecond', clock_now())
+         WHERE learner_id = ANY (:learner_ids) AND status = 'active'"""),
+    text("""
+        UPDATE redemption SET learner_email = :pseudonym
+         WHERE lower(learner_email) = lower(:email) AND learner_organization_id = ANY (:organization_ids)"""),
+    text("""
+        UPDATE event
+           SET data = jsonb_set(data, '{learner}', jsonb_build_object('email', CAST(:pseudonym AS text)))
+         WHERE lower(data->'learner'->>'email') = lower(:email)
+           AND learner_organization_id = ANY (:organization_ids)"""),
+    text("""
+        UPDATE distribution SET recipient = :pseudonym, recipient_name = ''
+         WHERE lower(recipient) = lower(:email)
+           AND pool_id IN (SELECT id FROM pool WHERE organization_id = ANY (:organization_ids))"""),
+    text("""
+        UPDATE batch_line SET recipient = :pseudonym
+         WHERE lower(recipient) = lower(:email)
+           AND batch_id IN (SELECT batch.id FROM batch JOIN pool ON pool.id = pool_id
+                             WHERE organization_id = ANY (:organization_ids))"""),
+    text("""
+        UPDATE history SET detail = CAST(
+               regexp_replace(detail::text, :pattern, :pseudonym, 'gi') AS jsonb)
+         WHERE detail::text ~* :pattern
+           AND (organization_id IS NULL OR organization_id = ANY (:organization_ids))"""),
+]
+
+
+def show(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
+    """Give a learner's view: every assignment with course, days left, launches and completion.
+
+    The same address in several of the actor's organizations is shown as one person.
+
+    Raises:
+        NotFoundError: nobody by that address is in the actor's organizations.
+    """
+    people = _find(session, actor, email)
+    held = assignments.listing(session, actor=actor, learner=email, limit=1000)
+    completed = set(
+        session.scalars(
+            select(Launch.assignment_id)
+            .join(Assignment)
+            .where(Assignment.learner_id.in_([p.id for p in people]), Launch.completed.is_(True))
+        )
+    )
+    return {
+        "email": people[0].email,
+        "name": people[0].name,
+        "organizations": [session.get_one(Organization, p.organization_id).name for p in people],
+        "assignments": [item | {"completed": int(item["id"]) in completed} for item in held.items],
+    }
+
+
+def correct(
+    session: Session,
+    *,
+    actor: Actor,
+    email: str,
+    new_email: str | None = None,
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Correct a learner's address or name; what was before stays in the history.
+
+    Raises:
+        AlreadyExistsError: somebody else in the same organization has the new address.
+        InvalidInputError: nothing to correct is given, or the address has no @.
+    """
+    actor.require(Role.MANAGER)
+    if new_email is None and name is None:
+        raise errors.InvalidInputError("Give a new address or a new name.", field="email")
+    if new_email is not None and "@" not in new_email:
+        raise errors.InvalidInputError(f"“{new_email}” is not an e-mail address.", field="email")
+    for person in _find(session, actor, email):
+        before = {"email": person.email, "name": person.name}
+        person.email = new_email.strip() if new_email is not None else person.email
+        person.name = name.strip() if name is not None else person.name
+        session.flush()
+        after = {"email": person.email, "name": person.name}
+        _remember(session, actor, "learner corrected", person, before=before, after=after)
+    return show(session, actor=actor, email=new_email or email)
+
+
+def export(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
+    """Give everything held on a person in the actor's organizations."""
+    actor.require(Role.MANAGER)
+    people = _find(session, actor, email)
+    ids = [person.id for person in people]
+    held = session.scalars(select(Assignment.id).where(Assignment.learner_id.in_(ids)))
+    attempts = session.execute(
+        select(Redemption.event_id, Redemption.outcome, Redemption.received_at)
+        .where(
+            func.lower(Redemption.learner_email) == email.strip().lower(),
+            Redemption.learner_organization_id.in_([person.organization_id for person in people]),
+        )
+        .order_by(Redemption.event_id)
+    )
+    acts = session.scalars(
+        select(History)
+        .where(History.thing == "learner", History.thing_id.in_(ids))
+        .order_by(History.id)
+    )
+    return {
+        "learner": show(session, actor=actor, email=email),
+        "assignments": [
+            assignments.show(session, actor=actor, assignment=str(held_id)) for held_id in held
+        ],
+        "redemptions": [
+            {"event": str(a.event_id), "outcome": a.outcome, "received_at": a.received_at}
+            for a in attempts
+        ],
+        "history": [history.shape(act) for act in acts],
+    }
+
+
+def erase(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
+    """End a person's live access and put a pseudonym in place of name and address everywhere.
+
+    Ids, dates, amounts and the hashes of events stay, so that figures, invoices and the
+    recognition of repeats do not change.
+    """
+    actor.require(Role.MANAGER)
+    people = _find(session, actor, email)
+    pseudonym = _pseudonym(people[0])
+    session.execute(text("SELECT set_config('keypool.erasing', 'on', true)"))
+    parameters = {
+        "email": email.strip(),
+        "pattern": _literal(email.strip()),
+        "pseudonym": pseudonym,
+        "learner_ids": [person.id for person in people],
+        "organization_ids": [person.organization_id for person in people],
+    }
+    for statement in ERASURES:
+        session.execute(statement, parameters)
+    session.execute(text("SELECT set_config('keypool.erasing', '', true)"))
+    for person in people:
+        _remember(session, actor, "learner erased", person)
+    return {"pseudonym": pseudonym, "erased": len(people)}
+
+
+def _find(session: Session, actor: Actor, email: str) -> list[Learner]:
+    found = session.scalars(
+        select(Learner)
+        .where(
+            func.lower(Learner.email) == email.strip().lower(), actor.sees(Learner.organization_id)
+        )
+        .order_by(Learner.id)
+    ).all()
+    if not found:
+        raise errors.NotFoundError(f"There is no learner “{email}” in your organizations.")
+    return list(found)
+
+
+def _pseudonym(person: Learner) -> str:
+    """Make a name that says nothing about the person and cannot be guessed back without the key."""
+    [key, *_] = settings().secret_keys()
+    digest = hmac.new(key, f"{person.id} {person.email}".encode(), hashlib.sha256).hexdigest()
+    return f"erased-{digest[:16]}@erased.invalid"
+
+
+def _literal(words: str) -> str:
+    """Make a regular expression of PostgreSQL's that matches these very words."""
+    return "".join(c if c.isalnum() else f"\\{c}" if c.isascii() else c for c in words)
+
+
+def _remember(session: Session, actor: Actor, action: str, person: Learner, **detail: Any) -> None:
+    history.record(
+        session,
+        actor=actor,
+        action=action,
+        thing="learner",
+        thing_ids=person.id,
+        organization_id=person.organization_id,
+        **detail,
+    )

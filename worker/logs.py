@@ -1,0 +1,60 @@
+"""Logs: one line an event, to standard error, for people or as JSON, and no secrets in them."""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from worker.settings import settings
+
+# Nothing that logs should be handed these; what slips through all the same is masked here.
+SECRETS = re.compile(
+    r"whsec_[A-Za-z0-9+/=_-]+"  # signing secrets
+    r"|kp_[A-Za-z0-9_-]{8,}"  # tokens
+    r"|v1,[A-Za-z0-9+/]{20,}=*"  # signatures
+    r"|(?<=://)[^\s/@]+:[^\s/@]+(?=@)"  # passwords in addresses of servers
+    r"|[^\s@\"'<>(]+@[^\s@\"'<>)]+\.[A-Za-z]{2,}"  # people's addresses
+    r"|\b[A-HJKMNP-TV-Z][0-9A-HJKMNP-TV-Z]{3}(?:-[0-9A-HJKMNP-TV-Z]{4}){3}\b"  # generated keys
+)
+
+
+def configure() -> None:
+    """Send structlog's and the standard library's logs the same way, as KEYPOOL_LOG_FORMAT says."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        mask,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer()],
+            foreign_pre_chain=shared,
+        )
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def mask(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put … in place of secrets, keys and people's addresses in a line's texts."""
+    for name, value in line.items():
+        if isinstance(value, str):
+            line[name] = SECRETS.sub("…", value)
+    return line
+
+
+def _renderer() -> structlog.types.Processor:
+    if settings().log_format == "json":
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())

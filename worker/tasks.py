@@ -1,0 +1,134 @@
+"""What the worker is asked to do: each task opens transactions, calls the domain, logs figures.
+
+Every task may run twice or at any time; none carries anything that the database does not know.
+"""
+
+import time
+from functools import cache
+from logging import ERROR, INFO
+
+import structlog
+from kombu.exceptions import KombuError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from worker import assignments, batches, invoices, pools, settling
+from worker import audit as audits
+from worker.actors import Actor
+from worker.celery import PREFIX, app, broker_url
+from worker.database import transaction
+from worker.settings import settings
+
+log = structlog.get_logger()
+
+SCHEDULE = Actor.operator("schedule")
+STINT = 60  # seconds that one task works at most; then it makes room and asks for the next
+
+# A nudge that is under way: set by who sends it, taken away by the task before it looks. So while
+# it stands, whatever was committed before is seen.
+NUDGED = f"{PREFIX}nudged:"
+NUDGE_LASTS = 30_000
+AWAY = 1.0  # seconds for which a broker that did not answer is not asked again
+
+
+@app.task(name="settle")
+def settle() -> None:
+    """Settle whatever waits in the inbox."""
+    _looked("settle")
+    until = time.monotonic() + STINT
+    outcomes = settling.settle_all(until=until)
+    if outcomes:
+        log.info("events settled", **outcomes)
+    if time.monotonic() >= until:
+        nudge("settle")
+
+
+@app.task(name="work_batches")
+def work_batches() -> None:
+    """Make keys, chunk by chunk, of whichever batch's turn it is."""
+    _looked("work_batches")
+    until, made = time.monotonic() + STINT, 0
+    while (chunk := transaction(batches.work_chunk)) is not None:
+        made += chunk
+        if time.monotonic() >= until:
+            nudge("work_batches")
+            break
+    if made:
+        log.info("keys made", count=made)
+
+
+@app.task(name="expire")
+def expire() -> None:
+    """Expire every overdue assignment, however long nobody looked."""
+    expired = assignments.expire_all(limit=settings().expiry_chunk)
+    if expired:
+        log.info("assignments expired", count=expired)
+
+
+@app.task(name="fold_tallies")
+def fold_tallies() -> None:
+    """Fold the pools' figures together."""
+    transaction(pools.fold_tallies)
+
+
+@app.task(name="bill")
+def bill() -> None:
+    """Invoice every closed month that is not invoiced yet, and finalize what is past its grace."""
+    figures = invoices.run_scheduled(actor=SCHEDULE)
+    if any(figures.values()):
+        log.info("invoices run", **figures)
+
+
+@app.task(name="audit")
+def audit() -> None:
+    """Audit the ledger, once a day."""
+    if result := transaction(audits.audit_daily):
+        failed = [check["name"] for check in result["checks"] if not check["ok"]]
+        log.log(ERROR if failed else INFO, "ledger audited", ok=result["ok"], failed=failed)
+
+
+def nudge(task: str) -> None:
+    """Ask the worker to look, unless somebody just did; best effort, for the sweeps look anyway.
+
+    Call it after the commit. It takes 0.3 s at most, and nothing while the broker is known to be
+    away.
+    """
+    global _asked_in_vain
+    if time.monotonic() < _asked_in_vain + AWAY:
+        return
+    try:
+        if _redis().set(NUDGED + task, 1, nx=True, px=NUDGE_LASTS):
+            app.send_task(task, retry=False)
+    except (RedisError, KombuError, OSError) as error:
+        _asked_in_vain = time.monotonic()
+        log.warning("broker away", error=type(error).__name__)
+
+
+def nudge_settle() -> None:
+    """Ask the worker to settle the inbox."""
+    nudge("settle")
+
+
+def broker_answers() -> bool:
+    """Say whether the broker answers within 0.3 seconds."""
+    try:
+        return bool(_redis().ping())
+    except (RedisError, OSError):
+        return False
+
+
+_asked_in_vain = -AWAY
+
+
+def _looked(task: str) -> None:
+    """Say that a nudged task looks now, so that the next event nudges again."""
+    try:
+        _redis().delete(NUDGED + task)
+    except (RedisError, OSError):
+        log.warning("broker away")
+
+
+@cache
+def _redis() -> Redis:
+    address = broker_url().replace("redis+socket://", "unix://")
+    return Redis.from_url(address, socket_timeout=0.3, socket_connect_timeout=0.3)
