@@ -74,9 +74,12 @@ def fold_tallies() -> None:
 @app.task(name="bill")
 def bill() -> None:
     """Invoice every closed month that is not invoiced yet, and finalize what is past its grace."""
-    figures = invoices.run_scheduled(actor=SCHEDULE)
+    until = time.monotonic() + STINT
+    figures = invoices.run_scheduled(actor=SCHEDULE, until=until)
     if any(figures.values()):
         log.info("invoices run", **figures)
+    if time.monotonic() >= until:
+        nudge("bill")
 
 
 @app.task(name="audit")
