@@ -7,7 +7,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
+from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
@@ -51,6 +53,7 @@ def init(engine: Engine) -> bool:
             raise ForeignDatabaseError
         run_file(connection, SCHEMA)
         command.stamp(_alembic(connection), "head")
+        _let_the_web_ask(connection)
         return True
 
 
@@ -70,6 +73,7 @@ def upgrade(engine: Engine) -> list[str]:
             raise ForeignDatabaseError
         if due:
             command.upgrade(_alembic(connection), "head")
+            _let_the_web_ask(connection)
         return due
 
 
@@ -83,13 +87,19 @@ def check(engine: Engine) -> list[str]:
         SchemaOwnerError: the login does not own the database.
         UnknownRevisionError: the database was made by a newer version.
     """
-    with engine.connect() as connection:
-        live = describe(connection)
-        found = _unsafe_settings(connection) + _unsafe_logins(connection)
-        if due := pending(connection):
-            found.append(f"Migrations are due: {', '.join(due)}. Run “keypool db upgrade”.")
-        connection.rollback()
-        return found + differences(live, wanted=_as_schema_sql_says(connection))
+    try:
+        with engine.connect() as connection:
+            if revision(connection) is None:
+                return ["The database is not keypool's yet. Run “keypool db init”."]
+            found = unsafe_settings(connection) + unsafe_logins(connection)
+            if due := pending(connection):
+                found.append(f"Migrations are due: {', '.join(due)}. Run “keypool db upgrade”.")
+            live = describe(connection)
+            return found + differences(live, wanted=_as_schema_sql_says(connection))
+    except ProgrammingError as error:
+        if isinstance(error.orig, InsufficientPrivilege):
+            raise SchemaOwnerError from error
+        raise
 
 
 def revision(connection: Connection) -> str | None:
@@ -106,7 +116,7 @@ def pending(connection: Connection) -> list[str]:
     scripts = ScriptDirectory.from_config(_alembic(connection))
     try:
         due = list(scripts.iterate_revisions("head", revision(connection) or "base"))
-    except CommandError:
+    except (CommandError, RevisionError):
         raise UnknownRevisionError from None
     return [script.revision for script in reversed(due)]
 
@@ -127,6 +137,11 @@ def _alembic(connection: Connection) -> Config:
 def _one_at_a_time(connection: Connection) -> None:
     connection.execute(text("SET LOCAL search_path = public"))
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('keypool.schema'))"))
+
+
+def _let_the_web_ask(connection: Connection) -> None:
+    # Which revision it runs on: /readyz calls pending with the web's login.
+    connection.execute(text("GRANT SELECT ON alembic_version TO keypool_web"))
 
 
 # Comparing --------------------------------------------------------------------------------------
@@ -282,26 +297,35 @@ def _part(definition: str, other: str) -> str:
     return textwrap.shorten(" ".join(words[start:]), 120, placeholder=" …")
 
 
+# For one transaction, schema.sql is applied in the place of the live schemas, which make room.
+# That asks for no right to create databases and leaves nothing behind, however it ends; nobody
+# else sees the names change, or waits.
+MAKE_ROOM = text("""
+DO $$
+DECLARE
+    live name;
+BEGIN
+    FOR live IN SELECT nspname FROM pg_namespace WHERE nspname IN ('public', 'report') LOOP
+        EXECUTE format('ALTER SCHEMA %I RENAME TO %I', live, 'keypool_live_' || live);
+    END LOOP;
+    CREATE SCHEMA public;
+    GRANT USAGE ON SCHEMA public TO PUBLIC;
+END
+$$
+""")
+
+
 def _as_schema_sql_says(connection: Connection) -> Catalog:
-    # Beside the live schemas, for this transaction alone: it asks for no right to make databases
-    # and leaves nothing behind, however it ends. Nobody else sees the names change, or waits.
     try:
-        connection.execute(
-            text(
-                "ALTER SCHEMA public RENAME TO keypool_live;"
-                "ALTER SCHEMA report RENAME TO keypool_live_report;"
-                "CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC"
-            )
-        )
+        connection.execute(MAKE_ROOM)
         run_file(connection, SCHEMA)
         return describe(connection)
-    except ProgrammingError as error:
-        raise SchemaOwnerError from error
     finally:
         connection.rollback()
 
 
-def _unsafe_settings(connection: Connection) -> list[str]:
+def unsafe_settings(connection: Connection) -> list[str]:
+    """Say in a sentence each which settings let a crash lose what was committed."""
     settings = connection.execute(
         text("SELECT name, setting FROM pg_settings WHERE name = ANY(:names) AND setting = 'off'"),
         {"names": DURABILITY},
@@ -312,15 +336,15 @@ def _unsafe_settings(connection: Connection) -> list[str]:
     ]
 
 
-def _unsafe_logins(connection: Connection) -> list[str]:
-    # Roles belong to the whole server, so no schema of one database can tell of them.
+def unsafe_logins(connection: Connection) -> list[str]:
+    """Say in a sentence each which login no wall between organizations holds."""
+    # Roles belong to the whole server, so describing one database cannot tell of them.
     unsafe = connection.scalars(
         text("""
         SELECT DISTINCT inside.rolname FROM pg_roles AS inside
-          LEFT JOIN pg_auth_members ON member = inside.oid
+          LEFT JOIN pg_auth_members ON member = inside.oid AND NOT admin_option
          WHERE (inside.rolname IN ('keypool_web', 'keypool_analyst')
                 OR pg_get_userbyid(roleid) IN ('keypool_web', 'keypool_analyst'))
-           AND inside.rolname <> current_user
            AND (inside.rolbypassrls OR pg_has_role(inside.oid, current_user, 'MEMBER'))
          ORDER BY 1
         """)

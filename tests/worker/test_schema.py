@@ -1,0 +1,341 @@
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+
+from tests.conftest import Addresses, cloned
+from worker import schema
+from worker.models import Base
+
+REFRESH = "Refresh the first migration: cp schema.sql migrations/versions/0001_initial.sql"
+
+
+class Databases:
+    """Databases that are dropped when their user is done."""
+
+    def __init__(self, servers: Addresses, template: str, closing: ExitStack) -> None:
+        self.servers = servers
+        self.template = template
+        self.closing = closing
+
+    def made(self) -> Engine:
+        return self.cloned(self.template)
+
+    def empty(self) -> Engine:
+        return self.cloned("template0")
+
+    def cloned(self, template: str) -> Engine:
+        addresses = self.closing.enter_context(cloned(self.servers, template))
+        engine = create_engine(addresses.database_url)
+        self.closing.callback(engine.dispose)
+        return engine
+
+
+@pytest.fixture
+def databases(servers: Addresses, template: str) -> Iterator[Databases]:
+    with ExitStack() as closing:
+        yield Databases(servers, template, closing)
+
+
+@pytest.fixture(scope="module")
+def made(servers: Addresses, template: str) -> Iterator[Engine]:
+    """A database for tests that leave it as it was."""
+    with ExitStack() as closing:
+        yield Databases(servers, template, closing).made()
+
+
+@pytest.fixture(scope="module")
+def wanted(made: Engine) -> schema.Catalog:
+    return described(made)
+
+
+def described(engine: Engine) -> schema.Catalog:
+    with engine.connect() as connection:
+        return schema.describe(connection)
+
+
+def run(engine: Engine, *statements: str) -> None:
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+def rows(engine: Engine, table: str) -> list[tuple]:
+    with engine.connect() as connection:
+        return sorted(map(tuple, connection.execute(text(f"TABLE {table}"))))
+
+
+def found(engine: Engine) -> list[str]:
+    """What check says, but for the tests' servers, which are fast and not durable."""
+    return [line for line in schema.check(engine) if "a crash can lose" not in line]
+
+
+# Making and migrating
+
+
+def test_an_empty_database_becomes_what_schema_sql_says(databases):
+    engine = databases.empty()
+
+    assert schema.init(engine)
+
+    assert found(engine) == []
+
+
+def test_a_database_is_made_once_however_many_make_it_at_once(databases):
+    engine = databases.empty()
+
+    with ThreadPoolExecutor() as threads:
+        answers = list(threads.map(schema.init, [engine] * 3))
+
+    assert sorted(answers) == [False, False, True]
+
+
+@pytest.mark.parametrize("step", [schema.init, schema.upgrade])
+def test_a_database_that_holds_something_else_is_refused_and_left_alone(databases, step):
+    engine = databases.empty()
+    run(engine, "CREATE TABLE invoice (id int)")
+    before = described(engine)
+
+    with pytest.raises(schema.ForeignDatabaseError):
+        step(engine)
+
+    assert described(engine) == before
+
+
+def test_the_migrations_make_what_schema_sql_makes(databases):
+    migrated, made = databases.empty(), databases.made()
+
+    schema.upgrade(migrated)
+
+    assert schema.differences(described(migrated), wanted=described(made)) == [], REFRESH
+    for table in ("currency", "seller", "alembic_version"):
+        assert rows(migrated, table) == rows(made, table), REFRESH
+
+
+def test_no_migration_is_due_on_a_new_database(made):
+    assert schema.upgrade(made) == []
+
+
+def test_upgrading_says_which_migrations_it_applied(databases):
+    engine = databases.empty()
+
+    assert schema.upgrade(engine)[0] == "0001"
+    assert schema.upgrade(engine) == []
+
+
+@pytest.mark.parametrize("step", [schema.upgrade, schema.check])
+def test_a_newer_keypools_database_is_refused(databases, step):
+    engine = databases.made()
+    run(engine, "UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(schema.UnknownRevisionError):
+        step(engine)
+
+
+def test_the_web_can_ask_which_migrations_are_due(database):
+    engine = create_engine(database.web_database_url)
+
+    with engine.connect() as connection:
+        assert schema.pending(connection) == []
+
+    engine.dispose()
+
+
+# Models
+
+
+def test_the_models_make_the_tables_that_schema_sql_makes(databases, made):
+    engine = databases.empty()
+    functions, _, _ = schema.SCHEMA.read_text().partition("CREATE TYPE")
+    run(engine, functions)
+
+    Base.metadata.create_all(engine)
+
+    assert schema.differences(tables(described(engine)), wanted=tables(described(made))) == []
+
+
+def tables(catalog: schema.Catalog) -> schema.Catalog:
+    kinds = {"table", "column", "constraint", "index", "type"}
+    return {thing: told for thing, told in catalog.items() if thing[0] in kinds}
+
+
+# Checking
+
+PLANTED = {
+    "a dropped CHECK": (
+        "ALTER TABLE pool DROP CONSTRAINT pool_has_a_name",
+        "constraint pool_has_a_name on pool is missing.",
+    ),
+    "a looser CHECK": (
+        "ALTER TABLE pool DROP CONSTRAINT pool_starts_before_it_expires,"
+        " ADD CONSTRAINT pool_starts_before_it_expires CHECK (starts_at <= expires_at)",
+        "constraint pool_starts_before_it_expires on pool differs: it has"
+        " “CHECK ((starts_at <= expires_at))” and not “CHECK ((starts_at < expires_at))”.",
+    ),
+    "an unproven CHECK": (
+        "ALTER TABLE pool DROP CONSTRAINT pool_starts_before_it_expires,"
+        " ADD CONSTRAINT pool_starts_before_it_expires CHECK (starts_at < expires_at) NOT VALID",
+        "constraint pool_starts_before_it_expires on pool differs",
+    ),
+    "another ON DELETE": (
+        "ALTER TABLE charge DROP CONSTRAINT charge_pool_id_fkey,"
+        " ADD FOREIGN KEY (pool_id) REFERENCES pool ON DELETE CASCADE",
+        "constraint charge_pool_id_fkey on charge differs",
+    ),
+    "a changed default": (
+        "ALTER TABLE organization ALTER time_zone SET DEFAULT 'Europe/Berlin'",
+        "column organization.time_zone differs",
+    ),
+    "another type": (
+        "ALTER TABLE launch ALTER score TYPE numeric(9,2)",
+        "column launch.score differs",
+    ),
+    "a column that may be null": (
+        "ALTER TABLE launch ALTER launch DROP NOT NULL",
+        "column launch.launch differs: it has “text” and not “text NOT NULL”.",
+    ),
+    "another collation": (
+        'ALTER TABLE event ALTER webhook_id TYPE text COLLATE "C"',
+        "column event.webhook_id differs",
+    ),
+    "a column more": ("ALTER TABLE pool ADD note text", "column pool.note is not in schema.sql."),
+    "a table more": ("CREATE TABLE note ()", "table note is not in schema.sql."),
+    "another enum label": (
+        "ALTER TYPE key_state ADD VALUE 'lost'",
+        "type key_state differs: it has “'issued', 'redeemed', 'retired', 'lost'”",
+    ),
+    "another predicate": (
+        "DROP INDEX key_is_spent_once;"
+        " CREATE UNIQUE INDEX key_is_spent_once ON assignment (key_id) WHERE status = 'active'",
+        "index key_is_spent_once on assignment differs",
+    ),
+    "an index that is not unique": (
+        "DROP INDEX charge_is_billed_once;"
+        " CREATE INDEX charge_is_billed_once ON invoice_charge (charge_id) WHERE released_at IS NULL",
+        "index charge_is_billed_once on invoice_charge differs",
+    ),
+    "a dropped trigger": (
+        "DROP TRIGGER history_is_append_only ON history",
+        "trigger history_is_append_only on history is missing.",
+    ),
+    "a disabled trigger": (
+        "ALTER TABLE history DISABLE TRIGGER history_is_append_only",
+        "trigger history_is_append_only on history differs",
+    ),
+    "another function": (
+        "CREATE OR REPLACE FUNCTION sees_everything() RETURNS boolean LANGUAGE sql STABLE"
+        " PARALLEL SAFE RETURN true",
+        "function sees_everything() differs",
+    ),
+    "a dropped policy": ("DROP POLICY tenancy ON key", "policy tenancy on key is missing."),
+    "an open policy": ("ALTER POLICY tenancy ON key USING (true)", "policy tenancy on key differs"),
+    "a fallen wall": (
+        "ALTER TABLE charge DISABLE ROW LEVEL SECURITY",
+        "row level security on charge is missing.",
+    ),
+    "a grant too many": (
+        "GRANT SELECT ON key TO keypool_analyst",
+        "grant on table key to keypool_analyst is not in schema.sql.",
+    ),
+    "a grant on one column": (
+        "GRANT SELECT (code) ON key TO keypool_analyst",
+        "grant on column key.code to keypool_analyst is not in schema.sql.",
+    ),
+    "a right more": (
+        "GRANT DELETE ON key TO keypool_web",
+        "grant on table key to keypool_web differs: it has “DELETE, INSERT, SELECT, UPDATE”",
+    ),
+    "a door to everybody": (
+        "GRANT EXECUTE ON FUNCTION find_token(bytea) TO PUBLIC",
+        "grant on function find_token(bytea) to everybody is not in schema.sql.",
+    ),
+    "a view without its barrier": (
+        "ALTER VIEW report.charge RESET (security_barrier)",
+        "view report.charge differs",
+    ),
+    "a rule": (
+        "CREATE RULE forgetful AS ON INSERT TO history DO INSTEAD NOTHING",
+        "rule forgetful on history is not in schema.sql.",
+    ),
+    "a table that a crash empties": (
+        "ALTER TABLE schedule_run SET UNLOGGED",
+        "table schedule_run differs",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "sentence"), PLANTED.values(), ids=PLANTED)
+def test_a_difference_is_found_and_said_in_one_line(made, wanted, change, sentence):
+    with made.connect() as connection:
+        connection.exec_driver_sql(change)
+
+        (line,) = schema.differences(schema.describe(connection), wanted=wanted)
+
+        connection.rollback()
+    assert line.startswith(sentence)
+    assert "\n" not in line
+
+
+def test_checking_tells_what_differs_from_schema_sql(databases):
+    engine = databases.made()
+    run(engine, "DROP INDEX key_by_pool", "ALTER TABLE pool ADD note text")
+
+    told = found(engine)
+
+    assert told == [
+        "column pool.note is not in schema.sql.",
+        "index key_by_pool on key is missing.",
+    ]
+
+
+def test_checking_changes_nothing(made):
+    before = described(made)
+
+    schema.check(made)
+
+    assert described(made) == before
+
+
+def test_a_database_that_was_never_made_is_not_called_different(databases):
+    assert schema.check(databases.empty()) == [
+        "The database is not keypool's yet. Run “keypool db init”."
+    ]
+
+
+def test_whoever_does_not_own_the_database_is_told_so(database):
+    engine = create_engine(database.web_database_url)
+
+    with pytest.raises(schema.SchemaOwnerError):
+        schema.check(engine)
+
+    engine.dispose()
+
+
+def test_a_setting_that_lets_a_crash_lose_keys_is_told(made):
+    risky = create_engine(made.url, connect_args={"options": "-c synchronous_commit=off"})
+
+    told = schema.check(risky)
+
+    assert (
+        "The database's setting synchronous_commit is off: a crash can lose keys. Turn it on."
+        in told
+    )
+    risky.dispose()
+
+
+def test_a_login_that_no_wall_holds_is_told(made):
+    with made.connect() as connection:
+        for statement in (
+            "CREATE ROLE keypool_test_owner",
+            "GRANT keypool_test_owner TO CURRENT_USER WITH SET TRUE",
+            "CREATE ROLE keypool_test_report IN ROLE keypool_test_owner, keypool_analyst",
+            "SET LOCAL ROLE keypool_test_owner",
+        ):
+            connection.exec_driver_sql(statement)
+
+        told = schema.unsafe_logins(connection)
+
+        connection.rollback()
+    assert [line.split()[2] for line in told] == ["keypool_test_report"]
