@@ -1,0 +1,238 @@
+"""The settler itself: claims, deaths, poison, and the order in which a batch is decided."""
+
+import threading
+from collections import Counter
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from tests import world as worlds
+from tests.world import OPERATOR, World
+from worker import courses, pools, redemption, settling
+from worker.database import session as transaction_of
+from worker.models import Organization
+
+POISON = {"key": "TEST-POISON-1", "learner": {"email": None}}
+
+
+@pytest.fixture
+def world(fresh_database):
+    with transaction_of() as opened:
+        built = worlds.build(opened)
+        opened.commit()
+    return built
+
+
+def committed(world: World, build):
+    """Run something over the world in a transaction of its own, and commit it."""
+    with transaction_of() as opened:
+        return build(World(**{**world.__dict__, "session": opened}))
+
+
+def outcomes(world: World) -> Counter:
+    with transaction_of() as opened:
+        rows = opened.execute(text("SELECT coalesce(outcome, status::text) FROM event")).scalars()
+        return Counter(rows)
+
+
+def test_everything_that_waits_is_settled_in_batches(world):
+    committed(
+        world, lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(25))]
+    )
+
+    batches = []
+    while batch := settling.settle_batch(limit=10):
+        batches.append(len(batch))
+
+    assert batches == [10, 10, 5]
+    assert outcomes(world) == {"redeemed": 25}
+
+
+def test_many_settlers_at_once_settle_each_event_once(world):
+    committed(
+        world,
+        lambda w: [
+            w.request(key, f"{i}-{n}@example.org")
+            for i, key in enumerate(w.keys(40))
+            for n in range(5)
+        ],
+    )
+
+    threads = [threading.Thread(target=settling.settle_all) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert outcomes(world) == {"redeemed": 40, "already_redeemed": 160}
+
+
+def test_a_poisonous_event_is_set_apart_and_its_neighbours_are_settled(world):
+    def fill(w: World) -> int:
+        for i, key in enumerate(w.keys(10)):
+            w.request(key, f"{i}@example.org")
+        poison = w.event("redemption.requested", POISON, organization=w.parent)
+        for i, key in enumerate(w.keys(10)):
+            w.request(key, f"late-{i}@example.org")
+        return poison
+
+    poison = committed(world, fill)
+    settling.settle_all()
+
+    assert outcomes(world) == {"redeemed": 20, "failed": 1}
+    with transaction_of() as opened:
+        failed = opened.execute(
+            text("SELECT status::text, deaths, error FROM event WHERE id = :id"), {"id": poison}
+        ).one()
+    assert (failed.status, failed.deaths) == ("failed", settling.DEATHS)
+    assert "TEST-POISON-1" not in failed.error
+
+
+def test_a_claim_whose_settler_died_is_taken_up_in_halves(world, fresh_database):
+    committed(
+        world, lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(8))]
+    )
+    dying = psycopg.connect(fresh_database.database_url.replace("+psycopg", ""))
+    dying.execute(
+        "INSERT INTO settlement (event_ids) SELECT array_agg(id ORDER BY received_at, id) FROM event"
+    )
+    dying.commit()
+
+    alive = settling.settle_batch(limit=500)
+    dying.close()
+    after_its_death = settling.settle_batch(limit=500)
+
+    assert alive is None
+    assert after_its_death == ["redeemed"] * 4
+
+
+def test_a_settler_whose_claim_was_taken_away_changes_nothing(world):
+    committed(world, lambda w: w.request(w.keys(1)[0], "ann@example.org"))
+    with transaction_of() as opened:
+        claim = settling._claim(opened, limit=10)
+    with transaction_of() as opened:
+        opened.execute(text("DELETE FROM settlement"))
+
+    with transaction_of() as opened:
+        settled = settling._settle(opened, claim=claim)
+
+    assert settled == []
+    assert outcomes(world) == {"recorded": 1}
+
+
+def test_a_key_that_somebody_holds_is_left_to_the_next_round(world, fresh_database):
+    committed(world, lambda w: w.request(w.keys(1)[0], "ann@example.org"))
+
+    with psycopg.connect(fresh_database.database_url.replace("+psycopg", "")) as holder:
+        holder.execute("SELECT FROM key FOR UPDATE")
+        while_held = settling.settle_batch(limit=10)
+    afterwards = settling.settle_batch(limit=10)
+
+    assert (while_held, afterwards) == ([], ["redeemed"])
+
+
+# Chains inside a batch come out as if decided one by one: compare with a plain model.
+
+LEARNERS = ["ann@example.org", "bob@example.org", "Ann@Example.org", "eve@example.org"]
+
+attempt = st.tuples(
+    st.integers(0, 5),  # which key; 5 is unknown
+    st.sampled_from(LEARNERS),
+    st.sampled_from(["parent", "child", "sibling"]),
+)
+
+
+class Model:
+    """Redemption, one by one, in plain Python."""
+
+    def __init__(self, pools_of_keys: list[dict]) -> None:
+        self.keys = pools_of_keys
+        self.spent: dict[int, tuple] = {}
+        self.live: set[tuple] = set()
+
+    def decide(self, key: int, email: str, organization: str) -> str:
+        learner = (email.lower(), organization)
+        if key >= len(self.keys):
+            return "unknown_key"
+        pool = self.keys[key]
+        if key in self.spent:
+            return "already_yours" if self.spent[key] == learner else "already_redeemed"
+        if organization == "sibling" or (organization == "child" and not pool["shared"]):
+            return "not_available_to_organization"
+        if pool["paused"]:
+            return "pool_paused"
+        if (*learner, pool["course"]) in self.live:
+            return "already_assigned"
+        self.spent[key] = learner
+        self.live.add((*learner, pool["course"]))
+        return "redeemed"
+
+
+POOLS = [
+    {"course": "A", "shared": True, "paused": False},
+    {"course": "A", "shared": False, "paused": False},
+    {"course": "B", "shared": True, "paused": False},
+    {"course": "B", "shared": True, "paused": True},
+    {"course": "A", "shared": True, "paused": False},
+]
+
+
+def build_pools(session: Session, world: World) -> list[str]:
+    """Make POOLS, with one key each, and give the keys."""
+    owner = session.get_one(Organization, world.parent).name
+    codes = []
+    for number, pool in enumerate(POOLS):
+        course = f"{pool['course']}-{world.parent}"
+        if pool["course"] not in [p["course"] for p in POOLS[:number]]:
+            courses.add(session, actor=OPERATOR, code=course, title="T", price="1", currency="EUR")
+        made = pools.create(
+            session,
+            actor=OPERATOR,
+            name=f"Pool {number}",
+            organization=owner,
+            course=course,
+            starts="2020-01-01",
+            expires="2090-01-01",
+            content_availability=10,
+            share_with_children=pool["shared"],
+        )
+        if pool["paused"]:
+            pools.pause(session, actor=OPERATOR, pool=made["id"])
+        codes += world.keys(1, pool=made["id"])
+    return codes
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(attempts=st.lists(attempt, min_size=1, max_size=25))
+def test_a_batch_comes_out_as_if_its_events_were_decided_one_by_one(session, attempts):
+    with session.begin_nested() as trial:
+        world = worlds.build(session)
+        codes = [*build_pools(session, world), "NO-SUCH-KEY-AT-ALL"]
+        places = {"parent": world.parent, "child": world.child, "sibling": world.sibling}
+        events = [
+            world.request(codes[key], email, organization=places[place])
+            for key, email, place in attempts
+        ]
+        model = Model(POOLS)
+        expected = [model.decide(*one) for one in attempts]
+
+        while redemption.settle(session, event_ids=undecided(session, events)):
+            pass
+
+        assert [world.outcome(event) for event in events] == expected
+        trial.rollback()
+
+
+def undecided(session: Session, events: list[int]) -> list[int]:
+    return list(
+        session.scalars(
+            text("SELECT id FROM event WHERE id = ANY (:ids) AND status = 'recorded'"),
+            {"ids": events},
+        )
+    )
