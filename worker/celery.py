@@ -41,40 +41,45 @@ def transport(socket_timeout: float) -> dict[str, Any]:
     }
 
 
+def configuration() -> dict[str, Any]:
+    """Give Celery's settings, once it first asks: to import this module takes no broker."""
+    return {
+        "broker_url": broker_url(),
+        "broker_transport_options": transport(5),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # the default gives up after 100
+        "task_ignore_result": True,  # state lives in tables
+        "task_acks_late": True,  # a dead child's hint comes back; tasks are safe to run twice
+        "task_reject_on_worker_lost": True,
+        "task_publish_retry": False,  # a sweep finds what a lost hint leaves
+        "task_time_limit": 120,
+        "task_soft_time_limit": 110,
+        "worker_prefetch_multiplier": 1,  # a smaller window of loss
+        "worker_max_tasks_per_child": 1000,  # bounds leaks
+        "worker_max_memory_per_child": 300_000,
+        "worker_soft_shutdown_timeout": 20,  # less loss at a deploy
+        "worker_enable_soft_shutdown_on_idle": True,
+        "worker_send_task_events": False,
+        "worker_hijack_root_logger": False,
+        "task_serializer": "json",  # no pickle
+        "accept_content": ["json"],
+        "enable_utc": True,
+        "beat_schedule": {
+            # What a lost nudge left.
+            "settle": {"task": "settle", "schedule": settings().settle_sweep},
+            "work-batches": {"task": "work_batches", "schedule": timedelta(seconds=10)},
+            "expire": {"task": "expire", "schedule": timedelta(minutes=1)},
+            "fold-tallies": {"task": "fold_tallies", "schedule": timedelta(minutes=1)},
+            # Heals by itself after an outage: every closed month that is not invoiced.
+            "bill": {"task": "bill", "schedule": timedelta(hours=1)},
+            # Asked every hour, done once a day: see schedule_run.
+            "audit": {"task": "audit", "schedule": timedelta(hours=1)},
+        },
+    }
+
+
 app = Celery("keypool", include=["worker.tasks"])
-app.conf.update(
-    broker_url=broker_url(),
-    broker_transport_options=transport(5),
-    broker_connection_retry_on_startup=True,
-    broker_connection_max_retries=None,  # the default gives up after 100
-    task_ignore_result=True,  # state lives in tables
-    task_acks_late=True,  # a dead child's hint comes back; tasks are safe to run twice
-    task_reject_on_worker_lost=True,
-    task_publish_retry=False,  # a sweep finds what a lost hint leaves
-    task_time_limit=120,
-    task_soft_time_limit=110,
-    worker_prefetch_multiplier=1,  # a smaller window of loss
-    worker_max_tasks_per_child=1000,  # bounds leaks
-    worker_max_memory_per_child=300_000,
-    worker_soft_shutdown_timeout=20,  # less loss at a deploy
-    worker_enable_soft_shutdown_on_idle=True,
-    worker_send_task_events=False,
-    worker_hijack_root_logger=False,
-    task_serializer="json",  # no pickle
-    accept_content=["json"],
-    enable_utc=True,
-    beat_schedule={
-        # What a lost nudge left.
-        "settle": {"task": "settle", "schedule": settings().settle_sweep},
-        "work-batches": {"task": "work_batches", "schedule": timedelta(seconds=10)},
-        "expire": {"task": "expire", "schedule": timedelta(minutes=1)},
-        "fold-tallies": {"task": "fold_tallies", "schedule": timedelta(minutes=1)},
-        # Heals by itself after an outage: every closed month that is not invoiced.
-        "bill": {"task": "bill", "schedule": timedelta(hours=1)},
-        # Asked every hour, done once a day: see schedule_run.
-        "audit": {"task": "audit", "schedule": timedelta(hours=1)},
-    },
-)
+app.add_defaults(configuration)
 
 
 @setup_logging.connect
