@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import structlog
 
-from worker.embedded.signals import exiting_when_told
+from worker.embedded.signals import exiting_when_told, undisturbed
 from worker.errors import KeypoolError
 from worker.supervisor.guard import Guard
 from worker.supervisor.service import Child, Service
@@ -55,8 +55,9 @@ class Supervision:
     ) -> None:
         self._guard, self._upkeep, self._upkeep_at = Guard(), upkeep, 0.0
         self._children = [Child(service, logs, self._guard) for service in services]
-        self._stopping, self._hurrying = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="supervisor")
+        self._stopping, self._hurrying, self._idle = (threading.Event() for _ in range(3))
+        self._idle.set()
+        self._failure: Exception | None = None
 
     @property
     def pids(self) -> dict[str, int]:
@@ -73,7 +74,7 @@ class Supervision:
         deadline = time.monotonic() + seconds
         for child in self._children:
             while not child.ready():
-                if child.deaths >= 3 or time.monotonic() > deadline or not self._thread.is_alive():
+                if child.deaths >= 3 or time.monotonic() > deadline or self._idle.is_set():
                     raise ServiceFailedError(
                         f"The {child.service.name} service does not start"
                         f" ({child.last_words() or 'it says nothing'}); see {child.log}."
@@ -82,18 +83,22 @@ class Supervision:
 
     def wait(self) -> None:
         """Tend the services until a signal ends this process."""
-        self._thread.join()
+        self._idle.wait()
+        if self._failure:
+            raise self._failure
 
     def start(self) -> None:
         """Begin to tend the services."""
-        self._thread.start()
+        with undisturbed():
+            self._idle.clear()
+            threading.Thread(target=self._run, name="supervisor").start()
 
     def stop(self) -> None:
         """End every service and wait for it; an impatient Ctrl-C meanwhile has them killed."""
         self._stopping.set()
-        while self._thread.is_alive():
+        while not self._idle.is_set():  # not join: once interrupted, it says the thread has ended
             try:
-                self._thread.join()
+                self._idle.wait()
             except (KeyboardInterrupt, SystemExit):
                 self._hurrying.set()
 
@@ -101,8 +106,11 @@ class Supervision:
         try:
             while not self._stopping.wait(TICK):
                 self._tend(time.monotonic())
+        except Exception as error:
+            self._failure = error
         finally:
             self._end_all()
+            self._idle.set()
 
     def _tend(self, now: float) -> None:
         self._guard.replace_if_dead(self.pids.values())

@@ -9,8 +9,8 @@ from typing import IO, cast
 # do so, a kill between the two would leave a service that the guard does not know of.
 LAUNCH = ("/bin/sh", "-c", 'echo "+ $$" >&0; exec "$@" </dev/null', "sh")
 
-# Reads until nobody holds the pipe's other end, then ends in order who is still there. Only the
-# first of a group is told: it knows how to end the others.
+# Reads until nobody holds the pipe's other end, then ends in order who is still there: the first
+# of each group is told, for it knows how to end the others, and half a minute later all are killed.
 GUARD = """
 groups=' '
 while read -r change group; do
@@ -19,15 +19,15 @@ while read -r change group; do
         -) groups="${groups%% $group *} ${groups#* $group }" ;;
     esac
 done
-exec 2>/dev/null
 for group in $groups; do kill -s TERM "$group"; done
-for second in 1 2 3 4 5 6 7 8 9 10; do
+tenths=0
+while [ $((tenths += 1)) -le 300 ]; do
     left=
-    for group in $groups; do kill -s 0 -- "-$group" && left="$left $group"; done
-    [ "$left" ] || exit 0
-    sleep 1
+    for group in $groups; do kill -s 0 "$group" && left=some; done
+    [ "$left" ] || break
+    sleep 0.1
 done
-for group in $left; do kill -s KILL -- "-$group"; done
+for group in $groups; do kill -s KILL -- "-$group"; done
 """
 
 
@@ -41,7 +41,12 @@ class Guard:
         """Give the pipe, which a service's shell gets as its standard input."""
         if self._shell is None:
             self._shell = subprocess.Popen(
-                ["/bin/sh", "-c", GUARD], stdin=subprocess.PIPE, bufsize=0, start_new_session=True
+                ["/bin/sh", "-c", GUARD],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,  # or a pipe of our own would stay open
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                start_new_session=True,
             )
         return cast(IO[bytes], self._shell.stdin)
 
@@ -59,7 +64,8 @@ class Guard:
     def dismiss(self) -> None:
         """Let the guard go: there is nobody left to end."""
         if self._shell:
-            self.pipe().close()
+            with suppress(BrokenPipeError):
+                self.pipe().close()
             self._shell.wait()
             self._shell = None
 
