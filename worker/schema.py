@@ -53,7 +53,6 @@ def init(engine: Engine) -> bool:
             raise ForeignDatabaseError
         run_file(connection, SCHEMA)
         command.stamp(_alembic(connection), "head")
-        _let_the_web_ask(connection)
         return True
 
 
@@ -73,7 +72,6 @@ def upgrade(engine: Engine) -> list[str]:
             raise ForeignDatabaseError
         if due:
             command.upgrade(_alembic(connection), "head")
-            _let_the_web_ask(connection)
         return due
 
 
@@ -137,11 +135,6 @@ def _alembic(connection: Connection) -> Config:
 def _one_at_a_time(connection: Connection) -> None:
     connection.execute(text("SET LOCAL search_path = public"))
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('keypool.schema'))"))
-
-
-def _let_the_web_ask(connection: Connection) -> None:
-    # Which revision it runs on: /readyz calls pending with the web's login.
-    connection.execute(text("GRANT SELECT ON alembic_version TO keypool_web"))
 
 
 # Comparing --------------------------------------------------------------------------------------

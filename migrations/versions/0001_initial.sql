@@ -1109,7 +1109,7 @@ $$;
 -- The last migration that this database has had, which the web tells when asked whether it is
 -- ready. Null: the database was not made by “keypool db init”.
 CREATE FUNCTION schema_revision() RETURNS text
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     RETURN (SELECT version_num FROM alembic_version);
 EXCEPTION WHEN undefined_table THEN

@@ -134,13 +134,14 @@ def test_a_newer_keypools_database_is_refused(databases, step):
         step(engine)
 
 
-def test_the_web_can_ask_which_migrations_are_due(database):
-    engine = create_engine(database.web_database_url)
+def test_the_web_can_ask_for_the_revision(database):
+    owner, web = create_engine(database.database_url), create_engine(database.web_database_url)
 
-    with engine.connect() as connection:
-        assert schema.pending(connection) == []
+    with owner.connect() as ours, web.connect() as theirs:
+        assert theirs.scalar(text("SELECT schema_revision()")) == schema.revision(ours)
 
-    engine.dispose()
+    owner.dispose()
+    web.dispose()
 
 
 # Models
