@@ -64,5 +64,5 @@ def position(cursor: str) -> int:
     except (ValueError, binascii.Error, UnicodeEncodeError):
         pass
     raise errors.InvalidInputError(
-        "The cursor is not one that a list gave; start without it.", field="after"
+        "The cursor is not one that a list gave; start without it.", field="cursor"
     )
