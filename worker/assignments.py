@@ -164,8 +164,9 @@ def cancel(
             field="reason",
         )
     key = session.get_one(Key, found.key_id, with_for_update=True)
+    now = clock_now(session)
+    found.cancelled_at, found.expired_at = now, None
     found.status, found.undone = AssignmentStatus.CANCELLED, undone
-    found.cancelled_at, found.expired_at = clock_now(session), None
     found.cancel_reason = reason and reason.strip()
     session.flush()
     key.state = KeyState.ISSUED if undone and not retire_key else KeyState.RETIRED
@@ -279,7 +280,8 @@ def _later_end(
         )
     if not assignment.expires_at < end <= assignment.expires_at + LONGEST_EXTENSION:
         raise errors.InvalidInputError(
-            f"Access lasts until {assignment.expires_at:%Y-%m-%d %H:%M} UTC; give a later end, by ten years at most.",
+            f"Access lasts until {assignment.expires_at:%Y-%m-%d %H:%M} UTC; "
+            "give a later end, by ten years at most.",
             field="until",
         )
     return end

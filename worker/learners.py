@@ -40,6 +40,9 @@ ERASURES = [
          WHERE lower(recipient) = lower(:email)
            AND batch_id IN (SELECT batch.id FROM batch JOIN pool ON pool.id = pool_id
                              WHERE organization_id = ANY (:organization_ids))"""),
+    text(
+        "UPDATE history SET detail = '{}' WHERE thing = 'learner' AND thing_id = ANY (:learner_ids)"
+    ),
     text("""
         UPDATE history SET detail = CAST(
                regexp_replace(detail::text, :pattern, :pseudonym, 'gi') AS jsonb)
