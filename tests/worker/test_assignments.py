@@ -114,8 +114,14 @@ def test_extending_at_a_price_charges_the_pools_owner(world):
 
 @pytest.mark.parametrize(
     "new_end",
-    [{}, {"until": "2030-01-01", "by_days": 3}, {"by_days": 0}, {"by_days": 10**12}]
-    + [{"until": "2000-01-01"}, {"until": "tomorrow"}],
+    [
+        {},
+        {"until": "2030-01-01", "by_days": 3},
+        {"by_days": 0},
+        {"by_days": 10**12},
+        {"until": "2000-01-01"},
+        {"until": "tomorrow"},
+    ],
 )
 def test_an_extension_needs_one_later_end(world, new_end):
     held = redeemed(world)
