@@ -1,0 +1,87 @@
+"""The command line: `keypool`, one module a group, each command one call of the domain.
+
+A module of this package has the `command` that is called by the module's name. The domain is
+imported when a command first needs it, so that help comes at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import rich_click as click
+
+from worker.cli import frame
+from worker.errors import KeypoolError
+
+__all__ = ["answer", "main"]
+
+# In the order in which people meet them.
+PANELS = {
+    "Run": ["db"],
+    "Set up": ["organizations", "courses", "prices", "sources", "tokens"],
+    "Hand out": ["pools"],
+    "Follow": ["events", "redemptions", "assignments", "learners"],
+    "Account": ["invoices", "audit"],
+}
+NAMES = [name for names in PANELS.values() for name in names]
+
+INTERRUPTED = 130
+NOT_DONE = 2
+
+
+class Keypool(click.RichGroup):
+    """The one command, whose groups are modules of this package."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names of all groups and single commands."""
+        return NAMES
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module that has a command; None where there is none by that name."""
+        if cmd_name not in NAMES:
+            return None
+        found: click.Command = import_module(f"worker.cli.{cmd_name}").command
+        return found
+
+
+@click.group(cls=Keypool, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="keypool", message="%(prog)s %(version)s")
+def keypool() -> None:
+    """Training keys: pools of them, one redemption each, and what that costs.
+
+    Without settings, every command works on the system under KEYPOOL_HOME (by default .keypool
+    in this folder) and starts its database where it is not up. Every command takes --json.
+    """
+
+
+for title, names in PANELS.items():
+    keypool.add_panel(click.RichCommandPanel(title, commands=names))
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(answer(sys.argv[1:]))
+
+
+def answer(arguments: Sequence[str]) -> int:
+    """Run one command and give its exit code: 0 done, 1 a job failed, 2 refused, 130 interrupted.
+
+    What people can put right is told in one sentence on standard error.
+    """
+    try:
+        return int(keypool.main(arguments, prog_name="keypool", standalone_mode=False) or 0)
+    except click.UsageError as error:
+        return _refuse(frame.usage(error))
+    except click.ClickException as error:
+        return _refuse(error.format_message())
+    except KeypoolError as error:
+        return _refuse(frame.sentence(error))
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        return frame.hush()
+
+
+def _refuse(sentence: str) -> int:
+    print(sentence, file=sys.stderr)
+    return NOT_DONE

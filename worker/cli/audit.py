@@ -1,0 +1,35 @@
+"""`keypool audit`: proof that nothing was lost or doubled."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Command, deferred
+from worker.cli.system import run
+
+with deferred():
+    from worker import audit
+
+
+def lines(result: dict[str, Any]) -> Iterator[str]:
+    """Say of each check whether it holds, its figures, and the rows that break it."""
+    for check in result["checks"]:
+        yield f"{'✓' if check['ok'] else '✗'} {check['name']}"
+        yield f"    {printing.text(check['figures'])}"
+        for row in check["rows"]:
+            yield f"    broken: {row}"
+    broken = sum(not check["ok"] for check in result["checks"])
+    yield "The ledger holds." if result["ok"] else f"{broken} of the checks do not hold."
+
+
+@click.command(
+    "audit", cls=Command, shows=printing.sentences(lines), failed=lambda result: not result["ok"]
+)
+def command() -> dict[str, Any]:
+    """Prove on the live database that every rule of the ledger holds.
+
+    The exit code is 1 where one does not, and the rows that break it are named.
+    """
+    return run(audit.audit)

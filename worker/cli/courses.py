@@ -1,0 +1,49 @@
+"""`keypool courses`: what is taught."""
+
+from typing import Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Group, deferred
+from worker.cli.system import operator, run
+
+with deferred():
+    from worker import courses
+
+
+@click.group("courses", cls=Group)
+def command() -> None:
+    """Courses: what is taught, and its list price."""
+
+
+@command.command()
+@click.argument("code")
+@click.argument("title")
+@click.option("--price", required=True, metavar="AMOUNT", help="What one redemption costs: 49.90.")
+@click.option("--currency", required=True, metavar="CUR", help="An ISO 4217 code: EUR.")
+def add(**given: Any) -> dict[str, Any]:
+    """Add a course with its list price."""
+    return run(courses.add, actor=operator(), **given)
+
+
+@command.command()
+@click.argument("course")
+@click.option("--title", help="Its new title.")
+def edit(course: str, title: str | None) -> dict[str, Any]:
+    """Change a course's title. Its list price is changed by “keypool prices set”."""
+    return run(courses.edit, actor=operator(), course=course, title=title)
+
+
+@command.command("list", shows=printing.table("code", "title", "price", "currency", "archived"))
+@click.option("--search", metavar="TEXT", help="A piece of the code or title.")
+def listing(search: str | None) -> list[dict[str, Any]]:
+    """List courses, or search them."""
+    return run(courses.listing, search=search)
+
+
+@command.command()
+@click.argument("course", metavar="CODE")
+def archive(course: str) -> dict[str, Any]:
+    """Archive a course: its pools' keys stop, live assignments go on."""
+    return run(courses.archive, actor=operator(), course=course)

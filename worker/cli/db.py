@@ -1,0 +1,52 @@
+"""`keypool db`: the database, and what schema.sql says."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Group, deferred
+from worker.cli.system import servers
+
+with deferred():
+    from worker import database, schema
+
+
+@click.group("db", cls=Group)
+def command() -> None:
+    """The database: make it, migrate it, check it."""
+
+
+def _made(result: dict[str, Any]) -> Iterator[str]:
+    yield "The database is made." if result["made"] else "The database was made before."
+
+
+@command.command(shows=printing.sentences(_made))
+def init() -> dict[str, Any]:
+    """Apply schema.sql to an empty database; do nothing to keypool's own."""
+    with servers():
+        return {"made": schema.init(database.engine())}
+
+
+def _applied(result: dict[str, Any]) -> Iterator[str]:
+    yield f"Applied: {', '.join(result['applied']) or 'nothing, the database is up to date'}."
+
+
+@command.command(shows=printing.sentences(_applied))
+def upgrade() -> dict[str, Any]:
+    """Apply the migrations that the database has not had yet, all or none."""
+    with servers():
+        return {"applied": schema.upgrade(database.engine())}
+
+
+def _checked(result: dict[str, Any]) -> Iterator[str]:
+    yield from result["differences"] or ["The database is what schema.sql says, and safe."]
+
+
+@command.command(shows=printing.sentences(_checked), failed=lambda result: not result["ok"])
+def check() -> dict[str, Any]:
+    """Say where the database is not what schema.sql says, or not safe; exit code 1 then."""
+    with servers():
+        found = schema.check(database.engine())
+        return {"ok": not found, "differences": found}

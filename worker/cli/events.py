@@ -1,0 +1,45 @@
+"""`keypool events`: what sources sent, and what became of it."""
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Group, deferred, paged
+from worker.cli.system import operator, run
+
+with deferred():
+    from worker import inbox
+
+if TYPE_CHECKING:
+    from worker.paging import Page
+
+COLUMNS = ("id", "received_at", "type", "source", "webhook_id", "status", "outcome", "assignment")
+
+
+@click.group("events", cls=Group)
+def command() -> None:
+    """Events: the webhook messages that came in, each recorded once."""
+
+
+@command.command("list", shows=printing.table(*COLUMNS))
+@click.option("--failed", is_flag=True, help="Those that could not be settled and were set apart.")
+@click.option("--webhook-id", metavar="ID", help="The one that its sender gave this id.")
+@paged
+def listing(**given: Any) -> "Page":
+    """List events, newest first."""
+    return run(inbox.listing, actor=operator(), **given)
+
+
+@command.command()
+@click.argument("event", metavar="ID")
+def show(event: str) -> dict[str, Any]:
+    """Show an event and its outcome."""
+    return run(inbox.show, actor=operator(), event=event)
+
+
+@command.command()
+@click.argument("event", metavar="ID")
+def retry(event: str) -> dict[str, Any]:
+    """Hand a failed event to the worker again."""
+    return run(inbox.retry, actor=operator(), event=event)

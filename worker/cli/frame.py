@@ -1,0 +1,112 @@
+"""What every command has in common: `--json`, printing, exit codes, and a quick start."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import LazyLoader
+from typing import Any
+
+import rich_click as click
+from click import get_current_context
+
+from worker.cli import printing
+from worker.cli.printing import Shows
+from worker.errors import DatabaseAwayError, KeypoolError
+
+WANTS_JSON = "keypool.json"
+
+
+class Command(click.RichCommand):
+    """A command that gives an object: printed for people, or with `--json` as one document.
+
+    `shows` prints it for people; `failed` says of it whether the job failed (exit code 1). A
+    command that prints by itself gives None.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        shows: Shows = printing.record,
+        failed: Callable[[Any], bool] = lambda _: False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.shows, self.failed = shows, failed
+        as_json = click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document.")
+        self.params.append(as_json)
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Run the command, print what it gives, and give the exit code."""
+        as_json = ctx.meta[WANTS_JSON] = ctx.params.pop("as_json")
+        try:
+            result = super().invoke(ctx)
+        except KeypoolError as error:
+            if as_json:
+                printing.document({"error": error.code, "message": sentence(error)})
+            raise
+        if result is not None:
+            (printing.document if as_json else self.shows)(result)
+        return 1 if self.failed(result) else 0
+
+
+class Group(click.RichGroup):
+    """A group of such commands."""
+
+    command_class = Command
+
+
+def wants_json() -> bool:
+    """Say whether the running command is to print JSON, so nothing else."""
+    return bool(get_current_context().meta[WANTS_JSON])
+
+
+def paged(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a list's command the options `--limit` and `--after`."""
+    function = click.option("--after", metavar="CURSOR", help="Go on where a list ended.")(function)
+    return click.option(
+        "--limit", type=int, default=100, show_default=True, help="How many at once, up to 1000."
+    )(function)
+
+
+def sentence(error: KeypoolError) -> str:
+    """Say in one sentence what was refused, and what to do where the error cannot know."""
+    if isinstance(error, DatabaseAwayError) and "KEYPOOL_DATABASE_URL" in os.environ:
+        return f"{str(error).rstrip('.')}, or check KEYPOOL_DATABASE_URL."
+    return str(error)
+
+
+def usage(error: click.UsageError) -> str:
+    """Say in a line what was wrong with the words of a command, and where to read more."""
+    where = error.ctx.command_path if error.ctx else "keypool"
+    return f"{error.format_message()} Try “{where} --help”."
+
+
+def hush() -> int:
+    """Let go of a standard output that nobody reads any more, and give that exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Put off running the worker's modules imported within until something of them is used.
+
+    SQLAlchemy and what needs it take longer to import than help may take to come.
+    """
+    finder = _Deferring()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Deferring:
+    @staticmethod
+    def find_spec(name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path, target) if name.startswith("worker.") else None
+        if spec and spec.loader:
+            spec.loader = LazyLoader(spec.loader)
+        return spec

@@ -1,0 +1,104 @@
+"""`keypool invoices`: each month's charges, billed."""
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Group, deferred, paged
+from worker.cli.system import operator, run, system
+
+with deferred():
+    from worker import charges, database, invoices
+
+if TYPE_CHECKING:
+    from worker.paging import Page
+
+COLUMNS = (
+    "id", "number", "organization", "month", "status", "subtotal", "tax", "total", "currency",
+    "due_on", "paid_on",
+)  # fmt: skip
+
+
+@click.group("invoices", cls=Group)
+def command() -> None:
+    """Invoices: the charges of one organization, month and currency."""
+
+
+def _ran(result: dict[str, Any]) -> None:
+    printing.line(
+        f"{result['charges']:,} charges of {result['organizations']:,} organizations billed; "
+        f"{len(result['finalized']):,} invoices finalized."
+    )
+    printing.table(*COLUMNS)(result["invoices"])
+    for organization in result["failed"]:
+        printing.warn(f"Organization {organization} could not be billed; see the log.")
+
+
+@command.command("run", shows=_ran, failed=lambda result: bool(result["failed"]))
+@click.option("--month", metavar="YYYY-MM", help="One month; by default every closed one.")
+@click.option("--finalize", is_flag=True, help="Number the invoices of closed months.")
+def run_(month: str | None, finalize: bool) -> dict[str, Any]:
+    """Bill what is not billed yet; running it again changes nothing."""
+    with system():
+        done = invoices.run(actor=operator(), month=month, finalize=finalize)
+        changed = database.transaction(
+            invoices.listing, actor=operator(), ids=done.invoices, limit=1000
+        )
+    return {
+        "organizations": done.organizations,
+        "charges": done.charges,
+        "drafted": [str(invoice) for invoice in done.drafted],
+        "finalized": [str(invoice) for invoice in done.finalized],
+        "failed": [str(organization) for organization in done.failed],
+        "invoices": changed.items,
+    }
+
+
+@command.command("list", shows=printing.table(*COLUMNS))
+@click.option("--organization", metavar="ORG", help="One organization's.")
+@click.option("--month", metavar="YYYY-MM", help="One month's.")
+@click.option("--status", metavar="STATUS", help="draft, finalized, paid or void.")
+@paged
+def listing(**given: Any) -> "Page":
+    """List invoices, newest first."""
+    return run(invoices.listing, actor=operator(), **given)
+
+
+@command.command()
+@click.argument("invoice", metavar="ID")
+def show(invoice: str) -> dict[str, Any]:
+    """Show an invoice, by its id or number, with its lines."""
+    return run(invoices.show, actor=operator(), invoice=invoice)
+
+
+@command.command()
+@click.argument("invoice", metavar="ID")
+def finalize(invoice: str) -> dict[str, Any]:
+    """Finalize a draft: number it and set its due date."""
+    return run(invoices.finalize, actor=operator(), invoice=invoice)
+
+
+@command.command()
+@click.argument("invoice", metavar="ID")
+@click.option("--on", required=True, metavar="DAY", help="The day it was paid: 2026-05-31.")
+def pay(invoice: str, on: str) -> dict[str, Any]:
+    """Say that an invoice was paid."""
+    return run(invoices.pay, actor=operator(), invoice=invoice, on=on)
+
+
+@command.command()
+@click.argument("invoice", metavar="ID")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; it stays with the invoice.")
+def void(invoice: str, reason: str) -> dict[str, Any]:
+    """Void a finalized invoice; its charges go to a new draft of the same month."""
+    return run(invoices.void, actor=operator(), invoice=invoice, reason=reason)
+
+
+@command.command()
+@click.argument("charge")
+@click.option("--amount", metavar="AMOUNT", help="By default all that is left of the charge.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; it stays with the credit.")
+def credit(charge: str, amount: str | None, reason: str) -> dict[str, Any]:
+    """Credit a charge, wholly or partly, on the next invoice."""
+    return run(charges.credit, actor=operator(), charge=charge, amount=amount, reason=reason)

@@ -1,0 +1,46 @@
+"""`keypool learners`: the people who redeem, and their data."""
+
+from typing import Any
+
+import rich_click as click
+
+from worker.cli.frame import Group, deferred
+from worker.cli.system import operator, run
+
+with deferred():
+    from worker import learners
+
+
+@click.group("learners", cls=Group)
+def command() -> None:
+    """Learners: the people who redeem keys, known by e-mail address."""
+
+
+@command.command()
+@click.argument("email")
+def show(email: str) -> dict[str, Any]:
+    """Show a learner's assignments."""
+    return run(learners.show, actor=operator(), email=email)
+
+
+@command.command()
+@click.argument("email")
+@click.option("--email", "new_email", metavar="NEW", help="The right address.")
+@click.option("--name", metavar="NEW", help="The right name.")
+def correct(**given: Any) -> dict[str, Any]:
+    """Correct a learner's address or name."""
+    return run(learners.correct, actor=operator(), **given)
+
+
+@command.command()
+@click.argument("email")
+def export(email: str) -> dict[str, Any]:
+    """Give everything that is held on a person."""
+    return run(learners.export, actor=operator(), email=email)
+
+
+@command.command()
+@click.argument("email")
+def erase(email: str) -> dict[str, Any]:
+    """End a person's access, and put a pseudonym in place of name and address everywhere."""
+    return run(learners.erase, actor=operator(), email=email)

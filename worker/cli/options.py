@@ -1,0 +1,29 @@
+"""What several commands read from their words."""
+
+from datetime import timedelta
+from typing import Any
+
+import rich_click as click
+
+from worker.cli.frame import deferred
+
+with deferred():
+    from worker import settings
+
+
+class Duration(click.ParamType[timedelta]):
+    """A length of time: seconds, or a number with s, m, h or d."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Read it; a usage error where it is none."""
+        try:
+            return settings.duration(value)
+        except (ValueError, OverflowError):
+            self.fail(f"“{value}” is no length of time; write 90s, 15m, 24h or 40d.", param, ctx)
+
+
+DURATION = Duration()

@@ -1,0 +1,51 @@
+"""`keypool organizations`: tenants, in a tree."""
+
+from typing import Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Group, deferred
+from worker.cli.system import operator, run
+
+with deferred():
+    from worker import organizations
+
+
+@click.group("organizations", cls=Group)
+def command() -> None:
+    """Organizations: who owns pools and pays for what is redeemed."""
+
+
+@command.command()
+@click.argument("name")
+@click.option("--parent", metavar="ORG", help="The organization above it.")
+@click.option("--time-zone", default="UTC", metavar="TZ", help="An IANA name: Europe/Berlin.")
+@click.option("--currency", default="EUR", metavar="CUR", help="An ISO 4217 code: EUR.")
+@click.option("--tax-rate", metavar="PCT", help="The tax on its invoices: 19.")
+def add(**given: Any) -> dict[str, Any]:
+    """Add an organization."""
+    return run(organizations.add, actor=operator(), **given)
+
+
+@command.command()
+@click.argument("organization", metavar="ORG")
+@click.option("--name", help="Its new name.")
+@click.option("--parent", metavar="ORG", help="The organization that it goes below.")
+@click.option("--time-zone", metavar="TZ", help="Whose days its dates are.")
+@click.option("--currency", metavar="CUR", help="The currency of prices set for it from now on.")
+@click.option("--tax-rate", metavar="PCT", help="The tax on its invoices from now on.")
+@click.option("--locale", help="How its invoices write dates and amounts: de.")
+@click.option("--legal-name", help="Its name on invoices.")
+@click.option("--address", help="Its address on invoices.")
+@click.option("--tax-id", help="Its tax number on invoices.")
+@click.option("--payment-terms", "payment_terms_days", type=int, metavar="DAYS")
+def edit(organization: str, **given: Any) -> dict[str, Any]:
+    """Change what is given of an organization."""
+    return run(organizations.edit, actor=operator(), organization=organization, **given)
+
+
+@command.command("list", shows=printing.table("id", "name", "parent", "time_zone", "currency"))
+def listing() -> list[dict[str, Any]]:
+    """List all organizations."""
+    return run(organizations.listing, actor=operator())

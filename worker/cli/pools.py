@@ -1,0 +1,86 @@
+"""`keypool pools`: one owner, one course, a window in which keys can be redeemed."""
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Group, deferred, paged
+from worker.cli.system import operator, run
+
+with deferred():
+    from worker import pools
+
+if TYPE_CHECKING:
+    from worker.paging import Page
+
+COLUMNS = ("id", "name", "organization", "course", "state", "keys_work_until")
+FIGURES = ("keys.issued", "keys.distributed", "keys.redeemed", "keys.retired")
+
+starts = "The first day on which keys can be redeemed, in the organization's time zone."
+expires = "The last day on which they can; that day is included."
+availability = "How long access lasts after redemption, in days."
+
+
+@click.group("pools", cls=Group)
+def command() -> None:
+    """Pools of training keys: one owner, one course, a window, a content availability."""
+
+
+@command.command()
+@click.option("--name", required=True, help="Unique within the organization.")
+@click.option("--organization", required=True, metavar="ORG", help="Who owns the pool and pays.")
+@click.option("--course", required=True, metavar="CODE", help="What its keys give access to.")
+@click.option("--starts", required=True, metavar="DATE", help=starts)
+@click.option("--expires", required=True, metavar="DATE", help=expires)
+@click.option("--content-availability", required=True, type=int, metavar="DAYS", help=availability)
+@click.option(
+    "--share-with-children", is_flag=True, help="Let learners of organizations below redeem too."
+)
+def create(**given: Any) -> dict[str, Any]:
+    """Create a pool."""
+    return run(pools.create, actor=operator(), **given)
+
+
+@command.command("list", shows=printing.table(*COLUMNS, *FIGURES))
+@paged
+def listing(**given: Any) -> "Page":
+    """List pools with their state and figures."""
+    return run(pools.listing, actor=operator(), **given)
+
+
+@command.command()
+@click.argument("pool")
+def show(pool: str) -> dict[str, Any]:
+    """Show a pool."""
+    return run(pools.show, actor=operator(), pool=pool)
+
+
+@command.command()
+@click.argument("pool")
+@click.option("--name", help="Its new name.")
+@click.option("--starts", metavar="DATE", help=starts)
+@click.option("--expires", metavar="DATE", help=expires)
+@click.option("--content-availability", type=int, metavar="DAYS", help=availability)
+@click.option(
+    "--share-with-children/--no-share-with-children",
+    default=None,
+    help="Whether learners of organizations below redeem too.",
+)
+def edit(pool: str, **given: Any) -> dict[str, Any]:
+    """Change what is given of a pool; live assignments keep the access they have."""
+    return run(pools.edit, actor=operator(), pool=pool, **given)
+
+
+@command.command()
+@click.argument("pool")
+def pause(pool: str) -> dict[str, Any]:
+    """Stop a pool's keys until it is resumed; live assignments go on."""
+    return run(pools.pause, actor=operator(), pool=pool)
+
+
+@command.command()
+@click.argument("pool")
+def resume(pool: str) -> dict[str, Any]:
+    """Let a paused pool's keys be redeemed again."""
+    return run(pools.resume, actor=operator(), pool=pool)

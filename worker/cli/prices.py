@@ -1,0 +1,42 @@
+"""`keypool prices`: what a redemption costs, from when on, and for whom."""
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Group, deferred, paged
+from worker.cli.system import operator, run
+
+with deferred():
+    from worker import prices
+
+if TYPE_CHECKING:
+    from worker.paging import Page
+
+COLUMNS = ("course", "organization", "price", "currency", "from", "in_force")
+
+
+@click.group("prices", cls=Group)
+def command() -> None:
+    """Prices: an organization's own, from a day on, or everybody's."""
+
+
+@command.command("set")
+@click.argument("course")
+@click.option("--organization", metavar="ORG", help="Whose price; everybody's where none is named.")
+@click.option("--price", required=True, metavar="AMOUNT", help="What one redemption costs: 49.90.")
+@click.option("--from", "from_", metavar="DATE", help="The first day of the price; now by default.")
+@click.option("--currency", metavar="CUR", help="By default the organization's.")
+def set_(**given: Any) -> dict[str, Any]:
+    """Set a course's price for an organization and those below it."""
+    return run(prices.set_price, actor=operator(), **given)
+
+
+@command.command("list", shows=printing.table(*COLUMNS))
+@click.option("--course", metavar="CODE", help="One course's prices.")
+@click.option("--organization", metavar="ORG", help="One organization's own prices.")
+@paged
+def listing(**given: Any) -> "Page":
+    """List prices, those of the past too."""
+    return run(prices.listing, actor=operator(), **given)

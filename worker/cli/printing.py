@@ -1,0 +1,165 @@
+"""Results as people read them, and as JSON.
+
+What comes from outside is printed as it is: never as markup, nor as a terminal's commands.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+Shows = Callable[[Any], None]
+
+# Lines are not broken where nobody looks at them in a window.
+UNBROKEN = 100_000
+
+
+def document(result: Any) -> None:
+    """Print an object, or a list as `{"items": […], "next": …}`, as one JSON document."""
+    if isinstance(result, list):
+        result = {"items": result, "next": None}
+    json.dump(plain(result), sys.stdout, default=_as_json, indent=2, ensure_ascii=False)
+    print()
+
+
+def record(result: Any, closing: str = "") -> None:
+    """Print an object's fields a line each, and its lists as tables below."""
+    fields = plain(result)
+    width = max(len(name) for name in fields)
+    for name, value in fields.items():
+        if not _is_list(value):
+            line(f"{words(name):{width}}   {text(value)}")
+    for name, value in fields.items():
+        if _is_list(value):
+            line("", words(name))
+            _print_table(value, list(value[0]))
+    if closing:
+        line("", closing)
+
+
+def closing(text: str) -> Shows:
+    """Make what prints an object and a sentence after it."""
+    return lambda result: record(result, text)
+
+
+def table(*columns: str) -> Shows:
+    """Make what prints a list as a table of some columns, such as `name` or `keys.issued`."""
+
+    def show(result: Any) -> None:
+        page = plain(result)
+        items = page["items"] if isinstance(page, Mapping) else page
+        if items:
+            _print_table(items, columns)
+        else:
+            line("There are none.")
+        if isinstance(page, Mapping) and page.get("next"):
+            line(f"There are more: go on with --after {page['next']}")
+
+    return show
+
+
+def sentences(say: Callable[[Any], Iterable[str]]) -> Shows:
+    """Make what prints an object as the lines that `say` makes of it."""
+    return lambda result: line(*say(result))
+
+
+def line(*lines: str) -> None:
+    """Print lines for people."""
+    for words_ in lines:
+        print(_safe(words_))
+
+
+def warn(sentence: str) -> None:
+    """Print a line for people to standard error."""
+    print(_safe(sentence), file=sys.stderr)
+
+
+def words(name: str) -> str:
+    """Give a field's or column's name as people read it."""
+    return name.rpartition(".")[2].replace("_", " ")
+
+
+def text(value: Any) -> str:
+    """Give a value as people read it."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%-d %b %Y, %H:%M UTC}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{words(name)} {text(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(text, value))
+    return _safe(str(value))
+
+
+def plain(result: Any) -> Any:
+    """Give a dataclass as its fields, and anything else as it is."""
+    return asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
+
+
+def _print_table(items: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else UNBROKEN)
+    with console.capture() as printed:
+        console.print(_table(items, columns))
+    print("\n".join(row.rstrip() for row in printed.get().splitlines()))
+
+
+def _table(items: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        number = any(isinstance(_at(item, name), int | Decimal) for item in items)
+        made.add_column(words(name), justify="right" if number else "left", overflow="fold")
+    for item in items:
+        made.add_row(*(_cell(_at(item, name)) for name in columns))
+    return made
+
+
+def _cell(value: Any) -> "RenderableType":
+    from rich.text import Text
+
+    return Text(text(value))
+
+
+def _at(item: Mapping[str, Any], path: str) -> Any:
+    found: Any = item
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+
+
+def _safe(value: str) -> str:
+    return "".join(symbol if symbol.isprintable() else "�" for symbol in value)
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal | Path):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

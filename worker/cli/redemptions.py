@@ -1,0 +1,34 @@
+"""`keypool redemptions`: every attempt to spend a key, and what it came to."""
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Group, deferred, paged
+from worker.cli.system import operator, run
+
+with deferred():
+    from worker import redemption
+
+if TYPE_CHECKING:
+    from worker.paging import Page
+
+COLUMNS = (
+    "event", "received_at", "key", "pool", "learner", "organization", "outcome", "assignment"
+)  # fmt: skip
+
+
+@click.group("redemptions", cls=Group)
+def command() -> None:
+    """Redemptions: every attempt to spend a key, refused ones too."""
+
+
+@command.command("list", shows=printing.table(*COLUMNS))
+@click.option("--pool", metavar="POOL", help="Attempts on one pool's keys.")
+@click.option("--outcome", metavar="OUTCOME", help="Such as redeemed or pool_expired.")
+@click.option("--learner", metavar="EMAIL", help="One learner's attempts.")
+@paged
+def listing(**given: Any) -> "Page":
+    """List attempts, newest first."""
+    return run(redemption.listing, actor=operator(), **given)

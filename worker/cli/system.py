@@ -1,0 +1,82 @@
+"""The system that a command works on, and who works there."""
+
+import getpass
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, TypeVar
+
+from worker.cli.frame import deferred
+from worker.errors import KeypoolError, RefusedError
+
+with deferred():
+    from worker import actors, database, embedded, schema
+    from worker import settings as environment
+
+T = TypeVar("T")
+
+
+class NotMadeError(KeypoolError):
+    """The database is not keypool's yet; run “keypool db init”."""
+
+
+@cache
+def operator() -> "actors.Actor":
+    """Say who acts: the operator, by the name of the machine's user."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # nobody by that id is known here, as in some containers
+        name = f"user {os.getuid()}"
+    return actors.Actor.operator(f"command line ({name})")
+
+
+@contextmanager
+def servers() -> Iterator[None]:
+    """Hold the database and the broker: those of the environment, or else the home's own."""
+    known = environment.settings()
+    if known.database_url:
+        yield
+        return
+    with embedded.lease(known.home):
+        try:
+            yield
+        finally:
+            database.dispose()
+
+
+@contextmanager
+def system() -> Iterator[None]:
+    """Hold the servers, with keypool in their database; the home's own is begun where empty."""
+    with servers(), _refusing_plainly():
+        if not (environment.settings().database_url or _is_made()):
+            schema.init(database.engine())
+        yield
+
+
+def run(function: Callable[..., T], **given: Any) -> T:
+    """Run one function of the domain on the system, in one transaction of the owner's."""
+    with system(), database.session() as session:
+        return function(session, **given)
+
+
+@contextmanager
+def _refusing_plainly() -> Iterator[None]:
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    try:
+        yield
+    except ProgrammingError:
+        if _is_made():
+            raise
+        raise NotMadeError from None
+    except IntegrityError as error:
+        rule = getattr(error.orig, "diag", None)
+        raise RefusedError(f"A rule says no: {rule and rule.constraint_name}.") from error
+
+
+def _is_made() -> bool:
+    # Cheaper than asking worker.schema, which brings alembic along.
+    with database.engine().connect() as connection:
+        known = connection.exec_driver_sql("SELECT to_regclass('alembic_version')")
+        return known.scalar_one() is not None

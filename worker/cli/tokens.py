@@ -1,0 +1,43 @@
+"""`keypool tokens`: API credentials."""
+
+from typing import Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Group, deferred
+from worker.cli.system import operator, run
+
+with deferred():
+    from worker import actors, tokens
+
+ROLES = ["operator", "manager", "finance", "analyst", "sender"]
+COLUMNS = ("id", "name", "organization", "role", "created_at", "last_used_at", "revoked_at")
+
+
+@click.group("tokens", cls=Group)
+def command() -> None:
+    """Tokens: credentials for the API, each with a role in one organization."""
+
+
+@command.command(shows=printing.closing("Keep the token now: it is not shown again."))
+@click.argument("name")
+@click.option("--organization", metavar="ORG", help="Whose; the operator's belong to none.")
+@click.option("--role", required=True, type=click.Choice(ROLES), help="What it may do.")
+def add(name: str, organization: str | None, role: str) -> dict[str, Any]:
+    """Make a token and print it, this once."""
+    given = {"name": name, "organization": organization}
+    return run(tokens.add, actor=operator(), role=actors.Role(role), **given)
+
+
+@command.command()
+@click.argument("token")
+def revoke(token: str) -> dict[str, Any]:
+    """Revoke a token, by its id or name; it stops at once."""
+    return run(tokens.revoke, actor=operator(), token=token)
+
+
+@command.command("list", shows=printing.table(*COLUMNS))
+def listing() -> list[dict[str, Any]]:
+    """List tokens; never the tokens themselves."""
+    return run(tokens.listing, actor=operator())
