@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row, Select, and_, case, func, select, text
 from sqlalchemy.orm import Session
 
-from worker import codes, pools
+from worker import codes, errors, pools
 from worker.actors import Actor
 from worker.models import (
     Event,
@@ -266,7 +266,7 @@ def listing(
     if pool is not None:
         wanted = wanted.where(Redemption.pool_id == pools.find(session, actor=actor, pool=pool).id)
     if outcome is not None:
-        wanted = wanted.where(Redemption.outcome == RedemptionOutcome(outcome))
+        wanted = wanted.where(Redemption.outcome == _known(outcome))
     if learner is not None:
         wanted = wanted.where(func.lower(Redemption.learner_email) == learner.strip().lower())
     return paged(
@@ -306,6 +306,16 @@ def masked(email: str) -> str:
     """Hide whose address it is, and leave enough to talk about it: `a***@e***`."""
     name, _, host = email.partition("@")
     return f"{name[:1]}***@{host[:1]}***"
+
+
+def _known(outcome: str) -> RedemptionOutcome:
+    try:
+        return RedemptionOutcome(outcome)
+    except ValueError:
+        known = ", ".join(RedemptionOutcome)
+        raise errors.InvalidInputError(
+            f"“{outcome}” is not an outcome; one of {known}.", field="outcome"
+        ) from None
 
 
 def _attempts(actor: Actor) -> Select[Any]:
