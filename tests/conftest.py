@@ -99,6 +99,11 @@ def _administration(servers: Addresses) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+def connect(url: str) -> psycopg.Connection:
+    """Connect without SQLAlchemy, for tests that speak SQL."""
+    return psycopg.connect(_plain(url))
+
+
 def _plain(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 

@@ -1,0 +1,549 @@
+"""Every rule of schema.sql refuses what it should, by its own name."""
+
+import random
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from string import Template
+
+import psycopg
+import pytest
+
+from tests.conftest import Addresses, connect
+from worker import schema
+
+# Berlin (1) with its child Kreuzberg (2), and Paris (3). A pool of Berlin's whose first key was
+# redeemed for 49.90 EUR, a draft that gathers, and a finalized invoice that carries the charge.
+# Ids up to 1000 are given by hand.
+WORLD = """
+SELECT setval(pg_get_serial_sequence(table_name, 'id'), 1000) FROM information_schema.columns
+ WHERE table_schema = 'public' AND is_identity = 'YES';
+INSERT INTO organization (id, name, parent_id) OVERRIDING SYSTEM VALUE
+     VALUES (1, 'Berlin', NULL), (2, 'Kreuzberg', 1), (3, 'Paris', NULL);
+INSERT INTO course (id, code, title, archived_at) OVERRIDING SYSTEM VALUE
+     VALUES (1, 'K8S-101', 'Kubernetes', NULL), (2, 'OLD-1', 'Old things', now());
+INSERT INTO price (course_id, amount, currency, valid_from)
+     VALUES (1, 49.90, 'EUR', '2026-01-01');
+INSERT INTO tax_rate (organization_id, percent, valid_from) VALUES (1, 19, '2026-01-01');
+INSERT INTO pool (id, organization_id, course_id, name, starts_at, expires_at,
+                  content_availability_days) OVERRIDING SYSTEM VALUE
+     VALUES (1, 1, 1, 'Autumn', '2026-01-01', '2027-01-01', 180);
+INSERT INTO distribution (pool_id, recipient, reference) VALUES (1, 'shop@example.com', 'A-1');
+INSERT INTO batch (id, pool_id, kind, requested) OVERRIDING SYSTEM VALUE VALUES (1, 1, 'import', 9);
+INSERT INTO key (id, pool_id, code, state) OVERRIDING SYSTEM VALUE
+     VALUES (1, 1, 'AAAA-0001', 'redeemed'), (2, 1, 'AAAA-0002', 'issued');
+INSERT INTO token (organization_id, name, role, hash) VALUES (1, 'desk', 'manager', 'abc');
+INSERT INTO source (id, organization_id, name) OVERRIDING SYSTEM VALUE VALUES (1, 1, 'shop');
+INSERT INTO learner (id, organization_id, email) OVERRIDING SYSTEM VALUE
+     VALUES (1, 1, 'Ann@example.com'), (2, 2, 'bob@example.com');
+INSERT INTO assignment (id, key_id, pool_id, course_id, learner_id, organization_id,
+                        redeemed_at, expires_at) OVERRIDING SYSTEM VALUE
+     VALUES (1, 1, 1, 1, 1, 1, '2026-02-01', '2026-08-01');
+INSERT INTO event (id, source_id, organization_id, learner_organization_id, webhook_id, body_hash,
+                   type) OVERRIDING SYSTEM VALUE
+     VALUES (1, 1, 1, 1, 'msg_1', 'abc', 'redemption.requested'),
+            (2, 1, 1, 1, 'msg_2', 'abc', 'redemption.requested');
+INSERT INTO redemption (event_id, organization_id, learner_organization_id, learner_email, key_id,
+                        pool_id, assignment_id, outcome, received_at)
+     VALUES (1, 1, 1, 'ann@example.com', 1, 1, 1, 'redeemed', '2026-02-01');
+INSERT INTO launch (assignment_id, organization_id, launch, launched_at)
+     VALUES (1, 1, 'launch-1', '2026-02-02');
+INSERT INTO charge (id, kind, organization_id, learner_organization_id, course_id, pool_id,
+                    assignment_id, amount, currency, occurred_at) OVERRIDING SYSTEM VALUE
+     VALUES (1, 'redemption', 1, 1, 1, 1, 1, 49.90, 'EUR', '2026-02-01'),
+            (2, 'extension', 1, 1, 1, 1, 1, 10.00, 'EUR', '2026-02-02'),
+            (3, 'extension', 1, 1, 1, 1, 1, 10.00, 'USD', '2026-02-02');
+INSERT INTO invoice (id, organization_id, month, currency) OVERRIDING SYSTEM VALUE
+     VALUES (1, 1, '2026-03-01', 'EUR'), (2, 1, '2026-02-01', 'EUR');
+INSERT INTO invoice_line (id, invoice_id, course_id, pool_id, kind, service_month, unit_price,
+                          quantity, amount) OVERRIDING SYSTEM VALUE
+     VALUES (1, 1, 1, 1, 'extension', '2026-02-01', 10, 1, 10),
+            (2, 2, 1, 1, 'redemption', '2026-02-01', 49.90, 1, 49.90);
+INSERT INTO invoice_charge (invoice_id, charge_id, line_id) VALUES (2, 1, 2);
+UPDATE invoice SET status = 'finalized', year = 2026, serial = 1, finalized_at = '2026-03-04',
+       due_on = '2026-04-03', subtotal = 49.90, total = 49.90, seller = '{}', buyer = '{}'
+ WHERE id = 2;
+INSERT INTO history (actor, action, thing, thing_id) VALUES ('test', 'built', 'world', 1);
+"""
+
+ASSIGNMENT = """INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id,
+                                        redeemed_at, expires_at)
+                VALUES ({key}, 1, 1, {learner}, 1, '2026-02-01', '{expires}')"""
+CHARGE = """INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,
+                                assignment_id, credits_id, amount, currency, occurred_at, reason)
+            VALUES ('{kind}', 1, 1, 1, 1, 1, {credits}, {amount}, '{currency}', '2026-02-03', {why})"""
+EVENT = """INSERT INTO event (source_id, organization_id, webhook_id, body_hash, type)
+           VALUES (1, 1, '{webhook}', 'abc', '{type}')"""
+REDEMPTION = """INSERT INTO redemption (event_id, organization_id, learner_organization_id,
+                        learner_email, key_id, pool_id, assignment_id, outcome, received_at)
+                VALUES (2, 1, 1, 'a@b.c', {key}, {pool}, {assignment}, '{outcome}', now())"""
+LINE = """INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month,
+                                    unit_price, quantity, amount)
+          VALUES ({invoice}, 1, 1, 'extension', '2026-02-01', {price}, 1, {amount})"""
+POOL = """INSERT INTO pool (organization_id, course_id, name, starts_at, expires_at,
+                            content_availability_days)
+          VALUES (1, {course}, 'Spring', '2026-01-01', '2027-01-01', 180)"""
+
+
+def charge(
+    kind: str = "extension",
+    *,
+    credits: str = "NULL",
+    amount: str = "1",
+    currency: str = "EUR",
+    why: str = "NULL",
+) -> str:
+    return CHARGE.format(kind=kind, credits=credits, amount=amount, currency=currency, why=why)
+
+
+# What each rule refuses, by the rule's name.
+REFUSED = {
+    # Organizations, courses, prices
+    "currency_has_its_minor_unit": ["INSERT INTO currency VALUES ('ABC', 3)"],
+    "organization_name_is_unique": ["UPDATE organization SET name = 'Berlin' WHERE id = 3"],
+    "organization_has_a_name": [
+        "UPDATE organization SET name = '' WHERE id = 1",
+        "UPDATE organization SET name = ' Berlin' WHERE id = 1",
+        "UPDATE organization SET name = repeat('x', 201) WHERE id = 1",
+    ],
+    "organization_time_zone_is_known": [
+        f"UPDATE organization SET time_zone = '{zone}' WHERE id = 1"
+        for zone in ("Mars/Phobos", "Europe/berlin", "CEST", "UTC+3", "Europe/Berlin5", "", "5")
+    ],
+    "organization_is_not_its_parent": ["UPDATE organization SET parent_id = 1 WHERE id = 1"],
+    "organization_pays_in_time": ["UPDATE organization SET payment_terms_days = -1 WHERE id = 1"],
+    "organizations_form_a_tree": [
+        "UPDATE organization SET parent_id = 2 WHERE id = 1",
+        "INSERT INTO organization (id, name, parent_id) OVERRIDING SYSTEM VALUE"
+        " VALUES (11, 'Child', 10), (10, 'Parent', NULL)",
+    ],
+    "ancestry_distance_counts_up": ["UPDATE organization_ancestry SET distance = -1"],
+    "tax_rate_changes_once_an_instant": [
+        "INSERT INTO tax_rate (organization_id, percent, valid_from) VALUES (1, 7, '2026-01-01')"
+    ],
+    "tax_rate_is_a_percentage": ["UPDATE tax_rate SET percent = 100.001"],
+    "seller_is_one": ["INSERT INTO seller (only_one) VALUES (false)"],
+    "course_code_is_unique": ["INSERT INTO course (code, title) VALUES ('k8s-101', 'Again')"],
+    "course_has_a_code": ["UPDATE course SET code = ' '", "UPDATE course SET code = ''"],
+    "course_has_a_title": ["UPDATE course SET title = ''"],
+    "price_changes_once_an_instant": [
+        "INSERT INTO price (course_id, amount, currency, valid_from)"
+        " VALUES (1, 1, 'EUR', '2026-01-01')"
+    ],
+    "price_is_in_the_minor_unit": [
+        "UPDATE price SET amount = 49.905",
+        "UPDATE price SET amount = 49.9, currency = 'JPY'",
+        "UPDATE price SET amount = 0.0001, currency = 'KWD'",
+    ],
+    "price_is_not_negative": ["UPDATE price SET amount = -1"],
+    # Pools and keys
+    "pool_name_is_unique_in_its_organization": [
+        POOL.format(course=1).replace("Spring", "Autumn"),
+    ],
+    "pool_has_a_name": ["UPDATE pool SET name = 'Autumn '"],
+    "pool_starts_before_it_expires": ["UPDATE pool SET expires_at = starts_at"],
+    "pool_content_is_available_1_to_3650_days": [
+        "UPDATE pool SET content_availability_days = 0",
+        "UPDATE pool SET content_availability_days = 3651",
+    ],
+    "pool_is_not_made_for_an_archived_course": [
+        POOL.format(course=2),
+        "UPDATE pool SET course_id = 2",
+    ],
+    "distribution_has_a_recipient": ["UPDATE distribution SET recipient = ''"],
+    "distribution_is_made_once": [
+        "INSERT INTO distribution (pool_id, recipient, reference)"
+        " VALUES (1, 'SHOP@example.com', 'A-1')"
+    ],
+    "batch_asks_for_something": ["UPDATE batch SET requested = 0"],
+    "batch_makes_what_it_was_asked": ["UPDATE batch SET made = 10", "UPDATE batch SET made = -1"],
+    "batch_ends_once": [
+        "UPDATE batch SET state = 'done'",
+        "UPDATE batch SET finished_at = now()",
+    ],
+    "batch_failure_has_its_error": [
+        "UPDATE batch SET state = 'failed', finished_at = now()",
+        "UPDATE batch SET error = 'no'",
+    ],
+    "key_is_unique_in_the_whole_system": [
+        "INSERT INTO key (pool_id, code) VALUES (1, 'aaaa 0002')",
+        "UPDATE key SET code = 'aa.aa-00_01' WHERE id = 2",
+    ],
+    "key_code_is_well_formed": [
+        f"UPDATE key SET code = {code} WHERE id = 2"
+        for code in (
+            "'SHORT-1'",
+            "repeat('A', 65)",
+            "' AAAA-0002'",
+            "'AAAA-0002-'",
+            "'AAAA/0002'",
+            "'ÄAAA-0002'",
+            "E'AAAA-0002\\n'",
+            "'A-A-A-A-A-A'",
+        )
+    ],
+    # Who may come in
+    "token_is_unique": [
+        "INSERT INTO token (organization_id, name, role, hash) VALUES (3, 'x', 'sender', 'abc')"
+    ],
+    "token_has_a_name": ["UPDATE token SET name = ''"],
+    "token_of_the_operator_has_no_organization": [
+        "UPDATE token SET role = 'operator'",
+        "UPDATE token SET organization_id = NULL",
+    ],
+    "source_name_is_unique_in_its_organization": [
+        "INSERT INTO source (organization_id, name) VALUES (1, 'shop')"
+    ],
+    "source_has_a_name": ["UPDATE source SET name = ''"],
+    # Learners and their assignments
+    "learner_has_an_email": ["UPDATE learner SET email = '' WHERE id = 1"],
+    "learner_is_one_person_per_organization": [
+        "INSERT INTO learner (organization_id, email) VALUES (1, 'ann@EXAMPLE.com')"
+    ],
+    "assignment_gives_access_for_a_while": [
+        ASSIGNMENT.format(key=2, learner=2, expires="2026-02-01")
+    ],
+    "assignment_is_expired_at_a_time": ["UPDATE assignment SET status = 'expired'"],
+    "assignment_is_cancelled_at_a_time": ["UPDATE assignment SET cancelled_at = now()"],
+    "assignment_is_undone_by_cancelling": ["UPDATE assignment SET undone = true"],
+    "key_is_spent_once": [
+        ASSIGNMENT.format(key=1, learner=2, expires="2026-08-01"),
+        "UPDATE assignment SET status = 'expired', expired_at = now();"
+        + ASSIGNMENT.format(key=1, learner=2, expires="2026-08-01"),
+    ],
+    "learner_has_one_live_assignment_per_course": [
+        ASSIGNMENT.format(key=2, learner=1, expires="2026-08-01")
+    ],
+    # The inbox
+    "event_is_recorded_once": [EVENT.format(webhook="msg_1", type="training.ended")],
+    "event_is_settled_with_an_outcome": [
+        "UPDATE event SET status = 'settled' WHERE id = 1",
+        "UPDATE event SET status = 'settled', outcome = 'redeemed' WHERE id = 1",
+        "UPDATE event SET outcome = 'redeemed' WHERE id = 1",
+    ],
+    "event_failure_has_its_error": ["UPDATE event SET status = 'failed' WHERE id = 1"],
+    "event_waits_while_recorded": [
+        "UPDATE event SET status = 'settled', outcome = 'x', settled_at = now(), waits_for = 'l'"
+        " WHERE id = 1"
+    ],
+    "redemption_names_the_learners_organization": [
+        EVENT.format(webhook="msg_3", type="redemption.requested")
+    ],
+    "settlement_claims_something": ["INSERT INTO settlement (event_ids) VALUES ('{}')"],
+    "redemption_without_a_key_found_none": [
+        REDEMPTION.format(key="NULL", pool="NULL", assignment="NULL", outcome="key_retired"),
+        REDEMPTION.format(key=2, pool=1, assignment="NULL", outcome="unknown_key"),
+    ],
+    "redemption_knows_its_keys_pool": [
+        REDEMPTION.format(key=2, pool="NULL", assignment="NULL", outcome="key_retired")
+    ],
+    "redemption_leads_to_an_assignment": [
+        REDEMPTION.format(key=2, pool=1, assignment="NULL", outcome="redeemed"),
+        REDEMPTION.format(key=2, pool=1, assignment="NULL", outcome="already_yours"),
+    ],
+    "assignment_comes_from_one_redemption": [
+        REDEMPTION.format(key=1, pool=1, assignment=1, outcome="redeemed")
+    ],
+    "launch_is_recorded_once": [
+        "INSERT INTO launch (assignment_id, organization_id, launch, launched_at)"
+        " VALUES (1, 1, 'launch-1', now())"
+    ],
+    "launch_ends_after_it_began": ["UPDATE launch SET ended_at = '2026-02-01'"],
+    "launch_refused_never_ends": [
+        "UPDATE launch SET outcome = 'assignment_expired', ended_at = now()"
+    ],
+    "launch_is_completed_by_ending": [
+        "UPDATE launch SET completed = true",
+        "UPDATE launch SET score = 1",
+    ],
+    # Billing
+    "invoice_month_is_its_first_day": [
+        "INSERT INTO invoice (organization_id, month, currency) VALUES (1, '2026-05-02', 'EUR')"
+    ],
+    "invoice_total_adds_up": ["UPDATE invoice SET total = 1 WHERE id = 1"],
+    "invoice_number_is_given_once": [
+        "UPDATE invoice SET status = 'finalized', year = 2026, serial = 1, finalized_at = now(),"
+        " due_on = now(), seller = '{}', buyer = '{}' WHERE id = 1"
+    ],
+    "invoice_number_counts_from_1": [
+        "UPDATE invoice SET status = 'finalized', year = 2026, serial = 0, finalized_at = now(),"
+        " due_on = now(), seller = '{}', buyer = '{}' WHERE id = 1"
+    ],
+    "invoice_has_seller_and_buyer_when_final": [
+        "UPDATE invoice SET status = 'finalized', year = 2026, serial = 2, finalized_at = now(),"
+        " due_on = now() WHERE id = 1"
+    ],
+    "invoice_is_numbered_when_final": [
+        "UPDATE invoice SET year = 2026, serial = 2 WHERE id = 1",
+        "UPDATE invoice SET status = 'finalized', seller = '{}', buyer = '{}' WHERE id = 1",
+    ],
+    "invoice_is_paid_on_a_day": [
+        "UPDATE invoice SET status = 'paid' WHERE id = 2",
+        "UPDATE invoice SET paid_on = now() WHERE id = 1",
+    ],
+    "invoice_is_voided_for_a_reason": [
+        "UPDATE invoice SET status = 'void', voided_at = now() WHERE id = 2"
+    ],
+    "invoice_has_one_draft": [
+        "INSERT INTO invoice (organization_id, month, currency) VALUES (1, '2026-03-01', 'EUR')"
+    ],
+    "finalized_invoice_never_changes": [
+        "UPDATE invoice SET total = 0, subtotal = 0 WHERE id = 2",
+        "UPDATE invoice SET status = 'draft', year = NULL, serial = NULL, due_on = NULL,"
+        " finalized_at = NULL WHERE id = 2",
+        "UPDATE invoice SET month = '2026-04-01' WHERE id = 1",
+        "DELETE FROM invoice",
+        "UPDATE invoice_line SET quantity = 2, amount = 99.80 WHERE id = 2",
+        "UPDATE invoice_line SET invoice_id = 1 WHERE id = 2",
+        "DELETE FROM invoice_line",
+        LINE.format(invoice=2, price=10, amount=10),
+        "DELETE FROM invoice_charge",
+    ],
+    "charge_is_owed_and_credit_is_given_back": [
+        charge(amount="-1"),
+        charge("credit", credits="2", amount="1", why="'goodwill'"),
+    ],
+    "charge_is_in_the_minor_unit": [charge(amount="1.001"), charge(amount="1.5", currency="JPY")],
+    "credit_names_the_charge_it_undoes": [
+        charge("credit", amount="-1", why="'goodwill'"),
+        charge(credits="2"),
+    ],
+    "credit_has_a_reason": [charge("credit", credits="2", amount="-1")],
+    "credits_stay_within_their_charge": [
+        charge("credit", credits="2", amount="-10.01", why="'goodwill'"),
+        charge("credit", credits="3", amount="-1", why="'another currency'"),
+        charge("credit", credits="2", amount="-6", why="'once'")
+        + ";"
+        + charge("credit", credits="2", amount="-6", why="'twice'"),
+    ],
+    "assignment_is_charged_once": [charge("redemption")],
+    "charge_is_never_rewritten": [
+        "UPDATE charge SET amount = 1",
+        "UPDATE charge SET unbilled = true",
+        "DELETE FROM charge",
+    ],
+    "invoice_line_is_one_of_its_kind": [LINE.format(invoice=1, price=10, amount=10)],
+    "invoice_line_adds_up": [LINE.format(invoice=1, price=11, amount=10)],
+    "invoice_charge_is_on_its_invoices_line": [
+        "INSERT INTO invoice_charge (invoice_id, charge_id, line_id) VALUES (1, 2, 2)"
+    ],
+    "draft_gathers_its_own_unbilled_charges": [
+        "INSERT INTO invoice_charge (invoice_id, charge_id, line_id) VALUES (1, 3, 1)",
+        "INSERT INTO invoice_charge (invoice_id, charge_id, line_id) VALUES (2, 2, 2)",
+    ],
+    "charge_is_billed_once": [
+        "INSERT INTO invoice_charge (invoice_id, charge_id, line_id) VALUES (1, 1, 1)"
+    ],
+    "void_invoice_releases_its_charges": ["UPDATE invoice_charge SET released_at = now()"],
+    # The history
+    "history_is_never_rewritten": [
+        "UPDATE history SET action = 'nothing'",
+        "DELETE FROM history",
+        "TRUNCATE history",
+        "SET LOCAL keypool.erasing = 'on'; UPDATE history SET action = 'nothing'",
+        "SET LOCAL keypool.erasing = 'on'; DELETE FROM history",
+    ],
+}
+
+# Rules that only give another rule something to hold on to.
+IMPLIED = {"invoice_line_belongs_to_its_invoice"}
+
+
+@pytest.fixture
+def world(database: Addresses) -> Iterator[psycopg.Connection]:
+    """The world above, gone after the test."""
+    with connect(database.database_url) as connection:
+        connection.execute(WORLD)
+        yield connection
+        connection.rollback()
+
+
+def broken(connection: psycopg.Connection, sql: str) -> str | None:
+    """The name of the rule that refuses a statement; None: it is done."""
+    try:
+        with connection.transaction():
+            connection.execute(sql)
+    except psycopg.errors.IntegrityError as refused:
+        return refused.diag.constraint_name
+    return None
+
+
+CASES = [(rule, sql) for rule, refused in REFUSED.items() for sql in refused]
+
+
+@pytest.mark.parametrize(("rule", "sql"), CASES, ids=[rule for rule, _ in CASES])
+def test_a_rule_refuses_by_its_name(world, rule, sql):
+    assert broken(world, sql) == rule
+
+
+def test_every_rule_has_something_that_it_refuses(world):
+    named = world.execute("""
+        SELECT conname FROM pg_constraint
+         WHERE connamespace = 'public'::regnamespace AND contype IN ('c', 'u', 'x')
+        UNION SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+         WHERE relnamespace = 'public'::regnamespace AND indisunique AND NOT indisprimary
+        UNION SELECT conname FROM pg_constraint
+         WHERE connamespace = 'public'::regnamespace AND contype = 'f' AND conname !~ '_fkey$'
+    """)
+    raised = re.findall(r"CONSTRAINT = '(\w+)'", schema.SCHEMA.read_text())
+
+    assert {*(name for (name,) in named), *raised} == REFUSED.keys() | IMPLIED
+
+
+# The tree of organizations
+
+ANCESTRY = "SELECT ancestor_id, descendant_id, distance FROM organization_ancestry ORDER BY 1, 2"
+CLIMBED = """
+    WITH RECURSIVE line AS (
+        SELECT id AS ancestor, id AS descendant, 0 AS distance FROM organization
+        UNION ALL
+        SELECT parent_id, descendant, distance + 1
+          FROM line JOIN organization ON organization.id = ancestor WHERE parent_id IS NOT NULL)
+    SELECT ancestor, descendant, distance FROM line ORDER BY 1, 2
+"""
+MOVE = Template("UPDATE organization SET parent_id = $parent WHERE id = $child")
+
+
+def test_a_subtree_moves_with_its_root(world):
+    world.execute(MOVE.substitute(child=1, parent=3))
+
+    told = world.execute(ANCESTRY).fetchall()
+
+    assert told == [(1, 1, 0), (1, 2, 1), (2, 2, 0), (3, 1, 1), (3, 2, 2), (3, 3, 0)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_ancestry_is_what_climbing_the_tree_gives_after_any_moves(world, seed):
+    chance = random.Random(seed)  # noqa: S311  # repeatable, not secret
+    world.execute("INSERT INTO organization (name) SELECT 'No. ' || n FROM generate_series(1, 9) n")
+    ids = [id_ for (id_,) in world.execute("SELECT id FROM organization ORDER BY id")]
+
+    refusals = {
+        broken(world, MOVE.substitute(child=child, parent=parent))
+        for child in chance.choices(ids, k=80)
+        for parent in [chance.choice([*ids, "NULL"])]
+        if child != parent
+    }
+
+    assert refusals == {None, "organizations_form_a_tree"}
+    assert world.execute(ANCESTRY).fetchall() == world.execute(CLIMBED).fetchall()
+
+
+# Many at once
+
+
+@pytest.fixture
+def at_once(fresh_database: Addresses) -> Callable[..., list[str]]:
+    """Run statements at the same time, each in a transaction of its own; give who refused them."""
+    with connect(fresh_database.database_url) as connection:
+        connection.execute(WORLD)
+
+    def run(*statements: str) -> list[str]:
+        start = threading.Barrier(len(statements))
+
+        def attempt(sql: str) -> str:
+            with connect(fresh_database.database_url) as connection:
+                start.wait()
+                return broken(connection, sql + "; SELECT pg_sleep(0.05)") or "done"
+
+        with ThreadPoolExecutor(len(statements)) as threads:
+            return sorted(threads.map(attempt, statements))
+
+    return run
+
+
+def test_two_moves_at_once_close_no_circle(at_once):
+    outcomes = at_once(MOVE.substitute(child=1, parent=3), MOVE.substitute(child=3, parent=1))
+
+    assert outcomes == ["done", "organizations_form_a_tree"]
+
+
+def test_credits_given_at_once_stay_within_their_charge(at_once):
+    credit = charge("credit", credits="2", amount="-3", why="'goodwill'")
+
+    outcomes = at_once(*[credit] * 6)
+
+    assert outcomes == ["credits_stay_within_their_charge"] * 3 + ["done"] * 3
+
+
+def test_a_key_is_spent_once_however_many_race_for_it(at_once):
+    racers = [ASSIGNMENT.format(key=2, learner=2, expires="2026-08-01")] * 6
+
+    outcomes = at_once(*racers)
+
+    assert outcomes.count("done") == 1
+    assert {*outcomes} == {"done", "key_is_spent_once"}
+
+
+# What the rules allow
+
+
+def test_a_key_whose_assignment_was_undone_can_be_spent_again(world):
+    world.execute("UPDATE assignment SET status = 'cancelled', cancelled_at = now(), undone = true")
+
+    assert broken(world, ASSIGNMENT.format(key=1, learner=1, expires="2026-08-01")) is None
+
+
+def test_a_price_has_the_decimals_of_its_currency(world):
+    prices = """
+        INSERT INTO price (course_id, organization_id, amount, currency, valid_from)
+        VALUES (1, NULL, 1.01, 'EUR', '2026-01-01 00:00:01Z'), (1, NULL, 1000, 'JPY', '2027-01-01'),
+               (1, NULL, 1.001, 'KWD', '2028-01-01'), (1, 1, 0, 'EUR', '2026-01-01')
+    """
+
+    assert broken(world, prices) is None
+
+
+def test_erasing_a_person_changes_what_the_history_calls_them(world):
+    world.execute("SET LOCAL keypool.erasing = 'on'")
+
+    world.execute("""UPDATE history SET actor = 'somebody', detail = '{"name": "erased"}'""")
+
+    assert world.execute("SELECT actor, action FROM history").fetchall() == [("somebody", "built")]
+
+
+# A pool's figures
+
+TALLIED = """
+    SELECT pool.id, coalesce(sum(issued), 0), coalesce(sum(distributed), 0),
+           coalesce(sum(redeemed), 0), coalesce(sum(retired), 0)
+      FROM pool LEFT JOIN pool_tally ON pool_id = pool.id GROUP BY pool.id ORDER BY pool.id
+"""
+COUNTED = """
+    SELECT pool.id, count(*) FILTER (WHERE state = 'issued'),
+           count(*) FILTER (WHERE state = 'issued' AND distribution_id IS NOT NULL),
+           count(*) FILTER (WHERE state = 'redeemed'), count(*) FILTER (WHERE state = 'retired')
+      FROM pool LEFT JOIN key ON pool_id = pool.id GROUP BY pool.id ORDER BY pool.id
+"""
+ADD = Template("""
+    INSERT INTO key (pool_id, code, state)
+    SELECT $pool, 'ROUND-$round-' || n, '$state' FROM generate_series(1, $count) AS n
+""")
+CHANGES = [
+    "state = (ARRAY['issued', 'redeemed', 'retired'])[1 + (id + $count) % 3]::key_state",
+    "distribution_id = CASE WHEN distribution_id IS NULL THEN (SELECT id FROM distribution) END",
+    "state = '$state', distribution_id = (SELECT id FROM distribution), pool_id = $pool",
+    "state = '$state', distribution_id = NULL",
+    "pool_id = $pool",
+]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_pools_figures_are_what_a_recount_gives(world, seed):
+    chance = random.Random(seed)  # noqa: S311  # repeatable, not secret
+    world.execute(POOL.format(course=1))
+    pools = [id_ for (id_,) in world.execute("SELECT id FROM pool")]
+
+    for round_ in range(1000, 1012):
+        drawn = {
+            "round": round_,
+            "pool": chance.choice(pools),
+            "state": chance.choice(["issued", "redeemed", "retired"]),
+            "count": chance.randint(0, 20),
+        }
+        world.execute(ADD.substitute(drawn))
+        change = Template(chance.choice(CHANGES)).substitute(drawn)
+        world.execute(f"UPDATE key SET {change} WHERE id % {chance.randint(1, 4)} = 0")
+
+    assert world.execute(TALLIED).fetchall() == world.execute(COUNTED).fetchall()
