@@ -775,16 +775,16 @@ CREATE TABLE charge (
     CONSTRAINT credit_has_a_reason               CHECK (kind <> 'credit' OR reason IS NOT NULL)
 );
 
--- Keeps "one assignment, one redemption charge".
-CREATE UNIQUE INDEX assignment_is_charged_once ON charge (assignment_id) WHERE kind = 'redemption';
+-- Keeps "one assignment, one redemption charge" (of the others, null is never the same twice); read
+-- by an assignment's page. One index and not two: billing a charge writes to all that it has.
+CREATE UNIQUE INDEX assignment_is_charged_once
+    ON charge (assignment_id, (CASE WHEN kind = 'redemption' THEN true END));
 -- Read by credits: what of a charge was given back already.
 CREATE INDEX charge_credits ON charge (credits_id) WHERE credits_id IS NOT NULL;
 -- Read by the billing run: what is still to be invoiced, however much was invoiced before.
 CREATE INDEX charge_unbilled ON charge (organization_id, occurred_at) WHERE unbilled;
 -- Read by lists of an organization's charges.
 CREATE INDEX charge_by_organization ON charge (organization_id, id);
--- Read by an assignment's page.
-CREATE INDEX charge_by_assignment ON charge (assignment_id);
 -- Read by a pool's page: charged so far this month.
 CREATE INDEX charge_by_pool ON charge (pool_id, occurred_at);
 
@@ -878,15 +878,13 @@ CREATE TABLE invoice_charge (
     line_id     bigint      NOT NULL,
     released_at timestamptz,
 
-    PRIMARY KEY (invoice_id, charge_id),
+    PRIMARY KEY (invoice_id, line_id, charge_id),
     CONSTRAINT invoice_charge_is_on_its_invoices_line
         FOREIGN KEY (line_id, invoice_id) REFERENCES invoice_line (id, invoice_id) ON DELETE RESTRICT
 );
 
 -- Keeps "a charge is on one unreleased invoice at most".
 CREATE UNIQUE INDEX charge_is_billed_once ON invoice_charge (charge_id) WHERE released_at IS NULL;
--- Read from an invoice's line to its redemptions.
-CREATE INDEX invoice_charge_by_line ON invoice_charge (line_id);
 
 -- Adding a charge to an invoice bills it: only an unbilled one of the draft's organization and
 -- currency.

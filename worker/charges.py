@@ -17,6 +17,7 @@ from worker.models import (
     Currency,
     Invoice,
     InvoiceCharge,
+    InvoiceLine,
     Key,
     Learner,
     Organization,
@@ -272,7 +273,11 @@ def _carried(session: Session, actor: Actor, invoice: str | None, line: str | No
         found = invoices.find(session, actor=actor, invoice=invoice)
         carried = carried.where(InvoiceCharge.invoice_id == found.id)
     if line:
-        carried = carried.where(InvoiceCharge.line_id == _id(line, "line"))
+        owner = select(InvoiceLine.invoice_id).where(InvoiceLine.id == _id(line, "line"))
+        carried = carried.where(
+            InvoiceCharge.invoice_id == owner.scalar_subquery(),
+            InvoiceCharge.line_id == int(line),
+        )
     return carried
 
 

@@ -886,8 +886,8 @@ class Charge(Base):
         Index(
             "assignment_is_charged_once",
             "assignment_id",
+            text("(CASE WHEN kind = 'redemption' THEN true END)"),
             unique=True,
-            postgresql_where=text("kind = 'redemption'"),
         ),
         Index("charge_credits", "credits_id", postgresql_where=text("credits_id IS NOT NULL")),
         Index(
@@ -897,7 +897,6 @@ class Charge(Base):
             postgresql_where=text("unbilled"),
         ),
         Index("charge_by_organization", "organization_id", "id"),
-        Index("charge_by_assignment", "assignment_id"),
         Index("charge_by_pool", "pool_id", "occurred_at"),
     )
 
@@ -940,8 +939,8 @@ class InvoiceCharge(Base):
     __tablename__ = "invoice_charge"
 
     invoice_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    line_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     charge_id: Mapped[int] = _of("charge.id", primary_key=True)
-    line_id: Mapped[int]
     released_at: Mapped[datetime | None]
 
     __table_args__ = (
@@ -957,7 +956,6 @@ class InvoiceCharge(Base):
             unique=True,
             postgresql_where=text("released_at IS NULL"),
         ),
-        Index("invoice_charge_by_line", "line_id"),
     )
 
 
