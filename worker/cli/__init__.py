@@ -20,7 +20,7 @@ PANELS = {
     "Run": ["db"],
     "Set up": ["organizations", "courses", "prices", "sources", "tokens"],
     "Hand out": ["pools"],
-    "Follow": ["events", "redemptions", "assignments", "learners"],
+    "Follow": ["events", "redemptions", "send", "assignments", "learners"],
     "Account": ["invoices", "audit"],
 }
 NAMES = [name for names in PANELS.values() for name in names]

@@ -1,0 +1,84 @@
+"""`keypool send`: posts signed events, as an external system does."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from worker.cli import printing, progress
+from worker.cli.frame import Command, deferred, wants_json
+
+with deferred():
+    from worker import sending
+
+if TYPE_CHECKING:
+    from worker.sending import Answer, Message
+
+AT_ONCE = 8
+
+
+@click.command("send", cls=Command, shows=lambda _: None, failed=lambda done: done["refused"] > 0)
+@click.argument("url", metavar="SOURCE-URL")
+@click.argument("type_", metavar="[TYPE", required=False)
+@click.argument("words", metavar="KEY=VALUE…]", nargs=-1)
+@click.option("--secret", required=True, metavar="whsec_…", help="The source's signing secret.")
+@click.option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="EVENTS.ndjson",
+    help="One event a line: type, data, and optionally timestamp and id.",
+)
+@click.option(
+    "--wait",
+    type=click.IntRange(0, 10),
+    default=5,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the receiver may take to answer with the outcome.",
+)
+def command(
+    url: str, type_: str | None, words: tuple[str, ...], secret: str, file: Path | None, wait: int
+) -> dict[str, Any]:
+    """Sign events, post them and print the answers: for integrators.
+
+    One event is told by its type and its data, such as redemption.requested key=K7QM-…
+    learner.email=ann@example.org. What the receiver cannot take now is sent again for 30 seconds.
+    The exit code is 1 where an event was not taken.
+    """
+    if (type_ is None) == (file is None):
+        raise click.UsageError("Give either an event's type and data, or --file.")
+    with sending.Sender(url, secret, connections=AT_ONCE) as sender:
+        if file:
+            total = sum(1 for _ in sending.from_file(file))  # all lines are read before one is sent
+            messages: Iterable[Message] = sending.from_file(file)
+        else:
+            total, messages = 1, [sending.from_words(type_ or "", words)]
+        answers = sending.send_all(sender, messages, wait=wait, at_once=AT_ONCE)
+        return _told(answers, total)
+
+
+def _told(answers: "Iterator[Answer]", total: int) -> dict[str, Any]:
+    """Print each answer as it comes, or keep them all for JSON."""
+    figures, items = Counter[str](), []
+    for answer in progress.over(answers, total, "Sending") if total > 1 else answers:
+        figures["taken" if answer.taken else "refused"] += 1
+        if wants_json():
+            items.append(answer)
+        else:
+            printing.line(_line(answer))
+    if total > 1 and not wants_json():
+        printing.line(f"{figures['taken']:,} events taken, {figures['refused']:,} refused.")
+    return {"items": items, "next": None, "taken": figures["taken"], "refused": figures["refused"]}
+
+
+def _line(answer: "Answer") -> str:
+    told = answer.answer
+    if answer.decided:
+        words = f"event {told['id']} {told['outcome']}: {told['message']}"
+    elif answer.taken:
+        words = f"event {told['event']} {told['status']}"
+    else:
+        words = str(told.get("detail") or told.get("title") or "")
+    return f"{answer.status}  {answer.type}  {answer.webhook_id}  {words}"

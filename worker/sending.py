@@ -1,0 +1,269 @@
+"""Sending: what an external system does to post events, signed, and again until they are taken.
+
+This is the other side of the receiver, for integrators to try it with and to copy from.
+"""
+
+import hashlib
+import ipaddress
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from worker import signatures
+from worker.errors import InvalidInputError, KeypoolError
+
+PATIENCE = 30  # seconds for which a receiver that is away is tried again
+PAUSE = 0.5  # seconds between tries, where it does not say
+TRY_AGAIN = {429, 502, 503, 504}
+
+# In `KEY=VALUE` words everything is a text, but for these.
+LITERALS = {"completed", "score"}
+# What a message that is made here happened at, where nobody says.
+HAPPENED = {"training.launched": "launched_at", "training.ended": "ended_at"}
+
+
+class ReceiverAwayError(KeypoolError):
+    """Nobody answers there; is keypool up, and is the address right?"""
+
+
+@dataclass(frozen=True)
+class Message:
+    """An event as it is sent: its id stays the same however often it is tried."""
+
+    type: str
+    webhook_id: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the receiver said to a message: an HTTP status and a JSON object."""
+
+    type: str
+    webhook_id: str
+    status: int
+    answer: dict[str, Any]
+
+    @property
+    def taken(self) -> bool:
+        """Say whether the event is recorded."""
+        return self.status < 300
+
+    @property
+    def decided(self) -> bool:
+        """Say whether the answer has an outcome."""
+        return self.taken and "outcome" in self.answer
+
+
+class Sender:
+    """A source's connection to its receiver. Threads may share it."""
+
+    def __init__(self, url: str, secret: str, *, connections: int = 1) -> None:
+        """Raise InvalidInputError where the address or the secret cannot be one."""
+        self._url, self._secret = _address(url), signatures.read_secret(secret)
+        self._client = httpx.Client(
+            timeout=httpx.Timeout(30, connect=5),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            # A proxy in the environment is not for reaching this machine.
+            trust_env=not _is_this_machine(self._url),
+        )
+
+    def __enter__(self) -> Self:
+        """Give the sender itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def post(self, message: Message, *, wait: int = 0) -> Answer:
+        """Post a message until it is answered for good; ask to `wait` for the outcome.
+
+        Raises:
+            ReceiverAwayError: nobody answered within 30 seconds.
+        """
+        until = time.monotonic() + PATIENCE
+        while True:
+            response = self._try(message, wait)
+            pause = _pause(response)
+            if pause is None or time.monotonic() + pause > until:
+                break
+            time.sleep(pause)
+        if response is None:
+            raise ReceiverAwayError
+        return Answer(message.type, message.webhook_id, response.status_code, _object(response))
+
+    def _try(self, message: Message, wait: int) -> httpx.Response | None:
+        now = int(time.time())
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": message.webhook_id,
+            "webhook-timestamp": str(now),
+            "webhook-signature": signatures.sign(
+                self._secret, message.webhook_id, now, message.body
+            ),
+        }
+        if wait:
+            headers["prefer"] = f"wait={wait}"
+        try:
+            return self._client.post(self._url, content=message.body, headers=headers)
+        except httpx.TransportError:
+            return None
+
+
+def message(
+    type_: str, data: dict[str, Any], *, webhook_id: str | None = None, timestamp: str | None = None
+) -> Message:
+    """Make a message. Without an id it gets a new one, without a timestamp the present."""
+    body = {"type": type_, "timestamp": timestamp or _now(), "data": data}
+    return Message(
+        type_,
+        webhook_id or f"msg_{secrets.token_hex(16)}",
+        json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
+    )
+
+
+def from_words(type_: str, words: Iterable[str]) -> Message:
+    """Make a message from `KEY=VALUE` words, such as `learner.email=ann@example.org`.
+
+    Raises:
+        InvalidInputError: a word has no `=`, or names what another one holds.
+    """
+    data: dict[str, Any] = {}
+    for word in words:
+        path, equals, value = word.partition("=")
+        if not equals or not path.strip("."):
+            raise InvalidInputError(f"“{word}” is not KEY=VALUE, such as key=K7QM-….", field="data")
+        _put(data, path.split("."), _literal(value) if path in LITERALS else value, word)
+    if type_ in HAPPENED:
+        data.setdefault(HAPPENED[type_], _now())
+    return message(type_, data)
+
+
+def from_file(path: Path) -> Iterator[Message]:
+    """Read messages, one JSON object a line: `type`, `data`, and optionally `timestamp` and `id`.
+
+    A line with a timestamp and no id always gets the same id, so that sending a file again does
+    nothing twice.
+
+    Raises:
+        InvalidInputError: a line is none; it is named.
+    """
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield _from_line(line.strip(), number)
+
+
+def send_all(
+    sender: Sender, messages: Iterable[Message], *, wait: int, at_once: int
+) -> Iterator[Answer]:
+    """Post messages, so many at once, and give their answers in order.
+
+    Once waiting for an outcome was in vain, nothing is waited for any more: nobody settles there.
+    """
+    under_way: deque[Future[Answer]] = deque()
+    with ThreadPoolExecutor(at_once) as threads:
+        try:
+            for one in messages:
+                under_way.append(threads.submit(sender.post, one, wait=wait))
+                if len(under_way) >= 2 * at_once:
+                    answer = under_way.popleft().result()
+                    wait = wait if answer.decided or not answer.taken else 0
+                    yield answer
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _from_line(line: bytes, number: int) -> Message:
+    try:
+        given = json.loads(line)
+    except ValueError:
+        raise InvalidInputError(f"Line {number} is not a JSON object.", line=number) from None
+    if not isinstance(given, dict) or not isinstance(given.get("data"), dict):
+        raise InvalidInputError(
+            f'Line {number} is not an event; write {{"type": "…", "data": {{…}}}}.', line=number
+        )
+    timestamp: str | None = given.get("timestamp")
+    lasting = hashlib.sha256(line).hexdigest()[:32] if timestamp else None
+    return message(
+        str(given.get("type")),
+        given["data"],
+        webhook_id=str(given["id"]) if given.get("id") else lasting,
+        timestamp=timestamp,
+    )
+
+
+def _put(data: Any, path: list[str], value: Any, word: str) -> None:
+    first, *rest = path
+    if not isinstance(data, dict) or (first in data and not rest):
+        raise InvalidInputError(f"“{word}” says something twice.", field="data")
+    if rest:
+        _put(data.setdefault(first, {}), rest, value, word)
+    else:
+        data[first] = value
+
+
+def _literal(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _pause(response: httpx.Response | None) -> float | None:
+    """Say how long to wait before the next try; None where the answer is final."""
+    if response is None:
+        return PAUSE
+    if response.status_code not in TRY_AGAIN:
+        return None
+    told = response.headers.get("retry-after", "")
+    return float(told) if told.isdecimal() else PAUSE
+
+
+def _object(response: httpx.Response) -> dict[str, Any]:
+    try:
+        found = response.json()
+    except ValueError:
+        return {"detail": response.text[:200]}
+    return found if isinstance(found, dict) else {"detail": response.text[:200]}
+
+
+def _address(url: str) -> str:
+    try:
+        read = httpx.URL(url)
+    except httpx.InvalidURL:
+        read = httpx.URL()
+    if read.scheme not in ("http", "https") or not read.host:
+        raise InvalidInputError(
+            f"“{url}” is no address to post to; write http://127.0.0.1:8080/webhooks/1.",
+            field="url",
+        )
+    return url
+
+
+def _is_this_machine(url: str) -> bool:
+    host = httpx.URL(url).host
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _now() -> str:
+    """Give the sender's own time, as the receiver asks for it."""
+    return datetime.fromtimestamp(time.time(), UTC).isoformat().replace("+00:00", "Z")
