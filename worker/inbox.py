@@ -2,15 +2,15 @@
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select, text
+from sqlalchemy import ColumnElement, Select, select, text
 from sqlalchemy.orm import Session
 
 from worker import errors, history, lookup, redemption, sources
 from worker.actors import Actor, Role
-from worker.models import Assignment, AssignmentStatus, Event, EventStatus, EventType
+from worker.models import Assignment, Event, EventStatus, EventType
 from worker.paging import Page, paged
 from worker.settings import settings
 
@@ -263,8 +263,10 @@ def _limits() -> dict[str, float]:
 
 
 def _rows() -> Select[Any]:
-    return select(
-        Event,
+    access: list[ColumnElement[Any]] = [
         Assignment.status.label("assignment_status"),
         Assignment.expires_at.label("ends"),
-    ).join(Assignment, Assignment.id == Event.assignment_id, isouter=True)
+    ]
+    return select(Event, *access).join(
+        Assignment, Assignment.id == Event.assignment_id, isouter=True
+    )

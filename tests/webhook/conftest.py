@@ -1,0 +1,121 @@
+"""The app on a real database, and a source that posts to it."""
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from tests.conftest import Addresses
+from tests.world import OPERATOR, World, build
+from webhook import create_app
+from worker import database as databases
+from worker import settling, signatures, sources, tokens
+from worker.actors import Role
+
+NOW = "2026-03-01T09:30:00Z"
+
+
+@dataclass
+class Sender:
+    """An external system with its secret: signs and posts, well or badly as told."""
+
+    client: FlaskClient
+    path: str
+    secret: bytes
+    source: int
+
+    def post(
+        self,
+        document: Any,
+        *,
+        webhook_id: str | None = None,
+        raw: bytes | None = None,
+        at: int | None = None,
+        path: str | None = None,
+        **headers: str | None,
+    ) -> TestResponse:
+        """Post a document; a header given as None is left out."""
+        body = json.dumps(document).encode() if raw is None else raw
+        name, moment = webhook_id or f"msg_{secrets.token_hex(8)}", at or int(time.time())
+        told: dict[str, str | None] = {
+            "webhook-id": name,
+            "webhook-timestamp": str(moment),
+            "webhook-signature": signatures.sign(self.secret, name, moment, body),
+            "Content-Type": "application/json",
+        }
+        told |= {field.replace("_", "-"): value for field, value in headers.items()}
+        given = {field: value for field, value in told.items() if value is not None}
+        return self.client.post(path or self.path, data=body, headers=given)
+
+
+@dataclass
+class Place:
+    """A committed world, the app on it, senders, and tokens by role."""
+
+    world: World
+    client: FlaskClient
+
+    def sender(self, organization: int | None = None) -> Sender:
+        """Add a source to an organization, the parent unless told otherwise."""
+        owner = str(organization or self.world.parent)
+        name = f"portal {secrets.token_hex(4)}"
+        with databases.session() as session:
+            made = sources.add(session, actor=OPERATOR, name=name, organization=owner)
+        secret = signatures.read_secret(made["secret"])
+        return Sender(self.client, made["url"], secret, int(made["id"]))
+
+    def token(self, role: Role, organization: int | None = None) -> dict[str, str]:
+        """Make a token and give the header that carries it."""
+        with databases.session() as session:
+            owner = None if role is Role.OPERATOR else str(organization or self.world.parent)
+            made = tokens.add(
+                session, actor=OPERATOR, name=f"{role} test", role=role, organization=owner
+            )
+        return {"Authorization": f"Bearer {made['token']}"}
+
+    def keys(self, count: int = 1) -> list[str]:
+        """Add keys to the world's pool."""
+        with databases.session() as session:
+            return World(session, *list(vars(self.world).values())[1:]).keys(count)
+
+
+def redemption(key: str = "UNKNOWN-KEY-1", email: str = "ann@example.com", **data: Any) -> Any:
+    """A redemption.requested message."""
+    learner = {"email": email}
+    return {
+        "type": "redemption.requested",
+        "timestamp": NOW,
+        "data": {"key": key, "learner": learner, **data},
+    }
+
+
+def settle() -> None:
+    """Let the worker settle what waits."""
+    settling.settle_all()
+
+
+@pytest.fixture(scope="module")
+def client(database: Addresses) -> Iterator[FlaskClient]:
+    """A client of the app, on the module's database."""
+    app = create_app()
+    with app.test_client() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def place(database: Addresses, client: FlaskClient) -> Place:
+    """A committed world that the module's tests share."""
+    with databases.session() as session:
+        return Place(build(session), client)
+
+
+@pytest.fixture
+def sender(place: Place) -> Sender:
+    """A source of the test's own."""
+    return place.sender()

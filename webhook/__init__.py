@@ -1,0 +1,69 @@
+"""The web: it lets requests in and reads results; the worker does the work."""
+
+import time
+import uuid
+from importlib.metadata import version
+
+import structlog
+from apiflask import APIFlask
+from flask import Response, g, request
+
+from webhook import api, health, metrics, openapi, problems, receiver, strictjson
+from worker import celery, logs
+from worker.settings import settings
+
+LARGEST_BODY = 1024 * 1024  # of a request of the API; imports take what they need
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+log = structlog.get_logger(__name__)
+
+
+def create_app() -> APIFlask:
+    """Make the web application, as granian serves it: `granian --interface wsgi --factory`."""
+    logs.configure()
+    celery.publish_quickly()
+    app = APIFlask(__name__, title="keypool", version=version("keypool"), docs_path=None)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+    app.url_map.merge_slashes = False  # a repeated slash is a wrong path, never a redirect
+    for part in (strictjson, problems, openapi):
+        part.install(app)
+    for blueprint in (receiver.blueprint, health.blueprint, metrics.blueprint, *api.blueprints):
+        app.register_blueprint(blueprint)
+    app.before_request(_begin)
+    app.after_request(_end)
+    return app
+
+
+def _begin() -> None:
+    g.begun = time.perf_counter()
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request=uuid.uuid4().hex[:12])
+    _refuse_nul()
+
+
+def _refuse_nul() -> None:
+    # No text of PostgreSQL holds one, so nothing can be found by it.
+    if "\0" in request.path or "\0" in "".join(sum(request.args.items(multi=True), ())):
+        raise problems.BadPathError
+
+
+def _end(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if (settings().public_url or "").startswith("https:"):
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    log.info(
+        "request",
+        method=request.method,
+        route=request.url_rule.rule if request.url_rule else None,  # the path may hold a key
+        status=response.status_code,
+        milliseconds=round((time.perf_counter() - g.begun) * 1000, 1),
+    )
+    return response

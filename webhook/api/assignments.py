@@ -1,0 +1,73 @@
+"""Assignments: learners' access to courses."""
+
+from datetime import timedelta
+from typing import Any
+
+from apiflask import APIBlueprint
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from webhook.access import allowed
+from webhook.api import shapes
+from worker import assignments
+from worker.actors import Actor, Role
+
+blueprint = APIBlueprint(
+    "assignments", __name__, url_prefix="/api/v1/assignments", tag="Assignments"
+)
+
+READERS = (Role.MANAGER, Role.ANALYST)
+
+
+class Query(shapes.Paging):
+    """Which assignments."""
+
+    learner: str | None = Field(None, description="An e-mail address.", max_length=320)
+    expiring_within: int | None = Field(None, description="Days.", ge=0, le=36_500)
+
+
+@blueprint.get("")
+@allowed(*READERS)
+@blueprint.output(shapes.Assignments)
+@blueprint.input(Query, location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query) -> Any:
+    """List assignments: all, one learner's, or those that soon end."""
+    wanted = query.page()
+    if query.expiring_within is not None:
+        wanted["expiring_within"] = timedelta(days=query.expiring_within)
+    return vars(assignments.listing(session, actor=actor, **wanted))
+
+
+@blueprint.get("/<assignment>")
+@allowed(*READERS)
+@blueprint.output(shapes.Assignment)
+def show(session: Session, actor: Actor, assignment: str) -> Any:
+    """Show an assignment with its launches and history."""
+    return assignments.show(session, actor=actor, assignment=assignment)
+
+
+@blueprint.get("/<assignment>/access")
+@allowed(*READERS, Role.SENDER)
+@blueprint.output(shapes.Access)
+def access(session: Session, actor: Actor, assignment: str) -> Any:
+    """Say whether an assignment gives access at this moment."""
+    return vars(assignments.access(session, actor=actor, assignment=assignment))
+
+
+@blueprint.post("/<assignment>/extend")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.Assignment)
+@blueprint.input(shapes.Extension, arg_name="body")
+def extend(session: Session, actor: Actor, assignment: str, body: shapes.Extension) -> Any:
+    """Let access end later, free or at a price."""
+    given = body.given(days="by_days")
+    return assignments.extend(session, actor=actor, assignment=assignment, **given)
+
+
+@blueprint.post("/<assignment>/cancel")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.Assignment)
+@blueprint.input(shapes.Cancellation, arg_name="body")
+def cancel(session: Session, actor: Actor, assignment: str, body: shapes.Cancellation) -> Any:
+    """Cancel an assignment; soon and unused the charge is credited and the key issued again."""
+    return assignments.cancel(session, actor=actor, assignment=assignment, **body.given())

@@ -1,0 +1,53 @@
+"""Charges: what redemptions and paid extensions cost, and credits."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from webhook.access import allowed
+from webhook.api import shapes
+from worker import charges
+from worker.actors import Actor, Role
+
+blueprint = APIBlueprint("charges", __name__, url_prefix="/api/v1/charges", tag="Charges")
+
+READERS = (Role.FINANCE, Role.ANALYST)
+
+
+class Query(shapes.Paging):
+    """Which charges."""
+
+    organization: str | None = Field(None, max_length=200)
+    pool: str | None = Field(None, max_length=200)
+    assignment: str | None = Field(None, max_length=20)
+    invoice: str | None = Field(None, max_length=40)
+    line: str | None = Field(None, description="An invoice line's id.", max_length=20)
+    unbilled: bool | None = None
+
+
+@blueprint.get("")
+@allowed(*READERS)
+@blueprint.output(shapes.Charges)
+@blueprint.input(Query, location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query) -> Any:
+    """List charges and credits, newest first."""
+    return vars(charges.listing(session, actor=actor, **query.page()))
+
+
+@blueprint.get("/<charge>")
+@allowed(*READERS)
+@blueprint.output(shapes.Charge)
+def show(session: Session, actor: Actor, charge: str) -> Any:
+    """Show a charge."""
+    return charges.show(session, actor=actor, charge=charge)
+
+
+@blueprint.post("/<charge>/credit")
+@allowed()
+@blueprint.output(shapes.Charge, status_code=201)
+@blueprint.input(shapes.Credit, arg_name="body")
+def credit(session: Session, actor: Actor, charge: str, body: shapes.Credit) -> Any:
+    """Credit a charge, wholly or partly, on the next invoice."""
+    return charges.credit(session, actor=actor, charge=charge, **body.given())

@@ -1,0 +1,63 @@
+"""Courses: the operator makes them, everybody may know them."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from webhook.access import EVERYBODY, allowed
+from webhook.api import shapes
+from worker import courses
+from worker.actors import Actor
+
+blueprint = APIBlueprint("courses", __name__, url_prefix="/api/v1/courses", tag="Courses")
+
+
+class Query(shapes.Taken):
+    """Which courses."""
+
+    search: str | None = Field(None, description="A piece of the code or title.", max_length=200)
+
+
+@blueprint.get("")
+@allowed(*EVERYBODY)
+@blueprint.output(shapes.Courses)
+@blueprint.input(Query, location="query", arg_name="query")
+def listing(session: Session, _actor: Actor, query: Query) -> Any:
+    """List courses by code."""
+    return shapes.whole(courses.listing(session, search=query.search))
+
+
+@blueprint.post("")
+@allowed()
+@blueprint.output(shapes.Course, status_code=201)
+@blueprint.input(shapes.NewCourse, arg_name="body")
+def add(session: Session, actor: Actor, body: shapes.NewCourse) -> Any:
+    """Add a course at a list price that holds from now on."""
+    return courses.add(session, actor=actor, **body.given())
+
+
+@blueprint.get("/<course>")
+@allowed(*EVERYBODY)
+@blueprint.output(shapes.Course)
+def show(session: Session, _actor: Actor, course: str) -> Any:
+    """Show a course."""
+    return courses.show(session, courses.find(session, name=course))
+
+
+@blueprint.patch("/<course>")
+@allowed()
+@blueprint.output(shapes.Course)
+@blueprint.input(shapes.CourseChanges, arg_name="body")
+def edit(session: Session, actor: Actor, course: str, body: shapes.CourseChanges) -> Any:
+    """Change a course's title."""
+    return courses.edit(session, actor=actor, course=course, **body.given())
+
+
+@blueprint.post("/<course>/archive")
+@allowed()
+@blueprint.output(shapes.Course)
+def archive(session: Session, actor: Actor, course: str) -> Any:
+    """Archive a course: its pools' keys stop, live assignments go on."""
+    return courses.archive(session, actor=actor, course=course)

@@ -1,0 +1,48 @@
+"""Events: what sources posted, and what became of it."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from webhook.access import allowed
+from webhook.api import shapes
+from webhook.messages import Instant
+from worker import inbox
+from worker.actors import Actor, Role
+
+blueprint = APIBlueprint("events", __name__, url_prefix="/api/v1/events", tag="Events")
+
+
+class Query(shapes.Paging):
+    """Which events."""
+
+    webhook_id: str | None = Field(None, max_length=128)
+    since: Instant | None = Field(None, description="Received at this time or later.")
+    failed: bool = Field(False, description="Only those that are set apart for a person.")
+
+
+@blueprint.get("")
+@allowed(*inbox.READERS)
+@blueprint.output(shapes.Events)
+@blueprint.input(Query, location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query) -> Any:
+    """List events, newest first."""
+    return vars(inbox.listing(session, actor=actor, **query.page()))
+
+
+@blueprint.get("/<event>")
+@allowed(*inbox.READERS)
+@blueprint.output(shapes.Event)
+def show(session: Session, actor: Actor, event: str) -> Any:
+    """Show an event."""
+    return inbox.show(session, actor=actor, event=event)
+
+
+@blueprint.post("/<event>/retry")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.Event)
+def retry(session: Session, actor: Actor, event: str) -> Any:
+    """Hand a failed event to the worker again."""
+    return inbox.retry(session, actor=actor, event=event)

@@ -1,0 +1,46 @@
+"""Learners: what is held on a person."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from sqlalchemy.orm import Session
+
+from webhook.access import allowed
+from webhook.api import shapes
+from worker import learners
+from worker.actors import Actor, Role
+
+blueprint = APIBlueprint("learners", __name__, url_prefix="/api/v1/learners", tag="Learners")
+
+
+@blueprint.get("/<email>")
+@allowed(Role.MANAGER, Role.ANALYST)
+@blueprint.output(shapes.Learner)
+def show(session: Session, actor: Actor, email: str) -> Any:
+    """Show a learner with every assignment."""
+    return learners.show(session, actor=actor, email=email)
+
+
+@blueprint.patch("/<email>")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.Learner)
+@blueprint.input(shapes.Correction, arg_name="body")
+def correct(session: Session, actor: Actor, email: str, body: shapes.Correction) -> Any:
+    """Correct a learner's address or name."""
+    return learners.correct(session, actor=actor, email=email, **body.given(email="new_email"))
+
+
+@blueprint.get("/<email>/export")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.Given)
+def export(session: Session, actor: Actor, email: str) -> Any:
+    """Give everything held on a person."""
+    return learners.export(session, actor=actor, email=email)
+
+
+@blueprint.post("/<email>/erase")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.Given)
+def erase(session: Session, actor: Actor, email: str) -> Any:
+    """End a person's access and put a pseudonym in place of name and address."""
+    return learners.erase(session, actor=actor, email=email)

@@ -1,0 +1,43 @@
+"""Organizations."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from sqlalchemy.orm import Session
+
+from webhook.access import EVERYBODY, allowed
+from webhook.api import shapes
+from worker import organizations
+from worker.actors import Actor
+
+blueprint = APIBlueprint(
+    "organizations", __name__, url_prefix="/api/v1/organizations", tag="Organizations"
+)
+
+
+@blueprint.get("")
+@allowed(*EVERYBODY)
+@blueprint.output(shapes.Organizations)
+def listing(session: Session, actor: Actor) -> Any:
+    """List organizations by name."""
+    return shapes.whole(organizations.listing(session, actor=actor))
+
+
+@blueprint.post("")
+@allowed()
+@blueprint.output(shapes.Organization, status_code=201)
+@blueprint.input(shapes.NewOrganization, arg_name="body")
+def add(session: Session, actor: Actor, body: shapes.NewOrganization) -> Any:
+    """Add an organization."""
+    return organizations.add(session, actor=actor, **body.given())
+
+
+@blueprint.patch("/<organization>")
+@allowed()
+@blueprint.output(shapes.Organization)
+@blueprint.input(shapes.OrganizationChanges, arg_name="body")
+def edit(
+    session: Session, actor: Actor, organization: str, body: shapes.OrganizationChanges
+) -> Any:
+    """Change what is given of an organization."""
+    return organizations.edit(session, actor=actor, organization=organization, **body.given())

@@ -1,0 +1,71 @@
+"""Pools."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from sqlalchemy.orm import Session
+
+from webhook.access import allowed
+from webhook.api import shapes
+from worker import pools
+from worker.actors import Actor, Role
+
+blueprint = APIBlueprint("pools", __name__, url_prefix="/api/v1/pools", tag="Pools")
+
+# The domain's words for what people give, where they differ from the object's.
+GIVEN = {
+    "starts_at": "starts",
+    "expires_at": "expires",
+    "content_availability_days": "content_availability",
+}
+
+
+@blueprint.get("")
+@allowed(Role.MANAGER, Role.ANALYST)
+@blueprint.output(shapes.Pools)
+@blueprint.input(shapes.Paging, location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: shapes.Paging) -> Any:
+    """List pools in the order in which they were made."""
+    return vars(pools.listing(session, actor=actor, **query.page()))
+
+
+@blueprint.post("")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.Pool, status_code=201)
+@blueprint.input(shapes.NewPool, arg_name="body")
+def create(session: Session, actor: Actor, body: shapes.NewPool) -> Any:
+    """Create a pool."""
+    return pools.create(session, actor=actor, **body.given(**GIVEN))
+
+
+@blueprint.get("/<pool>")
+@allowed(Role.MANAGER, Role.ANALYST)
+@blueprint.output(shapes.Pool)
+def show(session: Session, actor: Actor, pool: str) -> Any:
+    """Show a pool with its state and its keys' figures."""
+    return pools.show(session, actor=actor, pool=pool)
+
+
+@blueprint.patch("/<pool>")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.Pool)
+@blueprint.input(shapes.PoolChanges, arg_name="body")
+def edit(session: Session, actor: Actor, pool: str, body: shapes.PoolChanges) -> Any:
+    """Change what is given of a pool; live assignments keep the access they have."""
+    return pools.edit(session, actor=actor, pool=pool, **body.given(**GIVEN))
+
+
+@blueprint.post("/<pool>/pause")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.Pool)
+def pause(session: Session, actor: Actor, pool: str) -> Any:
+    """Stop a pool's keys until it is resumed; live assignments go on."""
+    return pools.pause(session, actor=actor, pool=pool)
+
+
+@blueprint.post("/<pool>/resume")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.Pool)
+def resume(session: Session, actor: Actor, pool: str) -> Any:
+    """Let a paused pool's keys be redeemed again."""
+    return pools.resume(session, actor=actor, pool=pool)

@@ -1,0 +1,39 @@
+"""Prices: the operator sets them, finance reads them."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from webhook.access import allowed
+from webhook.api import shapes
+from worker import prices
+from worker.actors import Actor, Role
+
+blueprint = APIBlueprint("prices", __name__, url_prefix="/api/v1/prices", tag="Prices")
+
+
+class Query(shapes.Paging):
+    """Which prices."""
+
+    course: str | None = Field(None, max_length=200)
+    organization: str | None = Field(None, max_length=200)
+
+
+@blueprint.get("")
+@allowed(Role.FINANCE, Role.ANALYST)
+@blueprint.output(shapes.Prices)
+@blueprint.input(Query, location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query) -> Any:
+    """List the list prices and your organizations' own, history included."""
+    return vars(prices.listing(session, actor=actor, **query.page()))
+
+
+@blueprint.post("")
+@allowed()
+@blueprint.output(shapes.Price, status_code=201)
+@blueprint.input(shapes.NewPrice, arg_name="body")
+def set_price(session: Session, actor: Actor, body: shapes.NewPrice) -> Any:
+    """Set what a redemption of a course costs from a time on."""
+    return prices.set_price(session, actor=actor, **body.given())

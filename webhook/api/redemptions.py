@@ -1,0 +1,34 @@
+"""Redemptions: every attempt to spend a key."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from webhook.access import allowed
+from webhook.api import shapes
+from worker import redemption
+from worker.actors import Actor, Role
+from worker.models import RedemptionOutcome
+
+blueprint = APIBlueprint(
+    "redemptions", __name__, url_prefix="/api/v1/redemptions", tag="Redemptions"
+)
+
+
+class Query(shapes.Paging):
+    """Which attempts."""
+
+    pool: str | None = Field(None, max_length=200)
+    outcome: RedemptionOutcome | None = None
+    learner: str | None = Field(None, description="An e-mail address.", max_length=320)
+
+
+@blueprint.get("")
+@allowed(Role.MANAGER, Role.ANALYST)
+@blueprint.output(shapes.Redemptions)
+@blueprint.input(Query, location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query) -> Any:
+    """List attempts, newest first; a stranger's learner is masked."""
+    return vars(redemption.listing(session, actor=actor, **query.page()))

@@ -1,0 +1,437 @@
+"""What the API gives and takes: the objects of docs/webhooks.md and the command line's --json."""
+
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from worker.actors import Role
+from worker.settings import Duration
+
+T = TypeVar("T")
+
+
+class Given(BaseModel):
+    """An answer. Fields may be added, so callers should ignore those that they do not know."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+
+
+class Taken(BaseModel):
+    """A request's body or query: unknown fields are refused, lest a typing error go unnoticed."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    def given(self, **names: str) -> dict[str, Any]:
+        """Give the fields that were sent, as the domain's arguments; `names` renames some."""
+        return {
+            names.get(field, field): value
+            for field, value in self.model_dump(exclude_none=True).items()
+        }
+
+
+class Listed(Given, Generic[T]):
+    """One page of a list; `next` is the cursor of the page that follows, null at the end."""
+
+    items: list[T]
+    next: str | None
+
+
+class Paging(Taken):
+    """Which page of a list, and how long."""
+
+    cursor: str | None = Field(None, description="`next` of the page before.", max_length=200)
+    limit: int = Field(100, ge=1, le=1000)
+
+    def page(self) -> dict[str, Any]:
+        """Give the page and the filters as the domain's arguments."""
+        return self.given(cursor="after")
+
+
+def whole(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Make a list of what fits one page."""
+    return {"items": items, "next": None}
+
+
+class Event(Given):
+    """A webhook message, and what became of it."""
+
+    id: str
+    type: str
+    source: str
+    webhook_id: str
+    status: str
+    outcome: str | None
+    message: str | None
+    assignment: str | None
+    assignment_status: str | None
+    access_expires_at: datetime | None
+    received_at: datetime
+    settled_at: datetime | None
+    error: str | None
+
+
+class Accepted(Given):
+    """A message recorded and not yet decided; `url` is where to ask."""
+
+    event: str
+    status: str
+    url: str
+
+
+class Events(Listed[Event]):
+    """A page of events."""
+
+
+class Redemption(Given):
+    """One attempt to redeem a key; a stranger's learner is masked."""
+
+    event: str
+    key: str | None
+    pool: str | None
+    learner: str
+    organization: str | None
+    outcome: str
+    received_at: datetime
+    assignment: str | None
+
+
+class Redemptions(Listed[Redemption]):
+    """A page of attempts."""
+
+
+class Organization(Given):
+    """A tenant."""
+
+    id: str
+    name: str
+    parent: str | None
+    time_zone: str
+    currency: str
+
+
+class Organizations(Listed[Organization]):
+    """A page of organizations."""
+
+
+class NewOrganization(Taken):
+    """What an organization is made of."""
+
+    name: str
+    parent: str | None = None
+    time_zone: str = "UTC"
+    currency: str = "EUR"
+    tax_rate: str | None = None
+
+
+class OrganizationChanges(Taken):
+    """What may change of an organization; what is not given stays."""
+
+    name: str | None = None
+    parent: str | None = None
+    time_zone: str | None = None
+    currency: str | None = None
+    tax_rate: str | None = None
+
+
+class Course(Given):
+    """What is taught, at its list price."""
+
+    id: str
+    code: str
+    title: str
+    price: str | None
+    currency: str | None
+    archived: bool
+
+
+class Courses(Listed[Course]):
+    """A page of courses."""
+
+
+class NewCourse(Taken):
+    """What a course is made of."""
+
+    code: str
+    title: str
+    price: str
+    currency: str
+
+
+class CourseChanges(Taken):
+    """What may change of a course; a list price is changed by POST /prices."""
+
+    title: str | None = None
+
+
+class Price(Given):
+    """What a redemption of a course costs from an instant on; of all where no organization is named."""
+
+    id: str
+    course: str
+    organization: str | None
+    price: str
+    currency: str
+    from_: datetime = Field(alias="from")
+    in_force: bool
+
+
+class Prices(Listed[Price]):
+    """A page of prices."""
+
+
+class NewPrice(Taken):
+    """A price to hold from a day or instant on, from now where none is given."""
+
+    course: str
+    price: str
+    organization: str | None = None
+    currency: str | None = None
+    from_: str | None = Field(None, alias="from")
+
+
+class Figures(Given):
+    """A pool's keys by state; distributed ones are among the issued."""
+
+    issued: int
+    distributed: int
+    redeemed: int
+    retired: int
+
+
+class Pool(Given):
+    """A training key pool."""
+
+    id: str
+    name: str
+    organization: str
+    course: str
+    starts_at: datetime
+    expires_at: datetime
+    keys_work_until: str
+    content_availability_days: int
+    share_with_children: bool
+    state: str
+    keys: Figures
+
+
+class Pools(Listed[Pool]):
+    """A page of pools."""
+
+
+class NewPool(Taken):
+    """What a pool is made of; bare dates are days in its owner's time zone, the last included."""
+
+    name: str
+    organization: str
+    course: str
+    starts_at: str
+    expires_at: str
+    content_availability_days: int
+    share_with_children: bool = False
+
+
+class PoolChanges(Taken):
+    """What may change of a pool; what is not given stays."""
+
+    name: str | None = None
+    starts_at: str | None = None
+    expires_at: str | None = None
+    content_availability_days: int | None = None
+    share_with_children: bool | None = None
+
+
+class Source(Given):
+    """An external system that may post webhooks to `url`."""
+
+    id: str
+    name: str
+    organization: str
+    url: str
+
+
+class NewSecret(Source):
+    """A source with its new signing secret, shown this once."""
+
+    secret: str
+
+
+class Sources(Listed[Source]):
+    """A page of sources."""
+
+
+class NewSource(Taken):
+    """What a source is made of."""
+
+    name: str
+    organization: str
+
+
+class Rotation(Taken):
+    """How long the old secrets stay good: seconds, or 15m, 24h, 7d."""
+
+    old_valid: Duration = Field(timedelta(hours=24), validate_default=True)
+
+
+class Token(Given):
+    """An API credential."""
+
+    id: str
+    name: str
+    organization: str | None
+    role: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class TokenInClear(Token):
+    """A new token, shown this once."""
+
+    token: str
+
+
+class Tokens(Listed[Token]):
+    """A page of tokens."""
+
+
+class NewToken(Taken):
+    """What a token is made of."""
+
+    name: str
+    role: Role
+    organization: str | None = None
+
+
+class Assignment(Given):
+    """A learner's access to a course."""
+
+    id: str
+    learner: str
+    organization: str
+    course: str
+    pool: str
+    key: str | None
+    status: str
+    redeemed_at: datetime
+    expires_at: datetime
+    launches: int
+
+
+class Assignments(Listed[Assignment]):
+    """A page of assignments."""
+
+
+class Access(Given):
+    """Whether an assignment gives access at this moment."""
+
+    allowed: bool
+    reason: str
+    until: datetime
+
+
+class Extension(Taken):
+    """A later end, or a number of days; with a price the pool's owner is charged."""
+
+    until: str | None = None
+    days: int | None = None
+    price: str | None = None
+
+
+class Cancellation(Taken):
+    """What becomes of the key, and why; a late cancellation takes a reason."""
+
+    retire_key: bool = False
+    reason: str | None = None
+
+
+class Learner(Given):
+    """A person, known by e-mail address."""
+
+    email: str
+    name: str
+    organizations: list[str]
+    assignments: list[Assignment]
+
+
+class Correction(Taken):
+    """A learner's right address or name."""
+
+    email: str | None = None
+    name: str | None = None
+
+
+class Charge(Given):
+    """What a redemption or a paid extension cost; a credit is negative and names what it credits."""
+
+    id: str
+    kind: str
+    organization: str
+    learner_organization: str | None
+    learner: str | None
+    course: str
+    pool: str
+    assignment: str
+    amount: str
+    currency: str
+    occurred_at: datetime
+    invoice: str | None
+    credits: str | None
+
+
+class Charges(Listed[Charge]):
+    """A page of charges."""
+
+
+class Credit(Taken):
+    """What of a charge is credited, all that is left unless an amount is given, and why."""
+
+    reason: str
+    amount: str | None = None
+
+
+class Line(Given):
+    """Charges alike in course, pool, kind, service month and unit price."""
+
+    id: str
+    course: str
+    pool: str
+    kind: str
+    service_month: str
+    unit_price: str
+    quantity: int
+    amount: str
+
+
+class Invoice(Given):
+    """One organization's charges of one month and currency; `number` is null while a draft."""
+
+    id: str
+    number: str | None
+    organization: str
+    month: str
+    currency: str
+    status: str
+    subtotal: str
+    tax: str
+    total: str
+    due_on: str | None
+    paid_on: str | None
+    lines: list[Line]
+
+
+class Invoices(Listed[Invoice]):
+    """A page of invoices."""
+
+
+class Payment(Taken):
+    """The day of a payment, such as 2026-06-30."""
+
+    on: str
+
+
+class Reason(Taken):
+    """Why."""
+
+    reason: str

@@ -1,0 +1,52 @@
+"""Is it alive, and is it ready? For balancers, supervisors and people."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Response, jsonify
+from sqlalchemy import text
+
+from worker import database, errors, tasks
+from worker.database import Login
+from worker.settings import settings
+
+blueprint = APIBlueprint("health", __name__, tag="Health")
+
+DATABASE = text("SELECT clock_now() AS now, schema_revision() AS revision")
+
+
+@blueprint.get("/healthz")
+def alive() -> Response:
+    """Say that this process answers; it asks nobody else."""
+    return jsonify({"ok": True})
+
+
+@blueprint.get("/readyz")
+def ready() -> Response:
+    """Say whether the receiver can keep its promise: the database is there and as it should be.
+
+    A broker that is away delays decisions and refuses nothing, so it is told but counts for
+    nothing.
+    """
+    database_told, schema_told, clock_told = _database()
+    told = {
+        "ok": bool(database_told["ok"] and schema_told["ok"]),
+        "database": database_told,
+        "schema": schema_told,
+        "broker": {"ok": tasks.broker_answers()},
+        "clock": clock_told,
+    }
+    answer = jsonify(told)
+    answer.status_code = 200 if told["ok"] else 503
+    return answer
+
+
+def _database() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    offset = settings().clock_offset.total_seconds()
+    try:
+        with database.session(Login.WEB) as session:
+            row = session.execute(DATABASE).one()
+    except errors.KeypoolError:
+        return {"ok": False}, {"ok": False}, {"now": None, "offset_seconds": offset}
+    clock = {"now": row.now, "offset_seconds": offset}
+    return {"ok": True}, {"ok": row.revision is not None, "revision": row.revision}, clock

@@ -1,0 +1,165 @@
+"""The messages that sources post: their shapes, and nothing about whether a key is good."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    ValidationError,
+)
+from pydantic.types import StringConstraints
+
+from webhook import problems, strictjson
+from worker.inbox import Message
+from worker.models import EventType
+
+INSTANT = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?([Zz]|[+-]\d{2}(:?\d{2})?)"
+)
+YEARS = range(1970, 9000)
+EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
+CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")
+
+
+def instant(value: object) -> datetime:
+    """Read an ISO 8601 time with its offset; a number or a bare date is none."""
+    if isinstance(value, str) and INSTANT.fullmatch(value):
+        try:
+            read = datetime.fromisoformat(value.upper().replace(",", ".")).astimezone(UTC)
+        except (ValueError, OverflowError):
+            read = None
+        if read and read.year in YEARS:
+            return read
+    raise ValueError("Give an ISO 8601 time with its offset, such as 2026-03-01T09:30:00Z.")
+
+
+def line(value: str) -> str:
+    """Take one line of text, trimmed."""
+    if CONTROL.search(value):
+        raise ValueError("Give one line of text without control characters.")
+    return value
+
+
+def address(value: str) -> str:
+    """Take an e-mail address, trimmed; its letter case does not matter and is kept."""
+    if not EMAIL.fullmatch(value):
+        raise ValueError("Give an e-mail address.")
+    return value
+
+
+def identity(value: object) -> object:
+    """Take an id as we gave it, a string of digits, or as a number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
+        return str(int(value))
+    raise ValueError("Give an assignment's id, such as “42”.")
+
+
+def text(longest: int, *, shortest: int = 1) -> Any:
+    """Give the bounds of a text; white space around it does not count."""
+    return StringConstraints(strip_whitespace=True, min_length=shortest, max_length=longest)
+
+
+Instant = Annotated[datetime, BeforeValidator(instant)]
+Email = Annotated[str, text(320), AfterValidator(line), AfterValidator(address)]
+
+
+class Shape(BaseModel):
+    """A piece of a message: exact types, unknown fields ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class LearnerOfMessage(Shape):
+    """Who redeems."""
+
+    email: Email
+    name: Annotated[str, text(200, shortest=0), AfterValidator(line)] | None = None
+
+
+class RedemptionData(Shape):
+    """A learner wants to spend a key."""
+
+    key: Annotated[str, text(256), AfterValidator(line)]
+    learner: LearnerOfMessage
+    organization: Annotated[str, text(200), AfterValidator(line)] | None = Field(
+        None,
+        description="The learner's: the source's organization (the default) or a descendant.",
+    )
+
+
+class LaunchData(Shape):
+    """A learner takes the training."""
+
+    assignment: Annotated[str, BeforeValidator(identity)]
+    launch: Annotated[str, text(200), AfterValidator(line)]
+    launched_at: Instant
+
+
+class EndData(Shape):
+    """A learner's training came to its end."""
+
+    launch: Annotated[str, text(200), AfterValidator(line)]
+    ended_at: Instant
+    completed: bool | None = None
+    score: Annotated[float, Field(ge=-99_999, le=99_999, allow_inf_nan=False)] | None = None
+
+
+class RedemptionRequested(Shape):
+    """`redemption.requested`."""
+
+    type: Literal["redemption.requested"]
+    timestamp: Instant
+    data: RedemptionData
+
+
+class TrainingLaunched(Shape):
+    """`training.launched`."""
+
+    type: Literal["training.launched"]
+    timestamp: Instant
+    data: LaunchData
+
+
+class TrainingEnded(Shape):
+    """`training.ended`."""
+
+    type: Literal["training.ended"]
+    timestamp: Instant
+    data: EndData
+
+
+class WebhookMessage(
+    RootModel[
+        Annotated[
+            RedemptionRequested | TrainingLaunched | TrainingEnded, Field(discriminator="type")
+        ]
+    ]
+):
+    """Any message that a source may post."""
+
+
+def read(body: bytes) -> Message:
+    """Read a verified message.
+
+    Raises:
+        NotJsonError: the body is not JSON, or hostile.
+        InvalidFieldsError: it is JSON, but not a message we know.
+    """
+    try:
+        document = strictjson.parse(body)
+    except ValueError:
+        raise problems.NotJsonError from None
+    try:
+        message = WebhookMessage.model_validate(document).root
+    except ValidationError as error:
+        raise problems.wrong_fields(error) from None
+    data = message.data.model_dump(mode="json", exclude_none=True)
+    return Message(EventType(message.type), data, data.pop("organization", None))

@@ -1,0 +1,87 @@
+"""What Prometheus reads: figures of the whole system, asked of the database at each scrape.
+
+So every web process gives the same answer, and none has to add up what the others counted.
+"""
+
+from collections.abc import Iterator
+
+from apiflask import APIBlueprint
+from flask import Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from worker import database
+from worker.database import Login
+
+blueprint = APIBlueprint("metrics", __name__, tag="Health")
+
+RECENT = 10_000  # attempts: enough to see a change, few enough to count at every scrape
+
+# Each is one look into an index that holds the waiting, the failed or the unfinished alone.
+FIGURES = {
+    "keypool_events_waiting": (
+        "Events recorded and not yet decided.",
+        "SELECT count(*) FROM event WHERE status = 'recorded' AND waits_for IS NULL",
+    ),
+    "keypool_events_waiting_oldest_seconds": (
+        "How long the oldest of them has waited.",
+        "SELECT coalesce(extract(epoch FROM clock_now() - min(received_at)), 0) FROM event"
+        " WHERE status = 'recorded' AND waits_for IS NULL",
+    ),
+    "keypool_events_waiting_for_a_launch": (
+        "Ends of training whose launch has not come yet.",
+        "SELECT count(*) FROM event WHERE waits_for IS NOT NULL",
+    ),
+    "keypool_events_failed": (
+        "Events set apart for a person.",
+        "SELECT count(*) FROM event WHERE status = 'failed'",
+    ),
+    "keypool_batches_unfinished": (
+        "Batches queued or running.",
+        "SELECT count(*) FROM batch WHERE state IN ('queued', 'running')",
+    ),
+    "keypool_assignments_overdue": (
+        "Assignments past their end that the expiry sweep has not marked yet.",
+        "SELECT count(*) FROM assignment WHERE status = 'active' AND expires_at <= clock_now()",
+    ),
+}
+
+OUTCOMES = text("""
+    SELECT outcome::text, count(*) FROM (
+        SELECT outcome FROM redemption ORDER BY event_id DESC LIMIT :recent) AS recent
+     GROUP BY outcome
+""")
+
+
+@blueprint.get("/metrics")
+@blueprint.output({}, content_type="text/plain")
+def metrics() -> Response:
+    """Give the system's figures in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(Figures())
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+class Figures(Collector):
+    """Reads all figures in one transaction."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Give a family for each figure, and one for the latest attempts by outcome."""
+        with database.session(Login.WEB, sees="*") as session:
+            for name, (words, sql) in FIGURES.items():
+                yield GaugeMetricFamily(name, words, float(session.execute(text(sql)).scalar_one()))
+            yield _outcomes(session)
+
+
+def _outcomes(session: Session) -> Metric:
+    family = GaugeMetricFamily(
+        "keypool_redemptions_recent",
+        f"The latest {RECENT} attempts to redeem a key, by outcome.",
+        labels=["outcome"],
+    )
+    for outcome, count in session.execute(OUTCOMES, {"recent": RECENT}):
+        family.add_metric([outcome], count)
+    return family

@@ -1,0 +1,134 @@
+"""The OpenAPI document, where APIFlask cannot know: tokens, roles, problems, and the receiver."""
+
+import json
+import re
+from functools import partial
+from typing import Any
+
+from apiflask import APIFlask
+from pydantic import BaseModel, Field
+
+from webhook.api import shapes
+from webhook.messages import WebhookMessage
+
+PROBLEM = "application/problem+json"
+ANSWERS = {
+    "400": "The body is not JSON, or the request is malformed.",
+    "401": "No valid token.",
+    "403": "The token's role lacks this.",
+    "404": "Unknown, or not of the token's organizations.",
+    "409": "A rule says no; the problem's type ends in its code.",
+    "413": "The body is too large.",
+    "415": "The body is of a type that is not taken here.",
+    "422": "The input is not valid; the problem names the fields.",
+    "429": "Too many unknown or mistyped keys; see Retry-After.",
+    "503": "The database is away; see Retry-After. Nothing was done.",
+}
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    type: str = Field(description="Ends in a stable code, such as /problems/not_found.")
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+    line: int | None = None
+    errors: list[FieldError] | None = None
+
+
+def install(app: APIFlask) -> None:
+    """Complete an app's document when it is made."""
+    app.config.update(
+        OPENAPI_VERSION="3.1.0",
+        AUTO_SERVERS=False,
+        AUTO_404_RESPONSE=False,
+        AUTO_VALIDATION_ERROR_RESPONSE=False,
+        AUTO_OPERATION_ID=True,
+        SECURITY_SCHEMES={"token": {"type": "http", "scheme": "bearer"}},
+        DESCRIPTION="Training keys: pools of them, one redemption each, and what that costs.",
+    )
+    app.spec_processor(partial(_completed, app))
+
+
+def _completed(app: APIFlask, document: Any) -> Any:
+    document = _flat(document)
+    for model in (Problem, WebhookMessage, shapes.Accepted, shapes.Event):
+        document["components"]["schemas"] |= _schemas(model)
+    for rule in app.url_map.iter_rules():
+        path = re.sub(r"<(?:[^<:]+:)?([^>]+)>", r"{\1}", rule.rule)
+        for method, operation in document["paths"].get(path, {}).items():
+            if method.upper() in (rule.methods or ()):
+                _complete(operation, getattr(app.view_functions[rule.endpoint], "roles", None))
+    _describe_receiver(document["paths"]["/webhooks/{source}"]["post"])
+    return document
+
+
+def _flat(document: Any) -> Any:
+    """Name each shape once: APIFlask puts a shape's name before those of the shapes in it."""
+    schemas = document["components"]["schemas"]
+    document["components"]["schemas"] = {
+        name.rpartition(".")[2]: schema for name, schema in sorted(schemas.items())
+    }
+    return json.loads(re.sub(r"(#/components/schemas/)\w+\.", r"\1", json.dumps(document)))
+
+
+def _complete(operation: dict[str, Any], roles: tuple[str, ...] | None) -> None:
+    statuses = ["400", "503"]
+    if roles:
+        statuses += ["401", "403", "404", "409", "413", "415", "422"]
+        operation["security"] = [{"token": []}]
+        operation["x-roles"] = [str(role) for role in roles]
+    answers = operation.setdefault("responses", {})
+    answers.update({status: _problem(status) for status in statuses if status not in answers})
+
+
+def _problem(status: str, words: str | None = None) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": words or ANSWERS[status], "content": {PROBLEM: {"schema": schema}}}
+
+
+def _answer(words: str, shape: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{shape}"}
+    return {"description": words, "content": {"application/json": {"schema": schema}}}
+
+
+def _describe_receiver(operation: dict[str, Any]) -> None:
+    headers = {
+        "webhook-id": "Unique; the same message sent again keeps it.",
+        "webhook-timestamp": "Seconds since 1970, within five minutes of now.",
+        "webhook-signature": "v1, and the HMAC-SHA256 of id.timestamp.body in base64.",
+    }
+    operation["parameters"] += [
+        {
+            "name": name,
+            "in": "header",
+            "required": True,
+            "description": words,
+            "schema": {"type": "string"},
+        }
+        for name, words in headers.items()
+    ]
+    message = {"schema": {"$ref": "#/components/schemas/WebhookMessage"}}
+    operation["requestBody"] = {"required": True, "content": {"application/json": message}}
+    unknown = _problem("401", "Unknown source, bad or missing signature, stale or future time.")
+    operation["responses"] |= {
+        "200": _answer("Decided: a repeat, or one that was waited for.", "Event"),
+        "202": _answer("Recorded for good; decided soon.", "Accepted"),
+        "401": unknown,
+        **{status: _problem(status) for status in ("409", "413", "415", "422", "429")},
+    }
+
+
+def _schemas(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    named: dict[str, Any] = schema.pop("$defs", {})
+    return named | {model.__name__: schema}

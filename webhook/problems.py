@@ -1,0 +1,181 @@
+"""Every error as problem details (RFC 9457): one place that says which is which."""
+
+import re
+import traceback
+from typing import Any
+
+import structlog
+from apiflask import APIFlask, HTTPError
+from flask import Response, current_app, jsonify
+from psycopg.errors import InsufficientPrivilege
+from pydantic import ValidationError
+from sqlalchemy.exc import DataError, NoResultFound, ProgrammingError
+
+from worker import errors
+
+RETRY_AFTER = 2  # seconds, where nothing better is known
+
+log = structlog.get_logger(__name__)
+
+
+class UnauthenticatedError(errors.KeypoolError):
+    """There is no valid token here; send “Authorization: Bearer …”."""
+
+    challenge = "Bearer"
+
+
+class UnknownSenderError(UnauthenticatedError):
+    """The source is not known, or its signature or timestamp is not valid."""
+
+    challenge = "Webhook-Signature"
+
+
+class BadPathError(errors.KeypoolError):
+    """The address holds a character that nothing here is named with."""
+
+
+class NotJsonError(errors.KeypoolError):
+    """The body is not JSON in UTF-8, or says something twice."""
+
+
+class TooLargeError(errors.KeypoolError):
+    """The body is too large."""
+
+
+class UnsupportedMediaTypeError(errors.KeypoolError):
+    """The body must be application/json, without a Content-Encoding."""
+
+
+class InvalidFieldsError(errors.InvalidInputError):
+    """Fields are missing or wrong."""
+
+    def __init__(self, wrong: list[dict[str, str]]) -> None:
+        first = wrong[0]
+        told = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
+        super().__init__(told, field=first["field"])
+        self.wrong = wrong
+
+
+InvalidFieldsError.code = errors.InvalidInputError.code
+
+# The nearest class counts. Everything else that keypool raises on purpose is its own failure.
+STATUS: dict[type[Exception], int] = {
+    BadPathError: 400,
+    NotJsonError: 400,
+    UnauthenticatedError: 401,
+    errors.ForbiddenError: 403,
+    errors.NotFoundError: 404,
+    errors.AmbiguousError: 409,
+    errors.RefusedError: 409,
+    TooLargeError: 413,
+    UnsupportedMediaTypeError: 415,
+    errors.InvalidInputError: 422,
+    errors.TooManyGuessesError: 429,
+    errors.DatabaseAwayError: 503,
+    errors.KeypoolError: 500,
+}
+
+
+def install(app: APIFlask) -> None:
+    """Answer every error of an app with a problem."""
+    app.register_error_handler(errors.KeypoolError, for_error)
+    app.register_error_handler(DataError, for_data_error)
+    app.register_error_handler(NoResultFound, for_hidden)
+    app.register_error_handler(ProgrammingError, for_programming_error)
+    app.register_error_handler(Exception, for_surprise)
+    app.error_processor(for_http_error)
+
+
+def for_error(error: errors.KeypoolError) -> Response:
+    """Answer an error that keypool raised on purpose."""
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    if status == 500:
+        return for_surprise(error)
+    told = {name: value for name in ("field", "line", "ids") if (value := vars(error).get(name))}
+    if isinstance(error, InvalidFieldsError):
+        told["errors"] = error.wrong
+    words = errors.NotFoundError.__doc__ if status == 404 else str(error)  # foreign as unknown
+    return problem(error.code, status, str(words), headers=_headers(error), **told)
+
+
+def for_data_error(_error: DataError) -> Response:
+    """Answer a value that the database cannot hold."""
+    return problem("invalid_input", 422, "A value is out of range.")
+
+
+def for_hidden(_error: NoResultFound) -> Response:
+    """Answer a thing that row level security hides: a foreign one reads as an unknown one."""
+    return for_error(errors.NotFoundError())
+
+
+def for_programming_error(error: ProgrammingError) -> Response:
+    """Answer what the web's login has no right to; anything else is nobody's intention."""
+    if isinstance(error.orig, InsufficientPrivilege):
+        log.error("right missing", where="".join(traceback.format_tb(error.__traceback__)))
+        return for_error(errors.ForbiddenError("This cannot be done over the web."))
+    return for_surprise(error)
+
+
+def for_surprise(error: Exception) -> Response:
+    """Answer what nobody foresaw, and log where it happened: never the values it happened with."""
+    where = traceback.format_tb(error.__traceback__)
+    log.error("request failed", error=type(error).__name__, where="".join(where))
+    return problem("internal_error", 500, "Something went wrong here; it is logged.")
+
+
+def for_http_error(error: HTTPError) -> Response:
+    """Answer what Flask and APIFlask refuse: no such path or method, bodies they cannot read."""
+    if error.status_code == 422:
+        return for_error(InvalidFieldsError(_flattened(error.detail)))
+    words = error.message or "Error"
+    kept = {name: str(value) for name, value in dict(error.headers).items() if name in KEPT}
+    code = re.sub(r"\W+", "_", words.lower())
+    return problem(code, error.status_code, f"{words}.", headers=kept)
+
+
+KEPT = ("Allow", "Retry-After")
+
+
+def wrong_fields(error: ValidationError) -> InvalidFieldsError:
+    """Turn what pydantic says of a message into a problem that repeats no value."""
+    told = error.errors(include_input=False, include_url=False, include_context=False)
+    return InvalidFieldsError(
+        [_wrong_field(about["type"], about["loc"], about["msg"]) for about in told]
+    )
+
+
+def problem(
+    code: str, status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
+    """Make a problem: `type` ends in the stable code."""
+    title = code.replace("_", " ").capitalize()
+    body = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail}
+    response = current_app.make_response((jsonify(body | more), status, headers or {}))
+    response.mimetype = "application/problem+json"
+    return response
+
+
+def _headers(error: errors.KeypoolError) -> dict[str, str]:
+    if isinstance(error, UnauthenticatedError):
+        return {"WWW-Authenticate": error.challenge}
+    if isinstance(error, errors.TooManyGuessesError):
+        return {"Retry-After": str(error.retry_after)}
+    if isinstance(error, errors.DatabaseAwayError):
+        return {"Retry-After": str(RETRY_AFTER)}
+    return {}
+
+
+def _wrong_field(kind: str, location: tuple[int | str, ...], message: str) -> dict[str, str]:
+    if kind.startswith("union_tag"):
+        return {"field": "type", "message": "Unknown; send one of the documented types."}
+    field = ".".join(str(part) for part in location[1:])  # the first is the message's own type
+    return {"field": field, "message": message.removeprefix("Value error, ")}
+
+
+def _flattened(detail: Any) -> list[dict[str, str]]:
+    return [
+        {"field": field, "message": message.removeprefix("Value error, ")}
+        for fields in detail.values()
+        for field, messages in fields.items()
+        for message in messages
+    ]

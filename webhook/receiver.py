@@ -1,0 +1,71 @@
+"""The receiver: `POST /webhooks/{source}` verifies, records, enqueues and answers."""
+
+import hashlib
+from typing import Any
+
+import structlog
+from apiflask import APIBlueprint
+from flask import Response, jsonify, request
+
+from webhook import messages, signatures, waiting
+from worker import database, inbox, tasks
+from worker.actors import Actor, Role
+from worker.database import Login
+from worker.models import EventStatus
+
+blueprint = APIBlueprint("receiver", __name__, tag="Webhooks")
+waiting_room = waiting.WaitingRoom()
+
+
+@blueprint.post("/webhooks/<source>")
+def receive(source: str) -> Response:
+    """Post a signed message.
+
+    Whether the key is good is the worker's affair: an answer of 202 means that the message is
+    recorded for good, and decided soon.
+    """
+    signed = signatures.read(request)
+    with database.session(Login.WEB) as session:
+        door = signatures.verify(session, source, signed)
+        recorded = inbox.record(
+            session,
+            source_id=door.source_id,
+            organization_id=door.organization_id,
+            webhook_id=signed.webhook_id,
+            body_hash=hashlib.sha256(signed.body).digest(),
+            message=messages.read(signed.body),
+        )
+    structlog.contextvars.bind_contextvars(event_id=recorded.event_id)
+    if recorded.is_new:
+        tasks.nudge_settle()  # after the commit; the sweep finds what a lost nudge leaves
+    return _answer(door, recorded)
+
+
+def _answer(door: inbox.Door, recorded: inbox.Recorded) -> Response:
+    waited = _wait(recorded)
+    if waited is None and recorded.status is EventStatus.RECORDED:
+        return _accepted(str(recorded.event_id), recorded.status)
+    sender = Actor(f"source {door.source_id}", Role.SENDER, door.organization_id)
+    with database.session(Login.WEB, sees=sender.scope) as session:
+        event = inbox.show(session, actor=sender, event=str(recorded.event_id))
+    answer = _decided(event) if event["outcome"] else _accepted(event["id"], event["status"])
+    if waited is not None:
+        answer.headers["Preference-Applied"] = f"wait={waited}"
+    return answer
+
+
+def _wait(recorded: inbox.Recorded) -> int | None:
+    seconds = waiting.preferred(request.headers.get("Prefer"))
+    if not seconds or recorded.status is not EventStatus.RECORDED:
+        return None
+    return seconds if waiting_room.wait(recorded.event_id, seconds) else None
+
+
+def _decided(event: dict[str, Any]) -> Response:
+    return jsonify(event | {"event": event["id"]})
+
+
+def _accepted(event: str, status: str) -> Response:
+    answer = jsonify({"event": event, "status": status, "url": f"/api/v1/events/{event}"})
+    answer.status_code = 202
+    return answer

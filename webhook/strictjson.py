@@ -1,0 +1,115 @@
+"""JSON that says one thing only: what two readers could understand differently is refused."""
+
+import json
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, NoReturn
+
+from apiflask import APIFlask
+from flask import Request
+from flask.json.provider import DefaultJSONProvider
+
+from webhook.problems import NotJsonError
+
+DEEPEST = 32
+LONGEST_NUMBER = 40  # digits; Python itself would read 4,300
+
+STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+BRACKETS = re.compile(r"[\[\]{}]")
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def parse(raw: bytes | str) -> Any:
+    """Read a JSON document in UTF-8.
+
+    Raises:
+        ValueError: it is not JSON, or hostile: NaN, a name twice in one object, nesting deeper
+            than 32, a number of over 40 digits, a NUL or half a surrogate pair in a string.
+    """
+    text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
+    _refuse_depth(text)
+    document = json.loads(
+        text,
+        object_pairs_hook=_object,
+        parse_constant=_refuse_constant,
+        parse_int=_integer,
+    )
+    if "\\u" in text:  # the only way for them to come in
+        _refuse_unstorable(document)
+    return document
+
+
+class StrictJSONProvider(DefaultJSONProvider):
+    """How the app reads and writes JSON: strictly in, names in the order in which we gave them."""
+
+    sort_keys = False
+    ensure_ascii = False
+
+    @staticmethod
+    def default(o: Any) -> Any:
+        """Write times as ISO 8601 in UTC and amounts as decimal strings."""
+        if isinstance(o, datetime):
+            return o.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        if isinstance(o, date):
+            return o.isoformat()
+        if isinstance(o, Decimal):
+            return str(o)
+        raise TypeError(f"{type(o).__name__} has no JSON form")
+
+    def loads(self, s: str | bytes, **_kwargs: Any) -> Any:
+        """Read a document as `parse` does."""
+        return parse(s)
+
+
+class StrictRequest(Request):
+    """A request whose body, where it is not JSON, is told so like every problem."""
+
+    def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
+        """Refuse the body."""
+        raise NotJsonError from e
+
+
+def install(app: APIFlask) -> None:
+    """Make an app read and write JSON so."""
+    app.json = StrictJSONProvider(app)
+    app.request_class = StrictRequest
+
+
+def _refuse_depth(text: str) -> None:
+    if text.count("{") + text.count("[") <= DEEPEST:
+        return
+    depth = 0
+    for bracket in BRACKETS.finditer(STRINGS.sub("", text)):
+        depth += 1 if bracket[0] in "[{" else -1
+        if depth > DEEPEST:
+            raise ValueError(f"nested deeper than {DEEPEST}")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a name twice in one object")
+    return made
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError("a number of too many digits")
+    return int(digits)
+
+
+def _refuse_unstorable(value: Any) -> None:
+    if isinstance(value, str) and UNSTORABLE.search(value):
+        raise ValueError("a character that no text can hold")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _refuse_unstorable(name)
+            _refuse_unstorable(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_unstorable(inner)

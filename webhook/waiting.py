@@ -1,0 +1,78 @@
+"""Senders that wait for a decision (`Prefer: wait=N`, RFC 7240): few, and not for long."""
+
+import re
+import threading
+import time
+
+from sqlalchemy import text
+
+from worker import database, errors
+from worker.database import Login
+
+LONGEST = 10  # seconds
+MOST = 32  # requests at once
+LOOK = 0.025
+
+WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
+DECIDED = text("SELECT id FROM event WHERE id = ANY (:waited) AND status <> 'recorded'")
+
+
+def preferred(header: str | None) -> int | None:
+    """Read how many seconds a Prefer header is ready to wait, 10 at most; None where it is not."""
+    wanted = WAIT.search(header or "")
+    return min(int(wanted[1]), LONGEST) if wanted else None
+
+
+class WaitingRoom:
+    """Requests that wait for events; one thread looks for all of them, while there are any."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._seats = threading.BoundedSemaphore(most)
+        self._lock = threading.Lock()
+        self._waited: dict[int, list[threading.Event]] = {}
+
+    def wait(self, event_id: int, seconds: float) -> bool:
+        """Wait until an event is decided or the time is over; False at once where all is full."""
+        if not self._seats.acquire(blocking=False):
+            return False
+        decided = threading.Event()
+        try:
+            self._enter(event_id, decided)
+            decided.wait(seconds)
+        finally:
+            self._leave(event_id, decided)
+            self._seats.release()
+        return True
+
+    def _enter(self, event_id: int, decided: threading.Event) -> None:
+        with self._lock:
+            if not self._waited:
+                threading.Thread(target=self._look, name="waiting room", daemon=True).start()
+            self._waited.setdefault(event_id, []).append(decided)
+
+    def _leave(self, event_id: int, decided: threading.Event) -> None:
+        with self._lock:
+            others = self._waited[event_id]
+            others.remove(decided)
+            if not others:
+                del self._waited[event_id]
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(LOOK)
+            with self._lock:
+                waited = list(self._waited)
+                if not waited:
+                    return  # under the lock: whoever enters next starts another look
+            for event_id in _decided(waited):
+                with self._lock:
+                    for decided in self._waited.get(event_id, []):
+                        decided.set()
+
+
+def _decided(waited: list[int]) -> list[int]:
+    try:
+        with database.session(Login.WEB, sees="*") as session:
+            return list(session.scalars(DECIDED, {"waited": waited}))
+    except errors.DatabaseAwayError:
+        return []  # whoever waits is told "recorded" when the time is over
