@@ -46,23 +46,28 @@ SENTENCES = {
 }
 
 # One row an attempt, judged as if it were alone. Clock conditions hold as of the attempt's time,
-# acts of people as they stand (R1); the CASE is the order of precedence (R3). The live assignment
-# is looked for last, and an expired one that was still running at the attempt's time counts.
+# acts of people as they stand (R1); the CASE is the order of precedence (R3). Of the learner's
+# assignments for the course, held is the active one (perhaps overdue), and late one that a sweep
+# expired though it was still running at the attempt's time.
 # waits: an earlier attempt of the same batch is about to be granted the same key, or the same
 # learner the same course; whatever is refused alone stays refused, so only grants are waited for.
 DECIDE = """
 WITH {attempt},
+canon AS MATERIALIZED (
+    SELECT attempt.*, lower(attempt.email) AS address, canonical_code(attempt.code) AS canonical
+      FROM attempt),
 found AS (
-    SELECT attempt.*, coalesce(exact.id, lookalike.id) AS key_id,
+    SELECT canon.*, coalesce(exact.id, lookalike.id) AS key_id,
            coalesce(exact.pool_id, lookalike.pool_id) AS pool_id,
            coalesce(exact.state, lookalike.state) AS state
-      FROM attempt
-      LEFT JOIN key AS exact ON exact.canonical = canonical_code(attempt.code)
+      FROM canon
+      LEFT JOIN key AS exact ON exact.canonical = canon.canonical
       LEFT JOIN key AS lookalike ON exact.id IS NULL AND lookalike.generated
-            AND lookalike.canonical = translate(canonical_code(attempt.code), 'OIL', '011')),
+            AND lookalike.canonical = translate(canon.canonical, 'OIL', '011')),
 judged AS (
-    SELECT found.*, learner.id AS learner_id, pool.course_id, pool.organization_id AS owner_id,
-           yours.id AS assignment_id,
+    SELECT found.*, learner.id AS learner_id, pool.course_id,
+           coalesce(pool.organization_id, found.source_organization_id) AS owner_id,
+           yours.id AS assignment_id, held.id AS held_id,
            coalesce(yours.expires_at, found.at + make_interval(hours => 24 * pool.content_availability_days))
                AS access_expires_at,
            CASE
@@ -76,7 +81,7 @@ judged AS (
                WHEN pool.paused_at IS NOT NULL THEN 'pool_paused'
                WHEN found.at < pool.starts_at THEN 'pool_not_started'
                WHEN found.at >= pool.expires_at THEN 'pool_expired'
-               WHEN live.id IS NOT NULL THEN 'already_assigned'
+               WHEN found.at < held.expires_at OR late.id IS NOT NULL THEN 'already_assigned'
                ELSE 'redeemed'
            END AS outcome
       FROM found
@@ -85,23 +90,25 @@ judged AS (
       LEFT JOIN organization_ancestry AS upward
              ON upward.descendant_id = found.learner_organization_id
             AND upward.ancestor_id = pool.organization_id
-      LEFT JOIN learner ON lower(learner.email) = lower(found.email)
+      LEFT JOIN learner ON lower(learner.email) = found.address
             AND learner.organization_id = found.learner_organization_id
       LEFT JOIN assignment AS yours ON yours.key_id = found.key_id
             AND yours.learner_id = learner.id AND yours.status <> 'cancelled'
+      LEFT JOIN assignment AS held ON held.learner_id = learner.id
+            AND held.course_id = pool.course_id AND held.status = 'active'
       LEFT JOIN LATERAL (
             SELECT id FROM assignment
              WHERE assignment.learner_id = learner.id AND assignment.course_id = pool.course_id
-               AND assignment.status <> 'cancelled' AND found.at < assignment.expires_at
-               AND (assignment.status = 'active' OR assignment.redeemed_at <= found.at)
-             ORDER BY assignment.status LIMIT 1) AS live ON true)
+               AND assignment.status = 'expired' AND assignment.redeemed_at <= found.at
+               AND found.at < assignment.expires_at
+             LIMIT 1) AS late ON true)
 SELECT judged.*,
        key_id IS NOT NULL AND (
            count(*) FILTER (WHERE outcome = 'redeemed') OVER (
                PARTITION BY key_id ORDER BY at, event_id
                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) > 0
         OR count(*) FILTER (WHERE outcome = 'redeemed') OVER (
-               PARTITION BY learner_organization_id, lower(email), course_id ORDER BY at, event_id
+               PARTITION BY learner_organization_id, address, course_id ORDER BY at, event_id
                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) > 0) AS waits
   FROM judged ORDER BY at, event_id
 """
@@ -115,88 +122,78 @@ BATCH = """attempt AS (
 
 ONE = """attempt AS (
     SELECT 0::bigint AS event_id, CAST(:code AS text) AS code, CAST(:email AS text) AS email,
-           CAST('' AS text) AS name, CAST(:organization_id AS bigint) AS source_organization_id,
+           '' AS name, CAST(:organization_id AS bigint) AS source_organization_id,
            CAST(:organization_id AS bigint) AS learner_organization_id, clock_now() AS at)"""
 
 DECIDE_BATCH = text(DECIDE.format(attempt=BATCH))
 DECIDE_ONE = text(DECIDE.format(attempt=ONE))
 
-# Learners that a grant makes known; another transaction may be making the same one.
+# Learners that a grant makes known. Where another transaction was first, its row is taken.
 MEET_LEARNERS = text("""
     INSERT INTO learner (organization_id, email, name)
     SELECT DISTINCT ON (organization_id, lower(email)) organization_id, email, name
       FROM unnest(CAST(:organization_ids AS bigint[]), CAST(:emails AS text[]), CAST(:names AS text[]))
         AS granted (organization_id, email, name)
-    ON CONFLICT (lower(email), organization_id) DO NOTHING
+    ON CONFLICT (lower(email), organization_id) DO UPDATE SET name = learner.name
+    RETURNING id, organization_id, lower(email) AS address
 """)
 
 # An assignment that was over by the attempt's time makes room, though the sweep is late (A1).
-EXPIRE_OVERDUE = text("""
+MAKE_ROOM = text("""
     UPDATE assignment SET status = 'expired', expired_at = clock_now()
-      FROM unnest(CAST(:organization_ids AS bigint[]), CAST(:emails AS text[]),
-                  CAST(:course_ids AS bigint[]), CAST(:ats AS timestamptz[]))
-        AS granted (organization_id, email, course_id, at)
-      JOIN learner ON lower(learner.email) = lower(granted.email)
-                  AND learner.organization_id = granted.organization_id
-     WHERE assignment.learner_id = learner.id AND assignment.course_id = granted.course_id
-       AND assignment.status = 'active' AND assignment.expires_at <= granted.at
+     WHERE id = ANY (:held_ids) AND status = 'active'
 """)
 
 # Spend the keys that are still issued (whoever holds a key's row at this moment decides about it
 # first; its event stays for the next round), and write key, assignment, charge, redemption and
 # outcome in one statement. An event is settled together with what it caused, or not at all.
+# Rows are carried along rather than looked up again: the planner takes a CTE for one row.
 SETTLE = text("""
     WITH decided AS (
         SELECT * FROM unnest(
-            CAST(:event_ids AS bigint[]), CAST(:outcomes AS redemption_outcome[]), CAST(:key_ids AS bigint[]),
-            CAST(:emails AS text[]), CAST(:assignment_ids AS bigint[]))
-            AS decided (event_id, outcome, key_id, email, assignment_id)),
+            CAST(:event_ids AS bigint[]), CAST(:outcomes AS redemption_outcome[]),
+            CAST(:key_ids AS bigint[]), CAST(:pool_ids AS bigint[]), CAST(:course_ids AS bigint[]),
+            CAST(:owner_ids AS bigint[]), CAST(:learner_ids AS bigint[]),
+            CAST(:learner_organization_ids AS bigint[]), CAST(:emails AS text[]),
+            CAST(:assignment_ids AS bigint[]), CAST(:ats AS timestamptz[]),
+            CAST(:access_expires_ats AS timestamptz[]))
+            AS decided (event_id, outcome, key_id, pool_id, course_id, owner_id, learner_id,
+                        learner_organization_id, email, assignment_id, at, access_expires_at)),
     free AS (
-        SELECT key.id FROM key JOIN decided ON decided.key_id = key.id
+        SELECT decided.* FROM decided JOIN key ON key.id = decided.key_id
          WHERE decided.outcome = 'redeemed' AND key.state = 'issued'
          ORDER BY key.id FOR NO KEY UPDATE OF key SKIP LOCKED),
     spent AS (
-        UPDATE key SET state = 'redeemed' FROM free WHERE key.id = free.id RETURNING key.id, key.pool_id),
+        UPDATE key SET state = 'redeemed' FROM free WHERE key.id = free.key_id RETURNING free.*),
     granted AS (
         INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id,
                                 redeemed_at, expires_at)
-        SELECT spent.id, pool.id, pool.course_id, learner.id, learner.organization_id, event.received_at,
-               event.received_at + make_interval(hours => 24 * pool.content_availability_days)
-          FROM decided
-          JOIN spent ON spent.id = decided.key_id
-          JOIN event ON event.id = decided.event_id
-          JOIN pool ON pool.id = spent.pool_id
-          JOIN learner ON lower(learner.email) = lower(decided.email)
-                      AND learner.organization_id = event.learner_organization_id
-         WHERE decided.outcome = 'redeemed'
+        SELECT key_id, pool_id, course_id, learner_id, learner_organization_id, at, access_expires_at
+          FROM spent
         RETURNING id, key_id, pool_id, course_id, organization_id, redeemed_at),
     charged AS (
         INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,
                             assignment_id, amount, currency, occurred_at)
-        SELECT 'redemption', pool.organization_id, granted.organization_id, granted.course_id, pool.id,
-               granted.id, price.amount, price.currency, granted.redeemed_at
+        SELECT 'redemption', pool.organization_id, granted.organization_id, granted.course_id,
+               pool.id, granted.id, price.amount, price.currency, granted.redeemed_at
           FROM granted
           JOIN pool ON pool.id = granted.pool_id
           LEFT JOIN LATERAL price_in_force(
                granted.course_id, pool.organization_id, granted.redeemed_at) AS price ON true),
     settled AS (
-        SELECT decided.event_id, decided.outcome, decided.key_id,
-               coalesce(granted.id, decided.assignment_id) AS assignment_id, key.pool_id, pool.organization_id
+        SELECT decided.*, coalesce(granted.id, decided.assignment_id) AS leads_to
           FROM decided
           LEFT JOIN granted ON granted.key_id = decided.key_id AND decided.outcome = 'redeemed'
-          LEFT JOIN key ON key.id = decided.key_id
-          LEFT JOIN pool ON pool.id = key.pool_id
          WHERE decided.outcome <> 'redeemed' OR granted.id IS NOT NULL),
     redemptions AS (
-        INSERT INTO redemption (event_id, organization_id, learner_organization_id, learner_email, key_id,
-                                pool_id, assignment_id, outcome, received_at)
-        SELECT event.id, coalesce(settled.organization_id, event.organization_id),
-               event.learner_organization_id, event.data->'learner'->>'email', settled.key_id,
-               settled.pool_id, settled.assignment_id, settled.outcome, event.received_at
-          FROM settled JOIN event ON event.id = settled.event_id)
+        INSERT INTO redemption (event_id, organization_id, learner_organization_id, learner_email,
+                                key_id, pool_id, assignment_id, outcome, received_at)
+        SELECT event_id, owner_id, learner_organization_id, email, key_id, pool_id, leads_to,
+               outcome, at
+          FROM settled)
     UPDATE event
        SET status = 'settled', outcome = settled.outcome::text, settled_at = clock_now(),
-           assignment_id = settled.assignment_id
+           assignment_id = settled.leads_to
       FROM settled WHERE event.id = settled.event_id
     RETURNING event.outcome
 """)
@@ -223,18 +220,10 @@ def settle(session: Session, *, event_ids: list[int]) -> list[str]:
     if not decided:
         return []
     granted = [row for row in decided if row.outcome == "redeemed"]
-    if granted:
-        people = {
-            "organization_ids": [row.learner_organization_id for row in granted],
-            "emails": [row.email for row in granted],
-        }
-        session.execute(MEET_LEARNERS, people | {"names": [row.name for row in granted]})
-        rooms = {
-            "course_ids": [row.course_id for row in granted],
-            "ats": [row.at for row in granted],
-        }
-        session.execute(EXPIRE_OVERDUE, people | rooms)
-    return list(session.scalars(SETTLE, _columns(decided)))
+    learners = _meet(session, [row for row in granted if row.learner_id is None])
+    if overdue := [row.held_id for row in granted if row.held_id is not None]:
+        session.execute(MAKE_ROOM, {"held_ids": overdue})
+    return list(session.scalars(SETTLE, _columns(decided, learners)))
 
 
 def decide_one(session: Session, *, code: str, email: str, organization_id: int) -> Decision:
@@ -327,8 +316,9 @@ def _attempts(actor: Actor) -> Select[Any]:
             Organization.name.label("organization"),
             OrganizationAncestry.ancestor_id.is_not(None).label("known"),
         )
-        .join(Event, Event.id == Redemption.event_id)
-        .join(Organization, Organization.id == Redemption.learner_organization_id)
+        # A stranger's event and organization are out of the sight of the web's login.
+        .join(Event, Event.id == Redemption.event_id, isouter=True)
+        .join(Organization, Organization.id == Redemption.learner_organization_id, isouter=True)
         .join(Key, Key.id == Redemption.key_id, isouter=True)
         .join(
             OrganizationAncestry,
@@ -342,13 +332,32 @@ def _attempts(actor: Actor) -> Select[Any]:
     )
 
 
-def _columns(decided: list[Row[Any]]) -> dict[str, list[Any]]:
-    return {
-        "event_ids": [row.event_id for row in decided],
+def _meet(session: Session, strangers: list[Row[Any]]) -> dict[tuple[int, str], int]:
+    """Make learners of those who are granted their first key; gives ids by organization and address."""
+    if not strangers:
+        return {}
+    people = {
+        "organization_ids": [row.learner_organization_id for row in strangers],
+        "emails": [row.email for row in strangers],
+        "names": [row.name for row in strangers],
+    }
+    met = session.execute(MEET_LEARNERS, people)
+    return {(row.organization_id, row.address): row.id for row in met}
+
+
+def _columns(decided: list[Row[Any]], learners: dict[tuple[int, str], int]) -> dict[str, list[Any]]:
+    """Turn decisions into the arrays that SETTLE reads."""
+    kept = (
+        "event_id key_id pool_id course_id owner_id learner_organization_id email assignment_id at"
+    )
+    columns = {f"{name}s": [getattr(row, name) for row in decided] for name in kept.split()}
+    return columns | {
         "outcomes": [_outcome(row) for row in decided],
-        "key_ids": [row.key_id for row in decided],
-        "emails": [row.email for row in decided],
-        "assignment_ids": [row.assignment_id for row in decided],
+        "learner_ids": [
+            row.learner_id or learners.get((row.learner_organization_id, row.address))
+            for row in decided
+        ],
+        "access_expires_ats": [row.access_expires_at for row in decided],
     }
 
 
