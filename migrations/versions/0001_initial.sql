@@ -1170,6 +1170,7 @@ SELECT pool.id, pool.name, organization.name AS organization, course.code AS cou
  WHERE pool.organization_id IN (SELECT report.visible_organization());
 
 -- One row an attempt, refused ones too; day is in the time zone of the organization that sees it.
+-- A stranger's learner_organization is null.
 CREATE VIEW report.redemption WITH (security_barrier) AS
 SELECT redemption.event_id AS event, organization.name AS organization,
        learner_organization.name AS learner_organization, pool.id AS pool_id, pool.name AS pool,
@@ -1178,7 +1179,9 @@ SELECT redemption.event_id AS event, organization.name AS organization,
        key.created_at AS key_created_at, distribution.distributed_at
   FROM redemption
   JOIN organization ON organization.id = redemption.organization_id
-  JOIN organization AS learner_organization ON learner_organization.id = redemption.learner_organization_id
+  LEFT JOIN organization AS learner_organization
+         ON learner_organization.id = redemption.learner_organization_id
+        AND learner_organization.id IN (SELECT report.visible_organization())
   LEFT JOIN key ON key.id = redemption.key_id
   LEFT JOIN distribution ON distribution.id = key.distribution_id
   LEFT JOIN pool ON pool.id = redemption.pool_id
