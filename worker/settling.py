@@ -30,6 +30,11 @@ DEATHS = 5
 
 WAITING = text("SELECT EXISTS (SELECT FROM event WHERE status = 'recorded' AND waits_for IS NULL)")
 
+FIRST = text("""
+    SELECT id FROM event WHERE status = 'recorded' AND waits_for IS NULL
+     ORDER BY received_at, id LIMIT 1
+""")
+
 # A claim is abandoned when its settler's connection is gone, or was silent for longer than any
 # batch may take. Where the whole server went down in between, no event is to blame.
 LEFT_OVER = text("""
@@ -109,6 +114,12 @@ def settle_batch(*, limit: int) -> list[str] | None:
         log.warning("batch not settled", events=len(claim.event_ids), error=type(error).__name__)
         transaction(_give_up, claim=claim, error=f"{type(error).__name__}: {first_line(error)}")
         return ["retried"]
+
+
+def first_waiting(session: Session) -> int | None:
+    """Give the event that is decided next; None where nothing waits."""
+    first: int | None = session.scalar(FIRST)
+    return first
 
 
 def first_line(error: Exception) -> str:

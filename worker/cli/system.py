@@ -11,7 +11,7 @@ from worker.cli.frame import deferred
 from worker.errors import KeypoolError, RefusedError
 
 with deferred():
-    from worker import actors, database, embedded, schema
+    from worker import actors, database, embedded, logs, schema
     from worker import settings as environment
 
 T = TypeVar("T")
@@ -34,7 +34,11 @@ def operator() -> "actors.Actor":
 @contextmanager
 def servers() -> Iterator[None]:
     """Hold the database and the broker: those of the environment, or else the home's own."""
+    import structlog
+
     known = environment.settings()
+    if not structlog.is_configured():
+        logs.configure()  # to standard error: standard output is for results
     if known.database_url:
         yield
         return

@@ -1,0 +1,94 @@
+"""`keypool up`: everything on this machine, kept."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Command, deferred, wants_json
+from worker.cli.system import operator, system
+
+with deferred():
+    from worker import actors, database, embedded, settling, supervisor, tokens
+    from worker import settings as environment
+
+STALLED = 60  # seconds for which the same event may wait at the head of the inbox
+
+
+@click.command("up", cls=Command)
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where the web listens.")
+def command(port: int, host: str) -> None:
+    """Run everything on this machine: database, broker, worker, scheduler and web.
+
+    Ctrl-C stops it cleanly. The data stays under KEYPOOL_HOME; other commands with the same
+    KEYPOOL_HOME work on this system while it is up.
+    """
+    supervisor.require_free(host, port)
+    with system():
+        home = environment.settings().home.resolve()
+        (home / "run").mkdir(parents=True, exist_ok=True)
+        services = supervisor.services(home, host=host, port=port, stalled=watch())
+        with supervisor.supervised(services, logs=home / "log", upkeep=_upkeep(home)) as running:
+            try:
+                running.wait_until_ready()
+                _tell(_about(f"http://{host}:{port}", home))
+                running.wait()
+            except KeyboardInterrupt:  # the way in which it is meant to end
+                printing.warn("Stopping.")
+
+
+def watch() -> Callable[[], bool]:
+    """Make the question whether the worker, though it runs, leaves the inbox as it is.
+
+    A long queue that moves is no reason to start the worker again; one whose head does not, is.
+    """
+    head, since = None, 0.0
+
+    def stalled() -> bool:
+        nonlocal head, since
+        first = database.transaction(settling.first_waiting)
+        if first is None or first != head:
+            head, since = first, time.monotonic()
+        return head is not None and time.monotonic() > since + STALLED
+
+    return stalled
+
+
+def _upkeep(home: Path) -> Callable[[], object]:
+    if environment.settings().database_url:
+        return lambda: None
+    return lambda: embedded.revive(home)
+
+
+def _about(url: str, home: Path) -> dict[str, Any]:
+    about = {"url": url, "ready": f"{url}/readyz", "openapi": f"{url}/openapi.json"}
+    return about | {"home": str(home), "token": database.transaction(_first_token)}
+
+
+def _first_token(session: Any) -> str | None:
+    """Make the operator's first token; None where there is one already."""
+    if tokens.listing(session, actor=operator()):
+        return None
+    made = tokens.add(session, actor=operator(), name="first", role=actors.Role.OPERATOR)
+    return str(made["token"])
+
+
+def _tell(about: dict[str, Any]) -> None:
+    if wants_json():
+        printing.document(about)
+    else:
+        printing.line(*_lines(about))
+
+
+def _lines(about: dict[str, Any]) -> Iterator[str]:
+    yield f"keypool is up at {about['url']}; Ctrl-C stops it."
+    yield f"  webhooks   {about['url']}/webhooks/… (“keypool sources add” makes one)"
+    yield f"  API        {about['openapi']}"
+    yield f"  readiness  {about['ready']}"
+    yield f"  data, logs {about['home']}"
+    if about["token"]:
+        yield f"  token      {about['token']} (the operator's; keep it: it is not shown again)"
