@@ -1,0 +1,74 @@
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from worker import errors
+from worker.settings import Settings, duration, settings
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+@pytest.fixture(autouse=True)
+def unread(monkeypatch, tmp_path):
+    """Read the environment anew, from a home of the test's own."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"KEYPOOL_{name.upper()}", raising=False)
+    monkeypatch.setenv("KEYPOOL_HOME", str(tmp_path))
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("0", 0), ("90", 90), ("-90s", -90), ("15m", 900), ("24h", 86400), ("40d", 3456000)],
+)
+def test_a_duration_is_seconds_or_a_number_with_a_unit(written, seconds):
+    assert duration(written) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("KEYPOOL_CLOCK_OFFSET", "tomorrow"),
+        ("KEYPOOL_LOG_FORMAT", "xml"),
+        ("KEYPOOL_SETTLE_BATCH", "0"),
+        ("KEYPOOL_EXPIRY_CHUNK", "many"),
+    ],
+)
+def test_a_wrong_setting_fails_at_start_and_names_its_variable(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(errors.SettingsError, match=variable):
+        settings()
+
+
+def test_the_clock_is_shifted_on_the_embedded_database_only(monkeypatch):
+    monkeypatch.setenv("KEYPOOL_CLOCK_OFFSET", "40d")
+    monkeypatch.setenv("KEYPOOL_DATABASE_URL", "postgresql+psycopg://somewhere/keypool")
+    monkeypatch.setenv("KEYPOOL_SECRET_KEY", "x")
+
+    with pytest.raises(errors.SettingsError, match="KEYPOOL_CLOCK_OFFSET"):
+        settings()
+
+
+def test_a_database_of_ones_own_needs_a_secret_key_of_ones_own(monkeypatch):
+    monkeypatch.setenv("KEYPOOL_DATABASE_URL", "postgresql+psycopg://somewhere/keypool")
+
+    with pytest.raises(errors.SettingsError, match="KEYPOOL_SECRET_KEY"):
+        settings()
+
+
+def test_the_embedded_systems_secret_is_made_once_and_readable_by_its_owner_alone(tmp_path):
+    first = settings().secret_keys()
+
+    assert settings().secret_keys() == first
+    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+
+
+def test_every_setting_is_in_the_documents_table():
+    documented = set(re.findall(r"^\| `(KEYPOOL_\w+)`", OPERATIONS.read_text(), re.MULTILINE))
+
+    assert documented == {f"KEYPOOL_{name.upper()}" for name in Settings.model_fields}
