@@ -52,7 +52,7 @@ def start(home: Path, sockets: Path, password: str, durable: bool) -> None:
         return False
 
     try:
-        ours.start([_program(), str(settings)], answers, tries=2)
+        ours.start([program(), str(settings)], answers, tries=2)
     except EmbeddedServersError:
         # It holds hints alone, so it had better run without them than not run: files that it
         # cannot read (cut short, or written by a newer version) are put aside.
@@ -60,7 +60,7 @@ def start(home: Path, sockets: Path, password: str, durable: bool) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         ours.folder.rename(aside)
         ours.folder.mkdir(mode=0o700)
-        ours.start([_program(), str(settings)], answers, tries=2)
+        ours.start([program(), str(settings)], answers, tries=2)
     finally:
         client.close()
 
@@ -78,7 +78,7 @@ user keypool on >{password} ~* &* +@all -@admin -@dangerous +info
 """
 
 
-def _program() -> str:
+def program() -> str:
     """Find this machine's Redis, if it knows the rights to channels (6.2), else the wheel's."""
     for program in filter(None, map(shutil.which, ("valkey-server", "redis-server"))):
         printed = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
