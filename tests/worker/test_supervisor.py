@@ -132,10 +132,27 @@ def test_a_service_that_does_not_end_when_told_is_killed(tmp_path, monkeypatch):
     assert marked(tmp_path) == []
 
 
+def test_an_interrupt_ends_a_supervisor_in_the_background_of_a_script(tmp_path):
+    with subprocess.Popen(
+        ["sh", "-c", '"$@" & wait', "sh", sys.executable, "-c", SUPERVISE, tmp_path],
+        cwd=HOUSE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as shell:
+        assert eventually(lambda: started(tmp_path, "a") and started(tmp_path, "b"))
+
+        psutil.Process(shell.pid).children()[0].send_signal(signal.SIGINT)
+
+    assert marked(tmp_path) == []
+
+
 def test_a_second_interrupt_has_stubborn_services_killed_at_once(tmp_path):
     script = SUPERVISE.replace(repr(PARENT), repr(STUBBORN))
     process = subprocess.Popen(
-        [sys.executable, "-c", script, tmp_path], cwd=HOUSE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", script, tmp_path],
+        cwd=HOUSE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     assert eventually(lambda: started(tmp_path, "a") and started(tmp_path, "b"))
 

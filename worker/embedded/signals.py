@@ -29,6 +29,13 @@ def exiting_when_told() -> Iterator[None]:
 
 
 @contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGINT interrupt, which a shell script has its background jobs ignore."""
+    with _handling([signal.SIGINT], signal.default_int_handler):
+        yield
+
+
+@contextmanager
 def _handling(
     numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]
 ) -> Iterator[None]:

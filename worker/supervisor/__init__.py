@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import structlog
 
-from worker.embedded.signals import exiting_when_told, undisturbed
+from worker.embedded.signals import exiting_when_told, interruptible, undisturbed
 from worker.errors import KeypoolError
 from worker.supervisor.guard import Guard
 from worker.supervisor.service import Child, Service
@@ -147,7 +147,7 @@ def supervised(
     """
     logs.mkdir(parents=True, exist_ok=True)
     supervision = Supervision(services, logs, upkeep)
-    with exiting_when_told():
+    with exiting_when_told(), interruptible():
         try:
             supervision.start()
             yield supervision
