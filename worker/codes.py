@@ -1,0 +1,136 @@
+"""Codes of keys: their canonical form, what may be one, and how new ones are drawn (K1 to K4).
+
+A generated code is 16 symbols of Crockford's base 32: a letter, 14 more, and a check symbol that
+is the remainder of the 15 before it in GF(32), where each symbol weighs a different power of x.
+Because every weight differs from 0 and from its neighbour's, one wrong symbol, or two neighbours
+swapped, always leaves another remainder. docs/keys.md has the algorithm and its test vectors.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+LETTERS: Final = 22  # of the alphabet's 32 symbols; they come after the ten digits
+LENGTH: Final = 16
+SHORTEST, LONGEST = 8, 64
+
+Codes = NDArray[np.bytes_]
+Symbols = NDArray[np.uint8]
+
+NOT_CANONICAL = re.compile("[^A-Za-z0-9]")
+NOT_IN_A_CODE = re.compile("[^A-Za-z0-9_. -]")
+WELL_FORMED = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_. -]{6,62})[A-Za-z0-9]")
+GENERATED = re.compile(f"[{ALPHABET[10:]}][{ALPHABET}]{{{LENGTH - 1}}}")
+# What people read into a code, and what Crockford meant.
+LOOKALIKES = str.maketrans("OIL", "011")
+# Doubling in GF(32), which is built on x^5 + x^2 + 1: five bits up, and the overflow folded in.
+DOUBLED = [value << 1 ^ (0b100101 if value & 16 else 0) for value in range(32)]
+
+
+def canonical(code: str) -> str:
+    """Give a code's canonical form (K1): its ASCII letters and digits, upper case."""
+    return NOT_CANONICAL.sub("", code).upper()
+
+
+def refusal(code: str) -> str | None:
+    """Say why a trimmed code cannot be a key (K2), in a sentence; None where it can."""
+    if WELL_FORMED.fullmatch(code) and len(canonical(code)) >= SHORTEST:
+        return None
+    if wrong := NOT_IN_A_CODE.search(code):
+        return (
+            f"{_named(wrong[0])} cannot be in a key; use letters, digits, hyphens, underscores, "
+            "dots and spaces."
+        )
+    if not SHORTEST <= len(code) <= LONGEST:
+        return f"It has {len(code)} characters; a key has {SHORTEST} to {LONGEST}."
+    if len(canonical(code)) < SHORTEST:
+        return f"It has fewer than {SHORTEST} letters and digits."
+    return "It must begin and end with a letter or digit."
+
+
+def lookalike(code: str) -> str:
+    """Give the canonical form with O, I and L read as 0, 1 and 1 (K4)."""
+    return canonical(code).translate(LOOKALIKES)
+
+
+def is_mistyped(code: str) -> bool:
+    """Say whether a code that no key has looks generated, but for its check symbol (K4)."""
+    symbols = lookalike(code)
+    return bool(GENERATED.fullmatch(symbols)) and check_symbol(symbols[:-1]) != symbols[-1]
+
+
+def check_symbol(symbols: str) -> str:
+    """Give the check symbol that follows the first 15 symbols of a generated code."""
+    rest = 0
+    for symbol in symbols:
+        rest = DOUBLED[rest ^ ALPHABET.index(symbol)]
+    return ALPHABET[rest]
+
+
+def first_letters(count: int) -> list[int]:
+    """Draw how many of so many codes begin with each of the 22 letters, in their order.
+
+    A long generation draws its letters beforehand and goes through the alphabet, so that each of
+    its chunks works on one stretch of the unique index; as a set, its codes are as random.
+    """
+    chance = np.random.default_rng(secrets.randbits(256))
+    return [int(n) for n in chance.multinomial(count, [1 / LETTERS] * LETTERS)]
+
+
+def generate(letters: Sequence[int]) -> Codes:
+    """Draw different codes, written in groups (`K7QM-…`), so many with each first letter.
+
+    They come in the order of their canonical forms. All but the first letter is drawn here, from
+    the operating system's secure randomness: 70 bits.
+    """
+    firsts = np.repeat(np.arange(len(ALPHABET) - LETTERS, len(ALPHABET), dtype=np.uint8), letters)
+    values = _draw(firsts)
+    while len(kept := _different(values)) < len(firsts):
+        again = np.delete(values[:, 0], kept)
+        values = np.concatenate([values[kept], _draw(again)])
+    return _in_groups(np.frombuffer(ALPHABET.encode(), np.uint8)[values[kept]])
+
+
+def random_bytes(count: int) -> Symbols:
+    """Read so many bytes of the operating system's secure randomness."""
+    return np.frombuffer(os.urandom(count), np.uint8)
+
+
+def _draw(firsts: Symbols) -> Symbols:
+    values = np.empty((len(firsts), LENGTH), np.uint8)
+    values[:, 0] = firsts
+    values[:, 1:-1] = random_bytes(len(firsts) * 14).reshape(-1, 14) & 31
+    values[:, -1] = _check_values(values[:, :-1])
+    return values
+
+
+def _different(values: Symbols) -> NDArray[np.intp]:
+    """Give the places of codes that differ in their first 12 symbols, in ascending order."""
+    ranks = np.zeros(len(values), np.uint64)
+    for column in values.T[:12]:
+        ranks = ranks << np.uint64(5) | column
+    return np.unique(ranks, return_index=True)[1]
+
+
+def _check_values(values: Symbols) -> Symbols:
+    doubled = np.array(DOUBLED, np.uint8)
+    rest = np.zeros(len(values), np.uint8)
+    for column in values.T:
+        rest = doubled[rest ^ column]
+    return rest
+
+
+def _in_groups(symbols: Symbols) -> Codes:
+    text = np.full((len(symbols), 4, 5), ord("-"), np.uint8)
+    text[:, :, :4] = symbols.reshape(-1, 4, 4)
+    return np.ascontiguousarray(text.reshape(-1, 20)[:, :19]).view("S19").reshape(-1)
+
+
+def _named(character: str) -> str:
+    return f"“{character}”" if character.isprintable() else f"The character U+{ord(character):04X}"
