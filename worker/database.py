@@ -81,6 +81,9 @@ BROKEN: dict[str, Callable[[], errors.KeypoolError]] = {
     "price_changes_once_an_instant": lambda: errors.AlreadyExistsError(
         "There is a price from that very time already; choose another start."
     ),
+    "price_is_not_negative": lambda: errors.InvalidInputError(
+        "A price is zero or more.", field="price"
+    ),
     "pool_name_is_unique_in_its_organization": lambda: errors.AlreadyExistsError(
         "The organization has a pool by that name already; choose another name."
     ),
@@ -194,5 +197,9 @@ def _translate(context: ExceptionContext) -> None:
     if isinstance(original, postgres.IntegrityError):
         if broken := BROKEN.get(original.diag.constraint_name or ""):
             raise broken() from original
+    elif isinstance(original, postgres.DataError):
+        raise errors.InvalidInputError(
+            "A value is too large, or has a character that cannot be kept."
+        ) from original
     elif isinstance(original, postgres.OperationalError | postgres.InterfaceError):
         raise errors.DatabaseAwayError from original
