@@ -82,7 +82,7 @@ def test_a_sources_secret_is_shown_once_and_kept_encrypted(session, owner):
     made = sources.add(session, actor=OPERATOR, name="portal", organization=owner)
     secret = base64.b64decode(made["secret"].removeprefix("whsec_"))
 
-    organization_id, live = sources.live_secrets(session, source_id=int(made["id"]))
+    _, live = sources.live_secrets(session, source_id=int(made["id"]))
     stored = session.scalars(text("SELECT encrypted FROM source_secret")).all()
 
     assert len(secret) >= 24
