@@ -7,6 +7,7 @@ from sqlalchemy import Engine, create_engine, text
 
 from tests.conftest import Addresses, cloned
 from worker import schema
+from worker.actors import Role
 from worker.models import Base
 
 REFRESH = "Refresh the first migration: cp schema.sql migrations/versions/0001_initial.sql"
@@ -155,6 +156,10 @@ def test_the_models_make_the_tables_that_schema_sql_makes(databases, made):
     Base.metadata.create_all(engine)
 
     assert schema.differences(tables(described(engine)), wanted=tables(described(made))) == []
+
+
+def test_the_roles_are_those_of_schema_sql(made):
+    assert described(made)["type", "role"] == ", ".join(f"'{role}'" for role in Role)
 
 
 def tables(catalog: schema.Catalog) -> schema.Catalog:

@@ -1,0 +1,505 @@
+"""The walls between organizations hold by themselves, whatever SQL is run behind them."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import make_url
+
+from tests.conftest import Addresses, connect
+
+# Berlin (1) with its child Kreuzberg (2), and Paris (3): each has one of everything, and Paris's
+# learner tried Berlin's key.
+WORLD = """
+SELECT setval(pg_get_serial_sequence(table_name, 'id'), 1000) FROM information_schema.columns
+ WHERE table_schema = 'public' AND is_identity = 'YES';
+CREATE TEMP TABLE town AS
+SELECT * FROM (VALUES (1, 'Berlin', NULL), (2, 'Kreuzberg', 1), (3, 'Paris', NULL))
+           AS town (id, name, parent_id);
+
+INSERT INTO organization (id, name, parent_id) OVERRIDING SYSTEM VALUE TABLE town;
+INSERT INTO course (id, code, title) OVERRIDING SYSTEM VALUE VALUES (1, 'K8S-101', 'Kubernetes');
+INSERT INTO price (course_id, amount, currency, valid_from) VALUES (1, 49, 'EUR', '2026-01-01');
+INSERT INTO price (course_id, organization_id, amount, currency, valid_from)
+SELECT 1, id, 40 + id, 'EUR', '2026-01-01' FROM town;
+INSERT INTO tax_rate (organization_id, percent, valid_from) SELECT id, 19, '2026-01-01' FROM town;
+INSERT INTO pool (id, organization_id, course_id, name, starts_at, expires_at,
+                  content_availability_days) OVERRIDING SYSTEM VALUE
+SELECT id, id, 1, name || ' pool', '2026-01-01', '2027-01-01', 180 FROM town;
+INSERT INTO distribution (id, pool_id, recipient) OVERRIDING SYSTEM VALUE
+SELECT id, id, 'desk@' || name FROM town;
+INSERT INTO key (id, pool_id, code, state) OVERRIDING SYSTEM VALUE
+SELECT id, id, 'TOWN-000' || id, 'redeemed' FROM town;
+INSERT INTO batch (id, pool_id, kind, requested) OVERRIDING SYSTEM VALUE
+SELECT id, id, 'import', 1 FROM town;
+INSERT INTO batch_line (batch_id, line, code) SELECT id, 1, 'TOWN-000' || id FROM town;
+INSERT INTO token (organization_id, name, role, hash)
+SELECT id, name, 'manager', name::bytea FROM town;
+INSERT INTO source (id, organization_id, name) OVERRIDING SYSTEM VALUE SELECT id, id, name FROM town;
+INSERT INTO source_secret (source_id, encrypted) SELECT id, name::bytea FROM town;
+INSERT INTO learner (id, organization_id, email) OVERRIDING SYSTEM VALUE
+SELECT id, id, 'ann@' || name FROM town;
+INSERT INTO assignment (id, key_id, pool_id, course_id, learner_id, organization_id, redeemed_at,
+                        expires_at) OVERRIDING SYSTEM VALUE
+SELECT id, id, id, 1, id, id, '2026-02-01', '2026-08-01' FROM town;
+INSERT INTO event (id, source_id, organization_id, learner_organization_id, webhook_id, body_hash,
+                   type) OVERRIDING SYSTEM VALUE
+SELECT id, owner, owner, owner, 'msg ' || id, 'abc', 'redemption.requested'
+  FROM (SELECT id, id AS owner FROM town UNION ALL VALUES (4, 3)) AS message;
+INSERT INTO redemption (event_id, organization_id, learner_organization_id, learner_email, key_id,
+                        pool_id, assignment_id, outcome, received_at)
+SELECT id, id, id, 'ann@' || name, id, id, id, 'redeemed'::redemption_outcome, '2026-02-01'::date
+  FROM town
+UNION ALL SELECT 4, 1, 3, 'ann@Paris', 1, 1, NULL, 'not_available_to_organization', '2026-02-02';
+INSERT INTO launch (assignment_id, organization_id, launch, launched_at)
+SELECT id, id, name, '2026-02-02' FROM town;
+INSERT INTO charge (id, kind, organization_id, learner_organization_id, course_id, pool_id,
+                    assignment_id, amount, currency, occurred_at) OVERRIDING SYSTEM VALUE
+SELECT id, 'redemption', id, id, 1, id, id, 49, 'EUR', '2026-02-01' FROM town;
+INSERT INTO invoice (id, organization_id, month, currency) OVERRIDING SYSTEM VALUE
+SELECT id, id, '2026-02-01', 'EUR' FROM town;
+INSERT INTO invoice_line (id, invoice_id, course_id, pool_id, kind, service_month, unit_price,
+                          quantity, amount) OVERRIDING SYSTEM VALUE
+SELECT id, id, 1, id, 'redemption', '2026-02-01', 49, 1, 49 FROM town;
+INSERT INTO invoice_charge (invoice_id, charge_id, line_id) SELECT id, id, id FROM town;
+INSERT INTO invoice_serial VALUES (2026, 0);
+INSERT INTO history (actor, organization_id, action, thing, thing_id)
+SELECT 'test', id, 'founded', 'organization', id FROM town;
+DROP TABLE town;
+"""
+
+# Whose a row is, by table. A new table is placed here or below, or the tests fail.
+OWNER = {
+    "organization": "id",
+    "organization_ancestry": "descendant_id",
+    "tax_rate": "organization_id",
+    "pool": "organization_id",
+    "key": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
+    "pool_tally": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
+    "distribution": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
+    "batch": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
+    "batch_line": "(SELECT organization_id FROM pool JOIN batch ON pool.id = pool_id"
+    " WHERE batch.id = batch_id)",
+    "token": "organization_id",
+    "source": "organization_id",
+    "source_secret": "(SELECT organization_id FROM source WHERE source.id = source_id)",
+    "learner": "organization_id",
+    "assignment": "organization_id",
+    "event": "organization_id",
+    "redemption": "organization_id",
+    "launch": "organization_id",
+    "charge": "organization_id",
+    "invoice": "organization_id",
+    "invoice_line": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
+    "invoice_charge": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
+    "history": "organization_id",
+}
+EVERYBODYS = {"course", "seller", "price"}  # of prices, those that hold for the reader
+PUBLIC_KNOWLEDGE = {"currency"}  # no walls at all
+OPERATORS = {"invoice_serial"}
+WORKERS = {"settlement", "schedule_run", "report_login", "alembic_version"}
+
+# What may be called with the owner's rights, by whom.
+DOORS = {
+    "keypool_web": {
+        "find_source(bigint)",
+        "find_token(bytea)",
+        "report.visible_organization()",
+        "schema_revision()",
+        "visible_organization()",
+    },
+    "keypool_analyst": {"report.visible_organization()"},
+}
+
+
+@pytest.fixture(scope="module")
+def towns(database: Addresses) -> Addresses:
+    with connect(database.database_url) as owner:
+        owner.execute(WORLD)
+    return database
+
+
+@pytest.fixture
+def owner(towns: Addresses) -> Iterator[psycopg.Connection]:
+    with connect(towns.database_url) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def web(towns: Addresses) -> Iterator[psycopg.Connection]:
+    with connect(towns.web_database_url) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def analyst(towns: Addresses) -> Iterator[psycopg.Connection]:
+    with connect(towns.analyst_database_url) as connection:
+        yield connection
+        connection.rollback()
+
+
+def see(connection: psycopg.Connection, organization: object) -> None:
+    connection.execute("SELECT set_config('keypool.organization', %s, true)", [str(organization)])
+
+
+def rows(connection: psycopg.Connection, table: str, where: str = "true") -> set[str]:
+    told = connection.execute(f"SELECT row::text FROM {table} AS row WHERE {where}")
+    return {row for (row,) in told}
+
+
+def names(connection: psycopg.Connection, query: str) -> set[str]:
+    return {name for (name,) in connection.execute(query)}
+
+
+TABLES = """
+    SELECT oid::regclass::text FROM pg_class
+     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+
+
+# The web
+
+
+def test_every_table_has_its_place(owner):
+    placed = OWNER.keys() | EVERYBODYS | PUBLIC_KNOWLEDGE | OPERATORS | WORKERS
+
+    assert names(owner, TABLES) == placed
+
+
+def test_every_table_has_its_walls(owner):
+    walled = names(owner, f"{TABLES} AND relrowsecurity")
+
+    assert names(owner, TABLES) - walled == PUBLIC_KNOWLEDGE | {"alembic_version"}
+
+
+@pytest.mark.parametrize("unset", [None, "", "0", "Berlin", "1 OR true", "-1", "%"])
+def test_the_web_sees_nothing_unless_it_says_whose_request_it_is(web, unset):
+    if unset is not None:
+        see(web, unset)
+
+    assert {table for table in OWNER if rows(web, table)} == set()
+
+
+@pytest.mark.parametrize("table", OWNER)
+@pytest.mark.parametrize(("organization", "tree"), [(1, "1, 2"), (2, "2"), (3, "3")])
+def test_the_web_sees_its_requests_tree_alone(owner, web, table, organization, tree):
+    see(web, organization)
+
+    seen = rows(web, table)
+
+    assert seen == rows(owner, table, f"{OWNER[table]} IN ({tree})")
+    assert seen
+
+
+@pytest.mark.parametrize("table", OWNER)
+def test_the_web_sees_everything_for_the_operator(owner, web, table):
+    see(web, "*")
+
+    assert rows(web, table) == rows(owner, table)
+
+
+def test_what_the_web_sees_ends_with_its_transaction(web):
+    see(web, 1)
+    web.commit()
+
+    assert rows(web, "organization") == set()
+
+
+@pytest.mark.parametrize(
+    ("organization", "amounts"), [(1, {41, 42, 49}), (2, {41, 42, 49}), (3, {43, 49})]
+)
+def test_an_organization_sees_the_prices_that_hold_for_it(web, organization, amounts):
+    see(web, organization)
+
+    assert names(web, "SELECT amount FROM price") == amounts
+
+
+def test_the_operator_alone_sees_invoice_numbers(web):
+    see(web, 1)
+    assert rows(web, "invoice_serial") == set()
+
+    see(web, "*")
+    assert len(rows(web, "invoice_serial")) == 1
+
+
+@pytest.mark.parametrize("table", ["settlement", "schedule_run", "report_login", "alembic_version"])
+def test_the_web_cannot_read_what_is_the_workers(web, table):
+    see(web, "*")
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        rows(web, table)
+
+
+OUTSIDE = {
+    "a pool for a stranger": "INSERT INTO pool (organization_id, course_id, name, starts_at,"
+    " expires_at, content_availability_days) VALUES (3, 1, 'x', '2026-01-01', '2027-01-01', 9)",
+    "a pool given away": "UPDATE pool SET organization_id = 3 WHERE id = 1",
+    "a key in a stranger's pool": "INSERT INTO key (pool_id, code) VALUES (3, 'STRANGE-1')",
+    "a key moved to a stranger's pool": "UPDATE key SET pool_id = 3 WHERE id = 1",
+    "a token for a stranger": "INSERT INTO token (organization_id, name, role, hash)"
+    " VALUES (3, 'x', 'manager', 'x')",
+    "an operator's token": "INSERT INTO token (name, role, hash) VALUES ('x', 'operator', 'x')",
+    "a secret for a stranger's source": "INSERT INTO source_secret (source_id, encrypted)"
+    " VALUES (3, 'x')",
+    "a stranger's history": "INSERT INTO history (actor, organization_id, action, thing, thing_id)"
+    " VALUES ('x', 3, 'x', 'pool', 3)",
+    "a price": "INSERT INTO price (course_id, organization_id, amount, currency, valid_from)"
+    " VALUES (1, 1, 0, 'EUR', '2026-02-01')",
+    "a course": "INSERT INTO course (code, title) VALUES ('FREE', 'Free')",
+    "an organization without a parent": "INSERT INTO organization (name) VALUES ('Rome')",
+    "a child for a stranger": "INSERT INTO organization (name, parent_id) VALUES ('Lyon', 3)",
+    "a tree that leaves its parent": "UPDATE organization SET parent_id = NULL WHERE id = 2",
+    "a tree that goes below a stranger": "UPDATE organization SET parent_id = 3 WHERE id = 1",
+}
+
+
+@pytest.mark.parametrize("sql", OUTSIDE.values(), ids=OUTSIDE)
+def test_the_web_writes_nothing_outside_its_requests_tree(web, sql):
+    see(web, 1)
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        web.execute(sql)
+
+
+@pytest.mark.parametrize(
+    "sql", ["UPDATE pool SET paused_at = now()", "UPDATE key SET generated = true"]
+)
+def test_an_update_leaves_strangers_alone(web, sql):
+    see(web, 1)
+
+    assert web.execute(sql).rowcount == 2
+
+
+INSIDE = {
+    "a child": "INSERT INTO organization (name, parent_id) VALUES ('Mitte', 2)",
+    "a root's own name": "UPDATE organization SET name = 'Greater Berlin' WHERE id = 1",
+    "a child moved up": "UPDATE organization SET locale = 'de', parent_id = 1 WHERE id = 2",
+    "a pool": "INSERT INTO pool (organization_id, course_id, name, starts_at, expires_at,"
+    " content_availability_days) VALUES (2, 1, 'x', '2026-01-01', '2027-01-01', 9)",
+    "a key": "INSERT INTO key (pool_id, code) VALUES (2, 'INSIDE-01')",
+}
+
+
+@pytest.mark.parametrize("sql", INSIDE.values(), ids=INSIDE)
+def test_the_web_writes_inside_its_requests_tree(web, sql):
+    see(web, 1)
+
+    assert web.execute(sql).rowcount == 1
+
+
+def test_no_temporary_table_stands_in_for_the_tree(web):
+    web.execute(
+        "CREATE TEMP TABLE organization_ancestry AS SELECT 1 AS ancestor_id, 3 AS descendant_id"
+    )
+    web.execute("GRANT SELECT ON organization_ancestry TO PUBLIC")
+    see(web, 1)
+
+    assert names(web, "SELECT id FROM public.organization") == {1, 2}
+
+
+def test_the_web_finds_tokens_and_sources_before_it_knows_whose_request_it_is(web):
+    assert web.execute("SELECT name, organization_id FROM find_token('Paris')").fetchall() == [
+        ("Paris", 3)
+    ]
+    assert web.execute("SELECT * FROM find_source(3)").fetchall() == [(3, b"Paris")]
+
+
+# Rights
+
+
+def test_the_web_and_the_analyst_own_nothing(owner):
+    owned = owner.execute("""
+        SELECT classid::regclass, objid FROM pg_shdepend
+         WHERE deptype = 'o' AND refobjid IN ('keypool_web'::regrole, 'keypool_analyst'::regrole)
+           AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """)
+
+    assert owned.fetchall() == []
+
+
+def test_the_web_removes_nothing(owner):
+    rights = "DELETE, TRUNCATE, TRIGGER, REFERENCES, MAINTAIN"
+
+    assert (
+        names(owner, f"{TABLES} AND has_table_privilege('keypool_web', oid, '{rights}')") == set()
+    )
+
+
+def test_the_web_does_not_rewrite_history(web):
+    see(web, "*")
+    web.execute("SET LOCAL keypool.erasing = 'on'")
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        web.execute("UPDATE history SET actor = 'nobody'")
+
+
+@pytest.mark.parametrize("login", ["keypool_web", "keypool_analyst"])
+def test_neither_the_web_nor_the_analyst_makes_tables(owner, login):
+    makes = "SELECT has_schema_privilege(%s, %s, 'CREATE')"
+
+    for schema in ("public", "report"):
+        assert owner.execute(makes, [login, schema]).fetchone() == (False,)
+
+
+@pytest.mark.parametrize("login", DOORS)
+def test_who_may_call_what_runs_with_the_owners_rights(owner, login):
+    callable_ = names(
+        owner,
+        f"""
+        SELECT oid::regprocedure::text FROM pg_proc
+         WHERE pronamespace IN ('public'::regnamespace, 'report'::regnamespace) AND prosecdef
+           AND prorettype <> 'trigger'::regtype AND has_function_privilege('{login}', oid, 'EXECUTE')
+        """,
+    )
+
+    assert callable_ == DOORS[login]
+
+
+def test_what_runs_with_the_owners_rights_looks_its_names_up_where_only_the_owner_makes_them(owner):
+    loose = names(
+        owner,
+        """
+        SELECT oid::regprocedure::text FROM pg_proc
+         WHERE pronamespace IN ('public'::regnamespace, 'report'::regnamespace) AND prosecdef
+           AND NOT coalesce('search_path=public, pg_temp' = ANY (proconfig), false)
+        """,
+    )
+
+    assert loose == set()
+
+
+# Reports
+
+VIEWS = """
+    SELECT oid::regclass::text FROM pg_class
+     WHERE relnamespace = 'report'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+
+
+def test_the_analyst_reads_schema_report_and_nothing_else(owner):
+    everything = "SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER, MAINTAIN"
+    changes = everything.removeprefix("SELECT, ")
+    may = "AND has_table_privilege('keypool_analyst', oid, '{}')"
+
+    assert names(owner, TABLES + may.format(everything)) == set()
+    assert names(owner, VIEWS + may.format(changes)) == set()
+    assert names(owner, VIEWS + may.format("SELECT")) == names(owner, VIEWS)
+
+
+def test_the_analyst_sees_every_organization(analyst):
+    assert names(analyst, "SELECT name FROM report.organization") == {
+        "Berlin",
+        "Kreuzberg",
+        "Paris",
+    }
+
+
+def test_every_view_is_a_barrier(owner):
+    barriers = names(owner, f"{VIEWS} AND 'security_barrier=true' = ANY (reloptions)")
+
+    assert barriers == names(owner, VIEWS)
+
+
+@pytest.fixture(scope="module")
+def report_url(towns: Addresses) -> Iterator[str]:
+    """The login of a report on Berlin's tree."""
+    name, password = f"keypool_report_{secrets.token_hex(6)}", secrets.token_hex(16)
+    login = Identifier(name)
+    with connect(towns.database_url) as owner:
+        owner.execute(
+            SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE keypool_analyst").format(login, password)
+        )
+        owner.execute("INSERT INTO report_login VALUES (%s, 1)", [name])
+    url = make_url(towns.database_url).set(username=name, password=password)
+    yield url.render_as_string(hide_password=False)
+    with connect(towns.database_url) as owner:
+        owner.execute(SQL("DROP ROLE {}").format(login))
+
+
+@pytest.fixture
+def report(report_url: str) -> Iterator[psycopg.Connection]:
+    with connect(report_url) as connection:
+        connection.autocommit = True
+        yield connection
+
+
+ESCAPES = {
+    "nothing": "SELECT 1",
+    "the web's setting": "SET keypool.organization = '*'",
+    "another organization": "SET keypool.organization = '3'",
+    "another role": "SET ROLE keypool_analyst",
+    "the web's role": "SET ROLE keypool_web",
+    "the owner's role": "SET ROLE keypool",
+    "another session": "SET SESSION AUTHORIZATION keypool_analyst",
+    "no walls": "SET row_security = off",
+    "its own words": "CREATE TEMP TABLE organization AS SELECT 3::bigint AS id;"
+    " CREATE TEMP TABLE report_login AS SELECT session_user AS login, 3::bigint AS organization_id;"
+    " CREATE TEMP TABLE organization_ancestry AS SELECT 3::bigint AS ancestor_id, 3::bigint AS descendant_id;"
+    " GRANT SELECT ON organization, report_login, organization_ancestry TO PUBLIC;"
+    " SET search_path = pg_temp, public",
+}
+
+
+@pytest.mark.parametrize("escape", ESCAPES.values(), ids=ESCAPES)
+def test_a_report_sees_its_organizations_tree_whatever_it_sets(owner, report, escape):
+    with suppress(psycopg.errors.InsufficientPrivilege):  # refused is as good
+        report.execute(escape)
+
+    for view in names(owner, VIEWS):
+        seen = rows(report, view)
+        assert any("Berlin" in row for row in seen), view
+        assert any("Kreuzberg" in row for row in seen), view
+        assert not any("Paris" in row for row in seen), view
+        assert any("Paris" in row for row in rows(owner, view)), view
+
+
+def test_a_reports_own_function_is_told_no_strangers_row(report):
+    report.execute(
+        "CREATE FUNCTION pg_temp.tell(name text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS"
+        " $$ BEGIN IF name = 'Paris' THEN RAISE EXCEPTION 'told'; END IF; RETURN true; END $$"
+    )
+
+    told = names(report, "SELECT name FROM report.organization WHERE pg_temp.tell(name)")
+
+    assert told == {"Berlin", "Kreuzberg"}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM public.organization",
+        "SELECT * FROM public.report_login",
+        "SELECT public.visible_organization()",
+        "SELECT * FROM public.find_token('Paris')",
+        "UPDATE report.organization SET name = 'mine'",
+        "CREATE TABLE report.note ()",
+        "COPY report.organization TO PROGRAM 'cat'",
+    ],
+)
+def test_a_report_reads_its_views_and_nothing_else(report, sql):
+    with pytest.raises(
+        (psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState)
+    ):
+        report.execute(sql)
+
+
+def test_a_report_on_a_child_sees_nothing_of_its_parent_but_the_name(owner, report_url, report):
+    owner.execute("UPDATE report_login SET organization_id = 2")
+    owner.commit()
+
+    seen = names(report, "SELECT name FROM report.pool")
+
+    owner.execute("UPDATE report_login SET organization_id = 1")
+    owner.commit()
+    assert seen == {"Kreuzberg pool"}
+
+
+def test_the_web_reads_reports_of_its_requests_tree(web):
+    see(web, 2)
+
+    assert names(web, "SELECT name FROM report.organization") == {"Kreuzberg"}
