@@ -8,7 +8,6 @@ from functools import cache
 from logging import ERROR, INFO
 
 import structlog
-from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -102,7 +101,7 @@ def nudge(task: str) -> None:
     try:
         if _redis().set(NUDGED + task, 1, nx=True, px=NUDGE_LASTS):
             app.send_task(task, retry=False)
-    except (RedisError, KombuError, OSError) as error:
+    except Exception as error:  # the caller has committed: nothing may go wrong any more
         _asked_in_vain = time.monotonic()
         log.warning("broker away", error=type(error).__name__)
 
