@@ -1,0 +1,146 @@
+"""The database or the broker is cut off or frozen: nothing is promised that is not kept."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url, text
+
+from tests.conftest import Addresses, cloned, using
+from tests.webhook.conftest import Place, Sender, redemption
+from tests.webhook.weather import Line, line
+from tests.world import build
+from webhook import create_app
+from worker import database as databases
+from worker import patience, tasks
+
+
+@pytest.fixture(scope="module")
+def to_database(servers: Addresses) -> Iterator[Line]:
+    url = make_url(servers.web_database_url)
+    host = str(url.query.get("host") or url.host)
+    port = int(str(url.query.get("port") or url.port or 5432))
+    with line(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)) as laid:
+        yield laid
+
+
+@pytest.fixture(scope="module")
+def to_broker(servers: Addresses) -> Iterator[Line]:
+    url = make_url(servers.redis_url)
+    target = url.database if "socket" in url.drivername else (url.host, url.port or 6379)
+    with line(str(Path("/") / target) if isinstance(target, str) else target) as laid:
+        yield laid
+
+
+@pytest.fixture(scope="module")
+def place(servers: Addresses, template: str, to_database: Line, to_broker: Line) -> Iterator[Place]:
+    with cloned(servers, template) as addresses:
+        web = make_url(addresses.web_database_url).difference_update_query(["host", "port"])
+        web = web.set(host="127.0.0.1", port=to_database.port)
+        broker = make_url(addresses.redis_url)
+        broker = broker.set(
+            drivername="redis", host="127.0.0.1", port=to_broker.port, database="0"
+        ).set(query={})
+        lines = replace(
+            addresses,
+            web_database_url=web.render_as_string(hide_password=False),
+            redis_url=broker.render_as_string(hide_password=False),
+        )
+        with using(lines), create_app().test_client() as client:
+            forget_broker()
+            with databases.session() as session:
+                world = build(session)
+            yield Place(world, client)
+            forget_broker()
+
+
+def forget_broker() -> None:
+    tasks._redis.cache_clear()
+    tasks.app.conf.broker_url = tasks.broker_url()
+    tasks.app._after_fork()  # lets go of its connections
+
+
+@pytest.fixture
+def sender(place: Place) -> Sender:
+    found = place.sender()
+    answer = found.post(redemption())
+    assert answer.status_code == 202, answer.json
+    return found
+
+
+def recorded(sender: Sender) -> int:
+    with databases.session() as session:
+        return session.execute(
+            text("SELECT count(*) FROM event WHERE source_id = :id"), {"id": sender.source}
+        ).scalar_one()
+
+
+def timed(sender: Sender) -> tuple[int, float, dict[str, str]]:
+    begun = time.monotonic()
+    answer = sender.post(redemption())
+    return answer.status_code, time.monotonic() - begun, dict(answer.headers)
+
+
+def test_a_database_that_is_away_is_answered_503_and_nothing_is_recorded(sender, to_database):
+    to_database.cut()
+
+    status, seconds, headers = timed(sender)
+
+    to_database.mend()
+    assert status == 503
+    assert int(headers["Retry-After"]) > 0
+    assert seconds < 5
+    assert recorded(sender) == 1
+    assert timed(sender)[0] == 202
+
+
+@pytest.mark.parametrize("idle", [0, patience.FRESH + 0.1])
+def test_a_database_that_hangs_is_answered_503_within_five_seconds(sender, to_database, idle):
+    time.sleep(idle)
+    to_database.freeze()
+
+    status, seconds, _ = timed(sender)
+
+    to_database.thaw()
+    assert status == 503
+    assert seconds < 5
+    assert recorded(sender) == 1
+    assert timed(sender)[0] == 202
+
+
+def test_connections_that_died_meanwhile_are_not_felt(sender, to_database):
+    to_database.cut()
+    to_database.mend()
+    time.sleep(patience.FRESH + 0.1)
+
+    assert timed(sender)[0] == 202
+
+
+@pytest.mark.parametrize("trouble", ["cut", "freeze"])
+def test_a_broker_that_is_away_costs_a_moment_and_no_message(sender, to_broker, trouble):
+    time.sleep(tasks.AWAY)
+    getattr(to_broker, trouble)()
+
+    first, second = timed(sender), timed(sender)
+
+    getattr(to_broker, {"cut": "mend", "freeze": "thaw"}[trouble])()
+    assert [status for status, *_ in (first, second)] == [202, 202]
+    assert first[1] < 0.7
+    assert second[1] < 0.2
+    assert recorded(sender) == 3
+
+
+def test_readiness_tells_of_the_database_and_of_the_broker(place, to_database, to_broker):
+    to_broker.cut()
+    without_broker = place.client.get("/readyz")
+    to_database.cut()
+    without_both = place.client.get("/readyz")
+    alive = place.client.get("/healthz")
+    to_database.mend()
+    to_broker.mend()
+
+    assert (without_broker.status_code, without_broker.json["broker"]) == (200, {"ok": False})
+    assert (without_both.status_code, without_both.json["database"]) == (503, {"ok": False})
+    assert alive.status_code == 200
