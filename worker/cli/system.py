@@ -1,6 +1,7 @@
 """The system that a command works on, and who works there."""
 
 import getpass
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ def servers() -> Iterator[None]:
     known = environment.settings()
     if not structlog.is_configured():
         logs.configure()  # to standard error: standard output is for results
+        logging.getLogger().setLevel(logging.WARNING)
     if known.database_url:
         yield
         return

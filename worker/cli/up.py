@@ -1,5 +1,6 @@
 """`keypool up`: everything on this machine, kept."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ def command(port: int, host: str) -> None:
     """
     supervisor.require_free(host, port)
     with system():
+        logging.getLogger().setLevel(logging.INFO)
         home = environment.settings().home.resolve()
         (home / "run").mkdir(parents=True, exist_ok=True)
         services = supervisor.services(home, host=host, port=port, stalled=watch())

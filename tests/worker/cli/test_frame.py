@@ -1,0 +1,183 @@
+"""The command line's frame: help, JSON, exit codes, one sentence for whatever people can put right."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from worker import cli
+
+COMMAND = [sys.executable, "-c", "from worker.cli import main; main()"]
+
+
+def commands(group=cli.keypool, path=()):
+    """Every command's words, groups taken apart."""
+    context = group.make_context("keypool", [], resilient_parsing=True)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        if hasattr(found, "list_commands"):
+            yield from commands(found, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def in_home(home, *words, **environment):
+    """Run a command as a process of its own, on the system under a home."""
+    known = {k: v for k, v in os.environ.items() if not k.startswith("KEYPOOL_")}
+    return subprocess.run(
+        [*COMMAND, *words],
+        env={**known, "KEYPOOL_HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_every_command_has_help_and_takes_json(words, capsys):
+    code = cli.answer([*words, "--help"])
+
+    told = capsys.readouterr().out
+    assert code == 0
+    assert "--json" in told
+
+
+def test_help_comes_without_importing_the_domain():
+    script = (
+        "import sys; from worker.cli import answer; answer(['pools', '--help']); "
+        "sys.exit(int('sqlalchemy' in sys.modules or 'pydantic' in sys.modules))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+
+    assert done.returncode == 0
+
+
+def test_the_version_is_printed(capsys):
+    code = cli.answer(["--version"])
+
+    assert code == 0
+    assert capsys.readouterr().out.startswith("keypool ")
+
+
+def test_an_unknown_command_is_refused_in_a_line_that_says_where_help_is(run):
+    done = run("pools", "shwo")
+
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.count("\n") == 1
+    assert "Did you mean 'show'?" in done.err
+    assert "“keypool pools --help”" in done.err
+
+
+def test_a_missing_option_is_refused_in_a_line(run):
+    done = run("courses", "add", "X-1", "Title", "--currency", "EUR")
+
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert "--price" in done.err
+
+
+def test_a_refusal_is_one_sentence_and_with_json_a_document_too(run):
+    plain = run("pools", "show", "no such pool")
+    as_json = run("pools", "show", "no such pool", "--json")
+
+    assert (plain.code, plain.out) == (2, "")
+    assert plain.err == "There is no pool “no such pool” in your organizations.\n"
+    assert (as_json.code, as_json.err) == (2, plain.err)
+    assert as_json.json == {"error": "not_found", "message": plain.err.strip()}
+
+
+def test_what_comes_from_outside_is_printed_neither_as_markup_nor_as_a_terminals_commands(run):
+    run("organizations", "add", "[red]Acme[/red] \x1b[31mred")
+
+    done = run("organizations", "list")
+
+    assert "[red]Acme[/red] �[31mred" in done.out
+
+
+def test_a_rule_that_only_the_database_knows_is_told_by_its_name(run, give):
+    give("organizations", "add", "Late Payers")
+
+    done = run("organizations", "edit", "Late Payers", "--payment-terms", "9999")
+
+    assert done.code == 2
+    assert "organization_pays_in_time" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_wrong_setting_is_named(tmp_path):
+    done = in_home(tmp_path, "pools", "list", KEYPOOL_LOG_FORMAT="yaml")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("KEYPOOL_LOG_FORMAT: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_database_that_is_away_is_told_with_what_to_do(tmp_path):
+    away = {
+        "KEYPOOL_DATABASE_URL": "postgresql+psycopg://x@127.0.0.1:1/x",
+        "KEYPOOL_SECRET_KEY": "x",
+    }
+
+    done = in_home(tmp_path, "pools", "list", **away)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "The database cannot be reached; try again in a moment, or check KEYPOOL_DATABASE_URL.\n"
+    )
+
+
+def test_a_database_without_keypools_tables_is_told_with_what_to_do(servers, tmp_path):
+    environment = servers.named("postgres").environment()
+
+    done = in_home(tmp_path, "pools", "list", **environment)
+
+    assert done.returncode == 2
+    assert done.stderr == "The database is not keypool's yet; run “keypool db init”.\n"
+
+
+def test_a_command_makes_the_system_that_it_needs_and_leaves_it_to_the_next(tmp_path):
+    first = in_home(tmp_path, "organizations", "add", "Acme", "--json")
+    second = in_home(tmp_path, "organizations", "list", "--json")
+
+    assert (first.returncode, first.stderr) == (0, "")
+    assert json.loads(second.stdout)["items"] == [json.loads(first.stdout)]
+
+
+def test_output_that_nobody_reads_any_more_ends_a_command_quietly(database):
+    command = [*COMMAND, "courses", "list"]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        told = process.stderr.read()
+
+    assert told == b""
+
+
+def test_an_interrupted_command_ends_with_130_and_no_traceback(tmp_path):
+    script = """
+import sys, time
+from worker import supervisor
+from worker.cli import answer
+supervisor.require_free = lambda *_: (print("begun", flush=True), time.sleep(60))
+sys.exit(answer(["up"]))
+"""
+
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "KEYPOOL_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert "Traceback" not in told

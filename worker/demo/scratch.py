@@ -1,0 +1,101 @@
+"""A system that is nobody's: made for a while, on servers of its own or on those that are set."""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import Connection, create_engine, event, func, make_url, select, text
+from sqlalchemy.orm import Session, SessionTransaction
+
+from worker import database, embedded, schema
+from worker.database import Login
+from worker.settings import settings
+
+
+@contextmanager
+def system() -> Iterator[Path]:
+    """Point this process, and those it starts, at a system that is gone afterwards; give its home.
+
+    Where KEYPOOL_DATABASE_URL is set, it is a database of its own on that server.
+
+    Raises:
+        EmbeddedServersError, DatabaseAwayError: there are no servers to be had.
+    """
+    made = _beside(settings().database_url) if settings().database_url else _embedded()
+    with made as environment, _environment(environment):
+        schema.init(database.engine())
+        yield settings().home
+
+
+@contextmanager
+def later(passed: timedelta) -> Iterator[None]:
+    """Let this process's transactions take place that much later, as the one clock has it."""
+    seconds = str((settings().clock_offset + passed).total_seconds())
+
+    def shift(_session: Session, _begun: SessionTransaction, connection: Connection) -> None:
+        connection.execute(select(func.set_config("keypool.clock_offset", seconds, True)))
+
+    event.listen(Session, "after_begin", shift)
+    try:
+        yield
+    finally:
+        event.remove(Session, "after_begin", shift)
+
+
+@contextmanager
+def _embedded() -> Iterator[dict[str, str]]:
+    with embedded.scratch() as servers:
+        yield {"KEYPOOL_HOME": str(servers.home)}
+
+
+@contextmanager
+def _beside(address: str | None) -> Iterator[dict[str, str]]:
+    """Make a database on the server that is set, and drop it afterwards."""
+    name = f"keypool_demo_{secrets.token_hex(6)}"
+    server = create_engine(address or "", isolation_level="AUTOCOMMIT")
+    with tempfile.TemporaryDirectory(prefix="keypool-demo-") as home, server.connect() as opened:
+        (Path(home) / "run").mkdir()
+        opened.execute(text(f"CREATE DATABASE {name}"))
+        try:
+            yield {"KEYPOOL_HOME": home, **_renamed(name)}
+        finally:
+            opened.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def _renamed(name: str) -> dict[str, str]:
+    """Give each login's address with another database; the owner's where it has none."""
+    known = settings()
+    addresses = {
+        login: make_url(str(getattr(known, login.value) or known.database_url)) for login in Login
+    }
+    return {
+        f"KEYPOOL_{login.value.upper()}": address.set(database=name).render_as_string(
+            hide_password=False
+        )
+        for login, address in addresses.items()
+    }
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    _forget()
+    try:
+        yield
+    finally:
+        _forget()
+        os.environ.clear()
+        os.environ.update(before)
+        settings.cache_clear()
+
+
+def _forget() -> None:
+    """Let go of connections and settings, so that the next use reads the environment."""
+    if database.url.cache_info().currsize:
+        database.dispose()
+    settings.cache_clear()
