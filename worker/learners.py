@@ -36,8 +36,12 @@ ERASURES = [
          WHERE lower(recipient) = lower(:email)
            AND pool_id IN (SELECT id FROM pool WHERE organization_id = ANY (:organization_ids))"""),
     text("""
-        UPDATE batch_line SET recipient = :pseudonym
-         WHERE lower(recipient) = lower(:email)
+        UPDATE batch_chunk
+           SET recipients = ARRAY(SELECT CASE WHEN lower(of.recipient) = lower(:email) THEN :pseudonym
+                                              ELSE of.recipient END
+                                    FROM unnest(recipients) WITH ORDINALITY AS of (recipient, nth)
+                                   ORDER BY nth)
+         WHERE lower(:email) IN (SELECT lower(recipient) FROM unnest(recipients) AS recipient)
            AND batch_id IN (SELECT batch.id FROM batch JOIN pool ON pool.id = pool_id
                              WHERE organization_id = ANY (:organization_ids))"""),
     text(

@@ -396,15 +396,20 @@ class Batch(Base):
     pool_id: Mapped[int] = _of("pool.id")
     kind: Mapped[BatchKind]
     requested: Mapped[int]
+    worked: Mapped[int] = mapped_column(server_default=text("0"))
     made: Mapped[int] = mapped_column(server_default=text("0"))
+    letters: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
     state: Mapped[BatchState] = mapped_column(server_default="queued")
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     error: Mapped[str | None]
     created_at: Mapped[Made]
+    started_at: Mapped[datetime | None]
     worked_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
         _rule("batch_asks_for_something", "requested > 0"),
+        _rule("batch_works_what_it_was_asked", "worked BETWEEN 0 AND requested"),
         _rule("batch_makes_what_it_was_asked", "made BETWEEN 0 AND requested"),
         _rule(
             "batch_ends_once",
@@ -421,18 +426,48 @@ class Batch(Base):
     )
 
 
+class BatchChunk(Base):
+    """Lines of an import that could be keys, as they were supplied."""
+
+    __tablename__ = "batch_chunk"
+
+    batch_id: Mapped[int] = _of("batch.id", primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    size: Mapped[int] = mapped_column(Integer)
+    lines: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    codes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    recipients: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    recipient_names: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    recipient_references: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+
+    __table_args__ = (
+        _rule("batch_chunk_has_a_code_per_line", "cardinality(codes) = cardinality(lines)"),
+        _rule("batch_chunk_counts_its_lines", "size >= cardinality(lines) AND size > 0"),
+    )
+
+
 class BatchLine(Base):
-    """One line of an import; result is null until its chunk was worked."""
+    """One line of an import that made no key, and why."""
 
     __tablename__ = "batch_line"
 
     batch_id: Mapped[int] = _of("batch.id", primary_key=True)
     line: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     code: Mapped[str]
-    recipient: Mapped[Words]
-    reference: Mapped[Words]
-    result: Mapped[LineResult | None]
+    result: Mapped[LineResult]
     reason: Mapped[Words]
+
+    __table_args__ = (
+        _rule("batch_line_made_no_key", "result <> 'added'"),
+        _rule("batch_line_is_invalid_for_a_reason", "(result = 'invalid') = (reason <> '')"),
+        Index(
+            "batch_line_exists_once",
+            "batch_id",
+            text("canonical_code(code)"),
+            unique=True,
+            postgresql_where=text("result = 'already_exists'"),
+        ),
+    )
 
 
 class Key(Base):
@@ -441,7 +476,9 @@ class Key(Base):
     __tablename__ = "key"
 
     id: Mapped[Id]
-    pool_id: Mapped[int] = _of("pool.id")
+    # No foreign keys: schema.sql says what keeps them.
+    pool_id: Mapped[int]
+    batch_id: Mapped[int | None]
     distribution_id: Mapped[int | None] = _of("distribution.id")
     created_at: Mapped[Made]
     state: Mapped[KeyState] = mapped_column(server_default="issued")

@@ -78,6 +78,7 @@ EVENT = """INSERT INTO event (source_id, organization_id, webhook_id, body_hash,
 REDEMPTION = """INSERT INTO redemption (event_id, organization_id, learner_organization_id,
                         learner_email, key_id, pool_id, assignment_id, outcome, received_at)
                 VALUES (2, 1, 1, 'a@b.c', {key}, {pool}, {assignment}, '{outcome}', now())"""
+CHUNK = "INSERT INTO batch_chunk (batch_id, position, size, lines, codes) VALUES (1, 0, {}, {})"
 LINE = """INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month,
                                     unit_price, quantity, amount)
           VALUES ({invoice}, 1, 1, 'extension', '2026-02-01', {price}, 1, {amount})"""
@@ -157,6 +158,10 @@ REFUSED = {
         " VALUES (1, 'SHOP@example.com', 'A-1')"
     ],
     "batch_asks_for_something": ["UPDATE batch SET requested = 0"],
+    "batch_works_what_it_was_asked": [
+        "UPDATE batch SET worked = 10",
+        "UPDATE batch SET worked = -1",
+    ],
     "batch_makes_what_it_was_asked": ["UPDATE batch SET made = 10", "UPDATE batch SET made = -1"],
     "batch_ends_once": [
         "UPDATE batch SET state = 'done'",
@@ -165,6 +170,28 @@ REFUSED = {
     "batch_failure_has_its_error": [
         "UPDATE batch SET state = 'failed', finished_at = now()",
         "UPDATE batch SET error = 'no'",
+    ],
+    "batch_chunk_has_a_code_per_line": [CHUNK.format(2, "'{1,2}', '{AAAA-0009}'")],
+    "batch_chunk_counts_its_lines": [
+        CHUNK.format(1, "'{1,2}', '{AAAA-0008,AAAA-0009}'"),
+        CHUNK.format(0, "'{}', '{}'"),
+    ],
+    "batch_line_made_no_key": [
+        "INSERT INTO batch_line (batch_id, line, code, result) VALUES (1, 1, 'AAAA-0009', 'added')"
+    ],
+    "batch_line_is_invalid_for_a_reason": [
+        "INSERT INTO batch_line (batch_id, line, code, result) VALUES (1, 1, '=1+1', 'invalid')",
+        "INSERT INTO batch_line VALUES (1, 1, 'AAAA-0001', 'already_exists', 'too old')",
+    ],
+    "batch_line_exists_once": [
+        "INSERT INTO batch_line (batch_id, line, code, result) VALUES"
+        " (1, 1, 'AAAA-0001', 'already_exists'), (1, 2, 'aaaa 0001', 'already_exists')"
+    ],
+    "key_is_made_by_a_batch_of_its_pool": [
+        "INSERT INTO key (pool_id, batch_id, code) VALUES (1, 99, 'AAAA-0009')",
+        POOL.format(course=1) + "; INSERT INTO batch (id, pool_id, kind, requested)"
+        " OVERRIDING SYSTEM VALUE SELECT 2, max(id), 'import', 1 FROM pool;"
+        " INSERT INTO key (pool_id, batch_id, code) VALUES (1, 2, 'AAAA-0009')",
     ],
     "key_is_unique_in_the_whole_system": [
         "INSERT INTO key (pool_id, code) VALUES (1, 'aaaa 0002')",
@@ -503,8 +530,25 @@ def test_erasing_a_person_changes_what_the_history_calls_them(world):
     assert world.execute("SELECT actor, action FROM history").fetchall() == [("somebody", "built")]
 
 
+# A key's pool
+
+
+def test_a_key_cannot_be_in_a_pool_that_is_not_there(world):
+    assert broken(world, "INSERT INTO key (pool_id, code) VALUES (99, 'AAAA-0009')") == KEEPER
+    assert broken(world, "UPDATE key SET pool_id = 99") == KEEPER
+
+
+def test_a_pool_with_keys_cannot_be_deleted(world):
+    world.execute(POOL.format(course=1))
+    world.execute("INSERT INTO key (pool_id, code) SELECT max(id), 'AAAA-0009' FROM pool")
+
+    assert broken(world, "DELETE FROM pool WHERE id > 1") == KEEPER
+
+
 # A pool's figures
 
+# The tally's foreign key keeps the keys' pools too.
+KEEPER = "pool_tally_pool_id_fkey"
 TALLIED = """
     SELECT pool.id, coalesce(sum(issued), 0), coalesce(sum(distributed), 0),
            coalesce(sum(redeemed), 0), coalesce(sum(retired), 0)

@@ -35,7 +35,10 @@ INSERT INTO key (id, pool_id, code, state) OVERRIDING SYSTEM VALUE
 SELECT id, id, 'TOWN-000' || id, 'redeemed' FROM town;
 INSERT INTO batch (id, pool_id, kind, requested) OVERRIDING SYSTEM VALUE
 SELECT id, id, 'import', 1 FROM town;
-INSERT INTO batch_line (batch_id, line, code) SELECT id, 1, 'TOWN-000' || id FROM town;
+INSERT INTO batch_chunk (batch_id, position, size, lines, codes)
+SELECT id, 0, 1, '{1}', ARRAY['TOWN-000' || id] FROM town;
+INSERT INTO batch_line (batch_id, line, code, result)
+SELECT id, 1, 'TOWN-000' || id, 'already_exists' FROM town;
 INSERT INTO token (organization_id, name, role, hash)
 SELECT id, name, 'manager', name::bytea FROM town;
 INSERT INTO source (id, organization_id, name) OVERRIDING SYSTEM VALUE SELECT id, id, name FROM town;
@@ -81,6 +84,8 @@ OWNER = {
     "pool_tally": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "distribution": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "batch": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
+    "batch_chunk": "(SELECT organization_id FROM pool JOIN batch ON pool.id = pool_id"
+    " WHERE batch.id = batch_id)",
     "batch_line": "(SELECT organization_id FROM pool JOIN batch ON pool.id = pool_id"
     " WHERE batch.id = batch_id)",
     "token": "organization_id",
