@@ -143,10 +143,10 @@ def shape(row: Any) -> dict[str, Any]:
         "share_with_children": pool.share_with_children,
         "state": row.state,
         "keys": {
-            "issued": row.issued,
-            "distributed": row.distributed,
-            "redeemed": row.redeemed,
-            "retired": row.retired,
+            "issued": int(row.issued),
+            "distributed": int(row.distributed),
+            "redeemed": int(row.redeemed),
+            "retired": int(row.retired),
         },
     }
 
