@@ -1,0 +1,121 @@
+"""Invoices, the audit and the database on the command line."""
+
+import secrets
+
+import pytest
+from sqlalchemy import text
+
+from tests.worker.cli.conftest import opened
+from tests.world import build
+from worker import database as databases
+from worker import settling
+
+
+@pytest.fixture
+def charged(world):
+    """A charge of last month, and what it is billed to."""
+    with opened(world) as live:
+        [key] = live.keys(1)
+        live.session.execute(
+            text("UPDATE price SET valid_from = '2020-01-01' WHERE valid_from > '2020-01-01'")
+        )
+        at = live.figures("SELECT clock_now() - interval '40 days' AS at").at
+        live.request(key, f"{secrets.token_hex(4)}@example.org", at=at)
+    settling.settle_all()
+    return at
+
+
+def test_a_run_bills_closed_months_and_running_again_changes_nothing(run, give, world, charged):
+    first = give("invoices", "run")
+    again = run("invoices", "run")
+
+    [invoice] = [one for one in first["invoices"] if one["id"] in first["drafted"]]
+    assert first["charges"] == 1
+    assert (invoice["status"], invoice["number"]) == ("draft", None)
+    assert again.out.startswith("0 charges of 0 organizations billed; 0 invoices finalized.")
+
+
+def test_an_invoice_is_shown_in_the_agreed_shape(give, world, charged):
+    [invoice] = give("invoices", "run")["drafted"]
+
+    shown = give("invoices", "show", invoice)
+
+    assert {
+        "id", "number", "organization", "month", "currency", "status", "subtotal", "tax", "total",
+        "due_on", "paid_on", "lines",
+    } <= set(shown)  # fmt: skip
+    assert (shown["subtotal"], shown["currency"]) == ("49.90", "EUR")
+    [line] = shown["lines"]
+    assert {"course", "pool", "kind", "service_month", "unit_price", "quantity", "amount"} <= set(
+        line
+    )
+    assert (line["quantity"], line["unit_price"]) == (1, "49.90")
+
+
+def test_an_invoice_is_finalized_found_by_its_number_and_paid(run, give, world, charged):
+    [invoice] = give("invoices", "run")["drafted"]
+
+    final = give("invoices", "finalize", invoice)
+    paid = give("invoices", "pay", final["number"], "--on", f"{charged:%Y-%m-%d}")
+    again = run("invoices", "finalize", final["number"])
+
+    assert final["status"] == "finalized"
+    assert (paid["status"], paid["paid_on"]) == ("paid", f"{charged:%Y-%m-%d}")
+    assert paid["id"] in [
+        one["id"] for one in give("invoices", "list", "--status", "paid")["items"]
+    ]
+    assert again.code == 2
+
+
+def test_a_finalized_invoice_is_voided_for_a_reason(give, world, charged):
+    invoice = give("invoices", "run", "--finalize")["finalized"][-1]
+
+    void = give("invoices", "void", invoice, "--reason", "wrong address")
+
+    assert (void["status"], void["void_reason"]) == ("void", "wrong address")
+    assert give("invoices", "show", void["draft"])["status"] == "draft"
+
+
+def test_a_charge_is_credited_and_never_beyond_itself(run, give, world, charged):
+    with opened(world) as live:
+        charge = str(live.figures("SELECT max(id) AS id FROM charge").id)
+
+    credit = give("invoices", "credit", charge, "--amount", "9.90", "--reason", "goodwill")
+    beyond = run("invoices", "credit", charge, "--amount", "49.90", "--reason", "goodwill")
+
+    assert (credit["kind"], credit["amount"], credit["credits"]) == ("credit", "-9.90", charge)
+    assert beyond.code == 2
+    assert "Only 40.00 EUR is left" in beyond.err
+
+
+def test_a_month_that_is_none_is_refused(run):
+    done = run("invoices", "run", "--month", "2026-13")
+
+    assert done.code == 2
+    assert done.err == "“2026-13” is not a month; write 2026-05.\n"
+
+
+def test_an_audit_that_holds_says_so_in_figures(run, give, charged):
+    told = run("audit")
+    audit = give("audit")
+
+    assert told.code == 0
+    assert told.out.endswith("The ledger holds.\n")
+    assert audit["ok"] is True
+    assert all({"name", "ok", "figures", "rows"} == set(check) for check in audit["checks"])
+
+
+def test_an_audit_that_does_not_hold_names_the_rows_and_exits_with_1(run, fresh_database):
+    with databases.session() as session:
+        world = build(session)
+    with opened(world) as live:
+        live.keys(1)
+        live.session.execute(text("UPDATE pool_tally SET issued = issued + 1"))
+
+    done = run("audit", "--json")
+
+    assert done.code == 1
+    assert done.json["ok"] is False
+    assert [check["rows"] for check in done.json["checks"] if not check["ok"]] == [
+        [f"pool {world.pool}"]
+    ]

@@ -1,0 +1,233 @@
+"""Organizations, courses, prices, pools, sources and tokens on the command line."""
+
+import re
+from decimal import Decimal
+
+import pytest
+
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+def pool(give, world, **changed):
+    """Create a pool through the command line."""
+    options = {
+        "name": f"Autumn {world.pool}",
+        "organization": str(world.parent),
+        "course": give("pools", "show", world.pool)["course"],
+        "starts": "2026-01-01",
+        "expires": "2026-12-31",
+        "content-availability": "30",
+        **changed,
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return ["pools", "create", *words]
+
+
+def test_an_organization_is_added_edited_and_listed_in_the_agreed_shape(give):
+    added = give(
+        "organizations", "add", "Academy", "--time-zone", "Europe/Berlin", "--currency", "CHF",
+        "--tax-rate", "7.7",
+    )  # fmt: skip
+    child = give("organizations", "add", "Academy North", "--parent", "Academy")
+
+    edited = give("organizations", "edit", added["id"], "--name", "Academy AG", "--locale", "de")
+    listed = give("organizations", "list")
+
+    assert added | {"name": "Academy AG"} == edited
+    assert list(added) == ["id", "name", "parent", "time_zone", "currency"]
+    assert (added["time_zone"], added["currency"]) == ("Europe/Berlin", "CHF")
+    assert listed["next"] is None
+    assert child | {"parent": "Academy AG"} in listed["items"]
+
+
+def test_a_course_is_added_edited_found_and_archived_in_the_agreed_shape(give):
+    added = give("courses", "add", "SEC-300", "Safe nets", "--price", "120", "--currency", "JPY")
+
+    edited = give("courses", "edit", "sec-300", "--title", "Safe networks")
+    found = give("courses", "list", "--search", "networks")
+    archived = give("courses", "archive", "SEC-300")
+
+    assert {"code", "title", "price", "currency", "archived"} <= set(added)
+    assert (added["price"], added["currency"], added["archived"]) == ("120", "JPY", False)
+    assert found["items"] == [edited]
+    assert archived == edited | {"archived": True}
+
+
+def test_a_price_of_an_organization_is_set_from_a_day_on_and_listed(give, world):
+    course = give("pools", "show", world.pool)["course"]
+
+    price = give(
+        "prices", "set", course, "--organization", str(world.parent), "--price", "39.5",
+        "--from", "2090-01-01", "--currency", "USD",
+    )  # fmt: skip
+    listed = give("prices", "list", "--course", course)
+
+    assert (price["price"], price["currency"]) == ("39.50", "USD")
+    assert (price["course"], price["from"]) == (course, "2090-01-01T00:00:00Z")
+    assert price in listed["items"]
+
+
+def test_a_pool_is_created_in_the_agreed_shape_and_says_its_end_in_words(run, give, world):
+    give("organizations", "edit", str(world.parent), "--time-zone", "Europe/Berlin")
+
+    made = give(*pool(give, world))
+    told = run("pools", "show", made["id"]).out
+
+    assert made["starts_at"] == "2025-12-31T23:00:00Z"
+    assert made["expires_at"] == "2026-12-31T23:00:00Z"
+    assert (made["content_availability_days"], made["share_with_children"]) == (30, False)
+    assert made["keys"] == {"issued": 0, "distributed": 0, "redeemed": 0, "retired": 0}
+    assert isinstance(made["id"], str)
+    assert "the end of 31 Dec 2026, Europe/Berlin" in told
+
+
+def test_a_pool_is_edited_paused_resumed_and_listed(give, world):
+    edited = give(
+        "pools", "edit", world.pool, "--name", f"Renamed {world.pool}", "--expires", "2091-01-31",
+        "--content-availability", "60", "--share-with-children",
+    )  # fmt: skip
+    paused = give("pools", "pause", world.pool)
+    resumed = give("pools", "resume", edited["name"])
+    listed = give("pools", "list", "--limit", "1000")
+
+    assert (edited["content_availability_days"], edited["share_with_children"]) == (60, True)
+    assert (paused["state"], resumed["state"]) == ("paused", "active")
+    assert resumed in listed["items"]
+
+
+def test_a_list_that_goes_on_gives_the_cursor_of_its_next_page(run, give, world):
+    give(*pool(give, world))
+
+    first = give("pools", "list", "--limit", "1")
+    second = give("pools", "list", "--limit", "1", "--after", first["next"])
+    told = run("pools", "list", "--limit", "1").out
+
+    assert first["items"][0]["id"] != second["items"][0]["id"]
+    assert f"--after {first['next']}" in told
+
+
+def test_an_ambiguous_name_is_refused_with_the_ids_that_it_may_mean(run, give, world):
+    name = give("pools", "show", world.pool)["name"]
+    other = give(*pool(give, world, name=name, organization=str(world.child)))
+
+    done = run("pools", "show", name)
+
+    assert done.code == 2
+    assert done.err == (
+        f"“{name}” is the name of several pools; use one of their ids: {world.pool}, {other['id']}.\n"
+    )
+
+
+def test_a_source_prints_its_secret_when_it_is_made_or_rotated_and_never_in_the_list(give, world):
+    made = give("sources", "add", "portal", "--organization", str(world.parent))
+    rotated = give("sources", "rotate", made["id"], "--old-valid", "2h")
+    listed = give("sources", "list")
+
+    assert set(made) == {"id", "name", "organization", "url", "secret"}
+    assert made["url"] == f"/webhooks/{made['id']}"
+    assert made["secret"].startswith("whsec_")
+    assert rotated["secret"] not in ("", made["secret"])
+    assert "secret" not in str(listed)
+
+
+def test_a_token_is_printed_once_and_can_be_revoked(give, world):
+    made = give("tokens", "add", "ci", "--organization", str(world.parent), "--role", "manager")
+    revoked = give("tokens", "revoke", made["id"])
+    listed = give("tokens", "list")
+
+    assert {"id", "name", "organization", "role", "token"} <= set(made)
+    assert made["token"].startswith("kp_")
+    assert INSTANT.fullmatch(revoked["revoked_at"])
+    assert revoked in listed["items"]
+    assert made["token"] not in str(listed)
+
+
+def refused(done, *parts):
+    """Assert that a command was refused in one sentence with these parts."""
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("\n") == 1
+    assert [part for part in parts if part not in done.err] == []
+
+
+def test_a_pool_with_a_backward_window_is_refused_and_not_made(run, give, world):
+    before = give("pools", "list", "--limit", "1000")["items"]
+
+    done = run(*pool(give, world, starts="2027-01-01"))
+
+    refused(done, "must start before it expires")
+    assert give("pools", "list", "--limit", "1000")["items"] == before
+
+
+@pytest.mark.parametrize("days", ["0", "3651", "-1"])
+def test_a_content_availability_out_of_range_is_refused(run, give, world, days):
+    done = run(*pool(give, world, **{"content-availability": days}))
+
+    refused(done, "1 to 3650")
+
+
+@pytest.mark.parametrize("day", ["2026-02-30", "tomorrow", "31.12.2026", ""])
+def test_a_date_that_is_none_is_refused(run, give, world, day):
+    done = run(*pool(give, world, expires=day))
+
+    refused(done, f"“{day}” is not a date")
+
+
+def test_a_pool_of_an_archived_course_is_refused(run, give, world):
+    give("courses", "archive", give("pools", "show", world.pool)["course"])
+
+    done = run(*pool(give, world))
+
+    refused(done, "archived")
+
+
+def test_a_name_that_is_taken_is_refused(run, give, world):
+    made = give(*pool(give, world))
+
+    done = run(*pool(give, world, name=made["name"]))
+
+    refused(done, "a pool by that name already")
+
+
+def test_a_price_with_too_many_decimals_is_refused(run):
+    done = run("courses", "add", "X-9", "Title", "--price", "9.999", "--currency", "EUR")
+
+    refused(done, "at most 2 decimals")
+
+
+@pytest.mark.parametrize("price", ["-1", "a lot", "NaN", "1e40"])
+def test_a_price_that_is_none_is_refused(run, price):
+    done = run("courses", "add", "X-9", "Title", f"--price={price}", "--currency", "EUR")
+
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+
+
+def test_an_unknown_time_zone_is_refused(run):
+    done = run("organizations", "add", "Nowhere", "--time-zone", "Europe/Atlantis")
+
+    refused(done, "IANA name")
+
+
+def test_an_unknown_currency_is_refused(run):
+    done = run("organizations", "add", "Nowhere", "--currency", "XXL")
+
+    refused(done, "ISO 4217")
+
+
+def test_a_parent_that_would_make_a_circle_is_refused(run, world):
+    done = run("organizations", "edit", str(world.parent), "--parent", str(world.child))
+
+    refused(done, "cannot be below its own descendant")
+
+
+def test_a_duration_that_is_none_is_refused(run, world):
+    done = run("sources", "rotate", str(world.source), "--old-valid", "soon")
+
+    refused(done, "“soon”")
+
+
+def test_amounts_are_exact_decimal_strings(give, world):
+    course = give("courses", "add", "KW-1", "Title", "--price", "0.125", "--currency", "KWD")
+
+    assert Decimal(course["price"]) == Decimal("0.125")
+    assert course["price"] == "0.125"
