@@ -1,0 +1,130 @@
+"""Years of realistic history, drawn with numpy and loaded by COPY.
+
+What is drawn obeys every rule that the live system keeps: an outcome is the first that holds, a
+key is spent once, a learner has one live assignment per course, a charge is the price in force.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from worker import database, errors, history, invoices
+from worker.actors import Actor
+from worker.database import clock_now
+from worker.models import Course, Invoice, Organization
+from worker.simulation import attempts, grants, ledger, stock, usage, world
+from worker.simulation.loading import Loading
+from worker.simulation.names import HOMES
+from worker.simulation.seasons import Seasons
+
+ACTOR = "keypool simulate"
+LONGEST = 240  # months
+
+
+def simulate(
+    session: Session,
+    *,
+    organizations: int,
+    months: int,
+    redemptions: int,
+    seed: int = 0,
+    now: datetime | None = None,
+) -> dict[str, int]:
+    """Add organizations with years of history, up to last midnight (UTC), and count the rows.
+
+    `redemptions` counts attempts; some are refused. The same seed gives the same history on
+    databases that hold the same, on the same day. Tables are locked against other writers until
+    the transaction ends. Launches come without inbox events, and events without bodies.
+
+    Raises:
+        InvalidInputError: a number is out of range.
+    """
+    _check(organizations, months, redemptions, seed)
+    session.execute(text("SET LOCAL statement_timeout = 0"))
+    session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+    last = (now or clock_now(session)).replace(hour=0, minute=0, second=0, microsecond=0)
+    days = round(months * 365.25 / 12)
+    seasons = Seasons(last - timedelta(days=days), days, [zone for zone, _, _ in HOMES])
+    rng = np.random.default_rng([seed, session.scalar(select(func.count(Organization.id))) or 0])
+
+    drawn = world.draw(
+        rng,
+        seasons,
+        organizations=organizations,
+        names_taken=set(session.scalars(select(func.lower(Organization.name)))),
+        codes_taken=set(session.scalars(select(func.lower(Course.code)))),
+    )
+    copied = _load(session, rng, seasons, drawn, redemptions, seed)
+    session.execute(text("ANALYZE"))
+    _remember(
+        session, organizations=organizations, months=months, redemptions=redemptions, seed=seed
+    )
+    return copied
+
+
+def bill(*, paid_after: timedelta = timedelta(days=60)) -> dict[str, int]:
+    """Invoice every closed month, say that older invoices were paid, and count.
+
+    Each organization is billed in a transaction of its own, as `invoices.run` does.
+    """
+    actor = Actor.operator(ACTOR)
+    run = invoices.run(actor=actor, finalize=True)
+    with database.session() as opened:
+        today = clock_now(opened).date()
+        old = select(Invoice.id).where(
+            Invoice.id.in_(run.finalized), Invoice.month < today - paid_after
+        )
+        for invoice in opened.scalars(old).all():
+            invoices.pay(opened, actor=actor, invoice=str(invoice), on=today.isoformat())
+    return {"invoices": len(run.finalized), "charges": run.charges}
+
+
+def _check(organizations: int, months: int, redemptions: int, seed: int) -> None:
+    ranges: dict[str, tuple[int, int, int]] = {
+        "organizations": (organizations, 1, 10_000),
+        "months": (months, 1, LONGEST),
+        "redemptions": (redemptions, 0, 100_000_000),
+        "seed": (seed, 0, 2**63),
+    }
+    for field, (value, low, high) in ranges.items():
+        if not low <= value <= high:
+            raise errors.InvalidInputError(
+                f"{field} must be from {low:,} to {high:,}; {value:,} is not.", field=field
+            )
+
+
+def _load(
+    session: Session,
+    rng: np.random.Generator,
+    seasons: Seasons,
+    drawn: world.World,
+    number: int,
+    seed: int,
+) -> dict[str, int]:
+    granted = grants.draw(rng, seasons, drawn, number - sum(attempts.refused(number).values()))
+    keys = stock.draw(rng, seasons, drawn, granted)
+    charged = ledger.draw(rng, seasons, drawn, granted)
+    loading = Loading(session, rng, seasons, drawn, seed)
+    loading.teachers()
+    with loading.bare():
+        loading.keys(keys)
+        loading.assignments(granted, keys)
+        loading.attempts(attempts.draw(rng, seasons, drawn, granted, keys, number))
+        loading.launches(usage.draw(rng, seasons, drawn, granted), granted)
+        loading.charges(charged, granted)
+    loading.credits(charged, granted)
+    return loading.copied
+
+
+def _remember(session: Session, **asked: Any) -> None:
+    history.record(
+        session,
+        actor=Actor.operator(ACTOR),
+        action="history simulated",
+        thing="simulation",
+        thing_ids=asked["seed"],
+        **asked,
+    )
