@@ -18,6 +18,7 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from sqlalchemy import create_engine, text
 
 from worker import embedded
 
@@ -120,8 +121,8 @@ def nobody(servers: embedded.Servers) -> redis.Redis:
 
 def reaches(servers: embedded.Servers) -> bool:
     """Whether each server answers under its address to the libraries that we use."""
-    with psycopg.connect(plain(servers.database_url)) as connection:
-        connection.execute("SELECT 1")
+    with create_engine(servers.database_url).connect() as connection:
+        connection.execute(text("SELECT 1"))
     with kombu.Connection(servers.redis_url) as connection:
         connection.ensure_connection(max_retries=1, timeout=1)
     return bool(broker(servers).ping())
@@ -241,8 +242,8 @@ def test_lock_files_that_name_a_stranger_after_a_reboot_do_not_stop_a_start(home
         texts = [path.read_text() for path in names]
         killed.kill()
         kill(*left_behind)
-    for path, text, pid in zip(names, texts, left_behind, strict=True):
-        path.write_text(text.replace(str(pid), str(stranger.pid), 1))
+    for path, content, pid in zip(names, texts, left_behind, strict=True):
+        path.write_text(content.replace(str(pid), str(stranger.pid), 1))
 
     with embedded.lease(home, durable=False) as servers:
         assert servers.postgres_pid != stranger.pid
@@ -338,16 +339,13 @@ def test_a_home_may_lie_too_deep_for_a_sockets_path(stopped_home, tmp_path):
     assert not sockets.exists()
 
 
-def test_a_home_may_have_any_name(stopped_home):
-    parent = Path(tempfile.mkdtemp())
-    home = parent / "a b%20&é'\"?#"
+@pytest.mark.parametrize("name", ["a, b;%20&+'\"?#", "é" * 20])
+def test_a_home_may_have_any_name(stopped_home, tmp_path, name):
+    home = tmp_path / name
     shutil.copytree(stopped_home, home)
 
     with embedded.lease(home, durable=False) as servers:
-        assert (home / "run" / "redis.sock").exists()
         assert reaches(servers)
-
-    shutil.rmtree(parent)
 
 
 def test_a_broker_that_cannot_read_its_files_starts_empty_and_keeps_them_aside(home):
@@ -362,7 +360,7 @@ def test_a_broker_that_cannot_read_its_files_starts_empty_and_keeps_them_aside(h
     assert (home / "redis.unreadable" / "appendonlydir").exists()
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_a_holder_that_is_told_to_end_leaves_in_order(home, ending):
     with holder(home) as told:
         pids(told)
@@ -373,7 +371,7 @@ def test_a_holder_that_is_told_to_end_leaves_in_order(home, ending):
     assert working_below(home) == []
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.02, 0.3, 0.8])
+@pytest.mark.parametrize("delay", [0.02, 0.4, 0.8])
 def test_an_interrupt_while_the_servers_start_leaves_nothing(tmp_path, delay):
     with holder(tmp_path / "home") as interrupted:
         time.sleep(delay)
@@ -439,6 +437,19 @@ def test_lost_passwords_are_told_and_leave_nothing_running(home):
         pass
 
     assert working_below(home) == []
+
+
+def test_a_redis_of_the_machine_is_preferred_if_it_is_new_enough(home, tmp_path, monkeypatch):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "valkey-server").write_text("#!/bin/sh\necho Redis server v=5.0.3\n")
+    (programs / "valkey-server").chmod(0o755)
+    monkeypatch.setenv("PATH", os.defpath)
+    shutil.copy(embedded.redis.program(), programs / "redis-server")
+    monkeypatch.setenv("PATH", f"{programs}:{os.defpath}")
+
+    with embedded.lease(home, durable=False) as servers:
+        assert psutil.Process(servers.redis_pid).name() == "redis-server"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs a disguise")

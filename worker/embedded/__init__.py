@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from urllib.parse import quote
 
 import psycopg
 
@@ -131,13 +130,12 @@ def _start(home: Path, durable: bool) -> Servers:
     passwords, sockets = files.passwords(home), files.socket_folder(home)
     postgresql.start(home, sockets, passwords, durable)
     redis.start(home, sockets, passwords["redis"], durable)
-    where = quote(str(sockets))
     database = "postgresql+psycopg://{0}:{1}@/keypool?host={2}&port=5432".format
     urls = {
-        "database_url": database("keypool", passwords["keypool"], where),
-        "web_database_url": database("keypool_web", passwords["keypool_web"], where),
-        "analyst_database_url": database("keypool_analyst", passwords["keypool_analyst"], where),
-        "redis_url": f"redis+socket://keypool:{passwords['redis']}@{where}/redis.sock",
+        "database_url": database("keypool", passwords["keypool"], sockets),
+        "web_database_url": database("keypool_web", passwords["keypool_web"], sockets),
+        "analyst_database_url": database("keypool_analyst", passwords["keypool_analyst"], sockets),
+        "redis_url": f"redis+socket://keypool:{passwords['redis']}@{sockets}/redis.sock",
     }
     files.write_private(home / "run" / "servers.json", json.dumps(urls))
     if servers := running(home):
@@ -163,6 +161,7 @@ def _is_last(held: IO[str]) -> bool:
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        fcntl.flock(held, fcntl.LOCK_UN)  # now: who leaves next must not find it held
         return False
     return True
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
 from pathlib import Path
 
-LONGEST_SOCKET_FOLDER = 80  # bytes; a socket's whole path fits in about 100
+# A socket's whole path fits in about 100 bytes, and a comma, to PostgreSQL's clients, makes it two.
+PLAIN = re.compile(r"[\w./-]{1,80}", re.ASCII)
 LOGINS = ("keypool", "keypool_web", "keypool_analyst")
 
 
@@ -22,16 +24,18 @@ def passwords(home: Path) -> dict[str, str]:
 
 
 def socket_folder(home: Path) -> Path:
-    """Give home/run, or where its path is too long a private folder that home/run links to."""
+    """Give home/run, or where its path is long or odd a private folder that home/run links to."""
     run = home / "run"
-    if len(os.fsencode(run)) <= LONGEST_SOCKET_FOLDER:
+    if PLAIN.fullmatch(str(run)):
         return run
     link = run / "sockets"
     if not (link.is_dir() and link.stat().st_uid == os.geteuid()):
         link.unlink(missing_ok=True)
-        short = len(os.fsencode(tempfile.gettempdir())) <= LONGEST_SOCKET_FOLDER - 20
-        folder = None if short else "/tmp"  # noqa: S108  # mkdtemp makes it private
-        link.symlink_to(tempfile.mkdtemp(prefix="keypool-", dir=folder))
+        folder = tempfile.mkdtemp(prefix="keypool-")
+        if not PLAIN.fullmatch(folder):
+            Path(folder).rmdir()
+            folder = tempfile.mkdtemp(prefix="keypool-", dir="/tmp")
+        link.symlink_to(folder)
     return link.readlink()
 
 

@@ -46,8 +46,8 @@ GRANT keypool_web, keypool_analyst TO keypool WITH ADMIN TRUE, INHERIT FALSE, SE
 # its files stay root's own; where that is not allowed, root can become nobody and keep the right
 # to walk through folders. Neither opens any folder to other users.
 DISGUISES = {
-    "root": "unshare --user --map-user=nobody",
-    "nobody": "setpriv --reuid=nobody --clear-groups"
+    "root": "unshare --user --map-user={nobody}",
+    "nobody": "setpriv --reuid={nobody} --clear-groups"
     " --inh-caps=+dac_override --ambient-caps=+dac_override",
 }
 
@@ -124,12 +124,13 @@ def _disguise(folder: Path, program: Path) -> list[str]:
     """Find what lets PostgreSQL run here: nothing, or for root a prefix to its command."""
     if os.geteuid() != 0:
         return []
-    for owner, prefix in DISGUISES.items():
+    for owner, template in DISGUISES.items():
+        prefix = template.format(nobody=pwd.getpwnam("nobody").pw_uid).split()
         _give(folder, pwd.getpwnam(owner).pw_uid)
         trial = ["sh", "-c", 'test -w "$0" && test -x "$1"', str(folder), str(program)]
         with suppress(FileNotFoundError, subprocess.CalledProcessError):
-            subprocess.run([*prefix.split(), *trial], capture_output=True, check=True)
-            return prefix.split()
+            subprocess.run([*prefix, *trial], capture_output=True, check=True)
+            return prefix
     raise EmbeddedServersError(
         "PostgreSQL refuses to run as root, and root cannot become anybody else here: "
         "use keypool as an ordinary user, or set KEYPOOL_DATABASE_URL."
