@@ -17,7 +17,7 @@ __all__ = ["answer", "main"]
 
 # In the order in which people meet them.
 PANELS = {
-    "Run": ["up", "db"],
+    "Run": ["up", "simulate", "db"],
     "Set up": ["organizations", "courses", "prices", "sources", "tokens"],
     "Hand out": ["pools"],
     "Follow": ["events", "redemptions", "send", "assignments", "learners"],

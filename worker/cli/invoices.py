@@ -1,15 +1,17 @@
 """`keypool invoices`: each month's charges, billed."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from worker.cli import printing
+from worker.cli.files import deliver, written
 from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker import charges, database, invoices
+    from worker import charges, database, documents, invoices
 
 if TYPE_CHECKING:
     from worker.paging import Page
@@ -102,3 +104,24 @@ def void(invoice: str, reason: str) -> dict[str, Any]:
 def credit(charge: str, amount: str | None, reason: str) -> dict[str, Any]:
     """Credit a charge, wholly or partly, on the next invoice."""
     return run(charges.credit, actor=operator(), charge=charge, amount=amount, reason=reason)
+
+
+@command.command(shows=written)
+@click.argument("invoice", metavar="ID")
+@click.option(
+    "--format",
+    type=click.Choice(["csv", "detail", "pdf", "json"]),
+    default="pdf",
+    show_default=True,
+    help="csv has the lines, detail every charge.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
+def export(invoice: str, format: str, output: Path | None) -> dict[str, Any] | None:
+    """Write an invoice's document to a file, or print it where it is text."""
+
+    def write(session: Any) -> dict[str, Any] | None:
+        made = documents.export(session, actor=operator(), invoice=invoice, format=format)
+        printable = format != "pdf"
+        return deliver(made.content, name=made.name, output=output, printable=printable)
+
+    return run(write)

@@ -5,6 +5,7 @@ import secrets
 import pytest
 from sqlalchemy import text
 
+from tests.conftest import cloned, using
 from tests.worker.cli.conftest import opened
 from tests.world import build
 from worker import database as databases
@@ -119,3 +120,53 @@ def test_an_audit_that_does_not_hold_names_the_rows_and_exits_with_1(run, fresh_
     assert [check["rows"] for check in done.json["checks"] if not check["ok"]] == [
         [f"pool {world.pool}"]
     ]
+
+
+def test_an_invoice_is_exported_in_every_format(run, give, charged, tmp_path):
+    invoice = give("invoices", "run", "--finalize")["finalized"][-1]
+
+    lines = run("invoices", "export", invoice, "--format", "csv")
+    detail = run("invoices", "export", invoice, "--format", "detail")
+    as_json = run("invoices", "export", invoice, "--format", "json")
+    pdf = give("invoices", "export", invoice, "-o", str(tmp_path / "invoice.pdf"))
+
+    assert lines.out.startswith("invoice,month,organization,course,")
+    assert detail.out.startswith("invoice,occurred_at,kind,")
+    assert as_json.json["id"] == invoice
+    assert (tmp_path / "invoice.pdf").read_bytes().startswith(b"%PDF")
+    assert pdf == {
+        "file": str(tmp_path / "invoice.pdf"),
+        "bytes": (tmp_path / "invoice.pdf").stat().st_size,
+    }
+
+
+def test_a_file_that_cannot_be_written_is_refused(run, give, charged, tmp_path):
+    [invoice] = give("invoices", "run")["drafted"]
+
+    done = run("invoices", "export", invoice, "-o", str(tmp_path / "no" / "such.pdf"))
+
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert "cannot be written" in done.err
+
+
+def test_history_is_simulated(give):
+    figures = give("simulate", "--organizations", "3", "--months", "2", "--redemptions", "200")
+
+    assert figures["redemption"] == 200
+    assert give("audit")["ok"] is True
+
+
+def test_a_database_is_made_upgraded_and_checked(run, servers):
+    with cloned(servers, "template1") as empty, using(empty):
+        before = run("db", "check", "--json")
+        made, again = run("db", "init", "--json"), run("db", "init")
+        upgraded, after = run("db", "upgrade", "--json"), run("db", "check", "--json")
+
+    assert (before.code, before.json["ok"]) == (1, False)
+    assert "keypool db init" in before.json["differences"][0]
+    assert made.json == {"made": True}
+    assert again.out == "The database was made before.\n"
+    assert upgraded.json == {"applied": []}
+    # The servers of tests are not safe from crashes; all else is as it should be.
+    assert [told for told in after.json["differences"] if "a crash can lose keys" not in told] == []

@@ -1,0 +1,49 @@
+"""What a command hands out as a file: written whole or not at all."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from worker.cli import printing
+from worker.cli.frame import wants_json
+from worker.errors import InvalidInputError
+
+
+def deliver(
+    content: Iterable[bytes], *, name: str, output: Path | None, printable: bool = True
+) -> dict[str, Any] | None:
+    """Write to a file and say which; or, where none is named and it can be read there, print it.
+
+    A file that there was stays as it is until the new one is whole.
+
+    Raises:
+        InvalidInputError: the file cannot be written.
+    """
+    if output is None and printable and not wants_json():
+        for piece in content:
+            sys.stdout.buffer.write(piece)
+        sys.stdout.flush()
+        return None
+    path = output or Path(name)
+    try:
+        return {"file": str(path), "bytes": _write(path, content)}
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def written(result: dict[str, Any]) -> None:
+    """Say which file was written."""
+    printing.line(f"Written to {result['file']}.")
+
+
+def _write(path: Path, content: Iterable[bytes]) -> int:
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        with draft.open("wb") as opened:
+            size = sum(opened.write(piece) for piece in content)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return size

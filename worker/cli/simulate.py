@@ -1,0 +1,22 @@
+"""`keypool simulate`: years of realistic history."""
+
+from typing import Any
+
+import rich_click as click
+
+from worker.cli.frame import Command, deferred
+from worker.cli.system import system
+
+with deferred():
+    from worker import database, simulation
+
+
+@click.command("simulate", cls=Command)
+@click.option("--organizations", required=True, type=int, metavar="N")
+@click.option("--months", required=True, type=int, metavar="N", help="How far back it goes.")
+@click.option("--redemptions", required=True, type=int, metavar="N", help="Refused ones too.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same, the same history.")
+def command(**given: Any) -> dict[str, int]:
+    """Add organizations with years of realistic history, for trying reports and sizes."""
+    with system():
+        return database.transaction(simulation.simulate, **given) | simulation.bill()
