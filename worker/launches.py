@@ -3,6 +3,10 @@
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+TOLD = text("""
+    SELECT EXISTS (SELECT FROM event WHERE id = ANY (:event_ids) AND type <> 'redemption.requested')
+""")
+
 # A launch is let in by the assignment as it was when the event was received; a cancellation, an
 # act of people, holds as it stands. A source sees the assignments of its organization's tree.
 # The same launch told again comes to what it came to first.
@@ -88,6 +92,8 @@ def settle(session: Session, *, event_ids: list[int]) -> list[str]:
     An end that waits for its launch counts as `waiting` and stays recorded.
     """
     batch = {"event_ids": event_ids}
+    if not session.scalar(TOLD, batch):
+        return []
     session.execute(LAUNCH, batch)
     launched = list(session.scalars(SETTLE_LAUNCHES, batch))
     if launched:
