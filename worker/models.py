@@ -779,6 +779,12 @@ class Redemption(Base):
         Index("redemption_by_pool", "pool_id", "event_id"),
         Index("redemption_by_organization", "organization_id", "event_id"),
         Index("redemption_by_learner", text("lower(learner_email)")),
+        Index(
+            "redemption_by_time",
+            "received_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32},
+        ),
     )
 
 

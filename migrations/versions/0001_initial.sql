@@ -683,6 +683,8 @@ CREATE INDEX redemption_by_pool ON redemption (pool_id, event_id);
 CREATE INDEX redemption_by_organization ON redemption (organization_id, event_id);
 -- Read by a learner's page.
 CREATE INDEX redemption_by_learner ON redemption (lower(learner_email));
+-- Read by reports of a period: rows come in the order of time, so a summary of their blocks is enough.
+CREATE INDEX redemption_by_time ON redemption USING brin (received_at) WITH (pages_per_range = 32);
 
 -- One time a learner takes the training, known by its sender's id; refused ones are kept too.
 CREATE TABLE launch (
@@ -1203,6 +1205,16 @@ SELECT organization.id, organization.name, parent.name AS parent, organization.t
   FROM organization LEFT JOIN organization AS parent ON parent.id = organization.parent_id
  WHERE organization.id IN (SELECT report.visible_organization());
 
+-- Every organization in sight with each of its descendants in sight, itself too: what a question
+-- about one organization is about.
+CREATE VIEW report.family WITH (security_barrier) AS
+SELECT organization.name AS organization, member.name AS member
+  FROM organization_ancestry
+  JOIN organization ON organization.id = ancestor_id
+  JOIN organization AS member ON member.id = descendant_id
+ WHERE ancestor_id IN (SELECT report.visible_organization())
+   AND descendant_id IN (SELECT report.visible_organization());
+
 -- One row a pool, with its figures: issued + redeemed + retired = all its keys.
 CREATE VIEW report.pool WITH (security_barrier) AS
 SELECT pool.id, pool.name, organization.name AS organization, course.code AS course,
@@ -1218,14 +1230,23 @@ SELECT pool.id, pool.name, organization.name AS organization, course.code AS cou
          FROM pool_tally WHERE pool_tally.pool_id = pool.id) AS figures
  WHERE pool.organization_id IN (SELECT report.visible_organization());
 
--- One row an attempt, refused ones too; day is in the time zone of the organization that sees it.
--- A stranger's learner_organization is null.
+-- One row an attempt, refused ones too. day is in the time zone of the organization that sees it. A
+-- stranger's learner_organization is null. answer says what the outcome means for figures: attempts
+-- that redeemed a key, that repeated an earlier one, that were refused. The waits are in days: how
+-- long the key had been there, and with its recipient, as the attempt was made.
 CREATE VIEW report.redemption WITH (security_barrier) AS
 SELECT redemption.event_id AS event, organization.name AS organization,
        learner_organization.name AS learner_organization, pool.id AS pool_id, pool.name AS pool,
-       course.code AS course, redemption.outcome::text AS outcome, redemption.received_at,
+       course.code AS course, redemption.outcome::text AS outcome,
+       CASE redemption.outcome WHEN 'redeemed' THEN 'redeemed' WHEN 'already_yours' THEN 'repeated'
+            ELSE 'refused' END AS answer,
+       redemption.received_at,
        (redemption.received_at AT TIME ZONE organization.time_zone)::date AS day,
-       key.created_at AS key_created_at, distribution.distributed_at
+       key.created_at AS key_created_at, distribution.distributed_at,
+       round(extract(epoch FROM redemption.received_at - key.created_at) / 86400, 6)
+           AS days_since_creation,
+       round(extract(epoch FROM redemption.received_at - distribution.distributed_at) / 86400, 6)
+           AS days_since_distribution
   FROM redemption
   JOIN organization ON organization.id = redemption.organization_id
   LEFT JOIN organization AS learner_organization
