@@ -157,21 +157,27 @@ class Loading:
         self._session.execute(archive, {"at": moment(self._world.archived), "id": last})
 
     def _batches(self, stock: Stock) -> None:
-        made, counts = np.unique(np.stack([stock.made, stock.pool]), axis=1, return_counts=True)
-        kinds = np.array([pool.generated for pool in self._world.pools])[made[1]]
-        self._copying.rows("batch", {
-            "id": self._reserve("batch", len(counts)),
-            "pool_id": self._ids("pool", made[1]),
-            "kind": chosen(["import", "generate"], kinds),
-            "requested": counts,
-            "worked": counts,
-            "made": counts,
-            "state": ["done"] * len(counts),
-            "created_at": instants(made[0]),
-            "started_at": instants(made[0] + SECOND),
-            "worked_at": instants(made[0] + SECOND + 20 * counts),
-            "finished_at": instants(made[0] + SECOND + 20 * counts),
-        })  # fmt: skip
+        (made, pool), self._batch, counts = np.unique(
+            np.stack([stock.made, stock.pool]), axis=1, return_inverse=True, return_counts=True
+        )
+        kinds = np.array([pool.generated for pool in self._world.pools])[pool]
+        finished = instants(made + SECOND + 20 * counts)
+        self._copying.rows(
+            "batch",
+            {
+                "id": self._reserve("batch", len(counts)),
+                "pool_id": self._ids("pool", pool),
+                "kind": chosen(["import", "generate"], kinds),
+                "requested": counts,
+                "worked": counts,
+                "made": counts,
+                "state": ["done"] * len(counts),
+                "created_at": instants(made),
+                "started_at": instants(made + SECOND),
+                "worked_at": finished,
+                "finished_at": finished,
+            },
+        )
 
     def _distributions(self, stock: Stock) -> None:
         numbers = self._reserve("distribution", len(stock.handed_out))
@@ -202,6 +208,7 @@ class Loading:
             return {
                 "id": numbers[rows],
                 "pool_id": self._ids("pool", stock.pool[rows]),
+                "batch_id": self._ids("batch", self._batch[rows]),
                 "distribution_id": self._ids("distribution", stock.distribution[rows]),
                 "created_at": instants(stock.made[rows]),
                 "state": chosen(STATES, stock.state[rows]),
