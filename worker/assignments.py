@@ -20,6 +20,7 @@ from worker.models import (
     Launch,
     Learner,
     Organization,
+    Pool,
 )
 from worker.paging import Page, paged
 
@@ -129,6 +130,7 @@ def extend(
         found.status, found.expired_at = AssignmentStatus.ACTIVE, None
     session.flush()
     if price is not None:
+        _require_owner(session, actor, found)
         charges.charge_extension(session, actor=actor, assignment=found, price=price)
     told = {"from": before.isoformat(), "to": end.isoformat(), "price": price}
     _remember(session, actor, "assignment extended", found, **told)
@@ -151,12 +153,14 @@ def cancel(
 
     Raises:
         AssignmentCancelledError: it was cancelled before.
+        ForbiddenError: the key is of a pool outside the actor's organizations.
         InvalidInputError: a late cancellation gives no reason.
     """
     actor.require(Role.MANAGER)
     found = find(session, actor=actor, assignment=assignment, lock=True)
     if found.status is AssignmentStatus.CANCELLED:
         raise errors.AssignmentCancelledError
+    _require_owner(session, actor, found)
     undone = _can_be_undone(session, found)
     if not undone and not (reason and reason.strip()):
         raise errors.InvalidInputError(
@@ -286,6 +290,15 @@ def _later_end(
             field="until",
         )
     return end
+
+
+def _require_owner(session: Session, actor: Actor, assignment: Assignment) -> None:
+    """Refuse what concerns the pool's owner to those who see the learner alone."""
+    owned = select(Pool.id).where(Pool.id == assignment.pool_id, actor.sees(Pool.organization_id))
+    if session.scalar(owned) is None:
+        raise errors.ForbiddenError(
+            "The key is of another organization's pool; ask its owner to do this."
+        )
 
 
 def _can_be_undone(session: Session, assignment: Assignment) -> bool:
