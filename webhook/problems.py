@@ -39,7 +39,7 @@ class NotJsonError(errors.KeypoolError):
 
 
 class TooLargeError(errors.KeypoolError):
-    """The body is too large."""
+    """The body is too large; a message has at most 64 KiB."""
 
 
 class UnsupportedMediaTypeError(errors.KeypoolError):

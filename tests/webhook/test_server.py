@@ -1,0 +1,197 @@
+"""The app as it is served: granian, in processes of its own, over real HTTP."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import Addresses
+from tests.webhook.conftest import Sender, redemption, settle
+from tests.world import OPERATOR
+from worker import database as databases
+from worker import signatures, sources
+from worker.actors import Role
+
+SERVE = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
+
+
+@dataclass
+class Server:
+    """A running web server and where its logs go."""
+
+    url: str
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def post(
+        self, sender: Sender, document: object, *, webhook_id: str | None = None, **headers: str
+    ) -> httpx.Response:
+        body = json.dumps(document).encode()
+        name, moment = webhook_id or f"msg_{secrets.token_hex(8)}", int(time.time())
+        signed = {
+            "webhook-id": name,
+            "webhook-timestamp": str(moment),
+            "webhook-signature": signatures.sign(sender.secret, name, moment, body),
+            "Content-Type": "application/json",
+            **headers,
+        }
+        return httpx.post(self.url + sender.path, content=body, headers=signed, timeout=15)
+
+
+@contextmanager
+def serving(addresses: Addresses, folder: Path, *, workers: int = 1) -> Iterator[Server]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = folder / "web.log"
+    environment = os.environ | addresses.environment() | {"KEYPOOL_LOG_FORMAT": "json"}
+    environment.pop("KEYPOOL_DATABASE_URL")  # the web has its own login, and no other
+    command = [*SERVE, "--port", str(port), "--workers", str(workers), "webhook:create_app"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        server = Server(f"http://127.0.0.1:{port}", log, process)
+        try:
+            _await(server)
+            yield server
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _await(server: Server) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until and server.process.poll() is None:
+        try:
+            if httpx.get(server.url + "/readyz", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError(server.log.read_text())
+
+
+@pytest.fixture(scope="module")
+def server(database: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(database, tmp_path_factory.mktemp("web"), workers=2) as running:
+        yield running
+
+
+def test_messages_are_received_and_told_of_over_http(server, place, sender):
+    [key] = place.keys()
+    headers = place.token(Role.SENDER)
+
+    answer = server.post(sender, redemption(key))
+    settle()
+    event = httpx.get(server.url + answer.json()["url"], headers=headers)
+
+    assert answer.status_code == 202
+    assert event.json()["outcome"] == "redeemed"
+
+
+def test_a_body_without_a_length_is_bounded_too(server, sender):
+    pieces = (b"x" * 1024 for _ in range(65))
+    headers = {"Content-Type": "application/json"}
+
+    answer = httpx.post(server.url + sender.path, content=pieces, headers=headers)
+
+    assert answer.status_code == 413
+
+
+def test_a_server_outlives_whoever_sends_without_end(server, sender):
+    endless = (b"x" * 65_536 for _ in range(1000))
+    with suppress(httpx.TransportError):
+        httpx.post(server.url + sender.path, content=endless)
+
+    assert server.post(sender, redemption()).status_code == 202
+
+
+def test_32_requests_wait_at_once_and_others_are_still_served(server, sender):
+    answers: list[httpx.Response] = []
+
+    def wait(n: int) -> None:
+        answers.append(server.post(sender, redemption(f"W-{n}-UNKNOWN"), Prefer="wait=3"))
+
+    threads = [threading.Thread(target=wait, args=(n,)) for n in range(32)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+
+    begun = time.monotonic()
+    other = server.post(sender, redemption("OTHER-UNKNOWN"))
+    taken = time.monotonic() - begun
+
+    for thread in threads:
+        thread.join()
+    assert other.status_code == 202
+    assert taken < 1
+    assert {answer.status_code for answer in answers} == {202}
+
+
+def test_a_server_told_to_stop_ends_what_it_began_and_leaves(database, place, sender, tmp_path):
+    with serving(database, tmp_path) as server:
+        answers: list[httpx.Response] = []
+        slow = threading.Thread(
+            target=lambda: answers.append(server.post(sender, redemption(), Prefer="wait=2"))
+        )
+        slow.start()
+        time.sleep(0.5)
+
+        server.process.send_signal(signal.SIGTERM)
+
+        slow.join()
+        assert [answer.status_code for answer in answers] == [202]
+        assert server.process.wait(timeout=15) == 0
+
+
+def test_no_log_line_carries_a_key_an_address_or_a_secret(server, place, sender):
+    [key] = place.keys()
+    email = "canary.learner@example.com"
+    token = place.token(Role.MANAGER)
+    headers = {"headers": token, "timeout": 15}
+    secret = signatures.write_secret(sender.secret)
+    with databases.session() as session:
+        fresh = sources.add(
+            session, actor=OPERATOR, name=f"canary {key}", organization=str(place.world.parent)
+        )["secret"]
+
+    server.post(sender, redemption(key, email), webhook_id="canary-1")
+    server.post(sender, redemption(key, email), webhook_id="canary-2")
+    server.post(sender, redemption(key, "not an address " + email))
+    server.post(sender, {"type": key, "data": email})
+    httpx.post(server.url + sender.path, content=f"{key} {email} {secret}", **headers)
+    httpx.post(server.url + f"/webhooks/{key}", content=b"{}", **headers)
+    settle()
+    for path in (
+        f"/api/v1/learners/{email}",
+        f"/api/v1/keys/{key}",
+        f"/api/v1/assignments?learner={email}",
+        f"/api/v1/redemptions?learner={email}&key={key}",
+        f"/{key}/{email}/{secret}",
+    ):
+        httpx.get(server.url + path, **headers)
+    httpx.patch(server.url + f"/api/v1/learners/{email}", json={"email": f"no {key}"}, **headers)
+
+    log = server.log.read_text()
+    canaries = [key, email, secret, fresh, token["Authorization"].split()[1], "v1,"]
+    assert [canary for canary in canaries if canary in log] == []
+    assert '"route": "/webhooks/<source>"' in log
+
+
+def test_logs_are_json_one_line_an_event(server, sender):
+    server.post(sender, redemption())
+
+    lines = [
+        json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")
+    ]
+    requests = [line for line in lines if line["event"] == "request"]
+    assert {"method", "route", "status", "milliseconds", "timestamp", "level"} <= set(requests[-1])
