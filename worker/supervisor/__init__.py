@@ -177,11 +177,15 @@ def services(
     worker = ["worker", "--without-gossip", "--without-mingle", f"--concurrency={processes}"]
     beat = ["beat", "--schedule", str(home / "run" / "beat")]
     granian = [sys.executable, "-m", "granian", "--interface=wsgi", "--factory"]
+    # A web process told to end while it starts does not hear it: granian must not wait for ever.
+    steady = ["--respawn-failed-workers", "--workers-kill-timeout=10"]
     web = [f"--host={host}", f"--port={port}", f"--workers={processes}", "webhook:create_app"]
     return [
         Service("worker", celery + worker, environment, stuck=stalled),
         Service("beat", celery + beat, environment),
-        Service("web", granian + web, environment, answers(f"http://{host}:{port}/readyz")),
+        Service(
+            "web", granian + steady + web, environment, answers(f"http://{host}:{port}/readyz")
+        ),
     ]
 
 
