@@ -20,7 +20,7 @@ uv = UV_SYSTEM_CERTS=true \
      $(BIN)/uv --quiet pip
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test sure lock clean
+.PHONY: help setup demo up test faults sure lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -35,6 +35,9 @@ up: $(READY) ## run everything on this machine and keep its data; Ctrl-C stops i
 
 test: $(READY) ## run the tests on servers of their own (TESTS=tests/worker)
 	$(BIN)/pytest -n logical --dist loadfile $(TESTS)
+
+faults: $(READY) ## the storms at full length: kills of everything, races, repeats (FAULTS_SEED=)
+	FAULTS=full $(BIN)/pytest -s --timeout=3600 tests/faults
 
 sure: $(READY) ## every check that runs in seconds: the gate before a commit
 	$(BIN)/ruff format --check .
