@@ -46,6 +46,22 @@ RETURN upper(CASE
     ELSE regexp_replace(code, '[^A-Za-z0-9]', '', 'g')
 END COLLATE "C");
 
+-- One cell of a CSV file: quoted where it must be, and nothing that a spreadsheet would run (its
+-- signs count in full width too).
+CREATE FUNCTION csv_cell(value text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN value IS NULL THEN ''
+    WHEN value ~ '^\s*[-=+@\t\r＝＋－＠]' THEN '"''' || replace(value, '"', '""') || '"'
+    WHEN value ~ '[",;\s]' THEN '"' || replace(value, '"', '""') || '"'
+    ELSE value
+END;
+
+-- The same for an instant: ISO 8601, in UTC.
+CREATE FUNCTION csv_cell(value timestamptz) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN coalesce(to_char(value AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '');
+
 -- How many decimals a currency's amounts have (ISO 4217).
 CREATE FUNCTION minor_unit(currency text) RETURNS int
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE

@@ -48,7 +48,8 @@ def refusal(code: str) -> str | None:
             "dots and spaces."
         )
     if not SHORTEST <= len(code) <= LONGEST:
-        return f"It has {len(code)} characters; a key has {SHORTEST} to {LONGEST}."
+        characters = "1 character" if len(code) == 1 else f"{len(code)} characters"
+        return f"It has {characters}; a key has {SHORTEST} to {LONGEST}."
     if len(canonical(code)) < SHORTEST:
         return f"It has fewer than {SHORTEST} letters and digits."
     return "It must begin and end with a letter or digit."

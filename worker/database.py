@@ -159,16 +159,21 @@ def dispose() -> None:
 
 
 @contextmanager
-def session(login: Login = Login.OWNER, *, sees: str | None = None) -> Iterator[Session]:
+def session(
+    login: Login = Login.OWNER, *, sees: str | None = None, snapshot: bool = False
+) -> Iterator[Session]:
     """Open one transaction and commit it at the end; roll it back when anything is raised.
 
-    `sees` is what the web may see in it: an organization's id, or `*` for the operator.
+    `sees` is what the web may see in it: an organization's id, or `*` for the operator. With
+    `snapshot`, all its statements see the database as the first one does.
 
     Raises:
         KeypoolError: a constraint said no (as the rule it keeps), or the database is away.
     """
     try:
         with Session(engine(login), expire_on_commit=False) as opened, opened.begin():
+            if snapshot:
+                opened.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             if sees is not None:
                 opened.execute(select(func.set_config("keypool.organization", sees, True)))
             yield opened

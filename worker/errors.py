@@ -61,6 +61,10 @@ class AlreadyExistsError(RefusedError):
     """Something by that name exists already; choose another name."""
 
 
+class BatchFinishedError(RefusedError):
+    """The batch is finished already; nothing is left of it to cancel."""
+
+
 class CircularParentError(RefusedError):
     """An organization cannot be below its own descendant; choose another parent."""
 
@@ -83,6 +87,10 @@ class PriceInThePastError(RefusedError):
 
 class AssignmentCancelledError(RefusedError):
     """The assignment was cancelled; the learner needs another key."""
+
+
+class KeyNotIssuedError(RefusedError):
+    """Only issued keys can be retired, and none was: one is redeemed or retired already."""
 
 
 class LiveAssignmentError(RefusedError):

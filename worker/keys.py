@@ -1,0 +1,394 @@
+"""Keys: added, listed, shown, retired and exported.
+
+A code is found by its canonical form, else as a person may have misread a generated one (K4).
+Codes stand in what is given back, and never whole in a message: messages are logged and shown.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, BinaryIO
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    func,
+    literal_column,
+    select,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.orm import Session, outerjoin
+
+from worker import batches, chunks, codes, errors, history, organizations, pools, redemption
+from worker.actors import Actor, Role
+from worker.imports import Kind, Line, pasted, read
+from worker.models import (
+    Assignment,
+    Distribution,
+    Key,
+    KeyState,
+    Learner,
+    LineResult,
+    Organization,
+    Pool,
+)
+from worker.paging import Page, paged
+
+AT_ONCE = 500  # lines that are added while the caller waits; more are a batch (K6)
+BLOCK = 5_000  # lines that the database writes into one piece of an export
+HEADER = (
+    "code,state,recipient,reference,distributed_at,redeemed_by_email,redeemed_by_name,"
+    "redeemed_by_organization,redeemed_at,access_expires_at\n"
+)
+CELLS = """
+    key.code, ',', key.state, ',', csv_cell(distribution.recipient), ',',
+    csv_cell(distribution.reference), ',', csv_cell(distribution.distributed_at), ',',
+    csv_cell(learner.email), ',', csv_cell(learner.name), ',', csv_cell(organization.name), ',',
+    csv_cell(spent.redeemed_at), ',', csv_cell(spent.expires_at), chr(10)
+"""
+
+# The assignment that a key led to. The keys that nobody spent are not looked for; an assignment
+# that was undone gave its key back.
+SPENT = (
+    select(Assignment)
+    .where(Key.state != KeyState.ISSUED, Assignment.key_id == Key.id, Assignment.undone.is_(False))
+    .limit(1)
+    .lateral("spent")
+)
+
+# A key with whom it was handed to and who redeemed it.
+KEYS = outerjoin(Key, Distribution, Distribution.id == Key.distribution_id)
+KEYS = outerjoin(KEYS, SPENT, true())
+KEYS = outerjoin(KEYS, Learner, Learner.id == SPENT.c.learner_id)
+KEYS = outerjoin(KEYS, Organization, Organization.id == SPENT.c.organization_id)
+
+
+def add_keys(session: Session, *, actor: Actor, pool: str, codes: Iterable[str]) -> dict[str, Any]:
+    """Add typed or pasted codes to a pool, one a line; gives an import report.
+
+    Up to 500 lines are added at once; more are a batch, which the report names.
+
+    Raises:
+        InvalidInputError: there is no code at all.
+    """
+    return _add(session, actor, pool, pasted(codes))
+
+
+def import_keys(
+    session: Session,
+    *,
+    actor: Actor,
+    pool: str,
+    stream: BinaryIO,
+    kind: Kind | None = None,
+    column: str | None = None,
+) -> dict[str, Any]:
+    """Add the keys of a file, as `worker.imports` reads it; gives an import report.
+
+    Raises:
+        InvalidInputError: the file is empty, or has no such column.
+    """
+    return _add(session, actor, pool, read(stream, kind=kind, column=column))
+
+
+def listing(
+    session: Session,
+    *,
+    actor: Actor,
+    pool: str,
+    state: str | None = None,
+    undistributed: bool = False,
+    recipient: str | None = None,
+    reference: str | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> Page:
+    """List a pool's keys in the order in which they were made, a page at a time."""
+    found = pools.find(session, actor=actor, pool=pool)
+    wanted = _rows().where(*_filters(found, state, undistributed, recipient, reference))
+    return paged(session, wanted, by=Key.id, after=after, limit=limit, shape=shape)
+
+
+def export(
+    session: Session,
+    *,
+    actor: Actor,
+    pool: str,
+    state: str | None = None,
+    undistributed: bool = False,
+    recipient: str | None = None,
+    reference: str | None = None,
+) -> Iterator[bytes]:
+    """Give a pool's keys as CSV, in blocks of many lines, as they are at this one moment.
+
+    The session's transaction must be one of `database.session(snapshot=True)`.
+
+    Raises:
+        InvalidInputError: the state is not one.
+    """
+    found = pools.find(session, actor=actor, pool=pool)
+    filters = _filters(found, state, undistributed, recipient, reference)
+    if session.scalar(text("SHOW transaction_isolation")) != "repeatable read":
+        raise RuntimeError("an export reads one snapshot: open its session with snapshot=True")
+    return _blocks(session, filters)
+
+
+def show(
+    session: Session,
+    *,
+    actor: Actor,
+    code: str,
+    dry_run: str | None = None,
+    organization: str | None = None,
+) -> dict[str, Any]:
+    """Show a key with its attempts and, for a learner, what would happen if they redeemed it now.
+
+    `dry_run` is the learner's e-mail address; their organization is the one named, else where
+    they are known, else the pool's owner.
+
+    Raises:
+        NotFoundError: the code is of no key in the actor's organizations; the message says so
+            where it is mistyped.
+    """
+    found = _find(session, actor, code)
+    shown = shape(session.execute(_rows().where(Key.id == found.id)).one())
+    shown["attempts"] = redemption.attempts_on_key(session, actor=actor, key_id=found.id)
+    if dry_run is not None:
+        shown["dry_run"] = _dry_run(session, actor, found, dry_run, organization)
+    return shown
+
+
+def retire(session: Session, *, actor: Actor, codes: Sequence[str]) -> dict[str, Any]:
+    """Retire issued keys, all of those named or none: `{retired, keys}`.
+
+    Raises:
+        KeyNotIssuedError: one of them is redeemed or retired already.
+        NotFoundError: one of them is of no key in the actor's organizations.
+    """
+    actor.require(Role.MANAGER)
+    found = {_find(session, actor, code).id: code for code in codes}
+    ids = session.scalars(
+        select(Key.id)
+        .where(Key.id.in_(found), Key.state == KeyState.ISSUED)
+        .order_by(Key.id)
+        .with_for_update(key_share=True)
+    ).all()
+    if spent := found.keys() - set(ids):
+        raise errors.KeyNotIssuedError(_not_issued(session, [found[id_] for id_ in spent]))
+    session.execute(update(Key).where(Key.id.in_(ids)).values(state=KeyState.RETIRED))
+    rows = session.execute(_rows().where(Key.id.in_(ids)).order_by(Key.id)).all()
+    _remember_retired(session, actor, list(ids))
+    return {"retired": len(ids), "keys": [shape(row) for row in rows]}
+
+
+def shape(row: Any) -> dict[str, Any]:
+    """Give a key's public fields."""
+    return {
+        "code": row.Key.code,
+        "pool": str(row.Key.pool_id),
+        "state": row.Key.state,
+        "recipient": row.recipient,
+        "reference": row.reference,
+        "distributed_at": row.distributed_at,
+        "redeemed_by": row.email,
+        "redeemed_at": row.redeemed_at,
+        "assignment": row.assignment_id and str(row.assignment_id),
+    }
+
+
+def masked(code: str) -> str:
+    """Give enough of a code to tell which one is meant, and too little to use it."""
+    return f"{code.strip()[:4]}…"
+
+
+# ------------------------------------------------------------------------------------------ adding
+
+
+def _add(session: Session, actor: Actor, pool: str, lines: Iterator[Line]) -> dict[str, Any]:
+    actor.require(Role.MANAGER)
+    found = pools.find(session, actor=actor, pool=pool)
+    first = list(islice(lines, AT_ONCE + 1))
+    if not first:
+        raise errors.InvalidInputError("There is nothing in the input; give a key per line.")
+    if len(first) > AT_ONCE:
+        staged = batches.stage(session, actor=actor, pool=str(found.id), lines=chain(first, lines))
+        return batches.report(session, actor=actor, batch=staged["id"])
+    return _add_at_once(session, actor, found, first)
+
+
+def _add_at_once(session: Session, actor: Actor, pool: Pool, lines: list[Line]) -> dict[str, Any]:
+    good = [line for line in lines if not line.reason]
+    refused = [batches.invalid(line) for line in lines if line.reason]
+    refused += chunks.add(session, pool_id=pool.id, lines=good)
+    added = len(lines) - len(refused)
+    if added:
+        history.record(
+            session,
+            actor=actor,
+            action="keys added",
+            thing="pool",
+            thing_ids=pool.id,
+            organization_id=pool.organization_id,
+            count=added,
+        )
+    results = [LineResult(line.result) for line in refused]
+    return batches.report_shape(
+        batch=None,
+        added=added,
+        tally={result: results.count(result) for result in results},
+        refused=sorted(refused),
+    )
+
+
+# --------------------------------------------------------------------------------------- reading
+
+
+def _rows() -> Select[Any]:
+    return select(
+        Key,
+        Distribution.recipient,
+        Distribution.reference,
+        Distribution.distributed_at,
+        Learner.email,
+        SPENT.c.redeemed_at,
+        SPENT.c.id.label("assignment_id"),
+    ).select_from(KEYS)
+
+
+def _filters(
+    pool: Pool,
+    state: str | None,
+    undistributed: bool,
+    recipient: str | None,
+    reference: str | None,
+) -> list[ColumnElement[bool]]:
+    filters = [Key.pool_id == pool.id]
+    if state is not None:
+        filters.append(Key.state == _state(state))
+    if undistributed:
+        filters.append(Key.distribution_id.is_(None))
+    if recipient is not None or reference is not None:
+        held = select(Distribution.id).where(Distribution.pool_id == pool.id)
+        if recipient is not None:
+            held = held.where(func.lower(Distribution.recipient) == recipient.strip().lower())
+        if reference is not None:
+            held = held.where(Distribution.reference == reference.strip())
+        filters.append(Key.distribution_id.in_(held))
+    return filters
+
+
+def _state(name: str) -> KeyState:
+    try:
+        return KeyState(name)
+    except ValueError:
+        known = ", ".join(KeyState)
+        raise errors.InvalidInputError(
+            f"“{name}” is not a state; one of {known}.", field="state"
+        ) from None
+
+
+def _find(session: Session, actor: Actor, code: str) -> Key:
+    exact, alike = codes.canonical(code), codes.lookalike(code)
+    found = session.scalars(
+        select(Key)
+        .join(Pool, Pool.id == Key.pool_id)
+        .where(
+            (Key.canonical == exact) | and_(Key.generated, Key.canonical == alike),
+            actor.sees(Pool.organization_id),
+        )
+        .order_by((Key.canonical == exact).desc())
+        .limit(1)
+    ).first()
+    if found is not None:
+        return found
+    if codes.is_mistyped(code):
+        raise errors.NotFoundError(
+            f"The key “{masked(code)}” is mistyped: its last symbol does not fit the others."
+        )
+    raise errors.NotFoundError(f"There is no key “{masked(code)}” in your organizations.")
+
+
+def _remember_retired(session: Session, actor: Actor, ids: list[int]) -> None:
+    owners = select(Pool.organization_id, func.array_agg(Key.id)).join_from(
+        Key, Pool, Pool.id == Key.pool_id
+    )
+    for owner, retired in session.execute(
+        owners.where(Key.id.in_(ids)).group_by(Pool.organization_id)
+    ):
+        history.record(
+            session,
+            actor=actor,
+            action="key retired",
+            thing="key",
+            thing_ids=list(retired),
+            organization_id=owner,
+        )
+
+
+def _not_issued(session: Session, spent: list[str]) -> str:
+    code = min(spent)
+    state = session.scalar(select(Key.state).where(Key.canonical == codes.canonical(code)))
+    return (
+        f"The key “{masked(code)}” is {state} already; only issued keys can be retired, "
+        "and none was."
+    )
+
+
+def _dry_run(
+    session: Session, actor: Actor, key: Key, email: str, organization: str | None
+) -> dict[str, Any]:
+    if organization is not None:
+        home = organizations.find(session, actor=actor, name=organization)
+    else:
+        home = _home(session, actor, key, email)
+    decision = redemption.decide_one(
+        session, code=key.code, email=email.strip(), organization_id=home.id
+    )
+    return {
+        "learner": email.strip(),
+        "organization": home.name,
+        "outcome": decision.outcome,
+        "message": decision.message,
+        "access_expires_at": decision.access_expires_at,
+    }
+
+
+def _home(session: Session, actor: Actor, key: Key, email: str) -> Organization:
+    owner = select(Pool.organization_id).where(Pool.id == key.pool_id).scalar_subquery()
+    known = session.scalars(
+        select(Organization)
+        .join(Learner, Learner.organization_id == Organization.id)
+        .where(func.lower(Learner.email) == email.strip().lower(), actor.sees(Organization.id))
+        .order_by((Organization.id == owner).desc(), Organization.id)
+        .limit(1)
+    ).first()
+    return known or session.scalars(select(Organization).where(Organization.id == owner)).one()
+
+
+# -------------------------------------------------------------------------------------- exporting
+
+
+def _blocks(session: Session, filters: list[ColumnElement[bool]]) -> Iterator[bytes]:
+    yield HEADER.encode()
+    after = 0
+    while (block := session.execute(_block(filters, after)).one()).last is not None:
+        after = block.last
+        yield block.lines.encode()
+
+
+def _block(filters: list[ColumnElement[bool]], after: int) -> Select[Any]:
+    """Have the database write a block of lines itself: a value a line would cost twice the time."""
+    lines = (
+        select(Key.id, literal_column(f"concat({CELLS})").label("line"))
+        .select_from(KEYS)
+        .where(*filters, Key.id > after)
+        .order_by(Key.id)
+        .limit(BLOCK)
+        .subquery()
+    )
+    return select(
+        func.max(lines.c.id).label("last"),
+        func.string_agg(lines.c.line, "").label("lines"),
+    )
