@@ -66,16 +66,21 @@ def configuration() -> dict[str, Any]:
         "enable_utc": True,
         "beat_schedule": {
             # What a lost nudge left.
-            "settle": {"task": "settle", "schedule": settings().settle_sweep},
-            "work-batches": {"task": "work_batches", "schedule": timedelta(seconds=10)},
-            "expire": {"task": "expire", "schedule": timedelta(minutes=1)},
-            "fold-tallies": {"task": "fold_tallies", "schedule": timedelta(minutes=1)},
+            "settle": _every(settings().settle_sweep, "settle"),
+            "work-batches": _every(timedelta(seconds=10), "work_batches"),
+            "expire": _every(timedelta(minutes=1), "expire"),
+            "fold-tallies": _every(timedelta(minutes=1), "fold_tallies"),
             # Heals by itself after an outage: every closed month that is not invoiced.
-            "bill": {"task": "bill", "schedule": timedelta(hours=1)},
+            "bill": _every(timedelta(hours=1), "bill"),
             # Asked every hour, done once a day: see schedule_run.
-            "audit": {"task": "audit", "schedule": timedelta(hours=1)},
+            "audit": _every(timedelta(hours=1), "audit"),
         },
     }
+
+
+def _every(interval: timedelta, task: str) -> dict[str, Any]:
+    # A hint that nobody took before the next one is due says nothing more than that one.
+    return {"task": task, "schedule": interval, "options": {"expires": interval.total_seconds()}}
 
 
 app = Celery("keypool", include=["worker.tasks"])

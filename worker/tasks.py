@@ -9,7 +9,9 @@ from logging import ERROR, INFO
 
 import structlog
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from worker import assignments, batches, invoices, pools, settling
 from worker import audit as audits
@@ -133,4 +135,9 @@ def _looked(task: str) -> None:
 @cache
 def _redis() -> Redis:
     address = broker_url().replace("redis+socket://", "unix://")
-    return Redis.from_url(address, socket_timeout=0.3, socket_connect_timeout=0.3)
+    return Redis.from_url(
+        address,
+        socket_timeout=0.3,
+        socket_connect_timeout=0.3,
+        retry=Retry(NoBackoff(), 0),  # the default pauses and asks again
+    )

@@ -1,0 +1,124 @@
+"""The tasks and their nudges, on a real broker and with a real worker process."""
+
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+from redis import Redis
+from sqlalchemy import text
+
+from tests import world as worlds
+from worker import tasks
+from worker.celery import PREFIX, app
+from worker.database import session as transaction_of
+
+
+@pytest.fixture
+def broker(fresh_database):
+    """The run's Redis, emptied of keypool's keys, with the tasks' connections pointing at it."""
+    address = fresh_database.redis_url.replace("redis+socket://", "unix://")
+    redis = Redis.from_url(address)
+    app.conf.broker_url = fresh_database.redis_url
+    app._after_fork()  # forget the connections to where it pointed before
+    tasks._redis.cache_clear()
+    tasks._asked_in_vain = -tasks.AWAY
+    for key in redis.scan_iter(f"{PREFIX}*"):
+        redis.delete(key)
+    yield redis
+    redis.close()
+
+
+@contextmanager
+def a_worker(addresses):
+    """Run a real worker process until the block ends."""
+    command = [sys.executable, "-m", "celery", "-A", "worker.celery", "worker", "--concurrency=1"]
+    process = subprocess.Popen(
+        [*command, "--without-gossip", "--without-mingle", "--pool=solo"],
+        env={"PATH": "/usr/bin:/bin", **addresses.environment()},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def queued(broker: Redis) -> int:
+    return broker.llen(f"{PREFIX}celery")
+
+
+def test_many_nudges_are_one_task(broker):
+    for _ in range(50):
+        tasks.nudge_settle()
+
+    assert queued(broker) == 1
+
+
+def test_a_task_that_looks_lets_the_next_nudge_through(broker):
+    tasks.nudge_settle()
+    tasks._looked("settle")
+    tasks.nudge_settle()
+
+    assert queued(broker) == 2
+
+
+def test_a_nudge_while_the_broker_is_away_costs_a_moment_once_and_then_nothing(broker, monkeypatch):
+    nobody = Redis.from_url("unix:///nowhere/redis.sock", socket_connect_timeout=0.3)
+    monkeypatch.setattr(tasks, "_redis", lambda: nobody)
+
+    began = time.monotonic()
+    for _ in range(100):
+        tasks.nudge_settle()
+
+    assert time.monotonic() - began < tasks.AWAY
+    assert queued(broker) == 0
+
+
+def test_a_nudged_worker_settles_what_waits(broker, fresh_database):
+    with transaction_of() as session:
+        world = worlds.build(session)
+        for number, code in enumerate(world.keys(20)):
+            world.request(code, f"{number}@example.org")
+
+    with a_worker(fresh_database):
+        tasks.nudge_settle()
+        assert eventually(
+            "SELECT count(*) = 20 FROM redemption WHERE outcome = 'redeemed'", seconds=60
+        )
+
+
+def test_every_scheduled_task_exists():
+    scheduled = {entry["task"] for entry in app.conf.beat_schedule.values()}
+
+    assert scheduled == {"settle", "work_batches", "expire", "fold_tallies", "bill", "audit"}
+    assert scheduled <= set(app.tasks)
+
+
+@pytest.mark.parametrize(
+    "task", ["settle", "work_batches", "expire", "fold_tallies", "bill", "audit"]
+)
+def test_every_task_may_run_on_an_empty_system_and_twice(broker, task):
+    app.tasks[task]()
+    app.tasks[task]()
+
+
+def test_a_day_is_audited_once(broker):
+    app.tasks["audit"]()
+    app.tasks["audit"]()
+
+    with transaction_of() as session:
+        assert session.scalar(text("SELECT count(*) FROM schedule_run WHERE job = 'audit'")) == 1
+
+
+def eventually(question: str, *, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with transaction_of() as session:
+            if session.scalar(text(question)):
+                return True
+        time.sleep(0.1)
+    return False
