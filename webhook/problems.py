@@ -7,9 +7,9 @@ from typing import Any
 import structlog
 from apiflask import APIFlask, HTTPError
 from flask import Response, current_app, jsonify
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import InsufficientPrivilege, UniqueViolation
 from pydantic import ValidationError
-from sqlalchemy.exc import DataError, NoResultFound, ProgrammingError
+from sqlalchemy.exc import DataError, IntegrityError, NoResultFound, ProgrammingError
 
 from worker import errors
 
@@ -80,6 +80,7 @@ def install(app: APIFlask) -> None:
     """Answer every error of an app with a problem."""
     app.register_error_handler(errors.KeypoolError, for_error)
     app.register_error_handler(DataError, for_data_error)
+    app.register_error_handler(IntegrityError, for_broken_rule)
     app.register_error_handler(NoResultFound, for_hidden)
     app.register_error_handler(ProgrammingError, for_programming_error)
     app.register_error_handler(Exception, for_surprise)
@@ -101,6 +102,15 @@ def for_error(error: errors.KeypoolError) -> Response:
 def for_data_error(_error: DataError) -> Response:
     """Answer a value that the database cannot hold."""
     return problem("invalid_input", 422, "A value is out of range.")
+
+
+def for_broken_rule(error: IntegrityError) -> Response:
+    """Answer a constraint that has no error of its own: its name says the rule that it keeps."""
+    diagnosis = getattr(error.orig, "diag", None)
+    rule = (getattr(diagnosis, "constraint_name", None) or "unknown_rule").replace("_", " ")
+    if isinstance(error.orig, UniqueViolation):
+        return for_error(errors.AlreadyExistsError())
+    return for_error(errors.InvalidInputError(f"A rule says no: {rule}."))
 
 
 def for_hidden(_error: NoResultFound) -> Response:

@@ -1151,6 +1151,9 @@ GRANT SELECT, INSERT, UPDATE ON
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, redemption TO keypool_web;
 GRANT SELECT, INSERT ON history TO keypool_web;
+-- For erasing a person's data, which the operator alone does over the web: others see less of it.
+GRANT UPDATE (learner_email) ON redemption TO keypool_web;
+GRANT UPDATE (detail) ON history TO keypool_web;
 
 -- What the web must know before it knows whose request this is: a token by its hash, a source's
 -- live secrets by its id. Nothing else leaves these doors.

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import text
 from werkzeug.test import TestResponse
 
 from tests.conftest import Addresses
 from tests.world import OPERATOR, World, build
 from webhook import create_app
 from worker import database as databases
-from worker import settling, signatures, sources, tokens
+from worker import invoices, settling, signatures, sources, tokens
 from worker.actors import Role
 
 NOW = "2026-03-01T09:30:00Z"
@@ -119,3 +120,48 @@ def place(database: Addresses, client: FlaskClient) -> Place:
 def sender(place: Place) -> Sender:
     """A source of the test's own."""
     return place.sender()
+
+
+@dataclass
+class Things:
+    """One of everything in the parent's organization, by the name it has in routes."""
+
+    ids: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def things(place: Place) -> Things:
+    sender, [key] = place.sender(), place.keys()
+    event = sender.post(redemption(key, "thing@example.com")).json["event"]
+    settle()
+    with databases.session() as session:
+        assignment = session.execute(
+            text("SELECT assignment_id FROM event WHERE id = :id"), {"id": int(event)}
+        ).scalar_one()
+        charge = session.execute(
+            text("SELECT id FROM charge WHERE assignment_id = :id"), {"id": assignment}
+        ).scalar_one()
+        month = session.execute(text("SELECT to_char(clock_now(), 'YYYY-MM')")).scalar_one()
+        names = session.execute(
+            text("""SELECT organization.name, course.code FROM pool
+                      JOIN organization ON organization.id = organization_id
+                      JOIN course ON course.id = course_id WHERE pool.id = :id"""),
+            {"id": int(place.world.pool)},
+        ).one()
+    [invoice] = invoices.run(actor=OPERATOR, month=month).invoices
+    token = place.client.get("/api/v1/tokens", headers=place.token(Role.MANAGER)).json["items"][0]
+    return Things(
+        {
+            "event": event,
+            "assignment": str(assignment),
+            "charge": str(charge),
+            "invoice": str(invoice),
+            "pool": place.world.pool,
+            "organization": names.name,
+            "course": names.code,
+            "source": str(sender.source),
+            "token": token["id"],
+            "email": "thing@example.com",
+            "key": key,
+        }
+    )

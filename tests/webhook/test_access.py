@@ -1,17 +1,14 @@
 """Who may do what: tokens, roles, and the walls between organizations."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from tests.webhook.conftest import Place, redemption, settle
-from tests.world import OPERATOR
+from tests.webhook.conftest import Place, Things
 from worker import database as databases
-from worker import invoices
 from worker.actors import Role
 from worker.database import Login
 
@@ -30,51 +27,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/v1/invoices/<invoice>/pay": {"on": "2026-01-01"},
     "POST /api/v1/invoices/<invoice>/void": {"reason": "test"},
 }
-
-
-@dataclass
-class Things:
-    """One of everything in the parent's organization, by the name it has in routes."""
-
-    ids: dict[str, str]
-
-
-@pytest.fixture(scope="module")
-def things(place: Place) -> Things:
-    sender, [key] = place.sender(), place.keys()
-    event = sender.post(redemption(key, "thing@example.com")).json["event"]
-    settle()
-    with databases.session() as session:
-        assignment = session.execute(
-            text("SELECT assignment_id FROM event WHERE id = :id"), {"id": int(event)}
-        ).scalar_one()
-        charge = session.execute(
-            text("SELECT id FROM charge WHERE assignment_id = :id"), {"id": assignment}
-        ).scalar_one()
-        month = session.execute(text("SELECT to_char(clock_now(), 'YYYY-MM')")).scalar_one()
-        names = session.execute(
-            text("""SELECT organization.name, course.code FROM pool
-                      JOIN organization ON organization.id = organization_id
-                      JOIN course ON course.id = course_id WHERE pool.id = :id"""),
-            {"id": int(place.world.pool)},
-        ).one()
-    [invoice] = invoices.run(actor=OPERATOR, month=month).invoices
-    token = place.client.get("/api/v1/tokens", headers=place.token(Role.MANAGER)).json["items"][0]
-    return Things(
-        {
-            "event": event,
-            "assignment": str(assignment),
-            "charge": str(charge),
-            "invoice": str(invoice),
-            "pool": place.world.pool,
-            "organization": names.name,
-            "course": names.code,
-            "source": str(sender.source),
-            "token": token["id"],
-            "email": "thing@example.com",
-            "key": key,
-        }
-    )
 
 
 def routes(place: Place) -> list[tuple[str, str, tuple[Role, ...]]]:
