@@ -7,6 +7,7 @@ import hashlib
 import ipaddress
 import json
 import secrets
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -24,6 +25,7 @@ from worker.errors import InvalidInputError, KeypoolError
 
 PATIENCE = 30  # seconds for which a receiver that is away is tried again
 PAUSE = 0.5  # seconds between tries, where it does not say
+TIMEOUT = 15  # seconds for one try; the receiver takes 10 at most when it is asked to wait
 TRY_AGAIN = {429, 502, 503, 504}
 
 # In `KEY=VALUE` words everything is a text, but for these.
@@ -66,17 +68,13 @@ class Answer:
 
 
 class Sender:
-    """A source's connection to its receiver. Threads may share it."""
+    """A source's connections to its receiver, one a thread."""
 
-    def __init__(self, url: str, secret: str, *, connections: int = 1) -> None:
+    def __init__(self, url: str, secret: str) -> None:
         """Raise InvalidInputError where the address or the secret cannot be one."""
         self._url, self._secret = _address(url), signatures.read_secret(secret)
-        self._client = httpx.Client(
-            timeout=httpx.Timeout(30, connect=5),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            # A proxy in the environment is not for reaching this machine.
-            trust_env=not _is_this_machine(self._url),
-        )
+        # Threads that wait for a connection of one shared client were seen to wait for ever.
+        self._own, self._clients = threading.local(), list[httpx.Client]()
 
     def __enter__(self) -> Self:
         """Give the sender itself."""
@@ -86,7 +84,8 @@ class Sender:
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
         """Close its connections."""
-        self._client.close()
+        for client in self._clients:
+            client.close()
 
     def post(self, message: Message, *, wait: int = 0) -> Answer:
         """Post a message until it is answered for good; ask to `wait` for the outcome.
@@ -118,9 +117,18 @@ class Sender:
         if wait:
             headers["prefer"] = f"wait={wait}"
         try:
-            return self._client.post(self._url, content=message.body, headers=headers)
+            return self._client().post(self._url, content=message.body, headers=headers)
         except httpx.TransportError:
             return None
+
+    def _client(self) -> httpx.Client:
+        if not hasattr(self._own, "client"):
+            # A proxy in the environment is not for reaching this machine.
+            proxied = not _is_this_machine(self._url)
+            self._own.client = httpx.Client(timeout=TIMEOUT, trust_env=proxied)
+            self._clients.append(self._own.client)
+        client: httpx.Client = self._own.client
+        return client
 
 
 def message(

@@ -49,7 +49,7 @@ def command(
     """
     if (type_ is None) == (file is None):
         raise click.UsageError("Give either an event's type and data, or --file.")
-    with sending.Sender(url, secret, connections=AT_ONCE) as sender:
+    with sending.Sender(url, secret) as sender:
         if file:
             total = sum(1 for _ in sending.from_file(file))  # all lines are read before one is sent
             messages: Iterable[Message] = sending.from_file(file)

@@ -30,7 +30,7 @@ def command(port: int, host: str) -> None:
     """
     supervisor.require_free(host, port)
     with system():
-        logging.getLogger().setLevel(logging.INFO)
+        logging.getLogger("worker").setLevel(logging.INFO)
         home = environment.settings().home.resolve()
         (home / "run").mkdir(parents=True, exist_ok=True)
         services = supervisor.services(home, host=host, port=port, stalled=watch())
