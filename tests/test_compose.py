@@ -1,0 +1,251 @@
+"""compose.yaml, tried without Docker: our services, by their own commands and health checks.
+
+Each runs with the environment that compose gives it, and nothing else. Only where things are is
+put in place of the containers' own: databases, ports, and folders. The broker runs by its own
+command too, since what its one user may do is decided there.
+"""
+
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+import yaml
+
+from tests.conftest import Addresses, cloned
+from worker.embedded import redis as embedded_redis
+
+HOUSE = Path(__file__).parent.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((HOUSE / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = [name for name, service in SERVICES.items() if "build" in service]
+KEPT = [name for name in OURS if name != "migrate"]
+ENV_FILE = {
+    name: secrets.token_hex(24)
+    for name in sorted(set(re.findall(r"\$\{(\w+):\?", (HOUSE / "compose.yaml").read_text())))
+}
+HOME_IN_IMAGE = "/var/lib/keypool"
+PATIENCE = 120  # seconds; a busy machine may take that long to import everything
+NOWHERE = Addresses("", "", "", "")
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where the containers' things are on this machine."""
+
+    home: Path
+    addresses: Addresses
+
+    def command(self, line: list[str]) -> list[str]:
+        return [self._interpolated(word) for word in line]
+
+    def health_check(self, service: str) -> list[str]:
+        how, *line = SERVICES[service]["healthcheck"]["test"]
+        return self.command(["sh", "-c", *line] if how == "CMD-SHELL" else line)
+
+    def environment(self, service: str) -> dict[str, str]:
+        given = SERVICES[service]["environment"]
+        here = {
+            "KEYPOOL_DATABASE_URL": self.addresses.database_url,
+            "KEYPOOL_WEB_DATABASE_URL": self.addresses.web_database_url,
+            "KEYPOOL_ANALYST_DATABASE_URL": self.addresses.analyst_database_url,
+            "KEYPOOL_REDIS_URL": self.addresses.redis_url,
+            "GRANIAN_HOST": "127.0.0.1",
+            "GRANIAN_PORT": str(free_port()),
+            "JUPYTER_PORT": str(free_port()),
+        }
+        container = {
+            "PATH": f"{HOUSE / '.venv' / 'bin'}:{os.environ['PATH']}",
+            "HOME": str(self.home),
+            "HOSTNAME": socket.gethostname(),
+            "KEYPOOL_HOME": str(self.home),
+            "JUPYTER_CONFIG_DIR": str(self.home / "jupyter"),
+        }
+        return container | {
+            name: here.get(name, self._interpolated(str(value))) for name, value in given.items()
+        }
+
+    def _interpolated(self, text: str) -> str:
+        filled = re.sub(r"\$\{(\w+):\?[^}]*\}", lambda match: ENV_FILE[match[1]], text)
+        filled = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", filled)
+        return filled.replace("$$", "$").replace(HOME_IN_IMAGE, str(self.home))
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        return int(listening.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def broker_url(tmp_path_factory) -> Iterator[str]:
+    """The broker, by compose's own command, on a port of this machine."""
+    folder, port = tmp_path_factory.mktemp("redis"), free_port()
+    _, *arguments = Host(folder, NOWHERE).command(SERVICES["redis"]["command"])
+    server = subprocess.Popen([embedded_redis.program(), *arguments, f"--port {port}"], cwd=folder)
+    password = ENV_FILE["KEYPOOL_REDIS_PASSWORD"]
+    yield f"redis://keypool:{password}@127.0.0.1:{port}/0"
+    server.terminate()
+    server.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def host(servers, broker_url, tmp_path_factory) -> Iterator[Host]:
+    """This machine with an empty database that compose's migrate has made ready."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "jupyter").mkdir()
+    # The image's user is an ordinary one; whoever runs the tests may be root.
+    (home / "jupyter" / "jupyter_server_config.json").write_text(
+        '{"ServerApp": {"allow_root": true}}'
+    )
+    with cloned(servers, "template1") as empty:
+        urls = {name: getattr(empty, name) for name in Addresses.__annotations__}
+        host = Host(home, Addresses(**urls | {"redis_url": broker_url}))
+        run_once(host, "migrate")
+        yield host
+
+
+def run_once(host: Host, service: str) -> None:
+    subprocess.run(
+        host.command(SERVICES[service]["command"]),
+        env=host.environment(service),
+        cwd=HOUSE,
+        check=True,
+        timeout=PATIENCE,
+    )
+
+
+@contextmanager
+def started(host: Host, service: str, environment: dict[str, str]) -> Iterator[subprocess.Popen]:
+    """The service as compose starts it; ended as compose ends it, within its time of grace."""
+    process = subprocess.Popen(
+        host.command(SERVICES[service]["command"]),
+        env=environment,
+        cwd=HOUSE,
+        start_new_session=True,
+    )
+    try:
+        yield process
+        process.terminate()
+        process.wait(timeout=grace(service))
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def grace(service: str) -> int:
+    return int(SERVICES[service].get("stop_grace_period", "10s").removesuffix("s"))
+
+
+def is_healthy(host: Host, service: str, environment: dict[str, str]) -> bool:
+    asked = subprocess.run(
+        host.health_check(service),
+        env=environment,
+        cwd=HOUSE,
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    return asked.returncode == 0
+
+
+def becomes_healthy(
+    host: Host, service: str, environment: dict[str, str], process: subprocess.Popen
+) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        if is_healthy(host, service, environment):
+            return True
+        time.sleep(0.5)
+    return False
+
+
+@pytest.mark.parametrize("service", KEPT)
+def test_a_service_is_healthy_once_it_runs_and_not_before(host, service):
+    environment = host.environment(service)
+
+    before = is_healthy(host, service, environment)
+    with started(host, service, environment) as process:
+        running = becomes_healthy(host, service, environment, process)
+
+    assert (before, running) == (False, True)
+
+
+def test_migrate_leaves_an_existing_database_as_it_is(host):
+    with psycopg.connect(host.addresses.database_url.replace("+psycopg", "")) as connection:
+        connection.execute(
+            "INSERT INTO organization (name, time_zone, currency) VALUES ('Kept', 'UTC', 'EUR')"
+        )
+
+    run_once(host, "migrate")
+
+    with psycopg.connect(host.addresses.database_url.replace("+psycopg", "")) as connection:
+        assert connection.execute("SELECT name FROM organization").fetchall() == [("Kept",)]
+
+
+def test_the_brokers_user_cannot_empty_it(host):
+    client = redis.Redis.from_url(host.addresses.redis_url)
+
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        client.flushall()
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        client.flushdb()
+
+
+def test_nobody_enters_the_broker_without_a_password(host):
+    anonymous = redis.Redis.from_url(re.sub("//.*@", "//", host.addresses.redis_url))
+
+    with pytest.raises(redis.exceptions.AuthenticationError):
+        anonymous.ping()
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if name != "migrate"])
+def test_a_service_that_dies_is_started_again(service):
+    assert SERVICES[service]["restart"] == "always"
+
+
+@pytest.mark.parametrize(
+    ("service", "logins"),
+    [
+        ("webhook", {"KEYPOOL_WEB_DATABASE_URL"}),
+        ("jupyter", {"KEYPOOL_ANALYST_DATABASE_URL"}),
+    ],
+)
+def test_a_service_that_faces_people_has_no_login_but_its_own(service, logins):
+    given = {name for name in SERVICES[service]["environment"] if name.endswith("DATABASE_URL")}
+
+    assert given == logins
+
+
+def test_the_notes_on_compose_name_everything_that_must_be_set():
+    notes = (HOUSE / "compose.yaml").read_text().partition("\nx-keypool")[0]
+
+    assert set(re.findall(r"KEYPOOL_\w+", notes)) == set(ENV_FILE)
+
+
+def test_the_first_start_makes_the_owner_and_two_logins_that_own_nothing():
+    made = COMPOSE["configs"]["logins"]["content"]
+
+    assert re.findall(r"CREATE ROLE (\w+)", made) == ["keypool", "keypool_web", "keypool_analyst"]
+    assert re.search(r"CREATE DATABASE keypool OWNER keypool;", made)
+    assert "SUPERUSER" not in made
+    assert "BYPASSRLS" not in made
+
+
+def test_every_program_that_compose_starts_is_there():
+    programs = {SERVICES[name]["command"][0] for name in OURS}
+
+    path = f"{HOUSE / '.venv' / 'bin'}:{os.environ['PATH']}"
+    assert [name for name in sorted(programs) if shutil.which(name, path=path) is None] == []
