@@ -20,7 +20,7 @@ uv = UV_SYSTEM_CERTS=true \
      $(BIN)/uv --quiet pip
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults sure lock clean
+.PHONY: help setup demo up test faults sure lock notebooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -49,6 +49,11 @@ sure: $(READY) ## every check that runs in seconds: the gate before a commit
 lock: $(READY) ## resolve pyproject.toml into requirements.lock anew
 	@$(uv) compile --upgrade --universal --generate-hashes --python-version 3.11 --all-extras \
 	  --no-header --output-file requirements.lock pyproject.toml > /dev/null
+
+# A kernel works in the notebook's folder, so the home is named in full.
+notebooks: export KEYPOOL_HOME ?= $(CURDIR)/.keypool
+notebooks: $(READY) ## open the notebooks in JupyterLab, on the system that `make up` runs
+	$(BIN)/jupyter lab --notebook-dir notebooks
 
 clean: ## remove .venv and what the checks left behind; data under .keypool stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
