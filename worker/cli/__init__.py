@@ -19,9 +19,9 @@ __all__ = ["answer", "main"]
 PANELS = {
     "Run": ["up", "simulate", "db"],
     "Set up": ["organizations", "courses", "prices", "sources", "tokens"],
-    "Hand out": ["pools"],
+    "Hand out": ["pools", "keys", "batches"],
     "Follow": ["events", "redemptions", "send", "assignments", "learners"],
-    "Account": ["invoices", "audit"],
+    "Account": ["invoices", "reports", "audit"],
 }
 NAMES = [name for names in PANELS.values() for name in names]
 

@@ -21,15 +21,15 @@ WANTS_JSON = "keypool.json"
 class Command(click.RichCommand):
     """A command that gives an object: printed for people, or with `--json` as one document.
 
-    `shows` prints it for people; `failed` says of it whether the job failed (exit code 1). A
-    command that prints by itself gives None.
+    `shows` prints it for people; `failed` says of it whether the job failed (exit code 1), or
+    gives another exit code. A command that prints by itself gives None.
     """
 
     def __init__(
         self,
         *args: Any,
         shows: Shows = printing.record,
-        failed: Callable[[Any], bool] = lambda _: False,
+        failed: Callable[[Any], int] = lambda _: False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -48,7 +48,7 @@ class Command(click.RichCommand):
             raise
         if result is not None:
             (printing.document if as_json else self.shows)(result)
-        return 1 if self.failed(result) else 0
+        return int(self.failed(result))
 
 
 class Group(click.RichGroup):

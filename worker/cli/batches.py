@@ -1,0 +1,60 @@
+"""`keypool batches`: bulk jobs that add keys to pools."""
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from worker.cli import printing, waiting
+from worker.cli.frame import Group, deferred, paged
+from worker.cli.system import operator, run, system
+
+with deferred():
+    from worker import batches, database
+
+if TYPE_CHECKING:
+    from worker.paging import Page
+
+COLUMNS = ("id", "pool", "kind", "requested", "made", "state", "created_at", "finished_at")
+
+
+@click.group("batches", cls=Group)
+def command() -> None:
+    """Batches: bulk jobs that generate or import keys."""
+
+
+@command.command("list", shows=printing.table(*COLUMNS))
+@click.option("--pool", metavar="POOL", help="One pool's.")
+@paged
+def listing(**given: Any) -> "Page":
+    """List batches, newest first."""
+    return run(batches.listing, actor=operator(), **given)
+
+
+@command.command()
+@click.argument("batch", metavar="ID")
+def show(batch: str) -> dict[str, Any]:
+    """Show a batch and how far it is."""
+    return run(batches.show, actor=operator(), batch=batch)
+
+
+@command.command(shows=printing.sentences(waiting.lines), failed=waiting.failed)
+@click.argument("batch", metavar="ID")
+def watch(batch: str) -> dict[str, Any]:
+    """Wait until a batch is finished, and show how far it is."""
+    with system():
+        database.transaction(batches.find, actor=operator(), batch=batch)
+        return waiting.finish(batch)
+
+
+@command.command()
+@click.argument("batch", metavar="ID")
+def cancel(batch: str) -> dict[str, Any]:
+    """Cancel a batch; the keys that it made stay."""
+    return run(batches.cancel, actor=operator(), batch=batch)
+
+
+@command.command(shows=waiting.report)
+@click.argument("batch", metavar="ID")
+def report(batch: str) -> dict[str, Any]:
+    """Show what became of the lines of an import."""
+    return run(batches.report, actor=operator(), batch=batch)

@@ -1,0 +1,228 @@
+"""`keypool keys`: adding, listing, handing out and withdrawing keys."""
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import rich_click as click
+
+from worker.cli import printing, waiting
+from worker.cli.files import deliver, written
+from worker.cli.frame import Group, deferred, paged, wants_json
+from worker.cli.system import operator, run, system
+
+with deferred():
+    from worker import batches, database, distributions, imports, keys
+
+if TYPE_CHECKING:
+    from worker.paging import Page
+
+COLUMNS = (
+    "code",
+    "state",
+    "recipient",
+    "reference",
+    "distributed_at",
+    "redeemed_by",
+    "redeemed_at",
+)
+
+REFUSED = 2
+
+wait_or_not = click.option(
+    "--wait/--no-wait", default=True, show_default=True, help="Wait until all keys are made."
+)
+output = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it."
+)
+
+
+def filters(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that choose among a pool's keys."""
+    for option in (
+        click.option("--reference", metavar="R", help="Handed out under this reference."),
+        click.option("--recipient", metavar="R", help="Handed to this recipient."),
+        click.option("--undistributed", is_flag=True, help="Handed to nobody."),
+        click.option("--state", metavar="S", help="issued, redeemed or retired."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group("keys", cls=Group)
+def command() -> None:
+    """Keys: added, listed, shown, retired, exported, handed out."""
+
+
+def _nothing_added(report: dict[str, Any]) -> int:
+    """Say whether not one line of an input could be a key: then it is refused."""
+    sound = report["added"] + report["duplicate_in_input"] + report["already_exists"]
+    return REFUSED if report["invalid"] and not sound and not report["batch"] else 0
+
+
+def _tell(report: dict[str, Any]) -> dict[str, Any]:
+    if _nothing_added(report):
+        first = report["refused"][0]
+        printing.warn(f"Line {first['line']}: {first['reason']}")
+    return report
+
+
+@command.command(shows=waiting.report, failed=_nothing_added)
+@click.argument("pool")
+@click.argument("codes", metavar="CODE…", nargs=-1, required=True)
+@wait_or_not
+def add(pool: str, codes: tuple[str, ...], wait: bool) -> dict[str, Any]:
+    """Add keys that you have, a CODE each; “-” reads pasted lines from standard input."""
+    given: Iterable[str] = sys.stdin if codes == ("-",) else codes
+    with system():
+        return _added(
+            wait, database.transaction(keys.add_keys, actor=operator(), pool=pool, codes=given)
+        )
+
+
+@command.command("import", shows=waiting.report, failed=_nothing_added)
+@click.argument("pool")
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--format", "kind", type=click.Choice(["text", "csv"]), help="By default told by its look."
+)
+@click.option(
+    "--column", metavar="NAME", help="The column that holds the keys, by its header or number."
+)
+@wait_or_not
+def import_(
+    pool: str, file: BinaryIO, kind: str | None, column: str | None, wait: bool
+) -> dict[str, Any]:
+    """Add the keys of a file: one a line, or CSV with a column of codes."""
+    form = imports.Kind(kind) if kind else None
+    with system():
+        report = database.transaction(
+            keys.import_keys, actor=operator(), pool=pool, stream=file, kind=form, column=column
+        )
+        return _added(wait, report)
+
+
+def _added(wait: bool, report: dict[str, Any]) -> dict[str, Any]:
+    """Wait for the batch of an import, where there is one, and give its report then."""
+    if report["batch"] and wait:
+        waiting.finish(report["batch"])
+        return database.transaction(batches.report, actor=operator(), batch=report["batch"])
+    if report["batch"]:
+        printing.warn(waiting.left(report["batch"]))
+    return _tell(report)
+
+
+@command.command(shows=printing.sentences(waiting.lines), failed=waiting.failed)
+@click.argument("pool")
+@click.argument("count", type=int)
+@wait_or_not
+def generate(pool: str, count: int, wait: bool) -> dict[str, Any]:
+    """Generate COUNT keys into a pool."""
+    with system():
+        batch = database.transaction(batches.generate, actor=operator(), pool=pool, count=count)
+        return waiting.finish(batch["id"]) if wait else batch
+
+
+@command.command("list", shows=printing.table(*COLUMNS))
+@click.argument("pool")
+@filters
+@paged
+def listing(**given: Any) -> "Page":
+    """List a pool's keys."""
+    return run(keys.listing, actor=operator(), **given)
+
+
+def _shown(key: dict[str, Any]) -> None:
+    printing.record({name: value for name, value in key.items() if name != "dry_run"})
+    if dry_run := key.get("dry_run"):
+        printing.line("", f"If {dry_run['learner']} ({dry_run['organization']}) redeemed it now:")
+        printing.line(f"{dry_run['outcome']}: {dry_run['message']}")
+
+
+@command.command(shows=_shown)
+@click.argument("code")
+@click.option("--as", "dry_run", metavar="EMAIL", help="What if this learner redeemed it now?")
+@click.option("--organization", metavar="ORG", help="Theirs, where nothing is known of them.")
+def show(**given: Any) -> dict[str, Any]:
+    """Show a key and its attempts: why does it not work?"""
+    return run(keys.show, actor=operator(), **given)
+
+
+@command.command()
+@click.argument("codes", metavar="CODE…", nargs=-1, required=True)
+def retire(codes: tuple[str, ...]) -> dict[str, Any]:
+    """Retire issued keys, all of those named or none."""
+    return run(keys.retire, actor=operator(), codes=codes)
+
+
+@command.command(shows=written)
+@click.argument("pool")
+@filters
+@output
+def export(pool: str, output: Path | None, **given: Any) -> dict[str, Any] | None:
+    """Write a pool's keys as CSV to standard output or a file, as they are at one moment."""
+    with system(), database.session(snapshot=True) as session:
+        blocks = keys.export(session, actor=operator(), pool=pool, **given)
+        if output is None and wants_json():
+            return {"items": list(csv.DictReader(_lines(blocks))), "next": None}
+        return deliver(blocks, name="keys.csv", output=output)
+
+
+def _lines(blocks: Iterator[bytes]) -> Iterator[str]:
+    for block in blocks:
+        yield from io.StringIO(block.decode())
+
+
+def _given(result: dict[str, Any]) -> None:
+    for item in result.get("items", [result]):
+        again = " again, as before" if item["repeated"] else ""
+        printing.line(f"{item['given']:,} keys for {item['recipient']}{again}:")
+        printing.line(*(f"  {code}" for code in item["keys"]))
+
+
+@command.command(shows=_given)
+@click.argument("pool")
+@click.argument("recipient", required=False)
+@click.option("--file", type=click.File("rb"), help="CSV: email,name,count,reference.")
+@click.option("--count", type=int, default=1, show_default=True, help="How many keys.")
+@click.option("--reference", default="", metavar="R", help="An order number, say.")
+@click.option("--name", default="", help="The recipient's name.")
+@output
+def distribute(
+    pool: str, recipient: str | None, file: BinaryIO | None, output: Path | None, **given: Any
+) -> dict[str, Any]:
+    """Hand keys to a recipient, or to everybody in a file.
+
+    The same recipient and reference again gives the same keys. With -o, the keys are also written
+    as CSV for a mail merge: email,name,reference,code.
+    """
+    if (recipient is None) == (file is None):
+        raise click.UsageError("Give either a recipient or --file.")
+    with system(), database.session() as session:
+        if file is not None:
+            result = distributions.distribute_file(
+                session, actor=operator(), pool=pool, stream=file
+            )
+        else:
+            result = distributions.distribute(
+                session, actor=operator(), pool=pool, recipient=recipient or "", **given
+            )
+        if output is not None:
+            ids = [item["id"] for item in result.get("items", [result])]
+            merge = distributions.mail_merge(
+                session, actor=operator(), pool=pool, distributions=ids
+            )
+            deliver(merge, name="keys.csv", output=output)
+    return result
+
+
+@command.command()
+@click.argument("pool")
+@click.argument("recipient")
+@click.option("--reference", default="", metavar="R", help="What it was handed out under.")
+def recall(**given: Any) -> dict[str, Any]:
+    """Retire what is unredeemed of what a recipient was handed."""
+    return run(distributions.recall, actor=operator(), **given)

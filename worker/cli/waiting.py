@@ -1,0 +1,74 @@
+"""Waiting for a batch: working along with the worker, so that it is done where none is alive."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from worker.cli import printing, progress
+from worker.cli.frame import deferred
+from worker.cli.system import operator
+
+with deferred():
+    from worker import batches, database
+
+PAUSE = 0.2  # seconds between looks, while somebody else works it
+UNFINISHED = ("queued", "running")
+DOING = {"generate": "Generating keys", "import": "Importing keys"}
+LISTED = 20
+
+
+def finish(batch: str) -> dict[str, Any]:
+    """Show how far a batch is until it is finished, and give it as it ended.
+
+    Whoever waits also works: chunks are taken in turn, so that helping the worker does no harm.
+    An interrupt leaves the batch running.
+    """
+    shown = _look(batch)
+    try:
+        with progress.bar(shown["requested"], DOING[shown["kind"]]) as advance:
+            while shown["state"] in UNFINISHED:
+                if database.transaction(batches.work_chunk) is None:
+                    time.sleep(PAUSE)
+                shown = _look(batch)
+                advance(shown["worked"])
+    except KeyboardInterrupt:
+        printing.warn(left(batch))
+        raise
+    return shown
+
+
+def left(batch: str) -> str:
+    """Say how to go on watching a batch."""
+    return f"Batch {batch} goes on; watch it with “keypool batches watch {batch}”."
+
+
+def lines(batch: dict[str, Any]) -> Iterator[str]:
+    """Say what a batch came to, or how to watch it."""
+    if batch["state"] in UNFINISHED:
+        yield left(batch["id"])
+    elif batch["state"] == "failed":
+        yield f"Batch {batch['id']} failed after {batch['made']:,} keys: {batch['error']}"
+    else:
+        rate = f", {batch['per_second']:,} a second" if batch["per_second"] else ""
+        yield f"{batch['made']:,} keys made{rate} (batch {batch['id']}, {batch['state']})."
+
+
+def failed(batch: dict[str, Any]) -> bool:
+    """Say whether a batch ended without all that was asked for."""
+    return batch["state"] in ("failed", "cancelled")
+
+
+def report(result: dict[str, Any]) -> None:
+    """Print what became of the lines of an import, and the first that were refused."""
+    printing.line(
+        f"{result['added']:,} keys added, {result['duplicate_in_input']:,} duplicates in the "
+        f"input, {result['already_exists']:,} already there, {result['invalid']:,} invalid."
+    )
+    if result["refused"]:
+        printing.table("line", "code", "result", "reason")(result["refused"][:LISTED])
+    if len(result["refused"]) > LISTED and result["batch"]:
+        printing.line(f"All of them: “keypool batches report {result['batch']} -o refused.csv”.")
+
+
+def _look(batch: str) -> dict[str, Any]:
+    return database.transaction(batches.show, actor=operator(), batch=batch)
