@@ -1,0 +1,62 @@
+"""What every notebook that comes with keypool promises."""
+
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+PAIRED = sorted(NOTEBOOKS.glob("*.py"))
+LONGEST_CELL = 7  # lines
+
+
+@pytest.fixture(params=PAIRED, ids=lambda path: path.stem)
+def paired(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def cells(path: Path) -> list[tuple[str, str, list[str]]]:
+    notebook = jupytext.read(path)
+    return [(c.cell_type, c.source, c.metadata.get("tags", [])) for c in notebook.cells]
+
+
+def test_every_notebook_is_there_as_text_and_as_ipynb():
+    assert [path.stem for path in PAIRED] == [p.stem for p in sorted(NOTEBOOKS.glob("*.ipynb"))]
+
+
+def test_the_ipynb_is_what_the_text_says(paired):
+    assert cells(paired.with_suffix(".ipynb")) == cells(paired)
+
+
+def test_the_ipynb_keeps_no_outputs(paired):
+    notebook = nbformat.read(paired.with_suffix(".ipynb"), as_version=4)
+
+    assert [c for c in notebook.cells if c.get("outputs") or c.get("execution_count")] == []
+
+
+def test_it_opens_with_its_title_and_question(paired):
+    kind, source, _ = cells(paired)[0]
+
+    assert kind == "markdown"
+    assert source.startswith("# ")
+    assert source.endswith("?")
+
+
+def test_its_first_code_cell_has_the_parameters(paired):
+    _, source, tags = next(cell for cell in cells(paired) if cell[0] == "code")
+
+    assert tags == ["parameters"]
+    assert [line.split(" = ")[0] for line in source.splitlines()] == ["organization", "from_", "to"]
+
+
+def test_its_cells_are_short_and_every_answer_has_its_question_and_its_reading(paired):
+    told = cells(paired)
+
+    assert [source for kind, source, _ in told if len(source.splitlines()) > LONGEST_CELL] == []
+    for n, (kind, source, _) in enumerate(told):
+        if source.startswith("## "):
+            following = [kind for kind, *_ in told[n + 1 :]]
+            assert following[0] == "code", source
+            assert "markdown" in following, source
+    assert told[-1][0] == "markdown"

@@ -1,0 +1,452 @@
+"""Reports on redemptions: every figure recomputed from the raw tables, in Python."""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import nbformat
+import numpy as np
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from tests.conftest import Addresses, connect
+from worker import database as databases
+from worker import errors, reporting, simulation
+from worker.actors import Actor, Role
+from worker.reporting import logins, reading, showing
+
+NOW = datetime(2026, 3, 18, 15, 0, tzinfo=UTC)
+ROOT = "Alder Academy"
+BRANCH = "Alder North"  # a child of the root
+STRANGER = "Borealis Training"
+FIRST, LAST = date(2025, 9, 1), date(2026, 2, 28)
+GRANTED = {"redeemed": "redeemed", "already_yours": "repeated"}
+
+
+@pytest.fixture(scope="module")
+def simulated(database: Addresses) -> Addresses:
+    databases.transaction(
+        simulation.simulate, organizations=6, months=14, redemptions=3000, seed=5, now=NOW
+    )
+    return database
+
+
+@pytest.fixture(scope="module")
+def attempts(simulated: Addresses) -> list[dict[str, Any]]:
+    """Every attempt as the raw tables have it, with its day in its organization's zone."""
+    with databases.session() as session:
+        rows = session.execute(
+            text("""
+                SELECT redemption.outcome::text AS outcome, redemption.received_at, redemption.pool_id,
+                       organization.id AS organization_id, organization.time_zone,
+                       course.code AS course, key.created_at, pool.name AS pool
+                  FROM redemption JOIN organization ON organization.id = redemption.organization_id
+                  LEFT JOIN key ON key.id = redemption.key_id
+                  LEFT JOIN pool ON pool.id = key.pool_id
+                  LEFT JOIN course ON course.id = pool.course_id""")
+        ).mappings()
+        return [
+            {**row, "day": row["received_at"].astimezone(ZoneInfo(row["time_zone"])).date()}
+            for row in rows
+        ]
+
+
+def organization_ids(name: str | None) -> set[int]:
+    """The organization and its descendants, found by walking up the tree."""
+    with databases.session() as session:
+        rows = session.execute(text("SELECT id, name, parent_id FROM organization")).all()
+    parents = {row.id: row.parent_id for row in rows}
+    names = {row.id: row.name for row in rows}
+
+    def ancestors(number: int | None) -> Iterator[str]:
+        while number is not None:
+            yield names[number]
+            number = parents[number]
+
+    return {number for number in names if name is None or name in ancestors(number)}
+
+
+@pytest.fixture(params=[ROOT, BRANCH, None])
+def asked(request, simulated) -> reporting.Question:
+    return reporting.ask(organization=request.param, from_=FIRST, to=LAST)
+
+
+@pytest.fixture
+def within(asked, attempts) -> list[dict[str, Any]]:
+    members = organization_ids(asked.organization)
+    return [
+        row for row in attempts if row["organization_id"] in members and FIRST <= row["day"] <= LAST
+    ]
+
+
+def answers(rows: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(GRANTED.get(row["outcome"], "refused") for row in rows)
+
+
+def records(frame: Any) -> list[dict[str, Any]]:
+    return frame.to_dict("records")
+
+
+def test_the_totals_are_the_attempts_of_the_period(asked, within):
+    (totals,) = records(reporting.redemption_totals(asked))
+
+    counted = answers(within)
+    assert totals.pop("refused_share") == pytest.approx(
+        Decimal(counted["refused"]) / len(within), abs=Decimal("1e-9")
+    )
+    assert totals == {"attempts": len(within), **counted}
+
+
+def test_the_days_are_the_organizations_own_and_every_one_is_there(asked, within, attempts):
+    per_day = records(reporting.redemptions_per_day(asked))
+
+    members = organization_ids(asked.organization)
+    counted = Counter(
+        row["day"]
+        for row in attempts
+        if row["outcome"] == "redeemed" and row["organization_id"] in members
+    )
+    days = [FIRST + timedelta(days=n) for n in range((LAST - FIRST).days + 1)]
+    assert [row["day"].date() for row in per_day] == days
+    assert [row["redeemed"] for row in per_day] == [counted[day] for day in days]
+    assert [float(row["mean_of_7_days"]) for row in per_day] == pytest.approx(
+        [mean(counted[day - timedelta(days=n)] for n in range(7)) for day in days]
+    )
+
+
+def test_outcomes_are_counted_and_shared_out(asked, within):
+    outcomes = records(reporting.attempts_by_outcome(asked))
+
+    counted = Counter(row["outcome"] for row in within)
+    assert {row["outcome"]: row["attempts"] for row in outcomes} == counted
+    assert {row["outcome"]: row["answer"] for row in outcomes} == {
+        outcome: GRANTED.get(outcome, "refused") for outcome in counted
+    }
+    assert sum(row["share"] for row in outcomes) == pytest.approx(Decimal(1))
+
+
+def test_courses_are_counted(asked, within):
+    courses = records(reporting.redemptions_by_course(asked))
+
+    for row in courses:
+        of_it = [attempt for attempt in within if attempt["course"] == row["course"]]
+        counted = answers(of_it)
+        assert (row["attempts"], row["redeemed"], row["repeated"], row["refused"]) == (
+            len(of_it), counted["redeemed"], counted["repeated"], counted["refused"],
+        )  # fmt: skip
+    assert sum(row["attempts"] for row in courses) == sum(1 for a in within if a["course"])
+
+
+def test_pools_beyond_the_first_share_a_row(attempts):
+    question = reporting.ask(organization=ROOT, from_=FIRST, to=LAST)
+    members = organization_ids(ROOT)
+    within = [a for a in attempts if a["organization_id"] in members and FIRST <= a["day"] <= LAST]
+
+    pools = records(reporting.redemptions_by_pool(question, top=2))
+
+    counted = Counter(row["pool_id"] for row in within if row["pool_id"])
+    redeemed = Counter(row["pool_id"] for row in within if row["outcome"] == "redeemed")
+    best = [redeemed[pool] for pool in sorted(counted, key=lambda pool: -redeemed[pool])]
+    assert [row["redeemed"] for row in pools] == [*best[:2], sum(best[2:])]
+    assert pools[-1]["pool"] == f"{len(counted) - 2} other pools"
+    assert sum(row["attempts"] for row in pools) == sum(counted.values())
+
+
+def test_waits_are_counted_from_the_keys_creation(asked, within):
+    waits = records(reporting.days_until_redeemed(asked))
+    (short,) = records(reporting.waits_in_short(asked))
+
+    days = sorted(
+        (row["received_at"] - row["created_at"]) / timedelta(days=1)
+        for row in within
+        if row["outcome"] == "redeemed"
+    )
+    ends = [0, 1, 7, 30, 90, 180, 365, float("inf")]
+    assert [row["redeemed"] for row in waits] == [
+        sum(low <= day < high for day in days) for low, high in pairwise(ends)
+    ]
+    assert short["keys"] == len(days)
+    assert float(short["days_for_half"]) == pytest.approx(days[(len(days) + 1) // 2 - 1], abs=0.051)
+    assert float(short["days_for_the_last"]) == pytest.approx(days[-1], abs=0.051)
+
+
+def test_a_chart_tells_in_words_what_it_shows(asked, within):
+    told = reporting.draw_redemptions_per_day(asked).get_label()
+
+    number = showing.number(answers(within)["redeemed"], asked.babel)
+    assert told.startswith(f"Keys redeemed each day: {number} in 1 September 2025 to")
+
+
+def test_amounts_are_read_as_decimals_and_days_as_days(simulated):
+    frame = reading.frame(
+        "SELECT amount, service_month, occurred_at, NULL::numeric AS nothing FROM report.charge LIMIT 3"
+    )
+
+    assert {type(amount) for amount in frame["amount"]} == {Decimal}
+    assert isinstance(frame["service_month"].dtype, np.dtype)
+    assert frame["service_month"].dtype.kind == "M"
+    assert str(frame["occurred_at"].dtype) == "datetime64[us, UTC]"
+    assert frame["nothing"].tolist() == [None, None, None]
+
+
+def test_reading_without_adbc_gives_the_same(simulated, monkeypatch):
+    query = "SELECT event, day, outcome, days_since_creation FROM report.redemption ORDER BY event LIMIT 50"
+    swift = reading.frame(query)
+
+    monkeypatch.setitem(sys.modules, "adbc_driver_postgresql.dbapi", None)
+    slow = reading.frame(query)
+
+    assert records(slow) == records(swift)
+
+
+def test_importing_reporting_is_cheap():
+    heavy = {"pandas", "matplotlib", "nbconvert", "papermill"}
+    code = f"import sys, worker.reporting; print({heavy} & set(sys.modules))"
+
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert printed.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"organization": "Nobody"}, errors.NotFoundError),
+        ({"from_": "yesterday"}, errors.InvalidInputError),
+        ({"from_": "2026-02-01", "to": "2026-01-01"}, errors.InvalidInputError),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused_before_anything_runs(simulated, wrong, error):
+    with pytest.raises(error):
+        reporting.run("redemptions", **wrong)
+
+
+def test_an_unknown_notebook_is_refused_and_the_known_ones_are_named(simulated):
+    with pytest.raises(errors.NotFoundError, match=r"name one of .*redemptions"):
+        reporting.run("rumours")
+
+
+def test_the_listing_tells_each_notebooks_question():
+    (redemptions,) = [entry for entry in reporting.listing() if entry["name"] == "redemptions"]
+
+    assert redemptions["title"] == "Redemptions"
+    assert redemptions["question"].endswith("?")
+
+
+# ------------------------------------------------------------------------------- the login
+
+
+@pytest.fixture(scope="module")
+def branch_id(simulated: Addresses) -> int:
+    with databases.session() as session:
+        return session.scalar(
+            text("SELECT id FROM organization WHERE name = :name"), {"name": BRANCH}
+        )
+
+
+def seen(connection: psycopg.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM report.organization")}
+
+
+def test_a_reports_login_sees_its_organizations_tree_alone(branch_id):
+    with logins.login(branch_id) as url, connect(url) as report:
+        names = seen(report)
+        report.execute("SELECT set_config('keypool.organization', '*', false)")
+
+        assert seen(report) == names
+    assert BRANCH in names
+    assert ROOT not in names
+    assert STRANGER not in names
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "SELECT code FROM public.key",
+        "SELECT * FROM public.report_login",
+        "SET ROLE keypool_analyst",
+        "INSERT INTO report_login VALUES (session_user, 1)",
+        "ALTER ROLE CURRENT_USER VALID UNTIL 'infinity'",
+        "CREATE TABLE public.mine ()",
+    ],
+)
+def test_a_reports_login_may_do_nothing_but_read(branch_id, attempt):
+    with (
+        logins.login(branch_id) as url,
+        connect(url) as report,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        report.execute(attempt)
+
+
+def logins_left(session: Any) -> tuple[int, int]:
+    return tuple(
+        session.execute(
+            text("""
+                SELECT (SELECT count(*) FROM report_login),
+                       (SELECT count(*) FROM pg_roles WHERE rolname IN (SELECT login FROM report_login))""")
+        ).one()
+    )
+
+
+def test_the_login_is_gone_after_the_run_even_when_its_notebook_left_things_behind(branch_id):
+    with logins.login(branch_id) as url, connect(url) as report:
+        report.execute("SELECT lo_create(0)")
+        report.commit()
+
+    with pytest.raises(psycopg.OperationalError):
+        connect(url)
+    with databases.session() as session:
+        assert logins_left(session) == (0, 0)
+
+
+def test_a_login_that_a_killed_run_left_is_dropped_by_the_next_run(branch_id):
+    killed = logins.login(branch_id)
+    url = killed.__enter__()
+    name = url.split("//")[1].split(":")[0]
+    with databases.session() as session:
+        session.execute(text(f"ALTER ROLE {name} VALID UNTIL '2000-01-01'"))
+
+    with logins.login(branch_id), databases.session() as session:
+        assert logins_left(session) == (1, 1)
+        assert (
+            session.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname = :n"), {"n": name})
+            == 0
+        )
+    killed.__exit__(None, None, None)
+
+
+def test_an_owner_who_may_not_make_roles_is_told_what_to_allow(branch_id, monkeypatch):
+    monkeypatch.setattr(logins, "CREATE", "DO $$ BEGIN RAISE insufficient_privilege; END $$")
+
+    with pytest.raises(reporting.ReportLoginError, match="CREATEROLE"), logins.login(branch_id):
+        pass
+
+
+# ------------------------------------------------------------------------------ whole runs
+
+
+@pytest.fixture(scope="module")
+def page(simulated: Addresses, tmp_path_factory: pytest.TempPathFactory) -> str:
+    target = tmp_path_factory.mktemp("reports") / "deep" / "report.html"
+    made = reporting.run("redemptions", organization=ROOT, from_=FIRST, to=LAST, output=target)
+    assert made == target
+    return made.read_text()
+
+
+def test_a_report_is_one_file_that_loads_nothing(page):
+    loads = re.findall(r"""(?:src|href|srcset|action)\s*=\s*["']?([^"'\s>]+)""", page)
+
+    assert {load.split(",")[0] for load in loads} == {"data:image/svg+xml;base64"}
+    assert not re.search(r"<script|<link|@import|url\(", page)
+
+
+def test_a_report_says_whom_it_is_about_and_shows_no_code(page):
+    assert f"<strong>{ROOT}</strong>" in page
+    assert "1 September 2025 to 28 February 2026" in page
+    assert "<title>Redemptions</title>" in page
+    assert "reporting." not in page
+    assert "import " not in page
+
+
+def test_a_report_prints_the_figures_in_the_organizations_locale(page):
+    question = reporting.ask(organization=ROOT, from_=FIRST, to=LAST)
+    (totals,) = records(reporting.redemption_totals(question))
+
+    assert question.locale == "de"
+    printed = showing.number(totals["attempts"], question.babel)
+    assert f"<dt>Attempts</dt><dd>{printed}</dd>" in page
+
+
+def test_every_picture_has_words_for_who_cannot_see_it(page):
+    pictures = re.findall(r"<img[^>]*>", page)
+
+    assert len(pictures) == 4
+    assert all(re.search(r'alt="[^"]{40,}"', picture) for picture in pictures)
+
+
+NOSY = """
+import os, subprocess, sys
+environment = dict(os.environ)
+print("LOGINS", sorted(name for name in environment if name.startswith("KEYPOOL_")))
+print("SECRETS", [n for n, v in environment.items() if "postgresql" in v or "secret" in n.lower()])
+from worker import reporting
+frame = reporting.frame("SELECT name FROM report.organization ORDER BY name")
+print("SEEN", frame["name"].tolist())
+import pathlib; print("HERE", pathlib.Path.cwd())
+"""
+
+
+def notebook(path: Path, *cells: str) -> Path:
+    made = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("# Mine"), *map(nbformat.v4.new_code_cell, cells)]
+    )
+    nbformat.write(made, path)
+    return path
+
+
+def test_a_notebook_of_ones_own_reads_its_organization_alone_and_knows_no_other_login(
+    simulated, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KEYPOOL_SECRET_KEY", "canary")
+    mine = notebook(tmp_path / "mine.ipynb", NOSY)
+
+    page = reporting.run(mine, organization=BRANCH, output=tmp_path / "mine.html").read_text()
+
+    told = dict(re.findall(r"^(?:<pre>)?([A-Z]+) (.*)$", page.replace("&#39;", "'"), re.M))
+    assert told["LOGINS"] == (
+        "['KEYPOOL_ANALYST_DATABASE_URL', 'KEYPOOL_CLOCK_OFFSET', 'KEYPOOL_HOME']"
+    )
+    assert told["SECRETS"] == "['KEYPOOL_ANALYST_DATABASE_URL']"
+    assert ROOT not in told["SEEN"]
+    assert BRANCH in told["SEEN"]
+    assert told["HERE"] == str(tmp_path)
+    assert "canary" not in page
+
+
+def test_an_actors_report_is_bounded_by_its_organization(simulated, branch_id, tmp_path):
+    analyst = Actor("Ann", Role.ANALYST, branch_id)
+
+    with pytest.raises(errors.NotFoundError):
+        reporting.run("redemptions", organization=ROOT, output=tmp_path / "r.html", actor=analyst)
+
+
+def test_a_failing_notebook_is_set_apart_with_its_traceback(simulated, tmp_path):
+    mine = notebook(tmp_path / "broken.ipynb", "1 / 0")
+
+    with pytest.raises(reporting.ReportFailedError, match="ZeroDivisionError"):
+        reporting.run(mine, output=tmp_path / "broken.html")
+
+    assert "ZeroDivisionError" in (tmp_path / "broken.failed.ipynb").read_text()
+    assert not (tmp_path / "broken.html").exists()
+
+
+def test_an_empty_database_says_that_there_is_nothing_yet(fresh_database, tmp_path):
+    made = reporting.run("redemptions", output=tmp_path / "empty.html")
+
+    page = made.read_text()
+    assert page.count("Nothing yet") >= 4
+    assert "All organizations" in page
+    assert made.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_report_on_one_day_counts_that_day(simulated, attempts, tmp_path):
+    day = date(2026, 1, 15)
+
+    page = reporting.run("redemptions", from_=day, to=day, output=tmp_path / "day.html").read_text()
+
+    counted = sum(1 for row in attempts if row["day"] == day)
+    assert f"<dt>Attempts</dt><dd>{counted}</dd>" in page
+    assert "15 January 2026, days as each organization has them" in page

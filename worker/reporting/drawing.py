@@ -1,0 +1,174 @@
+"""Charts in one hand: colours that colour-blind people tell apart, and text that says it all."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import babel
+
+from worker.reporting import showing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's, told apart with every kind of colour blindness, and in grey by their lightness.
+BLUE, SKY, ORANGE, VERMILION, INK, GREY = (
+    "#0072B2", "#8CC8EA", "#E69F00", "#D55E00", "#1f2933", "#6b7785",
+)  # fmt: skip
+WIDTH = 8.4  # inches; the page's column
+TALL, ROW, EMPTY = 3.4, 0.36, 0.9
+LONGEST_NAME = 38
+
+STYLE: Any = {
+    "svg.fonttype": "path",
+    "svg.hashsalt": "keypool",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": "#c3cad3",
+    "axes.labelcolor": GREY,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 12,
+    "grid.color": "#e6eaef",
+    "grid.linewidth": 0.8,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "font.family": ["DejaVu Sans"],
+}
+
+
+def chart(
+    title: str, told: str, draw: Callable[["Axes"], None], *, height: float = TALL
+) -> "Figure":
+    """Draw a chart with a title and an alternative text that tells what it shows."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_title(title)
+        draw(axes)
+        figure.set_label(told)
+        # What is drawn later (ticks, the legend's place) follows the style as well.
+        figure.canvas.draw()
+    return figure
+
+
+def nothing(title: str) -> "Figure":
+    """Draw that there is nothing to draw yet."""
+
+    def draw(axes: "Axes") -> None:
+        axes.axis("off")
+        axes.text(0, 0.5, "Nothing yet in this period.", color=GREY, transform=axes.transAxes)
+
+    return chart(title, f"{title}: nothing yet in this period.", draw, height=EMPTY)
+
+
+def bars(
+    title: str,
+    told: str,
+    names: Sequence[str],
+    parts: Mapping[str, tuple[Sequence[int], str]],
+    *,
+    unit: str,
+    locale: babel.Locale,
+    upright: bool = False,
+) -> "Figure":
+    """Draw a bar a name, made of parts laid end to end (label: values, colour), with its total."""
+
+    def draw(axes: "Axes") -> None:
+        shown = [shorten(name) for name in names]
+        begin = [0] * len(shown)
+        for label, (values, colour) in parts.items():
+            if upright:
+                axes.bar(shown, values, bottom=begin, color=colour, label=label, width=0.72)
+            else:
+                axes.barh(shown, values, left=begin, color=colour, label=label, height=0.72)
+            begin = [sum(pair) for pair in zip(begin, values, strict=True)]
+        for place, total in enumerate(begin):
+            _write_total(axes, place, total, showing.number(total, locale), upright)
+        axes.grid(visible=False, axis="x" if upright else "y")
+        _count(axes, unit, locale, along="y" if upright else "x")
+        if not upright:
+            axes.invert_yaxis()
+        if len(parts) > 1:
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(parts), borderpad=0)
+
+    height = TALL if upright else 1.1 + ROW * len(names)
+    return chart(title, told, draw, height=height)
+
+
+def days(
+    title: str,
+    told: str,
+    days: Sequence[date],
+    counts: Sequence[int],
+    means: Sequence[float],
+    *,
+    unit: str,
+    locale: babel.Locale,
+) -> "Figure":
+    """Draw a count a day, and its mean over seven days as a line."""
+
+    def draw(axes: "Axes") -> None:
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        x: Any = days
+        axes.bar(x, counts, color=SKY, width=0.85, label="Each day")
+        alone = "o" if len(days) == 1 else ""
+        axes.plot(x, means, color=BLUE, linewidth=1.8, label="Mean of 7 days", marker=alone)
+        locator = AutoDateLocator(minticks=min(len(days), 4), maxticks=10)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.grid(visible=False, axis="x")
+        _count(axes, unit, locale, along="y")
+        axes.margins(x=0.01 if len(days) > 3 else 1.5)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
+
+    return chart(title, told, draw)
+
+
+def shorten(name: str) -> str:
+    """Cut a name that is too long for an axis."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + "…"
+
+
+def _write_total(axes: "Axes", place: int, total: int, words: str, upright: bool) -> None:
+    at, shift = ((place, total), (0, 4)) if upright else ((total, place), (5, 0))
+    axes.annotate(
+        words,
+        at,
+        xytext=shift,
+        textcoords="offset points",
+        ha="center" if upright else "left",
+        va="bottom" if upright else "center",
+        fontsize=8.5,
+        color=INK,
+    )
+
+
+def _count(axes: "Axes", unit: str, locale: babel.Locale, *, along: str) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    def written(value: Any, _: int | None) -> str:
+        return showing.number(round(value), locale)
+
+    axis = axes.yaxis if along == "y" else axes.xaxis
+    axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axis.set_major_formatter(FuncFormatter(written))
+    (axes.set_ylabel if along == "y" else axes.set_xlabel)(unit)
+    (axes.set_ylim if along == "y" else axes.set_xlim)(0)
+    axes.margins(y=0.12) if along == "y" else axes.margins(x=0.12)
+    axes.autoscale_view()

@@ -1,0 +1,176 @@
+"""What a report is asked: about which organization, from which day to which."""
+
+import html
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import babel
+from psycopg import sql
+
+from worker import days, errors
+from worker.reporting import reading
+
+EVERYTHING = "All organizations"
+YEAR = timedelta(days=365)
+
+HOME = """
+    SELECT name, time_zone, locale, clock_now() AS now FROM report.organization
+     WHERE name = {name} OR id::text = {name} ORDER BY name <> {name} LIMIT 1"""
+
+# A day is one of the organization that sees the attempt. The instants only spare reading what can
+# be on none of these days anywhere on earth.
+WITHIN = """
+    day BETWEEN {first} AND {last}
+    AND received_at >= {first}::timestamptz - interval '1 day'
+    AND received_at < {last}::timestamptz + interval '2 days'"""
+
+FAMILY = """
+    AND organization IN (SELECT member FROM report.family WHERE organization = {name})"""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What every figure of a report is about. Shown in a notebook, it says so in a line.
+
+    `organization` is a name and means its descendants too; None means all that may be seen. Days
+    count from `first` to `last`, both included.
+    """
+
+    organization: str | None
+    first: date
+    last: date
+    time_zone: str
+    locale: str
+    asked_at: datetime
+
+    def within(self, *, earlier: int = 0) -> sql.Composed:
+        """Give the SQL condition of rows that the question is about, from so many days earlier."""
+        condition = WITHIN + (FAMILY if self.organization else "")
+        return sql.SQL(condition).format(
+            first=sql.Literal(self.first - timedelta(days=earlier)),
+            last=sql.Literal(self.last),
+            name=sql.Literal(self.organization),
+        )
+
+    @property
+    def days(self) -> int:
+        """How many days it is about."""
+        return (self.last - self.first).days + 1
+
+    @cached_property
+    def babel(self) -> babel.Locale:
+        """How the organization writes numbers; as in English where its locale is unknown."""
+        try:
+            return babel.Locale.parse(self.locale.replace("-", "_"))
+        except (ValueError, babel.UnknownLocaleError):
+            return babel.Locale("en")
+
+    @property
+    def subject(self) -> str:
+        """Whom it is about, in words."""
+        return self.organization or EVERYTHING
+
+    @property
+    def period(self) -> str:
+        """Which days it is about, in words."""
+        if self.first == self.last:
+            return _in_words(self.first)
+        return f"{_in_words(self.first)} to {_in_words(self.last)}"
+
+    def _repr_html_(self) -> str:
+        zone = (
+            f"days in {self.time_zone}"
+            if self.organization
+            else "days as each organization has them"
+        )
+        asked = self.asked_at.astimezone(ZoneInfo(self.time_zone))
+        told = f"Data of {_in_words(asked)}, {asked:%H:%M} ({self.time_zone})"
+        return (
+            f'<p class="question"><strong>{html.escape(self.subject)}</strong>'
+            f"<span>{self.period}, {html.escape(zone)}</span><span>{html.escape(told)}</span></p>"
+        )
+
+
+def ask(
+    *,
+    organization: str | None = None,
+    from_: str | date | None = None,
+    to: str | date | None = None,
+) -> Question:
+    """Ask about an organization (by name or id) and its descendants, or about all in sight.
+
+    Days are inclusive; without them it is the year that ends today. In a notebook, tables and
+    pictures are shown from here on in the organization's locale.
+
+    Raises:
+        NotFoundError: no such organization is in sight.
+        InvalidInputError: a day is none, or the last comes before the first.
+    """
+    home = _home(organization)
+    today = home["now"].astimezone(ZoneInfo(home["time_zone"])).date()
+    last = day(to, field="to") or today
+    first = day(from_, field="from") or last - YEAR + timedelta(days=1)
+    check(first, last)
+    question = Question(
+        organization=home["name"],
+        first=first,
+        last=last,
+        time_zone=home["time_zone"],
+        locale=home["locale"],
+        asked_at=home["now"],
+    )
+    _show_in(question.babel)
+    return question
+
+
+def day(value: str | date | None, *, field: str) -> date | None:
+    """Read a bare date.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if value is None or isinstance(value, date):
+        return value
+    try:
+        read = date.fromisoformat(value.strip())
+        if read.year in days.YEARS:
+            return read
+    except ValueError:
+        pass
+    raise errors.InvalidInputError(f"“{value}” is not a day; write 2026-12-31.", field=field)
+
+
+def check(first: date | None, last: date | None) -> None:
+    """Refuse a period that ends before it begins.
+
+    Raises:
+        InvalidInputError: it does.
+    """
+    if first and last and last < first:
+        raise errors.InvalidInputError(
+            f"The period ends on {last} before it begins on {first}; swap --from and --to.",
+            field="to",
+        )
+
+
+def _home(organization: str | None) -> dict[str, Any]:
+    if organization is None:
+        row = reading.row("SELECT clock_now() AS now")
+        return {"name": None, "time_zone": "UTC", "locale": "en"} | row
+    row = reading.row(sql.SQL(HOME).format(name=sql.Literal(organization)))
+    if not row:
+        raise errors.NotFoundError(f"There is no organization “{organization}” in sight.")
+    return row
+
+
+def _show_in(locale: babel.Locale) -> None:
+    from worker.reporting import showing
+
+    showing.register(locale)
+
+
+def _in_words(moment: date) -> str:
+    return f"{moment.day} {moment:%B %Y}"

@@ -1,0 +1,238 @@
+"""What the notebook on redemptions asks. One definition of each measure: view report.redemption.
+
+Every count is of attempts, each on the day on which it was received. `redeemed` spent a key,
+`repeated` asked again for what the learner had got already, `refused` got nothing. The database
+counts and divides; a frame without rows says that there is nothing yet.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from worker.reporting import drawing, reading, showing
+from worker.reporting.question import Question
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+TOP = 12
+
+COUNTS = """
+    count(*) AS attempts,
+    count(*) FILTER (WHERE answer = 'redeemed') AS redeemed,
+    count(*) FILTER (WHERE answer = 'repeated') AS repeated,
+    count(*) FILTER (WHERE answer = 'refused') AS refused"""
+
+TOTALS = """
+    SELECT *, refused::numeric / attempts AS refused_share
+      FROM (SELECT {counts} FROM report.redemption WHERE {within}) AS counted
+     WHERE attempts > 0"""
+
+# Six days more are read, so that the first mean is one of seven days too.
+PER_DAY = """
+    WITH counted AS (
+        SELECT day, count(*) AS redeemed FROM report.redemption
+         WHERE answer = 'redeemed' AND {within} GROUP BY day),
+    smooth AS (
+        SELECT day::date, coalesce(redeemed, 0) AS redeemed,
+               avg(coalesce(redeemed, 0)) OVER (ORDER BY day ROWS 6 PRECEDING) AS mean_of_7_days
+          FROM generate_series({first}::date - 6, {last}::date, interval '1 day') AS day
+          LEFT JOIN counted USING (day))
+    SELECT * FROM smooth
+     WHERE day >= {first} AND EXISTS (SELECT FROM counted WHERE day >= {first}) ORDER BY day"""
+
+OUTCOMES = """
+    SELECT outcome, answer, attempts, attempts / sum(attempts) OVER () AS share
+      FROM (SELECT outcome, answer, count(*) AS attempts
+              FROM report.redemption WHERE {within} GROUP BY outcome, answer) AS counted
+     ORDER BY answer = 'redeemed' DESC, answer = 'repeated' DESC, attempts DESC, outcome"""
+
+# The names with the most redeemed keys; the others share the last row.
+BY = """
+    WITH counted AS (
+        SELECT {names}, {counts} FROM report.redemption
+         WHERE pool_id IS NOT NULL AND {within} GROUP BY {keys}),
+    ranked AS (
+        SELECT *, row_number() OVER (ORDER BY redeemed DESC, attempts DESC, {names}) AS place,
+               count(*) OVER () > {top} + 1 AS crowded
+          FROM counted),
+    listed AS (
+        SELECT place, {names}, attempts, redeemed, repeated, refused FROM ranked
+         WHERE place <= {top} OR NOT crowded
+        UNION ALL
+        SELECT NULL, {others}, sum(attempts)::bigint, sum(redeemed)::bigint,
+               sum(repeated)::bigint, sum(refused)::bigint
+          FROM ranked WHERE place > {top} AND crowded HAVING count(*) > 0)
+    SELECT {names}, attempts, redeemed, repeated, refused,
+           refused::numeric / attempts AS refused_share
+      FROM listed ORDER BY place NULLS LAST"""
+
+WAITS = """
+    WITH span (redeemed_after, low, high) AS (VALUES
+        ('Within a day', NULL, 1), ('1 to 7 days', 1, 7), ('7 to 30 days', 7, 30),
+        ('30 to 90 days', 30, 90), ('90 to 180 days', 90, 180), ('180 to 365 days', 180, 365),
+        ('Over a year', 365, NULL)),
+    waited AS (
+        SELECT days_since_creation AS days FROM report.redemption
+         WHERE answer = 'redeemed' AND {within})
+    SELECT redeemed_after, count(days) AS redeemed, count(days) / sum(count(days)) OVER () AS share
+      FROM span LEFT JOIN waited ON days >= coalesce(low, days) AND (days < high) IS NOT false
+     WHERE EXISTS (SELECT FROM waited)
+     GROUP BY redeemed_after, low ORDER BY low NULLS FIRST"""
+
+MIDDLE = """
+    SELECT * FROM (
+        SELECT count(*) AS keys,
+               percentile_disc(0.5) WITHIN GROUP (ORDER BY round(days_since_creation, 1))
+                   AS days_for_half,
+               percentile_disc(0.9) WITHIN GROUP (ORDER BY round(days_since_creation, 1))
+                   AS days_for_nine_in_ten,
+               round(max(days_since_creation), 1) AS days_for_the_last
+          FROM report.redemption WHERE answer = 'redeemed' AND {within}) AS middle
+     WHERE keys > 0"""
+
+
+def redemption_totals(question: Question) -> "pd.DataFrame":
+    """Count attempts, and what they came to: one row."""
+    return reading.figures(_about(TOTALS, question))
+
+
+def redemptions_per_day(question: Question) -> "pd.DataFrame":
+    """Count redeemed keys for each day of the period, with the mean of the seven days up to it."""
+    return reading.frame(
+        sql.SQL(PER_DAY).format(
+            first=sql.Literal(question.first),
+            last=sql.Literal(question.last),
+            within=question.within(earlier=6),
+        )
+    )
+
+
+def draw_redemptions_per_day(question: Question) -> "Figure":
+    """Draw redeemed keys a day and their mean over seven days."""
+    frame, title = redemptions_per_day(question), "Keys redeemed each day"
+    if frame.empty:
+        return drawing.nothing(title)
+    counts, days = _column(frame, "redeemed"), _column(frame, "day")
+    best = counts.index(max(counts))
+    told = (
+        f"{title}: {_number(sum(counts), question)} in {question.period}, at most "
+        f"{_number(counts[best], question)} on {days[best]:%Y-%m-%d}."
+    )
+    means = [float(mean) for mean in _column(frame, "mean_of_7_days")]
+    return drawing.days(title, told, days, counts, means, unit="keys a day", locale=question.babel)
+
+
+def attempts_by_outcome(question: Question) -> "pd.DataFrame":
+    """Count attempts by outcome: what was granted first, then refusals by how many there were."""
+    return reading.frame(_about(OUTCOMES, question))
+
+
+def draw_refusals(question: Question) -> "Figure":
+    """Draw how many attempts were refused for which reason."""
+    frame, title = attempts_by_outcome(question), "Refused attempts by reason"
+    frame = frame[frame["answer"] == "refused"]
+    if frame.empty:
+        return drawing.nothing(title)
+    reasons = [showing.words(outcome) for outcome in _column(frame, "outcome")]
+    counts = _column(frame, "attempts")
+    return drawing.bars(
+        title,
+        f"{title}: {_listed(reasons, counts, question)}.",
+        reasons,
+        {"Refused": (counts, drawing.VERMILION)},
+        unit="attempts",
+        locale=question.babel,
+    )
+
+
+def redemptions_by_pool(question: Question, *, top: int = TOP) -> "pd.DataFrame":
+    """Count attempts for the pools with the most redeemed keys; the others share the last row."""
+    names = ["pool", "organization", "course"]
+    return _by(question, names, keys=[*names, "pool_id"], others="other pools", top=top)
+
+
+def redemptions_by_course(question: Question, *, top: int = TOP) -> "pd.DataFrame":
+    """Count attempts for the courses with the most redeemed keys; the others share the last row."""
+    return _by(question, ["course"], keys=["course"], others="other courses", top=top)
+
+
+def draw_redemptions_by_course(question: Question) -> "Figure":
+    """Draw each course's attempts: redeemed, repeated and refused."""
+    frame, title = redemptions_by_course(question), "Attempts by course"
+    if frame.empty:
+        return drawing.nothing(title)
+    names, redeemed = _column(frame, "course"), _column(frame, "redeemed")
+    return drawing.bars(
+        title,
+        f"{title}. Redeemed: {_listed(names, redeemed, question)}.",
+        names,
+        {
+            "Redeemed": (redeemed, drawing.BLUE),
+            "Repeated": (_column(frame, "repeated"), drawing.ORANGE),
+            "Refused": (_column(frame, "refused"), drawing.VERMILION),
+        },
+        unit="attempts",
+        locale=question.babel,
+    )
+
+
+def days_until_redeemed(question: Question) -> "pd.DataFrame":
+    """Count redeemed keys by how many days after their creation they were redeemed."""
+    return reading.frame(_about(WAITS, question))
+
+
+def waits_in_short(question: Question) -> "pd.DataFrame":
+    """Give within how many days half, and nine in ten, of the redeemed keys were: one row."""
+    return reading.figures(_about(MIDDLE, question))
+
+
+def draw_days_until_redeemed(question: Question) -> "Figure":
+    """Draw how many days after their creation keys were redeemed."""
+    frame, title = days_until_redeemed(question), "From a key's creation to its redemption"
+    if frame.empty:
+        return drawing.nothing(title)
+    spans, counts = _column(frame, "redeemed_after"), _column(frame, "redeemed")
+    return drawing.bars(
+        title,
+        f"{title}: {_listed(spans, counts, question)}.",
+        spans,
+        {"Keys": (counts, drawing.BLUE)},
+        unit="keys",
+        locale=question.babel,
+        upright=True,
+    )
+
+
+def _about(query: str, question: Question) -> sql.Composed:
+    return sql.SQL(query).format(counts=sql.SQL(COUNTS), within=question.within())
+
+
+def _by(
+    question: Question, names: list[str], *, keys: list[str], others: str, top: int
+) -> "pd.DataFrame":
+    rest = [sql.SQL("count(*) || {}").format(sql.Literal(f" {others}"))]
+    query = sql.SQL(BY).format(
+        names=sql.SQL(", ").join(map(sql.Identifier, names)),
+        keys=sql.SQL(", ").join(map(sql.Identifier, keys)),
+        others=sql.SQL(", ").join(rest + [sql.SQL("''")] * (len(names) - 1)),
+        top=sql.Literal(top),
+        counts=sql.SQL(COUNTS),
+        within=question.within(),
+    )
+    return reading.frame(query)
+
+
+def _column(frame: "pd.DataFrame", name: str) -> list[Any]:
+    values: list[Any] = frame[name].tolist()
+    return values
+
+
+def _listed(names: list[str], counts: list[int], question: Question) -> str:
+    pairs = zip(names, counts, strict=True)
+    return ", ".join(f"{name} {_number(count, question)}" for name, count in pairs)
+
+
+def _number(value: int, question: Question) -> str:
+    return showing.number(value, question.babel)

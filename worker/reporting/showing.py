@@ -1,0 +1,132 @@
+"""How a notebook shows tables and pictures: as HTML that needs nothing from elsewhere."""
+
+import base64
+import html
+import io
+from collections.abc import Hashable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import babel
+from babel import dates, numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+NOTHING = '<p class="nothing">Nothing yet: no row in this period.</p>'
+MISSING = "–"
+BRIEF = 16  # characters; a column of such texts is not broken into lines
+CODES = ("outcome", "answer")  # columns whose stable codes are told in words
+
+
+def register(locale: babel.Locale) -> None:
+    """Show every DataFrame and Figure of this kernel in a locale; does nothing elsewhere."""
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return
+    shell = get_ipython()
+    if shell is None or shell.display_formatter is None:
+        return
+    formatter = shell.display_formatter.formatters["text/html"]
+    formatter.for_type_by_name("pandas", "DataFrame", lambda frame: table(frame, locale))
+    formatter.for_type_by_name("pandas.core.frame", "DataFrame", lambda frame: table(frame, locale))
+    formatter.for_type_by_name("matplotlib.figure", "Figure", picture)
+
+
+def table(frame: "pd.DataFrame", locale: babel.Locale) -> str:
+    """Give a DataFrame as an HTML table; a frame marked as `figures`, as large figures."""
+    if frame.empty:
+        return NOTHING
+    show = _figures if frame.attrs.get("figures") else _rows
+    return show(frame, locale)
+
+
+def picture(figure: "Figure") -> str:
+    """Give a figure as an image inside the page; its label is the alternative text."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    data = base64.b64encode(drawn.getvalue()).decode()
+    told = html.escape(str(figure.get_label()), quote=True)
+    return f'<figure><img alt="{told}" src="data:image/svg+xml;base64,{data}"></figure>'
+
+
+def number(value: int | float | Decimal, locale: babel.Locale) -> str:
+    """Write a number with the locale's separators, at most two decimals."""
+    return str(numbers.format_decimal(value, format="#,##0.##", locale=locale))
+
+
+def percent(share: float | Decimal, locale: babel.Locale) -> str:
+    """Write a share of one as a percentage."""
+    pattern = locale.percent_formats[None].pattern.replace("#,##0", "#,##0.0")
+    return str(numbers.format_percent(share, format=pattern, locale=locale))
+
+
+def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
+    records = frame.to_dict("records")
+    cells = [[cell(name, value, row, locale) for name, value in row.items()] for row in records]
+    columns = [
+        _column(list(frame[name]), [row[n] for row in cells])
+        for n, name in enumerate(frame.columns)
+    ]
+    head = "".join(
+        f'<th scope="col"{side}>{html.escape(words(name))}</th>'
+        for name, side in zip(frame.columns, columns, strict=True)
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td{side}>{html.escape(text)}</td>" for text, side in zip(row, columns, strict=True)
+        )
+        + "</tr>"
+        for row in cells
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _column(values: list[Any], texts: list[str]) -> str:
+    if all(map(_is_number, values)):
+        return ' class="number"'
+    return ' class="brief"' if max(map(len, texts)) <= BRIEF else ""
+
+
+def _figures(frame: "pd.DataFrame", locale: babel.Locale) -> str:
+    row = frame.to_dict("records")[0]
+    parts = "".join(
+        f"<div><dt>{html.escape(words(name))}</dt>"
+        f"<dd>{html.escape(cell(name, value, row, locale))}</dd></div>"
+        for name, value in row.items()
+    )
+    return f'<dl class="figures">{parts}</dl>'
+
+
+def words(name: Hashable) -> str:
+    """Give a column's name, or an outcome, in words: with spaces, capitalised."""
+    spaced = str(name).replace("_", " ")
+    return spaced[:1].upper() + spaced[1:]
+
+
+def cell(name: Hashable, value: Any, row: dict[Hashable, Any], locale: babel.Locale) -> str:
+    """Write one value: shares as percentages, amounts in their row's currency, codes in words."""
+    if value is None or value != value:
+        return MISSING
+    if _is_number(value):
+        if str(name).endswith("share"):
+            return percent(value, locale)
+        if isinstance(value, Decimal) and "currency" in row:
+            return str(numbers.format_currency(value, row["currency"], locale=locale))
+        return number(value, locale)
+    if isinstance(value, date):
+        return _day(value, locale)
+    return words(value) if name in CODES else str(value)
+
+
+def _day(value: date, locale: babel.Locale) -> str:
+    day = value.date() if isinstance(value, datetime) else value
+    return str(dates.format_date(day, format="medium", locale=locale))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
