@@ -55,10 +55,10 @@ def _refuse_nul() -> None:
 
 
 def _end(response: Response) -> Response:
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
+    if "Content-Security-Policy" not in response.headers:  # whoever has its own has all of them
+        response.headers.extend(HEADERS)
     if (settings().public_url or "").startswith("https:"):
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
     log.info(
         "request",
         method=request.method,

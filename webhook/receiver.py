@@ -7,14 +7,15 @@ import structlog
 from apiflask import APIBlueprint
 from flask import Response, jsonify, request
 
-from webhook import messages, signatures, waiting
-from worker import database, inbox, tasks
+from webhook import messages, nudging, signatures, waiting
+from worker import database, inbox
 from worker.actors import Actor, Role
 from worker.database import Login
 from worker.models import EventStatus
 
 blueprint = APIBlueprint("receiver", __name__, tag="Webhooks")
 waiting_room = waiting.WaitingRoom()
+nudger = nudging.Nudger()
 
 
 @blueprint.post("/webhooks/<source>")
@@ -25,10 +26,10 @@ def receive(source: str) -> Response:
     recorded for good, and decided soon.
     """
     signed = signatures.read(request)
-    with database.session(Login.WEB) as session:
-        door = signatures.verify(session, source, signed)
+    with database.connection(Login.WEB) as connection:
+        door = signatures.verify(connection, source, signed)
         recorded = inbox.record(
-            session,
+            connection,
             source_id=door.source_id,
             organization_id=door.organization_id,
             webhook_id=signed.webhook_id,
@@ -37,7 +38,7 @@ def receive(source: str) -> Response:
         )
     structlog.contextvars.bind_contextvars(event_id=recorded.event_id)
     if recorded.is_new:
-        tasks.nudge_settle()  # after the commit; the sweep finds what a lost nudge leaves
+        nudger.ask()  # after the commit; the sweep finds what a lost nudge leaves
     return _answer(door, recorded)
 
 

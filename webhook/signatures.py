@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from flask import Request
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from webhook.problems import TooLargeError, UnknownSenderError, UnsupportedMediaTypeError
@@ -51,15 +51,15 @@ def read(request: Request) -> Signed:
     return _well_formed(request, body)
 
 
-def verify(session: Session, source: str, signed: Signed) -> inbox.Door:
-    """Give the source that signed a message, and let the session see its organization.
+def verify(connection: Connection, source: str, signed: Signed) -> inbox.Door:
+    """Give the source that signed a message, and let the connection see its organization.
 
     Raises:
         UnknownSenderError: no such source, another's signature, or a time more than five minutes
             from the database's.
     """
     known = SOURCE_ID.fullmatch(source)
-    door = inbox.open_door(session, source_id=int(source)) if known else None
+    door = inbox.open_door(connection, source_id=int(source)) if known else None
     asked = door or DUMMY
     fits = signatures.verify(
         signed.signature,

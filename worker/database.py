@@ -9,7 +9,7 @@ from functools import cache
 from typing import Concatenate, ParamSpec, TypeVar
 
 from psycopg import errors as postgres
-from sqlalchemy import Engine, ExceptionContext, create_engine, event, func, select
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, func, select
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
@@ -156,6 +156,16 @@ def dispose() -> None:
             engine(login).dispose()
     _engine.cache_clear()
     url.cache_clear()
+
+
+@contextmanager
+def connection(login: Login = Login.OWNER) -> Iterator[Connection]:
+    """Open one transaction as `session` does, for what needs no ORM and must be quick."""
+    try:
+        with engine(login).begin() as opened:
+            yield opened
+    except PoolTimeoutError:
+        raise errors.DatabaseAwayError from None
 
 
 @contextmanager

@@ -3,9 +3,10 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select, text
+from sqlalchemy import ColumnElement, Connection, Select, select, text
 from sqlalchemy.orm import Session
 
 from worker import errors, history, lookup, redemption, sources
@@ -107,20 +108,21 @@ class Recorded:
     is_new: bool
 
 
-def open_door(session: Session, *, source_id: int) -> Door | None:
+def open_door(connection: Connection, *, source_id: int) -> Door | None:
     """Find a source, None where it is unknown, and let the transaction see its organization.
 
-    Works with the web's login before any tenancy is set.
+    It takes a plain connection, as `record` does: both are done at every message, and an ORM
+    session would cost as much again. Works with the web's login before any tenancy is set.
     """
-    rows = session.execute(OPEN_DOOR, {"source_id": source_id}).all()
+    rows = connection.execute(OPEN_DOOR, {"source_id": source_id}).all()
     if not rows:
         return None
-    live = [sources.decrypt(row.encrypted) for row in rows]
+    live = [_decrypted(row.encrypted) for row in rows]
     return Door(source_id, rows[0].organization_id, live, rows[0].at)
 
 
 def record(
-    session: Session,
+    connection: Connection,
     *,
     source_id: int,
     organization_id: int,
@@ -146,10 +148,10 @@ def record(
         "email": message.email,
         **_limits(),
     }
-    event_id = session.execute(RECORD, given).scalar_one_or_none()
+    event_id = connection.execute(RECORD, given).scalar_one_or_none()
     if event_id is not None:
         return Recorded(event_id, EventStatus.RECORDED, is_new=True)
-    return _repeated(session, given)
+    return _repeated(connection, given)
 
 
 def show(session: Session, *, actor: Actor, event: str) -> dict[str, Any]:
@@ -235,23 +237,27 @@ def shape(row: Any) -> dict[str, Any]:
     }
 
 
-def _repeated(session: Session, given: dict[str, Any]) -> Recorded:
-    before = session.execute(REPEATED, given).one_or_none()
+def _repeated(connection: Connection, given: dict[str, Any]) -> Recorded:
+    before = connection.execute(REPEATED, given).one_or_none()
     if before is None:
-        raise _kept_out(session, given)
+        raise _kept_out(connection, given)
     if not before.same_body:
         raise errors.WebhookIdReusedError
     return Recorded(before.id, EventStatus(before.status), is_new=False)
 
 
-def _kept_out(session: Session, given: dict[str, Any]) -> errors.KeypoolError:
-    wait = session.execute(OPEN_AGAIN, given).scalar_one() if given["email"] else None
+def _kept_out(connection: Connection, given: dict[str, Any]) -> errors.KeypoolError:
+    wait = connection.execute(OPEN_AGAIN, given).scalar_one() if given["email"] else None
     if wait is not None:
         return errors.TooManyGuessesError(retry_after=max(1, wait))
     return errors.InvalidInputError(
         "The organization is not the source's or one of its descendants.",
         field="data.organization",
     )
+
+
+# A source's secret is asked for at each of its messages; here it is as safe as the key that opens it.
+_decrypted = lru_cache(maxsize=4096)(sources.decrypt)
 
 
 def _limits() -> dict[str, float]:
