@@ -49,8 +49,9 @@ SENTENCES = {
 # acts of people as they stand (R1); the CASE is the order of precedence (R3). Of the learner's
 # assignments for the course, held is the active one (perhaps overdue), and late one that a sweep
 # expired though it was still running at the attempt's time.
-# waits: an earlier attempt of the same batch is about to be granted the same key, or the same
-# learner the same course; whatever is refused alone stays refused, so only grants are waited for.
+# waits: an earlier attempt of the same batch is about to be granted the same key, or (where this
+# one is about to be granted, too) the same learner the same course. Only grants are waited for:
+# what is refused alone stays refused, and only the key's own fate could change the reason.
 DECIDE = """
 WITH {attempt},
 canon AS MATERIALIZED (
@@ -107,7 +108,7 @@ SELECT judged.*,
            count(*) FILTER (WHERE outcome = 'redeemed') OVER (
                PARTITION BY key_id ORDER BY at, event_id
                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) > 0
-        OR count(*) FILTER (WHERE outcome = 'redeemed') OVER (
+        OR outcome = 'redeemed' AND count(*) FILTER (WHERE outcome = 'redeemed') OVER (
                PARTITION BY learner_organization_id, address, course_id ORDER BY at, event_id
                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) > 0) AS waits
   FROM judged ORDER BY at, event_id

@@ -142,7 +142,7 @@ def post_all(
     history, waiting = History(), list(reversed(messages))
 
     def work() -> None:
-        with sending.Sender(system.url, system.secret, connections=1) as sender:
+        with sending.Sender(system.url, system.secret) as sender:
             while True:
                 try:
                     message = waiting.pop()

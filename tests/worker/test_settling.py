@@ -5,7 +5,7 @@ from collections import Counter
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -207,9 +207,12 @@ def build_pools(session: Session, world: World) -> list[str]:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(attempts=st.lists(attempt, min_size=1, max_size=25))
+@example(
+    attempts=[(0, LEARNERS[0], "child"), (1, LEARNERS[0], "child"), (1, LEARNERS[0], "parent")]
+)
 def test_a_batch_comes_out_as_if_its_events_were_decided_one_by_one(session, attempts):
     with session.begin_nested() as trial:
         world = worlds.build(session)
