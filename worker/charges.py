@@ -127,7 +127,7 @@ def credit(
         found.id,
         found.organization_id,
         credit=credit_id,
-        amount=str(wanted),
+        amount=money.text(session, wanted, found.currency),
         reason=reason.strip(),
     )
     return show(session, actor=actor, charge=str(credit_id))

@@ -1,37 +1,57 @@
 """Invoices as others take them: JSON, CSV of the lines or of every charge, and PDF (B7)."""
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from worker import errors, invoices
 from worker.actors import Actor
 from worker.pdf import invoice_pdf
 
-LINES = ("invoice", "month", "organization", "course", "course_title", "pool", "pool_name", "kind",
-         "service_month", "unit_price", "quantity", "amount", "currency")  # fmt: skip
-DETAIL = ("invoice", "occurred_at", "kind", "key", "learner", "learner_name",
-          "learner_organization", "course", "pool", "pool_name", "service_month", "amount",
-          "currency", "charge", "credits", "assignment", "reason")  # fmt: skip
+BLOCK = 2_000  # lines that are written as one piece
+
+LINES_HEADER = (
+    "invoice,month,organization,course,course_title,pool,pool_name,kind,service_month,unit_price,"
+    "quantity,amount,currency\n"
+)
+LINES = text("""
+    SELECT concat(
+        invoice.number, ',', to_char(invoice.month, 'YYYY-MM'), ',', csv_cell(organization.name), ',',
+        csv_cell(course.code), ',', csv_cell(coalesce(line.course_title, course.title)), ',',
+        line.pool_id, ',', csv_cell(coalesce(line.pool_name, pool.name)), ',', line.kind, ',',
+        to_char(line.service_month, 'YYYY-MM'), ',',
+        round(line.unit_price, minor_unit(invoice.currency)), ',', line.quantity, ',',
+        round(line.amount, minor_unit(invoice.currency)), ',', invoice.currency, chr(10))
+      FROM invoice
+      JOIN organization ON organization.id = invoice.organization_id
+      JOIN invoice_line AS line ON line.invoice_id = invoice.id
+      JOIN course ON course.id = line.course_id
+      JOIN pool ON pool.id = line.pool_id
+     WHERE invoice.id = :invoice_id
+     ORDER BY course.code, pool.name, pool.id, line.service_month, line.kind, line.unit_price DESC
+""")
 
 # Every charge of an invoice with whom it was for; a void one's too, released or not.
-CHARGES = text("""
-    SELECT charge.occurred_at, charge.kind::text, key.code AS key, learner.email AS learner,
-           learner.name AS learner_name, organization.name AS learner_organization,
-           course.code AS course, charge.pool_id AS pool, pool.name AS pool_name,
-           to_char(invoice_line.service_month, 'YYYY-MM') AS service_month,
-           round(charge.amount, minor_unit(charge.currency))::text AS amount, charge.currency,
-           charge.id AS charge, charge.credits_id AS credits, charge.assignment_id AS assignment,
-           charge.reason
-      FROM invoice_charge
-      JOIN invoice_line ON invoice_line.id = invoice_charge.line_id
+DETAIL_HEADER = (
+    "invoice,occurred_at,kind,key,learner,learner_name,learner_organization,course,pool,pool_name,"
+    "service_month,amount,currency,charge,credits,assignment,reason\n"
+)
+DETAIL = text("""
+    SELECT concat(
+        invoice.number, ',', csv_cell(charge.occurred_at), ',', charge.kind, ',', key.code, ',',
+        csv_cell(learner.email), ',', csv_cell(learner.name), ',', csv_cell(organization.name), ',',
+        csv_cell(course.code), ',', charge.pool_id, ',', csv_cell(coalesce(line.pool_name, pool.name)),
+        ',', to_char(line.service_month, 'YYYY-MM'), ',',
+        round(charge.amount, minor_unit(charge.currency)), ',', charge.currency, ',', charge.id, ',',
+        charge.credits_id, ',', charge.assignment_id, ',', csv_cell(charge.reason), chr(10))
+      FROM invoice
+      JOIN invoice_charge ON invoice_charge.invoice_id = invoice.id
+      JOIN invoice_line AS line ON line.id = invoice_charge.line_id
       JOIN charge ON charge.id = invoice_charge.charge_id
       JOIN course ON course.id = charge.course_id
       JOIN pool ON pool.id = charge.pool_id
@@ -39,13 +59,9 @@ CHARGES = text("""
       LEFT JOIN learner ON learner.id = assignment.learner_id
       LEFT JOIN organization ON organization.id = charge.learner_organization_id
       LEFT JOIN key ON key.id = assignment.key_id
-     WHERE invoice_charge.invoice_id = :invoice_id
+     WHERE invoice.id = :invoice_id
      ORDER BY charge.occurred_at, charge.id
 """)
-CHUNK = 2000
-
-# What a spreadsheet takes for a formula at a cell's beginning; full-width forms too.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")
 
 
 @dataclass(frozen=True)
@@ -72,9 +88,11 @@ def export(session: Session, *, actor: Actor, invoice: str, format: str = "pdf")
         case "json":
             return Document(f"{name}.json", "application/json", iter([_json(shown)]))
         case "csv":
-            return Document(f"{name}.csv", "text/csv", _encoded(lines_csv(shown)))
+            rows = _rows(session, LINES_HEADER, LINES, shown)
+            return Document(f"{name}.csv", "text/csv", rows)
         case "detail":
-            return Document(f"{name}-detail.csv", "text/csv", _encoded(detail_csv(session, shown)))
+            rows = _rows(session, DETAIL_HEADER, DETAIL, shown)
+            return Document(f"{name}-detail.csv", "text/csv", rows)
         case "pdf":
             return Document(f"{name}.pdf", "application/pdf", iter([invoice_pdf(shown)]))
     raise errors.InvalidInputError(
@@ -82,50 +100,15 @@ def export(session: Session, *, actor: Actor, invoice: str, format: str = "pdf")
     )
 
 
-def lines_csv(invoice: dict[str, Any]) -> Iterator[str]:
-    """Give an invoice's lines as CSV, header first."""
-    common = {
-        "invoice": invoice["number"],
-        "month": invoice["month"],
-        "organization": invoice["organization"],
-        "currency": invoice["currency"],
-    }
-    return _csv(LINES, (common | line for line in invoice["lines"]))
-
-
-def detail_csv(session: Session, invoice: dict[str, Any]) -> Iterator[str]:
-    """Give every charge of an invoice as CSV, header first, oldest charge first."""
+def _rows(
+    session: Session, header: str, query: TextClause, shown: dict[str, Any]
+) -> Iterator[bytes]:
+    yield header.encode()
     rows = session.execute(
-        CHARGES, {"invoice_id": int(invoice["id"])}, execution_options={"yield_per": CHUNK}
+        query, {"invoice_id": int(shown["id"])}, execution_options={"yield_per": BLOCK}
     )
-    return _csv(DETAIL, ({"invoice": invoice["number"], **row} for row in rows.mappings()))
-
-
-def _csv(header: tuple[str, ...], rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    for count, row in enumerate(rows, start=1):
-        writer.writerow(_cell(name, row[name]) for name in header)
-        if count % CHUNK == 0:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue()
-
-
-def _cell(name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    printed = str(value)
-    is_number = name in {"unit_price", "amount"}  # a credit's minus is meant
-    return f"'{printed}" if printed.startswith(FORMULA) and not is_number else printed
-
-
-def _encoded(pieces: Iterator[str]) -> Iterator[bytes]:
-    return (piece.encode() for piece in pieces)
+    for block in rows.scalars().partitions(BLOCK):
+        yield "".join(block).encode()
 
 
 def _json(shown: dict[str, Any]) -> bytes:

@@ -1,6 +1,7 @@
 """An invoice on paper: a PDF made from the invoice's own object, in its buyer's locale."""
 
 import copy
+import re
 import unicodedata
 from collections.abc import Iterable
 from datetime import date, datetime
@@ -391,8 +392,8 @@ def _script(character: str) -> str:
 
 
 def _written(figure: str) -> str:
-    """Leave the Arabic letter mark out: it has no shape, and fonts have none for it."""
-    return figure.replace("\u061c", "")
+    """Part a currency's letters from the digits, and leave out the mark that no font draws."""
+    return re.sub(r"(?<=[A-Za-z])(?=\d)", "\u00a0", figure.replace("\u061c", ""))
 
 
 def _exact(pattern: NumberPattern, decimals: int) -> NumberPattern:

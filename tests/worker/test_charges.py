@@ -1,0 +1,294 @@
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
+from worker import actors, charges, database, errors, history, invoices, organizations
+from worker.models import Assignment, Charge
+
+
+@pytest.fixture
+def buyer(session: Session) -> Buyer:
+    return add_buyer(session, tax_rate="19")
+
+
+@pytest.fixture
+def charge(session: Session, buyer: Buyer) -> str:
+    """The id of a charge of 49.90 EUR in May; it is 20 May 2026."""
+    set_clock(session, "2026-05-20T12:00Z")
+    return str(*redeem(session, buyer.pool, "2026-05-05"))
+
+
+def credit(session: Session, charge: str, amount: str | None = None) -> dict:
+    return charges.credit(
+        session, actor=OPERATOR, charge=charge, amount=amount, reason="did not work"
+    )
+
+
+def test_a_charge_is_shown_with_whom_it_was_for(session, buyer, charge):
+    shown = charges.show(session, actor=OPERATOR, charge=charge)
+
+    assert shown["learner"].endswith("@example.com")
+    assert len(shown["key"]) == 36
+    del shown["learner"], shown["key"], shown["assignment"]
+    assert shown == {
+        "id": charge,
+        "kind": "redemption",
+        "organization": "Academy",
+        "learner_organization": "Academy",
+        "course": "C-Academy",
+        "pool": str(buyer.pool),
+        "pool_name": "Pool",
+        "amount": "49.90",
+        "currency": "EUR",
+        "occurred_at": datetime(2026, 5, 5, tzinfo=UTC),
+        "invoice": None,
+        "invoice_number": None,
+        "credits": None,
+        "reason": None,
+    }
+
+
+def test_a_credit_gives_back_the_whole_charge_and_names_it(session, charge):
+    given = credit(session, charge)
+
+    assert (given["kind"], given["amount"], given["credits"]) == ("credit", "-49.90", charge)
+    assert given["occurred_at"] == datetime(2026, 5, 20, 12, tzinfo=UTC)
+    assert given["reason"] == "did not work"
+    (act,) = history.of(session, thing="charge", thing_id=int(charge))
+    assert (act["action"], act["detail"]["amount"]) == ("charge credited", "49.90")
+
+
+def test_a_charge_is_credited_in_parts_up_to_itself(session, charge):
+    credit(session, charge, "20")
+    credit(session, charge, "9.90")
+
+    rest = credit(session, charge)
+
+    assert rest["amount"] == "-20.00"
+
+
+@pytest.mark.parametrize(
+    ("before", "amount", "sentence"),
+    [
+        ([], "49.91", "Only 49.90 EUR is left"),
+        (["40"], "9.91", "Only 9.90 EUR is left"),
+        (["49.90"], None, "Nothing is left"),
+        (["49.90"], "1", "Nothing is left"),
+    ],
+)
+def test_credits_of_a_charge_never_exceed_it(session, charge, before, amount, sentence):
+    for part in before:
+        credit(session, charge, part)
+
+    with pytest.raises(errors.CreditExceedsChargeError, match=sentence):
+        credit(session, charge, amount)
+
+
+def test_a_credit_cannot_be_credited(session, charge):
+    given = credit(session, charge, "5")
+
+    with pytest.raises(errors.CreditExceedsChargeError, match="credit the charge that it names"):
+        credit(session, given["id"])
+
+
+@pytest.mark.parametrize("amount", ["0", "-1", "1.001", "much", "NaN"])
+def test_what_is_no_amount_to_credit_is_refused(session, charge, amount):
+    with pytest.raises(errors.InvalidInputError) as refusal:
+        credit(session, charge, amount)
+
+    assert refusal.value.field == "amount"
+
+
+def test_a_credit_needs_a_reason(session, charge):
+    with pytest.raises(errors.InvalidInputError, match="reason"):
+        charges.credit(session, actor=OPERATOR, charge=charge, reason=" ")
+
+
+def test_a_credit_leaves_key_and_assignment_alone(session, charge):
+    credit(session, charge)
+
+    states = session.execute(
+        text("SELECT key.state::text, assignment.status::text FROM key, assignment")
+    )
+    assert states.one() == ("redeemed", "active")
+
+
+def test_credits_at_once_stay_within_their_charge(fresh_database):
+    charge = database.transaction(
+        lambda session: str(*redeem(session, add_buyer(session).pool, "2026-05-05"))
+    )
+
+    def attempt(_: int) -> bool:
+        try:
+            database.transaction(credit, charge, "10")
+        except errors.CreditExceedsChargeError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as racers:
+        granted = sum(racers.map(attempt, range(16)))
+
+    left = database.transaction(lambda s: s.scalar(text("SELECT sum(amount) FROM charge")))
+    assert (granted, str(left)) == (4, "9.9000")
+
+
+def test_a_credit_goes_on_the_next_invoice(session, buyer, charge):
+    set_clock(session, "2026-06-20")
+    _, (may,) = invoices.bill(
+        session, actor=OPERATOR, organization_id=buyer.id, grace=datetime.resolution * 0
+    )
+    redeem(session, buyer.pool, "2026-06-05")
+    given = credit(session, charge, "9.90")
+    set_clock(session, "2026-07-20")
+
+    drafted, _ = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+
+    june = invoices.show(session, actor=OPERATOR, invoice=str(*drafted))
+    assert (june["month"], june["title"], june["subtotal"]) == ("2026-06", "Invoice", "40.00")
+    assert charges.show(session, actor=OPERATOR, charge=given["id"])["invoice"] == june["id"]
+    assert charges.show(session, actor=OPERATOR, charge=charge)["invoice"] == str(may)
+
+
+def test_credits_that_exceed_the_charges_make_a_credit_note(session, buyer, charge):
+    set_clock(session, "2026-06-20")
+    invoices.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=datetime.resolution * 0)
+    credit(session, charge)
+    set_clock(session, "2026-07-20")
+
+    drafted, _ = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+
+    note = invoices.finalize(session, actor=OPERATOR, invoice=str(*drafted))
+    assert (note["title"], note["number"]) == ("Credit note", "2026-000002")
+    assert (note["subtotal"], note["tax"], note["total"]) == ("-49.90", "-9.48", "-59.38")
+
+
+def extended(session: Session, charge: str, price: str, **currency: str) -> Charge:
+    assignment_id = session.get_one(Charge, int(charge)).assignment_id
+    return charges.charge_extension(
+        session,
+        actor=OPERATOR,
+        assignment=session.get_one(Assignment, assignment_id),
+        price=price,
+        **currency,
+    )
+
+
+def test_an_extension_is_charged_to_the_pools_owner_in_the_redemptions_currency(session, charge):
+    made = extended(session, charge, "15")
+
+    shown = charges.show(session, actor=OPERATOR, charge=str(made.id))
+    assert (shown["kind"], shown["amount"], shown["currency"]) == ("extension", "15.00", "EUR")
+    assert (shown["organization"], shown["occurred_at"].day) == ("Academy", 20)
+
+
+@pytest.mark.parametrize("price", ["-1", "1.001", "x"])
+def test_what_is_no_price_of_an_extension_is_refused(session, charge, price):
+    with pytest.raises(errors.InvalidInputError):
+        extended(session, charge, price)
+
+
+def test_giving_back_leaves_nothing_to_give_back_again(session, charge):
+    found = session.get_one(Charge, int(charge))
+
+    first = charges.give_back(session, charge=found, reason="cancelled within 24 hours")
+    second = charges.give_back(session, charge=found, reason="cancelled within 24 hours")
+
+    assert first is not None
+    assert second is None
+
+
+def test_a_free_redemption_gives_nothing_back(session):
+    free = add_buyer(session, "Free", price="0")
+    (charge,) = redeem(session, free.pool, "2026-05-05")
+
+    assert charges.give_back(session, charge=session.get_one(Charge, charge), reason="x") is None
+
+
+def test_charges_are_listed_newest_first_by_what_they_belong_to(session, buyer, charge):
+    other = add_buyer(session, "Other")
+    (foreign,) = redeem(session, other.pool, "2026-05-06")
+    given = credit(session, charge)
+    assignment = charges.show(session, actor=OPERATOR, charge=charge)["assignment"]
+
+    def found(**wanted: object) -> list[str]:
+        return [i["id"] for i in charges.listing(session, actor=OPERATOR, **wanted).items]
+
+    assert found() == [given["id"], str(foreign), charge]
+    assert found(organization="Other") == [str(foreign)]
+    assert found(pool=str(other.pool)) == [str(foreign)]
+    assert found(assignment=assignment) == [given["id"], charge]
+    assert found(unbilled=False) == []
+    with pytest.raises(errors.InvalidInputError):
+        found(assignment="x")
+
+
+def test_a_list_goes_on_page_by_page(session, buyer):
+    made = redeem(session, buyer.pool, *(f"2026-05-0{day}" for day in range(1, 6)))
+
+    first = charges.listing(session, actor=OPERATOR, limit=3)
+    second = charges.listing(session, actor=OPERATOR, limit=3, after=first.next)
+
+    assert [int(i["id"]) for i in first.items + second.items] == sorted(made, reverse=True)
+    assert second.next is None
+
+
+def test_a_foreign_charge_reads_as_unknown(session, charge):
+    stranger = actors.Actor("x", actors.Role.FINANCE, add_buyer(session, "Stranger").id)
+
+    with pytest.raises(errors.NotFoundError):
+        charges.show(session, actor=stranger, charge=charge)
+    assert charges.listing(session, actor=stranger).items == []
+
+
+def test_a_manager_reads_no_charges(session, buyer, charge):
+    manager = actors.Actor("x", actors.Role.MANAGER, buyer.id)
+
+    with pytest.raises(errors.ForbiddenError):
+        charges.listing(session, actor=manager)
+
+
+def test_a_pool_tells_what_it_was_charged_this_month_and_what_is_unbilled(session):
+    buyer = add_buyer(session, time_zone="Pacific/Auckland")
+    manager = actors.Actor("x", actors.Role.MANAGER, buyer.id)
+    redeem(session, buyer.pool, "2026-05-31T11:59:59", "2026-05-31T12:00", "2026-06-05")
+    set_clock(session, "2026-06-20")
+
+    before = charges.of_pool(session, actor=manager, pool=str(buyer.pool))
+    invoices.bill(
+        session, actor=OPERATOR, organization_id=buyer.id, month=datetime(2026, 6, 1).date()  # noqa: DTZ001
+    )  # fmt: skip
+    redeem(session, buyer.pool, "2026-06-06")
+    after = charges.of_pool(session, actor=manager, pool=str(buyer.pool))
+
+    assert before == {
+        "pool": str(buyer.pool),
+        "month": "2026-06",
+        "currencies": [
+            {
+                "currency": "EUR",
+                "quantity": 2,
+                "amount": "99.80",
+                "unbilled_quantity": 2,
+                "unbilled_amount": "99.80",
+            }
+        ],
+    }
+    (euro,) = after["currencies"]
+    assert (euro["amount"], euro["unbilled_amount"]) == ("149.70", "49.90")
+
+
+def test_a_pool_that_was_charged_nothing_says_so(session, buyer):
+    assert charges.of_pool(session, actor=OPERATOR, pool=str(buyer.pool))["currencies"] == []
+
+
+def test_a_charge_names_its_learners_organization(session, buyer):
+    child = organizations.add(session, actor=OPERATOR, name="Branch", parent=buyer.name)
+    (charge,) = redeem(session, buyer.pool, "2026-05-07", learner_organization=int(child["id"]))
+
+    shown = charges.show(session, actor=OPERATOR, charge=str(charge))
+
+    assert (shown["organization"], shown["learner_organization"]) == ("Academy", "Branch")

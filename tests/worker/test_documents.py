@@ -1,0 +1,317 @@
+"""Invoices as files: read back and compared with the invoice itself."""
+
+import csv
+import io
+import json
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pypdf import PdfReader
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
+from worker import actors, charges, documents, errors, invoices, organizations
+from worker.pdf import invoice_pdf
+
+
+@pytest.fixture
+def buyer(session: Session) -> Buyer:
+    return add_buyer(session, tax_rate="19", time_zone="Europe/Berlin")
+
+
+@pytest.fixture
+def final(session: Session, buyer: Buyer) -> dict[str, Any]:
+    """Invoice 2026-000001: three redemptions in May, one for a branch, and a credit."""
+    child = organizations.add(session, actor=OPERATOR, name="Branch", parent=buyer.name)
+    organizations.edit(
+        session,
+        actor=OPERATOR,
+        organization=buyer.name,
+        legal_name="Academy gGmbH",
+        address="Lehrter Str. 5\n10557 Berlin",
+        tax_id="DE987654321",
+    )
+    session.execute(
+        text("""UPDATE seller SET name = 'Operator GmbH', address = 'Hauptstraße 12\n10115 Berlin',
+                    tax_id = 'DE123456789', payment_details = 'IBAN DE89 3704 0044 0532 0130 00'""")
+    )
+    first, _ = redeem(session, buyer.pool, "2026-05-05T08:30", "2026-05-06")
+    redeem(session, buyer.pool, "2026-05-07", learner_organization=int(child["id"]))
+    set_clock(session, "2026-05-20T12:00Z")
+    charges.credit(
+        session, actor=OPERATOR, charge=str(first), amount="9.90", reason="-half day lost"
+    )
+    set_clock(session, "2026-06-04T22:30Z")
+    _, (made,) = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=timedelta())
+    return invoices.show(session, actor=OPERATOR, invoice=str(made))
+
+
+def exported(session: Session, format: str, invoice: str = "2026-000001") -> documents.Document:
+    return documents.export(session, actor=OPERATOR, invoice=invoice, format=format)
+
+
+def rows(document: documents.Document) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(b"".join(document.content).decode())))
+
+
+def words(pdf: bytes) -> str:
+    """Give a PDF's text with every white space as one space."""
+    pages = [page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages]
+    return re.sub(r"\s+", " ", " ".join(pages))
+
+
+# JSON and CSV -------------------------------------------------------------------------------------
+
+
+def test_json_is_the_invoice_itself(session, final):
+    document = exported(session, "json")
+
+    assert (document.name, document.media_type) == ("invoice-2026-000001.json", "application/json")
+    read = json.loads(b"".join(document.content))
+    assert read == json.loads(json.dumps(final, default=datetime.isoformat))
+    assert read["finalized_at"] == "2026-06-04T22:30:00+00:00"
+
+
+def test_the_lines_as_csv_add_up_to_the_invoice(session, final):
+    document = exported(session, "csv")
+
+    lines = rows(document)
+    assert (document.name, document.media_type) == ("invoice-2026-000001.csv", "text/csv")
+    assert ",".join(lines[0]) + "\n" == documents.LINES_HEADER
+    assert [(r["kind"], r["unit_price"], r["quantity"], r["amount"]) for r in lines] == [
+        ("redemption", "49.90", "3", "149.70"),
+        ("credit", "-9.90", "1", "-9.90"),
+    ]
+    assert sum(Decimal(r["amount"]) for r in lines) == Decimal(final["subtotal"])
+
+
+def test_the_detail_names_every_charge_and_adds_up_too(session, buyer, final):
+    detail = rows(exported(session, "detail"))
+
+    assert ",".join(detail[0]) + "\n" == documents.DETAIL_HEADER
+    assert [r["occurred_at"] for r in detail][:2] == [
+        "2026-05-05T08:30:00.000000Z",
+        "2026-05-06T00:00:00.000000Z",
+    ]
+    assert [r["learner_organization"] for r in detail] == [
+        "Academy",
+        "Academy",
+        "Branch",
+        "Academy",
+    ]
+    assert detail[3]["credits"] == detail[0]["charge"]
+    assert all(re.fullmatch("[0-9a-f-]{36}", r["key"]) for r in detail)
+    assert {r["invoice"] for r in detail} == {"2026-000001"}
+    assert sum(Decimal(r["amount"]) for r in detail) == Decimal(final["subtotal"])
+
+
+def test_a_void_invoice_keeps_its_detail(session, final):
+    before = rows(exported(session, "detail"))
+
+    invoices.void(session, actor=OPERATOR, invoice="2026-000001", reason="wrong address")
+
+    assert rows(exported(session, "detail")) == before
+
+
+def test_no_cell_runs_as_a_formula_and_amounts_stay_numbers(session, final):
+    session.execute(text("UPDATE learner SET name = '=HYPERLINK(1)'"))
+
+    detail = rows(exported(session, "detail"))
+
+    assert detail[0]["learner_name"] == "'=HYPERLINK(1)"
+    assert detail[3]["reason"] == "'-half day lost"
+    assert detail[3]["amount"] == "-9.90"
+
+
+def test_a_long_detail_comes_in_pieces(session, buyer, monkeypatch):
+    monkeypatch.setattr(documents, "BLOCK", 10)
+    redeem(session, buyer.pool, *["2026-05-05"] * 35)
+    set_clock(session, "2026-06-20")
+    (draft,), _ = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+
+    document = exported(session, "detail", str(draft))
+
+    pieces = list(document.content)
+    assert document.name == f"invoice-draft-{draft}-detail.csv"
+    assert len(pieces) == 5
+    assert b"".join(pieces).count(b"\n") == 36
+
+
+def test_a_format_that_is_none_is_refused(session, final):
+    with pytest.raises(errors.InvalidInputError, match="one of csv, detail, pdf, json"):
+        exported(session, "xlsx")
+
+
+@pytest.mark.parametrize("format", ["json", "csv", "detail", "pdf"])
+def test_a_foreign_invoice_is_not_exported(session, final, format):
+    stranger = actors.Actor("x", actors.Role.FINANCE, add_buyer(session, "Stranger").id)
+
+    with pytest.raises(errors.NotFoundError):
+        documents.export(session, actor=stranger, invoice=final["id"], format=format)
+
+
+# PDF ----------------------------------------------------------------------------------------------
+
+
+def test_the_pdf_says_what_the_invoice_says(session, final):
+    document = exported(session, "pdf")
+
+    pdf = b"".join(document.content)
+    assert (document.name, document.media_type) == ("invoice-2026-000001.pdf", "application/pdf")
+    for expected in (
+        "Invoice", "2026-000001", "Operator GmbH", "Hauptstraße 12", "Tax id DE123456789",
+        "Academy gGmbH", "10557 Berlin", "Tax id DE987654321",
+        "June 5, 2026", "May 2026", "July 5, 2026",  # it is 5 June in Berlin already
+        "A course (C-Academy)", "49.90 149.70", "-9.90 -9.90",
+        "Subtotal €139.80", "Tax 19 % €26.56", "Total €166.36",
+        "Academy €89.90", "Branch €49.90",
+        "Please pay €166.36 by July 5, 2026, quoting 2026-000001.", "IBAN DE89 3704 0044 0532 0130 00",
+        "page 1 of 1",
+    ):  # fmt: skip
+        assert expected in words(pdf)
+
+
+def test_the_same_invoice_gives_the_same_pdf(final):
+    assert invoice_pdf(final) == invoice_pdf(final)
+
+
+def printed(**changes: Any) -> dict[str, Any]:
+    """An invoice as `show` gives it, with some fields of its own."""
+    decimals = changes.get("decimals", 2)
+    subtotal = Decimal("1234.5").quantize(Decimal(1).scaleb(-decimals))
+    line = {
+        "course": "K8S-101",
+        "course_title": "Kubernetes",
+        "pool_name": "Autumn",
+        "kind": "redemption",
+        "service_month": "2026-05",
+        "unit_price": str(subtotal),
+        "quantity": 1,
+        "amount": str(subtotal),
+    }
+    party = {"name": "Academy", "address": "Street 1\nTown", "tax_id": "", "payment_details": ""}
+    buyer = party | {"locale": changes.pop("locale", "en"), "time_zone": "UTC"}
+    return {
+        "id": "1",
+        "number": "2026-000001",
+        "title": "Invoice",
+        "organization": "Academy",
+        "month": "2026-05",
+        "currency": "EUR",
+        "decimals": 2,
+        "status": "finalized",
+        "subtotal": str(subtotal),
+        "tax_label": "VAT",
+        "tax_percent": "0",
+        "tax": str(subtotal * 0),
+        "total": str(subtotal),
+        "finalized_at": datetime(2026, 6, 4, tzinfo=UTC),
+        "due_on": "2026-07-04",
+        "paid_on": None,
+        "void_reason": None,
+        "seller": party | {"name": "Operator"},
+        "buyer": buyer,
+        "lines": [line],
+        "learner_organizations": [],
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("locale", "currency", "decimals", "total", "due"),
+    [
+        ("en", "USD", 2, "$1,234.50", "July 4, 2026"),
+        ("de", "EUR", 2, "1.234,50 €", "4. Juli 2026"),
+        ("fr-CH", "CHF", 2, "1 234,50 CHF", "4 juillet 2026"),
+        ("ja", "JPY", 0, "￥1,234", "2026年7月4日"),
+        ("en", "KWD", 3, "KWD 1,234.500", "July 4, 2026"),
+        ("hu", "HUF", 2, "1 234,50 Ft", "2026. július 4."),  # CLDR prints forints without decimals
+        ("el", "EUR", 2, "1.234,50 €", "4 Ιουλίου 2026"),
+        ("uk", "UAH", 2, "1 234,50 ₴", "4 липня 2026 р."),
+        ("klingon", "EUR", 2, "€1,234.50", "July 4, 2026"),
+    ],
+)
+def test_money_and_dates_are_written_in_the_buyers_locale(locale, currency, decimals, total, due):
+    invoice = printed(locale=locale, currency=currency, decimals=decimals)
+
+    assert f"Please pay {total} by {due}, quoting" in words(invoice_pdf(invoice))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "absent"),
+    [
+        ({"status": "draft", "number": None, "finalized_at": None, "due_on": None},
+         ["DRAFT – do not pay", "not given yet", "amounts may still change"], "Please pay"),
+        ({"status": "void", "void_reason": "wrong address"},
+         ["VOID – do not pay", "This invoice is void: wrong address"], "Please pay"),
+        ({"status": "paid", "paid_on": "2026-06-30"}, ["PAID June 30, 2026"], "Please pay"),
+        ({"title": "Credit note", "total": "-1234.50"},
+         ["Credit note", "€1,234.50 is credited to you."], "Due"),
+        ({"total": "0.00"}, ["Nothing is to be paid."], "Due"),
+    ],
+)  # fmt: skip
+def test_the_pdf_says_what_to_do(changes, expected, absent):
+    text = words(invoice_pdf(printed(**changes)))
+
+    for sentence in expected:
+        assert sentence in text
+    assert absent not in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Ελληνική Ακαδημία", "Академія", "云计算基础", "クラウド入門", "클라우드", "हिन्दी पाठ्यक्रम", "ภาษาไทย",
+     "தமிழ்", "বাংলা", "ქართული", "Հայերեն", "አማርኛ", "עברית", "العربية"],
+)  # fmt: skip
+def test_names_are_printed_in_any_script(name, caplog):
+    invoice = printed()
+    invoice["lines"][0]["course_title"] = name
+    invoice["buyer"]["name"] = name
+
+    pdf = invoice_pdf(invoice)
+
+    assert "missing the following glyphs" not in caplog.text
+    assert PdfReader(io.BytesIO(pdf)).pages
+
+
+def test_a_title_that_is_too_long_for_its_column_is_cut_with_an_ellipsis():
+    invoice = printed()
+    invoice["lines"][0]["course_title"] = "Kubernetes " * 30
+
+    text = words(invoice_pdf(invoice))
+
+    assert "Kubernetes…" in text or "Kuberne" in text.split("…")[0]
+    assert "…" in text
+
+
+@pytest.mark.parametrize(("count", "pages"), [(1, 1), (300, 13)])
+def test_lines_go_on_over_pages_that_are_numbered(count, pages):
+    invoice = printed()
+    invoice["lines"] = [
+        invoice["lines"][0] | {"course": f"C-{number:05d}", "amount": f"{number}.25"}
+        for number in range(1, count + 1)
+    ]
+
+    pdf = invoice_pdf(invoice)
+
+    text = words(pdf)
+    found = re.findall(r"\(C-(\d{5})\)", text)
+    assert [int(number) for number in found] == list(range(1, count + 1))
+    assert len(PdfReader(io.BytesIO(pdf)).pages) == pages
+    assert f"page {pages} of {pages}" in text
+    assert text.count("Unit price") == pages  # each page has the columns' names
+
+
+def test_ten_thousand_lines_are_printed():
+    invoice = printed()
+    invoice["lines"] *= 10_000
+    began = time.monotonic()
+
+    pdf = invoice_pdf(invoice)
+
+    assert len(PdfReader(io.BytesIO(pdf)).pages) > 400
+    assert time.monotonic() - began < 60
