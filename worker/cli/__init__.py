@@ -17,7 +17,7 @@ __all__ = ["answer", "main"]
 
 # In the order in which people meet them.
 PANELS = {
-    "Run": ["up", "simulate", "db"],
+    "Run": ["up", "demo", "simulate", "db"],
     "Set up": ["organizations", "courses", "prices", "sources", "tokens"],
     "Hand out": ["pools", "keys", "batches"],
     "Follow": ["events", "redemptions", "send", "assignments", "learners"],

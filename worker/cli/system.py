@@ -32,15 +32,20 @@ def operator() -> "actors.Actor":
     return actors.Actor.operator(f"command line ({name})")
 
 
+def quieten() -> None:
+    """Have logs go to standard error, standard output being for results, and only what matters."""
+    import structlog
+
+    if not structlog.is_configured():
+        logs.configure()
+        logging.getLogger().setLevel(logging.WARNING)
+
+
 @contextmanager
 def servers() -> Iterator[None]:
     """Hold the database and the broker: those of the environment, or else the home's own."""
-    import structlog
-
     known = environment.settings()
-    if not structlog.is_configured():
-        logs.configure()  # to standard error: standard output is for results
-        logging.getLogger().setLevel(logging.WARNING)
+    quieten()
     if known.database_url:
         yield
         return

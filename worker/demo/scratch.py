@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,9 +12,11 @@ from pathlib import Path
 from sqlalchemy import Connection, create_engine, event, func, make_url, select, text
 from sqlalchemy.orm import Session, SessionTransaction
 
-from worker import database, embedded, schema
+from worker import database, embedded, schema, supervisor
 from worker.database import Login
 from worker.settings import settings
+
+HOST = "127.0.0.1"
 
 
 @contextmanager
@@ -29,6 +32,16 @@ def system() -> Iterator[Path]:
     with made as environment, _environment(environment):
         schema.init(database.engine())
         yield settings().home
+
+
+@contextmanager
+def services(home: Path) -> Iterator[str]:
+    """Run keypool's own services on the system, and give the address of the web."""
+    port = _free_port()
+    running = supervisor.services(home, host=HOST, port=port)
+    with supervisor.supervised(running, logs=home / "log") as supervision:
+        supervision.wait_until_ready()
+        yield f"http://{HOST}:{port}"
 
 
 @contextmanager
@@ -92,6 +105,13 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.clear()
         os.environ.update(before)
         settings.cache_clear()
+
+
+def _free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind((HOST, 0))
+        port: int = trial.getsockname()[1]
+        return port
 
 
 def _forget() -> None:

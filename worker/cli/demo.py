@@ -1,0 +1,109 @@
+"""`keypool demo`: the main job from end to end, on a scratch system."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from worker.cli import printing, progress
+from worker.cli.frame import Command, deferred, wants_json
+from worker.cli.system import quieten
+
+with deferred():
+    from worker import demo
+
+if TYPE_CHECKING:
+    from worker.demo import Told
+
+# What is no event's outcome.
+MEANINGS = {
+    "repeated": "the same message again (done once)",
+    "401": "forged (turned away)",
+    "409": "an id used again for something else (turned away)",
+    "422": "not a message we know (turned away)",
+}
+
+
+def _show(done: dict[str, Any]) -> None:
+    rows = [
+        {"what happened": MEANINGS.get(outcome, outcome), "webhooks": count}
+        for outcome, count in done["outcomes"].items()
+    ]
+    printing.line("")
+    printing.table("what happened", "webhooks")(rows)
+    printing.line("", *(f"{count:>9,}  {name}" for name, count in done["figures"].items()))
+    printing.line(
+        "", *(f"{rate:>9,}  {name} a second" for name, rate in done["per_second"].items())
+    )
+    printing.line("", *(f"{name:<24}{path}" for name, path in done["files"].items()))
+    printing.line("", _verdict(done))
+
+
+def _verdict(done: dict[str, Any]) -> str:
+    if done["unexpected"]:
+        return f"Not as expected: {printing.text(done['unexpected'])}."
+    if done["broken"]:
+        return f"The ledger does not hold: {printing.text(done['broken'])}."
+    return f"Everything came to what it had to, and the ledger holds ({done['seconds']} s)."
+
+
+@click.command("demo", cls=Command, shows=_show, failed=lambda done: not done["ok"])
+@click.option("--keys", type=int, default=10_000, show_default=True, help="How many keys.")
+@click.option(
+    "--redemptions", type=int, default=2_000, show_default=True, help="How many signed webhooks."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("keypool-demo"),
+    show_default=True,
+    help="The folder for the report, the keys and the invoices.",
+)
+def command(keys: int, redemptions: int, output: Path) -> dict[str, Any]:
+    """Run the main job from end to end on a scratch system, and say what happened.
+
+    Servers, worker, scheduler and web are the real ones, and gone afterwards; Ctrl-C at any time
+    leaves nothing behind. The exit code is 1 where anything came to other than it had to.
+    """
+    quieten()
+    begun = time.monotonic()
+    told = demo.run(
+        keys_wanted=keys,
+        redemptions=redemptions,
+        folder=output,
+        bar=progress.bar,
+        say=_speaker(begun),
+    )
+    return _result(told, round(time.monotonic() - begun, 1))
+
+
+def _speaker(begun: float) -> Callable[[str], None]:
+    def say(sentence: str) -> None:
+        told = f"{time.monotonic() - begun:5.1f} s  {sentence}"
+        if wants_json():
+            printing.warn(told)
+        else:
+            printing.line(told)
+
+    return say
+
+
+def _result(told: "Told", seconds: float) -> dict[str, Any]:
+    differing = told.expected.keys() | told.happened.keys()
+    return {
+        "ok": told.ok,
+        "outcomes": dict(told.happened.most_common()),
+        "unexpected": {
+            outcome: f"{told.happened[outcome]} instead of {told.expected[outcome]}"
+            for outcome in sorted(differing)
+            if told.happened[outcome] != told.expected[outcome]
+        },
+        "figures": told.figures,
+        "per_second": told.per_second,
+        "broken": [check["name"] for check in told.checks if not check["ok"]],
+        "files": {name: str(path) for name, path in told.files.items()},
+        "seconds": seconds,
+    }

@@ -1,0 +1,143 @@
+"""The main job from end to end, on a system that is gone afterwards.
+
+Servers, worker, scheduler and web are the real ones; webhooks are signed and posted over HTTP. What
+each message must come to is known before it is sent, and compared with what came of it.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from worker import assignments, audit, batches, documents, invoices, keys, reporting, tasks
+from worker.database import session, transaction
+from worker.demo import posting, scratch, traffic, waiting, world
+from worker.demo.posting import Post
+from worker.demo.world import ACTOR
+from worker.sending import Sender
+from worker.settings import settings
+
+__all__ = ["Bar", "Told", "run"]
+
+# Shows how much of a total is done: called with the total and with what is being done.
+Bar = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
+
+LATER = timedelta(days=40)  # every month that has begun is over by then
+
+
+@dataclass
+class Told:
+    """What happened: outcomes and other counts, how fast, what the audit says, files to open."""
+
+    expected: Counter[str] = field(default_factory=Counter)
+    happened: Counter[str] = field(default_factory=Counter)
+    figures: dict[str, int] = field(default_factory=dict)
+    per_second: dict[str, int] = field(default_factory=dict)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Say whether everything came to what it had to, and the ledger holds."""
+        return self.expected == self.happened and all(check["ok"] for check in self.checks)
+
+
+def run(
+    *, keys_wanted: int, redemptions: int, folder: Path, bar: Bar, say: Callable[[str], None]
+) -> Told:
+    """Run the demo, put its files into a folder, and tell what happened.
+
+    Nothing of its system is left, however it ends.
+
+    Raises:
+        InvalidInputError: there are too few redemptions, or too few keys for them.
+        KeypoolError: servers or services do not start, or get stuck.
+    """
+    shares = traffic.parts(redemptions)
+    wanted, told = world.needs(keys_wanted, shares), Told()
+    with scratch.system() as home, scratch.services(home) as url:
+        say("PostgreSQL, Redis, a worker, the scheduler and the web are up.")
+        source = transaction(world.found)
+        _make_keys(told, wanted, bar)
+        say(f"{keys_wanted:,} keys are made: typed, pasted and generated.")
+        with bar(redemptions, "Posting webhooks") as advance:
+            _post(told, url + source["url"], source["secret"], shares, wanted, advance)
+        say(f"{redemptions:,} signed webhooks are received and settled.")
+        _pass_time(told)
+        say(f"{LATER.days} days have passed: access ran out, and the closed month is billed.")
+        _hand_out(told, folder)
+        say("The report, the keys and the invoices are written.")
+        told.checks = transaction(audit.audit)["checks"]
+        say("The ledger is audited.")
+    return told
+
+
+def _make_keys(told: Told, wanted: dict[str, int], bar: Bar) -> None:
+    reports = transaction(world.type_and_paste, wanted=wanted)
+    begun, made = time.monotonic(), transaction(world.generate, wanted=wanted)
+    ids = [batch["id"] for batch in made] + [r["batch"] for r in reports if r["batch"]]
+    tasks.nudge("work_batches")
+    total = sum(wanted.values())
+    with bar(total, "Making keys") as advance:
+        for unfinished in waiting.during(lambda: _unfinished(ids)):
+            advance(total - sum(batch["requested"] - batch["worked"] for batch in unfinished))
+        advance(total)
+    generated = sum(batch["requested"] for batch in made)
+    told.per_second["keys generated"] = _rate(generated, begun)
+    told.figures["keys"] = total
+    transaction(world.withdraw, wanted=wanted)
+
+
+def _unfinished(ids: list[str]) -> list[dict[str, Any]]:
+    found = [transaction(batches.show, actor=ACTOR, batch=batch) for batch in ids]
+    return [batch for batch in found if not batch["finished_at"]]
+
+
+def _post(
+    told: Told,
+    url: str,
+    secret: str,
+    shares: Counter[str],
+    wanted: dict[str, int],
+    advance: Callable[[int], None],
+) -> None:
+    begun = time.monotonic()
+    with Sender(url, secret) as sender:
+        post = Post(sender, advance)
+        posting.post(post, url, shares, world.stock(wanted, shares.total()))
+    told.per_second["webhooks received and settled"] = _rate(len(post.answers), begun)
+    told.expected, told.happened = posting.expected(post.planned), posting.happened(post.answers)
+
+
+def _pass_time(told: Told) -> None:
+    with scratch.later(LATER):
+        told.figures["assignments run out"] = assignments.expire_all(limit=settings().expiry_chunk)
+        billed = invoices.run(actor=ACTOR, finalize=True)
+    told.figures["charges billed"] = billed.charges
+    told.figures["invoices finalized"] = len(billed.finalized)
+
+
+def _hand_out(told: Told, folder: Path) -> None:
+    """Write the report, the keys of the largest pool, and every invoice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told.files["report"] = reporting.run(
+        "redemptions", output=folder / "redemptions.html", actor=ACTOR
+    )
+    with session(snapshot=True) as opened:
+        begun, path = time.monotonic(), folder / "spring-intake-keys.csv"
+        path.write_bytes(b"".join(keys.export(opened, actor=ACTOR, pool=world.SPRING)))
+        exported = path.read_bytes().count(b"\n") - 1
+        told.per_second["keys exported"] = _rate(exported, begun)
+        told.files["keys"] = path
+        for invoice in invoices.listing(opened, actor=ACTOR).items:
+            made = documents.export(opened, actor=ACTOR, invoice=invoice["id"], format="pdf")
+            (folder / made.name).write_bytes(b"".join(made.content))
+            told.files[f"invoice {invoice['number']}"] = folder / made.name
+
+
+def _rate(number: int, begun: float) -> int:
+    return round(number / (time.monotonic() - begun))

@@ -1,0 +1,40 @@
+"""Waiting for the demo's worker."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from worker import settling
+from worker.database import transaction
+from worker.errors import KeypoolError
+
+T = TypeVar("T")
+
+LONGEST = 120  # seconds without anything getting on
+PAUSE = 0.05
+
+
+class WorkerStuckError(KeypoolError):
+    """The worker does not get on."""
+
+
+def during(question: Callable[[], T]) -> Iterator[T]:
+    """Ask until the answer is nothing, and give each answer meanwhile.
+
+    Raises:
+        WorkerStuckError: the answer stays the same for two minutes.
+    """
+    last, since = None, time.monotonic()
+    while answer := question():
+        yield answer
+        if answer != last:
+            last, since = answer, time.monotonic()
+        if time.monotonic() > since + LONGEST:
+            raise WorkerStuckError
+        time.sleep(PAUSE)
+
+
+def until_settled() -> None:
+    """Wait until no event waits to be decided."""
+    for _ in during(lambda: transaction(settling.first_waiting)):
+        pass

@@ -1,0 +1,160 @@
+"""The world of the demo: a small tree of organizations, courses, prices, pools and their keys."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from worker import batches, courses, keys, organizations, pools, prices, sources
+from worker.actors import Actor
+from worker.database import clock_now, session
+from worker.demo import traffic
+from worker.errors import InvalidInputError
+
+ACTOR = Actor.operator("keypool demo")
+ACADEMY, NORDIC, AMERICAS = "Harbour Academy", "Harbour Nordic", "Harbour Americas"
+RIDGEWAY = "Ridgeway Training"
+TREE = [ACADEMY, NORDIC, AMERICAS]
+SPRING, FALL, WORKSHOP = "Spring intake", "Fall intake", "Workshop week"
+# A pool for each way in which a key can be good and yet refused, by the outcome.
+REFUSING = {
+    "pool_paused": "Summer school",
+    "pool_not_started": "Next year",
+    "pool_expired": "Last year",
+    "key_retired": "Withdrawn leaflet",
+    "not_available_to_organization": "Ridgeway open days",
+}
+TYPED = 3
+SPARE = 5
+# What is pasted along with good lines, as people do.
+SLIPS = ["", "WORKSHOP-0000001", "workshop 0000002", "short", "WORKSHOP-0000003!"]
+
+
+def found(opened: Session) -> dict[str, Any]:
+    """Found organizations, courses, prices and pools, and give the source that may post."""
+    organizations.add(
+        opened, actor=ACTOR, name=ACADEMY, time_zone="Europe/Berlin", currency="EUR", tax_rate="19"
+    )
+    organizations.add(
+        opened, actor=ACTOR, name=NORDIC, parent=ACADEMY, time_zone="Europe/Stockholm"
+    )
+    organizations.add(
+        opened, actor=ACTOR, name=AMERICAS, parent=ACADEMY, time_zone="America/New_York",
+        currency="USD",
+    )  # fmt: skip
+    organizations.add(opened, actor=ACTOR, name=RIDGEWAY, time_zone="Europe/London", currency="GBP")
+    for code, title, price in [
+        ("K8S-101", "Kubernetes in practice", "49.90"),
+        ("SQL-201", "SQL for analysts", "29.00"),
+    ]:
+        courses.add(opened, actor=ACTOR, code=code, title=title, price=price, currency="EUR")
+    prices.set_price(opened, actor=ACTOR, course="K8S-101", organization=AMERICAS, price="45.00")
+    _found_pools(opened)
+    return sources.add(opened, actor=ACTOR, name="shop", organization=ACADEMY)
+
+
+def _found_pools(opened: Session) -> None:
+    """Every pool with its owner, course, access, and the days from now in which its keys work."""
+    here, there = (ACADEMY, "SQL-201", 30), (RIDGEWAY, "SQL-201", 30)
+    for name, (owner, course, access), starts, expires in [
+        (SPRING, (ACADEMY, "K8S-101", 180), -7, 90),
+        (FALL, (AMERICAS, "K8S-101", 180), -7, 90),
+        (WORKSHOP, here, -7, 14),
+        (REFUSING["pool_paused"], here, -7, 90),
+        (REFUSING["pool_not_started"], here, 300, 665),
+        (REFUSING["pool_expired"], here, -400, -35),
+        (REFUSING["key_retired"], here, -7, 90),
+        (REFUSING["not_available_to_organization"], there, -7, 90),
+    ]:
+        pools.create(
+            opened,
+            actor=ACTOR,
+            name=name,
+            organization=owner,
+            course=course,
+            starts=_day(opened, starts),
+            expires=_day(opened, expires),
+            content_availability=access,
+            share_with_children=name != WORKSHOP,
+        )
+    pools.pause(opened, actor=ACTOR, pool=REFUSING["pool_paused"])
+
+
+def needs(keys_wanted: int, shares: Counter[str]) -> dict[str, int]:
+    """Say how many keys each pool is to have.
+
+    Raises:
+        InvalidInputError: there are fewer keys than redemptions need.
+    """
+    good = shares["redeemed"]
+    wanted = {
+        WORKSHOP: good // 5 + SPARE,
+        FALL: good * 4 // 15 + SPARE,
+        **{name: shares[outcome] for outcome, name in REFUSING.items()},
+    }
+    others = shares["raced"] + shares["already_assigned"] + shares["mistyped_key"]
+    least = good + others + SPARE - good // 5 - good * 4 // 15
+    wanted[SPRING] = keys_wanted - sum(wanted.values())
+    if wanted[SPRING] < least:
+        raise InvalidInputError(
+            f"So many redemptions need {sum(wanted.values()) - wanted[SPRING] + least:,} keys or more.",
+            field="keys",
+        )
+    return wanted
+
+
+def type_and_paste(opened: Session, wanted: dict[str, int]) -> list[dict[str, Any]]:
+    """Add keys as people do, some typed one by one, others pasted, and give the reports."""
+    workshop = [f"WORKSHOP-{n:07}" for n in range(1, wanted[WORKSHOP] + 1)]
+    given = [(WORKSHOP, [code]) for code in workshop[:TYPED]]
+    given.append((WORKSHOP, workshop[TYPED:] + SLIPS))
+    for outcome, name in REFUSING.items():
+        given.append((name, [f"{outcome.upper()}-{n:06}" for n in range(wanted[name])]))
+    return [
+        keys.add_keys(opened, actor=ACTOR, pool=pool, codes=lines) for pool, lines in given if lines
+    ]
+
+
+def generate(opened: Session, wanted: dict[str, int]) -> list[dict[str, Any]]:
+    """Have the rest of the keys generated, and give the batches."""
+    return [
+        batches.generate(opened, actor=ACTOR, pool=pool, count=wanted[pool])
+        for pool in (SPRING, FALL)
+    ]
+
+
+def withdraw(opened: Session, wanted: dict[str, int]) -> None:
+    """Retire the keys of one pool."""
+    pool = REFUSING["key_retired"]
+    keys.retire(opened, actor=ACTOR, codes=list(codes(pool, wanted[pool])))
+
+
+def stock(wanted: dict[str, int], most: int) -> traffic.Stock:
+    """Give keys to spend, `most` of the large pools', by the outcome that they lead to."""
+    spring = codes(SPRING, most)
+    return {
+        "redeemed": spring,
+        "already_assigned": spring,
+        "mistyped_key": map(traffic.mistyped, spring),
+        "unknown_key": traffic.unknown(),
+        "workshop": codes(WORKSHOP, wanted[WORKSHOP]),
+        AMERICAS: codes(FALL, most),
+        **{outcome: codes(name, wanted[name]) for outcome, name in REFUSING.items()},
+    }
+
+
+def codes(pool: str, most: int) -> Iterator[str]:
+    """Read a pool's first codes from its export."""
+    with session(snapshot=True) as opened:
+        blocks = islice(keys.export(opened, actor=ACTOR, pool=pool), 1, None)
+        lines = (line for block in blocks for line in csv.reader(io.StringIO(block.decode())))
+        return iter([line[0] for line in islice(lines, most)])
+
+
+def _day(opened: Session, after: int) -> str:
+    return f"{clock_now(opened) + timedelta(days=after):%Y-%m-%d}"
