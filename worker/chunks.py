@@ -1,7 +1,8 @@
 """Making keys: a chunk of a generation, a chunk of an import, or a few lines at once.
 
-Lines are added in the order of their canonical forms: an index likes it, and two imports of the
-same keys wait for each other instead of deadlocking.
+Lines are added in the order of their canonical forms, so that two imports of the same keys wait
+for each other instead of deadlocking; the index likes it too. Generated codes are added in no
+order: whoever holds one knows nothing of its neighbours but their first letter.
 """
 
 from collections.abc import Sequence
@@ -170,7 +171,7 @@ def _import(session: Session, batch: Batch) -> int:
 
 def _generate(session: Session, batch: Batch) -> int:
     count = min(KEYS, batch.requested - batch.worked)
-    made = codes.generate(_next_letters(batch, count))
+    made = codes.draw(_next_letters(batch, count))
     try:
         with session.begin_nested():
             _copy(session, batch, made)
@@ -214,4 +215,4 @@ def _insert(session: Session, batch: Batch, made: codes.Codes) -> None:
         place = {"pool_id": batch.pool_id, "batch_id": batch.id}
         written = [code.decode() for code in made.tolist()]
         inserted = session.connection().execute(INSERT, {**place, "codes": written}).rowcount
-        made = codes.generate(codes.first_letters(missing - inserted))
+        made = codes.draw(codes.first_letters(missing - inserted))

@@ -80,43 +80,33 @@ def first_letters(count: int) -> list[int]:
     A long generation draws its letters beforehand and goes through the alphabet, so that each of
     its chunks works on one stretch of the unique index; as a set, its codes are as random.
     """
-    chance = np.random.default_rng(secrets.randbits(256))
-    return [int(n) for n in chance.multinomial(count, [1 / LETTERS] * LETTERS)]
+    drawn = _chance().multinomial(count, [1 / LETTERS] * LETTERS)
+    return [int(number) for number in drawn]
 
 
-def generate(letters: Sequence[int]) -> Codes:
-    """Draw different codes, written in groups (`K7QM-…`), so many with each first letter.
+def draw(letters: Sequence[int]) -> Codes:
+    """Draw codes, written in groups (`K7QM-…`), so many with each first letter, in no order.
 
-    They come in the order of their canonical forms. All but the first letter is drawn here, from
-    the operating system's secure randomness: 70 bits.
+    All but the first letter is drawn here, from the operating system's secure randomness: 70
+    bits. Nothing but the unique index sees to it that no code is drawn twice.
     """
-    firsts = np.repeat(np.arange(len(ALPHABET) - LETTERS, len(ALPHABET), dtype=np.uint8), letters)
-    values = _draw(firsts)
-    while len(kept := _different(values)) < len(firsts):
-        again = np.delete(values[:, 0], kept)
-        values = np.concatenate([values[kept], _draw(again)])
-    return _in_groups(np.frombuffer(ALPHABET.encode(), np.uint8)[values[kept]])
+    firsts = np.arange(len(ALPHABET) - LETTERS, len(ALPHABET), dtype=np.uint8)
+    count = sum(letters)
+    values = np.empty((count, LENGTH), np.uint8)
+    values[:, 0] = _chance().permutation(np.repeat(firsts, letters))
+    values[:, 1:-1] = random_bytes(count * 14).reshape(count, 14) & 31
+    values[:, -1] = _check_values(values[:, :-1])
+    return _in_groups(np.frombuffer(ALPHABET.encode(), np.uint8)[values])
+
+
+def _chance() -> np.random.Generator:
+    """Give what chooses first letters: seeded by the operating system, and fast."""
+    return np.random.default_rng(secrets.randbits(256))
 
 
 def random_bytes(count: int) -> Symbols:
     """Read so many bytes of the operating system's secure randomness."""
     return np.frombuffer(os.urandom(count), np.uint8)
-
-
-def _draw(firsts: Symbols) -> Symbols:
-    values = np.empty((len(firsts), LENGTH), np.uint8)
-    values[:, 0] = firsts
-    values[:, 1:-1] = random_bytes(len(firsts) * 14).reshape(-1, 14) & 31
-    values[:, -1] = _check_values(values[:, :-1])
-    return values
-
-
-def _different(values: Symbols) -> NDArray[np.intp]:
-    """Give the places of codes that differ in their first 12 symbols, in ascending order."""
-    ranks = np.zeros(len(values), np.uint64)
-    for column in values.T[:12]:
-        ranks = ranks << np.uint64(5) | column
-    return np.unique(ranks, return_index=True)[1]
 
 
 def _check_values(values: Symbols) -> Symbols:

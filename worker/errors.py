@@ -89,12 +89,26 @@ class AssignmentCancelledError(RefusedError):
     """The assignment was cancelled; the learner needs another key."""
 
 
+class DistributionRecalledError(RefusedError):
+    """What was distributed under this reference was recalled; use another reference."""
+
+
 class KeyNotIssuedError(RefusedError):
     """Only issued keys can be retired, and none was: one is redeemed or retired already."""
 
 
 class LiveAssignmentError(RefusedError):
     """The learner holds another live assignment for that course; extend that one."""
+
+
+class NotEnoughKeysError(RefusedError):
+    """The pool has fewer keys that nobody holds than were asked for; add keys to it."""
+
+    def __init__(self, *, wanted: int, free: int) -> None:
+        super().__init__(
+            f"{wanted:,} keys were asked for, and the pool has {free:,} that nobody holds; "
+            "add keys to it or ask for fewer."
+        )
 
 
 class NotFailedError(RefusedError):

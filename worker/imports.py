@@ -10,7 +10,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, islice
 from typing import BinaryIO, NamedTuple
@@ -77,7 +77,12 @@ class Table:
     """An input's records after its header, and in which place the columns of each role are."""
 
     records: Iterator[Record]
-    places: dict[str, int] = field(default_factory=dict)
+    places: dict[str, int]
+
+    def cell(self, record: Record, role: str) -> str:
+        """Give a record's cell of one role, trimmed; empty where there is none."""
+        place = self.places.get(role)
+        return "" if place is None else "".join(record.cells[place : place + 1]).strip()
 
 
 def read(
@@ -97,7 +102,10 @@ def read(
     opened = table(stream, kind=kind, column=column)
     place = opened.places["code"]
     for record in opened.records:
-        yield _line(record, place, opened.places)
+        if len(opened.places) == 1:
+            yield _judged(Line(record.number, "".join(record.cells[place : place + 1]).strip()))
+        else:
+            yield _judged(_line(record, opened))
 
 
 def pasted(text: Iterable[str]) -> Iterator[Line]:
@@ -284,25 +292,18 @@ def _likeness(head: list[list[str]], place: int) -> int:
     return sum(codes.refusal(cell) is None and any(c.isdigit() for c in cell) for cell in cells)
 
 
-def _line(record: Record, place: int, places: dict[str, int]) -> Line:
-    cells = [cell.strip() for cell in record.cells]
-
-    def cell(role: str) -> str:
-        at = places.get(role)
-        return cells[at] if at is not None and at < len(cells) else ""
-
-    code = cells[place] if place < len(cells) else ""
-    if len(places) == 1:
-        return _judged(Line(record.number, code))
-    recipient = cell("recipient") or cell("name")
-    line = Line(record.number, code, recipient, cell("name"), cell("reference"))
-    return _judged(line._replace(reason=_unfit(line, cell("state"))))
-
-
-def _unfit(line: Line, state: str) -> str:
-    if state.lower() in SPENT:
-        return f"Its state is “{state}”; only unused keys can be added."
-    return unfit_recipient(line.recipient, line.name, line.reference)
+def _line(record: Record, opened: Table) -> Line:
+    name = opened.cell(record, "name")
+    line = Line(
+        record.number,
+        opened.cell(record, "code"),
+        opened.cell(record, "recipient") or name,
+        name,
+        opened.cell(record, "reference"),
+    )
+    if (state := opened.cell(record, "state")).lower() in SPENT:
+        return line._replace(reason=f"Its state is “{state}”; only unused keys can be added.")
+    return line._replace(reason=unfit_recipient(*line[2:5]))
 
 
 def unfit_recipient(*cells: str) -> str:
