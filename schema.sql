@@ -1234,15 +1234,19 @@ SELECT organization.name AS organization, member.name AS member
  WHERE ancestor_id IN (SELECT report.visible_organization())
    AND descendant_id IN (SELECT report.visible_organization());
 
--- One row a pool, with its figures: issued + redeemed + retired = all its keys.
+-- One row a pool, with its figures as they are now: issued + redeemed + retired = all its keys.
+-- undistributed: issued and in nobody's hands. breakage: issued, and too late to be redeemed.
 CREATE VIEW report.pool WITH (security_barrier) AS
 SELECT pool.id, pool.name, organization.name AS organization, course.code AS course,
        pool.starts_at, pool.expires_at, pool.content_availability_days, pool.share_with_children,
-       pool_state(course.archived_at, pool.paused_at, pool.starts_at, pool.expires_at, clock_now()) AS state,
-       figures.issued, figures.distributed, figures.redeemed, figures.retired
+       life.state, figures.issued, figures.distributed, figures.redeemed, figures.retired,
+       figures.issued - figures.distributed AS undistributed,
+       CASE WHEN life.state IN ('archived', 'expired') THEN figures.issued ELSE 0 END AS breakage
   FROM pool
   JOIN organization ON organization.id = pool.organization_id
   JOIN course ON course.id = pool.course_id
+ CROSS JOIN LATERAL pool_state(
+       course.archived_at, pool.paused_at, pool.starts_at, pool.expires_at, clock_now()) AS life (state)
  CROSS JOIN LATERAL (
        SELECT coalesce(sum(issued), 0)::bigint AS issued, coalesce(sum(distributed), 0)::bigint AS distributed,
               coalesce(sum(redeemed), 0)::bigint AS redeemed, coalesce(sum(retired), 0)::bigint AS retired
@@ -1277,20 +1281,80 @@ SELECT redemption.event_id AS event, organization.name AS organization,
   LEFT JOIN course ON course.id = pool.course_id
  WHERE redemption.organization_id IN (SELECT report.visible_organization());
 
--- One row a charge or credit; its invoice is null while it is unbilled.
+-- One row an assignment, of the learner's organization, in whose time zone its day of redemption is.
+-- live: access goes on. Launches are those that were let in.
+CREATE VIEW report.assignment WITH (security_barrier) AS
+SELECT assignment.id, organization.name AS organization, course.code AS course, pool.name AS pool,
+       learner.email, learner.name, assignment.status::text AS status, assignment.undone,
+       assignment.status = 'active' AND clock_now() < assignment.expires_at AS live,
+       assignment.redeemed_at, assignment.expires_at,
+       (assignment.redeemed_at AT TIME ZONE organization.time_zone)::date AS day,
+       taken.launches, taken.first_launched_at, taken.completed
+  FROM assignment
+  JOIN organization ON organization.id = assignment.organization_id
+  JOIN learner ON learner.id = assignment.learner_id
+  JOIN course ON course.id = assignment.course_id
+  JOIN pool ON pool.id = assignment.pool_id
+  LEFT JOIN LATERAL (
+       SELECT count(*) AS launches, min(launch.launched_at) AS first_launched_at,
+              coalesce(bool_or(launch.completed), false) AS completed
+         FROM launch WHERE launch.assignment_id = assignment.id AND launch.outcome = 'launched') AS taken ON true
+ WHERE assignment.organization_id IN (SELECT report.visible_organization());
+
+-- One row a launch that was let in. day, weekday (1 is Monday) and hour are in the time zone of the
+-- learner's organization; hours, how long the training was taken, is null while it goes on.
+CREATE VIEW report.launch WITH (security_barrier) AS
+SELECT launch.id, launch.assignment_id, organization.name AS organization, course.code AS course,
+       launch.launched_at, there.launched::date AS day,
+       extract(isodow FROM there.launched)::int AS weekday, extract(hour FROM there.launched)::int AS hour,
+       round(extract(epoch FROM launch.ended_at - launch.launched_at) / 3600, 6) AS hours,
+       launch.completed, assignment.redeemed_at
+  FROM launch
+  JOIN organization ON organization.id = launch.organization_id
+  JOIN assignment ON assignment.id = launch.assignment_id
+  JOIN course ON course.id = assignment.course_id
+ CROSS JOIN LATERAL (SELECT launch.launched_at AT TIME ZONE organization.time_zone AS launched) AS there
+ WHERE launch.outcome = 'launched' AND launch.organization_id IN (SELECT report.visible_organization());
+
+-- One row a charge or credit, of the organization that owes it, in whose time zone its day is. Its
+-- invoice is null while it is unbilled.
 CREATE VIEW report.charge WITH (security_barrier) AS
 SELECT charge.id, charge.kind::text AS kind, organization.name AS organization,
        learner_organization.name AS learner_organization, course.code AS course, pool.name AS pool,
        charge.assignment_id, charge.amount, charge.currency, charge.occurred_at,
-       date_trunc('month', charge.occurred_at AT TIME ZONE organization.time_zone)::date AS service_month,
+       there.occurred::date AS day, date_trunc('month', there.occurred)::date AS service_month,
        charge.unbilled, invoice_charge.invoice_id
   FROM charge
   JOIN organization ON organization.id = charge.organization_id
   JOIN organization AS learner_organization ON learner_organization.id = charge.learner_organization_id
   JOIN course ON course.id = charge.course_id
   JOIN pool ON pool.id = charge.pool_id
+ CROSS JOIN LATERAL (SELECT charge.occurred_at AT TIME ZONE organization.time_zone AS occurred) AS there
   LEFT JOIN invoice_charge ON invoice_charge.charge_id = charge.id AND invoice_charge.released_at IS NULL
  WHERE charge.organization_id IN (SELECT report.visible_organization());
+
+-- One row an invoice. overdue: finalized, unpaid, and past its day in the organization's time zone.
+CREATE VIEW report.invoice WITH (security_barrier) AS
+SELECT invoice.id, invoice.number, organization.name AS organization, invoice.month, invoice.currency,
+       invoice.status::text AS status, invoice.subtotal, invoice.tax, invoice.total,
+       invoice.finalized_at, invoice.due_on, invoice.paid_on,
+       invoice.status = 'finalized'
+           AND invoice.due_on < (clock_now() AT TIME ZONE organization.time_zone)::date AS overdue
+  FROM invoice JOIN organization ON organization.id = invoice.organization_id
+ WHERE invoice.organization_id IN (SELECT report.visible_organization());
+
+-- One row a line of an invoice.
+CREATE VIEW report.invoice_line WITH (security_barrier) AS
+SELECT invoice_line.id, invoice_line.invoice_id, organization.name AS organization,
+       course.code AS course, coalesce(invoice_line.pool_name, pool.name) AS pool,
+       invoice_line.kind::text AS kind, invoice_line.service_month, invoice_line.unit_price,
+       invoice_line.quantity, invoice_line.amount, invoice.currency
+  FROM invoice_line
+  JOIN invoice ON invoice.id = invoice_line.invoice_id
+  JOIN organization ON organization.id = invoice.organization_id
+  JOIN course ON course.id = invoice_line.course_id
+  JOIN pool ON pool.id = invoice_line.pool_id
+ WHERE invoice.organization_id IN (SELECT report.visible_organization());
 
 GRANT USAGE ON SCHEMA report TO keypool_analyst, keypool_web;
 GRANT SELECT ON ALL TABLES IN SCHEMA report TO keypool_analyst, keypool_web;
