@@ -53,7 +53,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
     WHEN value IS NULL THEN ''
     WHEN value ~ '^\s*[-=+@\t\r＝＋－＠]' THEN '"''' || replace(value, '"', '""') || '"'
-    WHEN value ~ '[",;\s]' THEN '"' || replace(value, '"', '""') || '"'
+    WHEN value ~ '[",;\t\r\n]' THEN '"' || replace(value, '"', '""') || '"'
     ELSE value
 END;
 
@@ -477,10 +477,12 @@ CREATE TRIGGER changed_keys_are_tallied AFTER UPDATE ON key
 
 -- Lines of an import that could be keys, as they were supplied, with whom each is for where the
 -- input says so. position counts the import's lines before them: those worked when it is their turn.
+-- size and last_line count the chunk's other lines too, which are batch_lines already.
 CREATE TABLE batch_chunk (
     batch_id             bigint   NOT NULL REFERENCES batch ON DELETE RESTRICT,
     position             bigint   NOT NULL,
     size                 int      NOT NULL,
+    last_line            bigint   NOT NULL,
     lines                bigint[] NOT NULL,
     codes                text[]   NOT NULL,
     recipients           text[],

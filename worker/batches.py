@@ -52,6 +52,36 @@ REASONS = {
 }
 
 
+SENTENCES = {str(result): sentence for result, sentence in REASONS.items()}
+
+REPORT_HEADER = "line,code,result,reason\n"
+
+# The lines of one chunk, those that could be keys and those that could not.
+REPORT = text("""
+    WITH chunk AS (
+        SELECT * FROM batch_chunk WHERE batch_id = :batch_id AND position = :position),
+    told AS (
+        SELECT given.line, given.code, refused.line IS NULL AND :position >= :worked AS waits,
+               coalesce(refused.result, 'added') AS result, '' AS reason
+          FROM (SELECT unnest(lines) AS line, unnest(codes) AS code FROM chunk) AS given
+          LEFT JOIN batch_line AS refused
+                 ON refused.batch_id = :batch_id AND refused.line = given.line
+        UNION ALL
+        SELECT refused.line, refused.code, false, refused.result, refused.reason
+          FROM batch_line AS refused, chunk
+         WHERE refused.batch_id = :batch_id AND refused.result = 'invalid'
+           AND refused.line > :after AND refused.line <= chunk.last_line)
+    SELECT chunk.position + chunk.size AS next, chunk.last_line,
+           (SELECT string_agg(
+                concat(line, ',', csv_cell(code), ',', CASE WHEN NOT waits THEN result END, ',',
+                       csv_cell(CASE result WHEN 'duplicate_in_input' THEN :duplicate_in_input
+                                            WHEN 'already_exists' THEN :already_exists
+                                            ELSE reason END), chr(10)), '' ORDER BY line)
+              FROM told) AS lines
+      FROM chunk
+""")
+
+
 def generate(session: Session, *, actor: Actor, pool: str, count: int) -> dict[str, Any]:
     """Have so many keys generated into a pool, by whoever works batches; gives the batch.
 
@@ -209,6 +239,23 @@ def report(session: Session, *, actor: Actor, batch: str) -> dict[str, Any]:
     )
 
 
+def report_csv(session: Session, *, actor: Actor, batch: str) -> Iterator[bytes]:
+    """Give what became of every line of an import as CSV, in blocks of many lines.
+
+    A line that was not worked (yet, or before the batch was cancelled) has no result.
+    """
+    found = find(session, actor=actor, batch=batch)
+    return _report_blocks(session, found)
+
+
+def _report_blocks(session: Session, batch: Batch) -> Iterator[bytes]:
+    yield REPORT_HEADER.encode()
+    place = {"batch_id": batch.id, "worked": batch.worked, "position": 0, "after": 0, **SENTENCES}
+    while block := session.execute(REPORT, place).one_or_none():
+        yield (block.lines or "").encode()
+        place |= {"position": block.next, "after": block.last_line}
+
+
 def report_shape(
     *, batch: str | None, added: int, tally: dict[LineResult, int], refused: Iterable[Any]
 ) -> dict[str, Any]:
@@ -251,18 +298,17 @@ def _stage_chunks(session: Session, batch_id: int, lines: Iterator[Line]) -> int
     position = 0
     while chunk := list(islice(lines, chunks.LINES)):
         good = [line for line in chunk if not line.reason]
-        session.execute(insert(BatchChunk), _chunk(batch_id, position, len(chunk), good))
+        counted = {"position": position, "size": len(chunk), "last_line": chunk[-1].number}
+        session.execute(insert(BatchChunk), _chunk(batch_id, good) | counted)
         chunks.refuse(session, batch_id, [invalid(line) for line in chunk if line.reason])
         position += len(chunk)
     return position
 
 
-def _chunk(batch_id: int, position: int, size: int, good: list[Line]) -> dict[str, Any]:
+def _chunk(batch_id: int, good: list[Line]) -> dict[str, Any]:
     handed_out = any(line.recipient for line in good)
     return {
         "batch_id": batch_id,
-        "position": position,
-        "size": size,
         "lines": [line.number for line in good],
         "codes": [line.code for line in good],
         "recipients": [line.recipient for line in good] if handed_out else None,

@@ -434,6 +434,7 @@ class BatchChunk(Base):
     batch_id: Mapped[int] = _of("batch.id", primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     size: Mapped[int] = mapped_column(Integer)
+    last_line: Mapped[int]
     lines: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     codes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     recipients: Mapped[list[str] | None] = mapped_column(ARRAY(Text))

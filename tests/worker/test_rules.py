@@ -78,7 +78,8 @@ EVENT = """INSERT INTO event (source_id, organization_id, webhook_id, body_hash,
 REDEMPTION = """INSERT INTO redemption (event_id, organization_id, learner_organization_id,
                         learner_email, key_id, pool_id, assignment_id, outcome, received_at)
                 VALUES (2, 1, 1, 'a@b.c', {key}, {pool}, {assignment}, '{outcome}', now())"""
-CHUNK = "INSERT INTO batch_chunk (batch_id, position, size, lines, codes) VALUES (1, 0, {}, {})"
+CHUNK = """INSERT INTO batch_chunk (batch_id, position, size, last_line, lines, codes)
+           VALUES (1, 0, {}, 9, {})"""
 LINE = """INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month,
                                     unit_price, quantity, amount)
           VALUES ({invoice}, 1, 1, 'extension', '2026-02-01', {price}, 1, {amount})"""

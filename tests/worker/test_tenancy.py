@@ -35,8 +35,8 @@ INSERT INTO key (id, pool_id, code, state) OVERRIDING SYSTEM VALUE
 SELECT id, id, 'TOWN-000' || id, 'redeemed' FROM town;
 INSERT INTO batch (id, pool_id, kind, requested) OVERRIDING SYSTEM VALUE
 SELECT id, id, 'import', 1 FROM town;
-INSERT INTO batch_chunk (batch_id, position, size, lines, codes)
-SELECT id, 0, 1, '{1}', ARRAY['TOWN-000' || id] FROM town;
+INSERT INTO batch_chunk (batch_id, position, size, last_line, lines, codes)
+SELECT id, 0, 1, 1, '{1}', ARRAY['TOWN-000' || id] FROM town;
 INSERT INTO batch_line (batch_id, line, code, result)
 SELECT id, 1, 'TOWN-000' || id, 'already_exists' FROM town;
 INSERT INTO token (organization_id, name, role, hash)
