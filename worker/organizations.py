@@ -1,14 +1,13 @@
 """Organizations: tenants, in a tree."""
 
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from worker import errors, history, lookup, money
+from worker import errors, history, lookup, money, taxes
 from worker.actors import Actor
-from worker.models import Organization, TaxRate
+from worker.models import Organization
 
 
 def add(
@@ -38,7 +37,8 @@ def add(
     )
     session.add(organization)
     session.flush()
-    _set_tax_rate(session, organization, tax_rate)
+    if tax_rate is not None:
+        taxes.set_rate(session, organization, percent=tax_rate)
     _remember(session, actor, "organization added", organization, name=organization.name)
     return shape(organization, above.name if above else None)
 
@@ -49,13 +49,18 @@ def edit(
     actor: Actor,
     organization: str,
     tax_rate: str | None = None,
+    tax_label: str | None = None,
+    tax_from: str | None = None,
     parent: str | None = None,
     currency: str | None = None,
     **changes: str | int | None,
 ) -> dict[str, Any]:
     """Change what is given of an organization: name, time_zone, locale, legal_name, address, …
 
+    A tax rate holds from `tax_from` on, a day in its time zone, or from now.
+
     Raises:
+        InvalidInputError: the currency, tax rate or its day is none.
         CircularParentError: the new parent is the organization itself or one of its descendants.
     """
     actor.require()
@@ -68,7 +73,10 @@ def edit(
     for field, value in given.items():
         setattr(found, field, value)
     session.flush()
-    _set_tax_rate(session, found, tax_rate)
+    if tax_rate is not None:
+        taxes.set_rate(session, found, percent=tax_rate, label=tax_label, from_=tax_from)
+    elif tax_label or tax_from:
+        raise errors.InvalidInputError("Give the tax rate too.", field="tax_rate")
     _remember(session, actor, "organization edited", found, **given, tax_rate=tax_rate)
     return shape(found, _parent_name(session, found))
 
@@ -106,31 +114,6 @@ def shape(organization: Organization, parent: str | None) -> dict[str, Any]:
         "time_zone": organization.time_zone,
         "currency": organization.currency,
     }
-
-
-def _set_tax_rate(session: Session, organization: Organization, percent: str | None) -> None:
-    if percent is not None:
-        session.add(
-            TaxRate(
-                organization_id=organization.id,
-                percent=_percentage(percent),
-                valid_from=session.scalar(select(func.clock_now())),
-            )
-        )
-        session.flush()
-
-
-def _percentage(text: str) -> Decimal:
-    try:
-        number = Decimal(text.strip().removesuffix("%"))
-        if 0 <= number <= 100 and number == round(number, 3):
-            return number
-    except InvalidOperation:
-        pass
-    raise errors.InvalidInputError(
-        f"“{text}” is not a tax rate; give a percentage from 0 to 100, such as 19.",
-        field="tax_rate",
-    )
 
 
 def _parent_name(session: Session, organization: Organization) -> str | None:

@@ -101,6 +101,7 @@ class Paper(FPDF):
         self.foot = f"{invoice['seller']['name']}  ·  {_called(invoice)}"
         self.columns_on_each_page = False
         self.set_margins(MARGIN, MARGIN)
+        self.c_margin = 0.0  # so that text and rules share their edges
         self.set_auto_page_break(True, margin=24)
         self.alias_nb_pages()
         self._dress(invoice)

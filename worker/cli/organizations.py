@@ -35,6 +35,8 @@ def add(**given: Any) -> dict[str, Any]:
 @click.option("--time-zone", metavar="TZ", help="Whose days its dates are.")
 @click.option("--currency", metavar="CUR", help="The currency of prices set for it from now on.")
 @click.option("--tax-rate", metavar="PCT", help="The tax on its invoices from now on.")
+@click.option("--tax-label", metavar="NAME", help="What invoices call that tax: VAT.")
+@click.option("--tax-from", metavar="DATE", help="The first day of that rate; now by default.")
 @click.option("--locale", help="How its invoices write dates and amounts: de.")
 @click.option("--legal-name", help="Its name on invoices.")
 @click.option("--address", help="Its address on invoices.")

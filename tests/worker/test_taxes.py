@@ -1,0 +1,73 @@
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy.orm import Session
+
+from tests.ledger import OPERATOR, set_clock
+from worker import actors, errors, organizations, sellers, taxes
+from worker.models import Organization
+
+
+@pytest.fixture
+def academy(session: Session) -> Organization:
+    set_clock(session, "2026-06-01T12:00Z")
+    organizations.add(
+        session, actor=OPERATOR, name="Academy", time_zone="Europe/Berlin", tax_rate="19 %"
+    )
+    return organizations.find(session, actor=OPERATOR, name="Academy")
+
+
+def edit(session: Session, **given: str) -> None:
+    organizations.edit(session, actor=OPERATOR, organization="Academy", **given)
+
+
+def test_a_rate_holds_from_a_day_in_the_organizations_time_zone(session, academy):
+    edit(session, tax_rate="21", tax_label="VAT", tax_from="2027-01-01")
+
+    assert taxes.rates(session, academy) == [
+        {"label": "Tax", "percent": "19", "from": datetime(2026, 6, 1, 12, tzinfo=UTC)},
+        {"label": "VAT", "percent": "21", "from": datetime(2026, 12, 31, 23, tzinfo=UTC)},
+    ]
+
+
+def test_a_label_stays_until_another_is_given(session, academy):
+    edit(session, tax_rate="20", tax_label="VAT", tax_from="2026-07-01")
+    edit(session, tax_rate="21", tax_from="2026-08-01")
+
+    assert [rate["label"] for rate in taxes.rates(session, academy)] == ["Tax", "VAT", "VAT"]
+
+
+def test_a_rate_of_the_same_moment_is_put_right(session, academy):
+    edit(session, tax_rate="7.125")
+
+    assert [rate["percent"] for rate in taxes.rates(session, academy)] == ["7.125"]
+
+
+@pytest.mark.parametrize("rate", ["-1", "101", "19.1234", "a lot", "NaN", ""])
+def test_what_is_no_percentage_is_refused(session, academy, rate):
+    with pytest.raises(errors.InvalidInputError, match="is not a tax rate"):
+        edit(session, tax_rate=rate)
+
+
+def test_a_label_or_a_day_without_a_rate_is_refused(session, academy):
+    with pytest.raises(errors.InvalidInputError, match="Give the tax rate too"):
+        edit(session, tax_label="VAT")
+
+
+def test_the_seller_is_edited_and_shown(session):
+    shown = sellers.edit(session, actor=OPERATOR, name=" Operator GmbH ", address="Street 1\nTown")
+
+    assert shown == sellers.show(session)
+    assert (shown["name"], shown["address"]) == ("Operator GmbH", "Street 1\nTown")
+
+
+def test_the_seller_has_a_name(session):
+    with pytest.raises(errors.InvalidInputError, match="name"):
+        sellers.edit(session, actor=OPERATOR, name=" ")
+
+
+def test_the_operator_alone_edits_the_seller(session, academy):
+    finance = actors.Actor("x", actors.Role.FINANCE, academy.id)
+
+    with pytest.raises(errors.ForbiddenError):
+        sellers.edit(session, actor=finance, name="Somebody else")

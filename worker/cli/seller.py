@@ -1,0 +1,32 @@
+"""`keypool seller`: the operator as its invoices name it."""
+
+from typing import Any
+
+import rich_click as click
+
+from worker.cli.frame import Group, deferred
+from worker.cli.system import operator, run
+
+with deferred():
+    from worker import sellers
+
+
+@click.group("seller", cls=Group)
+def command() -> None:
+    """Seller: who issues the invoices, and where they are paid."""
+
+
+@command.command()
+def show() -> dict[str, Any]:
+    """Show what invoices print of the seller."""
+    return run(sellers.show)
+
+
+@command.command()
+@click.option("--name", help="Who sells.")
+@click.option("--address", help="Several lines, as on an envelope.")
+@click.option("--tax-id", help="The seller's tax number.")
+@click.option("--payment-details", help="Where to pay: several lines.")
+def edit(**given: Any) -> dict[str, Any]:
+    """Change what is given; finalized invoices stay as they are."""
+    return run(sellers.edit, actor=operator(), **given)
