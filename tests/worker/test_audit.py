@@ -48,9 +48,7 @@ DAMAGES = {
     "UPDATE charge SET unbilled = NOT unbilled WHERE id = 4": "no charge is on two",
     "UPDATE invoice SET subtotal = subtotal + 1, total = total + 1": "every finalized invoice",
     "UPDATE invoice_line SET quantity = quantity + 1, amount = amount + unit_price"
-    " WHERE kind = 'redemption'": (
-        "every finalized invoice"
-    ),
+    " WHERE kind = 'redemption'": ("every finalized invoice"),
     "UPDATE invoice SET serial = serial + 1": "invoice numbers",
     "UPDATE event SET status = 'recorded', outcome = NULL, settled_at = NULL,"
     " received_at = received_at - interval '1 hour' WHERE id = 1": "no event is unsettled",
