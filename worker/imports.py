@@ -185,9 +185,12 @@ def _without_titles(sample: list[tuple[int, str]]) -> tuple[list[tuple[int, str]
 
 
 def _delimiter(sample: list[tuple[int, str]], kind: Kind | None) -> str | None:
-    """Tell the delimiter: what most lines have, and what no key can have."""
+    """Tell the delimiter: a known header has it, or most lines do; no key can."""
     if kind is Kind.TEXT:
         return None
+    for delimiter in DELIMITERS:
+        if len(_places(sample[0][1].split(delimiter))) > 1:
+            return delimiter
     found = Counter({d: sum(d in line for _, line in sample) for d in DELIMITERS})
     delimiter, lines = found.most_common(1)[0]
     if kind is Kind.CSV:
