@@ -160,6 +160,6 @@ def read(body: bytes) -> Message:
     try:
         message = WebhookMessage.model_validate(document).root
     except ValidationError as error:
-        raise problems.wrong_fields(error) from None
+        raise problems.wrong_fields(error, skip=1) from None
     data = message.data.model_dump(mode="json", exclude_none=True)
     return Message(EventType(message.type), data, data.pop("organization", None))

@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from apiflask import APIFlask
 from pydantic import BaseModel, Field
@@ -11,6 +12,9 @@ from pydantic import BaseModel, Field
 from webhook.api import shapes
 from webhook.messages import WebhookMessage
 
+T = TypeVar("T", bound=Callable[..., Any])
+
+TEXT = {"schema": {"type": "string"}}
 PROBLEM = "application/problem+json"
 ANSWERS = {
     "400": "The body is not JSON, or the request is malformed.",
@@ -45,6 +49,22 @@ class Problem(BaseModel):
     errors: list[FieldError] | None = None
 
 
+def describe(
+    *,
+    takes: Sequence[str] = (),
+    gives: Sequence[str] = (),
+    only: str | None = None,
+    accepted: str | None = None,
+) -> Callable[[T], T]:
+    """Describe what a route takes and gives besides JSON (or `only`), and the shape of its 202."""
+
+    def mark(view: T) -> T:
+        view.described = (takes, gives, only, accepted)  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
 def install(app: APIFlask) -> None:
     """Complete an app's document when it is made."""
     app.config.update(
@@ -67,7 +87,7 @@ def _completed(app: APIFlask, document: Any) -> Any:
         path = re.sub(r"<(?:[^<:]+:)?([^>]+)>", r"{\1}", rule.rule)
         for method, operation in document["paths"].get(path, {}).items():
             if method.upper() in (rule.methods or ()):
-                _complete(operation, getattr(app.view_functions[rule.endpoint], "roles", None))
+                _complete(operation, app.view_functions[rule.endpoint])
     _describe_receiver(document["paths"]["/webhooks/{source}"]["post"])
     return document
 
@@ -81,14 +101,23 @@ def _flat(document: Any) -> Any:
     return json.loads(re.sub(r"(#/components/schemas/)\w+\.", r"\1", json.dumps(document)))
 
 
-def _complete(operation: dict[str, Any], roles: tuple[str, ...] | None) -> None:
-    statuses = ["400", "503"]
+def _complete(operation: dict[str, Any], view: Any) -> None:
+    statuses, roles = ["400", "503"], getattr(view, "roles", None)
     if roles:
         statuses += ["401", "403", "404", "409", "413", "415", "422"]
         operation["security"] = [{"token": []}]
         operation["x-roles"] = [str(role) for role in roles]
     answers = operation.setdefault("responses", {})
     answers.update({status: _problem(status) for status in statuses if status not in answers})
+    takes, gives, only, accepted = getattr(view, "described", ((), (), None, None))
+    for media_type in takes:
+        operation.setdefault("requestBody", {"content": {}})["content"][media_type] = TEXT
+    for media_type in gives:
+        answers["200"]["content"][media_type] = TEXT
+    if only:
+        answers["200"] = {"description": "The file.", "content": {only: TEXT}}
+    if accepted:
+        answers["202"] = _answer("Under way; Location says where to look.", accepted)
 
 
 def _problem(status: str, words: str | None = None) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 import re
 import traceback
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from apiflask import APIFlask, HTTPError
 from flask import Response, current_app, jsonify
 from psycopg.errors import InsufficientPrivilege, UniqueViolation
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import DataError, IntegrityError, NoResultFound, ProgrammingError
 
 from worker import errors
+
+M = TypeVar("M", bound=BaseModel)
 
 RETRY_AFTER = 2  # seconds, where nothing better is known
 
@@ -95,8 +97,7 @@ def for_error(error: errors.KeypoolError) -> Response:
     told = {name: value for name in ("field", "line", "ids") if (value := vars(error).get(name))}
     if isinstance(error, InvalidFieldsError):
         told["errors"] = error.wrong
-    words = errors.NotFoundError.__doc__ if status == 404 else str(error)  # foreign as unknown
-    return problem(error.code, status, str(words), headers=_headers(error), **told)
+    return problem(error.code, status, str(error), headers=_headers(error), **told)
 
 
 def for_data_error(_error: DataError) -> Response:
@@ -146,12 +147,27 @@ def for_http_error(error: HTTPError) -> Response:
 KEPT = ("Allow", "Retry-After")
 
 
-def wrong_fields(error: ValidationError) -> InvalidFieldsError:
-    """Turn what pydantic says of a message into a problem that repeats no value."""
+def wrong_fields(error: ValidationError, *, skip: int) -> InvalidFieldsError:
+    """Turn what pydantic says into a problem that repeats no value.
+
+    `skip` is how many steps into the model are not the sender's, such as a message's type.
+    """
     told = error.errors(include_input=False, include_url=False, include_context=False)
     return InvalidFieldsError(
-        [_wrong_field(about["type"], about["loc"], about["msg"]) for about in told]
+        [_wrong_field(about["type"], about["loc"][skip:], about["msg"]) for about in told]
     )
+
+
+def checked(model: type[M], document: Any) -> M:
+    """Read a body that is not a route's only one into its shape.
+
+    Raises:
+        InvalidFieldsError: it does not fit.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise wrong_fields(error, skip=0) from None
 
 
 def problem(
@@ -178,7 +194,7 @@ def _headers(error: errors.KeypoolError) -> dict[str, str]:
 def _wrong_field(kind: str, location: tuple[int | str, ...], message: str) -> dict[str, str]:
     if kind.startswith("union_tag"):
         return {"field": "type", "message": "Unknown; send one of the documented types."}
-    field = ".".join(str(part) for part in location[1:])  # the first is the message's own type
+    field = ".".join(str(part) for part in location)
     return {"field": field, "message": message.removeprefix("Value error, ")}
 
 

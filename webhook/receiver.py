@@ -7,7 +7,8 @@ import structlog
 from apiflask import APIBlueprint
 from flask import Response, jsonify, request
 
-from webhook import messages, nudging, signatures, waiting
+from webhook import messages, signatures, waiting
+from webhook.nudging import nudger
 from worker import database, inbox
 from worker.actors import Actor, Role
 from worker.database import Login
@@ -15,7 +16,6 @@ from worker.models import EventStatus
 
 blueprint = APIBlueprint("receiver", __name__, tag="Webhooks")
 waiting_room = waiting.WaitingRoom()
-nudger = nudging.Nudger()
 
 
 @blueprint.post("/webhooks/<source>")
@@ -38,7 +38,7 @@ def receive(source: str) -> Response:
         )
     structlog.contextvars.bind_contextvars(event_id=recorded.event_id)
     if recorded.is_new:
-        nudger.ask()  # after the commit; the sweep finds what a lost nudge leaves
+        nudger.ask("settle")  # after the commit; the sweep finds what a lost nudge leaves
     return _answer(door, recorded)
 
 

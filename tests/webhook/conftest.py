@@ -15,8 +15,8 @@ from werkzeug.test import TestResponse
 from tests.conftest import Addresses
 from tests.world import OPERATOR, World, build
 from webhook import create_app
+from worker import batches, invoices, settling, signatures, sources, tokens
 from worker import database as databases
-from worker import invoices, settling, signatures, sources, tokens
 from worker.actors import Role
 
 NOW = "2026-03-01T09:30:00Z"
@@ -141,6 +141,7 @@ def things(place: Place) -> Things:
         charge = session.execute(
             text("SELECT id FROM charge WHERE assignment_id = :id"), {"id": assignment}
         ).scalar_one()
+        batch = batches.generate(session, actor=OPERATOR, pool=place.world.pool, count=1)
         month = session.execute(text("SELECT to_char(clock_now(), 'YYYY-MM')")).scalar_one()
         names = session.execute(
             text("""SELECT organization.name, course.code FROM pool
@@ -162,6 +163,7 @@ def things(place: Place) -> Things:
             "source": str(sender.source),
             "token": token["id"],
             "email": "thing@example.com",
-            "key": key,
+            "code": key,
+            "batch": batch["id"],
         }
     )

@@ -1,83 +1,22 @@
 """The app as it is served: granian, in processes of its own, over real HTTP."""
 
 import json
-import os
-import secrets
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import suppress
 
 import httpx
 import pytest
 
 from tests.conftest import Addresses
-from tests.webhook.conftest import Sender, redemption, settle
+from tests.webhook.conftest import redemption, settle
+from tests.webhook.serving import Server, serving
 from tests.world import OPERATOR
 from worker import database as databases
 from worker import signatures, sources
 from worker.actors import Role
-
-SERVE = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
-
-
-@dataclass
-class Server:
-    """A running web server and where its logs go."""
-
-    url: str
-    log: Path
-    process: subprocess.Popen[bytes]
-
-    def post(
-        self, sender: Sender, document: object, *, webhook_id: str | None = None, **headers: str
-    ) -> httpx.Response:
-        body = json.dumps(document).encode()
-        name, moment = webhook_id or f"msg_{secrets.token_hex(8)}", int(time.time())
-        signed = {
-            "webhook-id": name,
-            "webhook-timestamp": str(moment),
-            "webhook-signature": signatures.sign(sender.secret, name, moment, body),
-            "Content-Type": "application/json",
-            **headers,
-        }
-        return httpx.post(self.url + sender.path, content=body, headers=signed, timeout=15)
-
-
-@contextmanager
-def serving(addresses: Addresses, folder: Path, *, workers: int = 1) -> Iterator[Server]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    log = folder / "web.log"
-    environment = os.environ | addresses.environment() | {"KEYPOOL_LOG_FORMAT": "json"}
-    environment.pop("KEYPOOL_DATABASE_URL")  # the web has its own login, and no other
-    command = [*SERVE, "--port", str(port), "--workers", str(workers), "webhook:create_app"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-        server = Server(f"http://127.0.0.1:{port}", log, process)
-        try:
-            _await(server)
-            yield server
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _await(server: Server) -> None:
-    until = time.monotonic() + 60
-    while time.monotonic() < until and server.process.poll() is None:
-        try:
-            if httpx.get(server.url + "/readyz", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(server.log.read_text())
 
 
 @pytest.fixture(scope="module")

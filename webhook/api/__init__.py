@@ -2,10 +2,13 @@
 
 from webhook.api import (
     assignments,
+    batches,
     charges,
     courses,
+    distributions,
     events,
     invoices,
+    keys,
     learners,
     organizations,
     pools,
@@ -22,6 +25,9 @@ blueprints = [
         courses,
         prices,
         pools,
+        keys,
+        distributions,
+        batches,
         sources,
         tokens,
         events,

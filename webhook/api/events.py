@@ -6,6 +6,7 @@ from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from webhook import nudging
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.messages import Instant
@@ -45,4 +46,5 @@ def show(session: Session, actor: Actor, event: str) -> Any:
 @blueprint.output(shapes.Event)
 def retry(session: Session, actor: Actor, event: str) -> Any:
     """Hand a failed event to the worker again."""
+    nudging.after_commit("settle")
     return inbox.retry(session, actor=actor, event=event)

@@ -1,20 +1,30 @@
 """Invoices: run, finalized, paid or voided."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from apiflask import APIBlueprint
+from flask import Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
 from webhook.access import allowed
 from webhook.api import shapes
-from worker import invoices
+from webhook.openapi import describe
+from worker import database, documents, invoices, patience
 from worker.actors import Actor, Role
+from worker.database import Login
 from worker.models import InvoiceStatus
 
 blueprint = APIBlueprint("invoices", __name__, url_prefix="/api/v1/invoices", tag="Invoices")
 
 READERS = (Role.FINANCE, Role.ANALYST)
+
+
+class Csv(shapes.Taken):
+    """Which table."""
+
+    detail: bool = False
 
 
 class Query(shapes.Paging):
@@ -32,6 +42,30 @@ class Query(shapes.Paging):
 def listing(session: Session, actor: Actor, query: Query) -> Any:
     """List invoices, newest first."""
     return vars(invoices.listing(session, actor=actor, **query.page()))
+
+
+@blueprint.get("/<invoice>.pdf")
+@describe(only="application/pdf")
+@allowed(*READERS)
+def pdf(session: Session, actor: Actor, invoice: str) -> Response:
+    """Print an invoice."""
+    patience.unhurried(session)
+    document = documents.export(session, actor=actor, invoice=invoice, format="pdf")
+    return _file(document, b"".join(document.content))
+
+
+@blueprint.get("/<invoice>.csv")
+@describe(only="text/csv")
+@allowed(*READERS)
+@blueprint.input(Csv, location="query", arg_name="query")
+def csv(session: Session, actor: Actor, invoice: str, query: Csv) -> Response:
+    """Give an invoice's lines as a table or, with `detail`, every charge on it."""
+    if query.detail:
+        found = invoices.find(session, actor=actor, invoice=invoice)
+        told = shapes.attachment(f"invoice-{found.id}-detail.csv")
+        return Response(_detail(actor, str(found.id)), mimetype="text/csv", headers=told)
+    document = documents.export(session, actor=actor, invoice=invoice, format="csv")
+    return _file(document, b"".join(document.content))
 
 
 @blueprint.get("/<invoice>")
@@ -66,3 +100,15 @@ def pay(session: Session, actor: Actor, invoice: str, body: shapes.Payment) -> A
 def void(session: Session, actor: Actor, invoice: str, body: shapes.Reason) -> Any:
     """Void a finalized invoice: its number stays, its charges go to a new draft."""
     return invoices.void(session, actor=actor, invoice=invoice, reason=body.reason)
+
+
+def _file(document: documents.Document, content: bytes) -> Response:
+    told = shapes.attachment(document.name)
+    return Response(content, mimetype=document.media_type, headers=told)
+
+
+def _detail(actor: Actor, invoice: str) -> Iterator[bytes]:
+    with database.session(Login.WEB, sees=actor.scope, snapshot=True) as session:
+        patience.unhurried(session)
+        document = documents.export(session, actor=actor, invoice=invoice, format="detail")
+        yield from document.content

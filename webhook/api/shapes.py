@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from flask import Response, jsonify
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from worker.actors import Role
 from worker.settings import Duration
@@ -51,6 +52,19 @@ class Paging(Taken):
 def whole(items: list[dict[str, Any]]) -> dict[str, Any]:
     """Make a list of what fits one page."""
     return {"items": items, "next": None}
+
+
+def answer(told: dict[str, Any], status: int, headers: dict[str, str]) -> Response:
+    """Answer with another status than the route's own."""
+    response = jsonify(told)
+    response.status_code = status
+    response.headers.extend(headers)
+    return response
+
+
+def attachment(name: str) -> dict[str, str]:
+    """Have what is answered kept as a file."""
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
 class Event(Given):
@@ -239,6 +253,130 @@ class PoolChanges(Taken):
     expires_at: str | None = None
     content_availability_days: int | None = None
     share_with_children: bool | None = None
+
+
+class Key(Given):
+    """A training key."""
+
+    code: str
+    pool: str
+    state: str
+    recipient: str | None
+    reference: str | None
+    distributed_at: datetime | None
+    redeemed_by: str | None
+    redeemed_at: datetime | None
+    assignment: str | None
+
+
+class Keys(Listed[Key]):
+    """A page of keys."""
+
+
+class Verdict(Given):
+    """What would happen if a learner redeemed a key now."""
+
+    learner: str
+    organization: str
+    outcome: str
+    message: str
+
+
+class KeyShown(Key):
+    """A key with the attempts on it, newest first."""
+
+    attempts: list[Redemption]
+    dry_run: Verdict | None = None
+
+
+class Codes(Taken):
+    """Keys, by their codes."""
+
+    codes: list[str] = Field(min_length=1, max_length=10_000)
+
+
+class Generation(Taken):
+    """How many keys to generate."""
+
+    generate: int
+
+
+class NewKeys(RootModel[list[str]]):
+    """Codes to add."""
+
+
+class Retired(Given):
+    """What was retired."""
+
+    retired: int
+    keys: list[Key]
+
+
+class Batch(Given):
+    """A bulk job that adds keys to a pool."""
+
+    id: str
+    pool: str
+    kind: str
+    requested: int
+    made: int
+    state: str
+
+
+class Batches(Listed[Batch]):
+    """A page of batches."""
+
+
+class RefusedLine(Given):
+    """A line that made no key, and why."""
+
+    line: int
+    code: str
+    result: str
+    reason: str
+
+
+class ImportReport(Given):
+    """What became of each line; `batch` works on those that are not counted yet."""
+
+    batch: str | None
+    added: int
+    duplicate_in_input: int
+    already_exists: int
+    invalid: int
+    refused: list[RefusedLine]
+
+
+class Distribution(Given):
+    """Keys handed to one recipient under one reference."""
+
+    id: str
+    pool: str
+    recipient: str
+    reference: str
+    distributed_at: datetime
+    given: int
+    redeemed: int
+
+
+class Distributions(Listed[Distribution]):
+    """A page of distributions."""
+
+
+class NewDistribution(Taken):
+    """Who is handed how many keys, and for what."""
+
+    recipient: str
+    count: int = 1
+    reference: str = ""
+    name: str = ""
+
+
+class Recall(Taken):
+    """Whose keys are recalled."""
+
+    recipient: str
+    reference: str = ""
 
 
 class Source(Given):

@@ -1,0 +1,98 @@
+"""docs/webhooks.md does what it says."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Addresses
+from tests.webhook.conftest import settle
+from tests.webhook.serving import Server, serving
+from worker import signatures
+from worker.models import RedemptionOutcome
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def server(database: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(database, tmp_path_factory.mktemp("web")) as running:
+        yield running
+
+
+@pytest.fixture
+def settler() -> Iterator[None]:
+    """Settle what comes in, as the worker does."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.1):
+            settle()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+def example(language: str) -> str:
+    [code] = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.M | re.S)
+    return str(code)
+
+
+@pytest.mark.parametrize(
+    ("language", "command"),
+    [("python", [sys.executable, "-"]), ("bash", ["bash", "-eu", "-o", "pipefail"])],
+)
+def test_the_examples_redeem_a_key(server, place, sender, settler, language, command):
+    if language == "bash" and not (shutil.which("curl") and shutil.which("openssl")):
+        pytest.skip("this machine has no curl or no openssl")
+    [key] = place.keys()
+    environment = os.environ | {
+        "KEYPOOL_SOURCE_URL": server.url + sender.path,
+        "KEYPOOL_SECRET": signatures.write_secret(sender.secret),
+        "KEY": key,
+    }
+    address = f"{language}@example.com"
+
+    done = subprocess.run(
+        command,
+        input=example(language).replace("ann@example.com", address),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    event = json.loads(done.stdout.removeprefix("200 "))
+    assert (event["status"], event["outcome"]) == ("settled", "redeemed")
+
+
+def test_the_answer_in_the_guide_has_the_fields_of_a_real_one(place, sender):
+    [key] = place.keys()
+    message = {
+        "type": "redemption.requested",
+        "timestamp": "2026-03-01T09:30:00Z",
+        "data": {"key": key, "learner": {"email": "fields@example.com"}},
+    }
+    sender.post(message, webhook_id="fields")
+    settle()
+
+    real = sender.post(message, webhook_id="fields").json
+
+    shown = json.loads(re.search(r"^```json\n(\{\"id\".*?)^```$", GUIDE, re.M | re.S)[1])
+    assert set(shown) == set(real)
+
+
+@pytest.mark.parametrize("outcome", [*RedemptionOutcome, "launched", "ended", "unknown_assignment"])
+def test_the_guide_explains_every_outcome(outcome):
+    assert f"`{outcome}`" in GUIDE

@@ -1,0 +1,55 @@
+"""Batches: bulk jobs that add keys to pools."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from webhook.access import allowed
+from webhook.api import shapes
+from worker import batches
+from worker.actors import Actor, Role
+
+blueprint = APIBlueprint("batches", __name__, url_prefix="/api/v1/batches", tag="Batches")
+
+READERS = (Role.MANAGER, Role.ANALYST)
+
+
+class Query(shapes.Paging):
+    """Which batches."""
+
+    pool: str | None = Field(None, max_length=200)
+
+
+@blueprint.get("")
+@allowed(*READERS)
+@blueprint.output(shapes.Batches)
+@blueprint.input(Query, location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query) -> Any:
+    """List batches, newest first."""
+    return vars(batches.listing(session, actor=actor, **query.page()))
+
+
+@blueprint.get("/<batch>")
+@allowed(*READERS)
+@blueprint.output(shapes.Batch)
+def show(session: Session, actor: Actor, batch: str) -> Any:
+    """Show a batch and how far it is."""
+    return batches.show(session, actor=actor, batch=batch)
+
+
+@blueprint.get("/<batch>/report")
+@allowed(*READERS)
+@blueprint.output(shapes.ImportReport)
+def report(session: Session, actor: Actor, batch: str) -> Any:
+    """Say what became of an import's lines."""
+    return batches.report(session, actor=actor, batch=batch)
+
+
+@blueprint.post("/<batch>/cancel")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.Batch)
+def cancel(session: Session, actor: Actor, batch: str) -> Any:
+    """Cancel a batch; the keys that it made stay."""
+    return batches.cancel(session, actor=actor, batch=batch)

@@ -1,0 +1,118 @@
+"""Keys: added, generated, listed, exported and withdrawn."""
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from apiflask import APIBlueprint
+from flask import Response, request
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from webhook import nudging, problems
+from webhook.access import allowed, known
+from webhook.api import shapes
+from webhook.openapi import describe
+from webhook.uploads import uploaded
+from worker import batches, database, imports, keys, patience, pools
+from worker.actors import Actor, Role
+from worker.database import Login
+from worker.models import KeyState
+
+blueprint = APIBlueprint("keys", __name__, url_prefix="/api/v1", tag="Keys")
+
+READERS = (Role.MANAGER, Role.ANALYST)
+CSV = "text/csv"
+KINDS = {CSV: imports.Kind.CSV, "text/plain": imports.Kind.TEXT}
+
+
+class Query(shapes.Paging):
+    """Which of a pool's keys."""
+
+    state: KeyState | None = None
+    undistributed: bool = False
+    recipient: str | None = Field(None, max_length=320)
+    reference: str | None = Field(None, max_length=320)
+
+
+class DryRun(shapes.Taken):
+    """For whom to try a key, without spending it."""
+
+    learner: str | None = Field(None, alias="as", description="An e-mail address.", max_length=320)
+    organization: str | None = Field(None, description="The learner's.", max_length=200)
+
+
+@blueprint.get("/pools/<pool>/keys")
+@describe(gives=(CSV,))
+@allowed(*READERS)
+@blueprint.output(shapes.Keys)
+@blueprint.input(Query, location="query", arg_name="query")
+def listing(session: Session, actor: Actor, pool: str, query: Query) -> Any:
+    """List a pool's keys; with `Accept: text/csv` export them all, from one moment."""
+    wanted = query.page()
+    if request.accept_mimetypes.best_match(["application/json", CSV]) != CSV:
+        return vars(keys.listing(session, actor=actor, pool=pool, **wanted))
+    found = pools.find(session, actor=actor, pool=pool)
+    filters = {name: wanted.get(name) for name in ("state", "recipient", "reference")}
+    blocks = _export(actor, str(found.id), **filters, undistributed=query.undistributed)
+    return Response(blocks, mimetype=CSV, headers=shapes.attachment(f"keys-{found.id}.csv"))
+
+
+@blueprint.post("/pools/<pool>/keys")
+@describe(takes=("text/plain", CSV), accepted="Batch")
+@known(Role.MANAGER)
+@uploaded
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.ImportReport, status_code=201)
+def add(session: Session, actor: Actor, pool: str, upload: BinaryIO | None) -> Any:
+    """Add keys: a JSON list of codes, a text or CSV file of them, or `{"generate": 1000}`."""
+    patience.unhurried(session)
+    if upload is not None:
+        kind = KINDS[request.mimetype]
+        report = keys.import_keys(session, actor=actor, pool=pool, stream=upload, kind=kind)
+        return _reported(report)
+    document = request.get_json(force=True)
+    if isinstance(document, list):
+        codes = problems.checked(shapes.NewKeys, document).root
+        return _reported(keys.add_keys(session, actor=actor, pool=pool, codes=codes))
+    count = problems.checked(shapes.Generation, document).generate
+    return _queued(batches.generate(session, actor=actor, pool=pool, count=count))
+
+
+@blueprint.get("/keys/<code>")
+@allowed(*READERS)
+@blueprint.output(shapes.KeyShown)
+@blueprint.input(DryRun, location="query", arg_name="query")
+def show(session: Session, actor: Actor, code: str, query: DryRun) -> Any:
+    """Show a key with its attempts and, with `as`, what would happen if that learner redeemed it."""
+    given = query.given(learner="dry_run")
+    return keys.show(session, actor=actor, code=code, **given)
+
+
+@blueprint.post("/keys/retire")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.Retired)
+@blueprint.input(shapes.Codes, arg_name="body")
+def retire(session: Session, actor: Actor, body: shapes.Codes) -> Any:
+    """Retire issued keys, all of those named or none."""
+    return keys.retire(session, actor=actor, codes=body.codes)
+
+
+def _export(actor: Actor, pool: str, **filters: Any) -> Iterator[bytes]:
+    with database.session(Login.WEB, sees=actor.scope, snapshot=True) as session:
+        patience.unhurried(session)
+        yield from keys.export(session, actor=actor, pool=pool, **filters)
+
+
+def _reported(report: dict[str, Any]) -> Any:
+    if report["batch"] is None:
+        return report
+    return _accepted(report, report["batch"])
+
+
+def _queued(batch: dict[str, Any]) -> Any:
+    return _accepted(batch, batch["id"])
+
+
+def _accepted(told: dict[str, Any], batch: str) -> Response:
+    nudging.after_commit("work_batches")
+    return shapes.answer(told, 202, {"Location": f"/api/v1/batches/{batch}"})

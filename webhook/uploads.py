@@ -1,0 +1,40 @@
+"""Bodies of any length: read into a file before a transaction is opened for them."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import wraps
+from typing import IO, Any, TypeVar
+
+from flask import request
+from werkzeug.exceptions import ClientDisconnected
+
+R = TypeVar("R")
+
+TEXTS = ("text/plain", "text/csv")
+LONGEST = 1 << 40  # bytes; a disk is full before
+
+
+def uploaded(view: Callable[..., R]) -> Callable[..., R]:
+    """Give a view the request's text as the file `upload`, or None where the body is no text.
+
+    A slow sender then holds up neither a connection of the database nor a lock.
+    """
+
+    @wraps(view)
+    def read(*args: Any, **kwargs: Any) -> R:
+        if request.mimetype not in TEXTS:
+            return view(*args, upload=None, **kwargs)
+        with tempfile.TemporaryFile() as file:
+            _spool(file)
+            return view(*args, upload=file, **kwargs)
+
+    return read
+
+
+def _spool(file: IO[bytes]) -> None:
+    request.max_content_length = LONGEST
+    shutil.copyfileobj(request.stream, file)
+    if request.content_length not in (None, file.tell()):
+        raise ClientDisconnected
+    file.seek(0)
