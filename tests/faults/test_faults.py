@@ -33,54 +33,78 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield running
 
 
-def test_settling_loses_and_doubles_nothing_while_workers_are_killed(system, chance):
-    keys = system.add_keys(size(300, 20_000))
-    messages = [redemption(key, f"w{n}@example.org") for n, key in enumerate(keys)]
+def weathered(
+    system: System,
+    chance: random.Random,
+    fault: harness.Fault,
+    *,
+    keys: int,
+    times: int,
+    rate: float,
+) -> harness.History:
+    """Redeem keys while a fault happens again and again; then compare history and tables."""
+    messages = [
+        redemption(key, f"{fault.__name__}-{n}@example.org")
+        for n, key in enumerate(system.add_keys(keys))
+    ]
+    history, sending = post_all(system, messages, per_second=rate)
 
-    history, sending = post_all(system, messages, per_second=size(60, 200))
-    storm(system, harness.kill_worker, times=size(4, 200), pause=0.5, chance=chance)
+    storm(system, fault, times=times, pause=0.6, chance=chance)
     sending.join()
 
     check(history)
     assert len(history.acknowledged) == len(messages)
+    return history
+
+
+def test_settling_loses_and_doubles_nothing_while_workers_are_killed(system, chance):
+    weathered(
+        system,
+        chance,
+        harness.kill_worker,
+        keys=size(300, 20_000),
+        times=size(4, 200),
+        rate=size(60, 150),
+    )
 
 
 def test_the_receiver_answers_202_throughout_while_redis_is_killed_and_comes_back_empty(
     system, chance
 ):
-    keys = system.add_keys(size(200, 20_000))
-    messages = [redemption(key, f"r{n}@example.org") for n, key in enumerate(keys)]
+    history = weathered(
+        system,
+        chance,
+        harness.empty_redis,
+        keys=size(200, 20_000),
+        times=size(2, 20),
+        rate=size(60, 400),
+    )
 
-    history, sending = post_all(system, messages, per_second=size(60, 400))
-    storm(system, harness.empty_redis, times=size(2, 20), pause=0.7, chance=chance)
-    sending.join()
-
-    check(history)
     assert history.refusals == []
-    assert len(history.acknowledged) == len(messages)
 
 
 def test_what_was_acknowledged_is_there_after_postgresql_was_killed(system, chance):
-    keys = system.add_keys(size(200, 20_000))
-    messages = [redemption(key, f"p{n}@example.org") for n, key in enumerate(keys)]
+    history = weathered(
+        system,
+        chance,
+        harness.kill_postgres,
+        keys=size(200, 20_000),
+        times=size(2, 10),
+        rate=size(60, 400),
+    )
 
-    history, sending = post_all(system, messages, per_second=size(60, 400))
-    storm(system, harness.kill_postgres, times=size(2, 10), pause=1, chance=chance)
-    sending.join()
-
-    check(history)
     assert set(history.refusals) <= {503}
 
 
 def test_what_was_acknowledged_is_there_after_the_web_was_killed(system, chance):
-    keys = system.add_keys(size(200, 20_000))
-    messages = [redemption(key, f"h{n}@example.org") for n, key in enumerate(keys)]
-
-    history, sending = post_all(system, messages, per_second=size(60, 400))
-    storm(system, harness.kill_web, times=size(3, 20), pause=0.7, chance=chance)
-    sending.join()
-
-    check(history)
+    weathered(
+        system,
+        chance,
+        harness.kill_web,
+        keys=size(200, 20_000),
+        times=size(3, 20),
+        rate=size(60, 400),
+    )
 
 
 def test_every_message_sent_three_times_in_any_order_is_settled_once(system, chance):
