@@ -1,0 +1,343 @@
+"""The API by its resources: what goes in comes out, and a page follows a page."""
+
+import io
+
+import pytest
+from sqlalchemy import text
+
+from tests.webhook.conftest import Place, redemption, settle
+from worker import batches
+from worker import database as databases
+from worker.actors import Role
+
+EVENTS = "/api/v1/events"
+
+
+@pytest.fixture(scope="module")
+def manager(place: Place) -> dict[str, str]:
+    return place.token(Role.MANAGER)
+
+
+@pytest.fixture
+def keys(place: Place) -> str:
+    """The address of the keys of the world's pool."""
+    return f"/api/v1/pools/{place.world.pool}/keys"
+
+
+def work_batches() -> None:
+    while databases.transaction(batches.work_chunk) is not None:
+        pass
+
+
+def fail(event: str) -> None:
+    """Set an event apart, as the settler does with one that it died on."""
+    with databases.session() as session:
+        session.execute(
+            text("UPDATE event SET status = 'failed', error = 'killed', deaths = 5 WHERE id = :id"),
+            {"id": int(event)},
+        )
+
+
+def test_events_are_found_by_their_webhook_id(place, sender, manager):
+    sender.post(redemption("FIRST-KEY"), webhook_id="one")
+    sender.post(redemption("OTHER-KEY"), webhook_id="two")
+
+    found = place.client.get(f"{EVENTS}?webhook_id=two", headers=manager).json
+
+    assert [event["webhook_id"] for event in found["items"]] == ["two"]
+    assert found["items"][0]["source"] == str(sender.source)
+
+
+def test_events_since_a_time_are_those_received_at_it_or_later(place, sender, manager):
+    before = sender.post(redemption("EARLY-KEY")).json["event"]
+    later = sender.post(redemption("LATER-KEY")).json["event"]
+    since = place.client.get(f"{EVENTS}/{later}", headers=manager).json["received_at"]
+
+    found = place.client.get(f"{EVENTS}?since={since}", headers=manager).json["items"]
+
+    assert later in {event["id"] for event in found}
+    assert before not in {event["id"] for event in found}
+
+
+def test_pages_follow_one_another_and_rows_added_meanwhile_move_nothing(place, sender, manager):
+    old = [sender.post(redemption(f"PAGE-KEY-{n}")).json["event"] for n in range(5)]
+
+    seen, cursor = [], ""
+    while cursor is not None and len(seen) < 5:
+        page = place.client.get(f"{EVENTS}?limit=2{cursor}", headers=manager).json
+        seen += [event["id"] for event in page["items"]]
+        sender.post(redemption("MEANWHILE-KEY"))
+        cursor = page["next"] and f"&cursor={page['next']}"
+
+    assert seen[:5] == old[::-1]
+
+
+@pytest.mark.parametrize("cursor", ["zz", "%F0%9F%92%A5", "YWZ0ZXIgeA", "A" * 201])
+def test_a_cursor_altered_by_hand_is_answered_422(place, manager, cursor):
+    answer = place.client.get(f"{EVENTS}?cursor={cursor}", headers=manager)
+
+    assert (answer.status_code, answer.json["field"]) == (422, "cursor")
+
+
+def test_a_failed_event_is_listed_with_its_error_and_can_be_retried(place, sender, manager):
+    event = sender.post(redemption("RETRY-KEY"), webhook_id="failed").json["event"]
+    fail(event)
+
+    listed = place.client.get(f"{EVENTS}?failed=true", headers=manager).json["items"]
+    again = sender.post(redemption("RETRY-KEY"), webhook_id="failed")
+    retried = place.client.post(f"{EVENTS}/{event}/retry", headers=manager)
+    settle()
+    after = place.client.get(f"{EVENTS}/{event}", headers=manager).json
+
+    assert [(e["id"], e["status"], e["error"]) for e in listed] == [(event, "failed", "killed")]
+    assert (again.status_code, again.json["status"]) == (202, "failed")
+    assert (retried.status_code, retried.json["status"]) == (200, "recorded")
+    assert (after["status"], after["outcome"]) == ("settled", "unknown_key")
+
+
+def test_an_event_that_did_not_fail_is_not_retried(place, sender, manager):
+    event = sender.post(redemption()).json["event"]
+
+    answer = place.client.post(f"{EVENTS}/{event}/retry", headers=manager)
+
+    assert (answer.status_code, answer.json["type"]) == (409, "/problems/not_failed")
+
+
+def test_a_pools_owner_sees_a_strangers_attempt_with_the_learner_masked(place, manager):
+    stranger, [key] = place.sender(place.world.sibling), place.keys()
+    stranger.post(redemption(key, "secret.name@stranger.example"))
+    settle()
+
+    path = f"/api/v1/redemptions?pool={place.world.pool}&outcome=not_available_to_organization"
+    [attempt] = place.client.get(path, headers=manager).json["items"]
+
+    assert (attempt["key"], attempt["learner"], attempt["organization"]) == (key, "s***@s***", None)
+
+
+def test_a_pool_is_created_shown_edited_paused_and_resumed(place, manager, things):
+    body = {
+        "name": "Over HTTP",
+        "organization": things.ids["organization"],
+        "course": things.ids["course"],
+        "starts_at": "2026-01-01",
+        "expires_at": "2026-12-31",
+        "content_availability_days": 90,
+    }
+    pools = "/api/v1/pools"
+
+    made = place.client.post(pools, json=body, headers=manager)
+    path = f"{pools}/{made.json['id']}"
+    edited = place.client.patch(path, json={"expires_at": "2027-01-31"}, headers=manager)
+    paused = place.client.post(f"{path}/pause", headers=manager)
+    resumed = place.client.post(f"{path}/resume", headers=manager)
+    shown = place.client.get(path, headers=manager)
+
+    assert made.status_code == 201
+    assert edited.json["expires_at"] == "2027-02-01T00:00:00Z"
+    assert paused.json["state"] == "paused"
+    assert resumed.json == shown.json
+
+
+def test_a_backward_window_is_answered_422_and_a_taken_name_409(place, manager, things):
+    body = {
+        "name": "Taken",
+        "organization": things.ids["organization"],
+        "course": things.ids["course"],
+        "starts_at": "2026-01-01",
+        "expires_at": "2026-12-31",
+        "content_availability_days": 90,
+    }
+    backward = body | {"expires_at": "2025-01-01", "name": "Backward"}
+
+    first = place.client.post("/api/v1/pools", json=body, headers=manager)
+    second = place.client.post("/api/v1/pools", json=body, headers=manager)
+    third = place.client.post("/api/v1/pools", json=backward, headers=manager)
+
+    assert [a.status_code for a in (first, second, third)] == [201, 409, 422]
+    assert second.json["type"] == "/problems/already_exists"
+
+
+def test_keys_are_added_as_a_list_and_each_refused_line_is_told(place, manager, keys):
+    answer = place.client.post(keys, json=["API-LIST-1", "api list 1", "no"], headers=manager)
+
+    assert answer.status_code == 201
+    assert (answer.json["added"], answer.json["duplicate_in_input"]) == (1, 1)
+    assert [line["line"] for line in answer.json["refused"]] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("mimetype", "body"),
+    [
+        ("text/plain", "API-TEXT-1\n\nAPI-TEXT-2\n"),
+        ("text/plain; charset=utf-8", "API-TEXT-3\r\nAPI-TEXT-4"),
+        ("text/csv", "code,email\nAPI-TABLE-1,ann@example.com\nAPI-TABLE-2,\n"),
+    ],
+)
+def test_keys_are_imported_from_a_text_or_a_table(place, manager, keys, mimetype, body):
+    answer = place.client.post(keys, data=body, headers=manager | {"Content-Type": mimetype})
+
+    assert (answer.status_code, answer.json["added"]) == (201, 2)
+
+
+def test_many_keys_are_a_batch_that_can_be_followed(place, manager, keys):
+    lines = io.BytesIO(b"\n".join(b"API-BULK-%d" % n for n in range(600)))
+
+    answer = place.client.post(keys, data=lines, headers=manager | {"Content-Type": "text/plain"})
+    queued = place.client.get(answer.headers["Location"], headers=manager).json
+    work_batches()
+    done = place.client.get(answer.headers["Location"], headers=manager).json
+    report = place.client.get(answer.headers["Location"] + "/report", headers=manager).json
+
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/api/v1/batches/{answer.json['batch']}"
+    assert (queued["state"], done["state"], done["made"]) == ("queued", "done", 600)
+    assert report["added"] == 600
+
+
+def test_keys_are_generated_by_a_batch(place, manager, keys):
+    answer = place.client.post(keys, json={"generate": 7}, headers=manager)
+    work_batches()
+
+    done = place.client.get(answer.headers["Location"], headers=manager).json
+
+    assert (answer.status_code, done["made"], done["state"]) == (202, 7, "done")
+
+
+@pytest.mark.parametrize(
+    "body", [[], {}, {"generate": 0}, {"generate": "ten"}, {"make": 1}, [1], 7, "KEY"]
+)
+def test_what_are_no_keys_is_answered_422(place, manager, keys, body):
+    answer = place.client.post(keys, json=body, headers=manager)
+
+    assert answer.status_code == 422
+
+
+def test_the_export_is_streamed_with_every_key_of_the_pool(place, manager, keys):
+    shown = place.client.get(f"/api/v1/pools/{place.world.pool}", headers=manager).json["keys"]
+
+    answer = place.client.get(keys, headers=manager | {"Accept": "text/csv"})
+
+    header, *lines = answer.text.splitlines()
+    assert "Content-Length" not in answer.headers  # streamed
+    assert answer.mimetype == "text/csv"
+    assert header.startswith("code,state,recipient,reference,distributed_at,redeemed_by_email")
+    assert len(lines) == shown["issued"] + shown["redeemed"] + shown["retired"]
+
+
+def test_a_key_tells_its_attempts_and_what_would_happen_now(place, manager):
+    [key] = place.keys()
+
+    shown = place.client.get(f"/api/v1/keys/{key.lower()}?as=zoe@example.com", headers=manager)
+
+    assert (shown.json["code"], shown.json["attempts"]) == (key, [])
+    assert shown.json["dry_run"]["outcome"] == "redeemed"
+
+
+def test_an_unknown_key_is_answered_404_without_repeating_it(place, manager):
+    answer = place.client.get("/api/v1/keys/NOBODYS-OWN-KEY", headers=manager)
+
+    assert answer.status_code == 404
+    assert "NOBODYS-OWN-KEY" not in answer.text
+
+
+def test_distributing_again_gives_the_same_keys_and_a_recall_retires_them(place, manager):
+    place.keys(2)
+    path = f"/api/v1/pools/{place.world.pool}/distributions"
+    body = {"recipient": "shop@example.com", "count": 2, "reference": "order 7"}
+
+    first = place.client.post(path, json=body, headers=manager)
+    second = place.client.post(path, json=body, headers=manager)
+    again = {name: body[name] for name in ("recipient", "reference")}
+    recalled = place.client.post(
+        f"{path}/recall",
+        json=again,
+        headers=manager,
+    )
+
+    assert first.status_code == 201
+    assert first.json["keys"] == second.json["keys"]
+    assert recalled.json["recalled"] == 2
+
+
+def test_a_source_made_over_http_can_post_at_once(place, manager, things):
+    made = place.client.post(
+        "/api/v1/sources",
+        json={"name": "by http", "organization": things.ids["organization"]},
+        headers=manager,
+    )
+    rotated = place.client.post(
+        f"/api/v1/sources/{made.json['id']}/rotate", json={"old_valid": "1h"}, headers=manager
+    )
+    listed = place.client.get("/api/v1/sources", headers=manager)
+
+    assert (made.status_code, rotated.status_code) == (201, 200)
+    assert made.json["url"] == f"/webhooks/{made.json['id']}"
+    assert made.json["secret"].startswith("whsec_")
+    assert rotated.json["secret"] != made.json["secret"]
+    assert "whsec_" not in listed.text
+
+
+def test_an_invoice_is_given_as_json_table_and_pdf(place, things):
+    finance = place.token(Role.FINANCE)
+    path = f"/api/v1/invoices/{things.ids['invoice']}"
+
+    answers = {end: place.client.get(path + end, headers=finance) for end in ("", ".csv", ".pdf")}
+    detail = place.client.get(f"{path}.csv?detail=true", headers=finance)
+
+    assert {a.status_code for a in answers.values()} == {200}
+    assert answers[""].json["total"] == "49.90"
+    assert answers[".csv"].text.startswith("invoice,month,")
+    assert answers[".pdf"].data.startswith(b"%PDF-")
+    assert "thing@example.com" in detail.text
+
+
+def test_an_assignment_is_extended_and_tells_of_access(place, manager, things):
+    path = f"/api/v1/assignments/{things.ids['assignment']}"
+    before = place.client.get(path, headers=manager).json
+
+    extended = place.client.post(f"{path}/extend", json={"days": 5}, headers=manager).json
+    access = place.client.get(f"{path}/access", headers=manager).json
+
+    assert extended["expires_at"] > before["expires_at"]
+    assert (access["allowed"], access["until"]) == (True, extended["expires_at"])
+
+
+def test_names_are_kept_as_they_are_written(place):
+    operator = place.token(Role.OPERATOR)
+    name = "Ünïted \u200f👩🏽‍💻 “Academy” <b>"
+
+    made = place.client.post("/api/v1/organizations", json={"name": name}, headers=operator)
+
+    assert (made.status_code, made.json["name"]) == (201, name)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/v1/pools/%00", 400),
+        ("/api/v1/learners/a%00@example.com", 400),
+        ("/api/v1/events?webhook_id=%00", 400),
+        ("/api/v1/pools/%FF%FE", 404),
+        ("/api/v1/pools/" + "9" * 30, 404),
+        ("/api/v1/nothing", 404),
+        ("/api/v1/events?since=0000-01-01T00:00:00Z", 422),
+        ("/api/v1/events?since=10000-01-01T00:00:00Z", 422),
+        ("/api/v1/events?limit=1001", 422),
+        ("/api/v1/events?limt=1", 422),
+    ],
+)
+def test_odd_addresses_are_answered_with_a_problem(place, manager, path, status):
+    answer = place.client.get(path, headers=manager)
+
+    assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
+
+
+def test_metrics_tell_what_waits_what_failed_and_what_came_out(place, sender):
+    settle()
+    sender.post(redemption("METRIC-KEY"))
+
+    told = place.client.get("/metrics").text
+
+    assert "keypool_events_waiting 1.0" in told
+    assert "keypool_events_failed 0.0" in told
+    assert 'keypool_redemptions_recent{outcome="unknown_key"}' in told
