@@ -234,7 +234,7 @@ def report(session: Session, *, actor: Actor, batch: str) -> dict[str, Any]:
     return report_shape(
         batch=str(found.id),
         added=found.made,
-        tally=dict(session.execute(tally.group_by(BatchLine.result)).tuples().all()),
+        tally=dict(session.execute(tally.group_by(BatchLine.result)).all()),
         refused=session.scalars(refused.order_by(BatchLine.line).limit(TOLD)),
     )
 
