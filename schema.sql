@@ -659,6 +659,32 @@ CREATE INDEX event_guessed ON event (source_id, received_at) WHERE outcome IN ('
 -- Read by lists of an organization's events, newest first.
 CREATE INDEX event_by_organization ON event (organization_id, id);
 
+-- How long a source must wait before it may try another key for a learner: null, where it sent
+-- fewer wrong ones of late than the limits. It looks past row level security, under which no index
+-- on times is used, and tells nothing but that.
+CREATE FUNCTION guessing_pause(
+    source_id bigint, email text, span interval, per_source bigint, per_learner bigint
+) RETURNS interval
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    decisive timestamptz;
+BEGIN
+    WITH guess AS (
+        SELECT received_at, lower(data #>> '{learner,email}') = lower(email) AS by_learner FROM event
+         WHERE event.source_id = guessing_pause.source_id
+           AND outcome IN ('unknown_key', 'mistyped_key') AND received_at > clock_now() - span)
+    SELECT greatest(
+        (SELECT received_at FROM guess ORDER BY received_at DESC OFFSET per_source - 1 LIMIT 1),
+        (SELECT received_at FROM guess WHERE by_learner
+          ORDER BY received_at DESC OFFSET per_learner - 1 LIMIT 1))
+      INTO decisive;
+    RETURN decisive + span - clock_now();
+END
+$$;
+
+REVOKE ALL ON FUNCTION guessing_pause(bigint, text, interval, bigint, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION guessing_pause(bigint, text, interval, bigint, bigint) TO keypool_web;
+
 -- A batch of events that a settler claimed, committed before the work and removed with it: a row
 -- whose settler is dead tells which events it died on.
 CREATE TABLE settlement (

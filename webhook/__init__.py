@@ -17,9 +17,7 @@ LARGEST_BODY = 1024 * 1024  # of a request of the API; imports take what they ne
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
 }
 
 log = structlog.get_logger(__name__)

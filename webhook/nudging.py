@@ -2,10 +2,13 @@
 
 import os
 import threading
+import time
 
 from flask import Response, after_this_request
 
 from worker import tasks
+
+REST = 0.005  # seconds: many requests at once are one hint
 
 
 class Nudger:
@@ -33,6 +36,7 @@ class Nudger:
                 self._asked.clear()
             for task in asked:
                 tasks.nudge(task)
+            time.sleep(REST)
 
 
 nudger = Nudger()

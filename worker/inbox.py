@@ -26,52 +26,33 @@ OPEN_DOOR = text("""
       FROM find_source(:source_id)
 """)
 
-# What keeps a message out (a repeat, a foreign organization, too many wrong keys) leaves no row;
-# WHY then asks which it was. So the good road is one statement.
-RECORD = text("""
-    WITH place AS (
-        SELECT descendant_id AS id FROM organization_ancestry
-          JOIN organization ON organization.id = descendant_id
-         WHERE ancestor_id = :organization_id
-           AND CASE WHEN CAST(:learner_organization AS text) IS NULL THEN distance = 0
-                    ELSE organization.name = :learner_organization END),
-    guesses AS (
-        SELECT count(*) AS by_source,
-               count(*) FILTER (WHERE lower(data #>> '{learner,email}') = lower(:email)) AS by_learner
-          FROM event
-         WHERE CAST(:email AS text) IS NOT NULL
-           AND source_id = :source_id AND outcome IN ('unknown_key', 'mistyped_key')
-           AND received_at > clock_now() - make_interval(secs => :window))
+INSERT = """
     INSERT INTO event (source_id, organization_id, learner_organization_id, webhook_id, body_hash,
                        type, data)
-    SELECT :source_id, :organization_id,
-           CASE WHEN CAST(:email AS text) IS NOT NULL THEN place.id END,
-           :webhook_id, :body_hash, CAST(:type AS event_type), CAST(:data AS jsonb)
-      FROM place CROSS JOIN guesses
-     WHERE guesses.by_source < :per_source AND guesses.by_learner < :per_learner
+    SELECT :source_id, :organization_id, :learner_organization_id, :webhook_id, :body_hash,
+           CAST(:type AS event_type), CAST(:data AS jsonb)
+    {unless}
         ON CONFLICT ON CONSTRAINT event_is_recorded_once DO NOTHING
     RETURNING id
-""")
+"""
+PAUSE = (
+    "guessing_pause(:source_id, :email, :guess_window, :guesses_per_source, :guesses_per_learner)"
+)
+
+# What keeps a message out leaves no row; only then is it asked which it was. So the good road is
+# one statement.
+RECORD = text(INSERT.format(unless=""))
+RECORD_REDEMPTION = text(INSERT.format(unless=f"WHERE {PAUSE} IS NULL"))
+SECONDS_TO_WAIT = text(f"SELECT ceil(extract(epoch FROM {PAUSE}))::int")  # noqa: S608  # a constant
 
 REPEATED = text("""
     SELECT id, status, body_hash = :body_hash AS same_body FROM event
      WHERE source_id = :source_id AND webhook_id = :webhook_id
 """)
 
-# When enough of the guesses that count will have left the window.
-OPEN_AGAIN = text("""
-    WITH guess AS (
-        SELECT received_at, lower(data #>> '{learner,email}') = lower(:email) AS by_learner
-          FROM event
-         WHERE source_id = :source_id AND outcome IN ('unknown_key', 'mistyped_key')
-           AND received_at > clock_now() - make_interval(secs => :window)),
-    decisive AS (
-        (SELECT received_at FROM guess
-          ORDER BY received_at DESC OFFSET :per_source - 1 LIMIT 1)
-        UNION ALL
-        (SELECT received_at FROM guess WHERE by_learner
-          ORDER BY received_at DESC OFFSET :per_learner - 1 LIMIT 1))
-    SELECT ceil(extract(epoch FROM max(received_at) - clock_now()) + :window)::int FROM decisive
+BELOW = text("""
+    SELECT id FROM organization JOIN organization_ancestry ON descendant_id = id
+     WHERE name = :name AND ancestor_id = :organization_id
 """)
 
 
@@ -140,15 +121,17 @@ def record(
     given = {
         "source_id": source_id,
         "organization_id": organization_id,
+        "learner_organization_id": _learners_place(connection, organization_id, message),
         "webhook_id": webhook_id,
         "body_hash": body_hash,
         "type": message.type,
         "data": json.dumps(message.data),
-        "learner_organization": message.organization,
         "email": message.email,
-        **_limits(),
+        "guess_window": settings().guess_window,
+        "guesses_per_source": settings().guesses_per_source,
+        "guesses_per_learner": settings().guesses_per_learner,
     }
-    event_id = connection.execute(RECORD, given).scalar_one_or_none()
+    event_id = _inserted(connection, given)
     if event_id is not None:
         return Recorded(event_id, EventStatus.RECORDED, is_new=True)
     return _repeated(connection, given)
@@ -237,6 +220,26 @@ def shape(row: Any) -> dict[str, Any]:
     }
 
 
+def _learners_place(connection: Connection, organization_id: int, message: Message) -> int | None:
+    if message.email is None:
+        return None
+    if message.organization is None:
+        return organization_id
+    asked = {"name": message.organization, "organization_id": organization_id}
+    found: int | None = connection.execute(BELOW, asked).scalar_one_or_none()
+    return found
+
+
+def _inserted(connection: Connection, given: dict[str, Any]) -> int | None:
+    if given["email"] is None:
+        event_id: int | None = connection.execute(RECORD, given).scalar_one_or_none()
+    elif given["learner_organization_id"] is None:
+        event_id = None
+    else:
+        event_id = connection.execute(RECORD_REDEMPTION, given).scalar_one_or_none()
+    return event_id
+
+
 def _repeated(connection: Connection, given: dict[str, Any]) -> Recorded:
     before = connection.execute(REPEATED, given).one_or_none()
     if before is None:
@@ -247,25 +250,17 @@ def _repeated(connection: Connection, given: dict[str, Any]) -> Recorded:
 
 
 def _kept_out(connection: Connection, given: dict[str, Any]) -> errors.KeypoolError:
-    wait = connection.execute(OPEN_AGAIN, given).scalar_one() if given["email"] else None
-    if wait is not None:
-        return errors.TooManyGuessesError(retry_after=max(1, wait))
-    return errors.InvalidInputError(
-        "The organization is not the source's or one of its descendants.",
-        field="data.organization",
-    )
+    if given["learner_organization_id"] is None:
+        return errors.InvalidInputError(
+            "The organization is not the source's or one of its descendants.",
+            field="data.organization",
+        )
+    wait = connection.execute(SECONDS_TO_WAIT, given).scalar_one()
+    return errors.TooManyGuessesError(retry_after=max(1, wait or 0))
 
 
-# A source's secret is asked for at each of its messages; here it is as safe as the key that opens it.
+# A source's secret is asked for at each message; here it is as safe as the key that opens it.
 _decrypted = lru_cache(maxsize=4096)(sources.decrypt)
-
-
-def _limits() -> dict[str, float]:
-    return {
-        "window": settings().guess_window.total_seconds(),
-        "per_source": settings().guesses_per_source,
-        "per_learner": settings().guesses_per_learner,
-    }
 
 
 def _rows() -> Select[Any]:
