@@ -70,16 +70,24 @@ def answer(arguments: Sequence[str]) -> int:
     """
     try:
         return int(keypool.main(arguments, prog_name="keypool", standalone_mode=False) or 0)
-    except click.UsageError as error:
-        return _refuse(frame.usage(error))
-    except click.ClickException as error:
-        return _refuse(error.format_message())
-    except KeypoolError as error:
-        return _refuse(frame.sentence(error))
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        return frame.hush()
+    except Exception as error:
+        return frame.interruption(error) or _told(error)
+
+
+def _told(error: Exception) -> int:
+    """Tell what went wrong where people can put it right; raise it again where they cannot."""
+    match error:
+        case click.UsageError():
+            return _refuse(frame.usage(error))
+        case click.ClickException():
+            return _refuse(error.format_message())
+        case KeypoolError():
+            return _refuse(frame.sentence(error))
+        case BrokenPipeError():
+            return frame.hush()
+    raise error
 
 
 def _refuse(sentence: str) -> int:

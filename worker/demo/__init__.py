@@ -69,7 +69,7 @@ def run(
         say(f"{redemptions:,} signed webhooks are received and settled.")
         _pass_time(told)
         say(f"{LATER.days} days have passed: access ran out, and the closed month is billed.")
-        _hand_out(told, folder)
+        _hand_out(told, wanted, folder)
         say("The report, the keys and the invoices are written.")
         told.checks = transaction(audit.audit)["checks"]
         say("The ledger is audited.")
@@ -109,6 +109,7 @@ def _post(
     with Sender(url, secret) as sender:
         post = Post(sender, advance)
         posting.post(post, url, shares, world.stock(wanted, shares.total()))
+    told.figures["races for one key, with one winner each"] = shares["raced"]
     told.per_second["webhooks received and settled"] = _rate(len(post.answers), begun)
     told.expected, told.happened = posting.expected(post.planned), posting.happened(post.answers)
 
@@ -121,19 +122,18 @@ def _pass_time(told: Told) -> None:
     told.figures["invoices finalized"] = len(billed.finalized)
 
 
-def _hand_out(told: Told, folder: Path) -> None:
+def _hand_out(told: Told, wanted: dict[str, int], folder: Path) -> None:
     """Write the report, the keys of the largest pool, and every invoice."""
     folder.mkdir(parents=True, exist_ok=True)
-    told.files["report"] = reporting.run(
-        "redemptions", output=folder / "redemptions.html", actor=ACTOR
-    )
+    told.files["report"] = folder / "redemptions.html"
+    reporting.run("redemptions", output=told.files["report"], actor=ACTOR)
     with session(snapshot=True) as opened:
-        begun, path = time.monotonic(), folder / "spring-intake-keys.csv"
-        path.write_bytes(b"".join(keys.export(opened, actor=ACTOR, pool=world.SPRING)))
-        exported = path.read_bytes().count(b"\n") - 1
-        told.per_second["keys exported"] = _rate(exported, begun)
-        told.files["keys"] = path
-        for invoice in invoices.listing(opened, actor=ACTOR).items:
+        begun, told.files["keys"] = time.monotonic(), folder / "spring-intake-keys.csv"
+        with told.files["keys"].open("wb") as file:
+            for block in keys.export(opened, actor=ACTOR, pool=world.SPRING):
+                file.write(block)
+        told.per_second["keys exported"] = _rate(wanted[world.SPRING], begun)
+        for invoice in reversed(invoices.listing(opened, actor=ACTOR).items):
             made = documents.export(opened, actor=ACTOR, invoice=invoice["id"], format="pdf")
             (folder / made.name).write_bytes(b"".join(made.content))
             told.files[f"invoice {invoice['number']}"] = folder / made.name
