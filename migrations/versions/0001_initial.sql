@@ -1264,9 +1264,11 @@ SELECT organization.name AS organization, member.name AS member
 
 -- One row a pool, with its figures as they are now: issued + redeemed + retired = all its keys.
 -- undistributed: issued and in nobody's hands. breakage: issued, and too late to be redeemed.
+-- last_day: the last on which its keys work, in its organization's time zone.
 CREATE VIEW report.pool WITH (security_barrier) AS
 SELECT pool.id, pool.name, organization.name AS organization, course.code AS course,
        pool.starts_at, pool.expires_at, pool.content_availability_days, pool.share_with_children,
+       ((pool.expires_at AT TIME ZONE organization.time_zone) - interval '1 microsecond')::date AS last_day,
        life.state, figures.issued, figures.distributed, figures.redeemed, figures.retired,
        figures.issued - figures.distributed AS undistributed,
        CASE WHEN life.state IN ('archived', 'expired') THEN figures.issued ELSE 0 END AS breakage
@@ -1309,14 +1311,15 @@ SELECT redemption.event_id AS event, organization.name AS organization,
   LEFT JOIN course ON course.id = pool.course_id
  WHERE redemption.organization_id IN (SELECT report.visible_organization());
 
--- One row an assignment, of the learner's organization, in whose time zone its day of redemption is.
--- live: access goes on. Launches are those that were let in.
+-- One row an assignment, of the learner's organization, in whose time zone its day of redemption and
+-- its last day are. live: access goes on. Launches are those that were let in.
 CREATE VIEW report.assignment WITH (security_barrier) AS
 SELECT assignment.id, organization.name AS organization, course.code AS course, pool.name AS pool,
        learner.email, learner.name, assignment.status::text AS status, assignment.undone,
        assignment.status = 'active' AND clock_now() < assignment.expires_at AS live,
        assignment.redeemed_at, assignment.expires_at,
        (assignment.redeemed_at AT TIME ZONE organization.time_zone)::date AS day,
+       ((assignment.expires_at AT TIME ZONE organization.time_zone) - interval '1 microsecond')::date AS last_day,
        taken.launches, taken.first_launched_at, taken.completed
   FROM assignment
   JOIN organization ON organization.id = assignment.organization_id

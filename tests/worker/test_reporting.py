@@ -184,7 +184,7 @@ def test_a_chart_tells_in_words_what_it_shows(asked, within):
     told = reporting.draw_redemptions_per_day(asked).get_label()
 
     number = showing.number(answers(within)["redeemed"], asked.babel)
-    assert told.startswith(f"Keys redeemed each day: {number} in 1 September 2025 to")
+    assert told.startswith(f"Keys redeemed each day: {number} from 2025-09-01 to 2026-02-28, at")
 
 
 def test_amounts_are_read_as_decimals_and_days_as_days(simulated):
@@ -449,4 +449,4 @@ def test_a_report_on_one_day_counts_that_day(simulated, attempts, tmp_path):
 
     counted = sum(1 for row in attempts if row["day"] == day)
     assert f"<dt>Attempts</dt><dd>{counted}</dd>" in page
-    assert "15 January 2026, days as each organization has them" in page
+    assert "15 January 2026, days in each organization's own time" in page

@@ -5,6 +5,17 @@ pictures. It reads as a login that may only SELECT from schema "report". Pandas 
 imported when they are first needed.
 """
 
+from worker.reporting.billing import (
+    Verdict,
+    draw_revenue_by_month,
+    invoices_by_status,
+    reconciliation,
+    revenue_by_course,
+    revenue_by_month,
+    revenue_by_organization,
+    revenue_totals,
+    verdict,
+)
 from worker.reporting.logins import ReportLoginError
 from worker.reporting.question import Question, ask
 from worker.reporting.reading import arrow, frame
@@ -22,25 +33,74 @@ from worker.reporting.redemptions import (
     waits_in_short,
 )
 from worker.reporting.running import ReportFailedError, listing, run
+from worker.reporting.stock import (
+    breakage,
+    draw_days_of_stock,
+    expiring_pools,
+    learners_at_risk,
+    pools_by_stock,
+    risk_totals,
+    stock_totals,
+)
+from worker.reporting.usage import (
+    busiest_hours,
+    cohorts,
+    draw_busiest_hours,
+    draw_cohorts,
+    draw_first_launches,
+    draw_launches_per_day,
+    first_launches,
+    launches_per_assignment,
+    launches_per_day,
+    unused_assignments,
+    usage_totals,
+)
 
 __all__ = [
     "Question",
     "ReportFailedError",
     "ReportLoginError",
+    "Verdict",
     "arrow",
     "ask",
     "attempts_by_outcome",
+    "breakage",
+    "busiest_hours",
+    "cohorts",
     "days_until_redeemed",
+    "draw_busiest_hours",
+    "draw_cohorts",
+    "draw_days_of_stock",
     "draw_days_until_redeemed",
+    "draw_first_launches",
+    "draw_launches_per_day",
     "draw_redemptions_by_course",
     "draw_redemptions_per_day",
     "draw_refusals",
+    "draw_revenue_by_month",
+    "expiring_pools",
+    "first_launches",
     "frame",
+    "invoices_by_status",
+    "launches_per_assignment",
+    "launches_per_day",
+    "learners_at_risk",
     "listing",
+    "pools_by_stock",
+    "reconciliation",
     "redemption_totals",
     "redemptions_by_course",
     "redemptions_by_pool",
     "redemptions_per_day",
+    "revenue_by_course",
+    "revenue_by_month",
+    "revenue_by_organization",
+    "revenue_totals",
+    "risk_totals",
     "run",
+    "stock_totals",
+    "unused_assignments",
+    "usage_totals",
+    "verdict",
     "waits_in_short",
 ]

@@ -9,8 +9,11 @@ import babel
 from worker.reporting import showing
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 # Okabe and Ito's, told apart with every kind of colour blindness, and in grey by their lightness.
 BLUE, SKY, ORANGE, VERMILION, INK, GREY = (
@@ -74,6 +77,52 @@ def nothing(title: str) -> "Figure":
         axes.text(0, 0.5, "Nothing yet in this period.", color=GREY, transform=axes.transAxes)
 
     return chart(title, f"{title}: nothing yet in this period.", draw, height=EMPTY)
+
+
+def counted(
+    title: str,
+    frame: "pd.DataFrame",
+    locale: babel.Locale,
+    *,
+    unit: str,
+    name: str | None = None,
+    count: str | None = None,
+    colour: str = BLUE,
+    upright: bool = False,
+) -> "Figure":
+    """Draw a bar a row: its name and count, by default the frame's first two columns."""
+    if frame.empty:
+        return nothing(title)
+    names, counts = (
+        frame[column or frame.columns[place]].tolist() for place, column in enumerate((name, count))
+    )
+    return bars(
+        title,
+        f"{title}: {listed(names, counts, locale)}.",
+        names,
+        {unit: (counts, colour)},
+        unit=unit,
+        locale=locale,
+        upright=upright,
+    )
+
+
+def counted_days(title: str, frame: "pd.DataFrame", locale: babel.Locale, *, unit: str) -> "Figure":
+    """Draw a row a day: the columns are the day, its count, and the mean of seven days."""
+    if frame.empty:
+        return nothing(title)
+    dates, counts, means = (frame[column].tolist() for column in frame.columns)
+    total, best = showing.number(sum(counts), locale), counts.index(max(counts))
+    told = (
+        f"{title}: {total} from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}, "
+        f"at most {showing.number(counts[best], locale)} on {dates[best]:%Y-%m-%d}."
+    )
+    return days(title, told, dates, counts, [float(m) for m in means], unit=unit, locale=locale)
+
+
+def listed(names: Sequence[str], counts: Sequence[int], locale: babel.Locale) -> str:
+    """Say names and their counts in words."""
+    return ", ".join(f"{n} {showing.number(c, locale)}" for n, c in zip(names, counts, strict=True))
 
 
 def bars(
@@ -140,6 +189,76 @@ def days(
     return chart(title, told, draw)
 
 
+def heat(
+    title: str,
+    told: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: "NDArray[np.float64]",
+    *,
+    along: str,
+    write: Callable[[float], str] | None = None,
+) -> "Figure":
+    """Draw a table of values as shades, darker for more; with `write`, their values too."""
+
+    def draw(axes: "Axes") -> None:
+        shades = axes.imshow(values, cmap="Blues", aspect="auto", vmin=0)
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_xlabel(along)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        darkest = max((v for v in values.ravel().tolist() if v == v), default=0)
+        if write is None:
+            axes.figure.colorbar(shades, ax=axes, pad=0.02, aspect=12).outline.set_visible(False)
+        else:
+            for place, value in enumerate(values.ravel().tolist()):
+                row, column = divmod(place, len(columns))
+                shade = "white" if value > 0.6 * darkest else INK
+                words = "" if value != value else write(value)
+                axes.text(column, row, words, ha="center", va="center", fontsize=7.5, color=shade)
+
+    return chart(title, told, draw, height=1.2 + 0.32 * len(rows))
+
+
+def months(
+    told: str,
+    charts: Mapping[str, tuple[Sequence[date], Mapping[str, tuple[Sequence[float], str]], str]],
+    *,
+    locale: babel.Locale,
+) -> "Figure":
+    """Draw charts above one another, each with its title: months, parts of their bars, and unit."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 2.5 * len(charts)), layout="constrained")
+        places = figure.subplots(len(charts), squeeze=False)[:, 0]
+        for axes, (title, (firsts, parts, unit)) in zip(places, charts.items(), strict=True):
+            axes.set_title(title)
+            x, begin = range(len(firsts)), [0.0] * len(firsts)
+            for label, (values, colour) in parts.items():
+                axes.bar(x, values, bottom=begin, color=colour, label=label, width=0.72)
+                begin = [sum(pair) for pair in zip(begin, values, strict=True)]
+            every = -(-len(firsts) // 14)  # more names do not fit side by side
+            axes.set_xticks(x[::every], _named(firsts[::every]))
+            axes.grid(visible=False, axis="x")
+            _count(axes, unit, locale, along="y")
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(parts), borderpad=0)
+        figure.set_label(told)
+        figure.canvas.draw()
+    return figure
+
+
+def _named(firsts: Sequence[date]) -> list[str]:
+    """Name months: the year stands below its first."""
+    years = [first.year for first in firsts]
+    return [
+        f"{first:%b}\n{first:%Y}" if first.year not in years[:place] else f"{first:%b}"
+        for place, first in enumerate(firsts)
+    ]
+
+
 def shorten(name: str) -> str:
     """Cut a name that is too long for an axis."""
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + "…"
@@ -169,6 +288,5 @@ def _count(axes: "Axes", unit: str, locale: babel.Locale, *, along: str) -> None
     axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axis.set_major_formatter(FuncFormatter(written))
     (axes.set_ylabel if along == "y" else axes.set_xlabel)(unit)
-    (axes.set_ylim if along == "y" else axes.set_xlim)(0)
-    axes.margins(y=0.12) if along == "y" else axes.margins(x=0.12)
-    axes.autoscale_view()
+    most = (axes.dataLim.y1 if along == "y" else axes.dataLim.x1) or 1
+    (axes.set_ylim if along == "y" else axes.set_xlim)(0, most * 1.1)

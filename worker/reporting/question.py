@@ -20,12 +20,12 @@ HOME = """
     SELECT name, time_zone, locale, clock_now() AS now FROM report.organization
      WHERE name = {name} OR id::text = {name} ORDER BY name <> {name} LIMIT 1"""
 
-# A day is one of the organization that sees the attempt. The instants only spare reading what can
-# be on none of these days anywhere on earth.
+# A day is one of the row's organization. The instants only spare reading what can be on none of
+# these days anywhere on earth.
 WITHIN = """
     day BETWEEN {first} AND {last}
-    AND received_at >= {first}::timestamptz - interval '1 day'
-    AND received_at < {last}::timestamptz + interval '2 days'"""
+    AND {at} >= {first}::timestamptz - interval '1 day'
+    AND {at} < {last}::timestamptz + interval '2 days'"""
 
 FAMILY = """
     AND organization IN (SELECT member FROM report.family WHERE organization = {name})"""
@@ -46,19 +46,26 @@ class Question:
     locale: str
     asked_at: datetime
 
-    def within(self, *, earlier: int = 0) -> sql.Composed:
-        """Give the SQL condition of rows that the question is about, from so many days earlier."""
-        condition = WITHIN + (FAMILY if self.organization else "")
-        return sql.SQL(condition).format(
-            first=sql.Literal(self.first - timedelta(days=earlier)),
-            last=sql.Literal(self.last),
-            name=sql.Literal(self.organization),
-        )
+    def within(self, *, at: str = "received_at", earlier: int = 0) -> sql.Composed:
+        """Give the SQL condition of rows that the question is about, from so many days earlier.
 
-    @property
-    def days(self) -> int:
-        """How many days it is about."""
-        return (self.last - self.first).days + 1
+        `at` is the rows' column of the instant whose day it is.
+        """
+        return self._between(self.first - timedelta(days=earlier), at) + self.family()
+
+    def lately(self, days: int) -> sql.Composed:
+        """Give the SQL condition of attempts in so many days up to the last one."""
+        return self._between(self.last - timedelta(days=days - 1), "received_at") + self.family()
+
+    def family(self) -> sql.Composed:
+        """Give the SQL condition of rows of the organization and its descendants, behind AND."""
+        named = FAMILY if self.organization else ""
+        return sql.SQL(named).format(name=sql.Literal(self.organization))
+
+    def _between(self, first: date, at: str) -> sql.Composed:
+        return sql.SQL(WITHIN).format(
+            first=sql.Literal(first), last=sql.Literal(self.last), at=sql.Identifier(at)
+        )
 
     @cached_property
     def babel(self) -> babel.Locale:
@@ -80,12 +87,13 @@ class Question:
             return _in_words(self.first)
         return f"{_in_words(self.first)} to {_in_words(self.last)}"
 
+    @property
+    def clock(self) -> str:
+        """Whose days and hours count, in words."""
+        return self.time_zone if self.organization else "each organization's own time"
+
     def _repr_html_(self) -> str:
-        zone = (
-            f"days in {self.time_zone}"
-            if self.organization
-            else "days as each organization has them"
-        )
+        zone = f"days in {self.clock}"
         asked = self.asked_at.astimezone(ZoneInfo(self.time_zone))
         told = f"Data of {_in_words(asked)}, {asked:%H:%M} ({self.time_zone})"
         return (

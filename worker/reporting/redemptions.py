@@ -5,7 +5,7 @@ Every count is of attempts, each on the day on which it was received. `redeemed`
 counts and divides; a frame without rows says that there is nothing yet.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
@@ -111,17 +111,8 @@ def redemptions_per_day(question: Question) -> "pd.DataFrame":
 
 def draw_redemptions_per_day(question: Question) -> "Figure":
     """Draw redeemed keys a day and their mean over seven days."""
-    frame, title = redemptions_per_day(question), "Keys redeemed each day"
-    if frame.empty:
-        return drawing.nothing(title)
-    counts, days = _column(frame, "redeemed"), _column(frame, "day")
-    best = counts.index(max(counts))
-    told = (
-        f"{title}: {_number(sum(counts), question)} in {question.period}, at most "
-        f"{_number(counts[best], question)} on {days[best]:%Y-%m-%d}."
-    )
-    means = [float(mean) for mean in _column(frame, "mean_of_7_days")]
-    return drawing.days(title, told, days, counts, means, unit="keys a day", locale=question.babel)
+    frame = redemptions_per_day(question)
+    return drawing.counted_days("Keys redeemed each day", frame, question.babel, unit="keys a day")
 
 
 def attempts_by_outcome(question: Question) -> "pd.DataFrame":
@@ -132,19 +123,9 @@ def attempts_by_outcome(question: Question) -> "pd.DataFrame":
 def draw_refusals(question: Question) -> "Figure":
     """Draw how many attempts were refused for which reason."""
     frame, title = attempts_by_outcome(question), "Refused attempts by reason"
-    frame = frame[frame["answer"] == "refused"]
-    if frame.empty:
-        return drawing.nothing(title)
-    reasons = [showing.words(outcome) for outcome in _column(frame, "outcome")]
-    counts = _column(frame, "attempts")
-    return drawing.bars(
-        title,
-        f"{title}: {_listed(reasons, counts, question)}.",
-        reasons,
-        {"Refused": (counts, drawing.VERMILION)},
-        unit="attempts",
-        locale=question.babel,
-    )
+    frame = frame[frame["answer"] == "refused"].drop(columns="answer")
+    frame["outcome"] = frame["outcome"].map(showing.words)
+    return drawing.counted(title, frame, question.babel, unit="attempts", colour=drawing.VERMILION)
 
 
 def redemptions_by_pool(question: Question, *, top: int = TOP) -> "pd.DataFrame":
@@ -163,16 +144,18 @@ def draw_redemptions_by_course(question: Question) -> "Figure":
     frame, title = redemptions_by_course(question), "Attempts by course"
     if frame.empty:
         return drawing.nothing(title)
-    names, redeemed = _column(frame, "course"), _column(frame, "redeemed")
+    parts = {
+        "Redeemed": (frame["redeemed"].tolist(), drawing.BLUE),
+        "Repeated": (frame["repeated"].tolist(), drawing.ORANGE),
+        "Refused": (frame["refused"].tolist(), drawing.VERMILION),
+    }
+    names = frame["course"].tolist()
+    told = drawing.listed(names, frame["redeemed"].tolist(), question.babel)
     return drawing.bars(
         title,
-        f"{title}. Redeemed: {_listed(names, redeemed, question)}.",
+        f"{title}. Redeemed: {told}.",
         names,
-        {
-            "Redeemed": (redeemed, drawing.BLUE),
-            "Repeated": (_column(frame, "repeated"), drawing.ORANGE),
-            "Refused": (_column(frame, "refused"), drawing.VERMILION),
-        },
+        parts,
         unit="attempts",
         locale=question.babel,
     )
@@ -191,18 +174,7 @@ def waits_in_short(question: Question) -> "pd.DataFrame":
 def draw_days_until_redeemed(question: Question) -> "Figure":
     """Draw how many days after their creation keys were redeemed."""
     frame, title = days_until_redeemed(question), "From a key's creation to its redemption"
-    if frame.empty:
-        return drawing.nothing(title)
-    spans, counts = _column(frame, "redeemed_after"), _column(frame, "redeemed")
-    return drawing.bars(
-        title,
-        f"{title}: {_listed(spans, counts, question)}.",
-        spans,
-        {"Keys": (counts, drawing.BLUE)},
-        unit="keys",
-        locale=question.babel,
-        upright=True,
-    )
+    return drawing.counted(title, frame, question.babel, unit="keys", upright=True)
 
 
 def _about(query: str, question: Question) -> sql.Composed:
@@ -222,17 +194,3 @@ def _by(
         within=question.within(),
     )
     return reading.frame(query)
-
-
-def _column(frame: "pd.DataFrame", name: str) -> list[Any]:
-    values: list[Any] = frame[name].tolist()
-    return values
-
-
-def _listed(names: list[str], counts: list[int], question: Question) -> str:
-    pairs = zip(names, counts, strict=True)
-    return ", ".join(f"{name} {_number(count, question)}" for name, count in pairs)
-
-
-def _number(value: int, question: Question) -> str:
-    return showing.number(value, question.babel)

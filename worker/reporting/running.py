@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from datetime import date
@@ -153,9 +154,9 @@ def _execute(
             )
         except papermill.PapermillExecutionError as error:
             _write(failed, executed.read_text())
+            reason = f"{error.ename}: {error.evalue}".splitlines()[0]
             raise ReportFailedError(
-                f"The notebook “{notebook.stem}” failed ({error.ename}: {error.evalue}); "
-                f"{failed} shows where."
+                f"The notebook “{notebook.stem}” failed ({reason}); {failed} shows where."
             ) from None
         read: NotebookNode = nbformat.read(executed, as_version=4)
         return read
@@ -193,7 +194,9 @@ def _kernel(environment: dict[str, str], folder: Path, scratch: Path) -> type:
             super().__init__(**options, transport="ipc", connection_file=str(scratch / "kernel"))
 
         async def _async_start_kernel(self, **options: Any) -> None:
-            await super()._async_start_kernel(**options | {"env": environment, "cwd": str(folder)})
+            options |= {"env": environment, "cwd": str(folder)}
+            # A cell's errors come with its outputs; what is left is the kernel's own chatter.
+            await super()._async_start_kernel(**options, stderr=subprocess.DEVNULL)
 
         start_kernel = _async_start_kernel
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 NOTHING = '<p class="nothing">Nothing yet: no row in this period.</p>'
 MISSING = "–"
 BRIEF = 16  # characters; a column of such texts is not broken into lines
-CODES = ("outcome", "answer")  # columns whose stable codes are told in words
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+CODES = ("outcome", "answer", "status", "state")  # columns whose stable codes are told in words
 
 
 def register(locale: babel.Locale) -> None:
@@ -58,9 +59,15 @@ def number(value: int | float | Decimal, locale: babel.Locale) -> str:
     return str(numbers.format_decimal(value, format="#,##0.##", locale=locale))
 
 
-def percent(share: float | Decimal, locale: babel.Locale) -> str:
+def money(amount: Decimal, currency: str, locale: babel.Locale) -> str:
+    """Write an amount in its currency, with as many decimals as that has."""
+    return str(numbers.format_currency(amount, currency, locale=locale))
+
+
+def percent(share: float | Decimal, locale: babel.Locale, *, decimals: int = 1) -> str:
     """Write a share of one as a percentage."""
-    pattern = locale.percent_formats[None].pattern.replace("#,##0", "#,##0.0")
+    digits = "#,##0." + "0" * decimals if decimals else "#,##0"
+    pattern = locale.percent_formats[None].pattern.replace("#,##0", digits)
     return str(numbers.format_percent(share, format=pattern, locale=locale))
 
 
@@ -83,7 +90,23 @@ def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
         + "</tr>"
         for row in cells
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"{_download(frame)}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _download(frame: "pd.DataFrame") -> str:
+    if not (name := frame.attrs.get("download")):
+        return ""
+    harmless = frame.map(lambda value: spreadsheet(value) if isinstance(value, str) else value)
+    data = base64.b64encode(harmless.to_csv(index=False).encode()).decode()
+    return (
+        f'<p><a download="{html.escape(name, quote=True)}" '
+        f'href="data:text/csv;charset=utf-8;base64,{data}">Save this list as CSV</a></p>'
+    )
+
+
+def spreadsheet(text: str) -> str:
+    """Keep a text from running as a formula in a spreadsheet."""
+    return f"'{text}" if text.lstrip().startswith(FORMULAS) else text
 
 
 def _column(values: list[Any], texts: list[str]) -> str:
@@ -115,17 +138,17 @@ def cell(name: Hashable, value: Any, row: dict[Hashable, Any], locale: babel.Loc
     if _is_number(value):
         if str(name).endswith("share"):
             return percent(value, locale)
-        if isinstance(value, Decimal) and "currency" in row:
-            return str(numbers.format_currency(value, row["currency"], locale=locale))
+        if isinstance(value, Decimal) and isinstance(row.get("currency"), str):
+            return money(value, row["currency"], locale)
         return number(value, locale)
     if isinstance(value, date):
-        return _day(value, locale)
+        return _day(value, locale, "MMM y" if str(name).endswith("month") else "medium")
     return words(value) if name in CODES else str(value)
 
 
-def _day(value: date, locale: babel.Locale) -> str:
+def _day(value: date, locale: babel.Locale, form: str) -> str:
     day = value.date() if isinstance(value, datetime) else value
-    return str(dates.format_date(day, format="medium", locale=locale))
+    return str(dates.format_date(day, format=form, locale=locale))
 
 
 def _is_number(value: object) -> bool:

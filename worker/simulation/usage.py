@@ -12,6 +12,7 @@ from worker.simulation.world import Indexes, World
 UNUSED = 0.18  # of the assignments: nothing is ever launched
 RETAKES = 0.35
 DAYS_UNTIL_LAUNCHED = 4.0
+SPAN = 3 * DAY  # in which a learner who wants to finds the time
 MINUTES = (45.0, 0.7)  # the median, and the spread of its logarithm
 NEVER_ENDED, COMPLETED, SCORED = 0.06, 0.62, 0.7
 
@@ -43,7 +44,10 @@ def draw(rng: np.random.Generator, seasons: Seasons, world: World, grants: Grant
     grant, since, until = (column[since < until] for column in (grant, since, until))
     homes = np.array([organization.home for organization in world.organizations])
     zones = homes[organization_of(grants.person[grant])]
-    at = seasons.draw(rng, since, np.minimum(since + 3 * DAY, until), zones)
+    at = seasons.draw(rng, since, np.minimum(since + SPAN, until), zones)
+    # What would have come after the end is not squeezed in before it.
+    came = rng.random(len(at)) * SPAN < until - since
+    grant, at = grant[came], at[came]
     order = np.argsort(at, kind="stable")
     return _taken(rng, seasons, grant[order], at[order])
 

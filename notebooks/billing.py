@@ -1,0 +1,95 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-all
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Billing
+#
+# What was earned, what of it was invoiced, and do the books agree?
+
+# %% tags=["parameters"]
+organization = None  # a name or id, with its descendants; None: all in sight
+from_ = None  # a day such as "2026-01-01"; None: a year before the last day
+to = None  # the last day, included; None: today
+
+# %%
+from worker import reporting
+
+question = reporting.ask(organization=organization, from_=from_, to=to)
+question
+
+# %% [markdown]
+# ## Do the books agree?
+
+# %%
+reporting.verdict(question)
+
+# %%
+reporting.reconciliation(question)
+
+# %% [markdown]
+# Each row compares two sums that come from different tables, over all time and by currency; the
+# difference is zero where they agree.
+
+# %% [markdown]
+# ## What was earned?
+
+# %%
+reporting.revenue_totals(question)
+
+# %% [markdown]
+# *Revenue* is what was charged less what was credited, by the months in which it occurred.
+# *Invoiced* is on an invoice, drafts too; *unbilled* is on none yet.
+
+# %% [markdown]
+# ## How does it grow?
+
+# %%
+reporting.draw_revenue_by_month(question)
+
+# %%
+reporting.revenue_by_month(question)
+
+# %% [markdown]
+# The last month is unbilled until it is over; an older one that stays so should be looked into.
+
+# %% [markdown]
+# ## What do courses bring in?
+
+# %%
+reporting.revenue_by_course(question)
+
+# %% [markdown]
+# Currencies are never added up: a course sold in two has two rows.
+
+# %% [markdown]
+# ## Who owes it?
+
+# %%
+reporting.revenue_by_organization(question)
+
+# %% [markdown]
+# By the pools' owners, who pay, also where the learner is in an organization below.
+
+# %% [markdown]
+# ## What has been paid?
+
+# %%
+reporting.invoices_by_status(question)
+
+# %% [markdown]
+# Invoices of the period's months. *Overdue* is finalized, unpaid and past its due day, and counted
+# there alone.

@@ -1,0 +1,73 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-all
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Pools
+#
+# Which pools run out, which expire, and which keys are lost?
+
+# %% tags=["parameters"]
+organization = None  # a name or id, with its descendants; None: all in sight
+from_ = None  # a day such as "2026-01-01"; None: a year before the last day
+to = None  # the last day, included; None: today
+
+# %%
+from worker import reporting
+
+question = reporting.ask(organization=organization, from_=from_, to=to)
+question
+
+# %% [markdown]
+# ## How many keys are there?
+
+# %%
+reporting.stock_totals(question)
+
+# %% [markdown]
+# As of now, whatever the period. *Issued* keys can be redeemed, *undistributed* ones are in nobody's
+# hands, *breakage* is issued and too late to be redeemed.
+
+# %% [markdown]
+# ## Which pools run out first?
+
+# %%
+reporting.draw_days_of_stock(question)
+
+# %%
+reporting.pools_by_stock(question)
+
+# %% [markdown]
+# Issued keys divided by how many a day were redeemed in the four weeks up to the period's last day.
+# A pool without a number was not redeemed from: its stock lasts for ever at that pace.
+
+# %% [markdown]
+# ## Which pools expire soon?
+
+# %%
+reporting.expiring_pools(question)
+
+# %% [markdown]
+# Within 30 days. Their issued keys stop working then, unless the pool is given a later end.
+
+# %% [markdown]
+# ## Which keys were lost?
+
+# %%
+reporting.breakage(question)
+
+# %% [markdown]
+# Keys of pools that are over, that nobody redeemed. They were never charged.

@@ -1,0 +1,170 @@
+"""What the notebook on billing asks. One definition of each measure: views report.charge, .invoice.
+
+Amounts of different currencies are never added up. A charge counts in its service month, which is
+the month of the buyer's clock in which it occurred, whatever invoice carries it.
+"""
+
+import html
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from worker.reporting import drawing, reading, showing
+from worker.reporting.question import Question
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+REVENUE = """
+    sum(amount) AS revenue,
+    coalesce(sum(amount) FILTER (WHERE NOT unbilled), 0) AS invoiced,
+    coalesce(sum(amount) FILTER (WHERE unbilled), 0) AS unbilled"""
+
+TOTALS = """
+    SELECT currency, count(*) FILTER (WHERE kind = 'redemption') AS redemptions,
+           coalesce(sum(amount) FILTER (WHERE kind <> 'credit'), 0) AS charged,
+           coalesce(sum(amount) FILTER (WHERE kind = 'credit'), 0) AS credited, {revenue}
+      FROM report.charge WHERE {within}
+     GROUP BY currency ORDER BY revenue DESC, currency"""
+
+BY = """
+    SELECT {name}, currency, count(*) FILTER (WHERE kind = 'redemption') AS redemptions, {revenue}
+      FROM report.charge WHERE {within}
+     GROUP BY {name}, currency ORDER BY {order}"""
+
+INVOICES = """
+    SELECT * FROM (
+        SELECT CASE WHEN overdue THEN 'overdue' ELSE status END AS status, currency,
+               count(*) AS invoices, sum(subtotal) AS subtotal, sum(tax) AS tax, sum(total) AS total
+          FROM report.invoice
+         WHERE month BETWEEN date_trunc('month', {first}::date) AND {last} {family}
+         GROUP BY 1, 2) AS counted
+     ORDER BY array_position('{{overdue,finalized,draft,paid,void}}', status), currency"""
+
+# Over all time: an invoice may carry what occurred before its month. Each row compares two figures
+# that come from different tables.
+RECONCILIATION = """
+    WITH owed AS (
+        SELECT currency, sum(amount) AS charged, count(*) FILTER (WHERE kind = 'redemption') AS redemptions,
+               coalesce(sum(amount) FILTER (WHERE NOT unbilled), 0) AS billed,
+               coalesce(sum(amount) FILTER (WHERE invoice_id IS NOT NULL), 0) AS carried
+          FROM report.charge WHERE true {family} GROUP BY currency),
+    billed AS (
+        SELECT currency, sum(subtotal) AS subtotals FROM report.invoice
+         WHERE status <> 'void' {family} GROUP BY currency),
+    lines AS (
+        SELECT report.invoice_line.currency, sum(amount) AS lines FROM report.invoice_line
+          JOIN (SELECT id FROM report.invoice WHERE status <> 'void' {family}) AS invoice
+            ON invoice.id = invoice_id GROUP BY 1),
+    compared AS (
+        SELECT 1 AS place, 'Redemptions against their charges' AS compared, NULL AS currency,
+               (SELECT count(*) FROM report.redemption WHERE answer = 'redeemed' {family})::numeric AS one_side,
+               coalesce(sum(redemptions), 0) AS other_side FROM owed
+        UNION ALL
+        SELECT 2, 'Invoiced charges against invoices', currency, coalesce(billed, 0), coalesce(subtotals, 0)
+          FROM owed FULL JOIN billed USING (currency)
+        UNION ALL
+        SELECT 3, 'Charges on invoices against charges marked as billed', currency, carried, billed FROM owed
+        UNION ALL
+        SELECT 4, 'Invoices against their lines', currency, coalesce(subtotals, 0), coalesce(lines, 0)
+          FROM billed FULL JOIN lines USING (currency))
+    SELECT compared, currency, one_side, other_side, one_side - other_side AS difference
+      FROM compared ORDER BY place, currency"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether two sides agree, in a sentence. In a notebook it is shown large."""
+
+    agrees: bool
+    sentence: str
+
+    def _repr_html_(self) -> str:
+        kind = "agrees" if self.agrees else "differs"
+        return f'<p class="verdict {kind}">{html.escape(self.sentence)}</p>'
+
+
+def reconciliation(question: Question) -> "pd.DataFrame":
+    """Compare redemptions with charges with invoices, over all time, by currency."""
+    return reading.frame(_about(RECONCILIATION, question))
+
+
+def verdict(question: Question) -> Verdict:
+    """Say whether redemptions, charges and invoices agree to the minor unit."""
+    frame = reconciliation(question)
+    if not frame["one_side"].any() and not frame["other_side"].any():
+        return Verdict(True, "Nothing yet: there is no redemption, charge or invoice to compare.")
+    apart = frame[frame["difference"] != 0]
+    if apart.empty:
+        return Verdict(True, "Invoices, charges and redemptions agree to the minor unit.")
+    named = "; ".join(str(line) for line in apart["compared"])
+    return Verdict(False, f"These do not agree, and should be looked into: {named}.")
+
+
+def revenue_totals(question: Question) -> "pd.DataFrame":
+    """Add up what was charged, credited, invoiced and is unbilled in the period, by currency."""
+    return reading.frame(_about(TOTALS, question))
+
+
+def revenue_by_month(question: Question) -> "pd.DataFrame":
+    """Add up revenue by service month and currency."""
+    return _by(question, "service_month", order="service_month, currency")
+
+
+def draw_revenue_by_month(question: Question) -> "Figure":
+    """Draw revenue by service month, invoiced and unbilled, a chart for each currency."""
+    frame, title = revenue_by_month(question), "Revenue by month"
+    if frame.empty:
+        return drawing.nothing(title)
+    months = sorted(set(frame["service_month"]))
+    sums, charts = [], {}
+    for currency, part in frame.groupby("currency", sort=False):
+        earned = sum(part["revenue"].tolist(), Decimal())
+        sums.append(showing.money(earned, str(currency), question.babel))
+        shown = part.set_index("service_month").reindex(months)
+        invoiced, unbilled = (
+            shown[name].astype(float).fillna(0).tolist() for name in ("invoiced", "unbilled")
+        )
+        parts = {"Invoiced": (invoiced, drawing.BLUE), "Unbilled": (unbilled, drawing.ORANGE)}
+        charts[f"{title}, {currency}"] = (months, parts, str(currency))
+    told = f"{title}, {len(months)} months: {', '.join(sums)}."
+    return drawing.months(told, charts, locale=question.babel)
+
+
+def revenue_by_course(question: Question) -> "pd.DataFrame":
+    """Add up revenue by course and currency."""
+    return _by(question, "course", order="currency, revenue DESC, course")
+
+
+def revenue_by_organization(question: Question) -> "pd.DataFrame":
+    """Add up revenue by the organization that owes it, and currency."""
+    return _by(question, "organization", order="currency, revenue DESC, organization")
+
+
+def invoices_by_status(question: Question) -> "pd.DataFrame":
+    """Count the invoices of the period's months by status and currency; overdue ones apart."""
+    return reading.frame(_about(INVOICES, question))
+
+
+def _by(question: Question, name: str, *, order: str) -> "pd.DataFrame":
+    return reading.frame(
+        sql.SQL(BY).format(
+            name=sql.Identifier(name),
+            revenue=sql.SQL(REVENUE),
+            within=question.within(at="occurred_at"),
+            order=sql.SQL(order),
+        )
+    )
+
+
+def _about(query: str, question: Question) -> sql.Composed:
+    return sql.SQL(query).format(
+        revenue=sql.SQL(REVENUE),
+        within=question.within(at="occurred_at"),
+        family=question.family(),
+        first=sql.Literal(question.first),
+        last=sql.Literal(question.last),
+    )

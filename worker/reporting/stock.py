@@ -1,0 +1,120 @@
+"""What the notebooks on pools and on learners at risk ask: how things stand now."""
+
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from worker.reporting import drawing, reading
+from worker.reporting.question import Question
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+PACE = 28  # days up to the last day asked about
+SOON = 30  # days
+TOP = 25
+SHOWN = 12
+
+TOTALS = """
+    SELECT count(*) AS pools, sum(issued + redeemed + retired)::bigint AS keys, sum(issued)::bigint AS issued,
+           sum(undistributed)::bigint AS undistributed, sum(redeemed)::bigint AS redeemed,
+           sum(retired)::bigint AS retired, sum(breakage)::bigint AS breakage
+      FROM report.pool WHERE true {family} HAVING count(*) > 0"""
+
+# Pools that can be redeemed from, those that run out first.
+STOCK = """
+    WITH pace AS (
+        SELECT pool_id, count(*)::numeric AS lately FROM report.redemption
+         WHERE answer = 'redeemed' AND {lately} GROUP BY pool_id),
+    lasting AS (
+        SELECT name AS pool, organization, course, issued, undistributed,
+               round(coalesce(lately, 0) / {pace}, 1) AS redeemed_a_day,
+               floor(issued * {pace} / lately)::bigint AS days_of_stock, last_day
+          FROM report.pool LEFT JOIN pace ON pool_id = id
+         WHERE state = 'active' {family})
+    SELECT * FROM lasting ORDER BY days_of_stock NULLS LAST, issued, pool LIMIT {top}"""
+
+EXPIRING = """
+    SELECT name AS pool, organization, course, issued, undistributed,
+           last_day,
+           floor(extract(epoch FROM expires_at - {now}) / 86400)::int AS days_left
+      FROM report.pool
+     WHERE state = 'active' AND issued > 0 AND expires_at < {now} + {soon} * interval '1 day' {family}
+     ORDER BY expires_at, pool"""
+
+BREAKAGE = """
+    SELECT name AS pool, organization, course, state, issued + redeemed + retired AS keys, redeemed,
+           breakage, breakage::numeric / nullif(issued + redeemed + retired, 0) AS breakage_share
+      FROM report.pool WHERE breakage > 0 {family} ORDER BY breakage DESC, pool LIMIT {top}"""
+
+AT_RISK = """
+    SELECT email, name, organization, course, pool,
+           day AS redeemed, last_day AS access_ends,
+           floor(extract(epoch FROM expires_at - {now}) / 86400)::int AS days_left
+      FROM report.assignment
+     WHERE live AND launches = 0 AND expires_at < {now} + {soon} * interval '1 day' {family}
+     ORDER BY expires_at, email"""
+
+AT_RISK_TOTALS = """
+    SELECT * FROM (
+        SELECT count(*) AS live_assignments, count(*) FILTER (WHERE launches = 0) AS not_launched,
+               count(*) FILTER (WHERE launches = 0 AND expires_at < {now} + {soon} * interval '1 day')
+                   AS at_risk
+          FROM report.assignment WHERE live {family}) AS counted
+     WHERE live_assignments > 0"""
+
+
+def stock_totals(question: Question) -> "pd.DataFrame":
+    """Count the keys of all pools by what has become of them: one row."""
+    return reading.figures(_about(TOTALS, question))
+
+
+def pools_by_stock(question: Question) -> "pd.DataFrame":
+    """Give active pools with their stock and how long it lasts at the pace of four weeks."""
+    return reading.frame(_about(STOCK, question))
+
+
+def draw_days_of_stock(question: Question) -> "Figure":
+    """Draw how many days each active pool's keys last, those that run out first."""
+    frame, title = (
+        pools_by_stock(question),
+        "Days of stock left, at the pace of the last four weeks",
+    )
+    frame = frame[frame["days_of_stock"].notna()].head(SHOWN)
+    return drawing.counted(
+        title, frame, question.babel, unit="days", name="pool", count="days_of_stock"
+    )
+
+
+def expiring_pools(question: Question) -> "pd.DataFrame":
+    """Give active pools with issued keys that expire within 30 days."""
+    return reading.frame(_about(EXPIRING, question))
+
+
+def breakage(question: Question) -> "pd.DataFrame":
+    """Give pools with keys that were never redeemed and no longer can be."""
+    return reading.frame(_about(BREAKAGE, question))
+
+
+def risk_totals(question: Question) -> "pd.DataFrame":
+    """Count live assignments, those never launched, and those of them that end soon: one row."""
+    return reading.figures(_about(AT_RISK_TOTALS, question))
+
+
+def learners_at_risk(question: Question) -> "pd.DataFrame":
+    """List live assignments with nothing launched that end within 30 days, the soonest first."""
+    frame = reading.frame(_about(AT_RISK, question))
+    frame.attrs["download"] = "learners-at-risk.csv"
+    return frame
+
+
+def _about(query: str, question: Question) -> sql.Composed:
+    return sql.SQL(query).format(
+        family=question.family(),
+        lately=question.lately(PACE),
+        pace=sql.Literal(PACE),
+        soon=sql.Literal(SOON),
+        now=sql.Literal(question.asked_at),
+        top=sql.Literal(TOP),
+    )

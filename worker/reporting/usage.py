@@ -1,0 +1,187 @@
+"""What the notebook on usage asks. One definition of each measure: views report.assignment, .launch.
+
+Assignments count on the day on which they were redeemed, launches on their own, both by the clock
+of the learner's organization. Undone assignments never were.
+"""
+
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from worker.reporting import drawing, reading, showing
+from worker.reporting.question import Question
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+WEEKS = 12
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+TOTALS = """
+    SELECT *, completed::numeric / nullif(ended, 0) AS completed_share
+      FROM (SELECT count(*) AS launches, count(DISTINCT assignment_id) AS assignments_used,
+                   round(sum(hours), 1) AS hours, count(hours) AS ended,
+                   count(*) FILTER (WHERE completed) AS completed
+              FROM report.launch WHERE {launched}) AS counted
+     WHERE launches > 0"""
+
+PER_DAY = """
+    WITH counted AS (SELECT day, count(*) AS launches FROM report.launch WHERE {launched} GROUP BY day),
+    smooth AS (
+        SELECT day::date, coalesce(launches, 0) AS launches,
+               avg(coalesce(launches, 0)) OVER (ORDER BY day ROWS 6 PRECEDING) AS mean_of_7_days
+          FROM generate_series({first}::date - 6, {last}::date, interval '1 day') AS day
+          LEFT JOIN counted USING (day))
+    SELECT * FROM smooth
+     WHERE day >= {first} AND EXISTS (SELECT FROM counted WHERE day >= {first}) ORDER BY day"""
+
+TIMES = """
+    SELECT CASE launches WHEN 0 THEN 'Not once' WHEN 1 THEN 'Once' WHEN 2 THEN 'Twice'
+                WHEN 3 THEN '3 times' ELSE '4 times or more' END AS launched,
+           count(*) AS assignments, count(*) / sum(count(*)) OVER () AS share
+      FROM report.assignment WHERE NOT undone AND {redeemed}
+     GROUP BY launched ORDER BY min(launches)"""
+
+FIRST_LAUNCH = """
+    WITH waited AS (
+        SELECT live, extract(epoch FROM first_launched_at - redeemed_at) / 86400 AS days
+          FROM report.assignment WHERE NOT undone AND {redeemed})
+    SELECT first_launch, count(*) AS assignments, count(*) / sum(count(*)) OVER () AS share
+      FROM (SELECT CASE WHEN days < 1 THEN 'Within a day' WHEN days < 7 THEN '1 to 7 days later'
+                        WHEN days < 30 THEN '7 to 30 days later' WHEN days >= 30 THEN 'After 30 days'
+                        WHEN live THEN 'Not yet' ELSE 'Never, and it is over' END AS first_launch,
+                   coalesce(days, CASE WHEN live THEN 1e6 ELSE 1e7 END) AS place
+              FROM waited) AS told
+     GROUP BY first_launch ORDER BY min(place)"""
+
+# A cohort's share in a week is known once the week is over for all of it.
+COHORTS = """
+    WITH cohort AS (
+        SELECT id, organization, date_trunc('month', day)::date AS month, redeemed_at
+          FROM report.assignment WHERE NOT undone AND {redeemed}),
+    size AS (SELECT month, count(*) AS assignments FROM cohort GROUP BY month),
+    used AS (
+        SELECT month, week, count(DISTINCT cohort.id) AS used
+          FROM cohort JOIN report.launch ON assignment_id = cohort.id
+         CROSS JOIN LATERAL (SELECT floor(extract(epoch FROM launched_at - cohort.redeemed_at)
+                                          / 604800)::int AS week) AS since
+         WHERE week < {weeks} GROUP BY month, week)
+    SELECT month, assignments, week, coalesce(used, 0)::numeric / assignments AS share
+      FROM size CROSS JOIN generate_series(0, {weeks} - 1) AS week LEFT JOIN used USING (month, week)
+     WHERE month + interval '1 month' + (week + 1) * interval '1 week' <= {now}
+     ORDER BY month, week"""
+
+UNUSED = """
+    SELECT course, count(*) AS ended, count(*) FILTER (WHERE launches = 0) AS unused,
+           count(*) FILTER (WHERE launches = 0)::numeric / count(*) AS unused_share
+      FROM report.assignment
+     WHERE NOT undone AND NOT live AND {redeemed}
+     GROUP BY course ORDER BY unused DESC, course"""
+
+HOURS = """
+    SELECT weekday, hour, count(*) AS launches FROM report.launch WHERE {launched}
+     GROUP BY weekday, hour ORDER BY weekday, hour"""
+
+
+def usage_totals(question: Question) -> "pd.DataFrame":
+    """Count launches in the period, whose they were, how long they took: one row."""
+    return reading.figures(_about(TOTALS, question))
+
+
+def launches_per_day(question: Question) -> "pd.DataFrame":
+    """Count launches for each day of the period, with the mean of the seven days up to it."""
+    return reading.frame(
+        sql.SQL(PER_DAY).format(
+            first=sql.Literal(question.first),
+            last=sql.Literal(question.last),
+            launched=question.within(at="launched_at", earlier=6),
+        )
+    )
+
+
+def draw_launches_per_day(question: Question) -> "Figure":
+    """Draw launches a day and their mean over seven days."""
+    frame = launches_per_day(question)
+    return drawing.counted_days("Launches each day", frame, question.babel, unit="launches a day")
+
+
+def launches_per_assignment(question: Question) -> "pd.DataFrame":
+    """Count assignments redeemed in the period by how often the training was launched."""
+    return reading.frame(_about(TIMES, question))
+
+
+def first_launches(question: Question) -> "pd.DataFrame":
+    """Count assignments redeemed in the period by when they were first launched."""
+    return reading.frame(_about(FIRST_LAUNCH, question))
+
+
+def draw_first_launches(question: Question) -> "Figure":
+    """Draw when assignments were first launched."""
+    frame, title = first_launches(question), "From redemption to the first launch"
+    return drawing.counted(title, frame, question.babel, unit="assignments", upright=True)
+
+
+def cohorts(question: Question) -> "pd.DataFrame":
+    """Give each month's share of assignments that were launched so many weeks after redemption."""
+    return reading.frame(_about(COHORTS, question))
+
+
+def draw_cohorts(question: Question) -> "Figure":
+    """Draw how the use of a month's assignments falls week by week."""
+    frame, title = (
+        cohorts(question),
+        "Share of a month's assignments launched, by weeks since redemption",
+    )
+    if frame.empty:
+        return drawing.nothing(title)
+    table = frame.pivot(index="month", columns="week", values="share").astype(float)
+    months = [f"{month:%b %Y}" for month in table.index]
+    first = showing.percent(table.to_numpy().item(0), question.babel)
+    return drawing.heat(
+        title,
+        f"{title}: {len(months)} months; of those redeemed in {months[0]}, {first} in the first week.",
+        months,
+        [str(week) for week in table.columns],
+        table.to_numpy(),
+        along="weeks since redemption",
+        write=lambda share: showing.percent(share, question.babel, decimals=0),
+    )
+
+
+def unused_assignments(question: Question) -> "pd.DataFrame":
+    """Count, by course, assignments redeemed in the period whose access ended without a launch."""
+    return reading.frame(_about(UNUSED, question))
+
+
+def busiest_hours(question: Question) -> "pd.DataFrame":
+    """Count launches by weekday (1 is Monday) and hour, by the organization's clock."""
+    return reading.frame(_about(HOURS, question))
+
+
+def draw_busiest_hours(question: Question) -> "Figure":
+    """Draw when in the week the training is launched."""
+    frame, title = busiest_hours(question), "Launches by weekday and hour"
+    if frame.empty:
+        return drawing.nothing(title)
+    table = frame.pivot(index="weekday", columns="hour", values="launches")
+    table = table.reindex(index=range(1, 8), columns=range(24)).fillna(0).astype(float)
+    day, hour = divmod(int(table.to_numpy().argmax()), 24)
+    most = showing.number(int(table.to_numpy().max()), question.babel)
+    return drawing.heat(
+        title,
+        f"{title}: most, {most}, on {WEEKDAYS[day]} from {hour}:00 to {hour + 1}:00.",
+        WEEKDAYS,
+        [str(hour) for hour in range(24)],
+        table.to_numpy(),
+        along=f"hour of the day, {question.clock}",
+    )
+
+
+def _about(query: str, question: Question) -> sql.Composed:
+    return sql.SQL(query).format(
+        launched=question.within(at="launched_at"),
+        redeemed=question.within(at="redeemed_at"),
+        weeks=sql.Literal(WEEKS),
+        now=sql.Literal(question.asked_at),
+    )
