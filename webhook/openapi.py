@@ -22,6 +22,7 @@ ANSWERS = {
     "403": "The token's role lacks this.",
     "404": "Unknown, or not of the token's organizations.",
     "409": "A rule says no; the problem's type ends in its code.",
+    "411": "The body's length must be given.",
     "413": "The body is too large.",
     "415": "The body is of a type that is not taken here.",
     "422": "The input is not valid; the problem names the fields.",
@@ -110,6 +111,8 @@ def _complete(operation: dict[str, Any], view: Any) -> None:
     answers = operation.setdefault("responses", {})
     answers.update({status: _problem(status) for status in statuses if status not in answers})
     takes, gives, only, accepted = getattr(view, "described", ((), (), None, None))
+    if takes:
+        answers["411"] = _problem("411")
     for media_type in takes:
         operation.setdefault("requestBody", {"content": {}})["content"][media_type] = TEXT
     for media_type in gives:

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import IO, Any, TypeVar
 
 from flask import request
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import ClientDisconnected, LengthRequired
 
 R = TypeVar("R")
 
@@ -33,8 +33,10 @@ def uploaded(view: Callable[..., R]) -> Callable[..., R]:
 
 
 def _spool(file: IO[bytes]) -> None:
+    if request.content_length is None:
+        raise LengthRequired  # or half a body could not be told from a whole one
     request.max_content_length = LONGEST
     shutil.copyfileobj(request.stream, file)
-    if request.content_length not in (None, file.tell()):
+    if file.tell() != request.content_length:
         raise ClientDisconnected
     file.seek(0)

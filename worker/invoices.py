@@ -99,6 +99,7 @@ def run(
     finalize: bool = False,
     grace: timedelta = timedelta(),
     stop: Callable[[], bool] = lambda: False,
+    transaction: Callable[..., Any] = database.transaction,
 ) -> Run:
     """Bill what is unbilled of every closed month, or of one `month` (the running one: a draft).
 
@@ -106,6 +107,7 @@ def run(
     and a run that died is made good by the next. With `finalize`, drafts of closed months are
     finalized once `grace` has passed since their month's end, but for those that a voiding left
     for a person. Between organizations, `stop` is asked whether to leave the rest to a later run.
+    `transaction` runs a function in one, as `database.transaction` does.
 
     Raises:
         InvalidInputError: the month is none, or has not begun anywhere.
@@ -113,12 +115,12 @@ def run(
     actor.require()
     first = billing.month_of(month) if month else None
     done = Run()
-    for organization_id in database.transaction(_due, month=first, finalize=finalize):
+    for organization_id in transaction(_due, month=first, finalize=finalize):
         if stop():
             break
         try:
             done.add(
-                *database.transaction(
+                *transaction(
                     bill,
                     actor=actor,
                     organization_id=organization_id,

@@ -4,7 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -19,6 +19,10 @@ SECRETS = re.compile(
     r"|[^\s@\"'<>(]+@[^\s@\"'<>)]+\.[A-Za-z]{2,}"  # people's addresses
     r"|\b[A-HJKMNP-TV-Z][0-9A-HJKMNP-TV-Z]{3}(?:-[0-9A-HJKMNP-TV-Z]{4}){3}\b"  # generated keys
 )
+
+
+class Lines(logging.StreamHandler[TextIO]):
+    """Our own handler, told from others' by its class; there is one at a time."""
 
 
 def configure() -> None:
@@ -36,14 +40,16 @@ def configure() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Lines(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer()],
             foreign_pre_chain=shared,
         )
     )
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    root = logging.getLogger()
+    root.handlers[:] = [*(other for other in root.handlers if type(other) is not Lines), handler]
+    root.setLevel(logging.INFO)
 
 
 def mask(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

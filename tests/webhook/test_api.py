@@ -341,3 +341,57 @@ def test_metrics_tell_what_waits_what_failed_and_what_came_out(place, sender):
     assert "keypool_events_waiting 1.0" in told
     assert "keypool_events_failed 0.0" in told
     assert 'keypool_redemptions_recent{outcome="unknown_key"}' in told
+
+
+def test_the_billing_run_and_what_follows_it_go_over_http(place, sender):
+    operator, [key] = place.token(Role.OPERATOR), place.keys()
+    sender.post(redemption(key, "billed@example.com"))
+    settle()
+    with databases.session() as session:
+        month = session.execute(text("SELECT to_char(clock_now(), 'YYYY-MM')")).scalar_one()
+
+    done = place.client.post("/api/v1/invoices/run", json={"month": month}, headers=operator).json
+    again = place.client.post("/api/v1/invoices/run", json={"month": month}, headers=operator).json
+    path = f"/api/v1/invoices/{done['drafted'][0]}"
+    finalized = place.client.post(f"{path}/finalize", headers=operator).json
+    paid = place.client.post(f"{path}/pay", json={"on": "2026-01-31"}, headers=operator)
+    void = place.client.post(f"{path}/void", json={"reason": "test"}, headers=operator)
+    lines = place.client.get(f"/api/v1/charges?invoice={path[-1]}", headers=operator).json["items"]
+    credit = place.client.post(
+        f"/api/v1/charges/{lines[0]['id']}/credit", json={"reason": "test"}, headers=operator
+    )
+
+    assert (len(done["drafted"]), again["charges"]) == (1, 0)
+    assert finalized["status"] == "finalized"
+    assert finalized["number"]
+    assert (paid.status_code, paid.json["status"]) == (200, "paid")
+    assert void.status_code == 409
+    assert (credit.status_code, credit.json["kind"]) == (201, "credit")
+
+
+def test_the_seller_is_the_operators_to_change(place):
+    operator = place.token(Role.OPERATOR)
+    place.client.patch("/api/v1/seller", json={"name": "We Sell Ltd"}, headers=operator)
+
+    shown = place.client.get("/api/v1/seller", headers=operator)
+
+    assert shown.json["name"] == "We Sell Ltd"
+
+
+def test_a_person_is_corrected_exported_and_erased(place, sender):
+    operator, [key] = place.token(Role.OPERATOR), place.keys()
+    sender.post(redemption(key, "wrong@example.com"))
+    settle()
+    path = "/api/v1/learners/"
+
+    right = place.client.patch(
+        f"{path}wrong@example.com", json={"email": "right@example.com"}, headers=operator
+    )
+    export = place.client.get(f"{path}right@example.com/export", headers=operator)
+    erased = place.client.post(f"{path}right@example.com/erase", headers=operator)
+    gone = place.client.get(f"{path}right@example.com", headers=operator)
+
+    assert (right.status_code, right.json["email"]) == (200, "right@example.com")
+    assert len(export.json["assignments"]) == 1
+    assert erased.json["pseudonym"].startswith("erased-")
+    assert gone.status_code == 404

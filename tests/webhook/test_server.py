@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from tests.conftest import Addresses
 from tests.webhook.conftest import redemption, settle
@@ -133,3 +135,22 @@ def test_logs_are_json_one_line_an_event(server, sender):
     ]
     requests = [line for line in lines if line["event"] == "request"]
     assert {"method", "route", "status", "milliseconds", "timestamp", "level"} <= set(requests[-1])
+
+
+def test_an_upload_that_breaks_off_adds_no_key(server, place):
+    token = place.token(Role.MANAGER)["Authorization"]
+    head = (
+        f"POST /api/v1/pools/{place.world.pool}/keys HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: {token}\r\nContent-Type: text/plain\r\n"
+    )
+    lengths = ["Content-Length: 1000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n100\r\n"]
+
+    for number, length in enumerate(lengths):
+        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as line:
+            line.sendall(f"{head}{length}BROKEN-OFF-{number}\r\nBROKEN-OFF-KEY".encode())
+            time.sleep(0.3)
+    time.sleep(0.7)
+
+    with databases.session() as session:
+        added = session.scalars(text("SELECT code FROM key WHERE code LIKE 'BROKEN%'")).all()
+    assert added == []

@@ -14,6 +14,7 @@ from webhook.api import (
     pools,
     prices,
     redemptions,
+    seller,
     sources,
     tokens,
 )
@@ -36,5 +37,6 @@ blueprints = [
         learners,
         charges,
         invoices,
+        seller,
     )
 ]

@@ -1,14 +1,14 @@
 """Invoices: run, finalized, paid or voided."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from apiflask import APIBlueprint
-from flask import Response
+from flask import Response, g
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.access import allowed
+from webhook.access import allowed, known
 from webhook.api import shapes
 from webhook.openapi import describe
 from worker import database, documents, invoices, patience
@@ -17,6 +17,8 @@ from worker.database import Login
 from worker.models import InvoiceStatus
 
 blueprint = APIBlueprint("invoices", __name__, url_prefix="/api/v1/invoices", tag="Invoices")
+
+T = TypeVar("T")
 
 READERS = (Role.FINANCE, Role.ANALYST)
 
@@ -42,6 +44,22 @@ class Query(shapes.Paging):
 def listing(session: Session, actor: Actor, query: Query) -> Any:
     """List invoices, newest first."""
     return vars(invoices.listing(session, actor=actor, **query.page()))
+
+
+@blueprint.post("/run")
+@known()
+@blueprint.output(shapes.BillingRun)
+@blueprint.input(shapes.NewBillingRun, arg_name="body")
+def run(body: shapes.NewBillingRun) -> Any:
+    """Bill what is not billed yet, of all closed months or one; again changes nothing."""
+    done = invoices.run(actor=g.actor, transaction=_transaction, **body.given())
+    return {
+        "organizations": done.organizations,
+        "charges": done.charges,
+        "drafted": [str(invoice) for invoice in done.drafted],
+        "finalized": [str(invoice) for invoice in done.finalized],
+        "failed": [str(organization) for organization in done.failed],
+    }
 
 
 @blueprint.get("/<invoice>.pdf")
@@ -100,6 +118,12 @@ def pay(session: Session, actor: Actor, invoice: str, body: shapes.Payment) -> A
 def void(session: Session, actor: Actor, invoice: str, body: shapes.Reason) -> Any:
     """Void a finalized invoice: its number stays, its charges go to a new draft."""
     return invoices.void(session, actor=actor, invoice=invoice, reason=body.reason)
+
+
+def _transaction(function: Callable[..., T], **given: Any) -> T:
+    with database.session(Login.WEB, sees=g.actor.scope) as session:
+        patience.unhurried(session)
+        return function(session, **given)
 
 
 def _file(document: documents.Document, content: bytes) -> Response:

@@ -146,6 +146,31 @@ class OrganizationChanges(Taken):
     time_zone: str | None = None
     currency: str | None = None
     tax_rate: str | None = None
+    tax_label: str | None = None
+    tax_from: str | None = None
+    locale: str | None = None
+    legal_name: str | None = None
+    address: str | None = None
+    tax_id: str | None = None
+    payment_terms_days: int | None = None
+
+
+class Seller(Given):
+    """What invoices print of the operator, who sells."""
+
+    name: str
+    address: str
+    tax_id: str
+    payment_details: str
+
+
+class SellerChanges(Taken):
+    """What may change of the seller; finalized invoices stay as they are."""
+
+    name: str | None = None
+    address: str | None = None
+    tax_id: str | None = None
+    payment_details: str | None = None
 
 
 class Course(Given):
@@ -561,6 +586,23 @@ class Invoice(Given):
 
 class Invoices(Listed[Invoice]):
     """A page of invoices."""
+
+
+class NewBillingRun(Taken):
+    """What to bill: every closed month or one, such as 2026-05; and whether to finalize it."""
+
+    month: str | None = None
+    finalize: bool = False
+
+
+class BillingRun(Given):
+    """What a run did: the ids of the invoices that it drafted and finalized."""
+
+    organizations: int
+    charges: int
+    drafted: list[str]
+    finalized: list[str]
+    failed: list[str]
 
 
 class Payment(Taken):

@@ -1,0 +1,103 @@
+import time
+
+import pytest
+
+from tests.conftest import pass_time
+from tests.world import OPERATOR, build
+from worker import errors, inbox, signatures, sources
+from worker.models import EventStatus, EventType
+
+
+@pytest.fixture
+def world(session):
+    return build(session)
+
+
+def message(**data):
+    return inbox.Message(
+        EventType.REDEMPTION_REQUESTED,
+        {"key": "A-KEY-123", "learner": {"email": "a@b.example"}},
+        **data,
+    )
+
+
+def record(session, world, *, webhook_id="msg", body_hash=b"one", **changes):
+    return inbox.record(
+        session.connection(),
+        source_id=world.source,
+        organization_id=world.parent,
+        webhook_id=webhook_id,
+        body_hash=body_hash,
+        message=message(**changes),
+    )
+
+
+def test_a_message_is_recorded_once_however_often_it_is_sent(session, world):
+    first, second = record(session, world), record(session, world)
+
+    assert (first.is_new, second.is_new) == (True, False)
+    assert first.event_id == second.event_id
+    assert second.status is EventStatus.RECORDED
+
+
+def test_an_id_with_another_body_is_refused(session, world):
+    record(session, world)
+
+    with pytest.raises(errors.WebhookIdReusedError):
+        record(session, world, body_hash=b"two")
+
+
+def test_a_repeat_is_known_though_its_organization_was_renamed_since(session, world):
+    name = world.figures("SELECT name FROM organization WHERE id = :id", id=world.child).name
+    first = record(session, world, organization=name)
+    session.connection().exec_driver_sql(
+        "UPDATE organization SET name = 'Renamed' WHERE id = %(id)s", {"id": world.child}
+    )
+
+    second = record(session, world, organization=name)
+
+    assert second.event_id == first.event_id
+
+
+@pytest.mark.parametrize("organization", ["No such place", "", "1"])
+def test_an_organization_outside_the_sources_is_refused(session, world, organization):
+    with pytest.raises(errors.InvalidInputError) as refused:
+        record(session, world, organization=organization)
+
+    assert refused.value.field == "data.organization"
+
+
+def test_a_door_opens_to_the_live_secrets_newest_first(session, world):
+    made = sources.add(session, actor=OPERATOR, name="door", organization=str(world.parent))
+    rotated = sources.rotate(session, actor=OPERATOR, source=made["id"])
+
+    door = inbox.open_door(session.connection(), source_id=int(made["id"]))
+
+    both = [signatures.read_secret(secret) for secret in (rotated["secret"], made["secret"])]
+    assert door.organization_id == world.parent
+    assert door.secrets == both
+
+
+def test_an_old_secret_ends_with_its_time(session, world):
+    made = sources.add(session, actor=OPERATOR, name="door", organization=str(world.parent))
+    rotated = sources.rotate(session, actor=OPERATOR, source=made["id"])
+    pass_time(session, days=1, seconds=1)
+
+    door = inbox.open_door(session.connection(), source_id=int(made["id"]))
+
+    assert door.secrets == [signatures.read_secret(rotated["secret"])]
+
+
+def test_signatures_are_judged_by_the_true_time_however_far_the_one_clock_is_shifted(
+    session, world
+):
+    made = sources.add(session, actor=OPERATOR, name="door", organization=str(world.parent))
+    pass_time(session, days=40)
+
+    door = inbox.open_door(session.connection(), source_id=int(made["id"]))
+
+    assert abs(door.at - time.time()) < 60
+
+
+def test_an_unknown_source_has_no_door(session, world):
+    assert inbox.open_door(session.connection(), source_id=2**60) is None

@@ -1,0 +1,65 @@
+import io
+import json
+import logging
+import sys
+
+import pytest
+import structlog
+
+from worker import logs
+from worker.settings import settings
+
+SECRETS = [
+    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "kp_3q2-7wabcdefghijklmnopqrstuvwxyz0123456789",
+    "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+    "ann.o'neil+x@example.co.uk",
+    "K7QM-9ABC-DEFG-HJKM",
+    "keypool:hunter2",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_what_is_secret_is_masked_wherever_it_stands_in_a_line(secret):
+    address = f"://{secret}@host" if ":" in secret else secret
+
+    line = logs.mask(None, "info", {"event": f"it was {address}.", "count": 3})
+
+    assert secret not in line["event"]
+    assert line["count"] == 3
+
+
+@pytest.mark.parametrize(
+    "harmless", ["request", "/api/v1/pools/<pool>", "2026-03-01T09:30:00Z", "K8S-101 at 10:30"]
+)
+def test_what_is_harmless_is_left_alone(harmless):
+    assert logs.mask(None, "info", {"event": harmless})["event"] == harmless
+
+
+@pytest.fixture
+def as_json(monkeypatch):
+    """Log as JSON to what the test reads, and put everything back."""
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    before = structlog.get_config(), logging.getLogger().handlers[:]
+    monkeypatch.setenv("KEYPOOL_LOG_FORMAT", "json")
+    settings.cache_clear()
+    logs.configure()
+    yield written
+    monkeypatch.undo()
+    settings.cache_clear()
+    structlog.configure(**before[0])
+    logging.getLogger().handlers[:] = before[1]
+
+
+def test_our_lines_and_those_of_libraries_are_json_alike_and_masked(as_json):
+    logging.getLogger("library").warning("mail for %s", "ann@example.com")
+    try:
+        raise ValueError("ann@example.com")
+    except ValueError:
+        structlog.get_logger().exception("it failed", source=7)
+
+    library, ours = map(json.loads, as_json.getvalue().splitlines())
+    assert (library["event"], library["level"]) == ("mail for …", "warning")
+    assert (ours["event"], ours["source"]) == ("it failed", 7)
+    assert "ann@example.com" not in ours["exception"]

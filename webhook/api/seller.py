@@ -1,0 +1,30 @@
+"""The seller: the operator as its invoices name it."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from sqlalchemy.orm import Session
+
+from webhook.access import allowed
+from webhook.api import shapes
+from worker import sellers
+from worker.actors import Actor
+
+blueprint = APIBlueprint("seller", __name__, url_prefix="/api/v1/seller", tag="Seller")
+
+
+@blueprint.get("")
+@allowed()
+@blueprint.output(shapes.Seller)
+def show(session: Session, _actor: Actor) -> Any:
+    """Show what invoices print of the seller."""
+    return sellers.show(session)
+
+
+@blueprint.patch("")
+@allowed()
+@blueprint.output(shapes.Seller)
+@blueprint.input(shapes.SellerChanges, arg_name="body")
+def edit(session: Session, actor: Actor, body: shapes.SellerChanges) -> Any:
+    """Change what is given of the seller."""
+    return sellers.edit(session, actor=actor, **body.given())
