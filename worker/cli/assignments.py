@@ -68,7 +68,9 @@ def cancel(**given: Any) -> dict[str, Any]:
 
 
 @command.command(
-    shows=printing.sentences(lambda done: [f"{done['expired']:,} assignments expired."])
+    shows=printing.sentences(
+        lambda done: [f"{printing.counted(done['expired'], 'assignment')} expired."]
+    )
 )
 def expire() -> dict[str, int]:
     """Expire every overdue assignment now, as the schedule does every minute."""

@@ -1,10 +1,12 @@
 """`keypool batches`: bulk jobs that add keys to pools."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from worker.cli import printing, waiting
+from worker.cli.files import deliver, written
 from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run, system
 
@@ -53,8 +55,23 @@ def cancel(batch: str) -> dict[str, Any]:
     return run(batches.cancel, actor=operator(), batch=batch)
 
 
-@command.command(shows=waiting.report)
+def _reported(result: dict[str, Any]) -> None:
+    written(result) if "file" in result else waiting.report(result)
+
+
+@command.command(shows=_reported)
 @click.argument("batch", metavar="ID")
-def report(batch: str) -> dict[str, Any]:
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="Write every line to a file, not just the first that were refused.",
+)
+def report(batch: str, output: Path | None) -> dict[str, Any] | None:
     """Show what became of the lines of an import."""
-    return run(batches.report, actor=operator(), batch=batch)
+    if output is None:
+        return run(batches.report, actor=operator(), batch=batch)
+    with system(), database.session(snapshot=True) as session:
+        blocks = batches.report_csv(session, actor=operator(), batch=batch)
+        return deliver(blocks, name="report.csv", output=output)

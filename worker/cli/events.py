@@ -6,10 +6,10 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred, paged
-from worker.cli.system import operator, run
+from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker import inbox
+    from worker import database, inbox, tasks
 
 if TYPE_CHECKING:
     from worker.paging import Page
@@ -42,4 +42,7 @@ def show(event: str) -> dict[str, Any]:
 @click.argument("event", metavar="ID")
 def retry(event: str) -> dict[str, Any]:
     """Hand a failed event to the worker again."""
-    return run(inbox.retry, actor=operator(), event=event)
+    with system():
+        retried = database.transaction(inbox.retry, actor=operator(), event=event)
+        tasks.nudge_settle()
+    return retried

@@ -29,8 +29,9 @@ def command() -> None:
 
 def _ran(result: dict[str, Any]) -> None:
     printing.line(
-        f"{result['charges']:,} charges of {result['organizations']:,} organizations billed; "
-        f"{len(result['finalized']):,} invoices finalized."
+        f"{printing.counted(result['charges'], 'charge')} of "
+        f"{printing.counted(result['organizations'], 'organization')} billed; "
+        f"{printing.counted(len(result['finalized']), 'invoice')} finalized."
     )
     printing.table(*COLUMNS)(result["invoices"])
     for organization in result["failed"]:

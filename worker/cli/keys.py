@@ -111,6 +111,7 @@ def _added(wait: bool, report: dict[str, Any]) -> dict[str, Any]:
         waiting.finish(report["batch"])
         return database.transaction(batches.report, actor=operator(), batch=report["batch"])
     if report["batch"]:
+        waiting.leave()
         printing.warn(waiting.left(report["batch"]))
     return _tell(report)
 
@@ -123,7 +124,10 @@ def generate(pool: str, count: int, wait: bool) -> dict[str, Any]:
     """Generate COUNT keys into a pool."""
     with system():
         batch = database.transaction(batches.generate, actor=operator(), pool=pool, count=count)
-        return waiting.finish(batch["id"]) if wait else batch
+        if wait:
+            return waiting.finish(batch["id"])
+        waiting.leave()
+        return batch
 
 
 @command.command("list", shows=printing.table(*COLUMNS))
@@ -179,7 +183,7 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[str]:
 def _given(result: dict[str, Any]) -> None:
     for item in result.get("items", [result]):
         again = " again, as before" if item["repeated"] else ""
-        printing.line(f"{item['given']:,} keys for {item['recipient']}{again}:")
+        printing.line(f"{printing.counted(item['given'], 'key')} for {item['recipient']}{again}:")
         printing.line(*(f"  {code}" for code in item["keys"]))
 
 

@@ -83,6 +83,11 @@ def warn(sentence: str) -> None:
     print(_safe(sentence), file=sys.stderr)
 
 
+def counted(number: int, thing: str) -> str:
+    """Say how many there are: `1 key`, `2,000 keys`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def words(name: str) -> str:
     """Give a field's or column's name as people read it."""
     return name.rpartition(".")[2].replace("_", " ")

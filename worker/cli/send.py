@@ -16,8 +16,6 @@ with deferred():
 if TYPE_CHECKING:
     from worker.sending import Answer, Message
 
-AT_ONCE = 8
-
 
 @click.command("send", cls=Command, shows=lambda _: None, failed=lambda done: done["refused"] > 0)
 @click.argument("url", metavar="SOURCE-URL")
@@ -38,8 +36,22 @@ AT_ONCE = 8
     metavar="SECONDS",
     help="How long the receiver may take to answer with the outcome.",
 )
+@click.option(
+    "--at-once",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="How many events of a file are under way; above 1, their order is not kept.",
+)
 def command(
-    url: str, type_: str | None, words: tuple[str, ...], secret: str, file: Path | None, wait: int
+    url: str,
+    type_: str | None,
+    words: tuple[str, ...],
+    secret: str,
+    file: Path | None,
+    wait: int,
+    at_once: int,
 ) -> dict[str, Any]:
     """Sign events, post them and print the answers: for integrators.
 
@@ -55,7 +67,7 @@ def command(
             messages: Iterable[Message] = sending.from_file(file)
         else:
             total, messages = 1, [sending.from_words(type_ or "", words)]
-        answers = sending.send_all(sender, messages, wait=wait, at_once=AT_ONCE)
+        answers = sending.send_all(sender, messages, wait=wait, at_once=at_once)
         return _told(answers, total)
 
 
@@ -69,7 +81,9 @@ def _told(answers: "Iterator[Answer]", total: int) -> dict[str, Any]:
         else:
             printing.line(_line(answer))
     if total > 1 and not wants_json():
-        printing.line(f"{figures['taken']:,} events taken, {figures['refused']:,} refused.")
+        printing.line(
+            f"{printing.counted(figures['taken'], 'event')} taken, {figures['refused']:,} refused."
+        )
     return {"items": items, "next": None, "taken": figures["taken"], "refused": figures["refused"]}
 
 

@@ -68,10 +68,10 @@ def _upkeep(home: Path) -> Callable[[], object]:
 
 def _about(url: str, home: Path) -> dict[str, Any]:
     about = {"url": url, "ready": f"{url}/readyz", "openapi": f"{url}/openapi.json"}
-    return about | {"home": str(home), "token": database.transaction(_first_token)}
+    return about | {"home": str(home), "token": database.transaction(first_token)}
 
 
-def _first_token(session: Any) -> str | None:
+def first_token(session: Any) -> str | None:
     """Make the operator's first token; None where there is one already."""
     if tokens.listing(session, actor=operator()):
         return None

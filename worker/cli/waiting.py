@@ -9,7 +9,7 @@ from worker.cli.frame import deferred
 from worker.cli.system import operator
 
 with deferred():
-    from worker import batches, database
+    from worker import batches, database, tasks
 
 PAUSE = 0.2  # seconds between looks, while somebody else works it
 UNFINISHED = ("queued", "running")
@@ -37,6 +37,11 @@ def finish(batch: str) -> dict[str, Any]:
     return shown
 
 
+def leave() -> None:
+    """Have the worker look at once for a batch that nobody waits for."""
+    tasks.nudge("work_batches")
+
+
 def left(batch: str) -> str:
     """Say how to go on watching a batch."""
     return f"Batch {batch} goes on; watch it with “keypool batches watch {batch}”."
@@ -44,13 +49,14 @@ def left(batch: str) -> str:
 
 def lines(batch: dict[str, Any]) -> Iterator[str]:
     """Say what a batch came to, or how to watch it."""
+    made = printing.counted(batch["made"], "key")
     if batch["state"] in UNFINISHED:
         yield left(batch["id"])
     elif batch["state"] == "failed":
-        yield f"Batch {batch['id']} failed after {batch['made']:,} keys: {batch['error']}"
+        yield f"Batch {batch['id']} failed after {made}: {batch['error']}"
     else:
         rate = f", {batch['per_second']:,} a second" if batch["per_second"] else ""
-        yield f"{batch['made']:,} keys made{rate} (batch {batch['id']}, {batch['state']})."
+        yield f"{made} made{rate} (batch {batch['id']}, {batch['state']})."
 
 
 def failed(batch: dict[str, Any]) -> bool:
@@ -61,8 +67,9 @@ def failed(batch: dict[str, Any]) -> bool:
 def report(result: dict[str, Any]) -> None:
     """Print what became of the lines of an import, and the first that were refused."""
     printing.line(
-        f"{result['added']:,} keys added, {result['duplicate_in_input']:,} duplicates in the "
-        f"input, {result['already_exists']:,} already there, {result['invalid']:,} invalid."
+        f"{printing.counted(result['added'], 'key')} added, "
+        f"{printing.counted(result['duplicate_in_input'], 'duplicate')} in the input, "
+        f"{result['already_exists']:,} already there, {result['invalid']:,} invalid."
     )
     if result["refused"]:
         printing.table("line", "code", "result", "reason")(result["refused"][:LISTED])

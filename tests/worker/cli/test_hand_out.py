@@ -34,7 +34,7 @@ def test_typed_keys_are_added_and_the_report_says_what_became_of_each(run, give,
         (3, "duplicate_in_input"), (4, "invalid"),
     ]  # fmt: skip
     assert told.out.startswith(
-        "1 keys added, 0 duplicates in the input, 1 already there, 0 invalid."
+        "1 key added, 0 duplicates in the input, 1 already there, 0 invalid."
     )
 
 
@@ -69,7 +69,9 @@ def test_a_file_of_keys_is_imported_and_a_large_one_is_a_batch_that_is_waited_fo
 
     assert (at_once["added"], at_once["batch"]) == (3, None)
     assert done.code == 0
-    report = done.json
+    report, table = done.json, tmp_path / "report.csv"
+    give("batches", "report", report["batch"], "-o", str(table))
+    assert len(table.read_text().splitlines()) == 1 + 1202
     assert (report["added"], report["duplicate_in_input"], report["invalid"]) == (1200, 1, 1)
     assert give("batches", "report", report["batch"]) == report
     assert give("batches", "show", report["batch"])["state"] == "done"
