@@ -99,6 +99,8 @@ def text(value: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"  # ids are texts: this counts something
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%-d %b %Y, %H:%M UTC}"
     if isinstance(value, Mapping):
