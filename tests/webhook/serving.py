@@ -19,6 +19,7 @@ from tests.webhook.conftest import Sender
 from worker import signatures
 
 SERVE = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
+SERVE += ["--blocking-threads", "64"]
 
 
 @dataclass

@@ -178,7 +178,9 @@ def services(
     beat = ["beat", "--schedule", str(home / "run" / "beat")]
     granian = [sys.executable, "-m", "granian", "--interface=wsgi", "--factory"]
     # A web process told to end while it starts does not hear it: granian must not wait for ever.
-    steady = ["--respawn-failed-workers", "--workers-kill-timeout=10"]
+    # 64 threads: 32 may wait for a decision. Of the hundreds that are usual, those that wait longest
+    # for one of the web's connections would be turned away.
+    steady = ["--respawn-failed-workers", "--workers-kill-timeout=10", "--blocking-threads=64"]
     web = [f"--host={host}", f"--port={port}", f"--workers={processes}", "webhook:create_app"]
     return [
         Service("worker", celery + worker, environment, stuck=stalled),
