@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from worker import errors, invoices
 from worker.actors import Actor
-from worker.pdf import invoice_pdf
 
 BLOCK = 2_000  # lines that are written as one piece
 
@@ -94,6 +93,8 @@ def export(session: Session, *, actor: Actor, invoice: str, format: str = "pdf")
             rows = _rows(session, DETAIL_HEADER, DETAIL, shown)
             return Document(f"{name}-detail.csv", "text/csv", rows)
         case "pdf":
+            from worker.pdf import invoice_pdf  # fpdf would slow down every process's start
+
             return Document(f"{name}.pdf", "application/pdf", iter([invoice_pdf(shown)]))
     raise errors.InvalidInputError(
         f"“{format}” is not a format; one of csv, detail, pdf, json.", field="format"
