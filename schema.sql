@@ -665,7 +665,7 @@ CREATE INDEX event_by_organization ON event (organization_id, id);
 CREATE FUNCTION guessing_pause(
     source_id bigint, email text, span interval, per_source bigint, per_learner bigint
 ) RETURNS interval
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     decisive timestamptz;
 BEGIN

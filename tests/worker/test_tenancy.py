@@ -111,6 +111,7 @@ WORKERS = {"settlement", "schedule_run", "report_login", "alembic_version"}
 DOORS = {
     "keypool_web": {
         "find_source(bigint)",
+        "guessing_pause(bigint,text,interval,bigint,bigint)",
         "find_token(bytea)",
         "report.visible_organization()",
         "schema_revision()",
