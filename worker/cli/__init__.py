@@ -87,6 +87,10 @@ def _told(error: Exception) -> int:
             return _refuse(frame.sentence(error))
         case BrokenPipeError():
             return frame.hush()
+        case OSError(strerror=str(reason)):
+            return _refuse(f"{error.filename}: {reason}." if error.filename else f"{reason}.")
+        case UnicodeEncodeError():
+            return _refuse("A word of the command is not in UTF-8; write it so.")
     raise error
 
 

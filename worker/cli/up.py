@@ -29,6 +29,7 @@ def command(port: int, host: str) -> None:
     KEYPOOL_HOME work on this system while it is up.
     """
     supervisor.require_free(host, port)
+    printing.warn("Starting PostgreSQL, Redis, a worker, the scheduler and the web.")
     with system():
         logging.getLogger("worker").setLevel(logging.INFO)
         home = environment.settings().home.resolve()

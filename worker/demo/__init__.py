@@ -59,8 +59,10 @@ def run(
     """
     shares = traffic.parts(redemptions)
     wanted, told = world.needs(keys_wanted, shares), Told()
+    folder.mkdir(parents=True, exist_ok=True)
+    say("Starting PostgreSQL, Redis, a worker, the scheduler and the web.")
     with scratch.system() as home, scratch.services(home) as url:
-        say("PostgreSQL, Redis, a worker, the scheduler and the web are up.")
+        say("They are up.")
         source = transaction(world.found)
         _make_keys(told, wanted, bar)
         say(f"{keys_wanted:,} keys are made: typed, pasted and generated.")
@@ -124,7 +126,6 @@ def _pass_time(told: Told) -> None:
 
 def _hand_out(told: Told, wanted: dict[str, int], folder: Path) -> None:
     """Write the report, the keys of the largest pool, and every invoice."""
-    folder.mkdir(parents=True, exist_ok=True)
     told.files["report"] = folder / "redemptions.html"
     reporting.run("redemptions", output=told.files["report"], actor=ACTOR)
     with session(snapshot=True) as opened:

@@ -110,6 +110,34 @@ def test_a_rule_that_only_the_database_knows_is_told_by_its_name(run, give):
     assert done.err.count("\n") == 1
 
 
+def test_a_value_that_no_column_holds_is_refused_in_a_sentence(run, give):
+    give("organizations", "add", "Huge")
+
+    done = run("organizations", "edit", "Huge", "--payment-terms", "99999999999")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("A value is too large")
+    assert done.err.count("\n") == 1
+
+
+def test_a_word_that_is_not_utf_8_is_refused_in_a_sentence(run):
+    done = run("organizations", "add", "caf\udce9")
+
+    assert done.code == 2
+    assert "UTF-8" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_a_sentence(run, tmp_path):
+    (tmp_path / "file").touch()
+
+    done = run("demo", "-o", str(tmp_path / "file" / "folder"))
+
+    assert done.code == 2
+    assert str(tmp_path / "file") in done.err
+    assert done.err.count("\n") == 1
+
+
 def test_a_wrong_setting_is_named(tmp_path):
     done = in_home(tmp_path, "pools", "list", KEYPOOL_LOG_FORMAT="yaml")
 
