@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 LONGEST_CELL = 600  # seconds
+LONGEST_FOLDER = 60  # characters; a socket's whole path has some 100 at most
 # What a kernel needs of this process's environment. None of it opens anything.
 INHERITED = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "TMPDIR", "SYSTEMROOT")
 
@@ -135,7 +136,7 @@ def _execute(
     import nbformat
     import papermill
 
-    with tempfile.TemporaryDirectory(prefix="keypool-report-") as made:
+    with tempfile.TemporaryDirectory(prefix="keypool-report-", dir=_short()) as made:
         scratch = Path(made)
         given, executed = scratch / "given.ipynb", scratch / "executed.ipynb"
         nbformat.write(jupytext.read(notebook), given)
@@ -160,6 +161,11 @@ def _execute(
             ) from None
         read: NotebookNode = nbformat.read(executed, as_version=4)
         return read
+
+
+def _short() -> str | None:
+    """Give the folder for temporary files, unless it is too deep for a socket's path."""
+    return None if len(tempfile.gettempdir()) <= LONGEST_FOLDER else "/tmp"  # noqa: S108  # made 0700
 
 
 def _environment(url: str, scratch: Path) -> dict[str, str]:
