@@ -223,6 +223,7 @@ def shape(row: Any) -> dict[str, Any]:
         "days_left": row.days_left,
         "redeemed_at": assignment.redeemed_at,
         "expires_at": assignment.expires_at,
+        "access_lasts_until": days.end_in_words(assignment.expires_at, row.time_zone),
         "launches": row.launches,
     }
 
@@ -253,6 +254,7 @@ def _rows() -> Select[Any]:
             Assignment,
             Learner.email,
             Organization.name.label("organization"),
+            Organization.time_zone,
             Course.code.label("course"),
             Key.code,
             launches.label("launches"),

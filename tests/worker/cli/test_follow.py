@@ -118,6 +118,7 @@ def test_an_assignment_is_extended_by_days_and_to_a_day_at_a_price(give, ann, re
 
     assert before["expires_at"] < longer["expires_at"] < longest["expires_at"]
     assert longest["expires_at"] == "2030-02-01T00:00:00Z"
+    assert longest["access_lasts_until"] == "the end of 31 Jan 2030, UTC"
 
 
 def test_an_assignment_is_cancelled_and_its_key_issued_again_or_retired(give, world, ann, redeemed):
