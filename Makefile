@@ -9,6 +9,7 @@ READY  := .venv/.ready
 KEYS        ?= 10000
 REDEMPTIONS ?= 2000
 TESTS       ?= tests
+SCALE       ?= 1
 
 # uv reads none of pip's settings: hand it the index and the certificates that
 # pip uses on this machine, unless uv has settings of its own. Never echoed: an
@@ -20,7 +21,7 @@ uv = UV_SYSTEM_CERTS=true \
      $(BIN)/uv --quiet pip
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults sure lock notebooks clean
+.PHONY: help setup demo up test faults bench sure lock notebooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -38,6 +39,9 @@ test: $(READY) ## run the tests on servers of their own (TESTS=tests/worker)
 
 faults: $(READY) ## the storms at full length: kills of everything, races, repeats (FAULTS_SEED=)
 	FAULTS=full $(BIN)/pytest -s --timeout=3600 tests/faults
+
+bench: $(READY) ## speed and memory against the limit and a peer, in one run (SCALE=0.1)
+	$(BIN)/python -m benchmarks --scale $(SCALE)
 
 sure: $(READY) ## every check that runs in seconds: the gate before a commit
 	$(BIN)/ruff format --check .

@@ -1,0 +1,1 @@
+"""Benchmarks: ours, the limit and the peer, measured in one run on the same database."""

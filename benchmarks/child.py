@@ -1,0 +1,12 @@
+"""Runs one piece of work in a process of its own, and says how long it took and its memory."""
+
+import importlib
+import json
+import sys
+
+from benchmarks.frame import memory_mb, seconds
+
+if __name__ == "__main__":
+    module, _, name = sys.argv[1].partition(":")
+    work = getattr(importlib.import_module(module), name)
+    json.dump({"seconds": seconds(work), "memory_mb": memory_mb()}, sys.stdout)

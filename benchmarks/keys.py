@@ -1,0 +1,300 @@
+"""Keys by the million: generated, imported, exported."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import psycopg
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, psql, seconds
+from worker import batches, codes, courses, database, keys, organizations, pools, tokens
+from worker.actors import Actor, Role
+from worker.models import Key
+
+OPERATOR = Actor.operator("benchmarks")
+POOL = "Benchmarks"
+ALREADY = 1_000_000  # keys that the table holds before anything is measured
+PEER = 20_000  # keys that the slow peers make
+COPY = "COPY key (pool_id, generated, code) FROM STDIN"
+BLOCK = 1 << 20
+
+
+# --------------------------------------------------------------------------- what there is before
+
+
+def filled() -> None:
+    """Fill a database with a pool of a million keys, and an empty one to add to."""
+    with database.session() as session:
+        organizations.add(session, actor=OPERATOR, name="Seller")
+        courses.add(session, actor=OPERATOR, code="C", title="C", price="1", currency="EUR")
+        for name in (POOL, "Others"):
+            _add_pool(session, name)
+    with psycopg.connect(plain()) as connection:
+        copy(connection, ready_made(ALREADY, pool=2))
+
+
+def lively() -> None:
+    """Fill the pool itself with a million keys: some handed out, some redeemed."""
+    filled()
+    with database.session() as session:
+        session.execute(text("UPDATE key SET pool_id = 1"))
+        session.execute(
+            text("""
+            INSERT INTO distribution (pool_id, recipient, reference)
+            SELECT 1, 'reseller' || n || '@example.com', 'A-' || n FROM generate_series(1, 1000) n""")
+        )
+        session.execute(text("UPDATE key SET distribution_id = 1 + id % 1000 WHERE id % 3 = 0"))
+        session.execute(
+            text("""
+            INSERT INTO learner (organization_id, email, name)
+            SELECT 1, 'learner' || id || '@example.com', 'Learner ' || id FROM key WHERE id % 10 = 0""")
+        )
+        session.execute(
+            text("""
+            INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id,
+                                    redeemed_at, expires_at)
+            SELECT key.id, 1, 1, learner.id, 1, now(), now() + interval '30 days'
+              FROM key JOIN learner ON learner.email = 'learner' || key.id || '@example.com'
+             WHERE key.id % 10 = 0""")
+        )
+        session.execute(text("UPDATE key SET state = 'redeemed' WHERE id % 10 = 0"))
+
+
+def _add_pool(session: Session, name: str) -> None:
+    pools.create(
+        session,
+        actor=OPERATOR,
+        name=name,
+        organization="Seller",
+        course="C",
+        starts="2020-01-01",
+        expires="2090-01-01",
+        content_availability=30,
+    )
+
+
+def ready_made(count: int, *, pool: int) -> bytes:
+    """Make the rows of so many keys beforehand, in the order that COPY likes best."""
+    made = np.sort(codes.draw(codes.first_letters(count))).tolist()
+    return b"".join(b"%d\tt\t%s\n" % (pool, code) for code in made)
+
+
+def copy(connection: psycopg.Connection, rows: bytes) -> None:
+    """Copy ready-made rows, as fast as a client can."""
+    with connection.cursor() as cursor, cursor.copy(COPY) as copying:
+        for start in range(0, len(rows), BLOCK):
+            copying.write(rows[start : start + BLOCK])
+
+
+def bare_copy(rig: Rig, count: int) -> float:
+    """Measure the limit: one COPY of ready-made, sorted rows into the same table."""
+    rows = ready_made(count, pool=1)
+    with rig.database(filled), psycopg.connect(plain()) as connection:
+
+        def copied() -> None:
+            copy(connection, rows)
+            connection.commit()
+
+        return count / seconds(copied)
+
+
+# ----------------------------------------------------------------------------------- keys.generate
+
+
+@benchmark("keys.generate", unit="keys/s", n=1_000_000)
+def generation(rig: Rig, count: int) -> Round:
+    """A worker's batch, bare COPY, and an ORM's add per key; and whether memory grows with n."""
+    limit = bare_copy(rig, count)
+    ours = _generated(rig, count)
+    small = _generated(rig, max(1, count // 10))
+    return Round(
+        ours=count / ours.seconds,
+        limit=limit,
+        peer=_orm(rig),
+        peak_memory_mb=ours.memory_mb,
+        notes={"memory, times that for a tenth": ours.memory_mb / small.memory_mb},
+    )
+
+
+def _generated(rig: Rig, count: int):  # type: ignore[no-untyped-def]
+    with rig.database(filled):
+        database.transaction(batches.generate, actor=OPERATOR, pool=POOL, count=count)
+        return in_a_process("benchmarks.keys:work")
+
+
+def work() -> None:
+    """Work every batch, as the worker does."""
+    while database.transaction(batches.work_chunk) is not None:
+        pass
+
+
+def _orm(rig: Rig) -> float:
+    made = codes.draw(codes.first_letters(PEER)).tolist()
+
+    def adding() -> None:
+        with database.session() as session:
+            for code in made:
+                session.add(Key(pool_id=1, generated=True, code=code.decode()))
+                session.flush()
+
+    with rig.database(filled):
+        return PEER / seconds(adding)
+
+
+# ------------------------------------------------------------------------------------- keys.import
+
+
+@benchmark("keys.import", unit="lines/s", n=1_000_000)
+def importing(rig: Rig, count: int) -> Round:
+    """A file's import with its line-by-line report, bare COPY, and a look-up and insert per line."""
+    limit = bare_copy(rig, count)
+    with rig.database(filled), tempfile.TemporaryDirectory() as folder:
+        os.environ["BENCHMARK_FILE"] = str(_file(Path(folder) / "keys.txt", count))
+        ours = in_a_process("benchmarks.keys:import_file")
+    return Round(
+        ours=count / ours.seconds, limit=limit, peer=_one_by_one(rig), peak_memory_mb=ours.memory_mb
+    )
+
+
+def _file(path: Path, count: int) -> Path:
+    """Write lines of which one in a hundred is a duplicate and one in a hundred is bad."""
+    lines = [code.decode() for code in codes.draw(codes.first_letters(count)).tolist()]
+    for place in range(100, count, 100):
+        lines[place] = lines[place - 100].lower()
+        lines[place - 50] = "=1+1"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def import_file() -> None:
+    """Import the file, work the batch, and read the report of every line."""
+    path = Path(os.environ["BENCHMARK_FILE"])
+    with path.open("rb") as stream, database.session() as session:
+        report = keys.import_keys(session, actor=OPERATOR, pool=POOL, stream=stream)
+    work()
+    if report["batch"]:
+        with database.session(snapshot=True) as session:
+            for _ in batches.report_csv(session, actor=OPERATOR, batch=report["batch"]):
+                pass
+
+
+def _one_by_one(rig: Rig) -> float:
+    made = [code.decode() for code in codes.draw(codes.first_letters(PEER // 4)).tolist()]
+
+    def adding() -> None:
+        with database.session() as session:
+            for code in made:
+                if session.scalar(select(Key.id).where(Key.canonical == codes.canonical(code))):
+                    continue
+                session.add(Key(pool_id=1, code=code))
+                session.flush()
+
+    with rig.database(filled):
+        return len(made) / seconds(adding)
+
+
+# ------------------------------------------------------------------------------------- keys.export
+
+COLUMNS = """
+    SELECT key.code, key.state, distribution.recipient, distribution.reference,
+           distribution.distributed_at, learner.email, learner.name, organization.name,
+           assignment.redeemed_at, assignment.expires_at
+      FROM key
+      LEFT JOIN distribution ON distribution.id = key.distribution_id
+      LEFT JOIN assignment ON assignment.key_id = key.id AND NOT assignment.undone
+      LEFT JOIN learner ON learner.id = assignment.learner_id
+      LEFT JOIN organization ON organization.id = assignment.organization_id
+     WHERE key.pool_id = 1"""
+
+
+@benchmark("keys.export", unit="keys/s", n=ALREADY)
+def exporting(rig: Rig, _: int) -> Round:
+    """A pool's CSV over HTTP, psql's \\copy of the same columns, and pandas."""
+    with rig.database(lively), tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "keys.csv"
+        with _web(Path(folder)) as (address, token, server):
+            _download(address, token, target)  # the limit is measured with a warm cache too
+            limit = seconds(
+                partial(psql, f"\\copy ({_one_line(COLUMNS)}) TO '{target}' CSV HEADER")
+            )
+            before = _memory(server)
+            begun = time.perf_counter()
+            first_byte = _download(address, token, target)
+            ours = time.perf_counter() - begun
+            after = _memory(server)
+        peer = seconds(partial(_pandas, target))
+    return Round(
+        ours=ALREADY / ours,
+        limit=ALREADY / limit,
+        peer=ALREADY / peer,
+        peak_memory_mb=after,
+        notes={"first byte, ms": first_byte * 1000, "memory, times that before": after / before},
+    )
+
+
+def _one_line(statement: str) -> str:
+    return " ".join(statement.split())
+
+
+def _download(address: str, token: str, target: Path) -> float:
+    headers = {"Authorization": f"Bearer {token}", "Accept": "text/csv"}
+    begun, first = time.perf_counter(), None
+    with target.open("wb") as file, httpx.stream("GET", address, headers=headers) as answer:
+        answer.raise_for_status()
+        for block in answer.iter_raw():
+            first = first or time.perf_counter() - begun
+            file.write(block)
+    return first or 0
+
+
+def _pandas(target: Path) -> None:
+    import pandas as pd
+
+    pd.read_sql(COLUMNS, database.engine()).to_csv(target, index=False)
+
+
+def _memory(server: psutil.Process) -> float:
+    processes = [server, *server.children(recursive=True)]
+    return max(process.memory_info().rss for process in processes) / (1 << 20)
+
+
+@contextmanager
+def _web(folder: Path) -> Iterator[tuple[str, str, psutil.Process]]:
+    token = database.transaction(tokens.add, actor=OPERATOR, name="bench", role=Role.OPERATOR)[
+        "token"
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "granian", "--interface=wsgi", "--factory"]
+    web = [f"--port={port}", "--workers=1", "webhook:create_app"]
+    with (folder / "web.log").open("wb") as log:
+        process = subprocess.Popen([*command, *web], stdout=log, stderr=log)
+        try:
+            _await(f"http://127.0.0.1:{port}/healthz")
+            yield f"http://127.0.0.1:{port}/api/v1/pools/1/keys", token, psutil.Process(process.pid)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _await(url: str) -> None:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        try:
+            if httpx.get(url, timeout=2).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise TimeoutError(url)
