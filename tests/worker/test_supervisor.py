@@ -206,6 +206,7 @@ def test_a_guard_that_is_killed_is_replaced_by_one_that_knows_the_services(tmp_p
     guards = [child for child in family.children() if "while read" in " ".join(child.cmdline())]
     guards[0].kill()
     assert eventually(lambda: len(family.children()) == 3 and guards[0] not in family.children())
+    time.sleep(0.5)  # the new guard is there before it is told of the services
 
     process.kill()
     process.communicate()
