@@ -3,12 +3,13 @@
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,13 +55,16 @@ def serving(addresses: Addresses, folder: Path, *, workers: int = 1) -> Iterator
     environment.pop("KEYPOOL_DATABASE_URL")  # the web has its own login, and no other
     command = [*SERVE, "--port", str(port), "--workers", str(workers), "webhook:create_app"]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
         server = Server(f"http://127.0.0.1:{port}", log, process)
         try:
             _await(server)
             yield server
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):  # its workers would outlive granian itself
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
