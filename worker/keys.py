@@ -5,12 +5,15 @@ Codes stand in what is given back, and never whole in a message: messages are lo
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from sqlalchemy import (
     ColumnElement,
     Select,
+    String,
+    TextClause,
     and_,
     func,
     literal_column,
@@ -37,22 +40,30 @@ from worker.models import (
 from worker.paging import Page, paged
 
 AT_ONCE = 500  # lines that are added while the caller waits; more are a batch (K6)
-FIRST, BLOCK = 1_000, 20_000  # lines that the database writes into one piece of an export
+FIRST, BLOCK = 1_000, 50_000  # lines that the database writes into one piece of an export
 HEADER = (
     "code,state,recipient,reference,distributed_at,redeemed_by_email,redeemed_by_name,"
     "redeemed_by_organization,redeemed_at,access_expires_at\n"
 )
-# One line of the export. Most keys were neither handed out nor redeemed: their cells are not made
-# one by one.
+# One line of the export. Most keys were neither handed out nor redeemed: no other table is looked
+# at for those. What a distribution says is written once for its keys (the planner memoizes it), and
+# most learners are of the pool's own organization, whose name is known.
+HELD = """',' || csv_cell(distribution.recipient) || ',' || csv_cell(distribution.reference)
+    || ',' || csv_cell(distribution.distributed_at)"""
 LINE = """
-    key.code || ',' || key.state
-    || CASE WHEN distribution.id IS NULL THEN ',,,'
-            ELSE ',' || csv_cell(distribution.recipient) || ',' || csv_cell(distribution.reference)
-                 || ',' || csv_cell(distribution.distributed_at) END
-    || CASE WHEN spent.id IS NULL THEN E',,,,,\\n'
-            ELSE ',' || csv_cell(learner.email) || ',' || csv_cell(learner.name)
-                 || ',' || csv_cell(organization.name) || ',' || csv_cell(spent.redeemed_at)
-                 || ',' || csv_cell(spent.expires_at) || E'\\n' END
+    key.code || ','
+    || CASE key.state WHEN 'issued' THEN 'issued' WHEN 'redeemed' THEN 'redeemed' ELSE 'retired' END
+    || coalesce(held.cells, ',,,')
+    || CASE WHEN key.state = 'issued' THEN E',,,,,\\n' ELSE coalesce((
+            SELECT ',' || csv_cell(learner.email) || ',' || csv_cell(learner.name) || ','
+                   || CASE WHEN assignment.organization_id = :owner_id THEN csv_cell(:owner) ELSE csv_cell((
+                           SELECT organization.name FROM organization
+                            WHERE organization.id = assignment.organization_id)) END
+                   || ',' || csv_cell(assignment.redeemed_at)
+                   || ',' || csv_cell(assignment.expires_at) || E'\\n'
+              FROM assignment LEFT JOIN learner ON learner.id = assignment.learner_id
+             WHERE assignment.key_id = key.id AND NOT assignment.undone LIMIT 1), E',,,,,\\n') END
+    AS line
 """
 
 # The assignment that a key led to. The keys that nobody spent are not looked for; an assignment
@@ -138,7 +149,9 @@ def export(
     filters = _filters(found, state, undistributed, recipient, reference)
     if session.scalar(text("SHOW transaction_isolation")) != "repeatable read":
         raise RuntimeError("an export reads one snapshot: open its session with snapshot=True")
-    return _blocks(session, filters)
+    owner = session.get_one(Organization, found.organization_id)
+    line = text(LINE).bindparams(owner_id=owner.id, owner=owner.name)
+    return _blocks(session, line, filters)
 
 
 def show(
@@ -376,25 +389,37 @@ def _home(session: Session, actor: Actor, key: Key, email: str) -> Organization:
 # -------------------------------------------------------------------------------------- exporting
 
 
-def _blocks(session: Session, filters: list[ColumnElement[bool]]) -> Iterator[bytes]:
+def _blocks(
+    session: Session, line: TextClause, filters: list[ColumnElement[bool]]
+) -> Iterator[bytes]:
     yield HEADER.encode()
-    after, limit = 0, FIRST  # a small piece first: it is there at once
-    while (block := session.execute(_block(filters, after, limit)).one()).last is not None:
-        after, limit = block.last, BLOCK
-        yield block.lines.encode()
+    with ThreadPoolExecutor(1) as ahead:  # the database writes a block while one is sent
+        block = session.execute(_block(line, filters, 0, FIRST)).one()
+        while block.last is not None:
+            following = ahead.submit(session.execute, _block(line, filters, block.last, BLOCK))
+            yield block.lines.encode()
+            block = following.result().one()
 
 
-def _block(filters: list[ColumnElement[bool]], after: int, limit: int) -> Select[Any]:
+def _block(
+    line: TextClause, filters: list[ColumnElement[bool]], after: int, limit: int
+) -> Select[Any]:
     """Have the database write a block of lines itself: a value a line would cost twice the time."""
+    held = (
+        select(literal_column(HELD).label("cells"))
+        .where(Distribution.id == Key.distribution_id)
+        .limit(1)
+        .lateral("held")
+    )
     lines = (
-        select(Key.id, literal_column(LINE).label("line"))
-        .select_from(KEYS)
+        select(Key.id, line)
+        .join_from(Key, held, true(), isouter=True)
         .where(*filters, Key.id > after)
         .order_by(Key.id)
         .limit(limit)
         .subquery()
     )
+    written = literal_column("line", String)
     return select(
-        func.max(lines.c.id).label("last"),
-        func.string_agg(lines.c.line, "").label("lines"),
-    )
+        func.max(lines.c.id).label("last"), func.string_agg(written, "").label("lines")
+    ).select_from(lines)
