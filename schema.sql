@@ -111,6 +111,7 @@ CREATE TYPE launch_outcome    AS ENUM ('launched', 'assignment_expired', 'assign
 CREATE TYPE assignment_status AS ENUM ('active', 'expired', 'cancelled');
 CREATE TYPE charge_kind       AS ENUM ('redemption', 'extension', 'credit');
 CREATE TYPE invoice_status    AS ENUM ('draft', 'finalized', 'paid', 'void');
+CREATE TYPE report_state      AS ENUM ('queued', 'running', 'done', 'failed');
 CREATE TYPE role              AS ENUM ('operator', 'manager', 'finance', 'analyst', 'sender');
 
 
@@ -1032,6 +1033,47 @@ CREATE TRIGGER invoice_keeps_its_charges
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
 
 
+-- Reports that are kept -----------------------------------------------------------------------------
+
+-- One report that is kept: a notebook that was asked about days, first and last included, of an
+-- organization and its descendants (of all, where it is none), by a person or after an invoice was
+-- finalized. worked of cells are done; worked_at tells whether somebody still works on it. page is
+-- one HTML file, of the data as it was at data_at.
+CREATE TABLE report_run (
+    id              bigint       GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id bigint       REFERENCES organization ON DELETE RESTRICT,
+    invoice_id      bigint       REFERENCES invoice      ON DELETE RESTRICT,
+    notebook        text         NOT NULL,
+    first_day       date         NOT NULL,
+    last_day        date         NOT NULL,
+    asked_by        text         NOT NULL,
+    state           report_state NOT NULL DEFAULT 'queued',
+    attempts        int          NOT NULL DEFAULT 0,
+    worked          int          NOT NULL DEFAULT 0,
+    cells           int          NOT NULL DEFAULT 0,
+    created_at      timestamptz  NOT NULL DEFAULT clock_now(),
+    worked_at       timestamptz,
+    data_at         timestamptz,
+    finished_at     timestamptz,
+    page            text,
+    traceback       text,
+
+    CONSTRAINT report_is_made_once_for_an_invoice UNIQUE (invoice_id, notebook),
+    CONSTRAINT report_has_days_in_order           CHECK (first_day <= last_day),
+    CONSTRAINT report_works_the_cells_it_has      CHECK (worked BETWEEN 0 AND cells),
+    CONSTRAINT report_is_attended_while_it_runs   CHECK (state <> 'running' OR worked_at IS NOT NULL),
+    CONSTRAINT report_ends_once                   CHECK ((state IN ('done', 'failed')) = (finished_at IS NOT NULL)),
+    CONSTRAINT report_that_is_done_has_its_page   CHECK ((state = 'done') = (page IS NOT NULL)
+                                                     AND (state <> 'done' OR data_at IS NOT NULL)),
+    CONSTRAINT report_failure_has_its_traceback   CHECK ((state = 'failed') = (traceback IS NOT NULL))
+);
+
+-- Read by the worker that makes the next: people's first, then in the order in which they were asked.
+CREATE INDEX report_run_unfinished ON report_run ((invoice_id IS NOT NULL), id) WHERE state IN ('queued', 'running');
+-- Read by lists of an organization's reports.
+CREATE INDEX report_run_by_organization ON report_run (organization_id, id);
+
+
 -- The schedule and the history -------------------------------------------------------------------
 
 -- A scheduled job's run for one period, written in the transaction of its work: a period is done
@@ -1126,6 +1168,7 @@ ALTER TABLE invoice_serial ENABLE ROW LEVEL SECURITY;
 ALTER TABLE charge         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_line   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_charge ENABLE ROW LEVEL SECURITY;
+ALTER TABLE report_run     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_run   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE history        ENABLE ROW LEVEL SECURITY;
 
@@ -1148,6 +1191,7 @@ CREATE POLICY tenancy ON redemption     TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON launch         TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON invoice        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON charge         TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON report_run     TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON history        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 
 -- By the row that it hangs on, whose own policy holds inside the sub-select.
@@ -1177,12 +1221,14 @@ GRANT SELECT, INSERT, UPDATE ON
     organization, tax_rate, course, price, pool, distribution, batch, batch_chunk, batch_line, key, token, source,
     source_secret, learner, assignment, event, launch, invoice, invoice_serial, charge, invoice_line,
     invoice_charge TO keypool_web;
+GRANT SELECT, INSERT ON report_run TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, redemption TO keypool_web;
 GRANT SELECT, INSERT ON history TO keypool_web;
 -- For erasing a person's data, which the operator alone does over the web: others see less of it.
 GRANT UPDATE (learner_email) ON redemption TO keypool_web;
 GRANT UPDATE (detail) ON history TO keypool_web;
+GRANT UPDATE (page, traceback) ON report_run TO keypool_web;
 
 -- What the web must know before it knows whose request this is: a token by its hash, a source's
 -- live secrets by its id. Nothing else leaves these doors.

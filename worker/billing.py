@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker import days, errors
+from worker import days, errors, reports
 
 # What an invoice prints of the seller and the buyer, as they are now.
 SELLER = """jsonb_build_object(
@@ -266,12 +266,17 @@ def finalizable(
 
 
 def number(session: Session, invoice_ids: list[int]) -> list[int]:
-    """Finalize drafts: add up anew, copy what they print, number them by month and currency."""
+    """Finalize drafts: add up anew, copy what they print, number them by month and currency.
+
+    Their months' reports are asked for in the same transaction.
+    """
     if not invoice_ids:
         return []
     add_up(session, invoice_ids)
     session.execute(COPY_TITLES, {"invoice_ids": invoice_ids})
-    return sorted(session.scalars(NUMBER, {"invoice_ids": invoice_ids}))
+    final = sorted(session.scalars(NUMBER, {"invoice_ids": invoice_ids}))
+    reports.ask_after(session, invoice_ids=final)
+    return final
 
 
 def draft_anew(session: Session, invoice_id: int) -> int:

@@ -72,6 +72,7 @@ def configuration() -> dict[str, Any]:
             "fold-tallies": _every(timedelta(minutes=1), "fold_tallies"),
             # Heals by itself after an outage: every closed month that is not invoiced.
             "bill": _every(timedelta(hours=1), "bill"),
+            "make-reports": _every(timedelta(minutes=1), "make_reports"),
             # Asked every hour, done once a day: see schedule_run.
             "audit": _every(timedelta(hours=1), "audit"),
         },

@@ -33,6 +33,36 @@ def instant(value: str, *, zone: str, field: str, end: bool = False) -> datetime
     return moment.astimezone(UTC)
 
 
+def bare(value: str | date | None, *, field: str) -> date | None:
+    """Read a bare date.
+
+    Raises:
+        InvalidInputError: it is none, or its year is out of range.
+    """
+    if value is None or isinstance(value, date):
+        return value
+    try:
+        read = date.fromisoformat(value.strip())
+        if read.year in YEARS:
+            return read
+    except ValueError:
+        pass
+    raise errors.InvalidInputError(f"“{value}” is not a day; write 2026-12-31.", field=field)
+
+
+def in_order(first: date | None, last: date | None) -> None:
+    """Refuse a period that ends before it begins.
+
+    Raises:
+        InvalidInputError: it does.
+    """
+    if first and last and last < first:
+        raise errors.InvalidInputError(
+            f"The period ends on {last} before it begins on {first}; swap --from and --to.",
+            field="to",
+        )
+
+
 def day_start(day: date, zone: str, *, after: int = 0) -> datetime:
     """Give the first instant of a day (or of the day so many days after it) in a time zone.
 

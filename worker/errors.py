@@ -115,6 +115,10 @@ class NotFailedError(RefusedError):
     """Only a failed event is retried; this one waits its turn or is decided."""
 
 
+class ReportNotDoneError(RefusedError):
+    """The report is not made yet, or failed, so it has no page."""
+
+
 class WebhookIdReusedError(RefusedError):
     """This webhook-id came before with another body; send a new message under a new id."""
 

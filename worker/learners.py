@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from worker import assignments, errors, history
+from worker import assignments, errors, history, reports
 from worker.actors import Actor, Role
 from worker.models import Assignment, History, Launch, Learner, Organization, Redemption
 from worker.settings import settings
@@ -160,6 +160,7 @@ def erase(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
     }
     for statement in ERASURES:
         session.execute(statement, parameters)
+    reports.erase(session, email=email.strip(), pseudonym=pseudonym)
     session.execute(text("SELECT set_config('keypool.erasing', '', true)"))
     for person in people:
         _remember(session, actor, "learner erased", person)

@@ -133,6 +133,15 @@ class InvoiceStatus(StrEnum):
     VOID = "void"
 
 
+class ReportState(StrEnum):
+    """How far a report that is kept is; the last two are its end."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
 class Name(UserDefinedType[str]):
     """PostgreSQL's type for the names of logins."""
 
@@ -171,6 +180,7 @@ class Base(DeclarativeBase):
         AssignmentStatus: _labelled(AssignmentStatus, "assignment_status"),
         ChargeKind: _labelled(ChargeKind, "charge_kind"),
         InvoiceStatus: _labelled(InvoiceStatus, "invoice_status"),
+        ReportState: _labelled(ReportState, "report_state"),
     }
 
 
@@ -1000,6 +1010,53 @@ class InvoiceCharge(Base):
             unique=True,
             postgresql_where=text("released_at IS NULL"),
         ),
+    )
+
+
+# Reports that are kept
+
+
+class ReportRun(Base):
+    """A report that is kept: a notebook, asked about days of an organization and its descendants."""
+
+    __tablename__ = "report_run"
+
+    id: Mapped[Id]
+    organization_id: Mapped[int | None] = _of("organization.id")
+    invoice_id: Mapped[int | None] = _of("invoice.id")
+    notebook: Mapped[str]
+    first_day: Mapped[date]
+    last_day: Mapped[date]
+    asked_by: Mapped[str]
+    state: Mapped[ReportState] = mapped_column(server_default="queued")
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    worked: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    cells: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    created_at: Mapped[Made]
+    worked_at: Mapped[datetime | None]
+    data_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    page: Mapped[str | None] = mapped_column(deferred=True)
+    traceback: Mapped[str | None]
+
+    __table_args__ = (
+        UniqueConstraint("invoice_id", "notebook", name="report_is_made_once_for_an_invoice"),
+        _rule("report_has_days_in_order", "first_day <= last_day"),
+        _rule("report_works_the_cells_it_has", "worked BETWEEN 0 AND cells"),
+        _rule("report_is_attended_while_it_runs", "state <> 'running' OR worked_at IS NOT NULL"),
+        _rule("report_ends_once", "(state IN ('done', 'failed')) = (finished_at IS NOT NULL)"),
+        _rule(
+            "report_that_is_done_has_its_page",
+            "(state = 'done') = (page IS NOT NULL) AND (state <> 'done' OR data_at IS NOT NULL)",
+        ),
+        _rule("report_failure_has_its_traceback", "(state = 'failed') = (traceback IS NOT NULL)"),
+        Index(
+            "report_run_unfinished",
+            text("(invoice_id IS NOT NULL)"),
+            "id",
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+        Index("report_run_by_organization", "organization_id", "id"),
     )
 
 

@@ -87,6 +87,10 @@ class Settings(BaseSettings):
         1_000, ge=1, description="Wrong keys in that window after which a whole source waits."
     )
 
+    chromium: Path | None = Field(
+        None, description="The browser that prints reports as PDF; unset: the one on PATH."
+    )
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
         if self.clock_offset and self.database_url:

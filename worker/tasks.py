@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from worker import assignments, batches, invoices, pools, settling
+from worker import assignments, batches, invoices, pools, reporting, settling
 from worker import audit as audits
 from worker.actors import Actor
 from worker.celery import PREFIX, app, broker_url
@@ -81,6 +81,20 @@ def bill() -> None:
         log.info("invoices run", **figures)
     if time.monotonic() >= until:
         nudge("bill")
+
+
+# A cell may take long; with what a worker's pause may add, it stays within the time after which the
+# broker would hand the task to another.
+@app.task(name="make_reports", soft_time_limit=240, time_limit=270)
+def make_reports() -> None:
+    """Make reports that were asked for, or are due after an invoice."""
+    _looked("make_reports")
+    until = time.monotonic() + STINT
+    made = reporting.make_all(until=until)
+    if made:
+        log.info("reports made", count=made)
+    if time.monotonic() >= until:
+        nudge("make_reports")
 
 
 @app.task(name="audit")

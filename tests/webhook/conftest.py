@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 from tests.conftest import Addresses
 from tests.world import OPERATOR, World, build
 from webhook import create_app
-from worker import batches, invoices, settling, signatures, sources, tokens
+from worker import batches, invoices, reports, settling, signatures, sources, tokens
 from worker import database as databases
 from worker.actors import Role
 
@@ -149,6 +149,16 @@ def things(place: Place) -> Things:
                       JOIN course ON course.id = course_id WHERE pool.id = :id"""),
             {"id": int(place.world.pool)},
         ).one()
+        kept = {
+            notebook: reports.ask(
+                session, actor=OPERATOR, notebook=notebook, organization=names.name
+            )["id"]
+            for notebook in ("usage", "billing")
+        }
+        for report in kept.values():
+            claim = reports.claim(session, only=int(report))
+            assert claim is not None
+            reports.finish(session, claim=claim, page="<!doctype html><title>Kept</title>")
     [invoice] = invoices.run(actor=OPERATOR, month=month).invoices
     token = place.client.get("/api/v1/tokens", headers=place.token(Role.MANAGER)).json["items"][0]
     return Things(
@@ -165,5 +175,7 @@ def things(place: Place) -> Things:
             "email": "thing@example.com",
             "code": key,
             "batch": batch["id"],
+            "report": kept["usage"],
+            "report on billing": kept["billing"],
         }
     )

@@ -91,16 +91,17 @@ def test_a_nudged_worker_settles_what_waits(broker, fresh_database):
         )
 
 
+TASKS = ["settle", "work_batches", "expire", "fold_tallies", "bill", "make_reports", "audit"]
+
+
 def test_every_scheduled_task_exists():
     scheduled = {entry["task"] for entry in app.conf.beat_schedule.values()}
 
-    assert scheduled == {"settle", "work_batches", "expire", "fold_tallies", "bill", "audit"}
+    assert scheduled == set(TASKS)
     assert scheduled <= set(app.tasks)
 
 
-@pytest.mark.parametrize(
-    "task", ["settle", "work_batches", "expire", "fold_tallies", "bill", "audit"]
-)
+@pytest.mark.parametrize("task", TASKS)
 def test_every_task_may_run_on_an_empty_system_and_twice(broker, task):
     app.tasks[task]()
     app.tasks[task]()

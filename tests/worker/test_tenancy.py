@@ -71,6 +71,8 @@ INSERT INTO invoice_charge (invoice_id, charge_id, line_id) SELECT id, id, id FR
 INSERT INTO invoice_serial VALUES (2026, 0);
 INSERT INTO history (actor, organization_id, action, thing, thing_id)
 SELECT 'test', id, 'founded', 'organization', id FROM town;
+INSERT INTO report_run (organization_id, notebook, first_day, last_day, asked_by)
+SELECT id, 'usage', '2026-01-01', '2026-01-31', 'test' FROM town;
 DROP TABLE town;
 """
 
@@ -100,6 +102,7 @@ OWNER = {
     "invoice": "organization_id",
     "invoice_line": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "invoice_charge": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
+    "report_run": "organization_id",
     "history": "organization_id",
 }
 EVERYBODYS = {"course", "seller", "price"}  # of prices, those that hold for the reader
@@ -254,6 +257,10 @@ OUTSIDE = {
     " VALUES (3, 'x')",
     "a stranger's history": "INSERT INTO history (actor, organization_id, action, thing, thing_id)"
     " VALUES ('x', 3, 'x', 'pool', 3)",
+    "a report on a stranger": "INSERT INTO report_run (organization_id, notebook, first_day, last_day,"
+    " asked_by) VALUES (3, 'usage', '2026-01-01', '2026-01-31', 'x')",
+    "a report on everybody": "INSERT INTO report_run (notebook, first_day, last_day, asked_by)"
+    " VALUES ('usage', '2026-01-01', '2026-01-31', 'x')",
     "a price": "INSERT INTO price (course_id, organization_id, amount, currency, valid_from)"
     " VALUES (1, 1, 0, 'EUR', '2026-02-01')",
     "a course": "INSERT INTO course (code, title) VALUES ('FREE', 'Free')",

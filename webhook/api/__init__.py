@@ -14,6 +14,7 @@ from webhook.api import (
     pools,
     prices,
     redemptions,
+    reports,
     seller,
     sources,
     tokens,
@@ -37,6 +38,7 @@ blueprints = [
         learners,
         charges,
         invoices,
+        reports,
         seller,
     )
 ]

@@ -1,6 +1,6 @@
 """What the API gives and takes: the objects of docs/webhooks.md and the command line's --json."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from flask import Response, jsonify
@@ -615,3 +615,48 @@ class Reason(Taken):
     """Why."""
 
     reason: str
+
+
+class Report(Given):
+    """A report that is kept. `worked` of `cells` are done; `traceback` says why it failed."""
+
+    id: str
+    notebook: str
+    organization: str | None
+    from_: date = Field(alias="from")
+    to: date
+    invoice: str | None
+    asked_by: str
+    state: str
+    worked: int
+    cells: int
+    data_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+    bytes: int
+    traceback: str | None
+
+
+class Reports(Listed[Report]):
+    """Reports that are kept."""
+
+
+class NewReport(Taken):
+    """What to ask: which notebook, about whom, from which day to which; by default the last year."""
+
+    notebook: str = Field(max_length=100)
+    organization: str | None = Field(None, max_length=200)
+    from_: str | None = Field(None, alias="from", max_length=10)
+    to: str | None = Field(None, max_length=10)
+
+
+class Notebook(Given):
+    """A notebook that can be asked for."""
+
+    name: str
+    title: str
+    question: str
+
+
+class Notebooks(Listed[Notebook]):
+    """Notebooks."""

@@ -1,22 +1,33 @@
-"""`keypool reports`: notebooks, run and rendered."""
+"""`keypool reports`: notebooks, run and rendered; and the reports that are kept."""
 
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from worker.cli import printing
-from worker.cli.files import written
-from worker.cli.frame import Group, deferred
-from worker.cli.system import operator, system
+from worker.cli import printing, progress
+from worker.cli.files import deliver, written
+from worker.cli.frame import Group, deferred, paged
+from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker import reporting
+    from worker import reporting, reports
+
+if TYPE_CHECKING:
+    from worker.paging import Page
+
+COLUMNS = (
+    "id", "notebook", "organization", "from", "to", "state", "data_at", "invoice", "asked_by",
+)  # fmt: skip
+UNFINISHED = ("queued", "running")
+PAUSE = 0.5  # seconds between looks, while a worker makes it
+FORMATS = click.Choice(["html", "pdf"])
 
 
 @click.group("reports", cls=Group)
 def command() -> None:
-    """Reports: notebooks, run and rendered as one HTML file each."""
+    """Reports: notebooks, run and rendered as one file each, or kept by the system."""
 
 
 @command.command("list", shows=printing.table("name", "title", "question"))
@@ -25,14 +36,78 @@ def listing() -> list[dict[str, str]]:
     return reporting.listing()
 
 
-@command.command("run", shows=written)
+def _ran(result: dict[str, Any]) -> None:
+    written(result) if "file" in result else printing.record(result)
+
+
+@command.command("run", shows=_ran, failed=lambda result: result.get("state") == "failed")
 @click.argument("notebook")
 @click.option("--organization", metavar="ORG", help="Whose figures; all of them by default.")
 @click.option("--from", "from_", metavar="DAY", help="The first day; a year ago by default.")
 @click.option("--to", metavar="DAY", help="The last day; today by default.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE.html")
-def run_(notebook: str, **given: Any) -> dict[str, Any]:
+@click.option("--format", type=FORMATS, help="HTML unless the file ends in .pdf; needs Chromium.")
+@click.option("--keep", is_flag=True, help="Keep it in the system; see “keypool reports kept”.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
+def run_(
+    notebook: str, output: Path | None, format: str | None, keep: bool, **given: Any
+) -> dict[str, Any]:
     """Run a notebook, by its name or file, and write what it shows."""
-    with system():
-        path = reporting.run(notebook, actor=operator(), **given)
+    if keep and (output or format):
+        raise click.UsageError("--keep writes no file; export the report afterwards.")
+    with system(), progress.bar(100, f"Running {Path(notebook).stem}") as done:
+
+        def advance(worked: int, cells: int) -> None:
+            done(100 * worked // cells)
+
+        if keep:
+            return _kept(notebook, advance=advance, **given)
+        kind = format or ("pdf" if output and output.suffix == ".pdf" else "html")
+        path = reporting.run(
+            notebook, actor=operator(), output=output, format=kind, advance=advance, **given
+        )
+        done(100)
     return {"file": str(path), "bytes": path.stat().st_size}
+
+
+@command.command(shows=printing.table(*COLUMNS))
+@click.option("--organization", metavar="ORG", help="One organization's.")
+@click.option("--notebook", metavar="NOTEBOOK", help="One notebook's.")
+@click.option("--state", metavar="STATE", help="queued, running, done or failed.")
+@paged
+def kept(**given: Any) -> "Page":
+    """List the reports that are kept, newest first."""
+    return run(reports.listing, actor=operator(), **given)
+
+
+@command.command()
+@click.argument("report", metavar="ID")
+def show(report: str) -> dict[str, Any]:
+    """Show a report that is kept, how far it is, or why it failed."""
+    return run(reports.show, actor=operator(), report=report)
+
+
+@command.command(shows=written)
+@click.argument("report", metavar="ID")
+@click.option("--format", type=FORMATS, default="html", show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
+def export(report: str, format: str, output: Path | None) -> dict[str, Any] | None:
+    """Write a report that is kept to a file."""
+
+    def write(session: Any) -> dict[str, Any] | None:
+        page = reports.page(session, actor=operator(), report=report)
+        content = reporting.pdf(page) if format == "pdf" else page.encode()
+        name = f"report-{report}.{format}"
+        return deliver([content], name=name, output=output, printable=format != "pdf")
+
+    return run(write)
+
+
+def _kept(notebook: str, *, advance: Any, **given: Any) -> dict[str, Any]:
+    """Ask for a report, and make it here, unless a worker is quicker to take it."""
+    shown = run(reports.ask, actor=operator(), notebook=notebook, **given)
+    while shown["state"] in UNFINISHED:
+        if reporting.make_next(only=int(shown["id"]), advance=advance) is None:
+            time.sleep(PAUSE)
+        shown = run(reports.show, actor=operator(), report=shown["id"])
+        advance(shown["worked"], shown["cells"] or 1)
+    return shown

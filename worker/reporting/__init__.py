@@ -17,6 +17,8 @@ from worker.reporting.billing import (
     verdict,
 )
 from worker.reporting.logins import ReportLoginError
+from worker.reporting.making import make_all, make_next
+from worker.reporting.printing import NoBrowserError, PrintingFailedError, pdf
 from worker.reporting.question import Question, ask
 from worker.reporting.reading import arrow, frame
 from worker.reporting.redemptions import (
@@ -32,7 +34,8 @@ from worker.reporting.redemptions import (
     redemptions_per_day,
     waits_in_short,
 )
-from worker.reporting.running import ReportFailedError, listing, run
+from worker.reporting.rendering import listing
+from worker.reporting.running import ReportFailedError, run
 from worker.reporting.stock import (
     breakage,
     draw_days_of_stock,
@@ -57,6 +60,8 @@ from worker.reporting.usage import (
 )
 
 __all__ = [
+    "NoBrowserError",
+    "PrintingFailedError",
     "Question",
     "ReportFailedError",
     "ReportLoginError",
@@ -86,6 +91,9 @@ __all__ = [
     "launches_per_day",
     "learners_at_risk",
     "listing",
+    "make_all",
+    "make_next",
+    "pdf",
     "pools_by_stock",
     "reconciliation",
     "redemption_totals",

@@ -53,9 +53,9 @@ class Question:
         """
         return self._between(self.first - timedelta(days=earlier), at) + self.family()
 
-    def lately(self, days: int) -> sql.Composed:
+    def lately(self, span: int) -> sql.Composed:
         """Give the SQL condition of attempts in so many days up to the last one."""
-        return self._between(self.last - timedelta(days=days - 1), "received_at") + self.family()
+        return self._between(self.last - timedelta(days=span - 1), "received_at") + self.family()
 
     def family(self) -> sql.Composed:
         """Give the SQL condition of rows of the organization and its descendants, behind AND."""
@@ -119,9 +119,9 @@ def ask(
     """
     home = _home(organization)
     today = home["now"].astimezone(ZoneInfo(home["time_zone"])).date()
-    last = day(to, field="to") or today
-    first = day(from_, field="from") or last - YEAR + timedelta(days=1)
-    check(first, last)
+    last = days.bare(to, field="to") or today
+    first = days.bare(from_, field="from") or last - YEAR + timedelta(days=1)
+    days.in_order(first, last)
     question = Question(
         organization=home["name"],
         first=first,
@@ -132,36 +132,6 @@ def ask(
     )
     _show_in(question.babel)
     return question
-
-
-def day(value: str | date | None, *, field: str) -> date | None:
-    """Read a bare date.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    if value is None or isinstance(value, date):
-        return value
-    try:
-        read = date.fromisoformat(value.strip())
-        if read.year in days.YEARS:
-            return read
-    except ValueError:
-        pass
-    raise errors.InvalidInputError(f"“{value}” is not a day; write 2026-12-31.", field=field)
-
-
-def check(first: date | None, last: date | None) -> None:
-    """Refuse a period that ends before it begins.
-
-    Raises:
-        InvalidInputError: it does.
-    """
-    if first and last and last < first:
-        raise errors.InvalidInputError(
-            f"The period ends on {last} before it begins on {first}; swap --from and --to.",
-            field="to",
-        )
 
 
 def _home(organization: str | None) -> dict[str, Any]:

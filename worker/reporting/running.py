@@ -1,36 +1,34 @@
-"""Running a notebook with nobody at it, and rendering what it showed as one HTML file."""
+"""Running a notebook with nobody at it, and writing what it showed as one file."""
 
-import os
 import re
-import subprocess
-import sys
 import tempfile
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker import database, errors, organizations
+from worker import database, days, errors, organizations
 from worker.actors import Actor
-from worker.reporting import logins, question
-from worker.settings import settings
+from worker.reporting import kernels, logins, printing, rendering
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 LONGEST_CELL = 600  # seconds
-LONGEST_FOLDER = 60  # characters; a socket's whole path has some 100 at most
-# What a kernel needs of this process's environment. None of it opens anything.
-INHERITED = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "TMPDIR", "SYSTEMROOT")
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a traceback, for a terminal
+
+Advance = Callable[[int, int], None]  # is told how many of how many cells are done
+
+
+def untold(_worked: int, _cells: int) -> None:
+    """Tell nobody."""
 
 
 class ReportFailedError(errors.KeypoolError):
     """The notebook failed."""
 
-
-def listing() -> list[dict[str, str]]:
-    """List the notebooks that come with keypool: `{name, title, question}`."""
-    return [_described(path) for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
+    traceback = ""
+    as_far_as_it_came = ""  # the notebook, as JSON
 
 
 def run(
@@ -40,80 +38,133 @@ def run(
     from_: str | date | None = None,
     to: str | date | None = None,
     output: str | Path | None = None,
+    format: str = "html",
     actor: Actor | None = None,
+    advance: Advance = untold,
 ) -> Path:
-    """Run a notebook of keypool's by name, or one's own by path, and give the HTML that it made.
+    """Run a notebook of keypool's by name, or one's own by path, and give the file that it made.
 
     It reads one organization (by name or id) and its descendants, or all of them; days are
     inclusive, and without them it is the last year. Its kernel knows no login but the one that
     may read just that.
+
+    `format` is `html` or, where Chromium is installed, `pdf`.
 
     Raises:
         NotFoundError: no such notebook, or no such organization within the actor's.
         InvalidInputError: a day is none, or the last comes before the first.
         ReportFailedError: a cell failed; the notebook as far as it came lies beside `output`.
         ReportLoginError: no login could be made for the organization.
+        NoBrowserError: a PDF is wanted, and there is no Chromium to print it.
     """
     notebook = _find(name_or_path)
-    first, last = question.day(from_, field="from"), question.day(to, field="to")
-    question.check(first, last)
-    reader = actor or Actor.operator("keypool reports")
-    organization_id, name = _organization(reader, organization)
-    target = Path(output or f"{notebook.stem}.html").resolve()
-    parameters = {
-        "organization": name,
-        "from_": first and first.isoformat(),
-        "to": last and last.isoformat(),
-    }
-    with logins.login(organization_id) as url:
-        executed = _execute(notebook, parameters, url, failed=target.with_suffix(".failed.ipynb"))
-    return _write(target, render(executed))
+    first, last = days.bare(from_, field="from"), days.bare(to, field="to")
+    days.in_order(first, last)
+    if format == "pdf":
+        printing.browser()
+    about, name = _organization(actor or Actor.operator("keypool reports"), organization)
+    target = Path(output or f"{notebook.stem}.{format}").resolve()
+    try:
+        executed = execute(
+            notebook, about=about, organization=name, first=first, last=last, advance=advance
+        )
+    except ReportFailedError as error:
+        failed = write(target.with_suffix(".failed.ipynb"), error.as_far_as_it_came.encode())
+        raise ReportFailedError(f"{error}; {failed} shows where.") from None
+    page = rendering.render(executed)
+    return write(target, printing.pdf(page) if format == "pdf" else page.encode())
 
 
-def render(executed: "NotebookNode") -> str:
-    """Give an executed notebook as one HTML page: no code, and nothing to load from elsewhere."""
-    from nbconvert import HTMLExporter
+def execute(
+    notebook: Path,
+    *,
+    about: int | None,
+    organization: str | None,
+    first: date | None,
+    last: date | None,
+    advance: Advance = untold,
+    longest_cell: int = LONGEST_CELL,
+) -> "NotebookNode":
+    """Run a notebook about an organization (its id and name) with a login made for that.
 
-    exporter = HTMLExporter(
-        extra_template_basedirs=[str(NOTEBOOKS)],
-        template_name="page",
-        exclude_input=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
-    )
-    page, _ = exporter.from_notebook_node(executed, {"metadata": {"name": title(executed)}})
-    return str(page)
+    `advance` is told, before each cell, how many of how many are done.
+
+    Raises:
+        ReportFailedError: a cell failed, took too long, or ended the kernel; with the traceback.
+    """
+    parameters = {"organization": organization, "from_": first, "to": last}
+    given = {name: str(value) for name, value in parameters.items() if value is not None}
+    folder = kernels.short_folder()
+    with (
+        logins.login(about) as url,
+        tempfile.TemporaryDirectory(prefix="keypool-report-", dir=folder) as scratch,
+    ):
+        return _executed(notebook, given, url, Path(scratch), advance, longest_cell)
 
 
-def title(notebook: "NotebookNode") -> str:
-    """Give a notebook's title: its first heading."""
-    return next(
-        (found[1] for text in _texts(notebook) if (found := re.match(r"# +(.+)", text))), "Report"
-    )
+def write(path: Path, content: bytes) -> Path:
+    """Write a file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as draft:
+        draft.write(content)
+    Path(draft.name).chmod(0o644)
+    return Path(draft.name).replace(path)
 
 
-def _texts(notebook: "NotebookNode") -> list[str]:
-    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-
-
-def _described(path: Path) -> dict[str, str]:
+def _executed(
+    notebook: Path,
+    parameters: dict[str, str],
+    url: str,
+    scratch: Path,
+    advance: Advance,
+    longest_cell: int,
+) -> "NotebookNode":
+    import jupytext
     import nbformat
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    notebook = nbformat.read(path, as_version=4)
-    paragraphs = "\n\n".join(_texts(notebook)).split("\n\n")
-    asked = next((text for text in paragraphs if not text.startswith("#")), "")
-    return {"name": path.stem, "title": title(notebook), "question": " ".join(asked.split())}
+    given, made = scratch / "given.ipynb", scratch / "executed.ipynb"
+    source = jupytext.read(notebook)
+    nbformat.write(source, given)
+    cells = len(source.cells) + bool(parameters)
+    environment = kernels.environment(url, scratch)
+    try:
+        papermill.execute_notebook(
+            given,
+            made,
+            parameters=parameters,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            execution_timeout=longest_cell,
+            kernel_manager_class=kernels.kernel(environment, notebook.resolve().parent, scratch),
+            on_cell_start=lambda cell_index, **_: advance(cell_index, cells),
+        )
+    except (papermill.PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
+        far = made if made.exists() else given
+        raise _failure(notebook.stem, error, far.read_text(encoding="utf-8")) from None
+    read: NotebookNode = nbformat.read(made, as_version=4)
+    return read
+
+
+def _failure(name: str, error: Any, as_far_as_it_came: str) -> ReportFailedError:
+    lines = getattr(error, "traceback", None) or [str(error)]
+    said = f"{error.ename}: {error.evalue}" if hasattr(error, "ename") else str(error).strip()
+    failure = ReportFailedError(f"The notebook “{name}” failed ({said.splitlines()[0]})")
+    failure.traceback = COLOURS.sub("", "\n".join(lines))
+    failure.as_far_as_it_came = as_far_as_it_came
+    return failure
 
 
 def _find(name_or_path: str | Path) -> Path:
     given = Path(name_or_path)
-    ours = NOTEBOOKS / f"{given}.ipynb"
+    ours = rendering.NOTEBOOKS / f"{given}.ipynb"
     if len(given.parts) == 1 and ours.exists():
         return ours
     if given.suffix in (".ipynb", ".py") and given.exists():
         return given
-    known = ", ".join(path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb")))
+    known = ", ".join(path.stem for path in sorted(rendering.NOTEBOOKS.glob("*.ipynb")))
     raise errors.NotFoundError(
         f"There is no notebook “{name_or_path}”; name one of {known}, or a file that ends in .ipynb or .py."
     )
@@ -127,92 +178,3 @@ def _organization(actor: Actor, name: str | None) -> tuple[int | None, str | Non
     with database.session() as session:
         found = organizations.find(session, actor=actor, name=wanted)
         return found.id, found.name
-
-
-def _execute(
-    notebook: Path, parameters: dict[str, Any], url: str, *, failed: Path
-) -> "NotebookNode":
-    import jupytext
-    import nbformat
-    import papermill
-
-    with tempfile.TemporaryDirectory(prefix="keypool-report-", dir=_short()) as made:
-        scratch = Path(made)
-        given, executed = scratch / "given.ipynb", scratch / "executed.ipynb"
-        nbformat.write(jupytext.read(notebook), given)
-        try:
-            papermill.execute_notebook(
-                given,
-                executed,
-                parameters={k: v for k, v in parameters.items() if v is not None},
-                kernel_name="python3",
-                language="python",
-                progress_bar=False,
-                execution_timeout=LONGEST_CELL,
-                kernel_manager_class=_kernel(
-                    _environment(url, scratch), notebook.resolve().parent, scratch
-                ),
-            )
-        except papermill.PapermillExecutionError as error:
-            _write(failed, executed.read_text())
-            reason = f"{error.ename}: {error.evalue}".splitlines()[0]
-            raise ReportFailedError(
-                f"The notebook “{notebook.stem}” failed ({reason}); {failed} shows where."
-            ) from None
-        read: NotebookNode = nbformat.read(executed, as_version=4)
-        return read
-
-
-def _short() -> str | None:
-    """Give the folder for temporary files, unless it is too deep for a socket's path."""
-    return None if len(tempfile.gettempdir()) <= LONGEST_FOLDER else "/tmp"  # noqa: S108  # made 0700
-
-
-def _environment(url: str, scratch: Path) -> dict[str, str]:
-    """Give all that a kernel's environment holds: one login, and no way to this process's others."""
-    caches = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    return {
-        **{name: os.environ[name] for name in INHERITED if name in os.environ},
-        "HOME": str(scratch),
-        "XDG_CACHE_HOME": caches,  # matplotlib's list of fonts takes seconds to make
-        "KEYPOOL_HOME": str(scratch),
-        "KEYPOOL_ANALYST_DATABASE_URL": url,
-        "KEYPOOL_CLOCK_OFFSET": str(settings().clock_offset.total_seconds()),
-    }
-
-
-def _kernel(environment: dict[str, str], folder: Path, scratch: Path) -> type:
-    """Make the kind of kernel that runs this interpreter with that environment, in that folder."""
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-
-    class Kernel(AsyncKernelManager):
-        # Not the kernel that the user's own settings have under the same name.
-        kernel_spec = KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-            name="python3",
-            display_name="Python 3",
-            language="python",
-        )
-
-        def __init__(self, **options: Any) -> None:
-            # Sockets in a folder that nobody else can open, instead of ports.
-            super().__init__(**options, transport="ipc", connection_file=str(scratch / "kernel"))
-
-        async def _async_start_kernel(self, **options: Any) -> None:
-            options |= {"env": environment, "cwd": str(folder)}
-            # A cell's errors come with its outputs; what is left is the kernel's own chatter.
-            await super()._async_start_kernel(**options, stderr=subprocess.DEVNULL)
-
-        start_kernel = _async_start_kernel
-
-    return Kernel
-
-
-def _write(path: Path, content: str) -> Path:
-    """Write a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as draft:
-        draft.write(content)
-    Path(draft.name).chmod(0o644)
-    return Path(draft.name).replace(path)

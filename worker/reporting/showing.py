@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import babel
 from babel import dates, numbers
 
+from worker import personal
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -74,8 +76,9 @@ def percent(share: float | Decimal, locale: babel.Locale, *, decimals: int = 1) 
 def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
     records = frame.to_dict("records")
     cells = [[cell(name, value, row, locale) for name, value in row.items()] for row in records]
+    people = personal.COLUMNS if "email" in frame else ()
     columns = [
-        _column(list(frame[name]), [row[n] for row in cells])
+        _column(list(frame[name]), [row[n] for row in cells], person=name in people)
         for n, name in enumerate(frame.columns)
     ]
     head = "".join(
@@ -109,10 +112,12 @@ def spreadsheet(text: str) -> str:
     return f"'{text}" if text.lstrip().startswith(FORMULAS) else text
 
 
-def _column(values: list[Any], texts: list[str]) -> str:
+def _column(values: list[Any], texts: list[str], *, person: bool) -> str:
     if all(map(_is_number, values)):
         return ' class="number"'
-    return ' class="brief"' if max(map(len, texts)) <= BRIEF else ""
+    brief = max(map(len, texts)) <= BRIEF
+    kinds = [*[personal.MARK] * person, *["brief"] * brief]
+    return f' class="{" ".join(kinds)}"' if kinds else ""
 
 
 def _figures(frame: "pd.DataFrame", locale: babel.Locale) -> str:

@@ -1,0 +1,99 @@
+"""Reports over HTTP: asked for, followed, read, and nobody else's."""
+
+import pytest
+
+from tests.webhook.conftest import Place
+from worker import database as databases
+from worker import reports
+from worker.actors import Role
+
+PATH = "/api/v1/reports"
+PAGE = "<!doctype html><title>Usage</title>"
+
+
+@pytest.fixture(scope="module")
+def analyst(place: Place) -> dict[str, str]:
+    return place.token(Role.ANALYST)
+
+
+def ask(place: Place, headers: dict[str, str], **body: str) -> dict:
+    answer = place.client.post(PATH, json={"notebook": "usage"} | body, headers=headers)
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"{PATH}/{answer.json['id']}"
+    return answer.json
+
+
+def finish(report: dict) -> None:
+    with databases.session() as session:
+        claim = reports.claim(session, only=int(report["id"]))
+        assert claim is not None
+        reports.finish(session, claim=claim, page=PAGE)
+
+
+def test_a_report_is_asked_for_followed_and_read(place, analyst):
+    asked = ask(place, analyst, **{"from": "2026-01-01", "to": "2026-01-31"})
+    early = place.client.get(f"{PATH}/{asked['id']}.html", headers=analyst)
+    finish(asked)
+
+    shown = place.client.get(f"{PATH}/{asked['id']}", headers=analyst).json
+    listed = place.client.get(f"{PATH}?state=done", headers=analyst).json["items"]
+    page = place.client.get(f"{PATH}/{asked['id']}.html", headers=analyst)
+
+    assert (asked["state"], asked["from"], asked["to"]) == ("queued", "2026-01-01", "2026-01-31")
+    assert (early.status_code, early.json["type"]) == (409, "/problems/report_not_done")
+    assert shown["state"] == "done"
+    assert asked["id"] in {report["id"] for report in listed}
+    assert (page.text, page.mimetype) == (PAGE, "text/html")
+
+
+def test_a_page_runs_no_script_loads_nothing_and_is_saved_as_a_file(place, analyst):
+    asked = ask(place, analyst)
+    finish(asked)
+
+    headers = place.client.get(f"{PATH}/{asked['id']}.html", headers=analyst).headers
+
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "sandbox" in policy
+    assert "script-src" not in policy
+    assert headers["Content-Disposition"].startswith("attachment;")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_what_can_be_asked_for_is_listed(place, analyst):
+    listed = place.client.get(f"{PATH}/notebooks", headers=analyst).json["items"]
+
+    assert {entry["name"] for entry in listed} == set(reports.NOTEBOOKS)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"notebook": "rumours"}, 404),
+        ({"notebook": "usage", "organization": "Nobody"}, 404),
+        ({"notebook": "usage", "from": "yesterday"}, 422),
+        ({"notebook": "usage", "from": "2026-02-01", "to": "2026-01-01"}, 422),
+        ({"notebook": "usage", "code": "1"}, 422),
+        ({}, 422),
+    ],
+)
+def test_what_makes_no_sense_is_refused(place, analyst, body, status):
+    assert place.client.post(PATH, json=body, headers=analyst).status_code == status
+
+
+def test_a_strangers_report_is_not_there(place, analyst):
+    asked = ask(place, analyst)
+    finish(asked)
+    stranger = place.token(Role.ANALYST, place.world.sibling)
+
+    for path in (f"{PATH}/{asked['id']}", f"{PATH}/{asked['id']}.html"):
+        assert place.client.get(path, headers=stranger).status_code == 404
+    assert place.client.get(PATH, headers=stranger).json["items"] == []
+
+
+def test_a_sender_reads_no_reports_and_a_manager_asks_for_no_bills(place):
+    sender, manager = place.token(Role.SENDER), place.token(Role.MANAGER)
+
+    assert place.client.get(PATH, headers=sender).status_code == 403
+    refused = place.client.post(PATH, json={"notebook": "billing"}, headers=manager)
+    assert refused.status_code == 403

@@ -1,0 +1,358 @@
+"""Reports that are kept: asked for, due after an invoice, made, failed, erased from."""
+
+import base64
+import re
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from tests import world as worlds
+from tests.conftest import pass_time
+from tests.world import OPERATOR, World
+from worker import database as databases
+from worker import errors, invoices, learners, personal, redemption, reporting, reports, tasks
+from worker.actors import Actor, Role
+from worker.reporting import rendering
+
+EMAIL = "Ann.O'Neil@example.org"
+
+
+@pytest.fixture
+def world(session) -> World:
+    return worlds.build(session)
+
+
+def manager(world: World) -> Actor:
+    return Actor("manager", Role.MANAGER, world.parent)
+
+
+def claimed(session: Any, report: dict[str, Any]) -> reports.Claim:
+    claim = reports.claim(session, only=int(report["id"]))
+    assert claim is not None
+    return claim
+
+
+def ask(world: World, notebook: str = "usage", **given: Any) -> dict[str, Any]:
+    about = {"organization": str(world.parent)} | given
+    return reports.ask(world.session, actor=OPERATOR, notebook=notebook, **about)
+
+
+def show(world: World, report: dict[str, Any]) -> dict[str, Any]:
+    return reports.show(world.session, actor=OPERATOR, report=report["id"])
+
+
+def invoiced(world: World, *, days: int = 40) -> list[int]:
+    """Redeem a key now, and invoice it so many days later."""
+    event = world.request(world.keys(1)[0], EMAIL)
+    redemption.settle(world.session, event_ids=[event])
+    pass_time(world.session, days=days)
+    _, final = invoices.bill(
+        world.session, actor=OPERATOR, organization_id=world.parent, grace=timedelta()
+    )
+    return final
+
+
+def test_the_notebooks_that_can_be_asked_for_are_those_that_there_are():
+    assert sorted(reports.NOTEBOOKS) == sorted(p.stem for p in rendering.NOTEBOOKS.glob("*.py"))
+
+
+def test_a_report_waits_with_what_it_was_asked(world):
+    report = ask(world, from_="2026-01-01", to="2026-01-31")
+
+    assert (report["state"], report["notebook"]) == ("queued", "usage")
+    assert (report["from"], report["to"]) == (date(2026, 1, 1), date(2026, 1, 31))
+    assert report["asked_by"] == OPERATOR.name
+
+
+def test_without_days_it_is_the_year_that_ends_today(world):
+    report = ask(world)
+
+    assert report["to"] - report["from"] == timedelta(days=364)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"notebook": "rumours"}, errors.NotFoundError),
+        ({"notebook": "../page"}, errors.NotFoundError),
+        ({"organization": "Nobody"}, errors.NotFoundError),
+        ({"from_": "yesterday"}, errors.InvalidInputError),
+        ({"from_": "2026-02-01", "to": "2026-01-01"}, errors.InvalidInputError),
+    ],
+)
+def test_what_makes_no_sense_is_refused(world, wrong, error):
+    with pytest.raises(error):
+        ask(world, **({"notebook": "usage"} | wrong))
+
+
+def test_an_organization_asks_about_itself_unless_it_says_otherwise(world):
+    report = reports.ask(world.session, actor=manager(world), notebook="usage")
+
+    name = world.figures("SELECT name FROM organization WHERE id = :id", id=world.parent).name
+    assert report["organization"] == name
+
+
+def test_a_stranger_neither_asks_about_nor_sees_nor_reads_a_report(world):
+    report = ask(world)
+    stranger = Actor("manager", Role.MANAGER, world.sibling)
+
+    assert reports.listing(world.session, actor=stranger).items == []
+    for look in (reports.show, reports.page):
+        with pytest.raises(errors.NotFoundError):
+            look(world.session, actor=stranger, report=report["id"])
+    with pytest.raises(errors.NotFoundError):
+        reports.ask(world.session, actor=stranger, notebook="usage", organization=str(world.parent))
+
+
+def test_a_child_does_not_see_its_parents_report(world):
+    ask(world)
+
+    child = Actor("analyst", Role.ANALYST, world.child)
+
+    assert reports.listing(world.session, actor=child).items == []
+
+
+@pytest.mark.parametrize(
+    ("role", "reads"),
+    [
+        (Role.FINANCE, {"billing"}),
+        (Role.MANAGER, {"usage", "learners_at_risk"}),
+        (Role.ANALYST, {"billing", "usage", "learners_at_risk"}),
+    ],
+)
+def test_a_role_reads_and_asks_for_what_it_may_see(world, role, reads):
+    for notebook in ("billing", "usage", "learners_at_risk"):
+        ask(world, notebook)
+    actor = Actor("somebody", role, world.parent)
+
+    seen = reports.listing(world.session, actor=actor).items
+
+    assert {report["notebook"] for report in seen} == reads
+    for notebook in {"billing", "usage"} - reads:
+        with pytest.raises(errors.ForbiddenError):
+            reports.ask(world.session, actor=actor, notebook=notebook)
+
+
+def test_a_report_that_is_not_done_has_no_page(world):
+    report = ask(world)
+
+    with pytest.raises(errors.ReportNotDoneError):
+        reports.page(world.session, actor=OPERATOR, report=report["id"])
+
+
+def test_reports_are_listed_newest_first_and_by_their_state(world):
+    first, second = ask(world), ask(world, "pools")
+    reports.fail(world.session, claim=claimed(world.session, first), traceback="Boom")
+    about = str(world.parent)
+
+    listed = reports.listing(world.session, actor=OPERATOR, organization=about).items
+    failed = reports.listing(
+        world.session, actor=OPERATOR, organization=about, state="failed"
+    ).items
+
+    assert [report["id"] for report in listed] == [second["id"], first["id"]]
+    assert [(report["id"], report["traceback"]) for report in failed] == [(first["id"], "Boom")]
+
+
+# Due after an invoice
+
+
+def test_an_invoice_that_is_finalized_has_its_months_reports_made_once(world):
+    [invoice] = invoiced(world)
+    reports.ask_after(world.session, invoice_ids=[invoice])
+
+    made = reports.listing(world.session, actor=OPERATOR, organization=str(world.parent)).items
+
+    number, month = world.figures("SELECT number, month FROM invoice WHERE id = :id", id=invoice)
+    assert sorted(report["notebook"] for report in made) == sorted(reports.MONTHLY)
+    assert {report["invoice"] for report in made} == {number}
+    assert {report["from"] for report in made} == {month}
+    assert {(report["to"] + timedelta(days=1)).day for report in made} == {1}
+    assert {report["state"] for report in made} == {"queued"}
+
+
+def test_an_invoice_of_long_ago_has_no_reports_made(world):
+    assert invoiced(world, days=200)
+
+    assert not reports.listing(world.session, actor=OPERATOR, organization=str(world.parent)).items
+
+
+def test_people_come_before_the_schedule(world):
+    invoiced(world)
+    asked = ask(world)
+
+    claim = reports.claim(world.session)
+
+    assert claim is not None
+    assert str(claim.id) == asked["id"]
+
+
+# Who makes it
+
+
+def test_a_report_is_taken_once(world):
+    report = ask(world)
+    claimed(world.session, report)
+
+    assert reports.claim(world.session, only=int(report["id"])) is None
+
+
+def test_a_report_whose_worker_died_is_taken_again_and_the_dead_changes_nothing(world):
+    report = ask(world)
+    dead = claimed(world.session, report)
+    pass_time(world.session, seconds=301)
+
+    alive = claimed(world.session, report)
+    reports.finish(world.session, claim=dead, page="the dead's")
+    reports.finish(world.session, claim=alive, page="the living's")
+
+    assert alive.attempt == dead.attempt + 1
+    page = reports.page(world.session, actor=OPERATOR, report=report["id"])
+    assert page == "the living's"
+
+
+def test_a_report_that_still_advances_is_not_taken(world):
+    report = ask(world)
+    claim = claimed(world.session, report)
+    for _ in range(3):
+        pass_time(world.session, seconds=200)
+        reports.advance(world.session, claim=claim, worked=1, cells=9)
+
+    assert reports.claim(world.session, only=claim.id) is None
+    assert (show(world, report)["worked"], show(world, report)["cells"]) == (1, 9)
+
+
+def test_a_report_on_which_workers_keep_dying_is_set_apart(world):
+    report = ask(world)
+    for _ in range(reports.PATIENCE):
+        claimed(world.session, report)
+        pass_time(world.session, seconds=301)
+
+    assert reports.claim(world.session) is None
+    assert show(world, report)["state"] == "failed"
+    assert "died" in show(world, report)["traceback"]
+
+
+# What an erasure takes out of pages
+
+
+def at_risk(email: str) -> str:
+    """A page as the notebook on learners at risk makes it."""
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {
+            "email": [email, "other@example.org"],
+            "name": ["Ann <O'Neil>", "Other"],
+            "organization": ["Ann", "Ann"],
+        }
+    )
+    frame.attrs["download"] = "list.csv"
+    import babel
+
+    from worker.reporting import showing
+
+    return showing.table(frame, babel.Locale("en"))
+
+
+def csv_of(page: str) -> str:
+    [data] = re.findall(r"base64,([A-Za-z0-9+/=]+)", page)
+    return base64.b64decode(data).decode()
+
+
+def test_an_erased_person_is_nowhere_in_the_reports_that_are_kept(world):
+    redemption.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
+    report = ask(world, "learners_at_risk")
+    reports.finish(world.session, claim=claimed(world.session, report), page=at_risk(EMAIL))
+
+    told = learners.erase(world.session, actor=OPERATOR, email=EMAIL.lower())
+
+    page = reports.page(world.session, actor=OPERATOR, report=report["id"])
+    assert "neil" not in (page + csv_of(page)).lower()
+    assert csv_of(page).splitlines()[1:] == [
+        f"{told['pseudonym']},,Ann",
+        "other@example.org,Other,Ann",
+    ]
+    assert f'<td class="person">{told["pseudonym"]}</td>' in page
+    assert "Other" in page
+
+
+def test_a_page_names_people_only_where_a_table_has_their_addresses():
+    assert personal.names_people(at_risk(EMAIL))
+    assert not personal.names_people("<tr><td>Ann</td></tr>")
+
+
+def test_a_report_that_was_made_while_somebody_was_erased_is_made_anew(world):
+    redemption.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
+    report = ask(world, "learners_at_risk")
+    claim = claimed(world.session, report)
+    learners.erase(world.session, actor=OPERATOR, email=EMAIL)
+
+    reports.finish(world.session, claim=claim, page=at_risk(EMAIL))
+
+    assert show(world, report)["state"] == "queued"
+
+
+# Whole runs
+
+
+@pytest.fixture
+def committed(fresh_database) -> World:
+    with databases.session() as session:
+        return worlds.build(session)
+
+
+def test_a_report_is_made_with_its_progress_and_kept_with_its_datas_time(committed):
+    with databases.session() as session:
+        asked = reports.ask(
+            session,
+            actor=OPERATOR,
+            notebook="learners_at_risk",
+            organization=str(committed.parent),
+            from_="2026-01-01",
+            to="2026-01-31",
+        )
+    told: list[tuple[int, int]] = []
+
+    made = reporting.make_next(advance=lambda worked, cells: told.append((worked, cells)))
+
+    with databases.session() as session:
+        report = reports.show(session, actor=OPERATOR, report=asked["id"])
+        page = reports.page(session, actor=OPERATOR, report=asked["id"])
+    assert str(made) == asked["id"]
+    assert (report["state"], report["worked"]) == ("done", report["cells"])
+    assert [worked for worked, _ in told] == list(range(report["cells"]))
+    assert report["created_at"] <= report["data_at"] <= report["finished_at"]
+    assert report["organization"] in page
+    assert "1 January 2026 to 31 January 2026" in page
+
+
+def test_a_report_that_fails_is_set_apart_with_its_traceback_and_stops_no_other(
+    committed, tmp_path, monkeypatch
+):
+    sound = rendering.NOTEBOOKS / "learners_at_risk.ipynb"
+    (tmp_path / sound.name).write_bytes(sound.read_bytes())
+    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
+    nbformat.write(broken, tmp_path / "usage.ipynb")
+    monkeypatch.setattr(rendering, "NOTEBOOKS", tmp_path)
+    (tmp_path / "page").symlink_to(sound.parent / "page")
+    with databases.session() as session:
+        failing, good = (
+            reports.ask(session, actor=OPERATOR, notebook=name, organization=str(committed.parent))
+            for name in ("usage", "learners_at_risk")
+        )
+
+    tasks.make_reports()
+
+    with databases.session() as session:
+        failed, done = (
+            reports.show(session, actor=OPERATOR, report=report["id"]) for report in (failing, good)
+        )
+    assert (failed["state"], done["state"]) == ("failed", "done")
+    assert "1 / 0" in failed["traceback"]
+    assert failed["traceback"].endswith("ZeroDivisionError: division by zero")
+    assert "\x1b" not in failed["traceback"]
+    assert Path(__file__).name not in failed["traceback"]

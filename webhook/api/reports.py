@@ -1,0 +1,79 @@
+"""Reports that are kept: asked for, listed, read."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Response
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from webhook import nudging
+from webhook.access import allowed
+from webhook.api import shapes
+from webhook.openapi import describe
+from worker import reporting, reports
+from worker.actors import Actor, Role
+from worker.models import ReportState
+
+blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1/reports", tag="Reports")
+
+READERS = (Role.MANAGER, Role.FINANCE, Role.ANALYST)
+# A page may say how it looks, and nothing else: it runs no script and loads nothing.
+ALONE = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+)
+
+
+class Query(shapes.Paging):
+    """Which reports."""
+
+    organization: str | None = Field(None, max_length=200)
+    notebook: str | None = Field(None, max_length=100)
+    state: ReportState | None = None
+
+
+@blueprint.get("")
+@allowed(*READERS)
+@blueprint.output(shapes.Reports)
+@blueprint.input(Query, location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query) -> Any:
+    """List the reports that are kept, newest first."""
+    return vars(reports.listing(session, actor=actor, **query.page()))
+
+
+@blueprint.post("")
+@describe(accepted="Report")
+@allowed(*READERS)
+@blueprint.input(shapes.NewReport, arg_name="body")
+def ask(session: Session, actor: Actor, body: shapes.NewReport) -> Response:
+    """Have a report made now, and kept."""
+    asked = reports.ask(session, actor=actor, **body.given())
+    nudging.after_commit("make_reports")
+    return shapes.answer(asked, 202, {"Location": f"/api/v1/reports/{asked['id']}"})
+
+
+@blueprint.get("/notebooks")
+@allowed(*READERS)
+@blueprint.output(shapes.Notebooks)
+def notebooks(session: Session, actor: Actor) -> Any:
+    """List the notebooks that can be asked for."""
+    return shapes.whole(reporting.listing())
+
+
+@blueprint.get("/<report>.html")
+@describe(only="text/html")
+@allowed(*READERS)
+def page(session: Session, actor: Actor, report: str) -> Response:
+    """Give a report that is done, as one HTML file."""
+    told = shapes.attachment(f"report-{report}.html") | {"Content-Security-Policy": ALONE}
+    made = reports.page(session, actor=actor, report=report)
+    headers = told | {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return Response(made, mimetype="text/html", headers=headers)
+
+
+@blueprint.get("/<report>")
+@allowed(*READERS)
+@blueprint.output(shapes.Report)
+def show(session: Session, actor: Actor, report: str) -> Any:
+    """Show a report that is kept: what it was asked, how far it is, why it failed."""
+    return reports.show(session, actor=actor, report=report)

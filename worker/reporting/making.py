@@ -1,0 +1,71 @@
+"""Making the reports that are kept, one after the other: what `worker.reports` has in its queue."""
+
+import time
+import traceback
+
+import structlog
+
+from worker import database, errors, reports
+from worker.models import Organization
+from worker.reporting import rendering, running
+
+LONGEST_CELL = 100  # seconds; less than a report may be without a word (reports.LAPSE)
+
+log = structlog.get_logger()
+
+
+def make_all(*, until: float) -> int:
+    """Make what waits, and give how many were made; none is begun after `until` (time.monotonic)."""
+    made = 0
+    while time.monotonic() < until and make_next() is not None:
+        made += 1
+    return made
+
+
+def make_next(*, only: int | None = None, advance: running.Advance = running.untold) -> int | None:
+    """Make the report whose turn it is (or `only` that one) and give its id; None: there is none.
+
+    One that fails is set apart with its traceback.
+
+    Raises:
+        DatabaseAwayError: the database went away; the report is made by a later run.
+    """
+    claim = database.transaction(reports.claim, only=only)
+    if claim is None:
+        return None
+    try:
+        page = _made(claim, advance)
+    except errors.DatabaseAwayError:
+        raise
+    except Exception as error:  # whatever it is, it keeps no other report back
+        told = getattr(error, "traceback", "") or "".join(traceback.format_exception(error))
+        database.transaction(reports.fail, claim=claim, traceback=told)
+        log.warning("report failed", report=claim.id, error=type(error).__name__)
+    else:
+        database.transaction(reports.finish, claim=claim, page=page)
+    return claim.id
+
+
+def _made(claim: reports.Claim, tell: running.Advance) -> str:
+    def advance(worked: int, cells: int) -> None:
+        database.transaction(reports.advance, claim=claim, worked=worked, cells=cells)
+        tell(worked, cells)
+
+    return rendering.render(
+        running.execute(
+            rendering.NOTEBOOKS / f"{claim.notebook}.ipynb",
+            about=claim.organization_id,
+            organization=_name(claim.organization_id),
+            first=claim.first_day,
+            last=claim.last_day,
+            advance=advance,
+            longest_cell=LONGEST_CELL,
+        )
+    )
+
+
+def _name(organization_id: int | None) -> str | None:
+    if organization_id is None:
+        return None
+    with database.session() as session:
+        return session.get_one(Organization, organization_id).name

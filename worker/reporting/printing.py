@@ -1,0 +1,73 @@
+"""A report's page on paper: printed as PDF by a Chromium that the machine has."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from worker import errors
+from worker.settings import settings
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+LONGEST = 120  # seconds
+# It opens one file of ours and must do nothing else: no first steps, no updates, no network.
+FLAGS = (
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--no-pdf-header-footer",
+)
+
+
+class NoBrowserError(errors.KeypoolError):
+    """Chromium prints PDFs, and there is none: install it, set KEYPOOL_CHROMIUM, or write HTML."""
+
+
+class PrintingFailedError(errors.KeypoolError):
+    """Chromium could not print the report; write it as HTML."""
+
+
+def browser() -> str:
+    """Give the Chromium that prints.
+
+    Raises:
+        NoBrowserError: there is none.
+    """
+    given = settings().chromium
+    names = (str(given),) if given else NAMES
+    if found := next(filter(None, map(shutil.which, names)), None):
+        return found
+    raise NoBrowserError
+
+
+def pdf(page: str) -> bytes:
+    """Print a page.
+
+    Raises:
+        NoBrowserError: there is no Chromium.
+        PrintingFailedError: it printed nothing.
+    """
+    with tempfile.TemporaryDirectory(prefix="keypool-print-") as made:
+        folder = Path(made)
+        written, printed = folder / "page.html", folder / "page.pdf"
+        written.write_text(page, encoding="utf-8")
+        command = [
+            browser(),
+            *FLAGS,
+            # Chromium's own sandbox refuses root, as whom containers run it.
+            *["--no-sandbox"] * (os.geteuid() == 0),
+            f"--user-data-dir={folder / 'profile'}",
+            f"--print-to-pdf={printed}",
+            written.as_uri(),
+        ]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=LONGEST)
+            return printed.read_bytes()
+        except (subprocess.SubprocessError, OSError):
+            raise PrintingFailedError from None

@@ -1,0 +1,356 @@
+"""Reports that are kept: asked for by a person or due after an invoice, made, read, erased from.
+
+What a report shows is `worker.reporting`'s affair. Here is which are wanted, how far each is, and
+what it came to. A report whose worker died is made again by the next; one that fails is set apart
+with its traceback and keeps no other back.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import ColumnElement, Select, func, select, text, true
+from sqlalchemy.orm import Session
+
+from worker import days, errors, history, lookup, organizations, personal
+from worker.actors import Actor, Role
+from worker.database import clock_now
+from worker.models import Invoice, Organization, ReportRun, ReportState
+from worker.paging import Page, paged
+
+# What can be asked for: keypool's own notebooks. Others are run by path, and kept by who runs them.
+NOTEBOOKS = ("billing", "learners_at_risk", "pools", "redemptions", "usage")
+# What is made for a month once it is invoiced; the others tell how things stand now.
+MONTHLY = ("billing", "redemptions", "usage")
+YEAR = timedelta(days=365)
+LONGEST_LATE = "62 days"  # after its month's end; of older invoices no report is made by itself
+PATIENCE = 3  # deaths of a worker after which a report is set apart
+LAPSE = "5 minutes"  # without a word from its worker, which has died then: a cell takes less
+GAVE_UP = "Whoever made it died, three times over. Ask for it again, or for fewer days."
+
+# Asked for in the transaction that finalizes the invoices. Those of one month (in several
+# currencies) share their reports.
+DUE = text("""
+    INSERT INTO report_run (organization_id, invoice_id, notebook, first_day, last_day, asked_by)
+    SELECT organization_id, invoice_id, notebook, month, (month + interval '1 month')::date - 1, :by
+      FROM (SELECT organization_id, month, min(invoice.id) AS invoice_id
+              FROM invoice JOIN organization ON organization.id = organization_id
+             WHERE invoice.id = ANY (:invoice_ids)
+               AND (month + interval '1 month') AT TIME ZONE time_zone
+                   > clock_now() - CAST(:late AS interval)
+             GROUP BY organization_id, month) AS invoiced
+     CROSS JOIN unnest(CAST(:notebooks AS text[])) AS notebook
+     ORDER BY organization_id, month, notebook
+    ON CONFLICT ON CONSTRAINT report_is_made_once_for_an_invoice DO NOTHING
+""")
+
+GIVE_UP = text("""
+    UPDATE report_run SET state = 'failed', finished_at = clock_now(), traceback = :words
+     WHERE state = 'running' AND attempts >= :patience
+       AND worked_at < clock_now() - CAST(:lapse AS interval)
+""")
+
+CLAIM = text("""
+    UPDATE report_run
+       SET state = 'running', attempts = attempts + 1, worked = 0, cells = 0,
+           worked_at = clock_now(), data_at = clock_now()
+     WHERE id = (
+           SELECT id FROM report_run
+            WHERE (state = 'queued'
+                   OR state = 'running' AND worked_at < clock_now() - CAST(:lapse AS interval))
+              AND (CAST(:only AS bigint) IS NULL OR id = :only)
+            ORDER BY invoice_id IS NOT NULL, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING id, attempts AS attempt, notebook, organization_id, first_day, last_day
+""")
+
+# Whoever lost the report to another has no attempt of it any more, and changes nothing.
+MINE = "id = :id AND state = 'running' AND attempts = :attempt"
+
+ADVANCE = text(f"""
+    UPDATE report_run SET worked = :worked, cells = :cells, worked_at = clock_now() WHERE {MINE}
+""")  # noqa: S608  # MINE is a constant
+
+FINISH = text(f"""
+    UPDATE report_run SET state = 'done', worked = cells, finished_at = clock_now(), page = :page
+     WHERE {MINE}
+""")  # noqa: S608  # as above
+
+FAIL = text(f"""
+    UPDATE report_run SET state = 'failed', finished_at = clock_now(), traceback = :traceback
+     WHERE {MINE}
+""")  # noqa: S608  # as above
+
+BEGIN_ANEW = text(f"UPDATE report_run SET state = 'queued' WHERE {MINE}")  # noqa: S608  # as above
+
+# Erasures and reports that are done take turns, so that no page keeps whom its data still had.
+TAKE_TURNS = text("SELECT pg_advisory_xact_lock(hashtext('keypool.erasing'))")
+
+# An erasure's time is when it began, which may be before this report's data was read.
+ERASED_MEANWHILE = text("""
+    SELECT EXISTS (SELECT FROM history JOIN report_run ON report_run.id = :id
+                    WHERE thing = 'learner' AND action = 'learner erased'
+                      AND at >= data_at - interval '2 minutes')
+""")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A report that is to be made now, and by whom: `attempt` counts who tried."""
+
+    id: int
+    attempt: int
+    notebook: str
+    organization_id: int | None
+    first_day: date
+    last_day: date
+
+    @property
+    def mine(self) -> dict[str, int]:
+        """What says that it is still this attempt's."""
+        return {"id": self.id, "attempt": self.attempt}
+
+
+def ask(
+    session: Session,
+    *,
+    actor: Actor,
+    notebook: str,
+    organization: str | None = None,
+    from_: str | date | None = None,
+    to: str | date | None = None,
+) -> dict[str, Any]:
+    """Have a report made by whoever makes them next, and kept; gives it, queued.
+
+    It is about an organization and its descendants, by default all that the actor sees. Days are
+    inclusive, in its time zone; without them it is the year that ends today.
+
+    Raises:
+        NotFoundError: there is no such organization or notebook.
+        InvalidInputError: a day is none, or the last comes before the first.
+        ForbiddenError: the actor's role does not read what the notebook shows.
+    """
+    actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
+    if notebook not in NOTEBOOKS:
+        raise errors.NotFoundError(
+            f"There is no notebook “{notebook}”; name one of {', '.join(NOTEBOOKS)}."
+        )
+    _require_reader(actor, notebook)
+    about = _about(session, actor, organization)
+    first, last = _days(session, about, from_, to)
+    report = ReportRun(
+        organization_id=about and about.id,
+        notebook=notebook,
+        first_day=first,
+        last_day=last,
+        asked_by=actor.name,
+    )
+    session.add(report)
+    session.flush()
+    _remember(session, actor, report)
+    return show(session, actor=actor, report=str(report.id))
+
+
+def ask_after(session: Session, *, invoice_ids: list[int]) -> None:
+    """Have the monthly reports made of the months that these invoices, now final, are for."""
+    session.execute(
+        DUE,
+        {
+            "invoice_ids": invoice_ids,
+            "notebooks": list(MONTHLY),
+            "late": LONGEST_LATE,
+            "by": "schedule",
+        },
+    )
+
+
+def listing(
+    session: Session,
+    *,
+    actor: Actor,
+    organization: str | None = None,
+    notebook: str | None = None,
+    state: str | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> Page:
+    """List the reports that are kept of the actor's organizations, newest first."""
+    actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
+    wanted = _rows(actor)
+    if organization:
+        owner = organizations.find(session, actor=actor, name=organization)
+        wanted = wanted.where(ReportRun.organization_id == owner.id)
+    if notebook:
+        wanted = wanted.where(ReportRun.notebook == notebook)
+    if state:
+        wanted = wanted.where(ReportRun.state == _state(state))
+    return paged(
+        session, wanted, by=ReportRun.id, after=after, limit=limit, shape=_shape, newest_first=True
+    )
+
+
+def show(session: Session, *, actor: Actor, report: str) -> dict[str, Any]:
+    """Give a report that is kept: what it was asked, how far it is, and why it failed."""
+    found = find(session, actor=actor, report=report)
+    return _shape(session.execute(_rows(actor).where(ReportRun.id == found.id)).one())
+
+
+def page(session: Session, *, actor: Actor, report: str) -> str:
+    """Give the HTML of a report that is done.
+
+    Raises:
+        ReportNotDoneError: it is not made yet, or failed.
+    """
+    found = find(session, actor=actor, report=report)
+    made = session.scalar(select(ReportRun.page).where(ReportRun.id == found.id))
+    if made is None:
+        raise errors.ReportNotDoneError(f"Report {found.id} is {found.state}, so it has no page.")
+    return made
+
+
+def find(session: Session, *, actor: Actor, report: str) -> ReportRun:
+    """Find a report of the actor's organizations by id."""
+    actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
+    return lookup.find(
+        session,
+        ReportRun,
+        thing="report",
+        name=report,
+        within=[_sees(actor), _reads(actor)],
+    )
+
+
+def claim(session: Session, *, only: int | None = None) -> Claim | None:
+    """Take the report whose turn it is, people's first; None where there is none to make."""
+    told = {"patience": PATIENCE, "lapse": LAPSE, "only": only}
+    session.execute(GIVE_UP, told | {"words": GAVE_UP})
+    row = session.execute(CLAIM, told).mappings().one_or_none()
+    return Claim(**row) if row else None
+
+
+def advance(session: Session, *, claim: Claim, worked: int, cells: int) -> None:
+    """Say how many of its cells are done."""
+    session.execute(ADVANCE, claim.mine | {"worked": min(worked, cells), "cells": cells})
+
+
+def finish(session: Session, *, claim: Claim, page: str) -> None:
+    """Keep what a report came to; it is made anew where a person was erased meanwhile."""
+    session.execute(TAKE_TURNS)
+    if personal.names_people(page) and session.scalar(ERASED_MEANWHILE, {"id": claim.id}):
+        session.execute(BEGIN_ANEW, claim.mine)
+        return
+    session.execute(FINISH, claim.mine | {"page": page})
+
+
+def fail(session: Session, *, claim: Claim, traceback: str) -> None:
+    """Set a report apart with its traceback."""
+    words = traceback.replace("\0", "").strip() or "It failed without a word."
+    session.execute(FAIL, claim.mine | {"traceback": words})
+
+
+def erase(session: Session, *, email: str, pseudonym: str) -> None:
+    """Put a pseudonym in place of a person's address, and nothing in that of the name, in every page."""
+    session.execute(TAKE_TURNS)
+    holding = select(ReportRun.id, ReportRun.page).where(
+        func.lower(ReportRun.page).contains(personal.shown(email).lower(), autoescape=True)
+    )
+    for row in session.execute(holding).all():
+        changed = personal.erased(row.page, email=email, pseudonym=pseudonym)
+        session.execute(
+            text("UPDATE report_run SET page = :page WHERE id = :id"),
+            {"page": changed, "id": row.id},
+        )
+
+
+def _about(session: Session, actor: Actor, organization: str | None) -> Organization | None:
+    wanted = organization or (actor.organization_id and str(actor.organization_id))
+    return organizations.find(session, actor=actor, name=wanted) if wanted else None
+
+
+def _days(
+    session: Session,
+    about: Organization | None,
+    from_: str | date | None,
+    to: str | date | None,
+) -> tuple[date, date]:
+    zone = about.time_zone if about else "UTC"
+    last = days.bare(to, field="to") or clock_now(session).astimezone(ZoneInfo(zone)).date()
+    first = days.bare(from_, field="from") or last - YEAR + timedelta(days=1)
+    days.in_order(first, last)
+    return first, last
+
+
+def _sees(actor: Actor) -> ColumnElement[bool]:
+    return actor.sees(ReportRun.organization_id)
+
+
+def _reads(actor: Actor) -> ColumnElement[bool]:
+    """What a role reads: finance what is billed, a manager the rest, an analyst all of it."""
+    billed = ReportRun.notebook == "billing"
+    if actor.role is Role.FINANCE:
+        return billed
+    return ~billed if actor.role is Role.MANAGER else true()
+
+
+def _require_reader(actor: Actor, notebook: str) -> None:
+    actor.require(Role.ANALYST, Role.FINANCE if notebook == "billing" else Role.MANAGER)
+
+
+def _state(state: str) -> ReportState:
+    try:
+        return ReportState(state)
+    except ValueError:
+        known = ", ".join(ReportState)
+        raise errors.InvalidInputError(
+            f"“{state}” is not a state; one of {known}.", field="state"
+        ) from None
+
+
+def _rows(actor: Actor) -> Select[Any]:
+    columns: list[Any] = [
+        ReportRun,
+        Organization.name.label("organization"),
+        func.coalesce(func.octet_length(ReportRun.page), 0).label("size"),
+        Invoice.number,
+    ]
+    return (
+        select(*columns)
+        .join(Organization, Organization.id == ReportRun.organization_id, isouter=True)
+        .join(Invoice, Invoice.id == ReportRun.invoice_id, isouter=True)
+        .where(_sees(actor), _reads(actor))
+    )
+
+
+def _shape(row: Any) -> dict[str, Any]:
+    report: ReportRun = row.ReportRun
+    return {
+        "id": str(report.id),
+        "notebook": report.notebook,
+        "organization": row.organization,
+        "from": report.first_day,
+        "to": report.last_day,
+        "invoice": row.number,
+        "asked_by": report.asked_by,
+        "state": str(report.state),
+        "worked": report.worked,
+        "cells": report.cells,
+        "data_at": report.data_at,
+        "created_at": report.created_at,
+        "finished_at": report.finished_at,
+        "bytes": row.size,
+        "traceback": report.traceback,
+    }
+
+
+def _remember(session: Session, actor: Actor, report: ReportRun) -> None:
+    history.record(
+        session,
+        actor=actor,
+        action="report asked for",
+        thing="report",
+        thing_ids=report.id,
+        organization_id=report.organization_id,
+        notebook=report.notebook,
+        first=report.first_day.isoformat(),
+        last=report.last_day.isoformat(),
+    )
