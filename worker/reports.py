@@ -24,7 +24,7 @@ NOTEBOOKS = ("billing", "learners_at_risk", "pools", "redemptions", "usage")
 # What is made for a month once it is invoiced; the others tell how things stand now.
 MONTHLY = ("billing", "redemptions", "usage")
 YEAR = timedelta(days=365)
-LONGEST_LATE = "62 days"  # after its month's end; of older invoices no report is made by itself
+LONGEST_LATE = "45 days"  # after its month's end; of older invoices no report is made by itself
 PATIENCE = 3  # deaths of a worker after which a report is set apart
 LAPSE = "5 minutes"  # without a word from its worker, which has died then: a cell takes less
 GAVE_UP = "Whoever made it died, three times over. Ask for it again, or for fewer days."
@@ -51,6 +51,7 @@ GIVE_UP = text("""
        AND worked_at < clock_now() - CAST(:lapse AS interval)
 """)
 
+# One at a time, unless a person waits for one: a report must not take both of a worker's hands.
 CLAIM = text("""
     UPDATE report_run
        SET state = 'running', attempts = attempts + 1, worked = 0, cells = 0,
@@ -59,7 +60,11 @@ CLAIM = text("""
            SELECT id FROM report_run
             WHERE (state = 'queued'
                    OR state = 'running' AND worked_at < clock_now() - CAST(:lapse AS interval))
-              AND (CAST(:only AS bigint) IS NULL OR id = :only)
+              AND CASE WHEN CAST(:only AS bigint) IS NOT NULL THEN id = :only
+                       ELSE pg_try_advisory_xact_lock(hashtext('keypool.report_run')) AND NOT EXISTS (
+                           SELECT FROM report_run
+                            WHERE state = 'running'
+                              AND worked_at >= clock_now() - CAST(:lapse AS interval)) END
             ORDER BY invoice_id IS NOT NULL, id LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING id, attempts AS attempt, notebook, organization_id, first_day, last_day
 """)

@@ -200,6 +200,15 @@ def test_a_report_is_taken_once(world):
     assert reports.claim(world.session, only=int(report["id"])) is None
 
 
+def test_workers_make_one_report_at_a_time(world):
+    first, second = ask(world), ask(world)
+    claim = claimed(world.session, first)
+
+    assert reports.claim(world.session) is None
+    reports.fail(world.session, claim=claim, traceback="Boom")
+    assert str(reports.claim(world.session).id) == second["id"]
+
+
 def test_a_report_whose_worker_died_is_taken_again_and_the_dead_changes_nothing(world):
     report = ask(world)
     dead = claimed(world.session, report)
