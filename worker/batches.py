@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 import psycopg
-from sqlalchemy import Select, func, insert, or_, select, text
+from sqlalchemy import Select, func, or_, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -17,7 +17,7 @@ from worker import chunks, codes, errors, history, lookup, pools
 from worker.actors import Actor, Role
 from worker.database import clock_now
 from worker.imports import Line
-from worker.models import Batch, BatchChunk, BatchKind, BatchLine, BatchState, LineResult, Pool
+from worker.models import Batch, BatchKind, BatchLine, BatchState, LineResult, Pool
 from worker.paging import Page, paged
 
 MOST = 10**9  # keys in one batch; more is a slip of the finger
@@ -56,28 +56,32 @@ SENTENCES = {str(result): sentence for result, sentence in REASONS.items()}
 
 REPORT_HEADER = "line,code,result,reason\n"
 
-# The lines of one chunk, those that could be keys and those that could not.
+# The lines of one chunk, those that could be keys (whose codes need no quotes) and those that could
+# not.
 REPORT = text("""
     WITH chunk AS (
         SELECT * FROM batch_chunk WHERE batch_id = :batch_id AND position = :position),
     told AS (
-        SELECT given.line, given.code, refused.line IS NULL AND :position >= :worked AS waits,
-               coalesce(refused.result, 'added') AS result, '' AS reason
+        SELECT given.line,
+               given.line || ',' || given.code || CASE
+                   WHEN refused.line IS NOT NULL THEN
+                       ',' || refused.result || ',' || csv_cell(CASE refused.result
+                           WHEN 'duplicate_in_input' THEN :duplicate_in_input
+                           ELSE :already_exists END)
+                   WHEN :position < :worked THEN ',added,'
+                   ELSE ',,' END || chr(10) AS words
           FROM (SELECT unnest(lines) AS line, unnest(codes) AS code FROM chunk) AS given
           LEFT JOIN batch_line AS refused
                  ON refused.batch_id = :batch_id AND refused.line = given.line
         UNION ALL
-        SELECT refused.line, refused.code, false, refused.result, refused.reason
+        SELECT refused.line,
+               concat(refused.line, ',', csv_cell(refused.code), ',', refused.result, ',',
+                      csv_cell(refused.reason), chr(10))
           FROM batch_line AS refused, chunk
          WHERE refused.batch_id = :batch_id AND refused.result = 'invalid'
            AND refused.line > :after AND refused.line <= chunk.last_line)
     SELECT chunk.position + chunk.size AS next, chunk.last_line,
-           (SELECT string_agg(
-                concat(line, ',', csv_cell(code), ',', CASE WHEN NOT waits THEN result END, ',',
-                       csv_cell(CASE result WHEN 'duplicate_in_input' THEN :duplicate_in_input
-                                            WHEN 'already_exists' THEN :already_exists
-                                            ELSE reason END), chr(10)), '' ORDER BY line)
-              FROM told) AS lines
+           (SELECT string_agg(words, '' ORDER BY line) FROM told) AS lines
       FROM chunk
 """)
 
@@ -294,12 +298,23 @@ def _queue(session: Session, actor: Actor, batch: Batch) -> dict[str, Any]:
     return shape(batch)
 
 
+# Lines and codes come as one text each: an array's elements would be written one by one.
+AS_ARRAY = str.maketrans("[]", "{}", " ")
+STAGE = text("""
+    INSERT INTO batch_chunk (batch_id, position, size, last_line, lines, codes,
+                             recipients, recipient_names, recipient_references)
+    VALUES (:batch_id, :position, :size, :last_line, CAST(:lines AS bigint[]),
+            string_to_array(:codes, chr(10)), CAST(:recipients AS text[]),
+            CAST(:recipient_names AS text[]), CAST(:recipient_references AS text[]))
+""")
+
+
 def _stage_chunks(session: Session, batch_id: int, lines: Iterator[Line]) -> int:
     position = 0
     while chunk := list(islice(lines, chunks.LINES)):
         good = [line for line in chunk if not line.reason]
         counted = {"position": position, "size": len(chunk), "last_line": chunk[-1].number}
-        session.execute(insert(BatchChunk), _chunk(batch_id, good) | counted)
+        session.execute(STAGE, _chunk(batch_id, good) | counted)
         chunks.refuse(session, batch_id, [invalid(line) for line in chunk if line.reason])
         position += len(chunk)
     return position
@@ -309,8 +324,8 @@ def _chunk(batch_id: int, good: list[Line]) -> dict[str, Any]:
     handed_out = any(line.recipient for line in good)
     return {
         "batch_id": batch_id,
-        "lines": [line.number for line in good],
-        "codes": [line.code for line in good],
+        "lines": str([line.number for line in good]).translate(AS_ARRAY),
+        "codes": "\n".join(line.code for line in good),
         "recipients": [line.recipient for line in good] if handed_out else None,
         "recipient_names": [line.name for line in good] if handed_out else None,
         "recipient_references": [line.reference for line in good] if handed_out else None,

@@ -7,11 +7,12 @@ order: whoever holds one knows nothing of its neighbours but their first letter.
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import psycopg
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from worker import codes
@@ -21,7 +22,7 @@ from worker.models import Batch, BatchKind
 # How much is made in one transaction: large enough that a commit costs little, small enough that
 # a batch of a hundred keys need not wait for long.
 KEYS = 50_000
-LINES = 20_000
+LINES = 50_000
 
 COPY = "COPY key (pool_id, batch_id, generated, code) FROM STDIN"
 
@@ -65,30 +66,60 @@ ADD = """
         SELECT *, row_number() OVER (PARTITION BY canonical ORDER BY line) AS nth FROM given),
     added AS (
         INSERT INTO key (pool_id, batch_id, distribution_id, code)
-        SELECT :pool_id, :batch_id,
-               CASE WHEN recipient <> '' THEN (
-                   SELECT id FROM distribution
-                    WHERE pool_id = :pool_id AND lower(distribution.recipient) = lower(numbered.recipient)
-                      AND distribution.reference = numbered.reference) END,
-               code
-          FROM numbered WHERE nth = 1 ORDER BY canonical
+        SELECT :pool_id, :batch_id, {distribution}, code
+          FROM numbered AS line WHERE nth = 1 ORDER BY canonical
         ON CONFLICT (canonical) DO NOTHING
         RETURNING canonical)
     SELECT line, code,
            CASE WHEN nth > 1
                   OR EXISTS (SELECT FROM key
-                              WHERE key.canonical = numbered.canonical AND key.batch_id = :batch_id)
-                  OR EXISTS (SELECT FROM batch_line
-                              WHERE batch_line.batch_id = :batch_id AND result = 'already_exists'
-                                AND canonical_code(batch_line.code) = numbered.canonical)
+                              WHERE key.canonical = line.canonical AND key.batch_id = :batch_id)
+                  OR {refused_before}
                 THEN 'duplicate_in_input' ELSE 'already_exists' END AS result
-      FROM numbered
+      FROM numbered AS line
      WHERE nth > 1 OR canonical NOT IN (SELECT canonical FROM added)
      ORDER BY line
 """
 
-HAND_OUT_STAGED, ADD_STAGED = (text(sql.format(lines=STAGED)) for sql in (HAND_OUT, ADD))
-HAND_OUT_GIVEN, ADD_GIVEN = (text(sql.format(lines=GIVEN)) for sql in (HAND_OUT, ADD))
+# The same for one who sees every key, a fifth faster: look first, in the order of the index, and
+# add without ON CONFLICT. Fails where somebody else adds one of the keys at the same moment.
+LOOK_AND_ADD = """
+    WITH given AS MATERIALIZED (
+        SELECT *, row_number() OVER (PARTITION BY canonical ORDER BY line) > 1 AS comes_again
+          FROM (SELECT line.*, canonical_code(code) AS canonical FROM ({lines}) AS line) AS line),
+    judged AS MATERIALIZED (
+        SELECT given.*, there.id IS NOT NULL AS is_there, there.batch_id AS made_by
+          FROM given LEFT JOIN key AS there ON there.canonical = given.canonical),
+    added AS (
+        INSERT INTO key (pool_id, batch_id, distribution_id, code)
+        SELECT :pool_id, :batch_id, {distribution}, code
+          FROM judged AS line WHERE NOT comes_again AND NOT is_there ORDER BY canonical)
+    SELECT line, code,
+           CASE WHEN comes_again OR made_by = :batch_id OR {refused_before}
+                THEN 'duplicate_in_input' ELSE 'already_exists' END AS result
+      FROM judged AS line WHERE comes_again OR is_there ORDER BY line
+"""
+
+# The distribution that a line's key is of, and whether an earlier line of its key was refused.
+DISTRIBUTION = """
+    CASE WHEN recipient <> '' THEN (
+        SELECT id FROM distribution
+         WHERE pool_id = :pool_id AND lower(distribution.recipient) = lower(line.recipient)
+           AND distribution.reference = line.reference) END"""
+REFUSED_BEFORE = """
+    EXISTS (SELECT FROM batch_line
+             WHERE batch_line.batch_id = :batch_id AND result = 'already_exists'
+               AND canonical_code(batch_line.code) = line.canonical)"""
+
+
+def _statement(sql: str, lines: str) -> TextClause:
+    return text(sql.format(lines=lines, distribution=DISTRIBUTION, refused_before=REFUSED_BEFORE))
+
+
+HAND_OUT_STAGED, LOOK_AND_ADD_STAGED, ADD_STAGED = (
+    _statement(sql, STAGED) for sql in (HAND_OUT, LOOK_AND_ADD, ADD)
+)
+HAND_OUT_GIVEN, ADD_GIVEN = (_statement(sql, GIVEN) for sql in (HAND_OUT, ADD))
 
 NEXT = text("""
     SELECT size, cardinality(lines) AS good, recipients IS NOT NULL AS handed_out
@@ -159,7 +190,7 @@ def _import(session: Session, batch: Batch) -> int:
     chunk = session.execute(NEXT, place).one()
     if chunk.handed_out:
         session.execute(HAND_OUT_STAGED, place)
-    refused = [Refused(*row) for row in session.execute(ADD_STAGED, place)]
+    refused = _add_staged(session, place)
     if chunk.handed_out:
         session.execute(FORGET_ONE, place)
     refuse(session, batch.id, refused)
@@ -167,6 +198,17 @@ def _import(session: Session, batch: Batch) -> int:
     batch.worked += chunk.size
     batch.made += made
     return made
+
+
+def _add_staged(session: Session, place: dict[str, Any]) -> list[Refused]:
+    try:
+        with session.begin_nested():
+            rows = session.execute(LOOK_AND_ADD_STAGED, place).all()
+    except IntegrityError as error:
+        if not isinstance(error.orig, psycopg.errors.UniqueViolation):
+            raise
+        rows = session.execute(ADD_STAGED, place).all()
+    return [Refused(*row) for row in rows]
 
 
 def _generate(session: Session, batch: Batch) -> int:

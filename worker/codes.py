@@ -25,7 +25,7 @@ Symbols = NDArray[np.uint8]
 
 NOT_CANONICAL = re.compile("[^A-Za-z0-9]")
 NOT_IN_A_CODE = re.compile("[^A-Za-z0-9_. -]")
-WELL_FORMED = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_. -]{6,62})[A-Za-z0-9]")
+WELL_FORMED = re.compile(r"(?=.{8,64}\Z)[A-Za-z0-9](?:[_. -]*[A-Za-z0-9]){7,}")
 GENERATED = re.compile(f"[{ALPHABET[10:]}][{ALPHABET}]{{{LENGTH - 1}}}")
 # What people read into a code, and what Crockford meant.
 LOOKALIKES = str.maketrans("OIL", "011")
@@ -38,9 +38,14 @@ def canonical(code: str) -> str:
     return NOT_CANONICAL.sub("", code).upper()
 
 
+def is_well_formed(code: str) -> bool:
+    """Say whether a trimmed code can be a key (K2)."""
+    return WELL_FORMED.fullmatch(code) is not None
+
+
 def refusal(code: str) -> str | None:
     """Say why a trimmed code cannot be a key (K2), in a sentence; None where it can."""
-    if WELL_FORMED.fullmatch(code) and len(canonical(code)) >= SHORTEST:
+    if is_well_formed(code):
         return None
     if wrong := NOT_IN_A_CODE.search(code):
         return (

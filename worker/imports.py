@@ -16,6 +16,7 @@ from itertools import chain, islice
 from typing import BinaryIO, NamedTuple
 
 from worker import codes, errors
+from worker.codes import is_well_formed
 
 BLOCK = 1 << 18  # bytes read at a time
 LONGEST_LINE = 1 << 16  # characters; what is beyond them is let go
@@ -100,12 +101,13 @@ def read(
         InvalidInputError: there is no line, or no such column.
     """
     opened = table(stream, kind=kind, column=column)
-    place = opened.places["code"]
-    for record in opened.records:
-        if len(opened.places) == 1:
-            yield _judged(Line(record.number, "".join(record.cells[place : place + 1]).strip()))
-        else:
-            yield _judged(_line(record, opened))
+    if len(opened.places) > 1:
+        yield from (_judged(_line(record, opened)) for record in opened.records)
+    else:
+        place = opened.places["code"]
+        for number, cells in opened.records:
+            code = cells[place].strip() if place < len(cells) else ""
+            yield Line(number, code) if is_well_formed(code) else _judged(Line(number, code))
 
 
 def pasted(text: Iterable[str]) -> Iterator[Line]:
@@ -199,16 +201,24 @@ def _delimiter(sample: list[tuple[int, str]], kind: Kind | None) -> str | None:
 
 
 def _records(lines: Iterator[tuple[int, str]], delimiter: str | None) -> Iterator[Record]:
+    return _bare_records(lines) if delimiter is None else _split_records(lines, delimiter)
+
+
+def _bare_records(lines: Iterator[tuple[int, str]]) -> Iterator[Record]:
+    for number, line in lines:
+        if cell := _unquoted(line.strip()).strip():
+            yield Record(number, [cell])
+
+
+def _split_records(lines: Iterator[tuple[int, str]], delimiter: str) -> Iterator[Record]:
     waiting: list[tuple[int, str]] = []
     while (first := waiting.pop(0) if waiting else next(lines, None)) is not None:
         number, line = first
-        if delimiter is None:
-            cells = [_unquoted(line.strip())]
-        elif '"' not in line or len(line) > LONGEST_LINE:
+        if '"' not in line or len(line) > LONGEST_LINE:
             cells = line.split(delimiter)
         else:
             cells = _parsed(_whole(line, delimiter, waiting, lines), delimiter)
-        if any(cell.strip() for cell in cells):
+        if "".join(cells).strip():
             yield Record(number, cells)
 
 
@@ -292,7 +302,7 @@ def _keys_place(head: list[list[str]], places: dict[str, int]) -> int:
 
 def _likeness(head: list[list[str]], place: int) -> int:
     cells = {cells[place].strip() for cells in head if place < len(cells)}
-    return sum(codes.refusal(cell) is None and any(c.isdigit() for c in cell) for cell in cells)
+    return sum(is_well_formed(cell) and any(c.isdigit() for c in cell) for cell in cells)
 
 
 def _line(record: Record, opened: Table) -> Line:
@@ -322,9 +332,9 @@ def unfit_recipient(*cells: str) -> str:
 
 
 def _judged(line: Line) -> Line:
-    reason = line.reason or _why_not(line.code)
-    if not reason:
+    if not line.reason and is_well_formed(line.code):
         return line
+    reason = line.reason or _why_not(line.code)
     shown = line.code[:LONGEST_SHOWN].replace("\0", "\N{SYMBOL FOR NULL}")
     shown = shown.encode(errors="replace").decode()  # half a surrogate pair cannot be kept
     return Line(line.number, shown, reason=reason)
