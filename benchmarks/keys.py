@@ -1,34 +1,27 @@
 """Keys by the million: generated, imported, exported."""
 
 import os
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import httpx
 import numpy as np
-import psutil
 import psycopg
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, psql, seconds
+from benchmarks.serving import memory_mb, served
+from benchmarks.shop import OPERATOR, copy
 from worker import batches, codes, courses, database, keys, organizations, pools, tokens
-from worker.actors import Actor, Role
+from worker.actors import Role
 from worker.models import Key
 
-OPERATOR = Actor.operator("benchmarks")
 POOL = "Benchmarks"
 ALREADY = 1_000_000  # keys that the table holds before anything is measured
 PEER = 20_000  # keys that the slow peers make
-COPY = "COPY key (pool_id, generated, code) FROM STDIN"
-BLOCK = 1 << 20
 
 
 # --------------------------------------------------------------------------- what there is before
@@ -89,13 +82,6 @@ def ready_made(count: int, *, pool: int) -> bytes:
     """Make the rows of so many keys beforehand, in the order that COPY likes best."""
     made = np.sort(codes.draw(codes.first_letters(count))).tolist()
     return b"".join(b"%d\tt\t%s\n" % (pool, code) for code in made)
-
-
-def copy(connection: psycopg.Connection, rows: bytes) -> None:
-    """Copy ready-made rows, as fast as a client can."""
-    with connection.cursor() as cursor, cursor.copy(COPY) as copying:
-        for start in range(0, len(rows), BLOCK):
-            copying.write(rows[start : start + BLOCK])
 
 
 def bare_copy(rig: Rig, count: int) -> float:
@@ -224,16 +210,18 @@ def exporting(rig: Rig, _: int) -> Round:
     """A pool's CSV over HTTP, psql's \\copy of the same columns, and pandas."""
     with rig.database(lively), tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "keys.csv"
-        with _web(Path(folder)) as (address, token, server):
+        token = _token()
+        with served(Path(folder)) as (web, server):
+            address = f"{web}/api/v1/pools/1/keys"
             _download(address, token, target)  # the limit is measured with a warm cache too
             limit = seconds(
                 partial(psql, f"\\copy ({_one_line(COLUMNS)}) TO '{target}' CSV HEADER")
             )
-            before = _memory(server)
+            before = memory_mb(server)
             begun = time.perf_counter()
             first_byte = _download(address, token, target)
             ours = time.perf_counter() - begun
-            after = _memory(server)
+            after = memory_mb(server)
         peer = seconds(partial(_pandas, target))
     return Round(
         ours=ALREADY / ours,
@@ -242,6 +230,11 @@ def exporting(rig: Rig, _: int) -> Round:
         peak_memory_mb=after,
         notes={"first byte, ms": first_byte * 1000, "memory, times that before": after / before},
     )
+
+
+def _token() -> str:
+    made = database.transaction(tokens.add, actor=OPERATOR, name="bench", role=Role.OPERATOR)
+    return str(made["token"])
 
 
 def _one_line(statement: str) -> str:
@@ -263,38 +256,3 @@ def _pandas(target: Path) -> None:
     import pandas as pd
 
     pd.read_sql(COLUMNS, database.engine()).to_csv(target, index=False)
-
-
-def _memory(server: psutil.Process) -> float:
-    processes = [server, *server.children(recursive=True)]
-    return max(process.memory_info().rss for process in processes) / (1 << 20)
-
-
-@contextmanager
-def _web(folder: Path) -> Iterator[tuple[str, str, psutil.Process]]:
-    token = database.transaction(tokens.add, actor=OPERATOR, name="bench", role=Role.OPERATOR)[
-        "token"
-    ]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "granian", "--interface=wsgi", "--factory"]
-    web = [f"--port={port}", "--workers=1", "webhook:create_app"]
-    with (folder / "web.log").open("wb") as log:
-        process = subprocess.Popen([*command, *web], stdout=log, stderr=log)
-        try:
-            _await(f"http://127.0.0.1:{port}/healthz")
-            yield f"http://127.0.0.1:{port}/api/v1/pools/1/keys", token, psutil.Process(process.pid)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _await(url: str) -> None:
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        try:
-            if httpx.get(url, timeout=2).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise TimeoutError(url)

@@ -1,0 +1,252 @@
+"""Redemptions: received, settled, and all the way from a POST to the outcome."""
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median, quantiles
+
+import psycopg
+from psycopg.rows import namedtuple_row
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from benchmarks import serving, shop
+from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, seconds
+from worker import redemption, settling
+from worker.demo import scratch
+from worker.settings import settings
+
+PEER = 2_000  # events that the slow peer settles
+BATCH = 20_000  # events that are settled on full tables
+SENDERS = 8
+LASTING = 10  # seconds for which events come in at half the rate
+
+NEXT = """SELECT id FROM event WHERE status = 'recorded' AND waits_for IS NULL
+           ORDER BY received_at, id LIMIT %s"""
+LEFT = "SELECT count(*) FROM event WHERE status = 'recorded'"
+SCANS = """SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables
+            WHERE relname IN ('key', 'assignment', 'learner', 'charge', 'redemption')"""
+
+
+# --------------------------------------------------------------------------------------- settling
+
+
+@benchmark("redemption.settle", unit="redemptions/s", n=50_000)
+def settling_alone(rig: Rig, count: int) -> Round:
+    """One settler, the same SQL from a bare connection, and a Celery task with an ORM for each."""
+    with rig.database(shop.opened):
+        shop.recorded(count)
+        ours = in_a_process("benchmarks.redemption:settle")
+    with rig.database(shop.opened):
+        shop.recorded(count)
+        limit = count / seconds(bare)
+    with rig.database(shop.opened):
+        shop.recorded(PEER)
+        slow = one_task_each()
+    return Round(ours=count / ours.seconds, limit=limit, peer=slow, peak_memory_mb=ours.memory_mb)
+
+
+def settle() -> None:
+    """Settle all that waits, as the worker's task does."""
+    settling.settle_all()
+
+
+def bare() -> None:
+    """Run the settler's own SQL, batch by batch, and nothing around it."""
+    decide, meet, write = (
+        _for_psycopg(statement)
+        for statement in (redemption.DECIDE_BATCH, redemption.MEET_LEARNERS, redemption.SETTLE)
+    )
+    with psycopg.connect(plain(), row_factory=namedtuple_row) as connection:
+        while ids := [row.id for row in connection.execute(NEXT, [settings().settle_batch])]:
+            judged = connection.execute(decide, {"event_ids": ids}).fetchall()
+            met = connection.execute(
+                meet,
+                {
+                    "organization_ids": [row.learner_organization_id for row in judged],
+                    "emails": [row.email for row in judged],
+                    "names": [row.name for row in judged],
+                },
+            )
+            learners = {(row.organization_id, row.address): row.id for row in met}
+            connection.execute(write, redemption._columns(judged, learners))
+            connection.commit()
+
+
+def _for_psycopg(statement: TextClause) -> str:
+    return str(statement.compile(dialect=PGDialect_psycopg()))
+
+
+def one_task_each() -> float:
+    """Settle what waits with a Celery task for each event; says how many a second."""
+    from benchmarks import peer  # it asks for the broker's address, which the rig has set by now
+
+    with psycopg.connect(plain(), autocommit=True) as connection:
+        for (event_id,) in connection.execute(NEXT, [PEER]).fetchall():
+            peer.redeem.delay(event_id)
+        celery = [sys.executable, "-m", "celery", "-A", "benchmarks.peer", "worker"]
+        quiet = subprocess.DEVNULL
+        options = ["--without-gossip", "--without-mingle", "--concurrency=2", "--loglevel=ERROR"]
+        worker = subprocess.Popen([*celery, *options], stdout=quiet, stderr=quiet)
+        try:
+            _until(lambda: _scalar(connection, LEFT) == 0, patience=120)
+        finally:
+            worker.terminate()
+            worker.wait()
+        span = "SELECT extract(epoch FROM max(settled_at) - min(settled_at))::float FROM event"
+        return (PEER - 1) / float(str(_scalar(connection, span)))
+
+
+# ---------------------------------------------------------------------------- settling, much there
+
+
+@benchmark("redemption.settle_full_tables", unit="redemptions/s", n=10_000_000)
+def settling_on_full_tables(rig: Rig, count: int) -> Round:
+    """Settle where there are millions of keys, and half as many assignments, and where is nothing."""
+    with rig.database(shop.opened):
+        shop.recorded(BATCH)
+        limit = BATCH / in_a_process("benchmarks.redemption:settle").seconds
+    with rig.database(shop.opened):
+        _fill(count)
+        shop.recorded(BATCH, first=count)
+        with psycopg.connect(plain(), autocommit=True) as connection:
+            connection.execute("SELECT pg_stat_reset()")
+            ours = BATCH / in_a_process("benchmarks.redemption:settle").seconds
+            connection.execute("SELECT pg_stat_clear_snapshot()")
+            scans = float(str(_scalar(connection, SCANS)))
+    return Round(ours=ours, limit=limit, notes={"sequential scans": scans})
+
+
+def _fill(count: int) -> None:
+    """Make so many keys, of which half were redeemed by a learner each."""
+    million = 1_000_000
+    with psycopg.connect(plain(), autocommit=True) as connection:
+        for start in range(0, count, million):
+            shop.stocked(min(million, count - start))
+        connection.execute("""
+            INSERT INTO learner (organization_id, email)
+            SELECT 1, 'before' || id || '@example.com' FROM key WHERE id % 2 = 0""")
+        connection.execute("""
+            WITH people AS (SELECT id, row_number() OVER (ORDER BY id) * 2 AS key_id FROM learner)
+            INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id,
+                                    redeemed_at, expires_at)
+            SELECT key_id, 1, 1, id, 1, now() - id % 29 * interval '1 day',
+                   now() + (30 - id % 29) * interval '1 day' FROM people""")
+        connection.execute("UPDATE key SET state = 'redeemed' WHERE id % 2 = 0")
+        connection.execute("VACUUM ANALYZE")
+
+
+# -------------------------------------------------------------------------------------- receiving
+
+
+@benchmark("redemption.receive", unit="webhooks/s", n=10_000)
+def receiving(rig: Rig, count: int) -> Round:
+    """Verify, record, commit and nudge, and a handler on the same server that only inserts."""
+    with rig.database(shop.opened), tempfile.TemporaryDirectory() as folder:
+        posts = list(shop.messages(shop.stocked(2 * count), path="/webhooks/1"))
+        half = posts[count:]
+        ours, memory = _received(Path(folder), serving.KEYPOOL, posts[:count])
+        limit, _ = _received(Path(folder), "benchmarks.bare:create_app", half)
+    return Round(ours=ours, limit=limit, peak_memory_mb=memory)
+
+
+def _received(folder: Path, app: str, posts: list[bytes]) -> tuple[float, float]:
+    warm = len(posts) // 10
+    with serving.served(folder, app) as (address, server):
+        serving.rate(address, posts[:warm], senders=SENDERS)
+        return serving.rate(address, posts[warm:], senders=SENDERS), serving.memory_mb(server)
+
+
+# ------------------------------------------------------------------------------------- end to end
+
+
+@benchmark("redemption.end_to_end", unit="redemptions/s", n=20_000)
+def end_to_end(rig: Rig, count: int) -> Round:
+    """Everything runs: the rate from the first POST to the last outcome, and the wait at half of it."""
+    with rig.database(shop.opened), tempfile.TemporaryDirectory() as home:
+        (Path(home) / "run").mkdir()
+        spent = shop.stocked(3 * count)
+        posts = shop.messages(spent, path="/webhooks/1")
+        first = [next(posts) for _ in range(count)]
+        with (
+            scratch.services(Path(home)) as address,
+            psycopg.connect(plain(), autocommit=True) as connection,
+        ):
+            begun = time.perf_counter()
+            serving.rate(address, first, senders=SENDERS)
+            _until(lambda: _scalar(connection, LEFT) == 0, patience=120)
+            rate = count / (time.perf_counter() - begun)
+            waits = _waits(connection, address, posts, pace=rate / 2, already=count)
+    return Round(
+        ours=rate,
+        notes={
+            "wait at half the rate, median ms": median(waits),
+            "wait at half the rate, 99th percentile ms": quantiles(waits, n=100)[98],
+        },
+    )
+
+
+def _waits(
+    connection: psycopg.Connection,
+    address: str,
+    posts: Iterator[bytes],
+    *,
+    pace: float,
+    already: int,
+) -> list[float]:
+    """Post at a steady pace; give the milliseconds from each answer until its outcome is there."""
+    count = int(pace * LASTING)
+    answered, settled = [0.0] * count, [0.0] * count
+    begun = time.perf_counter()
+
+    def send(mine: list[tuple[int, bytes]]) -> None:
+        with serving.Connection(address) as opened:
+            for number, post in mine:
+                time.sleep(max(0, begun + number / pace - time.perf_counter()))
+                opened.ask(post)
+                answered[number] = time.perf_counter()
+
+    numbered = list(enumerate(post for post, _ in zip(posts, range(count), strict=False)))
+    threads = [
+        threading.Thread(target=send, args=(numbered[start::SENDERS],)) for start in range(SENDERS)
+    ]
+    for thread in threads:
+        thread.start()
+    _watch(connection, settled, already=already)
+    for thread in threads:
+        thread.join()
+    return [max(0.0, end - start) * 1000 for start, end in zip(answered, settled, strict=True)]
+
+
+def _watch(connection: psycopg.Connection, settled: list[float], *, already: int) -> None:
+    """Note when each event's outcome can first be seen; looks every few milliseconds."""
+    waiting = {f"msg_{already + number}": number for number in range(len(settled))}
+    until = time.monotonic() + LASTING + 60
+    while waiting and time.monotonic() < until:
+        time.sleep(0.004)
+        query = """SELECT webhook_id FROM event
+                    WHERE source_id = 1 AND webhook_id = ANY (%s) AND status = 'settled'"""
+        soon = list(waiting)[:500]
+        seen = connection.execute(query, [soon]).fetchall()
+        now = time.perf_counter()
+        for (webhook_id,) in seen:
+            settled[waiting.pop(webhook_id)] = now
+    if waiting:
+        raise TimeoutError(f"{len(waiting)} events were not settled")
+
+
+def _scalar(connection: psycopg.Connection, query: str) -> object:
+    row = connection.execute(query).fetchone()
+    return row and row[0]
+
+
+def _until(holds: Callable[[], bool], *, patience: float) -> None:
+    until = time.monotonic() + patience
+    while not holds():
+        if time.monotonic() > until:
+            raise TimeoutError("it did not come to an end")
+        time.sleep(0.005)

@@ -1,0 +1,99 @@
+"""What redemption benchmarks begin with: a shop's source, a pool of keys, messages that spend them."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import psycopg
+from sqlalchemy import text
+
+from benchmarks.frame import plain
+from worker import codes, courses, database, organizations, pools, signatures, sources
+from worker.actors import Actor
+
+OPERATOR = Actor.operator("benchmarks")
+COPY = "COPY key (pool_id, generated, code) FROM STDIN"
+BLOCK = 1 << 20
+SECRET = signatures.write_secret(b"a secret that opens nothing else")
+
+
+def opened() -> None:
+    """Make a shop: an organization, a course with a price, a pool and a source."""
+    with database.session() as session:
+        organizations.add(session, actor=OPERATOR, name="Shop")
+        courses.add(session, actor=OPERATOR, code="C", title="C", price="9.90", currency="EUR")
+        pools.create(
+            session,
+            actor=OPERATOR,
+            name="Benchmarks",
+            organization="Shop",
+            course="C",
+            starts="2020-01-01",
+            expires="2090-01-01",
+            content_availability=30,
+        )
+        sources.add(session, actor=OPERATOR, name="shop", organization="Shop")
+        session.execute(
+            text("UPDATE source_secret SET encrypted = :sealed"),
+            {"sealed": sources.encrypt(signatures.read_secret(SECRET))},
+        )
+
+
+def stocked(count: int) -> list[str]:
+    """Put so many keys into the pool; gives their codes in no order."""
+    made = codes.draw(codes.first_letters(count))
+    np.random.default_rng(1).shuffle(made)
+    with psycopg.connect(plain()) as connection:
+        copy(connection, b"".join(b"1\tt\t%s\n" % code for code in np.sort(made).tolist()))
+    return [code.decode() for code in made.tolist()]
+
+
+def copy(connection: psycopg.Connection, rows: bytes) -> None:
+    """Copy ready-made rows of keys, as fast as a client can."""
+    with connection.cursor() as cursor, cursor.copy(COPY) as copying:
+        for start in range(0, len(rows), BLOCK):
+            copying.write(rows[start : start + BLOCK])
+
+
+def recorded(count: int, *, first: int = 0) -> None:
+    """Record so many redemption.requested events as the receiver does, each for a key of its own."""
+    spent = stocked(count)
+    with (
+        psycopg.connect(plain()) as connection,
+        connection.cursor() as cursor,
+        cursor.copy(
+            "COPY event (source_id, organization_id, learner_organization_id, webhook_id, body_hash,"
+            " type, data) FROM STDIN"
+        ) as copying,
+    ):
+        for number, code in enumerate(spent, first):
+            data = json.dumps(wanted(code, number))
+            webhook_id = f"msg_{number}"
+            event = (1, 1, 1, webhook_id, hashlib.sha256(data.encode()).digest())
+            copying.write_row((*event, "redemption.requested", data))
+    with psycopg.connect(plain(), autocommit=True) as connection:
+        connection.execute("ANALYZE event")
+        connection.execute("ANALYZE key")
+
+
+def wanted(code: str, number: int) -> dict[str, object]:
+    """Give the data of a message that asks for a key, by a learner of its own."""
+    return {"key": code, "learner": {"email": f"learner{number}@example.com", "name": "Ann"}}
+
+
+def messages(spent: list[str], *, path: str, first: int = 0) -> Iterator[bytes]:
+    """Give signed HTTP requests, ready to be sent, that spend these keys."""
+    secret, now = signatures.read_secret(SECRET), int(time.time())
+    for number, code in enumerate(spent, first):
+        message = {"type": "redemption.requested", "timestamp": "2026-01-01T00:00:00Z"}
+        body = json.dumps(message | {"data": wanted(code, number)}).encode()
+        webhook_id = f"msg_{number}"
+        signature = signatures.sign(secret, webhook_id=webhook_id, timestamp=now, body=body)
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nwebhook-id: {webhook_id}\r\n"
+            f"webhook-timestamp: {now}\r\nwebhook-signature: {signature}\r\n\r\n"
+        )
+        yield head.encode() + body
