@@ -41,8 +41,9 @@ reporting.verdict(question)
 reporting.reconciliation(question)
 
 # %% [markdown]
-# Each row compares two sums that come from different tables, over all time and by currency; the
-# difference is zero where they agree.
+# Each row compares two sums that come from different tables: of what occurred in the period, or of
+# the invoices of its months. The difference is zero where they agree. The daily audit compares all
+# of the ledger.
 
 # %% [markdown]
 # ## What was earned?

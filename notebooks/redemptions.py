@@ -42,6 +42,17 @@ reporting.redemption_totals(question)
 # what the learner had got already, and got it; *refused* got nothing and spent nothing.
 
 # %% [markdown]
+# ## How far do keys get?
+
+# %%
+reporting.draw_funnel(question)
+
+# %% [markdown]
+# Counted by when it happened: keys *created*, *distributed* and *redeemed* in the period; of the
+# redeemed ones, those whose training was *launched* and *completed* since. What is created in one
+# month is redeemed in a later one, and a key that is handed out in a file is never *distributed*.
+
+# %% [markdown]
 # ## How many keys are redeemed each day?
 
 # %%
@@ -86,6 +97,39 @@ reporting.redemptions_by_course(question)
 # %% [markdown]
 # Attempts with a key that nobody has are in no pool, so in no course either: these tables count
 # fewer refusals than the first one.
+
+# %% [markdown]
+# ## Whose pools are they?
+
+# %%
+reporting.redemptions_by_organization(question)
+
+# %% [markdown]
+# By the pools' owners, also where the learner is in an organization below.
+
+# %% [markdown]
+# ## How soon is a key redeemed once somebody has it?
+
+# %%
+reporting.draw_waits_since_distribution(question)
+
+# %%
+reporting.waits_in_steps(question)
+
+# %% [markdown]
+# Keys distributed in the period. Those that are not redeemed yet count for as long as they have been
+# out (Kaplan and Meier's estimate), so young ones do not make the waits look short. *Still out* says
+# how many keys the estimate rests on from there.
+
+# %% [markdown]
+# ## How long will the keys last?
+
+# %%
+reporting.draw_days_of_stock(question)
+
+# %% [markdown]
+# Of each active pool: issued keys, divided by how many a day were redeemed in the four weeks up to
+# the period's last day. The notebook *pools* has the table.
 
 # %% [markdown]
 # ## How long do keys wait to be redeemed?

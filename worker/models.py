@@ -394,6 +394,12 @@ class Distribution(Base):
             "reference",
             unique=True,
         ),
+        Index(
+            "distribution_by_time",
+            "distributed_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32},
+        ),
     )
 
 
@@ -539,6 +545,24 @@ class PoolTally(Base):
     }
 
 
+class PoolGrowth(Base):
+    """How many keys were added to a pool in a quarter of an hour, a row a statement."""
+
+    __tablename__ = "pool_growth"
+
+    pool_id: Mapped[int] = _of("pool.id")
+    made_at: Mapped[datetime]
+    keys: Mapped[int]
+
+    __table_args__ = (
+        _rule("pool_growth_counts_keys", "keys > 0"),
+        Index("pool_growth_by_time", "made_at"),
+    )
+    __mapper_args__ = {  # noqa: RUF012  # as above
+        "primary_key": ["pool_id", "made_at", "keys"]
+    }
+
+
 # Who may come in
 
 
@@ -675,6 +699,17 @@ class Assignment(Base):
         Index("assignment_by_key", "key_id"),
         Index("assignment_by_pool", "pool_id", "redeemed_at"),
         Index("assignment_by_organization", "organization_id", "id"),
+        Index(
+            "assignment_by_time",
+            "redeemed_at",
+            "expires_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32},
+            postgresql_ops={
+                "redeemed_at": "timestamptz_minmax_multi_ops",
+                "expires_at": "timestamptz_minmax_multi_ops",
+            },
+        ),
     )
 
 
@@ -829,6 +864,12 @@ class Launch(Base):
             "ended_at IS NOT NULL OR (completed IS NULL AND score IS NULL)",
         ),
         Index("launch_by_assignment", "assignment_id", "launched_at"),
+        Index(
+            "launch_by_time",
+            "launched_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32},
+        ),
     )
 
 
@@ -952,6 +993,13 @@ class Charge(Base):
         ),
         Index("charge_by_organization", "organization_id", "id"),
         Index("charge_by_pool", "pool_id", "occurred_at"),
+        Index(
+            "charge_by_time",
+            "occurred_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32},
+            postgresql_ops={"occurred_at": "timestamptz_minmax_multi_ops"},
+        ),
     )
 
 

@@ -360,6 +360,8 @@ CREATE TABLE distribution (
 
 -- Read by every distribution: the same recipient and reference is the same distribution.
 CREATE UNIQUE INDEX distribution_is_made_once ON distribution (pool_id, lower(recipient), reference);
+-- Read by reports of a period: see redemption_by_time.
+CREATE INDEX distribution_by_time ON distribution USING brin (distributed_at) WITH (pages_per_range = 32);
 
 -- A bulk job that adds keys to a pool, in chunks; what was worked and made of what was requested is
 -- committed together with each chunk. letters: how many codes of a generation begin with each of
@@ -434,6 +436,19 @@ CREATE TABLE pool_tally (
 -- Read by every look at a pool.
 CREATE INDEX pool_tally_by_pool ON pool_tally (pool_id);
 
+-- How many keys were added to a pool in a quarter of an hour (no time zone's day begins within one),
+-- a row a statement: reports count what was created in a period without reading every key.
+CREATE TABLE pool_growth (
+    pool_id bigint      NOT NULL REFERENCES pool ON DELETE RESTRICT,
+    made_at timestamptz NOT NULL,
+    keys    bigint      NOT NULL,
+
+    CONSTRAINT pool_growth_counts_keys CHECK (keys > 0)
+);
+
+-- Read by reports of a period.
+CREATE INDEX pool_growth_by_time ON pool_growth (made_at);
+
 CREATE FUNCTION tally_added_keys() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
@@ -443,13 +458,18 @@ BEGIN
         RAISE EXCEPTION 'a key''s batch is one of its pool''s'
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'key_is_made_by_a_batch_of_its_pool';
     END IF;
+    WITH counted AS (
+        SELECT pool_id, date_bin('15 minutes', created_at, '2000-01-01') AS made_at, count(*) AS keys,
+               count(*) FILTER (WHERE state = 'issued') AS issued,
+               count(*) FILTER (WHERE state = 'issued' AND distribution_id IS NOT NULL) AS distributed,
+               count(*) FILTER (WHERE state = 'redeemed') AS redeemed,
+               count(*) FILTER (WHERE state = 'retired') AS retired
+          FROM added GROUP BY 1, 2),
+    grown AS (
+        INSERT INTO pool_growth (pool_id, made_at, keys) SELECT pool_id, made_at, keys FROM counted)
     INSERT INTO pool_tally (pool_id, issued, distributed, redeemed, retired)
-    SELECT pool_id,
-           count(*) FILTER (WHERE state = 'issued'),
-           count(*) FILTER (WHERE state = 'issued' AND distribution_id IS NOT NULL),
-           count(*) FILTER (WHERE state = 'redeemed'),
-           count(*) FILTER (WHERE state = 'retired')
-      FROM added GROUP BY pool_id;
+    SELECT pool_id, sum(issued), sum(distributed), sum(redeemed), sum(retired)
+      FROM counted GROUP BY pool_id;
     RETURN NULL;
 END
 $$;
@@ -616,6 +636,11 @@ CREATE INDEX assignment_by_key ON assignment (key_id);
 CREATE INDEX assignment_by_pool ON assignment (pool_id, redeemed_at);
 -- Read by lists of an organization's assignments.
 CREATE INDEX assignment_by_organization ON assignment (organization_id, id);
+-- Read by reports of a period, and of what ends soon. A block holds new assignments and old ones that
+-- expired meanwhile, so several spans of it are kept.
+CREATE INDEX assignment_by_time ON assignment
+    USING brin (redeemed_at timestamptz_minmax_multi_ops, expires_at timestamptz_minmax_multi_ops)
+    WITH (pages_per_range = 32);
 
 
 -- The inbox --------------------------------------------------------------------------------------
@@ -754,6 +779,8 @@ CREATE TABLE launch (
 
 -- Read by an assignment's page and by "was it launched?".
 CREATE INDEX launch_by_assignment ON launch (assignment_id, launched_at);
+-- Read by reports of a period: see redemption_by_time.
+CREATE INDEX launch_by_time ON launch USING brin (launched_at) WITH (pages_per_range = 32);
 
 
 -- Billing ----------------------------------------------------------------------------------------
@@ -880,6 +907,9 @@ CREATE INDEX charge_unbilled ON charge (organization_id, occurred_at) WHERE unbi
 CREATE INDEX charge_by_organization ON charge (organization_id, id);
 -- Read by a pool's page: charged so far this month.
 CREATE INDEX charge_by_pool ON charge (pool_id, occurred_at);
+-- Read by reports of a period: see redemption_by_time. Billing moves a charge on, some weeks late.
+CREATE INDEX charge_by_time ON charge
+    USING brin (occurred_at timestamptz_minmax_multi_ops) WITH (pages_per_range = 32);
 
 -- Credits of one charge never exceed it (B3), however many are given at once.
 CREATE FUNCTION refuse_credit_beyond_its_charge() RETURNS trigger
@@ -1155,6 +1185,7 @@ ALTER TABLE batch_chunk    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE batch_line     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE key            ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_tally     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE pool_growth    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE token          ENABLE ROW LEVEL SECURITY;
 ALTER TABLE source         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE source_secret  ENABLE ROW LEVEL SECURITY;
@@ -1198,6 +1229,7 @@ CREATE POLICY tenancy ON history        TO keypool_web USING ((SELECT sees_every
 -- By the row that it hangs on, whose own policy holds inside the sub-select.
 CREATE POLICY tenancy ON key            TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON pool_tally     TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
+CREATE POLICY tenancy ON pool_growth    TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON distribution   TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON batch          TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON batch_chunk    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
@@ -1224,7 +1256,7 @@ GRANT SELECT, INSERT, UPDATE ON
     invoice_charge TO keypool_web;
 GRANT SELECT, INSERT ON report_run TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
-GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, redemption TO keypool_web;
+GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, pool_growth, redemption TO keypool_web;
 GRANT SELECT, INSERT ON history TO keypool_web;
 -- For erasing a person's data, which the operator alone does over the web: others see less of it.
 GRANT UPDATE (learner_email) ON redemption TO keypool_web;
@@ -1331,10 +1363,39 @@ SELECT pool.id, pool.name, organization.name AS organization, course.code AS cou
          FROM pool_tally WHERE pool_tally.pool_id = pool.id) AS figures
  WHERE pool.organization_id IN (SELECT report.visible_organization());
 
+-- One row a quarter of an hour in which keys were added to a pool; day as for the pool's owner.
+CREATE VIEW report.growth WITH (security_barrier) AS
+SELECT pool.name AS pool, organization.name AS organization, course.code AS course,
+       pool_growth.made_at, (pool_growth.made_at AT TIME ZONE organization.time_zone)::date AS day,
+       pool_growth.keys
+  FROM pool_growth
+  JOIN pool ON pool.id = pool_growth.pool_id
+  JOIN organization ON organization.id = pool.organization_id
+  JOIN course ON course.id = pool.course_id
+ WHERE pool.organization_id IN (SELECT report.visible_organization());
+
+-- One row a key that was handed to somebody; day as for the pool's owner. redeemed_at is null where
+-- it was not redeemed (or that was undone) until now or the pool's end, which is until. retired: it
+-- can be redeemed no more.
+CREATE VIEW report.handed_out WITH (security_barrier) AS
+SELECT key.id AS key, pool.name AS pool, organization.name AS organization, course.code AS course,
+       distribution.distributed_at,
+       (distribution.distributed_at AT TIME ZONE organization.time_zone)::date AS day,
+       (SELECT min(assignment.redeemed_at) FROM assignment
+         WHERE assignment.key_id = key.id AND NOT assignment.undone) AS redeemed_at,
+       least(clock_now(), pool.expires_at) AS until, key.state = 'retired' AS retired
+  FROM distribution
+  JOIN key ON key.distribution_id = distribution.id
+  JOIN pool ON pool.id = distribution.pool_id
+  JOIN organization ON organization.id = pool.organization_id
+  JOIN course ON course.id = pool.course_id
+ WHERE pool.organization_id IN (SELECT report.visible_organization());
+
 -- One row an attempt, refused ones too. day is in the time zone of the organization that sees it. A
 -- stranger's learner_organization is null. answer says what the outcome means for figures: attempts
 -- that redeemed a key, that repeated an earlier one, that were refused. The waits are in days: how
--- long the key had been there, and with its recipient, as the attempt was made.
+-- long the key had been there, and with its recipient, as the attempt was made. launched, completed:
+-- whether the training was, ever since.
 CREATE VIEW report.redemption WITH (security_barrier) AS
 SELECT redemption.event_id AS event, organization.name AS organization,
        learner_organization.name AS learner_organization, pool.id AS pool_id, pool.name AS pool,
@@ -1347,7 +1408,11 @@ SELECT redemption.event_id AS event, organization.name AS organization,
        round(extract(epoch FROM redemption.received_at - key.created_at) / 86400, 6)
            AS days_since_creation,
        round(extract(epoch FROM redemption.received_at - distribution.distributed_at) / 86400, 6)
-           AS days_since_distribution
+           AS days_since_distribution,
+       EXISTS (SELECT FROM launch WHERE launch.assignment_id = redemption.assignment_id
+                                    AND launch.outcome = 'launched') AS launched,
+       EXISTS (SELECT FROM launch WHERE launch.assignment_id = redemption.assignment_id
+                                    AND launch.completed) AS completed
   FROM redemption
   JOIN organization ON organization.id = redemption.organization_id
   LEFT JOIN organization AS learner_organization
@@ -1413,12 +1478,17 @@ SELECT charge.id, charge.kind::text AS kind, organization.name AS organization,
  WHERE charge.organization_id IN (SELECT report.visible_organization());
 
 -- One row an invoice. overdue: finalized, unpaid, and past its day in the organization's time zone.
+-- lines and charges: what its lines, and the charges on it, add up to.
 CREATE VIEW report.invoice WITH (security_barrier) AS
 SELECT invoice.id, invoice.number, organization.name AS organization, invoice.month, invoice.currency,
        invoice.status::text AS status, invoice.subtotal, invoice.tax, invoice.total,
        invoice.finalized_at, invoice.due_on, invoice.paid_on,
        invoice.status = 'finalized'
-           AND invoice.due_on < (clock_now() AT TIME ZONE organization.time_zone)::date AS overdue
+           AND invoice.due_on < (clock_now() AT TIME ZONE organization.time_zone)::date AS overdue,
+       (SELECT coalesce(sum(invoice_line.amount), 0) FROM invoice_line
+         WHERE invoice_line.invoice_id = invoice.id) AS lines,
+       (SELECT coalesce(sum(charge.amount), 0) FROM invoice_charge JOIN charge ON charge.id = charge_id
+         WHERE invoice_charge.invoice_id = invoice.id AND released_at IS NULL) AS charges
   FROM invoice JOIN organization ON organization.id = invoice.organization_id
  WHERE invoice.organization_id IN (SELECT report.visible_organization());
 

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from statistics import mean
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -64,6 +65,12 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return frame.to_dict("records")
 
 
+def assert_shared_out(rows: list[dict[str, Any]], count: str, total: int) -> None:
+    """Every row's share is its count's, of the total."""
+    shares = [float(row["share"]) for row in rows]
+    assert shares == pytest.approx([row[count] / total for row in rows])
+
+
 # --------------------------------------------------------------------------------- usage
 
 
@@ -103,28 +110,30 @@ def test_launches_are_totalled(asked, launches):
     assert float(totals["completed_share"]) == pytest.approx(completed / len(ended))
 
 
-def test_launches_are_counted_by_day(asked, launches):
+def test_launches_are_counted_by_day(asked):
     per_day = records(reporting.launches_per_day(asked))
 
-    counted = Counter(row["launched_at_day"] for row in launches)
-    assert {row["day"].date(): row["launches"] for row in per_day if row["launches"]} == counted
-    assert len(per_day) == (asked.last - asked.first).days + 1
+    rows = raw(asked, "SELECT * FROM launch WHERE outcome = 'launched'")
+    counted = Counter(row["launched_at_day"] for row in rows)
+    days = [asked.first + timedelta(days=n) for n in range((asked.last - asked.first).days + 1)]
+    assert [row["day"].date() for row in per_day] == days
+    assert [row["launches"] for row in per_day] == [counted[day] for day in days]
+    assert [float(row["mean_of_7_days"]) for row in per_day] == pytest.approx(
+        [mean(counted[day - timedelta(days=n)] for n in range(7)) for day in days]
+    )
 
 
 def test_assignments_are_counted_by_their_launches(asked, assignments):
-    told = {
-        row["launched"]: row["assignments"]
-        for row in records(reporting.launches_per_assignment(asked))
-    }
+    told = records(reporting.launches_per_assignment(asked))
 
     names = ["Not once", "Once", "Twice", "3 times", "4 times or more"]
-    assert told == Counter(names[min(len(row["launched"]), 4)] for row in assignments)
+    counted = Counter(names[min(len(row["launched"]), 4)] for row in assignments)
+    assert {row["launched"]: row["assignments"] for row in told} == counted
+    assert_shared_out(told, "assignments", len(assignments))
 
 
 def test_first_launches_are_counted_by_how_soon_they_came(asked, assignments):
-    told = {
-        row["first_launch"]: row["assignments"] for row in records(reporting.first_launches(asked))
-    }
+    told = records(reporting.first_launches(asked))
 
     def name(row: dict[str, Any]) -> str:
         if not row["launched"]:
@@ -133,7 +142,9 @@ def test_first_launches_are_counted_by_how_soon_they_came(asked, assignments):
         names = {1: "Within a day", 7: "1 to 7 days later", 30: "7 to 30 days later"}
         return next((name for end, name in names.items() if days < end), "After 30 days")
 
-    assert told == Counter(map(name, assignments))
+    counted = Counter(map(name, assignments))
+    assert {row["first_launch"]: row["assignments"] for row in told} == counted
+    assert_shared_out(told, "assignments", len(assignments))
 
 
 def test_cohorts_share_out_their_launches_by_week(asked, assignments):
@@ -155,14 +166,14 @@ def test_cohorts_share_out_their_launches_by_week(asked, assignments):
 
 def test_assignments_that_ended_unused_are_counted_by_course(asked, assignments):
     told = {
-        row["course"]: (row["ended"], row["unused"])
+        row["course"]: (row["ended"], row["unused"], round(float(row["unused_share"]), 9))
         for row in records(reporting.unused_assignments(asked))
     }
 
     over = [row for row in assignments if not row["live"]]
     unused = Counter(row["course"] for row in over if not row["launched"])
     assert told == {
-        course: (ended, unused[course])
+        course: (ended, unused[course], round(unused[course] / ended, 9))
         for course, ended in Counter(r["course"] for r in over).items()
     }
 
@@ -219,11 +230,17 @@ def test_revenue_is_shared_out(asked, charges, figures, name):
     def key(row: dict[str, Any]) -> Any:
         return row["occurred_at_day"].replace(day=1) if name == "service_month" else row[name]
 
-    sums: dict[Any, Decimal] = defaultdict(Decimal)
+    parts: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for row in charges:
-        sums[key(row), row["currency"]] += row["amount"]
+        parts[key(row), row["currency"]].append(row)
     keys = [row[name].date() if name == "service_month" else row[name] for row in told]
-    assert {(k, row["currency"]): row["revenue"] for k, row in zip(keys, told, strict=True)} == sums
+    assert {(k, row["currency"]) for k, row in zip(keys, told, strict=True)} == set(parts)
+    for its_key, row in zip(keys, told, strict=True):
+        ours = parts[its_key, row["currency"]]
+        assert row["revenue"] == sum(c["amount"] for c in ours)
+        assert row["unbilled"] == sum(c["amount"] for c in ours if c["unbilled"])
+        assert row["invoiced"] == sum(c["amount"] for c in ours if not c["unbilled"])
+        assert row["redemptions"] == sum(1 for c in ours if c["kind"] == "redemption")
 
 
 def test_invoices_are_counted_by_status_with_overdue_ones_apart(asked):
@@ -234,11 +251,20 @@ def test_invoices_are_counted_by_status_with_overdue_ones_apart(asked):
         for row in raw(asked, "SELECT *, status::text AS state FROM invoice")
         if asked.first.replace(day=1) <= row["month"] <= asked.last
     ]
-    today = asked.asked_at.date()
-    late = [row for row in rows if row["state"] == "finalized" and row["due_on"] < today]
-    assert sum(row["total"] for row in told) == sum(row["total"] for row in rows)
-    assert sum(row["invoices"] for row in told) == len(rows)
-    assert sum(row["invoices"] for row in told if row["status"] == "overdue") == len(late)
+    today = {
+        row["id"]: asked.asked_at.astimezone(ZoneInfo(row["time_zone"])).date()
+        for row in raw(asked, "SELECT *, id AS organization_id FROM organization")
+    }
+    parts: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        late = row["state"] == "finalized" and row["due_on"] < today[row["organization_id"]]
+        parts["overdue" if late else row["state"], row["currency"]].append(row)
+    assert {(row["status"], row["currency"]) for row in told} == set(parts)
+    for row in told:
+        ours = parts[row["status"], row["currency"]]
+        assert row["invoices"] == len(ours)
+        for amount in ("subtotal", "tax", "total"):
+            assert row[amount] == sum(invoice[amount] for invoice in ours)
 
 
 def test_books_that_agree_are_said_to_agree(asked):
@@ -249,17 +275,62 @@ def test_books_that_agree_are_said_to_agree(asked):
     assert (reporting.reconciliation(asked)["difference"] == 0).all()
 
 
-def test_the_reconciliation_compares_what_the_raw_tables_say(asked):
+def test_the_reconciliation_compares_what_the_raw_tables_say(asked, charges):
     told = records(reporting.reconciliation(asked))
 
-    redeemed = raw(asked, "SELECT * FROM redemption WHERE outcome = 'redeemed'")
-    subtotals: dict[str, Decimal] = defaultdict(Decimal)
-    for row in raw(asked, "SELECT * FROM invoice WHERE status <> 'void'"):
-        subtotals[row["currency"]] += row["subtotal"]
-    assert told[0]["one_side"] == len(redeemed)
+    attempts = raw(asked, "SELECT * FROM redemption WHERE outcome = 'redeemed'")
+    redeemed = during(asked, attempts, "received_at_day")
+    carried = {
+        row["charge_id"]
+        for row in raw(
+            asked,
+            """SELECT charge_id, organization_id FROM invoice_charge
+                 JOIN invoice ON invoice.id = invoice_id WHERE released_at IS NULL""",
+        )
+    }
+    invoices = [
+        row
+        for row in raw(asked, "SELECT * FROM invoice WHERE status <> 'void'")
+        if asked.first.replace(day=1) <= row["month"] <= asked.last
+    ]
+    sides: dict[Any, list[Decimal]] = defaultdict(lambda: [Decimal(), Decimal()])
+    sides["Redemptions against their charges", None] = [
+        Decimal(len(redeemed)), Decimal(sum(1 for c in charges if c["kind"] == "redemption"))
+    ]  # fmt: skip
+    for row in charges:
+        both = sides["Charges on invoices against charges marked as billed", row["currency"]]
+        both[0] += row["amount"] if row["id"] in carried else 0
+        both[1] += row["amount"] if not row["unbilled"] else 0
+    for row in invoices:
+        amounts = amounts_on(row["id"])
+        for compared, one, other in (
+            ("Invoices against the charges on them", row["subtotal"], amounts["charges"]),
+            ("Invoices against their lines", row["subtotal"], amounts["lines"]),
+            ("Invoices' totals less tax against their subtotals",
+             row["total"] - row["tax"], row["subtotal"]),
+        ):  # fmt: skip
+            sides[compared, row["currency"]][0] += one
+            sides[compared, row["currency"]][1] += other
     assert {
-        row["currency"]: row["other_side"] for row in told if row["compared"].startswith("Invoiced")
-    } == subtotals
+        (row["compared"], None if pd.isna(row["currency"]) else row["currency"]): [
+            row["one_side"], row["other_side"]
+        ]
+        for row in told
+    } == sides  # fmt: skip
+
+
+def amounts_on(invoice: int) -> dict[str, Decimal]:
+    with databases.session() as session:
+        lines = session.scalars(
+            text("SELECT amount FROM invoice_line WHERE invoice_id = :id"), {"id": invoice}
+        ).all()
+        charges = session.scalars(
+            text("""SELECT amount FROM charge WHERE id IN (
+                        SELECT charge_id FROM invoice_charge
+                         WHERE invoice_id = :id AND released_at IS NULL)"""),
+            {"id": invoice},
+        ).all()
+    return {"lines": sum(lines, Decimal()), "charges": sum(charges, Decimal())}
 
 
 def test_books_that_do_not_agree_are_told_by_name(asked, monkeypatch):
@@ -270,7 +341,9 @@ def test_books_that_do_not_agree_are_told_by_name(asked, monkeypatch):
     told = reporting.verdict(asked)
 
     assert not told.agrees
-    assert told.sentence.endswith("looked into: Invoiced charges against invoices.")
+    assert told.sentence.endswith(
+        "looked into: Charges on invoices against charges marked as billed."
+    )
 
 
 # ------------------------------------------------------------------------- pools, learners
@@ -283,14 +356,20 @@ def pools(asked) -> list[dict[str, Any]]:
         """SELECT pool.*, course.archived_at,
                   count(*) FILTER (WHERE state = 'issued') AS issued,
                   count(*) FILTER (WHERE state = 'issued' AND distribution_id IS NULL) AS free,
-                  count(*) FILTER (WHERE state = 'redeemed') AS redeemed, count(key.id) AS keys
+                  count(*) FILTER (WHERE state = 'redeemed') AS redeemed,
+                  count(*) FILTER (WHERE state = 'retired') AS retired,
+                  count(key.id) AS keys, course.code AS course, organization.name AS owner
              FROM pool JOIN course ON course.id = course_id LEFT JOIN key ON key.pool_id = pool.id
-            GROUP BY pool.id, course.id""",
+             JOIN organization ON organization.id = pool.organization_id
+            GROUP BY pool.id, course.id, organization.id""",
     )
     for row in rows:
         over = row["archived_at"] or (row["expires_at"] <= asked.asked_at and not row["paused_at"])
         begun = row["starts_at"] <= asked.asked_at
         row["over"], row["active"] = over, begun and not over and not row["paused_at"]
+        row["state"] = "archived" if row["archived_at"] else "expired"  # of those that are over
+        end = row["expires_at_there"] - timedelta(microseconds=1)
+        row["last_day"] = end.date()
     return rows
 
 
@@ -302,6 +381,7 @@ def test_keys_are_totalled_over_pools(asked, pools):
     assert totals["issued"] == sum(row["issued"] for row in pools)
     assert totals["undistributed"] == sum(row["free"] for row in pools)
     assert totals["redeemed"] == sum(row["redeemed"] for row in pools)
+    assert totals["retired"] == sum(row["retired"] for row in pools)
     assert totals["breakage"] == sum(row["issued"] for row in pools if row["over"])
 
 
@@ -310,7 +390,6 @@ def test_stock_lasts_as_long_as_at_the_pace_of_four_weeks(asked, pools):
         (row["organization"], row["pool"]): row for row in records(reporting.pools_by_stock(asked))
     }
 
-    names = {row["id"]: row["name"] for row in raw_organizations()}
     redeemed = raw(asked, "SELECT * FROM redemption WHERE outcome = 'redeemed'")
     lately = Counter(
         row["pool_id"]
@@ -320,54 +399,99 @@ def test_stock_lasts_as_long_as_at_the_pace_of_four_weeks(asked, pools):
     active = [row for row in pools if row["active"]]
     assert len(told) == len(active)
     for row in active:
-        ours = told[names[row["organization_id"]], row["name"]]
+        ours = told[row["owner"], row["name"]]
         assert (ours["issued"], ours["undistributed"]) == (row["issued"], row["free"])
+        assert (ours["course"], ours["last_day"].date()) == (row["course"], row["last_day"])
         pace = lately[row["id"]]
+        assert float(ours["redeemed_a_day"]) == pytest.approx(pace / 28, abs=0.0501)
         lasts = row["issued"] * 28 // pace if pace else None
         assert lasts == (None if pd.isna(ours["days_of_stock"]) else ours["days_of_stock"])
 
 
-def raw_organizations() -> list[dict[str, Any]]:
-    with databases.session() as session:
-        return [
-            dict(r) for r in session.execute(text("SELECT id, name FROM organization")).mappings()
-        ]
+def test_pools_that_expire_soon_are_listed(asked, pools):
+    told = records(reporting.expiring_pools(asked))
 
-
-def test_pools_that_expire_soon_and_keys_that_were_lost_are_listed(asked, pools):
     soon = asked.asked_at + timedelta(days=30)
     expiring = [
-        row["name"] for row in pools if row["active"] and row["issued"] and row["expires_at"] < soon
+        row for row in pools if row["active"] and row["issued"] and row["expires_at"] < soon
     ]
-    lost = [row["issued"] for row in pools if row["over"] and row["issued"]]
+    assert sorted(listed(row, "issued", "undistributed", "days_left") for row in told) == sorted(
+        (row["name"], row["owner"], row["course"], row["last_day"],
+         row["issued"], row["free"], (row["expires_at"] - asked.asked_at).days)
+        for row in expiring
+    )  # fmt: skip
 
-    assert sorted(reporting.expiring_pools(asked)["pool"]) == sorted(expiring)
-    assert reporting.breakage(asked)["breakage"].tolist() == sorted(lost, reverse=True)
+
+def listed(row: dict[str, Any], *figures: str) -> tuple[Any, ...]:
+    names = (row["pool"], row["organization"], row["course"], row["last_day"].date())
+    return (*names, *(row[figure] for figure in figures))
+
+
+def test_keys_that_were_lost_are_listed_by_pool(asked, pools):
+    told = records(reporting.breakage(asked))
+
+    lost = [row for row in pools if row["over"] and row["issued"]]
+    assert [row["breakage"] for row in told] == sorted(
+        (row["issued"] for row in lost), reverse=True
+    )
+    assert {
+        (row["pool"], row["organization"], row["course"], row["state"], row["keys"],
+         row["redeemed"], row["breakage"], round(float(row["breakage_share"]), 9))
+        for row in told
+    } == {
+        (row["name"], row["owner"], row["course"], row["state"], row["keys"],
+         row["redeemed"], row["issued"], round(row["issued"] / row["keys"], 9))
+        for row in lost
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def at_risk(asked) -> list[dict[str, Any]]:
-    begun = {row["assignment_id"] for row in raw(asked, "SELECT * FROM launch")}
+def live(asked) -> list[dict[str, Any]]:
+    """Assignments whose access goes on, those that nobody launched yet marked."""
+    begun = {
+        row["assignment_id"]
+        for row in raw(asked, "SELECT * FROM launch WHERE outcome = 'launched'")
+    }
     rows = raw(
         asked,
-        """SELECT assignment.*, learner.email FROM assignment
-             JOIN learner ON learner.id = learner_id WHERE status = 'active'""",
+        """SELECT assignment.*, learner.email, learner.name, course.code AS course,
+                  organization.name AS organization
+             FROM assignment JOIN learner ON learner.id = learner_id
+             JOIN course ON course.id = course_id
+             JOIN organization ON organization.id = assignment.organization_id
+            WHERE status = 'active'""",
     )
-    soon = asked.asked_at + timedelta(days=30)
     return [
-        row for row in rows if asked.asked_at < row["expires_at"] < soon and row["id"] not in begun
+        row | {"begun": row["id"] in begun} for row in rows if asked.asked_at < row["expires_at"]
     ]
 
 
-def test_learners_at_risk_are_listed_the_soonest_first(asked, at_risk):
+def test_learners_at_risk_are_listed_the_soonest_first(asked, live):
     told = records(reporting.learners_at_risk(asked))
 
+    soon = asked.asked_at + timedelta(days=30)
+    at_risk = [row for row in live if not row["begun"] and row["expires_at"] < soon]
     expected = sorted(at_risk, key=lambda row: (row["expires_at"], row["email"]))
-    assert [row["email"] for row in told] == [row["email"] for row in expected]
-    assert [row["days_left"] for row in told] == [
-        (row["expires_at"] - asked.asked_at).days for row in expected
-    ]
-    assert records(reporting.risk_totals(asked))[0]["at_risk"] == len(told)
+    assert [
+        (row["email"], row["name"], row["organization"], row["course"],
+         row["redeemed"].date(), row["access_ends"].date(), row["days_left"])
+        for row in told
+    ] == [
+        (row["email"], row["name"], row["organization"], row["course"], row["redeemed_at_day"],
+         (row["expires_at_there"] - timedelta(microseconds=1)).date(),
+         (row["expires_at"] - asked.asked_at).days)
+        for row in expected
+    ]  # fmt: skip
+
+
+def test_learners_at_risk_are_totalled_with_all_whose_access_goes_on(asked, live):
+    (totals,) = records(reporting.risk_totals(asked))
+
+    soon = asked.asked_at + timedelta(days=30)
+    waiting = [row for row in live if not row["begun"]]
+    assert totals["live_assignments"] == len(live)
+    assert totals["not_launched"] == len(waiting)
+    assert totals["at_risk"] == sum(1 for row in waiting if row["expires_at"] < soon)
 
 
 def test_the_list_can_be_saved_as_csv_that_no_spreadsheet_runs(asked):

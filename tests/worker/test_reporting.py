@@ -49,6 +49,7 @@ def attempts(simulated: Addresses) -> list[dict[str, Any]]:
             text("""
                 SELECT redemption.outcome::text AS outcome, redemption.received_at, redemption.pool_id,
                        organization.id AS organization_id, organization.time_zone,
+                       organization.name AS organization, redemption.assignment_id,
                        course.code AS course, key.created_at, pool.name AS pool
                   FROM redemption JOIN organization ON organization.id = redemption.organization_id
                   LEFT JOIN key ON key.id = redemption.key_id
@@ -132,19 +133,145 @@ def test_outcomes_are_counted_and_shared_out(asked, within):
     assert {row["outcome"]: row["answer"] for row in outcomes} == {
         outcome: GRANTED.get(outcome, "refused") for outcome in counted
     }
-    assert sum(row["share"] for row in outcomes) == pytest.approx(Decimal(1))
+    assert_shared_out(outcomes, "attempts", len(within))
 
 
-def test_courses_are_counted(asked, within):
-    courses = records(reporting.redemptions_by_course(asked))
+def assert_shared_out(rows: list[dict[str, Any]], count: str, total: int) -> None:
+    """Every row's share is its count's, of the total."""
+    shares = [float(row["share"]) for row in rows]
+    assert shares == pytest.approx([row[count] / total for row in rows])
 
-    for row in courses:
-        of_it = [attempt for attempt in within if attempt["course"] == row["course"]]
-        counted = answers(of_it)
-        assert (row["attempts"], row["redeemed"], row["repeated"], row["refused"]) == (
-            len(of_it), counted["redeemed"], counted["repeated"], counted["refused"],
-        )  # fmt: skip
-    assert sum(row["attempts"] for row in courses) == sum(1 for a in within if a["course"])
+
+@pytest.mark.parametrize(
+    ("figures", "name"),
+    [
+        (reporting.redemptions_by_course, "course"),
+        (reporting.redemptions_by_organization, "organization"),
+        (reporting.redemptions_by_pool, "pool_id"),
+    ],
+)
+def test_attempts_are_counted_by_course_organization_and_pool(asked, within, figures, name):
+    told = records(figures(asked, top=1000))
+
+    parts: dict[Any, list[str]] = {}
+    for attempt in within:
+        if attempt["pool_id"]:
+            names = ("pool", "organization", "course") if name == "pool_id" else (name,)
+            parts.setdefault(tuple(attempt[n] for n in names), []).append(attempt)
+    assert sorted(
+        (row["attempts"], row["redeemed"], row["repeated"], row["refused"],
+         round(float(row["refused_share"]), 9), *named(row))
+        for row in told
+    ) == sorted(
+        (len(part), (counted := answers(part))["redeemed"], counted["repeated"],
+         counted["refused"], round(counted["refused"] / len(part), 9), *key)
+        for key, part in parts.items()
+    )  # fmt: skip
+
+
+def named(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("pool", "organization", "course") if name in row)
+
+
+@pytest.fixture(scope="module")
+def handed_out(simulated: Addresses) -> list[dict[str, Any]]:
+    """Every key that was distributed, as the raw tables have it."""
+    with databases.session() as session:
+        rows = session.execute(
+            text("""
+                SELECT key.id, key.state::text AS state, distribution.distributed_at, clock_now() AS now,
+                       pool.expires_at, organization.id AS organization_id, organization.time_zone
+                  FROM key JOIN distribution ON distribution.id = key.distribution_id
+                  JOIN pool ON pool.id = key.pool_id
+                  JOIN organization ON organization.id = pool.organization_id""")
+        ).mappings()
+        spent = {
+            row.key_id: row.redeemed_at
+            for row in session.execute(text("SELECT * FROM assignment WHERE NOT undone"))
+        }
+        return [
+            {
+                **row,
+                "redeemed_at": spent.get(row["id"]),
+                "day": row["distributed_at"].astimezone(ZoneInfo(row["time_zone"])).date(),
+            }
+            for row in rows
+        ]
+
+
+def test_the_funnel_counts_what_happened_in_the_period(asked, within, handed_out):
+    (told,) = records(reporting.funnel(asked))
+
+    members = organization_ids(asked.organization)
+    redeemed = [row for row in within if row["outcome"] == "redeemed"]
+    with databases.session() as session:
+        made = session.execute(
+            text("""SELECT key.created_at, organization_id, time_zone FROM key
+                      JOIN pool ON pool.id = pool_id
+                      JOIN organization ON organization.id = organization_id""")
+        ).all()
+        launches = session.execute(
+            text("SELECT assignment_id, completed FROM launch WHERE outcome = 'launched'")
+        ).all()
+    created = [
+        key
+        for key in made
+        if key.organization_id in members
+        and FIRST <= key.created_at.astimezone(ZoneInfo(key.time_zone)).date() <= LAST
+    ]
+    begun = {launch.assignment_id for launch in launches}
+    completed = {launch.assignment_id for launch in launches if launch.completed}
+    assert told == {
+        "created": len(created),
+        "distributed": len(out_in_the_period(asked, handed_out)),
+        "redeemed": len(redeemed),
+        "launched": sum(row["assignment_id"] in begun for row in redeemed),
+        "completed": sum(row["assignment_id"] in completed for row in redeemed),
+    }
+
+
+def out_in_the_period(
+    asked: reporting.Question, handed_out: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    members = organization_ids(asked.organization)
+    return [
+        row
+        for row in handed_out
+        if row["organization_id"] in members and FIRST <= row["day"] <= LAST
+    ]
+
+
+def unredeemed(keys: list[tuple[int, bool]], after: int) -> float:
+    """Kaplan and Meier's product, key by key: how many are unredeemed after so many days."""
+    share = 1.0
+    for day in sorted({days for days, redeemed in keys if redeemed and days < after}):
+        at_risk = sum(days >= day for days, _ in keys)
+        redeemed = sum(days == day and is_redeemed for days, is_redeemed in keys)
+        share *= 1 - redeemed / at_risk
+    return share
+
+
+def test_waits_since_distribution_count_keys_that_are_not_redeemed_yet(asked, handed_out):
+    curve = records(reporting.waits_since_distribution(asked))
+    steps = records(reporting.waits_in_steps(asked))
+
+    keys = [
+        (max(0, ((row["redeemed_at"] or min(row["now"], row["expires_at"]))
+                 - row["distributed_at"]).days), row["redeemed_at"] is not None)
+        for row in out_in_the_period(asked, handed_out)
+        if row["redeemed_at"] or row["state"] != "retired"
+    ]  # fmt: skip
+    assert curve[0]["at_risk"] == len(keys)
+    for row in curve:
+        assert row["redeemed"] == sum(k == (row["days"], True) for k in keys)
+        assert row["seen_until"] == sum(k == (row["days"], False) for k in keys)
+        share = 1 - unredeemed(keys, row["days"] + 1)
+        assert float(row["redeemed_share"]) == pytest.approx(share)
+    assert steps
+    for row in steps:
+        share = 1 - unredeemed(keys, row["within_days"])
+        assert float(row["redeemed_share"]) == pytest.approx(share)
+        assert row["still_out"] == sum(days >= row["within_days"] for days, _ in keys)
 
 
 def test_pools_beyond_the_first_share_a_row(attempts):
@@ -177,6 +304,9 @@ def test_waits_are_counted_from_the_keys_creation(asked, within):
     ]
     assert short["keys"] == len(days)
     assert float(short["days_for_half"]) == pytest.approx(days[(len(days) + 1) // 2 - 1], abs=0.051)
+    ninth = days[-(-len(days) * 9 // 10) - 1]
+    assert float(short["days_for_nine_in_ten"]) == pytest.approx(ninth, abs=0.051)
+    assert_shared_out(waits, "redeemed", len(days))
     assert float(short["days_for_the_last"]) == pytest.approx(days[-1], abs=0.051)
 
 
@@ -373,7 +503,7 @@ def test_a_report_prints_the_figures_in_the_organizations_locale(page):
 def test_every_picture_has_words_for_who_cannot_see_it(page):
     pictures = re.findall(r"<img[^>]*>", page)
 
-    assert len(pictures) == 4
+    assert len(pictures) == 7
     assert all(re.search(r'alt="[^"]{40,}"', picture) for picture in pictures)
 
 

@@ -31,8 +31,8 @@ INSERT INTO pool (id, organization_id, course_id, name, starts_at, expires_at,
 SELECT id, id, 1, name || ' pool', '2026-01-01', '2027-01-01', 180 FROM town;
 INSERT INTO distribution (id, pool_id, recipient) OVERRIDING SYSTEM VALUE
 SELECT id, id, 'desk@' || name FROM town;
-INSERT INTO key (id, pool_id, code, state) OVERRIDING SYSTEM VALUE
-SELECT id, id, 'TOWN-000' || id, 'redeemed' FROM town;
+INSERT INTO key (id, pool_id, distribution_id, code, state) OVERRIDING SYSTEM VALUE
+SELECT id, id, id, 'TOWN-000' || id, 'redeemed' FROM town;
 INSERT INTO batch (id, pool_id, kind, requested) OVERRIDING SYSTEM VALUE
 SELECT id, id, 'import', 1 FROM town;
 INSERT INTO batch_chunk (batch_id, position, size, last_line, lines, codes)
@@ -84,6 +84,7 @@ OWNER = {
     "pool": "organization_id",
     "key": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "pool_tally": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
+    "pool_growth": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "distribution": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "batch": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "batch_chunk": "(SELECT organization_id FROM pool JOIN batch ON pool.id = pool_id"

@@ -39,38 +39,36 @@ INVOICES = """
     SELECT * FROM (
         SELECT CASE WHEN overdue THEN 'overdue' ELSE status END AS status, currency,
                count(*) AS invoices, sum(subtotal) AS subtotal, sum(tax) AS tax, sum(total) AS total
-          FROM report.invoice
-         WHERE month BETWEEN date_trunc('month', {first}::date) AND {last} {family}
+          FROM report.invoice WHERE {months}
          GROUP BY 1, 2) AS counted
      ORDER BY array_position('{{overdue,finalized,draft,paid,void}}', status), currency"""
 
-# Over all time: an invoice may carry what occurred before its month. Each row compares two figures
-# that come from different tables.
+# Each row compares two figures that come from different tables: of what occurred in the period, and
+# of the invoices of its months, which may carry what occurred before.
 RECONCILIATION = """
     WITH owed AS (
-        SELECT currency, sum(amount) AS charged, count(*) FILTER (WHERE kind = 'redemption') AS redemptions,
+        SELECT currency, count(*) FILTER (WHERE kind = 'redemption') AS redemptions,
                coalesce(sum(amount) FILTER (WHERE NOT unbilled), 0) AS billed,
                coalesce(sum(amount) FILTER (WHERE invoice_id IS NOT NULL), 0) AS carried
-          FROM report.charge WHERE true {family} GROUP BY currency),
-    billed AS (
-        SELECT currency, sum(subtotal) AS subtotals FROM report.invoice
-         WHERE status <> 'void' {family} GROUP BY currency),
-    lines AS (
-        SELECT report.invoice_line.currency, sum(amount) AS lines FROM report.invoice_line
-          JOIN (SELECT id FROM report.invoice WHERE status <> 'void' {family}) AS invoice
-            ON invoice.id = invoice_id GROUP BY 1),
+          FROM report.charge WHERE {within} GROUP BY currency),
+    invoiced AS (
+        SELECT currency, sum(subtotal) AS subtotals, sum(lines) AS lines, sum(charges) AS charges,
+               sum(total) - sum(tax) AS totals
+          FROM report.invoice WHERE status <> 'void' AND {months} GROUP BY currency),
     compared AS (
         SELECT 1 AS place, 'Redemptions against their charges' AS compared, NULL AS currency,
-               (SELECT count(*) FROM report.redemption WHERE answer = 'redeemed' {family})::numeric AS one_side,
+               (SELECT count(*) FROM report.redemption WHERE answer = 'redeemed' AND {attempted})::numeric
+                   AS one_side,
                coalesce(sum(redemptions), 0) AS other_side FROM owed
         UNION ALL
-        SELECT 2, 'Invoiced charges against invoices', currency, coalesce(billed, 0), coalesce(subtotals, 0)
-          FROM owed FULL JOIN billed USING (currency)
+        SELECT 2, 'Charges on invoices against charges marked as billed', currency, carried, billed FROM owed
         UNION ALL
-        SELECT 3, 'Charges on invoices against charges marked as billed', currency, carried, billed FROM owed
+        SELECT 3, 'Invoices against the charges on them', currency, subtotals, charges FROM invoiced
         UNION ALL
-        SELECT 4, 'Invoices against their lines', currency, coalesce(subtotals, 0), coalesce(lines, 0)
-          FROM billed FULL JOIN lines USING (currency))
+        SELECT 4, 'Invoices against their lines', currency, subtotals, lines FROM invoiced
+        UNION ALL
+        SELECT 5, 'Invoices'' totals less tax against their subtotals', currency, totals, subtotals
+          FROM invoiced)
     SELECT compared, currency, one_side, other_side, one_side - other_side AS difference
       FROM compared ORDER BY place, currency"""
 
@@ -88,7 +86,7 @@ class Verdict:
 
 
 def reconciliation(question: Question) -> "pd.DataFrame":
-    """Compare redemptions with charges with invoices, over all time, by currency."""
+    """Compare the period's redemptions with charges with invoices, by currency."""
     return reading.frame(_about(RECONCILIATION, question))
 
 
@@ -164,7 +162,6 @@ def _about(query: str, question: Question) -> sql.Composed:
     return sql.SQL(query).format(
         revenue=sql.SQL(REVENUE),
         within=question.within(at="occurred_at"),
-        family=question.family(),
-        first=sql.Literal(question.first),
-        last=sql.Literal(question.last),
+        attempted=question.within(),
+        months=question.months(),
     )

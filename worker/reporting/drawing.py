@@ -189,6 +189,34 @@ def days(
     return chart(title, told, draw)
 
 
+def steps(
+    title: str,
+    told: str,
+    x: Sequence[int],
+    shares: Sequence[float],
+    *,
+    along: str,
+    locale: babel.Locale,
+) -> "Figure":
+    """Draw a share that grows in steps, up to one."""
+
+    def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+        axes.step(x, shares, where="post", color=BLUE, linewidth=1.8)
+        axes.fill_between(x, shares, step="post", color=SKY, alpha=0.35, linewidth=0)
+        axes.set_ylim(0, 1)
+        axes.set_xlim(0, max(x))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda share, _: showing.percent(share, locale, decimals=0))
+        )
+        axes.set_xlabel(along)
+        axes.set_ylabel("share of keys redeemed")
+
+    return chart(title, told, draw)
+
+
 def heat(
     title: str,
     told: str,

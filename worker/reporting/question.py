@@ -57,6 +57,12 @@ class Question:
         """Give the SQL condition of attempts in so many days up to the last one."""
         return self._between(self.last - timedelta(days=span - 1), "received_at") + self.family()
 
+    def months(self) -> sql.Composed:
+        """Give the SQL condition of invoices of the months that the period touches."""
+        first = sql.Literal(self.first.replace(day=1))
+        between = sql.SQL("month BETWEEN {} AND {}").format(first, sql.Literal(self.last))
+        return between + self.family()
+
     def family(self) -> sql.Composed:
         """Give the SQL condition of rows of the organization and its descendants, behind AND."""
         named = FAMILY if self.organization else ""

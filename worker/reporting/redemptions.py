@@ -93,9 +93,48 @@ MIDDLE = """
      WHERE keys > 0"""
 
 
+# Five counts of one period, not five fates of the same keys: what was created then is redeemed later.
+FUNNEL = """
+    SELECT * FROM (
+        SELECT (SELECT coalesce(sum(keys), 0)::bigint FROM report.growth WHERE {made}) AS created,
+               (SELECT count(*) FROM report.handed_out WHERE {handed_out}) AS distributed,
+               count(*) AS redeemed, count(*) FILTER (WHERE launched) AS launched,
+               count(*) FILTER (WHERE completed) AS completed
+          FROM report.redemption WHERE answer = 'redeemed' AND {within}) AS counted
+     WHERE created + distributed + redeemed > 0"""
+
+
 def redemption_totals(question: Question) -> "pd.DataFrame":
     """Count attempts, and what they came to: one row."""
     return reading.figures(_about(TOTALS, question))
+
+
+def funnel(question: Question) -> "pd.DataFrame":
+    """Count keys created, distributed and redeemed in the period, and what came of the last: one row."""
+    return reading.figures(
+        sql.SQL(FUNNEL).format(
+            made=question.within(at="made_at"),
+            handed_out=question.within(at="distributed_at"),
+            within=question.within(),
+        )
+    )
+
+
+def draw_funnel(question: Question) -> "Figure":
+    """Draw the way from a key's creation to a completed training, as bars."""
+    frame, title = funnel(question), "From a key's creation to a completed training"
+    if frame.empty:
+        return drawing.nothing(title)
+    steps = [showing.words(step) for step in frame.columns]
+    counts = [int(count) for count in frame.iloc[0]]
+    return drawing.bars(
+        title,
+        f"{title}: {drawing.listed(steps, counts, question.babel)}.",
+        steps,
+        {"Keys": (counts, drawing.BLUE)},
+        unit="keys",
+        locale=question.babel,
+    )
 
 
 def redemptions_per_day(question: Question) -> "pd.DataFrame":
@@ -137,6 +176,13 @@ def redemptions_by_pool(question: Question, *, top: int = TOP) -> "pd.DataFrame"
 def redemptions_by_course(question: Question, *, top: int = TOP) -> "pd.DataFrame":
     """Count attempts for the courses with the most redeemed keys; the others share the last row."""
     return _by(question, ["course"], keys=["course"], others="other courses", top=top)
+
+
+def redemptions_by_organization(question: Question, *, top: int = TOP) -> "pd.DataFrame":
+    """Count attempts for the pools' owners with the most redeemed keys; the others share a row."""
+    return _by(
+        question, ["organization"], keys=["organization"], others="other organizations", top=top
+    )
 
 
 def draw_redemptions_by_course(question: Question) -> "Figure":

@@ -49,11 +49,12 @@ BREAKAGE = """
       FROM report.pool WHERE breakage > 0 {family} ORDER BY breakage DESC, pool LIMIT {top}"""
 
 AT_RISK = """
-    SELECT email, name, organization, course, pool,
+    SELECT email, name, organization, course,
            day AS redeemed, last_day AS access_ends,
            floor(extract(epoch FROM expires_at - {now}) / 86400)::int AS days_left
       FROM report.assignment
-     WHERE live AND launches = 0 AND expires_at < {now} + {soon} * interval '1 day' {family}
+     WHERE live AND launches = 0
+       AND expires_at >= {now} AND expires_at < {now} + {soon} * interval '1 day' {family}
      ORDER BY expires_at, email"""
 
 AT_RISK_TOTALS = """
@@ -61,7 +62,7 @@ AT_RISK_TOTALS = """
         SELECT count(*) AS live_assignments, count(*) FILTER (WHERE launches = 0) AS not_launched,
                count(*) FILTER (WHERE launches = 0 AND expires_at < {now} + {soon} * interval '1 day')
                    AS at_risk
-          FROM report.assignment WHERE live {family}) AS counted
+          FROM report.assignment WHERE live AND expires_at >= {now} {family}) AS counted
      WHERE live_assignments > 0"""
 
 

@@ -66,7 +66,8 @@ COHORTS = """
           FROM cohort JOIN report.launch ON assignment_id = cohort.id
          CROSS JOIN LATERAL (SELECT floor(extract(epoch FROM launched_at - cohort.redeemed_at)
                                           / 604800)::int AS week) AS since
-         WHERE week < {weeks} GROUP BY month, week)
+         WHERE launched_at >= {first}::timestamptz - interval '1 day' AND week < {weeks}
+         GROUP BY month, week)
     SELECT month, assignments, week, coalesce(used, 0)::numeric / assignments AS share
       FROM size CROSS JOIN generate_series(0, {weeks} - 1) AS week LEFT JOIN used USING (month, week)
      WHERE month + interval '1 month' + (week + 1) * interval '1 week' <= {now}
@@ -182,6 +183,7 @@ def _about(query: str, question: Question) -> sql.Composed:
     return sql.SQL(query).format(
         launched=question.within(at="launched_at"),
         redeemed=question.within(at="redeemed_at"),
+        first=sql.Literal(question.first),
         weeks=sql.Literal(WEEKS),
         now=sql.Literal(question.asked_at),
     )

@@ -1,0 +1,81 @@
+"""How long keys stay unredeemed once they are handed out: Kaplan and Meier's estimate.
+
+Keys that are not redeemed yet count for as long as they have been out, so that young ones do not
+make the waits look short (E. L. Kaplan, P. Meier, 1958). View report.handed_out says what a key's
+wait is; one that was retired unredeemed is left out.
+"""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from worker.reporting import drawing, reading, showing
+from worker.reporting.question import Question
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+TOLD = (1, 7, 14, 30, 60, 90, 180, 365)  # days
+
+# By whole days: how many keys were redeemed after so many, and how many were last seen unredeemed.
+WAITED = """
+    SELECT days, count(redeemed_at) AS redeemed, count(*) - count(redeemed_at) AS seen_until
+      FROM (SELECT redeemed_at, greatest(0, floor(extract(epoch FROM
+                       coalesce(redeemed_at, until) - distributed_at) / 86400))::int AS days
+              FROM report.handed_out
+             WHERE {within} AND NOT (retired AND redeemed_at IS NULL)) AS waited
+     GROUP BY days ORDER BY days"""
+
+
+def waits_since_distribution(question: Question) -> "pd.DataFrame":
+    """Estimate the share redeemed within each number of days, of keys handed out in the period.
+
+    `at_risk` keys were still out and unredeemed when that day began.
+    """
+    import pandas as pd
+
+    waited = reading.frame(
+        sql.SQL(WAITED).format(within=question.within(at="distributed_at")),
+    )
+    waited["at_risk"] = (waited["redeemed"] + waited["seen_until"])[::-1].cumsum()[::-1]
+    unredeemed, shares = Decimal(1), []
+    for redeemed, at_risk in zip(waited["redeemed"], waited["at_risk"], strict=True):
+        unredeemed *= 1 - Decimal(int(redeemed)) / Decimal(int(at_risk))
+        shares.append(1 - unredeemed)
+    waited["redeemed_share"] = pd.Series(shares, dtype=object)
+    return waited
+
+
+def waits_in_steps(question: Question) -> "pd.DataFrame":
+    """Give the share that is redeemed within a day, a week, … as far as any key has been out."""
+    import pandas as pd
+
+    waited = waits_since_distribution(question)
+    longest = max(waited["days"], default=-1)
+    rows = []
+    for days in TOLD:
+        before = waited[waited["days"] < days]
+        if days <= longest and not before.empty:
+            still_out = waited[waited["days"] >= days]["at_risk"].max()
+            rows.append((days, before["redeemed_share"].iloc[-1], still_out))
+    return pd.DataFrame(rows, columns=["within_days", "redeemed_share", "still_out"])
+
+
+def draw_waits_since_distribution(question: Question) -> "Figure":
+    """Draw the share of keys redeemed by days since they were handed out, as a step line."""
+    waited, title = waits_since_distribution(question), "Share of keys redeemed, by days since"
+    title += " distribution"
+    if waited.empty:
+        return drawing.nothing(title)
+    keys = showing.number(int(waited["at_risk"].iloc[0]), question.babel)
+    last = showing.percent(waited["redeemed_share"].iloc[-1], question.babel)
+    return drawing.steps(
+        title,
+        f"{title}: of {keys} keys, {last} within {waited['days'].iloc[-1] + 1} days.",
+        [0, *(waited["days"] + 1).tolist()],
+        [0.0, *map(float, waited["redeemed_share"])],
+        along="days since distribution",
+        locale=question.babel,
+    )
