@@ -451,6 +451,8 @@ ESCAPES = {
     "the owner's role": "SET ROLE keypool",
     "another session": "SET SESSION AUTHORIZATION keypool_analyst",
     "no walls": "SET row_security = off",
+    "other processes": "SET debug_parallel_query = on; SET parallel_setup_cost = 0;"
+    " SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0",
     "its own words": "CREATE TEMP TABLE organization AS SELECT 3::bigint AS id;"
     " CREATE TEMP TABLE report_login AS SELECT session_user AS login, 3::bigint AS organization_id;"
     " CREATE TEMP TABLE organization_ancestry AS SELECT 3::bigint AS ancestor_id, 3::bigint AS descendant_id;"
