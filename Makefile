@@ -54,10 +54,8 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock anew
 	@$(uv) compile --upgrade --universal --generate-hashes --python-version 3.11 --all-extras \
 	  --no-header --output-file requirements.lock pyproject.toml > /dev/null
 
-# A kernel works in the notebook's folder, so the home is named in full.
-notebooks: export KEYPOOL_HOME ?= $(CURDIR)/.keypool
-notebooks: $(READY) ## open the notebooks in JupyterLab, on the system that `make up` runs
-	$(BIN)/jupyter lab --notebook-dir notebooks
+notebooks: $(READY) ## open the notebooks in JupyterLab, on the system that `make up` runs or its data
+	$(BIN)/keypool reports lab
 
 clean: ## remove .venv and what the checks left behind; data under .keypool stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -104,6 +104,12 @@ class Rig:
         finally:
             self._administer("DROP DATABASE {} WITH (FORCE)", name)
 
+    @contextmanager
+    def filled(self, filled: Callable[[], None]) -> Iterator[None]:
+        """Point at a filled database itself, kept from one measurement to the next: only to read."""
+        with self._using(self._template(filled)):
+            yield
+
     def _template(self, filled: Callable[[], None] | None) -> str:
         name = f"template_{filled.__qualname__ if filled else 'empty'}"
         if name not in self._templates:
@@ -168,7 +174,10 @@ def seconds(work: Callable[[], object]) -> float:
 
 @dataclass(frozen=True)
 class Child:
-    """How long a piece of work took in a process of its own, and that process's peak memory."""
+    """How long a piece of work took in a process of its own, and its peak memory.
+
+    What it started, such as a notebook's kernel, is in it: of several processes, the largest.
+    """
 
     seconds: float
     memory_mb: float
@@ -192,6 +201,12 @@ def memory_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # bytes on macOS
     # Linux lets a child begin with its parent's peak in getrusage; this one is its own.
     return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def children_mb() -> float:
+    """Say how much memory the largest process took that this one started and that ended."""
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
 
 
 def run(names: list[str], *, rounds: int, scale: float, tell: Callable[[str], None]) -> None:

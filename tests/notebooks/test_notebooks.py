@@ -1,10 +1,18 @@
 """What every notebook that comes with keypool promises."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
+from nbmake.nb_run import NotebookRun
+
+from tests import world as worlds
+from tests.conftest import Addresses, cloned, using
+from worker import database as databases
+from worker import redemption, simulation
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PAIRED = sorted(NOTEBOOKS.glob("*.py"))
@@ -60,3 +68,50 @@ def test_its_cells_are_short_and_every_answer_has_its_question_and_its_reading(p
             assert following[0] == "code", source
             assert "markdown" in following, source
     assert told[-1][0] == "markdown"
+
+
+# Run by nbmake, as who opens them does: from a fresh kernel, top to bottom, with no parameters.
+
+
+def nothing() -> None:
+    """An empty database."""
+
+
+def one_day() -> None:
+    """One key that was redeemed just now."""
+    with databases.session() as session:
+        world = worlds.build(session)
+        event = world.request(world.keys(3)[0], "ann@example.com")
+        redemption.settle(session, event_ids=[event])
+
+
+def a_year() -> None:
+    """A year, invoiced."""
+    databases.transaction(simulation.simulate, organizations=4, months=12, redemptions=1500, seed=2)
+    simulation.bill()
+
+
+@pytest.fixture(scope="module", params=[nothing, one_day, a_year], ids=lambda fill: fill.__name__)
+def filled(request: pytest.FixtureRequest, servers: Addresses, template: str) -> Iterator[str]:
+    with cloned(servers, template) as addresses, using(addresses):
+        request.param()
+        with only_the_analysts_login():
+            yield request.param.__name__
+
+
+@contextmanager
+def only_the_analysts_login() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("DATABASE_URL", "WEB_DATABASE_URL", "REDIS_URL", "SECRET_KEY"):
+            patch.delenv(f"KEYPOOL_{variable}")
+        yield
+
+
+def test_it_runs_from_top_to_bottom(filled, paired):
+    ran = NotebookRun(paired.with_suffix(".ipynb"), default_timeout=120).execute()
+
+    assert ran.error is None
+    shown = str([cell.get("outputs") for cell in ran.nb.cells])
+    assert "text/html" in shown
+    if filled == "nothing":
+        assert "othing yet" in shown

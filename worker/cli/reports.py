@@ -1,5 +1,8 @@
 """`keypool reports`: notebooks, run and rendered; and the reports that are kept."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,6 +103,18 @@ def export(report: str, format: str, output: Path | None) -> dict[str, Any] | No
         return deliver([content], name=name, output=output, printable=format != "pdf")
 
     return run(write)
+
+
+@command.command()
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- OPTION…]")
+def lab(options: tuple[str, ...]) -> None:
+    """Open the notebooks in JupyterLab, with the analyst's login; Ctrl-C ends it."""
+    with system():
+        command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={reporting.NOTEBOOKS}"]
+        as_root = ["--allow-root"] * (os.geteuid() == 0)
+        told = reporting.analysts_environment()
+        ended = subprocess.run([*command, *as_root, *options], env=told, check=False)
+    sys.exit(ended.returncode)
 
 
 def _kept(notebook: str, *, advance: Any, **given: Any) -> dict[str, Any]:

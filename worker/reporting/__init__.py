@@ -16,7 +16,7 @@ from worker.reporting.billing import (
     revenue_totals,
     verdict,
 )
-from worker.reporting.logins import ReportLoginError
+from worker.reporting.logins import ReportLoginError, analysts_environment
 from worker.reporting.making import make_all, make_next
 from worker.reporting.printing import NoBrowserError, PrintingFailedError, pdf
 from worker.reporting.question import Question, ask
@@ -37,7 +37,7 @@ from worker.reporting.redemptions import (
     redemptions_per_day,
     waits_in_short,
 )
-from worker.reporting.rendering import listing
+from worker.reporting.rendering import NOTEBOOKS, listing
 from worker.reporting.running import ReportFailedError, run
 from worker.reporting.stock import (
     breakage,
@@ -68,12 +68,14 @@ from worker.reporting.usage import (
 )
 
 __all__ = [
+    "NOTEBOOKS",
     "NoBrowserError",
     "PrintingFailedError",
     "Question",
     "ReportFailedError",
     "ReportLoginError",
     "Verdict",
+    "analysts_environment",
     "arrow",
     "ask",
     "attempts_by_outcome",

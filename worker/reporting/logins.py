@@ -5,6 +5,7 @@ nothing that a notebook does can change. Each run has a login of its own, with a
 nobody else knows, so no two runs disturb each other and nothing is left to steal.
 """
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,11 @@ from worker import database, errors
 from worker.settings import settings
 
 PREFIX = "keypool_report_"
+# What opens something: a login of the database, the broker, secrets at rest, or the home with all.
+OPENING = (
+    "KEYPOOL_HOME", "KEYPOOL_DATABASE_URL", "KEYPOOL_WEB_DATABASE_URL", "KEYPOOL_REDIS_URL",
+    "KEYPOOL_SECRET_KEY",
+)  # fmt: skip
 LIFETIME = "3 hours"  # a killed run's login opens nothing after that, and the next run drops it
 CONNECTIONS = 4
 
@@ -62,6 +68,16 @@ def login(organization_id: int | None) -> Iterator[str]:
         yield _url(name, password)
     finally:
         database.transaction(_drop, login=name)
+
+
+def analysts_environment() -> dict[str, str]:
+    """Give this process's environment with the analyst's login in place of all others.
+
+    Raises:
+        SettingsError: the database is not the embedded one, and the analyst's login is not set.
+    """
+    known = {name: value for name, value in os.environ.items() if name not in OPENING}
+    return known | {"KEYPOOL_ANALYST_DATABASE_URL": _analyst()}
 
 
 def _make(session: Session, *, login: str, password: str, organization_id: int) -> None:
@@ -111,7 +127,7 @@ def _drop(session: Session, *, login: str) -> None:
 def _analyst() -> str:
     if settings().database_url and not settings().analyst_database_url:
         raise errors.SettingsError(
-            "A report on all organizations is read as keypool_analyst: set "
+            "What is not about one organization is read as keypool_analyst: set "
             "KEYPOOL_ANALYST_DATABASE_URL, or name one organization."
         )
     return database.url(database.Login.ANALYST)
