@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from flask import Request
-from sqlalchemy import Connection
+from psycopg import Connection
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from webhook.problems import TooLargeError, UnknownSenderError, UnsupportedMediaTypeError

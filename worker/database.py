@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
+from psycopg import Connection
 from psycopg import errors as postgres
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, func, select
+from sqlalchemy import Engine, ExceptionContext, create_engine, event, func, select
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
@@ -160,12 +161,19 @@ def dispose() -> None:
 
 @contextmanager
 def connection(login: Login = Login.OWNER) -> Iterator[Connection]:
-    """Open one transaction as `session` does, for what needs no ORM and must be quick."""
+    """Open one transaction as `session` does, on the driver's own connection: for what must be quick.
+
+    Raises:
+        KeypoolError: a constraint said no (as the rule it keeps), or the database is away.
+    """
     try:
-        with engine(login).begin() as opened:
-            yield opened
+        with closing(engine(login).raw_connection()) as pooled:
+            yield cast(Connection, pooled.driver_connection)
+            pooled.commit()
     except PoolTimeoutError:
         raise errors.DatabaseAwayError from None
+    except postgres.Error as error:
+        raise _named(error) or error from error
 
 
 @contextmanager
@@ -208,13 +216,18 @@ def clock_now(opened: Session) -> datetime:
 @event.listens_for(Engine, "handle_error")
 def _translate(context: ExceptionContext) -> None:
     """Raise, in place of what the database says, the named error that the rule has."""
-    original = context.original_exception
+    if named := _named(context.original_exception):
+        raise named from context.original_exception
+
+
+def _named(original: BaseException) -> errors.KeypoolError | None:
     if isinstance(original, postgres.IntegrityError):
-        if broken := BROKEN.get(original.diag.constraint_name or ""):
-            raise broken() from original
-    elif isinstance(original, postgres.DataError):
-        raise errors.InvalidInputError(
+        broken = BROKEN.get(original.diag.constraint_name or "")
+        return broken() if broken else None
+    if isinstance(original, postgres.DataError):
+        return errors.InvalidInputError(
             "A value is too large, or has a character that cannot be kept."
-        ) from original
-    elif isinstance(original, postgres.OperationalError | postgres.InterfaceError):
-        raise errors.DatabaseAwayError from original
+        )
+    if isinstance(original, postgres.OperationalError | postgres.InterfaceError):
+        return errors.DatabaseAwayError()
+    return None

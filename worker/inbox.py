@@ -4,9 +4,10 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, LiteralString
 
-from sqlalchemy import ColumnElement, Connection, Select, select, text
+from psycopg import Connection
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from worker import errors, history, lookup, redemption, sources
@@ -20,40 +21,39 @@ READERS = (Role.MANAGER, Role.ANALYST, Role.SENDER)
 # One look gives all that the receiver must know of a source, and opens its organization's rows to
 # the transaction. A signature's age is judged by the unshifted clock (now, not clock_now): senders
 # sign with theirs, which KEYPOOL_CLOCK_OFFSET does not reach.
-OPEN_DOOR = text("""
+OPEN_DOOR = """
     SELECT organization_id, encrypted, extract(epoch FROM now())::bigint AS at,
            set_config('keypool.organization', organization_id::text, true)
-      FROM find_source(:source_id)
-""")
+      FROM find_source(%(source_id)s)
+"""
 
 INSERT = """
     INSERT INTO event (source_id, organization_id, learner_organization_id, webhook_id, body_hash,
                        type, data)
-    SELECT :source_id, :organization_id, :learner_organization_id, :webhook_id, :body_hash,
-           CAST(:type AS event_type), CAST(:data AS jsonb)
+    SELECT %(source_id)s, %(organization_id)s, %(learner_organization_id)s, %(webhook_id)s,
+           %(body_hash)s, CAST(%(type)s AS event_type), CAST(%(data)s AS jsonb)
     {unless}
         ON CONFLICT ON CONSTRAINT event_is_recorded_once DO NOTHING
     RETURNING id
 """
-PAUSE = (
-    "guessing_pause(:source_id, :email, :guess_window, :guesses_per_source, :guesses_per_learner)"
-)
+PAUSE = """guessing_pause(
+    %(source_id)s, %(email)s, %(guess_window)s, %(guesses_per_source)s, %(guesses_per_learner)s)"""
 
 # What keeps a message out leaves no row; only then is it asked which it was. So the good road is
 # one statement.
-RECORD = text(INSERT.format(unless=""))
-RECORD_REDEMPTION = text(INSERT.format(unless=f"WHERE {PAUSE} IS NULL"))
-SECONDS_TO_WAIT = text(f"SELECT ceil(extract(epoch FROM {PAUSE}))::int")  # noqa: S608  # a constant
+RECORD = INSERT.format(unless="")
+RECORD_REDEMPTION = INSERT.format(unless=f"WHERE {PAUSE} IS NULL")
+SECONDS_TO_WAIT = f"SELECT ceil(extract(epoch FROM {PAUSE}))::int"  # noqa: S608  # a constant
 
-REPEATED = text("""
-    SELECT id, status, body_hash = :body_hash AS same_body FROM event
-     WHERE source_id = :source_id AND webhook_id = :webhook_id
-""")
+REPEATED = """
+    SELECT id, status, body_hash = %(body_hash)s AS same_body FROM event
+     WHERE source_id = %(source_id)s AND webhook_id = %(webhook_id)s
+"""
 
-BELOW = text("""
+BELOW = """
     SELECT id FROM organization JOIN organization_ancestry ON descendant_id = id
-     WHERE name = :name AND ancestor_id = :organization_id
-""")
+     WHERE name = %(name)s AND ancestor_id = %(organization_id)s
+"""
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,15 @@ class Recorded:
 def open_door(connection: Connection, *, source_id: int) -> Door | None:
     """Find a source, None where it is unknown, and let the transaction see its organization.
 
-    It takes a plain connection, as `record` does: both are done at every message, and an ORM
-    session would cost as much again. Works with the web's login before any tenancy is set.
+    It takes the driver's connection, as `record` does: both are done at every message, and what
+    SQLAlchemy does around a statement would cost as much again. Works with the web's login before
+    any tenancy is set.
     """
-    rows = connection.execute(OPEN_DOOR, {"source_id": source_id}).all()
+    rows = connection.execute(OPEN_DOOR, {"source_id": source_id}).fetchall()
     if not rows:
         return None
-    live = [_decrypted(row.encrypted) for row in rows]
-    return Door(source_id, rows[0].organization_id, live, rows[0].at)
+    organization_id, _, at, _ = rows[0]
+    return Door(source_id, organization_id, [_decrypted(row[1]) for row in rows], at)
 
 
 def record(
@@ -226,27 +227,31 @@ def _learners_place(connection: Connection, organization_id: int, message: Messa
     if message.organization is None:
         return organization_id
     asked = {"name": message.organization, "organization_id": organization_id}
-    found: int | None = connection.execute(BELOW, asked).scalar_one_or_none()
-    return found
+    return _one(connection, BELOW, asked)
 
 
 def _inserted(connection: Connection, given: dict[str, Any]) -> int | None:
     if given["email"] is None:
-        event_id: int | None = connection.execute(RECORD, given).scalar_one_or_none()
-    elif given["learner_organization_id"] is None:
-        event_id = None
-    else:
-        event_id = connection.execute(RECORD_REDEMPTION, given).scalar_one_or_none()
-    return event_id
+        return _one(connection, RECORD, given)
+    if given["learner_organization_id"] is None:
+        return None
+    return _one(connection, RECORD_REDEMPTION, given)
 
 
 def _repeated(connection: Connection, given: dict[str, Any]) -> Recorded:
-    before = connection.execute(REPEATED, given).one_or_none()
+    before = connection.execute(REPEATED, given).fetchone()
     if before is None:
         raise _kept_out(connection, given)
-    if not before.same_body:
+    event_id, status, same_body = before
+    if not same_body:
         raise errors.WebhookIdReusedError
-    return Recorded(before.id, EventStatus(before.status), is_new=False)
+    return Recorded(event_id, EventStatus(status), is_new=False)
+
+
+def _one(connection: Connection, statement: LiteralString, given: dict[str, Any]) -> int | None:
+    """Give the one number that a statement answers with, or None where it answers nothing."""
+    row = connection.execute(statement, given).fetchone()
+    return int(row[0]) if row and row[0] is not None else None
 
 
 def _kept_out(connection: Connection, given: dict[str, Any]) -> errors.KeypoolError:
@@ -255,7 +260,7 @@ def _kept_out(connection: Connection, given: dict[str, Any]) -> errors.KeypoolEr
             "The organization is not the source's or one of its descendants.",
             field="data.organization",
         )
-    wait = connection.execute(SECONDS_TO_WAIT, given).scalar_one()
+    wait = _one(connection, SECONDS_TO_WAIT, given)
     return errors.TooManyGuessesError(retry_after=max(1, wait or 0))
 
 
