@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -22,6 +23,14 @@ from worker import database as databases
 from worker import embedded
 from worker import schema as schemas
 from worker.settings import settings
+
+# To explain failures, hypothesis would trace every line that is run: the web's answers would be
+# slower than they may be.
+hypothesis.settings.register_profile(
+    "untraced",
+    phases=[phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain],
+)
+hypothesis.settings.load_profile("untraced")
 
 SCHEMA = Path(__file__).parents[1] / "schema.sql"
 SECRET_KEY = "tests-only"
