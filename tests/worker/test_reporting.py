@@ -13,17 +13,18 @@ from statistics import mean
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import babel
 import nbformat
 import numpy as np
-import psycopg
+import pandas as pd
 import pytest
 from sqlalchemy import text
 
-from tests.conftest import Addresses, connect
+from tests.conftest import Addresses
 from worker import database as databases
 from worker import errors, reporting, simulation
 from worker.actors import Actor, Role
-from worker.reporting import logins, reading, showing
+from worker.reporting import reading, showing
 
 NOW = datetime(2026, 3, 18, 15, 0, tzinfo=UTC)
 ROOT = "Alder Academy"
@@ -88,6 +89,14 @@ def within(asked, attempts) -> list[dict[str, Any]]:
     return [
         row for row in attempts if row["organization_id"] in members and FIRST <= row["day"] <= LAST
     ]
+
+
+@pytest.fixture(scope="module")
+def branch_id(simulated: Addresses) -> int:
+    with databases.session() as session:
+        return session.scalar(
+            text("SELECT id FROM organization WHERE name = :name"), {"name": BRANCH}
+        )
 
 
 def answers(rows: list[dict[str, Any]]) -> Counter[str]:
@@ -269,9 +278,9 @@ def test_waits_since_distribution_count_keys_that_are_not_redeemed_yet(asked, ha
         assert float(row["redeemed_share"]) == pytest.approx(share)
     assert steps
     for row in steps:
-        share = 1 - unredeemed(keys, row["within_days"])
-        assert float(row["redeemed_share"]) == pytest.approx(share)
-        assert row["still_out"] == sum(days >= row["within_days"] for days, _ in keys)
+        within = int(row["within"].split()[0])
+        assert float(row["redeemed_share"]) == pytest.approx(1 - unredeemed(keys, within))
+        assert row["still_out"] == sum(days >= within for days, _ in keys)
 
 
 def test_pools_beyond_the_first_share_a_row(attempts):
@@ -375,96 +384,6 @@ def test_the_listing_tells_each_notebooks_question():
     assert redemptions["question"].endswith("?")
 
 
-# ------------------------------------------------------------------------------- the login
-
-
-@pytest.fixture(scope="module")
-def branch_id(simulated: Addresses) -> int:
-    with databases.session() as session:
-        return session.scalar(
-            text("SELECT id FROM organization WHERE name = :name"), {"name": BRANCH}
-        )
-
-
-def seen(connection: psycopg.Connection) -> set[str]:
-    return {name for (name,) in connection.execute("SELECT name FROM report.organization")}
-
-
-def test_a_reports_login_sees_its_organizations_tree_alone(branch_id):
-    with logins.login(branch_id) as url, connect(url) as report:
-        names = seen(report)
-        report.execute("SELECT set_config('keypool.organization', '*', false)")
-
-        assert seen(report) == names
-    assert BRANCH in names
-    assert ROOT not in names
-    assert STRANGER not in names
-
-
-@pytest.mark.parametrize(
-    "attempt",
-    [
-        "SELECT code FROM public.key",
-        "SELECT * FROM public.report_login",
-        "SET ROLE keypool_analyst",
-        "INSERT INTO report_login VALUES (session_user, 1)",
-        "ALTER ROLE CURRENT_USER VALID UNTIL 'infinity'",
-        "CREATE TABLE public.mine ()",
-    ],
-)
-def test_a_reports_login_may_do_nothing_but_read(branch_id, attempt):
-    with (
-        logins.login(branch_id) as url,
-        connect(url) as report,
-        pytest.raises(psycopg.errors.InsufficientPrivilege),
-    ):
-        report.execute(attempt)
-
-
-def logins_left(session: Any) -> tuple[int, int]:
-    return tuple(
-        session.execute(
-            text("""
-                SELECT (SELECT count(*) FROM report_login),
-                       (SELECT count(*) FROM pg_roles WHERE rolname IN (SELECT login FROM report_login))""")
-        ).one()
-    )
-
-
-def test_the_login_is_gone_after_the_run_even_when_its_notebook_left_things_behind(branch_id):
-    with logins.login(branch_id) as url, connect(url) as report:
-        report.execute("SELECT lo_create(0)")
-        report.commit()
-
-    with pytest.raises(psycopg.OperationalError):
-        connect(url)
-    with databases.session() as session:
-        assert logins_left(session) == (0, 0)
-
-
-def test_a_login_that_a_killed_run_left_is_dropped_by_the_next_run(branch_id):
-    killed = logins.login(branch_id)
-    url = killed.__enter__()
-    name = url.split("//")[1].split(":")[0]
-    with databases.session() as session:
-        session.execute(text(f"ALTER ROLE {name} VALID UNTIL '2000-01-01'"))
-
-    with logins.login(branch_id), databases.session() as session:
-        assert logins_left(session) == (1, 1)
-        assert (
-            session.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname = :n"), {"n": name})
-            == 0
-        )
-    killed.__exit__(None, None, None)
-
-
-def test_an_owner_who_may_not_make_roles_is_told_what_to_allow(branch_id, monkeypatch):
-    monkeypatch.setattr(logins, "CREATE", "DO $$ BEGIN RAISE insufficient_privilege; END $$")
-
-    with pytest.raises(reporting.ReportLoginError, match="CREATEROLE"), logins.login(branch_id):
-        pass
-
-
 # ------------------------------------------------------------------------------ whole runs
 
 
@@ -489,6 +408,15 @@ def test_a_report_says_whom_it_is_about_and_shows_no_code(page):
     assert "<title>Redemptions</title>" in page
     assert "reporting." not in page
     assert "import " not in page
+
+
+def test_a_table_shows_its_first_rows_and_says_how_many_there_are():
+    rows = pd.DataFrame({"n": range(1234)})
+
+    shown = showing.table(rows, babel.Locale("en"))
+
+    assert shown.count("<tr>") == 1 + showing.LONGEST
+    assert "The first 200 of 1,234 rows." in shown
 
 
 def test_a_report_prints_the_figures_in_the_organizations_locale(page):

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import babel
+from babel import dates
 
 from worker.reporting import showing
 
@@ -22,6 +24,7 @@ BLUE, SKY, ORANGE, VERMILION, INK, GREY = (
 WIDTH = 8.4  # inches; the page's column
 TALL, ROW, EMPTY = 3.4, 0.36, 0.9
 LONGEST_NAME = 38
+SEASON = 130  # days; a longer axis names months
 
 STYLE: Any = {
     "svg.fonttype": "path",
@@ -111,13 +114,13 @@ def counted_days(title: str, frame: "pd.DataFrame", locale: babel.Locale, *, uni
     """Draw a row a day: the columns are the day, its count, and the mean of seven days."""
     if frame.empty:
         return nothing(title)
-    dates, counts, means = (frame[column].tolist() for column in frame.columns)
+    each, counts, means = (frame[column].tolist() for column in frame.columns)
     total, best = showing.number(sum(counts), locale), counts.index(max(counts))
     told = (
-        f"{title}: {total} from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}, "
-        f"at most {showing.number(counts[best], locale)} on {dates[best]:%Y-%m-%d}."
+        f"{title}: {total} from {each[0]:%Y-%m-%d} to {each[-1]:%Y-%m-%d}, "
+        f"at most {showing.number(counts[best], locale)} on {each[best]:%Y-%m-%d}."
     )
-    return days(title, told, dates, counts, [float(m) for m in means], unit=unit, locale=locale)
+    return days(title, told, each, counts, [float(m) for m in means], unit=unit, locale=locale)
 
 
 def listed(names: Sequence[str], counts: Sequence[int], locale: babel.Locale) -> str:
@@ -172,15 +175,15 @@ def days(
     """Draw a count a day, and its mean over seven days as a line."""
 
     def draw(axes: "Axes") -> None:
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+        from matplotlib.dates import AutoDateLocator
+        from matplotlib.ticker import FuncFormatter
 
         x: Any = days
         axes.bar(x, counts, color=SKY, width=0.85, label="Each day")
         alone = "o" if len(days) == 1 else ""
         axes.plot(x, means, color=BLUE, linewidth=1.8, label="Mean of 7 days", marker=alone)
-        locator = AutoDateLocator(minticks=min(len(days), 4), maxticks=10)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.xaxis.set_major_locator(AutoDateLocator(minticks=min(len(days), 4), maxticks=10))
+        axes.xaxis.set_major_formatter(FuncFormatter(partial(_day, locale, len(days))))
         axes.grid(visible=False, axis="x")
         _count(axes, unit, locale, along="y")
         axes.margins(x=0.01 if len(days) > 3 else 1.5)
@@ -269,7 +272,7 @@ def months(
                 axes.bar(x, values, bottom=begin, color=colour, label=label, width=0.72)
                 begin = [sum(pair) for pair in zip(begin, values, strict=True)]
             every = -(-len(firsts) // 14)  # more names do not fit side by side
-            axes.set_xticks(x[::every], _named(firsts[::every]))
+            axes.set_xticks(x[::every], _named(firsts[::every], locale))
             axes.grid(visible=False, axis="x")
             _count(axes, unit, locale, along="y")
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(parts), borderpad=0)
@@ -278,18 +281,30 @@ def months(
     return figure
 
 
-def _named(firsts: Sequence[date]) -> list[str]:
+def _named(firsts: Sequence[date], locale: babel.Locale) -> list[str]:
     """Name months: the year stands below its first."""
     years = [first.year for first in firsts]
     return [
-        f"{first:%b}\n{first:%Y}" if first.year not in years[:place] else f"{first:%b}"
+        _month(first, locale) + (f"\n{first:%Y}" if first.year not in years[:place] else "")
         for place, first in enumerate(firsts)
     ]
+
+
+def _month(first: date, locale: babel.Locale) -> str:
+    return str(dates.format_date(first, "LLL", locale=locale)).rstrip(".")
 
 
 def shorten(name: str) -> str:
     """Cut a name that is too long for an axis."""
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + "…"
+
+
+def _day(locale: babel.Locale, span: int, at: float, _: int | None = None) -> str:
+    """Name a day on an axis of so many: its month and year where there are many."""
+    from matplotlib.dates import num2date
+
+    form = "yMMM" if span > SEASON else "MMMd"
+    return str(dates.format_skeleton(form, num2date(at).date(), locale=locale))
 
 
 def _write_total(axes: "Axes", place: int, total: int, words: str, upright: bool) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NOTHING = '<p class="nothing">Nothing yet: no row in this period.</p>'
 MISSING = "–"
+LONGEST = 200  # rows of a table on the page
 BRIEF = 16  # characters; a column of such texts is not broken into lines
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 CODES = ("outcome", "answer", "status", "state")  # columns whose stable codes are told in words
@@ -73,13 +74,20 @@ def percent(share: float | Decimal, locale: babel.Locale, *, decimals: int = 1) 
     return str(numbers.format_percent(share, format=pattern, locale=locale))
 
 
+def day(value: date, locale: babel.Locale, form: str = "medium") -> str:
+    """Write a day, or the month it is in, as the locale does."""
+    bare = value.date() if isinstance(value, datetime) else value
+    return str(dates.format_date(bare, format=form, locale=locale))
+
+
 def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
-    records = frame.to_dict("records")
+    shown = frame.head(LONGEST)
+    records = shown.to_dict("records")
     cells = [[cell(name, value, row, locale) for name, value in row.items()] for row in records]
     people = personal.COLUMNS if "email" in frame else ()
     columns = [
-        _column(list(frame[name]), [row[n] for row in cells], person=name in people)
-        for n, name in enumerate(frame.columns)
+        _column(list(shown[name]), [row[n] for row in cells], person=name in people)
+        for n, name in enumerate(shown.columns)
     ]
     head = "".join(
         f'<th scope="col"{side}>{html.escape(words(name))}</th>'
@@ -93,7 +101,15 @@ def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
         + "</tr>"
         for row in cells
     )
-    return f"{_download(frame)}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return _download(frame) + table + _rest(frame, locale)
+
+
+def _rest(frame: "pd.DataFrame", locale: babel.Locale) -> str:
+    if len(frame) <= LONGEST:
+        return ""
+    rows = f"The first {number(LONGEST, locale)} of {number(len(frame), locale)} rows"
+    return f'<p class="rest">{rows}{"; the CSV has all" if "download" in frame.attrs else ""}.</p>'
 
 
 def _download(frame: "pd.DataFrame") -> str:
@@ -147,13 +163,8 @@ def cell(name: Hashable, value: Any, row: dict[Hashable, Any], locale: babel.Loc
             return money(value, row["currency"], locale)
         return number(value, locale)
     if isinstance(value, date):
-        return _day(value, locale, "MMM y" if str(name).endswith("month") else "medium")
+        return day(value, locale, "MMM y" if str(name).endswith("month") else "medium")
     return words(value) if name in CODES else str(value)
-
-
-def _day(value: date, locale: babel.Locale, form: str) -> str:
-    day = value.date() if isinstance(value, datetime) else value
-    return str(dates.format_date(day, format=form, locale=locale))
 
 
 def _is_number(value: object) -> bool:

@@ -59,8 +59,9 @@ def waits_in_steps(question: Question) -> "pd.DataFrame":
         before = waited[waited["days"] < days]
         if days <= longest and not before.empty:
             still_out = waited[waited["days"] >= days]["at_risk"].max()
-            rows.append((days, before["redeemed_share"].iloc[-1], still_out))
-    return pd.DataFrame(rows, columns=["within_days", "redeemed_share", "still_out"])
+            name = f"{days} day{'' if days == 1 else 's'}"
+            rows.append((name, before["redeemed_share"].iloc[-1], still_out))
+    return pd.DataFrame(rows, columns=["within", "redeemed_share", "still_out"])
 
 
 def draw_waits_since_distribution(question: Question) -> "Figure":

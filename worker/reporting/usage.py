@@ -137,7 +137,7 @@ def draw_cohorts(question: Question) -> "Figure":
     if frame.empty:
         return drawing.nothing(title)
     table = frame.pivot(index="month", columns="week", values="share").astype(float)
-    months = [f"{month:%b %Y}" for month in table.index]
+    months = [showing.day(month, question.babel, "MMM y") for month in table.index]
     first = showing.percent(table.to_numpy().item(0), question.babel)
     return drawing.heat(
         title,

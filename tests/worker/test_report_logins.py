@@ -1,0 +1,119 @@
+"""A report's own database login: what it may read, and that nothing is left of it."""
+
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from tests.conftest import Addresses, connect
+from worker import database as databases
+from worker import reporting, simulation
+from worker.reporting import logins
+
+ROOT = "Alder Academy"
+BRANCH = "Alder North"  # a child of the root
+STRANGER = "Borealis Training"
+
+
+@pytest.fixture(scope="module")
+def simulated(database: Addresses) -> None:
+    databases.transaction(simulation.simulate, organizations=6, months=2, redemptions=50, seed=5)
+
+
+@pytest.fixture(scope="module")
+def branch_id(simulated: Addresses) -> int:
+    with databases.session() as session:
+        return session.scalar(
+            text("SELECT id FROM organization WHERE name = :name"), {"name": BRANCH}
+        )
+
+
+def seen(connection: psycopg.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM report.organization")}
+
+
+def test_a_reports_login_sees_its_organizations_tree_alone(branch_id):
+    with logins.login(branch_id) as url, connect(url) as report:
+        names = seen(report)
+        report.execute("SELECT set_config('keypool.organization', '*', false)")
+
+        assert seen(report) == names
+    assert BRANCH in names
+    assert ROOT not in names
+    assert STRANGER not in names
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "SELECT code FROM public.key",
+        "SELECT * FROM public.report_login",
+        "SET ROLE keypool_analyst",
+        "INSERT INTO report_login VALUES (session_user, 1)",
+        "ALTER ROLE CURRENT_USER VALID UNTIL 'infinity'",
+        "CREATE TABLE public.mine ()",
+    ],
+)
+def test_a_reports_login_may_do_nothing_but_read(branch_id, attempt):
+    with (
+        logins.login(branch_id) as url,
+        connect(url) as report,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        report.execute(attempt)
+
+
+def logins_left(session: Any) -> tuple[int, int]:
+    return tuple(
+        session.execute(
+            text("""
+                SELECT (SELECT count(*) FROM report_login),
+                       (SELECT count(*) FROM pg_roles WHERE rolname IN (SELECT login FROM report_login))""")
+        ).one()
+    )
+
+
+def test_the_login_is_gone_after_the_run_even_when_its_notebook_left_things_behind(branch_id):
+    with logins.login(branch_id) as url, connect(url) as report:
+        report.execute("SELECT lo_create(0)")
+        report.commit()
+
+    with pytest.raises(psycopg.OperationalError):
+        connect(url)
+    with databases.session() as session:
+        assert logins_left(session) == (0, 0)
+
+
+def test_a_login_that_a_killed_run_left_is_dropped_by_the_next_run(branch_id):
+    killed = logins.login(branch_id)
+    url = killed.__enter__()
+    name = url.split("//")[1].split(":")[0]
+    with databases.session() as session:
+        session.execute(text(f"ALTER ROLE {name} VALID UNTIL '2000-01-01'"))
+
+    with logins.login(branch_id), databases.session() as session:
+        assert logins_left(session) == (1, 1)
+        assert (
+            session.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname = :n"), {"n": name})
+            == 0
+        )
+    killed.__exit__(None, None, None)
+
+
+def test_an_owner_who_may_not_make_roles_is_told_what_to_allow(branch_id, monkeypatch):
+    monkeypatch.setattr(logins, "CREATE", "DO $$ BEGIN RAISE insufficient_privilege; END $$")
+
+    with pytest.raises(reporting.ReportLoginError, match="CREATEROLE"), logins.login(branch_id):
+        pass
+
+
+def test_jupyterlab_gets_the_analysts_login_and_no_other(simulated, monkeypatch):
+    monkeypatch.setenv("KEYPOOL_HOME", "somewhere")
+
+    told = reporting.analysts_environment()
+
+    ours = {name for name in told if name.startswith("KEYPOOL_")}
+    assert ours <= {"KEYPOOL_ANALYST_DATABASE_URL", "KEYPOOL_CLOCK_OFFSET", "KEYPOOL_LOG_FORMAT"}
+    assert "keypool_analyst" in told["KEYPOOL_ANALYST_DATABASE_URL"]
+    assert "PATH" in told
