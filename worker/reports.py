@@ -6,16 +6,14 @@ with its traceback and keeps no other back.
 """
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Select, func, select, text, true
 from sqlalchemy.orm import Session
 
-from worker import days, errors, history, lookup, organizations, personal
+from worker import errors, history, lookup, measures, organizations, personal
 from worker.actors import Actor, Role
-from worker.database import clock_now
 from worker.models import Invoice, Organization, ReportRun, ReportState
 from worker.paging import Page, paged
 
@@ -23,7 +21,6 @@ from worker.paging import Page, paged
 NOTEBOOKS = ("billing", "learners_at_risk", "pools", "redemptions", "usage")
 # What is made for a month once it is invoiced; the others tell how things stand now.
 MONTHLY = ("billing", "redemptions", "usage")
-YEAR = timedelta(days=365)
 LONGEST_LATE = "45 days"  # after its month's end; of older invoices no report is made by itself
 PATIENCE = 3  # deaths of a worker after which a report is set apart
 LAPSE = "5 minutes"  # without a word from its worker, which has died then: a cell takes less
@@ -141,8 +138,8 @@ def ask(
             f"There is no notebook “{notebook}”; name one of {', '.join(NOTEBOOKS)}."
         )
     _require_reader(actor, notebook)
-    about = _about(session, actor, organization)
-    first, last = _days(session, about, from_, to)
+    about = measures.whom(session, actor, organization)
+    first, last = measures.period(session, about, from_, to)
     report = ReportRun(
         organization_id=about and about.id,
         notebook=notebook,
@@ -265,24 +262,6 @@ def erase(session: Session, *, email: str, pseudonym: str) -> None:
             text("UPDATE report_run SET page = :page WHERE id = :id"),
             {"page": changed, "id": row.id},
         )
-
-
-def _about(session: Session, actor: Actor, organization: str | None) -> Organization | None:
-    wanted = organization or (actor.organization_id and str(actor.organization_id))
-    return organizations.find(session, actor=actor, name=wanted) if wanted else None
-
-
-def _days(
-    session: Session,
-    about: Organization | None,
-    from_: str | date | None,
-    to: str | date | None,
-) -> tuple[date, date]:
-    zone = about.time_zone if about else "UTC"
-    last = days.bare(to, field="to") or clock_now(session).astimezone(ZoneInfo(zone)).date()
-    first = days.bare(from_, field="from") or last - YEAR + timedelta(days=1)
-    days.in_order(first, last)
-    return first, last
 
 
 def _sees(actor: Actor) -> ColumnElement[bool]:

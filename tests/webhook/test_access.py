@@ -136,7 +136,7 @@ def test_a_strangers_lists_are_empty_of_what_is_not_theirs(place, things, role):
     headers = place.token(role, place.world.sibling)
     own = {
         "/api/v1/organizations", "/api/v1/tokens", "/api/v1/courses", "/api/v1/prices",
-        "/api/v1/reports/notebooks",
+        "/api/v1/reports/notebooks", "/api/v1/reports/measures",
     }  # fmt: skip
 
     for method, rule, roles in routes(place):

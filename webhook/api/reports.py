@@ -11,7 +11,7 @@ from webhook import nudging
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.openapi import describe
-from worker import reporting, reports
+from worker import measures, patience, reporting, reports
 from worker.actors import Actor, Role
 from worker.models import ReportState
 
@@ -30,6 +30,14 @@ class Query(shapes.Paging):
     organization: str | None = Field(None, max_length=200)
     notebook: str | None = Field(None, max_length=100)
     state: ReportState | None = None
+
+
+class Period(shapes.Taken):
+    """About whom, from which day to which; by default the last year."""
+
+    organization: str | None = Field(None, max_length=200)
+    from_: str | None = Field(None, alias="from", max_length=10)
+    to: str | None = Field(None, max_length=10)
 
 
 @blueprint.get("")
@@ -58,6 +66,16 @@ def ask(session: Session, actor: Actor, body: shapes.NewReport) -> Response:
 def notebooks(session: Session, actor: Actor) -> Any:
     """List the notebooks that can be asked for."""
     return shapes.whole(reporting.listing())
+
+
+@blueprint.get("/measures")
+@allowed(*READERS)
+@blueprint.output(shapes.Measures)
+@blueprint.input(Period, location="query", arg_name="query")
+def show_measures(session: Session, actor: Actor, query: Period) -> Any:
+    """Give the measures that reports show, of a period."""
+    patience.unhurried(session)
+    return measures.show(session, actor=actor, **query.given())
 
 
 @blueprint.get("/<report>.html")

@@ -660,3 +660,47 @@ class Notebook(Given):
 
 class Notebooks(Listed[Notebook]):
     """Notebooks."""
+
+
+class Stock(Given):
+    """Keys as they stand now: issued + redeemed + retired = keys."""
+
+    pools: int
+    keys: int
+    issued: int
+    undistributed: int
+    redeemed: int
+    retired: int
+    breakage: int
+
+
+class Attempts(Given):
+    """Attempts of a period by what came of them."""
+
+    attempts: int
+    redeemed: int
+    repeated: int
+    refused: int
+
+
+class Earned(Given):
+    """What was charged in a period, in one currency: revenue = charged + credited."""
+
+    currency: str
+    redemptions: int
+    charged: str
+    credited: str
+    revenue: str
+    invoiced: str
+    unbilled: str
+
+
+class Measures(Given):
+    """The measures of reports; managers see keys and attempts, finance amounts, analysts all."""
+
+    organization: str | None
+    from_: date = Field(alias="from")
+    to: date
+    keys: Stock | None = None
+    attempts: Attempts | None = None
+    amounts: list[Earned] | None = None

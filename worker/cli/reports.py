@@ -15,6 +15,7 @@ from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run, system
 
 with deferred():
+    from worker import measures as figures
     from worker import reporting, reports
 
 if TYPE_CHECKING:
@@ -41,6 +42,15 @@ def listing() -> list[dict[str, str]]:
 
 def _ran(result: dict[str, Any]) -> None:
     written(result) if "file" in result else printing.record(result)
+
+
+@command.command()
+@click.option("--organization", metavar="ORG", help="Whose; all of them by default.")
+@click.option("--from", "from_", metavar="DAY", help="The first day; a year ago by default.")
+@click.option("--to", metavar="DAY", help="The last day; today by default.")
+def measures(**given: Any) -> dict[str, Any]:
+    """Show the measures of reports: keys as they stand now, attempts and amounts of a period."""
+    return run(figures.show, actor=operator(), **given)
 
 
 @command.command("run", shows=_ran, failed=lambda result: result.get("state") == "failed")

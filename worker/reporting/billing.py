@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from worker import measures
 from worker.reporting import drawing, reading, showing
 from worker.reporting.question import Question
 
@@ -18,15 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-REVENUE = """
-    sum(amount) AS revenue,
-    coalesce(sum(amount) FILTER (WHERE NOT unbilled), 0) AS invoiced,
-    coalesce(sum(amount) FILTER (WHERE unbilled), 0) AS unbilled"""
-
 TOTALS = """
-    SELECT currency, count(*) FILTER (WHERE kind = 'redemption') AS redemptions,
-           coalesce(sum(amount) FILTER (WHERE kind <> 'credit'), 0) AS charged,
-           coalesce(sum(amount) FILTER (WHERE kind = 'credit'), 0) AS credited, {revenue}
+    SELECT currency, {charged}, {revenue}
       FROM report.charge WHERE {within}
      GROUP BY currency ORDER BY revenue DESC, currency"""
 
@@ -151,7 +145,7 @@ def _by(question: Question, name: str, *, order: str) -> "pd.DataFrame":
     return reading.frame(
         sql.SQL(BY).format(
             name=sql.Identifier(name),
-            revenue=sql.SQL(REVENUE),
+            revenue=sql.SQL(measures.REVENUE),
             within=question.within(at="occurred_at"),
             order=sql.SQL(order),
         )
@@ -160,7 +154,8 @@ def _by(question: Question, name: str, *, order: str) -> "pd.DataFrame":
 
 def _about(query: str, question: Question) -> sql.Composed:
     return sql.SQL(query).format(
-        revenue=sql.SQL(REVENUE),
+        charged=sql.SQL(measures.CHARGED),
+        revenue=sql.SQL(measures.REVENUE),
         within=question.within(at="occurred_at"),
         attempted=question.within(),
         months=question.months(),

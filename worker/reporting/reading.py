@@ -85,6 +85,7 @@ def address() -> str:
     options = {
         "timezone": "UTC",
         "default_transaction_read_only": "on",
+        "work_mem": "64MB",  # a report sorts and joins much, and few run at once
         "keypool.clock_offset": str(settings().clock_offset.total_seconds()),
     }
     url = make_url(database.url(database.Login.ANALYST)).set(drivername="postgresql")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from worker import measures
 from worker.reporting import drawing, reading, showing
 from worker.reporting.question import Question
 
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TOP = 12
-
-COUNTS = """
-    count(*) AS attempts,
-    count(*) FILTER (WHERE answer = 'redeemed') AS redeemed,
-    count(*) FILTER (WHERE answer = 'repeated') AS repeated,
-    count(*) FILTER (WHERE answer = 'refused') AS refused"""
 
 TOTALS = """
     SELECT *, refused::numeric / attempts AS refused_share
@@ -224,7 +219,7 @@ def draw_days_until_redeemed(question: Question) -> "Figure":
 
 
 def _about(query: str, question: Question) -> sql.Composed:
-    return sql.SQL(query).format(counts=sql.SQL(COUNTS), within=question.within())
+    return sql.SQL(query).format(counts=sql.SQL(measures.ATTEMPTS), within=question.within())
 
 
 def _by(
@@ -236,7 +231,7 @@ def _by(
         keys=sql.SQL(", ").join(map(sql.Identifier, keys)),
         others=sql.SQL(", ").join(rest + [sql.SQL("''")] * (len(names) - 1)),
         top=sql.Literal(top),
-        counts=sql.SQL(COUNTS),
+        counts=sql.SQL(measures.ATTEMPTS),
         within=question.within(),
     )
     return reading.frame(query)

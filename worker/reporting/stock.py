@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from worker import measures
 from worker.reporting import drawing, reading
 from worker.reporting.question import Question
 
@@ -17,10 +18,7 @@ TOP = 25
 SHOWN = 12
 
 TOTALS = """
-    SELECT count(*) AS pools, sum(issued + redeemed + retired)::bigint AS keys, sum(issued)::bigint AS issued,
-           sum(undistributed)::bigint AS undistributed, sum(redeemed)::bigint AS redeemed,
-           sum(retired)::bigint AS retired, sum(breakage)::bigint AS breakage
-      FROM report.pool WHERE true {family} HAVING count(*) > 0"""
+    SELECT {stock} FROM report.pool WHERE true {family} HAVING count(*) > 0"""
 
 # Pools that can be redeemed from, those that run out first.
 STOCK = """
@@ -112,6 +110,7 @@ def learners_at_risk(question: Question) -> "pd.DataFrame":
 
 def _about(query: str, question: Question) -> sql.Composed:
     return sql.SQL(query).format(
+        stock=sql.SQL(measures.STOCK),
         family=question.family(),
         lately=question.lately(PACE),
         pace=sql.Literal(PACE),
