@@ -49,6 +49,12 @@ class Access:
     until: datetime
 
 
+def soon_over(within: timedelta) -> ColumnElement[bool]:
+    """Give the condition for a valid assignment that ends within a time from now."""
+    now = func.clock_now()
+    return and_(gives_access(now), Assignment.expires_at <= now + within)
+
+
 def gives_access(at: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     """Give the one condition for a valid assignment (A1): active, and not yet over at an instant."""
     return and_(Assignment.status == AssignmentStatus.ACTIVE, Assignment.expires_at > at)
@@ -82,8 +88,7 @@ def listing(
     if learner is not None:
         wanted = wanted.where(func.lower(Learner.email) == learner.strip().lower())
     if expiring_within is not None:
-        soon = Assignment.expires_at <= func.clock_now() + expiring_within
-        wanted = wanted.where(gives_access(func.clock_now()), soon)
+        wanted = wanted.where(soon_over(expiring_within))
     return paged(session, wanted, by=Assignment.id, after=after, limit=limit, shape=shape)
 
 

@@ -25,6 +25,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/v1/sources/<source>/rotate": {},
     "POST /api/v1/assignments/<assignment>/extend": {"days": 1},
     "POST /api/v1/assignments/<assignment>/cancel": {},
+    "POST /api/v1/assignments/extend": {"learner": "nobody@example.org", "days": 1},
+    "POST /api/v1/assignments/cancel": {"learner": "nobody@example.org"},
     "PATCH /api/v1/learners/<email>": {"name": "New"},
     "POST /api/v1/charges/<charge>/credit": {"reason": "test"},
     "POST /api/v1/invoices/<invoice>/pay": {"on": "2026-01-01"},

@@ -302,6 +302,21 @@ def test_an_assignment_is_extended_and_tells_of_access(place, manager, things):
     assert (access["allowed"], access["until"]) == (True, extended["expires_at"])
 
 
+def test_many_assignments_are_extended_and_cancelled_each_with_its_result(place, manager, things):
+    path, held = "/api/v1/assignments", things.ids["assignment"]
+    chosen = {"assignments": [held, "999999999"]}
+
+    extended = place.client.post(f"{path}/extend", json=chosen | {"days": 5}, headers=manager)
+    cancelled = place.client.post(f"{path}/cancel", json=chosen, headers=manager)
+    unchosen = place.client.post(f"{path}/cancel", json={}, headers=manager)
+
+    for answer, done in ((extended, "extended"), (cancelled, "cancelled")):
+        assert answer.status_code == 200
+        told = {item["assignment"]: (item["result"], item["code"]) for item in answer.json["items"]}
+        assert told == {held: (done, None), "999999999": ("refused", "not_found")}
+    assert unchosen.status_code == 422
+
+
 def test_names_are_kept_as_they_are_written(place):
     operator = place.token(Role.OPERATOR)
     name = "Ünïted \u200f👩🏽‍💻 “Academy” <b>"

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from webhook.access import allowed
 from webhook.api import shapes
-from worker import assignments
+from worker import assignments, patience, selections
 from worker.actors import Actor, Role
+from worker.selections import Selection
 
 blueprint = APIBlueprint(
     "assignments", __name__, url_prefix="/api/v1/assignments", tag="Assignments"
@@ -54,6 +55,28 @@ def access(session: Session, actor: Actor, assignment: str) -> Any:
     return vars(assignments.access(session, actor=actor, assignment=assignment))
 
 
+@blueprint.post("/extend")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.ChangedAssignments)
+@blueprint.input(shapes.Extensions, arg_name="body")
+def extend_many(session: Session, actor: Actor, body: shapes.Extensions) -> Any:
+    """Let many assignments end later; each has a result of its own."""
+    patience.unhurried(session)
+    selection, given = _selection(body.given(days="by_days", cursor="after"))
+    return vars(selections.extend(session, actor=actor, selection=selection, **given))
+
+
+@blueprint.post("/cancel")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.ChangedAssignments)
+@blueprint.input(shapes.Cancellations, arg_name="body")
+def cancel_many(session: Session, actor: Actor, body: shapes.Cancellations) -> Any:
+    """Cancel many assignments; each has a result of its own."""
+    patience.unhurried(session)
+    selection, given = _selection(body.given(cursor="after"))
+    return vars(selections.cancel(session, actor=actor, selection=selection, **given))
+
+
 @blueprint.post("/<assignment>/extend")
 @allowed(Role.MANAGER)
 @blueprint.output(shapes.Assignment)
@@ -71,3 +94,11 @@ def extend(session: Session, actor: Actor, assignment: str, body: shapes.Extensi
 def cancel(session: Session, actor: Actor, assignment: str, body: shapes.Cancellation) -> Any:
     """Cancel an assignment; soon and unused the charge is credited and the key issued again."""
     return assignments.cancel(session, actor=actor, assignment=assignment, **body.given())
+
+
+def _selection(given: dict[str, Any]) -> tuple[Selection, dict[str, Any]]:
+    """Part what says which assignments from what is to become of them."""
+    days = given.pop("expiring_within", None)
+    within = None if days is None else timedelta(days=days)
+    which = {name: given.pop(name, None) for name in ("pool", "learner")}
+    return Selection(given.pop("assignments", ()), expiring_within=within, **which), given

@@ -1,7 +1,7 @@
 """What the API gives and takes: the objects of docs/webhooks.md and the command line's --json."""
 
 from datetime import date, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from flask import Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field, RootModel
@@ -507,6 +507,38 @@ class Cancellation(Taken):
 
     retire_key: bool = False
     reason: str | None = None
+
+
+class Chosen(Taken):
+    """Which assignments, up to 500 by id or any number by conditions, a page of 500 at a time."""
+
+    assignments: list[str] = Field([], max_length=500)
+    pool: str | None = None
+    learner: str | None = None
+    expiring_within: int | None = Field(None, description="Days.", ge=0, le=36_500)
+    cursor: str | None = None
+
+
+class Extensions(Chosen, Extension):
+    """Which assignments end later, and when."""
+
+
+class Cancellations(Chosen, Cancellation):
+    """Which assignments are cancelled, and why."""
+
+
+class ChangedAssignment(Given):
+    """What became of one assignment among many; `code` and `reason` say why it was refused."""
+
+    assignment: str
+    result: Literal["extended", "cancelled", "refused"]
+    code: str | None
+    reason: str | None
+    expires_at: datetime | None
+
+
+class ChangedAssignments(Listed[ChangedAssignment]):
+    """What became of each; `next` is the cursor to send for those that are left."""
 
 
 class Learner(Given):

@@ -1,5 +1,7 @@
 """`keypool assignments`: learners' access to courses."""
 
+from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker import assignments
+    from worker import assignments, selections
     from worker import settings as environment
 
 if TYPE_CHECKING:
@@ -22,6 +24,52 @@ COLUMNS = (
 )  # fmt: skip
 
 
+class Days(click.ParamType[timedelta]):
+    """A number of days, as `14` or `14d`."""
+
+    name = "days"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Give the days as a time."""
+        number = str(value).removesuffix("d")
+        if not number.isdecimal() or int(number) > MOST_DAYS:
+            self.fail(f"{value!r} is not a number of days from 0 to {MOST_DAYS}.", param, ctx)
+        return timedelta(days=int(number))
+
+
+DAYS, MOST_DAYS = Days(), 36_500
+
+
+def _show_changed(result: Any) -> None:
+    if "items" not in result:
+        return printing.record(result)
+    refused = [item for item in result["items"] if item["result"] == "refused"]
+    done = Counter(item["result"] for item in result["items"])
+    printing.line(", ".join(f"{count:,} {word}" for word, count in done.items()) or "Nothing.")
+    return printing.table("assignment", "code", "reason")(refused) if refused else None
+
+
+def _changed(one: Callable[..., Any], many: Callable[..., Any], **given: Any) -> Any:
+    """Change the one assignment that is named, or many, in transactions of 500."""
+    named = given.pop("named")
+    conditions = {name: given.pop(name) for name in ("pool", "learner", "expiring_within")}
+    if len(named) == 1 and not any(value is not None for value in conditions.values()):
+        return run(one, actor=operator(), assignment=named[0], **given)
+    items: list[dict[str, Any]] = []
+    for ids in [
+        named[i : i + selections.AT_ONCE] for i in range(0, len(named), selections.AT_ONCE)
+    ] or [()]:
+        selection, after = selections.Selection(ids, **conditions), None
+        while True:
+            page = run(many, actor=operator(), selection=selection, after=after, **given)
+            items += page.items
+            if (after := page.next) is None:
+                break
+    return {"items": items, "next": None}
+
+
 @click.group("assignments", cls=Group)
 def command() -> None:
     """Assignments: a learner's access to a course, got by one key."""
@@ -29,12 +77,11 @@ def command() -> None:
 
 @command.command("list", shows=printing.table(*COLUMNS))
 @click.option("--learner", metavar="EMAIL", help="One learner's.")
-@click.option("--expiring-within", type=click.IntRange(0, 36500), metavar="DAYS", help="Soon over.")
+@click.option("--expiring-within", type=DAYS, metavar="DAYS", help="Those that end so soon.")
 @paged
-def listing(expiring_within: int | None, **given: Any) -> "Page":
+def listing(**given: Any) -> "Page":
     """List assignments."""
-    within = None if expiring_within is None else timedelta(days=expiring_within)
-    return run(assignments.listing, actor=operator(), expiring_within=within, **given)
+    return run(assignments.listing, actor=operator(), **given)
 
 
 @command.command()
@@ -44,27 +91,44 @@ def show(assignment: str) -> dict[str, Any]:
     return run(assignments.show, actor=operator(), assignment=assignment)
 
 
-@command.command()
-@click.argument("assignment", metavar="ID")
+def chosen(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the words that say which assignments: ids, or conditions."""
+    for option in (
+        click.option(
+            "--expiring-within", type=DAYS, metavar="DAYS", help="Those that end so soon."
+        ),
+        click.option("--learner", metavar="EMAIL", help="All of a learner's."),
+        click.option("--pool", metavar="POOL", help="All of a pool's."),
+        click.argument("named", nargs=-1, metavar="[ID]..."),
+    ):
+        function = option(function)
+    return function
+
+
+@command.command(shows=_show_changed)
+@chosen
 @click.option("--until", metavar="DATE", help="The last day of access, where the learner is.")
 @click.option("--by", "by_days", type=int, metavar="DAYS", help="So many days later than now.")
 @click.option("--price", metavar="AMOUNT", help="Charge the pool's owner; free by default.")
-def extend(**given: Any) -> dict[str, Any]:
-    """Let access end later; an expired assignment comes back to life."""
-    return run(assignments.extend, actor=operator(), **given)
+def extend(**given: Any) -> Any:
+    """Let access end later; an expired assignment comes back to life.
+
+    Several ids, or a pool, a learner or a number of days, extend many: each has its own result.
+    """
+    return _changed(assignments.extend, selections.extend, **given)
 
 
-@command.command()
-@click.argument("assignment", metavar="ID")
+@command.command(shows=_show_changed)
+@chosen
 @click.option("--retire-key", is_flag=True, help="Do not issue the key again.")
 @click.option("--reason", metavar="TEXT", help="Needed after 24 hours or a launch.")
-def cancel(**given: Any) -> dict[str, Any]:
-    """Cancel an assignment.
+def cancel(**given: Any) -> Any:
+    """Cancel an assignment, or many, each with its own result.
 
     Within 24 hours of redemption and before any launch, the charge is credited and the key can be
     redeemed again. Later nothing is credited and the key is retired.
     """
-    return run(assignments.cancel, actor=operator(), **given)
+    return _changed(assignments.cancel, selections.cancel, **given)
 
 
 @command.command(

@@ -98,7 +98,7 @@ def test_an_outcome_that_there_is_not_is_refused(run):
 
 def test_an_assignment_is_listed_and_shown_in_the_agreed_shape(give, world, ann, redeemed):
     [listed] = give("assignments", "list", "--learner", ann)["items"]
-    soon = give("assignments", "list", "--expiring-within", "31", "--limit", "1000")["items"]
+    soon = give("assignments", "list", "--expiring-within", "31d", "--limit", "1000")["items"]
     shown = give("assignments", "show", listed["id"])
 
     assert {
@@ -119,6 +119,33 @@ def test_an_assignment_is_extended_by_days_and_to_a_day_at_a_price(give, ann, re
     assert before["expires_at"] < longer["expires_at"] < longest["expires_at"]
     assert longest["expires_at"] == "2030-02-01T00:00:00Z"
     assert longest["access_lasts_until"] == "the end of 31 Jan 2030, UTC"
+
+
+def test_many_assignments_are_extended_each_with_its_result(run, give, ann, redeemed):
+    [held] = give("assignments", "list", "--learner", ann)["items"]
+
+    told = give("assignments", "extend", held["id"], "no-such", "--by", "10")
+    chosen = give(
+        "assignments", "extend", "--learner", ann, "--expiring-within", "60d", "--by", "1"
+    )
+    seen = run("assignments", "cancel", held["id"], "no-such")
+
+    assert [(one["assignment"], one["result"], one["code"]) for one in told["items"]] == [
+        (held["id"], "extended", None),
+        ("no-such", "refused", "not_found"),
+    ]
+    assert [one["assignment"] for one in chosen["items"]] == [held["id"]]
+    assert seen.out.startswith("1 cancelled, 1 refused\n")
+    assert "There is no assignment “no-such”" in seen.out
+
+
+def test_which_assignments_is_said_by_ids_or_by_conditions(run):
+    nothing = run("assignments", "extend", "--by", "10")
+    days = run("assignments", "list", "--expiring-within", "soon")
+
+    assert (nothing.code, days.code) == (2, 2)
+    assert "or say of which pool or learner" in nothing.err
+    assert "'soon' is not a number of days" in days.err
 
 
 def test_an_assignment_is_cancelled_and_its_key_issued_again_or_retired(give, world, ann, redeemed):
