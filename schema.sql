@@ -59,10 +59,15 @@ RETURN CASE
     ELSE value
 END;
 
--- The same for an instant: ISO 8601, in UTC.
+-- An instant as it is told to others: ISO 8601, in UTC; null where there is none.
+CREATE FUNCTION iso_instant(value timestamptz) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN to_char(value AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+
+-- The same as a cell of a CSV file.
 CREATE FUNCTION csv_cell(value timestamptz) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
-RETURN coalesce(to_char(value AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '');
+RETURN coalesce(iso_instant(value), '');
 
 -- How many decimals a currency's amounts have (ISO 4217).
 CREATE FUNCTION minor_unit(currency text) RETURNS int
@@ -113,6 +118,10 @@ CREATE TYPE assignment_status AS ENUM ('active', 'expired', 'cancelled');
 CREATE TYPE charge_kind       AS ENUM ('redemption', 'extension', 'credit');
 CREATE TYPE invoice_status    AS ENUM ('draft', 'finalized', 'paid', 'void');
 CREATE TYPE report_state      AS ENUM ('queued', 'running', 'done', 'failed');
+CREATE TYPE delivery_type     AS ENUM (
+    'redemption.decided', 'assignment.expired', 'assignment.cancelled', 'assignment.extended', 'pool.low',
+    'pool.expiring', 'invoice.finalized');
+CREATE TYPE delivery_state    AS ENUM ('waiting', 'delivered', 'failed');
 CREATE TYPE role              AS ENUM ('operator', 'manager', 'finance', 'analyst', 'sender');
 
 
@@ -1064,6 +1073,229 @@ CREATE TRIGGER invoice_keeps_its_charges
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
 
 
+-- Telling others -----------------------------------------------------------------------------------
+
+-- Where an organization wants to be told of what happens in it and below it, by types. pool_low and
+-- pool_expiring_days say when a pool is. After failed attempts in a row an endpoint rests for a while,
+-- so that what is dead or slow is not asked all the time.
+CREATE TABLE endpoint (
+    id                 bigint          GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id    bigint          NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    url                text            NOT NULL,
+    types              delivery_type[] NOT NULL,
+    pool_low           int             NOT NULL DEFAULT 100,
+    pool_expiring_days int             NOT NULL DEFAULT 14,
+    created_at         timestamptz     NOT NULL DEFAULT clock_now(),
+    removed_at         timestamptz,
+    failures           int             NOT NULL DEFAULT 0,
+    rests_until        timestamptz,
+
+    CONSTRAINT endpoint_wants_something           CHECK (cardinality(types) > 0),
+    CONSTRAINT endpoint_calls_a_pool_low          CHECK (pool_low BETWEEN 1 AND 1000000000),
+    CONSTRAINT endpoint_calls_a_pool_expiring     CHECK (pool_expiring_days BETWEEN 1 AND 3650)
+);
+
+-- Keeps "an organization has an address once"; read by whatever is told: who listens above.
+CREATE UNIQUE INDEX endpoint_is_registered_once ON endpoint (organization_id, url) WHERE removed_at IS NULL;
+
+-- A signing secret of an endpoint, encrypted; several sign while one replaces another.
+CREATE TABLE endpoint_secret (
+    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    endpoint_id bigint      NOT NULL REFERENCES endpoint ON DELETE RESTRICT,
+    encrypted   bytea       NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_now(),
+    expires_at  timestamptz
+);
+
+-- Read by every delivery.
+CREATE INDEX endpoint_secret_by_endpoint ON endpoint_secret (endpoint_id);
+
+-- The outbox: one thing that happened, for one endpoint, written in the transaction in which it
+-- happened. data is blanked after a while. due_at is when it is tried next: whoever tries it puts that
+-- off first, so that a try that died comes back.
+CREATE TABLE delivery (
+    id                      bigint         GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    endpoint_id             bigint         NOT NULL REFERENCES endpoint ON DELETE RESTRICT,
+    type                    delivery_type  NOT NULL,
+    learner_organization_id bigint         REFERENCES organization ON DELETE RESTRICT,
+    data                    jsonb,
+    happened_at             timestamptz    NOT NULL DEFAULT clock_now(),
+    state                   delivery_state NOT NULL DEFAULT 'waiting',
+    due_at                  timestamptz    NOT NULL DEFAULT clock_now(),
+    attempts                int            NOT NULL DEFAULT 0,
+    tried_since             timestamptz,
+    ended_at                timestamptz,
+    error                   text,
+
+    CONSTRAINT delivery_ends_once              CHECK ((state = 'waiting') = (ended_at IS NULL)),
+    CONSTRAINT delivery_failure_has_its_error  CHECK (state <> 'failed' OR error IS NOT NULL),
+    CONSTRAINT delivery_has_a_body_to_send     CHECK (state <> 'waiting' OR data IS NOT NULL)
+);
+
+-- Read by the deliverer: an endpoint's next.
+CREATE INDEX delivery_due ON delivery (endpoint_id, due_at, id) WHERE state = 'waiting';
+-- Read by an endpoint's list, newest first.
+CREATE INDEX delivery_by_endpoint ON delivery (endpoint_id, id);
+-- Read by lists of failed deliveries and by the metrics.
+CREATE INDEX delivery_failed ON delivery (id) WHERE state = 'failed';
+-- Read by the sweep that blanks old bodies.
+CREATE INDEX delivery_to_blank ON delivery (ended_at) WHERE data IS NOT NULL;
+
+-- What an endpoint was told of a pool: that it is low, until it is not; and that this end is near.
+CREATE TABLE pool_alert (
+    endpoint_id  bigint      NOT NULL REFERENCES endpoint ON DELETE RESTRICT,
+    pool_id      bigint      NOT NULL REFERENCES pool     ON DELETE RESTRICT,
+    is_low       boolean     NOT NULL DEFAULT false,
+    told_end     timestamptz,
+
+    PRIMARY KEY (endpoint_id, pool_id)
+);
+
+-- A learner's address as strangers read it (R5): enough to talk about it.
+CREATE FUNCTION masked_address(email text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN left(split_part(email, '@', 1), 1) || '***@' || left(split_part(email, '@', 2), 1) || '***';
+
+-- The decisions on redemptions, to those who listen at the pool's owner (or the source, where no key
+-- was found) and at the source. A body names the learner, the source and the pool to whom may see
+-- them. Where nobody wants this type, that is all that it costs.
+CREATE FUNCTION tell_redemptions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM endpoint WHERE removed_at IS NULL AND 'redemption.decided' = ANY (types)) THEN
+        RETURN NULL;
+    END IF;
+    WITH decided AS MATERIALIZED (
+        SELECT added.*, event.source_id, event.webhook_id, event.organization_id AS sender_id
+          FROM added JOIN event ON event.id = added.event_id),
+    listening AS MATERIALIZED (
+        SELECT place.organization_id, endpoint.id AS endpoint_id, endpoint.organization_id AS listener_id
+          FROM (SELECT organization_id FROM decided UNION SELECT sender_id FROM decided) AS place
+          JOIN organization_ancestry AS above ON above.descendant_id = place.organization_id
+          JOIN endpoint ON endpoint.organization_id = above.ancestor_id
+         WHERE removed_at IS NULL AND 'redemption.decided' = ANY (endpoint.types)),
+    told AS (
+        SELECT event_id, endpoint_id, listener_id,
+               bool_or(place = 'owner') AS sees_owner, bool_or(place = 'sender') AS sees_sender
+          FROM (SELECT event_id, endpoint_id, listener_id, 'owner' AS place
+                  FROM decided JOIN listening USING (organization_id)
+                UNION ALL
+                SELECT event_id, endpoint_id, listener_id, 'sender'
+                  FROM decided JOIN listening ON listening.organization_id = sender_id) AS seen
+         GROUP BY event_id, endpoint_id, listener_id)
+    INSERT INTO delivery (endpoint_id, type, learner_organization_id, data)
+    SELECT told.endpoint_id, 'redemption.decided', decided.learner_organization_id, jsonb_build_object(
+               'event', decided.event_id::text,
+               'source', CASE WHEN sees_sender THEN source_id::text END,
+               'webhook_id', CASE WHEN sees_sender THEN webhook_id END,
+               'outcome', decided.outcome,
+               'pool', CASE WHEN sees_owner THEN decided.pool_id::text END,
+               'course', CASE WHEN sees_owner THEN course.code END,
+               'learner', CASE WHEN known.distance IS NULL THEN masked_address(learner_email) ELSE learner_email END,
+               'organization', CASE WHEN known.distance IS NOT NULL THEN organization.name END,
+               'assignment', decided.assignment_id::text,
+               'access_expires_at', iso_instant(assignment.expires_at),
+               'received_at', iso_instant(decided.received_at))
+      FROM told
+      JOIN decided USING (event_id)
+      JOIN organization ON organization.id = decided.learner_organization_id
+      LEFT JOIN pool ON pool.id = decided.pool_id
+      LEFT JOIN course ON course.id = pool.course_id
+      LEFT JOIN assignment ON assignment.id = decided.assignment_id
+      LEFT JOIN organization_ancestry AS known
+             ON known.ancestor_id = told.listener_id AND known.descendant_id = decided.learner_organization_id
+     ORDER BY decided.received_at, decided.event_id, told.endpoint_id;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER redemptions_are_told AFTER INSERT ON redemption
+    REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION tell_redemptions();
+
+-- Assignments that expired, were cancelled or extended, to those who listen at the learner's
+-- organization and at the pool's owner.
+CREATE FUNCTION tell_assignments() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM endpoint WHERE removed_at IS NULL AND types
+                   && '{assignment.expired,assignment.cancelled,assignment.extended}'::delivery_type[]) THEN
+        RETURN NULL;
+    END IF;
+    WITH changed AS MATERIALIZED (
+        SELECT after.*, pool.organization_id AS owner_id,
+               CASE WHEN after.status = 'expired' AND before.status <> 'expired' THEN 'assignment.expired'
+                    WHEN after.status = 'cancelled' AND before.status <> 'cancelled' THEN 'assignment.cancelled'
+                    WHEN after.expires_at > before.expires_at THEN 'assignment.extended'
+               END::delivery_type AS type
+          FROM after JOIN before USING (id) JOIN pool ON pool.id = after.pool_id),
+    listening AS MATERIALIZED (
+        SELECT place.organization_id, endpoint.id AS endpoint_id, endpoint.organization_id AS listener_id,
+               endpoint.types
+          FROM (SELECT organization_id FROM changed UNION SELECT owner_id FROM changed) AS place
+          JOIN organization_ancestry AS above ON above.descendant_id = place.organization_id
+          JOIN endpoint ON endpoint.organization_id = above.ancestor_id
+         WHERE removed_at IS NULL),
+    told AS (
+        SELECT id, endpoint_id, listener_id, bool_or(place = 'owner') AS sees_owner,
+               bool_or(place = 'learner') AS known
+          FROM (SELECT id, endpoint_id, listener_id, 'learner' AS place
+                  FROM changed JOIN listening USING (organization_id) WHERE type = ANY (types)
+                UNION ALL
+                SELECT id, endpoint_id, listener_id, 'owner'
+                  FROM changed JOIN listening ON listening.organization_id = owner_id
+                 WHERE type = ANY (types)) AS seen
+         GROUP BY id, endpoint_id, listener_id)
+    INSERT INTO delivery (endpoint_id, type, learner_organization_id, data)
+    SELECT told.endpoint_id, changed.type, changed.organization_id, jsonb_build_object(
+               'id', changed.id::text,
+               'learner', CASE WHEN known THEN learner.email ELSE masked_address(learner.email) END,
+               'organization', CASE WHEN known THEN organization.name END,
+               'course', course.code,
+               'pool', CASE WHEN sees_owner THEN changed.pool_id::text END,
+               'status', changed.status,
+               'redeemed_at', iso_instant(changed.redeemed_at),
+               'expires_at', iso_instant(changed.expires_at))
+      FROM told
+      JOIN changed USING (id)
+      JOIN learner ON learner.id = changed.learner_id
+      JOIN organization ON organization.id = changed.organization_id
+      JOIN course ON course.id = changed.course_id
+     ORDER BY changed.id, told.endpoint_id;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER assignments_are_told AFTER UPDATE ON assignment
+    REFERENCING OLD TABLE AS before NEW TABLE AS after
+    FOR EACH STATEMENT EXECUTE FUNCTION tell_assignments();
+
+-- A finalized invoice, to those who listen at its buyer.
+CREATE FUNCTION tell_invoice() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO delivery (endpoint_id, type, data)
+    SELECT endpoint.id, 'invoice.finalized', jsonb_build_object(
+               'id', NEW.id::text, 'number', NEW.number, 'organization', organization.name,
+               'month', to_char(NEW.month, 'YYYY-MM'), 'currency', NEW.currency, 'status', NEW.status,
+               'subtotal', round(NEW.subtotal, minor_unit(NEW.currency))::text,
+               'tax', round(NEW.tax, minor_unit(NEW.currency))::text,
+               'total', round(NEW.total, minor_unit(NEW.currency))::text,
+               'due_on', NEW.due_on)
+      FROM organization_ancestry AS above
+      JOIN endpoint ON endpoint.organization_id = above.ancestor_id AND removed_at IS NULL
+      JOIN organization ON organization.id = NEW.organization_id
+     WHERE above.descendant_id = NEW.organization_id AND 'invoice.finalized' = ANY (endpoint.types)
+     ORDER BY endpoint.id;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER finalized_invoice_is_told AFTER UPDATE OF status ON invoice
+    FOR EACH ROW WHEN (OLD.status = 'draft' AND NEW.status = 'finalized')
+    EXECUTE FUNCTION tell_invoice();
+
+
 -- Reports that are kept -----------------------------------------------------------------------------
 
 -- One report that is kept: a notebook that was asked about days, first and last included, of an
@@ -1200,6 +1432,10 @@ ALTER TABLE invoice_serial ENABLE ROW LEVEL SECURITY;
 ALTER TABLE charge         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_line   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_charge ENABLE ROW LEVEL SECURITY;
+ALTER TABLE endpoint       ENABLE ROW LEVEL SECURITY;
+ALTER TABLE endpoint_secret ENABLE ROW LEVEL SECURITY;
+ALTER TABLE delivery       ENABLE ROW LEVEL SECURITY;
+ALTER TABLE pool_alert     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE report_run     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_run   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE history        ENABLE ROW LEVEL SECURITY;
@@ -1223,6 +1459,7 @@ CREATE POLICY tenancy ON redemption     TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON launch         TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON invoice        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON charge         TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON endpoint       TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON report_run     TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON history        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 
@@ -1235,6 +1472,8 @@ CREATE POLICY tenancy ON batch          TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON batch_chunk    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
 CREATE POLICY tenancy ON batch_line     TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
 CREATE POLICY tenancy ON source_secret  TO keypool_web USING ((SELECT sees_everything()) OR source_id IN (SELECT id FROM source));
+CREATE POLICY tenancy ON endpoint_secret TO keypool_web USING ((SELECT sees_everything()) OR endpoint_id IN (SELECT id FROM endpoint));
+CREATE POLICY tenancy ON delivery       TO keypool_web USING ((SELECT sees_everything()) OR endpoint_id IN (SELECT id FROM endpoint));
 CREATE POLICY tenancy ON invoice_line   TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_charge TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 
@@ -1247,13 +1486,14 @@ CREATE POLICY reading ON price  TO keypool_web
     WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY reading ON seller TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
--- settlement and schedule_run are the worker's alone: no policy, no row, no grant for the web.
+-- settlement, schedule_run and pool_alert are the worker's alone: no policy, no row, no grant for the web.
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
     organization, tax_rate, course, price, pool, distribution, batch, batch_chunk, batch_line, key, token, source,
     source_secret, learner, assignment, event, launch, invoice, invoice_serial, charge, invoice_line,
-    invoice_charge TO keypool_web;
+    invoice_charge, endpoint, endpoint_secret TO keypool_web;
+GRANT SELECT, UPDATE ON delivery TO keypool_web;
 GRANT SELECT, INSERT ON report_run TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, pool_growth, redemption TO keypool_web;

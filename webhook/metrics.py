@@ -39,6 +39,19 @@ FIGURES = {
         "Events set apart for a person.",
         "SELECT count(*) FROM event WHERE status = 'failed'",
     ),
+    "keypool_deliveries_waiting": (
+        "Outgoing events that no endpoint has taken yet.",
+        "SELECT count(*) FROM delivery WHERE state = 'waiting'",
+    ),
+    "keypool_deliveries_waiting_oldest_seconds": (
+        "How long ago the oldest of them happened.",
+        "SELECT coalesce(extract(epoch FROM clock_now() - min(happened_at)), 0) FROM delivery"
+        " WHERE state = 'waiting'",
+    ),
+    "keypool_deliveries_failed": (
+        "Outgoing events set apart for a person, after three days of tries.",
+        "SELECT count(*) FROM delivery WHERE state = 'failed'",
+    ),
     "keypool_batches_unfinished": (
         "Batches queued or running.",
         "SELECT count(*) FROM batch WHERE state IN ('queued', 'running')",

@@ -68,6 +68,10 @@ def configuration() -> dict[str, Any]:
             # What a lost nudge left.
             "settle": _every(settings().settle_sweep, "settle"),
             "work-batches": _every(timedelta(seconds=10), "work_batches"),
+            # What became due: a first try whose nudge was lost, and every try after it.
+            "deliver": _every(timedelta(seconds=5), "deliver"),
+            "tell-of-pools": _every(timedelta(minutes=1), "tell_of_pools"),
+            "blank-bodies": _every(timedelta(hours=1), "blank_bodies"),
             "expire": _every(timedelta(minutes=1), "expire"),
             "fold-tallies": _every(timedelta(minutes=1), "fold_tallies"),
             # Heals by itself after an outage: every closed month that is not invoiced.

@@ -102,6 +102,15 @@ BROKEN: dict[str, Callable[[], errors.KeypoolError]] = {
     "source_name_is_unique_in_its_organization": lambda: errors.AlreadyExistsError(
         "The organization has a source by that name already; choose another name."
     ),
+    "endpoint_is_registered_once": lambda: errors.AlreadyExistsError(
+        "The organization has an endpoint at that address already; edit that one."
+    ),
+    "endpoint_calls_a_pool_low": lambda: errors.InvalidInputError(
+        "A pool is low below 1 to 1,000,000,000 keys.", field="pool_low"
+    ),
+    "endpoint_calls_a_pool_expiring": lambda: errors.InvalidInputError(
+        "A pool is called expiring 1 to 3650 days ahead.", field="pool_expiring_days"
+    ),
     "learner_has_one_live_assignment_per_course": errors.LiveAssignmentError,
     "credits_stay_within_their_charge": errors.CreditExceedsChargeError,
     "finalized_invoice_never_changes": errors.InvoiceStatusError,

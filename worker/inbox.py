@@ -10,7 +10,7 @@ from psycopg import Connection
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
-from worker import errors, history, lookup, redemption, sources
+from worker import errors, history, lookup, redemption, signing
 from worker.actors import Actor, Role
 from worker.models import Assignment, Event, EventStatus, EventType
 from worker.paging import Page, paged
@@ -265,7 +265,7 @@ def _kept_out(connection: Connection, given: dict[str, Any]) -> errors.KeypoolEr
 
 
 # A source's secret is asked for at each message; here it is as safe as the key that opens it.
-_decrypted = lru_cache(maxsize=4096)(sources.decrypt)
+_decrypted = lru_cache(maxsize=4096)(signing.decrypt)
 
 
 def _rows() -> Select[Any]:

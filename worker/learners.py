@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from worker import assignments, errors, history, reports
 from worker.actors import Actor, Role
-from worker.models import Assignment, History, Launch, Learner, Organization, Redemption
+from worker.models import Assignment, Delivery, History, Launch, Learner, Organization, Redemption
 from worker.settings import settings
 
 # Wherever a person's name or address may stand. Each statement changes what mentions the address;
@@ -30,6 +30,10 @@ ERASURES = [
         UPDATE event
            SET data = jsonb_set(data, '{learner}', jsonb_build_object('email', CAST(:pseudonym AS text)))
          WHERE lower(data->'learner'->>'email') = lower(:email)
+           AND learner_organization_id = ANY (:organization_ids)"""),
+    text("""
+        UPDATE delivery SET data = jsonb_set(data, '{learner}', to_jsonb(CAST(:pseudonym AS text)))
+         WHERE lower(data->>'learner') = lower(:email)
            AND learner_organization_id = ANY (:organization_ids)"""),
     text("""
         UPDATE distribution SET recipient = :pseudonym, recipient_name = ''
@@ -128,6 +132,14 @@ def export(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
         .where(History.thing == "learner", History.thing_id.in_(ids))
         .order_by(History.id)
     )
+    told = session.execute(
+        select(Delivery.id, Delivery.type, Delivery.happened_at)
+        .where(
+            func.lower(Delivery.data["learner"].astext) == email.strip().lower(),
+            Delivery.learner_organization_id.in_([person.organization_id for person in people]),
+        )
+        .order_by(Delivery.id)
+    )
     return {
         "learner": show(session, actor=actor, email=email),
         "assignments": [
@@ -136,6 +148,10 @@ def export(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
         "redemptions": [
             {"event": str(a.event_id), "outcome": a.outcome, "received_at": a.received_at}
             for a in attempts
+        ],
+        "deliveries": [
+            {"delivery": str(one.id), "type": str(one.type), "happened_at": one.happened_at}
+            for one in told
         ],
         "history": [history.shape(act) for act in acts],
     }

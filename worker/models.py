@@ -133,6 +133,26 @@ class InvoiceStatus(StrEnum):
     VOID = "void"
 
 
+class DeliveryType(StrEnum):
+    """What an endpoint can be told."""
+
+    REDEMPTION_DECIDED = "redemption.decided"
+    ASSIGNMENT_EXPIRED = "assignment.expired"
+    ASSIGNMENT_CANCELLED = "assignment.cancelled"
+    ASSIGNMENT_EXTENDED = "assignment.extended"
+    POOL_LOW = "pool.low"
+    POOL_EXPIRING = "pool.expiring"
+    INVOICE_FINALIZED = "invoice.finalized"
+
+
+class DeliveryState(StrEnum):
+    """Whether an endpoint took what it was told; failed ones are set apart for a person."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
 class ReportState(StrEnum):
     """How far a report that is kept is; the last two are its end."""
 
@@ -180,6 +200,8 @@ class Base(DeclarativeBase):
         AssignmentStatus: _labelled(AssignmentStatus, "assignment_status"),
         ChargeKind: _labelled(ChargeKind, "charge_kind"),
         InvoiceStatus: _labelled(InvoiceStatus, "invoice_status"),
+        DeliveryType: _labelled(DeliveryType, "delivery_type"),
+        DeliveryState: _labelled(DeliveryState, "delivery_state"),
         ReportState: _labelled(ReportState, "report_state"),
     }
 
@@ -1059,6 +1081,101 @@ class InvoiceCharge(Base):
             postgresql_where=text("released_at IS NULL"),
         ),
     )
+
+
+# Telling others
+
+
+class Endpoint(Base):
+    """Where an organization wants to be told of what happens in it and below it."""
+
+    __tablename__ = "endpoint"
+
+    id: Mapped[Id]
+    organization_id: Mapped[int] = _of("organization.id")
+    url: Mapped[str]
+    types: Mapped[list[DeliveryType]] = mapped_column(
+        ARRAY(_labelled(DeliveryType, "delivery_type"))
+    )
+    pool_low: Mapped[int] = mapped_column(Integer, server_default=text("100"))
+    pool_expiring_days: Mapped[int] = mapped_column(Integer, server_default=text("14"))
+    created_at: Mapped[Made]
+    removed_at: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    rests_until: Mapped[datetime | None]
+
+    __table_args__ = (
+        _rule("endpoint_wants_something", "cardinality(types) > 0"),
+        _rule("endpoint_calls_a_pool_low", "pool_low BETWEEN 1 AND 1000000000"),
+        _rule("endpoint_calls_a_pool_expiring", "pool_expiring_days BETWEEN 1 AND 3650"),
+        Index(
+            "endpoint_is_registered_once",
+            "organization_id",
+            "url",
+            unique=True,
+            postgresql_where=text("removed_at IS NULL"),
+        ),
+    )
+
+
+class EndpointSecret(Base):
+    """A signing secret of an endpoint, encrypted; several sign during a rotation."""
+
+    __tablename__ = "endpoint_secret"
+
+    id: Mapped[Id]
+    endpoint_id: Mapped[int] = _of("endpoint.id")
+    encrypted: Mapped[bytes]
+    created_at: Mapped[Made]
+    expires_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("endpoint_secret_by_endpoint", "endpoint_id"),)
+
+
+class Delivery(Base):
+    """The outbox: one thing that happened, for one endpoint."""
+
+    __tablename__ = "delivery"
+
+    id: Mapped[Id]
+    endpoint_id: Mapped[int] = _of("endpoint.id")
+    type: Mapped[DeliveryType]
+    learner_organization_id: Mapped[int | None] = _of("organization.id")
+    data: Mapped[dict[str, Any] | None]
+    happened_at: Mapped[Made]
+    state: Mapped[DeliveryState] = mapped_column(server_default="waiting")
+    due_at: Mapped[Made]
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    tried_since: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+
+    __table_args__ = (
+        _rule("delivery_ends_once", "(state = 'waiting') = (ended_at IS NULL)"),
+        _rule("delivery_failure_has_its_error", "state <> 'failed' OR error IS NOT NULL"),
+        _rule("delivery_has_a_body_to_send", "state <> 'waiting' OR data IS NOT NULL"),
+        Index(
+            "delivery_due",
+            "endpoint_id",
+            "due_at",
+            "id",
+            postgresql_where=text("state = 'waiting'"),
+        ),
+        Index("delivery_by_endpoint", "endpoint_id", "id"),
+        Index("delivery_failed", "id", postgresql_where=text("state = 'failed'")),
+        Index("delivery_to_blank", "ended_at", postgresql_where=text("data IS NOT NULL")),
+    )
+
+
+class PoolAlert(Base):
+    """What an endpoint was told of a pool."""
+
+    __tablename__ = "pool_alert"
+
+    endpoint_id: Mapped[int] = _of("endpoint.id", primary_key=True)
+    pool_id: Mapped[int] = _of("pool.id", primary_key=True)
+    is_low: Mapped[No]
+    told_end: Mapped[datetime | None]
 
 
 # Reports that are kept

@@ -86,6 +86,18 @@ class Settings(BaseSettings):
     guesses_per_source: int = Field(
         1_000, ge=1, description="Wrong keys in that window after which a whole source waits."
     )
+    private_endpoints: bool = Field(
+        False, description="Lets endpoints be at addresses that are not public."
+    )
+    endpoint_patience: Duration = Field(
+        timedelta(seconds=10), description="How long an endpoint may take to answer one delivery."
+    )
+    delivery_lasts: Duration = Field(
+        timedelta(days=3), description="How long a delivery is tried before it is set apart."
+    )
+    bodies_kept: Duration = Field(
+        timedelta(days=90), description="How long bodies are kept once they are done with."
+    )
 
     chromium: Path | None = Field(
         None, description="The browser that prints reports as PDF; unset: the one on PATH."

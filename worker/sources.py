@@ -1,20 +1,14 @@
 """Sources: external systems that may post webhooks, and their signing secrets, kept encrypted."""
 
-import base64
-import secrets
 from datetime import timedelta
 from typing import Any
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from sqlalchemy import func, or_, select, text, update
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from worker import errors, history, lookup, organizations
+from worker import history, lookup, organizations, signing
 from worker.actors import Actor, Role
 from worker.models import Organization, Source, SourceSecret
-from worker.settings import settings
-
-SECRET_BYTES = 32
 
 
 def add(session: Session, *, actor: Actor, name: str, organization: str) -> dict[str, Any]:
@@ -25,7 +19,10 @@ def add(session: Session, *, actor: Actor, name: str, organization: str) -> dict
     session.add(source)
     session.flush()
     _remember(session, actor, "source added", source)
-    return {**shape(source, owner.name), "secret": _new_secret(session, source)}
+    return {
+        **shape(source, owner.name),
+        "secret": signing.add(session, SourceSecret(source_id=source.id)),
+    }
 
 
 def rotate(
@@ -37,24 +34,12 @@ def rotate(
         InvalidInputError: `old_valid` is negative.
     """
     actor.require(Role.MANAGER)
-    if old_valid < timedelta():
-        raise errors.InvalidInputError(
-            "An old secret cannot end in the past; give 0 or more.", field="old_valid"
-        )
     found = find(session, actor=actor, name=source)
-    end = func.clock_now() + old_valid
-    session.execute(
-        update(SourceSecret)
-        .where(
-            SourceSecret.source_id == found.id,
-            or_(SourceSecret.expires_at.is_(None), SourceSecret.expires_at > end),
-        )
-        .values(expires_at=end)
-    )
+    signing.end(session, SourceSecret, SourceSecret.source_id == found.id, old_valid=old_valid)
     _remember(session, actor, "source secret rotated", found)
     return {
         **shape(found, session.get_one(Organization, found.organization_id).name),
-        "secret": _new_secret(session, found),
+        "secret": signing.add(session, SourceSecret(source_id=found.id)),
     }
 
 
@@ -90,27 +75,9 @@ def live_secrets(session: Session, *, source_id: int) -> tuple[int | None, list[
     rows = session.execute(
         text("SELECT organization_id, encrypted FROM find_source(:id)"), {"id": source_id}
     ).all()
-    return (rows[0].organization_id if rows else None), [decrypt(row.encrypted) for row in rows]
-
-
-def encrypt(secret: bytes) -> bytes:
-    """Encrypt a secret with the newest of KEYPOOL_SECRET_KEY."""
-    return _cipher().encrypt(secret)
-
-
-def decrypt(encrypted: bytes) -> bytes:
-    """Decrypt a secret with whichever of KEYPOOL_SECRET_KEY it was encrypted with.
-
-    Raises:
-        SettingsError: none of them fits.
-    """
-    try:
-        return _cipher().decrypt(encrypted)
-    except InvalidToken:
-        raise errors.SettingsError(
-            "KEYPOOL_SECRET_KEY does not open the secrets in the database; add the key that they "
-            "were encrypted with behind the new one."
-        ) from None
+    return (rows[0].organization_id if rows else None), [
+        signing.decrypt(row.encrypted) for row in rows
+    ]
 
 
 def shape(source: Source, organization: str) -> dict[str, Any]:
@@ -121,17 +88,6 @@ def shape(source: Source, organization: str) -> dict[str, Any]:
         "organization": organization,
         "url": f"/webhooks/{source.id}",
     }
-
-
-def _new_secret(session: Session, source: Source) -> str:
-    secret = secrets.token_bytes(SECRET_BYTES)
-    session.add(SourceSecret(source_id=source.id, encrypted=encrypt(secret)))
-    session.flush()
-    return "whsec_" + base64.b64encode(secret).decode()
-
-
-def _cipher() -> MultiFernet:
-    return MultiFernet([Fernet(key) for key in settings().secret_keys()])
 
 
 def _remember(session: Session, actor: Actor, action: str, source: Source) -> None:

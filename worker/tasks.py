@@ -13,7 +13,16 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from worker import assignments, batches, invoices, pools, reporting, settling
+from worker import (
+    assignments,
+    batches,
+    deliveries,
+    delivering,
+    invoices,
+    pools,
+    reporting,
+    settling,
+)
 from worker import audit as audits
 from worker.actors import Actor
 from worker.celery import PREFIX, app, broker_url
@@ -24,6 +33,9 @@ log = structlog.get_logger()
 
 SCHEDULE = Actor.operator("schedule")
 STINT = 60  # seconds that one task works at most; then it makes room and asks for the next
+# Less than the minute after which the database ends an idle transaction, the deliverer's lock.
+DELIVERY_STINT = 40
+BLANKED_AT_ONCE = 5_000
 
 # A nudge that is under way: set by who sends it, taken away by the task before it looks. So while
 # it stands, whatever was committed before is seen.
@@ -40,6 +52,7 @@ def settle() -> None:
     outcomes = settling.settle_all(until=until)
     if outcomes:
         log.info("events settled", **outcomes)
+        _deliver_soon()
     if time.monotonic() >= until:
         nudge("settle")
 
@@ -64,6 +77,37 @@ def expire() -> None:
     expired = assignments.expire_all(limit=settings().expiry_chunk)
     if expired:
         log.info("assignments expired", count=expired)
+        _deliver_soon()
+
+
+@app.task(name="deliver")
+def deliver() -> None:
+    """Tell endpoints whatever is due."""
+    _looked("deliver")
+    until = time.monotonic() + DELIVERY_STINT
+    told = delivering.deliver_all(until=until)
+    if any(told.values()):
+        log.info("endpoints told", **told)
+    if time.monotonic() >= until:
+        nudge("deliver")
+
+
+@app.task(name="tell_of_pools")
+def tell_of_pools() -> None:
+    """Have endpoints told which pools ran low or come to their end."""
+    if told := transaction(deliveries.tell_of_pools):
+        log.info("pools told of", count=told)
+        _deliver_soon()
+
+
+@app.task(name="blank_bodies")
+def blank_bodies() -> None:
+    """Blank the bodies that were kept long enough."""
+    kept, blanked = settings().bodies_kept, 0
+    while some := transaction(deliveries.blank_old, kept=kept, limit=BLANKED_AT_ONCE):
+        blanked += some
+    if blanked:
+        log.info("bodies blanked", count=blanked)
 
 
 @app.task(name="fold_tallies")
@@ -125,6 +169,12 @@ def nudge(task: str) -> None:
 def nudge_settle() -> None:
     """Ask the worker to settle the inbox."""
     nudge("settle")
+
+
+def _deliver_soon() -> None:
+    """Ask the worker to tell endpoints, where there is something to tell."""
+    if transaction(delivering.is_due):
+        nudge("deliver")
 
 
 def broker_answers() -> bool:

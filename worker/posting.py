@@ -1,0 +1,268 @@
+"""Posting to a receiver of somebody else's choosing: to public addresses, bounded, no redirects.
+
+Whoever registers an endpoint names any host, so a request could be led to what only this machine
+reaches. The name is looked up once, every address that it has is checked, and the connection goes to
+one of those very addresses: a name that answers otherwise a moment later gains nothing.
+"""
+
+import http.client
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from types import TracebackType
+from typing import Self
+from urllib.parse import SplitResult, urlsplit
+
+from worker import errors
+
+PATIENCE = 10.0  # seconds for one request, from the look-up to the end of the answer
+LARGEST_ANSWER = 64 * 1024  # bytes that are read of an answer; more of it is not waited for
+LONGEST_URL = 2000
+PORTS = {"http": 80, "https": 443}
+
+UNICAST = ipaddress.ip_network("2000::/3")  # what is given out of IPv6
+# For protocols and relays, and nobody's own; older Pythons take most of the first for public.
+SPECIAL = [ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("192.88.99.0/24")]
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class RefusedAddressError(errors.KeypoolError):
+    """The endpoint's address is not a public one."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a post: an HTTP status, or in `error` why there is none or it is no success."""
+
+    status: int | None = None
+    error: str | None = None
+
+    @property
+    def taken(self) -> bool:
+        """Say whether the receiver has it."""
+        return self.error is None
+
+
+class Receiver:
+    """One receiver, and the connection to it that is kept while it is posted to."""
+
+    def __init__(self, url: str, *, private: bool, patience: float = PATIENCE) -> None:
+        """Name a receiver; `private` lets addresses be reached that are not public."""
+        self._url, self._private, self._patience = urlsplit(url), private, patience
+        self._connection: http.client.HTTPConnection | None = None
+
+    def __enter__(self) -> Self:
+        """Give the receiver itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self._hang_up()
+
+    def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Post a body and say what came of it; whatever goes wrong is an answer, too."""
+        until = time.monotonic() + self._patience
+        try:
+            return self._posted(body, headers, until)
+        except (OSError, http.client.HTTPException, ValueError, errors.KeypoolError) as error:
+            self._hang_up()
+            return _failed(error, until)
+
+    def _posted(self, body: bytes, headers: Mapping[str, str], until: float) -> Answer:
+        if self._connection is not None:
+            # The other side may have closed it meanwhile: that alone is tried again, on a new one.
+            with suppress(http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                return self._exchanged(self._connection, body, headers, until)
+            self._hang_up()
+        self._connection = self._connected(until)
+        return self._exchanged(self._connection, body, headers, until)
+
+    def _exchanged(
+        self,
+        connection: http.client.HTTPConnection,
+        body: bytes,
+        headers: Mapping[str, str],
+        until: float,
+    ) -> Answer:
+        with _hurried(connection.sock, until):
+            connection.request("POST", _target(self._url), body, dict(headers))
+            response = connection.getresponse()
+            # The status is the answer; the rest is read so that the connection can be kept.
+            whole = False
+            with suppress(OSError, http.client.HTTPException):
+                whole = len(response.read(LARGEST_ANSWER + 1)) <= LARGEST_ANSWER
+        if not whole or response.will_close:
+            self._hang_up()
+        return _judged(response.status)
+
+    def _connected(self, until: float) -> http.client.HTTPConnection:
+        host, port = self._url.hostname or "", self._url.port or PORTS[self._url.scheme]
+        connection = http.client.HTTPConnection(host, port)
+        connection.auto_open = 0  # it would look the name up again, and nobody would check
+        if self._url.scheme == "https":
+            connection.default_port = PORTS["https"]  # which the header Host leaves out
+        connection.sock = _reached(addresses(host, port, private=self._private), port, until)
+        if self._url.scheme == "https":
+            secured = _trusted().wrap_socket(
+                connection.sock, server_hostname=host, do_handshake_on_connect=False
+            )
+            connection.sock = secured
+            with _hurried(secured, until):
+                secured.do_handshake()
+        return connection
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def read_url(url: str, *, private: bool) -> str:
+    """Check an address as people give it, as far as that goes without looking its name up.
+
+    Raises:
+        InvalidInputError: it is none to post to, or is itself an address that is not public.
+    """
+    url = url.strip()
+    try:
+        read = urlsplit(url)
+        good = read.scheme in PORTS and bool(read.hostname) and read.port != 0
+    except ValueError:
+        good = False
+    if (
+        not good
+        or len(url) > LONGEST_URL
+        or not url.isascii()
+        or not url.isprintable()
+        or " " in url
+    ):
+        raise errors.InvalidInputError(
+            "That is no address to post to; write https://example.com/hooks.", field="url"
+        )
+    if read.username is not None or read.fragment:
+        raise errors.InvalidInputError(
+            "An endpoint's address has neither a user nor a fragment (#…).", field="url"
+        )
+    _refuse_at_once(read.hostname or "", private=private)
+    return url
+
+
+def addresses(host: str, port: int, *, private: bool) -> list[str]:
+    """Look a host up and give its addresses, all of them public unless `private` ones may be too.
+
+    Raises:
+        RefusedAddressError: one of them is not public.
+        OSError: the name is not known.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    known = list(dict.fromkeys(str(place[0]) for *_, place in found))
+    for address in known:
+        if not private and not is_public(ipaddress.ip_address(address.partition("%")[0])):
+            raise RefusedAddressError(f"{host} is at {address}, which is not a public address")
+    return known
+
+
+def is_public(address: IPAddress) -> bool:
+    """Say whether an address is one of the public internet's, whatever form it is written in.
+
+    An IPv4 address inside an IPv6 one (mapped, 6to4) counts as itself. The other forms (compatible,
+    translated, Teredo) are nobody's public address.
+    """
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is not None:
+            return is_public(inner)
+        if address not in UNICAST:
+            return False
+    if any(address in network for network in SPECIAL):
+        return False
+    return address.is_global and not (address.is_multicast or address.is_reserved)
+
+
+def _refuse_at_once(host: str, *, private: bool) -> None:
+    if private:
+        return
+    try:
+        public = is_public(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:
+        public = host.rstrip(".") != "localhost" and not host.endswith(".localhost")
+    if not public:
+        raise errors.InvalidInputError(
+            "An endpoint's address is a public one; this is not.", field="url"
+        )
+
+
+def _reached(known: list[str], port: int, until: float) -> socket.socket:
+    """Connect to the first address that lets us; the last one's error where none does."""
+    failure: OSError = OSError("no address")
+    for address in known:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        try:
+            return socket.create_connection((address, port), timeout=left)
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+@contextmanager
+def _hurried(connection: socket.socket, until: float) -> Iterator[None]:
+    """Cut a connection at a time: a socket's own time-out starts anew with every byte."""
+
+    def cut() -> None:
+        with suppress(OSError):  # not SSLSocket's own, which would let go of what is being read
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(until - time.monotonic(), 0), cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _target(url: SplitResult) -> str:
+    return (url.path or "/") + (f"?{url.query}" if url.query else "")
+
+
+def _judged(status: int) -> Answer:
+    if 200 <= status < 300:
+        return Answer(status)
+    if 300 <= status < 400:
+        return Answer(status, f"answered {status}; redirects are not followed")
+    return Answer(status, f"answered {status}")
+
+
+def _failed(error: Exception, until: float) -> Answer:
+    """Say in a few words, and none of the receiver's own, why there is no answer."""
+    if isinstance(error, TimeoutError) or time.monotonic() >= until:
+        return Answer(error="took too long")
+    match error:
+        case socket.gaierror():
+            words = "its name is not known"
+        case RefusedAddressError():
+            words = str(error)
+        case ssl.SSLError():
+            words = f"its certificate or encryption does not do: {error.reason or 'TLS failed'}"
+        case http.client.HTTPException() | ValueError():
+            words = "answered something that is not HTTP"
+        case _:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            words = f"cannot be reached: {reason}"
+    return Answer(error=words)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    return ssl.create_default_context()
