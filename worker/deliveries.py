@@ -9,15 +9,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, or_, select, text
+from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
 from worker import endpoints, errors, history, lookup, redemption
 from worker.actors import Actor, Role
-from worker.models import Delivery, DeliveryState, DeliveryType, Endpoint
+from worker.models import Delivery, DeliveryState, Endpoint
 from worker.paging import Page, paged
-
-READERS = (Role.MANAGER, Role.FINANCE)
 
 # A pool is low where fewer keys are left than the endpoint says, of those that nobody holds; it is
 # told once, until it is not low any more. One that never had a key, or is being filled, has not run
@@ -96,7 +94,7 @@ RESEND = text("""
     UPDATE delivery
        SET state = 'waiting', due_at = clock_now(), attempts = 0, tried_since = NULL, ended_at = NULL,
            error = NULL
-     WHERE endpoint_id = :endpoint_id AND data IS NOT NULL AND type = ANY (CAST(:types AS delivery_type[]))
+     WHERE endpoint_id = :endpoint_id AND data IS NOT NULL
        AND (CAST(:ids AS bigint[]) IS NULL OR id = ANY (:ids))
        AND (CAST(:since AS timestamptz) IS NULL OR happened_at >= :since)
        AND (state = 'failed' OR NOT :failed)
@@ -132,7 +130,7 @@ def listing(
 ) -> Page:
     """List what endpoints of the actor's organizations were told, newest first: one endpoint's, the
     failed ones, those since a time."""
-    actor.require(*READERS)
+    actor.require(Role.MANAGER)
     wanted = _seen(actor)
     if endpoint is not None:
         found = endpoints.find(session, actor=actor, name=endpoint)
@@ -148,7 +146,7 @@ def listing(
 
 def show(session: Session, *, actor: Actor, delivery: str) -> dict[str, Any]:
     """Show a delivery with the body that it has."""
-    actor.require(*READERS)
+    actor.require(Role.MANAGER)
     wanted = int(delivery) if lookup.is_id(delivery) else -1
     row = session.execute(_seen(actor).where(Delivery.id == wanted)).one_or_none()
     if row is None:
@@ -173,16 +171,15 @@ def resend(
         InvalidInputError: neither ids nor a time nor `failed` is given.
         NotFoundError: one of the ids is none of the endpoint's, or its body was blanked.
     """
-    actor.require(*READERS)
+    actor.require(Role.MANAGER)
+    found = endpoints.find(session, actor=actor, name=endpoint)
     if not deliveries and since is None and not failed:
         raise errors.InvalidInputError(
             "Say which: deliveries by id, those since a time, or the failed ones.", field="since"
         )
-    found = endpoints.find(session, actor=actor, name=endpoint)
     ids = [int(one) if lookup.is_id(one) else -1 for one in deliveries] if deliveries else None
     asked = {"endpoint_id": found.id, "ids": ids, "since": since, "failed": failed}
-    types = [str(one) for one in endpoints.READERS[actor.role]]
-    sent = list(session.scalars(RESEND, asked | {"types": types}))
+    sent = list(session.scalars(RESEND, asked))
     if ids and not failed and since is None and (missing := set(ids) - set(sent)):
         raise errors.NotFoundError(
             f"The endpoint has no delivery “{min(missing)}”, or its body is kept no longer."
@@ -248,12 +245,10 @@ def shape(row: Any) -> dict[str, Any]:
 
 
 def _seen(actor: Actor) -> Select[Any]:
-    """Select deliveries of the actor's organizations, of types that its role reads."""
-    readable = [one for one in DeliveryType if one in endpoints.READERS[actor.role]]
     columns: list[Any] = [Delivery, Endpoint.url]
     return (
         select(*columns)
         .join(Endpoint, Endpoint.id == Delivery.endpoint_id)
-        .where(actor.sees(Endpoint.organization_id), or_(*(Delivery.type == t for t in readable)))
+        .where(actor.sees(Endpoint.organization_id))
         .execution_options(populate_existing=True)  # SQL changed what the session may remember
     )

@@ -19,12 +19,6 @@ from worker.models import (
 )
 from worker.settings import settings
 
-# Nobody has himself told what his role would not let him read.
-READERS = {
-    Role.OPERATOR: frozenset(DeliveryType),
-    Role.MANAGER: frozenset(DeliveryType) - {DeliveryType.INVOICE_FINALIZED},
-    Role.FINANCE: frozenset({DeliveryType.INVOICE_FINALIZED}),
-}
 REMOVED = "The endpoint was removed."
 
 
@@ -40,21 +34,19 @@ def add(
 ) -> dict[str, Any]:
     """Register an endpoint and give its signing secret in clear, this once.
 
-    It is told of what happens in the organization and below it, of all types that the actor's
-    role reads unless some are named.
+    It is told of what happens in the organization and below it: of all types, unless some are named.
 
     Raises:
         AlreadyExistsError: the organization has an endpoint at that address.
-        ForbiddenError: the role does not read a type that was named.
         InvalidInputError: the address is none, or not public; a type is not known; a number is out
             of bounds.
     """
-    actor.require(Role.MANAGER, Role.FINANCE)
+    actor.require(Role.MANAGER)
     owner = organizations.find(session, actor=actor, name=organization)
     endpoint = Endpoint(
         organization_id=owner.id,
         url=posting.read_url(url, private=settings().private_endpoints),
-        types=_types(actor, types),
+        types=_types(types),
     )
     _set_alarms(endpoint, pool_low, pool_expiring_days)
     session.add(endpoint)
@@ -79,15 +71,13 @@ def edit(
     Raises:
         As `add` does.
     """
-    actor.require(Role.MANAGER, Role.FINANCE)
+    actor.require(Role.MANAGER)
     found = find(session, actor=actor, name=endpoint)
     if url is not None:
         found.url = posting.read_url(url, private=settings().private_endpoints)
         found.failures, found.rests_until = 0, None
     if types is not None:
-        # What another role had it told stays as it is.
-        others = [one for one in found.types if one not in READERS[actor.role]]
-        found.types = others + _types(actor, types)
+        found.types = _types(types)
     _set_alarms(found, pool_low, pool_expiring_days)
     session.flush()
     _remember(session, actor, "endpoint edited", found, url=found.url, types=found.types)
@@ -102,7 +92,7 @@ def rotate(
     Raises:
         InvalidInputError: `old_valid` is negative.
     """
-    actor.require(Role.MANAGER, Role.FINANCE)
+    actor.require(Role.MANAGER)
     found = find(session, actor=actor, name=endpoint)
     whose = EndpointSecret.endpoint_id == found.id
     signing.end(session, EndpointSecret, whose, old_valid=old_valid)
@@ -113,7 +103,7 @@ def rotate(
 
 def remove(session: Session, *, actor: Actor, endpoint: str) -> dict[str, Any]:
     """Tell an endpoint nothing any more; what still waited for it is set apart."""
-    actor.require(Role.MANAGER, Role.FINANCE)
+    actor.require(Role.MANAGER)
     found = find(session, actor=actor, name=endpoint)
     found.removed_at = func.clock_now()
     session.flush()
@@ -128,7 +118,7 @@ def remove(session: Session, *, actor: Actor, endpoint: str) -> dict[str, Any]:
 
 def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
     """List the endpoints of the actor's organizations, without those removed; never their secrets."""
-    actor.require(Role.MANAGER, Role.FINANCE)
+    actor.require(Role.MANAGER)
     rows = session.execute(
         select(Endpoint, Organization.name)
         .join(Organization)
@@ -166,12 +156,9 @@ def shape(endpoint: Endpoint, organization: str) -> dict[str, Any]:
     }
 
 
-def _types(actor: Actor, given: Sequence[str] | None) -> list[DeliveryType]:
-    """Read the types' names, in the order that they have; all that the role reads where none is given."""
-    readable = READERS[actor.role]
-    if given is None:
-        return [one for one in DeliveryType if one in readable]
-    wanted = {name.strip() for name in given}
+def _types(given: Sequence[str] | None) -> list[DeliveryType]:
+    """Read the types' names, in the order that they have; all of them where none is given."""
+    wanted = set(DeliveryType) if given is None else {name.strip() for name in given}
     if unknown := wanted - set(DeliveryType):
         known = ", ".join(DeliveryType)
         raise errors.InvalidInputError(
@@ -179,8 +166,6 @@ def _types(actor: Actor, given: Sequence[str] | None) -> list[DeliveryType]:
         )
     if not wanted:
         raise errors.InvalidInputError("Name at least one type of event.", field="types")
-    if foreign := wanted - readable:
-        raise errors.ForbiddenError(f"The role “{actor.role}” does not read {min(foreign)}.")
     return [one for one in DeliveryType if one in wanted]
 
 

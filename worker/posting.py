@@ -209,7 +209,10 @@ def _reached(known: list[str], port: int, until: float) -> socket.socket:
         if left <= 0:
             raise TimeoutError
         try:
-            return socket.create_connection((address, port), timeout=left)
+            reached = socket.create_connection((address, port), timeout=left)
+            # Head and body go out as two pieces: the second must not wait for the first's receipt.
+            reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return reached
         except OSError as error:
             failure = error
     raise failure

@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 from tests.conftest import Addresses
 from tests.world import OPERATOR, World, build
 from webhook import create_app
-from worker import batches, invoices, reports, settling, signatures, sources, tokens
+from worker import batches, endpoints, invoices, reports, settling, signatures, sources, tokens
 from worker import database as databases
 from worker.actors import Role
 
@@ -159,6 +159,14 @@ def things(place: Place) -> Things:
             claim = reports.claim(session, only=int(report))
             assert claim is not None
             reports.finish(session, claim=claim, page="<!doctype html><title>Kept</title>")
+        endpoint = endpoints.add(
+            session, actor=OPERATOR, url="https://hooks.example/x", organization=names.name
+        )["id"]
+        delivery = session.execute(
+            text("INSERT INTO delivery (endpoint_id, type, data) VALUES (:id, 'pool.low', '{}')"
+                 " RETURNING id"),
+            {"id": int(endpoint)},
+        ).scalar_one()  # fmt: skip
     [invoice] = invoices.run(actor=OPERATOR, month=month).invoices
     token = place.client.get("/api/v1/tokens", headers=place.token(Role.MANAGER)).json["items"][0]
     return Things(
@@ -175,6 +183,8 @@ def things(place: Place) -> Things:
             "email": "thing@example.com",
             "code": key,
             "batch": batch["id"],
+            "endpoint": endpoint,
+            "delivery": str(delivery),
             "report": kept["usage"],
             "report on billing": kept["billing"],
         }

@@ -348,6 +348,7 @@ def test_odd_addresses_are_answered_with_a_problem(place, manager, path, status)
 
 
 def test_metrics_tell_what_waits_what_failed_and_what_came_out(place, sender):
+    sender.post(redemption("UNKNOWN-METRIC-KEY"))
     settle()
     sender.post(redemption("METRIC-KEY"))
 
@@ -355,6 +356,7 @@ def test_metrics_tell_what_waits_what_failed_and_what_came_out(place, sender):
 
     assert "keypool_events_waiting 1.0" in told
     assert "keypool_events_failed 0.0" in told
+    assert "keypool_deliveries_failed 0.0" in told
     assert 'keypool_redemptions_recent{outcome="unknown_key"}' in told
 
 
@@ -410,3 +412,73 @@ def test_a_person_is_corrected_exported_and_erased(place, sender):
     assert len(export.json["assignments"]) == 1
     assert erased.json["pseudonym"].startswith("erased-")
     assert gone.status_code == 404
+
+
+def test_an_endpoint_is_registered_told_edited_and_removed(place, sender, manager):
+    organization = str(place.world.parent)
+    body = {"url": "https://hooks.example/api", "organization": organization}
+
+    made = place.client.post("/api/v1/endpoints", json=body, headers=manager)
+    path = f"/api/v1/endpoints/{made.json['id']}"
+    event = sender.post(redemption("TOLD-KEY-1"), webhook_id="told").json["event"]
+    settle()
+    told = place.client.get(f"/api/v1/deliveries?endpoint={made.json['id']}", headers=manager).json
+    [delivery] = told["items"]
+    shown = place.client.get(f"/api/v1/deliveries/{delivery['id']}", headers=manager).json
+    since = {"since": "2020-01-01T00:00:00Z"}
+    resent = place.client.post(f"{path}/resend", json=since, headers=manager)
+    rotated = place.client.post(f"{path}/rotate", json={"old_valid": "1h"}, headers=manager)
+    edited = place.client.patch(path, json={"types": ["pool.low"]}, headers=manager)
+    removed = place.client.post(f"{path}/remove", headers=manager)
+    listed = place.client.get("/api/v1/endpoints", headers=manager).json["items"]
+
+    assert (made.status_code, made.json["secret"][:6]) == (201, "whsec_")
+    assert (delivery["type"], delivery["state"]) == ("redemption.decided", "waiting")
+    assert shown["body"]["data"]["event"] == event
+    assert shown["body"]["data"]["webhook_id"] == "told"
+    assert resent.json == {"resent": 1}
+    assert rotated.json["secret"] != made.json["secret"]
+    assert edited.json["types"] == ["pool.low"]
+    assert removed.json["removed_at"]
+    assert made.json["id"] not in {one["id"] for one in listed}
+
+
+@pytest.mark.parametrize(
+    ("url", "field"), [("http://127.0.0.1/", "url"), ("gopher://example.com/", "url")]
+)
+def test_an_endpoint_inside_is_refused(place, manager, url, field):
+    organization = str(place.world.parent)
+
+    answer = place.client.post(
+        "/api/v1/endpoints", json={"url": url, "organization": organization}, headers=manager
+    )
+
+    assert (answer.status_code, answer.json["field"]) == (422, field)
+
+
+def test_an_act_over_the_web_is_told_to_endpoints_above_its_organization(place, manager):
+    """The web's login sees the child's rows alone; the parent's outbox is written all the same."""
+    parent = str(place.world.parent)
+    endpoint = place.client.post(
+        "/api/v1/endpoints",
+        json={"url": "https://hooks.example/above", "organization": parent},
+        headers=manager,
+    ).json["id"]
+    with databases.session() as session:
+        session.execute(text("UPDATE pool SET share_with_children = true"))
+    child = place.sender(place.world.child)
+    [key] = place.keys()
+    event = child.post(redemption(key, "kim@child.example")).json["event"]
+    settle()
+    own = place.token(Role.MANAGER, place.world.child)
+    assignment = place.client.get(f"{EVENTS}/{event}", headers=own).json["assignment"]
+
+    extended = place.client.post(
+        f"/api/v1/assignments/{assignment}/extend", json={"days": 3}, headers=own
+    )
+
+    told = place.client.get(f"/api/v1/deliveries?endpoint={endpoint}", headers=manager).json[
+        "items"
+    ]
+    assert extended.status_code == 200
+    assert [item["type"] for item in told] == ["assignment.extended", "redemption.decided"]

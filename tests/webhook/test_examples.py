@@ -7,15 +7,17 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import Addresses
 from tests.webhook.conftest import settle
 from tests.webhook.serving import Server, serving
-from worker import signatures
+from worker import delivering, signatures
 from worker.models import RedemptionOutcome
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
@@ -44,8 +46,11 @@ def settler() -> Iterator[None]:
 
 
 def example(language: str) -> str:
-    [code] = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.M | re.S)
-    return str(code)
+    return str(examples(language)[0])
+
+
+def examples(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.M | re.S)
 
 
 @pytest.mark.parametrize(
@@ -96,3 +101,18 @@ def test_the_answer_in_the_guide_has_the_fields_of_a_real_one(place, sender):
 @pytest.mark.parametrize("outcome", [*RedemptionOutcome, "launched", "ended", "unknown_assignment"])
 def test_the_guide_explains_every_outcome(outcome):
     assert f"`{outcome}`" in GUIDE
+
+
+def test_the_example_tells_a_genuine_message_from_a_forged_one():
+    names: dict[str, Any] = {}
+    exec(examples("python")[1], names)  # noqa: S102  # it is ours
+    is_genuine, secret, other = names["is_genuine"], b"s" * 32, b"o" * 32
+    body, now = b'{"type": "pool.low"}', int(time.time())
+
+    def judged(body_received: bytes = body, at: int = now) -> bool:
+        headers = delivering.signed([other, secret], webhook_id="msg_1", timestamp=at, body=body)
+        return bool(is_genuine(signatures.write_secret(secret), headers, body_received))
+
+    assert judged()
+    assert not judged(b'{"type": "pool.full"}')
+    assert not judged(at=now - 600)

@@ -131,30 +131,11 @@ def test_what_cannot_be_an_endpoint_is_refused(world, given):
         added(world, **given)
 
 
-def test_a_manager_is_told_everything_but_invoices_and_finance_those(world):
-    manager, finance = (Actor("token", role, world.parent) for role in (Role.MANAGER, Role.FINANCE))
-
-    everything = added(world, actor=manager, url=f"{URL}/1")["types"]
-    money = added(world, actor=finance, url=f"{URL}/2")["types"]
-
-    assert set(everything) == set(DeliveryType) - {"invoice.finalized"}
-    assert money == ["invoice.finalized"]
-    with pytest.raises(errors.ForbiddenError):
-        added(world, actor=manager, url=f"{URL}/3", types=["invoice.finalized"])
+def test_an_endpoint_is_told_of_all_types_unless_some_are_named(world):
+    assert added(world)["types"] == list(DeliveryType)
 
 
-def test_an_edit_leaves_what_another_role_had_it_told(world):
-    manager = Actor("token", Role.MANAGER, world.parent)
-    made = added(world, types=["invoice.finalized", "pool.low"])
-
-    edited = endpoints.edit(
-        world.session, actor=manager, endpoint=made["id"], types=["pool.expiring"]
-    )
-
-    assert set(edited["types"]) == {"invoice.finalized", "pool.expiring"}
-
-
-@pytest.mark.parametrize("role", [Role.ANALYST, Role.SENDER])
+@pytest.mark.parametrize("role", [Role.FINANCE, Role.ANALYST, Role.SENDER])
 def test_others_have_nothing_to_do_with_endpoints(world, role):
     with pytest.raises(errors.ForbiddenError):
         added(world, actor=Actor("token", role, world.parent))

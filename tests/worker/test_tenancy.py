@@ -73,6 +73,11 @@ INSERT INTO history (actor, organization_id, action, thing, thing_id)
 SELECT 'test', id, 'founded', 'organization', id FROM town;
 INSERT INTO report_run (organization_id, notebook, first_day, last_day, asked_by)
 SELECT id, 'usage', '2026-01-01', '2026-01-31', 'test' FROM town;
+INSERT INTO endpoint (id, organization_id, url, types) OVERRIDING SYSTEM VALUE
+SELECT id, id, 'https://' || name, '{pool.low}' FROM town;
+INSERT INTO endpoint_secret (endpoint_id, encrypted) SELECT id, name::bytea FROM town;
+INSERT INTO delivery (endpoint_id, type, data)
+SELECT id, 'pool.low', jsonb_build_object('name', name) FROM town;
 DROP TABLE town;
 """
 
@@ -105,11 +110,14 @@ OWNER = {
     "invoice_charge": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "report_run": "organization_id",
     "history": "organization_id",
+    "endpoint": "organization_id",
+    "endpoint_secret": "(SELECT organization_id FROM endpoint WHERE endpoint.id = endpoint_id)",
+    "delivery": "(SELECT organization_id FROM endpoint WHERE endpoint.id = endpoint_id)",
 }
 EVERYBODYS = {"course", "seller", "price"}  # of prices, those that hold for the reader
 PUBLIC_KNOWLEDGE = {"currency"}  # no walls at all
 OPERATORS = {"invoice_serial"}
-WORKERS = {"settlement", "schedule_run", "report_login", "alembic_version"}
+WORKERS = {"settlement", "schedule_run", "report_login", "alembic_version", "pool_alert"}
 
 # What may be called with the owner's rights, by whom.
 DOORS = {
@@ -237,7 +245,7 @@ def test_the_operator_alone_sees_invoice_numbers(web):
     assert len(rows(web, "invoice_serial")) == 1
 
 
-@pytest.mark.parametrize("table", ["settlement", "schedule_run", "report_login", "alembic_version"])
+@pytest.mark.parametrize("table", sorted(WORKERS))
 def test_the_web_cannot_read_what_is_the_workers(web, table):
     see(web, "*")
 
@@ -256,6 +264,11 @@ OUTSIDE = {
     "an operator's token": "INSERT INTO token (name, role, hash) VALUES ('x', 'operator', 'x')",
     "a secret for a stranger's source": "INSERT INTO source_secret (source_id, encrypted)"
     " VALUES (3, 'x')",
+    "an endpoint for a stranger": "INSERT INTO endpoint (organization_id, url, types)"
+    " VALUES (3, 'https://x', '{pool.low}')",
+    "a secret for a stranger's endpoint": "INSERT INTO endpoint_secret (endpoint_id, encrypted)"
+    " VALUES (3, 'x')",
+    "a delivery": "INSERT INTO delivery (endpoint_id, type, data) VALUES (1, 'pool.low', '{}')",
     "a stranger's history": "INSERT INTO history (actor, organization_id, action, thing, thing_id)"
     " VALUES ('x', 3, 'x', 'pool', 3)",
     "a report on a stranger": "INSERT INTO report_run (organization_id, notebook, first_day, last_day,"

@@ -18,7 +18,7 @@ __all__ = ["answer", "main"]
 # In the order in which people meet them.
 PANELS = {
     "Run": ["up", "demo", "simulate", "db"],
-    "Set up": ["organizations", "courses", "prices", "seller", "sources", "tokens"],
+    "Set up": ["organizations", "courses", "prices", "seller", "sources", "tokens", "endpoints"],
     "Hand out": ["pools", "keys", "batches"],
     "Follow": ["events", "redemptions", "send", "assignments", "learners"],
     "Account": ["invoices", "reports", "audit"],

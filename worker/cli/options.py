@@ -1,6 +1,6 @@
 """What several commands read from their words."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import rich_click as click
@@ -26,4 +26,21 @@ class Duration(click.ParamType[timedelta]):
             self.fail(f"“{value}” is no length of time; write 90s, 15m, 24h or 40d.", param, ctx)
 
 
+class Instant(click.ParamType[datetime]):
+    """An instant: ISO 8601, with its offset or in UTC."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Read it; a usage error where it is none."""
+        try:
+            read = datetime.fromisoformat(str(value))
+            return read if read.tzinfo else read.replace(tzinfo=UTC)
+        except ValueError:
+            self.fail(f"“{value}” is no time; write 2026-05-31T09:30:00Z.", param, ctx)
+
+
 DURATION = Duration()
+INSTANT = Instant()

@@ -231,3 +231,46 @@ def test_amounts_are_exact_decimal_strings(give, world):
 
     assert Decimal(course["price"]) == Decimal("0.125")
     assert course["price"] == "0.125"
+
+
+def test_an_endpoint_is_registered_edited_told_and_removed(run, give, world):
+    made = give(
+        "endpoints", "add", "https://hooks.example/cli", "--organization", str(world.parent),
+        "--types", "pool.low,pool.expiring", "--pool-low", "5",
+    )  # fmt: skip
+    rotated = give("endpoints", "rotate", made["id"], "--old-valid", "2h")
+    edited = give("endpoints", "edit", made["id"], "--pool-expiring", "30", "--types", "pool.low")
+    listed = give("endpoints", "list")["items"]
+    none = give("endpoints", "deliveries", made["id"], "--failed", "--since", "2026-01-01")
+    resent = give("endpoints", "resend", made["id"], "--since", "2026-01-01T00:00:00Z")
+    removed = give("endpoints", "remove", made["id"])
+
+    assert made["secret"].startswith("whsec_")
+    assert rotated["secret"] not in ("", made["secret"])
+    assert "secret" not in str(listed)
+    assert (made["types"], made["pool_low"]) == (["pool.low", "pool.expiring"], 5)
+    assert (edited["types"], edited["pool_expiring_days"]) == (["pool.low"], 30)
+    assert [one["id"] for one in listed] == [made["id"]]
+    assert none == {"items": [], "next": None}
+    assert resent == {"resent": 0}
+    assert INSTANT.fullmatch(removed["removed_at"])
+    assert give("endpoints", "list")["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["add", "http://10.0.0.1/", "--organization", "{org}"], "a public one"),
+        (
+            ["add", "https://x.example", "--organization", "{org}", "--types", "pool.full"],
+            "pool.low",
+        ),
+        (["resend", "1", "--since", "yesterday"], "write 2026-05-31T09:30:00Z"),
+        (["show", "99"], "no delivery “99”"),
+    ],
+)
+def test_what_no_endpoint_can_be_is_refused_in_a_sentence(run, world, words, sentence):
+    done = run("endpoints", *(word.format(org=world.parent) for word in words))
+
+    assert done.code == 2
+    assert sentence in done.err

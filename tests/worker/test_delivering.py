@@ -1,0 +1,314 @@
+"""Delivering to real receivers: slow, dead, redirecting, failing and back, more than one at once."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from sqlalchemy import text
+from standardwebhooks import Webhook
+
+from tests import world as worlds
+from tests.receiving import receiving, redirecting, slow
+from tests.world import OPERATOR
+from worker import database, deliveries, delivering, endpoints
+from worker.settings import settings
+
+
+@pytest.fixture
+def world(fresh_database, monkeypatch):
+    """A committed world; endpoints may be on this machine, and have a second to answer."""
+    monkeypatch.setenv("KEYPOOL_PRIVATE_ENDPOINTS", "true")
+    monkeypatch.setenv("KEYPOOL_ENDPOINT_PATIENCE", "1s")
+    settings.cache_clear()
+    with database.session() as session:
+        yield worlds.build(session)
+    settings.cache_clear()
+
+
+@pytest.fixture
+def place(world):
+    """The id of the organization that listens."""
+    world.session.commit()
+    return str(world.parent)
+
+
+def listen(place: str, url: str) -> dict:
+    with database.session() as session:
+        return endpoints.add(session, actor=OPERATOR, url=url, organization=place)
+
+
+def tell(endpoint: dict, count: int = 1) -> None:
+    """Put so many deliveries into the outbox of an endpoint."""
+    sql("INSERT INTO delivery (endpoint_id, type, data) SELECT :id, 'pool.low',"
+        " jsonb_build_object('nth', n) FROM generate_series(1, :count) AS n",
+        id=int(endpoint["id"]), count=count)  # fmt: skip
+
+
+def sql(statement: str, **given) -> list:
+    with database.session() as session:
+        done = session.execute(text(statement), given)
+        return list(done) if done.returns_rows else []
+
+
+def deliver(seconds: float = 20) -> dict:
+    return dict(delivering.deliver_all(until=time.monotonic() + seconds))
+
+
+def now_due() -> None:
+    """Let the time of the next tries come."""
+    sql("UPDATE delivery SET due_at = clock_now() WHERE state = 'waiting'")
+    sql("UPDATE endpoint SET rests_until = NULL")
+
+
+def fates() -> list[tuple[str, int, str | None]]:
+    rows = sql("SELECT state::text, attempts, error FROM delivery ORDER BY id")
+    return [tuple(row) for row in rows]
+
+
+def test_a_delivery_is_verified_by_the_standards_own_library(place):
+    with receiving() as receiver:
+        endpoint = listen(place, receiver.url)
+        tell(endpoint)
+        told = deliver()
+
+    [request] = receiver.received
+    [(identity,)] = sql("SELECT id FROM delivery")
+    assert told["delivered"] == 1
+    assert request.headers["webhook-id"] == f"msg_{identity}"
+    assert request.headers["content-type"] == "application/json"
+    body = Webhook(endpoint["secret"]).verify(request.body, request.headers)
+    assert (body["type"], body["data"]) == ("pool.low", {"nth": 1})
+    assert fates() == [("delivered", 1, None)]
+
+
+def test_during_a_rotation_a_delivery_is_signed_with_both_secrets(place):
+    with receiving() as receiver:
+        endpoint = listen(place, receiver.url)
+        with database.session() as session:
+            rotated = endpoints.rotate(session, actor=OPERATOR, endpoint=endpoint["id"])
+        tell(endpoint)
+        deliver()
+
+    [request] = receiver.received
+    for secret in (endpoint["secret"], rotated["secret"]):
+        assert Webhook(secret).verify(request.body, request.headers)
+
+
+def test_an_endpoint_is_told_in_order_on_one_connection(place):
+    with receiving() as receiver:
+        tell(listen(place, receiver.url), 15)
+        deliver()
+
+    assert [json.loads(r.body)["data"]["nth"] for r in receiver.received] == list(range(1, 16))
+    assert receiver.connections == 1
+
+
+def test_what_was_answered_500_is_sent_again_later_under_the_same_id(place):
+    with receiving(500, 200) as receiver:
+        tell(listen(place, receiver.url))
+        deliver()
+        [(waits,)] = sql("SELECT due_at > clock_now() FROM delivery")
+        after_first = fates()
+        now_due()
+        deliver()
+
+    first, second = receiver.received
+    assert waits
+    assert after_first == [("waiting", 1, "answered 500")]
+    assert fates() == [("delivered", 2, None)]
+    assert first.body == second.body
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+
+
+def test_tries_come_ever_more_slowly_with_jitter(place):
+    with receiving(500) as receiver:
+        tell(listen(place, receiver.url), 30)
+        pauses = {}
+        for attempts in (1, 5, 10, 30):
+            sql("UPDATE delivery SET attempts = :n, tried_since = clock_now()", n=attempts)
+            with database.session() as session:
+                ids = session.scalars(text("SELECT id FROM delivery")).all()
+                given = {
+                    "ids": ids,
+                    "errors": ["answered 500"] * 30,
+                    "lasts": settings().delivery_lasts,
+                }
+                session.execute(delivering.FAILED, given)
+            rows = sql("SELECT extract(epoch FROM due_at - clock_now()) FROM delivery")
+            pauses[attempts] = [float(row[0]) for row in rows]
+
+    for attempts, middle in ((1, 5), (5, 80), (10, 2560), (30, 21600)):
+        assert middle * 0.4 < min(pauses[attempts]) < max(pauses[attempts]) <= middle * 1.5
+        assert len(set(pauses[attempts])) == 30
+
+
+def test_after_three_days_of_tries_a_delivery_is_set_apart(place):
+    with receiving(500) as receiver:
+        tell(listen(place, receiver.url))
+        sql("UPDATE delivery SET happened_at = clock_now() - interval '9 days'")
+        deliver()
+        first = fates()
+        sql("UPDATE delivery SET tried_since = clock_now() - interval '3 days'")
+        now_due()
+        told = deliver()
+        now_due()
+        deliver()
+
+    assert first == [("waiting", 1, "answered 500")]  # an outage of ours takes none of its time
+    assert fates() == [("failed", 2, "answered 500")]
+    assert told["set apart"] == 1
+    assert len(receiver.received) == 2
+
+
+def test_a_dead_endpoint_and_a_redirecting_one_are_told_apart(place):
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{bound.getsockname()[1]}/"
+    with receiving() as inner, receiving(redirecting(inner.url)) as outer:
+        for url in (dead, outer.url):
+            tell(listen(place, url))
+        deliver()
+
+    errors = [error for _, _, error in fates()]
+    assert errors == [
+        "cannot be reached: Connection refused",
+        "answered 302; redirects are not followed",
+    ]
+    assert inner.received == []
+
+
+def test_an_address_that_resolves_to_loopback_is_refused_where_no_setting_allows_it(
+    place, monkeypatch
+):
+    with receiving() as receiver:
+        tell(listen(place, receiver.url.replace("127.0.0.1", "localhost")))
+        monkeypatch.setenv("KEYPOOL_PRIVATE_ENDPOINTS", "false")
+        settings.cache_clear()
+        deliver()
+
+    [(state, _, error)] = fates()
+    assert (state, "which is not a public address" in error) == ("waiting", True)
+    assert receiver.connections == 0
+
+
+def test_a_slow_endpoint_holds_up_no_other(place):
+    """While one keeps its connection to the limit, another is told of hundreds."""
+    with receiving(slow(30)) as tortoise, receiving() as hare:
+        tell(listen(place, tortoise.url), 50)
+        tell(listen(place, hare.url), 300)
+        working = threading.Thread(target=deliver)
+        working.start()
+        waited(lambda: len(hare.received) >= 300)
+        slow_ones = len(tortoise.received)
+        working.join()
+
+    assert slow_ones <= 5  # and it rests after each, so that it does not take a lane for itself
+    rows = sql(
+        "SELECT error, count(*) FROM delivery WHERE attempts > 0 AND state = 'waiting' GROUP BY 1"
+    )
+    assert [row.error for row in rows] == ["took too long"]
+
+
+def test_one_message_that_always_fails_holds_up_none_behind_it(place):
+    with receiving(500, 200) as receiver:
+        tell(listen(place, receiver.url), 5)
+        deliver()
+        behind = fates()[1:]
+        sql("UPDATE endpoint SET rests_until = NULL")
+        deliver()
+
+    assert behind == [("waiting", 0, None)] * 4  # not tried, and not counted as if they were
+    assert [state for state, *_ in fates()[1:]] == ["delivered"] * 4
+
+
+def test_an_endpoint_that_fails_rests_longer_each_time_until_it_takes_something(place):
+    with receiving(500, 500, 200) as receiver:
+        endpoint = listen(place, receiver.url)
+        tell(endpoint)
+        figures = []
+        for _ in range(3):
+            now_due()
+            deliver()
+            figures += sql("SELECT failures, rests_until IS NULL FROM endpoint")
+
+    assert [tuple(row) for row in figures] == [(1, False), (2, False), (0, True)]
+
+
+def test_one_deliverer_works_at_a_time(place):
+    with receiving() as receiver:
+        tell(listen(place, receiver.url))
+        with database.session() as other:
+            assert other.scalar(delivering.TRY_LOCK)
+            assert deliver() == {}
+        assert receiver.received == []
+        assert deliver()["delivered"] == 1
+
+
+KILLED = """
+import time
+from worker import delivering
+delivering.deliver_all(until=time.monotonic() + 60)
+"""
+
+
+def test_what_a_killed_deliverer_was_at_is_delivered_by_the_next(place, fresh_database):
+    """SIGKILL while a receiver holds the request: the claim lapses and the message comes again."""
+    with receiving(slow(30), 200) as receiver:
+        tell(listen(place, receiver.url))
+        environment = {
+            **os.environ,
+            **fresh_database.environment(),
+            "KEYPOOL_ENDPOINT_PATIENCE": "60s",
+        }
+        with subprocess.Popen([sys.executable, "-c", KILLED], env=environment) as process:
+            waited(lambda: receiver.received)
+            process.send_signal(signal.SIGKILL)
+        held = fates()
+        [(lapses,)] = sql("SELECT due_at > clock_now() FROM delivery")
+        now_due()  # the claim's time is over
+        waited(lambda: not sql("SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted"))
+        deliver()
+
+    assert lapses
+    assert held == [("waiting", 1, None)]
+    assert fates() == [("delivered", 2, None)]
+    assert len({request.headers["webhook-id"] for request in receiver.received}) == 1
+
+
+def test_a_removed_endpoint_is_told_nothing(place):
+    with receiving() as receiver:
+        endpoint = listen(place, receiver.url)
+        tell(endpoint)
+        with database.session() as session:
+            endpoints.remove(session, actor=OPERATOR, endpoint=endpoint["id"])
+        deliver()
+
+    assert receiver.received == []
+
+
+def test_what_was_resent_is_delivered_once_more(place):
+    with receiving() as receiver:
+        endpoint = listen(place, receiver.url)
+        tell(endpoint, 3)
+        deliver()
+        with database.session() as session:
+            ids = [str(row[0]) for row in session.execute(text("SELECT min(id) FROM delivery"))]
+            deliveries.resend(session, actor=OPERATOR, endpoint=endpoint["id"], deliveries=ids)
+        deliver()
+
+    names = [request.headers["webhook-id"] for request in receiver.received]
+    assert names == [*names[:3], names[0]]
+
+
+def waited(condition, seconds: float = 30) -> None:
+    """Wait until something holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)

@@ -1,0 +1,172 @@
+"""Endpoints: where organizations are told of what happens, and what each was told."""
+
+from datetime import datetime
+from typing import Any
+
+from apiflask import APIBlueprint
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from webhook import nudging
+from webhook.access import allowed
+from webhook.api import shapes
+from webhook.messages import Instant
+from worker import deliveries, endpoints
+from worker.actors import Actor, Role
+from worker.models import DeliveryType
+
+blueprint = APIBlueprint("endpoints", __name__, url_prefix="/api/v1", tag="Endpoints")
+
+
+class Endpoint(shapes.Given):
+    """Where an organization is told of what happens; `failures` counts failed tries in a row."""
+
+    id: str
+    url: str
+    organization: str
+    types: list[DeliveryType]
+    pool_low: int
+    pool_expiring_days: int
+    created_at: datetime
+    removed_at: datetime | None
+    failures: int
+    rests_until: datetime | None
+
+
+class EndpointInClear(Endpoint):
+    """An endpoint with its new signing secret, shown this once."""
+
+    secret: str
+
+
+class Endpoints(shapes.Listed[Endpoint]):
+    """A page of endpoints."""
+
+
+class EndpointChanges(shapes.Taken):
+    """What may change of an endpoint."""
+
+    url: str | None = Field(None, max_length=2000)
+    types: list[DeliveryType] | None = Field(None, min_length=1)
+    pool_low: int | None = Field(None, ge=1, le=1_000_000_000, description="Keys left: low below.")
+    pool_expiring_days: int | None = Field(None, ge=1, le=3650)
+
+
+class NewEndpoint(EndpointChanges):
+    """What an endpoint is made of; without types, it is told of all."""
+
+    url: str = Field(max_length=2000)
+    organization: str
+
+
+class Delivery(shapes.Given):
+    """One thing that an endpoint was told; `body` is null once it was blanked."""
+
+    id: str
+    webhook_id: str
+    endpoint: str
+    url: str
+    type: DeliveryType
+    state: str
+    attempts: int
+    happened_at: datetime
+    due_at: datetime | None
+    ended_at: datetime | None
+    error: str | None
+    body: dict[str, Any] | None
+
+
+class Deliveries(shapes.Listed[Delivery]):
+    """A page of deliveries."""
+
+
+class Resent(shapes.Given):
+    """How many deliveries are sent once more."""
+
+    resent: int
+
+
+class Query(shapes.Paging):
+    """Which deliveries."""
+
+    endpoint: str | None = Field(None, description="Of this endpoint, by id or address.")
+    since: Instant | None = Field(None, description="Of what happened at this time or later.")
+    failed: bool = Field(False, description="Only those that are set apart for a person.")
+
+
+class Resending(shapes.Taken):
+    """What is sent once more: deliveries by id, or all since a time; with failed, only such ones."""
+
+    deliveries: list[str] | None = Field(None, max_length=1000)
+    since: Instant | None = None
+    failed: bool = False
+
+
+@blueprint.get("/endpoints")
+@allowed(Role.MANAGER)
+@blueprint.output(Endpoints)
+def listing(session: Session, actor: Actor) -> Any:
+    """List endpoints; never their secrets."""
+    return shapes.whole(endpoints.listing(session, actor=actor))
+
+
+@blueprint.post("/endpoints")
+@allowed(Role.MANAGER)
+@blueprint.output(EndpointInClear, status_code=201)
+@blueprint.input(NewEndpoint, arg_name="body")
+def add(session: Session, actor: Actor, body: NewEndpoint) -> Any:
+    """Register an endpoint; its signing secret is shown this once."""
+    return endpoints.add(session, actor=actor, **body.given())
+
+
+@blueprint.patch("/endpoints/<endpoint>")
+@allowed(Role.MANAGER)
+@blueprint.output(Endpoint)
+@blueprint.input(EndpointChanges, arg_name="body")
+def edit(session: Session, actor: Actor, endpoint: str, body: EndpointChanges) -> Any:
+    """Change where an endpoint is and what it is told."""
+    return endpoints.edit(session, actor=actor, endpoint=endpoint, **body.given())
+
+
+@blueprint.post("/endpoints/<endpoint>/rotate")
+@allowed(Role.MANAGER)
+@blueprint.output(EndpointInClear)
+@blueprint.input(shapes.Rotation, arg_name="body")
+def rotate(session: Session, actor: Actor, endpoint: str, body: shapes.Rotation) -> Any:
+    """Give an endpoint a new secret; deliveries are signed with the old ones, too, for a while."""
+    return endpoints.rotate(session, actor=actor, endpoint=endpoint, old_valid=body.old_valid)
+
+
+@blueprint.post("/endpoints/<endpoint>/remove")
+@allowed(Role.MANAGER)
+@blueprint.output(Endpoint)
+def remove(session: Session, actor: Actor, endpoint: str) -> Any:
+    """Tell an endpoint nothing any more."""
+    return endpoints.remove(session, actor=actor, endpoint=endpoint)
+
+
+@blueprint.post("/endpoints/<endpoint>/resend")
+@allowed(Role.MANAGER)
+@blueprint.output(Resent)
+@blueprint.input(Resending, arg_name="body")
+def resend(session: Session, actor: Actor, endpoint: str, body: Resending) -> Any:
+    """Send once more what an endpoint was told: some deliveries, or all since a time."""
+    nudging.after_commit("deliver")
+    return deliveries.resend(session, actor=actor, endpoint=endpoint, **body.given())
+
+
+@blueprint.get("/deliveries")
+@allowed(Role.MANAGER)
+@blueprint.output(Deliveries)
+@blueprint.input(Query, location="query", arg_name="query")
+def told(session: Session, actor: Actor, query: Query) -> Any:
+    """List what endpoints were told, newest first."""
+    return vars(deliveries.listing(session, actor=actor, **query.page()))
+
+
+@blueprint.get("/deliveries/<delivery>")
+@allowed(Role.MANAGER)
+@blueprint.output(Delivery)
+def show(session: Session, actor: Actor, delivery: str) -> Any:
+    """Show a delivery with its body."""
+    return deliveries.show(session, actor=actor, delivery=delivery)

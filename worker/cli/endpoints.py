@@ -1,0 +1,130 @@
+"""`keypool endpoints`: where organizations are told of what happens."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Group, deferred, paged
+from worker.cli.options import DURATION, INSTANT
+from worker.cli.system import operator, run, system
+
+with deferred():
+    from worker import database, deliveries, endpoints, tasks
+
+if TYPE_CHECKING:
+    from worker.paging import Page
+
+ONCE = "Keep the secret now: it is not shown again."
+COLUMNS = ("id", "organization", "url", "types", "failures", "rests_until")
+TOLD = ("id", "happened_at", "type", "url", "state", "attempts", "due_at", "error")
+
+alarms = (
+    click.option("--types", metavar="TYPE,…", help="What it is told; all types by default."),
+    click.option("--pool-low", type=int, metavar="N", help="A pool is low below so many keys."),
+    click.option(
+        "--pool-expiring", "pool_expiring_days", type=int, metavar="DAYS",
+        help="A pool is expiring so many days ahead.",
+    ),
+)  # fmt: skip
+
+
+def wishes(function: Any) -> Any:
+    """Give a command the options that say what an endpoint is told."""
+    for option in reversed(alarms):
+        function = option(function)
+    return function
+
+
+@click.group("endpoints", cls=Group)
+def command() -> None:
+    """Endpoints: where an organization's systems are told of what happens, by signed webhooks."""
+
+
+@command.command(shows=printing.closing(ONCE))
+@click.argument("url")
+@click.option("--organization", required=True, metavar="ORG", help="Whose affairs it is told of.")
+@wishes
+def add(url: str, organization: str, types: str | None, **given: Any) -> dict[str, Any]:
+    """Register an endpoint and print its signing secret, this once."""
+    asked = {"url": url, "organization": organization, "types": _split(types), **given}
+    return run(endpoints.add, actor=operator(), **asked)
+
+
+@command.command()
+@click.argument("endpoint")
+@click.option("--url", help="Where it is from now on.")
+@wishes
+def edit(endpoint: str, url: str | None, types: str | None, **given: Any) -> dict[str, Any]:
+    """Change where an endpoint is and what it is told."""
+    asked = {"endpoint": endpoint, "url": url, "types": _split(types), **given}
+    return run(endpoints.edit, actor=operator(), **asked)
+
+
+@command.command(shows=printing.closing(ONCE))
+@click.argument("endpoint")
+@click.option(
+    "--old-valid", type=DURATION, default="24h", show_default=True,
+    help="For how long deliveries are signed with the old secret, too.",
+)  # fmt: skip
+def rotate(endpoint: str, old_valid: timedelta) -> dict[str, Any]:
+    """Give an endpoint a new signing secret and print it, this once."""
+    return run(endpoints.rotate, actor=operator(), endpoint=endpoint, old_valid=old_valid)
+
+
+@command.command()
+@click.argument("endpoint")
+def remove(endpoint: str) -> dict[str, Any]:
+    """Tell an endpoint nothing any more."""
+    return run(endpoints.remove, actor=operator(), endpoint=endpoint)
+
+
+@command.command("list", shows=printing.table(*COLUMNS))
+def listing() -> list[dict[str, Any]]:
+    """List endpoints, what they are told, and whether they take it."""
+    return run(endpoints.listing, actor=operator())
+
+
+@command.command("deliveries", shows=printing.table(*TOLD))
+@click.argument("endpoint", required=False)
+@click.option("--failed", is_flag=True, help="Those that no endpoint took in three days.")
+@click.option(
+    "--since", type=INSTANT, metavar="TIME", help="Of what happened at this time or later."
+)
+@paged
+def told(**given: Any) -> "Page":
+    """List what endpoints, or one of them, were told, newest first."""
+    return run(deliveries.listing, actor=operator(), **given)
+
+
+@command.command()
+@click.argument("delivery", metavar="ID")
+def show(delivery: str) -> dict[str, Any]:
+    """Show a delivery with its body."""
+    return run(deliveries.show, actor=operator(), delivery=delivery)
+
+
+@command.command()
+@click.argument("endpoint")
+@click.argument("ids", metavar="[ID]…", nargs=-1)
+@click.option("--since", type=INSTANT, metavar="TIME", help="All of what happened since.")
+@click.option("--failed", is_flag=True, help="Only those that were set apart.")
+def resend(
+    endpoint: str, ids: tuple[str, ...], since: datetime | None, failed: bool
+) -> dict[str, int]:
+    """Send once more what an endpoint was told: deliveries by id, or all since a time."""
+    asked: dict[str, Any] = {
+        "endpoint": endpoint,
+        "deliveries": list(ids),
+        "since": since,
+        "failed": failed,
+    }
+    with system():
+        done = database.transaction(deliveries.resend, actor=operator(), **asked)
+        tasks.nudge("deliver")
+    return done
+
+
+def _split(types: str | None) -> list[str] | None:
+    return None if types is None else [name for name in types.split(",") if name.strip()]
