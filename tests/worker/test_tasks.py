@@ -1,5 +1,6 @@
 """The tasks and their nudges, on a real broker and with a real worker process."""
 
+import json
 import subprocess
 import sys
 import time
@@ -10,9 +11,11 @@ from redis import Redis
 from sqlalchemy import text
 
 from tests import world as worlds
-from worker import tasks
+from tests.receiving import receiving
+from worker import endpoints, tasks
 from worker.celery import PREFIX, app
 from worker.database import session as transaction_of
+from worker.settings import settings
 
 
 @pytest.fixture
@@ -91,7 +94,18 @@ def test_a_nudged_worker_settles_what_waits(broker, fresh_database):
         )
 
 
-TASKS = ["settle", "work_batches", "expire", "fold_tallies", "bill", "make_reports", "audit"]
+TASKS = [
+    "settle",
+    "work_batches",
+    "deliver",
+    "tell_of_pools",
+    "blank_bodies",
+    "expire",
+    "fold_tallies",
+    "bill",
+    "make_reports",
+    "audit",
+]
 
 
 def test_every_scheduled_task_exists():
@@ -123,3 +137,44 @@ def eventually(question: str, *, seconds: float) -> bool:
                 return True
         time.sleep(0.1)
     return False
+
+
+def test_what_is_settled_is_told_without_waiting_for_the_sweep(broker, monkeypatch):
+    monkeypatch.setenv("KEYPOOL_PRIVATE_ENDPOINTS", "true")
+    settings.cache_clear()
+    with receiving() as receiver:
+        with transaction_of() as session:
+            world = worlds.build(session)
+            parent = str(world.parent)
+            endpoints.add(session, actor=worlds.OPERATOR, url=receiver.url, organization=parent)
+            world.request(world.keys(1)[0], "ann@example.com")
+
+        tasks.settle()
+        hinted = bool(broker.exists(f"{tasks.NUDGED}deliver"))
+        tasks.deliver()
+
+    assert hinted
+    assert [json.loads(request.body)["type"] for request in receiver.received] == [
+        "redemption.decided"
+    ]
+    assert not broker.exists(f"{tasks.NUDGED}deliver")
+
+
+def test_pools_are_told_of_and_old_bodies_blanked_on_the_schedule(broker):
+    with transaction_of() as session:
+        world = worlds.build(session)
+        parent, url = str(world.parent), "https://hooks.example/"
+        endpoints.add(session, actor=worlds.OPERATOR, url=url, organization=parent)
+        world.keys(1)
+
+    tasks.tell_of_pools()
+    with transaction_of() as session:
+        told = session.execute(text("SELECT type::text FROM delivery")).scalars().all()
+        session.execute(
+            text("UPDATE delivery SET state = 'delivered', ended_at = now() - interval '91 days'")
+        )
+    tasks.blank_bodies()
+
+    assert told == ["pool.low"]
+    with transaction_of() as session:
+        assert session.execute(text("SELECT count(data) FROM delivery")).scalar_one() == 0
