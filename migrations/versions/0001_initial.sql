@@ -1723,7 +1723,7 @@ SELECT charge.id, charge.kind::text AS kind, organization.name AS organization,
  WHERE (charge.organization_id IN (SELECT report.visible_organization())) IS TRUE;
 
 -- One row an invoice. overdue: finalized, unpaid, and past its day in the organization's time zone.
--- lines and charges: what its lines, and the charges on it, add up to.
+-- lines and charges: what its lines, and the charges on it (or that were, of a void one), add up to.
 CREATE VIEW report.invoice WITH (security_barrier) AS
 SELECT invoice.id, invoice.number, organization.name AS organization, invoice.month, invoice.currency,
        invoice.status::text AS status, invoice.subtotal, invoice.tax, invoice.total,
@@ -1733,7 +1733,7 @@ SELECT invoice.id, invoice.number, organization.name AS organization, invoice.mo
        (SELECT coalesce(sum(invoice_line.amount), 0) FROM invoice_line
          WHERE invoice_line.invoice_id = invoice.id) AS lines,
        (SELECT coalesce(sum(charge.amount), 0) FROM invoice_charge JOIN charge ON charge.id = charge_id
-         WHERE invoice_charge.invoice_id = invoice.id AND released_at IS NULL) AS charges
+         WHERE invoice_charge.invoice_id = invoice.id) AS charges
   FROM invoice JOIN organization ON organization.id = invoice.organization_id
  WHERE invoice.organization_id IN (SELECT report.visible_organization());
 
