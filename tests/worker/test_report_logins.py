@@ -1,16 +1,21 @@
 """A report's own database login: what it may read, and that nothing is left of it."""
 
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from psycopg import sql
+from sqlalchemy import make_url, text
 
-from tests.conftest import Addresses, connect
+from tests.conftest import Addresses, connect, forget
 from worker import database as databases
 from worker import reporting, simulation
 from worker.reporting import logins
 
+COMPOSE = Path(__file__).parents[2] / "compose.yaml"
 ROOT = "Alder Academy"
 BRANCH = "Alder North"  # a child of the root
 STRANGER = "Borealis Training"
@@ -106,6 +111,47 @@ def test_an_owner_who_may_not_make_roles_is_told_what_to_allow(branch_id, monkey
 
     with pytest.raises(reporting.ReportLoginError, match="CREATEROLE"), logins.login(branch_id):
         pass
+
+
+@pytest.fixture
+def owner_as_in_compose(simulated: None, database: Addresses) -> Iterator[str]:
+    """An owner who is no superuser, with the rights that compose.yaml gives and no more."""
+    name, password = f"owner_{secrets.token_hex(4)}", secrets.token_hex(8)
+    grant = next(
+        line for line in COMPOSE.read_text().splitlines() if "GRANT keypool_analyst" in line
+    )
+    made = sql.Identifier(name)
+    with connect(database.database_url) as maker:
+        maker.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE PASSWORD {}").format(made, password))
+        maker.execute(grant.strip().replace("TO keypool ", f"TO {name} "))
+        maker.execute(
+            sql.SQL("GRANT USAGE ON SCHEMA public TO {0};GRANT ALL ON report_login TO {0};"
+                    "CREATE POLICY owning ON report_login TO {0} USING (true)").format(made)
+        )  # fmt: skip
+        maker.commit()
+        url = make_url(database.database_url).set(username=name, password=password)
+        yield url.render_as_string(hide_password=False)
+        maker.execute(sql.SQL("DROP POLICY owning ON report_login").format(made))
+        maker.execute(sql.SQL("GRANT {} TO CURRENT_USER WITH INHERIT TRUE").format(made))
+        maker.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(made))
+        maker.commit()
+
+
+def test_an_owner_as_compose_makes_it_can_make_a_reports_login(
+    owner_as_in_compose, branch_id, monkeypatch
+):
+    monkeypatch.setenv("KEYPOOL_DATABASE_URL", owner_as_in_compose)
+    forget()
+
+    with logins.login(branch_id) as url, connect(url) as report:
+        names = seen(report)
+
+    with pytest.raises(psycopg.OperationalError):
+        connect(url)
+    assert BRANCH in names
+    assert ROOT not in names
+    monkeypatch.undo()
+    forget()
 
 
 def test_jupyterlab_gets_the_analysts_login_and_no_other(simulated, monkeypatch):
