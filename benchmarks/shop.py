@@ -10,7 +10,7 @@ import psycopg
 from sqlalchemy import text
 
 from benchmarks.frame import plain
-from worker import codes, courses, database, organizations, pools, signatures, sources
+from worker import codes, courses, database, organizations, pools, signatures, signing, sources
 from worker.actors import Actor
 
 OPERATOR = Actor.operator("benchmarks")
@@ -37,7 +37,7 @@ def opened() -> None:
         sources.add(session, actor=OPERATOR, name="shop", organization="Shop")
         session.execute(
             text("UPDATE source_secret SET encrypted = :sealed"),
-            {"sealed": sources.encrypt(signatures.read_secret(SECRET))},
+            {"sealed": signing.encrypt(signatures.read_secret(SECRET))},
         )
 
 
