@@ -482,3 +482,30 @@ def test_an_act_over_the_web_is_told_to_endpoints_above_its_organization(place, 
     ]
     assert extended.status_code == 200
     assert [item["type"] for item in told] == ["assignment.extended", "redemption.decided"]
+
+
+def test_a_pool_tells_what_it_was_charged_this_month(place, sender, manager):
+    [key] = place.keys()
+    sender.post(redemption(key, "charged@example.com"))
+    settle()
+
+    told = place.client.get(f"/api/v1/pools/{place.world.pool}/charges", headers=manager)
+
+    with databases.session() as session:
+        month = session.execute(text("SELECT to_char(clock_now(), 'YYYY-MM')")).scalar_one()
+    [euros] = told.json["currencies"]
+    assert (told.json["month"], euros["currency"]) == (month, "EUR")
+    assert euros["quantity"] >= euros["unbilled_quantity"] >= 1
+
+
+def test_a_line_of_an_invoice_is_traced_to_its_charges(place, things):
+    finance = place.token(Role.FINANCE)
+
+    shown = place.client.get(f"/api/v1/invoices/{things.ids['invoice']}", headers=finance).json
+    traced = [
+        place.client.get(f"/api/v1/charges?line={line['id']}", headers=finance).json["items"]
+        for line in shown["lines"]
+    ]
+
+    assert [len(items) for items in traced] == [line["quantity"] for line in shown["lines"]]
+    assert {one["assignment"] for items in traced for one in items} >= {things.ids["assignment"]}

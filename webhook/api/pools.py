@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from webhook.access import allowed
 from webhook.api import shapes
-from worker import pools
+from worker import charges, pools
 from worker.actors import Actor, Role
 
 blueprint = APIBlueprint("pools", __name__, url_prefix="/api/v1/pools", tag="Pools")
@@ -18,6 +18,24 @@ GIVEN = {
     "expires_at": "expires",
     "content_availability_days": "content_availability",
 }
+
+
+class ChargedInCurrency(shapes.Given):
+    """What a pool was charged in one currency; credits count as what they give back."""
+
+    currency: str
+    quantity: int
+    amount: str
+    unbilled_quantity: int
+    unbilled_amount: str
+
+
+class Charged(shapes.Given):
+    """What a pool was charged in its owner's running month."""
+
+    pool: str
+    month: str
+    currencies: list[ChargedInCurrency]
 
 
 @blueprint.get("")
@@ -69,3 +87,11 @@ def pause(session: Session, actor: Actor, pool: str) -> Any:
 def resume(session: Session, actor: Actor, pool: str) -> Any:
     """Let a paused pool's keys be redeemed again."""
     return pools.resume(session, actor=actor, pool=pool)
+
+
+@blueprint.get("/<pool>/charges")
+@allowed(Role.MANAGER, Role.FINANCE, Role.ANALYST)
+@blueprint.output(Charged)
+def charged(session: Session, actor: Actor, pool: str) -> Any:
+    """Say what a pool was charged so far this month, and what of that is unbilled."""
+    return charges.of_pool(session, actor=actor, pool=pool)

@@ -20,6 +20,10 @@ COLUMNS = (
     "id", "number", "organization", "month", "status", "subtotal", "tax", "total", "currency",
     "due_on", "paid_on",
 )  # fmt: skip
+CHARGED = (
+    "id", "occurred_at", "kind", "organization", "learner_organization", "course", "assignment",
+    "amount", "currency", "invoice", "credits",
+)  # fmt: skip
 
 
 @click.group("invoices", cls=Group)
@@ -96,6 +100,19 @@ def pay(invoice: str, on: str) -> dict[str, Any]:
 def void(invoice: str, reason: str) -> dict[str, Any]:
     """Void a finalized invoice; its charges go to a new draft of the same month."""
     return run(invoices.void, actor=operator(), invoice=invoice, reason=reason)
+
+
+@command.command("charges", shows=printing.table(*CHARGED))
+@click.argument("invoice", required=False)
+@click.option("--line", metavar="ID", help="What one line of an invoice carries.")
+@click.option("--organization", metavar="ORG", help="What one organization owes.")
+@click.option("--pool", help="What one pool was charged.")
+@click.option("--assignment", metavar="ID", help="What one assignment cost.")
+@click.option("--unbilled/--billed", default=None, help="What is on no invoice yet, or on one.")
+@paged
+def charged(**given: Any) -> "Page":
+    """List charges, newest first: what an invoice or its line carries, and where each is billed."""
+    return run(charges.listing, actor=operator(), **given)
 
 
 @command.command()

@@ -9,7 +9,7 @@ from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run
 
 with deferred():
-    from worker import pools
+    from worker import charges, pools
 
 if TYPE_CHECKING:
     from worker.paging import Page
@@ -84,3 +84,10 @@ def pause(pool: str) -> dict[str, Any]:
 def resume(pool: str) -> dict[str, Any]:
     """Let a paused pool's keys be redeemed again."""
     return run(pools.resume, actor=operator(), pool=pool)
+
+
+@command.command("charges")
+@click.argument("pool")
+def charged(pool: str) -> dict[str, Any]:
+    """Say what a pool was charged so far this month, and what of that is unbilled."""
+    return run(charges.of_pool, actor=operator(), pool=pool)

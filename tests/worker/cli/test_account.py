@@ -89,6 +89,44 @@ def test_a_charge_is_credited_and_never_beyond_itself(run, give, world, charged)
     assert "Only 40.00 EUR is left" in beyond.err
 
 
+def test_an_invoices_line_is_traced_to_its_redemptions_and_back(give, world, charged):
+    [invoice] = give("invoices", "run")["drafted"]
+    lines = give("invoices", "show", invoice)["lines"]
+
+    carried = give("invoices", "charges", invoice)["items"]
+    by_line = [give("invoices", "charges", "--line", line["id"])["items"] for line in lines]
+    newest = carried[0]
+    back = give("invoices", "charges", "--assignment", newest["assignment"])["items"]
+    redemptions = give("redemptions", "list", "--pool", world.pool)["items"]
+    unbilled = give("invoices", "charges", "--unbilled", "--limit", "1000")["items"]
+
+    assert [len(items) for items in by_line] == [line["quantity"] for line in lines]
+    assert sorted(one["id"] for items in by_line for one in items) == sorted(
+        one["id"] for one in carried
+    )
+    assert back == [newest]
+    assert newest["invoice"] == invoice
+    assert newest["assignment"] in [one["assignment"] for one in redemptions]
+    assert newest["learner_organization"] in [
+        share["organization"] for line in lines for share in line["learner_organizations"]
+    ]
+    assert newest["id"] not in [one["id"] for one in unbilled]
+
+
+def test_a_pool_says_what_it_was_charged_this_month(give, world):
+    with opened(world) as live:
+        [key] = live.keys(1)
+        live.request(key, f"{secrets.token_hex(4)}@example.org")
+    settling.settle_all()
+
+    told = give("pools", "charges", world.pool)
+
+    [euros] = told["currencies"]
+    assert (told["pool"], euros["currency"]) == (world.pool, "EUR")
+    assert euros["unbilled_quantity"] >= 1
+    assert euros["amount"] == f"{49.9 * euros['quantity']:.2f}"
+
+
 def test_a_month_that_is_none_is_refused(run):
     done = run("invoices", "run", "--month", "2026-13")
 

@@ -1,0 +1,130 @@
+"""Invoices: a month's charges of many organizations, billed; and what years of them cost later."""
+
+import psycopg
+
+from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, seconds
+from worker import database, invoices
+from worker.actors import Actor
+
+ORGANIZATIONS = 1_000
+COURSES = 10
+POOLS = 2  # of each organization
+OPERATOR = Actor.operator("benchmark")
+
+BUYERS = """
+    ALTER TABLE charge DROP CONSTRAINT charge_assignment_id_fkey;
+    INSERT INTO organization (name, time_zone)
+    SELECT 'Buyer ' || n, (ARRAY['Europe/Berlin', 'America/New_York', 'UTC'])[1 + n %% 3]
+      FROM generate_series(1, %(organizations)s) AS n;
+    INSERT INTO course (code, title) SELECT 'C-' || n, 'Course ' || n FROM generate_series(1, %(courses)s) AS n;
+    INSERT INTO pool (organization_id, course_id, name, starts_at, expires_at, content_availability_days)
+    SELECT organization.id, 1 + (organization.id + n) %% %(courses)s, 'Pool ' || n, '2020-01-01',
+           '2090-01-01', 90
+      FROM organization CROSS JOIN generate_series(1, %(pools)s) AS n;
+"""
+
+# Each of an assignment of its own, which billing never looks at, nor at its key and learner: they
+# are left out.
+CHARGES = """
+    INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,
+                        assignment_id, amount, currency, occurred_at)
+    SELECT 'redemption', pool.organization_id, pool.organization_id, pool.course_id, pool.id,
+           (SELECT coalesce(max(assignment_id), 0) FROM charge) + n, 49.90 + n %% 2 * 10, 'EUR',
+           CAST(%(month)s AS date) + interval '2 days' + n %% 20 * interval '1 day'
+      FROM generate_series(1, %(count)s) AS n
+      JOIN pool ON pool.id = 1 + n %% (SELECT count(*) FROM pool)
+"""
+
+# What a run makes of them, for all organizations at once, by whoever knows that nothing was billed
+# before. Marking the charges is the work of the table's own trigger, as it is in ours.
+BARE = """
+    BEGIN;
+    SET LOCAL enable_seqscan = off;
+    INSERT INTO invoice (organization_id, month, currency)
+    SELECT DISTINCT organization_id, date_trunc('month', occurred_at AT TIME ZONE time_zone)::date,
+           charge.currency
+      FROM charge JOIN organization ON organization.id = organization_id WHERE unbilled;
+    INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month, unit_price, quantity, amount)
+    SELECT invoice.id, course_id, pool_id, kind, month, charge.amount, count(*), sum(charge.amount)
+      FROM charge JOIN invoice USING (organization_id) WHERE unbilled GROUP BY 1, 2, 3, 4, 5, 6;
+    INSERT INTO invoice_charge (invoice_id, charge_id, line_id)
+    SELECT invoice.id, charge.id, invoice_line.id
+      FROM charge JOIN invoice USING (organization_id)
+      JOIN invoice_line ON invoice_line.invoice_id = invoice.id AND invoice_line.pool_id = charge.pool_id
+           AND invoice_line.unit_price = charge.amount
+     WHERE unbilled;
+    UPDATE invoice SET subtotal = sums.amount, total = sums.amount
+      FROM (SELECT invoice_id, sum(amount) AS amount FROM invoice_line GROUP BY invoice_id) AS sums
+     WHERE invoice.id = sums.invoice_id;
+    COMMIT;
+"""
+
+BILLED = "SELECT count(*), count(DISTINCT invoice_id) FROM invoice_charge"
+
+
+@benchmark("invoices.run", unit="charges/s", n=1_000_000)
+def running(rig: Rig, count: int) -> Round:
+    """A run over a closed month, and one SQL script; then what the next month costs after much."""
+    later = max(count // 10, ORGANIZATIONS)
+    with rig.database(buyers):
+        charged(count, month="2026-01-01")
+        ours = in_a_process("benchmarks.invoices:run")
+        made = figures()
+        ten = next_month(later)
+    with rig.database(buyers):
+        charged(count, month="2026-01-01")
+        limit = count / seconds(bare)
+        if figures() != made:
+            raise AssertionError("the script does not bill what the run does")
+    with rig.database(buyers):
+        charged(later, month="2026-01-01")
+        run()
+        one = next_month(later)
+    return Round(
+        ours=count / ours.seconds,
+        limit=limit,
+        peak_memory_mb=ours.memory_mb,
+        notes={
+            f"ms an organization, {later:,} charges billed before": one,
+            f"ms an organization, {count:,} charges billed before": ten,
+        },
+    )
+
+
+def run() -> None:
+    """Bill every closed month, as the schedule does."""
+    invoices.run(actor=OPERATOR)
+
+
+def bare() -> None:
+    """Bill everything in one go."""
+    with psycopg.connect(plain(), autocommit=True) as connection:
+        connection.execute(BARE)
+
+
+def buyers() -> None:
+    """Make organizations with their pools."""
+    sizes = {"organizations": ORGANIZATIONS, "courses": COURSES, "pools": POOLS}
+    with psycopg.connect(plain()) as connection, psycopg.ClientCursor(connection) as cursor:
+        cursor.execute(BUYERS, sizes)
+
+
+def charged(count: int, *, month: str) -> None:
+    """Charge a month's redemptions, shared out among all pools."""
+    with psycopg.connect(plain()) as connection, psycopg.ClientCursor(connection) as cursor:
+        cursor.execute(CHARGES, {"count": count, "month": month})
+    with psycopg.connect(plain(), autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE charge")
+
+
+def next_month(count: int) -> float:
+    """Bill one month more, and say how many milliseconds each organization took."""
+    charged(count, month="2026-02-01")
+    database.dispose()  # connections that planned for other tables
+    return 1000 * seconds(run) / ORGANIZATIONS
+
+
+def figures() -> object:
+    """Say how many charges are on how many invoices."""
+    with psycopg.connect(plain()) as connection:
+        return connection.execute(BILLED).fetchone()
