@@ -15,7 +15,8 @@ MARK = "person"
 
 ROW = re.compile(r"<tr>(?:(?!</tr>).)*</tr>", re.DOTALL)
 CELL = re.compile(rf'(<td class="{MARK}[^"]*">)([^<]*)(</td>)')
-TABLE = re.compile(r"(data:text/csv;charset=utf-8;base64,)([A-Za-z0-9+/=]+)")
+CSV = "data:text/csv;charset=utf-8;base64,"  # how a table's CSV begins, inside its page
+TABLE = re.compile(f"({CSV})([A-Za-z0-9+/=]+)")
 
 
 def names_people(page: str) -> bool:
@@ -50,6 +51,8 @@ def _csv(encoded: str, email: str, pseudonym: str) -> str:
     read = io.StringIO(base64.b64decode(encoded).decode(), newline="")
     header, *rows = csv.reader(read)
     places = {name: header.index(name) for name in COLUMNS if name in header}
+    if "email" not in places:
+        return encoded
     for row in rows:
         if row[places["email"]].lstrip("'").lower() == email.lower():
             for name, place in places.items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, text, true
+from sqlalchemy import ColumnElement, Select, func, or_, select, text, true
 from sqlalchemy.orm import Session
 
 from worker import errors, history, lookup, measures, organizations, personal
@@ -87,6 +87,8 @@ BEGIN_ANEW = text(f"UPDATE report_run SET state = 'queued' WHERE {MINE}")  # noq
 
 # Erasures and reports that are done take turns, so that no page keeps whom its data still had.
 TAKE_TURNS = text("SELECT pg_advisory_xact_lock(hashtext('keypool.erasing'))")
+
+REWRITE = text("UPDATE report_run SET page = :page WHERE id = :id")
 
 # An erasure's time is when it began, which may be before this report's data was read.
 ERASED_MEANWHILE = text("""
@@ -253,15 +255,18 @@ def fail(session: Session, *, claim: Claim, traceback: str) -> None:
 def erase(session: Session, *, email: str, pseudonym: str) -> None:
     """Put a pseudonym in place of a person's address, and nothing in that of the name, in every page."""
     session.execute(TAKE_TURNS)
-    holding = select(ReportRun.id, ReportRun.page).where(
-        func.lower(ReportRun.page).contains(personal.shown(email).lower(), autoescape=True)
-    )
-    for row in session.execute(holding).all():
-        changed = personal.erased(row.page, email=email, pseudonym=pseudonym)
-        session.execute(
-            text("UPDATE report_run SET page = :page WHERE id = :id"),
-            {"page": changed, "id": row.id},
+    # A long table shows its first rows; the others are in its CSV, where no text is found.
+    holding = select(ReportRun.id).where(
+        or_(
+            func.lower(ReportRun.page).contains(personal.shown(email).lower(), autoescape=True),
+            ReportRun.page.contains(personal.CSV, autoescape=True),
         )
+    )
+    for report in session.scalars(holding).all():
+        page = session.scalars(select(ReportRun.page).where(ReportRun.id == report)).one() or ""
+        changed = personal.erased(page, email=email, pseudonym=pseudonym)
+        if changed != page:
+            session.execute(REWRITE, {"page": changed, "id": report})
 
 
 def _sees(actor: Actor) -> ColumnElement[bool]:

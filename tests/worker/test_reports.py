@@ -6,7 +6,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import babel
 import nbformat
+import pandas as pd
 import pytest
 
 from tests import world as worlds
@@ -15,7 +17,7 @@ from tests.world import OPERATOR, World
 from worker import database as databases
 from worker import errors, invoices, learners, personal, redemption, reporting, reports, tasks
 from worker.actors import Actor, Role
-from worker.reporting import rendering
+from worker.reporting import rendering, showing
 
 EMAIL = "Ann.O'Neil@example.org"
 
@@ -248,22 +250,12 @@ def test_a_report_on_which_workers_keep_dying_is_set_apart(world):
 # What an erasure takes out of pages
 
 
-def at_risk(email: str) -> str:
+def at_risk(email: str, *, others_before: int = 0) -> str:
     """A page as the notebook on learners at risk makes it."""
-    import pandas as pd
-
-    frame = pd.DataFrame(
-        {
-            "email": [email, "other@example.org"],
-            "name": ["Ann <O'Neil>", "Other"],
-            "organization": ["Ann", "Ann"],
-        }
-    )
+    people = [(f"{n}@example.org", "Other", "Ann") for n in range(others_before)]
+    people += [(email, "Ann <O'Neil>", "Ann"), ("other@example.org", "Other", "Ann")]
+    frame = pd.DataFrame(people, columns=["email", "name", "organization"])
     frame.attrs["download"] = "list.csv"
-    import babel
-
-    from worker.reporting import showing
-
     return showing.table(frame, babel.Locale("en"))
 
 
@@ -287,6 +279,20 @@ def test_an_erased_person_is_nowhere_in_the_reports_that_are_kept(world):
     ]
     assert f'<td class="person">{told["pseudonym"]}</td>' in page
     assert "Other" in page
+
+
+def test_an_erased_person_is_nowhere_in_the_rows_that_only_a_csv_has(world):
+    redemption.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
+    report = ask(world, "learners_at_risk")
+    page = at_risk(EMAIL, others_before=300)
+    reports.finish(world.session, claim=claimed(world.session, report), page=page)
+
+    told = learners.erase(world.session, actor=OPERATOR, email=EMAIL)
+
+    kept = reports.page(world.session, actor=OPERATOR, report=report["id"])
+    assert "Neil" not in page
+    assert "Neil" not in csv_of(kept)
+    assert f"{told['pseudonym']},,Ann" in csv_of(kept).splitlines()
 
 
 def test_a_page_names_people_only_where_a_table_has_their_addresses():

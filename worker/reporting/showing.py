@@ -119,7 +119,7 @@ def _download(frame: "pd.DataFrame") -> str:
     data = base64.b64encode(harmless.to_csv(index=False).encode()).decode()
     return (
         f'<p><a download="{html.escape(name, quote=True)}" '
-        f'href="data:text/csv;charset=utf-8;base64,{data}">Save this list as CSV</a></p>'
+        f'href="{personal.CSV}{data}">Save this list as CSV</a></p>'
     )
 
 
