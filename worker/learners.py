@@ -44,7 +44,12 @@ ERASURES = [
            SET recipients = ARRAY(SELECT CASE WHEN lower(of.recipient) = lower(:email) THEN :pseudonym
                                               ELSE of.recipient END
                                     FROM unnest(recipients) WITH ORDINALITY AS of (recipient, nth)
-                                   ORDER BY nth)
+                                   ORDER BY nth),
+               recipient_names = ARRAY(SELECT CASE WHEN lower(of.recipient) = lower(:email) THEN ''
+                                                   ELSE of.recipient_name END
+                                         FROM unnest(recipients, recipient_names) WITH ORDINALITY
+                                              AS of (recipient, recipient_name, nth)
+                                        ORDER BY nth)
          WHERE lower(:email) IN (SELECT lower(recipient) FROM unnest(recipients) AS recipient)
            AND batch_id IN (SELECT batch.id FROM batch JOIN pool ON pool.id = pool_id
                              WHERE organization_id = ANY (:organization_ids))"""),
@@ -167,16 +172,16 @@ def erase(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
     people = _find(session, actor, email)
     pseudonym = _pseudonym(people[0])
     session.execute(text("SELECT set_config('keypool.erasing', 'on', true)"))
-    parameters = {
-        "email": email.strip(),
-        "pattern": _literal(email.strip()),
+    told = {
         "pseudonym": pseudonym,
         "learner_ids": [person.id for person in people],
-        "organization_ids": [person.organization_id for person in people],
+        "organization_ids": session.scalars(actor.organizations()).all(),
     }
-    for statement in ERASURES:
-        session.execute(statement, parameters)
-    reports.erase(session, email=email.strip(), pseudonym=pseudonym)
+    for address in _addresses(session, email.strip(), people):
+        named = {"email": address, "pattern": _literal(address)}
+        for statement in ERASURES:
+            session.execute(statement, told | named)
+        reports.erase(session, email=address, pseudonym=pseudonym)
     session.execute(text("SELECT set_config('keypool.erasing', '', true)"))
     for person in people:
         _remember(session, actor, "learner erased", person)
@@ -194,6 +199,21 @@ def _find(session: Session, actor: Actor, email: str) -> list[Learner]:
     if not found:
         raise errors.NotFoundError(f"There is no learner “{email}” in your organizations.")
     return list(found)
+
+
+def _addresses(session: Session, email: str, people: list[Learner]) -> list[str]:
+    """Give a person's address and those it was before, but for what is somebody else's by now."""
+    before = History.detail["before"]["email"].astext
+    ids = [person.id for person in people]
+    others = select(Learner.id).where(
+        func.lower(Learner.email) == func.lower(before), Learner.id.not_in(ids)
+    )
+    earlier = session.scalars(
+        select(before)
+        .where(History.thing == "learner", History.thing_id.in_(ids), before.is_not(None))
+        .where(~others.exists())
+    )
+    return list({address.lower(): address for address in [*earlier, email]}.values())
 
 
 def _pseudonym(person: Learner) -> str:

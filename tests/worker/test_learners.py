@@ -1,10 +1,12 @@
+import io
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests import world as worlds
 from tests.world import OPERATOR, World
-from worker import audit, errors, learners, redemption
+from worker import audit, batches, distributions, errors, imports, learners, redemption
 from worker.actors import Actor, Role
 
 ADDRESS = "Ann.O'Neil+x@Example.org"
@@ -68,6 +70,53 @@ def test_after_an_erase_the_address_is_nowhere_and_the_figures_are_unchanged(wor
     assert "o'neil" not in everything(world.session)
     assert world.figures("SELECT count(*) AS charges, sum(amount) AS amount FROM charge") == before
     assert all(audit._result(world.session, check)["ok"] for check in audit.CHECKS)
+
+
+def test_an_erase_finds_the_address_a_person_had_before_a_correction(world):
+    redeemed(world)
+    learners.correct(world.session, actor=OPERATOR, email=ADDRESS, new_email="ann@new.example")
+    redeemed(world, "ann@new.example")
+
+    learners.erase(world.session, actor=OPERATOR, email="Ann@New.example")
+
+    assert "o'neil" not in everything(world.session)
+    assert "ann@new.example" not in everything(world.session)
+
+
+def test_an_erase_leaves_an_earlier_address_to_whom_it_belongs_now(world):
+    redeemed(world)
+    learners.correct(world.session, actor=OPERATOR, email=ADDRESS, new_email="ann@new.example")
+    redeemed(world)
+
+    learners.erase(world.session, actor=OPERATOR, email="ann@new.example")
+
+    assert learners.show(world.session, actor=OPERATOR, email=ADDRESS)["assignments"]
+
+
+def test_an_erase_reaches_what_another_organization_was_told_of_the_person(world):
+    redeemed(world)
+    event = world.request("NOBODYS-KEY-1", ADDRESS, organization=world.child)
+    redemption.settle(world.session, event_ids=[event])
+    world.keys(1)
+    distributions.distribute(
+        world.session, actor=OPERATOR, pool=world.pool, recipient=ADDRESS, name="Ann O'Neil"
+    )
+
+    learners.erase(world.session, actor=OPERATOR, email=ADDRESS)
+
+    assert "o'neil" not in everything(world.session)
+
+
+def test_an_erase_reaches_what_an_import_still_waits_to_hand_out(world):
+    redeemed(world)
+    table = f"code,email,name\nWAITING-1,{ADDRESS},Ann O'Neil\nWAITING-2,bo@example.org,Bo Li\n"
+    lines = imports.read(io.BytesIO(table.encode()))
+    batches.stage(world.session, actor=OPERATOR, pool=world.pool, lines=lines)
+
+    learners.erase(world.session, actor=OPERATOR, email=ADDRESS)
+
+    assert "o'neil" not in everything(world.session)
+    assert world.figures("SELECT recipient_names FROM batch_chunk").recipient_names == ["", "Bo Li"]
 
 
 def test_an_erase_ends_live_access(world):
