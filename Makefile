@@ -37,8 +37,8 @@ up: $(READY) ## run everything on this machine and keep its data; Ctrl-C stops i
 test: $(READY) ## run the tests on servers of their own (TESTS=tests/worker)
 	$(BIN)/pytest -n logical --dist loadfile $(TESTS)
 
-faults: $(READY) ## the storms at full length: kills of everything, races, repeats (FAULTS_SEED=)
-	FAULTS=full $(BIN)/pytest -s --timeout=3600 tests/faults
+faults: $(READY) ## the storms at full length; all mixed for HOURS=2 (FAULTS_SEED=)
+	$(if $(HOURS),$(BIN)/python -m tests.faults --hours $(HOURS) $(if $(FAULTS_SEED),--seed $(FAULTS_SEED)),FAULTS=full $(BIN)/pytest -s --timeout=7200 tests/faults)
 
 bench: $(READY) ## speed and memory against the limit and a peer, in one run (SCALE=0.1)
 	$(BIN)/python -m benchmarks --scale $(SCALE)

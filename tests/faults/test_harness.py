@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import text
 
 from tests import world as worlds
-from tests.faults.harness import History, check
+from tests.faults.checker import check
+from tests.faults.senders import History
 from worker import settling
 from worker.database import session as transaction_of
 
@@ -25,7 +26,7 @@ def world(fresh_database):
 def history(world) -> History:
     with transaction_of() as opened:
         ids = opened.scalars(text("SELECT webhook_id FROM event")).all()
-    return History(acknowledged=dict.fromkeys(ids, 0.0))
+    return History(acknowledged=dict(zip(ids, ids, strict=True)))
 
 
 def plant(*statements: str) -> None:
@@ -39,7 +40,7 @@ def test_it_finds_nothing_wrong_where_nothing_is(history):
 
 
 def test_it_notices_an_acknowledged_event_that_is_not_there(history):
-    history.acknowledged["answered-but-never-committed"] = 0.0
+    history.acknowledged["answered-but-never-committed"] = "1"
 
     with pytest.raises(AssertionError, match="1 acknowledged events are lost"):
         check(history)

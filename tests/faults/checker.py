@@ -1,0 +1,124 @@
+"""The checker: what was acknowledged against what the tables say, the trace, and the audit."""
+
+import time
+from pathlib import Path
+
+from sqlalchemy import text
+
+from tests.faults.points import BUGGY, DEADLY, TRACE
+from tests.faults.senders import History
+from worker import audit, errors
+from worker.database import session as transaction_of
+from worker.database import transaction
+
+SETTLED_WITHIN = 90  # seconds after the last fault
+
+# What must give no row, and what it says of the rows that it gives.
+NEVER = {
+    "events were recorded twice": """
+        SELECT webhook_id FROM event GROUP BY source_id, webhook_id HAVING count(*) > 1""",
+    "keys were spent twice": """
+        SELECT key_id FROM redemption WHERE outcome = 'redeemed'
+         GROUP BY key_id HAVING count(*) > 1""",
+    # A winner that is behind another attempt which was recorded for good when it was settled: the
+    # web gives up a transaction after four seconds, so what was received five before was there.
+    "keys went to somebody who was not first": """
+        SELECT winner.key_id FROM redemption AS winner
+          JOIN event AS won ON won.id = winner.event_id
+          JOIN redemption AS other
+            ON other.key_id = winner.key_id AND other.event_id <> winner.event_id
+          JOIN event AS lost ON lost.id = other.event_id
+         WHERE winner.outcome = 'redeemed' AND other.outcome = 'already_redeemed'
+           AND (lost.received_at, lost.id) < (won.received_at, won.id)
+           AND lost.received_at < won.settled_at - interval '5 seconds'""",
+    "attempts were judged by another clock": """
+        SELECT event.id FROM event
+          JOIN redemption ON redemption.event_id = event.id
+          LEFT JOIN assignment ON assignment.id = redemption.assignment_id
+                              AND redemption.outcome = 'redeemed'
+          LEFT JOIN pool ON pool.id = redemption.pool_id
+         WHERE redemption.received_at <> event.received_at
+            OR assignment.redeemed_at <> event.received_at
+            OR redemption.outcome = 'pool_expired' AND event.received_at < pool.expires_at
+            OR redemption.outcome = 'redeemed' AND event.received_at >= pool.expires_at""",
+    "harmless events were set apart": f"""
+        SELECT id FROM event WHERE status = 'failed'
+           AND data #>> '{{learner,email}}' NOT LIKE '{DEADLY}%'
+           AND data #>> '{{learner,email}}' NOT LIKE '{BUGGY}%'""",
+    "poisonous events were settled": f"""
+        SELECT id FROM event WHERE status = 'settled'
+           AND (data #>> '{{learner,email}}' LIKE '{DEADLY}%'
+             OR data #>> '{{learner,email}}' LIKE '{BUGGY}%')""",
+}
+
+
+def waiting() -> int:
+    """Count the events that are not decided; 1 at least while the database is away."""
+    try:
+        with transaction_of() as session:
+            count = session.scalar(text("SELECT count(*) FROM event WHERE status = 'recorded'"))
+            return int(count or 0)
+    except errors.DatabaseAwayError:
+        return 1
+
+
+def wait_until_settled(*, within: float = SETTLED_WITHIN) -> None:
+    """Wait until no event waits; fails when some still do after that many seconds."""
+    deadline = time.monotonic() + within
+    while left := waiting():
+        assert time.monotonic() < deadline, f"{left} events are stuck"
+        time.sleep(0.1)
+
+
+def check(
+    history: History, *, folder: Path | None = None, within: float = SETTLED_WITHIN
+) -> dict[str, int]:
+    """Compare history and tables, read the trace, audit the ledger, and give the outcomes."""
+    wait_until_settled(within=within)
+    with transaction_of() as session:
+        recorded = set(session.scalars(text("SELECT webhook_id FROM event")))
+        counted = text("SELECT coalesce(outcome, 'failed'), count(*) FROM event GROUP BY 1")
+        outcomes = dict(session.execute(counted).all())
+        wrong = {what: session.scalars(text(query)).all() for what, query in NEVER.items()}
+    lost = history.acknowledged.keys() - recorded
+    assert not lost, f"{len(lost)} acknowledged events are lost"
+    doubled = len(history.contradicted)
+    assert not doubled, f"{doubled} messages were acknowledged as two events"
+    for what, rows in wrong.items():
+        assert not rows, f"{len(rows)} {what}"
+    if folder is not None:
+        at_once = settlers_at_once(folder)
+        assert not at_once, f"{len(at_once)} times two settlers decided at once"
+    ledger = transaction(audit.audit)
+    assert ledger["ok"], [check for check in ledger["checks"] if not check["ok"]]
+    return outcomes
+
+
+def tally(history: History) -> dict[str, int]:
+    """Count what was delivered, and what of it is lost, doubled or stuck."""
+    with transaction_of() as session:
+        recorded = set(session.scalars(text("SELECT webhook_id FROM event")))
+        twice = [session.scalars(text(NEVER[what])).all() for what in NEVER if "twice" in what]
+    return {
+        "deliveries": history.deliveries,
+        "events": len(history.acknowledged),
+        "unanswered": history.answers[0],
+        "answered 503": history.answers[503],
+        "lost": len(history.acknowledged.keys() - recorded),
+        "doubled": len(history.contradicted) + sum(map(len, twice)),
+        "stuck": waiting(),
+    }
+
+
+def settlers_at_once(folder: Path) -> list[tuple[str, str]]:
+    """Give the pairs of settlers that both had the lock's protection at a moment, by the trace."""
+    trace = folder / TRACE
+    lines = [line.split() for line in trace.read_text().splitlines()] if trace.exists() else []
+    periods = sorted((float(since), float(until), pid) for pid, since, until in lines)
+    overlapping, last, whose = [], 0.0, ""
+    for since, until, pid in periods:
+        if since < last and pid != whose:
+            overlapping.append((whose, pid))
+        if until > last:
+            last, whose = until, pid
+    return overlapping

@@ -1,0 +1,174 @@
+"""What the harness does aboard the product's processes: crash points, slow commits, poison, a trace.
+
+Nothing of it is in the product. The harness puts a `sitecustomize` on the path of the processes
+that it starts, and that calls `come_aboard`.
+
+A crash point is a moment at a boundary: before and after each commit, publish and acknowledgement.
+It is armed by a file of its name in FAULTS_FOLDER; the first process that reaches it takes the
+file, writes its id and is gone, with no chance to tidy up.
+"""
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(os.environ.get("FAULTS_FOLDER", "."))
+SLOW = {
+    name: float(seconds)
+    for name, _, seconds in (
+        pair.partition(":") for pair in os.environ.get("FAULTS_SLOW", "").split(",") if pair
+    )
+}
+TRACE = "decided"  # who decided from when to when: the settler's lock must have been held
+DEADLY, BUGGY = "deadly-", "buggy-"  # how the addresses of poisonous messages begin
+
+# The points of the road that an event takes; batches and bills have their own commits.
+OF_AN_EVENT = (
+    "before-commit-record",
+    "after-commit-record",
+    "before-publish-web",
+    "after-publish-web",
+    "before-publish-beat",
+    "after-publish-beat",
+    "before-commit-claim",
+    "after-commit-claim",
+    "before-commit-settle",
+    "after-commit-settle",
+    "before-ack",
+    "after-ack",
+)
+
+
+def come_aboard() -> None:
+    """Prepare this process for its faults, and plant the bug that FAULTS_PLANT names."""
+    from tests.faults import plants
+
+    _mind_the_clock()
+    _watch_commits()
+    _watch_messages()
+    _poison()
+    plants.plant(os.environ.get("FAULTS_PLANT", ""))
+
+
+def reach(point: str) -> None:
+    """Be gone, if this point is armed; of several processes that reach it, one is."""
+    fired = FOLDER / f"{point}.fired"
+    try:
+        (FOLDER / point).rename(fired)
+    except FileNotFoundError:
+        return
+    fired.write_text(str(os.getpid()))
+    os._exit(137)
+
+
+def _mind_the_clock() -> None:
+    """Let the worker's own clock be wrong by FAULTS_SKEW seconds, where the system cannot."""
+    skew = float(os.environ.get("FAULTS_SKEW", "0"))
+    if skew and _kind() == "worker":
+        real = time.time
+        time.time = lambda: real() + skew  # a process's own, for this process alone
+
+
+def _watch_commits() -> None:
+    from sqlalchemy import Engine, event
+    from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg as Dialect
+
+    commit, began = Dialect.do_commit, dict[int, float]()
+
+    @event.listens_for(Engine, "after_cursor_execute")
+    def _claims(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if (
+            statement.lstrip().startswith("DELETE FROM settlement")
+            or "INTO settlement" in statement
+        ):
+            began.setdefault(id(connection.connection.dbapi_connection), time.monotonic())
+
+    def watched(self: Any, connection: Any) -> None:
+        doing = _doing()
+        time.sleep(SLOW.get(doing, 0))
+        reach(f"before-commit-{doing}")
+        since = began.pop(id(getattr(connection, "dbapi_connection", connection)), None)
+        until = time.monotonic()
+        commit(self, connection)
+        if since is not None and doing in ("claim", "settle"):
+            _append(TRACE, f"{os.getpid()} {since} {until}\n")
+        reach(f"after-commit-{doing}")
+
+    def rolled_back(connection: Any) -> None:
+        began.pop(id(connection.connection.dbapi_connection), None)
+
+    event.listen(Engine, "rollback", rolled_back)
+    Dialect.do_commit = watched
+
+
+def _watch_messages() -> None:
+    from kombu import Producer
+    from kombu.message import Message
+
+    Producer.publish = _pointed(Producer.publish, f"publish-{_kind()}")
+    Message.ack = _pointed(Message.ack, "ack")
+
+
+def _poison() -> None:
+    """Let a settler die on deadly events, and fail on buggy ones, as a bug of ours would have it."""
+    from sqlalchemy import text
+
+    from worker import redemption
+
+    poisonous = text(
+        "SELECT max(data #>> '{learner,email}') FROM event WHERE id = ANY (:ids)"
+        " AND (data #>> '{learner,email}' LIKE :deadly OR data #>> '{learner,email}' LIKE :buggy)"
+    )
+    settle = redemption.settle
+
+    @functools.wraps(settle)
+    def poisoned(session: Any, *, event_ids: list[int]) -> list[str]:
+        given = {"ids": event_ids, "deadly": f"{DEADLY}%", "buggy": f"{BUGGY}%"}
+        email = session.scalar(poisonous, given) or ""
+        if email.startswith(DEADLY):
+            _append("deaths", f"{os.getpid()}\n")
+            os._exit(9)
+        if email.startswith(BUGGY):
+            raise RuntimeError("a planted bug met its message")
+        return settle(session, event_ids=event_ids)
+
+    redemption.settle = poisoned
+
+
+def _pointed(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def pointed(*args: Any, **kwargs: Any) -> Any:
+        reach(f"before-{name}")
+        result = function(*args, **kwargs)
+        reach(f"after-{name}")
+        return result
+
+    return pointed
+
+
+def _doing() -> str:
+    """Say what is being committed: the function that runs in the transaction, or `record`."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "transaction" and "function" in frame.f_locals:
+            return str(frame.f_locals["function"].__name__).strip("_")
+        if code.co_name == "receive":
+            return "record"
+        frame = frame.f_back
+    return "other"
+
+
+def _kind() -> str:
+    if "celery" not in sys.orig_argv:
+        return "web"
+    return "beat" if "beat" in sys.orig_argv else "worker"
+
+
+def _append(name: str, line: str) -> None:
+    with (FOLDER / name).open("a") as lines:
+        lines.write(line)

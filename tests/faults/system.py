@@ -1,0 +1,217 @@
+"""A whole keypool to shoot at: its own processes and servers, on a home of their own.
+
+Its processes carry what the harness has aboard (see points.py), and die and return as the
+supervisor has it in `keypool up`.
+"""
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import pytest
+from sqlalchemy import text
+
+from tests.conftest import forget
+from tests.faults import proxy
+from worker import courses, embedded, organizations, pools, schema, sources
+from worker.actors import Actor
+from worker.database import engine
+from worker.database import session as transaction_of
+from worker.settings import settings
+from worker.supervisor import Service, Supervision, answers, services, supervised
+
+OPERATOR = Actor.operator("fault harness")
+REPOSITORY = Path(__file__).parents[2]
+T = TypeVar("T")
+
+
+@dataclass
+class System:
+    """Keypool's processes on a home, one source that posts to it, and what the harness put there."""
+
+    home: Path
+    supervision: Supervision
+    url: str
+    secret: str
+    pool: str
+    lines: dict[str, proxy.Proxy] = field(default_factory=dict)
+
+    @property
+    def servers(self) -> embedded.Servers | None:
+        """The embedded servers, while both run."""
+        return embedded.running(self.home)
+
+    @property
+    def folder(self) -> Path:
+        """Where crash points are armed and traces are written."""
+        return self.home / "faults"
+
+    def process(self, kind: str) -> psutil.Process:
+        """Give the first process of a service, once it runs."""
+        return psutil.Process(patiently(lambda: self.supervision.pids.get(kind)))
+
+    def kinds(self, kind: str) -> list[str]:
+        """Name the services of a kind: `worker` and `worker-2`."""
+        return [name for name in self.supervision.pids if name.partition("-")[0] == kind]
+
+    def add_keys(self, count: int, *, pool: str | None = None) -> list[str]:
+        """Add keys to a pool and give their codes."""
+        tag = os.urandom(4).hex()
+        codes = [f"FAULT-{tag}-{number:06}".upper() for number in range(count)]
+        adding = text(
+            "INSERT INTO key (pool_id, code) SELECT :pool, unnest(CAST(:codes AS text[]))"
+        )
+        with transaction_of() as session:
+            session.execute(adding, {"pool": int(pool or self.pool), "codes": codes})
+        return codes
+
+    def restart(self, *kinds: str, **variables: str) -> None:
+        """Kill services, and an emptied Redis with them; they return with these variables."""
+        os.environ.update(variables)
+        before = self.supervision.pids
+        names = [name for kind in kinds for name in self.kinds(kind)]
+        for name in names:
+            kill(self.process(name))
+        kill(psutil.Process(patiently(lambda: self.servers).redis_pid))
+        shutil.rmtree(self.home / "redis" / "appendonlydir", ignore_errors=True)
+        patiently(lambda: self.servers)
+        for file in self.folder.iterdir():
+            file.unlink()
+        for name in names:
+            patiently(
+                lambda name=name: self.supervision.pids.get(name, before[name]) != before[name]
+            )
+        patiently(answers(f"{self.url.partition('/webhooks')[0]}/readyz"))
+        for child in self.supervision._children:
+            child.deaths = 0  # these were ours: no pause grows from them
+
+
+@contextmanager
+def running_system(
+    home: Path, *, workers: int = 1, beats: int = 1, proxied: bool = False, **variables: str
+) -> Iterator[System]:
+    """Run web, workers and beats on embedded servers, all of them revived when they die.
+
+    With `proxied`, all lines lead through proxies: from the senders, to the database, to Redis.
+    Each worker has two children.
+    """
+    with pytest.MonkeyPatch.context() as patch, embedded.lease(home):
+        _environment(patch, home, variables)
+        schema.init(engine())
+        port = _free_port()
+        url, secret, pool = _world(port)
+        lines, redirected = _proxies(home, port) if proxied else ({}, {})
+        running = _services(home, port, workers, beats, redirected)
+        revive = lambda: embedded.revive(home)  # noqa: E731  # upkeep takes a callable
+        with supervised(running, logs=home / "log", upkeep=revive) as supervision:
+            supervision.wait_until_ready(120)
+            yield System(home, supervision, url, secret, pool, lines)
+        for line in lines.values():
+            line.close()
+    forget()
+
+
+def kill(process: psutil.Process) -> None:
+    """Kill a process, and see that it is gone."""
+    try:
+        process.kill()
+        process.wait(10)
+    except psutil.NoSuchProcess:
+        return
+    assert not process.is_running(), "the fault did not take effect"
+
+
+def patiently(find: Callable[[], T | None], seconds: float = 60) -> T:
+    """Ask until there is something, and give it."""
+    deadline = time.monotonic() + seconds
+    while not (found := find()):
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        time.sleep(0.05)
+    return found
+
+
+def _environment(patch: pytest.MonkeyPatch, home: Path, variables: dict[str, str]) -> None:
+    for name in list(os.environ):
+        if name.startswith(("KEYPOOL_", "FAULTS_")):
+            patch.delenv(name)
+    aboard = {
+        "KEYPOOL_HOME": str(home),
+        "FAULTS_FOLDER": str(home / "faults"),
+        "FAULTS_PLANT": "",
+        "FAULTS_SLOW": "",
+        "FAULTS_SKEW": "0",
+        "KEYPOOL_SETTLE_SWEEP": "5s",
+        "KEYPOOL_CLOCK_OFFSET": "0",
+        "PYTHONPATH": f"{REPOSITORY / 'tests' / 'faults' / 'onboard'}{os.pathsep}{REPOSITORY}",
+    }
+    for name, value in (aboard | variables).items():
+        patch.setenv(name, value)
+    (home / "faults").mkdir(exist_ok=True)
+    forget()
+
+
+def _services(
+    home: Path, port: int, workers: int, beats: int, redirected: dict[str, str]
+) -> list[Service]:
+    worker, beat, web = services(home, host="127.0.0.1", port=port)
+    made = [web]
+    for number in range(1, workers + 1):
+        command = [*worker.command, f"--hostname=worker{number}@%h"]
+        made.append(replace(worker, name=_numbered("worker", number), command=command))
+    for number in range(1, beats + 1):
+        command = [*beat.command[:-1], f"{beat.command[-1]}-{number}"]
+        made.append(replace(beat, name=_numbered("beat", number), command=command))
+    return [replace(one, environment={**one.environment, **redirected}) for one in made]
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _proxies(home: Path, port: int) -> tuple[dict[str, proxy.Proxy], dict[str, str]]:
+    known = embedded.addresses(home) or {}
+    sockets = Path(known["redis_url"].rpartition("@")[2]).parent
+    lines = {
+        "web": proxy.Proxy(proxy.to_port(port)),
+        "postgres": proxy.Proxy(proxy.to_path(sockets / ".s.PGSQL.5432")),
+        "redis": proxy.Proxy(proxy.to_path(sockets / "redis.sock")),
+    }
+    variables = {"KEYPOOL_SECRET_KEY": settings().secret_key or (home / "secret_key").read_text()}
+    for name, address in known.items():
+        kind = "redis" if name == "redis_url" else "postgres"
+        password = address.split("@")[0]
+        at = f"{password}@127.0.0.1:{lines[kind].port}"
+        at = at.replace("redis+socket", "redis") + ("/0" if kind == "redis" else "/keypool")
+        variables[f"KEYPOOL_{name.upper()}"] = at
+    return lines, {name: str(value) for name, value in variables.items()}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _world(port: int) -> tuple[str, str, str]:
+    with transaction_of() as session:
+        organizations.add(session, actor=OPERATOR, name="Acme")
+        courses.add(session, actor=OPERATOR, code="C", title="T", price="49.90", currency="EUR")
+        pool = pools.create(
+            session,
+            actor=OPERATOR,
+            name="Under fire",
+            organization="Acme",
+            course="C",
+            starts="2020-01-01",
+            expires="2090-12-31",
+            content_availability=30,
+        )
+        source = sources.add(session, actor=OPERATOR, name="senders", organization="Acme")
+    return f"http://127.0.0.1:{port}{source['url']}", source["secret"], pool["id"]
