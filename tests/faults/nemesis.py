@@ -16,6 +16,10 @@ from tests.faults.proxy import Mode
 from tests.faults.system import System, kill, patiently
 
 
+class MissedError(AssertionError):
+    """A fault did not take effect."""
+
+
 class Fault(Protocol):
     """Something that goes wrong; it proves that it did."""
 
@@ -84,7 +88,11 @@ def armed(system: System, point: str) -> Path:
 
 def wait_for(fired: Path) -> None:
     """Wait until a process has reached a crash point and is gone."""
-    pid = int(patiently(lambda: fired.exists() and fired.read_text(), 90))
+    try:
+        pid = int(patiently(lambda: fired.exists() and fired.read_text(), 60))
+    except AssertionError:
+        fired.with_suffix("").unlink(missing_ok=True)
+        raise MissedError(f"nobody came to {fired.stem}") from None
     patiently(lambda: not _lives(pid))
 
 

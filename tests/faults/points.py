@@ -85,7 +85,7 @@ def _watch_commits() -> None:
             statement.lstrip().startswith("DELETE FROM settlement")
             or "INTO settlement" in statement
         ):
-            began.setdefault(id(connection.connection.dbapi_connection), time.monotonic())
+            began[id(connection.connection.dbapi_connection)] = time.monotonic()
 
     def watched(self: Any, connection: Any) -> None:
         doing = _doing()
@@ -98,10 +98,6 @@ def _watch_commits() -> None:
             _append(TRACE, f"{os.getpid()} {since} {until}\n")
         reach(f"after-commit-{doing}")
 
-    def rolled_back(connection: Any) -> None:
-        began.pop(id(connection.connection.dbapi_connection), None)
-
-    event.listen(Engine, "rollback", rolled_back)
     Dialect.do_commit = watched
 
 
