@@ -89,6 +89,7 @@ def test_a_worker_gone_amid_billing_bills_all_five_missed_months_once(system, po
     now = datetime.fromtimestamp(time.time(), UTC)
     with transaction_of() as session:
         world = worlds.build(session)
+        session.execute(text("UPDATE price SET valid_from = '2020-01-01'"))
         for months, key in enumerate(world.keys(5), 1):
             at = now - timedelta(days=31 * months)
             world.request(key, f"month{months}@example.org", at=at)
