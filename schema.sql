@@ -780,12 +780,15 @@ CREATE TABLE launch (
     completed       boolean,
     score           numeric(9,4),
 
-    CONSTRAINT launch_is_recorded_once           UNIQUE NULLS NOT DISTINCT (launch, source_id),
+    CONSTRAINT launch_is_recorded_once           UNIQUE (launch, source_id),
     CONSTRAINT launch_ends_after_it_began        CHECK (ended_at >= launched_at),
     CONSTRAINT launch_refused_never_ends         CHECK (outcome = 'launched' OR ended_at IS NULL),
     CONSTRAINT launch_is_completed_by_ending     CHECK (ended_at IS NOT NULL OR (completed IS NULL AND score IS NULL))
 );
 
+-- Keeps "a launch is recorded once" for those that came over the API, from no source.
+CREATE UNIQUE INDEX launch_over_the_api_is_recorded_once ON launch (organization_id, launch)
+    WHERE source_id IS NULL;
 -- Read by an assignment's page and by "was it launched?".
 CREATE INDEX launch_by_assignment ON launch (assignment_id, launched_at);
 -- Read by reports of a period: see redemption_by_time.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, text
+from sqlalchemy import ColumnElement, Select, and_, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from worker import charges, days, errors, history, lookup
@@ -230,6 +230,7 @@ def shape(row: Any) -> dict[str, Any]:
         "expires_at": assignment.expires_at,
         "access_lasts_until": days.end_in_words(assignment.expires_at, row.time_zone),
         "launches": row.launches,
+        "completed": row.completed,
     }
 
 
@@ -241,6 +242,7 @@ def launch_shape(launch: Launch) -> dict[str, Any]:
         "launch": launch.launch,
         "launched_at": launch.launched_at,
         "ended_at": launch.ended_at,
+        "seconds": launch.ended_at and (launch.ended_at - launch.launched_at).total_seconds(),
         "completed": launch.completed,
         "score": None if launch.score is None else float(launch.score),
         "outcome": "ended" if launch.ended_at else launch.outcome,
@@ -253,6 +255,7 @@ def _rows() -> Select[Any]:
         .where(Launch.assignment_id == Assignment.id, Launch.outcome == "launched")
         .scalar_subquery()
     )
+    completed = exists().where(Launch.assignment_id == Assignment.id, Launch.completed.is_(True))
     left = func.ceil(func.extract("epoch", Assignment.expires_at - func.clock_now()) / 86400)
     return (
         select(
@@ -263,6 +266,7 @@ def _rows() -> Select[Any]:
             Course.code.label("course"),
             Key.code,
             launches.label("launches"),
+            completed.label("completed"),
             gives_access(func.clock_now()).label("valid"),
             func.greatest(0, left.cast(Assignment.id.type)).label("days_left"),
         )

@@ -85,6 +85,18 @@ class PriceInThePastError(RefusedError):
     """A price in the past cannot be changed once something was charged at it; give a later start."""
 
 
+class LaunchIdReusedError(RefusedError):
+    """Another assignment was launched under this id; give each launch an id of its own."""
+
+
+class LaunchRefusedError(RefusedError):
+    """The launch was refused, so it has no end."""
+
+
+class EndedBeforeLaunchedError(RefusedError):
+    """The training cannot end before it was launched."""
+
+
 class AssignmentCancelledError(RefusedError):
     """The assignment was cancelled; the learner needs another key."""
 

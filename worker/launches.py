@@ -1,7 +1,17 @@
 """Launches: a learner takes the training, and ends it, as often as access lasts (A2)."""
 
-from sqlalchemy import text
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
+
+from worker import assignments, errors, lookup
+from worker.actors import Actor, Role
+from worker.models import Launch, LaunchOutcome
+
+TELLERS = (Role.MANAGER, Role.SENDER)
 
 TOLD = text("""
     SELECT EXISTS (SELECT FROM event WHERE id = ANY (:event_ids) AND type <> 'redemption.requested')
@@ -84,6 +94,78 @@ SETTLE_ENDS = text("""
        AND event.status = 'recorded' AND event.type = 'training.ended'
     RETURNING coalesce(event.outcome, 'waiting')
 """)
+
+# One that is told over the API, judged as it comes; its id is known in the learner's organization.
+LAUNCH_NOW = text("""
+    INSERT INTO launch (assignment_id, organization_id, launch, launched_at, outcome)
+    SELECT id, organization_id, :launch, coalesce(CAST(:launched_at AS timestamptz), clock_now()),
+           CASE WHEN status = 'cancelled' THEN 'assignment_cancelled'
+                WHEN clock_now() >= expires_at THEN 'assignment_expired'
+                ELSE 'launched' END::launch_outcome
+      FROM assignment WHERE id = :assignment_id
+        ON CONFLICT (organization_id, launch) WHERE source_id IS NULL DO NOTHING
+""")
+
+
+def begin(
+    session: Session,
+    *,
+    actor: Actor,
+    assignment: str,
+    launch: str,
+    launched_at: datetime | None = None,
+) -> dict[str, Any]:
+    """Record that a learner takes the training; told again under the same id, it is the same launch.
+
+    Its `outcome` says whether it was let in: one that was refused is recorded too.
+
+    Raises:
+        LaunchIdReusedError: another assignment was launched under this id.
+    """
+    actor.require(*TELLERS)
+    found = assignments.find(session, actor=actor, assignment=assignment)
+    told = {"assignment_id": found.id, "launch": launch, "launched_at": launched_at}
+    session.execute(LAUNCH_NOW, told)
+    recorded = session.scalars(
+        select(Launch).where(
+            Launch.source_id.is_(None),
+            Launch.launch == launch,
+            Launch.organization_id == found.organization_id,
+        )
+    ).one()
+    if recorded.assignment_id != found.id:
+        raise errors.LaunchIdReusedError
+    return assignments.launch_shape(recorded)
+
+
+def end(
+    session: Session,
+    *,
+    actor: Actor,
+    launch: str,
+    ended_at: datetime,
+    completed: bool | None = None,
+    score: float | None = None,
+) -> dict[str, Any]:
+    """Record that a training came to its end; of several ends the first counts.
+
+    Raises:
+        EndedBeforeLaunchedError: the end is before the beginning.
+        LaunchRefusedError: the launch was not let in.
+    """
+    actor.require(*TELLERS)
+    within = [actor.sees(Launch.organization_id)]
+    found = lookup.find(session, Launch, thing="launch", name=launch, within=within)
+    session.refresh(found, with_for_update=True)
+    if found.outcome is not LaunchOutcome.LAUNCHED:
+        raise errors.LaunchRefusedError
+    if ended_at < found.launched_at:
+        raise errors.EndedBeforeLaunchedError
+    if found.ended_at is None:
+        found.ended_at, found.completed = ended_at, completed
+        found.score = None if score is None else Decimal(str(score))
+        session.flush()
+    return assignments.launch_shape(found)
 
 
 def settle(session: Session, *, event_ids: list[int]) -> list[str]:

@@ -873,11 +873,13 @@ class Launch(Base):
     score: Mapped[Decimal | None] = mapped_column(Numeric(9, 4))
 
     __table_args__ = (
-        UniqueConstraint(
+        UniqueConstraint("launch", "source_id", name="launch_is_recorded_once"),
+        Index(
+            "launch_over_the_api_is_recorded_once",
+            "organization_id",
             "launch",
-            "source_id",
-            name="launch_is_recorded_once",
-            postgresql_nulls_not_distinct=True,
+            unique=True,
+            postgresql_where=text("source_id IS NULL"),
         ),
         _rule("launch_ends_after_it_began", "ended_at >= launched_at"),
         _rule("launch_refused_never_ends", "outcome = 'launched' OR ended_at IS NULL"),

@@ -135,6 +135,13 @@ def things(place: Place) -> Things:
     event = sender.post(redemption(key, "thing@example.com")).json["event"]
     settle()
     with databases.session() as session:
+        launch = session.execute(
+            text("""INSERT INTO launch (assignment_id, organization_id, launch, launched_at, outcome)
+                    SELECT id, organization_id, 'L-0', clock_now(), 'assignment_expired' FROM assignment
+                     WHERE id = (SELECT assignment_id FROM event WHERE event.id = :id)
+                    RETURNING id"""),
+            {"id": int(event)},
+        ).scalar_one()
         assignment = session.execute(
             text("SELECT assignment_id FROM event WHERE id = :id"), {"id": int(event)}
         ).scalar_one()
@@ -173,6 +180,7 @@ def things(place: Place) -> Things:
         {
             "event": event,
             "assignment": str(assignment),
+            "launch": str(launch),
             "charge": str(charge),
             "invoice": str(invoice),
             "pool": place.world.pool,

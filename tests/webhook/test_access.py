@@ -25,6 +25,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/v1/sources/<source>/rotate": {},
     "POST /api/v1/assignments/<assignment>/extend": {"days": 1},
     "POST /api/v1/assignments/<assignment>/cancel": {},
+    "POST /api/v1/assignments/<assignment>/launches": {"launch": "L-1"},
+    "POST /api/v1/launches/<launch>/end": {"ended_at": "2090-01-01T00:00:00Z"},
     "POST /api/v1/assignments/extend": {"learner": "nobody@example.org", "days": 1},
     "POST /api/v1/assignments/cancel": {"learner": "nobody@example.org"},
     "PATCH /api/v1/learners/<email>": {"name": "New"},

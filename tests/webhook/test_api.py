@@ -302,12 +302,40 @@ def test_an_assignment_is_extended_and_tells_of_access(place, manager, things):
     assert (access["allowed"], access["until"]) == (True, extended["expires_at"])
 
 
+def test_a_launch_over_the_api_is_recorded_once_and_ended_once(place, things):
+    sender = place.token(Role.SENDER)
+    path = f"/api/v1/assignments/{things.ids['assignment']}/launches"
+    begun = {"launch": "L-7", "launched_at": "2026-03-01T09:00:00Z"}
+    ended = {"ended_at": "2026-03-01T09:30:00Z", "completed": True, "score": 87.5}
+
+    first = place.client.post(path, json=begun, headers=sender)
+    again = place.client.post(path, json=begun, headers=sender)
+    end = f"/api/v1/launches/{first.json['id']}/end"
+    early = place.client.post(end, json={"ended_at": "2026-03-01T08:59:59Z"}, headers=sender)
+    over = place.client.post(end, json=ended, headers=sender)
+    later = place.client.post(end, json={"ended_at": "2026-03-01T10:00:00Z"}, headers=sender)
+
+    assert (first.status_code, first.json["outcome"], first.json["seconds"]) == (
+        201,
+        "launched",
+        None,
+    )
+    assert again.json == first.json
+    assert (early.status_code, early.json["type"]) == (409, "/problems/ended_before_launched")
+    assert (over.json["seconds"], over.json["completed"], over.json["score"]) == (1800, True, 87.5)
+    assert later.json == over.json
+    shown = place.client.get(path.removesuffix("/launches"), headers=place.token(Role.MANAGER)).json
+    assert (shown["launches"], shown["completed"]) == (1, True)
+    assert shown["launched"][0] == over.json
+
+
 def test_many_assignments_are_extended_and_cancelled_each_with_its_result(place, manager, things):
     path, held = "/api/v1/assignments", things.ids["assignment"]
     chosen = {"assignments": [held, "999999999"]}
 
     extended = place.client.post(f"{path}/extend", json=chosen | {"days": 5}, headers=manager)
-    cancelled = place.client.post(f"{path}/cancel", json=chosen, headers=manager)
+    late = chosen | {"reason": "a test"}
+    cancelled = place.client.post(f"{path}/cancel", json=late, headers=manager)
     unchosen = place.client.post(f"{path}/cancel", json={}, headers=manager)
 
     for answer, done in ((extended, "extended"), (cancelled, "cancelled")):

@@ -3,8 +3,8 @@ from sqlalchemy.orm import Session
 
 from tests import world as worlds
 from tests.conftest import pass_time
-from tests.world import World
-from worker import launches, redemption
+from tests.world import OPERATOR, World
+from worker import assignments, errors, launches, redemption
 
 LAUNCHED, ENDED = "2026-05-01T10:00:00Z", "2026-05-01T11:30:00Z"
 
@@ -14,8 +14,8 @@ def world(session: Session) -> World:
     return worlds.build(session)
 
 
-def assignment(world: World) -> int:
-    event = world.request(world.keys(1)[0], "ann@example.org")
+def assignment(world: World, email: str = "ann@example.org") -> int:
+    event = world.request(world.keys(1)[0], email)
     redemption.settle(world.session, event_ids=[event])
     return world.figures("SELECT assignment_id AS id FROM event WHERE id = :id", id=event).id
 
@@ -147,3 +147,42 @@ def test_an_end_before_the_beginning_is_refused_and_leaves_the_launch_open(world
     settle(world)
 
     assert (world.outcome(wrong), world.outcome(right)) == ("ended_before_launched", "ended")
+
+
+def begin(world: World, assignment: int, launch: str = "L-1"):
+    return launches.begin(world.session, actor=OPERATOR, assignment=str(assignment), launch=launch)
+
+
+def test_a_launch_over_the_api_is_refused_and_recorded_once_access_ended(world):
+    held = assignment(world)
+    pass_time(world.session, days=31)
+
+    refused = begin(world, held)
+
+    assert refused["outcome"] == "assignment_expired"
+    with pytest.raises(errors.LaunchRefusedError):
+        launches.end(
+            world.session,
+            actor=OPERATOR,
+            launch=refused["id"],
+            ended_at=world.figures("SELECT clock_now() AS now").now,
+        )
+    shown = assignments.show(world.session, actor=OPERATOR, assignment=str(held))
+    assert ([one["id"] for one in shown["launched"]], shown["launches"]) == ([refused["id"]], 0)
+
+
+def test_one_organizations_launches_over_the_api_do_not_meet_anothers(world, session):
+    elsewhere = worlds.build(session)
+
+    here = begin(world, assignment(world))
+    there = begin(elsewhere, assignment(elsewhere))
+
+    assert here["id"] != there["id"]
+    assert (here["outcome"], there["outcome"]) == ("launched", "launched")
+
+
+def test_a_launchs_id_over_the_api_is_of_one_assignment(world):
+    begin(world, assignment(world))
+
+    with pytest.raises(errors.LaunchIdReusedError):
+        begin(world, assignment(world, "bob@example.org"))

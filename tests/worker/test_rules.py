@@ -47,8 +47,8 @@ INSERT INTO event (id, source_id, organization_id, learner_organization_id, webh
 INSERT INTO redemption (event_id, organization_id, learner_organization_id, learner_email, key_id,
                         pool_id, assignment_id, outcome, received_at)
      VALUES (1, 1, 1, 'ann@example.com', 1, 1, 1, 'redeemed', '2026-02-01');
-INSERT INTO launch (assignment_id, organization_id, launch, launched_at)
-     VALUES (1, 1, 'launch-1', '2026-02-02');
+INSERT INTO launch (assignment_id, organization_id, source_id, launch, launched_at)
+     VALUES (1, 1, 1, 'launch-1', '2026-02-02'), (1, 1, NULL, 'launch-1', '2026-02-02');
 INSERT INTO charge (id, kind, organization_id, learner_organization_id, course_id, pool_id,
                     assignment_id, amount, currency, occurred_at) OVERRIDING SYSTEM VALUE
      VALUES (1, 'redemption', 1, 1, 1, 1, 1, 49.90, 'EUR', '2026-02-01'),
@@ -274,6 +274,10 @@ REFUSED = {
         REDEMPTION.format(key=1, pool=1, assignment=1, outcome="redeemed")
     ],
     "launch_is_recorded_once": [
+        "INSERT INTO launch (assignment_id, organization_id, source_id, launch, launched_at)"
+        " VALUES (1, 1, 1, 'launch-1', now())"
+    ],
+    "launch_over_the_api_is_recorded_once": [
         "INSERT INTO launch (assignment_id, organization_id, launch, launched_at)"
         " VALUES (1, 1, 'launch-1', now())"
     ],

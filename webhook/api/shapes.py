@@ -480,6 +480,7 @@ class Assignment(Given):
     redeemed_at: datetime
     expires_at: datetime
     launches: int
+    completed: bool
 
 
 class Assignments(Listed[Assignment]):
@@ -492,6 +493,35 @@ class Access(Given):
     allowed: bool
     reason: str
     until: datetime
+
+
+class Launch(Given):
+    """One time a learner took the training; `seconds` is how long, once it ended."""
+
+    id: str
+    assignment: str
+    launch: str
+    launched_at: datetime
+    ended_at: datetime | None
+    seconds: float | None
+    completed: bool | None
+    score: float | None
+    outcome: str
+
+
+class NewLaunch(Taken):
+    """A learner takes the training; `launch` is the sender's unique id of it."""
+
+    launch: str = Field(min_length=1, max_length=200)
+    launched_at: datetime | None = Field(None, description="Now, where it is not given.")
+
+
+class LaunchEnd(Taken):
+    """A training came to its end."""
+
+    ended_at: datetime
+    completed: bool | None = None
+    score: float | None = Field(None, ge=-99_999, le=99_999, allow_inf_nan=False)
 
 
 class Extension(Taken):
