@@ -1,8 +1,14 @@
-"""The least that a receiver could do, on the same server: insert the row and commit."""
+"""The least that a handler could do, on the same server."""
 
-from flask import Flask, Response, request
+from typing import Any
 
+from flask import Flask, Response, jsonify, request
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from webhook.access import allowed
 from worker import database
+from worker.actors import Actor, Role
 
 INSERT = """
     INSERT INTO event (source_id, organization_id, learner_organization_id, webhook_id, body_hash,
@@ -30,5 +36,10 @@ def create_app() -> Flask:
         finally:
             connection.close()
         return Response("{}", 202, mimetype="application/json")
+
+    @app.get("/api/v1/assignments/<assignment>/bare")
+    @allowed(Role.SENDER)
+    def access(session: Session, _actor: Actor, assignment: str) -> Any:
+        return jsonify({"allowed": session.scalar(text("SELECT 1")), "assignment": assignment})
 
     return app

@@ -111,7 +111,8 @@ def settling_on_full_tables(rig: Rig, count: int) -> Round:
         shop.recorded(BATCH)
         limit = BATCH / in_a_process("benchmarks.redemption:settle").seconds
     with rig.database(shop.opened):
-        _fill(count)
+        shop.redeemed(count // 2, overdue=0)
+        shop.stocked(count // 2)
         shop.recorded(BATCH, first=count)
         with psycopg.connect(plain(), autocommit=True) as connection:
             connection.execute("SELECT pg_stat_reset()")
@@ -119,25 +120,6 @@ def settling_on_full_tables(rig: Rig, count: int) -> Round:
             connection.execute("SELECT pg_stat_clear_snapshot()")
             scans = float(str(_scalar(connection, SCANS)))
     return Round(ours=ours, limit=limit, notes={"sequential scans": scans})
-
-
-def _fill(count: int) -> None:
-    """Make so many keys, of which half were redeemed by a learner each."""
-    million = 1_000_000
-    with psycopg.connect(plain(), autocommit=True) as connection:
-        for start in range(0, count, million):
-            shop.stocked(min(million, count - start))
-        connection.execute("""
-            INSERT INTO learner (organization_id, email)
-            SELECT 1, 'before' || id || '@example.com' FROM key WHERE id % 2 = 0""")
-        connection.execute("""
-            WITH people AS (SELECT id, row_number() OVER (ORDER BY id) * 2 AS key_id FROM learner)
-            INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id,
-                                    redeemed_at, expires_at)
-            SELECT key_id, 1, 1, id, 1, now() - id % 29 * interval '1 day',
-                   now() + (30 - id % 29) * interval '1 day' FROM people""")
-        connection.execute("UPDATE key SET state = 'redeemed' WHERE id % 2 = 0")
-        connection.execute("VACUUM ANALYZE")
 
 
 # -------------------------------------------------------------------------------------- receiving

@@ -15,7 +15,7 @@ from worker.actors import Actor
 
 OPERATOR = Actor.operator("benchmarks")
 COPY = "COPY key (pool_id, generated, code) FROM STDIN"
-BLOCK = 1 << 20
+BLOCK, MILLION = 1 << 20, 1_000_000
 SECRET = signatures.write_secret(b"a secret that opens nothing else")
 
 
@@ -97,3 +97,26 @@ def messages(spent: list[str], *, path: str, first: int = 0) -> Iterator[bytes]:
             f"webhook-timestamp: {now}\r\nwebhook-signature: {signature}\r\n\r\n"
         )
         yield head.encode() + body
+
+
+def redeemed(count: int, *, overdue: int) -> None:
+    """Make so many keys that are redeemed, each by a learner of its own; some assignments are over."""
+    for start in range(0, count, MILLION):
+        stocked(min(MILLION, count - start))
+    with psycopg.connect(plain(), autocommit=True) as connection:
+        connection.execute("""
+            INSERT INTO learner (organization_id, email)
+            SELECT 1, 'before' || id || '@example.com' FROM key""")
+        connection.execute(
+            """
+            INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id,
+                                    redeemed_at, expires_at)
+            SELECT learner.id, 1, 1, learner.id, 1, now() - interval '30 days' - age, now() - age
+              FROM learner, LATERAL (SELECT CASE WHEN learner.id %% %(share)s = 0
+                   THEN learner.id %% 1000 * interval '1 minute'
+                   ELSE learner.id %% 1000 * interval '-1 hour' - interval '1 hour' END) AS over (age)
+            """,
+            {"share": count // overdue if overdue else count + 1},
+        )
+        connection.execute("UPDATE key SET state = 'redeemed'")
+        connection.execute("VACUUM ANALYZE")
