@@ -8,7 +8,7 @@ import structlog
 from apiflask import APIFlask
 from flask import Response, g, request
 
-from webhook import api, health, metrics, openapi, problems, receiver, strictjson
+from webhook import api, console, health, metrics, openapi, problems, receiver, strictjson
 from worker import celery, logs
 from worker.settings import settings
 
@@ -34,6 +34,7 @@ def create_app() -> APIFlask:
         part.install(app)
     for blueprint in (receiver.blueprint, health.blueprint, metrics.blueprint, *api.blueprints):
         app.register_blueprint(blueprint)
+    console.install(app)
     app.before_request(_begin)
     app.after_request(_end)
     return app

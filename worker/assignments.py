@@ -186,6 +186,11 @@ def cancel(
     return show(session, actor=actor, assignment=str(found.id))
 
 
+def can_be_undone(session: Session, *, actor: Actor, assignment: str) -> bool:
+    """Say whether cancelling now would credit the charge and give the key back (A5)."""
+    return _can_be_undone(session, find(session, actor=actor, assignment=assignment))
+
+
 def expire_overdue(session: Session, *, limit: int) -> int:
     """Mark up to `limit` overdue assignments as expired, oldest first; gives how many it marked.
 

@@ -99,6 +99,12 @@ BROKEN: dict[str, Callable[[], errors.KeypoolError]] = {
         field="content_availability_days",
     ),
     "pool_is_not_made_for_an_archived_course": errors.CourseArchivedError,
+    "user_email_is_unique": lambda: errors.AlreadyExistsError(
+        "Somebody signs in with that address already; give another address."
+    ),
+    "user_has_an_address": lambda: errors.InvalidInputError(
+        "A user signs in with an e-mail address.", field="email"
+    ),
     "source_name_is_unique_in_its_organization": lambda: errors.AlreadyExistsError(
         "The organization has a source by that name already; choose another name."
     ),

@@ -82,3 +82,12 @@ def end_in_words(end: datetime, zone: str) -> str:
     if day_start(last_day, zone, after=1) == end:
         return f"the end of {last_day:%-d %b %Y}, {zone}"
     return f"{local:%-d %b %Y, %H:%M}, {zone}"
+
+
+def as_typed(moment: datetime, zone: str, *, end: bool = False) -> str:
+    """Give an instant as `instant` reads it back: a bare date where it is one, a local time else."""
+    local = moment.astimezone(ZoneInfo(zone))
+    day = (local - timedelta(microseconds=1)).date() if end else local.date()
+    if day_start(day, zone, after=1 if end else 0) == moment:
+        return day.isoformat()
+    return local.replace(tzinfo=None).isoformat()

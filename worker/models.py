@@ -616,6 +616,48 @@ class Token(Base):
     )
 
 
+class User(Base):
+    """A person who signs in to the console; the operator's belong to no organization."""
+
+    __tablename__ = "console_user"
+
+    id: Mapped[Id]
+    organization_id: Mapped[int | None] = _of("organization.id")
+    email: Mapped[str]
+    role: Mapped[str] = mapped_column(
+        Enum("operator", "manager", "finance", "analyst", "sender", name="role")
+    )
+    password_hash: Mapped[str]
+    generation: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    created_at: Mapped[Made]
+    disabled_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        _rule(
+            "user_has_an_address",
+            "email = btrim(email) AND email LIKE '_%@_%' AND length(email) <= 320",
+        ),
+        _rule("user_has_a_hashed_password", "password_hash LIKE '$argon2id$%'"),
+        _rule(
+            "user_of_the_operator_has_no_organization",
+            "(role = 'operator') = (organization_id IS NULL)",
+        ),
+        Index("user_email_is_unique", text("lower(email)"), unique=True),
+    )
+
+
+class SignInAttempt(Base):
+    """One attempt to sign in; whose is kept as a hash."""
+
+    __tablename__ = "sign_in_attempt"
+
+    id: Mapped[Id]
+    subject: Mapped[bytes]
+    at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+    __table_args__ = (Index("sign_in_attempt_of_subject", "subject", "at"),)
+
+
 class Source(Base):
     """An external system that may post webhooks for one organization and its descendants."""
 

@@ -151,6 +151,17 @@ def shape(row: Any) -> dict[str, Any]:
     }
 
 
+def as_typed(pool: Pool, *, zone: str) -> dict[str, str]:
+    """Give what of a pool can be edited as people type it, days where its times are whole ones."""
+    return {
+        "name": pool.name,
+        "starts": days.as_typed(pool.starts_at, zone),
+        "expires": days.as_typed(pool.expires_at, zone, end=True),
+        "content_availability": str(pool.content_availability_days),
+        "share": "on" if pool.share_with_children else "",
+    }
+
+
 def fold_tallies(session: Session) -> int:
     """Fold each pool's changes of figures into one row; gives how many rows were folded away."""
     folded = session.execute(FOLD).scalar_one()

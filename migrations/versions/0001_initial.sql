@@ -566,6 +566,38 @@ CREATE TABLE token (
         CHECK ((role = 'operator') = (organization_id IS NULL))
 );
 
+-- A person who signs in to the console: a role as tokens have it, and a password as argon2 keeps it.
+-- A session carries the generation it began in; a new password, or closing the door, begins the next.
+CREATE TABLE console_user (
+    id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id bigint      REFERENCES organization ON DELETE RESTRICT,
+    email           text        NOT NULL,
+    role            role        NOT NULL,
+    password_hash   text        NOT NULL,
+    generation      int         NOT NULL DEFAULT 1,
+    created_at      timestamptz NOT NULL DEFAULT clock_now(),
+    disabled_at     timestamptz,
+
+    CONSTRAINT user_has_an_address            CHECK (email = btrim(email) AND email LIKE '_%@_%' AND length(email) <= 320),
+    CONSTRAINT user_has_a_hashed_password     CHECK (password_hash LIKE '$argon2id$%'),
+    CONSTRAINT user_of_the_operator_has_no_organization
+        CHECK ((role = 'operator') = (organization_id IS NULL))
+);
+
+-- Read at sign-in; one person, one door, whatever the letter case.
+CREATE UNIQUE INDEX user_email_is_unique ON console_user (lower(email));
+
+-- One attempt to sign in, of an address or from a network address, both as hashes; those of an address
+-- are forgotten once one succeeds.
+CREATE TABLE sign_in_attempt (
+    id      bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    subject bytea       NOT NULL,
+    at      timestamptz NOT NULL DEFAULT now()  -- the true now: a limit is no affair of a shifted clock
+);
+
+-- Read at every sign-in, to count the last minutes' attempts.
+CREATE INDEX sign_in_attempt_of_subject ON sign_in_attempt (subject, at);
+
 -- An external system that may post webhooks for one organization (and its descendants).
 CREATE TABLE source (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -1422,6 +1454,8 @@ ALTER TABLE key            ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_tally     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_growth    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE token          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE console_user    ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sign_in_attempt ENABLE ROW LEVEL SECURITY;
 ALTER TABLE source         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE source_secret  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE learner        ENABLE ROW LEVEL SECURITY;
@@ -1454,6 +1488,7 @@ CREATE POLICY tenancy ON organization_ancestry TO keypool_web USING ((SELECT see
 CREATE POLICY tenancy ON tax_rate       TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON pool           TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON token          TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON console_user   TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON source         TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON learner        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON assignment     TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
@@ -1489,11 +1524,11 @@ CREATE POLICY reading ON price  TO keypool_web
     WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY reading ON seller TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
--- settlement, schedule_run and pool_alert are the worker's alone: no policy, no row, no grant for the web.
+-- settlement, schedule_run, pool_alert and sign_in_attempt: no policy, no row, no grant for the web.
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
-    organization, tax_rate, course, price, pool, distribution, batch, batch_chunk, batch_line, key, token, source,
+    organization, tax_rate, course, price, pool, distribution, batch, batch_chunk, batch_line, key, token, console_user, source,
     source_secret, learner, assignment, event, launch, invoice, invoice_serial, charge, invoice_line,
     invoice_charge, endpoint, endpoint_secret TO keypool_web;
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
@@ -1525,6 +1560,38 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 2 AS
      ORDER BY source_secret.id DESC
 $$;
 
+-- The same of a user: by address at sign-in, by id where a session goes on.
+CREATE FUNCTION find_user(address text)
+RETURNS TABLE (id bigint, generation int, password_hash text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
+    SELECT id, generation, password_hash FROM console_user
+     WHERE lower(email) = lower(address) AND disabled_at IS NULL
+$$;
+
+CREATE FUNCTION find_session(user_id bigint, in_generation int)
+RETURNS TABLE (email text, role role, organization_id bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
+    SELECT email, role, organization_id FROM console_user
+     WHERE id = user_id AND generation = in_generation AND disabled_at IS NULL
+$$;
+
+-- Write an attempt down, and say how many the last minutes had, this one too. One at a time for a
+-- subject: a hundred at once are counted one after the other.
+CREATE FUNCTION note_sign_in(of_subject bytea, lately interval) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(encode(of_subject, 'hex'), 1));
+    DELETE FROM sign_in_attempt WHERE subject = of_subject AND at < now() - lately;
+    INSERT INTO sign_in_attempt (subject) VALUES (of_subject);
+    RETURN (SELECT count(*) FROM sign_in_attempt WHERE subject = of_subject);
+END
+$$;
+
+CREATE FUNCTION forget_sign_ins(of_subject bytea) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    DELETE FROM sign_in_attempt WHERE subject = of_subject
+$$;
+
 -- The last migration that this database has had, which the web tells when asked whether it is
 -- ready. Null: the database was not made by “keypool db init”.
 CREATE FUNCTION schema_revision() RETURNS text
@@ -1536,8 +1603,10 @@ EXCEPTION WHEN undefined_table THEN
 END
 $$;
 
-REVOKE ALL ON FUNCTION find_token(bytea), find_source(bigint), schema_revision() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION find_token(bytea), find_source(bigint), schema_revision() TO keypool_web;
+REVOKE ALL ON FUNCTION find_token(bytea), find_source(bigint), find_user(text), find_session(bigint, int),
+    note_sign_in(bytea, interval), forget_sign_ins(bytea), schema_revision() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION find_token(bytea), find_source(bigint), find_user(text), find_session(bigint, int),
+    note_sign_in(bytea, interval), forget_sign_ins(bytea), schema_revision() TO keypool_web;
 
 
 -- Schema "report": what analysts read --------------------------------------------------------------

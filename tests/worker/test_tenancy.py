@@ -41,6 +41,8 @@ INSERT INTO batch_line (batch_id, line, code, result)
 SELECT id, 1, 'TOWN-000' || id, 'already_exists' FROM town;
 INSERT INTO token (organization_id, name, role, hash)
 SELECT id, name, 'manager', name::bytea FROM town;
+INSERT INTO console_user (organization_id, email, role, password_hash)
+SELECT id, 'boss@' || name, 'manager', '$argon2id$' FROM town;
 INSERT INTO source (id, organization_id, name) OVERRIDING SYSTEM VALUE SELECT id, id, name FROM town;
 INSERT INTO source_secret (source_id, encrypted) SELECT id, name::bytea FROM town;
 INSERT INTO learner (id, organization_id, email) OVERRIDING SYSTEM VALUE
@@ -97,6 +99,7 @@ OWNER = {
     "batch_line": "(SELECT organization_id FROM pool JOIN batch ON pool.id = pool_id"
     " WHERE batch.id = batch_id)",
     "token": "organization_id",
+    "console_user": "organization_id",
     "source": "organization_id",
     "source_secret": "(SELECT organization_id FROM source WHERE source.id = source_id)",
     "learner": "organization_id",
@@ -117,7 +120,14 @@ OWNER = {
 EVERYBODYS = {"course", "seller", "price"}  # of prices, those that hold for the reader
 PUBLIC_KNOWLEDGE = {"currency"}  # no walls at all
 OPERATORS = {"invoice_serial"}
-WORKERS = {"settlement", "schedule_run", "report_login", "alembic_version", "pool_alert"}
+WORKERS = {
+    "sign_in_attempt",
+    "settlement",
+    "schedule_run",
+    "report_login",
+    "alembic_version",
+    "pool_alert",
+}
 
 # What may be called with the owner's rights, by whom.
 DOORS = {
@@ -125,6 +135,10 @@ DOORS = {
         "find_source(bigint)",
         "guessing_pause(bigint,text,interval,bigint,bigint)",
         "find_token(bytea)",
+        "find_user(text)",
+        "find_session(bigint,integer)",
+        "note_sign_in(bytea,interval)",
+        "forget_sign_ins(bytea)",
         "report.visible_organization()",
         "schema_revision()",
         "visible_organization()",

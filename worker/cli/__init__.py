@@ -18,7 +18,16 @@ __all__ = ["answer", "main"]
 # In the order in which people meet them.
 PANELS = {
     "Run": ["up", "demo", "simulate", "db"],
-    "Set up": ["organizations", "courses", "prices", "seller", "sources", "tokens", "endpoints"],
+    "Set up": [
+        "organizations",
+        "courses",
+        "prices",
+        "seller",
+        "sources",
+        "tokens",
+        "users",
+        "endpoints",
+    ],
     "Hand out": ["pools", "keys", "batches"],
     "Follow": ["events", "redemptions", "send", "assignments", "learners"],
     "Account": ["invoices", "reports", "audit"],

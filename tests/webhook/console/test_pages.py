@@ -1,0 +1,147 @@
+"""What each page shows and to whom, and that no page tells of a foreign organization."""
+
+import re
+
+import pytest
+
+from tests.world import OPERATOR
+from worker import courses
+from worker import database as databases
+from worker.actors import Role
+
+PAGES = {
+    "/pools": {"manager", "analyst"},
+    "/pools/new": {"manager"},
+    "/pools/new/words": {"manager"},
+    "/courses/choose": {"manager"},
+    "/pools/{pool}": {"manager", "analyst"},
+    "/pools/{pool}/edit": {"manager"},
+    "/pools/{pool}/keys/add": {"manager"},
+    "/pools/{pool}/keys.csv": {"manager", "analyst"},
+    "/batches/{batch}/progress": {"manager", "analyst"},
+    "/batches/{batch}.csv": {"manager", "analyst"},
+    "/trouble": {"manager", "analyst"},
+    "/assignments": {"manager", "analyst"},
+    "/assignments/{assignment}": {"manager", "analyst"},
+    "/learners/{email}": {"manager", "analyst"},
+    "/invoices": {"finance", "analyst"},
+    "/invoices/{invoice}": {"finance", "analyst"},
+    "/invoices/{invoice}.pdf": {"finance", "analyst"},
+    "/invoices/{invoice}.csv": {"finance", "analyst"},
+    "/sources": {"manager"},
+    "/events": {"manager", "analyst", "sender"},
+    "/organizations": {"manager", "finance", "analyst", "sender"},
+    "/courses": {"manager", "analyst"},
+    "/prices": {"manager", "finance", "analyst"},
+    "/tokens": {"manager"},
+    "/users": {"manager"},
+    "/reports": {"manager", "finance", "analyst"},
+    "/reports/{report}/progress": {"manager", "finance", "analyst"},
+    "/reports/{report}.html": {"manager", "finance", "analyst"},
+    "/account": {"manager", "finance", "analyst", "sender"},
+}
+ACTS = {
+    "/pools/{pool}/edit": {"manager"},
+    "/pools/{pool}/pause": {"manager"},
+    "/pools/{pool}/resume": {"manager"},
+    "/pools/{pool}/keys/add": {"manager"},
+    "/pools/{pool}/keys/generate": {"manager"},
+    "/pools/{pool}/keys/retire": {"manager"},
+    "/pools/{pool}/distribute": {"manager"},
+    "/pools/{pool}/recall": {"manager"},
+    "/batches/{batch}/cancel": {"manager"},
+    "/assignments/{assignment}/extend": {"manager"},
+    "/assignments/{assignment}/cancel": {"manager"},
+    "/learners/{email}": {"manager"},
+    "/events/{event}/retry": {"manager"},
+    "/sources/{source}/rotate": {"manager"},
+    "/tokens/{token}/revoke": {"manager"},
+    "/invoices/{invoice}/finalize": set(),
+    "/invoices/{invoice}/pay": set(),
+    "/invoices/{invoice}/void": set(),
+    "/charges/{charge}/credit": set(),
+    "/courses/{course}/archive": set(),
+}
+ROLES = [role for role in Role if role is not Role.OPERATOR]
+FORM = {
+    "name": "N",
+    "starts": "2026-01-01",
+    "expires": "2099-01-01",
+    "content_availability": "9",
+    "generate": "1",
+    "recipient": "r@example.com",
+    "count": "1",
+    "by_days": "1",
+    "email": "n@example.com",
+    "reason": "why",
+    "on": "2026-01-01",
+    "code": "{code}",
+    "pasted": "SOME-KEY-0001",
+}
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_opens_to_its_roles_and_to_no_other(somebody, things, path):
+    allowed = {
+        role for role in ROLES if somebody(role).get(path.format(**things.ids)).status_code == 200
+    }
+
+    assert allowed == PAGES[path]
+    assert somebody(Role.OPERATOR).get(path.format(**things.ids)).status_code == 200
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if "{" in path])
+def test_a_foreign_organizations_thing_is_not_found(somebody, place, things, path):
+    for role in PAGES[path]:
+        stranger = somebody(Role(role), place.world.sibling)
+        assert stranger.get(path.format(**things.ids)).status_code == 404
+
+
+@pytest.mark.parametrize("path", ACTS)
+def test_an_act_is_refused_to_other_roles_and_to_strangers(somebody, place, things, path):
+    form = {name: value.format(**things.ids) for name, value in FORM.items()}
+    where = path.format(**things.ids)
+
+    for role in ROLES:
+        answer = somebody(role, place.world.sibling).post(where, on="/account", **form)
+        assert answer.status_code == (404 if role in ACTS[path] else 403), role
+
+
+def test_every_page_without_a_session_leads_to_the_sign_in(app, things):
+    stranger = app.test_client()
+
+    for path in PAGES:
+        answer = stranger.get(f"/console{path.format(**things.ids)}")
+        assert answer.status_code == 303, path
+        assert answer.location.startswith("/console/sign-in")
+
+
+def test_every_route_of_the_console_is_in_these_tables(app):
+    rules = app.url_map.iter_rules()
+    told = {re.sub(r"{\w+}", "*", path) for path in PAGES | ACTS}
+    open_to_all = {"/", "/sign-in", "/sign-out", "/static/*"}
+    lines = {"/invoices/*/lines/*", "/invoices/*.*", "/users/*/password", "/users/*/disable"}
+    console = {
+        re.sub(r"<[^>]+>", "*", rule.rule).removeprefix("/console")
+        for rule in rules
+        if rule.rule.startswith("/console")
+    }
+
+    assert console - told - open_to_all - lines == set()
+
+
+def test_markup_in_names_and_searches_is_shown_as_text(somebody):
+    with databases.session() as session:
+        nasty = {"code": "X<script>1", "title": "<img src=x onerror=alert(1)>"}
+        courses.add(session, actor=OPERATOR, **nasty, price="1", currency="EUR")
+    reader = somebody()
+
+    pages = [
+        reader.get("/courses").text,
+        reader.get("/courses/choose?search=<script>").text,
+        reader.get("/trouble?q=<script>alert(1)</script>").text,
+        reader.get("/assignments?learner=<script>alert(1)</script>").text,
+    ]
+
+    assert "&lt;img src=x" in pages[0]
+    assert not [page for page in pages if "<script>" in page or "<img" in page]

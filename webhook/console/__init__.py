@@ -1,0 +1,43 @@
+"""The console: pages for the people who run pools, bill, and help learners."""
+
+from datetime import timedelta
+
+from apiflask import APIFlask
+from flask import Response, redirect
+from flask_wtf import CSRFProtect
+
+from webhook.console import access, answers, words
+from webhook.console.frame import blueprint, install_routes
+from worker.settings import settings
+
+csrf = CSRFProtect()
+
+
+def install(app: APIFlask) -> None:
+    """Put the console on an app: its session, its protection, its pages."""
+    https = (settings().public_url or "").startswith("https:")
+    newest, *older = [key.decode() for key in settings().secret_keys()]
+    app.config.update(
+        SECRET_KEY=newest,
+        SECRET_KEY_FALLBACKS=older,
+        SESSION_COOKIE_NAME="__Host-keypool" if https else "keypool",
+        SESSION_COOKIE_SECURE=https,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
+        WTF_CSRF_CHECK_DEFAULT=False,  # the API's callers have tokens and no cookies
+        WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a form may be left open overnight
+        WTF_CSRF_SSL_STRICT=https,
+    )
+    csrf.init_app(app)
+    access.manager.init_app(app)
+    install_routes()
+    words.install(blueprint)
+    answers.install(blueprint)
+    blueprint.before_request(csrf.protect)
+    app.register_blueprint(blueprint)
+    app.add_url_rule("/", "console.front", _front, methods=["GET"])
+
+
+def _front() -> Response:
+    return redirect("/console/", 303)  # type: ignore[return-value]  # werkzeug's own class

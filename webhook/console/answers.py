@@ -1,0 +1,107 @@
+"""How pages are answered: their headers, their errors, and acts that a rule refused."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from apiflask import APIBlueprint
+from flask import Response, current_app, flash, make_response, redirect, render_template, request
+from flask import url_for as url
+from flask_login import current_user
+from flask_wtf.csrf import CSRFError
+from sqlalchemy.orm import Session
+from werkzeug.exceptions import HTTPException
+
+from webhook.console.access import SignedOutError
+from worker import errors
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+ASSETS = "private, max-age=86400"
+
+log = structlog.get_logger(__name__)
+
+
+def install(blueprint: APIBlueprint) -> None:
+    """Answer every page of a blueprint so."""
+    blueprint.after_request(_headed)
+    blueprint.register_error_handler(SignedOutError, to_sign_in)
+    blueprint.register_error_handler(CSRFError, for_forged)
+    blueprint.register_error_handler(errors.InvalidInputError, for_refused)
+    blueprint.register_error_handler(errors.RefusedError, for_refused)
+    blueprint.register_error_handler(Exception, for_error)
+
+
+def attempt(session: Session, act: Callable[[], Any]) -> errors.KeypoolError | None:
+    """Do something wholly or not at all, and give the error to show beside a form's field."""
+    try:
+        with session.begin_nested():
+            act()
+    except (errors.InvalidInputError, errors.RefusedError, errors.NotFoundError) as error:
+        return error
+    return None
+
+
+def done(words: str, endpoint: str, **where: Any) -> Response:
+    """Tell that something was done, and go on to a page."""
+    flash(words, "done")
+    return redirect(url(f"console.{endpoint}", **where), 303)  # type: ignore[return-value]
+
+
+def to_sign_in(_error: SignedOutError) -> Any:
+    """Ask for a sign-in, and come back to the page afterwards."""
+    back = request.full_path.rstrip("?") if request.method == "GET" else None
+    return redirect(url("console.sign_in", next=back), 303)
+
+
+def for_forged(_error: CSRFError) -> Any:
+    """Refuse a form that did not come from one of our pages, or from a session that is over."""
+    words = "This form is too old, or not from here. Go back, load the page again, and send it."
+    return _page(400, words)
+
+
+def for_refused(error: errors.KeypoolError) -> Any:
+    """Tell what a rule says on the page that the form was on."""
+    if request.method != "POST":
+        return for_error(error)
+    flash(str(error), "refused")
+    return redirect(_origin() or url("console.home"), 303)
+
+
+def for_error(error: Exception) -> Any:
+    """Show any other error as a page, with the status that the API answers it with."""
+    if isinstance(error, HTTPException):
+        return _page(error.code or 500, error.description or "")
+    handlers = current_app.error_handler_spec[None][None]
+    kind = next(kind for kind in type(error).__mro__ if kind in handlers)
+    told: Any = handlers[kind](error)
+    return _page(told.status_code, told.get_json()["detail"])
+
+
+def _page(status: int, words: str) -> Response:
+    signed_in = current_user.is_authenticated if status < 500 else False
+    return make_response(render_template("error.html", words=words, signed_in=signed_in), status)
+
+
+def _origin() -> str | None:
+    came = urlsplit(request.referrer or "")
+    if came.netloc != request.host or not came.path.startswith("/console/"):
+        return None
+    return f"{came.path}?{came.query}" if came.query else came.path
+
+
+def _headed(response: Response) -> Response:
+    if "Content-Security-Policy" not in response.headers:
+        response.headers.extend(HEADERS)
+    static = request.endpoint == "console.static"
+    response.headers["Cache-Control"] = ASSETS if static else "no-store"
+    return response

@@ -1,0 +1,67 @@
+"""Assignments: found by learner, extended, cancelled."""
+
+from datetime import timedelta
+from typing import Any
+
+from flask import render_template, request
+from sqlalchemy.orm import Session
+
+from webhook.console.access import READERS, page
+from webhook.console.answers import done
+from webhook.console.frame import blueprint
+from webhook.console.new_pool import whole
+from worker import assignments
+from worker.actors import Actor, Role
+
+
+@blueprint.get("/assignments", endpoint="assignments")
+@page(*READERS)
+def assignments_page(session: Session, actor: Actor) -> Any:
+    """List assignments: one learner's, those that soon end, or all."""
+    args = request.args
+    days = args.get("days", "").strip()
+    within = timedelta(days=min(whole(days, field="days"), 36_500)) if days else None
+    found = assignments.listing(
+        session,
+        actor=actor,
+        learner=args.get("learner", "").strip() or None,
+        expiring_within=within,
+        after=args.get("after"),
+        limit=50,
+    )
+    return render_template("assignments.html", listed=found)
+
+
+@blueprint.get("/assignments/<assignment>")
+@page(*READERS)
+def assignment(session: Session, actor: Actor, assignment: str) -> Any:
+    """Show an assignment with its launches and history, and what cancelling it would cost."""
+    shown = assignments.show(session, actor=actor, assignment=assignment)
+    undone = assignments.can_be_undone(session, actor=actor, assignment=assignment)
+    return render_template("assignment.html", it=shown, undone=undone)
+
+
+@blueprint.post("/assignments/<assignment>/extend")
+@page(Role.MANAGER)
+def extend_assignment(session: Session, actor: Actor, assignment: str) -> Any:
+    """Let access end later, by days or until a day, free or at a price."""
+    form = {name: value.strip() for name, value in request.form.items()}
+    by_days = whole(form["by_days"], field="by_days") if form.get("by_days") else None
+    given = {"until": form.get("until") or None, "price": form.get("price") or None}
+    told = assignments.extend(session, actor=actor, assignment=assignment, by_days=by_days, **given)
+    words = f"Access lasts until {told['access_lasts_until']}."
+    return done(words, "assignment", assignment=assignment)
+
+
+@blueprint.post("/assignments/<assignment>/cancel")
+@page(Role.MANAGER)
+def cancel_assignment(session: Session, actor: Actor, assignment: str) -> Any:
+    """Cancel an assignment."""
+    assignments.cancel(
+        session,
+        actor=actor,
+        assignment=assignment,
+        retire_key="retire_key" in request.form,
+        reason=request.form.get("reason") or None,
+    )
+    return done("The assignment is cancelled.", "assignment", assignment=assignment)

@@ -1,0 +1,94 @@
+"""Invoices: a month's draft, lines and what is behind them, finalized, paid, voided, printed."""
+
+from typing import Any
+
+from flask import Response, render_template, request
+from sqlalchemy.orm import Session
+
+from webhook.api import shapes
+from webhook.console.access import page
+from webhook.console.answers import done
+from webhook.console.frame import blueprint
+from worker import charges, documents, invoices, patience
+from worker.actors import Actor, Role
+
+READERS = (Role.FINANCE, Role.ANALYST)
+
+
+@blueprint.get("/invoices", endpoint="invoices")
+@page(*READERS)
+def invoices_page(session: Session, actor: Actor) -> Any:
+    """List invoices, newest first."""
+    given: dict[str, Any] = {
+        name: request.args.get(name) or None for name in ("organization", "month", "status")
+    }
+    after = request.args.get("after")
+    found = invoices.listing(session, actor=actor, **given, after=after, limit=50)
+    return render_template("invoices.html", listed=found)
+
+
+@blueprint.get("/invoices/<invoice>")
+@page(*READERS)
+def invoice(session: Session, actor: Actor, invoice: str) -> Any:
+    """Show an invoice with its lines."""
+    return render_template("invoice.html", it=invoices.show(session, actor=actor, invoice=invoice))
+
+
+@blueprint.get("/invoices/<invoice>/lines/<line>")
+@page(*READERS)
+def invoice_line(session: Session, actor: Actor, invoice: str, line: str) -> Any:
+    """Show the charges behind a line, each with its redemption."""
+    given: dict[str, Any] = {
+        "invoice": invoice,
+        "line": line,
+        "after": request.args.get("after"),
+        "limit": 50,
+    }
+    listed = charges.listing(session, actor=actor, **given)
+    return render_template("invoice_line.html", invoice=invoice, listed=listed)
+
+
+@blueprint.get("/invoices/<invoice>.<any(pdf, csv):kind>")
+@page(*READERS)
+def invoice_file(session: Session, actor: Actor, invoice: str, kind: str) -> Any:
+    """Give an invoice as a document."""
+    patience.unhurried(session)
+    document = documents.export(session, actor=actor, invoice=invoice, format=kind)
+    told = shapes.attachment(document.name)
+    return Response(b"".join(document.content), mimetype=document.media_type, headers=told)
+
+
+@blueprint.post("/invoices/<invoice>/finalize")
+@page()
+def finalize_invoice(session: Session, actor: Actor, invoice: str) -> Any:
+    """Number a draft and set its due date."""
+    made = invoices.finalize(session, actor=actor, invoice=invoice)
+    return done(f"The invoice is final: {made['number']}.", "invoice", invoice=made["id"])
+
+
+@blueprint.post("/invoices/<invoice>/pay")
+@page()
+def pay_invoice(session: Session, actor: Actor, invoice: str) -> Any:
+    """Say that an invoice was paid."""
+    invoices.pay(session, actor=actor, invoice=invoice, on=request.form.get("on", ""))
+    return done("The invoice is paid.", "invoice", invoice=invoice)
+
+
+@blueprint.post("/invoices/<invoice>/void")
+@page()
+def void_invoice(session: Session, actor: Actor, invoice: str) -> Any:
+    """Void a finalized invoice; its charges go to a new draft."""
+    invoices.void(session, actor=actor, invoice=invoice, reason=request.form.get("reason", ""))
+    return done("The invoice is void; its charges are on a new draft.", "invoice", invoice=invoice)
+
+
+@blueprint.post("/charges/<charge>/credit")
+@page()
+def credit_charge(session: Session, actor: Actor, charge: str) -> Any:
+    """Credit a charge, wholly or partly, on the next invoice."""
+    given: dict[str, Any] = {
+        "reason": request.form.get("reason", ""),
+        "amount": request.form.get("amount") or None,
+    }
+    made = charges.credit(session, actor=actor, charge=charge, **given)
+    return done(f"{made['amount']} {made['currency']} is credited on the next invoice.", "invoices")

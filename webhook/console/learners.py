@@ -1,0 +1,35 @@
+"""A learner's page: everything about one person in the visitor's organizations."""
+
+from typing import Any
+
+from flask import render_template, request
+from sqlalchemy.orm import Session
+
+from webhook.console.access import READERS, page
+from webhook.console.answers import done
+from webhook.console.frame import blueprint
+from worker import errors, learners, redemption
+from worker.actors import Actor, Role
+
+
+@blueprint.get("/learners/<email>")
+@page(*READERS)
+def learner(session: Session, actor: Actor, email: str) -> Any:
+    """Show a person's assignments and attempts; attempts alone, where nothing was granted yet."""
+    attempts = redemption.listing(session, actor=actor, learner=email, limit=50)
+    try:
+        person = learners.show(session, actor=actor, email=email)
+    except errors.NotFoundError:
+        if not attempts.items:
+            raise
+        person = {"email": email, "name": None, "organizations": [], "assignments": []}
+    return render_template("learner.html", person=person, attempts=attempts.items)
+
+
+@blueprint.post("/learners/<email>")
+@page(Role.MANAGER)
+def correct_learner(session: Session, actor: Actor, email: str) -> Any:
+    """Correct a person's address or name."""
+    new, name = request.form.get("email") or email, request.form.get("name") or None
+    learners.correct(session, actor=actor, email=email, new_email=new, name=name)
+    return done("It is corrected; what was before stays in the history.", "learner", email=new)

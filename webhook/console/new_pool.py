@@ -1,0 +1,185 @@
+"""Create Training Key Pool: the whole pool in one form, its keys too."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import render_template, request
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from werkzeug.datastructures import MultiDict
+
+from webhook import nudging
+from webhook.console.access import page
+from webhook.console.answers import attempt, done
+from webhook.console.frame import blueprint
+from webhook.console.words import number
+from worker import batches, courses, days, errors, keys, organizations, patience, pools
+from worker.actors import Actor, Role
+from worker.models import OrganizationAncestry
+
+CHOICES = 20  # courses that the chooser shows at once
+FIELDS = ("name", "organization", "course", "starts", "expires", "content_availability")
+# The shapes' and constraints' words for what the form calls otherwise.
+FORM_NAMES = {
+    "starts_at": "starts",
+    "expires_at": "expires",
+    "content_availability_days": "content_availability",
+}
+
+
+@dataclass
+class Draft:
+    """What was typed so far; `report` is what became of its keys when they were tried."""
+
+    values: dict[str, str]
+    share: bool = False
+    codes: list[str] = field(default_factory=list)
+    pasted: str = ""
+    generate: str = ""
+    report: dict[str, Any] | None = None
+    error: errors.KeypoolError | None = None
+
+    @property
+    def wrong(self) -> dict[str, str]:
+        """Give the error under its field's name, or under none."""
+        told = vars(self.error).get("field") if self.error else None
+        name = FORM_NAMES.get(told or "", told or "")
+        return {name: str(self.error)} if self.error else {}
+
+    def lines(self) -> list[str]:
+        """Give the keys that were typed or pasted, a line each."""
+        return [code for code in [*self.codes, *self.pasted.splitlines()] if code.strip()]
+
+
+def read(form: MultiDict[str, str]) -> Draft:
+    """Read what a form says, as it was typed."""
+    return Draft(
+        values={name: form.get(name, "") for name in FIELDS},
+        share="share" in form,
+        codes=form.getlist("key"),
+        pasted=form.get("pasted", ""),
+        generate=form.get("generate", "").strip(),
+    )
+
+
+@blueprint.get("/pools/new")
+@page(Role.MANAGER)
+def new_pool(session: Session, actor: Actor) -> Any:
+    """Show the empty form."""
+    draft = Draft(dict.fromkeys(FIELDS, "") | {"content_availability": "180"}, codes=[""])
+    return _form(session, actor, draft)
+
+
+@blueprint.post("/pools/new")
+@page(Role.MANAGER)
+def create_pool(session: Session, actor: Actor) -> Any:
+    """Create the pool with its keys; or add a field, or try the keys and save nothing."""
+    draft, wanted = read(request.form), request.form.get("do", "save")
+    if wanted == "field":
+        draft.codes.append("")
+        return _form(session, actor, draft)
+    made: dict[str, Any] = {}
+    draft.error = attempt(session, lambda: made.update(_save(session, actor, draft, wanted)))
+    if not made:
+        return _form(session, actor, draft)
+    return done(_told(draft, made), "pool", pool=made["id"])
+
+
+@blueprint.get("/pools/new/words")
+@page(Role.MANAGER)
+def pool_words(session: Session, actor: Actor) -> Any:
+    """Say in words what the form's window and sharing mean, as it is filled in."""
+    draft = read(request.args)
+    return render_template("pool_words.html", draft=draft, **_about(session, actor, draft))
+
+
+@blueprint.get("/courses/choose")
+@page(Role.MANAGER)
+def choose_course(session: Session, _actor: Actor) -> Any:
+    """Find courses by a piece of their code or title; archived ones cannot be chosen."""
+    found = courses.listing(session, search=request.args.get("search") or None)
+    return render_template("course_choices.html", found=found[:CHOICES], more=len(found) > CHOICES)
+
+
+def _save(session: Session, actor: Actor, draft: Draft, wanted: str) -> dict[str, Any]:
+    """Create a draft's pool and keys. Empty, and undone, where the keys were only to be tried."""
+    pool = _create(session, actor, draft)
+    if lines := draft.lines():
+        patience.unhurried(session)
+        draft.report = keys.add_keys(session, actor=actor, pool=pool["id"], codes=lines)
+    if draft.generate:
+        count = whole(draft.generate, field="generate")
+        batches.generate(session, actor=actor, pool=pool["id"], count=count)
+    refused = draft.report is not None and bool(draft.report["refused"])
+    if wanted == "check" or (refused and "anyway" not in request.form):
+        raise NotSavedError
+    nudging.after_commit("work_batches")
+    return pool
+
+
+def _create(session: Session, actor: Actor, draft: Draft) -> dict[str, Any]:
+    given: dict[str, Any] = {**draft.values, "share_with_children": draft.share}
+    for name in FIELDS:
+        if not given[name].strip():
+            raise errors.InvalidInputError("Fill this in.", field=name)
+    availability = whole(given.pop("content_availability"), field="content_availability")
+    return pools.create(session, actor=actor, **given, content_availability=availability)
+
+
+class NotSavedError(errors.RefusedError):
+    """Nothing is saved yet: look at the report on the keys, then save."""
+
+
+def whole(value: str, *, field: str) -> int:
+    """Read a whole number from a field.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    try:
+        return int(value.replace(",", "").strip())
+    except ValueError:
+        raise errors.InvalidInputError("Give a whole number.", field=field) from None
+
+
+def _told(draft: Draft, made: dict[str, Any]) -> str:
+    told = f"The pool “{made['name']}” is there"
+    if draft.report and not draft.report["batch"]:
+        told += f", with {number(draft.report['added'])} keys"
+    if draft.generate or (draft.report and draft.report["batch"]):
+        told += "; the worker is making its keys"
+    return told + "."
+
+
+def _form(session: Session, actor: Actor, draft: Draft) -> Any:
+    owners = organizations.listing(session, actor=actor)
+    if not draft.values["organization"] and owners:
+        own = [o for o in owners if o["id"] == str(actor.organization_id)] or owners
+        draft.values["organization"] = own[0]["name"]
+    about = _about(session, actor, draft)
+    status = 422 if draft.error else 200
+    page = render_template("new_pool.html", draft=draft, owners=owners, **about)
+    return page, status
+
+
+def _about(session: Session, actor: Actor, draft: Draft) -> dict[str, Any]:
+    named = draft.values["organization"]
+    try:
+        owner = organizations.find(session, actor=actor, name=named)
+    except errors.NotFoundError:
+        return {"owner": None, "children": 0, "until": None}
+    below = select(func.count()).where(
+        OrganizationAncestry.ancestor_id == owner.id, OrganizationAncestry.distance > 0
+    )
+    return {
+        "owner": owner,
+        "children": session.scalar(below),
+        "until": _until(draft.values["expires"], owner.time_zone),
+    }
+
+
+def _until(day: str, zone: str) -> str | None:
+    try:
+        return days.end_in_words(days.instant(day, zone=zone, field="expires", end=True), zone)
+    except errors.InvalidInputError:
+        return None

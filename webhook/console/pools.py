@@ -1,0 +1,120 @@
+"""Pools: the list, and a pool's own page."""
+
+from typing import Any
+
+from flask import Response, render_template, request
+from sqlalchemy.orm import Session
+
+from webhook.api import shapes
+from webhook.console.access import READERS, known, page
+from webhook.console.answers import attempt, done
+from webhook.console.frame import blueprint
+from webhook.console.new_pool import FORM_NAMES, whole
+from worker import batches, charges, database, distributions, keys, patience, pools, recent
+from worker.actors import Actor, Role
+from worker.database import Login
+from worker.models import Organization
+
+SHOWN = 50  # rows of a page
+FILTERS = ("state", "recipient", "reference")
+
+
+@blueprint.get("/pools", endpoint="pools")
+@page(*READERS)
+def pools_page(session: Session, actor: Actor) -> Any:
+    """List pools."""
+    listed = pools.listing(session, actor=actor, after=request.args.get("after"), limit=SHOWN)
+    return render_template("pools.html", listed=listed)
+
+
+@blueprint.get("/pools/<pool>")
+@page(*READERS)
+def pool(session: Session, actor: Actor, pool: str) -> Any:
+    """Show a pool: its settings, figures, running batch, keys, redemptions and refusals."""
+    shown = pools.show(session, actor=actor, pool=pool)
+    which = {"actor": actor, "pool": shown["id"]}
+    return render_template(
+        "pool.html",
+        pool=shown,
+        batches=batches.listing(session, **which, limit=3).items,
+        charged=charges.of_pool(session, **which),
+        recent=recent.of_pool(session, **which),
+        listed=keys.listing(
+            session, **which, **_filters(), after=request.args.get("after"), limit=SHOWN
+        ),
+        distributions=distributions.listing(session, **which, limit=10),
+    )
+
+
+@blueprint.get("/pools/<pool>/edit")
+@page(Role.MANAGER)
+def edit_pool(session: Session, actor: Actor, pool: str) -> Any:
+    """Show the form that changes a pool."""
+    shown = pools.show(session, actor=actor, pool=pool)
+    return render_template(
+        "edit_pool.html", pool=shown, values=_as_typed(session, actor, pool), wrong={}
+    )
+
+
+@blueprint.post("/pools/<pool>/edit")
+@page(Role.MANAGER)
+def change_pool(session: Session, actor: Actor, pool: str) -> Any:
+    """Change a pool."""
+    shown, typed = pools.show(session, actor=actor, pool=pool), request.form.to_dict()
+
+    def change() -> None:
+        given: dict[str, Any] = {
+            name: typed.get(name, "") for name in ("name", "starts", "expires")
+        }
+        availability = whole(typed.get("content_availability", ""), field="content_availability")
+        given |= {"content_availability": availability, "share_with_children": "share" in typed}
+        pools.edit(session, actor=actor, pool=pool, **given)
+
+    if error := attempt(session, change):
+        field = vars(error).get("field") or ""
+        wrong = {FORM_NAMES.get(field, field): str(error)}
+        return render_template("edit_pool.html", pool=shown, values=typed, wrong=wrong), 422
+    return done("The pool is changed; live assignments keep their access.", "pool", pool=pool)
+
+
+@blueprint.post("/pools/<pool>/pause")
+@page(Role.MANAGER)
+def pause_pool(session: Session, actor: Actor, pool: str) -> Any:
+    """Stop a pool's keys until it is resumed."""
+    pools.pause(session, actor=actor, pool=pool)
+    return done("The pool is paused: its keys cannot be redeemed.", "pool", pool=pool)
+
+
+@blueprint.post("/pools/<pool>/resume")
+@page(Role.MANAGER)
+def resume_pool(session: Session, actor: Actor, pool: str) -> Any:
+    """Let a paused pool's keys be redeemed again."""
+    pools.resume(session, actor=actor, pool=pool)
+    return done("The pool is resumed.", "pool", pool=pool)
+
+
+@blueprint.get("/pools/<pool>/keys.csv")
+@known(*READERS)
+def export_keys(actor: Actor, pool: str) -> Any:
+    """Export a pool's keys as CSV, from one moment."""
+    with database.session(Login.WEB, sees=actor.scope) as session:
+        found = str(pools.find(session, actor=actor, pool=pool).id)
+    filters = _filters()
+
+    def blocks() -> Any:
+        with database.session(Login.WEB, sees=actor.scope, snapshot=True) as session:
+            patience.unhurried(session)
+            yield from keys.export(session, actor=actor, pool=found, **filters)
+
+    return Response(blocks(), mimetype="text/csv", headers=shapes.attachment(f"keys-{found}.csv"))
+
+
+def _filters() -> dict[str, Any]:
+    given = {name: request.args.get(name) or None for name in FILTERS}
+    return {**given, "undistributed": "undistributed" in request.args}
+
+
+def _as_typed(session: Session, actor: Actor, name: str) -> dict[str, str]:
+    found = pools.find(session, actor=actor, pool=name)
+    zone = session.get_one(Organization, found.organization_id).time_zone
+    return pools.as_typed(found, zone=zone)

@@ -1,0 +1,53 @@
+"""Reports: those that are kept, and a new one asked for."""
+
+from typing import Any
+
+from flask import Response, render_template, request
+from sqlalchemy.orm import Session
+
+from webhook import nudging
+from webhook.api.reports import ALONE, READERS
+from webhook.console.access import page
+from webhook.console.answers import done
+from webhook.console.frame import blueprint
+from worker import organizations, reporting, reports
+from worker.actors import Actor
+
+
+@blueprint.get("/reports", endpoint="reports")
+@page(*READERS)
+def reports_page(session: Session, actor: Actor) -> Any:
+    """List reports, newest first, and offer to run one."""
+    listed = reports.listing(session, actor=actor, after=request.args.get("after"), limit=30)
+    owners = organizations.listing(session, actor=actor)
+    notebooks = reporting.listing()
+    return render_template("reports.html", listed=listed, owners=owners, notebooks=notebooks)
+
+
+@blueprint.post("/reports")
+@page(*READERS)
+def run_report(session: Session, actor: Actor) -> Any:
+    """Have a report made now."""
+    form = request.form
+    given = {name: form.get(name) or None for name in ("organization", "to")}
+    notebook, from_ = form.get("notebook", ""), form.get("from") or None
+    reports.ask(session, actor=actor, notebook=notebook, from_=from_, **given)
+    nudging.after_commit("make_reports")
+    return done("The worker makes the report.", "reports")
+
+
+@blueprint.get("/reports/<report>/progress")
+@page(*READERS)
+def report_progress(session: Session, actor: Actor, report: str) -> Any:
+    """Give how far a report is, which asks for itself again while it is made."""
+    shown = reports.show(session, actor=actor, report=report)
+    return render_template("report_progress.html", report=shown)
+
+
+@blueprint.get("/reports/<report>.html")
+@page(*READERS)
+def report(session: Session, actor: Actor, report: str) -> Any:
+    """Show a report that is done: it runs no script and loads nothing."""
+    made = reports.page(session, actor=actor, report=report)
+    headers = {"Content-Security-Policy": ALONE, "X-Content-Type-Options": "nosniff"}
+    return Response(made, mimetype="text/html", headers=headers)

@@ -1,0 +1,86 @@
+"""Signing in and out, one's own password, and where one starts."""
+
+from typing import Any
+
+from flask import redirect, render_template, request, session
+from flask import url_for as url
+from flask_login import login_user, logout_user
+from sqlalchemy.orm import Session
+
+from webhook.console.access import EVERYBODY, Visitor, load, page, visitor
+from webhook.console.answers import attempt, done
+from webhook.console.frame import blueprint
+from webhook.console.words import may
+from worker import database, users
+from worker.actors import Actor
+from worker.database import Login
+
+TOO_MANY = "Too many attempts lately; wait ten minutes and try again."
+WRONG = "That address and password do not fit; try again, or ask your manager for a new password."
+
+
+@blueprint.get("/")
+@page(*EVERYBODY)
+def home(_session: Session, _actor: Actor) -> Any:
+    """Go to the first page that one may see."""
+    start = next(e for e in ("pools", "invoices", "events") if may(e))
+    return redirect(url(f"console.{start}"), 303)
+
+
+@blueprint.get("/sign-in")
+def sign_in() -> Any:
+    """Show the form to sign in."""
+    return render_template("sign_in.html")
+
+
+@blueprint.post("/sign-in")
+def begin() -> Any:
+    """Begin a session, where the password is right and it was not tried too often."""
+    email, password = request.form.get("email", ""), request.form.get("password", "")
+    client = request.remote_addr or ""
+    with database.session(Login.WEB) as opened:
+        allowed = users.may_try(opened, email=email, client=client)
+    if not allowed:
+        return render_template("sign_in.html", error=TOO_MANY), 429, {"Retry-After": "600"}
+    with database.session(Login.WEB) as opened:
+        began = users.sign_in(opened, email=email, password=password)
+    if not began or not (known := load(began)):
+        return render_template("sign_in.html", error=WRONG), 422
+    return _begun(known)
+
+
+@blueprint.post("/sign-out")
+def sign_out() -> Any:
+    """End this session."""
+    logout_user()
+    session.clear()
+    return redirect(url("console.sign_in"), 303)
+
+
+@blueprint.get("/account")
+@page(*EVERYBODY)
+def account(_session: Session, _actor: Actor) -> Any:
+    """Show who one is, and the form for a new password."""
+    return render_template("account.html", error=None)
+
+
+@blueprint.post("/account")
+@page(*EVERYBODY)
+def change_password(session: Session, actor: Actor) -> Any:
+    """Change one's password, which ends every session, and sign in anew here."""
+    old, new = request.form.get("old", ""), request.form.get("password", "")
+    given = {"user_id": visitor().user_id, "old": old, "new": new}
+    error = attempt(session, lambda: users.change_password(session, actor=actor, **given))
+    if error:
+        return render_template("account.html", error=error), 422
+    logout_user()
+    return done("Your password is new. Every session is over: sign in again.", "sign_in")
+
+
+def _begun(known: Visitor) -> Any:
+    session.clear()  # nothing that was set before signing in goes on
+    session.permanent = True  # for as long as PERMANENT_SESSION_LIFETIME says
+    login_user(known)
+    wanted = request.args.get("next", "")
+    inside = wanted.startswith("/console/") and "\\" not in wanted
+    return redirect(wanted if inside else url("console.home"), 303)

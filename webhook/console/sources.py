@@ -1,0 +1,65 @@
+"""Sources and their events."""
+
+from typing import Any
+
+from flask import render_template, request
+from sqlalchemy.orm import Session
+
+from webhook import nudging
+from webhook.console.access import page
+from webhook.console.answers import done
+from webhook.console.frame import blueprint
+from worker import inbox, organizations, sources
+from worker.actors import Actor, Role
+
+READERS = (Role.MANAGER, Role.ANALYST, Role.SENDER)
+
+
+@blueprint.get("/sources", endpoint="sources")
+@page(Role.MANAGER)
+def sources_page(session: Session, actor: Actor) -> Any:
+    """List sources."""
+    return _sources(session, actor)
+
+
+@blueprint.post("/sources")
+@page(Role.MANAGER)
+def add_source(session: Session, actor: Actor) -> Any:
+    """Add a source, and show its secret this once."""
+    given = {name: request.form.get(name, "") for name in ("name", "organization")}
+    return _sources(session, actor, made=sources.add(session, actor=actor, **given))
+
+
+@blueprint.post("/sources/<source>/rotate")
+@page(Role.MANAGER)
+def rotate_source(session: Session, actor: Actor, source: str) -> Any:
+    """Give a source a new secret, shown this once; the old one stays good for a day."""
+    return _sources(session, actor, made=sources.rotate(session, actor=actor, source=source))
+
+
+@blueprint.get("/events", endpoint="events")
+@page(*READERS)
+def events_page(session: Session, actor: Actor) -> Any:
+    """List the latest events, or the failed ones."""
+    args = request.args
+    given: dict[str, Any] = {
+        "failed": "failed" in args,
+        "webhook_id": args.get("webhook_id") or None,
+    }
+    found = inbox.listing(session, actor=actor, **given, after=args.get("after"), limit=50)
+    return render_template("events.html", listed=found)
+
+
+@blueprint.post("/events/<event>/retry")
+@page(Role.MANAGER)
+def retry_event(session: Session, actor: Actor, event: str) -> Any:
+    """Hand a failed event to the settler again."""
+    inbox.retry(session, actor=actor, event=event)
+    nudging.after_commit("settle")
+    return done("The event waits to be settled again.", "events")
+
+
+def _sources(session: Session, actor: Actor, made: dict[str, Any] | None = None) -> Any:
+    listed = sources.listing(session, actor=actor)
+    owners = organizations.listing(session, actor=actor)
+    return render_template("sources.html", listed=listed, owners=owners, made=made)

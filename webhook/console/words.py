@@ -1,0 +1,92 @@
+"""How values are told on pages: times, numbers, states; and who may go where."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from apiflask import APIBlueprint
+from flask import current_app, g, request
+from flask import url_for as url
+from flask_login import current_user
+from markupsafe import Markup
+
+from worker.actors import Actor
+from worker.models import Organization
+
+# What the menu offers, to those who may go there.
+MENU = (
+    ("Training Keys", (("pools", "Pools"), ("new_pool", "Create Training Key Pool"))),
+    ("Help", (("trouble", "My key does not work"), ("assignments", "Assignments"))),
+    ("Account", (("invoices", "Invoices"), ("reports", "Reports"))),
+    ("Connect", (("sources", "Sources"), ("events", "Events"), ("tokens", "Tokens"))),
+    (
+        "Set up",
+        (
+            ("organizations", "Organizations"),
+            ("courses", "Courses"),
+            ("prices", "Prices"),
+            ("users", "Users"),
+        ),
+    ),
+)
+
+
+def install(blueprint: APIBlueprint) -> None:
+    """Let a blueprint's templates use these words."""
+    for word in (when, number, words):
+        blueprint.add_app_template_filter(word)
+    blueprint.context_processor(lambda: {"may": may, "menu": menu, "here": here})
+
+
+def when(value: datetime | None) -> Markup:
+    """Tell an instant in the visitor's time zone, with the instant itself for machines."""
+    if value is None:
+        return Markup("")
+    there = value.astimezone(ZoneInfo(zone()))
+    told = f"{there.day} {there:%b %Y, %H:%M}"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        value.isoformat(), f"{told} {zone()}", told
+    )
+
+
+def number(value: int) -> str:
+    """Group a number's digits."""
+    return f"{value:,}"
+
+
+def words(code: object) -> str:
+    """Say a code in words: `not_available_to_organization`."""
+    return str(code).replace("_", " ")
+
+
+def zone() -> str:
+    """Give the visitor's time zone: their organization's, UTC for the operator."""
+    if "zone" not in g:
+        actor: Actor = g.actor
+        own = actor.organization_id and g.session.get(Organization, actor.organization_id)
+        g.zone = own.time_zone if own else "UTC"
+    return str(g.zone)
+
+
+def may(endpoint: str) -> bool:
+    """Say whether the visitor's role lets them on a page: the page itself names its roles."""
+    if not current_user.is_authenticated:
+        return False
+    roles = vars(current_app.view_functions[f"console.{endpoint}"])["roles"]
+    return current_user.actor.role in roles
+
+
+def menu() -> list[tuple[str, list[tuple[str, str]]]]:
+    """Give the menu's groups with what the visitor may open of each."""
+    offered = [
+        (title, [(url(f"console.{page}"), label) for page, label in pages if may(page)])
+        for title, pages in MENU
+    ]
+    return [(title, pages) for title, pages in offered if pages]
+
+
+def here(**changes: Any) -> str:
+    """Give this page's address with other values in its query; None takes one out."""
+    wanted = {**request.args.to_dict(), **changes}
+    kept = {name: value for name, value in wanted.items() if value not in (None, "")}
+    return url(str(request.endpoint), **(request.view_args or {}), **kept)

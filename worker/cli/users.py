@@ -1,0 +1,61 @@
+"""`keypool users`: people who sign in to the console."""
+
+from typing import Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Group, deferred
+from worker.cli.system import operator, run
+from worker.cli.tokens import ROLES
+
+with deferred():
+    from worker import actors, users
+
+COLUMNS = ("id", "email", "organization", "role", "created_at", "disabled_at")
+
+PASSWORD = click.option(
+    "--password",
+    envvar="KEYPOOL_PASSWORD",
+    prompt=True,
+    hide_input=True,
+    confirmation_prompt=True,
+    help="At least 12 characters; asked for where it is not given.",
+)
+
+
+@click.group("users", cls=Group)
+def command() -> None:
+    """Users: people who sign in to the console, each with a role in one organization."""
+
+
+@command.command()
+@click.argument("email")
+@click.option("--organization", metavar="ORG", help="Whose; the operator's belong to none.")
+@click.option("--role", required=True, type=click.Choice(ROLES), help="What they may do.")
+@PASSWORD
+def add(email: str, organization: str | None, role: str, password: str) -> dict[str, Any]:
+    """Let somebody sign in to the console."""
+    given = {"email": email, "organization": organization, "password": password}
+    return run(users.add, actor=operator(), role=actors.Role(role), **given)
+
+
+@command.command()
+@click.argument("email")
+@PASSWORD
+def password(email: str, password: str) -> dict[str, Any]:
+    """Give a user a new password; every session of theirs is over."""
+    return run(users.set_password, actor=operator(), user=email, password=password)
+
+
+@command.command()
+@click.argument("email")
+def disable(email: str) -> dict[str, Any]:
+    """Let a user in no more; their sessions are over at once."""
+    return run(users.disable, actor=operator(), user=email)
+
+
+@command.command("list", shows=printing.table(*COLUMNS))
+def listing() -> list[dict[str, Any]]:
+    """List the console's users."""
+    return run(users.listing, actor=operator())
