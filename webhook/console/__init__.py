@@ -1,8 +1,9 @@
 """The console: pages for the people who run pools, bill, and help learners."""
 
 from datetime import timedelta
+from functools import cache
 
-from apiflask import APIFlask
+from apiflask import APIBlueprint, APIFlask
 from flask import Response, redirect
 from flask_wtf import CSRFProtect
 
@@ -31,12 +32,18 @@ def install(app: APIFlask) -> None:
     )
     csrf.init_app(app)
     access.manager.init_app(app)
+    app.register_blueprint(_pages())
+    app.add_url_rule("/", "console.front", _front, methods=["GET"])
+
+
+@cache
+def _pages() -> APIBlueprint:
+    # Once, however many apps a process makes: a blueprint that was registered takes no more.
     install_routes()
     words.install(blueprint)
     answers.install(blueprint)
     blueprint.before_request(csrf.protect)
-    app.register_blueprint(blueprint)
-    app.add_url_rule("/", "console.front", _front, methods=["GET"])
+    return blueprint
 
 
 def _front() -> Response:

@@ -15,7 +15,7 @@ PAGES = (
     "learners",
     "invoices",
     "sources",
-    "settings",
+    "setting_up",
     "reports",
 )
 

@@ -32,12 +32,12 @@ class Person:
     def get(self, path: str) -> TestResponse:
         return self.client.get(f"/console{path}")
 
-    def post(self, path: str, *, on: str | None = None, **fields: object) -> TestResponse:
+    def post(self, path: str, *, page: str | None = None, **fields: object) -> TestResponse:
         """Fill in the form of a page and send it, with that page's token."""
-        page = self.get(on or path).text
-        token = re.search(r'name="csrf_token" value="([^"]+)"', page)
+        shown = self.get(page or path).text
+        token = re.search(r'name="csrf_token" value="([^"]+)"', shown)
         form = {"csrf_token": unescape(token[1]) if token else "", **fields}
-        referrer = {"Referer": f"http://localhost/console{on or path}"}
+        referrer = {"Referer": f"http://localhost/console{page or path}"}
         return self.client.post(f"/console{path}", data=form, headers=referrer)
 
     def sign_in(self, password: str = PASSWORD, **query: str) -> TestResponse:

@@ -78,7 +78,7 @@ def test_a_disabled_user_is_out_at_once(person):
 def test_signing_out_ends_the_session(person):
     somebody = person()
 
-    somebody.post("/sign-out", on="/pools")
+    somebody.post("/sign-out", page="/pools")
 
     assert somebody.get("/pools").status_code == 303
 

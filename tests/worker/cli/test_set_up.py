@@ -274,3 +274,15 @@ def test_what_no_endpoint_can_be_is_refused_in_a_sentence(run, world, words, sen
 
     assert done.code == 2
     assert sentence in done.err
+
+
+def test_a_user_is_added_given_a_new_password_and_disabled(give, world):
+    owner = ["--organization", str(world.parent), "--role", "manager"]
+    made = give("users", "add", "Ann@Example.com", *owner, "--password", "a long password")
+    renewed = give("users", "password", "ann@example.com", "--password", "a longer password")
+    disabled = give("users", "disable", made["id"])
+
+    assert made["role"] == "manager"
+    assert renewed["id"] == made["id"]
+    assert disabled["disabled_at"]
+    assert made["id"] in {user["id"] for user in give("users", "list")}

@@ -55,7 +55,7 @@ def archive_course(session: Session, actor: Actor, course: str) -> Any:
 
 
 @blueprint.get("/prices", endpoint="prices")
-@page(Role.MANAGER, Role.FINANCE, Role.ANALYST)
+@page(Role.FINANCE, Role.ANALYST)
 def prices_page(session: Session, actor: Actor) -> Any:
     """List prices, history included."""
     given = {"after": request.args.get("after"), "course": request.args.get("course") or None}

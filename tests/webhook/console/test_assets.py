@@ -1,0 +1,28 @@
+"""What pages load lies here, as its makers published it, with its licence."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+import webhook.console
+
+STATIC = Path(webhook.console.__file__).parent / "static"
+FOLDERS = [STATIC, Path(__file__).parent / "axe"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_asset_of_others_is_the_one_whose_checksum_is_kept(folder):
+    kept = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    there = {path.name for path in folder.iterdir() if ".min." in path.name}
+
+    assert set(kept) == there
+    for name, checksum in kept.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == checksum, name
+        assert (folder / f"{name.split('.')[0]}.LICENSE.txt").exists()
+
+
+def test_pages_load_nothing_from_elsewhere():
+    templates = (STATIC.parent / "templates").glob("*.html")
+
+    assert [path.name for path in templates if "//" in path.read_text()] == []

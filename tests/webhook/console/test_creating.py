@@ -1,0 +1,130 @@
+"""Create Training Key Pool, and what is done on a pool's page, with forms alone."""
+
+import pytest
+from sqlalchemy import text
+
+from tests.world import OPERATOR
+from worker import database as databases
+from worker import keys, pools
+
+
+@pytest.fixture
+def form(place):
+    with databases.session() as session:
+        shown = pools.show(session, actor=OPERATOR, pool=place.world.pool)
+    return {
+        "name": "Spring keys",
+        "organization": shown["organization"],
+        "course": shown["course"],
+        "starts": "2026-01-01",
+        "expires": "2026-12-31",
+        "content_availability": "180",
+    }
+
+
+def listed(pool):
+    with databases.session() as session:
+        return keys.listing(session, actor=OPERATOR, pool=pool).items
+
+
+def test_a_pool_is_created_with_typed_and_pasted_and_generated_keys(somebody, form):
+    manager = somebody()
+    codes = {"key": ["TYPED-KEY-01", ""], "pasted": "PASTED-KEY-01\nPASTED-KEY-02", "generate": "5"}
+
+    made = manager.post("/pools/new", **form, **codes, share="on")
+    page = manager.get(made.location.removeprefix("/console")).text
+
+    assert {key["code"] for key in listed("Spring keys")} >= {"TYPED-KEY-01", "PASTED-KEY-02"}
+    assert "keys work until the end of 31 Dec 2026, UTC" in page
+    assert "Generate: 0 of 5" in page
+    assert "everyone using" in page
+
+
+def test_an_error_stands_beside_its_field_and_nothing_typed_is_lost(somebody, form):
+    typed = {"expires": "2025-12-31", "name": "Kept name", "pasted": "KEPT-KEY-0001"}
+
+    page = somebody().post("/pools/new", **form | typed)
+
+    assert page.status_code == 422
+    assert 'id="h-expires" class="wrong">A pool must start before it expires' in page.text
+    assert 'value="Kept name"' in page.text
+    assert "KEPT-KEY-0001" in page.text
+
+
+def test_lines_are_reported_before_anything_is_saved(somebody, form):
+    lines = {"name": "Checked", "pasted": "GOOD-KEY-0001\nbad\ngood key 0001", "do": "check"}
+    manager = somebody()
+
+    checked = manager.post("/pools/new", **form | lines)
+    saved = manager.post("/pools/new", **form | lines | {"do": "save"})
+    anyway = manager.post("/pools/new", **form | lines | {"do": "save", "anyway": "on"})
+
+    assert "1 repeated in the input, 1 invalid" in " ".join(checked.text.split())
+    assert checked.status_code == saved.status_code == 422
+    assert anyway.status_code == 303
+    assert [key["code"] for key in listed("Checked")] == ["GOOD-KEY-0001"]
+
+
+def test_another_field_is_added_without_a_script(somebody, form):
+    page = somebody().post("/pools/new", **form, key=["FIRST-KEY-01"], do="field")
+
+    assert 'aria-label="Training key 2"' in page.text
+    assert 'value="FIRST-KEY-01"' in page.text
+
+
+def test_archived_courses_are_shown_and_cannot_be_chosen(somebody, place):
+    with databases.session() as session:
+        session.execute(
+            text("INSERT INTO course (code, title, archived_at) VALUES ('OLD-1', 'Old', now())")
+        )
+
+    page = " ".join(somebody().get("/courses/choose?search=old").text.split())
+
+    assert "disabled><strong>OLD-1</strong> Old <em>archived</em>" in page
+
+
+def test_a_pool_is_edited_paused_and_resumed(somebody, form, place):
+    manager = somebody()
+    where = manager.post("/pools/new", **form | {"name": "Edited"}).location.removeprefix(
+        "/console"
+    )
+
+    manager.post(f"{where}/edit", **form | {"name": "Edited twice", "expires": "2027-06-30"})
+    manager.post(f"{where}/pause", page=where)
+    paused = manager.get(where).text
+    manager.post(f"{where}/resume", page=where)
+
+    assert "Edited twice" in paused
+    assert "the end of 30 Jun 2027" in paused
+    assert '<span class="state paused">' in paused
+    assert '<span class="state paused">' not in manager.get(where).text
+
+
+def test_keys_are_distributed_retired_and_exported(somebody, form):
+    manager = somebody()
+    codes = {"name": "Handed out", "pasted": "HAND-KEY-0001\nHAND-KEY-0002"}
+    where = manager.post("/pools/new", **form | codes).location.removeprefix("/console")
+
+    manager.post(f"{where}/distribute", page=where, recipient="desk", count="1", reference="PO-1")
+    again = manager.post(f"{where}/keys/retire", page=where, code="HAND-KEY-0002")
+    refused = manager.post(f"{where}/keys/retire", page=where, code="HAND-KEY-0002")
+    told = manager.get(where).text
+
+    assert again.status_code == refused.status_code == 303
+    assert "is retired already" in told
+    assert "HAND-KEY-0001,issued,desk,PO-1" in manager.get(f"{where}/keys.csv").text
+    assert "HAND-KEY-0002" not in manager.get(f"{where}/keys.csv?state=issued").text
+
+
+def test_my_key_does_not_work_is_answered(somebody, place):
+    [code] = place.keys()
+    reader = somebody()
+
+    fits = reader.get(f"/trouble?q={code}&as=ann@example.com").text
+    unknown = reader.get("/trouble?q=NOT-A-KEY-1234").text
+
+    assert code in fits
+    assert "Nobody tried this key yet" in fits
+    assert 'class="told done" role="status"><strong>ann@example.com</strong>' in fits
+    assert "There is no key" in unknown
+    assert reader.get("/trouble?q=ann@example.com").location == "/console/learners/ann@example.com"
