@@ -285,4 +285,4 @@ def test_a_user_is_added_given_a_new_password_and_disabled(give, world):
     assert made["role"] == "manager"
     assert renewed["id"] == made["id"]
     assert disabled["disabled_at"]
-    assert made["id"] in {user["id"] for user in give("users", "list")}
+    assert made["id"] in {user["id"] for user in give("users", "list")["items"]}
