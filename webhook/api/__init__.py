@@ -8,6 +8,7 @@ from webhook.api import (
     distributions,
     endpoints,
     events,
+    history,
     invoices,
     keys,
     launches,
@@ -44,5 +45,6 @@ blueprints = [
         invoices,
         reports,
         seller,
+        history,
     )
 ]

@@ -587,6 +587,23 @@ class Correction(Taken):
     name: str | None = None
 
 
+class Act(Given):
+    """What somebody did to one thing."""
+
+    id: str
+    at: datetime
+    actor: str
+    organization: str | None
+    action: str
+    thing: str
+    thing_id: str
+    detail: dict[str, Any]
+
+
+class History(Listed[Act]):
+    """A page of the history."""
+
+
 class Charge(Given):
     """What a redemption or a paid extension cost; a credit is negative and names what it credits."""
 

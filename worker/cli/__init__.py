@@ -29,7 +29,7 @@ PANELS = {
         "endpoints",
     ],
     "Hand out": ["pools", "keys", "batches"],
-    "Follow": ["events", "redemptions", "send", "assignments", "learners"],
+    "Follow": ["events", "redemptions", "send", "assignments", "learners", "history"],
     "Account": ["invoices", "reports", "audit"],
 }
 NAMES = [name for names in PANELS.values() for name in names]

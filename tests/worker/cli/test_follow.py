@@ -204,3 +204,21 @@ def test_tables_are_for_people(run, redeemed):
     assert "received at" in done.out
     assert "redemption.requested" in done.out
     assert not any(row.endswith(" ") for row in done.out.splitlines())
+
+
+def test_the_history_is_listed_and_exported_in_the_agreed_shape(give, run, world, tmp_path):
+    give("pools", "pause", world.pool)
+    about = ("--thing", "pool", "--id", world.pool)
+
+    listed = give("history", "list", *about)["items"]
+    printed = run("history", "export", *about)
+    written = give("history", "export", *about, "-o", str(tmp_path / "history.csv"))
+
+    assert set(listed[0]) == {
+        "id", "at", "actor", "organization", "action", "thing", "thing_id", "detail"
+    }  # fmt: skip
+    assert INSTANT.fullmatch(listed[0]["at"])
+    assert printed.out.splitlines()[0] == "at,actor,organization,action,thing,thing_id,detail"
+    assert len(printed.out.splitlines()) == len(listed) + 1
+    assert (tmp_path / "history.csv").read_text() == printed.out
+    assert written["bytes"] == len(printed.out)

@@ -1,0 +1,55 @@
+"""History: who did what to which thing, and when."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Response, request
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from webhook.access import allowed
+from webhook.api import shapes
+from webhook.messages import Instant
+from webhook.openapi import describe
+from worker import database, history, patience
+from worker.actors import Actor, Role
+from worker.database import Login
+from worker.lookup import BIGGEST_ID
+
+blueprint = APIBlueprint("history", __name__, url_prefix="/api/v1/history", tag="History")
+
+CSV = "text/csv"
+
+
+class Query(shapes.Paging):
+    """Which acts."""
+
+    organization: str | None = Field(None, max_length=200)
+    thing: str | None = Field(None, description="Such as pool or assignment.", max_length=40)
+    thing_id: int | None = Field(None, ge=0, le=BIGGEST_ID)
+    action: str | None = Field(None, description="Such as paused.", max_length=40)
+    by: str | None = Field(None, description="Who, as `actor` tells.", max_length=320)
+    since: Instant | None = Field(None, description="At this time or later.")
+    until: Instant | None = Field(None, description="Before this time.")
+
+
+@blueprint.get("")
+@describe(gives=(CSV,))
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.History)
+@blueprint.input(Query, location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query) -> Any:
+    """List who did what, newest first; with `Accept: text/csv` export it all, oldest first."""
+    wanted = query.page()
+    if request.accept_mimetypes.best_match(["application/json", CSV]) != CSV:
+        return vars(history.listing(session, actor=actor, **wanted))
+    filters = {name: value for name, value in wanted.items() if name not in {"after", "limit"}}
+    history.export(session, actor=actor, **filters)  # what is refused is refused before a stream
+    return Response(_export(actor, filters), mimetype=CSV, headers=shapes.attachment("history.csv"))
+
+
+def _export(actor: Actor, filters: dict[str, Any]) -> Iterator[bytes]:
+    with database.session(Login.WEB, sees=actor.scope, snapshot=True) as session:
+        patience.unhurried(session)
+        yield from history.export(session, actor=actor, **filters)

@@ -1,0 +1,68 @@
+"""`keypool history`: who did what to which thing, and when."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.files import deliver, written
+from worker.cli.frame import Group, deferred, paged, wants_json
+from worker.cli.options import INSTANT
+from worker.cli.system import operator, run, system
+
+with deferred():
+    from worker import database, history
+
+if TYPE_CHECKING:
+    from worker.paging import Page
+
+COLUMNS = ("at", "actor", "organization", "action", "thing", "thing_id", "detail")
+
+options = (
+    click.option("--organization", metavar="ORG", help="What was done in one organization."),
+    click.option("--thing", metavar="THING", help="Such as pool or assignment."),
+    click.option("--id", "thing_id", type=click.IntRange(0, 2**63 - 1), help="The thing's id."),
+    click.option("--action", metavar="ACTION", help="Such as paused."),
+    click.option("--by", metavar="WHO", help="Who, as the list tells it."),
+    click.option("--since", type=INSTANT, metavar="TIME", help="At this time or later."),
+    click.option("--until", type=INSTANT, metavar="TIME", help="Before this time."),
+)
+
+
+def chosen(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that choose among acts."""
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.group("history", cls=Group)
+def command() -> None:
+    """History: who did what to which thing, and when; nothing in it is ever rewritten."""
+
+
+@command.command("list", shows=printing.table(*COLUMNS))
+@chosen
+@paged
+def listing(**given: Any) -> "Page":
+    """List what was done, newest first."""
+    return run(history.listing, actor=operator(), **given)
+
+
+@command.command(shows=written)
+@chosen
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it."
+)
+def export(output: Path | None, **given: Any) -> dict[str, Any] | None:
+    """Write what was done as CSV, oldest first, to standard output or a file."""
+    with system(), database.session(snapshot=True) as session:
+        blocks = history.export(session, actor=operator(), **given)
+        if output is None and wants_json():
+            lines = io.StringIO(b"".join(blocks).decode())
+            return {"items": list(csv.DictReader(lines)), "next": None}
+        return deliver(blocks, name="history.csv", output=output)
