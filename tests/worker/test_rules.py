@@ -49,6 +49,11 @@ INSERT INTO redemption (event_id, organization_id, learner_organization_id, lear
      VALUES (1, 1, 1, 'ann@example.com', 1, 1, 1, 'redeemed', '2026-02-01');
 INSERT INTO launch (assignment_id, organization_id, source_id, launch, launched_at)
      VALUES (1, 1, 1, 'launch-1', '2026-02-02'), (1, 1, NULL, 'launch-1', '2026-02-02');
+INSERT INTO console_user (organization_id, email, role, password_hash)
+     VALUES (1, 'meg@example.com', 'manager', '$argon2id$x');
+INSERT INTO endpoint (id, organization_id, url, types) OVERRIDING SYSTEM VALUE
+     VALUES (1, 1, 'https://hooks.example/1', '{pool.low}');
+INSERT INTO delivery (endpoint_id, type, data) VALUES (1, 'pool.low', '{}');
 INSERT INTO charge (id, kind, organization_id, learner_organization_id, course_id, pool_id,
                     assignment_id, amount, currency, occurred_at) OVERRIDING SYSTEM VALUE
      VALUES (1, 'redemption', 1, 1, 1, 1, 1, 49.90, 'EUR', '2026-02-01'),
@@ -56,6 +61,8 @@ INSERT INTO charge (id, kind, organization_id, learner_organization_id, course_i
             (3, 'extension', 1, 1, 1, 1, 1, 10.00, 'USD', '2026-02-02');
 INSERT INTO invoice (id, organization_id, month, currency) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, '2026-03-01', 'EUR'), (2, 1, '2026-02-01', 'EUR');
+INSERT INTO report_run (invoice_id, notebook, first_day, last_day, asked_by, cells)
+     VALUES (1, 'billing', '2026-03-01', '2026-03-31', 'schedule', 10);
 INSERT INTO invoice_line (id, invoice_id, course_id, pool_id, kind, service_month, unit_price,
                           quantity, amount) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, 1, 1, 'extension', '2026-02-01', 10, 1, 10),
@@ -280,6 +287,56 @@ REFUSED = {
     "launch_over_the_api_is_recorded_once": [
         "INSERT INTO launch (assignment_id, organization_id, launch, launched_at)"
         " VALUES (1, 1, 'launch-1', now())"
+    ],
+    "pool_growth_counts_keys": ["UPDATE pool_growth SET keys = 0"],
+    "user_of_the_operator_has_no_organization": [
+        "UPDATE console_user SET role = 'operator'",
+        "UPDATE console_user SET organization_id = NULL",
+    ],
+    "user_has_an_address": ["UPDATE console_user SET email = ''"],
+    "user_email_is_unique": [
+        "INSERT INTO console_user (organization_id, email, role, password_hash)"
+        " VALUES (1, 'MEG@example.com', 'manager', '$argon2id$x')"
+    ],
+    "user_has_a_hashed_password": ["UPDATE console_user SET password_hash = 'secret'"],
+    "endpoint_wants_something": ["UPDATE endpoint SET types = '{}'"],
+    "endpoint_calls_a_pool_low": [
+        "UPDATE endpoint SET pool_low = 0",
+        "UPDATE endpoint SET pool_low = 1000000001",
+    ],
+    "endpoint_calls_a_pool_expiring": [
+        "UPDATE endpoint SET pool_expiring_days = 0",
+        "UPDATE endpoint SET pool_expiring_days = 3651",
+    ],
+    "endpoint_is_registered_once": [
+        "INSERT INTO endpoint (organization_id, url, types)"
+        " VALUES (1, 'https://hooks.example/1', '{pool.low}')"
+    ],
+    "delivery_ends_once": [
+        "UPDATE delivery SET ended_at = now()",
+        "UPDATE delivery SET state = 'delivered'",
+    ],
+    "delivery_failure_has_its_error": ["UPDATE delivery SET state = 'failed', ended_at = now()"],
+    "delivery_has_a_body_to_send": ["UPDATE delivery SET data = NULL"],
+    "report_is_made_once_for_an_invoice": [
+        "INSERT INTO report_run (invoice_id, notebook, first_day, last_day, asked_by)"
+        " VALUES (1, 'billing', '2026-03-01', '2026-03-31', 'schedule')"
+    ],
+    "report_has_days_in_order": ["UPDATE report_run SET last_day = '2026-02-28'"],
+    "report_works_the_cells_it_has": [
+        "UPDATE report_run SET worked = 11",
+        "UPDATE report_run SET worked = -1",
+    ],
+    "report_is_attended_while_it_runs": ["UPDATE report_run SET state = 'running'"],
+    "report_ends_once": ["UPDATE report_run SET finished_at = now()"],
+    "report_that_is_done_has_its_page": [
+        "UPDATE report_run SET state = 'done', finished_at = now()",
+        "UPDATE report_run SET page = '<p>'",
+        "UPDATE report_run SET state = 'done', finished_at = now(), page = '<p>'",
+    ],
+    "report_failure_has_its_traceback": [
+        "UPDATE report_run SET state = 'failed', finished_at = now()",
+        "UPDATE report_run SET traceback = 'no'",
     ],
     "launch_ends_after_it_began": ["UPDATE launch SET ended_at = '2026-02-01'"],
     "launch_refused_never_ends": [
