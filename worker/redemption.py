@@ -248,10 +248,15 @@ def listing(
     pool: str | None = None,
     outcome: str | None = None,
     learner: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     after: str | None = None,
     limit: int = 100,
 ) -> Page:
-    """List attempts that the actor may see, newest first; a stranger's learner is masked (R5)."""
+    """List attempts that the actor may see, newest first; a stranger's learner is masked (R5).
+
+    `since` and `until` bound when they were received; the latter is not in the range.
+    """
     wanted = _attempts(actor)
     if pool is not None:
         wanted = wanted.where(Redemption.pool_id == pools.find(session, actor=actor, pool=pool).id)
@@ -259,6 +264,10 @@ def listing(
         wanted = wanted.where(Redemption.outcome == _known(outcome))
     if learner is not None:
         wanted = wanted.where(func.lower(Redemption.learner_email) == learner.strip().lower())
+    if since is not None:
+        wanted = wanted.where(Redemption.received_at >= since)
+    if until is not None:
+        wanted = wanted.where(Redemption.received_at < until)
     return paged(
         session,
         wanted,

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from webhook.access import allowed
 from webhook.api import shapes
+from webhook.messages import Instant
 from worker import redemption
 from worker.actors import Actor, Role
 from worker.models import RedemptionOutcome
@@ -23,6 +24,8 @@ class Query(shapes.Paging):
     pool: str | None = Field(None, max_length=200)
     outcome: RedemptionOutcome | None = None
     learner: str | None = Field(None, description="An e-mail address.", max_length=320)
+    since: Instant | None = Field(None, description="Received at this time or later.")
+    until: Instant | None = Field(None, description="Received before this time.")
 
 
 @blueprint.get("")

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred, paged
+from worker.cli.options import DAYS
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -22,24 +22,6 @@ COLUMNS = (
     "id", "learner", "organization", "course", "key", "status", "redeemed_at", "expires_at",
     "launches",
 )  # fmt: skip
-
-
-class Days(click.ParamType[timedelta]):
-    """A number of days, as `14` or `14d`."""
-
-    name = "days"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        """Give the days as a time."""
-        number = str(value).removesuffix("d")
-        if not number.isdecimal() or int(number) > MOST_DAYS:
-            self.fail(f"{value!r} is not a number of days from 0 to {MOST_DAYS}.", param, ctx)
-        return timedelta(days=int(number))
-
-
-DAYS, MOST_DAYS = Days(), 36_500
 
 
 def _show_changed(result: Any) -> None:

@@ -6,6 +6,7 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred, paged
+from worker.cli.options import INSTANT
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -25,6 +26,7 @@ def command() -> None:
 @command.command("list", shows=printing.table(*COLUMNS))
 @click.option("--failed", is_flag=True, help="Those that could not be settled and were set apart.")
 @click.option("--webhook-id", metavar="ID", help="The one that its sender gave this id.")
+@click.option("--since", type=INSTANT, metavar="TIME", help="Received at this time or later.")
 @paged
 def listing(**given: Any) -> "Page":
     """List events, newest first."""

@@ -11,6 +11,9 @@ with deferred():
     from worker import settings
 
 
+MOST_DAYS = 36_500
+
+
 class Duration(click.ParamType[timedelta]):
     """A length of time: seconds, or a number with s, m, h or d."""
 
@@ -42,5 +45,21 @@ class Instant(click.ParamType[datetime]):
             self.fail(f"“{value}” is no time; write 2026-05-31T09:30:00Z.", param, ctx)
 
 
+class Days(click.ParamType[timedelta]):
+    """A number of days, as `14` or `14d`."""
+
+    name = "days"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Give the days as a time."""
+        number = str(value).removesuffix("d")
+        if not number.isdecimal() or int(number) > MOST_DAYS:
+            self.fail(f"{value!r} is not a number of days from 0 to {MOST_DAYS}.", param, ctx)
+        return timedelta(days=int(number))
+
+
+DAYS = Days()
 DURATION = Duration()
 INSTANT = Instant()

@@ -6,6 +6,7 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred, paged
+from worker.cli.options import INSTANT
 from worker.cli.system import operator, run
 
 with deferred():
@@ -28,6 +29,8 @@ def command() -> None:
 @click.option("--pool", metavar="POOL", help="Attempts on one pool's keys.")
 @click.option("--outcome", metavar="OUTCOME", help="Such as redeemed or pool_expired.")
 @click.option("--learner", metavar="EMAIL", help="One learner's attempts.")
+@click.option("--since", type=INSTANT, metavar="TIME", help="Received at this time or later.")
+@click.option("--until", type=INSTANT, metavar="TIME", help="Received before this time.")
 @paged
 def listing(**given: Any) -> "Page":
     """List attempts, newest first."""

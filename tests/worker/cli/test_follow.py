@@ -89,6 +89,19 @@ def test_an_attempt_is_listed_in_the_agreed_shape_and_found_by_its_filters(
     assert other == {"items": [], "next": None}
 
 
+def test_attempts_and_events_are_listed_by_when_they_were_received(give, ann, redeemed):
+    [attempt] = give("redemptions", "list", "--learner", ann)["items"]
+    at = attempt["received_at"]
+
+    since = give("redemptions", "list", "--learner", ann, "--since", at)["items"]
+    until = give("redemptions", "list", "--learner", ann, "--until", at)["items"]
+    events = give("events", "list", "--since", at, "--limit", "1000")["items"]
+    none = give("events", "list", "--since", "2100-01-01T00:00:00Z")["items"]
+
+    assert (since, until) == ([attempt], [])
+    assert (redeemed in [event["id"] for event in events], none) == (True, [])
+
+
 def test_an_outcome_that_there_is_not_is_refused(run):
     done = run("redemptions", "list", "--outcome", "granted")
 
