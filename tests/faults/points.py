@@ -74,10 +74,10 @@ def _mind_the_clock() -> None:
 
 
 def _watch_commits() -> None:
+    from psycopg import Connection
     from sqlalchemy import Engine, event
-    from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg as Dialect
 
-    commit, began = Dialect.do_commit, dict[int, float]()
+    commit, began = Connection.commit, dict[int, float]()
 
     @event.listens_for(Engine, "after_cursor_execute")
     def _claims(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -87,18 +87,18 @@ def _watch_commits() -> None:
         ):
             began[id(connection.connection.dbapi_connection)] = time.monotonic()
 
-    def watched(self: Any, connection: Any) -> None:
+    def watched(self: Any) -> None:
         doing = _doing()
         time.sleep(SLOW.get(doing, 0))
         reach(f"before-commit-{doing}")
-        since = began.pop(id(getattr(connection, "dbapi_connection", connection)), None)
+        since = began.pop(id(self), None)
         until = time.monotonic()
-        commit(self, connection)
+        commit(self)
         if since is not None and doing in ("claim", "settle"):
             _append(TRACE, f"{os.getpid()} {since} {until}\n")
         reach(f"after-commit-{doing}")
 
-    Dialect.do_commit = watched
+    Connection.commit = watched
 
 
 def _watch_messages() -> None:

@@ -22,6 +22,7 @@ from tests.conftest import forget
 from tests.faults import proxy
 from worker import courses, embedded, organizations, pools, schema, sources
 from worker.actors import Actor
+from worker.celery import app, broker_url
 from worker.database import engine
 from worker.database import session as transaction_of
 from worker.settings import settings
@@ -116,6 +117,12 @@ def running_system(
         for line in lines.values():
             line.close()
     forget()
+
+
+def hint(task: str) -> None:
+    """Hint to this system's worker; Celery's app would keep to the broker that it first knew."""
+    with app.connection_for_write(broker_url()) as connection:
+        app.send_task(task, connection=connection)
 
 
 def kill(process: psutil.Process) -> None:

@@ -13,9 +13,8 @@ from tests.faults import nemesis
 from tests.faults.checker import check, wait_until_settled
 from tests.faults.nemesis import storm
 from tests.faults.senders import post_all, redemption
-from tests.faults.system import OPERATOR, System, patiently, running_system
+from tests.faults.system import OPERATOR, System, hint, patiently, running_system
 from worker import batches
-from worker.celery import app
 from worker.database import session as transaction_of
 from worker.database import transaction
 
@@ -46,7 +45,7 @@ def test_beats_settlers_and_wrong_clocks_in_plenty_lose_and_double_nothing(syste
     sending = post_all(system, messages, per_second=400, skews=(-240, 0, 240), port=port)
     while not sending.done:
         for _ in range(8):
-            app.send_task("settle")
+            hint("settle")
         time.sleep(0.5)
     history = sending.join()
 
@@ -75,7 +74,7 @@ def test_a_worker_gone_amid_a_generation_makes_no_key_too_few_or_too_many(system
         batch = batches.generate(session, actor=OPERATOR, pool=system.pool, count=60_000)
 
     fired = nemesis.armed(system, point)
-    app.send_task("work_batches")
+    hint("work_batches")
     nemesis.wait_for(fired)
 
     counted = text("SELECT count(*) FROM key WHERE batch_id = :id")
@@ -93,13 +92,13 @@ def test_a_worker_gone_amid_billing_bills_all_five_missed_months_once(system, po
         for months, key in enumerate(world.keys(5), 1):
             at = now - timedelta(days=31 * months)
             world.request(key, f"month{months}@example.org", at=at)
-    app.send_task("settle")
+    hint("settle")
     wait_until_settled()
 
     fired = nemesis.armed(system, point)
-    app.send_task("bill")
+    hint("bill")
     nemesis.wait_for(fired)
-    app.send_task("bill")
+    hint("bill")
 
     invoiced = text(
         "SELECT count(DISTINCT month) FROM invoice JOIN invoice_charge"

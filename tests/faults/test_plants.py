@@ -15,8 +15,7 @@ from tests.faults import nemesis, plants
 from tests.faults.checker import check, wait_until_settled
 from tests.faults.points import BUGGY, DEADLY
 from tests.faults.senders import History, post_all, redemption
-from tests.faults.system import System, running_system
-from worker.celery import app
+from tests.faults.system import System, hint, running_system
 from worker.database import session as transaction_of
 
 SERVICES = ("worker", "beat", "web")
@@ -107,7 +106,7 @@ def settlers_crowd(system, chance):
     for _ in range(3):
         history = sent(system, 5)
         for _ in range(4):
-            app.send_task("settle")
+            hint("settle")
         wait_until_settled()
     return history
 

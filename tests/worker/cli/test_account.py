@@ -90,7 +90,7 @@ def test_a_charge_is_credited_and_never_beyond_itself(run, give, world, charged)
 
 
 def test_an_invoices_line_is_traced_to_its_redemptions_and_back(give, world, charged):
-    [invoice] = give("invoices", "run")["drafted"]
+    invoice = give("invoices", "run")["drafted"][-1]
     lines = give("invoices", "show", invoice)["lines"]
 
     carried = give("invoices", "charges", invoice)["items"]
