@@ -1,8 +1,11 @@
 """Create Training Key Pool, and what is done on a pool's page, with forms alone."""
 
+import re
+
 import pytest
 from sqlalchemy import text
 
+from tests.webhook.conftest import redemption, settle
 from tests.world import OPERATOR
 from worker import database as databases
 from worker import keys, pools
@@ -128,3 +131,16 @@ def test_my_key_does_not_work_is_answered(somebody, place):
     assert 'class="told done" role="status"><strong>ann@example.com</strong>' in fits
     assert "There is no key" in unknown
     assert reader.get("/trouble?q=ann@example.com").location == "/console/learners/ann@example.com"
+
+
+def test_a_pools_page_says_what_it_was_charged_and_what_of_that_is_unbilled(somebody, place):
+    [code] = place.keys()
+    place.sender().post(redemption(code, "charged@example.com"))
+    settle()
+
+    page = somebody().get(f"/pools/{place.world.pool}").text
+
+    figures = dict(re.findall(r"<dt>([^<]+)</dt>\s*<dd>([^<]+)</dd>", page))
+    charged = next(value for name, value in figures.items() if name.startswith("Charged in"))
+    assert charged == figures["Of that unbilled"]
+    assert charged.endswith("9.90 EUR")
