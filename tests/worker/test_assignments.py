@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,8 @@ from sqlalchemy.orm import Session
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import assignments, errors, redemption
+from worker import assignments, errors, keys, redemption
+from worker import database as databases
 from worker.actors import Actor, Role
 
 
@@ -219,3 +221,37 @@ def test_those_that_end_soon_are_listed_for_reminders(world):
     ).items
 
     assert [item["id"] for item in listed] == [soon]
+
+
+def test_a_cancelled_redemptions_key_is_redeemed_by_another_and_the_first_stays_in_sight(world):
+    [code] = world.keys(1)
+    first = redeemed(world, "ann@example.org", code)
+    assignments.cancel(world.session, actor=OPERATOR, assignment=first)
+
+    second = redeemed(world, "bob@example.org", code)
+
+    shown = keys.show(world.session, actor=OPERATOR, code=code)
+    assert (shown["redeemed_by"], shown["assignment"]) == ("bob@example.org", second)
+    assert [(one["learner"], one["outcome"], one["assignment"]) for one in shown["attempts"]] == [
+        ("bob@example.org", "redeemed", second),
+        ("ann@example.org", "redeemed", first),
+    ]
+    assert show(world, first)["status"] == "cancelled"
+
+
+def test_any_number_of_sweepers_at_once_expire_each_assignment_once(fresh_database):
+    with databases.session() as session:
+        world = worlds.build(session)
+        for number in range(40):
+            redeemed(world, f"learner{number}@example.org")
+        earlier = "redeemed_at = redeemed_at - interval '1 year', expires_at = expires_at - interval '1 year'"
+        session.execute(text(f"UPDATE assignment SET {earlier}"))
+
+    with ThreadPoolExecutor(4) as sweepers:
+        expired = list(sweepers.map(lambda _: assignments.expire_all(limit=3), range(4)))
+
+    with databases.session() as session:
+        counted = (
+            "SELECT count(*) FROM assignment WHERE status = 'expired' AND expired_at IS NOT NULL"
+        )
+        assert (sum(expired), session.scalar(text(counted))) == (40, 40)
