@@ -37,7 +37,7 @@ RETURN now() + make_interval(
     secs => coalesce(nullif(current_setting('keypool.clock_offset', true), ''), '0')::double precision);
 
 -- A key's canonical form (K1): its ASCII letters and digits, upper case, nothing else. Not declared
--- STRICT: it would not be inlined then, and cost five times as much in every key that is made.
+-- STRICT: it would not be inlined then, and each call would cost some seven times as much.
 CREATE FUNCTION canonical_code(code text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN upper(CASE

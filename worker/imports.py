@@ -107,7 +107,7 @@ def read(
         place = opened.places["code"]
         for number, cells in opened.records:
             code = cells[place].strip() if place < len(cells) else ""
-            yield Line(number, code) if is_well_formed(code) else _judged(Line(number, code))
+            yield _judged(Line(number, code))
 
 
 def pasted(text: Iterable[str]) -> Iterator[Line]:
