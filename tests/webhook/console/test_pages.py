@@ -1,6 +1,7 @@
 """What each page shows and to whom, and that no page tells of a foreign organization."""
 
 import re
+from html import unescape
 
 import pytest
 
@@ -145,3 +146,18 @@ def test_markup_in_names_and_searches_is_shown_as_text(somebody):
 
     assert "&lt;img src=x" in pages[0]
     assert not [page for page in pages if "<script>" in page or "<img" in page]
+
+
+def test_a_long_list_leads_on_page_by_page_and_keeps_its_filter(somebody, place):
+    place.keys(101)
+    reader, seen = somebody(), set()
+    where = f"/pools/{place.world.pool}?state=issued"
+
+    while where:
+        page = reader.get(where).text
+        seen |= set(re.findall(r"q=(TEST-[0-9A-F]+)", page))
+        following = re.search(r'href="/console([^"]+)" rel="next"', page)
+        where = following and unescape(following[1])
+        assert not where or "state=issued" in where
+
+    assert len(seen) > 100
