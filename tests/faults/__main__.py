@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.faults import nemesis
-from tests.faults.checker import check, tally, wait_until_settled
+from tests.faults.checker import check, told, wait_until_settled
 from tests.faults.senders import History, post_all, redemption
 from tests.faults.system import System, running_system
 
@@ -49,7 +49,7 @@ def mixed(system: System, chance: random.Random, *, seconds: float) -> Counter[s
         sending.join()
         wait_until_settled()
         counts.update({"rounds": 1})
-        tell(counts, tally(history))
+        told(f"missed {counts['missed']}", faults=counts["faults"], history=history)
         check(history, folder=system.folder)
     return counts
 
@@ -66,15 +66,6 @@ def messages(system: System, chance: random.Random) -> list:
     made = [*once, *raced, *chance.sample(once, ROUND // 3)]
     chance.shuffle(made)
     return made
-
-
-def tell(counts: Counter[str], found: dict[str, int]) -> None:
-    """Print where it stands."""
-    figures = "  ".join(f"{name} {count:,}" for name, count in found.items())
-    print(
-        f"{time.strftime('%H:%M:%S')}  faults {counts['faults']:,}  missed {counts['missed']}  {figures}",
-        flush=True,
-    )
 
 
 def main() -> int:

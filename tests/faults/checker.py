@@ -110,6 +110,13 @@ def tally(history: History) -> dict[str, int]:
     }
 
 
+def told(what: str, *, faults: int, history: History) -> None:
+    """Print a storm's figures in one line."""
+    figures = {"faults": faults, **tally(history)}
+    words = "  ".join(f"{name} {count:,}" for name, count in figures.items())
+    print(f"{time.strftime('%H:%M:%S')}  {what}  {words}", flush=True)  # noqa: T201  # the figures
+
+
 def settlers_at_once(folder: Path) -> list[tuple[str, str]]:
     """Give the pairs of settlers that both had the lock's protection at a moment, by the trace."""
     trace = folder / TRACE

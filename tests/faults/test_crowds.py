@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from tests import world as worlds
 from tests.faults import nemesis
-from tests.faults.checker import check, wait_until_settled
+from tests.faults.checker import check, told, wait_until_settled
 from tests.faults.nemesis import storm
 from tests.faults.senders import post_all, redemption
 from tests.faults.system import OPERATOR, System, hint, patiently, running_system
@@ -50,6 +50,7 @@ def test_beats_settlers_and_wrong_clocks_in_plenty_lose_and_double_nothing(syste
     history = sending.join()
 
     check(history, folder=system.folder)
+    told("crowd", faults=0, history=history)
     assert history.refusals == set()
     assert len(history.acknowledged) == len(messages)
 
@@ -64,6 +65,7 @@ def test_a_line_that_breaks_loses_and_doubles_nothing(system, chance, fault):
     history = sending.join()
 
     check(history, folder=system.folder)
+    told(fault.__name__, faults=size(1, 10), history=history)
     assert history.refusals <= {503}
     assert len(history.acknowledged) == len(messages)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults import nemesis
-from tests.faults.checker import check
+from tests.faults.checker import check, told
 from tests.faults.nemesis import storm
 from tests.faults.points import BUGGY, DEADLY
 from tests.faults.senders import History, post_all, redemption
@@ -46,8 +46,9 @@ def weathered(system, chance, *faults, keys, times, rate, pause=0.6, port=None) 
     going_on = not sending.done
     history = sending.join()
 
-    outcomes = check(history, folder=system.folder)
-    print(f"{[f.__name__ for f in faults]} × {times}: {dict(history.answers)}, {outcomes}")  # noqa: T201  # counts
+    check(history, folder=system.folder)
+    names = ", ".join(fault.__name__ for fault in faults)
+    told(names, faults=times * len(faults), history=history)
     assert len(history.acknowledged) == len(messages)
     assert going_on or FULL is False, "the senders were done before the last fault"
     return history
@@ -115,6 +116,7 @@ def test_every_message_sent_three_times_in_any_order_is_settled_once(system, cha
     assert history.deliveries == len(messages)
     assert len(history.acknowledged) == len(messages) / 3
     check(history, folder=system.folder)
+    told("every message three times", faults=0, history=history)
 
 
 def test_of_64_racing_senders_exactly_one_wins_each_key_and_it_was_first(system, chance):
@@ -130,6 +132,7 @@ def test_of_64_racing_senders_exactly_one_wins_each_key_and_it_was_first(system,
     history = post_all(system, messages, senders=64).join()
 
     after = check(history, folder=system.folder)
+    told("64 senders race", faults=0, history=history)
     assert after["redeemed"] - before.get("redeemed", 0) == len(keys)
     assert after["already_redeemed"] - before.get("already_redeemed", 0) == len(keys) * (racers - 1)
 
@@ -146,6 +149,7 @@ def test_poison_is_set_apart_and_all_others_are_settled(system, chance):
     history = post_all(system, messages, per_second=size(100, 400)).join()
 
     after = check(history, folder=system.folder, within=size(120, HOUR))
+    told("poison", faults=len(poison), history=history)
     assert after["failed"] - before.get("failed", 0) == len(poison)
     assert after["redeemed"] - before.get("redeemed", 0) == count - len(poison)
     assert (system.folder / "deaths").exists(), "no settler died"
