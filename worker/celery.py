@@ -49,6 +49,7 @@ def configuration() -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # the default gives up after 100
         "task_ignore_result": True,  # state lives in tables
+        "result_expires": None,  # so there are no results to clean up either
         "task_acks_late": True,  # a dead child's hint comes back; tasks are safe to run twice
         "task_reject_on_worker_lost": True,
         "task_publish_retry": False,  # a sweep finds what a lost hint leaves
@@ -64,6 +65,7 @@ def configuration() -> dict[str, Any]:
         "task_serializer": "json",  # no pickle
         "accept_content": ["json"],
         "enable_utc": True,
+        "beat_scheduler": "worker.beat:Scheduler",  # Celery's relies on clocks
         "beat_schedule": {
             # What a lost nudge left.
             "settle": _every(settings().settle_sweep, "settle"),
@@ -84,8 +86,7 @@ def configuration() -> dict[str, Any]:
 
 
 def _every(interval: timedelta, task: str) -> dict[str, Any]:
-    # A hint that nobody took before the next one is due says nothing more than that one.
-    return {"task": task, "schedule": interval, "options": {"expires": interval.total_seconds()}}
+    return {"task": task, "schedule": interval}
 
 
 app = Celery("keypool", include=["worker.tasks"])

@@ -1,57 +1,19 @@
 """The tasks and their nudges, on a real broker and with a real worker process."""
 
 import json
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 
 import pytest
 from redis import Redis
 from sqlalchemy import text
 
 from tests import world as worlds
+from tests.hinting import a_worker, eventually, queued
 from tests.receiving import receiving
 from worker import endpoints, tasks
-from worker.celery import PREFIX, app
+from worker.celery import app
 from worker.database import session as transaction_of
 from worker.settings import settings
-
-
-@pytest.fixture
-def broker(fresh_database):
-    """The run's Redis, emptied of keypool's keys, with the tasks' connections pointing at it."""
-    address = fresh_database.redis_url.replace("redis+socket://", "unix://")
-    redis = Redis.from_url(address)
-    app.conf.broker_url = fresh_database.redis_url
-    app._after_fork()  # forget the connections to where it pointed before
-    tasks._redis.cache_clear()
-    tasks._asked_in_vain = -tasks.AWAY
-    for key in redis.scan_iter(f"{PREFIX}*"):
-        redis.delete(key)
-    yield redis
-    redis.close()
-
-
-@contextmanager
-def a_worker(addresses):
-    """Run a real worker process until the block ends."""
-    command = [sys.executable, "-m", "celery", "-A", "worker.celery", "worker", "--concurrency=1"]
-    process = subprocess.Popen(
-        [*command, "--without-gossip", "--without-mingle", "--pool=solo"],
-        env={"PATH": "/usr/bin:/bin", **addresses.environment()},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def queued(broker: Redis) -> int:
-    return broker.llen(f"{PREFIX}celery")
 
 
 def test_many_nudges_are_one_task(broker):
@@ -127,16 +89,6 @@ def test_a_day_is_audited_once(broker):
 
     with transaction_of() as session:
         assert session.scalar(text("SELECT count(*) FROM schedule_run WHERE job = 'audit'")) == 1
-
-
-def eventually(question: str, *, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with transaction_of() as session:
-            if session.scalar(text(question)):
-                return True
-        time.sleep(0.1)
-    return False
 
 
 def test_what_is_settled_is_told_without_waiting_for_the_sweep(broker, monkeypatch):

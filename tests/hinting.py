@@ -1,0 +1,43 @@
+"""Hints on a real broker, and a real worker that takes them."""
+
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+from redis import Redis
+from sqlalchemy import text
+
+from worker.celery import PREFIX
+from worker.database import session as transaction_of
+
+
+@contextmanager
+def a_worker(addresses):
+    """Run a real worker process until the block ends."""
+    command = [sys.executable, "-m", "celery", "-A", "worker.celery", "worker", "--concurrency=1"]
+    process = subprocess.Popen(
+        [*command, "--without-gossip", "--without-mingle", "--pool=solo"],
+        env={"PATH": "/usr/bin:/bin", **addresses.environment()},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def queued(broker: Redis) -> int:
+    return broker.llen(f"{PREFIX}celery")
+
+
+def eventually(question: str, *, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with transaction_of() as session:
+            if session.scalar(text(question)):
+                return True
+        time.sleep(0.1)
+    return False

@@ -1,0 +1,89 @@
+"""The scheduler keeps hinting when clocks are wrong, and hints no more than is of use."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+
+from tests import world as worlds
+from tests.hinting import a_worker, eventually, queued
+from worker import beat
+from worker.celery import app
+from worker.database import session as transaction_of
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Where schedulers keep what they did when."""
+    return str(tmp_path / "beat")
+
+
+def hinted(scheduler: beat.Scheduler) -> int:
+    """Have a scheduler hint to whatever is due now, and count that."""
+    hints = 0
+    while scheduler.tick() == 0:
+        hints += 1
+    return hints
+
+
+def test_a_clock_that_is_set_back_stops_no_sweep(broker, file):
+    scheduler = beat.Scheduler(app, schedule_filename=file)
+    with time_machine.travel(NOON, tick=False) as clock:
+        hinted(scheduler)
+        clock.shift(timedelta(hours=2))
+        assert hinted(scheduler) == len(app.conf.beat_schedule)
+
+        clock.shift(timedelta(days=-1))
+        hinted(scheduler)
+        clock.shift(timedelta(hours=2))
+
+        assert hinted(scheduler) == len(app.conf.beat_schedule)
+
+
+def test_a_scheduler_that_starts_before_its_last_end_stops_no_sweep(broker, file):
+    with time_machine.travel(NOON, tick=False) as clock:
+        before = beat.Scheduler(app, schedule_filename=file)
+        hinted(before)
+        before.close()
+        clock.shift(timedelta(days=-1))
+        after = beat.Scheduler(app, schedule_filename=file)
+        hinted(after)
+
+        clock.shift(timedelta(hours=2))
+
+        assert hinted(after) == len(app.conf.beat_schedule)
+
+
+def test_a_worker_takes_the_hints_of_a_scheduler_whose_clock_is_behind(
+    broker, fresh_database, file
+):
+    scheduler = beat.Scheduler(app, schedule_filename=file)
+    with time_machine.travel(NOON - timedelta(days=365), tick=False) as clock:
+        hinted(scheduler)
+        clock.shift(timedelta(hours=2))
+        hinted(scheduler)
+    with transaction_of() as session:
+        world = worlds.build(session)
+        world.request(world.keys(1)[0], "ann@example.org")
+
+    with a_worker(fresh_database):
+        assert eventually("SELECT count(*) = 1 FROM redemption", seconds=60)
+
+
+def test_hints_that_nobody_takes_pile_up_no_further_than_is_of_use_but_for_the_seldom_ones(
+    broker, file
+):
+    scheduler = beat.Scheduler(app, schedule_filename=file)
+    seldom = [one for one in scheduler.schedule.values() if one.schedule.run_every >= beat.OFTEN]
+    with time_machine.travel(NOON, tick=False) as clock:
+        for _ in range(2 * beat.MOST_WAITING):
+            hinted(scheduler)
+            clock.shift(timedelta(seconds=10))
+        before = queued(broker)
+        clock.shift(timedelta(hours=1))
+        hinted(scheduler)
+
+    assert beat.MOST_WAITING <= before < beat.MOST_WAITING + len(app.conf.beat_schedule)
+    assert queued(broker) - before == len(seldom)
