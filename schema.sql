@@ -598,6 +598,22 @@ CREATE TABLE sign_in_attempt (
 -- Read at every sign-in, to count the last minutes' attempts.
 CREATE INDEX sign_in_attempt_of_subject ON sign_in_attempt (subject, at);
 
+-- What was answered to a request with an Idempotency-Key, encrypted, for when it is sent again; written
+-- in the transaction of its act. Null: forgotten, as a person's data was erased since.
+CREATE TABLE answer (
+    token_id    bigint      NOT NULL REFERENCES token ON DELETE RESTRICT,
+    key         text        NOT NULL,
+    request     bytea       NOT NULL,  -- the hash of what was asked
+    encrypted   bytea,
+    answered_at timestamptz NOT NULL DEFAULT clock_now(),
+
+    PRIMARY KEY (token_id, key),
+    CONSTRAINT answer_has_a_key CHECK (key ~ '^[!-~]{1,255}$')
+);
+
+-- Read by the sweep that removes what was kept long enough.
+CREATE INDEX answer_by_age ON answer (answered_at);
+
 -- An external system that may post webhooks for one organization (and its descendants).
 CREATE TABLE source (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -1456,6 +1472,7 @@ ALTER TABLE pool_growth    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE token          ENABLE ROW LEVEL SECURITY;
 ALTER TABLE console_user    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sign_in_attempt ENABLE ROW LEVEL SECURITY;
+ALTER TABLE answer         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE source         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE source_secret  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE learner        ENABLE ROW LEVEL SECURITY;
@@ -1509,6 +1526,7 @@ CREATE POLICY tenancy ON distribution   TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON batch          TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON batch_chunk    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
 CREATE POLICY tenancy ON batch_line     TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
+CREATE POLICY tenancy ON answer         TO keypool_web USING ((SELECT sees_everything()) OR token_id IN (SELECT id FROM token));
 CREATE POLICY tenancy ON source_secret  TO keypool_web USING ((SELECT sees_everything()) OR source_id IN (SELECT id FROM source));
 CREATE POLICY tenancy ON endpoint_secret TO keypool_web USING ((SELECT sees_everything()) OR endpoint_id IN (SELECT id FROM endpoint));
 CREATE POLICY tenancy ON delivery       TO keypool_web USING ((SELECT sees_everything()) OR endpoint_id IN (SELECT id FROM endpoint));
@@ -1532,7 +1550,7 @@ GRANT SELECT, INSERT, UPDATE ON
     source_secret, learner, assignment, event, launch, invoice, invoice_serial, charge, invoice_line,
     invoice_charge, endpoint, endpoint_secret TO keypool_web;
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
-GRANT SELECT, INSERT ON report_run TO keypool_web;
+GRANT SELECT, INSERT ON report_run, answer TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, pool_growth, redemption TO keypool_web;
 GRANT SELECT, INSERT ON history TO keypool_web;
@@ -1540,6 +1558,7 @@ GRANT SELECT, INSERT ON history TO keypool_web;
 GRANT UPDATE (learner_email) ON redemption TO keypool_web;
 GRANT UPDATE (detail) ON history TO keypool_web;
 GRANT UPDATE (page, traceback) ON report_run TO keypool_web;
+GRANT UPDATE (encrypted) ON answer TO keypool_web;
 
 -- What the web must know before it knows whose request this is: a token by its hash, a source's
 -- live secrets by its id. Nothing else leaves these doors.

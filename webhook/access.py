@@ -1,14 +1,16 @@
 """Who may call the API: bearer tokens, and the roles that each endpoint names."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
-from flask import g, request
+from flask import Response, request
+from flask.typing import ResponseReturnValue
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from webhook import repeating
 from webhook.problems import UnauthenticatedError
 from worker import database, tokens
 from worker.actors import Actor, Role
@@ -16,27 +18,28 @@ from worker.database import Login
 
 P = ParamSpec("P")
 R = TypeVar("R")
+View = Callable[Concatenate[Session, Actor, P], ResponseReturnValue]
 
 EVERYBODY = (Role.MANAGER, Role.FINANCE, Role.ANALYST, Role.SENDER)
 LONGEST_TOKEN = 200
 
 
-def allowed(
-    *roles: Role,
-) -> Callable[[Callable[Concatenate[Session, Actor, P], R]], Callable[P, R]]:
+def allowed(*roles: Role) -> Callable[[View[P]], Callable[P, Response]]:
     """Let the operator's tokens in and those of the given roles, in one transaction.
 
-    The view is given the session, which sees the token's organizations alone, and the actor. Put
-    it right under the route: nobody without a token learns what a request should look like.
+    The view is given the session, which sees the token's organizations alone, and the actor; a POST
+    with an Idempotency-Key is done once. Put it right under the route: nobody without a token
+    learns what a request should look like.
     """
 
-    def guard(view: Callable[Concatenate[Session, Actor, P], R]) -> Callable[P, R]:
+    def guard(view: View[P]) -> Callable[P, Response]:
         @wraps(view)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> Response:
             with database.session(Login.WEB) as session:
-                actor = authenticate(session)
+                token_id, actor = authenticate(session)
                 actor.require(*roles)
-                return view(session, actor, *args, **kwargs)
+                act = partial(view, session, actor, *args, **kwargs)
+                return repeating.once(session, token_id, act)
 
         guarded.roles = (Role.OPERATOR, *roles)  # type: ignore[attr-defined]  # read by openapi.py
         return guarded
@@ -45,17 +48,14 @@ def allowed(
 
 
 def known(*roles: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let in whom `allowed` lets in, but in a moment of its own: before something that takes long.
-
-    The view is given no session; the actor is `flask.g.actor`.
-    """
+    """Let in whom `allowed` lets in, but in a moment of its own: before a body is read that takes long."""
 
     def guard(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             with database.session(Login.WEB) as session:
-                g.actor = authenticate(session)
-                g.actor.require(*roles)
+                _, actor = authenticate(session)
+                actor.require(*roles)
             return view(*args, **kwargs)
 
         guarded.roles = (Role.OPERATOR, *roles)  # type: ignore[attr-defined]  # as above
@@ -64,8 +64,8 @@ def known(*roles: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return guard
 
 
-def authenticate(session: Session) -> Actor:
-    """Say who asks, and let the session see their organizations.
+def authenticate(session: Session) -> tuple[int, Actor]:
+    """Say whose token asks, by its id, and let the session see the actor's organizations.
 
     Raises:
         UnauthenticatedError: there is no bearer token, or it is unknown, revoked or over.
@@ -74,9 +74,10 @@ def authenticate(session: Session) -> Actor:
     token = token.strip()
     if scheme.lower() != "bearer" or not 0 < len(token) <= LONGEST_TOKEN:
         raise UnauthenticatedError
-    actor = tokens.authenticate(session, token)
-    if actor is None:
+    known = tokens.authenticate(session, token)
+    if known is None:
         raise UnauthenticatedError
+    token_id, actor = known
     session.execute(select(func.set_config("keypool.organization", actor.scope, True)))
     structlog.contextvars.bind_contextvars(actor=actor.name.partition(" (")[0])
-    return actor
+    return token_id, actor

@@ -11,17 +11,26 @@ from pydantic import BaseModel, Field
 
 from webhook.api import shapes
 from webhook.messages import WebhookMessage
+from webhook.repeating import HEADER
+from worker import answers as remembered
 
 T = TypeVar("T", bound=Callable[..., Any])
 
 TEXT = {"schema": {"type": "string"}}
 PROBLEM = "application/problem+json"
+REPEATED = {
+    "name": HEADER,
+    "in": "header",
+    "description": "The same again with the same request is done once, and answered as at first.",
+    "schema": {"type": "string", "pattern": f"^{remembered.KEY.pattern}$"},
+}
 ANSWERS = {
     "400": "The body is not JSON, or the request is malformed.",
     "401": "No valid token.",
     "403": "The token's role lacks this.",
     "404": "Unknown, or not of the token's organizations.",
-    "409": "A rule says no; the problem's type ends in its code.",
+    "409": "A rule says no; the problem's type ends in its code. Or a request with the same"
+    " Idempotency-Key is under way.",
     "411": "The body's length must be given.",
     "413": "The body is too large.",
     "415": "The body is of a type that is not taken here.",
@@ -88,7 +97,7 @@ def _completed(app: APIFlask, document: Any) -> Any:
         path = re.sub(r"<(?:[^<:]+:)?([^>]+)>", r"{\1}", rule.rule)
         for method, operation in document["paths"].get(path, {}).items():
             if method.upper() in (rule.methods or ()):
-                _complete(operation, app.view_functions[rule.endpoint])
+                _complete(operation, method.upper(), app.view_functions[rule.endpoint])
     _describe_receiver(document["paths"]["/webhooks/{source}"]["post"])
     return document
 
@@ -102,12 +111,14 @@ def _flat(document: Any) -> Any:
     return json.loads(re.sub(r"(#/components/schemas/)\w+\.", r"\1", json.dumps(document)))
 
 
-def _complete(operation: dict[str, Any], view: Any) -> None:
+def _complete(operation: dict[str, Any], method: str, view: Any) -> None:
     statuses, roles = ["400", "503"], getattr(view, "roles", None)
     if roles:
         statuses += ["401", "403", "404", "409", "413", "415", "422"]
         operation["security"] = [{"token": []}]
         operation["x-roles"] = [str(role) for role in roles]
+    if method == "POST" and roles:
+        operation.setdefault("parameters", []).append(REPEATED)
     answers = operation.setdefault("responses", {})
     answers.update({status: _problem(status) for status in statuses if status not in answers})
     takes, gives, only, accepted = getattr(view, "described", ((), (), None, None))

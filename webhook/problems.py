@@ -184,7 +184,7 @@ def problem(
 def _headers(error: errors.KeypoolError) -> dict[str, str]:
     if isinstance(error, UnauthenticatedError):
         return {"WWW-Authenticate": error.challenge}
-    if isinstance(error, errors.TooManyGuessesError):
+    if isinstance(error, errors.TooManyGuessesError | errors.IdempotencyKeyInUseError):
         return {"Retry-After": str(error.retry_after)}
     if isinstance(error, errors.DatabaseAwayError):
         return {"Retry-After": str(RETRY_AFTER)}

@@ -12,6 +12,7 @@ from werkzeug.exceptions import ClientDisconnected, LengthRequired
 R = TypeVar("R")
 
 TEXTS = ("text/plain", "text/csv")
+SPOOLED = "keypool.upload"  # where the file is, in the request's environ
 LONGEST = 1 << 40  # bytes; a disk is full before
 
 
@@ -27,6 +28,7 @@ def uploaded(view: Callable[..., R]) -> Callable[..., R]:
             return view(*args, upload=None, **kwargs)
         with tempfile.TemporaryFile() as file:
             _spool(file)
+            request.environ[SPOOLED] = file
             return view(*args, upload=file, **kwargs)
 
     return read

@@ -74,6 +74,7 @@ def configuration() -> dict[str, Any]:
             "deliver": _every(timedelta(seconds=5), "deliver"),
             "tell-of-pools": _every(timedelta(minutes=1), "tell_of_pools"),
             "blank-bodies": _every(timedelta(hours=1), "blank_bodies"),
+            "forget-answers": _every(timedelta(hours=1), "forget_answers"),
             "expire": _every(timedelta(minutes=1), "expire"),
             "fold-tallies": _every(timedelta(minutes=1), "fold_tallies"),
             # Heals by itself after an outage: every closed month that is not invoiced.

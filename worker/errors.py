@@ -34,6 +34,10 @@ class InvalidInputError(KeypoolError):
         self.line = line
 
 
+class IdempotencyKeyReusedError(InvalidInputError):
+    """This Idempotency-Key came before with another request; give each request a key of its own."""
+
+
 class NotFoundError(KeypoolError):
     """There is no such thing in your organizations."""
 
@@ -103,6 +107,16 @@ class AssignmentCancelledError(RefusedError):
 
 class DistributionRecalledError(RefusedError):
     """What was distributed under this reference was recalled; use another reference."""
+
+
+class IdempotencyKeyInUseError(RefusedError):
+    """A request with this Idempotency-Key is under way; send it again in a moment."""
+
+    retry_after = 1
+
+
+class AnswerForgottenError(RefusedError):
+    """This was done, and its answer is not kept any more; look at what it made."""
 
 
 class KeyNotIssuedError(RefusedError):

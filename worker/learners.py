@@ -61,6 +61,12 @@ ERASURES = [
                regexp_replace(detail::text, :pattern, :pseudonym, 'gi') AS jsonb)
          WHERE detail::text ~* :pattern
            AND (organization_id IS NULL OR organization_id = ANY (:organization_ids))"""),
+    # Encrypted, so whom one tells of cannot be told.
+    text("""
+        UPDATE answer SET encrypted = NULL
+         WHERE encrypted IS NOT NULL
+           AND token_id IN (SELECT id FROM token WHERE organization_id IS NULL
+                                                    OR organization_id = ANY (:organization_ids))"""),
 ]
 
 

@@ -658,6 +658,23 @@ class SignInAttempt(Base):
     __table_args__ = (Index("sign_in_attempt_of_subject", "subject", "at"),)
 
 
+class Answer(Base):
+    """What was answered to a request with an Idempotency-Key, encrypted; None: forgotten."""
+
+    __tablename__ = "answer"
+
+    token_id: Mapped[int] = _of("token.id", primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request: Mapped[bytes]
+    encrypted: Mapped[bytes | None]
+    answered_at: Mapped[Made]
+
+    __table_args__ = (
+        _rule("answer_has_a_key", "key ~ '^[!-~]{1,255}$'"),
+        Index("answer_by_age", "answered_at"),
+    )
+
+
 class Source(Base):
     """An external system that may post webhooks for one organization and its descendants."""
 

@@ -79,6 +79,12 @@ def unhurried(session: Session) -> None:
     session.execute(text("SET LOCAL statement_timeout = 0"))
 
 
+def waiting(session: Session) -> None:
+    """Let the session's transaction wait, too, for what other transactions do meanwhile."""
+    unhurried(session)
+    session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
 def _ping(engine: Engine, connection: Any) -> None:
     try:
         engine.dialect.do_ping(connection)

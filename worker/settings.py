@@ -98,6 +98,9 @@ class Settings(BaseSettings):
     bodies_kept: Duration = Field(
         timedelta(days=90), description="How long bodies are kept once they are done with."
     )
+    answers_kept: Duration = Field(
+        timedelta(hours=24), description="How long an answer is given again under its key."
+    )
 
     chromium: Path | None = Field(
         None, description="The browser that prints reports as PDF; unset: the one on PATH."

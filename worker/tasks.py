@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from worker import (
+    answers,
     assignments,
     batches,
     deliveries,
@@ -36,6 +37,7 @@ STINT = 60  # seconds that one task works at most; then it makes room and asks f
 # Less than the minute after which the database ends an idle transaction, the deliverer's lock.
 DELIVERY_STINT = 40
 BLANKED_AT_ONCE = 5_000
+REMOVED_AT_ONCE = 5_000
 
 # A nudge that is under way: set by who sends it, taken away by the task before it looks. So while
 # it stands, whatever was committed before is seen.
@@ -108,6 +110,16 @@ def blank_bodies() -> None:
         blanked += some
     if blanked:
         log.info("bodies blanked", count=blanked)
+
+
+@app.task(name="forget_answers")
+def forget_answers() -> None:
+    """Remove the answers that were kept long enough."""
+    kept, removed = settings().answers_kept, 0
+    while some := transaction(answers.remove_old, kept=kept, limit=REMOVED_AT_ONCE):
+        removed += some
+    if removed:
+        log.info("answers removed", count=removed)
 
 
 @app.task(name="fold_tallies")

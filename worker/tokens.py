@@ -75,15 +75,18 @@ def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
     return [shape(token, name) for token, name in rows]
 
 
-def authenticate(session: Session, clear: str) -> Actor | None:
-    """Say who a bearer token is, or None; works with the web's login, before any tenancy is set."""
+def authenticate(session: Session, clear: str) -> tuple[int, Actor] | None:
+    """Say whose a bearer token is, None where it lets nobody in; gives its id and the actor.
+
+    Works with the web's login, before any tenancy is set.
+    """
     row = session.execute(
         text("SELECT id, name, role, organization_id FROM find_token(:hash)"),
         {"hash": digest(clear)},
     ).one_or_none()
     if row is None:
         return None
-    return Actor(f"token {row.id} ({row.name})", Role(row.role), row.organization_id)
+    return row.id, Actor(f"token {row.id} ({row.name})", Role(row.role), row.organization_id)
 
 
 def digest(clear: str) -> bytes:

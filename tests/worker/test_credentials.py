@@ -29,9 +29,10 @@ def owner(world):
 def test_a_token_says_who_it_is_until_it_is_revoked(session, owner, world):
     made = tokens.add(session, actor=OPERATOR, name="ci", role=Role.SENDER, organization=owner)
 
-    known = tokens.authenticate(session, made["token"])
+    token_id, known = tokens.authenticate(session, made["token"])
     tokens.revoke(session, actor=OPERATOR, token="ci")
 
+    assert str(token_id) == made["id"]
     assert (known.role, known.organization_id) == (Role.SENDER, world.parent)
     assert tokens.authenticate(session, made["token"]) is None
 

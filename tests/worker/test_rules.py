@@ -34,6 +34,7 @@ INSERT INTO batch (id, pool_id, kind, requested) OVERRIDING SYSTEM VALUE VALUES 
 INSERT INTO key (id, pool_id, code, state) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, 'AAAA-0001', 'redeemed'), (2, 1, 'AAAA-0002', 'issued');
 INSERT INTO token (organization_id, name, role, hash) VALUES (1, 'desk', 'manager', 'abc');
+INSERT INTO answer (token_id, key, request) SELECT id, 'order-1', 'abc' FROM token;
 INSERT INTO source (id, organization_id, name) OVERRIDING SYSTEM VALUE VALUES (1, 1, 'shop');
 INSERT INTO learner (id, organization_id, email) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, 'Ann@example.com'), (2, 2, 'bob@example.com');
@@ -226,6 +227,10 @@ REFUSED = {
     "token_of_the_operator_has_no_organization": [
         "UPDATE token SET role = 'operator'",
         "UPDATE token SET organization_id = NULL",
+    ],
+    "answer_has_a_key": [
+        f"UPDATE answer SET key = {key}"
+        for key in ("''", "'order 1'", "repeat('x', 256)", "E'order-1\\n'", "'é'")
     ],
     "source_name_is_unique_in_its_organization": [
         "INSERT INTO source (organization_id, name) VALUES (1, 'shop')"

@@ -62,6 +62,7 @@ TASKS = [
     "deliver",
     "tell_of_pools",
     "blank_bodies",
+    "forget_answers",
     "expire",
     "fold_tallies",
     "bill",

@@ -41,6 +41,7 @@ INSERT INTO batch_line (batch_id, line, code, result)
 SELECT id, 1, 'TOWN-000' || id, 'already_exists' FROM town;
 INSERT INTO token (organization_id, name, role, hash)
 SELECT id, name, 'manager', name::bytea FROM town;
+INSERT INTO answer (token_id, key, request) SELECT id, name, 'abc' FROM token;
 INSERT INTO console_user (organization_id, email, role, password_hash)
 SELECT id, 'boss@' || name, 'manager', '$argon2id$' FROM town;
 INSERT INTO source (id, organization_id, name) OVERRIDING SYSTEM VALUE SELECT id, id, name FROM town;
@@ -99,6 +100,7 @@ OWNER = {
     "batch_line": "(SELECT organization_id FROM pool JOIN batch ON pool.id = pool_id"
     " WHERE batch.id = batch_id)",
     "token": "organization_id",
+    "answer": "(SELECT organization_id FROM token WHERE token.id = token_id)",
     "console_user": "organization_id",
     "source": "organization_id",
     "source_secret": "(SELECT organization_id FROM source WHERE source.id = source_id)",
@@ -276,6 +278,8 @@ OUTSIDE = {
     "a token for a stranger": "INSERT INTO token (organization_id, name, role, hash)"
     " VALUES (3, 'x', 'manager', 'x')",
     "an operator's token": "INSERT INTO token (name, role, hash) VALUES ('x', 'operator', 'x')",
+    "an answer to a stranger's token": "INSERT INTO answer (token_id, key, request)"
+    " VALUES (1003, 'x', 'x')",
     "a secret for a stranger's source": "INSERT INTO source_secret (source_id, encrypted)"
     " VALUES (3, 'x')",
     "an endpoint for a stranger": "INSERT INTO endpoint (organization_id, url, types)"

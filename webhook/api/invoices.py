@@ -1,14 +1,15 @@
 """Invoices: run, finalized, paid or voided."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from apiflask import APIBlueprint
-from flask import Response, g
+from flask import Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.access import allowed, known
+from webhook.access import allowed
 from webhook.api import shapes
 from webhook.openapi import describe
 from worker import database, documents, invoices, patience
@@ -47,12 +48,13 @@ def listing(session: Session, actor: Actor, query: Query) -> Any:
 
 
 @blueprint.post("/run")
-@known()
+@allowed()
 @blueprint.output(shapes.BillingRun)
 @blueprint.input(shapes.NewBillingRun, arg_name="body")
-def run(body: shapes.NewBillingRun) -> Any:
+def run(session: Session, actor: Actor, body: shapes.NewBillingRun) -> Any:
     """Bill what is not billed yet, of all closed months or one; again changes nothing."""
-    done = invoices.run(actor=g.actor, transaction=_transaction, **body.given())
+    patience.waiting(session)  # a run has transactions of its own, an organization each
+    done = invoices.run(actor=actor, transaction=partial(_transaction, actor), **body.given())
     return {
         "organizations": done.organizations,
         "charges": done.charges,
@@ -120,8 +122,8 @@ def void(session: Session, actor: Actor, invoice: str, body: shapes.Reason) -> A
     return invoices.void(session, actor=actor, invoice=invoice, reason=body.reason)
 
 
-def _transaction(function: Callable[..., T], **given: Any) -> T:
-    with database.session(Login.WEB, sees=g.actor.scope) as session:
+def _transaction(actor: Actor, function: Callable[..., T], /, **given: Any) -> T:
+    with database.session(Login.WEB, sees=actor.scope) as session:
         patience.unhurried(session)
         return function(session, **given)
 

@@ -1,0 +1,54 @@
+"""Requests that are sent again: under one Idempotency-Key a POST is done once, and answered alike."""
+
+import hashlib
+import json
+from collections.abc import Callable
+
+from flask import Response, current_app, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+
+from webhook.uploads import SPOOLED
+from worker import answers
+
+HEADER = "Idempotency-Key"
+KEPT = ("Content-Type", "Location")  # of an answer's headers; the others belong to each request
+
+
+def once(session: Session, token_id: int, act: Callable[[], ResponseReturnValue]) -> Response:
+    """Do what a request asks for or, where it was done under its key, answer as then.
+
+    The answer is remembered in the session's transaction, with the act or not at all. What is
+    refused is undone by it, and so forgotten: it may be sent again, mended, under its key.
+    """
+    key = request.headers.get(HEADER)
+    if key is None or request.method != "POST":
+        return current_app.make_response(act())
+    asked = _hash()
+    known = answers.begin(session, token_id=token_id, key=key, request=asked)
+    if known is not None:
+        return _again(known)
+    answer = current_app.make_response(act())
+    answers.keep(session, token_id=token_id, key=key, request=asked, answer=_packed(answer))
+    return answer
+
+
+def _hash() -> bytes:
+    """Tell one request from another: where it goes, and what it carries."""
+    if upload := request.environ.get(SPOOLED):
+        body = hashlib.file_digest(upload, "sha256").digest()
+        upload.seek(0)
+    else:
+        body = hashlib.sha256(request.get_data()).digest()
+    where = json.dumps([request.path, request.query_string.decode("latin-1"), request.mimetype])
+    return hashlib.sha256(where.encode() + body).digest()
+
+
+def _packed(answer: Response) -> bytes:
+    headers = {name: answer.headers[name] for name in KEPT if name in answer.headers}
+    return json.dumps([answer.status_code, headers, answer.get_data(as_text=True)]).encode()
+
+
+def _again(known: bytes) -> Response:
+    status, headers, body = json.loads(known)
+    return Response(body, status, headers | {"Idempotency-Replayed": "true"})
