@@ -120,7 +120,7 @@ class AnswerForgottenError(RefusedError):
 
 
 class KeyNotIssuedError(RefusedError):
-    """Only issued keys can be retired, and none was: one is redeemed or retired already."""
+    """Only issued keys can be retired; this one is redeemed or retired already."""
 
 
 class LiveAssignmentError(RefusedError):

@@ -180,26 +180,41 @@ def show(
 
 
 def retire(session: Session, *, actor: Actor, codes: Sequence[str]) -> dict[str, Any]:
-    """Retire issued keys, all of those named or none: `{retired, keys}`.
+    """Retire issued keys, each for itself: `{retired, items, next}`, an item a line.
 
-    Raises:
-        KeyNotIssuedError: one of them is redeemed or retired already.
-        NotFoundError: one of them is of no key in the actor's organizations.
+    An item has the `key` as it was given, its `result` (`retired` or `refused`) and, where it was
+    refused, a `code` and a `reason`.
     """
     actor.require(Role.MANAGER)
-    found = {_find(session, actor, code).id: code for code in codes}
-    ids = session.scalars(
-        select(Key.id)
-        .where(Key.id.in_(found), Key.state == KeyState.ISSUED)
-        .order_by(Key.id)
-        .with_for_update(key_share=True)
-    ).all()
-    if spent := found.keys() - set(ids):
-        raise errors.KeyNotIssuedError(_not_issued(session, [found[id_] for id_ in spent]))
-    session.execute(update(Key).where(Key.id.in_(ids)).values(state=KeyState.RETIRED))
-    rows = session.execute(_rows().where(Key.id.in_(ids)).order_by(Key.id)).all()
-    _remember_retired(session, actor, list(ids))
-    return {"retired": len(ids), "keys": [shape(row) for row in rows]}
+    found = _find_all(session, actor, codes)
+    states = _lock(session, sorted({id_ for id_ in found if id_ is not None}))
+    items: list[dict[str, Any]] = []
+    retiring: set[int] = set()
+    for code, id_ in zip(codes, found, strict=True):
+        if id_ in retiring:
+            items.append(_refused(code, "duplicate_in_input", "An earlier line has the same key."))
+        elif error := _not_retired(code, None if id_ is None else states[id_]):
+            items.append(_refused(code, error.code, str(error)))
+        elif id_ is not None:
+            retiring.add(id_)
+            items.append({"key": code, "result": "retired", "code": None, "reason": None})
+    _retire(session, actor, sorted(retiring))
+    return {"retired": len(retiring), "items": items, "next": None}
+
+
+def retire_one(session: Session, *, actor: Actor, code: str) -> dict[str, Any]:
+    """Retire one issued key, and give it.
+
+    Raises:
+        KeyNotIssuedError: it is redeemed or retired already.
+        NotFoundError: the code is of no key in the actor's organizations.
+    """
+    actor.require(Role.MANAGER)
+    found = _find(session, actor, code).id
+    if error := _not_retired(code, _lock(session, [found])[found]):
+        raise error
+    _retire(session, actor, [found])
+    return shape(session.execute(_rows().where(Key.id == found)).one())
 
 
 def shape(row: Any) -> dict[str, Any]:
@@ -313,23 +328,75 @@ def _find(session: Session, actor: Actor, code: str) -> Key:
     found = session.scalars(
         select(Key)
         .join(Pool, Pool.id == Key.pool_id)
-        .where(
-            (Key.canonical == exact) | and_(Key.generated, Key.canonical == alike),
-            actor.sees(Pool.organization_id),
-        )
+        .where(_meant(actor, [exact], [alike]))
         .order_by((Key.canonical == exact).desc())
         .limit(1)
     ).first()
-    if found is not None:
-        return found
+    if found is None:
+        raise _missing(code)
+    return found
+
+
+def _find_all(session: Session, actor: Actor, wanted: Sequence[str]) -> list[int | None]:
+    """Find each code's key as `_find` does, in one query; None where there is none."""
+    exact, alike = (
+        [codes.canonical(code) for code in wanted],
+        [codes.lookalike(code) for code in wanted],
+    )
+    ids: dict[str, int] = {}
+    generated: dict[str, int] = {}
+    rows = (
+        select(Key.id, Key.canonical, Key.generated)
+        .join(Pool, Pool.id == Key.pool_id)
+        .where(_meant(actor, exact, alike))
+    )
+    for row in session.execute(rows):
+        ids[row.canonical] = row.id
+        if row.generated:
+            generated[row.canonical] = row.id
+    return [ids.get(one, generated.get(other)) for one, other in zip(exact, alike, strict=True)]
+
+
+def _meant(actor: Actor, exact: list[str], alike: list[str]) -> ColumnElement[bool]:
+    """Choose, of keys with their pools, those in the actor's organizations that codes may mean (K4)."""
+    meant = Key.canonical.in_(exact) | and_(Key.generated, Key.canonical.in_(alike))
+    return meant & actor.sees(Pool.organization_id)
+
+
+def _missing(code: str) -> errors.NotFoundError:
     if codes.is_mistyped(code):
-        raise errors.NotFoundError(
+        return errors.NotFoundError(
             f"The key “{masked(code)}” is mistyped: its last symbol does not fit the others."
         )
-    raise errors.NotFoundError(f"There is no key “{masked(code)}” in your organizations.")
+    return errors.NotFoundError(f"There is no key “{masked(code)}” in your organizations.")
 
 
-def _remember_retired(session: Session, actor: Actor, ids: list[int]) -> None:
+# ---------------------------------------------------------------------------------------- retiring
+
+
+def _lock(session: Session, ids: list[int]) -> dict[int, KeyState]:
+    """Lock keys against whoever redeems or retires them, and give their states."""
+    rows = select(Key.id, Key.state).where(Key.id.in_(ids)).order_by(Key.id)
+    return {row.id: row.state for row in session.execute(rows.with_for_update(key_share=True))}
+
+
+def _not_retired(code: str, state: KeyState | None) -> errors.KeypoolError | None:
+    """Say why a key in a state cannot be retired (K8); no state is no key."""
+    if state is None:
+        return _missing(code)
+    if state is KeyState.ISSUED:
+        return None
+    return errors.KeyNotIssuedError(
+        f"The key “{masked(code)}” is {state} already; only issued keys can be retired."
+    )
+
+
+def _refused(code: str, why: str, reason: str) -> dict[str, Any]:
+    return {"key": code, "result": "refused", "code": why, "reason": reason}
+
+
+def _retire(session: Session, actor: Actor, ids: list[int]) -> None:
+    session.execute(update(Key).where(Key.id.in_(ids)).values(state=KeyState.RETIRED))
     owners = select(Pool.organization_id, func.array_agg(Key.id)).join_from(
         Key, Pool, Pool.id == Key.pool_id
     )
@@ -346,13 +413,7 @@ def _remember_retired(session: Session, actor: Actor, ids: list[int]) -> None:
         )
 
 
-def _not_issued(session: Session, spent: list[str]) -> str:
-    code = min(spent)
-    state = session.scalar(select(Key.state).where(Key.canonical == codes.canonical(code)))
-    return (
-        f"The key “{masked(code)}” is {state} already; only issued keys can be retired, "
-        "and none was."
-    )
+# ----------------------------------------------------------------------------------------- dry run
 
 
 def _dry_run(

@@ -88,7 +88,7 @@ LISTED = {
     "/api/v1/tokens": ("id", "token"),
 }
 # Acts on many things, each of which has a result of its own.
-BULK = {"/api/v1/assignments/extend", "/api/v1/assignments/cancel"}
+BULK = {"/api/v1/assignments/extend", "/api/v1/assignments/cancel", "/api/v1/keys/retire"}
 # What belongs to no organization, so that whoever has the role is answered.
 NOBODYS = {"/api/v1/courses", "/api/v1/courses/<course>", "/api/v1/reports/notebooks"}
 

@@ -332,37 +332,62 @@ def test_issued_keys_are_retired(world):
     retired = keys.retire(world.session, actor=OPERATOR, codes=["aaaa0001", "AAAA-0003"])
 
     assert retired["retired"] == 2
-    assert [key["state"] for key in retired["keys"]] == ["retired", "retired"]
+    assert [(item["key"], item["result"]) for item in retired["items"]] == [
+        ("aaaa0001", "retired"), ("AAAA-0003", "retired")
+    ]  # fmt: skip
     assert figures(world) == {"issued": 1, "distributed": 0, "redeemed": 0, "retired": 2}
 
 
 @pytest.mark.parametrize("state", ["redeemed", "retired"])
-def test_what_is_spent_cannot_be_retired_and_then_nothing_is(world, state):
+def test_each_of_many_codes_is_retired_or_refused_for_itself(world, state):
     add(world, "AAAA-0001", "BBBB-0002")
     if state == "redeemed":
         redeem(world, "AAAA-0001", "ann@example.org")
     else:
-        keys.retire(world.session, actor=OPERATOR, codes=["AAAA-0001"])
+        keys.retire_one(world.session, actor=OPERATOR, code="AAAA-0001")
+
+    told = keys.retire(
+        world.session, actor=OPERATOR, codes=["AAAA-0001", "BBBB-0002", "bbbb0002", "ZZZZ-0001"]
+    )
+
+    assert told["retired"] == 1
+    assert [(item["result"], item["code"]) for item in told["items"]] == [
+        ("refused", "key_not_issued"),
+        ("retired", None),
+        ("refused", "duplicate_in_input"),
+        ("refused", "not_found"),
+    ]
+    assert told["items"][0]["reason"].startswith(f"The key “AAAA…” is {state} already")
+    assert figures(world)["issued"] == 0
+
+
+@pytest.mark.parametrize("state", ["redeemed", "retired"])
+def test_one_key_that_is_spent_cannot_be_retired(world, state):
+    add(world, "AAAA-0001")
+    if state == "redeemed":
+        redeem(world, "AAAA-0001", "ann@example.org")
+    else:
+        keys.retire_one(world.session, actor=OPERATOR, code="AAAA-0001")
 
     with pytest.raises(errors.KeyNotIssuedError, match=f"“AAAA…” is {state} already"):
-        keys.retire(world.session, actor=OPERATOR, codes=["BBBB-0002", "AAAA-0001"])
-
-    assert figures(world)["issued"] == 1
+        keys.retire_one(world.session, actor=OPERATOR, code="AAAA-0001")
 
 
-def test_retiring_an_unknown_key_retires_none(world):
-    add(world, "AAAA-0001")
+def test_a_generated_key_is_retired_though_letters_were_read_for_digits(world):
+    code = generated(world)
 
-    with pytest.raises(errors.NotFoundError):
-        keys.retire(world.session, actor=OPERATOR, codes=["AAAA-0001", "ZZZZ-0001"])
+    told = keys.retire(
+        world.session, actor=OPERATOR, codes=[code.replace("0", "O").replace("1", "I")]
+    )
 
-    assert figures(world)["retired"] == 0
+    assert told["retired"] == 1
+    assert keys.show(world.session, actor=OPERATOR, code=code)["state"] == "retired"
 
 
 def test_the_history_knows_who_retired_a_key_and_not_its_code(world):
     add(world, "AAAA-0001")
 
-    keys.retire(world.session, actor=OPERATOR, codes=["AAAA-0001"])
+    keys.retire_one(world.session, actor=OPERATOR, code="AAAA-0001")
 
     act = world.figures("SELECT actor, detail FROM history WHERE action = 'key retired'")
     assert (act.actor, act.detail) == (OPERATOR.name, {})

@@ -93,7 +93,8 @@ def show(session: Session, actor: Actor, code: str, query: DryRun) -> Any:
 @blueprint.output(shapes.Retired)
 @blueprint.input(shapes.Codes, arg_name="body")
 def retire(session: Session, actor: Actor, body: shapes.Codes) -> Any:
-    """Retire issued keys, all of those named or none."""
+    """Retire issued keys; each code has a result of its own."""
+    patience.unhurried(session)
     return keys.retire(session, actor=actor, codes=body.codes)
 
 

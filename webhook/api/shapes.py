@@ -330,11 +330,19 @@ class NewKeys(RootModel[list[str]]):
     """Codes to add."""
 
 
-class Retired(Given):
-    """What was retired."""
+class RetiredKey(Given):
+    """What became of one code among many; `code` and `reason` say why it was refused."""
+
+    key: str
+    result: Literal["retired", "refused"]
+    code: str | None
+    reason: str | None
+
+
+class Retired(Listed[RetiredKey]):
+    """What became of each code, in the order in which they were sent; `retired` counts."""
 
     retired: int
-    keys: list[Key]
 
 
 class Batch(Given):

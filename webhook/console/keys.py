@@ -83,5 +83,5 @@ def recall(session: Session, actor: Actor, pool: str) -> Any:
 @page(Role.MANAGER)
 def retire_key(session: Session, actor: Actor, pool: str) -> Any:
     """Retire one issued key."""
-    keys.retire(session, actor=actor, codes=[request.form.get("code", "")])
+    keys.retire_one(session, actor=actor, code=request.form.get("code", ""))
     return done("The key is retired; it can be redeemed no more.", "pool", pool=pool)

@@ -31,6 +31,7 @@ COLUMNS = (
 )
 
 REFUSED = 2
+RETIRED_AT_ONCE = 10_000  # in one transaction
 
 wait_or_not = click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait until all keys are made."
@@ -155,11 +156,32 @@ def show(**given: Any) -> dict[str, Any]:
     return run(keys.show, actor=operator(), **given)
 
 
-@command.command()
+def _none_retired(told: dict[str, Any]) -> int:
+    """Say whether not one of the codes was retired: then all is refused."""
+    return 0 if told["retired"] else REFUSED
+
+
+def _retired(told: dict[str, Any]) -> None:
+    refused = [item for item in told["items"] if item["result"] == "refused"]
+    printing.line(f"{printing.counted(told['retired'], 'key')} retired, {len(refused):,} refused.")
+    if refused:
+        printing.table("key", "code", "reason")(refused)
+
+
+@command.command(shows=_retired, failed=_none_retired)
 @click.argument("codes", metavar="CODE…", nargs=-1, required=True)
 def retire(codes: tuple[str, ...]) -> dict[str, Any]:
-    """Retire issued keys, all of those named or none."""
-    return run(keys.retire, actor=operator(), codes=codes)
+    """Retire issued keys, each for itself; “-” reads codes from standard input, one a line."""
+    given = [line.strip() for line in sys.stdin if line.strip()] if codes == ("-",) else codes
+    told: dict[str, Any] = {"retired": 0, "items": [], "next": None}
+    for first in range(0, len(given), RETIRED_AT_ONCE):
+        some = given[first : first + RETIRED_AT_ONCE]
+        done = run(keys.retire, actor=operator(), codes=some)
+        told["retired"] += done["retired"]
+        told["items"] += done["items"]
+    if _none_retired(told) and told["items"]:
+        printing.warn(told["items"][0]["reason"])
+    return told
 
 
 @command.command(shows=written)

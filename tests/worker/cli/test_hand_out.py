@@ -1,5 +1,6 @@
 """Keys and batches on the command line."""
 
+import io
 import secrets
 import signal
 import subprocess
@@ -176,16 +177,27 @@ def test_a_key_is_shown_with_its_attempts_and_what_would_happen_now(run, give, w
     assert "redeemed: The key is redeemed. Access ends" in told.out
 
 
-def test_keys_are_retired_all_or_none(run, give, world):
+def test_keys_are_retired_each_for_itself(run, give, world):
     [first, second] = made_up(2)
     give("keys", "add", world.pool, first, second)
 
     retired = give("keys", "retire", first)
+    both = give("keys", "retire", first, second)
     again = run("keys", "retire", first, second)
 
     assert retired["retired"] == 1
-    assert again.code == 2
-    assert give("pools", "show", world.pool)["keys"]["issued"] == 1
+    assert [item["result"] for item in both["items"]] == ["refused", "retired"]
+    assert (again.code, "0 keys retired, 2 refused." in again.out) == (2, True)
+    assert "is retired already; only issued keys can be retired." in again.err
+    assert give("pools", "show", world.pool)["keys"]["issued"] == 0
+
+
+def test_keys_to_retire_are_read_from_standard_input(give, world, monkeypatch):
+    codes = made_up(3)
+    give("keys", "add", world.pool, *codes)
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(codes) + "\n\n"))
+
+    assert give("keys", "retire", "-")["retired"] == 3
 
 
 def test_keys_are_exported_as_csv_to_standard_output_and_to_a_file(run, give, world, tmp_path):
