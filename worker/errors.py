@@ -41,6 +41,10 @@ class IdempotencyKeyReusedError(InvalidInputError):
 class NotFoundError(KeypoolError):
     """There is no such thing in your organizations."""
 
+    def __init__(self, message: str | None = None, *, thing: str | None = None) -> None:
+        super().__init__(message)
+        self.thing = thing
+
 
 class AmbiguousError(KeypoolError):
     """The name fits several things; use an id."""

@@ -39,7 +39,9 @@ def find(
     if len(rows) > 1 and named is not None:
         rows = session.scalars(select(model).where(named, *within)).all() or rows
     if not rows:
-        raise errors.NotFoundError(f"There is no {thing} “{name}” in your organizations.")
+        raise errors.NotFoundError(
+            f"There is no {thing} “{name}” in your organizations.", thing=thing
+        )
     if len(rows) > 1:
         raise errors.AmbiguousError(thing, name, sorted(row.id for row in rows))  # type: ignore[attr-defined]
     return rows[0]

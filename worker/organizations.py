@@ -6,8 +6,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from worker import errors, history, lookup, money, taxes
-from worker.actors import Actor
+from worker.actors import Actor, Role
 from worker.models import Organization
+
+INVOICED = ("locale", "legal_name", "address", "tax_id", "payment_terms_days")
 
 
 def add(
@@ -79,6 +81,17 @@ def edit(
         raise errors.InvalidInputError("Give the tax rate too.", field="tax_rate")
     _remember(session, actor, "organization edited", found, **given, tax_rate=tax_rate)
     return shape(found, _parent_name(session, found))
+
+
+def show(session: Session, *, actor: Actor, organization: str) -> dict[str, Any]:
+    """Give an organization with what its invoices print and its tax rates, oldest first."""
+    actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
+    found = find(session, actor=actor, name=organization)
+    return {
+        **shape(found, _parent_name(session, found)),
+        **{field: getattr(found, field) for field in INVOICED},
+        "tax_rates": taxes.rates(session, found),
+    }
 
 
 def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:

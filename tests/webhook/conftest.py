@@ -15,7 +15,17 @@ from werkzeug.test import TestResponse
 from tests.conftest import Addresses
 from tests.world import OPERATOR, World, build
 from webhook import create_app
-from worker import batches, endpoints, invoices, reports, settling, signatures, sources, tokens
+from worker import (
+    batches,
+    endpoints,
+    invoices,
+    reports,
+    settling,
+    signatures,
+    sources,
+    tokens,
+    users,
+)
 from worker import database as databases
 from worker.actors import Role
 
@@ -174,7 +184,13 @@ def things(place: Place) -> Things:
                  " RETURNING id"),
             {"id": int(endpoint)},
         ).scalar_one()  # fmt: skip
+        owner = {"organization": names.name, "role": Role.ANALYST}
+        user = users.add(
+            session, actor=OPERATOR, email="user@example.com", password="p" * 12, **owner
+        )["id"]
     [invoice] = invoices.run(actor=OPERATOR, month=month).invoices
+    with databases.session() as session:
+        line = invoices.show(session, actor=OPERATOR, invoice=str(invoice))["lines"][0]["id"]
     token = place.client.get("/api/v1/tokens", headers=place.token(Role.MANAGER)).json["items"][0]
     return Things(
         {
@@ -183,6 +199,8 @@ def things(place: Place) -> Things:
             "launch": str(launch),
             "charge": str(charge),
             "invoice": str(invoice),
+            "line": line,
+            "user": user,
             "pool": place.world.pool,
             "organization": names.name,
             "course": names.code,

@@ -23,6 +23,25 @@ def test_an_organization_is_shown_with_its_parents_name(session):
     }
 
 
+def test_an_organization_is_shown_with_what_its_invoices_print_and_its_tax_rates(session):
+    add(session, "Acme", tax_rate="19")
+    printed = {"legal_name": "Acme GmbH", "address": "Dock 1", "tax_id": "DE1", "locale": "de"}
+    organizations.edit(session, actor=OPERATOR, organization="Acme", **printed)
+
+    told = organizations.show(session, actor=OPERATOR, organization="Acme")
+
+    assert printed.items() <= told.items()
+    assert told["payment_terms_days"] == 30
+    assert [(rate["label"], rate["percent"]) for rate in told["tax_rates"]] == [("Tax", "19")]
+
+
+def test_a_sender_learns_nothing_of_what_invoices_print(session):
+    acme = int(add(session, "Acme")["id"])
+
+    with pytest.raises(errors.ForbiddenError):
+        organizations.show(session, actor=Actor("s", Role.SENDER, acme), organization="Acme")
+
+
 @pytest.mark.parametrize(
     ("given", "field"),
     [

@@ -8,11 +8,13 @@ from sqlalchemy.orm import Session
 from webhook.access import EVERYBODY, allowed
 from webhook.api import shapes
 from worker import organizations
-from worker.actors import Actor
+from worker.actors import Actor, Role
 
 blueprint = APIBlueprint(
     "organizations", __name__, url_prefix="/api/v1/organizations", tag="Organizations"
 )
+
+READERS = (Role.MANAGER, Role.FINANCE, Role.ANALYST)
 
 
 @blueprint.get("")
@@ -30,6 +32,14 @@ def listing(session: Session, actor: Actor) -> Any:
 def add(session: Session, actor: Actor, body: shapes.NewOrganization) -> Any:
     """Add an organization."""
     return organizations.add(session, actor=actor, **body.given())
+
+
+@blueprint.get("/<organization>")
+@allowed(*READERS)
+@blueprint.output(shapes.OrganizationShown)
+def show(session: Session, actor: Actor, organization: str) -> Any:
+    """Show an organization with what its invoices print, and its tax rates."""
+    return organizations.show(session, actor=actor, organization=organization)
 
 
 @blueprint.patch("/<organization>")

@@ -124,6 +124,25 @@ class Organization(Given):
     currency: str
 
 
+class TaxRate(Given):
+    """The tax on an organization's invoices from a time on."""
+
+    label: str
+    percent: str
+    from_: datetime = Field(alias="from")
+
+
+class OrganizationShown(Organization):
+    """A tenant with what its invoices print; its tax rates, oldest first."""
+
+    locale: str
+    legal_name: str
+    address: str
+    tax_id: str
+    payment_terms_days: int
+    tax_rates: list[TaxRate]
+
+
 class Organizations(Listed[Organization]):
     """A page of organizations."""
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from apiflask import APIBlueprint
@@ -13,6 +12,7 @@ from flask_wtf.csrf import CSRFError
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
 
+from webhook.console import forms
 from webhook.console.access import SignedOutError
 from worker import errors
 
@@ -27,6 +27,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 ASSETS = "private, max-age=86400"
+REFUSED = (404, 409, 422)  # by what was typed: something else might be taken
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +37,6 @@ def install(blueprint: APIBlueprint) -> None:
     blueprint.after_request(_headed)
     blueprint.register_error_handler(SignedOutError, to_sign_in)
     blueprint.register_error_handler(CSRFError, for_forged)
-    blueprint.register_error_handler(errors.InvalidInputError, for_refused)
-    blueprint.register_error_handler(errors.RefusedError, for_refused)
     blueprint.register_error_handler(Exception, for_error)
 
 
@@ -69,34 +68,28 @@ def for_forged(_error: CSRFError) -> Any:
     return _page(400, words)
 
 
-def for_refused(error: errors.KeypoolError) -> Any:
-    """Tell what a rule says on the page that the form was on."""
-    if request.method != "POST":
-        return for_error(error)
-    flash(str(error), "refused")
-    return redirect(_origin() or url("console.home"), 303)
-
-
 def for_error(error: Exception) -> Any:
-    """Show any other error as a page, with the status that the API answers it with."""
+    """Answer an error with the status that the API answers it with.
+
+    What was typed in a form is not lost: the page that it was on is shown again.
+    """
     if isinstance(error, HTTPException):
         return _page(error.code or 500, error.description or "")
     handlers = current_app.error_handler_spec[None][None]
     kind = next(kind for kind in type(error).__mro__ if kind in handlers)
     told: Any = handlers[kind](error)
-    return _page(told.status_code, told.get_json()["detail"])
+    words = told.get_json()["detail"]
+    if request.method == "POST" and told.status_code in REFUSED:
+        page = forms.shown_again(error, words)
+        if page:
+            page.status_code = told.status_code
+            return page
+    return _page(told.status_code, words)
 
 
 def _page(status: int, words: str) -> Response:
     signed_in = current_user.is_authenticated if status < 500 else False
     return make_response(render_template("error.html", words=words, signed_in=signed_in), status)
-
-
-def _origin() -> str | None:
-    came = urlsplit(request.referrer or "")
-    if came.netloc != request.host or not came.path.startswith("/console/"):
-        return None
-    return f"{came.path}?{came.query}" if came.query else came.path
 
 
 def _headed(response: Response) -> Response:

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from webhook.console.access import READERS, page
 from webhook.console.answers import done
+from webhook.console.forms import whole
 from webhook.console.frame import blueprint
-from webhook.console.new_pool import whole
 from worker import assignments
 from worker.actors import Actor, Role
 

@@ -15,7 +15,10 @@ PAGES = (
     "learners",
     "invoices",
     "sources",
-    "setting_up",
+    "organizations",
+    "courses",
+    "tokens",
+    "users",
     "reports",
 )
 

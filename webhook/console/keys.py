@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 from webhook import nudging
 from webhook.console.access import page
 from webhook.console.answers import attempt, done
+from webhook.console.forms import whole
 from webhook.console.frame import blueprint
-from webhook.console.new_pool import NotSavedError, whole
+from webhook.console.new_pool import NotSavedError
 from webhook.console.words import number
 from worker import batches, distributions, keys, patience, pools
 from worker.actors import Actor, Role

@@ -9,8 +9,10 @@ from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 
 from webhook import nudging
+from webhook.console import forms
 from webhook.console.access import page
 from webhook.console.answers import attempt, done
+from webhook.console.forms import Form, whole
 from webhook.console.frame import blueprint
 from webhook.console.words import number
 from worker import batches, courses, days, errors, keys, organizations, patience, pools
@@ -19,12 +21,6 @@ from worker.models import OrganizationAncestry
 
 CHOICES = 20  # courses that the chooser shows at once
 FIELDS = ("name", "organization", "course", "starts", "expires", "content_availability")
-# The shapes' and constraints' words for what the form calls otherwise.
-FORM_NAMES = {
-    "starts_at": "starts",
-    "expires_at": "expires",
-    "content_availability_days": "content_availability",
-}
 
 
 @dataclass
@@ -40,11 +36,10 @@ class Draft:
     error: errors.KeypoolError | None = None
 
     @property
-    def wrong(self) -> dict[str, str]:
-        """Give the error under its field's name, or under none."""
-        told = vars(self.error).get("field") if self.error else None
-        name = FORM_NAMES.get(told or "", told or "")
-        return {name: str(self.error)} if self.error else {}
+    def form(self) -> Form:
+        """Give it as a form's fields, with the error under its field's name."""
+        wrong = forms.wrong_field(self.error, str(self.error)) if self.error else {}
+        return Form(typed={**self.values, "generate": self.generate}, wrong=wrong)
 
     def lines(self) -> list[str]:
         """Give the keys that were typed or pasted, a line each."""
@@ -130,18 +125,6 @@ class NotSavedError(errors.RefusedError):
     """Nothing is saved yet: look at the report on the keys, then save."""
 
 
-def whole(value: str, *, field: str) -> int:
-    """Read a whole number from a field.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    try:
-        return int(value.replace(",", "").strip())
-    except ValueError:
-        raise errors.InvalidInputError("Give a whole number.", field=field) from None
-
-
 def _told(draft: Draft, made: dict[str, Any]) -> str:
     told = f"The pool “{made['name']}” is there"
     if draft.report and not draft.report["batch"]:
@@ -157,7 +140,8 @@ def _form(session: Session, actor: Actor, draft: Draft) -> Any:
         own = [o for o in owners if o["id"] == str(actor.organization_id)] or owners
         draft.values["organization"] = own[0]["name"]
     about = _about(session, actor, draft)
-    status = 422 if draft.error else 200
+    unknown = isinstance(draft.error, errors.NotFoundError)
+    status = 404 if unknown else 422 if draft.error else 200
     page = render_template("new_pool.html", draft=draft, owners=owners, **about)
     return page, status
 

@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session
 
 from webhook.api import shapes
 from webhook.console.access import READERS, known, page
-from webhook.console.answers import attempt, done
+from webhook.console.answers import done
+from webhook.console.forms import whole
 from webhook.console.frame import blueprint
-from webhook.console.new_pool import FORM_NAMES, whole
 from worker import batches, charges, database, distributions, keys, patience, pools, recent
 from worker.actors import Actor, Role
 from worker.database import Login
@@ -51,29 +51,24 @@ def pool(session: Session, actor: Actor, pool: str) -> Any:
 def edit_pool(session: Session, actor: Actor, pool: str) -> Any:
     """Show the form that changes a pool."""
     shown = pools.show(session, actor=actor, pool=pool)
-    return render_template(
-        "edit_pool.html", pool=shown, values=_as_typed(session, actor, pool), wrong={}
-    )
+    values = _as_typed(session, actor, pool)
+    return render_template("edit_pool.html", pool=shown, values=values)
 
 
 @blueprint.post("/pools/<pool>/edit")
 @page(Role.MANAGER)
 def change_pool(session: Session, actor: Actor, pool: str) -> Any:
     """Change a pool."""
-    shown, typed = pools.show(session, actor=actor, pool=pool), request.form.to_dict()
-
-    def change() -> None:
-        given: dict[str, Any] = {
-            name: typed.get(name, "") for name in ("name", "starts", "expires")
-        }
-        availability = whole(typed.get("content_availability", ""), field="content_availability")
-        given |= {"content_availability": availability, "share_with_children": "share" in typed}
-        pools.edit(session, actor=actor, pool=pool, **given)
-
-    if error := attempt(session, change):
-        field = vars(error).get("field") or ""
-        wrong = {FORM_NAMES.get(field, field): str(error)}
-        return render_template("edit_pool.html", pool=shown, values=typed, wrong=wrong), 422
+    typed = {name: request.form.get(name, "") for name in ("name", "starts", "expires")}
+    availability = whole(request.form.get("content_availability", ""), field="content_availability")
+    pools.edit(
+        session,
+        actor=actor,
+        pool=pool,
+        content_availability=availability,
+        share_with_children="share" in request.form,
+        **typed,
+    )
     return done("The pool is changed; live assignments keep their access.", "pool", pool=pool)
 
 

@@ -8,7 +8,7 @@ from flask_login import login_user, logout_user
 from sqlalchemy.orm import Session
 
 from webhook.console.access import EVERYBODY, Visitor, load, page, visitor
-from webhook.console.answers import attempt, done
+from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.console.words import may
 from worker import database, users
@@ -61,7 +61,7 @@ def sign_out() -> Any:
 @page(*EVERYBODY)
 def account(_session: Session, _actor: Actor) -> Any:
     """Show who one is, and the form for a new password."""
-    return render_template("account.html", error=None)
+    return render_template("account.html")
 
 
 @blueprint.post("/account")
@@ -70,9 +70,7 @@ def change_password(session: Session, actor: Actor) -> Any:
     """Change one's password, which ends every session, and sign in anew here."""
     old, new = request.form.get("old", ""), request.form.get("password", "")
     given = {"user_id": visitor().user_id, "old": old, "new": new}
-    error = attempt(session, lambda: users.change_password(session, actor=actor, **given))
-    if error:
-        return render_template("account.html", error=error), 422
+    users.change_password(session, actor=actor, **given)
     logout_user()
     return done("Your password is new. Every session is over: sign in again.", "sign_in")
 

@@ -10,7 +10,8 @@ from flask import url_for as url
 from flask_login import current_user
 from markupsafe import Markup
 
-from worker.actors import Actor
+from webhook.console import forms
+from worker.actors import Actor, Role
 from worker.models import Organization
 
 # What the menu offers, to those who may go there.
@@ -25,6 +26,7 @@ MENU = (
             ("organizations", "Organizations"),
             ("courses", "Courses"),
             ("prices", "Prices"),
+            ("seller", "Seller"),
             ("users", "Users"),
         ),
     ),
@@ -35,7 +37,7 @@ def install(blueprint: APIBlueprint) -> None:
     """Let a blueprint's templates use these words."""
     for told in (when, number, words):
         blueprint.add_app_template_filter(told)
-    for asked in (may, menu, here):  # globals: macros see nothing else
+    for asked in GLOBALS:  # macros see nothing else
         blueprint.add_app_template_global(asked)
 
 
@@ -77,6 +79,11 @@ def may(endpoint: str) -> bool:
     return current_user.actor.role in roles
 
 
+def operating() -> bool:
+    """Say whether the visitor is one of the operator's people."""
+    return current_user.is_authenticated and current_user.actor.role is Role.OPERATOR
+
+
 def menu() -> list[tuple[str, list[tuple[str, str]]]]:
     """Give the menu's groups with what the visitor may open of each."""
     offered = [
@@ -91,3 +98,6 @@ def here(**changes: Any) -> str:
     wanted = {**request.args.to_dict(), **changes}
     kept = {name: value for name, value in wanted.items() if value not in (None, "")}
     return url(str(request.endpoint), **(request.view_args or {}), **kept)
+
+
+GLOBALS = (may, operating, menu, here, forms.sent, forms.refusal)

@@ -47,6 +47,13 @@ def edit(organization: str, **given: Any) -> dict[str, Any]:
     return run(organizations.edit, actor=operator(), organization=organization, **given)
 
 
+@command.command()
+@click.argument("organization", metavar="ORG")
+def show(organization: str) -> dict[str, Any]:
+    """Show an organization with what its invoices print, and its tax rates."""
+    return run(organizations.show, actor=operator(), organization=organization)
+
+
 @command.command("list", shows=printing.table("id", "name", "parent", "time_zone", "currency"))
 def listing() -> list[dict[str, Any]]:
     """List all organizations."""

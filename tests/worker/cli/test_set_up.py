@@ -32,8 +32,11 @@ def test_an_organization_is_added_edited_and_listed_in_the_agreed_shape(give):
 
     edited = give("organizations", "edit", added["id"], "--name", "Academy AG", "--locale", "de")
     listed = give("organizations", "list")
+    shown = give("organizations", "show", "Academy AG")
 
     assert added | {"name": "Academy AG"} == edited
+    assert (edited | {"locale": "de", "payment_terms_days": 30}).items() <= shown.items()
+    assert [rate["percent"] for rate in shown["tax_rates"]] == ["7.7"]
     assert list(added) == ["id", "name", "parent", "time_zone", "currency"]
     assert (added["time_zone"], added["currency"]) == ("Europe/Berlin", "CHF")
     assert listed["next"] is None

@@ -1,0 +1,142 @@
+"""Organizations, courses, prices, the seller, tokens and users, set up with forms alone."""
+
+import re
+import secrets
+
+import pytest
+
+from worker.actors import Role
+
+
+@pytest.fixture
+def operator(somebody):
+    return somebody(Role.OPERATOR)
+
+
+@pytest.fixture
+def tag():
+    return secrets.token_hex(4)
+
+
+def path(answer):
+    return answer.location.removeprefix("/console")
+
+
+def test_an_organization_is_added_and_set_up_for_its_invoices(operator, tag):
+    given = {"name": f"Acme {tag}", "time_zone": "Europe/Berlin", "currency": "chf"}
+    added = operator.post("/organizations", **given, tax_rate="19")
+    changes = {
+        **given,
+        "currency": "EUR",
+        "locale": "de",
+        "legal_name": "Acme GmbH & Co. KG",
+        "address": "Hauptstr. 1\nBerlin",
+        "tax_id": "DE123",
+        "payment_terms_days": "14",
+        "tax_rate": "7",
+        "tax_label": "MwSt",
+        "tax_from": "2030-01-01",
+    }
+
+    changed = operator.post(path(added), **changes)
+    page = operator.get(path(changed)).text
+
+    assert (added.status_code, changed.status_code) == (303, 303)
+    assert "Europe/Berlin · EUR" in page
+    assert 'value="Acme GmbH &amp; Co. KG"' in page
+    assert "Hauptstr. 1\nBerlin</textarea>" in page
+    assert '<td>MwSt</td><td class="number">7 %</td>' in page
+    assert '<td>Tax</td><td class="number">19 %</td>' in page
+
+
+def test_what_invoices_print_of_an_organization_can_be_emptied(operator, tag):
+    given = {"name": f"Emptied {tag}", "time_zone": "UTC", "currency": "EUR"}
+    where = path(operator.post("/organizations", **given))
+    operator.post(where, **given, payment_terms_days="30", address="Nowhere 1")
+
+    operator.post(where, **given, payment_terms_days="30", address="")
+
+    assert "Nowhere 1" not in operator.get(where).text
+
+
+def test_an_organizations_own_people_read_what_it_is_set_to_and_change_nothing(somebody, things):
+    page = somebody(Role.FINANCE).get(f"/organizations/{things.ids['organization']}").text
+
+    assert "Invoices are due after" in page
+    assert 'name="time_zone"' not in page
+
+
+def test_a_course_is_added_renamed_and_archived(operator, somebody, tag):
+    course = {"code": f"K-{tag}", "title": "Knots", "price": "12.50", "currency": "EUR"}
+    operator.post("/courses", **course)
+    where = re.search(rf'/console(/courses/\d+)">K-{tag}', operator.get("/courses").text)[1]
+
+    operator.post(where, title="Knots and splices")
+    operator.post(f"{where}/archive", page=where)
+    page = somebody().get(where).text
+
+    assert "Knots and splices · 12.50 EUR" in page
+    assert '<span class="state archived">' in page
+    assert 'name="title"' not in page
+
+
+def test_an_organizations_own_price_stands_beside_the_list_price(operator, somebody, things):
+    course, owner = things.ids["course"], things.ids["organization"]
+    price = {"course": course, "organization": owner, "price": "33", "from": "2090-01-01"}
+
+    told = operator.post("/prices", **price)
+    page = somebody(Role.FINANCE).get(f"/prices?course={course}").text
+    own = somebody(Role.FINANCE).get(f"/prices?organization={owner}").text
+
+    assert path(told) == f"/prices?course={course}"
+    assert f'<td>{owner}</td><td class="number">33.00 EUR</td>' in page
+    assert '<td>everybody</td><td class="number">49.90 EUR</td>' in page
+    assert ">everybody<" not in own
+    assert f"<option selected>{owner}</option>" in own
+
+
+def test_the_seller_is_what_drafts_print(operator):
+    seller = {"name": "Keys & Co.", "address": "Dock 1", "tax_id": "", "payment_details": "IBAN"}
+
+    told = operator.post("/seller", **seller)
+
+    assert told.status_code == 303
+    assert 'value="Keys &amp; Co."' in operator.get("/seller").text
+
+
+def test_a_token_is_shown_once_and_works_until_it_is_revoked(somebody, place, things, tag):
+    manager, owner = somebody(), things.ids["organization"]
+
+    made = manager.post("/tokens", name=f"T {tag}", organization=owner, role="analyst").text
+    [token] = re.findall(r'class="secret">(kp_[\w-]+)<', made)
+    bearer = {"Authorization": f"Bearer {token}"}
+    before = place.client.get("/api/v1/pools", headers=bearer).status_code
+    listed = manager.get("/tokens").text
+    where = re.search(rf'T {tag}</th>.*?action="/console(/tokens/\d+/revoke)"', listed, re.DOTALL)[
+        1
+    ]
+    manager.post(where, page="/tokens")
+
+    assert token not in listed
+    assert before == 200
+    assert place.client.get("/api/v1/pools", headers=bearer).status_code == 401
+
+
+def test_a_user_is_added_given_a_new_password_and_disabled(somebody, person, things, tag):
+    manager, added = somebody(), person(signed_in=False)
+    added.email = f"new-{tag}@example.com"
+    password = "a first password"
+    given = {"email": added.email, "organization": things.ids["organization"], "role": "analyst"}
+
+    manager.post("/users", **given, password=password)
+    first = added.sign_in(password).status_code
+    listed = manager.get("/users").text
+    row = re.search(rf"{added.email}</th>.*?/console(/users/\d+)/password", listed, re.DOTALL)[1]
+    manager.post(f"{row}/password", page="/users", password="another password")
+    ended = added.get("/pools").status_code
+    second = added.sign_in("another password").status_code
+    manager.post(f"{row}/disable", page="/users")
+
+    assert (first, ended, second) == (303, 303, 303)
+    assert added.get("/pools").location.startswith("/console/sign-in")
+    assert added.sign_in("another password").status_code == 422

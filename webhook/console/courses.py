@@ -1,0 +1,78 @@
+"""Courses and their prices."""
+
+from typing import Any
+
+from flask import render_template, request
+from sqlalchemy.orm import Session
+
+from webhook.console import forms
+from webhook.console.access import READERS, page
+from webhook.console.answers import done
+from webhook.console.frame import blueprint
+from worker import courses, organizations, prices
+from worker.actors import Actor, Role
+
+SHOWN = 200  # courses of a page; a search finds the others
+
+
+@blueprint.get("/courses", endpoint="courses")
+@page(*READERS)
+def courses_page(session: Session, _actor: Actor) -> Any:
+    """List courses, or find some."""
+    listed = courses.listing(session, search=request.args.get("search") or None)
+    return render_template("courses.html", listed=listed[:SHOWN], more=len(listed) > SHOWN)
+
+
+@blueprint.post("/courses")
+@page()
+def add_course(session: Session, actor: Actor) -> Any:
+    """Add a course with its list price."""
+    given = {name: request.form.get(name, "") for name in ("code", "title", "price", "currency")}
+    made = courses.add(session, actor=actor, **given)
+    return done(f"The course {made['code']} is there.", "courses")
+
+
+@blueprint.get("/courses/<course>")
+@page(*READERS)
+def course(session: Session, _actor: Actor, course: str) -> Any:
+    """Show a course."""
+    shown = courses.show(session, courses.find(session, name=course))
+    return render_template("course.html", it=shown)
+
+
+@blueprint.post("/courses/<course>")
+@page()
+def edit_course(session: Session, actor: Actor, course: str) -> Any:
+    """Change a course's title."""
+    title = request.form.get("title", "")
+    courses.edit(session, actor=actor, course=course, title=title)
+    return done("The course is changed.", "course", course=course)
+
+
+@blueprint.post("/courses/<course>/archive")
+@page()
+def archive_course(session: Session, actor: Actor, course: str) -> Any:
+    """Archive a course: its pools' keys stop."""
+    courses.archive(session, actor=actor, course=course)
+    return done("The course is archived; live assignments go on.", "course", course=course)
+
+
+@blueprint.get("/prices", endpoint="prices")
+@page(Role.FINANCE, Role.ANALYST)
+def prices_page(session: Session, actor: Actor) -> Any:
+    """List prices, history included: a course's, an organization's own, or all."""
+    given = {name: request.args.get(name) or None for name in ("course", "organization", "after")}
+    listed = prices.listing(session, actor=actor, **given, limit=50)
+    owners = organizations.listing(session, actor=actor)
+    return render_template("prices.html", listed=listed, owners=owners)
+
+
+@blueprint.post("/prices")
+@page()
+def set_price(session: Session, actor: Actor) -> Any:
+    """Set what a redemption of a course costs, for an organization or for all, from a day on."""
+    given = {"course": "", "price": ""} | forms.given("course", "organization", "price", "currency")
+    told = prices.set_price(session, actor=actor, from_=request.form.get("from") or None, **given)
+    whose = told["organization"] or "everybody without a price of their own"
+    words = f"{told['course']} costs {told['price']} {told['currency']} for {whose}."
+    return done(words, "prices", course=told["course"])

@@ -1,0 +1,133 @@
+"""Forms: read, and shown again as they were typed, with a refusal beside the field it is about."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from flask import Response, current_app, g, request
+from werkzeug.exceptions import HTTPException
+
+from worker import errors
+from worker.actors import Role
+
+# What shapes and constraints call otherwise than the forms do.
+FORM_NAMES = {
+    "starts_at": "starts",
+    "expires_at": "expires",
+    "content_availability_days": "content_availability",
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form on a page: what was typed in it, and what a rule says of that, by the field's name.
+
+    What is said of no field of it stands under the empty name.
+    """
+
+    address: str = ""
+    typed: Mapping[str, str] | None = None
+    wrong: Mapping[str, str] = field(default_factory=dict)
+
+    def id(self, name: str) -> str:
+        """Give what a field is called on its page, where other forms may have one of that name."""
+        words = re.findall(r"\w+", self.address)[1:] or ["f"]
+        return "-".join([*words, name])
+
+    def value(self, name: str, kept: object = "") -> object:
+        """Give what was typed in a field; `kept` where the form was not sent yet."""
+        return kept if self.typed is None else self.typed.get(name, "")
+
+    def told(self, name: str, hint: str | None) -> dict[str, object]:
+        """Give a field's attributes: that it is wrong, and which words are about it."""
+        told: dict[str, object] = {}
+        if name in self.wrong:
+            told |= {"aria-invalid": "true", "autofocus": True}
+        if hint or name in self.wrong:
+            told |= {"aria-describedby": f"{self.id(name)}-note"}
+        return told
+
+    def checked(self, name: str, kept: object = False) -> bool:
+        """Say whether a box was ticked; `kept` where the form was not sent yet."""
+        return bool(kept) if self.typed is None else name in self.typed
+
+
+def sent(address: str) -> Form:
+    """Give the form that is sent to an address: as it was typed, where it was refused just now."""
+    refused: Form | None = g.get("refused")
+    return refused if refused and refused.address == unquote(address) else Form(address)
+
+
+def refusal() -> str | None:
+    """Give why what was asked for was not done, on a page that is shown again."""
+    refused: Form | None = g.get("refused")
+    return next(iter(refused.wrong.values())) if refused else None
+
+
+def wrong_field(error: Exception, words: str) -> dict[str, str]:
+    """Give what a rule says under the name of the form's field that it is about, or under none."""
+    about = vars(error)
+    name = about.get("field") or about.get("thing") or ""
+    name = FORM_NAMES.get(name, name)
+    return {name if name in request.form else "": words}
+
+
+def shown_again(error: Exception, words: str) -> Response | None:
+    """Show the page that the form of this request was on once more, with what was typed in it.
+
+    None where there is no such page (any more).
+    """
+    refused = Form(request.path, request.form, wrong_field(error, words))
+    pages = (_page_at(address, refused) for address in _where_the_form_was())
+    return next((page for page in pages if page and page.status_code == 200), None)
+
+
+def given(*names: str) -> dict[str, str]:
+    """Give the fields that were filled in."""
+    return {name: value for name in names if (value := request.form.get(name, "").strip())}
+
+
+def whole(value: str, *, field: str) -> int:
+    """Read a whole number from a field.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    try:
+        return int(value.replace(",", "").strip())
+    except ValueError:
+        raise errors.InvalidInputError("Give a whole number.", field=field) from None
+
+
+def role() -> Role:
+    """Read the role that was chosen."""
+    try:
+        return Role(request.form.get("role", ""))
+    except ValueError:
+        raise errors.InvalidInputError("Choose a role.", field="role") from None
+
+
+def _where_the_form_was() -> list[str]:
+    """Guess the page: the one that the browser names, else the nearest above the form's address."""
+    came = urlsplit(request.referrer or "")
+    ours = came.netloc == request.host and came.path.startswith("/console/")
+    steps = request.path.split("/")
+    above = ["/".join(steps[:count]) for count in range(len(steps), 2, -1)]
+    return [came._replace(scheme="", netloc="").geturl(), *above] if ours else above
+
+
+def _page_at(address: str, refused: Form) -> Response | None:
+    where = urlsplit(address)
+    asked = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": unquote(where.path, "latin-1"),
+        "QUERY_STRING": where.query,
+        "CONTENT_LENGTH": "0",
+    }
+    with current_app.request_context({**request.environ, **asked}):
+        g.refused = refused
+        try:
+            return current_app.make_response(current_app.dispatch_request())
+        except (HTTPException, errors.KeypoolError):
+            return None

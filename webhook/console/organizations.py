@@ -1,0 +1,75 @@
+"""Organizations: the tree, and what each is set to; and the seller, as invoices name it."""
+
+from typing import Any
+
+from flask import render_template, request
+from sqlalchemy.orm import Session
+
+from webhook.api.organizations import READERS
+from webhook.console import forms
+from webhook.console.access import EVERYBODY, page
+from webhook.console.answers import done
+from webhook.console.frame import blueprint
+from worker import organizations, sellers
+from worker.actors import Actor
+
+NEEDED = ("name", "time_zone", "currency")
+INVOICED = ("locale", "legal_name", "address", "tax_id")
+TAX = ("tax_rate", "tax_label", "tax_from")
+
+
+@blueprint.get("/organizations", endpoint="organizations")
+@page(*EVERYBODY)
+def organizations_page(session: Session, actor: Actor) -> Any:
+    """List organizations."""
+    listed = organizations.listing(session, actor=actor)
+    return render_template("organizations.html", listed=listed)
+
+
+@blueprint.post("/organizations")
+@page()
+def add_organization(session: Session, actor: Actor) -> Any:
+    """Add an organization."""
+    given = {"name": ""} | forms.given("name", "parent", "time_zone", "currency", "tax_rate")
+    made = organizations.add(session, actor=actor, **given)
+    return done(f"“{made['name']}” is there.", "organization", organization=made["id"])
+
+
+@blueprint.get("/organizations/<organization>")
+@page(*READERS)
+def organization(session: Session, actor: Actor, organization: str) -> Any:
+    """Show what an organization is set to, and its tax rates."""
+    shown = organizations.show(session, actor=actor, organization=organization)
+    others = [
+        one for one in organizations.listing(session, actor=actor) if one["id"] != shown["id"]
+    ]
+    return render_template("organization.html", it=shown, others=others)
+
+
+@blueprint.post("/organizations/<organization>")
+@page()
+def edit_organization(session: Session, actor: Actor, organization: str) -> Any:
+    """Change an organization; what invoices print of it may be emptied."""
+    given: dict[str, Any] = {name: request.form.get(name, "").strip() for name in NEEDED + INVOICED}
+    given |= forms.given("parent", *TAX)
+    days = forms.whole(request.form.get("payment_terms_days", ""), field="payment_terms_days")
+    made = organizations.edit(
+        session, actor=actor, organization=organization, payment_terms_days=days, **given
+    )
+    return done(f"“{made['name']}” is changed.", "organization", organization=made["id"])
+
+
+@blueprint.get("/seller", endpoint="seller")
+@page()
+def seller_page(session: Session, _actor: Actor) -> Any:
+    """Show what invoices print of the seller."""
+    return render_template("seller.html", it=sellers.show(session))
+
+
+@blueprint.post("/seller")
+@page()
+def edit_seller(session: Session, actor: Actor) -> Any:
+    """Change what drafts print of the seller."""
+    given = {name: request.form.get(name, "") for name in sellers.FIELDS}
+    sellers.edit(session, actor=actor, **given)
+    return done("It is changed; finalized invoices stay as they are.", "seller")

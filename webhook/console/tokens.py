@@ -1,0 +1,43 @@
+"""Tokens: the API's credentials."""
+
+from typing import Any
+
+from flask import render_template, request
+from sqlalchemy.orm import Session
+
+from webhook.console import forms
+from webhook.console.access import page
+from webhook.console.answers import done
+from webhook.console.frame import blueprint
+from worker import organizations, tokens
+from worker.actors import Actor, Role
+
+
+@blueprint.get("/tokens", endpoint="tokens")
+@page(Role.MANAGER)
+def tokens_page(session: Session, actor: Actor) -> Any:
+    """List tokens; never the tokens themselves."""
+    return _tokens(session, actor)
+
+
+@blueprint.post("/tokens")
+@page(Role.MANAGER)
+def add_token(session: Session, actor: Actor) -> Any:
+    """Make a token, and show it this once."""
+    name, organization = request.form.get("name", ""), request.form.get("organization") or None
+    given: dict[str, Any] = {"name": name, "role": forms.role(), "organization": organization}
+    return _tokens(session, actor, made=tokens.add(session, actor=actor, **given))
+
+
+@blueprint.post("/tokens/<token>/revoke")
+@page(Role.MANAGER)
+def revoke_token(session: Session, actor: Actor, token: str) -> Any:
+    """Revoke a token at once."""
+    tokens.revoke(session, actor=actor, token=token)
+    return done("The token is revoked.", "tokens")
+
+
+def _tokens(session: Session, actor: Actor, made: dict[str, Any] | None = None) -> Any:
+    listed = tokens.listing(session, actor=actor)
+    owners = organizations.listing(session, actor=actor)
+    return render_template("tokens.html", listed=listed, owners=owners, made=made)
