@@ -1563,10 +1563,19 @@ GRANT UPDATE (encrypted) ON answer TO keypool_web;
 -- What the web must know before it knows whose request this is: a token by its hash, a source's
 -- live secrets by its id. Nothing else leaves these doors.
 CREATE FUNCTION find_token(token_hash bytea)
-RETURNS TABLE (id bigint, name text, role role, organization_id bigint)
+RETURNS TABLE (id bigint, name text, role role, organization_id bigint, to_note boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
-    SELECT id, name, role, organization_id FROM token
+    SELECT id, name, role, organization_id,
+           coalesce(last_used_at <= clock_now() - interval '1 minute', true)
+      FROM token
      WHERE hash = token_hash AND revoked_at IS NULL AND (expires_at IS NULL OR clock_now() < expires_at)
+$$;
+
+-- Note that a token is used: once a minute, or every request would write to its one row.
+CREATE FUNCTION note_token(token_hash bytea) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    UPDATE token SET last_used_at = clock_now()
+     WHERE hash = token_hash AND coalesce(last_used_at <= clock_now() - interval '1 minute', true)
 $$;
 
 CREATE FUNCTION find_source(source_id bigint)
@@ -1622,9 +1631,9 @@ EXCEPTION WHEN undefined_table THEN
 END
 $$;
 
-REVOKE ALL ON FUNCTION find_token(bytea), find_source(bigint), find_user(text), find_session(bigint, int),
+REVOKE ALL ON FUNCTION find_token(bytea), note_token(bytea), find_source(bigint), find_user(text), find_session(bigint, int),
     note_sign_in(bytea, interval), forget_sign_ins(bytea), schema_revision() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION find_token(bytea), find_source(bigint), find_user(text), find_session(bigint, int),
+GRANT EXECUTE ON FUNCTION find_token(bytea), note_token(bytea), find_source(bigint), find_user(text), find_session(bigint, int),
     note_sign_in(bytea, interval), forget_sign_ins(bytea), schema_revision() TO keypool_web;
 
 

@@ -1,18 +1,19 @@
 """Who may call the API: bearer tokens, and the roles that each endpoint names."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial, wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
-from flask import Response, request
+from flask import Response, after_this_request, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from webhook import repeating
 from webhook.problems import UnauthenticatedError
-from worker import database, tokens
+from worker import database, errors, tokens
 from worker.actors import Actor, Role
 from worker.database import Login
 
@@ -77,7 +78,16 @@ def authenticate(session: Session) -> tuple[int, Actor]:
     known = tokens.authenticate(session, token)
     if known is None:
         raise UnauthenticatedError
-    token_id, actor = known
+    if known.to_note:
+        after_this_request(partial(_note, token))
+    actor = known.actor
     session.execute(select(func.set_config("keypool.organization", actor.scope, True)))
     structlog.contextvars.bind_contextvars(actor=actor.name.partition(" (")[0])
-    return token_id, actor
+    return known.id, actor
+
+
+def _note(token: str, response: Response) -> Response:
+    # In a transaction of its own: a long request would hold the row, and its revocation up.
+    with suppress(errors.DatabaseAwayError), database.session(Login.WEB) as session:
+        tokens.note(session, token)
+    return response

@@ -2,13 +2,14 @@
 
 import hashlib
 import secrets
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from worker import errors, history, organizations
+from worker import database, days, errors, history, lookup, organizations
 from worker.actors import Actor, Role
 from worker.models import Organization, Token
 
@@ -22,12 +23,16 @@ def add(
     name: str,
     role: Role,
     organization: str | None = None,
-    expires_at: datetime | None = None,
+    expires: str | None = None,
 ) -> dict[str, Any]:
     """Make a token and give it in clear, this once: `{id, name, organization, role, token}`.
 
+    It ends with the day `expires` (T1), in its organization's time zone or, the operator's, in UTC;
+    without one it works until it is revoked.
+
     Raises:
-        InvalidInputError: an operator's token names an organization, or another role's none.
+        InvalidInputError: an operator's token names an organization, or another role's none; or it
+            would be over already.
         ForbiddenError: the actor is neither the operator nor a manager.
     """
     actor.require(Role.MANAGER)
@@ -45,12 +50,12 @@ def add(
         role=role,
         organization_id=owner and owner.id,
         hash=digest(clear),
-        expires_at=expires_at,
+        expires_at=_end(session, expires, owner),
     )
     session.add(token)
     session.flush()
     _remember(session, actor, "token added", token)
-    return {**shape(token, owner.name if owner else None), "token": clear}
+    return {**shape(token, owner), "token": clear}
 
 
 def revoke(session: Session, *, actor: Actor, token: str) -> dict[str, Any]:
@@ -60,33 +65,49 @@ def revoke(session: Session, *, actor: Actor, token: str) -> dict[str, Any]:
     if found.revoked_at is None:
         found.revoked_at = session.scalar(select(func.clock_now()))
         _remember(session, actor, "token revoked", found)
-    return shape(found, _owner_name(session, found))
+    owner = found.organization_id and session.get(Organization, found.organization_id)
+    return shape(found, owner or None)
 
 
 def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
     """List the tokens of the actor's organizations, newest first."""
     actor.require(Role.MANAGER)
     rows = session.execute(
-        select(Token, Organization.name)
+        select(Token, Organization)
         .join(Organization, isouter=True)
         .where(actor.sees(Token.organization_id))
         .order_by(Token.id.desc())
     )
-    return [shape(token, name) for token, name in rows]
+    return [shape(token, owner) for token, owner in rows]
 
 
-def authenticate(session: Session, clear: str) -> tuple[int, Actor] | None:
-    """Say whose a bearer token is, None where it lets nobody in; gives its id and the actor.
+@dataclass(frozen=True)
+class Known:
+    """A token that lets somebody in; `to_note`: its use was not noted within the last minute."""
+
+    id: int
+    actor: Actor
+    to_note: bool
+
+
+def authenticate(session: Session, clear: str) -> Known | None:
+    """Say whose a bearer token is, None where it lets nobody in.
 
     Works with the web's login, before any tenancy is set.
     """
     row = session.execute(
-        text("SELECT id, name, role, organization_id FROM find_token(:hash)"),
+        text("SELECT id, name, role, organization_id, to_note FROM find_token(:hash)"),
         {"hash": digest(clear)},
     ).one_or_none()
     if row is None:
         return None
-    return row.id, Actor(f"token {row.id} ({row.name})", Role(row.role), row.organization_id)
+    actor = Actor(f"token {row.id} ({row.name})", Role(row.role), row.organization_id)
+    return Known(row.id, actor, row.to_note)
+
+
+def note(session: Session, clear: str) -> None:
+    """Note that a token is used, unless that was noted within the last minute."""
+    session.execute(text("SELECT note_token(:hash)"), {"hash": digest(clear)})
 
 
 def digest(clear: str) -> bytes:
@@ -94,35 +115,43 @@ def digest(clear: str) -> bytes:
     return hashlib.sha256(clear.encode()).digest()
 
 
-def shape(token: Token, organization: str | None) -> dict[str, Any]:
+def shape(token: Token, owner: Organization | None) -> dict[str, Any]:
     """Give a token's public fields; never the token itself."""
+    end = token.expires_at
     return {
         "id": str(token.id),
         "name": token.name,
-        "organization": organization,
+        "organization": owner and owner.name,
         "role": token.role,
         "created_at": token.created_at,
-        "expires_at": token.expires_at,
+        "expires_at": end,
+        "works_until": end and days.end_in_words(end, _zone(owner)),
         "last_used_at": token.last_used_at,
         "revoked_at": token.revoked_at,
     }
 
 
+def _zone(owner: Organization | None) -> str:
+    return owner.time_zone if owner else "UTC"
+
+
+def _end(session: Session, expires: str | None, owner: Organization | None) -> datetime | None:
+    if expires is None:
+        return None
+    end = days.instant(expires, zone=_zone(owner), field="expires_at", end=True)
+    if end <= database.clock_now(session):
+        raise errors.InvalidInputError(
+            f"A token that ends with {expires} is over already; give a later end.",
+            field="expires_at",
+        )
+    return end
+
+
 def _find(session: Session, actor: Actor, name: str) -> Token:
-    wanted = Token.id == int(name) if name.isdecimal() else Token.name == name
-    found = session.scalars(
-        select(Token).where(wanted, actor.sees(Token.organization_id)).order_by(Token.id)
-    ).all()
-    if not found:
-        raise errors.NotFoundError(f"There is no token “{name}” in your organizations.")
-    if len(found) > 1:
-        raise errors.AmbiguousError("token", name, [token.id for token in found])
-    return found[0]
-
-
-def _owner_name(session: Session, token: Token) -> str | None:
-    owner = token.organization_id and session.get(Organization, token.organization_id)
-    return owner.name if owner else None
+    seen = [actor.sees(Token.organization_id)]
+    return lookup.find(
+        session, Token, thing="token", name=name, named=Token.name == name, within=seen
+    )
 
 
 def _remember(session: Session, actor: Actor, action: str, token: Token) -> None:

@@ -355,6 +355,33 @@ def test_what_is_no_token_is_answered_401(place, value):
     assert (answer.status_code, answer.json["type"]) == (401, "/problems/unauthenticated")
 
 
+def test_a_tokens_last_use_is_listed_also_where_it_was_refused(place):
+    operator = place.token(Role.OPERATOR)
+    made = place.client.post(
+        "/api/v1/tokens",
+        json={
+            "name": "noted",
+            "role": "sender",
+            "organization": str(place.world.parent),
+            "expires_at": "2090-12-31",
+        },
+        headers=operator,
+    ).json
+
+    refused = place.client.get(
+        "/api/v1/tokens", headers={"Authorization": f"Bearer {made['token']}"}
+    )
+    [listed] = [
+        token
+        for token in place.client.get("/api/v1/tokens", headers=operator).json["items"]
+        if token["id"] == made["id"]
+    ]
+
+    assert (refused.status_code, made["last_used_at"]) == (403, None)
+    assert listed["last_used_at"] > made["created_at"]
+    assert listed["works_until"] == "the end of 31 Dec 2090, UTC"
+
+
 def test_a_revoked_token_is_answered_401_at_once(place):
     headers = place.token(Role.MANAGER)
     newest = place.client.get("/api/v1/tokens", headers=headers).json["items"][0]["id"]

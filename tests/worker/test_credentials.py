@@ -1,7 +1,8 @@
 """Tokens and sources: who may come in, and with which secret."""
 
 import base64
-from datetime import timedelta
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
@@ -9,7 +10,7 @@ from sqlalchemy import text
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR
-from worker import errors, sources, tokens
+from worker import errors, organizations, sources, tokens
 from worker.actors import Actor, Role
 from worker.database import clock_now
 from worker.database import session as transaction_of
@@ -29,27 +30,62 @@ def owner(world):
 def test_a_token_says_who_it_is_until_it_is_revoked(session, owner, world):
     made = tokens.add(session, actor=OPERATOR, name="ci", role=Role.SENDER, organization=owner)
 
-    token_id, known = tokens.authenticate(session, made["token"])
+    known = tokens.authenticate(session, made["token"])
     tokens.revoke(session, actor=OPERATOR, token="ci")
 
-    assert str(token_id) == made["id"]
-    assert (known.role, known.organization_id) == (Role.SENDER, world.parent)
+    assert str(known.id) == made["id"]
+    assert (known.actor.role, known.actor.organization_id) == (Role.SENDER, world.parent)
     assert tokens.authenticate(session, made["token"]) is None
 
 
-def test_a_token_ends_on_its_day(session, owner):
+def test_a_token_works_through_its_last_day_where_its_organization_is(session, owner):
+    organizations.edit(session, actor=OPERATOR, organization=owner, time_zone="Asia/Tokyo")
+    today = clock_now(session).astimezone(ZoneInfo("Asia/Tokyo")).date()
     made = tokens.add(
         session,
         actor=OPERATOR,
         name="ci",
         role=Role.ANALYST,
         organization=owner,
-        expires_at=clock_now(session) + timedelta(days=1),
+        expires=today.isoformat(),
     )
+    left = made["expires_at"] - clock_now(session)
 
-    pass_time(session, days=1)
+    pass_time(session, seconds=left.total_seconds() - 1)
+    before = tokens.authenticate(session, made["token"])
+    pass_time(session, seconds=1)
 
+    assert made["works_until"] == f"the end of {today:%-d %b %Y}, Asia/Tokyo"
+    assert before is not None
     assert tokens.authenticate(session, made["token"]) is None
+
+
+@pytest.mark.parametrize("over", ["2020-01-01", "0000-01-01", "10000-01-01", "soon", ""])
+def test_a_token_that_would_be_over_already_is_not_made(session, over):
+    with pytest.raises(errors.InvalidInputError) as refused:
+        tokens.add(session, actor=OPERATOR, name="ci", role=Role.OPERATOR, expires=over)
+
+    assert refused.value.field == "expires_at"
+
+
+def test_a_tokens_use_is_noted_once_a_minute(session, owner):
+    made = tokens.add(session, actor=OPERATOR, name="ci", role=Role.SENDER, organization=owner)
+
+    def used() -> tuple[bool, datetime]:
+        known = tokens.authenticate(session, made["token"])
+        tokens.note(session, made["token"])
+        session.expire_all()
+        [listed] = [it for it in tokens.listing(session, actor=OPERATOR) if it["id"] == made["id"]]
+        return known.to_note, listed["last_used_at"]
+
+    first = used()
+    pass_time(session, seconds=59)
+    second = used()
+    pass_time(session, seconds=1)
+    third = used()
+
+    assert (made["last_used_at"], first[0], second[0], third[0]) == (None, True, False, True)
+    assert first[1] == second[1] == third[1] - timedelta(minutes=1)
 
 
 def test_a_token_is_kept_as_a_hash_alone(session, owner):

@@ -137,6 +137,7 @@ DOORS = {
         "find_source(bigint)",
         "guessing_pause(bigint,text,interval,bigint,bigint)",
         "find_token(bytea)",
+        "note_token(bytea)",
         "find_user(text)",
         "find_session(bigint,integer)",
         "note_sign_in(bytea,interval)",

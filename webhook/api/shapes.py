@@ -464,7 +464,7 @@ class Rotation(Taken):
 
 
 class Token(Given):
-    """An API credential."""
+    """An API credential; `last_used_at` is noted once a minute."""
 
     id: str
     name: str
@@ -472,6 +472,7 @@ class Token(Given):
     role: str
     created_at: datetime
     expires_at: datetime | None
+    works_until: str | None
     last_used_at: datetime | None
     revoked_at: datetime | None
 
@@ -492,6 +493,7 @@ class NewToken(Taken):
     name: str
     role: Role
     organization: str | None = None
+    expires_at: str | None = Field(None, description="A day, which it includes, or a time.")
 
 
 class Assignment(Given):

@@ -27,7 +27,7 @@ def listing(session: Session, actor: Actor) -> Any:
 @blueprint.input(shapes.NewToken, arg_name="body")
 def add(session: Session, actor: Actor, body: shapes.NewToken) -> Any:
     """Make a token, shown this once."""
-    return tokens.add(session, actor=actor, **body.given())
+    return tokens.add(session, actor=actor, **body.given(expires_at="expires"))
 
 
 @blueprint.post("/<token>/revoke")

@@ -24,9 +24,16 @@ def tokens_page(session: Session, actor: Actor) -> Any:
 @page(Role.MANAGER)
 def add_token(session: Session, actor: Actor) -> Any:
     """Make a token, and show it this once."""
-    name, organization = request.form.get("name", ""), request.form.get("organization") or None
-    given: dict[str, Any] = {"name": name, "role": forms.role(), "organization": organization}
-    return _tokens(session, actor, made=tokens.add(session, actor=actor, **given))
+    form = request.form
+    made = tokens.add(
+        session,
+        actor=actor,
+        name=form.get("name", ""),
+        role=forms.role(),
+        organization=form.get("organization") or None,
+        expires=form.get("expires_at") or None,
+    )
+    return _tokens(session, actor, made=made)
 
 
 @blueprint.post("/tokens/<token>/revoke")

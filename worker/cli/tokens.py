@@ -12,7 +12,9 @@ with deferred():
     from worker import actors, tokens
 
 ROLES = ["operator", "manager", "finance", "analyst", "sender"]
-COLUMNS = ("id", "name", "organization", "role", "created_at", "last_used_at", "revoked_at")
+COLUMNS = (
+    "id", "name", "organization", "role", "created_at", "expires_at", "last_used_at", "revoked_at",
+)  # fmt: skip
 
 
 @click.group("tokens", cls=Group)
@@ -24,9 +26,9 @@ def command() -> None:
 @click.argument("name")
 @click.option("--organization", metavar="ORG", help="Whose; the operator's belong to none.")
 @click.option("--role", required=True, type=click.Choice(ROLES), help="What it may do.")
-def add(name: str, organization: str | None, role: str) -> dict[str, Any]:
+@click.option("--until", "expires", metavar="DATE", help="The last day on which it works.")
+def add(role: str, **given: Any) -> dict[str, Any]:
     """Make a token and print it, this once."""
-    given = {"name": name, "organization": organization}
     return run(tokens.add, actor=operator(), role=actors.Role(role), **given)
 
 

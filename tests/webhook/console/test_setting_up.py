@@ -107,7 +107,8 @@ def test_the_seller_is_what_drafts_print(operator):
 def test_a_token_is_shown_once_and_works_until_it_is_revoked(somebody, place, things, tag):
     manager, owner = somebody(), things.ids["organization"]
 
-    made = manager.post("/tokens", name=f"T {tag}", organization=owner, role="analyst").text
+    given = {"organization": owner, "role": "analyst", "expires_at": "2090-12-31"}
+    made = manager.post("/tokens", name=f"T {tag}", **given).text
     [token] = re.findall(r'class="secret">(kp_[\w-]+)<', made)
     bearer = {"Authorization": f"Bearer {token}"}
     before = place.client.get("/api/v1/pools", headers=bearer).status_code
@@ -118,6 +119,7 @@ def test_a_token_is_shown_once_and_works_until_it_is_revoked(somebody, place, th
     manager.post(where, page="/tokens")
 
     assert token not in listed
+    assert "the end of 31 Dec 2090" in listed
     assert before == 200
     assert place.client.get("/api/v1/pools", headers=bearer).status_code == 401
 

@@ -134,10 +134,12 @@ def test_a_source_prints_its_secret_when_it_is_made_or_rotated_and_never_in_the_
 
 
 def test_a_token_is_printed_once_and_can_be_revoked(give, world):
-    made = give("tokens", "add", "ci", "--organization", str(world.parent), "--role", "manager")
+    owner = ("--organization", str(world.parent))
+    made = give("tokens", "add", "ci", *owner, "--role", "manager", "--until", "2090-12-31")
     revoked = give("tokens", "revoke", made["id"])
     listed = give("tokens", "list")
 
+    assert made["works_until"] == "the end of 31 Dec 2090, UTC"
     assert {"id", "name", "organization", "role", "token"} <= set(made)
     assert made["token"].startswith("kp_")
     assert INSTANT.fullmatch(revoked["revoked_at"])
