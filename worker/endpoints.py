@@ -116,6 +116,12 @@ def remove(session: Session, *, actor: Actor, endpoint: str) -> dict[str, Any]:
     return _told(session, found)
 
 
+def show(session: Session, *, actor: Actor, endpoint: str) -> dict[str, Any]:
+    """Give an endpoint; never its secrets."""
+    actor.require(Role.MANAGER)
+    return _told(session, find(session, actor=actor, name=endpoint))
+
+
 def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
     """List the endpoints of the actor's organizations, without those removed; never their secrets."""
     actor.require(Role.MANAGER)

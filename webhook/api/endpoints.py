@@ -119,6 +119,14 @@ def add(session: Session, actor: Actor, body: NewEndpoint) -> Any:
     return endpoints.add(session, actor=actor, **body.given())
 
 
+@blueprint.get("/endpoints/<endpoint>")
+@allowed(Role.MANAGER)
+@blueprint.output(Endpoint)
+def show_endpoint(session: Session, actor: Actor, endpoint: str) -> Any:
+    """Show an endpoint; never its secrets."""
+    return endpoints.show(session, actor=actor, endpoint=endpoint)
+
+
 @blueprint.patch("/endpoints/<endpoint>")
 @allowed(Role.MANAGER)
 @blueprint.output(Endpoint)

@@ -7,7 +7,7 @@ from apiflask import APIBlueprint, APIFlask
 from flask import Response, redirect
 from flask_wtf import CSRFProtect
 
-from webhook.console import access, answers, words
+from webhook.console import access, answers, forms, words
 from webhook.console.frame import blueprint, install_routes
 from worker.settings import settings
 
@@ -41,6 +41,7 @@ def _pages() -> APIBlueprint:
     # Once, however many apps a process makes: a blueprint that was registered takes no more.
     install_routes()
     words.install(blueprint)
+    forms.install(blueprint)
     answers.install(blueprint)
     blueprint.before_request(csrf.protect)
     return blueprint

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from urllib.parse import unquote, urlsplit
 
+from apiflask import APIBlueprint
 from flask import Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
-from worker import errors
+from webhook.console import words
+from worker import days, errors
 from worker.actors import Role
 
 # What shapes and constraints call otherwise than the forms do.
@@ -17,6 +20,12 @@ FORM_NAMES = {
     "expires_at": "expires",
     "content_availability_days": "content_availability",
 }
+
+
+def install(blueprint: APIBlueprint) -> None:
+    """Let a blueprint's templates ask what was typed, and why it was refused."""
+    for asked in (sent, refusal):  # globals: macros see nothing else
+        blueprint.add_app_template_global(asked)
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,8 @@ class Form:
 
     def id(self, name: str) -> str:
         """Give what a field is called on its page, where other forms may have one of that name."""
-        words = re.findall(r"\w+", self.address)[1:] or ["f"]
-        return "-".join([*words, name])
+        steps = re.findall(r"\w+", self.address)[1:] or ["f"]
+        return "-".join([*steps, name])
 
     def value(self, name: str, kept: object = "") -> object:
         """Give what was typed in a field; `kept` where the form was not sent yet."""
@@ -65,20 +74,20 @@ def refusal() -> str | None:
     return next(iter(refused.wrong.values())) if refused else None
 
 
-def wrong_field(error: Exception, words: str) -> dict[str, str]:
+def wrong_field(error: Exception, told: str) -> dict[str, str]:
     """Give what a rule says under the name of the form's field that it is about, or under none."""
     about = vars(error)
     name = about.get("field") or about.get("thing") or ""
     name = FORM_NAMES.get(name, name)
-    return {name if name in request.form else "": words}
+    return {name if name in request.form else "": told}
 
 
-def shown_again(error: Exception, words: str) -> Response | None:
+def shown_again(error: Exception, told: str) -> Response | None:
     """Show the page that the form of this request was on once more, with what was typed in it.
 
     None where there is no such page (any more).
     """
-    refused = Form(request.path, request.form, wrong_field(error, words))
+    refused = Form(request.path, request.form, wrong_field(error, told))
     pages = (_page_at(address, refused) for address in _where_the_form_was())
     return next((page for page in pages if page and page.status_code == 200), None)
 
@@ -98,6 +107,12 @@ def whole(value: str, *, field: str) -> int:
         return int(value.replace(",", "").strip())
     except ValueError:
         raise errors.InvalidInputError("Give a whole number.", field=field) from None
+
+
+def day(name: str, form: Mapping[str, str], *, end: bool = False) -> datetime | None:
+    """Read a day of the visitor's time zone as an instant; None where none is given."""
+    value = form.get(name, "").strip()
+    return days.instant(value, zone=words.zone(), field=name, end=end) if value else None
 
 
 def role() -> Role:

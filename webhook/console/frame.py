@@ -15,6 +15,7 @@ PAGES = (
     "learners",
     "invoices",
     "sources",
+    "endpoints",
     "organizations",
     "courses",
     "tokens",

@@ -1,5 +1,6 @@
 """How values are told on pages: times, numbers, states; and who may go where."""
 
+import json
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,7 +11,6 @@ from flask import url_for as url
 from flask_login import current_user
 from markupsafe import Markup
 
-from webhook.console import forms
 from worker.actors import Actor, Role
 from worker.models import Organization
 
@@ -19,7 +19,15 @@ MENU = (
     ("Training Keys", (("pools", "Pools"), ("new_pool", "Create Training Key Pool"))),
     ("Help", (("trouble", "My key does not work"), ("assignments", "Assignments"))),
     ("Account", (("invoices", "Invoices"), ("reports", "Reports"))),
-    ("Connect", (("sources", "Sources"), ("events", "Events"), ("tokens", "Tokens"))),
+    (
+        "Connect",
+        (
+            ("sources", "Sources"),
+            ("events", "Events"),
+            ("endpoints", "Endpoints"),
+            ("tokens", "Tokens"),
+        ),
+    ),
     (
         "Set up",
         (
@@ -35,9 +43,9 @@ MENU = (
 
 def install(blueprint: APIBlueprint) -> None:
     """Let a blueprint's templates use these words."""
-    for told in (when, number, words):
+    for told in (when, number, words, pretty):
         blueprint.add_app_template_filter(told)
-    for asked in GLOBALS:  # macros see nothing else
+    for asked in (may, operating, menu, here):  # globals: macros see nothing else
         blueprint.add_app_template_global(asked)
 
 
@@ -55,6 +63,11 @@ def when(value: datetime | None) -> Markup:
 def number(value: int) -> str:
     """Group a number's digits."""
     return f"{value:,}"
+
+
+def pretty(document: Any) -> str:
+    """Write a JSON document over several lines."""
+    return json.dumps(document, ensure_ascii=False, indent=2)
 
 
 def words(code: object) -> str:
@@ -98,6 +111,3 @@ def here(**changes: Any) -> str:
     wanted = {**request.args.to_dict(), **changes}
     kept = {name: value for name, value in wanted.items() if value not in (None, "")}
     return url(str(request.endpoint), **(request.view_args or {}), **kept)
-
-
-GLOBALS = (may, operating, menu, here, forms.sent, forms.refusal)

@@ -32,6 +32,9 @@ PAGES = {
     "/invoices/{invoice}.csv": {"finance", "analyst"},
     "/sources": {"manager"},
     "/events": {"manager", "analyst", "sender"},
+    "/endpoints": {"manager"},
+    "/endpoints/{endpoint}": {"manager"},
+    "/deliveries/{delivery}": {"manager"},
     "/organizations": {"manager", "finance", "analyst", "sender"},
     "/organizations/{organization}": {"manager", "finance", "analyst"},
     "/seller": set(),
@@ -75,6 +78,11 @@ ACTS = {
     "/prices": set(),
     "/seller": set(),
     "/sources": {"manager"},
+    "/endpoints": {"manager"},
+    "/endpoints/{endpoint}": {"manager"},
+    "/endpoints/{endpoint}/rotate": {"manager"},
+    "/endpoints/{endpoint}/remove": {"manager"},
+    "/endpoints/{endpoint}/resend": {"manager"},
     "/tokens": {"manager"},
     "/users": {"manager"},
     "/users/{user}/password": {"manager"},
@@ -101,6 +109,10 @@ FORM = {
     "role": "analyst",
     "password": "correct horse battery",
     "notebook": "usage",
+    "url": "https://hooks.example/y",
+    "redemption.decided": "on",
+    "pool_low": "10",
+    "pool_expiring_days": "10",
 }
 
 

@@ -1,0 +1,110 @@
+"""Endpoints: where organizations are told of what happens, and what each was told."""
+
+from typing import Any
+
+from flask import render_template, request
+from sqlalchemy.orm import Session
+
+from webhook import nudging
+from webhook.console import forms
+from webhook.console.access import page
+from webhook.console.answers import done
+from webhook.console.frame import blueprint
+from worker import deliveries, endpoints, organizations
+from worker.actors import Actor, Role
+from worker.models import DeliveryType
+
+
+@blueprint.get("/endpoints", endpoint="endpoints")
+@page(Role.MANAGER)
+def endpoints_page(session: Session, actor: Actor) -> Any:
+    """List endpoints, and offer to register one."""
+    listed = endpoints.listing(session, actor=actor)
+    owners = organizations.listing(session, actor=actor)
+    return render_template("endpoints.html", listed=listed, owners=owners, types=list(DeliveryType))
+
+
+@blueprint.post("/endpoints")
+@page(Role.MANAGER)
+def add_endpoint(session: Session, actor: Actor) -> Any:
+    """Register an endpoint, and show its secret this once."""
+    owner = request.form.get("organization", "")
+    return _endpoint(
+        session, actor, endpoints.add(session, actor=actor, organization=owner, **_wishes())
+    )
+
+
+@blueprint.get("/endpoints/<name>")
+@page(Role.MANAGER)
+def endpoint(session: Session, actor: Actor, name: str) -> Any:
+    """Show an endpoint and what it was told, or what of that failed."""
+    return _endpoint(session, actor, endpoints.show(session, actor=actor, endpoint=name))
+
+
+@blueprint.post("/endpoints/<name>")
+@page(Role.MANAGER)
+def edit_endpoint(session: Session, actor: Actor, name: str) -> Any:
+    """Change where an endpoint is and what it is told."""
+    endpoints.edit(session, actor=actor, endpoint=name, **_wishes())
+    return done("The endpoint is changed.", "endpoint", name=name)
+
+
+@blueprint.post("/endpoints/<name>/rotate")
+@page(Role.MANAGER)
+def rotate_endpoint(session: Session, actor: Actor, name: str) -> Any:
+    """Give an endpoint a new secret, shown this once; for a day both sign."""
+    return _endpoint(session, actor, endpoints.rotate(session, actor=actor, endpoint=name))
+
+
+@blueprint.post("/endpoints/<name>/remove")
+@page(Role.MANAGER)
+def remove_endpoint(session: Session, actor: Actor, name: str) -> Any:
+    """Tell an endpoint nothing any more."""
+    made = endpoints.remove(session, actor=actor, endpoint=name)
+    return done(f"{made['url']} is told nothing any more.", "endpoints")
+
+
+@blueprint.post("/endpoints/<name>/resend")
+@page(Role.MANAGER)
+def resend(session: Session, actor: Actor, name: str) -> Any:
+    """Send once more: one delivery, or all since a day, or those that failed."""
+    told = deliveries.resend(
+        session,
+        actor=actor,
+        endpoint=name,
+        deliveries=request.form.getlist("delivery"),
+        since=forms.day("since", request.form),
+        failed="failed" in request.form,
+    )
+    nudging.after_commit("deliver")
+    return done(f"Sent once more: {told['resent']:,}.", "endpoint", name=name)
+
+
+@blueprint.get("/deliveries/<delivery>")
+@page(Role.MANAGER)
+def delivery(session: Session, actor: Actor, delivery: str) -> Any:
+    """Show a delivery with its body and what came of it."""
+    shown = deliveries.show(session, actor=actor, delivery=delivery)
+    return render_template("delivery.html", it=shown)
+
+
+def _endpoint(session: Session, actor: Actor, shown: dict[str, Any]) -> Any:
+    """Show an endpoint; with its secret, where it has just been given one."""
+    told = deliveries.listing(
+        session,
+        actor=actor,
+        endpoint=shown["id"],
+        failed="failed" in request.args,
+        after=request.args.get("after"),
+        limit=50,
+    )
+    return render_template("endpoint.html", it=shown, listed=told, types=list(DeliveryType))
+
+
+def _wishes() -> dict[str, Any]:
+    numbers = ("pool_low", "pool_expiring_days")
+    return {
+        "url": request.form.get("url", ""),
+        "types": [one for one in DeliveryType if one in request.form],
+        **{name: forms.whole(request.form.get(name, ""), field=name) for name in numbers},
+    }
