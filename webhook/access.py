@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from webhook import repeating
+from webhook import preconditions, repeating
 from webhook.problems import UnauthenticatedError
 from worker import database, errors, tokens
 from worker.actors import Actor, Role
@@ -40,7 +40,7 @@ def allowed(*roles: Role) -> Callable[[View[P]], Callable[P, Response]]:
                 token_id, actor = authenticate(session)
                 actor.require(*roles)
                 act = partial(view, session, actor, *args, **kwargs)
-                return repeating.once(session, token_id, act)
+                return preconditions.answered(repeating.once(session, token_id, act))
 
         guarded.roles = (Role.OPERATOR, *roles)  # type: ignore[attr-defined]  # read by openapi.py
         return guarded

@@ -24,6 +24,19 @@ REPEATED = {
     "description": "The same again with the same request is done once, and answered as at first.",
     "schema": {"type": "string", "pattern": f"^{remembered.KEY.pattern}$"},
 }
+UNLESS = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "An ETag; nothing is sent where it still holds.",
+    "schema": {"type": "string"},
+}
+IF = {
+    "name": "If-Match",
+    "in": "header",
+    "description": "An ETag; nothing is done where somebody changed the thing since.",
+    "schema": {"type": "string"},
+}
+TAG = {"ETag": {"schema": {"type": "string"}}}
 ANSWERS = {
     "400": "The body is not JSON, or the request is malformed.",
     "401": "No valid token.",
@@ -32,6 +45,7 @@ ANSWERS = {
     "409": "A rule says no; the problem's type ends in its code. Or a request with the same"
     " Idempotency-Key is under way.",
     "411": "The body's length must be given.",
+    "412": "Somebody changed it since If-Match was read.",
     "413": "The body is too large.",
     "415": "The body is of a type that is not taken here.",
     "422": "The input is not valid; the problem names the fields.",
@@ -117,8 +131,6 @@ def _complete(operation: dict[str, Any], method: str, view: Any) -> None:
         statuses += ["401", "403", "404", "409", "413", "415", "422"]
         operation["security"] = [{"token": []}]
         operation["x-roles"] = [str(role) for role in roles]
-    if method == "POST" and roles:
-        operation.setdefault("parameters", []).append(REPEATED)
     answers = operation.setdefault("responses", {})
     answers.update({status: _problem(status) for status in statuses if status not in answers})
     takes, gives, only, accepted = getattr(view, "described", ((), (), None, None))
@@ -132,6 +144,23 @@ def _complete(operation: dict[str, Any], method: str, view: Any) -> None:
         answers["200"] = {"description": "The file.", "content": {only: TEXT}}
     if accepted:
         answers["202"] = _answer("Under way; Location says where to look.", accepted)
+    if roles:
+        _describe_headers(operation, method, view)
+
+
+def _describe_headers(operation: dict[str, Any], method: str, view: Any) -> None:
+    parameters, answers = operation.setdefault("parameters", []), operation["responses"]
+    versioned = hasattr(view, "versioned")
+    if method == "POST":
+        parameters.append(REPEATED)
+    if method == "GET" and "application/json" in answers["200"].get("content", {}):
+        parameters.append(UNLESS)
+        answers["200"]["headers"] = TAG
+        answers["304"] = {"description": "As the caller has it already.", "headers": TAG}
+    elif versioned:
+        parameters.append(IF)
+        answers["200"]["headers"] = TAG
+        answers["412"] = _problem("412")
 
 
 def _problem(status: str, words: str | None = None) -> dict[str, Any]:

@@ -36,6 +36,10 @@ class BadPathError(errors.KeypoolError):
     """The address holds a character that nothing here is named with."""
 
 
+class ChangedMeanwhileError(errors.KeypoolError):
+    """Somebody changed it since you read it; read it again, and change what is there now."""
+
+
 class NotJsonError(errors.KeypoolError):
     """The body is not JSON in UTF-8, or says something twice."""
 
@@ -69,6 +73,7 @@ STATUS: dict[type[Exception], int] = {
     errors.NotFoundError: 404,
     errors.AmbiguousError: 409,
     errors.RefusedError: 409,
+    ChangedMeanwhileError: 412,
     TooLargeError: 413,
     UnsupportedMediaTypeError: 415,
     errors.InvalidInputError: 422,

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
-from worker import billing, database, errors, history, lookup, organizations
+from worker import billing, database, errors, history, lookup, organizations, versions
 from worker.actors import Actor, Role
 from worker.models import Currency, Invoice, InvoiceStatus, Organization
 from worker.paging import Page, paged
@@ -295,6 +295,13 @@ def find(session: Session, *, actor: Actor, invoice: str) -> Invoice:
         named=Invoice.number == invoice.strip(),
         within=[actor.sees(Invoice.organization_id)],
     )
+
+
+def hold(session: Session, things: Sequence[Invoice]) -> None:
+    """Lock invoices as whoever bills does: their organizations first."""
+    for invoice in things:
+        billing.lock(session, invoice.organization_id)
+    versions.hold(session, things)
 
 
 def _due(session: Session, *, month: date | None, finalize: bool) -> list[int]:

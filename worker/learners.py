@@ -78,7 +78,7 @@ def show(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
     Raises:
         NotFoundError: nobody by that address is in the actor's organizations.
     """
-    people = _find(session, actor, email)
+    people = find(session, actor=actor, email=email)
     held = assignments.listing(session, actor=actor, learner=email, limit=1000)
     completed = set(
         session.scalars(
@@ -114,7 +114,7 @@ def correct(
         raise errors.InvalidInputError("Give a new address or a new name.", field="email")
     if new_email is not None and "@" not in new_email:
         raise errors.InvalidInputError(f"“{new_email}” is not an e-mail address.", field="email")
-    for person in _find(session, actor, email):
+    for person in find(session, actor=actor, email=email):
         before = {"email": person.email, "name": person.name}
         person.email = new_email.strip() if new_email is not None else person.email
         person.name = name.strip() if name is not None else person.name
@@ -127,7 +127,7 @@ def correct(
 def export(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
     """Give everything held on a person in the actor's organizations."""
     actor.require(Role.MANAGER)
-    people = _find(session, actor, email)
+    people = find(session, actor=actor, email=email)
     ids = [person.id for person in people]
     held = session.scalars(select(Assignment.id).where(Assignment.learner_id.in_(ids)))
     attempts = session.execute(
@@ -175,7 +175,7 @@ def erase(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
     recognition of repeats do not change.
     """
     actor.require(Role.MANAGER)
-    people = _find(session, actor, email)
+    people = find(session, actor=actor, email=email)
     pseudonym = _pseudonym(people[0])
     session.execute(text("SELECT set_config('keypool.erasing', 'on', true)"))
     told = {
@@ -194,7 +194,8 @@ def erase(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
     return {"pseudonym": pseudonym, "erased": len(people)}
 
 
-def _find(session: Session, actor: Actor, email: str) -> list[Learner]:
+def find(session: Session, *, actor: Actor, email: str) -> list[Learner]:
+    """Find a person by address: a learner in each of the actor's organizations that knows them."""
     found = session.scalars(
         select(Learner)
         .where(

@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm.attributes import flag_modified
 
 from worker import errors, history, lookup, money, taxes
 from worker.actors import Actor, Role
@@ -74,6 +75,7 @@ def edit(
         given["currency"] = money.currency(session, currency).code
     for field, value in given.items():
         setattr(found, field, value)
+    flag_modified(found, "name")  # so that a new tax rate, in rows of its own, is a new version
     session.flush()
     if tax_rate is not None:
         taxes.set_rate(session, found, percent=tax_rate, label=tax_label, from_=tax_from)

@@ -14,7 +14,7 @@ FIELDS = ("name", "address", "tax_id", "payment_details")
 
 def show(session: Session) -> dict[str, str]:
     """Give what drafts print of the seller: `{name, address, tax_id, payment_details}`."""
-    seller = session.scalars(select(Seller)).one()
+    seller = find(session)
     return {field: getattr(seller, field) for field in FIELDS}
 
 
@@ -39,7 +39,7 @@ def edit(
     }
     if given.get("name") == "":
         raise errors.InvalidInputError("Give the seller's name.", field="name")
-    seller = session.scalars(select(Seller)).one()
+    seller = find(session)
     for field, value in given.items():
         setattr(seller, field, value)
     session.flush()
@@ -47,3 +47,8 @@ def edit(
         session, actor=actor, action="seller edited", thing="seller", thing_ids=1, **given
     )
     return show(session)
+
+
+def find(session: Session) -> Seller:
+    """Give the one seller."""
+    return session.scalars(select(Seller)).one()

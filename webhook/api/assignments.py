@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from webhook.access import allowed
 from webhook.api import shapes
+from webhook.preconditions import versioned
 from worker import assignments, patience, selections
 from worker.actors import Actor, Role
 from worker.selections import Selection
@@ -41,6 +42,7 @@ def listing(session: Session, actor: Actor, query: Query) -> Any:
 
 @blueprint.get("/<assignment>")
 @allowed(*READERS)
+@versioned(assignments.find)
 @blueprint.output(shapes.Assignment)
 def show(session: Session, actor: Actor, assignment: str) -> Any:
     """Show an assignment with its launches and history."""
@@ -79,6 +81,7 @@ def cancel_many(session: Session, actor: Actor, body: shapes.Cancellations) -> A
 
 @blueprint.post("/<assignment>/extend")
 @allowed(Role.MANAGER)
+@versioned(assignments.find)
 @blueprint.output(shapes.Assignment)
 @blueprint.input(shapes.Extension, arg_name="body")
 def extend(session: Session, actor: Actor, assignment: str, body: shapes.Extension) -> Any:
@@ -89,6 +92,7 @@ def extend(session: Session, actor: Actor, assignment: str, body: shapes.Extensi
 
 @blueprint.post("/<assignment>/cancel")
 @allowed(Role.MANAGER)
+@versioned(assignments.find)
 @blueprint.output(shapes.Assignment)
 @blueprint.input(shapes.Cancellation, arg_name="body")
 def cancel(session: Session, actor: Actor, assignment: str, body: shapes.Cancellation) -> Any:

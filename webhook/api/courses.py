@@ -8,10 +8,17 @@ from sqlalchemy.orm import Session
 
 from webhook.access import EVERYBODY, allowed
 from webhook.api import shapes
+from webhook.preconditions import versioned
 from worker import courses
 from worker.actors import Actor
+from worker.models import Course
 
 blueprint = APIBlueprint("courses", __name__, url_prefix="/api/v1/courses", tag="Courses")
+
+
+def _found(session: Session, *, actor: Actor, course: str) -> Course:
+    del actor  # everybody may know every course
+    return courses.find(session, name=course)
 
 
 class Query(shapes.Taken):
@@ -40,6 +47,7 @@ def add(session: Session, actor: Actor, body: shapes.NewCourse) -> Any:
 
 @blueprint.get("/<course>")
 @allowed(*EVERYBODY)
+@versioned(_found)
 @blueprint.output(shapes.Course)
 def show(session: Session, _actor: Actor, course: str) -> Any:
     """Show a course."""
@@ -48,6 +56,7 @@ def show(session: Session, _actor: Actor, course: str) -> Any:
 
 @blueprint.patch("/<course>")
 @allowed()
+@versioned(_found)
 @blueprint.output(shapes.Course)
 @blueprint.input(shapes.CourseChanges, arg_name="body")
 def edit(session: Session, actor: Actor, course: str, body: shapes.CourseChanges) -> Any:
@@ -57,6 +66,7 @@ def edit(session: Session, actor: Actor, course: str, body: shapes.CourseChanges
 
 @blueprint.post("/<course>/archive")
 @allowed()
+@versioned(_found)
 @blueprint.output(shapes.Course)
 def archive(session: Session, actor: Actor, course: str) -> Any:
     """Archive a course: its pools' keys stop, live assignments go on."""

@@ -11,6 +11,7 @@ from webhook import nudging
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.messages import Instant
+from webhook.preconditions import versioned
 from worker import deliveries, endpoints
 from worker.actors import Actor, Role
 from worker.models import DeliveryType
@@ -121,6 +122,7 @@ def add(session: Session, actor: Actor, body: NewEndpoint) -> Any:
 
 @blueprint.get("/endpoints/<endpoint>")
 @allowed(Role.MANAGER)
+@versioned(endpoints.find, endpoint="name")
 @blueprint.output(Endpoint)
 def show_endpoint(session: Session, actor: Actor, endpoint: str) -> Any:
     """Show an endpoint; never its secrets."""
@@ -129,6 +131,7 @@ def show_endpoint(session: Session, actor: Actor, endpoint: str) -> Any:
 
 @blueprint.patch("/endpoints/<endpoint>")
 @allowed(Role.MANAGER)
+@versioned(endpoints.find, endpoint="name")
 @blueprint.output(Endpoint)
 @blueprint.input(EndpointChanges, arg_name="body")
 def edit(session: Session, actor: Actor, endpoint: str, body: EndpointChanges) -> Any:
@@ -138,6 +141,7 @@ def edit(session: Session, actor: Actor, endpoint: str, body: EndpointChanges) -
 
 @blueprint.post("/endpoints/<endpoint>/rotate")
 @allowed(Role.MANAGER)
+@versioned(endpoints.find, endpoint="name")
 @blueprint.output(EndpointInClear)
 @blueprint.input(shapes.Rotation, arg_name="body")
 def rotate(session: Session, actor: Actor, endpoint: str, body: shapes.Rotation) -> Any:
@@ -147,6 +151,7 @@ def rotate(session: Session, actor: Actor, endpoint: str, body: shapes.Rotation)
 
 @blueprint.post("/endpoints/<endpoint>/remove")
 @allowed(Role.MANAGER)
+@versioned(endpoints.find, endpoint="name")
 @blueprint.output(Endpoint)
 def remove(session: Session, actor: Actor, endpoint: str) -> Any:
     """Tell an endpoint nothing any more."""

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.openapi import describe
+from webhook.preconditions import versioned
 from worker import database, documents, invoices, patience
 from worker.actors import Actor, Role
 from worker.database import Login
@@ -90,6 +91,7 @@ def csv(session: Session, actor: Actor, invoice: str, query: Csv) -> Response:
 
 @blueprint.get("/<invoice>")
 @allowed(*READERS)
+@versioned(invoices.find, hold=invoices.hold)
 @blueprint.output(shapes.Invoice)
 def show(session: Session, actor: Actor, invoice: str) -> Any:
     """Show an invoice, by id or number, with its lines."""
@@ -98,6 +100,7 @@ def show(session: Session, actor: Actor, invoice: str) -> Any:
 
 @blueprint.post("/<invoice>/finalize")
 @allowed()
+@versioned(invoices.find, hold=invoices.hold)
 @blueprint.output(shapes.Invoice)
 def finalize(session: Session, actor: Actor, invoice: str) -> Any:
     """Finalize a draft: number it and set its due date."""
@@ -106,6 +109,7 @@ def finalize(session: Session, actor: Actor, invoice: str) -> Any:
 
 @blueprint.post("/<invoice>/pay")
 @allowed()
+@versioned(invoices.find, hold=invoices.hold)
 @blueprint.output(shapes.Invoice)
 @blueprint.input(shapes.Payment, arg_name="body")
 def pay(session: Session, actor: Actor, invoice: str, body: shapes.Payment) -> Any:
@@ -115,6 +119,7 @@ def pay(session: Session, actor: Actor, invoice: str, body: shapes.Payment) -> A
 
 @blueprint.post("/<invoice>/void")
 @allowed()
+@versioned(invoices.find, hold=invoices.hold)
 @blueprint.output(shapes.Invoice)
 @blueprint.input(shapes.Reason, arg_name="body")
 def void(session: Session, actor: Actor, invoice: str, body: shapes.Reason) -> Any:

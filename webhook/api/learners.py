@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from webhook.access import allowed
 from webhook.api import shapes
+from webhook.preconditions import versioned
 from worker import learners
 from worker.actors import Actor, Role
 
@@ -15,6 +16,7 @@ blueprint = APIBlueprint("learners", __name__, url_prefix="/api/v1/learners", ta
 
 @blueprint.get("/<email>")
 @allowed(Role.MANAGER, Role.ANALYST)
+@versioned(learners.find)
 @blueprint.output(shapes.Learner)
 def show(session: Session, actor: Actor, email: str) -> Any:
     """Show a learner with every assignment."""
@@ -23,6 +25,7 @@ def show(session: Session, actor: Actor, email: str) -> Any:
 
 @blueprint.patch("/<email>")
 @allowed(Role.MANAGER)
+@versioned(learners.find)
 @blueprint.output(shapes.Learner)
 @blueprint.input(shapes.Correction, arg_name="body")
 def correct(session: Session, actor: Actor, email: str, body: shapes.Correction) -> Any:

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from webhook.access import EVERYBODY, allowed
 from webhook.api import shapes
+from webhook.preconditions import versioned
 from worker import organizations
 from worker.actors import Actor, Role
 
@@ -36,6 +37,7 @@ def add(session: Session, actor: Actor, body: shapes.NewOrganization) -> Any:
 
 @blueprint.get("/<organization>")
 @allowed(*READERS)
+@versioned(organizations.find, organization="name")
 @blueprint.output(shapes.OrganizationShown)
 def show(session: Session, actor: Actor, organization: str) -> Any:
     """Show an organization with what its invoices print, and its tax rates."""
@@ -44,6 +46,7 @@ def show(session: Session, actor: Actor, organization: str) -> Any:
 
 @blueprint.patch("/<organization>")
 @allowed()
+@versioned(organizations.find, organization="name")
 @blueprint.output(shapes.Organization)
 @blueprint.input(shapes.OrganizationChanges, arg_name="body")
 def edit(

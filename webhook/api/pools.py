@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from webhook.access import allowed
 from webhook.api import shapes
+from webhook.preconditions import versioned
 from worker import charges, pools
 from worker.actors import Actor, Role
 
@@ -58,6 +59,7 @@ def create(session: Session, actor: Actor, body: shapes.NewPool) -> Any:
 
 @blueprint.get("/<pool>")
 @allowed(Role.MANAGER, Role.ANALYST)
+@versioned(pools.find)
 @blueprint.output(shapes.Pool)
 def show(session: Session, actor: Actor, pool: str) -> Any:
     """Show a pool with its state and its keys' figures."""
@@ -66,6 +68,7 @@ def show(session: Session, actor: Actor, pool: str) -> Any:
 
 @blueprint.patch("/<pool>")
 @allowed(Role.MANAGER)
+@versioned(pools.find)
 @blueprint.output(shapes.Pool)
 @blueprint.input(shapes.PoolChanges, arg_name="body")
 def edit(session: Session, actor: Actor, pool: str, body: shapes.PoolChanges) -> Any:
@@ -75,6 +78,7 @@ def edit(session: Session, actor: Actor, pool: str, body: shapes.PoolChanges) ->
 
 @blueprint.post("/<pool>/pause")
 @allowed(Role.MANAGER)
+@versioned(pools.find)
 @blueprint.output(shapes.Pool)
 def pause(session: Session, actor: Actor, pool: str) -> Any:
     """Stop a pool's keys until it is resumed; live assignments go on."""
@@ -83,6 +87,7 @@ def pause(session: Session, actor: Actor, pool: str) -> Any:
 
 @blueprint.post("/<pool>/resume")
 @allowed(Role.MANAGER)
+@versioned(pools.find)
 @blueprint.output(shapes.Pool)
 def resume(session: Session, actor: Actor, pool: str) -> Any:
     """Let a paused pool's keys be redeemed again."""

@@ -7,14 +7,22 @@ from sqlalchemy.orm import Session
 
 from webhook.access import allowed
 from webhook.api import shapes
+from webhook.preconditions import versioned
 from worker import sellers
 from worker.actors import Actor
+from worker.models import Seller
 
 blueprint = APIBlueprint("seller", __name__, url_prefix="/api/v1/seller", tag="Seller")
 
 
+def _found(session: Session, *, actor: Actor) -> Seller:
+    del actor  # the role says enough
+    return sellers.find(session)
+
+
 @blueprint.get("")
 @allowed()
+@versioned(_found)
 @blueprint.output(shapes.Seller)
 def show(session: Session, _actor: Actor) -> Any:
     """Show what invoices print of the seller."""
@@ -23,6 +31,7 @@ def show(session: Session, _actor: Actor) -> Any:
 
 @blueprint.patch("")
 @allowed()
+@versioned(_found)
 @blueprint.output(shapes.Seller)
 @blueprint.input(shapes.SellerChanges, arg_name="body")
 def edit(session: Session, actor: Actor, body: shapes.SellerChanges) -> Any:

@@ -1,0 +1,82 @@
+"""ETags: what was read is not sent again unless it changed, and not changed unless it is as read.
+
+An ETag has two halves: the version of the thing that can be edited, and a hash of what was told of
+it. If-None-Match compares both; If-Match the version alone, so that a figure which goes on by itself,
+such as a pool's redeemed keys, keeps nobody from an edit.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from flask import Response, current_app, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+
+from webhook.problems import ChangedMeanwhileError
+from worker import versions
+from worker.actors import Actor
+from worker.models import Base
+
+View = Callable[..., ResponseReturnValue]
+READING = ("GET", "HEAD")
+
+
+def versioned(
+    find: Callable[..., Base | list[Any]],
+    *,
+    hold: Callable[[Session, Sequence[Any]], None] = versions.hold,
+    **names: str,
+) -> Callable[[View], View]:
+    """Let a thing be changed under If-Match only as it was read; put it right under `allowed`.
+
+    `find` finds the thing, and `names` says what it calls the route's parameters. The version is
+    compared under the thing's lock, in the transaction of the act: of two edits at once one is late.
+
+    Raises:
+        ChangedMeanwhileError: the thing has another version than If-Match names.
+    """
+
+    def guard(view: View) -> View:
+        @wraps(view)
+        def guarded(session: Session, actor: Actor, **given: Any) -> Response:
+            sought = {names.get(name, name): value for name, value in given.items()}
+            found = find(session, actor=actor, **sought)
+            things = found if isinstance(found, list) else [found]
+            if request.method in READING:
+                version = versions.of(session, things)  # before the thing is read: never too new
+                return _tagged(current_app.make_response(view(session, actor, **given)), version)
+            hold(session, things)
+            _refuse_unless_as_read(versions.of(session, things))
+            answer = current_app.make_response(view(session, actor, **given))
+            return _tagged(answer, versions.of(session, things))
+
+        guarded.versioned = True  # type: ignore[attr-defined]  # read by openapi.py
+        return guarded
+
+    return guard
+
+
+def answered(answer: Response) -> Response:
+    """Give what is read its ETag; where the caller has just that already, 304 without a body."""
+    if request.method not in READING or answer.is_streamed or not answer.is_json:
+        return answer
+    tag, _ = _tagged(answer).get_etag()
+    if not request.if_none_match.contains_weak(tag or ""):
+        return answer
+    return Response(status=304, headers={"ETag": answer.headers["ETag"]})
+
+
+def _tagged(answer: Response, version: str | None = None) -> Response:
+    if answer.status_code in (200, 201) and "ETag" not in answer.headers:
+        told = hashlib.sha256(answer.get_data()).hexdigest()[:16]
+        answer.set_etag(f"{version}.{told}" if version else told)
+    return answer
+
+
+def _refuse_unless_as_read(version: str) -> None:
+    if "If-Match" not in request.headers or request.if_match.star_tag:
+        return
+    if version not in {tag.partition(".")[0] for tag in request.if_match}:
+        raise ChangedMeanwhileError
