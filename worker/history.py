@@ -115,8 +115,9 @@ def _chosen(
     actor.require(Role.MANAGER)
     seen = actor.sees(History.organization_id)
     wanted = select().select_from(History).join(Organization, isouter=True).where(seen)
+    owner = None if organization is None else _organization(session, actor, organization)
     equal = {
-        History.organization_id: organization and _organization(session, actor, organization),
+        History.organization_id: owner,
         History.thing: thing,
         History.thing_id: thing_id,
         History.action: action,

@@ -90,6 +90,12 @@ def test_children_and_strangers_read_nothing_of_the_parents(place, paused, where
     assert (named.status_code, named.mimetype) == (404, "application/problem+json")
 
 
+def test_an_organization_without_a_name_is_nobodys(place, manager):
+    answer = place.client.get("/api/v1/history?organization=", headers=manager)
+
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+
+
 def test_it_is_exported_as_csv_oldest_first_and_no_cell_runs_as_a_formula(place, manager, paused):
     with databases.session() as session:
         history.record(
