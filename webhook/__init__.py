@@ -8,7 +8,17 @@ import structlog
 from apiflask import APIFlask
 from flask import Response, g, request
 
-from webhook import api, console, health, metrics, openapi, problems, receiver, strictjson
+from webhook import (
+    api,
+    console,
+    docs,
+    health,
+    metrics,
+    openapi,
+    problems,
+    receiver,
+    strictjson,
+)
 from worker import celery, logs
 from worker.settings import settings
 
@@ -32,7 +42,13 @@ def create_app() -> APIFlask:
     app.url_map.merge_slashes = False  # a repeated slash is a wrong path, never a redirect
     for part in (strictjson, problems, openapi):
         part.install(app)
-    for blueprint in (receiver.blueprint, health.blueprint, metrics.blueprint, *api.blueprints):
+    for blueprint in (
+        receiver.blueprint,
+        health.blueprint,
+        metrics.blueprint,
+        *api.blueprints,
+        docs.blueprint,
+    ):
         app.register_blueprint(blueprint)
     console.install(app)
     app.before_request(_begin)

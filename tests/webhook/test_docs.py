@@ -1,0 +1,86 @@
+"""`/docs` shows what `/openapi.json` says, from the app alone and without a script."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+
+class Page(HTMLParser):
+    """What a page links to, loads, and can be linked to at."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def every(self, attribute: str) -> list[str]:
+        return [told[attribute] or "" for _, told in self.tags if attribute in told]
+
+
+@pytest.fixture(scope="module")
+def html(client) -> str:
+    return client.get("/docs").text
+
+
+@pytest.fixture(scope="module")
+def page(html) -> Page:
+    return Page(html)
+
+
+@pytest.fixture(scope="module")
+def document(client):
+    return client.get("/openapi.json").json
+
+
+def test_every_operation_and_every_shape_has_its_place(page, document):
+    operations = {
+        operation["operationId"]
+        for path in document["paths"].values()
+        for operation in path.values()
+    }
+
+    places = page.every("id")
+
+    assert len(places) == len(set(places))
+    assert operations | set(document["components"]["schemas"]) <= set(places)
+
+
+def test_every_link_within_the_page_leads_somewhere(page):
+    within = {link[1:] for link in page.every("href") if link.startswith("#")}
+
+    assert within
+    assert within <= set(page.every("id"))
+
+
+def test_an_operation_tells_its_roles_parameters_bodies_and_answers(html, document):
+    told = document["paths"]["/api/v1/pools/{pool}/keys"]["post"]
+    [shown] = re.findall(rf'<details id="{told["operationId"]}">(.*?)</details>', html, re.S)
+
+    words = re.sub(r"<[^>]+>|\s+", " ", shown)
+
+    assert "Roles: operator, manager." in words
+    for name in ("pool", "Idempotency-Key", *told["requestBody"]["content"], *told["responses"]):
+        assert name in words
+
+
+def test_what_it_loads_is_the_apps_own_and_no_script(client, page, html):
+    loaded = [told["href"] for tag, told in page.tags if tag == "link" and told["rel"] != "icon"]
+
+    answer = client.get("/docs")
+
+    assert {tag for tag, _ in page.tags} & {"script", "style", "iframe", "img", "object"} == set()
+    assert page.every("style") == page.every("onclick") == []
+    assert loaded
+    assert {client.get(address).status_code for address in loaded} == {200}
+    assert [address for address in page.every("href") if "//" in address] == []
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; style-src 'self';")
+    assert "unsafe" not in policy
+
+
+def test_the_page_is_made_without_a_token(client):
+    assert client.get("/docs").status_code == 200
