@@ -1,16 +1,17 @@
 """What billing's tests start from: buyers with pools, and redemptions charged at given times."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker import courses, organizations, pools
+from worker import courses, invoices, organizations, pools
 from worker.actors import Actor
 
 OPERATOR = Actor.operator("test")
+NO_GRACE = timedelta()
 
 # Keys, learners and assignments made up for it, then charged as settling does.
 REDEEM = text("""
@@ -41,6 +42,10 @@ REDEEM = text("""
     RETURNING occurred_at, id
 """)
 
+SET_CLOCK = text("""
+    SELECT set_config('keypool.clock_offset',
+                      extract(epoch FROM CAST(:at AS timestamptz) - now())::text, true)
+""")
 BACKDATE = text("UPDATE price SET valid_from = '2000-01-01' WHERE course_id = :course")
 
 
@@ -62,11 +67,7 @@ def instant(value: str) -> datetime:
 
 def set_clock(session: Session, at: str) -> None:
     """Set the one clock for the rest of the transaction."""
-    session.execute(
-        text("""SELECT set_config('keypool.clock_offset',
-                    extract(epoch FROM CAST(:at AS timestamptz) - now())::text, true)"""),
-        {"at": instant(at)},
-    )
+    session.execute(SET_CLOCK, {"at": instant(at)})
 
 
 def add_buyer(
@@ -114,3 +115,17 @@ def redeem(
         "learner_organization": learner_organization,
     }
     return [row.id for row in sorted(session.execute(REDEEM, told).all())]
+
+
+def bill(session: Session, buyer: Buyer, **options: Any) -> tuple[dict[int, int], list[int]]:
+    """Bill one buyer, as a run does for each; gives the drafts' charges, and what was finalized."""
+    return invoices.bill(session, actor=OPERATOR, organization_id=buyer.id, **options)
+
+
+def set_tax_rate(session: Session, buyer: Buyer, percent: str, valid_from: str) -> None:
+    """Set a buyer's tax rate from an instant on."""
+    session.execute(
+        text("""INSERT INTO tax_rate (organization_id, label, percent, valid_from)
+                VALUES (:id, 'VAT', :percent, :valid_from)"""),
+        {"id": buyer.id, "percent": percent, "valid_from": valid_from},
+    )
