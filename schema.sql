@@ -743,6 +743,8 @@ CREATE INDEX event_failed ON event (id) WHERE status = 'failed';
 CREATE INDEX event_guessed ON event (source_id, received_at) WHERE outcome IN ('unknown_key', 'mistyped_key');
 -- Read by lists of an organization's events, newest first.
 CREATE INDEX event_by_organization ON event (organization_id, id);
+-- Read by lists of a time's events: see redemption_by_time.
+CREATE INDEX event_by_time ON event USING brin (received_at) WITH (pages_per_range = 32);
 
 -- How long a source must wait before it may try another key for a learner: null, where it sent
 -- fewer wrong ones of late than the limits. It looks past row level security, under which no index
@@ -1416,6 +1418,11 @@ CREATE TABLE history (
 CREATE INDEX history_by_thing ON history (thing, thing_id, id);
 -- Read by an organization's history.
 CREATE INDEX history_by_organization ON history (organization_id, id);
+-- Read by "what did they do?" and "who did this?".
+CREATE INDEX history_by_actor ON history (actor, id);
+CREATE INDEX history_by_action ON history (action, id);
+-- Read by the history of a period: see redemption_by_time.
+CREATE INDEX history_by_time ON history USING brin (at) WITH (pages_per_range = 32);
 
 CREATE FUNCTION refuse_rewriting_history() RETURNS trigger
 LANGUAGE plpgsql AS $$

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, exists, func, select, text
 from sqlalchemy.orm import Session
 
-from worker import charges, days, errors, history, lookup
+from worker import charges, courses, days, errors, history, lookup, organizations, pools
 from worker.actors import Actor, Role
 from worker.database import clock_now, transaction
 from worker.models import (
@@ -79,17 +79,42 @@ def listing(
     *,
     actor: Actor,
     learner: str | None = None,
+    organization: str | None = None,
+    course: str | None = None,
+    pool: str | None = None,
+    status: str | None = None,
     expiring_within: timedelta | None = None,
+    sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
 ) -> Page:
-    """List assignments of the actor's organizations; of one learner, or those that soon end."""
-    wanted = _rows().where(actor.sees(Assignment.organization_id))
-    if learner is not None:
-        wanted = wanted.where(func.lower(Learner.email) == learner.strip().lower())
+    """List assignments of the actor's organizations; of one learner, say, or those that soon end.
+
+    Those that are active can be sorted by `expires_at`, and a pool's come as they were redeemed.
+
+    Raises:
+        InvalidInputError: the status is not one, or others than active ones are to be sorted so.
+    """
+    wanted = _rows().where(*_of(session, actor, learner, organization, course, pool))
+    if status is not None:
+        wanted = wanted.where(Assignment.status == _status(status))
     if expiring_within is not None:
         wanted = wanted.where(soon_over(expiring_within))
-    return paged(session, wanted, by=Assignment.id, after=after, limit=limit, shape=shape)
+    sorts = {}  # those for which there is an index
+    if pool is not None:
+        sorts["redeemed_at"], sort = Assignment.redeemed_at, sort or "redeemed_at"
+    if status == AssignmentStatus.ACTIVE or expiring_within is not None:
+        sorts["expires_at"] = Assignment.expires_at
+    return paged(
+        session,
+        wanted,
+        by=Assignment.id,
+        after=after,
+        limit=limit,
+        shape=shape,
+        sort=sort,
+        sorts=sorts,
+    )
 
 
 def show(session: Session, *, actor: Actor, assignment: str) -> dict[str, Any]:
@@ -252,6 +277,39 @@ def launch_shape(launch: Launch) -> dict[str, Any]:
         "score": None if launch.score is None else float(launch.score),
         "outcome": "ended" if launch.ended_at else launch.outcome,
     }
+
+
+def _of(
+    session: Session,
+    actor: Actor,
+    learner: str | None,
+    organization: str | None,
+    course: str | None,
+    pool: str | None,
+) -> list[ColumnElement[bool]]:
+    """Give the conditions that an assignment is the actor's to see, and of whom or what is named."""
+    conditions = [actor.sees(Assignment.organization_id)]
+    if learner is not None:
+        conditions.append(func.lower(Learner.email) == learner.strip().lower())
+    if organization is not None:
+        home = organizations.find(session, actor=actor, name=organization)
+        conditions.append(Assignment.organization_id == home.id)
+    if course is not None:
+        conditions.append(Assignment.course_id == courses.find(session, name=course).id)
+    if pool is not None:
+        found = pools.find(session, actor=actor, pool=pool)
+        conditions.append(Assignment.pool_id == found.id)
+    return conditions
+
+
+def _status(name: str) -> AssignmentStatus:
+    try:
+        return AssignmentStatus(name)
+    except ValueError:
+        known = ", ".join(AssignmentStatus)
+        raise errors.InvalidInputError(
+            f"“{name}” is not a status; one of {known}.", field="status"
+        ) from None
 
 
 def _rows() -> Select[Any]:

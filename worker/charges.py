@@ -1,6 +1,6 @@
 """Charges: what redemptions and paid extensions cost, and the credits that give it back."""
 
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -23,7 +23,7 @@ from worker.models import (
     Organization,
     Pool,
 )
-from worker.paging import Page, paged
+from worker.paging import Page, paged, within
 
 # What a credit may still give back (B3). The lock is a statement of its own: whoever waited for
 # another credit of the same charge then sees it.
@@ -150,12 +150,17 @@ def listing(
     invoice: str | None = None,
     line: str | None = None,
     unbilled: bool | None = None,
+    kind: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
 ) -> Page:
     """List charges and credits of the actor's organizations, newest first, a page at a time.
 
-    `invoice` and `line` leave what that invoice or line carries or, when void, carried.
+    `invoice` and `line` leave what that invoice or line carries or, when void, carried; `since` and
+    `until` bound when it was owed, the latter not in the range.
     """
     actor.require(Role.FINANCE, Role.ANALYST)
     wanted = _rows().where(actor.sees(Charge.organization_id))
@@ -170,8 +175,18 @@ def listing(
         wanted = wanted.where(Charge.id.in_(_carried(session, actor, invoice, line)))
     if unbilled is not None:
         wanted = wanted.where(Charge.unbilled.is_(unbilled))
+    if kind is not None:
+        wanted = wanted.where(Charge.kind == ChargeKind(kind))
+    wanted = wanted.where(*within(Charge.occurred_at, since, until))
     return paged(
-        session, wanted, by=Charge.id, after=after, limit=limit, shape=shape, newest_first=True
+        session,
+        wanted,
+        by=Charge.id,
+        after=after,
+        limit=limit,
+        shape=shape,
+        newest_first=True,
+        sort=sort,
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from worker import lookup
 from worker.actors import Actor, Role
 from worker.models import History, Organization
-from worker.paging import Page, paged
+from worker.paging import Page, paged, within
 
 HEADER = "at,actor,organization,action,thing,thing_id,detail\n"
 BLOCK = 2_000  # lines that are written as one piece
@@ -58,6 +58,7 @@ def listing(
     session: Session,
     *,
     actor: Actor,
+    sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
     **filters: Any,
@@ -70,7 +71,14 @@ def listing(
     """
     wanted = _chosen(session, actor, **filters).add_columns(History, Organization.name)
     return paged(
-        session, wanted, by=History.id, after=after, limit=limit, shape=_row, newest_first=True
+        session,
+        wanted,
+        by=History.id,
+        after=after,
+        limit=limit,
+        shape=_row,
+        newest_first=True,
+        sort=sort,
     )
 
 
@@ -126,9 +134,7 @@ def _chosen(
     wanted = wanted.where(
         *(column == value for column, value in equal.items() if value is not None)
     )
-    if since is not None:
-        wanted = wanted.where(History.at >= since)
-    return wanted if until is None else wanted.where(History.at < until)
+    return wanted.where(*within(History.at, since, until))
 
 
 def _organization(session: Session, actor: Actor, name: str) -> int:

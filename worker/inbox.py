@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from worker import errors, history, lookup, redemption, signing
 from worker.actors import Actor, Role
 from worker.models import Assignment, Event, EventStatus, EventType
-from worker.paging import Page, paged
+from worker.paging import Page, paged, within
 from worker.settings import settings
 
 READERS = (Role.MANAGER, Role.ANALYST, Role.SENDER)
@@ -150,22 +150,39 @@ def listing(
     *,
     actor: Actor,
     webhook_id: str | None = None,
+    kind: str | None = None,
+    status: str | None = None,
     since: datetime | None = None,
+    until: datetime | None = None,
     failed: bool = False,
+    sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
 ) -> Page:
-    """List the actor's events, newest first: one message's, those since a time, the failed ones."""
+    """List the actor's events, newest first: one message's, say, or those of a time.
+
+    `since` and `until` bound when they were received; the latter is not in the range.
+    """
     actor.require(*READERS)
     wanted = _rows().where(actor.sees(Event.organization_id))
     if webhook_id is not None:
         wanted = wanted.where(Event.webhook_id == webhook_id)
-    if since is not None:
-        wanted = wanted.where(Event.received_at >= since)
+    wanted = wanted.where(*within(Event.received_at, since, until))
+    if kind is not None:
+        wanted = wanted.where(Event.type == EventType(kind))
+    if status is not None:
+        wanted = wanted.where(Event.status == EventStatus(status))
     if failed:
         wanted = wanted.where(Event.status == EventStatus.FAILED)
     return paged(
-        session, wanted, by=Event.id, after=after, limit=limit, shape=shape, newest_first=True
+        session,
+        wanted,
+        by=Event.id,
+        after=after,
+        limit=limit,
+        shape=shape,
+        newest_first=True,
+        sort=sort,
     )
 
 

@@ -246,6 +246,7 @@ def listing(
     month: str | None = None,
     status: str | None = None,
     ids: list[int] | None = None,
+    sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
 ) -> Page:
@@ -262,7 +263,15 @@ def listing(
     if ids is not None:
         wanted = wanted.where(Invoice.id.in_(ids))
     page = paged(
-        session, wanted, by=Invoice.id, after=after, limit=limit, shape=_shape, newest_first=True
+        session,
+        wanted,
+        by=Invoice.id,
+        after=after,
+        limit=limit,
+        shape=_shape,
+        newest_first=True,
+        sort=sort,
+        sorts={"month": Invoice.month, "total": Invoice.total},
     )
     _attach_lines(session, page.items)
     return page

@@ -119,13 +119,14 @@ def listing(
     undistributed: bool = False,
     recipient: str | None = None,
     reference: str | None = None,
+    sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
 ) -> Page:
     """List a pool's keys in the order in which they were made, a page at a time."""
     found = pools.find(session, actor=actor, pool=pool)
     wanted = _rows().where(*_filters(found, state, undistributed, recipient, reference))
-    return paged(session, wanted, by=Key.id, after=after, limit=limit, shape=shape)
+    return paged(session, wanted, by=Key.id, after=after, limit=limit, shape=shape, sort=sort)
 
 
 def export(

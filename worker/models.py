@@ -853,6 +853,12 @@ class Event(Base):
             postgresql_where=text("outcome IN ('unknown_key', 'mistyped_key')"),
         ),
         Index("event_by_organization", "organization_id", "id"),
+        Index(
+            "event_by_time",
+            "received_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32},
+        ),
     )
 
 
@@ -1316,6 +1322,14 @@ class History(Base):
     __table_args__ = (
         Index("history_by_thing", "thing", "thing_id", "id"),
         Index("history_by_organization", "organization_id", "id"),
+        Index("history_by_actor", "actor", "id"),
+        Index("history_by_action", "action", "id"),
+        Index(
+            "history_by_time",
+            "at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32},
+        ),
     )
 
 

@@ -2,16 +2,22 @@
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select, tuple_
 from sqlalchemy.orm import QueryableAttribute, Session
 
 from worker import errors
 
 LARGEST_PAGE = 1000
+MADE = "made"  # every list's own order: by the one unique id, which is given as a row is made
+NO_SORTS: Mapping[str, QueryableAttribute[Any]] = MappingProxyType({})
+BAD_CURSOR = "The cursor is not one that this list gave, sorted so; start without it."
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,51 @@ class Page:
 
     items: list[dict[str, Any]]
     next: str | None
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a list is sorted: by one unique id, or by a column (which is never null) and then by it."""
+
+    by: QueryableAttribute[int]
+    descending: bool
+    name: str = MADE
+    column: QueryableAttribute[Any] | None = None
+
+    def columns(self) -> list[QueryableAttribute[Any]]:
+        """Give what is sorted by, first things first."""
+        return [self.by] if self.column is None else [self.column, self.by]
+
+    def after(self, wanted: Select[Any], cursor: str) -> Select[Any]:
+        """Leave of a query what follows a cursor."""
+        here, there = tuple_(*self.columns()), tuple_(*self.place(cursor))
+        return wanted.where(here < there if self.descending else here > there)
+
+    def sorted(self, wanted: Select[Any]) -> Select[Any]:
+        """Sort a query, and let its rows tell their places."""
+        places = [column.label(f"place_{n}") for n, column in enumerate(self.columns())]
+        ordered = (column.desc() if self.descending else column for column in self.columns())
+        return wanted.add_columns(*places).order_by(*ordered)
+
+    def cursor(self, row: Any) -> str:
+        """Make the cursor that leads past a row; opaque, so that nobody builds on its inside."""
+        if self.column is None:
+            return _packed(f"after {row.place_0}")
+        value = row.place_0.isoformat() if isinstance(row.place_0, date) else row.place_0
+        return _packed(f"{self.name} {row.place_1} {value}")
+
+    def place(self, cursor: str) -> list[Any]:
+        """Read a cursor back; InvalidInputError where it is not one of this order's."""
+        try:
+            word, number, *value = _unpacked(cursor).split(" ", 2)
+            if word != ("after" if self.column is None else self.name) or not number.isdecimal():
+                raise ValueError(word)
+            if int(number) >= 2**63 or len(value) != len(self.columns()) - 1:
+                raise ValueError(number)
+            read = [] if self.column is None else [_read(self.column.type.python_type, value[0])]
+        except (ValueError, binascii.Error, InvalidOperation):
+            raise errors.InvalidInputError(BAD_CURSOR, field="cursor") from None
+        return [*read, int(number)]
 
 
 def paged(
@@ -31,38 +82,75 @@ def paged(
     limit: int,
     shape: Callable[[Any], dict[str, Any]],
     newest_first: bool = False,
+    sort: str | None = None,
+    sorts: Mapping[str, QueryableAttribute[Any]] = NO_SORTS,
 ) -> Page:
     """Read the page of a query that follows a cursor, ordered by one unique id.
 
+    `sort` is `made` or one of `sorts`, each with a minus before it for the other way round; by
+    default rows come as they were made, or the other way round with `newest_first`.
+
     Raises:
-        InvalidInputError: the cursor is not one of ours, or the limit not in 1 to 1000.
+        InvalidInputError: the cursor is not one of ours, the limit not in 1 to 1000, or the list
+            cannot be sorted so.
     """
     if not 1 <= limit <= LARGEST_PAGE:
         raise errors.InvalidInputError(f"A page has 1 to {LARGEST_PAGE} items.", field="limit")
+    order = _order(by, sort or ("-" if newest_first else "") + MADE, sorts)
     if after is not None:
-        wanted = wanted.where(by < position(after) if newest_first else by > position(after))
-    ordered = wanted.add_columns(by.label("cursor")).order_by(by.desc() if newest_first else by)
-    rows = session.execute(ordered.limit(limit + 1)).all()
+        wanted = order.after(wanted, after)
+    rows = session.execute(order.sorted(wanted).limit(limit + 1)).all()
     more = len(rows) > limit
     return Page(
-        [shape(row) for row in rows[:limit]], cursor(rows[limit - 1].cursor) if more else None
+        [shape(row) for row in rows[:limit]], order.cursor(rows[limit - 1]) if more else None
     )
 
 
-def cursor(position: int) -> str:
-    """Make the cursor that leads past a row; opaque, so that nobody builds on its inside."""
-    return base64.urlsafe_b64encode(f"after {position}".encode()).decode().rstrip("=")
+def within(
+    column: QueryableAttribute[datetime], since: datetime | None, until: datetime | None
+) -> list[ColumnElement[bool]]:
+    """Give the conditions that a time is in a half-open range, whose ends may be left open."""
+    ends = ((since, column.__ge__), (until, column.__lt__))
+    return [compare(end) for end, compare in ends if end is not None]
 
 
-def position(cursor: str) -> int:
-    """Read a cursor back; InvalidInputError where it is not one of ours."""
-    try:
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        word, number = base64.b64decode(padded, altchars=b"-_", validate=True).split(b" ")
-        if word == b"after" and number.isdigit() and int(number) < 2**63:
-            return int(number)
-    except (ValueError, binascii.Error, UnicodeEncodeError):
-        pass
-    raise errors.InvalidInputError(
-        "The cursor is not one that a list gave; start without it.", field="cursor"
-    )
+def _order(
+    by: QueryableAttribute[int], sort: str, sorts: Mapping[str, QueryableAttribute[Any]]
+) -> Order:
+    name, descending = sort.removeprefix("-"), sort.startswith("-")
+    if name == MADE:
+        return Order(by, descending)
+    if name not in sorts:
+        known = ", ".join([MADE, *sorts])
+        raise errors.InvalidInputError(
+            f"This list is sorted by one of {known}, with “-” before it for the other way round.",
+            field="sort",
+        )
+    return Order(by, descending, name, sorts[name])
+
+
+def _packed(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _unpacked(cursor: str) -> str:
+    padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+    return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+
+
+def _read(kind: type, value: str) -> Any:
+    if kind is datetime:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError(value)
+        return moment
+    if kind is date:
+        return date.fromisoformat(value)
+    if kind is Decimal:
+        amount = Decimal(value)
+        if not amount.is_finite():
+            raise ValueError(value)
+        return amount
+    if "\0" in value:
+        raise ValueError(value)
+    return value

@@ -11,6 +11,12 @@ from worker.actors import Actor, Role
 from worker.models import Course, Organization, Pool, PoolTally
 from worker.paging import Page, paged
 
+# P7, as it stands now.
+STATE = func.pool_state(
+    Course.archived_at, Pool.paused_at, Pool.starts_at, Pool.expires_at, func.clock_now()
+)
+SORTS = {"name": Pool.name, "starts_at": Pool.starts_at, "expires_at": Pool.expires_at}
+
 # Only rows that no other folder holds; what others add meanwhile waits for the next fold.
 FOLD = text("""
     WITH taken AS (
@@ -110,10 +116,35 @@ def show(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
     return shape(session.execute(_rows().where(Pool.id == found.id)).one())
 
 
-def listing(session: Session, *, actor: Actor, after: str | None = None, limit: int = 100) -> Page:
-    """List the actor's pools in the order in which they were made, a page at a time."""
+def listing(
+    session: Session,
+    *,
+    actor: Actor,
+    organization: str | None = None,
+    course: str | None = None,
+    state: str | None = None,
+    search: str | None = None,
+    sort: str | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> Page:
+    """List the actor's pools in the order in which they were made or another, a page at a time.
+
+    `search` is a piece of the name, in any letter case.
+    """
     wanted = _rows().where(actor.sees(Pool.organization_id))
-    return paged(session, wanted, by=Pool.id, after=after, limit=limit, shape=shape)
+    if organization is not None:
+        owner = organizations.find(session, actor=actor, name=organization)
+        wanted = wanted.where(Pool.organization_id == owner.id)
+    if course is not None:
+        wanted = wanted.where(Pool.course_id == courses.find(session, name=course).id)
+    if state is not None:
+        wanted = wanted.where(STATE.in_([state]))
+    if search is not None:
+        wanted = wanted.where(Pool.name.icontains(search.strip(), autoescape=True))
+    return paged(
+        session, wanted, by=Pool.id, after=after, limit=limit, shape=shape, sort=sort, sorts=SORTS
+    )
 
 
 def find(session: Session, *, actor: Actor, pool: str) -> Pool:
@@ -181,13 +212,7 @@ def _rows() -> Select[Any]:
             Organization.name.label("organization"),
             Organization.time_zone,
             Course.code.label("course"),
-            func.pool_state(
-                Course.archived_at,
-                Pool.paused_at,
-                Pool.starts_at,
-                Pool.expires_at,
-                func.clock_now(),
-            ).label("state"),
+            STATE.label("state"),
             *(getattr(tally.c, f) for f in figures),
         )
         .join_from(Pool, Organization)

@@ -21,7 +21,7 @@ from worker.models import (
     Redemption,
     RedemptionOutcome,
 )
-from worker.paging import Page, paged
+from worker.paging import Page, paged, within
 
 # What each outcome says to people. {until} is when access ends, where there is access.
 SENTENCES = {
@@ -250,6 +250,7 @@ def listing(
     learner: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
 ) -> Page:
@@ -264,10 +265,7 @@ def listing(
         wanted = wanted.where(Redemption.outcome == _known(outcome))
     if learner is not None:
         wanted = wanted.where(func.lower(Redemption.learner_email) == learner.strip().lower())
-    if since is not None:
-        wanted = wanted.where(Redemption.received_at >= since)
-    if until is not None:
-        wanted = wanted.where(Redemption.received_at < until)
+    wanted = wanted.where(*within(Redemption.received_at, since, until))
     return paged(
         session,
         wanted,
@@ -276,6 +274,7 @@ def listing(
         limit=limit,
         shape=shape,
         newest_first=True,
+        sort=sort,
     )
 
 

@@ -1,7 +1,7 @@
 """Assignments: learners' access to courses."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from apiflask import APIBlueprint
 from pydantic import Field
@@ -12,6 +12,7 @@ from webhook.api import shapes
 from webhook.preconditions import versioned
 from worker import assignments, patience, selections
 from worker.actors import Actor, Role
+from worker.models import AssignmentStatus
 from worker.selections import Selection
 
 blueprint = APIBlueprint(
@@ -25,7 +26,14 @@ class Query(shapes.Paging):
     """Which assignments."""
 
     learner: str | None = Field(None, description="An e-mail address.", max_length=320)
+    organization: str | None = Field(None, description="The learner's.", max_length=200)
+    course: str | None = Field(None, max_length=64)
+    pool: str | None = Field(None, max_length=200)
+    status: AssignmentStatus | None = None
     expiring_within: int | None = Field(None, description="Days.", ge=0, le=36_500)
+    sort: (
+        Literal["made", "-made", "redeemed_at", "-redeemed_at", "expires_at", "-expires_at"] | None
+    ) = Field(None, description="redeemed_at of a pool's; expires_at of active ones.")
 
 
 @blueprint.get("")

@@ -8,15 +8,17 @@ from sqlalchemy.orm import Session
 
 from webhook.access import allowed
 from webhook.api import shapes
+from webhook.messages import Instant
 from worker import charges
 from worker.actors import Actor, Role
+from worker.models import ChargeKind
 
 blueprint = APIBlueprint("charges", __name__, url_prefix="/api/v1/charges", tag="Charges")
 
 READERS = (Role.FINANCE, Role.ANALYST)
 
 
-class Query(shapes.Paging):
+class Query(shapes.Sorted):
     """Which charges."""
 
     organization: str | None = Field(None, max_length=200)
@@ -25,6 +27,9 @@ class Query(shapes.Paging):
     invoice: str | None = Field(None, max_length=40)
     line: str | None = Field(None, description="An invoice line's id.", max_length=20)
     unbilled: bool | None = None
+    kind: ChargeKind | None = None
+    since: Instant | None = Field(None, description="Owed at this time or later.")
+    until: Instant | None = Field(None, description="Owed before this time.")
 
 
 @blueprint.get("")

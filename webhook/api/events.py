@@ -12,15 +12,19 @@ from webhook.api import shapes
 from webhook.messages import Instant
 from worker import inbox
 from worker.actors import Actor, Role
+from worker.models import EventStatus, EventType
 
 blueprint = APIBlueprint("events", __name__, url_prefix="/api/v1/events", tag="Events")
 
 
-class Query(shapes.Paging):
+class Query(shapes.Sorted):
     """Which events."""
 
     webhook_id: str | None = Field(None, max_length=128)
+    type: EventType | None = None
+    status: EventStatus | None = None
     since: Instant | None = Field(None, description="Received at this time or later.")
+    until: Instant | None = Field(None, description="Received before this time.")
     failed: bool = Field(False, description="Only those that are set apart for a person.")
 
 
@@ -30,7 +34,7 @@ class Query(shapes.Paging):
 @blueprint.input(Query, location="query", arg_name="query")
 def listing(session: Session, actor: Actor, query: Query) -> Any:
     """List events, newest first."""
-    return vars(inbox.listing(session, actor=actor, **query.page()))
+    return vars(inbox.listing(session, actor=actor, **query.page(type="kind")))
 
 
 @blueprint.get("/<event>")

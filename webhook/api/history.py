@@ -22,7 +22,7 @@ blueprint = APIBlueprint("history", __name__, url_prefix="/api/v1/history", tag=
 CSV = "text/csv"
 
 
-class Query(shapes.Paging):
+class Query(shapes.Sorted):
     """Which acts."""
 
     organization: str | None = Field(None, max_length=200)
@@ -44,7 +44,9 @@ def listing(session: Session, actor: Actor, query: Query) -> Any:
     wanted = query.page()
     if request.accept_mimetypes.best_match(["application/json", CSV]) != CSV:
         return vars(history.listing(session, actor=actor, **wanted))
-    filters = {name: value for name, value in wanted.items() if name not in {"after", "limit"}}
+    filters = {
+        name: value for name, value in wanted.items() if name not in {"after", "limit", "sort"}
+    }
     history.export(session, actor=actor, **filters)  # what is refused is refused before a stream
     return Response(_export(actor, filters), mimetype=CSV, headers=shapes.attachment("history.csv"))
 

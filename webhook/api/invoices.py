@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from apiflask import APIBlueprint
 from flask import Response
@@ -37,6 +37,7 @@ class Query(shapes.Paging):
     organization: str | None = Field(None, max_length=200)
     month: str | None = Field(None, description="Such as 2026-05.", max_length=10)
     status: InvoiceStatus | None = None
+    sort: Literal["made", "-made", "month", "-month", "total", "-total"] | None = None
 
 
 @blueprint.get("")

@@ -25,7 +25,7 @@ CSV = "text/csv"
 KINDS = {CSV: imports.Kind.CSV, "text/plain": imports.Kind.TEXT}
 
 
-class Query(shapes.Paging):
+class Query(shapes.Sorted):
     """Which of a pool's keys."""
 
     state: KeyState | None = None

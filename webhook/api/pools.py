@@ -1,8 +1,9 @@
 """Pools."""
 
-from typing import Any
+from typing import Any, Literal
 
 from apiflask import APIBlueprint
+from pydantic import Field
 from sqlalchemy.orm import Session
 
 from webhook.access import allowed
@@ -39,12 +40,27 @@ class Charged(shapes.Given):
     currencies: list[ChargedInCurrency]
 
 
+class Query(shapes.Paging):
+    """Which pools."""
+
+    organization: str | None = Field(None, max_length=200)
+    course: str | None = Field(None, max_length=64)
+    state: Literal["archived", "paused", "scheduled", "expired", "active"] | None = None
+    search: str | None = Field(None, description="A piece of the name.", max_length=200)
+    sort: (
+        Literal[
+            "made", "-made", "name", "-name", "starts_at", "-starts_at", "expires_at", "-expires_at"
+        ]
+        | None
+    ) = None
+
+
 @blueprint.get("")
 @allowed(Role.MANAGER, Role.ANALYST)
 @blueprint.output(shapes.Pools)
-@blueprint.input(shapes.Paging, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: shapes.Paging) -> Any:
-    """List pools in the order in which they were made."""
+@blueprint.input(Query, location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query) -> Any:
+    """List pools in the order in which they were made, or another."""
     return vars(pools.listing(session, actor=actor, **query.page()))
 
 

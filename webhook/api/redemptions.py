@@ -18,7 +18,7 @@ blueprint = APIBlueprint(
 )
 
 
-class Query(shapes.Paging):
+class Query(shapes.Sorted):
     """Which attempts."""
 
     pool: str | None = Field(None, max_length=200)

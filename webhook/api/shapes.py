@@ -41,12 +41,18 @@ class Listed(Given, Generic[T]):
 class Paging(Taken):
     """Which page of a list, and how long."""
 
-    cursor: str | None = Field(None, description="`next` of the page before.", max_length=200)
+    cursor: str | None = Field(None, description="`next` of the page before.", max_length=2000)
     limit: int = Field(100, ge=1, le=1000)
 
-    def page(self) -> dict[str, Any]:
-        """Give the page and the filters as the domain's arguments."""
-        return self.given(cursor="after")
+    def page(self, **names: str) -> dict[str, Any]:
+        """Give the page and the filters as the domain's arguments; `names` renames some."""
+        return self.given(cursor="after", **names)
+
+
+class Sorted(Paging):
+    """A page of a list that can be turned round."""
+
+    sort: Literal["made", "-made"] | None = Field(None, description="-made: the newest first.")
 
 
 def whole(items: list[dict[str, Any]]) -> dict[str, Any]:

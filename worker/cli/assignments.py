@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import Group, deferred, paged
+from worker.cli.frame import Group, deferred, ordered, paged
 from worker.cli.options import DAYS
 from worker.cli.system import operator, run, system
 
@@ -59,7 +59,12 @@ def command() -> None:
 
 @command.command("list", shows=printing.table(*COLUMNS))
 @click.option("--learner", metavar="EMAIL", help="One learner's.")
+@click.option("--organization", metavar="ORG", help="Those of its learners.")
+@click.option("--course", metavar="CODE", help="Those for this course.")
+@click.option("--pool", metavar="POOL", help="Those that its keys gave.")
+@click.option("--status", type=click.Choice(["active", "expired", "cancelled"]))
 @click.option("--expiring-within", type=DAYS, metavar="DAYS", help="Those that end so soon.")
+@ordered("redeemed_at", "expires_at")
 @paged
 def listing(**given: Any) -> "Page":
     """List assignments."""

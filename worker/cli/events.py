@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import Group, deferred, paged
+from worker.cli.frame import Group, deferred, ordered, paged
 from worker.cli.options import INSTANT
 from worker.cli.system import operator, run, system
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from worker.paging import Page
 
 COLUMNS = ("id", "received_at", "type", "source", "webhook_id", "status", "outcome", "assignment")
+TYPES = ["redemption.requested", "training.launched", "training.ended"]
 
 
 @click.group("events", cls=Group)
@@ -26,7 +27,11 @@ def command() -> None:
 @command.command("list", shows=printing.table(*COLUMNS))
 @click.option("--failed", is_flag=True, help="Those that could not be settled and were set apart.")
 @click.option("--webhook-id", metavar="ID", help="The one that its sender gave this id.")
+@click.option("--type", "kind", metavar="TYPE", type=click.Choice(TYPES), help="Of this type.")
+@click.option("--status", type=click.Choice(["recorded", "settled", "failed"]))
 @click.option("--since", type=INSTANT, metavar="TIME", help="Received at this time or later.")
+@click.option("--until", type=INSTANT, metavar="TIME", help="Received before this time.")
+@ordered()
 @paged
 def listing(**given: Any) -> "Page":
     """List events, newest first."""

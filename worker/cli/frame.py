@@ -71,6 +71,14 @@ def paged(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def ordered(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a list's command the option `--sort`, by the order of making and some names."""
+    choices = [sign + name for name in ("made", *names) for sign in ("", "-")]
+    return click.option(
+        "--sort", type=click.Choice(choices), help="“-” in front: the other way round."
+    )
+
+
 def sentence(error: KeypoolError) -> str:
     """Say in one sentence what was refused, and what to do where the error cannot know."""
     if isinstance(error, DatabaseAwayError) and "KEYPOOL_DATABASE_URL" in os.environ:

@@ -10,7 +10,7 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.files import deliver, written
-from worker.cli.frame import Group, deferred, paged, wants_json
+from worker.cli.frame import Group, deferred, ordered, paged, wants_json
 from worker.cli.options import INSTANT
 from worker.cli.system import operator, run, system
 
@@ -47,6 +47,7 @@ def command() -> None:
 
 @command.command("list", shows=printing.table(*COLUMNS))
 @chosen
+@ordered()
 @paged
 def listing(**given: Any) -> "Page":
     """List what was done, newest first."""

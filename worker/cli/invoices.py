@@ -7,7 +7,7 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.files import deliver, written
-from worker.cli.frame import Group, deferred, paged
+from worker.cli.frame import Group, deferred, ordered, paged
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -66,6 +66,7 @@ def run_(month: str | None, finalize: bool) -> dict[str, Any]:
 @click.option("--organization", metavar="ORG", help="One organization's.")
 @click.option("--month", metavar="YYYY-MM", help="One month's.")
 @click.option("--status", metavar="STATUS", help="draft, finalized, paid or void.")
+@ordered("month", "total")
 @paged
 def listing(**given: Any) -> "Page":
     """List invoices, newest first."""

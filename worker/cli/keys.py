@@ -11,7 +11,7 @@ import rich_click as click
 
 from worker.cli import printing, waiting
 from worker.cli.files import deliver, written
-from worker.cli.frame import Group, deferred, paged, wants_json
+from worker.cli.frame import Group, deferred, ordered, paged, wants_json
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -134,6 +134,7 @@ def generate(pool: str, count: int, wait: bool) -> dict[str, Any]:
 @command.command("list", shows=printing.table(*COLUMNS))
 @click.argument("pool")
 @filters
+@ordered()
 @paged
 def listing(**given: Any) -> "Page":
     """List a pool's keys."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import Group, deferred, paged
+from worker.cli.frame import Group, deferred, ordered, paged
 from worker.cli.system import operator, run
 
 with deferred():
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from worker.paging import Page
 
 COLUMNS = ("id", "name", "organization", "course", "state", "keys_work_until")
+STATES = ["archived", "paused", "scheduled", "expired", "active"]
 FIGURES = ("keys.issued", "keys.distributed", "keys.redeemed", "keys.retired")
 
 starts = "The first day on which keys can be redeemed, in the organization's time zone."
@@ -43,6 +44,11 @@ def create(**given: Any) -> dict[str, Any]:
 
 
 @command.command("list", shows=printing.table(*COLUMNS, *FIGURES))
+@click.option("--organization", metavar="ORG", help="Those that it owns.")
+@click.option("--course", metavar="CODE", help="Those of this course.")
+@click.option("--state", type=click.Choice(STATES), help="Those that are so now.")
+@click.option("--search", metavar="TEXT", help="A piece of the name.")
+@ordered("name", "starts_at", "expires_at")
 @paged
 def listing(**given: Any) -> "Page":
     """List pools with their state and figures."""

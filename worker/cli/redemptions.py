@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import Group, deferred, paged
+from worker.cli.frame import Group, deferred, ordered, paged
 from worker.cli.options import INSTANT
 from worker.cli.system import operator, run
 
@@ -31,6 +31,7 @@ def command() -> None:
 @click.option("--learner", metavar="EMAIL", help="One learner's attempts.")
 @click.option("--since", type=INSTANT, metavar="TIME", help="Received at this time or later.")
 @click.option("--until", type=INSTANT, metavar="TIME", help="Received before this time.")
+@ordered()
 @paged
 def listing(**given: Any) -> "Page":
     """List attempts, newest first."""

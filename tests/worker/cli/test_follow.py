@@ -96,10 +96,12 @@ def test_attempts_and_events_are_listed_by_when_they_were_received(give, ann, re
     since = give("redemptions", "list", "--learner", ann, "--since", at)["items"]
     until = give("redemptions", "list", "--learner", ann, "--until", at)["items"]
     events = give("events", "list", "--since", at, "--limit", "1000")["items"]
+    turned = give("events", "list", "--since", at, "--status", "settled", "--sort", "made")["items"]
     none = give("events", "list", "--since", "2100-01-01T00:00:00Z")["items"]
 
     assert (since, until) == ([attempt], [])
     assert (redeemed in [event["id"] for event in events], none) == (True, [])
+    assert [event["id"] for event in turned] == sorted((it["id"] for it in turned), key=int)
 
 
 def test_an_outcome_that_there_is_not_is_refused(run):
@@ -112,6 +114,7 @@ def test_an_outcome_that_there_is_not_is_refused(run):
 def test_an_assignment_is_listed_and_shown_in_the_agreed_shape(give, world, ann, redeemed):
     [listed] = give("assignments", "list", "--learner", ann)["items"]
     soon = give("assignments", "list", "--expiring-within", "31d", "--limit", "1000")["items"]
+    ends = give("assignments", "list", "--status", "active", "--sort", "-expires_at")["items"]
     shown = give("assignments", "show", listed["id"])
 
     assert {
@@ -120,6 +123,9 @@ def test_an_assignment_is_listed_and_shown_in_the_agreed_shape(give, world, ann,
     } <= set(listed)  # fmt: skip
     assert (listed["status"], listed["launches"]) == ("active", 0)
     assert listed in soon
+    assert [item["expires_at"] for item in ends] == sorted(
+        (item["expires_at"] for item in ends), reverse=True
+    )
     assert listed.items() <= shown.items()
 
 
