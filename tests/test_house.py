@@ -29,6 +29,15 @@ REGISTRIES = [
 ]
 MACHINE_PATH = re.compile(r"(?<![\w.$}-])/(?:root|home|Users|work|mnt|media)/\w")
 
+# What compares an expires_at with a time, and is no judgement of an assignment's access at an instant.
+ENDS_OF_SOMETHING_ELSE = re.compile(
+    r"pool\.expires_at|at >= expires_at\s+THEN 'expired'"  # a pool's window, and its state
+    r"|issued > 0 AND expires_at|expires_at >= \{now\}|launches = 0 AND expires_at"  # how soon it is
+    r"|expires_at IS NULL OR|kind\.expires_at"  # tokens and secrets
+    r"|(starts|redeemed)_at < expires_at|after\.expires_at > before"  # two times of one row
+    r"|assignment\.expires_at < end <="  # a new end with the one before
+)
+
 
 @cache
 def tracked() -> list[Path]:
@@ -180,6 +189,23 @@ def test_notebooks_reach_the_worker_through_reporting_alone():
     }
 
     assert {module for _, module in reached} <= {"worker.reporting"}
+
+
+def test_one_place_says_whether_an_assignment_gives_access_and_every_reader_asks_it():
+    comparing = re.compile(r"[<>]=?\s*[\w.(]*expires_at\b|expires_at(?:\)|\b)\s*[<>]")
+
+    places = [
+        f"{name}: {line.strip()}"
+        for name, content in texts().items()
+        if re.match(r"schema\.sql|(worker|webhook|notebooks)/.*\.(py|html)$", name)
+        for line in content.splitlines()
+        if comparing.search(line) and not ENDS_OF_SOMETHING_ELSE.search(line)
+    ]
+
+    assert places == [
+        "schema.sql: RETURN status <> 'cancelled' AND at < expires_at;",
+        "schema.sql: RETURN status = 'active' AND expires_at <= at;",
+    ]
 
 
 def imports(path: Path) -> set[str]:

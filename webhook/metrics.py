@@ -58,7 +58,7 @@ FIGURES = {
     ),
     "keypool_assignments_overdue": (
         "Assignments past their end that the expiry sweep has not marked yet.",
-        "SELECT count(*) FROM assignment WHERE status = 'active' AND expires_at <= clock_now()",
+        "SELECT count(*) FROM assignment WHERE is_overdue(status, expires_at, clock_now())",
     ),
 }
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, select, text
+from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, select, text
 from sqlalchemy.orm import Session
 
 from worker import charges, courses, days, errors, history, lookup, organizations, pools
@@ -32,7 +32,7 @@ LONGEST_EXTENSION = timedelta(days=3650)
 EXPIRE = text("""
     WITH overdue AS (
         SELECT id FROM assignment
-         WHERE status = 'active' AND expires_at <= clock_now()
+         WHERE is_overdue(status, expires_at, clock_now())
          ORDER BY expires_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
     UPDATE assignment SET status = 'expired', expired_at = clock_now()
       FROM overdue WHERE assignment.id = overdue.id
@@ -52,12 +52,19 @@ class Access:
 def soon_over(within: timedelta) -> ColumnElement[bool]:
     """Give the condition for a valid assignment that ends within a time from now."""
     now = func.clock_now()
-    return and_(gives_access(now), Assignment.expires_at <= now + within)
+    over_by_then = func.is_overdue(Assignment.status, Assignment.expires_at, now + within)
+    return and_(gives_access(now), over_by_then)
 
 
-def gives_access(at: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
-    """Give the one condition for a valid assignment (A1): active, and not yet over at an instant."""
-    return and_(Assignment.status == AssignmentStatus.ACTIVE, Assignment.expires_at > at)
+def gives_access(
+    at: ColumnElement[datetime], *, until: ColumnElement[datetime] | None = None
+) -> ColumnElement[bool]:
+    """Give the condition for an assignment that is valid at an instant, as schema.sql has it (A1).
+
+    `until` is where it ends, if that is another time than it has.
+    """
+    end = Assignment.expires_at if until is None else until
+    return func.gives_access(Assignment.status, end, at)
 
 
 def access(session: Session, *, actor: Actor, assignment: str) -> Access:
@@ -155,9 +162,9 @@ def extend(
     if found.status is AssignmentStatus.CANCELLED:
         raise errors.AssignmentCancelledError
     end = _later_end(session, found, until, by_days)
-    before, found.expires_at = found.expires_at, end
-    if found.status is AssignmentStatus.EXPIRED and end > clock_now(session):
+    if found.status is AssignmentStatus.EXPIRED and _is_valid(session, found, until=end):
         found.status, found.expired_at = AssignmentStatus.ACTIVE, None
+    before, found.expires_at = found.expires_at, end
     session.flush()
     if price is not None:
         _require_owner(session, actor, found)
@@ -364,6 +371,12 @@ def _later_end(
             field="until",
         )
     return end
+
+
+def _is_valid(session: Session, assignment: Assignment, *, until: datetime) -> bool:
+    """Say whether it would give access now, if it lasted until then."""
+    valid = gives_access(func.clock_now(), until=literal(until, Assignment.expires_at.type))
+    return session.scalars(select(valid).where(Assignment.id == assignment.id)).one()
 
 
 def _require_owner(session: Session, actor: Actor, assignment: Assignment) -> None:

@@ -26,9 +26,10 @@ LAUNCH = text("""
                event.id AS event_id, event.source_id, event.data->>'launch' AS launch,
                assignment.id AS assignment_id, assignment.organization_id,
                CAST(event.data->>'launched_at' AS timestamptz) AS launched_at,
-               CASE WHEN assignment.status = 'cancelled' THEN 'assignment_cancelled'
-                    WHEN event.received_at >= assignment.expires_at THEN 'assignment_expired'
-                    ELSE 'launched' END::launch_outcome AS outcome
+               CASE WHEN gives_access(assignment.status, assignment.expires_at, event.received_at)
+                        THEN 'launched'
+                    WHEN assignment.status = 'cancelled' THEN 'assignment_cancelled'
+                    ELSE 'assignment_expired' END::launch_outcome AS outcome
           FROM event
           JOIN assignment ON assignment.id = CAST(event.data->>'assignment' AS bigint)
           JOIN organization_ancestry AS upward ON upward.ancestor_id = event.organization_id
@@ -99,9 +100,9 @@ SETTLE_ENDS = text("""
 LAUNCH_NOW = text("""
     INSERT INTO launch (assignment_id, organization_id, launch, launched_at, outcome)
     SELECT id, organization_id, :launch, coalesce(CAST(:launched_at AS timestamptz), clock_now()),
-           CASE WHEN status = 'cancelled' THEN 'assignment_cancelled'
-                WHEN clock_now() >= expires_at THEN 'assignment_expired'
-                ELSE 'launched' END::launch_outcome
+           CASE WHEN gives_access(status, expires_at, clock_now()) THEN 'launched'
+                WHEN status = 'cancelled' THEN 'assignment_cancelled'
+                ELSE 'assignment_expired' END::launch_outcome
       FROM assignment WHERE id = :assignment_id
         ON CONFLICT (organization_id, launch) WHERE source_id IS NULL DO NOTHING
 """)

@@ -82,7 +82,8 @@ judged AS (
                WHEN pool.paused_at IS NOT NULL THEN 'pool_paused'
                WHEN found.at < pool.starts_at THEN 'pool_not_started'
                WHEN found.at >= pool.expires_at THEN 'pool_expired'
-               WHEN found.at < held.expires_at OR late.id IS NOT NULL THEN 'already_assigned'
+               WHEN gives_access(held.status, held.expires_at, found.at) OR late.id IS NOT NULL
+                   THEN 'already_assigned'
                ELSE 'redeemed'
            END AS outcome
       FROM found
@@ -101,7 +102,7 @@ judged AS (
             SELECT id FROM assignment
              WHERE assignment.learner_id = learner.id AND assignment.course_id = pool.course_id
                AND assignment.status = 'expired' AND assignment.redeemed_at <= found.at
-               AND found.at < assignment.expires_at
+               AND gives_access(assignment.status, assignment.expires_at, found.at)
              LIMIT 1) AS late ON true)
 SELECT judged.*,
        key_id IS NOT NULL AND (

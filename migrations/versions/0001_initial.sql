@@ -124,6 +124,18 @@ CREATE TYPE delivery_type     AS ENUM (
 CREATE TYPE delivery_state    AS ENUM ('waiting', 'delivered', 'failed');
 CREATE TYPE role              AS ENUM ('operator', 'manager', 'finance', 'analyst', 'sender');
 
+-- Whether an assignment gives access at an instant (A1): it was not cancelled and is not over. This
+-- is the one place that says so. "expired" only tells that a sweep saw the end, so that a late sweep
+-- gives no access and an earlier one takes none. Inlined, as canonical_code is.
+CREATE FUNCTION gives_access(status assignment_status, expires_at timestamptz, at timestamptz) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN status <> 'cancelled' AND at < expires_at;
+
+-- Whether its end has come by then and no sweep has seen it: what assignment_to_expire lists.
+CREATE FUNCTION is_overdue(status assignment_status, expires_at timestamptz, at timestamptz) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN status = 'active' AND expires_at <= at;
+
 
 -- Organizations, courses, prices -----------------------------------------------------------------
 
@@ -1781,7 +1793,7 @@ SELECT assignment.id, organization.name AS organization, course.code AS course, 
        (SELECT learner.email FROM learner WHERE learner.id = assignment.learner_id) AS email,
        (SELECT learner.name FROM learner WHERE learner.id = assignment.learner_id) AS name,
        assignment.status::text AS status, assignment.undone,
-       assignment.status = 'active' AND clock_now() < assignment.expires_at AS live,
+       gives_access(assignment.status, assignment.expires_at, clock_now()) AS live,
        assignment.redeemed_at, assignment.expires_at,
        (assignment.redeemed_at AT TIME ZONE organization.time_zone)::date AS day,
        ((assignment.expires_at AT TIME ZONE organization.time_zone) - interval '1 microsecond')::date AS last_day,
