@@ -1,5 +1,6 @@
 """Courses: what is taught, at a list price, archived or not."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import func, or_, select
@@ -9,11 +10,14 @@ from worker import history, lookup, money
 from worker.actors import Actor
 from worker.models import Course, Price
 
+# A course has a price at any time (B1): a queue may hold an event from before the course was made.
+FROM_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def add(
     session: Session, *, actor: Actor, code: str, title: str, price: str, currency: str
 ) -> dict[str, Any]:
-    """Add a course with its list price, in force from now on; the operator alone may.
+    """Add a course with its list price, which holds from ever on; the operator alone may.
 
     Raises:
         AlreadyExistsError: the code is taken, in whatever letter case.
@@ -29,7 +33,7 @@ def add(
             course_id=course.id,
             amount=amount,
             currency=currency.upper(),
-            valid_from=course.created_at,
+            valid_from=FROM_EVER,
         )
     )
     session.flush()

@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, LiteralString
 
 from psycopg import Connection
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, select, text
 from sqlalchemy.orm import Session
 
 from worker import errors, history, lookup, redemption, signing
@@ -49,6 +49,16 @@ REPEATED = """
     SELECT id, status, body_hash = %(body_hash)s AS same_body FROM event
      WHERE source_id = %(source_id)s AND webhook_id = %(webhook_id)s
 """
+
+# Of what is undecided or failed the body is still needed, and of a guess as long as it counts.
+BLANK = text("""
+    WITH old AS (
+        SELECT id FROM event
+         WHERE status = 'settled' AND data IS NOT NULL
+           AND settled_at < clock_now() - greatest(CAST(:kept AS interval), CAST(:guesses AS interval))
+         ORDER BY settled_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE event SET data = NULL FROM old WHERE event.id = old.id RETURNING event.id
+""")
 
 BELOW = """
     SELECT id FROM organization JOIN organization_ancestry ON descendant_id = id
@@ -210,6 +220,15 @@ def retry(session: Session, *, actor: Actor, event: str) -> dict[str, Any]:
     found.deaths, found.claim_limit = 0, None
     session.flush()
     return show(session, actor=actor, event=str(found.id))
+
+
+def blank_old(session: Session, *, kept: timedelta, limit: int) -> int:
+    """Blank the bodies of up to `limit` events that were decided longer ago than `kept` (D1).
+
+    Id and hash stay: what is sent once more is still known as a repeat.
+    """
+    asked = {"kept": kept, "guesses": settings().guess_window, "limit": limit}
+    return len(session.scalars(BLANK, asked).all())
 
 
 def find(session: Session, *, actor: Actor, event: str) -> Event:

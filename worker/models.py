@@ -859,6 +859,11 @@ class Event(Base):
             postgresql_using="brin",
             postgresql_with={"pages_per_range": 32},
         ),
+        Index(
+            "event_to_blank",
+            "settled_at",
+            postgresql_where=text("status = 'settled' AND data IS NOT NULL"),
+        ),
     )
 
 

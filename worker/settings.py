@@ -96,7 +96,8 @@ class Settings(BaseSettings):
         timedelta(days=3), description="How long a delivery is tried before it is set apart."
     )
     bodies_kept: Duration = Field(
-        timedelta(days=90), description="How long bodies are kept once they are done with."
+        timedelta(days=90),
+        description="How long bodies of events in and out are kept once done with.",
     )
     answers_kept: Duration = Field(
         timedelta(hours=24), description="How long an answer is given again under its key."

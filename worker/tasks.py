@@ -19,6 +19,7 @@ from worker import (
     batches,
     deliveries,
     delivering,
+    inbox,
     invoices,
     pools,
     reporting,
@@ -104,10 +105,15 @@ def tell_of_pools() -> None:
 
 @app.task(name="blank_bodies")
 def blank_bodies() -> None:
-    """Blank the bodies that were kept long enough."""
-    kept, blanked = settings().bodies_kept, 0
-    while some := transaction(deliveries.blank_old, kept=kept, limit=BLANKED_AT_ONCE):
+    """Blank the bodies of deliveries and of events that were kept long enough."""
+    _looked("blank_bodies")
+    until, blanked = time.monotonic() + STINT, 0
+    old = {"kept": settings().bodies_kept, "limit": BLANKED_AT_ONCE}
+    while some := sum(transaction(of.blank_old, **old) for of in (deliveries, inbox)):
         blanked += some
+        if time.monotonic() >= until:
+            nudge("blank_bodies")
+            break
     if blanked:
         log.info("bodies blanked", count=blanked)
 

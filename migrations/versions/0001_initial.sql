@@ -757,6 +757,8 @@ CREATE INDEX event_guessed ON event (source_id, received_at) WHERE outcome IN ('
 CREATE INDEX event_by_organization ON event (organization_id, id);
 -- Read by lists of a time's events: see redemption_by_time.
 CREATE INDEX event_by_time ON event USING brin (received_at) WITH (pages_per_range = 32);
+-- Read by the sweep that blanks old bodies: those of decided events alone; others may be tried again.
+CREATE INDEX event_to_blank ON event (settled_at) WHERE status = 'settled' AND data IS NOT NULL;
 
 -- How long a source must wait before it may try another key for a learner: null, where it sent
 -- fewer wrong ones of late than the limits. It looks past row level security, under which no index

@@ -1,11 +1,15 @@
 import time
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import select, text, update
 
 from tests.conftest import pass_time
 from tests.world import OPERATOR, build
-from worker import errors, inbox, signatures, sources
-from worker.models import EventStatus, EventType
+from worker import errors, inbox, redemption, signatures, sources
+from worker.models import Event, EventStatus, EventType
+
+KEPT = timedelta(days=90)
 
 
 @pytest.fixture
@@ -63,6 +67,60 @@ def test_a_repeat_is_known_though_its_organization_was_renamed_since(session, wo
     second = record(session, world, organization=name)
 
     assert second.event_id == first.event_id
+
+
+def test_a_decided_events_body_is_blanked_after_its_time_and_a_repeat_is_still_known(
+    session, world
+):
+    first = record(session, world)
+    redemption.settle(session, event_ids=[first.event_id])
+
+    early = inbox.blank_old(session, kept=KEPT, limit=10)
+    pass_time(session, days=91)
+    late = inbox.blank_old(session, kept=KEPT, limit=10)
+
+    assert (early, late) == (0, 1)
+    assert session.scalar(select(Event.data)) is None
+    repeated = record(session, world)
+    assert (repeated.event_id, repeated.is_new) == (first.event_id, False)
+    with pytest.raises(errors.WebhookIdReusedError):
+        record(session, world, body_hash=b"two")
+
+
+@pytest.mark.parametrize("status", [EventStatus.RECORDED, EventStatus.FAILED])
+def test_the_body_of_an_event_that_may_be_tried_again_is_never_blanked(session, world, status):
+    record(session, world)
+    session.execute(update(Event).values(status=status, error="broken"))
+    pass_time(session, days=1000)
+
+    assert inbox.blank_old(session, kept=KEPT, limit=10) == 0
+
+
+def test_a_guess_keeps_its_body_while_it_counts_however_short_bodies_are_kept(session, world):
+    guess = record(session, world)
+    redemption.settle(session, event_ids=[guess.event_id])
+    pass_time(session, seconds=500)
+
+    assert inbox.blank_old(session, kept=timedelta(), limit=10) == 0
+
+    pass_time(session, seconds=200)
+    assert inbox.blank_old(session, kept=timedelta(), limit=10) == 1
+
+
+def test_old_bodies_are_found_by_an_index_and_in_bounded_chunks(session, world):
+    for number in range(3):
+        world.request(f"NO-SUCH-KEY-{number}", "a@b.example")
+    ids = list(session.scalars(select(Event.id)))
+    redemption.settle(session, event_ids=ids)
+    pass_time(session, days=91)
+    session.execute(text("SET LOCAL enable_seqscan = off"))
+    asked = {"kept": KEPT, "guesses": KEPT, "limit": 2}
+
+    plan = session.scalars(text(f"EXPLAIN {inbox.BLANK}"), asked).all()
+    chunks = [inbox.blank_old(session, kept=KEPT, limit=2) for _ in range(3)]
+
+    assert "event_to_blank" in "\n".join(plan)
+    assert chunks == [2, 1, 0]
 
 
 @pytest.mark.parametrize("organization", ["No such place", "", "1"])

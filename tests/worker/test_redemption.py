@@ -125,6 +125,16 @@ def test_a_key_received_before_its_pool_expired_is_granted_however_late_it_is_se
     assert world.outcome(in_time) == "redeemed"
 
 
+def test_an_event_from_before_its_course_was_made_is_charged_at_the_first_price(world):
+    [code] = world.keys(1)
+    early = world.request(code, "ann@example.org", at=clock_now(world.session) - timedelta(days=1))
+
+    settle(world)
+
+    assert world.outcome(early) == "redeemed"
+    assert str(world.figures("SELECT amount FROM charge").amount) == "49.9000"
+
+
 @pytest.mark.parametrize(
     ("window", "outcome"),
     [

@@ -119,15 +119,19 @@ def test_pools_are_told_of_and_old_bodies_blanked_on_the_schedule(broker):
         parent, url = str(world.parent), "https://hooks.example/"
         endpoints.add(session, actor=worlds.OPERATOR, url=url, organization=parent)
         world.keys(1)
+        world.request("NO-SUCH-KEY", "ann@example.org")
 
+    tasks.settle()
     tasks.tell_of_pools()
     with transaction_of() as session:
-        told = session.execute(text("SELECT type::text FROM delivery")).scalars().all()
+        told = session.execute(text("SELECT type::text FROM delivery ORDER BY id")).scalars().all()
         session.execute(
             text("UPDATE delivery SET state = 'delivered', ended_at = now() - interval '91 days'")
         )
+        session.execute(text("UPDATE event SET settled_at = now() - interval '91 days'"))
     tasks.blank_bodies()
 
-    assert told == ["pool.low"]
+    assert told == ["redemption.decided", "pool.low"]
     with transaction_of() as session:
-        assert session.execute(text("SELECT count(data) FROM delivery")).scalar_one() == 0
+        for table in ("delivery", "event"):
+            assert session.scalar(text(f"SELECT count(data) FROM {table}")) == 0
