@@ -4,7 +4,8 @@ from datetime import timedelta
 from functools import cache
 
 from apiflask import APIBlueprint, APIFlask
-from flask import Response, redirect
+from flask import Flask, Request, Response, redirect
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_wtf import CSRFProtect
 
 from webhook.console import access, answers, forms, words
@@ -12,6 +13,16 @@ from webhook.console.frame import blueprint, install_routes
 from worker.settings import settings
 
 csrf = CSRFProtect()
+
+
+class Sessions(SecureCookieSessionInterface):
+    """Sessions for the console's pages alone: reading one would slow every webhook."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Read the session of a request for a page; give None, an empty one, for any other."""
+        if request.path.startswith(f"{blueprint.url_prefix}/"):
+            return super().open_session(app, request)
+        return None
 
 
 def install(app: APIFlask) -> None:
@@ -30,6 +41,7 @@ def install(app: APIFlask) -> None:
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a form may be left open overnight
         WTF_CSRF_SSL_STRICT=https,
     )
+    app.session_interface = Sessions()
     csrf.init_app(app)
     access.manager.init_app(app)
     app.register_blueprint(_pages())

@@ -1,5 +1,7 @@
 """Signing in: passwords, sessions, limits, forged forms."""
 
+from flask import session
+
 from tests.world import OPERATOR
 from webhook.console.answers import HEADERS
 from worker import database as databases
@@ -117,3 +119,14 @@ def test_a_manager_makes_no_operator_and_sees_none(person):
 
     assert refused.status_code == 403
     assert "operator-" not in manager.get("/users").text
+
+
+def test_only_pages_read_the_session(person):
+    somebody = person()
+    app = somebody.client.application
+    cookie = {"Cookie": f"keypool={somebody.client.get_cookie('keypool').value}"}
+
+    with app.test_request_context("/console/pools", headers=cookie):
+        assert session["_user_id"]
+    with app.test_request_context("/api/v1/pools", headers=cookie):
+        assert not session
