@@ -4,6 +4,7 @@ What comes from outside is printed as it is: never as markup, nor as a terminal'
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -21,6 +22,9 @@ Shows = Callable[[Any], None]
 
 # Lines are not broken where nobody looks at them in a window.
 UNBROKEN = 100_000
+
+# A time as history's detail holds it.
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)")
 
 
 def document(result: Any) -> None:
@@ -99,12 +103,14 @@ def text(value: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"  # ids are texts: this counts something
+    if isinstance(value, int | float):
+        return f"{value:,}".removesuffix(".0")  # ids are texts: this counts something
+    if isinstance(value, str) and INSTANT.fullmatch(value):
+        return text(datetime.fromisoformat(value))
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%-d %b %Y, %H:%M UTC}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{words(name)} {text(inner)}" for name, inner in value.items())
+        value = [f"{words(name)} {text(inner)}" for name, inner in value.items()]
     if isinstance(value, list | tuple):
         return ", ".join(map(text, value))
     return _safe(str(value))
