@@ -10,6 +10,7 @@ KEYS        ?= 10000
 REDEMPTIONS ?= 2000
 TESTS       ?= tests
 SCALE       ?= 1
+EXAMPLES    ?= 200
 
 # uv reads none of pip's settings: hand it the index and the certificates that
 # pip uses on this machine, unless uv has settings of its own. Never echoed: an
@@ -21,7 +22,7 @@ uv = UV_SYSTEM_CERTS=true \
      $(BIN)/uv --quiet pip
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults bench sure lock notebooks clean
+.PHONY: help setup demo up test faults fuzz bench sure lock notebooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -39,6 +40,9 @@ test: $(READY) ## run the tests on servers of their own (TESTS=tests/worker)
 
 faults: $(READY) ## the storms at full length; all mixed for HOURS=2 (FAULTS_SEED=)
 	$(if $(HOURS),$(BIN)/python -m tests.faults --hours $(HOURS) $(if $(FAULTS_SEED),--seed $(FAULTS_SEED)),FAULTS=full $(BIN)/pytest -s --timeout=7200 tests/faults)
+
+fuzz: $(READY) ## the API asked at random, as its own document describes it (EXAMPLES=200 a route)
+	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest --timeout=0 tests/webhook/test_fuzz.py
 
 bench: $(READY) ## speed and memory against the limit and a peer, in one run (SCALE=0.1)
 	$(BIN)/python -m benchmarks --scale $(SCALE)

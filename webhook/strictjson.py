@@ -10,7 +10,7 @@ from apiflask import APIFlask
 from flask import Request
 from flask.json.provider import DefaultJSONProvider
 
-from webhook.problems import NotJsonError
+from webhook.problems import InvalidFieldsError, NotJsonError
 
 DEEPEST = 32
 LONGEST_NUMBER = 40  # digits; Python itself would read 4,300
@@ -64,6 +64,13 @@ class StrictJSONProvider(DefaultJSONProvider):
 
 class StrictRequest(Request):
     """A request whose body, where it is not JSON, is told so like every problem."""
+
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
+        """Read the body; `null` is not taken for an object in which nothing is given."""
+        document = super().get_json(force=force, silent=silent, cache=cache)
+        if document is None and force:
+            raise InvalidFieldsError([{"field": "", "message": "Send an object, not null."}])
+        return document
 
     def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
         """Refuse the body."""

@@ -108,6 +108,12 @@ BROKEN: dict[str, Callable[[], errors.KeypoolError]] = {
     "source_name_is_unique_in_its_organization": lambda: errors.AlreadyExistsError(
         "The organization has a source by that name already; choose another name."
     ),
+    "source_has_a_name": lambda: errors.InvalidInputError(
+        "A source's name has 1 to 200 characters.", field="name"
+    ),
+    "token_has_a_name": lambda: errors.InvalidInputError(
+        "A token's name has 1 to 200 characters.", field="name"
+    ),
     "endpoint_is_registered_once": lambda: errors.AlreadyExistsError(
         "The organization has an endpoint at that address already; edit that one."
     ),

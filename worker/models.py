@@ -608,7 +608,7 @@ class Token(Base):
 
     __table_args__ = (
         UniqueConstraint("hash", name="token_is_unique"),
-        _rule("token_has_a_name", "name = btrim(name) AND name <> ''"),
+        _rule("token_has_a_name", "name = btrim(name) AND name <> '' AND length(name) <= 200"),
         _rule(
             "token_of_the_operator_has_no_organization",
             "(role = 'operator') = (organization_id IS NULL)",
@@ -689,7 +689,7 @@ class Source(Base):
         UniqueConstraint(
             "organization_id", "name", name="source_name_is_unique_in_its_organization"
         ),
-        _rule("source_has_a_name", "name = btrim(name) AND name <> ''"),
+        _rule("source_has_a_name", "name = btrim(name) AND name <> '' AND length(name) <= 200"),
     )
 
 

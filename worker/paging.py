@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -17,6 +18,7 @@ from worker import errors
 LARGEST_PAGE = 1000
 MADE = "made"  # every list's own order: by the one unique id, which is given as a row is made
 NO_SORTS: Mapping[str, QueryableAttribute[Any]] = MappingProxyType({})
+ID = re.compile("[0-9]{1,19}")
 BAD_CURSOR = "The cursor is not one that this list gave, sorted so; start without it."
 
 
@@ -63,9 +65,13 @@ class Order:
         """Read a cursor back; InvalidInputError where it is not one of this order's."""
         try:
             word, number, *value = _unpacked(cursor).split(" ", 2)
-            if word != ("after" if self.column is None else self.name) or not number.isdecimal():
+            if word != ("after" if self.column is None else self.name):
                 raise ValueError(word)
-            if int(number) >= 2**63 or len(value) != len(self.columns()) - 1:
+            if (
+                not ID.fullmatch(number)
+                or int(number) >= 2**63
+                or len(value) != len(self.columns()) - 1
+            ):
                 raise ValueError(number)
             read = [] if self.column is None else [_read(self.column.type.python_type, value[0])]
         except (ValueError, binascii.Error, InvalidOperation):

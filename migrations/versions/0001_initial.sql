@@ -573,7 +573,7 @@ CREATE TABLE token (
     revoked_at      timestamptz,
 
     CONSTRAINT token_is_unique                   UNIQUE (hash),
-    CONSTRAINT token_has_a_name                  CHECK (name = btrim(name) AND name <> ''),
+    CONSTRAINT token_has_a_name                  CHECK (name = btrim(name) AND name <> '' AND length(name) <= 200),
     CONSTRAINT token_of_the_operator_has_no_organization
         CHECK ((role = 'operator') = (organization_id IS NULL))
 );
@@ -634,7 +634,7 @@ CREATE TABLE source (
     created_at      timestamptz NOT NULL DEFAULT clock_now(),
 
     CONSTRAINT source_name_is_unique_in_its_organization UNIQUE (organization_id, name),
-    CONSTRAINT source_has_a_name CHECK (name = btrim(name) AND name <> '')
+    CONSTRAINT source_has_a_name CHECK (name = btrim(name) AND name <> '' AND length(name) <= 200)
 );
 
 -- A signing secret of a source, encrypted; several may be live while one replaces another.

@@ -223,7 +223,10 @@ REFUSED = {
     "token_is_unique": [
         "INSERT INTO token (organization_id, name, role, hash) VALUES (3, 'x', 'sender', 'abc')"
     ],
-    "token_has_a_name": ["UPDATE token SET name = ''"],
+    "token_has_a_name": [
+        "UPDATE token SET name = ''",
+        "UPDATE token SET name = repeat('x', 201)",
+    ],
     "token_of_the_operator_has_no_organization": [
         "UPDATE token SET role = 'operator'",
         "UPDATE token SET organization_id = NULL",
@@ -235,7 +238,10 @@ REFUSED = {
     "source_name_is_unique_in_its_organization": [
         "INSERT INTO source (organization_id, name) VALUES (1, 'shop')"
     ],
-    "source_has_a_name": ["UPDATE source SET name = ''"],
+    "source_has_a_name": [
+        "UPDATE source SET name = ''",
+        "UPDATE source SET name = repeat('x', 201)",
+    ],
     # Learners and their assignments
     "learner_has_an_email": ["UPDATE learner SET email = '' WHERE id = 1"],
     "learner_is_one_person_per_organization": [

@@ -6,6 +6,7 @@ from typing import Any, Generic, Literal, TypeVar
 from flask import Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from webhook.messages import Instant
 from worker.actors import Role
 from worker.settings import Duration
 
@@ -548,13 +549,13 @@ class NewLaunch(Taken):
     """A learner takes the training; `launch` is the sender's unique id of it."""
 
     launch: str = Field(min_length=1, max_length=200)
-    launched_at: datetime | None = Field(None, description="Now, where it is not given.")
+    launched_at: Instant | None = Field(None, description="Now, where it is not given.")
 
 
 class LaunchEnd(Taken):
     """A training came to its end."""
 
-    ended_at: datetime
+    ended_at: Instant
     completed: bool | None = None
     score: float | None = Field(None, ge=-99_999, le=99_999, allow_inf_nan=False)
 
