@@ -6,7 +6,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import assignments, frame, invoices, keys, redemption, reports  # noqa: F401  # all register
+from benchmarks import api, assignments, frame, invoices, keys, redemption, reports  # noqa: F401  # all register
 
 COLUMNS = ("benchmark", "n", "ours", "limit", "peer", "of the limit", "of the peer", "memory")
 

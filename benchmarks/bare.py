@@ -14,6 +14,14 @@ INSERT = """
     INSERT INTO event (source_id, organization_id, learner_organization_id, webhook_id, body_hash,
                        type, data)
     VALUES (1, 1, 1, %s, '', 'redemption.requested', %s)"""
+PAGE = """
+    SELECT key.id, key.code, key.pool_id, key.state, distribution.recipient, distribution.reference,
+           distribution.distributed_at, learner.email, assignment.redeemed_at, assignment.id
+      FROM key
+      LEFT JOIN distribution ON distribution.id = key.distribution_id
+      LEFT JOIN assignment ON assignment.key_id = key.id AND NOT assignment.undone
+      LEFT JOIN learner ON learner.id = assignment.learner_id
+     WHERE key.pool_id = %s AND key.id > %s ORDER BY key.id LIMIT 101"""
 
 
 def create_app() -> Flask:
@@ -41,5 +49,17 @@ def create_app() -> Flask:
     @allowed(Role.SENDER)
     def access(session: Session, _actor: Actor, assignment: str) -> Any:
         return jsonify({"allowed": session.scalar(text("SELECT 1")), "assignment": assignment})
+
+    @app.get("/api/v1/pools/<int:pool>/bare")
+    def page(pool: int) -> Response:
+        connection = engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(PAGE, (pool, int(request.args["after"])))
+            names = [column[0] for column in cursor.description or ()]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        finally:
+            connection.close()
+        return jsonify({"items": rows, "next": None})
 
     return app
