@@ -1,8 +1,7 @@
-"""People who sign in, and what they see: the pages through the app's own client."""
+"""People who sign in, and what they see: through the app's own client, or in a real browser."""
 
 import re
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from html import unescape
@@ -10,16 +9,14 @@ from html import unescape
 import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser, Page
 from werkzeug.test import TestResponse
 
 from tests.webhook.conftest import Place
-from tests.world import OPERATOR
+from tests.webhook.console.browsing import House, chromium, running, sign_in, watch
+from tests.webhook.console.people import PASSWORD, make_user
 from webhook import create_app
-from worker import database as databases
-from worker import users
 from worker.actors import Role
-
-PASSWORD = "correct horse battery"
 
 
 @dataclass
@@ -43,15 +40,6 @@ class Person:
     def sign_in(self, password: str = PASSWORD, **query: str) -> TestResponse:
         where = "/sign-in?" + "&".join(f"{k}={v}" for k, v in query.items())
         return self.post(where, email=self.email, password=password)
-
-
-def make_user(role: Role, organization: int | None) -> str:
-    email = f"{role}-{secrets.token_hex(4)}@example.com"
-    owner = None if role is Role.OPERATOR else str(organization)
-    with databases.session() as session:
-        given = {"email": email, "password": PASSWORD, "organization": owner}
-        users.add(session, actor=OPERATOR, role=role, **given)
-    return email
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +73,34 @@ def somebody(place: Place, app: APIFlask) -> Callable[..., Person]:
         return made
 
     return known
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium."""
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def house(browser: Browser) -> Iterator[House]:
+    """A whole keypool that runs, for the module's tests."""
+    with running(browser) as made:
+        yield made
+
+
+@pytest.fixture
+def tab(house: House) -> Iterator[Callable[..., Page]]:
+    """Open somebody's tab, signed in; the test fails where a page made the browser complain."""
+    complaints: list[str] = []
+    contexts = []
+
+    def opened(role: Role = Role.MANAGER, *, email: str | None = None, script: bool = True) -> Page:
+        contexts.append(house.browser.new_context(base_url=house.url, java_script_enabled=script))
+        page = watch(contexts[-1].new_page(), complaints)
+        return sign_in(page, email or house.user(role))
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -24,7 +24,7 @@ document.addEventListener("click", (event) => {
 // Sections become tabs; without this file they follow one another.
 for (const bar of document.querySelectorAll("[data-tabs]")) {
   const sections = [...bar.parentElement.querySelectorAll("[data-tab]")];
-  const wrong = sections.findIndex((s) => s.querySelector('[aria-invalid="true"], .wrong, [data-report]'));
+  const wrong = sections.findIndex((s) => s.querySelector('[aria-invalid="true"], .wrong'));
   const typed = sections.findIndex((s) => s.hasAttribute("data-open"));
   bar.setAttribute("role", "tablist");
   bar.setAttribute("aria-label", "Parts of the pool");

@@ -1,0 +1,270 @@
+"""A real browser on a keypool that runs: helping learners, billing, connecting, reporting."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import expect
+from sqlalchemy import text
+
+from tests.webhook.console.browsing import House, dialog, form
+from tests.webhook.console.people import PASSWORD
+from tests.world import OPERATOR
+from worker import database as databases
+from worker import invoices
+from worker.actors import Role
+from worker.demo import waiting
+
+
+@pytest.fixture(scope="module", autouse=True)
+def spent(house: House) -> dict[str, str]:
+    """Keys that learners have spent: an assignment's id by the learner's name."""
+    people = ("ann", "bob", "eve")
+    house.keys(*(f"SPENT-KEY-{name.upper()}" for name in people), "UNSPENT-KEY-01")
+    found = {
+        name: house.redeem(f"SPENT-KEY-{name.upper()}", f"{name}@example.com").answer["assignment"]
+        for name in people
+    }
+    house.launch(found["bob"], "lab-1")
+    return found
+
+
+# -------------------------------------------------------------------------------- helping learners
+
+
+def test_a_key_that_does_not_work_is_looked_up(tab):
+    page = tab()
+    page.locator("summary", has_text="Help").click()
+    page.get_by_role("link", name="My key does not work").click()
+    box = page.get_by_label("Key or e-mail address")
+    expect(box).to_be_focused()
+
+    box.fill("no such key at all")
+    box.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("There is no key")
+    box.fill("unspent key 01")
+    page.get_by_label("If this learner redeemed it now").fill("ann@example.com")
+    page.get_by_role("button", name="Look it up").click()
+    expect(page.get_by_role("status")).to_contain_text("You already have access to this course")
+    box.fill("spent-key-ann")
+    box.press("Enter")
+    expect(page.get_by_role("region", name="Attempts")).to_contain_text("redeemed")
+    box.fill("ann@example.com")
+    box.press("Enter")
+
+    expect(page.get_by_role("heading", name="Ann Example")).to_be_visible()
+
+
+def test_an_assignment_is_found_and_extended(tab, house, spent):
+    page = tab()
+    page.goto("/console/assignments")
+    page.get_by_label("Learner's e-mail address").fill("Ann@example.com")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="ann@example.com").click()
+
+    asking = dialog(page, "Extend", "Extend access")
+    asking.get_by_label("By days").fill("40")
+    asking.get_by_role("button", name="Extend").click()
+
+    expect(page.get_by_role("status")).to_contain_text("Access lasts until")
+    expect(page.get_by_role("region", name="History")).to_contain_text("extended")
+    expect(page.locator(".figure", has_text="Days left")).to_contain_text("70")
+
+
+def test_a_cancel_says_what_it_costs_and_a_close_changes_nothing(tab, spent):
+    page = tab()
+    page.goto(f"/console/assignments/{spent['eve']}")
+    asking = dialog(page, "Cancel", "Cancel this assignment?")
+    expect(asking).to_contain_text("The charge is credited")
+    asking.get_by_role("button", name="Close").click()
+    expect(asking).to_be_hidden()
+    expect(page.locator("h1 .state")).to_have_text("active")
+
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    asking.get_by_role("button", name="Cancel the assignment").click()
+
+    expect(page.locator("h1 .state")).to_have_text("cancelled")
+    page.goto("/console/trouble?q=spent-key-eve")
+    expect(page.locator("article .state").first).to_have_text("issued")
+
+
+def test_a_late_cancel_says_that_nothing_is_credited_and_wants_a_reason(tab, spent):
+    page = tab()
+    page.goto(f"/console/assignments/{spent['bob']}")
+    expect(page.get_by_role("region", name="Launches")).to_contain_text("launched")
+
+    asking = dialog(page, "Cancel", "Cancel this assignment?")
+    expect(asking).to_contain_text("nothing is credited")
+    asking.get_by_role("button", name="Cancel the assignment").click()
+    expect(asking).to_be_visible()
+    asking.get_by_label("Reason").fill("Left the company")
+    asking.get_by_role("button", name="Cancel the assignment").click()
+
+    expect(page.get_by_role("region", name="History")).to_contain_text("Left the company")
+
+
+def test_a_learners_name_is_corrected(tab):
+    page = tab()
+    page.goto("/console/learners/ann@example.com")
+    expect(page.get_by_role("region", name="Assignments")).to_contain_text("C-House")
+
+    asking = dialog(page, "Correct", "Correct address or name")
+    asking.get_by_label("Name").fill("Ann Corrected")
+    asking.get_by_role("button", name="Correct").click()
+
+    expect(page.get_by_role("heading", name="Ann Corrected")).to_be_visible()
+
+
+# ----------------------------------------------------------------------------------------- billing
+
+
+def test_an_invoice_is_read_finalized_downloaded_and_voided(tab, spent):
+    with databases.session() as session:
+        month = session.execute(text("SELECT to_char(clock_now(), 'YYYY-MM')")).scalar_one()
+    invoices.run(actor=OPERATOR, month=month)
+    page = tab(Role.OPERATOR)
+    page.goto("/console/invoices")
+    page.get_by_role("link", name="draft").click()
+    page.get_by_role("link", name="Charges behind C-House").first.click()
+    expect(page.get_by_role("region", name="Charges")).to_contain_text("ann@example.com")
+    page.get_by_role("link", name="Back to the invoice").click()
+
+    asking = dialog(page, "Finalize", "Finalize this invoice?")
+    asking.get_by_role("button", name="Finalize").click()
+    expect(page.get_by_role("status")).to_contain_text("The invoice is final")
+    for kind, begins in (("PDF", b"%PDF-"), ("CSV", b"invoice,")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=kind, exact=True).click()
+        assert download.value.path().read_bytes().startswith(begins)
+    asking = dialog(page, "Void", "Void this invoice?")
+    asking.get_by_label("Reason").fill("Sent to the wrong address")
+    asking.get_by_role("button", name="Void it").click()
+
+    expect(page.locator("h1 .state")).to_have_text("void")
+    page.goto("/console/invoices?status=draft")
+    expect(page.get_by_role("region", name="Invoices").get_by_role("row")).to_have_count(2)
+
+
+# -------------------------------------------------------------------------------------- connecting
+
+
+def test_a_source_is_added_and_its_secret_rotated(tab):
+    page = tab()
+    page.goto("/console/sources")
+    page.get_by_label("Name").fill("shop of the browser")
+    page.get_by_label("Organization").select_option("Parent House")
+    page.get_by_role("button", name="Add", exact=True).click()
+    made = page.locator(".secret").inner_text()
+    row = page.get_by_role("row", name="shop of the browser")
+    row.get_by_role("button", name="Rotate the secret").click()
+    asking = page.get_by_role("dialog", name="A new secret for shop of the browser?")
+    asking.get_by_role("button", name="Make it").click()
+    expect(page.locator(".secret")).not_to_have_text(made)
+    rotated = page.locator(".secret").inner_text()
+    page.goto("/console/sources")
+
+    assert made.startswith("whsec_")
+    assert rotated.startswith("whsec_")
+    expect(page.locator(".secret")).to_have_count(0)
+
+
+def test_a_failed_event_is_retried_and_settled(tab, house):
+    with databases.session() as session:
+        world = replace(house.world, session=session)
+        given = {"id": world.request("NO-SUCH-KEY-99", "late@example.com")}
+        session.execute(
+            text("UPDATE event SET status = 'failed', error = 'It killed.' WHERE id = :id"), given
+        )
+    page = tab()
+    page.goto("/console/events")
+    page.get_by_label("Failed alone").check()
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_role("region", name="Events")).to_contain_text("It killed.")
+
+    page.get_by_role("button", name="Retry").click()
+
+    expect(page.get_by_role("status")).to_contain_text("waits to be settled")
+    waiting.until_settled()
+    page.reload()
+    expect(page.get_by_role("region", name="Events")).to_contain_text("There is no such key")
+    expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+
+
+def test_a_token_is_made_shown_once_and_revoked(tab):
+    page = tab()
+    page.goto("/console/tokens")
+    page.get_by_label("Name").fill("portal of the browser")
+    page.get_by_label("Role").select_option("sender")
+    page.get_by_role("button", name="Make", exact=True).click()
+    expect(page.locator(".secret")).to_contain_text("kp_")
+
+    row = page.get_by_role("row", name="portal of the browser")
+    row.get_by_role("button", name="Revoke").click()
+    asking = page.get_by_role("dialog", name="Revoke portal of the browser?")
+    asking.get_by_role("button", name="Revoke").click()
+
+    expect(row).to_contain_text("revoked")
+    expect(page.locator(".secret")).to_have_count(0)
+
+
+def test_a_user_is_added_and_disabled(tab):
+    page = tab()
+    page.goto("/console/users")
+    adding = form(page, "Add")
+    adding.get_by_label("E-mail address").fill("new@example.com")
+    adding.get_by_label("Password").fill(PASSWORD)
+    adding.get_by_label("Organization").select_option("Child House")
+    adding.get_by_label("Role").select_option("analyst")
+    adding.get_by_role("button", name="Add").click()
+    theirs = tab(email="new@example.com")
+    expect(theirs.get_by_role("heading", name="Training key pools")).to_be_visible()
+
+    row = page.get_by_role("row", name="new@example.com")
+    row.get_by_role("button", name="Disable").click()
+    asking = page.get_by_role("dialog", name="Disable new@example.com?")
+    asking.get_by_role("button", name="Disable").click()
+    expect(row).to_contain_text("disabled")
+    theirs.reload()
+
+    expect(theirs.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_what_is_taught_and_what_it_costs_is_set_up(tab):
+    page = tab(Role.OPERATOR)
+    page.goto("/console/organizations")
+    adding = form(page, "Add")
+    adding.get_by_label("Name").fill("Third House")
+    adding.get_by_role("button", name="Add").click()
+    expect(page.get_by_role("heading", name="Third House")).to_be_visible()
+    page.goto("/console/courses")
+    adding = form(page, "Add")
+    for label, value in (("Code", "B-1"), ("Title", "Browsers"), ("List price", "12.50")):
+        adding.get_by_label(label, exact=True).fill(value)
+    adding.get_by_role("button", name="Add").click()
+    expect(page.get_by_role("row", name="B-1")).to_contain_text("12.50 EUR")
+    page.goto("/console/prices")
+    setting = form(page, "Set")
+    setting.get_by_label("Course").fill("B-1")
+    setting.get_by_label("For").select_option("Third House")
+    setting.get_by_label("Price").fill("9.75")
+    setting.get_by_role("button", name="Set").click()
+
+    expect(page.get_by_role("row", name="Third House")).to_contain_text("9.75 EUR")
+
+
+# --------------------------------------------------------------------------------------- reporting
+
+
+def test_a_report_is_asked_for_made_and_opened(tab):
+    page = tab()
+    page.goto("/console/reports")
+    page.get_by_role("combobox", name="Report").select_option("redemptions")
+    page.get_by_label("From").fill("2026-01-01")
+    page.get_by_role("button", name="Run now").click()
+    expect(page.get_by_text("The worker makes the report")).to_be_visible()
+    row = page.get_by_role("row", name="redemptions").first
+    expect(row.get_by_role("progressbar")).to_be_visible()
+    row.get_by_role("link", name="Open").click(timeout=120_000)
+
+    expect(page).to_have_url(re.compile(r"/console/reports/\d+\.html"))
+    expect(page.get_by_role("heading", level=1)).to_be_visible()

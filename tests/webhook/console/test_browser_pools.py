@@ -1,0 +1,236 @@
+"""A real browser on a keypool that runs: signing in, and pools from the form to the last key."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.webhook.console.browsing import House, dialog, sign_in
+from tests.webhook.console.people import PASSWORD
+from tests.world import OPERATOR
+from worker import courses, pools
+from worker import database as databases
+
+
+def filled_in(tab: Page, **values: str) -> Page:
+    """Fill in the form that creates a pool."""
+    tab.goto("/console/pools/new")
+    form = {
+        "Name": "Browser's pool",
+        "Course": "C-House",
+        "Starts": "2026-01-01",
+        "Expires": "2090-12-31",
+        "Content Availability (days)": "90",
+    }
+    for label, value in (form | values).items():
+        tab.get_by_label(label, exact=True).fill(value)
+    return tab
+
+
+@pytest.fixture(scope="module", autouse=True)
+def taught(house: House) -> None:
+    with databases.session() as session:
+        for code, title in (("OLD-1", "A course of old"), ("NEW-1", "A new course")):
+            given = {"code": code, "title": title, "price": "1", "currency": "EUR"}
+            courses.add(session, actor=OPERATOR, **given)
+        courses.archive(session, actor=OPERATOR, course="OLD-1")
+
+
+# ------------------------------------------------------------------------------------- signing in
+
+
+def test_one_signs_in_finds_the_pools_and_signs_out(tab):
+    page = tab()
+    expect(page).to_have_url(re.compile("/console/pools$"))
+    expect(page.get_by_role("link", name="Pool House")).to_be_visible()
+
+    page.get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url(re.compile("/console/sign-in$"))
+    page.go_back()
+    page.reload()
+
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_new_password_signs_one_out_everywhere(tab, house):
+    email = house.user()
+    here, there = tab(email=email), tab(email=email)
+
+    here.get_by_role("link", name=email).click()
+    here.get_by_label("Present password").fill(PASSWORD)
+    here.get_by_label("New password").fill("another horse battery")
+    here.get_by_role("button", name="Change the password").click()
+    expect(here.get_by_text("Every session is over")).to_be_visible()
+    there.get_by_role("link", name="Pool House").click()
+    expect(there.get_by_role("heading", name="Sign in")).to_be_visible()
+    sign_in(here, email, "another horse battery")
+
+    expect(here.get_by_role("heading", name="Training key pools")).to_be_visible()
+
+
+def test_a_keyboard_is_enough(tab):
+    page = tab()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+
+    page.locator("summary", has_text="Training Keys").focus()
+    page.keyboard.press("Enter")
+    chosen = page.get_by_role("navigation").get_by_role("link", name="Create Training Key Pool")
+    expect(chosen).to_be_visible()
+    page.keyboard.press("Escape")
+
+    expect(chosen).to_be_hidden()
+
+
+# --------------------------------------------------------------------------------- creating a pool
+
+
+def test_a_pool_is_created_with_a_chosen_course_and_keys_of_every_kind(tab):
+    page = tab()
+    page.locator("summary", has_text="Training Keys").click()
+    page.get_by_role("navigation").get_by_role("link", name="Create Training Key Pool").click()
+    page.get_by_label("Name", exact=True).fill("Autumn")
+    choosing = dialog(page, "Choose", "Choose a course")
+    choosing.get_by_label("Code or title").fill("course of")
+    expect(choosing.get_by_role("button", name="OLD-1")).to_be_disabled()
+    choosing.get_by_label("Code or title").fill("new cou")
+    choosing.get_by_role("button", name="NEW-1").click()
+    expect(choosing).to_be_hidden()
+    expect(page.get_by_label("Course", exact=True)).to_have_value("NEW-1")
+    page.get_by_label("Starts").fill("2026-01-01")
+    page.get_by_label("Expires").fill("2090-12-31")
+    page.get_by_label("Expires").press("Tab")
+    expect(page.get_by_text("Keys work until the end of 31 Dec 2090, UTC.")).to_be_visible()
+    expect(page.get_by_text("opens the keys to 1 child organization")).to_be_visible()
+    page.get_by_label("Make these keys available to everyone using Parent House").check()
+
+    page.get_by_role("tab", name="Training Keys").click()
+    page.get_by_label("Training key 1").fill("TYPED-KEY-0001")
+    page.get_by_role("button", name="Add Training Key", exact=True).click()
+    page.get_by_label("Training key 2").fill("TYPED-KEY-0002")
+    many = dialog(page, "Add Multiple Training Keys", "Add Multiple Training Keys")
+    many.get_by_label("One key per line").fill("PASTED-KEY-01\nshort\npasted key 01\nPASTED-KEY-02")
+    many.get_by_role("button", name="Check the lines").click()
+    refused = page.get_by_role("region", name="Refused lines")
+    expect(refused.get_by_role("row")).to_have_count(3)
+    expect(refused.get_by_role("row").nth(1)).to_contain_text("short")
+    page.get_by_label("Save the good ones without these lines").check()
+    generate = dialog(page, "Generate Training Keys", "Generate Training Keys")
+    generate.get_by_label("How many").fill("1200")
+    generate.get_by_role("button", name="OK").click()
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    expect(page.get_by_role("heading", name="Autumn")).to_be_visible()
+    expect(page.get_by_text("is there, with 4 keys; the worker is making its keys")).to_be_visible()
+    expect(page.get_by_text("Generate: 1,200 of 1,200 done")).to_be_visible()
+    page.reload()
+    expect(page.locator(".figure", has_text="Issued")).to_have_text("Issued1,204")
+    expect(page.get_by_text("everyone using Parent House")).to_be_visible()
+
+
+def test_an_error_stands_beside_its_field_and_what_was_typed_stays(tab):
+    page = filled_in(tab(), Name="Kept name", Expires="2025-12-31")
+    page.get_by_role("tab", name="Training Keys").click()
+    page.get_by_label("Training key 1").fill("KEPT-KEY-0001")
+
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    expires = page.get_by_label("Expires")
+    expect(expires).to_have_attribute("aria-invalid", "true")
+    expect(expires).to_have_accessible_description(re.compile("must start before it expires"))
+    expect(page.get_by_label("Name", exact=True)).to_have_value("Kept name")
+    expect(page.get_by_label("Course", exact=True)).to_have_value("C-House")
+    expect(expires).to_have_value("2025-12-31")
+    page.get_by_role("tab", name="Training Keys").click()
+    expect(page.get_by_label("Training key 1")).to_have_value("KEPT-KEY-0001")
+
+
+def test_a_pool_is_created_without_javascript(tab):
+    page = filled_in(tab(script=False), Name="Plain")
+    page.get_by_label("Training key 1").fill("PLAIN-KEY-0001")
+    page.get_by_role("button", name="Add Training Key", exact=True).click()
+    page.get_by_label("Training key 2").fill("short")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("region", name="Refused lines")).to_contain_text("short")
+    page.get_by_label("Training key 2").fill("PLAIN-KEY-0002")
+
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    expect(page.get_by_text("is there, with 2 keys")).to_be_visible()
+
+
+# -------------------------------------------------------------------------------- a pool's page
+
+
+def test_a_running_batch_moves_its_bar_by_itself_and_can_be_cancelled(tab, house):
+    page = tab()
+    page.goto(f"{house.pool}/keys/add")
+    page.get_by_label("How many").fill("20,000,000")
+    page.get_by_role("button", name="Generate Training Keys").click()
+    bar = page.get_by_role("progressbar")
+    expect(bar).not_to_have_attribute("value", "0")
+    first = bar.get_attribute("value") or ""
+    expect(bar).not_to_have_attribute("value", first)
+
+    page.get_by_role("button", name="Cancel").click()
+
+    expect(page.get_by_text("the keys that it made stay")).to_be_visible()
+    expect(page.locator(".batch")).to_contain_text("cancelled")
+    expect(page.get_by_role("progressbar")).to_have_count(0)
+
+
+def test_keys_are_handed_out_filtered_retired_and_exported(tab, house):
+    with databases.session() as session:
+        shown = pools.show(session, actor=OPERATOR, pool=house.world.pool)
+        given = {"organization": shown["organization"], "course": shown["course"]}
+        dates = {"starts": "2026-01-01", "expires": "2090-01-01", "content_availability": 9}
+        made = pools.create(session, actor=OPERATOR, name="Handed", **given, **dates)
+    house.keys("HAND-KEY-0001", "HAND-KEY-0002", "HAND-KEY-0003", pool=made["id"])
+    house.redeem("HAND-KEY-0003", "hand@example.com")
+    page = tab()
+    page.goto(f"/console/pools/{made['id']}")
+    table = page.get_by_role("region", name="Keys", exact=True)
+    expect(table.get_by_role("row").nth(3)).to_contain_text("hand@example.com")
+
+    handing = dialog(page, "Distribute", "Distribute keys")
+    handing.get_by_label("Recipient").fill("desk@example.com")
+    handing.get_by_label("Reference").fill("PO-17")
+    handing.get_by_role("button", name="Distribute").click()
+    expect(page.get_by_text("desk@example.com has 1 keys.")).to_be_visible()
+    expect(table.get_by_role("row")).to_have_count(2)
+    expect(table).to_contain_text("HAND-KEY-0001")
+
+    page.goto(f"/console/pools/{made['id']}?state=issued&undistributed=1")
+    expect(table.get_by_role("row")).to_have_count(2)
+    page.once("dialog", lambda asked: asked.dismiss())
+    page.get_by_role("button", name="Retire HAND-KEY-0002").click()
+    expect(table).to_contain_text("HAND-KEY-0002")
+    page.once("dialog", lambda asked: asked.accept())
+    page.get_by_role("button", name="Retire HAND-KEY-0002").click()
+    expect(page.get_by_text("it can be redeemed no more")).to_be_visible()
+
+    page.get_by_label("State").select_option("retired")
+    page.get_by_role("button", name="Filter").click()
+    expect(table.get_by_role("row")).to_have_count(2)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export as CSV").click()
+    lines = download.value.path().read_text().splitlines()
+    assert lines[0].startswith("code,state,recipient")
+    assert [line.split(",")[:2] for line in lines[1:]] == [["HAND-KEY-0002", "retired"]]
+
+
+def test_a_pool_is_edited_paused_and_resumed(tab, house):
+    page = tab()
+    page.goto(house.pool)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("h1 .state")).to_have_text("paused")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("h1 .state")).to_have_text("active")
+
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_label("Expires").fill("2089-06-30")
+    page.get_by_role("button", name="Save").click()
+
+    expect(page.get_by_text("keys work until the end of 30 Jun 2089, UTC")).to_be_visible()
