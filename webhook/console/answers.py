@@ -12,7 +12,7 @@ from flask_wtf.csrf import CSRFError
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
 
-from webhook.console import forms
+from webhook.console import forms, packing
 from webhook.console.access import SignedOutError
 from worker import errors
 
@@ -26,7 +26,6 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-ASSETS = "private, max-age=86400"
 REFUSED = (404, 409, 422)  # by what was typed: something else might be taken
 
 log = structlog.get_logger(__name__)
@@ -96,5 +95,6 @@ def _headed(response: Response) -> Response:
     if "Content-Security-Policy" not in response.headers:
         response.headers.extend(HEADERS)
     static = request.endpoint == "console.static"
-    response.headers["Cache-Control"] = ASSETS if static else "no-store"
+    response.headers["Cache-Control"] = packing.keeping() if static else "no-store"
+    packing.pack(response)
     return response

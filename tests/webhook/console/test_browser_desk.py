@@ -246,7 +246,7 @@ def test_what_is_taught_and_what_it_costs_is_set_up(tab):
     setting = form(page, "Set")
     setting.get_by_label("Course").fill("B-1")
     setting.get_by_label("For").select_option("Third House")
-    setting.get_by_label("Price").fill("9.75")
+    setting.get_by_role("textbox", name="Price").fill("9.75")
     setting.get_by_role("button", name="Set").click()
 
     expect(page.get_by_role("row", name="Third House")).to_contain_text("9.75 EUR")
