@@ -1,98 +1,40 @@
 """Learners: what is held on a person, corrected, given out, and erased (A6, D1)."""
 
-import hashlib
-import hmac
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from worker import assignments, errors, history, reports
+from worker import assignments, erasing, errors, history
 from worker.actors import Actor, Role
-from worker.models import Assignment, Delivery, History, Launch, Learner, Organization, Redemption
-from worker.settings import settings
-
-# Wherever a person's name or address may stand. Each statement changes what mentions the address;
-# ids, dates, amounts and hashes stay.
-ERASURES = [
-    text("""
-        UPDATE learner SET email = :pseudonym, name = '', erased_at = clock_now()
-         WHERE id = ANY (:learner_ids)"""),
-    text("""
-        UPDATE assignment
-           SET status = 'expired', expired_at = clock_now(),
-               expires_at = greatest(redeemed_at + interval '1 microsecond', clock_now())
-         WHERE learner_id = ANY (:learner_ids) AND status = 'active'"""),
-    text("""
-        UPDATE redemption SET learner_email = :pseudonym
-         WHERE lower(learner_email) = lower(:email) AND learner_organization_id = ANY (:organization_ids)"""),
-    text("""
-        UPDATE event
-           SET data = jsonb_set(data, '{learner}', jsonb_build_object('email', CAST(:pseudonym AS text)))
-         WHERE lower(data->'learner'->>'email') = lower(:email)
-           AND learner_organization_id = ANY (:organization_ids)"""),
-    text("""
-        UPDATE delivery SET data = jsonb_set(data, '{learner}', to_jsonb(CAST(:pseudonym AS text)))
-         WHERE lower(data->>'learner') = lower(:email)
-           AND learner_organization_id = ANY (:organization_ids)"""),
-    text("""
-        UPDATE distribution SET recipient = :pseudonym, recipient_name = ''
-         WHERE lower(recipient) = lower(:email)
-           AND pool_id IN (SELECT id FROM pool WHERE organization_id = ANY (:organization_ids))"""),
-    text("""
-        UPDATE batch_chunk
-           SET recipients = ARRAY(SELECT CASE WHEN lower(of.recipient) = lower(:email) THEN :pseudonym
-                                              ELSE of.recipient END
-                                    FROM unnest(recipients) WITH ORDINALITY AS of (recipient, nth)
-                                   ORDER BY nth),
-               recipient_names = ARRAY(SELECT CASE WHEN lower(of.recipient) = lower(:email) THEN ''
-                                                   ELSE of.recipient_name END
-                                         FROM unnest(recipients, recipient_names) WITH ORDINALITY
-                                              AS of (recipient, recipient_name, nth)
-                                        ORDER BY nth)
-         WHERE lower(:email) IN (SELECT lower(recipient) FROM unnest(recipients) AS recipient)
-           AND batch_id IN (SELECT batch.id FROM batch JOIN pool ON pool.id = pool_id
-                             WHERE organization_id = ANY (:organization_ids))"""),
-    text(
-        "UPDATE history SET detail = '{}' WHERE thing = 'learner' AND thing_id = ANY (:learner_ids)"
-    ),
-    text("""
-        UPDATE history SET detail = CAST(
-               regexp_replace(detail::text, :pattern, :pseudonym, 'gi') AS jsonb)
-         WHERE detail::text ~* :pattern
-           AND (organization_id IS NULL OR organization_id = ANY (:organization_ids))"""),
-    # Encrypted, so whom one tells of cannot be told.
-    text("""
-        UPDATE answer SET encrypted = NULL
-         WHERE encrypted IS NOT NULL
-           AND token_id IN (SELECT id FROM token WHERE organization_id IS NULL
-                                                    OR organization_id = ANY (:organization_ids))"""),
-]
+from worker.models import (
+    Assignment,
+    Delivery,
+    Distribution,
+    Event,
+    EventStatus,
+    History,
+    Learner,
+    Organization,
+    Pool,
+    Redemption,
+)
 
 
-def show(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
+def show(
+    session: Session, *, actor: Actor, email: str, after: str | None = None, limit: int = 100
+) -> dict[str, Any]:
     """Give a learner's view: every assignment with course, days left, launches and completion.
 
-    The same address in several of the actor's organizations is shown as one person.
+    The same address in several of the actor's organizations is shown as one person. Of very many
+    assignments it is a page; `next` is the cursor of the one that follows.
 
     Raises:
         NotFoundError: nobody by that address is in the actor's organizations.
     """
     people = find(session, actor=actor, email=email)
-    held = assignments.listing(session, actor=actor, learner=email, limit=1000)
-    completed = set(
-        session.scalars(
-            select(Launch.assignment_id)
-            .join(Assignment)
-            .where(Assignment.learner_id.in_([p.id for p in people]), Launch.completed.is_(True))
-        )
-    )
-    return {
-        "email": people[0].email,
-        "name": people[0].name,
-        "organizations": [session.get_one(Organization, p.organization_id).name for p in people],
-        "assignments": [item | {"completed": int(item["id"]) in completed} for item in held.items],
-    }
+    held = assignments.listing(session, actor=actor, learner=email, after=after, limit=limit)
+    return _named(session, people, email) | {"assignments": held.items, "next": held.next}
 
 
 def correct(
@@ -120,51 +62,30 @@ def correct(
         person.name = name.strip() if name is not None else person.name
         session.flush()
         after = {"email": person.email, "name": person.name}
-        _remember(session, actor, "learner corrected", person, before=before, after=after)
+        about = {"before": before, "after": after}
+        _remember(session, actor, "learner corrected", person.id, person.organization_id, **about)
     return show(session, actor=actor, email=new_email or email)
 
 
 def export(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
-    """Give everything held on a person in the actor's organizations."""
+    """Give everything held on a person in the actor's organizations, be they a learner or not.
+
+    Raises:
+        NotFoundError: nothing there is about that address.
+    """
     actor.require(Role.MANAGER)
-    people = find(session, actor=actor, email=email)
-    ids = [person.id for person in people]
-    held = session.scalars(select(Assignment.id).where(Assignment.learner_id.in_(ids)))
-    attempts = session.execute(
-        select(Redemption.event_id, Redemption.outcome, Redemption.received_at)
-        .where(
-            func.lower(Redemption.learner_email) == email.strip().lower(),
-            Redemption.learner_organization_id.in_([person.organization_id for person in people]),
-        )
-        .order_by(Redemption.event_id)
-    )
-    acts = session.scalars(
-        select(History)
-        .where(History.thing == "learner", History.thing_id.in_(ids))
-        .order_by(History.id)
-    )
-    told = session.execute(
-        select(Delivery.id, Delivery.type, Delivery.happened_at)
-        .where(
-            func.lower(Delivery.data["learner"].astext) == email.strip().lower(),
-            Delivery.learner_organization_id.in_([person.organization_id for person in people]),
-        )
-        .order_by(Delivery.id)
-    )
+    people = _known(session, actor, email)
+    address, of = email.strip().lower(), [person.id for person in people]
+    held = select(Assignment.id).where(Assignment.learner_id.in_(of)).order_by(Assignment.id)
+    acts = select(History).where(History.thing == "learner", History.thing_id.in_(of))
     return {
-        "learner": show(session, actor=actor, email=email),
+        "learner": _named(session, people, email),
         "assignments": [
-            assignments.show(session, actor=actor, assignment=str(held_id)) for held_id in held
+            assignments.show(session, actor=actor, assignment=str(held_id))
+            for held_id in session.scalars(held).all()
         ],
-        "redemptions": [
-            {"event": str(a.event_id), "outcome": a.outcome, "received_at": a.received_at}
-            for a in attempts
-        ],
-        "deliveries": [
-            {"delivery": str(one.id), "type": str(one.type), "happened_at": one.happened_at}
-            for one in told
-        ],
-        "history": [history.shape(act) for act in acts],
+        **_traces(session, actor, address),
+        "history": [history.shape(act) for act in session.scalars(acts.order_by(History.id))],
     }
 
 
@@ -172,40 +93,110 @@ def erase(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
     """End a person's live access and put a pseudonym in place of name and address everywhere.
 
     Ids, dates, amounts and the hashes of events stay, so that figures, invoices and the
-    recognition of repeats do not change.
+    recognition of repeats do not change. Whoever is known from refused attempts alone, or as the
+    recipient of keys, is erased, too.
+
+    Raises:
+        NotFoundError: nothing in the actor's organizations is about that address.
     """
     actor.require(Role.MANAGER)
-    people = find(session, actor=actor, email=email)
-    pseudonym = _pseudonym(people[0])
-    session.execute(text("SELECT set_config('keypool.erasing', 'on', true)"))
-    told = {
-        "pseudonym": pseudonym,
-        "learner_ids": [person.id for person in people],
-        "organization_ids": session.scalars(actor.organizations()).all(),
-    }
-    for address in _addresses(session, email.strip(), people):
-        named = {"email": address, "pattern": _literal(address)}
-        for statement in ERASURES:
-            session.execute(statement, told | named)
-        reports.erase(session, email=address, pseudonym=pseudonym)
-    session.execute(text("SELECT set_config('keypool.erasing', '', true)"))
-    for person in people:
-        _remember(session, actor, "learner erased", person)
+    people = _known(session, actor, email)
+    person = erasing.Person(
+        addresses=_addresses(session, email.strip(), people),
+        learner_ids=[learner.id for learner in people],
+        organization_ids=list(session.scalars(actor.organizations())),
+    )
+    pseudonym = erasing.erase(session, person=person)
+    # Of no learner, where there is none: reports that are being made look for this act.
+    if not people:
+        _remember(session, actor, "learner erased", 0, actor.organization_id)
+    for one in people:
+        _remember(session, actor, "learner erased", one.id, one.organization_id)
     return {"pseudonym": pseudonym, "erased": len(people)}
 
 
 def find(session: Session, *, actor: Actor, email: str) -> list[Learner]:
     """Find a person by address: a learner in each of the actor's organizations that knows them."""
-    found = session.scalars(
-        select(Learner)
-        .where(
-            func.lower(Learner.email) == email.strip().lower(), actor.sees(Learner.organization_id)
-        )
-        .order_by(Learner.id)
-    ).all()
-    if not found:
+    if not (found := _learners(session, actor, email)):
         raise errors.NotFoundError(f"There is no learner “{email}” in your organizations.")
-    return list(found)
+    return found
+
+
+def _learners(session: Session, actor: Actor, email: str) -> list[Learner]:
+    named = _is(Learner.email, email.strip().lower())
+    wanted = select(Learner).where(named, actor.sees(Learner.organization_id))
+    return list(session.scalars(wanted.order_by(Learner.id)))
+
+
+def _named(session: Session, people: list[Learner], email: str) -> dict[str, Any]:
+    return {
+        "email": people[0].email if people else email.strip(),
+        "name": people[0].name if people else "",
+        "organizations": [session.get_one(Organization, p.organization_id).name for p in people],
+    }
+
+
+def _known(session: Session, actor: Actor, email: str) -> list[Learner]:
+    """Find the learners by an address: none, where something else there is about it.
+
+    Raises:
+        NotFoundError: nothing in the actor's organizations is about that address.
+    """
+    people = _learners(session, actor, email)
+    if people or any(_traces(session, actor, email.strip().lower()).values()):
+        return people
+    raise errors.NotFoundError(f"Nothing in your organizations is about “{email}”.")
+
+
+def _traces(session: Session, actor: Actor, address: str) -> dict[str, list[dict[str, Any]]]:
+    """Give what there is about an address, whether a learner has it or not."""
+    attempts = select(Redemption.event_id, Redemption.outcome, Redemption.received_at).where(
+        _is(Redemption.learner_email, address), actor.sees(Redemption.learner_organization_id)
+    )
+    undecided = select(Event.id, Event.status, Event.received_at).where(
+        or_(
+            and_(Event.status == EventStatus.RECORDED, Event.waits_for.is_(None)),
+            Event.status == EventStatus.FAILED,
+        ),
+        _is(Event.data["learner"]["email"].astext, address),
+        actor.sees(Event.learner_organization_id),
+    )
+    told = select(Delivery.id, Delivery.type, Delivery.happened_at).where(
+        _is(Delivery.data["learner"].astext, address), actor.sees(Delivery.learner_organization_id)
+    )
+    handed = (
+        select(Distribution)
+        .join(Pool, Pool.id == Distribution.pool_id)
+        .where(_is(Distribution.recipient, address), actor.sees(Pool.organization_id))
+    )
+    return {
+        "redemptions": [
+            {"event": str(one.event_id), "outcome": one.outcome, "received_at": one.received_at}
+            for one in session.execute(attempts.order_by(Redemption.event_id))
+        ],
+        "undecided": [
+            {"event": str(one.id), "status": str(one.status), "received_at": one.received_at}
+            for one in session.execute(undecided.order_by(Event.id))
+        ],
+        "deliveries": [
+            {"delivery": str(one.id), "type": str(one.type), "happened_at": one.happened_at}
+            for one in session.execute(told.order_by(Delivery.id))
+        ],
+        "distributions": [
+            {
+                "pool": str(one.pool_id),
+                "recipient": one.recipient,
+                "name": one.recipient_name,
+                "reference": one.reference,
+                "distributed_at": one.distributed_at,
+            }
+            for one in session.scalars(handed.order_by(Distribution.id))
+        ],
+    }
+
+
+def _is(column: Any, address: str) -> ColumnElement[bool]:
+    return func.lower(column) == address
 
 
 def _addresses(session: Session, email: str, people: list[Learner]) -> list[str]:
@@ -223,25 +214,20 @@ def _addresses(session: Session, email: str, people: list[Learner]) -> list[str]
     return list({address.lower(): address for address in [*earlier, email]}.values())
 
 
-def _pseudonym(person: Learner) -> str:
-    """Make a name that says nothing about the person and cannot be guessed back without the key."""
-    [key, *_] = settings().secret_keys()
-    digest = hmac.new(key, f"{person.id} {person.email}".encode(), hashlib.sha256).hexdigest()
-    return f"erased-{digest[:16]}@erased.invalid"
-
-
-def _literal(words: str) -> str:
-    """Make a regular expression of PostgreSQL's that matches these very words."""
-    return "".join(c if c.isalnum() else f"\\{c}" if c.isascii() else c for c in words)
-
-
-def _remember(session: Session, actor: Actor, action: str, person: Learner, **detail: Any) -> None:
+def _remember(
+    session: Session,
+    actor: Actor,
+    action: str,
+    learner_id: int,
+    organization_id: int | None,
+    **detail: Any,
+) -> None:
     history.record(
         session,
         actor=actor,
         action=action,
         thing="learner",
-        thing_ids=person.id,
-        organization_id=person.organization_id,
+        thing_ids=learner_id,
+        organization_id=organization_id,
         **detail,
     )

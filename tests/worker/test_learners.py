@@ -1,15 +1,37 @@
+import base64
+import html
 import io
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from tests import ledger
 from tests import world as worlds
+from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import audit, batches, distributions, errors, imports, learners, redemption
+from worker import (
+    assignments,
+    audit,
+    batches,
+    charges,
+    distributions,
+    endpoints,
+    errors,
+    history,
+    imports,
+    inbox,
+    invoices,
+    learners,
+    personal,
+    redemption,
+)
 from worker.actors import Actor, Role
+from worker.models import EventType
 
 ADDRESS = "Ann.O'Neil+x@Example.org"
+NAME = "Ann O'Neil"
 
 
 @pytest.fixture
@@ -24,14 +46,22 @@ def redeemed(world: World, email: str = ADDRESS) -> int:
 
 
 def everything(session: Session) -> str:
-    """Give every row of every table as text."""
+    """Give every row of every table as text; what is bytes or a report's CSV, also as what it says."""
     tables = session.scalars(
         text(
             "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
         )
     ).all()
-    rows = [session.scalars(text(f'SELECT t::text FROM "{table}" AS t')).all() for table in tables]
-    return "\n".join(row for table in rows for row in table).lower()
+    told = []
+    for table in tables:
+        for row in session.execute(text(f'SELECT t::text AS whole, t.* FROM "{table}" AS t')):
+            told += [row[0], *(bytes(one).decode("latin-1") for one in row if _is_bytes(one))]
+            told += [base64.b64decode(csv).decode() for _, csv in personal.TABLE.findall(row[0])]
+    return "\n".join(told).lower()
+
+
+def _is_bytes(value: object) -> bool:
+    return isinstance(value, bytes | memoryview)
 
 
 def test_a_learner_is_known_in_any_letter_case(world):
@@ -59,17 +89,178 @@ def test_a_correction_that_corrects_nothing_is_refused(world, change):
         learners.correct(world.session, actor=OPERATOR, email=ADDRESS, **change)
 
 
-def test_after_an_erase_the_address_is_nowhere_and_the_figures_are_unchanged(world):
-    redeemed(world)
+def known_everywhere(world: World) -> dict[str, Any]:
+    """Have a person stand wherever one can: in rows, bodies, reasons, history, reports, answers."""
+    session = world.session
+    told = {"key": world.keys(1)[0], "learner": {"email": ADDRESS, "name": NAME}}
+    asked = {
+        "source_id": world.source,
+        "organization_id": world.parent,
+        "webhook_id": "sent-once",
+        "body_hash": b"hash",
+        "message": inbox.Message(EventType.REDEMPTION_REQUESTED, told),
+    }
+    url, parent = "https://hooks.example/", str(world.parent)
+    endpoints.add(session, actor=OPERATOR, url=url, organization=parent)
+    session.flush()
+    first = inbox.record(session.connection().connection.driver_connection, **asked).event_id
+    redemption.settle(session, event_ids=[first])
     redeemed(world)  # refused: already assigned
-    learners.correct(world.session, actor=OPERATOR, email=ADDRESS, name="Ann O'Neil")
-    before = world.figures("SELECT count(*) AS charges, sum(amount) AS amount FROM charge")
+    world.request("WAITS-STILL", ADDRESS)
+    failed = world.request("FAILED-ONCE", ADDRESS)
+    world.figures(
+        "UPDATE event SET status = 'failed', error = 'broken' WHERE id = :id RETURNING id",
+        id=failed,
+    )
+    learners.correct(session, actor=OPERATOR, email=ADDRESS, name=f"{NAME} Smith")
+    learners.correct(session, actor=OPERATOR, email=ADDRESS, name=NAME)
+    world.keys(4)
+    hand = {"actor": OPERATOR, "pool": world.pool, "reference": "R"}
+    for recipient in (ADDRESS, NAME):
+        distributions.distribute(session, recipient=recipient, name=NAME, **hand)
+    [held] = learners.show(session, actor=OPERATOR, email=ADDRESS)["assignments"]
+    assignments.extend(session, actor=OPERATOR, assignment=held["id"], by_days=1, price="5")
+    cancelled = assignments.cancel(
+        session, actor=OPERATOR, assignment=held["id"], reason=f"{NAME} <{ADDRESS}> left"
+    )
+    charged = world.figures("SELECT id FROM charge WHERE kind = 'extension'").id
+    charges.credit(
+        session, actor=OPERATOR, charge=str(charged), amount="1", reason=f"as {NAME} asked"
+    )
+    table = f"code,email,name\nWAITING-1,{ADDRESS},{NAME}\n{ADDRESS},,\n"
+    batches.stage(
+        session, actor=OPERATOR, pool=world.pool, lines=imports.read(io.BytesIO(table.encode()))
+    )
+    history.record(
+        session, actor=OPERATOR, action="noted", thing="pool", thing_ids=int(world.pool),
+        organization_id=world.parent, note={"people": [f"for {NAME.upper()}, {ADDRESS}"]},
+    )  # fmt: skip
+    session.execute(
+        text("""
+            INSERT INTO report_run (organization_id, notebook, first_day, last_day, asked_by, state,
+                                    data_at, finished_at, page, traceback)
+            VALUES (:parent, 'usage', '2026-01-01', '2026-01-31', 'test', 'done',
+                    clock_now(), clock_now(), :page, NULL),
+                   (:parent, 'usage', '2026-01-01', '2026-01-31', 'test', 'failed',
+                    clock_now(), clock_now(), NULL, :traceback)"""),
+        {"parent": world.parent, "page": page(), "traceback": f"KeyError: '{ADDRESS}' of {NAME}"},
+    )
+    return asked | {"cancelled": cancelled}
 
-    learners.erase(world.session, actor=OPERATOR, email=ADDRESS.lower())
 
-    assert "o'neil" not in everything(world.session)
-    assert world.figures("SELECT count(*) AS charges, sum(amount) AS amount FROM charge") == before
+def page() -> str:
+    csv = base64.b64encode(f"email,name\n{ADDRESS},{NAME}\n".encode()).decode()
+    cells = "".join(f'<td class="person">{html.escape(cell)}</td>' for cell in (ADDRESS, NAME))
+    return f"<table><tr>{cells}</tr></table><a href='{personal.CSV}{csv}'>CSV</a>"
+
+
+def test_after_an_erase_neither_address_nor_name_is_in_any_table_report_or_log(
+    world, capfd, caplog
+):
+    sent = known_everywhere(world)
+    figures = (
+        "SELECT count(*) AS charges, sum(amount) AS amount, (SELECT count(*) FROM assignment) AS held,"
+        " (SELECT array_agg(outcome ORDER BY event_id) FROM redemption) AS outcomes FROM charge"
+    )
+    before = world.figures(figures)
+    assert everything(world.session).count("o'neil") > 20
+
+    learners.erase(world.session, actor=OPERATOR, email=ADDRESS.upper())
+
+    left = everything(world.session)
+    assert ADDRESS.lower() not in left
+    assert "o'neil" not in left
+    assert "o'neil" not in (caplog.text + "".join(capfd.readouterr())).lower()
+    assert world.figures(figures) == before
     assert all(audit._result(world.session, check)["ok"] for check in audit.CHECKS)
+    del sent["cancelled"]
+    again = inbox.record(world.session.connection().connection.driver_connection, **sent)
+    assert not again.is_new
+
+
+def test_an_erase_leaves_a_finalized_invoice_as_it_is(session):
+    buyer = ledger.add_buyer(session, "Invoiced")
+    ledger.redeem(session, buyer.pool, "2026-01-10")
+    pass_time(session, days=366)
+    [draft], _ = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    invoices.finalize(session, actor=OPERATOR, invoice=str(draft))
+    printed = (
+        "SELECT invoice::text FROM invoice UNION ALL SELECT invoice_line::text FROM invoice_line"
+    )
+    email = session.scalar(text("SELECT email FROM learner"))
+    before = session.execute(text(printed)).all()
+
+    learners.erase(session, actor=OPERATOR, email=email)
+
+    assert len(before) == 2
+    assert session.execute(text(printed)).all() == before
+
+
+def test_a_name_of_one_word_goes_from_what_is_about_its_person_alone(world):
+    event = world.request(world.keys(1)[0], "ann@example.org")  # by the name of Ann
+    redemption.settle(world.session, event_ids=[event])
+    [held] = learners.show(world.session, actor=OPERATOR, email="ann@example.org")["assignments"]
+    asked = {"actor": OPERATOR, "assignment": held["id"]}
+    assignments.cancel(world.session, reason="Ann has an Annual pass", **asked)
+    about = {"thing": "pool", "thing_ids": int(world.pool), "organization_id": world.parent}
+    history.record(world.session, actor=OPERATOR, action="noted", note="Ann of accounting", **about)
+
+    learners.erase(world.session, actor=OPERATOR, email="ann@example.org")
+
+    left = world.figures("SELECT cancel_reason AS reason FROM assignment").reason
+    assert left.startswith("erased-")
+    assert left.endswith(" has an Annual pass")
+    assert "ann of accounting" in everything(world.session)
+
+
+def test_whoever_is_known_from_refused_attempts_alone_is_exported_and_erased(world):
+    event = world.request("NOBODYS-KEY-1", ADDRESS)
+    redemption.settle(world.session, event_ids=[event])
+
+    held = learners.export(world.session, actor=OPERATOR, email=ADDRESS)
+    told = learners.erase(world.session, actor=OPERATOR, email=ADDRESS)
+
+    assert [attempt["event"] for attempt in held["redemptions"]] == [str(event)]
+    assert (held["learner"]["email"], held["assignments"], told["erased"]) == (ADDRESS, [], 0)
+    assert "o'neil" not in everything(world.session)
+
+
+def test_whoever_was_only_given_keys_is_exported_and_erased(world):
+    world.keys(1)
+    distributions.distribute(
+        world.session, actor=OPERATOR, pool=world.pool, recipient=ADDRESS, name=NAME
+    )
+
+    held = learners.export(world.session, actor=OPERATOR, email=ADDRESS)
+    learners.erase(world.session, actor=OPERATOR, email=ADDRESS)
+
+    [handed] = held["distributions"]
+    assert (handed["recipient"], handed["name"], handed["pool"]) == (ADDRESS, NAME, world.pool)
+    assert "o'neil" not in everything(world.session)
+
+
+def test_whoever_has_an_undecided_event_alone_is_exported_and_erased(world):
+    event = world.request("NOBODYS-KEY-1", ADDRESS)
+
+    held = learners.export(world.session, actor=OPERATOR, email=ADDRESS)
+    learners.erase(world.session, actor=OPERATOR, email=ADDRESS)
+
+    assert [one["event"] for one in held["undecided"]] == [str(event)]
+    assert "o'neil" not in everything(world.session)
+
+
+def test_a_learner_of_very_many_assignments_is_shown_a_page_at_a_time(world):
+    redeemed(world)
+    for _ in range(4):
+        pass_time(world.session, days=31)
+        redeemed(world)
+    asked = {"actor": OPERATOR, "email": ADDRESS}
+
+    first = learners.show(world.session, limit=3, **asked)
+    second = learners.show(world.session, limit=3, after=first["next"], **asked)
+
+    shown = [item["id"] for page in (first, second) for item in page["assignments"]]
+    assert (len(shown), len(set(shown)), second["next"]) == (5, 5, None)
 
 
 def test_an_erase_finds_the_address_a_person_had_before_a_correction(world):

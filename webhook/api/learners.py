@@ -18,9 +18,10 @@ blueprint = APIBlueprint("learners", __name__, url_prefix="/api/v1/learners", ta
 @allowed(Role.MANAGER, Role.ANALYST)
 @versioned(learners.find)
 @blueprint.output(shapes.Learner)
-def show(session: Session, actor: Actor, email: str) -> Any:
-    """Show a learner with every assignment."""
-    return learners.show(session, actor=actor, email=email)
+@blueprint.input(shapes.Paging, location="query", arg_name="query")
+def show(session: Session, actor: Actor, email: str, query: shapes.Paging) -> Any:
+    """Show a learner with every assignment, a page of them at a time."""
+    return learners.show(session, actor=actor, email=email, **query.page())
 
 
 @blueprint.patch("/<email>")

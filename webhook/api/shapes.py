@@ -614,6 +614,9 @@ class Learner(Given):
     name: str
     organizations: list[str]
     assignments: list[Assignment]
+    next: str | None = Field(
+        description="The cursor of the assignments that follow; null at the end."
+    )
 
 
 class Correction(Taken):

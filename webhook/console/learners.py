@@ -18,7 +18,8 @@ def learner(session: Session, actor: Actor, email: str) -> Any:
     """Show a person's assignments and attempts; attempts alone, where nothing was granted yet."""
     attempts = redemption.listing(session, actor=actor, learner=email, limit=50)
     try:
-        person = learners.show(session, actor=actor, email=email)
+        after = request.args.get("after")
+        person = learners.show(session, actor=actor, email=email, after=after)
     except errors.NotFoundError:
         if not attempts.items:
             raise

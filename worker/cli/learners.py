@@ -4,7 +4,7 @@ from typing import Any
 
 import rich_click as click
 
-from worker.cli.frame import Group, deferred
+from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run
 
 with deferred():
@@ -18,9 +18,10 @@ def command() -> None:
 
 @command.command()
 @click.argument("email")
-def show(email: str) -> dict[str, Any]:
+@paged
+def show(**given: Any) -> dict[str, Any]:
     """Show a learner's assignments."""
-    return run(learners.show, actor=operator(), email=email)
+    return run(learners.show, actor=operator(), **given)
 
 
 @command.command()
