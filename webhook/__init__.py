@@ -13,6 +13,7 @@ from webhook import (
     console,
     docs,
     health,
+    limits,
     metrics,
     openapi,
     problems,
@@ -52,6 +53,7 @@ def create_app() -> APIFlask:
         app.register_blueprint(blueprint)
     console.install(app)
     app.before_request(_begin)
+    limits.install(app)
     app.after_request(_end)
     return app
 

@@ -49,7 +49,7 @@ ANSWERS = {
     "413": "The body is too large.",
     "415": "The body is of a type that is not taken here.",
     "422": "The input is not valid; the problem names the fields.",
-    "429": "Too many unknown or mistyped keys; see Retry-After.",
+    "429": "Too many requests; see Retry-After.",
     "503": "The database is away; see Retry-After. Nothing was done.",
 }
 
@@ -128,7 +128,7 @@ def _flat(document: Any) -> Any:
 def _complete(operation: dict[str, Any], method: str, view: Any) -> None:
     statuses, roles = ["400", "503"], getattr(view, "roles", None)
     if roles:
-        statuses += ["401", "403", "404", "409", "413", "415", "422"]
+        statuses += ["401", "403", "404", "409", "413", "415", "422", "429"]
         operation["security"] = [{"token": []}]
         operation["x-roles"] = [str(role) for role in roles]
     answers = operation.setdefault("responses", {})
@@ -196,7 +196,8 @@ def _describe_receiver(operation: dict[str, Any]) -> None:
         "200": _answer("Decided: a repeat, or one that was waited for.", "Event"),
         "202": _answer("Recorded for good; decided soon.", "Accepted"),
         "401": unknown,
-        **{status: _problem(status) for status in ("409", "413", "415", "422", "429")},
+        "429": _problem("429", "Too many unknown or mistyped keys; see Retry-After."),
+        **{status: _problem(status) for status in ("409", "413", "415", "422")},
     }
 
 

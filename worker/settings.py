@@ -99,6 +99,9 @@ class Settings(BaseSettings):
         timedelta(days=90),
         description="How long bodies of events in and out are kept once done with.",
     )
+    requests_per_minute: int = Field(
+        6_000, ge=1, description="Requests of one token within a minute after which it waits."
+    )
     answers_kept: Duration = Field(
         timedelta(hours=24), description="How long an answer is given again under its key."
     )

@@ -5,14 +5,16 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from werkzeug.test import TestResponse
 
 from tests.conftest import Addresses
+from tests.webhook.weather import Line, line
 from tests.world import OPERATOR, World, build
 from webhook import create_app
 from worker import (
@@ -109,6 +111,22 @@ def redemption(key: str = "UNKNOWN-KEY-1", email: str = "ann@example.com", **dat
 def settle() -> None:
     """Let the worker settle what waits."""
     settling.settle_all()
+
+
+@pytest.fixture(scope="module")
+def to_broker(servers: Addresses) -> Iterator[Line]:
+    """A line to the run's Redis."""
+    url = make_url(servers.redis_url)
+    target = url.database if "socket" in url.drivername else (url.host, url.port or 6379)
+    with line(str(Path("/") / target) if isinstance(target, str) else target) as laid:
+        yield laid
+
+
+def over(laid: Line, redis_url: str) -> str:
+    """The address of the Redis that a line leads to, over the line."""
+    near = {"host": "127.0.0.1", "port": laid.port, "database": "0"}
+    url = make_url(redis_url).set(drivername="redis", **near).set(query={})
+    return url.render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,12 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url, text
 
 from tests.conftest import Addresses, cloned, using
-from tests.webhook.conftest import Place, Sender, redemption
+from tests.webhook.conftest import Place, Sender, over, redemption
 from tests.webhook.weather import Line, line
 from tests.world import build
 from webhook import create_app
@@ -27,26 +26,14 @@ def to_database(servers: Addresses) -> Iterator[Line]:
 
 
 @pytest.fixture(scope="module")
-def to_broker(servers: Addresses) -> Iterator[Line]:
-    url = make_url(servers.redis_url)
-    target = url.database if "socket" in url.drivername else (url.host, url.port or 6379)
-    with line(str(Path("/") / target) if isinstance(target, str) else target) as laid:
-        yield laid
-
-
-@pytest.fixture(scope="module")
 def place(servers: Addresses, template: str, to_database: Line, to_broker: Line) -> Iterator[Place]:
     with cloned(servers, template) as addresses:
         web = make_url(addresses.web_database_url).difference_update_query(["host", "port"])
         web = web.set(host="127.0.0.1", port=to_database.port)
-        broker = make_url(addresses.redis_url)
-        broker = broker.set(
-            drivername="redis", host="127.0.0.1", port=to_broker.port, database="0"
-        ).set(query={})
         lines = replace(
             addresses,
             web_database_url=web.render_as_string(hide_password=False),
-            redis_url=broker.render_as_string(hide_password=False),
+            redis_url=over(to_broker, addresses.redis_url),
         )
         with using(lines), create_app().test_client() as client:
             forget_broker()
