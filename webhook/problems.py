@@ -150,6 +150,7 @@ def for_http_error(error: HTTPError) -> Response:
 
 
 KEPT = ("Allow", "Retry-After")
+WHOLE = {"_schema": ""}  # what APIFlask calls a body that is wrong as a whole
 
 
 def wrong_fields(error: ValidationError, *, skip: int) -> InvalidFieldsError:
@@ -205,7 +206,7 @@ def _wrong_field(kind: str, location: tuple[int | str, ...], message: str) -> di
 
 def _flattened(detail: Any) -> list[dict[str, str]]:
     return [
-        {"field": field, "message": message.removeprefix("Value error, ")}
+        {"field": WHOLE.get(field, field), "message": message.removeprefix("Value error, ")}
         for fields in detail.values()
         for field, messages in fields.items()
         for message in messages

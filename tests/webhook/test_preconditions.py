@@ -141,7 +141,8 @@ def test_an_edit_waits_for_one_that_is_under_way_and_is_late(place, operator):
 
 
 @pytest.mark.parametrize(
-    ("tag", "status"), [("*", 200), ("", 412), ("W/{}", 412), ('"x", {}', 200), ("{", 412)]
+    ("tag", "status"),
+    [("*", 200), ("", 412), ('""', 412), ("W/{}", 412), ('"x", {}', 200), ("{", 412)],
 )
 def test_if_match_is_read_as_the_standard_says(place, operator, pool, tag, status):
     known = read(place, pool, operator)
