@@ -222,6 +222,34 @@ def test_a_killed_broker_comes_back_beside_the_database_that_went_on(home):
         assert embedded.running(home).postgres_pid == before.postgres_pid
 
 
+WAKING_IT_MEANWHILE = """
+import sys, threading, time
+from pathlib import Path
+import psutil
+from worker import embedded
+
+reviving = threading.Thread(target=embedded.revive, args=[Path(sys.argv[1])])
+reviving.start()
+time.sleep(1)  # it asks whether the database answers
+psutil.Process(int(sys.argv[2])).resume()
+reviving.join()
+"""
+
+
+def test_a_database_that_is_stopped_stops_no_other_thread_of_who_starts_it(home):
+    with embedded.lease(home, durable=False) as servers:
+        kill(servers.redis_pid)
+        psutil.Process(servers.postgres_pid).suspend()
+        try:
+            command = [sys.executable, "-c", WAKING_IT_MEANWHILE]
+            given = [str(home), str(servers.postgres_pid)]
+            subprocess.run([*command, *given], cwd=HOUSE, timeout=60, check=True)
+        finally:
+            psutil.Process(servers.postgres_pid).resume()
+
+        assert embedded.running(home).postgres_pid == servers.postgres_pid
+
+
 def test_what_was_stored_outlives_a_stop(home):
     with embedded.lease(home, durable=False) as servers:
         with psycopg.connect(plain(servers.database_url)) as connection:

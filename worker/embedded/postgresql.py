@@ -76,7 +76,9 @@ def start(home: Path, sockets: Path, passwords: dict[str, str], durable: bool) -
     flags = [f"--{name}={value}" for name, value in settings.items()]
     command = [*_disguise(ours.folder, program), str(program), *flags, "-D", str(ours.folder)]
     where = make_conninfo(host=str(sockets), port=5432)
-    ours.start(command, lambda: PGconn.ping(where.encode()) == Ping.OK, tries=50)
+    # A ping keeps every thread waiting: of a server that is stopped it must not ask without end.
+    asked = make_conninfo(where, connect_timeout=2).encode()
+    ours.start(command, lambda: PGconn.ping(asked) == Ping.OK, tries=50)
     superuser = make_conninfo(where, user="postgres", password=passwords["postgres"])
     with psycopg.connect(superuser, autocommit=True) as connection:
         _make_database(connection, passwords)
