@@ -124,6 +124,22 @@ def test_a_settler_whose_claim_was_taken_away_changes_nothing(world):
     assert outcomes(world) == {"recorded": 1}
 
 
+def test_a_batch_is_decided_on_the_connection_that_claimed_it(world):
+    # So a settler whose transaction the server ended is known to have abandoned its claim.
+    committed(world, lambda w: [w.request(key, "ann@example.org") for key in w.keys(1)])
+    with transaction_of() as one, transaction_of() as another:
+        one.execute(text("SELECT 1"))
+        another.execute(text("SELECT 1"))
+
+    with transaction_of() as claiming:
+        settling._claim(claiming, limit=1)
+        claimed_on = claiming.scalar(text("SELECT backend_pid FROM settlement"))
+    with transaction_of() as deciding:
+        decided_on = deciding.scalar(text("SELECT pg_backend_pid()"))
+
+    assert decided_on == claimed_on
+
+
 def test_a_key_that_somebody_holds_is_left_to_the_next_round(world, fresh_database):
     committed(world, lambda w: w.request(w.keys(1)[0], "ann@example.org"))
 
