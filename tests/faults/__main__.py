@@ -5,67 +5,16 @@ import random
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
-from tests.faults import nemesis
-from tests.faults.checker import check, told, wait_until_settled
-from tests.faults.senders import History, post_all, redemption
-from tests.faults.system import System, running_system
+from tests.faults import clocks, disk
+from tests.faults.mixed import Storm, until
+from tests.faults.system import running_system
 
-ALL = (
-    *nemesis.PROCESSES,
-    *nemesis.REDIS,
-    *nemesis.POSTGRES,
-    *nemesis.LINES,
-    *nemesis.POINTS,
-)
-ROUND = 1_000  # keys; a third of the messages come again, a tenth of the keys are raced for
+KEYS = 1_000  # a round; a third of their messages come again, a tenth of the keys are raced for
 RATE = 60  # messages a second
-
-
-def mixed(system: System, chance: random.Random, *, seconds: float) -> Counter[str]:
-    """Let faults happen while messages flow, checking after each round; gives counts."""
-    counts, history = Counter[str](), History()
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        sending = post_all(
-            system,
-            messages(system, chance),
-            per_second=RATE,
-            skews=(-240, 0, 240),
-            history=history,
-            port=system.lines["web"].port,
-        )
-        while len(sending.waiting) > ROUND // 4:  # whoever waits at a crash point needs traffic
-            fault = chance.choice(ALL)
-            try:
-                fault(system, chance)
-            except nemesis.MissedError:
-                counts["missed"] += 1  # said, and not counted among the faults
-                continue
-            counts["faults"] += 1
-            counts[fault.__name__] += 1
-        sending.join()
-        wait_until_settled()
-        counts.update({"rounds": 1})
-        told(f"missed {counts['missed']}", faults=counts["faults"], history=history)
-        check(history, folder=system.folder)
-    return counts
-
-
-def messages(system: System, chance: random.Random) -> list:
-    """Make a round's messages: repeated, raced for, and out of order."""
-    keys = system.add_keys(ROUND)
-    once = [redemption(key, f"mixed-{key.lower()}@example.org") for key in keys]
-    raced = [
-        redemption(key, f"{racer}-{key.lower()}@example.org")
-        for key in chance.sample(keys, ROUND // 10)
-        for racer in range(4)
-    ]
-    made = [*once, *raced, *chance.sample(once, ROUND // 3)]
-    chance.shuffle(made)
-    return made
+PACE = 0.3  # of what the full storms take their time for
+VISIBILITY = 15  # seconds
 
 
 def main() -> int:
@@ -78,13 +27,21 @@ def main() -> int:
     chance = random.Random(given.seed)  # noqa: S311  # to be repeated, not secret
     with tempfile.TemporaryDirectory(prefix="keypool-faults-") as folder:
         home = Path(folder) / "home"
-        with running_system(home, workers=2, beats=2, proxied=True) as system:
+        with (
+            disk.small(home) as limited,
+            running_system(
+                home, workers=2, beats=2, proxied=True, pace=PACE, visibility=VISIBILITY
+            ) as system,
+        ):
+            print("" if limited else "No disk is full: tmpfs cannot be mounted here.")
+            print("" if clocks.LIBRARY else "No clock is wrong: libfaketime is not installed.")
+            storm = Storm(system, chance, keys=KEYS, rate=RATE)
             try:
-                counts = mixed(system, chance, seconds=given.hours * 3600)
+                storm.rage(going_on=until(time.monotonic() + given.hours * 3600))
             except AssertionError as wrong:
                 print(f"FAILED: {wrong}", file=sys.stderr)
                 return 1
-    print("\n".join(f"{count:7,} {name}" for name, count in counts.most_common()))
+    print("\n".join(f"{count:7,} {name}" for name, count in storm.counts.most_common()))
     return 0
 
 

@@ -49,17 +49,37 @@ NEVER = {
         SELECT id FROM event WHERE status = 'settled'
            AND (data #>> '{{learner,email}}' LIKE '{DEADLY}%'
              OR data #>> '{{learner,email}}' LIKE '{BUGGY}%')""",
+    # Of assignments that are all in force, in these storms.
+    "launches were refused": """
+        SELECT id FROM event WHERE type = 'training.launched' AND outcome <> 'launched'""",
+    "ends were not joined to their launches": """
+        SELECT event.id FROM event
+          LEFT JOIN launch ON launch.source_id = event.source_id
+                          AND launch.launch = event.data ->> 'launch'
+         WHERE event.type = 'training.ended' AND event.status = 'settled' AND launch.ended_at IS NULL""",
+    "generations made too few or too many keys": """
+        SELECT batch.id FROM batch LEFT JOIN key ON key.batch_id = batch.id
+         WHERE batch.kind = 'generate' AND batch.state = 'done'
+         GROUP BY batch.id HAVING count(key.id) <> batch.requested""",
 }
 
 
 def waiting() -> int:
     """Count the events that are not decided; 1 at least while the database is away."""
+    return _count("status = 'recorded'", away=1)
+
+
+def decided() -> int:
+    """Count the events that are decided; 0 while the database is away."""
+    return _count("status <> 'recorded'", away=0)
+
+
+def _count(which: str, *, away: int) -> int:
     try:
         with transaction_of() as session:
-            count = session.scalar(text("SELECT count(*) FROM event WHERE status = 'recorded'"))
-            return int(count or 0)
+            return int(session.scalar(text(f"SELECT count(*) FROM event WHERE {which}")) or 0)
     except errors.DatabaseAwayError:
-        return 1
+        return away
 
 
 def wait_until_settled(*, within: float = SETTLED_WITHIN) -> None:

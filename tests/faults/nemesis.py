@@ -1,7 +1,7 @@
 """The nemesis: what goes wrong, each fault with the proof that it did, chosen by a seeded chance."""
 
+import os
 import random
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Protocol
 
 import psutil
+import redis
 
-from tests.faults import points
+from tests.faults import bulk, clocks, disk, points
 from tests.faults.proxy import Mode
-from tests.faults.system import System, kill, patiently
+from tests.faults.senders import Sender
+from tests.faults.system import System, hint, kill, patiently, surely
+from worker.celery import PREFIX
+from worker.sending import Message
+from worker.settings import settings
 
 
 class MissedError(AssertionError):
@@ -33,21 +38,21 @@ class Fault(Protocol):
 
 
 def kill_worker(system: System, chance: random.Random) -> None:
-    """Kill a worker, or one of its children."""
-    master = system.process(chance.choice(patiently(lambda: system.kinds("worker"))))
+    """Kill a worker that is at work, or one of its children."""
+    master = _worker(system, chance)
     kill(chance.choice([master, *_children(master)]))
 
 
 def kill_worker_group(system: System, chance: random.Random) -> None:
-    """Kill a worker with all its children at once."""
-    master = system.process(chance.choice(patiently(lambda: system.kinds("worker"))))
+    """Kill a worker that is at work with all its children at once."""
+    master = _worker(system, chance)
     for process in [master, *_children(master)]:
         kill(process)
 
 
 def kill_web(system: System, chance: random.Random) -> None:
     """Kill the web's first process, or one that serves."""
-    master = system.process("web")
+    master = patiently(lambda: with_children(system.process("web")))
     kill(chance.choice([master, *_children(master)]))
 
 
@@ -58,14 +63,47 @@ def kill_beat(system: System, chance: random.Random) -> None:
 
 def freeze_worker(system: System, chance: random.Random) -> None:
     """Stop a worker's processes for a while, in the midst of whatever they do, and wake them."""
-    master = system.process(chance.choice(patiently(lambda: system.kinds("worker"))))
-    _freeze([master, *_children(master)], chance.uniform(1, 5))
+    master = _worker(system, chance)
+    _freeze(system, [master, *_children(master)], chance.uniform(1, 5))
+
+
+def sleep_past_visibility(system: System, chance: random.Random) -> None:
+    """Stop a settler amid its work until its hint has gone to another, and wake it."""
+    with asleep_amid_settling(system):
+        pass
+
+
+@contextmanager
+def asleep_amid_settling(system: System) -> Iterator[None]:
+    """Keep a settler stopped before its commit, while the block lasts and until others have its hint."""
+    sleeper = psutil.Process(_reached(armed(system, "before-commit-settle", then="stop")))
+    until = time.monotonic() + system.visibility + RESTORED_EVERY
+    try:
+        patiently(lambda: _is_stopped(sleeper))
+        yield
+        time.sleep(max(0.0, until - time.monotonic()))
+        assert _is_stopped(sleeper), "the settler did not sleep that long"
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            sleeper.resume()
+
+
+def miss_five_periods(system: System, chance: random.Random) -> None:
+    """Stop every scheduler for five periods of the sweep, and wake them."""
+    with no_beats(system):
+        time.sleep(5 * settings().settle_sweep.total_seconds())
+
+
+def no_beats(system: System) -> AbstractContextManager[None]:
+    """Keep every scheduler stopped while the block lasts."""
+    patiently(lambda: system.kinds("beat"))
+    return _frozen([system.process(name) for name in system.kinds("beat")])
 
 
 def freeze_beat(system: System, chance: random.Random) -> None:
     """Stop a scheduler for a while, and wake it."""
     beat = system.process(chance.choice(patiently(lambda: system.kinds("beat"))))
-    _freeze([beat], chance.uniform(2, 8))
+    _freeze(system, [beat], chance.uniform(2, 8))
 
 
 def crash_at(point: str) -> Fault:
@@ -78,22 +116,58 @@ def crash_at(point: str) -> Fault:
     return crash
 
 
-def armed(system: System, point: str) -> Path:
+def armed(system: System, point: str, *, then: str = "crash") -> Path:
     """Arm a crash point; gives the file in which the process that reaches it writes its id."""
     fired = system.folder / f"{point}.fired"
     fired.unlink(missing_ok=True)
-    (system.folder / point).touch()
+    fresh = system.folder / f"{point}.new"
+    fresh.write_text(then)
+    fresh.rename(system.folder / point)
     return fired
 
 
 def wait_for(fired: Path) -> None:
     """Wait until a process has reached a crash point and is gone."""
-    try:
-        pid = int(patiently(lambda: fired.exists() and fired.read_text(), 60))
-    except AssertionError:
-        fired.with_suffix("").unlink(missing_ok=True)
-        raise MissedError(f"nobody came to {fired.stem}") from None
+    pid = _reached(fired)
     patiently(lambda: not _lives(pid))
+
+
+# Messages ----------------------------------------------------------------------------------------
+
+
+def post_deep_json(system: System, chance: random.Random) -> None:
+    """Post JSON that is nested 200,000 deep, and as deep as fits; both are refused as a sender's fault."""
+    sender = Sender(system.url, system.secret)
+    for depth, refusal in ((200_000, 413), (30_000, 400)):
+        deep = Message("redemption.requested", f"deep-{depth}", b"[" * depth + b"]" * depth)
+        status = patiently(lambda deep=deep: _unless_away(sender.post(deep)[0]))
+        assert status == refusal, f"JSON nested {depth} deep was answered {status}"
+    sender.client.close()
+
+
+def queue_deep_json(system: System, chance: random.Random) -> None:
+    """Put a hint into Redis that is nested 200,000 deep; a worker takes it, and may die of it."""
+    deep = "[" * 200_000 + "]" * 200_000
+    with _redis(system) as redis:
+        patiently(lambda: _does(lambda: redis.lpush(QUEUE, deep)))
+        patiently(lambda: _does(lambda: redis.lpos(QUEUE, deep) is None))
+
+
+# Bulk --------------------------------------------------------------------------------------------
+
+
+def crash_amid(work: str, when: str, prepare: Callable[[System], object]) -> Fault:
+    """Make the fault that a worker is gone before or after it commits a piece of bulk work."""
+
+    def crash(system: System, chance: random.Random) -> None:
+        # Armed first: a hint of an earlier fault may still be under way, and do the work at once.
+        fired = armed(system, f"{when}-commit-{work}")
+        surely(lambda: prepare(system))
+        surely(lambda: hint(bulk.TASKS[work]))
+        wait_for(fired)
+
+    crash.__name__ = f"crash_{when}_commit_{work}"
+    return crash
 
 
 # Redis -------------------------------------------------------------------------------------------
@@ -101,7 +175,9 @@ def wait_for(fired: Path) -> None:
 
 def empty_redis(system: System, chance: random.Random) -> None:
     """Kill Redis and take its data away; it comes back empty."""
-    _kill_redis(system, lambda: shutil.rmtree(_aof(system), ignore_errors=True))
+    before = patiently(lambda: system.servers).redis_pid
+    system.empty_redis()
+    assert patiently(lambda: system.servers).redis_pid != before, "Redis was not killed"
 
 
 def kill_redis(system: System, chance: random.Random) -> None:
@@ -113,19 +189,22 @@ def cut_redis_file_short(system: System, chance: random.Random) -> None:
     """Kill Redis and cut its append-only file anywhere."""
 
     def cut() -> None:
-        for file in sorted(_aof(system).glob("*.incr.aof")):
-            size = file.stat().st_size
-            with suppress(OSError), file.open("r+b") as opened:
-                opened.truncate(chance.randrange(max(size, 1)))
-                assert opened.seek(0, 2) < max(size, 1), "the file was not cut"
+        files = (system.home / "redis" / "appendonlydir").glob("*.incr.aof")
+        sizes = {file: file.stat().st_size for file in files if file.stat().st_size}
+        assert sizes, "there was nothing to cut"
+        for file, size in sizes.items():
+            os.truncate(file, chance.randrange(size))
+            assert file.stat().st_size < size, "the file was not cut"
 
+    surely(lambda: hint("settle"))
+    time.sleep(1.1)  # it is written to the disk every second
     _kill_redis(system, cut)
 
 
 def freeze_redis(system: System, chance: random.Random) -> None:
     """Stop Redis for a while, and wake it."""
     with frozen_redis(system):
-        time.sleep(chance.uniform(1, 6))
+        time.sleep(_seconds(system, chance, 1, 6, longest=60))
 
 
 def frozen_redis(system: System) -> AbstractContextManager[None]:
@@ -159,7 +238,30 @@ def kill_backend(system: System, chance: random.Random) -> None:
 def freeze_postgres(system: System, chance: random.Random) -> None:
     """Stop every process of PostgreSQL for a while, and wake them."""
     server = psutil.Process(patiently(lambda: system.servers).postgres_pid)
-    _freeze([server, *_children(server)], chance.uniform(2, 6))
+    with _frozen([server, *_children(server)]):
+        time.sleep(_seconds(system, chance, 2, 6, longest=30))
+
+
+# The machine -------------------------------------------------------------------------------------
+
+
+def fill_disk(system: System, chance: random.Random) -> None:
+    """Leave no room on the disk under PostgreSQL, Redis and the logs, and give it back."""
+    with disk.full(system.home):
+        time.sleep(_seconds(system, chance, 2, 6))
+    system.revive()
+
+
+def turn_clock(service: str, shift: str) -> Fault:
+    """Make the fault that the clock of the first such service is wrong for a while."""
+
+    def turned(system: System, chance: random.Random) -> None:
+        patiently(lambda: system.kinds(service))
+        with clocks.wrong(system.home, service, clocks.SHIFTS[shift]()):
+            time.sleep(_seconds(system, chance, 8, 12))
+
+    turned.__name__ = f"{service}_{shift}"
+    return turned
 
 
 # Lines -------------------------------------------------------------------------------------------
@@ -172,7 +274,7 @@ def strike(line: str, mode: Mode) -> Fault:
         proxy = system.lines[line]
         before = proxy.struck
         with proxy.struck_by(mode):
-            time.sleep(chance.uniform(0.5, 3))
+            time.sleep(_seconds(system, chance, 0.5, 3))
             patiently(lambda: proxy.struck > before)
 
     struck.__name__ = f"{line}_{mode}"
@@ -183,26 +285,41 @@ def strike(line: str, mode: Mode) -> Fault:
 
 
 PROCESSES = (kill_worker, kill_worker_group, kill_web, kill_beat, freeze_worker, freeze_beat)
+SLEEPS = (sleep_past_visibility, miss_five_periods)
+MESSAGES = (post_deep_json, queue_deep_json)
+BULK = tuple(
+    crash_amid(work, when, prepare)
+    for work, prepare in (("work_chunk", bulk.want_keys), ("bill", bulk.owe_months))
+    for when in ("before", "after")
+)
 REDIS = (empty_redis, kill_redis, cut_redis_file_short, freeze_redis)
 POSTGRES = (kill_postgres, stop_postgres_at_once, kill_backend, freeze_postgres)
+CLOCKS: tuple[Fault, ...] = tuple(
+    turn_clock(service, shift) for service in ("worker", "beat", "web") for shift in clocks.SHIFTS
+)
 LINES: tuple[Fault, ...] = tuple(
     strike(line, mode)
     for line in ("web", "postgres", "redis")
     for mode in ("reset", "hole", "half")
 )
 POINTS: tuple[Fault, ...] = tuple(crash_at(point) for point in points.OF_AN_EVENT)
+RESTORED_EVERY = 10  # seconds between a worker's looks at the hints that nobody acknowledged
+CHILDREN = 2  # of a worker, and of the web
+QUEUE = f"{PREFIX}celery"
 
 
-def storm(system: System, fault: Fault, *, times: int, pause: float, chance: random.Random) -> None:
-    """Let a fault happen so many times, with a pause after each."""
-    for _ in range(times):
-        fault(system, chance)
-        time.sleep(chance.uniform(0.5, 1.5) * pause)
+def _seconds(
+    system: System, chance: random.Random, low: float, high: float, *, longest: float = 0
+) -> float:
+    """Say how long a fault lasts; at full pace, one in ten as long as it may."""
+    if longest and system.pace == 1 and chance.random() < 0.1:
+        return longest
+    return chance.uniform(low, high) * system.pace
 
 
-def _freeze(processes: list[psutil.Process], seconds: float) -> None:
+def _freeze(system: System, processes: list[psutil.Process], seconds: float) -> None:
     with _frozen(processes):
-        time.sleep(seconds)
+        time.sleep(seconds * system.pace)
 
 
 @contextmanager
@@ -219,6 +336,17 @@ def _frozen(processes: list[psutil.Process]) -> Iterator[None]:
         for process in stopped:
             with suppress(psutil.NoSuchProcess):
                 process.resume()
+
+
+def _worker(system: System, chance: random.Random) -> psutil.Process:
+    """Choose a worker that has started its children."""
+    name = chance.choice(patiently(lambda: system.kinds("worker")))
+    return patiently(lambda: with_children(system.process(name)))
+
+
+def with_children(process: psutil.Process) -> psutil.Process | None:
+    """Give a process if it has started its children, and so is at work."""
+    return process if len(_children(process)) >= CHILDREN else None
 
 
 def _lives(pid: int) -> bool:
@@ -245,14 +373,45 @@ def _command(process: psutil.Process) -> list[str]:
     return []
 
 
-def _aof(system: System) -> Path:
-    return system.home / "redis" / "appendonlydir"
+@contextmanager
+def _redis(system: System) -> Iterator[redis.Redis]:
+    address = patiently(lambda: system.servers).redis_url.replace("redis+socket://", "unix://")
+    with redis.Redis.from_url(address, socket_timeout=5) as client:
+        yield client
+
+
+def _does(ask: Callable[[], object]) -> object:
+    """Ask Redis; give nothing while it is away."""
+    with suppress(redis.RedisError):
+        return ask()
+    return None
+
+
+def _unless_away(status: int) -> int:
+    """Give an answer's status, unless nobody answered or the database was away."""
+    return 0 if status == 503 else status
+
+
+def _reached(fired: Path) -> int:
+    """Wait until a process has reached a point, and give its id."""
+    try:
+        return int(patiently(lambda: fired.exists() and _number(fired)))
+    except AssertionError:
+        fired.with_suffix("").unlink(missing_ok=True)
+        raise MissedError(f"nobody came to {fired.stem}") from None
+
+
+def _number(file: Path) -> str:
+    """Give a file's number, once it has one: it said before what is to be done."""
+    said = file.read_text()
+    return said if said.isdecimal() else ""
 
 
 def _kill_redis(system: System, meanwhile: Callable[[], object]) -> None:
     before = patiently(lambda: system.servers).redis_pid
     kill(psutil.Process(before))
     meanwhile()
+    system.revive()
     after = patiently(lambda: system.servers).redis_pid
     assert after != before, "Redis was not killed"
 
@@ -262,5 +421,6 @@ def _end_postgres(system: System, how: signal.Signals) -> None:
     server = psutil.Process(before)
     server.send_signal(how)
     server.wait(30)
+    system.revive()
     after = patiently(lambda: system.servers).postgres_pid
     assert after != before, "PostgreSQL was not stopped"

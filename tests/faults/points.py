@@ -5,11 +5,14 @@ that it starts, and that calls `come_aboard`.
 
 A crash point is a moment at a boundary: before and after each commit, publish and acknowledgement.
 It is armed by a file of its name in FAULTS_FOLDER; the first process that reaches it takes the
-file, writes its id and is gone, with no chance to tidy up.
+file, writes its id and is gone, with no chance to tidy up. Where the file says `stop`, it is stopped
+there instead, until somebody wakes it.
 """
 
 import functools
 import os
+import select
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +26,8 @@ SLOW = {
         pair.partition(":") for pair in os.environ.get("FAULTS_SLOW", "").split(",") if pair
     )
 }
+HURRY = dict(pair.split(":") for pair in os.environ.get("FAULTS_HURRY", "").split(",") if pair)
+CLOCK = os.environ.get("FAULTS_CLOCK")  # where this process tells what its clock says
 TRACE = "decided"  # who decided from when to when: the settler's lock must have been held
 DEADLY, BUGGY = "deadly-", "buggy-"  # how the addresses of poisonous messages begin
 
@@ -48,6 +53,7 @@ def come_aboard() -> None:
     from tests.faults import plants
 
     _mind_the_clock()
+    _hurry()
     _watch_commits()
     _watch_messages()
     _poison()
@@ -56,21 +62,45 @@ def come_aboard() -> None:
 
 def reach(point: str) -> None:
     """Be gone, if this point is armed; of several processes that reach it, one is."""
+    if CLOCK:
+        Path(CLOCK).write_text(str(time.time()))
     fired = FOLDER / f"{point}.fired"
     try:
         (FOLDER / point).rename(fired)
     except FileNotFoundError:
         return
+    stop = fired.read_text() == "stop"
     fired.write_text(str(os.getpid()))
-    os._exit(137)
+    if not stop:
+        os._exit(137)
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _mind_the_clock() -> None:
+    if CLOCK:
+        _sleep_truly()
     """Let the worker's own clock be wrong by FAULTS_SKEW seconds, where the system cannot."""
     skew = float(os.environ.get("FAULTS_SKEW", "0"))
     if skew and _kind() == "worker":
         real = time.time
         time.time = lambda: real() + skew  # a process's own, for this process alone
+
+
+def _sleep_truly() -> None:
+    """Sleep by the kernel's own count: libfaketime gets a moment of the monotonic clock wrong."""
+    time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+
+
+def _hurry() -> None:
+    """Shorten what a storm would wait for: when a hint is given to another, a transaction ended."""
+    from worker import celery, database
+
+    if "visibility" in HURRY:
+        transport, seconds = celery.transport, float(HURRY["visibility"])
+        celery.transport = lambda timeout: transport(timeout) | {"visibility_timeout": seconds}
+    if "idle" in HURRY:
+        limits = database.TIMEOUTS[database.Login.OWNER]
+        limits["idle_in_transaction_session_timeout"] = f"{HURRY['idle']}s"
 
 
 def _watch_commits() -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import httpx
@@ -84,7 +85,26 @@ class Sending:
 
     history: History
     threads: list[threading.Thread]
-    waiting: list[Message]
+    waiting: list[Message]  # the next one is the last
+    per_second: float
+    count: int
+
+    def add(self, messages: Sequence[Message]) -> None:
+        """Have more messages sent, after those that wait."""
+        self.waiting[:0] = reversed(messages)
+        self.count += len(messages)
+
+    def stop(self) -> History:
+        """Send nothing more, and wait until every message that is under way is taken."""
+        with suppress(IndexError):
+            while self.waiting.pop():
+                self.count -= 1
+        return self.join()
+
+    def hurry(self) -> History:
+        """Send the rest as quickly as it goes, and wait until every message is taken."""
+        self.per_second = 1e9
+        return self.join()
 
     def join(self) -> History:
         """Wait until every message is taken."""
@@ -117,7 +137,8 @@ def post_all(
 
     Each sender's clock is wrong by one of the `skews`. With a `port`, they go by way of that.
     """
-    sending = Sending(history or History(), [], list(reversed(messages)))
+    waiting = list(reversed(messages))
+    sending = Sending(history or History(), [], waiting, per_second, len(waiting))
     url = httpx.URL(system.url).copy_with(port=port) if port else system.url
 
     def work(skew: float) -> None:
@@ -129,7 +150,7 @@ def post_all(
                 return sender.client.close()
             began = time.monotonic()
             sender.post_until_taken(sent, sending.history)
-            time.sleep(max(0.0, senders / per_second - (time.monotonic() - began)))
+            time.sleep(max(0.0, senders / sending.per_second - (time.monotonic() - began)))
 
     for number in range(senders):
         thread = threading.Thread(target=work, args=(skews[number % len(skews)],), daemon=True)

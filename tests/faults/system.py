@@ -8,19 +8,20 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+import kombu.exceptions
 import psutil
 import pytest
 from sqlalchemy import text
 
 from tests.conftest import forget
-from tests.faults import proxy
-from worker import courses, embedded, organizations, pools, schema, sources
+from tests.faults import clocks, proxy
+from worker import courses, embedded, errors, organizations, pools, schema, sources
 from worker.actors import Actor
 from worker.celery import app, broker_url
 from worker.database import engine
@@ -43,6 +44,9 @@ class System:
     secret: str
     pool: str
     lines: dict[str, proxy.Proxy] = field(default_factory=dict)
+    altered: Collection[str] = ()  # the services that a storm started with variables of its own
+    pace: float = 1.0  # by which freezes and pauses are multiplied
+    visibility: float = 300.0  # seconds after which a hint that nobody acknowledged goes to another
 
     @property
     def servers(self) -> embedded.Servers | None:
@@ -74,35 +78,54 @@ class System:
         return codes
 
     def restart(self, *kinds: str, **variables: str) -> None:
-        """Kill services, and an emptied Redis with them; they return with these variables."""
+        """Kill services; they return with these variables."""
         os.environ.update(variables)
         before = self.supervision.pids
         names = [name for kind in kinds for name in self.kinds(kind)]
         for name in names:
             kill(self.process(name))
-        kill(psutil.Process(patiently(lambda: self.servers).redis_pid))
-        shutil.rmtree(self.home / "redis" / "appendonlydir", ignore_errors=True)
-        patiently(lambda: self.servers)
-        for file in self.folder.iterdir():
-            file.unlink()
+        self.forgive()
         for name in names:
             patiently(
                 lambda name=name: self.supervision.pids.get(name, before[name]) != before[name]
             )
         patiently(answers(f"{self.url.partition('/webhooks')[0]}/readyz"))
+
+    def empty_redis(self) -> None:
+        """Kill Redis, and have it come back with nothing in it."""
+        kill(psutil.Process(patiently(lambda: self.servers).redis_pid))
+        shutil.rmtree(self.home / "redis" / "appendonlydir", ignore_errors=True)
+        self.revive()
+
+    def revive(self) -> None:
+        """Start servers again that were killed, without waiting for the supervisor to notice."""
+        patiently(lambda: embedded.revive(self.home) or self.servers)
+
+    def forgive(self) -> None:
+        """Forget that services died: it was our doing, so no pause is to grow from it."""
         for child in self.supervision._children:
-            child.deaths = 0  # these were ours: no pause grows from them
+            child.deaths = 0
 
 
 @contextmanager
 def running_system(
-    home: Path, *, workers: int = 1, beats: int = 1, proxied: bool = False, **variables: str
+    home: Path,
+    *,
+    workers: int = 1,
+    beats: int = 1,
+    proxied: bool = False,
+    pace: float = 1.0,
+    visibility: float = 300.0,
+    **variables: str,
 ) -> Iterator[System]:
     """Run web, workers and beats on embedded servers, all of them revived when they die.
 
     With `proxied`, all lines lead through proxies: from the senders, to the database, to Redis.
-    Each worker has two children.
+    Each worker has two children. Where the system has libfaketime, each service has a clock of its
+    own (see clocks.py).
     """
+    if visibility < 300:
+        variables["FAULTS_HURRY"] = f"visibility:{visibility},idle:{visibility / 2}"
     with pytest.MonkeyPatch.context() as patch, embedded.lease(home):
         _environment(patch, home, variables)
         schema.init(engine())
@@ -113,7 +136,9 @@ def running_system(
         revive = lambda: embedded.revive(home)  # noqa: E731  # upkeep takes a callable
         with supervised(running, logs=home / "log", upkeep=revive) as supervision:
             supervision.wait_until_ready(120)
-            yield System(home, supervision, url, secret, pool, lines)
+            yield System(
+                home, supervision, url, secret, pool, lines, pace=pace, visibility=visibility
+            )
         for line in lines.values():
             line.close()
     forget()
@@ -123,6 +148,17 @@ def hint(task: str) -> None:
     """Hint to this system's worker; Celery's app would keep to the broker that it first knew."""
     with app.connection_for_write(broker_url()) as connection:
         app.send_task(task, connection=connection)
+
+
+def surely(act: Callable[[], T]) -> T:
+    """Do something that needs the servers, which may still be on their way back from a fault."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return act()
+        except (errors.DatabaseAwayError, kombu.exceptions.OperationalError):
+            assert time.monotonic() < deadline, "the servers did not come back"
+            time.sleep(0.1)
 
 
 def kill(process: psutil.Process) -> None:
@@ -154,6 +190,7 @@ def _environment(patch: pytest.MonkeyPatch, home: Path, variables: dict[str, str
         "FAULTS_PLANT": "",
         "FAULTS_SLOW": "",
         "FAULTS_SKEW": "0",
+        "FAULTS_HURRY": "",
         "KEYPOOL_SETTLE_SWEEP": "5s",
         "KEYPOOL_CLOCK_OFFSET": "0",
         "PYTHONPATH": f"{REPOSITORY / 'tests' / 'faults' / 'onboard'}{os.pathsep}{REPOSITORY}",
@@ -175,7 +212,12 @@ def _services(
     for number in range(1, beats + 1):
         command = [*beat.command[:-1], f"{beat.command[-1]}-{number}"]
         made.append(replace(beat, name=_numbered("beat", number), command=command))
-    return [replace(one, environment={**one.environment, **redirected}) for one in made]
+    return [
+        replace(
+            one, environment={**one.environment, **redirected, **clocks.of_its_own(home, one.name)}
+        )
+        for one in made
+    ]
 
 
 def _numbered(name: str, number: int) -> str:

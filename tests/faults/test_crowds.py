@@ -1,45 +1,41 @@
-"""Storms over many processes whose every line leads through a proxy: crowds, broken lines, bulk."""
+"""Storms over many processes whose every line leads through a proxy, on a disk that can be full."""
 
-import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
-from tests import world as worlds
-from tests.faults import nemesis
-from tests.faults.checker import check, told, wait_until_settled
-from tests.faults.nemesis import storm
-from tests.faults.senders import post_all, redemption
-from tests.faults.system import OPERATOR, System, hint, patiently, running_system
-from worker import batches
+from tests.faults import bulk, clocks, disk, nemesis
+from tests.faults.checker import check, told, wait_until_settled, waiting
+from tests.faults.mixed import Storm, enough
+from tests.faults.senders import History, post_all
+from tests.faults.storms import each, name_of, requests, size, weathered
+from tests.faults.system import System, hint, running_system
 from worker.database import session as transaction_of
-from worker.database import transaction
-
-FULL = os.environ.get("FAULTS") == "full"
-
-
-def size(short: int, full: int) -> int:
-    return full if FULL else short
 
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     home = tmp_path_factory.mktemp("crowd") / "home"
-    with running_system(home, workers=size(2, 4), beats=size(2, 5), proxied=True) as running:
+    sweep = {} if size(0, 1) else {"KEYPOOL_SETTLE_SWEEP": "1s"}
+    with (
+        disk.small(home),
+        running_system(
+            home,
+            workers=size(2, 4),
+            beats=size(2, 5),
+            proxied=True,
+            pace=size(0.1, 1),
+            visibility=size(4, 300),
+            **sweep,
+        ) as running,
+    ):
         yield running
 
 
-def requests(system: System, count: int, who: str) -> list:
-    return [
-        redemption(key, f"{who}{n}@example.org") for n, key in enumerate(system.add_keys(count))
-    ]
-
-
 def test_beats_settlers_and_wrong_clocks_in_plenty_lose_and_double_nothing(system, chance):
-    messages = requests(system, size(200, 20_000), "crowd")
+    messages = requests(system, size(200, 20_000), "crowd-")
     port = system.lines["web"].port
 
     sending = post_all(system, messages, per_second=400, skews=(-240, 0, 240), port=port)
@@ -55,63 +51,86 @@ def test_beats_settlers_and_wrong_clocks_in_plenty_lose_and_double_nothing(syste
     assert len(history.acknowledged) == len(messages)
 
 
-@pytest.mark.parametrize("fault", nemesis.LINES, ids=lambda fault: fault.__name__)
-def test_a_line_that_breaks_loses_and_doubles_nothing(system, chance, fault):
-    messages = requests(system, size(40, 2_000), fault.__name__)
+@pytest.mark.parametrize("faults", each(nemesis.LINES), ids=name_of)
+def test_a_line_that_breaks_loses_and_doubles_nothing(system, chance, faults):
     port = system.lines["web"].port
 
-    sending = post_all(system, messages, per_second=size(20, 40), port=port)
-    storm(system, fault, times=size(1, 10), pause=0.5, chance=chance)
-    history = sending.join()
+    weathered(
+        system,
+        chance,
+        *faults,
+        keys=size(100, 2_000),
+        times=size(1, 10),
+        rate=size(20, 40),
+        port=port,
+    )
+
+
+@clocks.needed
+@pytest.mark.parametrize("faults", each(nemesis.CLOCKS), ids=name_of)
+def test_a_service_whose_clock_is_wrong_loses_and_doubles_nothing(system, chance, faults):
+    some = chance.sample(faults, size(4, len(faults)))
+
+    weathered(system, chance, *some, keys=size(100, 1_000), times=1, rate=size(20, 40))
+
+
+def test_a_full_disk_loses_and_doubles_nothing(system, chance):
+    if not system.home.is_mount():
+        pytest.skip("tmpfs cannot be mounted here: that takes root")
+
+    history = weathered(
+        system, chance, nemesis.fill_disk, keys=size(100, 2_000), times=size(2, 10), rate=40
+    )
+
+    assert history.answers[503] or history.answers[0], "PostgreSQL had room"
+
+
+def test_a_settler_that_slept_past_the_visibility_timeout_finds_its_work_done(system, chance):
+    messages = requests(system, size(40, 2_000), "sleeper-")
+
+    sending = post_all(system, messages, per_second=size(40, 20))
+    with nemesis.asleep_amid_settling(system):
+        history = sending.join()
+        wait_until_settled()
 
     check(history, folder=system.folder)
-    told(fault.__name__, faults=size(1, 10), history=history)
-    assert history.refusals <= {503}
-    assert len(history.acknowledged) == len(messages)
+    told("sleep_past_visibility", faults=1, history=history)
 
 
-@pytest.mark.parametrize("point", ["before-commit-work_chunk", "after-commit-work_chunk"])
-def test_a_worker_gone_amid_a_generation_makes_no_key_too_few_or_too_many(system, point):
+def test_what_was_left_by_hints_and_schedulers_is_settled_after_five_missed_periods(system, chance):
+    messages = requests(system, size(20, 2_000), "missed-")
+
+    with nemesis.no_beats(system):
+        nemesis.empty_redis(system, chance)
+        with nemesis.frozen_redis(system):
+            history = post_all(system, messages).join()
+        nemesis.miss_five_periods(system, chance)
+        left = waiting()
+
+    assert left, "no hint was lost"
+    check(history, folder=system.folder)
+    told("miss_five_periods", faults=1, history=history)
+
+
+@pytest.mark.parametrize("fault", nemesis.BULK, ids=lambda fault: fault.__name__)
+def test_a_worker_gone_amid_bulk_makes_every_key_and_bills_every_missed_month_once(
+    system, chance, fault
+):
+    for _ in range(size(1, 10)):
+        fault(system, chance)
+    bulk.wait_until_done()
+
+    check(History(), folder=system.folder)
+    months = text("""
+        SELECT count(DISTINCT month) FROM invoice JOIN invoice_charge ON invoice_id = invoice.id
+         GROUP BY organization_id""")
     with transaction_of() as session:
-        batch = batches.generate(session, actor=OPERATOR, pool=system.pool, count=60_000)
-
-    fired = nemesis.armed(system, point)
-    hint("work_batches")
-    nemesis.wait_for(fired)
-
-    counted = text("SELECT count(*) FROM key WHERE batch_id = :id")
-    patiently(lambda: _state(batch["id"]) == "done", 120)
-    with transaction_of() as session:
-        assert session.scalar(counted, {"id": int(batch["id"])}) == 60_000
+        assert set(session.scalars(months)) <= {bulk.MONTHS}
 
 
-@pytest.mark.parametrize("point", ["before-commit-bill", "after-commit-bill"])
-def test_a_worker_gone_amid_billing_bills_all_five_missed_months_once(system, point):
-    now = datetime.fromtimestamp(time.time(), UTC)
-    with transaction_of() as session:
-        world = worlds.build(session)
-        session.execute(text("UPDATE price SET valid_from = '2020-01-01'"))
-        for months, key in enumerate(world.keys(5), 1):
-            at = now - timedelta(days=31 * months)
-            world.request(key, f"month{months}@example.org", at=at)
-    # Armed first: a hint of the test before may still be under way, and bill at once.
-    fired = nemesis.armed(system, point)
-    hint("settle")
-    wait_until_settled()
+def test_all_of_it_at_once_loses_and_doubles_nothing(system, chance):
+    storm = Storm(system, chance, keys=size(100, 1_000), rate=size(20, 60))
 
-    hint("bill")
-    nemesis.wait_for(fired)
-    hint("bill")
+    storm.rage(going_on=enough(storm, faults=size(20, 200)))
 
-    invoiced = text(
-        "SELECT count(DISTINCT month) FROM invoice JOIN invoice_charge"
-        " ON invoice_id = invoice.id WHERE organization_id = :id"
-    )
-    with_parent = {"id": world.parent}
-    patiently(lambda: transaction(lambda s: s.scalar(invoiced, with_parent)) == 5, 120)
-    check(post_all(system, []).join(), folder=system.folder)
-
-
-def _state(batch: str) -> str:
-    with transaction_of() as session:
-        return str(batches.show(session, actor=OPERATOR, batch=batch)["state"])
+    assert storm.counts["faults"] >= size(20, 200)

@@ -1,68 +1,37 @@
-"""The storms of docs/operations.md, each ending with the audit.
+"""The storms of docs/faults.md, each ending with the audit.
 
 In short form they run with the tests. `make faults` sets FAULTS=full for the counts that count.
 The seed is printed; set FAULTS_SEED to run the same storm again.
 """
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.faults import nemesis
 from tests.faults.checker import check, told
-from tests.faults.nemesis import storm
 from tests.faults.points import BUGGY, DEADLY
 from tests.faults.senders import History, post_all, redemption
+from tests.faults.storms import HOUR, each, name_of, requests, size, weathered
 from tests.faults.system import System, running_system
-
-FULL = os.environ.get("FAULTS") == "full"
-HOUR = 3600
-
-
-def size(short: int, full: int) -> int:
-    return full if FULL else short
 
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running_system(tmp_path_factory.mktemp("fire") / "home") as running:
+    home = tmp_path_factory.mktemp("fire") / "home"
+    sweep = {} if size(0, 1) else {"KEYPOOL_SETTLE_SWEEP": "1s"}
+    with running_system(home, pace=size(0.1, 1), **sweep) as running:
         yield running
 
 
-def requests(system: System, count: int, who: str) -> list:
-    return [
-        redemption(key, f"{who}{n}@example.org") for n, key in enumerate(system.add_keys(count))
-    ]
-
-
-def weathered(system, chance, *faults, keys, times, rate, pause=0.6, port=None) -> History:
-    """Redeem keys while faults happen again and again; then compare history and tables."""
-    messages = requests(system, keys, faults[0].__name__)
-    sending = post_all(system, messages, per_second=rate, port=port)
-
-    for fault in faults:
-        storm(system, fault, times=times, pause=pause, chance=chance)
-    going_on = not sending.done
-    history = sending.join()
-
-    check(history, folder=system.folder)
-    names = ", ".join(fault.__name__ for fault in faults)
-    told(names, faults=times * len(faults), history=history)
-    assert len(history.acknowledged) == len(messages)
-    assert going_on or FULL is False, "the senders were done before the last fault"
-    return history
-
-
 def test_settling_loses_and_doubles_nothing_while_workers_are_killed(system, chance):
-    # Paced so that redemptions flow from the first kill to the last.
     weathered(
         system,
         chance,
         nemesis.kill_worker,
-        keys=size(150, 20_000),
-        times=size(6, 200),
-        rate=size(30, 40),
+        keys=size(100, 20_000),
+        times=size(8, 200),
+        rate=size(20, 40),
     )
 
 
@@ -73,26 +42,24 @@ def test_the_receiver_answers_202_throughout_while_redis_is_killed_and_comes_bac
         system,
         chance,
         nemesis.empty_redis,
-        keys=size(150, 20_000),
-        times=size(5, 20),
-        rate=size(40, 250),
+        keys=size(100, 20_000),
+        times=size(4, 20),
+        rate=size(20, 250),
     )
 
     assert history.refusals == set()
 
 
 def test_what_was_acknowledged_is_there_after_postgresql_was_killed(system, chance):
-    history = weathered(
+    weathered(
         system,
         chance,
         nemesis.kill_postgres,
-        keys=size(150, 20_000),
+        keys=size(100, 20_000),
         times=size(3, 10),
-        rate=size(40, 250),
-        pause=size(1, 4),
+        rate=size(20, 250),
+        pause=4,
     )
-
-    assert history.refusals <= {503}
 
 
 def test_what_was_acknowledged_is_there_after_the_web_was_killed(system, chance):
@@ -100,14 +67,14 @@ def test_what_was_acknowledged_is_there_after_the_web_was_killed(system, chance)
         system,
         chance,
         nemesis.kill_web,
-        keys=size(150, 20_000),
-        times=size(5, 20),
-        rate=size(40, 250),
+        keys=size(100, 20_000),
+        times=size(4, 20),
+        rate=size(20, 250),
     )
 
 
 def test_every_message_sent_three_times_in_any_order_is_settled_once(system, chance):
-    messages = requests(system, size(150, 20_000), "thrice") * 3
+    messages = requests(system, size(100, 20_000), "thrice-") * 3
     chance.shuffle(messages)
 
     history = post_all(system, messages, senders=16).join()
@@ -120,7 +87,7 @@ def test_every_message_sent_three_times_in_any_order_is_settled_once(system, cha
 
 
 def test_of_64_racing_senders_exactly_one_wins_each_key_and_it_was_first(system, chance):
-    keys = system.add_keys(size(10, 500))
+    keys = system.add_keys(size(5, 500))
     racers = 64
     messages = [
         redemption(key, f"race{racer}-{n}@example.org")
@@ -138,11 +105,11 @@ def test_of_64_racing_senders_exactly_one_wins_each_key_and_it_was_first(system,
 
 
 def test_poison_is_set_apart_and_all_others_are_settled(system, chance):
-    count = size(100, 20_000)
-    every = size(50, 100)
+    count = size(60, 20_000)
+    every = size(30, 100)
     poison = requests(system, count // every, BUGGY)
     poison[: len(poison) // 2] = requests(system, len(poison) // 2, DEADLY)
-    messages = requests(system, count - len(poison), "neighbour") + poison
+    messages = requests(system, count - len(poison), "neighbour-") + poison
     chance.shuffle(messages)
     before = check(History())
 
@@ -155,23 +122,26 @@ def test_poison_is_set_apart_and_all_others_are_settled(system, chance):
     assert (system.folder / "deaths").exists(), "no settler died"
 
 
-@pytest.mark.parametrize("fault", nemesis.POINTS, ids=lambda fault: fault.__name__)
-def test_a_process_gone_at_a_boundary_loses_and_doubles_nothing(system, chance, fault):
-    weathered(system, chance, fault, keys=size(60, 1_000), times=size(1, 10), rate=size(30, 40))
+@pytest.mark.parametrize("faults", each(nemesis.POINTS), ids=name_of)
+def test_a_process_gone_at_a_boundary_loses_and_doubles_nothing(system, chance, faults):
+    weathered(system, chance, *faults, keys=size(100, 1_000), times=size(1, 10), rate=size(30, 40))
 
 
-def test_redis_and_postgresql_stopped_frozen_cut_short_and_half_killed(system, chance):
-    history = weathered(
-        system,
-        chance,
-        nemesis.cut_redis_file_short,
-        nemesis.freeze_redis,
-        nemesis.stop_postgres_at_once,
-        nemesis.kill_backend,
-        nemesis.freeze_postgres,
-        keys=size(300, 10_000),
-        times=size(1, 10),
-        rate=size(20, 100),
-    )
+SERVERS = (
+    nemesis.cut_redis_file_short,
+    nemesis.freeze_redis,
+    nemesis.stop_postgres_at_once,
+    nemesis.kill_backend,
+    nemesis.freeze_postgres,
+)
 
-    assert history.refusals <= {503}
+
+@pytest.mark.parametrize("faults", each(SERVERS), ids=name_of)
+def test_servers_cut_short_stopped_half_killed_and_frozen_lose_and_double_nothing(
+    system, chance, faults
+):
+    weathered(system, chance, *faults, keys=size(100, 2_000), times=size(1, 10), rate=size(20, 100))
+
+
+def test_json_200_000_deep_is_refused_by_the_web_and_survived_by_the_worker(system, chance):
+    weathered(system, chance, *nemesis.MESSAGES, keys=size(50, 2_000), times=size(2, 10), rate=20)
