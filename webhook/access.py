@@ -6,7 +6,7 @@ from functools import partial, wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
-from flask import Response, after_this_request, request
+from flask import Response, after_this_request, g, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -49,14 +49,17 @@ def allowed(*roles: Role) -> Callable[[View[P]], Callable[P, Response]]:
 
 
 def known(*roles: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let in whom `allowed` lets in, but in a moment of its own: before a body is read that takes long."""
+    """Let in whom `allowed` lets in, but in a moment of its own: before something that takes long.
+
+    The view is given no session; the actor is `flask.g.actor`.
+    """
 
     def guard(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             with database.session(Login.WEB) as session:
-                _, actor = authenticate(session)
-                actor.require(*roles)
+                _, g.actor = authenticate(session)
+                g.actor.require(*roles)
             return view(*args, **kwargs)
 
         guarded.roles = (Role.OPERATOR, *roles)  # type: ignore[attr-defined]  # as above

@@ -218,9 +218,19 @@ def cancel(
     return show(session, actor=actor, assignment=str(found.id))
 
 
-def can_be_undone(session: Session, *, actor: Actor, assignment: str) -> bool:
-    """Say whether cancelling now would credit the charge and give the key back (A5)."""
-    return _can_be_undone(session, find(session, actor=actor, assignment=assignment))
+def cancelling(session: Session, *, actor: Actor, assignment: str) -> dict[str, Any] | None:
+    """Say what cancelling now would do (A5): `{credited, amount, currency}`.
+
+    `credited` says whether the charge is credited and the key can be issued again; `amount` is what is
+    left of the charge. None where the key is of another organization's pool: its owner decides.
+    """
+    found = find(session, actor=actor, assignment=assignment)
+    if not _owns(session, actor, found):
+        return None
+    return {
+        "credited": _can_be_undone(session, found),
+        **charges.left_of_redemption(session, assignment=found),
+    }
 
 
 def expire_overdue(session: Session, *, limit: int) -> int:
@@ -381,11 +391,15 @@ def _is_valid(session: Session, assignment: Assignment, *, until: datetime) -> b
 
 def _require_owner(session: Session, actor: Actor, assignment: Assignment) -> None:
     """Refuse what concerns the pool's owner to those who see the learner alone."""
-    owned = select(Pool.id).where(Pool.id == assignment.pool_id, actor.sees(Pool.organization_id))
-    if session.scalar(owned) is None:
+    if not _owns(session, actor, assignment):
         raise errors.ForbiddenError(
             "The key is of another organization's pool; ask its owner to do this."
         )
+
+
+def _owns(session: Session, actor: Actor, assignment: Assignment) -> bool:
+    owned = select(Pool.id).where(Pool.id == assignment.pool_id, actor.sees(Pool.organization_id))
+    return session.scalar(owned) is not None
 
 
 def _can_be_undone(session: Session, assignment: Assignment) -> bool:

@@ -182,8 +182,8 @@ def listing(
     after: str | None = None,
     limit: int = 100,
 ) -> Page:
-    """List the batches of the actor's pools, or of one of them, newest first."""
-    wanted = _seen(actor)
+    """List the batches of the actor's pools, or of one of them, newest first, each with `pool_name`."""
+    wanted = _seen(actor).add_columns(Pool.name)
     if pool is not None:
         wanted = wanted.where(Batch.pool_id == pools.find(session, actor=actor, pool=pool).id)
     return paged(
@@ -192,7 +192,7 @@ def listing(
         by=Batch.id,
         after=after,
         limit=limit,
-        shape=lambda row: shape(row.Batch),
+        shape=lambda row: {**shape(row.Batch), "pool_name": row.name},
         newest_first=True,
     )
 

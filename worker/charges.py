@@ -100,6 +100,13 @@ def give_back(session: Session, *, charge: Charge, reason: str) -> int | None:
     return _credit(session, charge, left, reason)
 
 
+def left_of_redemption(session: Session, *, assignment: Assignment) -> dict[str, str]:
+    """Give what of an assignment's redemption is still charged: `{amount, currency}`."""
+    charge = _redemption_charge(session, assignment)
+    left = session.execute(LEFT, {"charge_id": charge.id}).scalar_one()
+    return {"amount": money.text(session, left, charge.currency), "currency": charge.currency}
+
+
 def credit(
     session: Session, *, actor: Actor, charge: str, reason: str, amount: str | None = None
 ) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def export(session: Session, *, actor: Actor, invoice: str, format: str = "pdf")
     """Make an invoice's document: `json`, `csv` (its lines), `detail` (every charge), or `pdf`.
 
     Read it while the session's transaction is open: `detail` is streamed from one snapshot, in
-    constant memory.
+    constant memory. A `pdf` needs none: it is printed as it is read.
 
     Raises:
         InvalidInputError: the format is none of these.
@@ -93,9 +93,7 @@ def export(session: Session, *, actor: Actor, invoice: str, format: str = "pdf")
             rows = _rows(session, DETAIL_HEADER, DETAIL, shown)
             return Document(f"{name}-detail.csv", "text/csv", rows)
         case "pdf":
-            from worker.pdf import invoice_pdf  # fpdf would slow down every process's start
-
-            return Document(f"{name}.pdf", "application/pdf", iter([invoice_pdf(shown)]))
+            return Document(f"{name}.pdf", "application/pdf", _pdf(shown))
     raise errors.InvalidInputError(
         f"“{format}” is not a format; one of csv, detail, pdf, json.", field="format"
     )
@@ -110,6 +108,12 @@ def _rows(
     )
     for block in rows.scalars().partitions(BLOCK):
         yield "".join(block).encode()
+
+
+def _pdf(shown: dict[str, Any]) -> Iterator[bytes]:
+    from worker.pdf import invoice_pdf  # fpdf would slow down every process's start
+
+    yield invoice_pdf(shown)
 
 
 def _json(shown: dict[str, Any]) -> bytes:

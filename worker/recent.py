@@ -30,21 +30,32 @@ LATELY = text("""
 def of_pool(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
     """Give a pool's redemptions of each of the last 30 days, oldest first, and what was refused.
 
-    `{per_day: [{day, redeemed}], refused: [{outcome, attempts}]}`; days are the owner's. Of a pool
-    with more than 20,000 attempts in that time, the latest are counted.
+    `{per_day: [{day, redeemed}], refused: [{outcome, attempts}], since}`; days are the owner's. Of a
+    pool with more than 20,000 attempts in that time, the latest are counted: `since` is the day of
+    the oldest of these, counted in part, and the days before it are left out. Else it is null.
     """
     actor.require(Role.MANAGER, Role.ANALYST)
     found = pools.find(session, actor=actor, pool=pool)
     given = {"pool_id": found.id, "attempts": ATTEMPTS, "days": DAYS}
     rows = session.execute(LATELY, given).all()
-    return {"per_day": _days(rows), "refused": _refused(rows)}
+    since = _since(rows)
+    return {"per_day": _days(rows, since), "refused": _refused(rows), "since": since}
 
 
-def _days(rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+def _since(rows: Sequence[Row[Any]]) -> date | None:
+    if sum(row.attempts for row in rows if row.outcome) < ATTEMPTS:
+        return None
+    oldest: date = min(row.day for row in rows)
+    return oldest
+
+
+def _days(rows: Sequence[Row[Any]], since: date | None) -> list[dict[str, Any]]:
     today: date = rows[0].today
     redeemed = {row.day: row.attempts for row in rows if row.outcome == "redeemed"}
     days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
-    return [{"day": day, "redeemed": redeemed.get(day, 0)} for day in days]
+    return [
+        {"day": day, "redeemed": redeemed.get(day, 0)} for day in days if not since or day >= since
+    ]
 
 
 def _refused(rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:

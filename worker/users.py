@@ -10,7 +10,7 @@ from argon2.exceptions import VerifyMismatchError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker import errors, history, organizations
+from worker import errors, history, lookup, organizations
 from worker.actors import Actor, Role
 from worker.models import Organization, User
 
@@ -189,13 +189,8 @@ def _renew(session: Session, actor: Actor, user: User, password: str) -> dict[st
 
 
 def _find(session: Session, actor: Actor, name: str) -> User:
-    wanted = User.id == int(name) if name.isdecimal() else func.lower(User.email) == name.lower()
-    found = session.scalars(
-        select(User).where(wanted, actor.sees(User.organization_id))
-    ).one_or_none()
-    if found is None:
-        raise errors.NotFoundError(f"There is no user “{name}” in your organizations.")
-    return found
+    named, seen = func.lower(User.email) == name.strip().lower(), [actor.sees(User.organization_id)]
+    return lookup.find(session, User, thing="user", name=name, named=named, within=seen)
 
 
 def _owner_name(session: Session, user: User) -> str | None:

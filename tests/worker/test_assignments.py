@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import assignments, errors, keys, redemption
+from worker import assignments, charges, errors, keys, redemption
 from worker import database as databases
 from worker.actors import Actor, Role
 
@@ -174,6 +174,34 @@ def test_cancelling_late_or_after_a_launch_takes_a_reason_and_credits_nothing(wo
 
     state = world.figures("SELECT state, (SELECT count(*) FROM charge) AS charges FROM key")
     assert (state.state, state.charges) == ("retired", 1)
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_what_cancelling_costs_is_told_before(world, late):
+    held = redeemed(world)
+    if late:
+        launch(world, held)
+
+    told = assignments.cancelling(world.session, actor=OPERATOR, assignment=held)
+
+    assert told == {"credited": not late, "amount": "49.90", "currency": "EUR"}
+
+
+def test_what_a_partly_credited_redemption_costs_is_what_is_left_of_it(world):
+    held = redeemed(world)
+    charge = str(world.figures("SELECT id FROM charge").id)
+    charges.credit(world.session, actor=OPERATOR, charge=charge, amount="9.90", reason="late start")
+
+    told = assignments.cancelling(world.session, actor=OPERATOR, assignment=held)
+
+    assert told == {"credited": True, "amount": "40.00", "currency": "EUR"}
+
+
+def test_whoever_does_not_own_the_pool_learns_no_cost(world):
+    held = redeemed(world, organization=world.child)
+    child = Actor("child", Role.MANAGER, world.child)
+
+    assert assignments.cancelling(world.session, actor=child, assignment=held) is None
 
 
 def test_a_cancelled_assignment_is_neither_cancelled_again_nor_extended(world):

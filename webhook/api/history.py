@@ -1,25 +1,23 @@
 """History: who did what to which thing, and when."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Response, request
+from flask import request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from webhook import files
 from webhook.access import allowed
 from webhook.api import shapes
+from webhook.files import CSV
 from webhook.messages import Instant
 from webhook.openapi import describe
-from worker import database, history, patience
+from worker import history
 from worker.actors import Actor, Role
-from worker.database import Login
 from worker.lookup import BIGGEST_ID
 
 blueprint = APIBlueprint("history", __name__, url_prefix="/api/v1/history", tag="History")
-
-CSV = "text/csv"
 
 
 class Query(shapes.Sorted):
@@ -48,10 +46,4 @@ def listing(session: Session, actor: Actor, query: Query) -> Any:
         name: value for name, value in wanted.items() if name not in {"after", "limit", "sort"}
     }
     history.export(session, actor=actor, **filters)  # what is refused is refused before a stream
-    return Response(_export(actor, filters), mimetype=CSV, headers=shapes.attachment("history.csv"))
-
-
-def _export(actor: Actor, filters: dict[str, Any]) -> Iterator[bytes]:
-    with database.session(Login.WEB, sees=actor.scope, snapshot=True) as session:
-        patience.unhurried(session)
-        yield from history.export(session, actor=actor, **filters)
+    return files.table("history.csv", history.export, actor=actor, **filters)

@@ -5,11 +5,12 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from apiflask import APIBlueprint
-from flask import Response
+from flask import Response, g
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.access import allowed
+from webhook import files
+from webhook.access import allowed, known
 from webhook.api import shapes
 from webhook.openapi import describe
 from webhook.preconditions import versioned
@@ -68,26 +69,22 @@ def run(session: Session, actor: Actor, body: shapes.NewBillingRun) -> Any:
 
 @blueprint.get("/<invoice>.pdf")
 @describe(only="application/pdf")
-@allowed(*READERS)
-def pdf(session: Session, actor: Actor, invoice: str) -> Response:
+@known(*READERS)
+def pdf(invoice: str) -> Response:
     """Print an invoice."""
-    patience.unhurried(session)
-    document = documents.export(session, actor=actor, invoice=invoice, format="pdf")
-    return _file(document, b"".join(document.content))
+    return files.document(actor=g.actor, invoice=invoice, format="pdf")
 
 
 @blueprint.get("/<invoice>.csv")
 @describe(only="text/csv")
-@allowed(*READERS)
+@known(*READERS)
 @blueprint.input(Csv, location="query", arg_name="query")
-def csv(session: Session, actor: Actor, invoice: str, query: Csv) -> Response:
+def csv(invoice: str, query: Csv) -> Response:
     """Give an invoice's lines as a table or, with `detail`, every charge on it."""
-    if query.detail:
-        found = invoices.find(session, actor=actor, invoice=invoice)
-        told = shapes.attachment(f"invoice-{found.id}-detail.csv")
-        return Response(_detail(actor, str(found.id)), mimetype="text/csv", headers=told)
-    document = documents.export(session, actor=actor, invoice=invoice, format="csv")
-    return _file(document, b"".join(document.content))
+    if not query.detail:
+        return files.document(actor=g.actor, invoice=invoice, format="csv")
+    found = str(_transaction(g.actor, invoices.find, actor=g.actor, invoice=invoice).id)
+    return files.table(f"invoice-{found}-detail.csv", _detail, actor=g.actor, invoice=found)
 
 
 @blueprint.get("/<invoice>")
@@ -134,13 +131,5 @@ def _transaction(actor: Actor, function: Callable[..., T], /, **given: Any) -> T
         return function(session, **given)
 
 
-def _file(document: documents.Document, content: bytes) -> Response:
-    told = shapes.attachment(document.name)
-    return Response(content, mimetype=document.media_type, headers=told)
-
-
-def _detail(actor: Actor, invoice: str) -> Iterator[bytes]:
-    with database.session(Login.WEB, sees=actor.scope, snapshot=True) as session:
-        patience.unhurried(session)
-        document = documents.export(session, actor=actor, invoice=invoice, format="detail")
-        yield from document.content
+def _detail(session: Session, *, actor: Actor, invoice: str) -> Iterator[bytes]:
+    return documents.export(session, actor=actor, invoice=invoice, format="detail").content

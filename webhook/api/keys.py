@@ -1,6 +1,5 @@
 """Keys: added, generated, listed, exported and withdrawn."""
 
-from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from apiflask import APIBlueprint
@@ -8,14 +7,13 @@ from flask import Response, request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook import nudging, problems
+from webhook import files, nudging, problems
 from webhook.access import allowed, known
 from webhook.api import shapes
 from webhook.openapi import describe
 from webhook.uploads import uploaded
-from worker import batches, database, imports, keys, patience, pools
+from worker import batches, imports, keys, patience, pools
 from worker.actors import Actor, Role
-from worker.database import Login
 from worker.models import KeyState
 
 blueprint = APIBlueprint("keys", __name__, url_prefix="/api/v1", tag="Keys")
@@ -53,8 +51,8 @@ def listing(session: Session, actor: Actor, pool: str, query: Query) -> Any:
         return vars(keys.listing(session, actor=actor, pool=pool, **wanted))
     found = pools.find(session, actor=actor, pool=pool)
     filters = {name: wanted.get(name) for name in ("state", "recipient", "reference")}
-    blocks = _export(actor, str(found.id), **filters, undistributed=query.undistributed)
-    return Response(blocks, mimetype=CSV, headers=shapes.attachment(f"keys-{found.id}.csv"))
+    filters |= {"pool": str(found.id), "undistributed": query.undistributed}
+    return files.table(f"keys-{found.id}.csv", keys.export, actor=actor, **filters)
 
 
 @blueprint.post("/pools/<pool>/keys")
@@ -96,12 +94,6 @@ def retire(session: Session, actor: Actor, body: shapes.Codes) -> Any:
     """Retire issued keys; each code has a result of its own."""
     patience.unhurried(session)
     return keys.retire(session, actor=actor, codes=body.codes)
-
-
-def _export(actor: Actor, pool: str, **filters: Any) -> Iterator[bytes]:
-    with database.session(Login.WEB, sees=actor.scope, snapshot=True) as session:
-        patience.unhurried(session)
-        yield from keys.export(session, actor=actor, pool=pool, **filters)
 
 
 def _reported(report: dict[str, Any]) -> Any:

@@ -35,10 +35,10 @@ def assignments_page(session: Session, actor: Actor) -> Any:
 @blueprint.get("/assignments/<assignment>")
 @page(*READERS)
 def assignment(session: Session, actor: Actor, assignment: str) -> Any:
-    """Show an assignment with its launches and history, and what cancelling it would cost."""
+    """Show an assignment with its launches and history, and what an act on it would cost."""
     shown = assignments.show(session, actor=actor, assignment=assignment)
-    undone = assignments.can_be_undone(session, actor=actor, assignment=assignment)
-    return render_template("assignment.html", it=shown, undone=undone)
+    cancelling = assignments.cancelling(session, actor=actor, assignment=assignment)
+    return render_template("assignment.html", it=shown, cancelling=cancelling)
 
 
 @blueprint.post("/assignments/<assignment>/extend")
@@ -49,7 +49,9 @@ def extend_assignment(session: Session, actor: Actor, assignment: str) -> Any:
     by_days = whole(form["by_days"], field="by_days") if form.get("by_days") else None
     given = {"until": form.get("until") or None, "price": form.get("price") or None}
     told = assignments.extend(session, actor=actor, assignment=assignment, by_days=by_days, **given)
-    words = f"Access lasts until {told['access_lasts_until']}."
+    costs = assignments.cancelling(session, actor=actor, assignment=assignment)
+    charged = f"{form['price']} {costs['currency']}" if form.get("price") and costs else "nothing"
+    words = f"Access lasts until {told['access_lasts_until']}; {charged} is charged."
     return done(words, "assignment", assignment=assignment)
 
 
@@ -57,11 +59,16 @@ def extend_assignment(session: Session, actor: Actor, assignment: str) -> Any:
 @page(Role.MANAGER)
 def cancel_assignment(session: Session, actor: Actor, assignment: str) -> Any:
     """Cancel an assignment."""
-    assignments.cancel(
-        session,
-        actor=actor,
-        assignment=assignment,
-        retire_key="retire_key" in request.form,
-        reason=request.form.get("reason") or None,
-    )
-    return done("The assignment is cancelled.", "assignment", assignment=assignment)
+    which: dict[str, Any] = {"actor": actor, "assignment": assignment}
+    costs, retired = assignments.cancelling(session, **which), "retire_key" in request.form
+    reason = request.form.get("reason") or None
+    assignments.cancel(session, **which, retire_key=retired, reason=reason)
+    return done(_told(costs, retired), "assignment", assignment=assignment)
+
+
+def _told(costs: dict[str, Any] | None, retired: bool) -> str:
+    """Say what a cancellation did."""
+    if not costs or not costs["credited"]:
+        return "The assignment is cancelled; nothing is credited, and the key is retired."
+    key = "the key is retired" if retired else "the key can be redeemed again"
+    return f"The assignment is cancelled; {costs['amount']} {costs['currency']} is credited, and {key}."

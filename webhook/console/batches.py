@@ -1,16 +1,26 @@
-"""Batches: progress while they run, cancelling, and what became of an import's lines."""
+"""Batches: listed, their progress while they run, cancelling, and what became of an import's lines."""
 
 from typing import Any
 
-from flask import Response, render_template
+from flask import Response, render_template, request
 from sqlalchemy.orm import Session
 
 from webhook.api import shapes
 from webhook.console.access import READERS, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
+from webhook.console.words import number
 from worker import batches, patience
 from worker.actors import Actor, Role
+
+
+@blueprint.get("/batches", endpoint="batches")
+@page(*READERS)
+def batches_page(session: Session, actor: Actor) -> Any:
+    """List batches, newest first: a pool's, or all."""
+    given = {name: request.args.get(name) or None for name in ("pool", "after")}
+    listed = batches.listing(session, actor=actor, **given, limit=30)
+    return render_template("batches.html", listed=listed)
 
 
 @blueprint.get("/batches/<batch>/progress")
@@ -25,7 +35,8 @@ def progress(session: Session, actor: Actor, batch: str) -> Any:
 def cancel_batch(session: Session, actor: Actor, batch: str) -> Any:
     """Cancel a batch; the keys that it made stay."""
     made = batches.cancel(session, actor=actor, batch=batch)
-    return done("The batch is cancelled; the keys that it made stay.", "pool", pool=made["pool"])
+    words = f"The batch is cancelled; the {number(made['made'])} keys that it made stay."
+    return done(words, "batches", pool=made["pool"])
 
 
 @blueprint.get("/batches/<batch>.csv")

@@ -21,6 +21,7 @@ PAGES = (
     "tokens",
     "users",
     "reports",
+    "history",
 )
 
 blueprint = APIBlueprint(

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from flask import Response, render_template, request
+from flask import render_template, request
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
-from webhook.console.access import page
+from webhook import files
+from webhook.console.access import known, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
-from worker import charges, documents, invoices, patience
+from worker import charges, invoices
 from worker.actors import Actor, Role
 
 READERS = (Role.FINANCE, Role.ANALYST)
@@ -49,13 +49,10 @@ def invoice_line(session: Session, actor: Actor, invoice: str, line: str) -> Any
 
 
 @blueprint.get("/invoices/<invoice>.<any(pdf, csv):kind>")
-@page(*READERS)
-def invoice_file(session: Session, actor: Actor, invoice: str, kind: str) -> Any:
+@known(*READERS)
+def invoice_file(actor: Actor, invoice: str, kind: str) -> Any:
     """Give an invoice as a document."""
-    patience.unhurried(session)
-    document = documents.export(session, actor=actor, invoice=invoice, format=kind)
-    told = shapes.attachment(document.name)
-    return Response(b"".join(document.content), mimetype=document.media_type, headers=told)
+    return files.document(actor=actor, invoice=invoice, format=kind)
 
 
 @blueprint.post("/invoices/<invoice>/finalize")

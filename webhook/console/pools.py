@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from flask import Response, render_template, request
+from flask import render_template, request
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
+from webhook import files
 from webhook.console.access import READERS, known, page
 from webhook.console.answers import done
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
-from worker import batches, charges, database, distributions, keys, patience, pools, recent
+from worker import batches, charges, database, distributions, keys, pools, recent
 from worker.actors import Actor, Role
 from worker.database import Login
 from worker.models import Organization
@@ -39,6 +39,7 @@ def pool(session: Session, actor: Actor, pool: str) -> Any:
         batches=batches.listing(session, **which, limit=3).items,
         charged=charges.of_pool(session, **which),
         recent=recent.of_pool(session, **which),
+        attempts=recent.ATTEMPTS,
         listed=keys.listing(
             session, **which, **_filters(), after=request.args.get("after"), limit=SHOWN
         ),
@@ -94,14 +95,7 @@ def export_keys(actor: Actor, pool: str) -> Any:
     """Export a pool's keys as CSV, from one moment."""
     with database.session(Login.WEB, sees=actor.scope) as session:
         found = str(pools.find(session, actor=actor, pool=pool).id)
-    filters = _filters()
-
-    def blocks() -> Any:
-        with database.session(Login.WEB, sees=actor.scope, snapshot=True) as session:
-            patience.unhurried(session)
-            yield from keys.export(session, actor=actor, pool=found, **filters)
-
-    return Response(blocks(), mimetype="text/csv", headers=shapes.attachment(f"keys-{found}.csv"))
+    return files.table(f"keys-{found}.csv", keys.export, actor=actor, pool=found, **_filters())
 
 
 def _filters() -> dict[str, Any]:

@@ -16,7 +16,10 @@ from worker.models import Organization
 
 # What the menu offers, to those who may go there.
 MENU = (
-    ("Training Keys", (("pools", "Pools"), ("new_pool", "Create Training Key Pool"))),
+    (
+        "Training Keys",
+        (("pools", "Pools"), ("new_pool", "Create Training Key Pool"), ("batches", "Batches")),
+    ),
     ("Help", (("trouble", "My key does not work"), ("assignments", "Assignments"))),
     ("Account", (("invoices", "Invoices"), ("reports", "Reports"))),
     (
@@ -36,6 +39,7 @@ MENU = (
             ("prices", "Prices"),
             ("seller", "Seller"),
             ("users", "Users"),
+            ("history", "History"),
         ),
     ),
 )

@@ -7,7 +7,7 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred, paged
-from worker.cli.options import DURATION, INSTANT
+from worker.cli.options import DURATION, INSTANT, together
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -20,7 +20,7 @@ ONCE = "Keep the secret now: it is not shown again."
 COLUMNS = ("id", "organization", "url", "types", "failures", "rests_until")
 TOLD = ("id", "happened_at", "type", "url", "state", "attempts", "due_at", "error")
 
-alarms = (
+wishes = together(
     click.option("--types", metavar="TYPE,…", help="What it is told; all types by default."),
     click.option("--pool-low", type=int, metavar="N", help="A pool is low below so many keys."),
     click.option(
@@ -28,13 +28,6 @@ alarms = (
         help="A pool is expiring so many days ahead.",
     ),
 )  # fmt: skip
-
-
-def wishes(function: Any) -> Any:
-    """Give a command the options that say what an endpoint is told."""
-    for option in reversed(alarms):
-        function = option(function)
-    return function
 
 
 @click.group("endpoints", cls=Group)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import rich_click as click
 from worker.cli import printing
 from worker.cli.files import deliver, written
 from worker.cli.frame import Group, deferred, ordered, paged, wants_json
-from worker.cli.options import INSTANT
+from worker.cli.options import INSTANT, together
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("at", "actor", "organization", "action", "thing", "thing_id", "detail")
 
-options = (
+chosen = together(
     click.option("--organization", metavar="ORG", help="What was done in one organization."),
     click.option("--thing", metavar="THING", help="Such as pool or assignment."),
     click.option("--id", "thing_id", type=click.IntRange(0, 2**63 - 1), help="The thing's id."),
@@ -31,13 +30,6 @@ options = (
     click.option("--since", type=INSTANT, metavar="TIME", help="At this time or later."),
     click.option("--until", type=INSTANT, metavar="TIME", help="Before this time."),
 )
-
-
-def chosen(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that choose among acts."""
-    for option in reversed(options):
-        function = option(function)
-    return function
 
 
 @click.group("history", cls=Group)

@@ -1,5 +1,6 @@
 """What several commands read from their words."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,17 @@ with deferred():
 
 
 MOST_DAYS = 36_500
+
+
+def together(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Make several options one: whichever commands share them."""
+
+    def give(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return give
 
 
 class Duration(click.ParamType[timedelta]):

@@ -6,6 +6,7 @@ from html import unescape
 import pytest
 
 from tests.world import OPERATOR
+from webhook.console.answers import HEADERS
 from worker import courses
 from worker import database as databases
 from worker.actors import Role
@@ -19,6 +20,7 @@ PAGES = {
     "/pools/{pool}/edit": {"manager"},
     "/pools/{pool}/keys/add": {"manager"},
     "/pools/{pool}/keys.csv": {"manager", "analyst"},
+    "/batches": {"manager", "analyst"},
     "/batches/{batch}/progress": {"manager", "analyst"},
     "/batches/{batch}.csv": {"manager", "analyst"},
     "/trouble": {"manager", "analyst"},
@@ -46,6 +48,8 @@ PAGES = {
     "/reports": {"manager", "finance", "analyst"},
     "/reports/{report}/progress": {"manager", "analyst"},  # of usage
     "/reports/{report}.html": {"manager", "analyst"},  # of usage
+    "/history": {"manager"},
+    "/history.csv": {"manager"},
     "/account": {"manager", "finance", "analyst", "sender"},
 }
 PUBLIC = {"/courses/{course}"}  # what every organization may know
@@ -89,6 +93,7 @@ ACTS = {
     "/users/{user}/disable": {"manager"},
     "/reports": {"manager", "analyst"},  # of usage
 }
+ALONE = (".html", ".pdf", ".csv")  # documents, with a policy of their own
 ROLES = [role for role in Role if role is not Role.OPERATOR]
 FORM = {
     "name": "N",
@@ -124,6 +129,31 @@ def test_a_page_opens_to_its_roles_and_to_no_other(somebody, things, path):
 
     assert allowed == PAGES[path]
     assert somebody(Role.OPERATOR).get(path.format(**things.ids)).status_code == 200
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_runs_nothing_inline_is_framed_nowhere_and_guards_its_forms(somebody, things, path):
+    shown = somebody(Role.OPERATOR).get(path.format(**things.ids))
+
+    assert shown.headers["X-Content-Type-Options"] == "nosniff"
+    policy = shown.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in policy
+    if not path.endswith(ALONE):
+        assert policy == HEADERS["Content-Security-Policy"]
+        assert not re.findall(
+            r"<script(?![^>]* src=)|<style| style=| on\w+=|javascript:", shown.text
+        )
+        forms = re.findall(r'<form[^>]* method="post".*?</form>', shown.text, re.DOTALL)
+        assert [form for form in forms if 'name="csrf_token" value="' not in form] == []
+
+
+@pytest.mark.parametrize("path", [*ACTS, "/sign-in", "/sign-out", "/account"])
+def test_a_form_without_its_token_does_nothing(somebody, things, path):
+    forged = somebody(Role.OPERATOR).client.post(f"/console{path.format(**things.ids)}", data=FORM)
+
+    assert forged.status_code == 400
+    assert "too old, or not from here" in forged.text
+    assert forged.headers["Content-Security-Policy"] == HEADERS["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if "{" in path and path not in PUBLIC])

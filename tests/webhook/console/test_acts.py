@@ -1,0 +1,241 @@
+"""Every act of the console succeeds, says what it did, and did it."""
+
+import re
+import secrets
+from html import unescape
+
+import pytest
+from sqlalchemy import text
+
+from tests.webhook.conftest import redemption, settle
+from tests.world import OPERATOR, build
+from worker import batches, distributions, inbox, invoices, keys
+from worker import database as databases
+from worker.actors import Role
+
+
+@pytest.fixture
+def manager(somebody):
+    return somebody()
+
+
+@pytest.fixture
+def operator(somebody):
+    return somebody(Role.OPERATOR)
+
+
+def ask(domain, **given):
+    with databases.session() as session:
+        return domain(session, actor=OPERATOR, **given)
+
+
+def acted(who, where, *, page, **form):
+    """Send a form, and give what the page that follows says was done."""
+    answer = who.post(where, page=page, **form)
+    assert answer.status_code == 303, answer.text
+    followed = who.get(answer.location.removeprefix("/console").partition("#")[0]).text
+    return unescape(re.search(r'class="told done" role="status">(.*?)</p>', followed)[1])
+
+
+@pytest.fixture
+def assignment(place):
+    """A new redemption's assignment, its key, and its page."""
+    [code], email = place.keys(), f"{secrets.token_hex(4)}@example.com"
+    event = place.sender().post(redemption(code, email)).json["event"]
+    settle()
+    made = ask(inbox.show, event=event)["assignment"]
+    return f"/assignments/{made}", code
+
+
+def launch(assignment):
+    with databases.session() as session:
+        session.execute(
+            text("""INSERT INTO launch (assignment_id, organization_id, launch, launched_at)
+                    SELECT id, organization_id, 'acts ' || id, clock_now() FROM assignment
+                     WHERE id = :id"""),
+            {"id": int(assignment.rpartition("/")[2])},
+        )
+
+
+@pytest.fixture
+def invoice(things):
+    """A draft of an organization of its own, with one charge on it; its page."""
+    with databases.session() as session:
+        world = build(session)
+        world.request(*world.keys(1), "payer@example.com")
+        month = session.execute(text("SELECT to_char(clock_now(), 'YYYY-MM')")).scalar_one()
+    settle()
+    invoices.run(actor=OPERATOR, month=month)
+    [made] = ask(invoices.listing, organization=str(world.parent)).items
+    return f"/invoices/{made['id']}"
+
+
+def test_a_distribution_is_recalled(manager, place):
+    place.keys(2)
+    where, given = f"/pools/{place.world.pool}", {"recipient": "desk", "reference": "PO-9"}
+
+    handed = acted(manager, f"{where}/distribute", page=where, count="2", **given)
+    recalled = acted(manager, f"{where}/recall", page=where, **given)
+
+    assert handed == "desk has 2 keys."
+    assert recalled == "What of it was unredeemed is retired."
+    of_desk = ask(keys.listing, pool=place.world.pool, recipient="desk").items
+    assert {str(key["state"]) for key in of_desk} == {"retired"}
+    assert ask(distributions.listing, pool=place.world.pool).items[0]["recalled_at"]
+
+
+def test_a_batch_is_listed_with_its_progress_and_cancelled(manager, place):
+    where = f"/pools/{place.world.pool}"
+    acted(manager, f"{where}/keys/generate", page=f"{where}/keys/add", generate="7,000")
+    newest = ask(batches.listing, pool=place.world.pool, limit=1).items[0]
+
+    listed = manager.get(f"/batches?pool={place.world.pool}").text
+    told = acted(manager, f"/batches/{newest['id']}/cancel", page="/batches")
+
+    assert f'hx-get="/console/batches/{newest["id"]}/progress"' in listed
+    assert "Generate: 0 of 7,000" in listed
+    assert f'{where}">{newest["pool_name"]}</a>' in listed
+    assert told == "The batch is cancelled; the 0 keys that it made stay."
+    assert f"batches/{newest['id']}/cancel" not in manager.get("/batches").text
+
+
+def test_an_imports_lines_are_told_as_csv(manager, place):
+    where = f"/pools/{place.world.pool}/keys/add"
+    lines = "\n".join([*(f"BULK-{number:08}" for number in range(501)), "bad"])
+    acted(manager, where, page=where, pasted=lines, do="save", anyway="on")
+    batch = ask(batches.listing, pool=place.world.pool, limit=1).items[0]["id"]
+    with databases.session() as session:
+        while batches.work_chunk(session) is not None:
+            pass
+
+    report = manager.get(f"/batches/{batch}.csv")
+
+    assert report.headers["Content-Disposition"] == f'attachment; filename="batch-{batch}.csv"'
+    assert "\n1,BULK-00000000,added,\n" in report.text
+    assert "\n502,bad,invalid," in report.text
+    assert f"/console/batches/{batch}.csv" in manager.get("/batches").text
+
+
+def test_access_is_extended_free_or_at_a_price(manager, assignment):
+    where, _ = assignment
+
+    free = acted(manager, f"{where}/extend", page=where, by_days="5", until="", price="")
+    paid = acted(manager, f"{where}/extend", page=where, by_days="", until="2030-06-30", price="7")
+
+    assert free.endswith("; nothing is charged.")
+    assert paid == "Access lasts until the end of 30 Jun 2030, UTC; 7 EUR is charged."
+
+
+@pytest.mark.parametrize(
+    ("form", "state", "words"),
+    [
+        ({}, "issued", "the key can be redeemed again"),
+        ({"retire_key": "on"}, "retired", "the key is retired"),
+    ],
+)
+def test_a_fresh_assignment_is_cancelled_with_its_credit(manager, assignment, form, state, words):
+    where, code = assignment
+
+    warned = manager.get(where).text
+    told = acted(manager, f"{where}/cancel", page=where, **form)
+
+    assert "<strong>49.90 EUR is credited</strong>, and the key can be redeemed again" in warned
+    assert told == f"The assignment is cancelled; 49.90 EUR is credited, and {words}."
+    assert str(ask(keys.show, code=code)["state"]) == state
+
+
+def test_a_launched_assignment_is_cancelled_with_a_reason_and_without_a_credit(manager, assignment):
+    where, code = assignment
+    launch(where)
+
+    warned = manager.get(where).text
+    refused = manager.post(f"{where}/cancel", page=where, reason="")
+    told = acted(manager, f"{where}/cancel", page=where, reason="Left the company")
+
+    assert "<strong>nothing is credited</strong>, 49.90 EUR stays charged" in warned
+    assert refused.status_code == 422
+    assert 'cancel-reason-note" class="wrong">' in refused.text
+    assert told == "The assignment is cancelled; nothing is credited, and the key is retired."
+    assert str(ask(keys.show, code=code)["state"]) == "retired"
+    assert "Left the company" in manager.get(where).text
+
+
+def test_a_learner_is_corrected(manager, assignment, place):
+    where, _ = assignment
+    email = re.search(r'/console/learners/([^"]+)"', manager.get(where).text)[1]
+    new = f"new-{secrets.token_hex(4)}@example.com"
+
+    told = acted(manager, f"/learners/{email}", page=f"/learners/{email}", email=new, name="Ann")
+
+    assert told == "It is corrected; what was before stays in the history."
+    assert "<h1>Ann</h1>" in manager.get(f"/learners/{new}").text
+
+
+def test_a_charge_is_credited_in_part(operator, invoice):
+    where = re.search(rf"/console({invoice}/lines/\d+)", operator.get(invoice).text)[1]
+    charge = re.search(r"/console(/charges/\d+/credit)", operator.get(where).text)[1]
+
+    told = acted(operator, charge, page=where, amount="9.90", reason="Half a course")
+
+    assert told == "-9.90 EUR is credited on the next invoice."
+
+
+def test_an_invoice_is_finalized_and_paid(operator, invoice):
+    final = acted(operator, f"{invoice}/finalize", page=invoice)
+    paid = acted(operator, f"{invoice}/pay", page=invoice, on="2026-01-31")
+    page = operator.get(invoice).text
+
+    assert final.startswith("The invoice is final: ")
+    assert paid == "The invoice is paid."
+    assert '<span class="state paid">' in page
+    assert "paid 2026-01-31" in page
+    assert operator.get(f"{invoice}.pdf").data.startswith(b"%PDF")
+    assert operator.get(f"{invoice}.csv").text.startswith("invoice,")
+
+
+def test_an_invoice_is_voided_with_its_reason(operator, invoice):
+    acted(operator, f"{invoice}/finalize", page=invoice)
+
+    told = acted(operator, f"{invoice}/void", page=invoice, reason="Wrong address")
+
+    assert told == "The invoice is void; its charges are on a new draft."
+    assert '<span class="state void">' in operator.get(invoice).text
+
+
+def test_a_source_is_added_and_given_a_new_secret(manager, things):
+    name = f"Portal {secrets.token_hex(4)}"
+
+    made = manager.post("/sources", name=name, organization=things.ids["organization"]).text
+    source = re.search(rf"{name}</th>.*?/console(/sources/\d+/rotate)", made, re.DOTALL)[1]
+    rotated = manager.post(source, page="/sources").text
+
+    first, second = (re.findall(r"whsec_[\w+/=]+", page) for page in (made, rotated))
+    assert len(first) == len(second) == 1
+    assert first != second
+    assert "whsec_" not in manager.get("/sources").text
+
+
+def test_a_failed_event_is_retried(manager, place):
+    event = place.sender().post(redemption()).json["event"]
+    with databases.session() as session:
+        session.execute(
+            text("UPDATE event SET status = 'failed', error = 'It <died>.' WHERE id = :id"),
+            {"id": int(event)},
+        )
+
+    failed = manager.get("/events?failed=1").text
+    told = acted(manager, f"/events/{event}/retry", page="/events")
+
+    assert "It &lt;died&gt;." in failed
+    assert told == "The event waits to be settled again."
+    settle()
+    assert ask(inbox.show, event=event)["outcome"] == "unknown_key"
+
+
+def test_a_report_is_asked_for(manager, things):
+    given = {"notebook": "usage", "organization": things.ids["organization"]}
+
+    told = acted(manager, "/reports", page="/reports", **given, **{"from": "2026-01-01"})
+
+    assert told == "The worker makes the report."
+    assert "2026-01-01 to" in manager.get("/reports").text
