@@ -2,8 +2,11 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+
+GUIDE = Path(__file__).parents[2] / "docs" / "api.md"
 
 
 class Page(HTMLParser):
@@ -84,3 +87,17 @@ def test_what_it_loads_is_the_apps_own_and_no_script(client, page, html):
 
 def test_the_page_is_made_without_a_token(client):
     assert client.get("/docs").status_code == 200
+
+
+def test_the_guide_tells_the_fields_of_everything_that_lists_hold(document):
+    schemas = document["components"]["schemas"]
+    listed = {
+        schema["properties"]["items"]["items"]["$ref"].rpartition("/")[2]
+        for schema in schemas.values()
+        if "items" in schema.get("properties", {})
+    }
+    rows = re.findall(r"^\| `([A-Z]\w+)`[^|]*\| ([^|:;]+)", GUIDE.read_text(), re.M)
+
+    told = {name: set(re.findall(r"`(\w+)`", fields)) for name, fields in rows}
+
+    assert told == {name: set(schemas[name]["properties"]) for name in listed}

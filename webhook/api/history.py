@@ -26,7 +26,7 @@ class Query(shapes.Sorted):
     organization: str | None = Field(None, max_length=200)
     thing: str | None = Field(None, description="Such as pool or assignment.", max_length=40)
     thing_id: int | None = Field(None, ge=0, le=BIGGEST_ID)
-    action: str | None = Field(None, description="Such as paused.", max_length=40)
+    action: str | None = Field(None, description="Such as “pool paused”.", max_length=40)
     by: str | None = Field(None, description="Who, as `actor` tells.", max_length=320)
     since: Instant | None = Field(None, description="At this time or later.")
     until: Instant | None = Field(None, description="Before this time.")
