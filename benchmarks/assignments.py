@@ -23,11 +23,6 @@ SWEEP = """
      WHERE id IN (SELECT id FROM assignment WHERE status = 'active' AND expires_at <= now()
                    ORDER BY expires_at LIMIT %s)"""
 
-# The sweep must outlast what is settled beside it.
-ALL_OVERDUE = """
-    UPDATE assignment SET status = 'active', expired_at = NULL,
-           redeemed_at = redeemed_at - interval '90 days', expires_at = now() - interval '1 hour'"""
-
 
 # --------------------------------------------------------------------------------------- expiring
 
@@ -35,19 +30,19 @@ ALL_OVERDUE = """
 @benchmark("assignments.expire", unit="assignments/s", n=1_000_000)
 def expiring(rig: Rig, count: int) -> Round:
     """Expire what is overdue, and a bare UPDATE in chunks of the same size; and what settling loses."""
-    with rig.database(shop.opened):
+
+    def filled() -> None:
+        shop.opened()
         shop.redeemed(SHARE * count, overdue=count)
+
+    with rig.database(filled):
         ours = in_a_process("benchmarks.assignments:expire")
-    with rig.database(shop.opened):
-        shop.redeemed(SHARE * count, overdue=count)
+    with rig.database(filled):
         limit = count / seconds(sweep)
+    with rig.database(filled):
         events = count // EVENTS
         shop.recorded(events, first=SHARE * count)
         alone = seconds(settling.settle_all)
-        again = (
-            "UPDATE assignment SET status = 'active', expired_at = NULL WHERE status = 'expired'"
-        )
-        _run(again)
         shop.recorded(events, first=SHARE * count + events)
         beside = _beside_the_sweep()
     return Round(
@@ -68,12 +63,6 @@ def sweep() -> None:
     with psycopg.connect(plain()) as connection:
         while connection.execute(SWEEP, [settings().expiry_chunk]).rowcount:
             connection.commit()
-
-
-def _run(statement: str) -> None:
-    with psycopg.connect(plain(), autocommit=True) as connection:
-        connection.execute(statement.encode())
-        connection.execute("VACUUM ANALYZE assignment")
 
 
 def _beside_the_sweep() -> float:
@@ -104,7 +93,7 @@ def _swept() -> bool:
 
 @benchmark("assignments.access", unit="requests/s", n=ASKED)
 def asking(rig: Rig, count: int) -> Round:
-    """Ask for access over HTTP, and a handler with the same authentication that selects 1."""
+    """Ask for access over HTTP, and a handler of the same app and authentication that selects 1."""
     with rig.database(shop.opened), tempfile.TemporaryDirectory() as folder:
         shop.redeemed(100_000, overdue=0)
         made = database.transaction(
@@ -112,7 +101,7 @@ def asking(rig: Rig, count: int) -> Round:
         )
         ids = [1 + number * 7919 % 100_000 for number in range(count)]
         ours = _asked(Path(folder), serving.KEYPOOL, ids, made["token"], "/access")
-        limit = _asked(Path(folder), "benchmarks.bare:create_app", ids, made["token"], "/bare")
+        limit = _asked(Path(folder), "benchmarks.bare:create_keypool", ids, made["token"], "/bare")
     return Round(ours=ours, limit=limit)
 
 

@@ -12,11 +12,25 @@ from sqlalchemy import text
 from benchmarks.frame import plain
 from worker import codes, courses, database, organizations, pools, signatures, signing, sources
 from worker.actors import Actor
+from worker.simulation.copying import Copying
 
 OPERATOR = Actor.operator("benchmarks")
 COPY = "COPY key (pool_id, generated, code) FROM STDIN"
+COPY_IN_A_STATE = "COPY key (pool_id, generated, state, code) FROM STDIN"
 BLOCK, MILLION = 1 << 20, 1_000_000
 SECRET = signatures.write_secret(b"a secret that opens nothing else")
+
+MET = text(
+    "INSERT INTO learner (organization_id, email) SELECT 1, 'before' || id || '@example.com' FROM key"
+)
+GRANTED = text("""
+    INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id,
+                            redeemed_at, expires_at)
+    SELECT learner.id, 1, 1, learner.id, 1, now() - interval '30 days' - age, now() - age
+      FROM learner, LATERAL (SELECT CASE WHEN learner.id % :share = 0
+           THEN learner.id % 1000 * interval '1 minute'
+           ELSE learner.id % 1000 * interval '-1 hour' - interval '1 hour' END) AS over (age)
+""")
 
 
 def opened() -> None:
@@ -41,18 +55,20 @@ def opened() -> None:
         )
 
 
-def stocked(count: int) -> list[str]:
+def stocked(count: int, *, state: str = "issued") -> list[str]:
     """Put so many keys into the pool; gives their codes in no order."""
     made = codes.draw(codes.first_letters(count))
     np.random.default_rng(1).shuffle(made)
     with psycopg.connect(plain()) as connection:
-        copy(connection, b"".join(b"1\tt\t%s\n" % code for code in np.sort(made).tolist()))
+        start = f"1\tt\t{state}\t".encode()
+        rows = b"".join(start + code + b"\n" for code in np.sort(made).tolist())
+        copy(connection, rows, into=COPY_IN_A_STATE)
     return [code.decode() for code in made.tolist()]
 
 
-def copy(connection: psycopg.Connection, rows: bytes) -> None:
+def copy(connection: psycopg.Connection, rows: bytes, *, into: str = COPY) -> None:
     """Copy ready-made rows of keys, as fast as a client can."""
-    with connection.cursor() as cursor, cursor.copy(COPY) as copying:
+    with connection.cursor() as cursor, cursor.copy(into.encode()) as copying:
         for start in range(0, len(rows), BLOCK):
             copying.write(rows[start : start + BLOCK])
 
@@ -102,21 +118,11 @@ def messages(spent: list[str], *, path: str, first: int = 0) -> Iterator[bytes]:
 def redeemed(count: int, *, overdue: int) -> None:
     """Make so many keys that are redeemed, each by a learner of its own; some assignments are over."""
     for start in range(0, count, MILLION):
-        stocked(min(MILLION, count - start))
+        stocked(min(MILLION, count - start), state="redeemed")
+    share = count // overdue if overdue else count + 1
+    with database.session() as session, Copying(session).bare("learner", "assignment"):
+        session.execute(text("SET LOCAL statement_timeout = 0"))
+        session.execute(MET)
+        session.execute(GRANTED, {"share": share})
     with psycopg.connect(plain(), autocommit=True) as connection:
-        connection.execute("""
-            INSERT INTO learner (organization_id, email)
-            SELECT 1, 'before' || id || '@example.com' FROM key""")
-        connection.execute(
-            """
-            INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id,
-                                    redeemed_at, expires_at)
-            SELECT learner.id, 1, 1, learner.id, 1, now() - interval '30 days' - age, now() - age
-              FROM learner, LATERAL (SELECT CASE WHEN learner.id %% %(share)s = 0
-                   THEN learner.id %% 1000 * interval '1 minute'
-                   ELSE learner.id %% 1000 * interval '-1 hour' - interval '1 hour' END) AS over (age)
-            """,
-            {"share": count // overdue if overdue else count + 1},
-        )
-        connection.execute("UPDATE key SET state = 'redeemed'")
         connection.execute("VACUUM ANALYZE")

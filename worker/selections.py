@@ -33,54 +33,26 @@ class Selection:
     expiring_within: timedelta | None = None
 
 
-def extend(
+def change(
     session: Session,
     *,
+    act: Callable[..., dict[str, Any]],
+    done: str,
     actor: Actor,
     selection: Selection,
     after: str | None = None,
     limit: int = AT_ONCE,
-    **change: Any,
+    **how: Any,
 ) -> Page:
-    """Extend a page of a selection, as `assignments.extend` does one; gives each one's result.
+    """Do to a page of a selection what an act does to one assignment; gives each one's result.
 
-    A result has `assignment`, `result` (`extended` or `refused`), `code` and `reason` where it was
-    refused, and `expires_at` where it was not.
+    A result has `assignment`, `result` (what was `done`, or `refused`), `code` and `reason` where it
+    was refused, and `expires_at` where it was not. `how` is what the act takes besides.
 
     Raises:
         InvalidInputError: nothing is selected, both ids and conditions are given, or more than 500
             at once.
     """
-    act = partial(assignments.extend, session, actor=actor, **change)
-    return _each(
-        session, actor, selection, after, limit, partial(_result, session, act, "extended")
-    )
-
-
-def cancel(
-    session: Session,
-    *,
-    actor: Actor,
-    selection: Selection,
-    after: str | None = None,
-    limit: int = AT_ONCE,
-    **change: Any,
-) -> Page:
-    """Cancel a page of a selection, as `assignments.cancel` does one; results as of `extend`."""
-    act = partial(assignments.cancel, session, actor=actor, **change)
-    return _each(
-        session, actor, selection, after, limit, partial(_result, session, act, "cancelled")
-    )
-
-
-def _each(
-    session: Session,
-    actor: Actor,
-    selection: Selection,
-    after: str | None,
-    limit: int,
-    result: Callable[[str], dict[str, Any]],
-) -> Page:
     actor.require(Role.MANAGER)
     conditions = (selection.pool, selection.learner, selection.expiring_within)
     chosen = any(condition is not None for condition in conditions)
@@ -91,6 +63,7 @@ def _each(
         )
     if limit > AT_ONCE or len(selection.ids) > AT_ONCE:
         raise errors.InvalidInputError(f"Up to {AT_ONCE} assignments are changed at once.")
+    result = partial(_result, session, partial(act, session, actor=actor, **how), done)
     if selection.ids:
         # In one order, so that no two of us wait for each other.
         return Page([result(named) for named in sorted(set(selection.ids), key=_order)], None)
@@ -103,6 +76,10 @@ def _each(
         limit=limit,
         shape=lambda row: result(str(row.id)),
     )
+
+
+extend = partial(change, act=assignments.extend, done="extended")
+cancel = partial(change, act=assignments.cancel, done="cancelled")
 
 
 def _order(named: str) -> tuple[int, str]:
