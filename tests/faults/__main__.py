@@ -33,8 +33,10 @@ def main() -> int:
                 home, workers=2, beats=2, proxied=True, pace=PACE, visibility=VISIBILITY
             ) as system,
         ):
-            print("" if limited else "No disk is full: tmpfs cannot be mounted here.")
-            print("" if clocks.LIBRARY else "No clock is wrong: libfaketime is not installed.")
+            if not limited:
+                print("No disk gets full: tmpfs cannot be mounted here.")
+            if clocks.LIBRARY is None:
+                print("No clock goes wrong: libfaketime is not installed.")
             storm = Storm(system, chance, keys=KEYS, rate=RATE)
             try:
                 storm.rage(going_on=until(time.monotonic() + given.hours * 3600))

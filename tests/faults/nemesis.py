@@ -330,7 +330,8 @@ def _frozen(processes: list[psutil.Process]) -> Iterator[None]:
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
                 stopped.append(process)
-        patiently(lambda: any(_is_stopped(process) for process in stopped))
+        assert stopped, "there was nobody to stop"
+        patiently(lambda: all(_is_stopped(one) or not _lives(one.pid) for one in stopped))
         yield
     finally:
         for process in stopped:

@@ -9,7 +9,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -77,13 +77,16 @@ class System:
             session.execute(adding, {"pool": int(pool or self.pool), "codes": codes})
         return codes
 
-    def restart(self, *kinds: str, **variables: str) -> None:
-        """Kill services; they return with these variables."""
+    def restart(
+        self, *kinds: str, meanwhile: Callable[[], object] = lambda: None, **variables: str
+    ) -> None:
+        """Kill services; they return with these variables, and find done what is done meanwhile."""
         os.environ.update(variables)
         before = self.supervision.pids
         names = [name for kind in kinds for name in self.kinds(kind)]
         for name in names:
             kill(self.process(name))
+        meanwhile()
         self.forgive()
         for name in names:
             patiently(
@@ -99,7 +102,12 @@ class System:
 
     def revive(self) -> None:
         """Start servers again that were killed, without waiting for the supervisor to notice."""
-        patiently(lambda: embedded.revive(self.home) or self.servers)
+        patiently(self._revived)
+
+    def _revived(self) -> embedded.Servers | None:
+        with suppress(embedded.EmbeddedServersError):  # the supervisor is at it, too
+            embedded.revive(self.home)
+        return self.servers
 
     def forgive(self) -> None:
         """Forget that services died: it was our doing, so no pause is to grow from it."""

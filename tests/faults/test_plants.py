@@ -41,10 +41,14 @@ def system(running: System) -> System:
 
 def begin(system: System, *services: str, **variables: str) -> None:
     """Begin a storm with no hint and no point left of the last; these services have these variables."""
-    system.empty_redis()
-    for file in system.folder.iterdir():
-        file.unlink()
-    system.restart(*{*system.altered, *services}, **{**PLAIN, **variables})
+
+    def forget() -> None:
+        system.empty_redis()
+        for file in system.folder.iterdir():
+            file.unlink()
+
+    changed = {*system.altered, *services}
+    system.restart(*changed, meanwhile=forget, **{**PLAIN, **variables})
     system.altered = services
     patiently(lambda: nemesis.with_children(system.process("worker")))
 
