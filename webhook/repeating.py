@@ -8,7 +8,7 @@ from flask import Response, current_app, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from webhook.uploads import SPOOLED
+from webhook.uploads import HASH
 from worker import answers
 
 HEADER = "Idempotency-Key"
@@ -35,11 +35,7 @@ def once(session: Session, token_id: int, act: Callable[[], ResponseReturnValue]
 
 def _hash() -> bytes:
     """Tell one request from another: where it goes, and what it carries."""
-    if upload := request.environ.get(SPOOLED):
-        body = hashlib.file_digest(upload, "sha256").digest()
-        upload.seek(0)
-    else:
-        body = hashlib.sha256(request.get_data()).digest()
+    body = request.environ.get(HASH) or hashlib.sha256(request.get_data()).digest()
     where = json.dumps([request.path, request.query_string.decode("latin-1"), request.mimetype])
     return hashlib.sha256(where.encode() + body).digest()
 

@@ -1,6 +1,6 @@
 """Bodies of any length: read into a file before a transaction is opened for them."""
 
-import shutil
+import hashlib
 import tempfile
 from collections.abc import Callable
 from functools import wraps
@@ -12,7 +12,8 @@ from werkzeug.exceptions import ClientDisconnected, LengthRequired
 R = TypeVar("R")
 
 TEXTS = ("text/plain", "text/csv")
-SPOOLED = "keypool.upload"  # where the file is, in the request's environ
+HASH = "keypool.upload.hash"  # where a text's SHA-256 is, in the request's environ
+BLOCK = 1 << 20
 LONGEST = 1 << 40  # bytes; a disk is full before
 
 
@@ -27,18 +28,21 @@ def uploaded(view: Callable[..., R]) -> Callable[..., R]:
         if request.mimetype not in TEXTS:
             return view(*args, upload=None, **kwargs)
         with tempfile.TemporaryFile() as file:
-            _spool(file)
-            request.environ[SPOOLED] = file
+            request.environ[HASH] = _spool(file)
             return view(*args, upload=file, **kwargs)
 
     return read
 
 
-def _spool(file: IO[bytes]) -> None:
+def _spool(file: IO[bytes]) -> bytes:
     if request.content_length is None:
         raise LengthRequired  # or half a body could not be told from a whole one
     request.max_content_length = LONGEST
-    shutil.copyfileobj(request.stream, file)
+    digest = hashlib.sha256()
+    while block := request.stream.read(BLOCK):
+        digest.update(block)
+        file.write(block)
     if file.tell() != request.content_length:
         raise ClientDisconnected
     file.seek(0)
+    return digest.digest()
