@@ -90,7 +90,7 @@ def test_an_organizations_own_price_stands_beside_the_list_price(operator, someb
 
     assert path(told) == f"/prices?course={course}"
     assert f'<td>{owner}</td><td class="number">33.00 EUR</td>' in page
-    assert '<td>everybody</td><td class="number">49.90 EUR</td>' in page
+    assert '<td>everybody</td><td class="number">49.90 EUR</td><td>ever</td>' in page
     assert ">everybody<" not in own
     assert f"<option selected>{owner}</option>" in own
 
