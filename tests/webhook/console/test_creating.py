@@ -1,6 +1,7 @@
 """Create Training Key Pool, and what is done on a pool's page, with forms alone."""
 
 import re
+from html import unescape
 
 import pytest
 from sqlalchemy import text
@@ -8,7 +9,7 @@ from sqlalchemy import text
 from tests.webhook.conftest import redemption, settle
 from tests.world import OPERATOR
 from worker import database as databases
-from worker import keys, pools
+from worker import keys, pools, recent
 
 
 @pytest.fixture
@@ -144,3 +145,33 @@ def test_a_pools_page_says_what_it_was_charged_and_what_of_that_is_unbilled(some
     charged = next(value for name, value in figures.items() if name.startswith("Charged in"))
     assert charged == figures["Of that unbilled"]
     assert charged.endswith("9.90 EUR")
+
+
+def test_a_pools_page_says_how_far_back_its_figures_go(somebody, place, monkeypatch):
+    sender, codes = place.sender(), place.keys(2)
+    for code in codes:
+        sender.post(redemption(code, f"{code}@example.com"))
+    settle()
+    whole = somebody().get(f"/pools/{place.world.pool}").text
+    monkeypatch.setattr(recent, "ATTEMPTS", 2)
+
+    part = somebody().get(f"/pools/{place.world.pool}").text
+
+    assert "Refused in 30 days" in whole
+    assert "Of the latest" not in whole
+    assert re.search(r"Of the latest 2 attempts, which go back to \d{4}-\d\d-\d\d", part)
+    assert re.search(r"<dt>Refused since \d{4}-\d\d-\d\d</dt>", part)
+    assert 'aria-label="Redemptions since' in part
+    assert part.count("<rect") == 1
+
+
+def test_a_pools_page_leads_to_what_was_done_to_it(somebody, place):
+    manager, where = somebody(), f"/pools/{place.world.pool}"
+    manager.post(f"{where}/pause", page=where)
+    manager.post(f"{where}/resume", page=where)
+
+    link = re.search(r'/console(/history[^"]+)">What was done', manager.get(where).text)[1]
+
+    assert re.findall(r"<td>(pool \w+)</td>", manager.get(unescape(link)).text)[:2] == [
+        "pool resumed", "pool paused",
+    ]  # fmt: skip
