@@ -41,6 +41,11 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/sources": {"name": "New", "organization": "{organization}"},
     "POST /api/v1/sources/<source>/rotate": {},
     "POST /api/v1/tokens": {"name": "New", "role": "sender", "organization": "{organization}"},
+    "POST /api/v1/users": {
+        "email": "new@example.com", "password": "correct horse battery", "role": "sender",
+        "organization": "{organization}",
+    },
+    "POST /api/v1/users/<user>/password": {"password": "correct horse battery"},
     "POST /api/v1/endpoints": {"url": "https://hooks.example/new", "organization": "{organization}"},
     "PATCH /api/v1/endpoints/<endpoint>": {"pool_low": 1},
     "POST /api/v1/endpoints/<endpoint>/rotate": {},
@@ -86,6 +91,7 @@ LISTED = {
     "/api/v1/reports": ("id", "report"),
     "/api/v1/sources": ("id", "source"),
     "/api/v1/tokens": ("id", "token"),
+    "/api/v1/users": ("id", "user"),
 }
 # Acts on many things, each of which has a result of its own.
 BULK = {"/api/v1/assignments/extend", "/api/v1/assignments/cancel", "/api/v1/keys/retire"}

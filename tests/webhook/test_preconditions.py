@@ -157,3 +157,10 @@ def test_who_says_nothing_of_what_was_read_edits_what_is_there(place, operator, 
 
     assert answer.status_code == 200
     assert answer.headers["ETag"] == read(place, pool, operator)
+
+
+@pytest.mark.parametrize("tag", ['""', 'W/"", ""', ", ,", '"a', "W/", '"\u00e9"'])
+def test_what_is_no_etag_is_none_that_was_read(place, operator, pool, tag):
+    answer = edit(place, pool, operator, tag, content_availability_days=40)
+
+    assert answer.status_code == 412

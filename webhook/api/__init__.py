@@ -21,6 +21,7 @@ from webhook.api import (
     seller,
     sources,
     tokens,
+    users,
 )
 
 blueprints = [
@@ -35,6 +36,7 @@ blueprints = [
         batches,
         sources,
         tokens,
+        users,
         endpoints,
         events,
         redemptions,

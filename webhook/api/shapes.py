@@ -503,6 +503,35 @@ class NewToken(Taken):
     expires_at: str | None = Field(None, description="A day, which it includes, or a time.")
 
 
+class User(Given):
+    """A person who signs in to the console."""
+
+    id: str
+    email: str
+    organization: str | None
+    role: str
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+class Users(Listed[User]):
+    """Users."""
+
+
+class NewPassword(Taken):
+    """A password of at least 12 characters."""
+
+    password: str
+
+
+class NewUser(NewPassword):
+    """Who signs in, and what they may do; an operator belongs to no organization."""
+
+    email: str
+    role: Role
+    organization: str | None = None
+
+
 class Assignment(Given):
     """A learner's access to a course."""
 

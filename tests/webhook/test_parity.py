@@ -1,0 +1,162 @@
+"""Everything that the command line can do, over HTTP; and what of it came last."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import rich_click as click
+
+from tests.webhook.conftest import Place
+from worker import batches, cli, keys
+from worker import database as databases
+from worker.actors import Actor, Role
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
+
+# The route (after /api/v1) that does what each command does.
+ROUTES = {
+    "organizations add": "POST /organizations",
+    "organizations edit": "PATCH /organizations/{organization}",
+    "organizations list": "GET /organizations",
+    "organizations show": "GET /organizations/{organization}",
+    "courses add": "POST /courses",
+    "courses archive": "POST /courses/{course}/archive",
+    "courses edit": "PATCH /courses/{course}",
+    "courses list": "GET /courses",
+    "prices list": "GET /prices",
+    "prices set": "POST /prices",
+    "seller edit": "PATCH /seller",
+    "seller show": "GET /seller",
+    "sources add": "POST /sources",
+    "sources list": "GET /sources",
+    "sources rotate": "POST /sources/{source}/rotate",
+    "tokens add": "POST /tokens",
+    "tokens list": "GET /tokens",
+    "tokens revoke": "POST /tokens/{token}/revoke",
+    "users add": "POST /users",
+    "users disable": "POST /users/{user}/disable",
+    "users list": "GET /users",
+    "users password": "POST /users/{user}/password",
+    "endpoints add": "POST /endpoints",
+    "endpoints deliveries": "GET /deliveries",
+    "endpoints edit": "PATCH /endpoints/{endpoint}",
+    "endpoints list": "GET /endpoints",
+    "endpoints remove": "POST /endpoints/{endpoint}/remove",
+    "endpoints resend": "POST /endpoints/{endpoint}/resend",
+    "endpoints rotate": "POST /endpoints/{endpoint}/rotate",
+    "endpoints show": "GET /deliveries/{delivery}",
+    "pools charges": "GET /pools/{pool}/charges",
+    "pools create": "POST /pools",
+    "pools edit": "PATCH /pools/{pool}",
+    "pools list": "GET /pools",
+    "pools pause": "POST /pools/{pool}/pause",
+    "pools resume": "POST /pools/{pool}/resume",
+    "pools show": "GET /pools/{pool}",
+    "keys add": "POST /pools/{pool}/keys",
+    "keys distribute": "POST /pools/{pool}/distributions",
+    "keys export": "GET /pools/{pool}/keys",
+    "keys generate": "POST /pools/{pool}/keys",
+    "keys import": "POST /pools/{pool}/keys",
+    "keys list": "GET /pools/{pool}/keys",
+    "keys recall": "POST /pools/{pool}/distributions/recall",
+    "keys retire": "POST /keys/retire",
+    "keys show": "GET /keys/{code}",
+    "batches cancel": "POST /batches/{batch}/cancel",
+    "batches list": "GET /batches",
+    "batches report": "GET /batches/{batch}/report",
+    "batches show": "GET /batches/{batch}",
+    "batches watch": "GET /batches/{batch}",
+    "events list": "GET /events",
+    "events retry": "POST /events/{event}/retry",
+    "events show": "GET /events/{event}",
+    "redemptions list": "GET /redemptions",
+    "assignments cancel": "POST /assignments/cancel",
+    "assignments extend": "POST /assignments/extend",
+    "assignments list": "GET /assignments",
+    "assignments show": "GET /assignments/{assignment}",
+    "learners correct": "PATCH /learners/{email}",
+    "learners erase": "POST /learners/{email}/erase",
+    "learners export": "GET /learners/{email}/export",
+    "learners show": "GET /learners/{email}",
+    "history export": "GET /history",
+    "history list": "GET /history",
+    "invoices charges": "GET /charges",
+    "invoices credit": "POST /charges/{charge}/credit",
+    "invoices export": "GET /invoices/{invoice}.csv",
+    "invoices finalize": "POST /invoices/{invoice}/finalize",
+    "invoices list": "GET /invoices",
+    "invoices pay": "POST /invoices/{invoice}/pay",
+    "invoices run": "POST /invoices/run",
+    "invoices show": "GET /invoices/{invoice}",
+    "invoices void": "POST /invoices/{invoice}/void",
+    "reports export": "GET /reports/{report}.html",
+    "reports kept": "GET /reports",
+    "reports list": "GET /reports/notebooks",
+    "reports measures": "GET /reports/measures",
+    "reports run": "POST /reports",
+    "reports show": "GET /reports/{report}",
+}
+
+
+def commands(group: click.Group, *path: str) -> Iterator[str]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        if isinstance(found, click.Group):
+            yield from commands(found, *path, name)
+        else:
+            yield " ".join((*path, name))
+
+
+def test_each_command_has_a_route_or_a_reason_in_the_documentation(place: Place):
+    served = {
+        f"{method.upper()} {path.removeprefix('/api/v1')}"
+        for path, operations in place.client.application.spec["paths"].items()
+        for method in operations
+    }
+    alone = set(re.findall(r"^\| `keypool ([a-z ]+)` \| .+ \|$", DOCUMENT.read_text(), re.M))
+
+    assert set(commands(cli.keypool)) == ROUTES.keys() | alone
+    assert not ROUTES.keys() & alone
+    assert set(ROUTES.values()) <= served
+
+
+def test_a_user_is_added_given_a_new_password_and_let_in_no_more(place, things):
+    manager = place.token(Role.MANAGER)
+
+    def post(path: str, **body: str):
+        return place.client.post(f"/api/v1/users{path}", json=body, headers=manager)
+
+    organization = things.ids["organization"]
+    given = {"email": "ops@example.com", "role": "analyst", "organization": organization}
+    short = post("", password="short", **given)
+    added = post("", password="correct horse battery", **given)
+    where = f"/{added.json['id']}"
+    renewed = post(f"{where}/password", password="battery horse correct")
+    disabled = post(f"{where}/disable")
+    listed = place.client.get("/api/v1/users", headers=manager)
+
+    assert (short.status_code, short.json["field"]) == (422, "password")
+    assert (added.status_code, renewed.status_code) == (201, 200)
+    assert disabled.json["disabled_at"] is not None
+    assert disabled.json in listed.json["items"]
+    assert "horse" not in added.text + renewed.text + listed.text
+    assert "argon2" not in listed.text
+
+
+def test_what_became_of_each_line_of_an_import_comes_as_csv(place, monkeypatch):
+    monkeypatch.setattr(keys, "AT_ONCE", 1)
+    manager = Actor("test", Role.MANAGER, place.world.parent)
+    with databases.session() as session:
+        lines = ["LINE-KEY-0001", "line key 0001", "?"]
+        told = keys.add_keys(session, actor=manager, pool=place.world.pool, codes=lines)
+    while databases.transaction(batches.work_chunk) is not None:
+        pass
+
+    headers = place.token(Role.ANALYST) | {"Accept": "text/csv"}
+    answer = place.client.get(f"/api/v1/batches/{told['batch']}/report", headers=headers)
+
+    header, *rows = answer.text.splitlines()
+    assert answer.mimetype == "text/csv"
+    assert header.startswith("line,code,result")
+    assert [row.split(",")[2] for row in rows] == ["added", "duplicate_in_input", "invalid"]
