@@ -171,6 +171,11 @@ def aim(case: Any, things: Things) -> None:
         case.body |= {name: things.ids.get(name) for name in named if case.body[name]}
 
 
+def a_second() -> float:
+    """A second of the machine alone: where it has other work, each core's share takes longer."""
+    return max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def timed(case: Any, headers: dict[str, str]) -> tuple[Any, float]:
     begun = time.monotonic()
     answer = case.call(headers=headers)
@@ -196,8 +201,7 @@ def test_every_answer_is_as_the_document_says_and_at_once(client, operator, thin
             answer, taken = timed(case, operator)
             case.validate_response(answer, checks=CHECKS)
             # Asked again, for a machine may pause, but not each time for the same input.
-            assert taken < 1 or min(timed(case, operator)[1] for _ in range(5)) < 1, (
-                case.as_curl_command()
-            )
+            again = (timed(case, operator)[1] for _ in range(5))
+            assert taken < 1 or min(again) < a_second(), case.as_curl_command()
 
         ask()
