@@ -22,7 +22,7 @@ uv = UV_SYSTEM_CERTS=true \
      $(BIN)/uv --quiet pip
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults fuzz bench sure lock notebooks clean
+.PHONY: help setup demo up test faults fuzz bench screenshots sure lock notebooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -46,6 +46,9 @@ fuzz: $(READY) ## the API asked at random, as its own document describes it (EXA
 
 bench: $(READY) ## speed and memory against the limit and a peer, in one run (SCALE=0.1)
 	$(BIN)/python -m benchmarks --scale $(SCALE)
+
+screenshots: $(READY) ## every page of the console, wide, narrow, light and dark, into docs/images
+	$(BIN)/python -m tests.webhook.console.screenshots
 
 sure: $(READY) ## every check that runs in seconds: the gate before a commit
 	$(BIN)/ruff format --check .

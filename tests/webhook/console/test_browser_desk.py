@@ -75,7 +75,7 @@ def test_a_cancel_says_what_it_costs_and_a_close_changes_nothing(tab, spent):
     page = tab()
     page.goto(f"/console/assignments/{spent['eve']}")
     asking = dialog(page, "Cancel", "Cancel this assignment?")
-    expect(asking).to_contain_text("The charge is credited")
+    expect(asking).to_contain_text("49.90 EUR is credited")
     asking.get_by_role("button", name="Close").click()
     expect(asking).to_be_hidden()
     expect(page.locator("h1 .state")).to_have_text("active")
@@ -94,7 +94,7 @@ def test_a_late_cancel_says_that_nothing_is_credited_and_wants_a_reason(tab, spe
     expect(page.get_by_role("region", name="Launches")).to_contain_text("launched")
 
     asking = dialog(page, "Cancel", "Cancel this assignment?")
-    expect(asking).to_contain_text("nothing is credited")
+    expect(asking).to_contain_text("nothing is credited, 49.90 EUR stays charged")
     asking.get_by_role("button", name="Cancel the assignment").click()
     expect(asking).to_be_visible()
     asking.get_by_label("Reason").fill("Left the company")

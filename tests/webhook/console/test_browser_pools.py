@@ -221,6 +221,17 @@ def test_keys_are_handed_out_filtered_retired_and_exported(tab, house):
     assert [line.split(",")[:2] for line in lines[1:]] == [["HAND-KEY-0002", "retired"]]
 
 
+def test_a_key_is_found_from_its_pools_page(tab, house):
+    house.keys("FIND-KEY-0001")
+    page = tab()
+    page.goto(house.pool)
+
+    page.get_by_label("Find a key or a learner").fill("find key 0001")
+    page.get_by_role("button", name="Find").click()
+
+    expect(page.get_by_role("heading", name="FIND-KEY-0001")).to_be_visible()
+
+
 def test_a_pool_is_edited_paused_and_resumed(tab, house):
     page = tab()
     page.goto(house.pool)

@@ -1,0 +1,283 @@
+"""`make screenshots`: every page, wide and phone-narrow, light and dark, into docs/images/console/.
+
+The world on them is simulated, from one seed and at one hour, so that the same pages give the same
+pictures.
+"""
+
+import argparse
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Browser, Page
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from tests.webhook.console.browsing import chromium, dialog, sign_in
+from tests.webhook.console.people import PASSWORD
+from tests.world import OPERATOR
+from worker import (
+    batches,
+    database,
+    distributions,
+    endpoints,
+    reports,
+    simulation,
+    supervisor,
+    tokens,
+    users,
+)
+from worker.actors import Role
+from worker.demo import scratch
+from worker.reporting import making
+
+FOLDER = Path(__file__).parents[3] / "docs" / "images" / "console"
+HOUR = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
+PORT = 8093
+MANAGER, SELLER = "nora.vogel@alder.example", "desk@seller.example"
+SIZES = {"wide": (1200, 1500), "narrow": (390, 1700)}  # and how much of a long page is shown
+COLOURS = 96
+
+# By the name of the picture: who looks, and where.
+PAGES = {
+    "sign-in": (None, "/sign-in"),
+    "pools": (MANAGER, "/pools"),
+    "pool": (MANAGER, "/pools/{pool}"),
+    "pool-keys": (MANAGER, "/pools/{pool}?state=redeemed#keys"),
+    "new-pool": (MANAGER, "/pools/new"),
+    "new-pool-course": (MANAGER, "/pools/new"),
+    "new-pool-keys": (MANAGER, "/pools/new"),
+    "edit-pool": (MANAGER, "/pools/{pool}/edit"),
+    "add-keys": (MANAGER, "/pools/{pool}/keys/add"),
+    "trouble": (MANAGER, "/trouble?q={code}&as={email}"),
+    "assignments": (MANAGER, "/assignments"),
+    "assignment": (MANAGER, "/assignments/{assignment}"),
+    "assignment-cancel": (MANAGER, "/assignments/{assignment}"),
+    "learner": (MANAGER, "/learners/{email}"),
+    "invoices": (SELLER, "/invoices"),
+    "invoice": (SELLER, "/invoices/{invoice}"),
+    "invoice-line": (SELLER, "/invoices/{invoice}/lines/{line}"),
+    "reports": (MANAGER, "/reports"),
+    "report": (MANAGER, "/reports/{report}.html"),
+    "sources": (MANAGER, "/sources"),
+    "batches": (MANAGER, "/batches"),
+    "history": (MANAGER, "/history"),
+    "events": (MANAGER, "/events"),
+    "endpoints": (MANAGER, "/endpoints"),
+    "endpoint": (MANAGER, "/endpoints/{endpoint}"),
+    "delivery": (MANAGER, "/deliveries/{delivery}"),
+    "tokens": (MANAGER, "/tokens"),
+    "users": (MANAGER, "/users"),
+    "organizations": (SELLER, "/organizations"),
+    "courses": (SELLER, "/courses"),
+    "course": (SELLER, "/courses/{course}"),
+    "organization": (SELLER, "/organizations/{organization}"),
+    "seller": (SELLER, "/seller"),
+    "prices": (SELLER, "/prices"),
+    "account": (MANAGER, "/account"),
+    "error": (MANAGER, "/pools/0"),
+}
+
+
+def main() -> None:
+    """Take all pictures, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PAGES))
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--png", action="store_true", help="as PNG, which more programs show")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    with _served() as url, chromium() as browser:
+        ids = simulated()
+        for scheme in ("light", "dark"):
+            for size, (width, tallest) in SIZES.items():
+                look = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+                with _people(browser, url, look) as tabs:
+                    for name in given.names or PAGES:
+                        picture = _taken(tabs, name, ids, tallest)
+                        ending = "png" if given.png else "webp"
+                        _keep(picture, given.folder / f"{name}-{size}-{scheme}.{ending}")
+
+
+@contextmanager
+def _served() -> Iterator[str]:
+    """Serve the web alone, at one hour; whatever the worker does is done here, in order."""
+    offset = (HOUR - datetime.fromtimestamp(time.time(), UTC)).total_seconds()
+    os.environ["KEYPOOL_CLOCK_OFFSET"] = str(round(offset))
+    with scratch.system() as home:
+        services = supervisor.services(home, host=scratch.HOST, port=PORT, processes=1)
+        web = [service for service in services if service.name == "web"]
+        with supervisor.supervised(web, logs=home / "log") as supervision:
+            supervision.wait_until_ready()
+            yield f"http://{scratch.HOST}:{PORT}"
+
+
+def simulated() -> dict[str, str]:
+    """Make a year of history, and what only people make; give ids by their names in PAGES."""
+    given = {"organizations": 9, "months": 14, "redemptions": 30_000, "seed": 11}
+    database.transaction(simulation.simulate, **given)
+    simulation.bill()
+    with database.session() as session:
+        found = session.execute(text(FOUND)).mappings().one()
+        ids = {name: str(value) for name, value in found.items()}
+        _people_and_systems(session, ids["organization"])
+        batches.generate(session, actor=OPERATOR, pool=ids["pool"], count=250_000)
+        _hand_out(session, ids["pool"])
+        ids |= _told(session, ids["organization"], ids["pool"])
+        # Those that finalized invoices ask for would take their time.
+        session.execute(text("DELETE FROM report_run"))
+        about = {"organization": ids["organization"], "from_": "2026-09-01", "to": "2026-11-24"}
+        made = [
+            reports.ask(session, actor=OPERATOR, notebook=notebook, **about)["id"]
+            for notebook in ("redemptions", "usage")
+        ]
+        ids["report"] = made[0]
+    for _ in range(2):
+        database.transaction(batches.work_chunk)
+    for report in made:
+        making.make_next(only=int(report))
+    with database.session() as session:
+        about = {"organization": ids["organization"], "notebook": "pools"}
+        reports.ask(session, actor=OPERATOR, **about)
+    return ids
+
+
+# The busiest open pool; of it the key that was tried most often, and whose launches are most.
+FOUND = """
+    WITH busiest AS (
+        SELECT pool.* FROM pool JOIN key ON key.pool_id = pool.id AND key.state = 'redeemed'
+         WHERE pool.expires_at > clock_now() AND pool.paused_at IS NULL AND pool.share_with_children
+         GROUP BY pool.id ORDER BY count(*) DESC LIMIT 1),
+    tried AS (
+        SELECT key.code FROM redemption JOIN key ON key.id = redemption.key_id
+         WHERE key.pool_id = (SELECT id FROM busiest)
+         GROUP BY key.id ORDER BY count(*) DESC, key.id LIMIT 1),
+    taken AS (
+        SELECT assignment.id, learner.email FROM assignment
+          JOIN learner ON learner.id = assignment.learner_id
+          JOIN launch ON launch.assignment_id = assignment.id
+         WHERE assignment.pool_id = (SELECT id FROM busiest) AND assignment.status = 'active'
+         GROUP BY assignment.id, learner.id ORDER BY count(*) DESC, assignment.id LIMIT 1),
+    billed AS (
+        SELECT invoice.id, (SELECT min(id) FROM invoice_line WHERE invoice_id = invoice.id) AS line
+          FROM invoice WHERE organization_id = (SELECT organization_id FROM busiest)
+                         AND status = 'finalized'
+         ORDER BY month DESC, id LIMIT 1)
+    SELECT busiest.id AS pool, busiest.organization_id AS organization, tried.code,
+           (SELECT code FROM course WHERE id = busiest.course_id) AS course,
+           taken.id AS assignment, taken.email, billed.id AS invoice, billed.line
+      FROM busiest, tried, taken, billed"""
+
+
+def _people_and_systems(session: Session, owner: str) -> None:
+    for email, role, whose in (
+        (SELLER, Role.OPERATOR, None),
+        (MANAGER, Role.MANAGER, owner),
+        ("emil.haas@alder.example", Role.ANALYST, owner),
+        ("petra.lang@alder.example", Role.FINANCE, owner),
+    ):
+        given = {"email": email, "password": PASSWORD, "organization": whose}
+        users.add(session, actor=OPERATOR, role=role, **given)
+    for name, role in (("Shop", Role.SENDER), ("Warehouse of figures", Role.ANALYST)):
+        tokens.add(session, actor=OPERATOR, name=name, role=role, organization=owner)
+
+
+def _told(session: Session, owner: str, pool: str) -> dict[str, str]:
+    """Register an endpoint that is to be told of a pool."""
+    given = {"url": "https://portal.alder.example/hooks/keypool", "organization": owner}
+    made = endpoints.add(session, actor=OPERATOR, **given, pool_low=500)
+    delivery = session.execute(
+        text("""INSERT INTO delivery (endpoint_id, type, data)
+                VALUES (:endpoint, 'pool.low', jsonb_build_object('pool', CAST(:pool AS text), 'issued', 499))
+                RETURNING id"""),
+        {"endpoint": int(made["id"]), "pool": pool},
+    ).scalar_one()
+    return {"endpoint": made["id"], "delivery": str(delivery)}
+
+
+def _hand_out(session: Session, pool: int) -> None:
+    for recipient, reference, count in (
+        ("orders@harbourbooks.example", "PO-2231", 120),
+        ("training@northlight.example", "PO-2240", 60),
+        ("Library of Fathom Learning", "Autumn fair", 25),
+    ):
+        given = {"recipient": recipient, "reference": reference, "count": count}
+        distributions.distribute(session, actor=OPERATOR, pool=pool, **given)
+
+
+@contextmanager
+def _people(browser: Browser, url: str, look: dict[str, Any]) -> Iterator[dict[str | None, Page]]:
+    """Give everybody's tab, by their address; None's is not signed in."""
+    contexts = [browser.new_context(base_url=url, locale="en-GB", **look) for _ in range(3)]
+    tabs = [context.new_page() for context in contexts]
+    for tab, email in zip(tabs, (MANAGER, SELLER), strict=False):
+        sign_in(tab, email)
+    yield dict(zip((MANAGER, SELLER, None), tabs, strict=True))
+    for context in contexts:
+        context.close()
+
+
+def _taken(tabs: dict[str | None, Page], name: str, ids: dict[str, str], tallest: int) -> bytes:
+    who, path = PAGES[name]
+    tab = tabs[who]
+    tab.goto(f"/console{path.format(**ids)}", wait_until="networkidle")
+    if name in OPENED:
+        OPENED[name](tab)
+    if tab.locator("dialog[open]").count() or "#" in path:
+        return tab.screenshot(animations="disabled", caret="hide")
+    width, height = tab.evaluate("[innerWidth, document.documentElement.scrollHeight]")
+    clip = {"x": 0, "y": 0, "width": width, "height": min(height, tallest)}
+    return tab.screenshot(full_page=True, clip=clip, animations="disabled", caret="hide")
+
+
+def _choose(tab: Page) -> None:
+    choosing = dialog(tab, "Choose", "Choose a course")
+    choosing.get_by_label("Code or title").fill("in")
+    choosing.get_by_role("button").nth(2).wait_for()
+
+
+def _paste(tab: Page) -> None:
+    for label, value in (
+        ("Name", "Spring intake"),
+        ("Course", "GIT-050"),
+        ("Starts", "2027-02-01"),
+        ("Expires", "2027-12-31"),
+    ):
+        tab.get_by_label(label, exact=True).fill(value)
+    tab.get_by_role("tab", name="Training Keys").click()
+    tab.get_by_label("Training key 1").fill("WELCOME-2026-0001")
+    many = dialog(tab, "Add Multiple Training Keys", "Add Multiple Training Keys")
+    many.get_by_label("One key per line").fill("WELCOME-2026-0002\nwelcome 2026 0002\n=1+1")
+    many.get_by_role("button", name="Check the lines").click()
+    tab.get_by_role("region", name="Refused lines").wait_for()
+
+
+def _cancel(tab: Page) -> None:
+    dialog(tab, "Cancel", "Cancel this assignment?").wait_for()
+
+
+OPENED: dict[str, Callable[[Page], None]] = {
+    "new-pool-course": _choose,
+    "new-pool-keys": _paste,
+    "assignment-cancel": _cancel,
+}
+
+
+def _keep(picture: bytes, path: Path) -> None:
+    """Write a picture small: pages have few colours."""
+    few = {"colors": COLOURS, "dither": Image.Dither.NONE, "method": Image.Quantize.MAXCOVERAGE}
+    image = Image.open(io.BytesIO(picture)).convert("RGB").quantize(**few)
+    if path.suffix == ".png":
+        image.save(path, optimize=True)
+    else:
+        image.convert("RGB").save(path, lossless=True, quality=100, method=6, exact=False)
+
+
+if __name__ == "__main__":
+    main()

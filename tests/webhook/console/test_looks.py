@@ -1,0 +1,111 @@
+"""Every page in a real browser: nothing it complains of, and no serious fault that axe finds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.conftest import Addresses, forget
+from tests.webhook.console import browsing, screenshots
+from tests.webhook.console.browsing import sign_in, watch
+from tests.webhook.console.people import make_user
+from tests.webhook.console.test_pages import PAGES
+from tests.webhook.serving import serving
+from worker.actors import Role
+
+AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
+SERIOUS = ("serious", "critical")
+FRAGMENTS = ("/pools/new/words", "/courses/choose", "progress")  # parts of pages, for htmx
+FILES = (".csv", ".pdf", ".html")  # a report runs no script, so not axe either
+WHOLE = [page for page in PAGES if not page.endswith((*FRAGMENTS, *FILES))]
+# More than a path tells: pages as they are after an error, a search, or an answer.
+MORE = ["/trouble?q={code}&as=new@example.com", "/trouble?q=no-such-key", "/pools/0"]
+
+
+@pytest.fixture(scope="module")
+def url(database: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(database, tmp_path_factory.mktemp("web")) as running:
+        yield running.url
+
+
+@pytest.fixture(scope="module")
+def complaints() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def page(browser: Browser, url: str, place, request, complaints: list[str]) -> Iterator[Page]:
+    """The operator's tab, who may open every page, in one colour scheme."""
+    context = browser.new_context(base_url=url, color_scheme=request.param, bypass_csp=False)
+    yield sign_in(watch(context.new_page(), complaints), make_user(Role.OPERATOR, None))
+    context.close()
+
+
+def faults(page: Page) -> list[str]:
+    """Ask axe for a page's serious faults, each with the elements that have it."""
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    return [
+        f"{fault['id']}: {fault['help']}: {[node['html'][:120] for node in fault['nodes'][:3]]}"
+        for fault in found
+        if fault["impact"] in SERIOUS
+    ]
+
+
+@pytest.mark.parametrize("path", WHOLE + MORE)
+def test_axe_finds_no_serious_fault(page, things, path, complaints):
+    complaints.clear()
+    page.goto(f"/console{path.format(**things.ids)}")
+
+    assert faults(page) == []
+    assert complaints == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/pools/new", "/pools/{pool}", "/assignments/{assignment}", "/users"]
+)
+def test_axe_finds_no_serious_fault_in_an_open_dialog(page, things, path):
+    page.goto(f"/console{path.format(**things.ids)}")
+    for opener in page.locator("button[command=show-modal]").all():
+        if not opener.is_visible():
+            continue
+        opener.click()
+        dialog = page.locator("dialog[open]")
+        expect(dialog).to_be_visible()
+
+        assert faults(page) == []
+        dialog.get_by_role("button").filter(has_text="Close").or_(
+            dialog.get_by_role("button", name="OK")
+        ).first.click()
+
+
+def test_a_page_that_broke_the_rules_would_be_noticed(page, complaints):
+    page.goto("/console/pools")
+    complaints.clear()
+
+    page.evaluate("""() => { const script = document.createElement("script");
+        script.textContent = "1"; document.body.append(script);
+        document.body.innerHTML += "<input>" }""")
+
+    assert "label" in " ".join(faults(page))
+    assert any("Content Security Policy" in complaint for complaint in complaints)
+
+
+def test_every_page_has_its_pictures():
+    pictured = {path.partition("?")[0].partition("#")[0] for _, path in screenshots.PAGES.values()}
+
+    assert set(WHOLE) - pictured == set()
+
+
+def test_without_chromium_these_tests_are_skipped_and_fail_in_ci(tmp_path, monkeypatch):
+    monkeypatch.setenv("KEYPOOL_CHROMIUM", str(tmp_path / "nowhere"))
+    monkeypatch.delenv("CI", raising=False)
+    forget()
+
+    with pytest.raises(pytest.skip.Exception, match="not installed"), browsing.chromium():
+        pass
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="not installed"), browsing.chromium():
+        pass
+    forget()
