@@ -6,7 +6,16 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import api, assignments, frame, invoices, keys, redemption, reports  # noqa: F401  # all register
+from benchmarks import (  # noqa: F401  # all register
+    api,
+    assignments,
+    console,
+    frame,
+    invoices,
+    keys,
+    redemption,
+    reports,
+)
 
 COLUMNS = ("benchmark", "n", "ours", "limit", "peer", "of the limit", "of the peer", "memory")
 

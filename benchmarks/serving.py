@@ -23,7 +23,8 @@ def served(folder: Path, app: str = KEYPOOL) -> Iterator[tuple[str, psutil.Proce
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "granian", "--interface=wsgi", "--factory"]
-    web = [f"--port={port}", "--workers=1", "--blocking-threads=64", app]
+    steady = ["--workers-kill-timeout=10", "--blocking-threads=64"]
+    web = [f"--port={port}", "--workers=1", *steady, app]
     with (folder / "web.log").open("wb") as log:
         process = subprocess.Popen([*command, *web], stdout=log, stderr=log)
         try:
@@ -105,7 +106,7 @@ class Connection:
 
 
 def _await(url: str) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         try:
             if httpx.get(url, timeout=2, trust_env=False).is_success:
