@@ -221,9 +221,9 @@ def retire_one(session: Session, *, actor: Actor, code: str) -> dict[str, Any]:
 def shape(row: Any) -> dict[str, Any]:
     """Give a key's public fields."""
     return {
-        "code": row.Key.code,
-        "pool": str(row.Key.pool_id),
-        "state": row.Key.state,
+        "code": row.code,
+        "pool": str(row.pool_id),
+        "state": row.state,
         "recipient": row.recipient,
         "reference": row.reference,
         "distributed_at": row.distributed_at,
@@ -281,8 +281,10 @@ def _add_at_once(session: Session, actor: Actor, pool: Pool, lines: list[Line]) 
 
 
 def _rows() -> Select[Any]:
-    return select(
-        Key,
+    return select(  # columns and no Key: an object a row costs more than the query
+        Key.code,
+        Key.pool_id,
+        Key.state,
         Distribution.recipient,
         Distribution.reference,
         Distribution.distributed_at,

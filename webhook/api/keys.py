@@ -48,7 +48,10 @@ def listing(session: Session, actor: Actor, pool: str, query: Query) -> Any:
     """List a pool's keys; with `Accept: text/csv` export them all, from one moment."""
     wanted = query.page()
     if request.accept_mimetypes.best_match(["application/json", CSV]) != CSV:
-        return vars(keys.listing(session, actor=actor, pool=pool, **wanted))
+        page = keys.listing(session, actor=actor, pool=pool, **wanted)
+        return shapes.answer(
+            vars(page), 200, {}
+        )  # not read into shapes first: that would cost more
     found = pools.find(session, actor=actor, pool=pool)
     filters = {name: wanted.get(name) for name in ("state", "recipient", "reference")}
     filters |= {"pool": str(found.id), "undistributed": query.undistributed}
