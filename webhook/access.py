@@ -8,7 +8,6 @@ from typing import Concatenate, ParamSpec, TypeVar
 import structlog
 from flask import Response, after_this_request, g, request
 from flask.typing import ResponseReturnValue
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from webhook import preconditions, repeating
@@ -84,7 +83,6 @@ def authenticate(session: Session) -> tuple[int, Actor]:
     if known.to_note:
         after_this_request(partial(_note, token))
     actor = known.actor
-    session.execute(select(func.set_config("keypool.organization", actor.scope, True)))
     structlog.contextvars.bind_contextvars(actor=actor.name.partition(" (")[0])
     return known.id, actor
 

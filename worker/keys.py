@@ -281,7 +281,7 @@ def _add_at_once(session: Session, actor: Actor, pool: Pool, lines: list[Line]) 
 
 
 def _rows() -> Select[Any]:
-    return select(  # columns and no Key: an object a row costs more than the query
+    return select(  # columns, no Key: the rows of a page need no objects of their own
         Key.code,
         Key.pool_id,
         Key.state,

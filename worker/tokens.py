@@ -15,6 +15,13 @@ from worker.models import Organization, Token
 
 PREFIX = "kp_"
 
+# One look tells whose a token is and opens its organizations' rows to the transaction.
+OPEN_DOOR = text("""
+    SELECT id, name, role, organization_id, to_note,
+           set_config('keypool.organization', coalesce(organization_id::text, '*'), true)
+      FROM find_token(:hash)
+""")
+
 
 def add(
     session: Session,
@@ -91,14 +98,11 @@ class Known:
 
 
 def authenticate(session: Session, clear: str) -> Known | None:
-    """Say whose a bearer token is, None where it lets nobody in.
+    """Say whose a bearer token is, and let the session see its organizations; None: nobody's.
 
     Works with the web's login, before any tenancy is set.
     """
-    row = session.execute(
-        text("SELECT id, name, role, organization_id, to_note FROM find_token(:hash)"),
-        {"hash": digest(clear)},
-    ).one_or_none()
+    row = session.execute(OPEN_DOOR, {"hash": digest(clear)}).one_or_none()
     if row is None:
         return None
     actor = Actor(f"token {row.id} ({row.name})", Role(row.role), row.organization_id)
