@@ -7,7 +7,7 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred, paged
-from worker.cli.options import DURATION, INSTANT, together
+from worker.cli.options import INSTANT, old_valid, together
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -16,7 +16,6 @@ with deferred():
 if TYPE_CHECKING:
     from worker.paging import Page
 
-ONCE = "Keep the secret now: it is not shown again."
 COLUMNS = ("id", "organization", "url", "types", "failures", "rests_until")
 TOLD = ("id", "happened_at", "type", "url", "state", "attempts", "due_at", "error")
 
@@ -35,7 +34,7 @@ def command() -> None:
     """Endpoints: where an organization's systems are told of what happens, by signed webhooks."""
 
 
-@command.command(shows=printing.closing(ONCE))
+@command.command(shows=printing.secret)
 @click.argument("url")
 @click.option("--organization", required=True, metavar="ORG", help="Whose affairs it is told of.")
 @wishes
@@ -55,12 +54,9 @@ def edit(endpoint: str, url: str | None, types: str | None, **given: Any) -> dic
     return run(endpoints.edit, actor=operator(), **asked)
 
 
-@command.command(shows=printing.closing(ONCE))
+@command.command(shows=printing.secret)
 @click.argument("endpoint")
-@click.option(
-    "--old-valid", type=DURATION, default="24h", show_default=True,
-    help="For how long deliveries are signed with the old secret, too.",
-)  # fmt: skip
+@old_valid
 def rotate(endpoint: str, old_valid: timedelta) -> dict[str, Any]:
     """Give an endpoint a new signing secret and print it, this once."""
     return run(endpoints.rotate, actor=operator(), endpoint=endpoint, old_valid=old_valid)

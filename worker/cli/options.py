@@ -75,3 +75,12 @@ class Days(click.ParamType[timedelta]):
 DAYS = Days()
 DURATION = Duration()
 INSTANT = Instant()
+
+# Of whatever rotates a signing secret.
+old_valid = click.option(
+    "--old-valid",
+    type=DURATION,
+    default="24h",
+    show_default=True,
+    help="For how long the old secret counts, too.",
+)

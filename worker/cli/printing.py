@@ -55,6 +55,9 @@ def closing(text: str) -> Shows:
     return lambda result: record(result, text)
 
 
+secret = closing("Keep the secret now: it is not shown again.")
+
+
 def table(*columns: str) -> Shows:
     """Make what prints a list as a table of some columns, such as `name` or `keys.issued`."""
 

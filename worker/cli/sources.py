@@ -7,13 +7,11 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred
-from worker.cli.options import DURATION
+from worker.cli.options import old_valid
 from worker.cli.system import operator, run
 
 with deferred():
     from worker import sources
-
-ONCE = "Keep the secret now: it is not shown again."
 
 
 @click.group("sources", cls=Group)
@@ -21,7 +19,7 @@ def command() -> None:
     """Sources: external systems that post signed webhooks for an organization."""
 
 
-@command.command(shows=printing.closing(ONCE))
+@command.command(shows=printing.secret)
 @click.argument("name")
 @click.option("--organization", required=True, metavar="ORG", help="Whose learners it speaks for.")
 def add(name: str, organization: str) -> dict[str, Any]:
@@ -29,12 +27,9 @@ def add(name: str, organization: str) -> dict[str, Any]:
     return run(sources.add, actor=operator(), name=name, organization=organization)
 
 
-@command.command(shows=printing.closing(ONCE))
+@command.command(shows=printing.secret)
 @click.argument("source")
-@click.option(
-    "--old-valid", type=DURATION, default="24h", show_default=True,
-    help="How long the old secret still works.",
-)  # fmt: skip
+@old_valid
 def rotate(source: str, old_valid: timedelta) -> dict[str, Any]:
     """Give a source a new signing secret and print it, this once."""
     return run(sources.rotate, actor=operator(), source=source, old_valid=old_valid)
