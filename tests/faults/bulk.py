@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text
 
 from tests import world as worlds
-from tests.faults.checker import wait_until_settled
+from tests.faults.checker import AMID_POISON, wait_until_settled
 from tests.faults.system import OPERATOR, System, hint, patiently, surely
 from worker import batches, errors
 from worker.database import session as transaction_of
@@ -38,7 +38,7 @@ def owe_months(system: System) -> int:
             at = now - timedelta(days=31 * months)
             world.request(key, f"month{months}@example.org", at=at)
     surely(lambda: hint("settle"))
-    wait_until_settled()
+    wait_until_settled(within=AMID_POISON)
     return world.parent
 
 

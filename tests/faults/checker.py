@@ -12,6 +12,9 @@ from worker.database import session as transaction_of
 from worker.database import transaction
 
 SETTLED_WITHIN = 90  # seconds after the last fault
+# A deadly event takes a dozen settlers with it before it is set apart, and those that were claimed
+# with it wait for that.
+AMID_POISON = 300
 
 # What must give no row, and what it says of the rows that it gives.
 NEVER = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import text
 
 from tests.faults import bulk, clocks, nemesis
-from tests.faults.checker import check, told, wait_until_settled
+from tests.faults.checker import AMID_POISON, check, told, wait_until_settled
 from tests.faults.nemesis import Fault
 from tests.faults.points import BUGGY, DEADLY
 from tests.faults.senders import History, post_all, redemption
@@ -90,7 +90,7 @@ class Storm:
 
     def check(self) -> None:
         """Wait until all is done, tell how it stands, and compare history and tables."""
-        wait_until_settled()
+        wait_until_settled(within=AMID_POISON)
         bulk.wait_until_done()
         told(f"missed {self.counts['missed']}", faults=self.counts["faults"], history=self.history)
         check(self.history, folder=self.system.folder)
