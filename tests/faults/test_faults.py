@@ -67,9 +67,9 @@ def test_what_was_acknowledged_is_there_after_the_web_was_killed(system, chance)
         system,
         chance,
         nemesis.kill_web,
-        keys=size(100, 20_000),
+        keys=size(100, 5_000),
         times=size(4, 20),
-        rate=size(20, 250),
+        rate=size(20, 100),
     )
 
 
