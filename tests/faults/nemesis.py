@@ -75,17 +75,16 @@ def sleep_past_visibility(system: System, chance: random.Random) -> None:
 
 @contextmanager
 def asleep_amid_settling(system: System) -> Iterator[None]:
-    """Keep a settler stopped before its commit, while the block lasts and until others have its hint."""
+    """Keep a settler stopped before its commit, while the block lasts and until others have its hint.
+
+    Its whole worker sleeps, which would otherwise end a child that takes too long.
+    """
     sleeper = psutil.Process(_reached(armed(system, "before-commit-settle", then="stop")))
     until = time.monotonic() + system.visibility + RESTORED_EVERY
-    try:
-        patiently(lambda: _is_stopped(sleeper))
+    with _frozen([sleeper.parent(), *_children(sleeper.parent())]):
         yield
         time.sleep(max(0.0, until - time.monotonic()))
         assert _is_stopped(sleeper), "the settler did not sleep that long"
-    finally:
-        with suppress(psutil.NoSuchProcess):
-            sleeper.resume()
 
 
 def miss_five_periods(system: System, chance: random.Random) -> None:
