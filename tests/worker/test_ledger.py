@@ -503,7 +503,7 @@ def test_the_ledger_is_what_plain_python_makes_of_the_same_history(session):
     buyers = add_buyers(session)
     pools = add_pools(session, buyers)
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(OPERATIONS, min_size=40, max_size=80))
     def holds(operations: list[tuple[Any, ...]]) -> None:
         example = session.begin_nested()
