@@ -13,3 +13,10 @@ def chance() -> random.Random:
     """What chooses faults; FAULTS_SEED sets it."""
     print(f"FAULTS_SEED={SEED}")  # noqa: T201  # shown when the storm's test fails
     return random.Random(SEED)  # noqa: S311  # a storm is to be repeated, not to be secret
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give storms more time than other tests: where one hangs, its worker would be taken along."""
+    for item in items:
+        if "tests/faults" in item.path.as_posix() and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(900))
