@@ -1,6 +1,6 @@
 """Clocks that go wrong in one service and not in the others, where the system has libfaketime.
 
-A service's clock is a file in its home: what it says is added to the service's time within a
+A service's clock is a file of the harness: what it says is added to the service's time within a
 second. PostgreSQL's clock is right: it is the one that decides.
 """
 
@@ -23,41 +23,40 @@ needed = pytest.mark.skipif(LIBRARY is None, reason="this system has no libfaket
 HOUR, DAY = 3600, 86400
 
 
-def of_its_own(home: Path, service: str) -> dict[str, str]:
+def of_its_own(folder: Path, service: str) -> dict[str, str]:
     """Give the environment with which a service has a clock of its own."""
     if LIBRARY is None:
         return {}
-    (home / "clocks").mkdir(exist_ok=True)
-    set_by(home, service, 0)
+    set_by(folder, service, 0)
     return {
         "LD_PRELOAD": str(LIBRARY),
-        "FAKETIME_TIMESTAMP_FILE": str(_file(home, service)),
+        "FAKETIME_TIMESTAMP_FILE": str(_file(folder, service)),
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAULTS_CLOCK": str(_shown(home, service)),
+        "FAULTS_CLOCK": str(_shown(folder, service)),
         "TZ": str(ZONE),
     }
 
 
-def set_by(home: Path, service: str, seconds: float) -> None:
+def set_by(folder: Path, service: str, seconds: float) -> None:
     """Set a service's clock so many seconds ahead of the true time."""
-    fresh = _file(home, service).with_suffix(".new")
+    fresh = _file(folder, service).with_suffix(".new")
     fresh.write_text(f"{seconds:+.0f}")
-    fresh.replace(_file(home, service))
+    fresh.replace(_file(folder, service))
 
 
 @contextmanager
-def wrong(home: Path, service: str, seconds: float) -> Iterator[None]:
+def wrong(folder: Path, service: str, seconds: float) -> Iterator[None]:
     """Let a service's clock be wrong while the block lasts, once it has told so itself."""
-    set_by(home, service, seconds)
+    set_by(folder, service, seconds)
     try:
         deadline = time.monotonic() + 60
-        while abs(_told(home, service) - time.time() - seconds) > HOUR / 60:
+        while abs(_told(folder, service) - time.time() - seconds) > HOUR / 60:
             assert time.monotonic() < deadline, f"the clock of {service} did not go wrong"
             time.sleep(0.1)
         yield
     finally:
-        set_by(home, service, 0)
+        set_by(folder, service, 0)
 
 
 def before_change(*, to_summer: bool, by: float) -> float:
@@ -71,17 +70,17 @@ def before_change(*, to_summer: bool, by: float) -> float:
             return (hour - now).total_seconds() - by
 
 
-def _file(home: Path, service: str) -> Path:
-    return home / "clocks" / service
+def _file(folder: Path, service: str) -> Path:
+    return folder / f"{service}.clock"
 
 
-def _shown(home: Path, service: str) -> Path:
-    return home / "clocks" / f"{service}.shown"
+def _shown(folder: Path, service: str) -> Path:
+    return folder / f"{service}.shown"
 
 
-def _told(home: Path, service: str) -> float:
+def _told(folder: Path, service: str) -> float:
     try:
-        return float(_shown(home, service).read_text())
+        return float(_shown(folder, service).read_text())
     except (FileNotFoundError, ValueError):
         return 0.0
 

@@ -11,14 +11,22 @@ from typing import Protocol
 
 import psutil
 import redis
+from sqlalchemy import text
 
 from tests.faults import bulk, clocks, disk, points
 from tests.faults.proxy import Mode
 from tests.faults.senders import Sender
 from tests.faults.system import System, hint, kill, patiently, surely
+from worker import errors
 from worker.celery import PREFIX
+from worker.database import session as transaction_of
 from worker.sending import Message
 from worker.settings import settings
+
+ONE_MORE = text("""
+    CREATE TEMPORARY TABLE one_more ON COMMIT DROP AS
+        SELECT repeat(md5(n::text), 32) FROM generate_series(1, 2000) AS n
+""")
 
 
 class MissedError(AssertionError):
@@ -247,6 +255,7 @@ def freeze_postgres(system: System, chance: random.Random) -> None:
 def fill_disk(system: System, chance: random.Random) -> None:
     """Leave no room on the disk under PostgreSQL, Redis and the logs, and give it back."""
     with disk.full(system.home):
+        patiently(_is_refused_room)
         time.sleep(_seconds(system, chance, 2, 6))
     system.revive()
 
@@ -256,7 +265,7 @@ def turn_clock(service: str, shift: str) -> Fault:
 
     def turned(system: System, chance: random.Random) -> None:
         patiently(lambda: system.kinds(service))
-        with clocks.wrong(system.home, service, clocks.SHIFTS[shift]()):
+        with clocks.wrong(system.folder, service, clocks.SHIFTS[shift]()):
             time.sleep(_seconds(system, chance, 8, 12))
 
     turned.__name__ = f"{service}_{shift}"
@@ -405,6 +414,16 @@ def _number(file: Path) -> str:
     """Give a file's number, once it has one: it said before what is to be done."""
     said = file.read_text()
     return said if said.isdecimal() else ""
+
+
+def _is_refused_room() -> bool:
+    """Say whether PostgreSQL lacks room for 2 MB, or is away for want of it."""
+    try:
+        with transaction_of() as session:
+            session.execute(ONE_MORE)
+    except errors.DatabaseAwayError:
+        return True
+    return False
 
 
 def _kill_redis(system: System, meanwhile: Callable[[], object]) -> None:

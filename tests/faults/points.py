@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -62,8 +63,6 @@ def come_aboard() -> None:
 
 def reach(point: str) -> None:
     """Be gone, if this point is armed; of several processes that reach it, one is."""
-    if CLOCK:
-        Path(CLOCK).write_text(str(time.time()))
     fired = FOLDER / f"{point}.fired"
     try:
         (FOLDER / point).rename(fired)
@@ -79,6 +78,26 @@ def reach(point: str) -> None:
 def _mind_the_clock() -> None:
     if CLOCK:
         _sleep_truly()
+        _tell_the_time(CLOCK)
+    _skew()
+
+
+def _tell_the_time(file: str) -> None:
+    """Write down what the clock says, again and again, in this process and in its children."""
+
+    def tell() -> None:
+        while True:
+            Path(file).write_text(str(time.time()))
+            time.sleep(0.2)
+
+    def begin() -> None:
+        threading.Thread(target=tell, daemon=True).start()
+
+    begin()
+    os.register_at_fork(after_in_child=begin)
+
+
+def _skew() -> None:
     """Let the worker's own clock be wrong by FAULTS_SKEW seconds, where the system cannot."""
     skew = float(os.environ.get("FAULTS_SKEW", "0"))
     if skew and _kind() == "worker":

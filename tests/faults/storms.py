@@ -73,5 +73,5 @@ def weathered(
     check(history, folder=system.folder)
     told(", ".join(f.__name__ for f in faults), faults=times * len(faults), history=history)
     assert len(history.acknowledged) == sending.count
-    assert history.refusals <= {503}
+    assert history.refusals <= {503}, history.refusals
     return history

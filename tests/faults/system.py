@@ -55,8 +55,8 @@ class System:
 
     @property
     def folder(self) -> Path:
-        """Where crash points are armed and traces are written."""
-        return self.home / "faults"
+        """Where crash points are armed and traces are written: not on the disk that can be full."""
+        return beside(self.home)
 
     def process(self, kind: str) -> psutil.Process:
         """Give the first process of a service, once it runs."""
@@ -152,6 +152,11 @@ def running_system(
     forget()
 
 
+def beside(home: Path) -> Path:
+    """Give the folder of the harness's own files."""
+    return home.with_name(f"{home.name}-faults")
+
+
 def hint(task: str) -> None:
     """Hint to this system's worker; Celery's app would keep to the broker that it first knew."""
     with app.connection_for_write(broker_url()) as connection:
@@ -194,7 +199,7 @@ def _environment(patch: pytest.MonkeyPatch, home: Path, variables: dict[str, str
             patch.delenv(name)
     aboard = {
         "KEYPOOL_HOME": str(home),
-        "FAULTS_FOLDER": str(home / "faults"),
+        "FAULTS_FOLDER": str(beside(home)),
         "FAULTS_PLANT": "",
         "FAULTS_SLOW": "",
         "FAULTS_SKEW": "0",
@@ -205,7 +210,7 @@ def _environment(patch: pytest.MonkeyPatch, home: Path, variables: dict[str, str
     }
     for name, value in (aboard | variables).items():
         patch.setenv(name, value)
-    (home / "faults").mkdir(exist_ok=True)
+    beside(home).mkdir(exist_ok=True)
     forget()
 
 
@@ -222,7 +227,12 @@ def _services(
         made.append(replace(beat, name=_numbered("beat", number), command=command))
     return [
         replace(
-            one, environment={**one.environment, **redirected, **clocks.of_its_own(home, one.name)}
+            one,
+            environment={
+                **one.environment,
+                **redirected,
+                **clocks.of_its_own(beside(home), one.name),
+            },
         )
         for one in made
     ]

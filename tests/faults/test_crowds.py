@@ -1,6 +1,5 @@
 """Storms over many processes whose every line leads through a proxy, on a disk that can be full."""
 
-import os
 import time
 from collections.abc import Iterator
 
@@ -75,18 +74,11 @@ def test_a_service_whose_clock_is_wrong_loses_and_doubles_nothing(system, chance
     weathered(system, chance, *some, keys=size(100, 1_000), times=1, rate=size(20, 40))
 
 
-@pytest.mark.skipif(
-    not os.environ.get("FAULTS"), reason="it takes a quiet machine: make faults runs it"
-)
 def test_a_full_disk_loses_and_doubles_nothing(system, chance):
     if not system.home.is_mount():
         pytest.skip("tmpfs cannot be mounted here: that takes root")
 
-    history = weathered(
-        system, chance, nemesis.fill_disk, keys=size(100, 2_000), times=size(2, 10), rate=40
-    )
-
-    assert history.answers[503] or history.answers[0], "PostgreSQL had room"
+    weathered(system, chance, nemesis.fill_disk, keys=size(100, 2_000), times=size(2, 10), rate=40)
 
 
 def test_a_settler_that_slept_past_the_visibility_timeout_finds_its_work_done(system, chance):
@@ -101,9 +93,6 @@ def test_a_settler_that_slept_past_the_visibility_timeout_finds_its_work_done(sy
     told("sleep_past_visibility", faults=1, history=history)
 
 
-@pytest.mark.skipif(
-    not os.environ.get("FAULTS"), reason="it takes a quiet machine: make faults runs it"
-)
 def test_what_was_left_by_hints_and_schedulers_is_settled_after_five_missed_periods(system, chance):
     messages = requests(system, size(20, 2_000), "missed-")
 
@@ -135,9 +124,6 @@ def test_a_worker_gone_amid_bulk_makes_every_key_and_bills_every_missed_month_on
         assert set(session.scalars(months)) <= {bulk.MONTHS}
 
 
-@pytest.mark.skipif(
-    not os.environ.get("FAULTS"), reason="it takes a quiet machine: make faults runs it"
-)
 @pytest.mark.timeout(3_600)  # what is mixed with poison may take minutes to be set apart
 def test_all_of_it_at_once_loses_and_doubles_nothing(system, chance):
     storm = Storm(system, chance, keys=size(100, 1_000), rate=size(20, 60))

@@ -4,7 +4,6 @@ In short form they run with the tests. `make faults` sets FAULTS=full for the co
 The seed is printed; set FAULTS_SEED to run the same storm again.
 """
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -105,9 +104,6 @@ def test_of_64_racing_senders_exactly_one_wins_each_key_and_it_was_first(system,
     assert after["already_redeemed"] - before.get("already_redeemed", 0) == len(keys) * (racers - 1)
 
 
-@pytest.mark.skipif(
-    not os.environ.get("FAULTS"), reason="it takes a quiet machine: make faults runs it"
-)
 def test_poison_is_set_apart_and_all_others_are_settled(system, chance):
     count = size(60, 20_000)
     every = size(30, 100)

@@ -1,23 +1,21 @@
 """Batches: bulk jobs that add keys to pools."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Response, request
+from flask import request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from webhook import files
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.openapi import describe
-from worker import batches, database, patience
+from worker import batches
 from worker.actors import Actor, Role
-from worker.database import Login
 
 blueprint = APIBlueprint("batches", __name__, url_prefix="/api/v1/batches", tag="Batches")
 
-CSV = "text/csv"
 READERS = (Role.MANAGER, Role.ANALYST)
 
 
@@ -45,16 +43,15 @@ def show(session: Session, actor: Actor, batch: str) -> Any:
 
 
 @blueprint.get("/<batch>/report")
-@describe(gives=(CSV,))
+@describe(gives=(files.CSV,))
 @allowed(*READERS)
 @blueprint.output(shapes.ImportReport)
 def report(session: Session, actor: Actor, batch: str) -> Any:
     """Say what became of an import's lines; with `Accept: text/csv` of each of them."""
-    if request.accept_mimetypes.best_match(["application/json", CSV]) != CSV:
+    if request.accept_mimetypes.best_match(["application/json", files.CSV]) != files.CSV:
         return batches.report(session, actor=actor, batch=batch)
     found = str(batches.find(session, actor=actor, batch=batch).id)
-    headers = shapes.attachment(f"batch-{found}.csv")
-    return Response(_every_line(actor, found), mimetype=CSV, headers=headers)
+    return files.table(f"batch-{found}.csv", batches.report_csv, actor=actor, batch=found)
 
 
 @blueprint.post("/<batch>/cancel")
@@ -63,9 +60,3 @@ def report(session: Session, actor: Actor, batch: str) -> Any:
 def cancel(session: Session, actor: Actor, batch: str) -> Any:
     """Cancel a batch; the keys that it made stay."""
     return batches.cancel(session, actor=actor, batch=batch)
-
-
-def _every_line(actor: Actor, batch: str) -> Iterator[bytes]:
-    with database.session(Login.WEB, sees=actor.scope, snapshot=True) as session:
-        patience.unhurried(session)
-        yield from batches.report_csv(session, actor=actor, batch=batch)

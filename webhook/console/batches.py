@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from flask import Response, render_template, request
+from flask import render_template, request
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
+from webhook import files
 from webhook.console.access import READERS, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.console.words import number
-from worker import batches, patience
+from worker import batches
 from worker.actors import Actor, Role
 
 
@@ -43,7 +43,5 @@ def cancel_batch(session: Session, actor: Actor, batch: str) -> Any:
 @page(*READERS)
 def batch_report(session: Session, actor: Actor, batch: str) -> Any:
     """Give what became of every line of an import."""
-    patience.unhurried(session)
-    content = b"".join(batches.report_csv(session, actor=actor, batch=batch))
-    told = shapes.attachment(f"batch-{batch}.csv")
-    return Response(content, mimetype="text/csv", headers=told)
+    found = str(batches.find(session, actor=actor, batch=batch).id)
+    return files.table(f"batch-{found}.csv", batches.report_csv, actor=actor, batch=found)
