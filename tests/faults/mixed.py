@@ -32,7 +32,7 @@ REMEMBERED = 20_000  # messages that may come again, whatever happened since
 
 LAUNCHABLE = text("""
     SELECT id FROM assignment
-     WHERE NOT EXISTS (SELECT FROM launch WHERE assignment_id = assignment.id)
+     WHERE pool_id = :pool AND NOT EXISTS (SELECT FROM launch WHERE assignment_id = assignment.id)
      ORDER BY id DESC LIMIT :count
 """)
 
@@ -118,7 +118,8 @@ class Storm:
     def launches(self) -> list[Message]:
         """Launch assignments that nobody launched yet, and end that; the end may come first."""
         with transaction_of() as session:
-            ids = session.scalars(LAUNCHABLE, {"count": self.keys // 5}).all()
+            asked = {"pool": int(self.system.pool), "count": self.keys // 5}
+            ids = session.scalars(LAUNCHABLE, asked).all()
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         begun = [
             {"assignment": str(id_), "launch": f"launch-{id_}", "launched_at": now} for id_ in ids
