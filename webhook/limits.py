@@ -5,14 +5,13 @@ passwords are counted in the database, and the receiver has no limit of this kin
 """
 
 import hashlib
-import math
 import time
-from contextlib import suppress
 from typing import Any
 
+import structlog
 from apiflask import APIFlask
-from flask import Response, request
-from flask_limiter import ApplicationLimit, Limiter, RateLimitExceeded
+from flask import Response, g, request
+from limits.storage import MemoryStorage, RedisStorage
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -21,33 +20,55 @@ from webhook import problems
 from worker import celery
 from worker.settings import settings
 
-WINDOW = 60  # seconds, from a caller's first request on
-# Where Redis does not answer within this, each process counts for itself.
+WINDOW = 60  # seconds; every minute of the clock is one
+# Where Redis does not answer within this, each process counts for itself for a while.
 REDIS: dict[str, Any] = {
     "socket_timeout": 0.3,
     "socket_connect_timeout": 0.3,
     "retry": Retry(NoBackoff(), 0),  # the default pauses and asks again
 }
+AWHILE = 10  # seconds
 
 WORDS = "Too many requests within a minute; wait before the next."
+
+log = structlog.get_logger(__name__)
+
+
+class Counter:
+    """Counts callers' requests in this minute: all processes together, as long as Redis answers."""
+
+    def __init__(self) -> None:
+        address = celery.broker_url().replace("redis+socket://", "redis+unix://")
+        prefix = f"{celery.PREFIX}limits"
+        self._shared = RedisStorage(address, key_prefix=prefix, **REDIS)
+        self._own = MemoryStorage()
+        self._away_until = 0.0
+
+    def count(self, caller: str) -> int:
+        """Count one request more, and say how many that makes."""
+        key = f"{caller}/{int(time.time() // WINDOW)}"
+        if time.monotonic() < self._away_until:
+            return self._own.incr(key, WINDOW)
+        try:
+            return self._shared.incr(key, WINDOW)
+        except (RedisError, OSError):
+            self._away_until = time.monotonic() + AWHILE
+            log.warning("requests are counted by each process", seconds=AWHILE)
+            return self._own.incr(key, WINDOW)
 
 
 def install(app: APIFlask) -> None:
     """Limit an app's API, and tell callers what is left (draft-ietf-httpapi-ratelimit-headers)."""
-    limiter = Limiter(
-        _caller,
-        application_limits=[ApplicationLimit(f"{settings().requests_per_minute} per minute")],
-        storage_uri=celery.broker_url().replace("redis+socket://", "redis+unix://"),
-        storage_options={
-            "key_prefix": f"{celery.PREFIX}limits",
-            **REDIS,
-        },
-        in_memory_fallback_enabled=True,
-    )
-    limiter.request_filter(lambda: not request.path.startswith("/api/"))
-    limiter.init_app(app)
-    app.register_error_handler(RateLimitExceeded, lambda _: _refusal(limiter))
-    app.after_request(lambda answer: _told(limiter, answer))
+    counter = Counter()
+
+    @app.before_request
+    def _limited() -> Response | None:
+        if not request.path.startswith("/api/"):
+            return None
+        g.left = settings().requests_per_minute - counter.count(_caller())
+        return _refusal() if g.left < 0 else None
+
+    app.after_request(_told)
 
 
 def _caller() -> str:
@@ -57,23 +78,18 @@ def _caller() -> str:
     return request.remote_addr or ""
 
 
-def _refusal(limiter: Limiter) -> Response:
-    _, seconds = _left(limiter) or (0, WINDOW)
-    return problems.problem("too_many_requests", 429, WORDS, headers={"Retry-After": str(seconds)})
+def _refusal() -> Response:
+    headers = {"Retry-After": str(_seconds_left())}
+    return problems.problem("too_many_requests", 429, WORDS, headers=headers)
 
 
-def _told(limiter: Limiter, answer: Response) -> Response:
-    if left := _left(limiter):
+def _told(answer: Response) -> Response:
+    if "left" in g:
         quota = settings().requests_per_minute
         answer.headers["RateLimit-Policy"] = f'"caller";q={quota};w={WINDOW}'
-        answer.headers["RateLimit"] = f'"caller";r={left[0]};t={left[1]}'
+        answer.headers["RateLimit"] = f'"caller";r={max(0, g.left)};t={_seconds_left()}'
     return answer
 
 
-def _left(limiter: Limiter) -> tuple[int, int] | None:
-    """Say how many requests are left, and for how many seconds; None where nothing is counted."""
-    limit = limiter.current_limit
-    with suppress(RedisError, OSError):  # gone since it counted
-        if limit is not None:
-            return limit.remaining, min(WINDOW, max(1, math.ceil(limit.reset_at - time.time())))
-    return None
+def _seconds_left() -> int:
+    return WINDOW - int(time.time()) % WINDOW

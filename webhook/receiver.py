@@ -26,7 +26,7 @@ def receive(source: str) -> Response:
     recorded for good, and decided soon.
     """
     signed = signatures.read(request)
-    with database.connection(Login.WEB) as connection:
+    with database.connection(Login.WEB) as connection:  # what it records is committed by itself
         door = signatures.verify(connection, source, signed)
         recorded = inbox.record(
             connection,
@@ -38,7 +38,7 @@ def receive(source: str) -> Response:
         )
     structlog.contextvars.bind_contextvars(event_id=recorded.event_id)
     if recorded.is_new:
-        nudger.ask("settle")  # after the commit; the sweep finds what a lost nudge leaves
+        nudger.ask("settle")  # after its commit; the sweep finds what a lost nudge leaves
     return _answer(door, recorded)
 
 

@@ -10,6 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from psycopg import Connection
 from psycopg import errors as postgres
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, ExceptionContext, create_engine, event, func, select
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
@@ -182,15 +183,17 @@ def dispose() -> None:
 
 @contextmanager
 def connection(login: Login = Login.OWNER) -> Iterator[Connection]:
-    """Open one transaction as `session` does, on the driver's own connection: for what must be quick.
+    """Lend the driver's own connection, on which each statement is a transaction: for what must be quick.
 
     Raises:
         KeypoolError: a constraint said no (as the rule it keeps), or the database is away.
     """
     try:
-        with closing(engine(login).raw_connection()) as pooled:
-            yield cast(Connection, pooled.driver_connection)
-            pooled.commit()
+        with (
+            closing(engine(login).raw_connection()) as pooled,
+            _by_itself(cast(Connection, pooled.driver_connection)) as driver,
+        ):
+            yield driver
     except PoolTimeoutError:
         raise errors.DatabaseAwayError from None
     except postgres.Error as error:
@@ -239,6 +242,17 @@ def _translate(context: ExceptionContext) -> None:
     """Raise, in place of what the database says, the named error that the rule has."""
     if named := _named(context.original_exception):
         raise named from context.original_exception
+
+
+@contextmanager
+def _by_itself(driver: Connection) -> Iterator[Connection]:
+    """Let a connection commit each statement; one that broke is past that, and the pool sees to it."""
+    driver.autocommit = True
+    try:
+        yield driver
+    finally:
+        if driver.info.transaction_status is TransactionStatus.IDLE:
+            driver.autocommit = False
 
 
 def _named(original: BaseException) -> errors.KeypoolError | None:

@@ -18,21 +18,24 @@ from worker.settings import settings
 
 READERS = (Role.MANAGER, Role.ANALYST, Role.SENDER)
 
-# One look gives all that the receiver must know of a source, and opens its organization's rows to
-# the transaction. A signature's age is judged by the unshifted clock (now, not clock_now): senders
-# sign with theirs, which KEYPOOL_CLOCK_OFFSET does not reach.
+# One look gives all that the receiver must know of a source. A signature's age is judged by the
+# unshifted clock (now, not clock_now): senders sign with theirs, which KEYPOOL_CLOCK_OFFSET does
+# not reach.
 OPEN_DOOR = """
-    SELECT organization_id, encrypted, extract(epoch FROM now())::bigint AS at,
-           set_config('keypool.organization', organization_id::text, true)
+    SELECT organization_id, encrypted, extract(epoch FROM now())::bigint AS at
       FROM find_source(%(source_id)s)
 """
+
+# Opens the organization's rows to the transaction, which is the statement where it stands alone.
+SEEN = "set_config('keypool.organization', %(organization_id)s::text, true)"
+SEE = f"SELECT {SEEN}"
 
 INSERT = """
     INSERT INTO event (source_id, organization_id, learner_organization_id, webhook_id, body_hash,
                        type, data)
     SELECT %(source_id)s, %(organization_id)s, %(learner_organization_id)s, %(webhook_id)s,
            %(body_hash)s, CAST(%(type)s AS event_type), CAST(%(data)s AS jsonb)
-    {unless}
+     WHERE {seen} IS NOT NULL {unless}
         ON CONFLICT ON CONSTRAINT event_is_recorded_once DO NOTHING
     RETURNING id
 """
@@ -41,8 +44,8 @@ PAUSE = """guessing_pause(
 
 # What keeps a message out leaves no row; only then is it asked which it was. So the good road is
 # one statement.
-RECORD = INSERT.format(unless="")
-RECORD_REDEMPTION = INSERT.format(unless=f"WHERE {PAUSE} IS NULL")
+RECORD = INSERT.format(seen=SEEN, unless="")
+RECORD_REDEMPTION = INSERT.format(seen=SEEN, unless=f"AND {PAUSE} IS NULL")
 SECONDS_TO_WAIT = f"SELECT ceil(extract(epoch FROM {PAUSE}))::int"  # noqa: S608  # a constant
 
 REPEATED = """
@@ -100,7 +103,7 @@ class Recorded:
 
 
 def open_door(connection: Connection, *, source_id: int) -> Door | None:
-    """Find a source, None where it is unknown, and let the transaction see its organization.
+    """Find a source, None where it is unknown.
 
     It takes the driver's connection, as `record` does: both are done at every message, and what
     SQLAlchemy does around a statement would cost as much again. Works with the web's login before
@@ -109,7 +112,7 @@ def open_door(connection: Connection, *, source_id: int) -> Door | None:
     rows = connection.execute(OPEN_DOOR, {"source_id": source_id}).fetchall()
     if not rows:
         return None
-    organization_id, _, at, _ = rows[0]
+    organization_id, _, at = rows[0]
     return Door(source_id, organization_id, [_decrypted(row[1]) for row in rows], at)
 
 
@@ -122,7 +125,7 @@ def record(
     body_hash: bytes,
     message: Message,
 ) -> Recorded:
-    """Record a message once, however often it is sent.
+    """Record a message once, however often it is sent; for good, where the connection commits by itself.
 
     Raises:
         WebhookIdReusedError: the source used this id before with another body.
@@ -263,7 +266,9 @@ def _learners_place(connection: Connection, organization_id: int, message: Messa
     if message.organization is None:
         return organization_id
     asked = {"name": message.organization, "organization_id": organization_id}
-    return _one(connection, BELOW, asked)
+    with connection.transaction():
+        connection.execute(SEE, asked)
+        return _one(connection, BELOW, asked)
 
 
 def _inserted(connection: Connection, given: dict[str, Any]) -> int | None:
@@ -275,7 +280,9 @@ def _inserted(connection: Connection, given: dict[str, Any]) -> int | None:
 
 
 def _repeated(connection: Connection, given: dict[str, Any]) -> Recorded:
-    before = connection.execute(REPEATED, given).fetchone()
+    with connection.transaction():
+        connection.execute(SEE, given)
+        before = connection.execute(REPEATED, given).fetchone()
     if before is None:
         raise _kept_out(connection, given)
     event_id, status, same_body = before

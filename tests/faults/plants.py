@@ -54,10 +54,9 @@ def hint_before_commit() -> None:
 
     @functools.wraps(record)
     def hinting(*args: Any, **kwargs: Any) -> inbox.Recorded:
+        tasks.nudge_settle()
+        time.sleep(0.3)
         recorded = record(*args, **kwargs)
-        if recorded.is_new:
-            tasks.nudge_settle()
-            time.sleep(0.3)
         return inbox.Recorded(recorded.event_id, recorded.status, is_new=False)
 
     inbox.record = hinting
@@ -83,7 +82,6 @@ def early_answer() -> None:
         def receive() -> None:
             time.sleep(0.3)
             with database.connection(database.Login.WEB) as own:
-                inbox.open_door(own, source_id=given["source_id"])
                 record(own, **given)
 
         threading.Thread(target=receive).start()

@@ -56,6 +56,7 @@ def come_aboard() -> None:
     _mind_the_clock()
     _hurry()
     _watch_commits()
+    _watch_records()
     _watch_messages()
     _poison()
     plants.plant(os.environ.get("FAULTS_PLANT", ""))
@@ -150,6 +151,23 @@ def _watch_commits() -> None:
     Connection.commit = watched
 
 
+def _watch_records() -> None:
+    """Watch what the receiver records, which is committed by the statement that records it."""
+    from worker import inbox
+
+    record = inbox.record
+
+    @functools.wraps(record)
+    def watched(*args: Any, **given: Any) -> inbox.Recorded:
+        time.sleep(SLOW.get("record", 0))
+        reach("before-commit-record")
+        recorded = record(*args, **given)
+        reach("after-commit-record")
+        return recorded
+
+    inbox.record = watched
+
+
 def _watch_messages() -> None:
     from kombu import Producer
     from kombu.message import Message
@@ -196,14 +214,12 @@ def _pointed(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _doing() -> str:
-    """Say what is being committed: the function that runs in the transaction, or `record`."""
+    """Say what is being committed: the function that runs in the transaction."""
     frame = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
         if code.co_name == "transaction" and "function" in frame.f_locals:
             return str(frame.f_locals["function"].__name__).strip("_")
-        if code.co_name == "receive":
-            return "record"
         frame = frame.f_back
     return "other"
 

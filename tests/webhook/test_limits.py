@@ -1,13 +1,15 @@
 """One caller's requests leave the others their share."""
 
 import secrets
+import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 from flask.testing import FlaskClient
 
 from tests.webhook.conftest import Place, over, redemption
-from webhook import create_app
+from webhook import create_app, limits
 from worker import celery
 from worker.actors import Role
 from worker.settings import settings
@@ -17,7 +19,9 @@ POOLS = "/api/v1/pools"
 
 @pytest.fixture
 def limited(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FlaskClient]]:
-    """Make the app anew, as another process would, with 3 requests a minute."""
+    """Make the app anew, as another process would, with 3 requests a minute, 20 seconds into one."""
+    clock = SimpleNamespace(time=lambda: 1_800_000_020.5, monotonic=time.monotonic)
+    monkeypatch.setattr(limits, "time", clock)
 
     def make(**environment: str) -> FlaskClient:
         for name, value in {"KEYPOOL_REQUESTS_PER_MINUTE": "3", **environment}.items():
@@ -40,11 +44,11 @@ def test_a_token_that_asks_too_often_waits_and_is_told_how_long(place, limited):
     first, *_, last = [client.get(POOLS, headers=token) for _ in range(4)]
 
     assert first.headers["RateLimit-Policy"] == '"caller";q=3;w=60'
-    assert first.headers["RateLimit"] == '"caller";r=2;t=60'
+    assert first.headers["RateLimit"] == '"caller";r=2;t=40'
     assert (last.status_code, last.mimetype) == (429, "application/problem+json")
     assert last.json["type"] == "/problems/too_many_requests"
-    assert 0 < int(last.headers["Retry-After"]) <= 60
-    assert last.headers["RateLimit"].startswith('"caller";r=0;t=')
+    assert last.headers["Retry-After"] == "40"
+    assert last.headers["RateLimit"] == '"caller";r=0;t=40'
 
 
 def test_all_processes_count_together(place, limited):
@@ -58,6 +62,16 @@ def test_each_token_has_its_own_share(place, limited):
     statuses(*[client] * 4, headers=busy)
 
     assert statuses(client, headers=calm) == [200]
+
+
+def test_a_new_minute_is_a_new_share(place, limited, monkeypatch):
+    client, token = limited(), place.token(Role.MANAGER)
+    statuses(*[client] * 4, headers=token)
+
+    monkeypatch.setattr(limits.time, "time", lambda: 1_800_000_060.0)
+    first = client.get(POOLS, headers=token)
+
+    assert (first.status_code, first.headers["RateLimit"]) == (200, '"caller";r=2;t=60')
 
 
 def test_who_has_no_token_is_known_by_address(limited):
@@ -92,5 +106,5 @@ def test_without_redis_each_process_counts_for_itself(place, limited, to_broker,
     alone = statuses(*[client] * 4, headers=token)
     to_broker.mend() if weather == "away" else to_broker.thaw()
 
-    assert before == '"caller";r=2;t=60'
+    assert before == '"caller";r=2;t=40'
     assert alone == [200, 200, 200, 429]
