@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     TextClause,
     and_,
+    cast,
     func,
     literal_column,
     select,
@@ -80,6 +81,20 @@ KEYS = outerjoin(Key, Distribution, Distribution.id == Key.distribution_id)
 KEYS = outerjoin(KEYS, SPENT, true())
 KEYS = outerjoin(KEYS, Learner, Learner.id == SPENT.c.learner_id)
 KEYS = outerjoin(KEYS, Organization, Organization.id == SPENT.c.organization_id)
+# Columns, no Key: the rows of a page need no objects of their own. Made once: it would be a good part
+# of what a page costs.
+ROWS = select(
+    Key.code,
+    cast(Key.pool_id, String).label("pool"),
+    cast(Key.state, String).label("state"),
+    Distribution.recipient,
+    Distribution.reference,
+    Distribution.distributed_at,
+    Learner.email.label("redeemed_by"),
+    SPENT.c.redeemed_at,
+    cast(SPENT.c.id, String).label("assignment"),
+).select_from(KEYS)
+FIELDS = tuple(ROWS.selected_columns.keys())
 
 
 def add_keys(session: Session, *, actor: Actor, pool: str, codes: Iterable[str]) -> dict[str, Any]:
@@ -125,7 +140,7 @@ def listing(
 ) -> Page:
     """List a pool's keys in the order in which they were made, a page at a time."""
     found = pools.find(session, actor=actor, pool=pool)
-    wanted = _rows().where(*_filters(found, state, undistributed, recipient, reference))
+    wanted = ROWS.where(*_filters(found, state, undistributed, recipient, reference))
     return paged(session, wanted, by=Key.id, after=after, limit=limit, shape=shape, sort=sort)
 
 
@@ -173,7 +188,7 @@ def show(
             where it is mistyped.
     """
     found = _find(session, actor, code)
-    shown = shape(session.execute(_rows().where(Key.id == found.id)).one())
+    shown = shape(session.execute(ROWS.where(Key.id == found.id)).one())
     shown["attempts"] = redemption.attempts_on_key(session, actor=actor, key_id=found.id)
     if dry_run is not None:
         shown["dry_run"] = _dry_run(session, actor, found, dry_run, organization)
@@ -215,22 +230,12 @@ def retire_one(session: Session, *, actor: Actor, code: str) -> dict[str, Any]:
     if error := _not_retired(code, _lock(session, [found])[found]):
         raise error
     _retire(session, actor, [found])
-    return shape(session.execute(_rows().where(Key.id == found)).one())
+    return shape(session.execute(ROWS.where(Key.id == found)).one())
 
 
 def shape(row: Any) -> dict[str, Any]:
-    """Give a key's public fields."""
-    return {
-        "code": row.code,
-        "pool": str(row.pool_id),
-        "state": row.state,
-        "recipient": row.recipient,
-        "reference": row.reference,
-        "distributed_at": row.distributed_at,
-        "redeemed_by": row.email,
-        "redeemed_at": row.redeemed_at,
-        "assignment": row.assignment_id and str(row.assignment_id),
-    }
+    """Give a key's public fields, which are the columns of ROWS."""
+    return dict(zip(FIELDS, row, strict=False))  # what follows them is for the cursor
 
 
 def masked(code: str) -> str:
@@ -278,20 +283,6 @@ def _add_at_once(session: Session, actor: Actor, pool: Pool, lines: list[Line]) 
 
 
 # --------------------------------------------------------------------------------------- reading
-
-
-def _rows() -> Select[Any]:
-    return select(  # columns, no Key: the rows of a page need no objects of their own
-        Key.code,
-        Key.pool_id,
-        Key.state,
-        Distribution.recipient,
-        Distribution.reference,
-        Distribution.distributed_at,
-        Learner.email,
-        SPENT.c.redeemed_at,
-        SPENT.c.id.label("assignment_id"),
-    ).select_from(KEYS)
 
 
 def _filters(

@@ -16,11 +16,11 @@ from worker.models import Organization, Token
 PREFIX = "kp_"
 
 # One look tells whose a token is and opens its organizations' rows to the transaction.
-OPEN_DOOR = text("""
+OPEN_DOOR = """
     SELECT id, name, role, organization_id, to_note,
            set_config('keypool.organization', coalesce(organization_id::text, '*'), true)
-      FROM find_token(:hash)
-""")
+      FROM find_token(%(hash)s)
+"""
 
 
 def add(
@@ -102,7 +102,7 @@ def authenticate(session: Session, clear: str) -> Known | None:
 
     Works with the web's login, before any tenancy is set.
     """
-    row = session.execute(OPEN_DOOR, {"hash": digest(clear)}).one_or_none()
+    row = session.connection().exec_driver_sql(OPEN_DOOR, {"hash": digest(clear)}).one_or_none()
     if row is None:
         return None
     actor = Actor(f"token {row.id} ({row.name})", Role(row.role), row.organization_id)

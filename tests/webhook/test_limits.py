@@ -57,6 +57,22 @@ def test_all_processes_count_together(place, limited):
     assert statuses(one, other, one, other, headers=token) == [200, 200, 200, 429]
 
 
+def test_a_process_asks_redis_once_for_a_hundredth_of_the_quota(place, limited):
+    one, other = (limited(KEYPOOL_REQUESTS_PER_MINUTE="300") for _ in range(2))
+    token = place.token(Role.MANAGER)
+
+    clients = (one, other, one, one, one)
+    told = [client.get(POOLS, headers=token).headers["RateLimit"] for client in clients]
+
+    assert [left.partition(";t=")[0] for left in told] == [
+        '"caller";r=299',
+        '"caller";r=296',
+        '"caller";r=298',
+        '"caller";r=297',
+        '"caller";r=293',
+    ]
+
+
 def test_each_token_has_its_own_share(place, limited):
     client, busy, calm = limited(), place.token(Role.MANAGER), place.token(Role.MANAGER)
     statuses(*[client] * 4, headers=busy)
