@@ -79,6 +79,9 @@ REDEEMED = """
     INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id, assignment_id,
                         amount, currency, occurred_at)
     SELECT 'redemption', 1, 1, 1, 1, id, 9.90, 'EUR', redeemed_at FROM assignment;
+    UPDATE assignment SET status = 'expired', expires_at = redeemed_at + interval '1 hour', expired_at = now()
+     WHERE id % 20 = 7;
+    UPDATE assignment SET status = 'cancelled', cancelled_at = now() WHERE id % 50 = 3;
 """
 FOUND = """
     SELECT code, assignment.id AS assignment, email, invoice.id AS invoice, invoice_line.id AS line

@@ -102,7 +102,8 @@ def listing(
 ) -> Page:
     """List assignments of the actor's organizations; of one learner, say, or those that soon end.
 
-    Those that are active can be sorted by `expires_at`, and a pool's come as they were redeemed.
+    Those that are active can be sorted by `expires_at`. Those that soon end come as they end, and a
+    pool's as they were redeemed.
 
     Raises:
         InvalidInputError: the status is not one, or others than active ones are to be sorted so.
@@ -113,10 +114,12 @@ def listing(
     if expiring_within is not None:
         wanted = wanted.where(soon_over(expiring_within))
     sorts = {}  # those for which there is an index
-    if pool is not None:
-        sorts["redeemed_at"], sort = Assignment.redeemed_at, sort or "redeemed_at"
     if status == AssignmentStatus.ACTIVE or expiring_within is not None:
         sorts["expires_at"] = Assignment.expires_at
+    if expiring_within is not None:
+        sort = sort or "expires_at"
+    if pool is not None:
+        sorts["redeemed_at"], sort = Assignment.redeemed_at, sort or "redeemed_at"
     return paged(
         session,
         wanted,
@@ -317,7 +320,7 @@ def _of(
     """Give the conditions that an assignment is the actor's to see, and of whom or what is named."""
     conditions = [actor.sees(Assignment.organization_id)]
     if learner is not None:
-        conditions.append(func.lower(Learner.email) == learner.strip().lower())
+        conditions.append(Learner.email_lower == learner.strip().lower())
     if organization is not None:
         home = organizations.find(session, actor=actor, name=organization)
         conditions.append(Assignment.organization_id == home.id)

@@ -41,18 +41,17 @@ CREDIT = text("""
 
 # A pool's running month, in its owner's time zone, by currency.
 MONTH_OF_POOL = text("""
-    SELECT clock.month, charge.currency, count(*) AS quantity, sum(charge.amount) AS amount,
-           count(*) FILTER (WHERE charge.unbilled) AS unbilled_quantity,
-           coalesce(sum(charge.amount) FILTER (WHERE charge.unbilled), 0) AS unbilled_amount
+    SELECT clock.month, charged.currency, sum(charged.quantity)::bigint AS quantity,
+           sum(charged.amount) AS amount
       FROM pool
       JOIN organization ON organization.id = pool.organization_id
      CROSS JOIN LATERAL (
-           SELECT date_trunc('month', clock_now() AT TIME ZONE time_zone)::date AS month) AS clock
-      LEFT JOIN charge ON charge.pool_id = pool.id
-           AND charge.occurred_at >= clock.month::timestamp AT TIME ZONE time_zone - interval '1 day'
-           AND date_trunc('month', charge.occurred_at AT TIME ZONE time_zone) = clock.month
+           SELECT date_trunc('month', clock_now() AT TIME ZONE time_zone) AS month) AS clock
+      LEFT JOIN pool_charged AS charged ON charged.pool_id = pool.id
+           AND charged.charged_at >= clock.month AT TIME ZONE time_zone
+           AND charged.charged_at < (clock.month + interval '1 month') AT TIME ZONE time_zone
      WHERE pool.id = :pool_id
-     GROUP BY clock.month, charge.currency ORDER BY charge.currency
+     GROUP BY clock.month, charged.currency ORDER BY charged.currency
 """)
 
 
@@ -198,7 +197,7 @@ def listing(
 
 
 def of_pool(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
-    """Say what a pool was charged this month, and what of that is unbilled, by currency.
+    """Say what a pool was charged this month, by currency.
 
     The month is the running one in the owner's time zone; credits count as what they give back.
     """
@@ -214,8 +213,6 @@ def of_pool(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
                 "currency": row.currency,
                 "quantity": row.quantity,
                 "amount": money.text(session, row.amount, row.currency),
-                "unbilled_quantity": row.unbilled_quantity,
-                "unbilled_amount": money.text(session, row.unbilled_amount, row.currency),
             }
             for row in rows
             if row.currency

@@ -52,7 +52,7 @@ HAND_OUT = """
      WHERE recipient <> ''
        AND NOT EXISTS (SELECT FROM key WHERE key.canonical = canonical_code(line.code))
      ORDER BY lower(recipient), reference, line
-    ON CONFLICT (pool_id, lower(recipient), reference) DO UPDATE SET recalled_at = NULL
+    ON CONFLICT (pool_id, recipient_lower, reference) DO UPDATE SET recalled_at = NULL
      WHERE distribution.recalled_at IS NOT NULL
 """
 
@@ -104,7 +104,7 @@ LOOK_AND_ADD = """
 DISTRIBUTION = """
     CASE WHEN recipient <> '' THEN (
         SELECT id FROM distribution
-         WHERE pool_id = :pool_id AND lower(distribution.recipient) = lower(line.recipient)
+         WHERE pool_id = :pool_id AND distribution.recipient_lower = lower(line.recipient)
            AND distribution.reference = line.reference) END"""
 REFUSED_BEFORE = """
     EXISTS (SELECT FROM batch_line

@@ -31,14 +31,14 @@ ASKED = """unnest(CAST(:recipients AS text[]), CAST(:names AS text[]), CAST(:ref
 RECORD = """
     INSERT INTO distribution (pool_id, recipient, recipient_name, reference)
     SELECT :pool_id, recipient, name, reference FROM {asked} ORDER BY nth
-    ON CONFLICT (pool_id, lower(recipient), reference) DO NOTHING
+    ON CONFLICT (pool_id, recipient_lower, reference) DO NOTHING
     RETURNING id
 """
 FIND = """
     SELECT distribution.id
       FROM {asked}
       JOIN distribution ON distribution.pool_id = :pool_id
-                       AND lower(distribution.recipient) = lower(asked.recipient)
+                       AND distribution.recipient_lower = lower(asked.recipient)
                        AND distribution.reference = asked.reference
      ORDER BY nth
 """
@@ -156,7 +156,7 @@ def recall(
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
     wanted = _rows(found).where(
-        func.lower(Distribution.recipient) == recipient.strip().lower(),
+        Distribution.recipient_lower == recipient.strip().lower(),
         Distribution.reference == reference.strip(),
     )
     row = session.execute(wanted).one_or_none()
@@ -184,7 +184,7 @@ def listing(
     """List a pool's distributions with their figures, newest first."""
     wanted = _rows(pools.find(session, actor=actor, pool=pool))
     if recipient is not None:
-        wanted = wanted.where(func.lower(Distribution.recipient) == recipient.strip().lower())
+        wanted = wanted.where(Distribution.recipient_lower == recipient.strip().lower())
     if reference is not None:
         wanted = wanted.where(Distribution.reference == reference.strip())
     return paged(

@@ -27,11 +27,11 @@ NAMES = text("""
          WHERE thing = 'learner' AND thing_id = ANY (:learner_ids)
         UNION ALL
         SELECT event.data->'learner'->>'name' FROM event JOIN redemption ON redemption.event_id = event.id
-         WHERE lower(redemption.learner_email) = ANY (:addresses)
+         WHERE redemption.learner_email_lower = ANY (:addresses)
            AND redemption.learner_organization_id = ANY (:organization_ids)
         UNION ALL
         SELECT recipient_name FROM distribution JOIN pool ON pool.id = pool_id
-         WHERE lower(recipient) = ANY (:addresses) AND organization_id = ANY (:organization_ids))
+         WHERE recipient_lower = ANY (:addresses) AND organization_id = ANY (:organization_ids))
            AS known (name)
      WHERE btrim(name) <> ''
 """)
@@ -63,7 +63,7 @@ ENTRIES = [
            SET data = jsonb_set(data, '{learner}', jsonb_build_object('email', CAST(:pseudonym AS text)))
          WHERE data ? 'learner' AND id IN (
                SELECT event_id FROM redemption
-                WHERE lower(learner_email) = lower(:word) AND learner_organization_id = ANY (:organization_ids)
+                WHERE learner_email_lower = lower(:word) AND learner_organization_id = ANY (:organization_ids)
                UNION ALL
                SELECT id FROM event
                 WHERE status = 'recorded' AND waits_for IS NULL
@@ -75,14 +75,14 @@ ENTRIES = [
                   AND learner_organization_id = ANY (:organization_ids))"""),
     text("""
         UPDATE redemption SET learner_email = :pseudonym
-         WHERE lower(learner_email) = lower(:word) AND learner_organization_id = ANY (:organization_ids)"""),
+         WHERE learner_email_lower = lower(:word) AND learner_organization_id = ANY (:organization_ids)"""),
     text("""
         UPDATE delivery SET data = jsonb_set(data, '{learner}', to_jsonb(CAST(:pseudonym AS text)))
          WHERE lower(data->>'learner') = lower(:word)
            AND learner_organization_id = ANY (:organization_ids)"""),
     text("""
         UPDATE distribution SET recipient = :pseudonym, recipient_name = ''
-         WHERE lower(recipient) = lower(:word)
+         WHERE recipient_lower = lower(:word)
            AND pool_id IN (SELECT id FROM pool WHERE organization_id = ANY (:organization_ids))"""),
     text("""
         UPDATE batch_chunk

@@ -123,8 +123,9 @@ def find(session: Session, *, actor: Actor, email: str) -> list[Learner]:
 
 
 def _learners(session: Session, actor: Actor, email: str) -> list[Learner]:
-    named = _is(Learner.email, email.strip().lower())
-    wanted = select(Learner).where(named, actor.sees(Learner.organization_id))
+    wanted = select(Learner).where(
+        Learner.email_lower == email.strip().lower(), actor.sees(Learner.organization_id)
+    )
     return list(session.scalars(wanted.order_by(Learner.id)))
 
 
@@ -151,7 +152,7 @@ def _known(session: Session, actor: Actor, email: str) -> list[Learner]:
 def _traces(session: Session, actor: Actor, address: str) -> dict[str, list[dict[str, Any]]]:
     """Give what there is about an address, whether a learner has it or not."""
     attempts = select(Redemption.event_id, Redemption.outcome, Redemption.received_at).where(
-        _is(Redemption.learner_email, address), actor.sees(Redemption.learner_organization_id)
+        Redemption.learner_email_lower == address, actor.sees(Redemption.learner_organization_id)
     )
     undecided = select(Event.id, Event.status, Event.received_at).where(
         or_(
@@ -167,7 +168,7 @@ def _traces(session: Session, actor: Actor, address: str) -> dict[str, list[dict
     handed = (
         select(Distribution)
         .join(Pool, Pool.id == Distribution.pool_id)
-        .where(_is(Distribution.recipient, address), actor.sees(Pool.organization_id))
+        .where(Distribution.recipient_lower == address, actor.sees(Pool.organization_id))
     )
     return {
         "redemptions": [
@@ -204,7 +205,7 @@ def _addresses(session: Session, email: str, people: list[Learner]) -> list[str]
     before = History.detail["before"]["email"].astext
     ids = [person.id for person in people]
     others = select(Learner.id).where(
-        func.lower(Learner.email) == func.lower(before), Learner.id.not_in(ids)
+        Learner.email_lower == func.lower(before), Learner.id.not_in(ids)
     )
     earlier = session.scalars(
         select(before)

@@ -30,6 +30,24 @@ FOLD = text("""
         RETURNING 1)
     SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM folded)
 """)
+# The same of the charges of a quarter of an hour, while they are new.
+FOLD_CHARGED = text("""
+    WITH taken AS (
+        DELETE FROM pool_charged WHERE ctid = ANY (ARRAY(
+            SELECT pool_charged.ctid FROM pool_charged
+              JOIN (SELECT pool_id, charged_at, currency FROM pool_charged
+                     WHERE charged_at > clock_now() - interval '2 days'
+                     GROUP BY 1, 2, 3 HAVING count(*) > 1) AS pieces
+             USING (pool_id, charged_at, currency)
+               FOR UPDATE OF pool_charged SKIP LOCKED))
+        RETURNING *),
+    folded AS (
+        INSERT INTO pool_charged (pool_id, charged_at, currency, quantity, amount)
+        SELECT pool_id, charged_at, currency, sum(quantity), sum(amount)
+          FROM taken GROUP BY 1, 2, 3
+        RETURNING 1)
+    SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM folded)
+""")
 
 
 def create(
@@ -195,8 +213,7 @@ def as_typed(pool: Pool, *, zone: str) -> dict[str, str]:
 
 def fold_tallies(session: Session) -> int:
     """Fold each pool's changes of figures into one row; gives how many rows were folded away."""
-    folded = session.execute(FOLD).scalar_one()
-    return int(folded)
+    return sum(int(session.execute(fold).scalar_one()) for fold in (FOLD, FOLD_CHARGED))
 
 
 def _rows() -> Select[Any]:

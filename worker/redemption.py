@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, case, func, select, text
+from sqlalchemy import Row, Select, and_, case, select, text
 from sqlalchemy.orm import Session
 
 from worker import codes, errors, pools
@@ -55,7 +55,8 @@ SENTENCES = {
 DECIDE = """
 WITH {attempt},
 canon AS MATERIALIZED (
-    SELECT attempt.*, lower(attempt.email) AS address, canonical_code(attempt.code) AS canonical
+    SELECT attempt.*, lower(attempt.email) AS address, canonical_code(attempt.code) AS canonical,
+           translate(canonical_code(attempt.code), 'OIL', '011') AS alike
       FROM attempt),
 found AS (
     SELECT canon.*, coalesce(exact.id, lookalike.id) AS key_id,
@@ -64,7 +65,7 @@ found AS (
       FROM canon
       LEFT JOIN key AS exact ON exact.canonical = canon.canonical
       LEFT JOIN key AS lookalike ON exact.id IS NULL AND lookalike.generated
-            AND lookalike.canonical = translate(canon.canonical, 'OIL', '011')),
+            AND lookalike.canonical = canon.alike),
 judged AS (
     SELECT found.*, learner.id AS learner_id, pool.course_id,
            coalesce(pool.organization_id, found.source_organization_id) AS owner_id,
@@ -92,7 +93,7 @@ judged AS (
       LEFT JOIN organization_ancestry AS upward
              ON upward.descendant_id = found.learner_organization_id
             AND upward.ancestor_id = pool.organization_id
-      LEFT JOIN learner ON lower(learner.email) = found.address
+      LEFT JOIN learner ON learner.email_lower = found.address
             AND learner.organization_id = found.learner_organization_id
       LEFT JOIN assignment AS yours ON yours.key_id = found.key_id
             AND yours.learner_id = learner.id AND yours.status <> 'cancelled'
@@ -136,8 +137,8 @@ MEET_LEARNERS = text("""
     SELECT DISTINCT ON (organization_id, lower(email)) organization_id, email, name
       FROM unnest(CAST(:organization_ids AS bigint[]), CAST(:emails AS text[]), CAST(:names AS text[]))
         AS granted (organization_id, email, name)
-    ON CONFLICT (lower(email), organization_id) DO UPDATE SET name = learner.name
-    RETURNING id, organization_id, lower(email) AS address
+    ON CONFLICT (email_lower, organization_id) DO UPDATE SET name = learner.name
+    RETURNING id, organization_id, email_lower AS address
 """)
 
 # An assignment that was over by the attempt's time makes room, though the sweep is late (A1).
@@ -265,7 +266,7 @@ def listing(
     if outcome is not None:
         wanted = wanted.where(Redemption.outcome == _known(outcome))
     if learner is not None:
-        wanted = wanted.where(func.lower(Redemption.learner_email) == learner.strip().lower())
+        wanted = wanted.where(Redemption.learner_email_lower == learner.strip().lower())
     wanted = wanted.where(*within(Redemption.received_at, since, until))
     return paged(
         session,

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from worker import assignments, errors, pools
@@ -95,7 +95,7 @@ def _chosen(session: Session, actor: Actor, selection: Selection) -> Select[Any]
         wanted = wanted.where(Assignment.pool_id == pool.id)
     if selection.learner is not None:
         address = selection.learner.strip().lower()
-        known = select(Learner.id).where(func.lower(Learner.email) == address)
+        known = select(Learner.id).where(Learner.email_lower == address)
         wanted = wanted.where(Assignment.learner_id.in_(known))
     if selection.expiring_within is not None:
         wanted = wanted.where(assignments.soon_over(selection.expiring_within))

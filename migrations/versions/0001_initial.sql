@@ -30,11 +30,13 @@ $$;
 
 -- Clock, words and small laws --------------------------------------------------------------------
 
--- The one clock. KEYPOOL_CLOCK_OFFSET reaches it as a setting of the connection.
+-- The one clock. KEYPOOL_CLOCK_OFFSET reaches it as a setting of the connection. CASE and not
+-- coalesce: PostgreSQL takes that for leaky, and no index on a time would be used behind a policy.
 CREATE FUNCTION clock_now() RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE
-RETURN now() + make_interval(
-    secs => coalesce(nullif(current_setting('keypool.clock_offset', true), ''), '0')::double precision);
+RETURN now() + make_interval(secs => CASE
+    WHEN nullif(current_setting('keypool.clock_offset', true), '') IS NULL THEN 0
+    ELSE current_setting('keypool.clock_offset')::double precision END);
 
 -- A key's canonical form (K1): its ASCII letters and digits, upper case, nothing else. Not declared
 -- STRICT: it would not be inlined then, and each call would cost some seven times as much.
@@ -371,6 +373,7 @@ CREATE TABLE distribution (
     id             bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     pool_id        bigint      NOT NULL REFERENCES pool ON DELETE RESTRICT,
     recipient      text        NOT NULL,
+    recipient_lower text       NOT NULL GENERATED ALWAYS AS (lower(recipient)) STORED,
     recipient_name text        NOT NULL DEFAULT '',
     reference      text        NOT NULL DEFAULT '',
     distributed_at timestamptz NOT NULL DEFAULT clock_now(),
@@ -380,7 +383,7 @@ CREATE TABLE distribution (
 );
 
 -- Read by every distribution: the same recipient and reference is the same distribution.
-CREATE UNIQUE INDEX distribution_is_made_once ON distribution (pool_id, lower(recipient), reference);
+CREATE UNIQUE INDEX distribution_is_made_once ON distribution (pool_id, recipient_lower, reference);
 -- Read by reports of a period: see redemption_by_time.
 CREATE INDEX distribution_by_time ON distribution USING brin (distributed_at) WITH (pages_per_range = 32);
 
@@ -440,6 +443,9 @@ CREATE TABLE key (
 CREATE INDEX key_by_pool ON key (pool_id, id);
 -- Read by distribution: the next keys that nobody holds.
 CREATE INDEX key_to_distribute ON key (pool_id, id) WHERE state = 'issued' AND distribution_id IS NULL;
+-- Read by lists of a pool's redeemed and of its retired keys, which may be few of very many.
+CREATE INDEX key_redeemed ON key (pool_id, id) WHERE state = 'redeemed';
+CREATE INDEX key_retired ON key (pool_id, id) WHERE state = 'retired';
 -- Read by repeats, recalls and filters of a distribution.
 CREATE INDEX key_by_distribution ON key (distribution_id) WHERE distribution_id IS NOT NULL;
 
@@ -652,11 +658,14 @@ CREATE INDEX source_secret_by_source ON source_secret (source_id);
 
 -- Learners and their assignments -----------------------------------------------------------------
 
--- A person in an organization, known by e-mail address.
+-- A person in an organization, known by e-mail address. What is looked for without its letter case
+-- is kept in lower case, too: behind row level security no index on lower(email) would be used, since
+-- PostgreSQL lets only what is leakproof look at rows before the policy does.
 CREATE TABLE learner (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id bigint      NOT NULL REFERENCES organization ON DELETE RESTRICT,
     email           text        NOT NULL,
+    email_lower     text        NOT NULL GENERATED ALWAYS AS (lower(email)) STORED,
     name            text        NOT NULL DEFAULT '',
     created_at      timestamptz NOT NULL DEFAULT clock_now(),
     erased_at       timestamptz,
@@ -665,7 +674,7 @@ CREATE TABLE learner (
 );
 
 -- Read by settling: one learner per address, whatever its letter case.
-CREATE UNIQUE INDEX learner_is_one_person_per_organization ON learner (lower(email), organization_id);
+CREATE UNIQUE INDEX learner_is_one_person_per_organization ON learner (email_lower, organization_id);
 
 -- A course assignment: one learner's access to one course until expires_at, got by one key.
 -- undone: cancelled within 24 hours and before any launch, so that the key was given back.
@@ -804,6 +813,7 @@ CREATE TABLE redemption (
     organization_id         bigint             NOT NULL REFERENCES organization ON DELETE RESTRICT,
     learner_organization_id bigint             NOT NULL REFERENCES organization ON DELETE RESTRICT,
     learner_email           text               NOT NULL,
+    learner_email_lower     text               NOT NULL GENERATED ALWAYS AS (lower(learner_email)) STORED,
     key_id                  bigint             REFERENCES key        ON DELETE RESTRICT,
     pool_id                 bigint             REFERENCES pool       ON DELETE RESTRICT,
     assignment_id           bigint             REFERENCES assignment ON DELETE RESTRICT,
@@ -827,7 +837,7 @@ CREATE INDEX redemption_by_pool ON redemption (pool_id, event_id);
 -- Read by lists of an organization's attempts.
 CREATE INDEX redemption_by_organization ON redemption (organization_id, event_id);
 -- Read by a learner's page.
-CREATE INDEX redemption_by_learner ON redemption (lower(learner_email));
+CREATE INDEX redemption_by_learner ON redemption (learner_email_lower);
 -- Read by reports of a period: rows come in the order of time, so a summary of their blocks is enough.
 CREATE INDEX redemption_by_time ON redemption USING brin (received_at) WITH (pages_per_range = 32);
 
@@ -981,11 +991,40 @@ CREATE INDEX charge_credits ON charge (credits_id) WHERE credits_id IS NOT NULL;
 CREATE INDEX charge_unbilled ON charge (organization_id, occurred_at) WHERE unbilled;
 -- Read by lists of an organization's charges.
 CREATE INDEX charge_by_organization ON charge (organization_id, id);
--- Read by a pool's page: charged so far this month.
+-- Read by lists of a pool's charges.
 CREATE INDEX charge_by_pool ON charge (pool_id, occurred_at);
 -- Read by reports of a period: see redemption_by_time. Billing moves a charge on, some weeks late.
 CREATE INDEX charge_by_time ON charge
     USING brin (occurred_at timestamptz_minmax_multi_ops) WITH (pages_per_range = 32);
+
+-- What a pool was charged in a quarter of an hour (no time zone's month begins within one), credits
+-- as what they give back: a row a statement, folded together by the schedule as pool_tally is.
+CREATE TABLE pool_charged (
+    pool_id    bigint        NOT NULL REFERENCES pool ON DELETE RESTRICT,
+    charged_at timestamptz   NOT NULL,
+    currency   char(3)       NOT NULL,
+    quantity   bigint        NOT NULL,
+    amount     numeric(16,4) NOT NULL
+);
+
+-- Read by a pool's page: charged so far this month.
+CREATE INDEX pool_charged_by_pool ON pool_charged (pool_id, charged_at);
+-- Read by the fold: what is new.
+CREATE INDEX pool_charged_by_time ON pool_charged (charged_at);
+
+CREATE FUNCTION tally_charges() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO pool_charged (pool_id, charged_at, currency, quantity, amount)
+    SELECT pool_id, date_bin('15 minutes', occurred_at, '2000-01-01'), currency, count(*), sum(amount)
+      FROM added GROUP BY 1, 2, 3;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER charges_are_tallied AFTER INSERT ON charge
+    REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION tally_charges();
 
 -- Credits of one charge never exceed it (B3), however many are given at once.
 CREATE FUNCTION refuse_credit_beyond_its_charge() RETURNS trigger
@@ -1490,6 +1529,7 @@ ALTER TABLE batch_line     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE key            ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_tally     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_growth    ENABLE ROW LEVEL SECURITY;
+ALTER TABLE pool_charged   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE token          ENABLE ROW LEVEL SECURITY;
 ALTER TABLE console_user    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sign_in_attempt ENABLE ROW LEVEL SECURITY;
@@ -1543,6 +1583,7 @@ CREATE POLICY tenancy ON history        TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON key            TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON pool_tally     TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON pool_growth    TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
+CREATE POLICY tenancy ON pool_charged   TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON distribution   TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON batch          TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON batch_chunk    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
@@ -1573,7 +1614,7 @@ GRANT SELECT, INSERT, UPDATE ON
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
-GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, pool_growth, redemption TO keypool_web;
+GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, pool_growth, pool_charged, redemption TO keypool_web;
 GRANT SELECT, INSERT ON history TO keypool_web;
 -- For erasing a person's data, which the operator alone does over the web: others see less of it.
 GRANT UPDATE (learner_email) ON redemption TO keypool_web;

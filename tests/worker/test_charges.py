@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
-from worker import actors, charges, database, errors, history, invoices, organizations
+from worker import actors, charges, database, errors, history, invoices, organizations, pools
 from worker.models import Assignment, Charge
 
 
@@ -251,7 +251,7 @@ def test_a_manager_reads_no_charges(session, buyer, charge):
         charges.listing(session, actor=manager)
 
 
-def test_a_pool_tells_what_it_was_charged_this_month_and_what_is_unbilled(session):
+def test_a_pool_tells_what_it_was_charged_this_month_billed_or_not(session):
     buyer = add_buyer(session, time_zone="Pacific/Auckland")
     manager = actors.Actor("x", actors.Role.MANAGER, buyer.id)
     redeem(session, buyer.pool, "2026-05-31T11:59:59", "2026-05-31T12:00", "2026-06-05")
@@ -272,13 +272,27 @@ def test_a_pool_tells_what_it_was_charged_this_month_and_what_is_unbilled(sessio
                 "currency": "EUR",
                 "quantity": 2,
                 "amount": "99.80",
-                "unbilled_quantity": 2,
-                "unbilled_amount": "99.80",
             }
         ],
     }
     (euro,) = after["currencies"]
-    assert (euro["amount"], euro["unbilled_amount"]) == ("149.70", "49.90")
+    assert (euro["quantity"], euro["amount"]) == (3, "149.70")
+
+
+def test_what_a_pool_was_charged_is_folded_and_stays_the_same(session, buyer):
+    for moment in ("2026-06-05T10:01", "2026-06-05T10:02", "2026-06-05T10:16"):
+        redeem(session, buyer.pool, moment)
+    set_clock(session, "2026-06-06")
+    before = charges.of_pool(session, actor=OPERATOR, pool=str(buyer.pool))
+
+    folded = [pools.fold_tallies(session) for _ in range(2)]
+    rows = session.scalars(
+        text("SELECT quantity FROM pool_charged WHERE pool_id = :pool").bindparams(pool=buyer.pool)
+    )
+
+    assert folded[0] > folded[1] == 0
+    assert sorted(rows) == [1, 2]
+    assert charges.of_pool(session, actor=OPERATOR, pool=str(buyer.pool)) == before
 
 
 def test_a_pool_that_was_charged_nothing_says_so(session, buyer):

@@ -1,5 +1,6 @@
 """The walls between organizations hold by themselves, whatever SQL is run behind them."""
 
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,6 +11,7 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
 from tests.conftest import Addresses, connect
+from worker import redemption
 
 # Berlin (1) with its child Kreuzberg (2), and Paris (3): each has one of everything, and Paris's
 # learner tried Berlin's key.
@@ -92,6 +94,7 @@ OWNER = {
     "pool": "organization_id",
     "key": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "pool_tally": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
+    "pool_charged": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "pool_growth": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "distribution": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "batch": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
@@ -353,6 +356,58 @@ def test_the_web_finds_tokens_and_sources_before_it_knows_whose_request_it_is(we
         ("Paris", 3)
     ]
     assert web.execute("SELECT * FROM find_source(3)").fetchall() == [(3, b"Paris")]
+
+
+# An index is of use behind a policy only where what is compared is leakproof: neither lower() nor the
+# equality of an enumeration is.
+FOUND_BY_INDEX = {
+    "a learner": (
+        "SELECT FROM learner WHERE email_lower = lower('Ann@Example.com')",
+        "email_lower",
+    ),
+    "attempts": (
+        "SELECT FROM redemption WHERE learner_email_lower = lower('Ann@Example.com')",
+        "learner_email_lower",
+    ),
+    "a distribution": (
+        "SELECT FROM distribution WHERE pool_id = 1 AND recipient_lower = lower('Shop')",
+        "recipient_lower",
+    ),
+    "what ends first": (
+        "SELECT FROM assignment WHERE is_overdue(status, expires_at, clock_now() + '9 days')"
+        " ORDER BY expires_at",
+        "expires_at",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sql", "column"), FOUND_BY_INDEX.values(), ids=FOUND_BY_INDEX)
+def test_the_web_finds_by_index_what_its_policies_let_it_see(web, sql, column):
+    see(web, 1)
+    web.execute("SET LOCAL enable_seqscan = off")
+    web.execute("SET LOCAL enable_bitmapscan = off")
+
+    plan = "\n".join(row for (row,) in web.execute(f"EXPLAIN {sql}"))
+
+    assert re.search(rf"Index Cond: .*{column} [<=]", plan), plan
+
+
+def test_what_would_happen_to_a_key_is_found_by_index(web):
+    see(web, 1)
+    web.execute("SET LOCAL enable_seqscan = off")
+    web.execute("SET LOCAL enable_hashjoin = off")
+    web.execute("SET LOCAL enable_mergejoin = off")
+    asked = {"code": "'ABC-123'", "email": "'ann@example.com'", "organization_id": "1"}
+    sql = re.sub(r"(?<!:):(\w+)", lambda name: asked[name[1]], redemption.DECIDE_ONE.text)
+
+    plan = "\n".join(row for (row,) in web.execute(f"EXPLAIN {sql}"))
+
+    for found in (
+        "canonical = canon.canonical",
+        "canonical = canon.alike",
+        "email_lower = canon.address",
+    ):
+        assert re.search(rf"Index Cond: .*{found}", plan), plan
 
 
 # Rights

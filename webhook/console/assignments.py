@@ -26,6 +26,7 @@ def assignments_page(session: Session, actor: Actor) -> Any:
         actor=actor,
         learner=args.get("learner", "").strip() or None,
         expiring_within=within,
+        sort=None if within else "-made",
         after=args.get("after"),
         limit=50,
     )
