@@ -179,6 +179,21 @@ def test_keys_are_imported_from_a_text_or_a_table(place, manager, keys, mimetype
     assert (answer.status_code, answer.json["added"]) == (201, 2)
 
 
+@pytest.mark.parametrize("column", ["Voucher", "2"])
+def test_keys_are_imported_from_the_column_that_is_named(place, manager, keys, column):
+    body = f"Shop,Voucher\nBerlin,API-COLUMN-{column}-1\nParis,API-COLUMN-{column}-2\n"
+
+    answer = place.client.post(
+        f"{keys}?column={column}", data=body, headers=manager | {"Content-Type": "text/csv"}
+    )
+    unknown = place.client.post(
+        f"{keys}?column=Nowhere", data=body, headers=manager | {"Content-Type": "text/csv"}
+    )
+
+    assert (answer.status_code, answer.json["added"]) == (201, 2)
+    assert (unknown.status_code, unknown.json["field"]) == (422, "column")
+
+
 def test_many_keys_are_a_batch_that_can_be_followed(place, manager, keys):
     lines = io.BytesIO(b"\n".join(b"API-BULK-%d" % n for n in range(600)))
 

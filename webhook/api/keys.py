@@ -32,6 +32,14 @@ class Query(shapes.Sorted):
     reference: str | None = Field(None, max_length=320)
 
 
+class Table(shapes.Taken):
+    """How a CSV file of keys is read."""
+
+    column: str | None = Field(
+        None, description="The one that holds the keys, by its header or number.", max_length=200
+    )
+
+
 class DryRun(shapes.Taken):
     """For whom to try a key, without spending it."""
 
@@ -64,12 +72,15 @@ def listing(session: Session, actor: Actor, pool: str, query: Query) -> Any:
 @uploaded
 @allowed(Role.MANAGER)
 @blueprint.output(shapes.ImportReport, status_code=201)
-def add(session: Session, actor: Actor, pool: str, upload: BinaryIO | None) -> Any:
+@blueprint.input(Table, location="query", arg_name="query")
+def add(session: Session, actor: Actor, pool: str, upload: BinaryIO | None, query: Table) -> Any:
     """Add keys: a JSON list of codes, a text or CSV file of them, or `{"generate": 1000}`."""
     patience.unhurried(session)
     if upload is not None:
-        kind = KINDS[request.mimetype]
-        report = keys.import_keys(session, actor=actor, pool=pool, stream=upload, kind=kind)
+        kind, column = KINDS[request.mimetype], query.column
+        report = keys.import_keys(
+            session, actor=actor, pool=pool, stream=upload, kind=kind, column=column
+        )
         return _reported(report)
     document = request.get_json(force=True)
     if isinstance(document, list):

@@ -1,7 +1,7 @@
 """How pages are answered: their headers, their errors, and acts that a rule refused."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from apiflask import APIBlueprint
@@ -10,7 +10,7 @@ from flask import url_for as url
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.orm import Session
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from webhook.console import forms, packing
 from webhook.console.access import SignedOutError
@@ -37,6 +37,7 @@ def install(blueprint: APIBlueprint) -> None:
     blueprint.register_error_handler(SignedOutError, to_sign_in)
     blueprint.register_error_handler(CSRFError, for_forged)
     blueprint.register_error_handler(Exception, for_error)
+    blueprint.add_url_rule("/<path:nowhere>", "nowhere", _nowhere)
 
 
 def attempt(session: Session, act: Callable[[], Any]) -> errors.KeypoolError | None:
@@ -84,6 +85,10 @@ def for_error(error: Exception) -> Any:
             page.status_code = told.status_code
             return page
     return _page(told.status_code, words)
+
+
+def _nowhere(nowhere: str) -> NoReturn:
+    raise NotFound("There is no such page.")
 
 
 def _page(status: int, words: str) -> Response:

@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -64,9 +65,9 @@ def when(value: datetime | None) -> Markup:
     )
 
 
-def number(value: int) -> str:
-    """Group a number's digits."""
-    return f"{value:,}"
+def number(value: int | str) -> str:
+    """Group the digits of a number, or of an amount that is written as text."""
+    return f"{Decimal(value):,}"
 
 
 def pretty(document: Any) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.webhook.conftest import redemption, settle
 from tests.world import OPERATOR
+from webhook.console import words
 from webhook.console.answers import HEADERS
 from worker import batches, courses, distributions, keys, organizations, pools
 from worker import database as databases
@@ -187,7 +188,7 @@ def test_every_page_without_a_session_leads_to_the_sign_in(app, things):
 @pytest.mark.parametrize(("method", "table"), [("GET", PAGES), ("POST", ACTS)])
 def test_every_route_of_the_console_is_in_these_tables(app, method, table):
     told = {re.sub(r"{\w+}", "*", path) for path in table}
-    open_to_all = {"/", "/sign-in", "/sign-out", "/static/*", "/account"}
+    open_to_all = {"/", "/sign-in", "/sign-out", "/static/*", "/account", "/*"}
     console = {
         re.sub(r"<[^>]+>", "*", rule.rule).removeprefix("/console")
         for rule in app.url_map.iter_rules()
@@ -279,3 +280,19 @@ def test_a_long_list_leads_on_page_by_page_and_keeps_its_filter(somebody, place)
         assert not where or "state=issued" in where
 
     assert len(seen) > 100
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/pools/1/nowhere", "/static/nowhere.css"])
+def test_a_page_that_is_not_there_is_told_of_on_a_page(somebody, path):
+    answer = somebody(Role.MANAGER).get(path)
+
+    assert (answer.status_code, answer.mimetype) == (404, "text/html")
+    assert "Content-Security-Policy" in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(1234567, "1,234,567"), ("3819.38", "3,819.38"), ("-1200.00", "-1,200.00"), ("7", "7")],
+)
+def test_digits_are_grouped(value, told):
+    assert words.number(value) == told
