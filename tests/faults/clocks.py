@@ -71,11 +71,12 @@ def before_change(*, to_summer: bool, by: float) -> float:
 
 
 def _file(folder: Path, service: str) -> Path:
-    return folder / f"{service}.clock"
+    (folder / "clocks").mkdir(exist_ok=True)
+    return folder / "clocks" / service
 
 
 def _shown(folder: Path, service: str) -> Path:
-    return folder / f"{service}.shown"
+    return _file(folder, service).with_suffix(".shown")
 
 
 def _told(folder: Path, service: str) -> float:

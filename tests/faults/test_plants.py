@@ -6,6 +6,7 @@ bug. In short form only with the bug.
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -20,6 +21,8 @@ from worker.database import session as transaction_of
 
 NO_SWEEP = {"KEYPOOL_SETTLE_SWEEP": "1h"}
 PLAIN = {"FAULTS_PLANT": "", "FAULTS_SLOW": "", "FAULTS_SKEW": "0", "KEYPOOL_SETTLE_SWEEP": "1s"}
+
+LUCK = 3  # storms in which a bug must show: on a busy machine a hint may come twice, and mend it
 
 # Seconds for which the check waits: the storm without the bug is over much sooner.
 STUCK_AFTER = size(8, 20)
@@ -44,7 +47,7 @@ def begin(system: System, *services: str, **variables: str) -> None:
 
     def forget() -> None:
         system.empty_redis()
-        for file in system.folder.iterdir():
+        for file in filter(Path.is_file, system.folder.iterdir()):
             file.unlink()
 
     changed = {*system.altered, *services}
@@ -176,10 +179,18 @@ def test_a_storm_finds_nothing_wrong_but_for_the_bug_that_is_planted(
         begin(system, *services, **weather)
         check(storm(system, chance), folder=system.folder)
 
-    begin(system, *services, **weather, FAULTS_PLANT=bug)
-    within = STUCK_AFTER if "stuck" in found else SETTLED_WITHIN
-    with plants.in_database(bug), pytest.raises(AssertionError, match=found):
-        check(storm(system, chance), folder=system.folder, within=within)
+    said = []
+    for _ in range(LUCK):
+        begin(system, *services, **weather, FAULTS_PLANT=bug)
+        within = STUCK_AFTER if "stuck" in found else SETTLED_WITHIN
+        with plants.in_database(bug):
+            try:
+                check(storm(system, chance), folder=system.folder, within=within)
+            except AssertionError as caught:
+                said.append(str(caught))
+                break
+    assert said, f"{LUCK} storms did not find the bug"
+    assert found in said[0]
 
 
 def test_a_message_that_our_bug_fails_on_is_set_apart_and_no_neighbour_with_it(system):
