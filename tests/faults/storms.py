@@ -12,7 +12,7 @@ from worker.sending import Message
 
 FULL = os.environ.get("FAULTS") == "full"
 HOUR = 3600
-ENOUGH_FOR = 15  # seconds for which there must be messages before each fault
+ENOUGH_FOR = 40  # seconds for which there must be messages before each fault
 
 
 def size(short: int, full: int) -> int:
