@@ -249,12 +249,18 @@ def _translate(context: ExceptionContext) -> None:
 @contextmanager
 def _by_itself(driver: Connection) -> Iterator[Connection]:
     """Let a connection commit each statement; one that broke is past that, and the pool sees to it."""
+    if not _is_idle(driver):
+        raise postgres.OperationalError("the connection broke in the pool")
     driver.autocommit = True
     try:
         yield driver
     finally:
-        if driver.info.transaction_status is TransactionStatus.IDLE:
+        if _is_idle(driver):
             driver.autocommit = False
+
+
+def _is_idle(driver: Connection) -> bool:
+    return driver.info.transaction_status is TransactionStatus.IDLE
 
 
 def _named(original: BaseException) -> errors.KeypoolError | None:

@@ -4,7 +4,8 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -25,6 +26,23 @@ class Lines(logging.StreamHandler[TextIO]):
     """Our own handler, told from others' by its class; there is one at a time."""
 
 
+class Unfailing:
+    """A file whose writer goes on where a line cannot be written: a full disk stops no request."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Write a text, if that can be."""
+        with suppress(OSError, ValueError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        """Send what was written on its way, if that can be."""
+        with suppress(OSError, ValueError):
+            self._file.flush()
+
+
 def configure() -> None:
     """Send structlog's and the standard library's logs the same way, as KEYPOOL_LOG_FORMAT says."""
     shared: list[structlog.types.Processor] = [
@@ -37,7 +55,7 @@ def configure() -> None:
     # Ours are written at once: by way of the standard library a line would cost twice as much.
     structlog.configure(
         processors=[*shared, _renderer()],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, Unfailing(sys.stderr))),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )

@@ -195,17 +195,22 @@ def kill_redis(system: System, chance: random.Random) -> None:
 def cut_redis_file_short(system: System, chance: random.Random) -> None:
     """Kill Redis and cut its append-only file anywhere."""
 
-    def cut() -> None:
+    def written() -> dict[Path, int]:
+        surely(lambda: hint("settle"))
+        time.sleep(1.1)  # it is written to the disk every second
+        return sizes()
+
+    def sizes() -> dict[Path, int]:
         files = (system.home / "redis" / "appendonlydir").glob("*.incr.aof")
-        sizes = {file: file.stat().st_size for file in files if file.stat().st_size}
-        assert sizes, "there was nothing to cut"
-        for file, size in sizes.items():
+        return {file: file.stat().st_size for file in files if file.stat().st_size}
+
+    def cut() -> None:
+        for file, size in sizes().items():
             os.truncate(file, chance.randrange(size))
             assert file.stat().st_size < size, "the file was not cut"
 
-    surely(lambda: hint("settle"))
-    time.sleep(1.1)  # it is written to the disk every second
-    _kill_redis(system, cut)
+    patiently(written)
+    _kill_redis(system, cut)  # while it is stopped: once it is gone, somebody may start it again
 
 
 def freeze_redis(system: System, chance: random.Random) -> None:
@@ -426,10 +431,12 @@ def _is_refused_room() -> bool:
     return False
 
 
-def _kill_redis(system: System, meanwhile: Callable[[], object]) -> None:
+def _kill_redis(system: System, first: Callable[[], object]) -> None:
     before = patiently(lambda: system.servers).redis_pid
-    kill(psutil.Process(before))
-    meanwhile()
+    server = psutil.Process(before)
+    with _frozen([server]):
+        first()
+        kill(server)
     system.revive()
     after = patiently(lambda: system.servers).redis_pid
     assert after != before, "Redis was not killed"

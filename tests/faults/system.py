@@ -96,8 +96,10 @@ class System:
 
     def empty_redis(self) -> None:
         """Kill Redis, and have it come back with nothing in it."""
-        kill(psutil.Process(patiently(lambda: self.servers).redis_pid))
+        redis = psutil.Process(patiently(lambda: self.servers).redis_pid)
+        redis.suspend()  # once it is gone, somebody may start it again, with its files
         shutil.rmtree(self.home / "redis" / "appendonlydir", ignore_errors=True)
+        kill(redis)
         self.revive()
 
     def revive(self) -> None:

@@ -8,7 +8,8 @@ from sqlalchemy import text
 
 from tests.webhook.conftest import NOW, Sender, redemption, settle
 from worker import database as databases
-from worker import signatures
+from worker import errors, signatures
+from worker.database import Login
 
 
 def events(source: int) -> int:
@@ -287,3 +288,15 @@ def _name(organization: int) -> str:
         return session.execute(
             text("SELECT name FROM organization WHERE id = :id"), {"id": organization}
         ).scalar_one()
+
+
+def test_a_connection_that_broke_in_the_pool_is_told_as_away_and_replaced(place):
+    with databases.connection(Login.WEB) as lent:
+        pass
+    lent.close()
+
+    with pytest.raises(errors.DatabaseAwayError), databases.connection(Login.WEB):
+        pass
+
+    with databases.connection(Login.WEB) as another:
+        assert another.execute("SELECT 1").fetchone() == (1,)

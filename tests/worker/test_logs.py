@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import logging
@@ -63,3 +64,21 @@ def test_our_lines_and_those_of_libraries_are_json_alike_and_masked(as_json):
     assert (library["event"], library["level"]) == ("mail for …", "warning")
     assert (ours["event"], ours["source"]) == ("it failed", 7)
     assert "ann@example.com" not in ours["exception"]
+
+
+class FullDisk(io.StringIO):
+    """A file on a disk that is full."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_line_that_cannot_be_written_stops_nobody():
+    file = logs.Unfailing(FullDisk())
+
+    file.write("a line")
+    file.flush()
+
+    kept = io.StringIO()
+    logs.Unfailing(kept).write("a line")
+    assert kept.getvalue() == "a line"
