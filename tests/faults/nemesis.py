@@ -16,7 +16,7 @@ from sqlalchemy import text
 from tests.faults import bulk, clocks, disk, points
 from tests.faults.proxy import Mode
 from tests.faults.senders import Sender
-from tests.faults.system import System, hint, kill, patiently, surely
+from tests.faults.system import System, hint, kill, living, patiently, surely
 from worker import errors
 from worker.celery import PREFIX
 from worker.database import session as transaction_of
@@ -221,7 +221,7 @@ def freeze_redis(system: System, chance: random.Random) -> None:
 
 def frozen_redis(system: System) -> AbstractContextManager[None]:
     """Keep Redis stopped while the block lasts."""
-    return _frozen([psutil.Process(patiently(lambda: system.servers).redis_pid)])
+    return _frozen([living(lambda: system.servers and system.servers.redis_pid)])
 
 
 # PostgreSQL --------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def stop_postgres_at_once(system: System, chance: random.Random) -> None:
 
 def kill_backend(system: System, chance: random.Random) -> None:
     """Kill one connection's process; PostgreSQL throws out all others and recovers."""
-    server = psutil.Process(patiently(lambda: system.servers).postgres_pid)
+    server = living(lambda: system.servers and system.servers.postgres_pid)
 
     def backends() -> list[psutil.Process]:
         return [one for one in server.children() if "keypool" in " ".join(_command(one))]
@@ -249,7 +249,7 @@ def kill_backend(system: System, chance: random.Random) -> None:
 
 def freeze_postgres(system: System, chance: random.Random) -> None:
     """Stop every process of PostgreSQL for a while, and wake them."""
-    server = psutil.Process(patiently(lambda: system.servers).postgres_pid)
+    server = living(lambda: system.servers and system.servers.postgres_pid)
     with _frozen([server, *_children(server)]):
         time.sleep(_seconds(system, chance, 2, 6, longest=30))
 
@@ -432,21 +432,19 @@ def _is_refused_room() -> bool:
 
 
 def _kill_redis(system: System, first: Callable[[], object]) -> None:
-    before = patiently(lambda: system.servers).redis_pid
-    server = psutil.Process(before)
+    server = living(lambda: system.servers and system.servers.redis_pid)
     with _frozen([server]):
         first()
         kill(server)
     system.revive()
     after = patiently(lambda: system.servers).redis_pid
-    assert after != before, "Redis was not killed"
+    assert after != server.pid, "Redis was not killed"
 
 
 def _end_postgres(system: System, how: signal.Signals) -> None:
-    before = patiently(lambda: system.servers).postgres_pid
-    server = psutil.Process(before)
+    server = living(lambda: system.servers and system.servers.postgres_pid)
     server.send_signal(how)
     server.wait(30)
     system.revive()
     after = patiently(lambda: system.servers).postgres_pid
-    assert after != before, "PostgreSQL was not stopped"
+    assert after != server.pid, "PostgreSQL was not stopped"

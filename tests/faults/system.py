@@ -60,7 +60,7 @@ class System:
 
     def process(self, kind: str) -> psutil.Process:
         """Give the first process of a service, once it runs."""
-        return psutil.Process(patiently(lambda: self.supervision.pids.get(kind)))
+        return living(lambda: self.supervision.pids.get(kind))
 
     def kinds(self, kind: str) -> list[str]:
         """Name the services of a kind: `worker` and `worker-2`."""
@@ -96,7 +96,7 @@ class System:
 
     def empty_redis(self) -> None:
         """Kill Redis, and have it come back with nothing in it."""
-        redis = psutil.Process(patiently(lambda: self.servers).redis_pid)
+        redis = living(lambda: self.servers and self.servers.redis_pid)
         redis.suspend()  # once it is gone, somebody may start it again, with its files
         shutil.rmtree(self.home / "redis" / "appendonlydir", ignore_errors=True)
         kill(redis)
@@ -184,6 +184,17 @@ def kill(process: psutil.Process) -> None:
     except psutil.NoSuchProcess:
         return
     assert not process.is_running(), "the fault did not take effect"
+
+
+def living(pid: Callable[[], int | None]) -> psutil.Process:
+    """Give a process by its id, once there is one: what was told may be gone already."""
+
+    def found() -> psutil.Process | None:
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(told) if (told := pid()) else None
+        return None
+
+    return patiently(found)
 
 
 def patiently(find: Callable[[], T | None], seconds: float = 60) -> T:
