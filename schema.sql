@@ -30,13 +30,11 @@ $$;
 
 -- Clock, words and small laws --------------------------------------------------------------------
 
--- The one clock. KEYPOOL_CLOCK_OFFSET reaches it as a setting of the connection. CASE and not
--- coalesce: PostgreSQL takes that for leaky, and no index on a time would be used behind a policy.
+-- The one clock. KEYPOOL_CLOCK_OFFSET reaches it as a setting of the connection.
 CREATE FUNCTION clock_now() RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE
-RETURN now() + make_interval(secs => CASE
-    WHEN nullif(current_setting('keypool.clock_offset', true), '') IS NULL THEN 0
-    ELSE current_setting('keypool.clock_offset')::double precision END);
+RETURN now() + make_interval(
+    secs => coalesce(nullif(current_setting('keypool.clock_offset', true), ''), '0')::double precision);
 
 -- A key's canonical form (K1): its ASCII letters and digits, upper case, nothing else. Not declared
 -- STRICT: it would not be inlined then, and each call would cost some seven times as much.
