@@ -131,6 +131,23 @@ def test_an_organization_outside_the_sources_is_refused(session, world, organiza
     assert refused.value.field == "data.organization"
 
 
+def test_guesses_are_counted_without_a_look_at_other_events_though_the_plan_is_as_old_as_the_first(
+    session, world
+):
+    read = text("""
+        SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables WHERE relname = 'event'""")
+    pause = text("SELECT guessing_pause(:source, 'a@b.example', interval '1 hour', 100, 10)")
+    asked = {"source": world.source}
+    session.scalar(pause, asked)
+    for number in range(20):
+        record(session, world, webhook_id=f"msg-{number}")
+    before = session.scalar(read)
+
+    session.scalar(pause, asked)
+
+    assert session.scalar(read) == before
+
+
 def test_a_door_opens_to_the_live_secrets_newest_first(session, world):
     made = sources.add(session, actor=OPERATOR, name="door", organization=str(world.parent))
     rotated = sources.rotate(session, actor=OPERATOR, source=made["id"])

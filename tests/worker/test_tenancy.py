@@ -373,6 +373,11 @@ FOUND_BY_INDEX = {
         "SELECT FROM distribution WHERE pool_id = 1 AND recipient_lower = lower('Shop')",
         "recipient_lower",
     ),
+    "what ends first": (
+        "SELECT FROM assignment WHERE is_overdue(status, expires_at, clock_now() + '9 days')"
+        " ORDER BY expires_at",
+        "expires_at",
+    ),
 }
 
 
