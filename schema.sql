@@ -1003,13 +1003,16 @@ CREATE INDEX charge_by_time ON charge
     USING brin (occurred_at timestamptz_minmax_multi_ops) WITH (pages_per_range = 32);
 
 -- What a pool was charged in a quarter of an hour (no time zone's month begins within one), credits
--- as what they give back: a row a statement, folded together by the schedule as pool_tally is.
+-- as what they give back: a row a statement, folded together by the schedule as pool_tally is. What of it
+-- is unbilled is kept for the running month alone: no page asks for others, and their billing stays quick.
 CREATE TABLE pool_charged (
     pool_id    bigint        NOT NULL REFERENCES pool ON DELETE RESTRICT,
     charged_at timestamptz   NOT NULL,
     currency   char(3)       NOT NULL,
     quantity   bigint        NOT NULL,
-    amount     numeric(16,4) NOT NULL
+    amount     numeric(16,4) NOT NULL,
+    unbilled_quantity bigint        NOT NULL,
+    unbilled_amount   numeric(16,4) NOT NULL
 );
 
 -- Read by a pool's page: charged so far this month.
@@ -1020,8 +1023,10 @@ CREATE INDEX pool_charged_by_time ON pool_charged (charged_at);
 CREATE FUNCTION tally_charges() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
-    INSERT INTO pool_charged (pool_id, charged_at, currency, quantity, amount)
-    SELECT pool_id, date_bin('15 minutes', occurred_at, '2000-01-01'), currency, count(*), sum(amount)
+    INSERT INTO pool_charged (pool_id, charged_at, currency, quantity, amount,
+                              unbilled_quantity, unbilled_amount)
+    SELECT pool_id, date_bin('15 minutes', occurred_at, '2000-01-01'), currency,
+           count(*), sum(amount), count(*), sum(amount)
       FROM added GROUP BY 1, 2, 3;
     RETURN NULL;
 END
@@ -1129,6 +1134,23 @@ CREATE TABLE invoice_charge (
 -- Keeps "a charge is on one unreleased invoice at most".
 CREATE UNIQUE INDEX charge_is_billed_once ON invoice_charge (charge_id) WHERE released_at IS NULL;
 
+-- What became billed (sign -1) or unbilled again (1) of the running month, an invoice of which there
+-- is only where somebody asked for one before its end.
+CREATE FUNCTION tally_unbilled(charge_ids bigint[], sign int) RETURNS void
+LANGUAGE sql SET search_path = public, pg_temp
+BEGIN ATOMIC
+    INSERT INTO pool_charged (pool_id, charged_at, currency, quantity, amount,
+                              unbilled_quantity, unbilled_amount)
+    SELECT pool_id, date_bin('15 minutes', occurred_at, '2000-01-01'), currency, 0, 0,
+           sign * count(*), sign * sum(amount)
+      FROM charge WHERE id = ANY (charge_ids) GROUP BY 1, 2, 3;
+END;
+
+-- Whether an invoice's month may still be running, in any time zone.
+CREATE FUNCTION month_may_run(month date) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = public, pg_temp
+RETURN month >= date_trunc('month', clock_now() - interval '1 day')::date;
+
 -- Adding a charge to an invoice bills it: only an unbilled one of the draft's organization and
 -- currency.
 CREATE FUNCTION bill_added_charges() RETURNS trigger
@@ -1149,6 +1171,9 @@ BEGIN
         RAISE EXCEPTION 'a draft gathers unbilled charges of its organization and currency'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'draft_gathers_its_own_unbilled_charges';
     END IF;
+    IF EXISTS (SELECT FROM invoice WHERE id IN (SELECT invoice_id FROM added) AND month_may_run(month)) THEN
+        PERFORM tally_unbilled(ARRAY(SELECT charge_id FROM added), -1);
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -1168,6 +1193,9 @@ BEGIN
        OR released <> (SELECT count(*) FROM after) THEN
         RAISE EXCEPTION 'only a void invoice releases its charges, once'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'void_invoice_releases_its_charges';
+    END IF;
+    IF EXISTS (SELECT FROM invoice WHERE id IN (SELECT invoice_id FROM after) AND month_may_run(month)) THEN
+        PERFORM tally_unbilled(ARRAY(SELECT charge_id FROM after), 1);
     END IF;
     RETURN NULL;
 END

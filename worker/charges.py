@@ -42,7 +42,9 @@ CREDIT = text("""
 # A pool's running month, in its owner's time zone, by currency.
 MONTH_OF_POOL = text("""
     SELECT clock.month, charged.currency, sum(charged.quantity)::bigint AS quantity,
-           sum(charged.amount) AS amount
+           sum(charged.amount) AS amount,
+           sum(charged.unbilled_quantity)::bigint AS unbilled_quantity,
+           sum(charged.unbilled_amount) AS unbilled_amount
       FROM pool
       JOIN organization ON organization.id = pool.organization_id
      CROSS JOIN LATERAL (
@@ -197,7 +199,7 @@ def listing(
 
 
 def of_pool(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
-    """Say what a pool was charged this month, by currency.
+    """Say what a pool was charged this month, and what of that is unbilled, by currency.
 
     The month is the running one in the owner's time zone; credits count as what they give back.
     """
@@ -213,6 +215,8 @@ def of_pool(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
                 "currency": row.currency,
                 "quantity": row.quantity,
                 "amount": money.text(session, row.amount, row.currency),
+                "unbilled_quantity": row.unbilled_quantity,
+                "unbilled_amount": money.text(session, row.unbilled_amount, row.currency),
             }
             for row in rows
             if row.currency

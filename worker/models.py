@@ -584,13 +584,15 @@ class PoolCharged(Base):
     currency: Mapped[CurrencyCode]
     quantity: Mapped[int]
     amount: Mapped[Sum]
+    unbilled_quantity: Mapped[int]
+    unbilled_amount: Mapped[Sum]
 
     __table_args__ = (
         Index("pool_charged_by_pool", "pool_id", "charged_at"),
         Index("pool_charged_by_time", "charged_at"),
     )
     __mapper_args__ = {  # noqa: RUF012  # as above
-        "primary_key": ["pool_id", "charged_at", "currency", "quantity", "amount"]
+        "primary_key": ["pool_id", "charged_at", "currency", "quantity", "unbilled_quantity"]
     }
 
 

@@ -42,8 +42,10 @@ FOLD_CHARGED = text("""
                FOR UPDATE OF pool_charged SKIP LOCKED))
         RETURNING *),
     folded AS (
-        INSERT INTO pool_charged (pool_id, charged_at, currency, quantity, amount)
-        SELECT pool_id, charged_at, currency, sum(quantity), sum(amount)
+        INSERT INTO pool_charged (pool_id, charged_at, currency, quantity, amount,
+                                  unbilled_quantity, unbilled_amount)
+        SELECT pool_id, charged_at, currency, sum(quantity), sum(amount),
+               sum(unbilled_quantity), sum(unbilled_amount)
           FROM taken GROUP BY 1, 2, 3
         RETURNING 1)
     SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM folded)

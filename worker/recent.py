@@ -11,7 +11,7 @@ from worker import pools
 from worker.actors import Actor, Role
 
 DAYS = 30
-ATTEMPTS = 10_000  # the latest that are looked at: a page must not grow with its pool
+ATTEMPTS = 20_000  # the latest that are looked at: a page must not grow with its pool
 
 LATELY = text("""
     WITH zone AS (
@@ -31,7 +31,7 @@ def of_pool(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
     """Give a pool's redemptions of each of the last 30 days, oldest first, and what was refused.
 
     `{per_day: [{day, redeemed}], refused: [{outcome, attempts}], since}`; days are the owner's. Of a
-    pool with more than 10,000 attempts in that time, the latest are counted: `since` is the day of
+    pool with more than 20,000 attempts in that time, the latest are counted: `since` is the day of
     the oldest of these, counted in part, and the days before it are left out. Else it is null.
     """
     actor.require(Role.MANAGER, Role.ANALYST)

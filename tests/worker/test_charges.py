@@ -251,7 +251,7 @@ def test_a_manager_reads_no_charges(session, buyer, charge):
         charges.listing(session, actor=manager)
 
 
-def test_a_pool_tells_what_it_was_charged_this_month_billed_or_not(session):
+def test_a_pool_tells_what_it_was_charged_this_month_and_what_is_unbilled(session):
     buyer = add_buyer(session, time_zone="Pacific/Auckland")
     manager = actors.Actor("x", actors.Role.MANAGER, buyer.id)
     redeem(session, buyer.pool, "2026-05-31T11:59:59", "2026-05-31T12:00", "2026-06-05")
@@ -272,11 +272,14 @@ def test_a_pool_tells_what_it_was_charged_this_month_billed_or_not(session):
                 "currency": "EUR",
                 "quantity": 2,
                 "amount": "99.80",
+                "unbilled_quantity": 2,
+                "unbilled_amount": "99.80",
             }
         ],
     }
     (euro,) = after["currencies"]
-    assert (euro["quantity"], euro["amount"]) == (3, "149.70")
+    assert (euro["amount"], euro["unbilled_amount"]) == ("149.70", "49.90")
+    assert (euro["quantity"], euro["unbilled_quantity"]) == (3, 1)
 
 
 def test_what_a_pool_was_charged_is_folded_and_stays_the_same(session, buyer):

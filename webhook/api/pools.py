@@ -28,6 +28,8 @@ class ChargedInCurrency(shapes.Given):
     currency: str
     quantity: int
     amount: str
+    unbilled_quantity: int
+    unbilled_amount: str
 
 
 class Charged(shapes.Given):
@@ -112,5 +114,5 @@ def resume(session: Session, actor: Actor, pool: str) -> Any:
 @allowed(Role.MANAGER, Role.FINANCE, Role.ANALYST)
 @blueprint.output(Charged)
 def charged(session: Session, actor: Actor, pool: str) -> Any:
-    """Say what a pool was charged so far this month."""
+    """Say what a pool was charged so far this month, and what of that is unbilled."""
     return charges.of_pool(session, actor=actor, pool=pool)

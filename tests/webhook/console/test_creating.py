@@ -134,7 +134,7 @@ def test_my_key_does_not_work_is_answered(somebody, place):
     assert reader.get("/trouble?q=ann@example.com").location == "/console/learners/ann@example.com"
 
 
-def test_a_pools_page_says_what_it_was_charged(somebody, place):
+def test_a_pools_page_says_what_it_was_charged_and_what_of_that_is_unbilled(somebody, place):
     [code] = place.keys()
     place.sender().post(redemption(code, "charged@example.com"))
     settle()
@@ -143,6 +143,7 @@ def test_a_pools_page_says_what_it_was_charged(somebody, place):
 
     figures = dict(re.findall(r"<dt>([^<]+)</dt>\s*<dd>([^<]+)</dd>", page))
     charged = next(value for name, value in figures.items() if name.startswith("Charged in"))
+    assert charged == figures["Of that unbilled"]
     assert charged.endswith("9.90 EUR")
 
 
