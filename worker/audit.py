@@ -114,6 +114,16 @@ CHECKS = [
             WHERE (coalesce(counted.issued, 0), coalesce(counted.redeemed, 0), coalesce(counted.retired, 0))
                <> (coalesce(tally.issued, 0), coalesce(tally.redeemed, 0), coalesce(tally.retired, 0))""",
     ),
+    Check(
+        "what pools were charged = their charges",
+        "SELECT coalesce(sum(quantity), 0)::bigint AS charges FROM pool_charged",
+        """SELECT 'pool ' || pool_id || ' in ' || currency AS broken
+             FROM (SELECT pool_id, currency, count(*) AS quantity, sum(amount) AS amount
+                     FROM charge GROUP BY 1, 2) AS counted
+             FULL JOIN (SELECT pool_id, currency, sum(quantity) AS quantity, sum(amount) AS amount
+                          FROM pool_charged GROUP BY 1, 2) AS tally USING (pool_id, currency)
+            WHERE (counted.quantity, counted.amount) IS DISTINCT FROM (tally.quantity, tally.amount)""",
+    ),
 ]
 
 

@@ -38,7 +38,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 def system(running: System) -> System:
     """The system with nothing in its tables that an earlier storm left."""
     with transaction_of() as session:
-        session.execute(text("TRUNCATE settlement, event, key, pool_tally CASCADE"))
+        session.execute(text("TRUNCATE settlement, event, key, pool_tally, pool_charged CASCADE"))
     return running
 
 

@@ -53,6 +53,8 @@ DAMAGES = {
     "UPDATE event SET status = 'recorded', outcome = NULL, settled_at = NULL,"
     " received_at = received_at - interval '1 hour' WHERE id = 1": "no event is unsettled",
     "UPDATE pool_tally SET issued = issued + 1": "pools' figures",
+    "UPDATE pool_charged SET amount = amount + 1": "what pools were charged",
+    "DELETE FROM pool_charged": "what pools were charged",
 }
 
 

@@ -282,6 +282,29 @@ def test_a_pool_tells_what_it_was_charged_this_month_and_what_is_unbilled(sessio
     assert (euro["quantity"], euro["unbilled_quantity"]) == (3, 1)
 
 
+def test_what_a_void_invoice_releases_is_on_the_draft_that_takes_it_and_not_unbilled(
+    session, buyer
+):
+    redeem(session, buyer.pool, "2026-06-05", "2026-06-06")
+    set_clock(session, "2026-06-20")
+    month = datetime(2026, 6, 1).date()  # noqa: DTZ001
+    [draft], _ = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id, month=month)
+    invoices.finalize(session, actor=OPERATOR, invoice=str(draft))
+    invoices.void(session, actor=OPERATOR, invoice=str(draft), reason="wrong address")
+
+    [euro] = charges.of_pool(session, actor=OPERATOR, pool=str(buyer.pool))["currencies"]
+    tallied = session.execute(
+        text(
+            "SELECT count(*) FROM pool_charged WHERE pool_id = :pool AND unbilled_quantity > 0"
+            " AND quantity = 0"
+        ),
+        {"pool": buyer.pool},
+    ).scalar_one()
+
+    assert (euro["quantity"], euro["unbilled_quantity"], euro["unbilled_amount"]) == (2, 0, "0.00")
+    assert tallied, "nothing was released"
+
+
 def test_what_a_pool_was_charged_is_folded_and_stays_the_same(session, buyer):
     for moment in ("2026-06-05T10:01", "2026-06-05T10:02", "2026-06-05T10:16"):
         redeem(session, buyer.pool, moment)
