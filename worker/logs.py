@@ -43,8 +43,11 @@ class Unfailing:
             self._file.flush()
 
 
-def configure() -> None:
-    """Send structlog's and the standard library's logs the same way, as KEYPOOL_LOG_FORMAT says."""
+def configure(*, ours: int = logging.INFO, others: int = logging.INFO) -> None:
+    """Send structlog's and the standard library's logs the same way, as KEYPOOL_LOG_FORMAT says.
+
+    `ours` and `others` are the least levels that are written: of keypool, and of libraries.
+    """
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -56,7 +59,7 @@ def configure() -> None:
     structlog.configure(
         processors=[*shared, _renderer()],
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, Unfailing(sys.stderr))),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(ours),
         cache_logger_on_first_use=True,
     )
     handler = Lines(sys.stderr)
@@ -68,7 +71,7 @@ def configure() -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [*(other for other in root.handlers if type(other) is not Lines), handler]
-    root.setLevel(logging.INFO)
+    root.setLevel(others)
 
 
 def mask(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -66,6 +66,18 @@ def test_our_lines_and_those_of_libraries_are_json_alike_and_masked(as_json):
     assert "ann@example.com" not in ours["exception"]
 
 
+def test_a_command_writes_what_matters_of_ours_and_of_libraries(as_json, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", as_json)
+    logs.configure(ours=logging.WARNING, others=logging.WARNING)
+
+    for log in (structlog.get_logger(), logging.getLogger("library")):
+        log.info("it went on")
+        log.warning("it matters")
+
+    told = [json.loads(line)["event"] for line in as_json.getvalue().splitlines()]
+    assert told == ["it matters"] * 2
+
+
 class FullDisk(io.StringIO):
     """A file on a disk that is full."""
 

@@ -32,13 +32,12 @@ def operator() -> "actors.Actor":
     return actors.Actor.operator(f"command line ({name})")
 
 
-def quieten() -> None:
+def quieten(*, ours: int = logging.WARNING) -> None:
     """Have logs go to standard error, standard output being for results, and only what matters."""
     import structlog
 
     if not structlog.is_configured():
-        logs.configure()
-        logging.getLogger().setLevel(logging.WARNING)
+        logs.configure(ours=ours, others=logging.WARNING)
 
 
 @contextmanager

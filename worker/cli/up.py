@@ -10,7 +10,7 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Command, deferred, wants_json
-from worker.cli.system import operator, system
+from worker.cli.system import operator, quieten, system
 
 with deferred():
     from worker import actors, database, embedded, settling, supervisor, tokens
@@ -30,8 +30,8 @@ def command(port: int, host: str) -> None:
     """
     supervisor.require_free(host, port)
     printing.warn("Starting PostgreSQL, Redis, a worker, the scheduler and the web.")
+    quieten(ours=logging.INFO)
     with system():
-        logging.getLogger("worker").setLevel(logging.INFO)
         home = environment.settings().home.resolve()
         (home / "run").mkdir(parents=True, exist_ok=True)
         services = supervisor.services(home, host=host, port=port, stalled=watch())
