@@ -133,11 +133,8 @@ class Storm:
     def days_pass(self, system: System, chance: random.Random) -> None:
         """Let the receiver's clock be days ahead, and messages come again that came before that."""
         some = self.chance.sample(self.before, min(len(self.before), 10))
-        system.restart("web", KEYPOOL_CLOCK_OFFSET=f"{chance.randrange(2, 9)}d")
-        try:
+        with system.days_later(f"{chance.randrange(2, 9)}d"):
             post_all(system, some, history=self.history).join()
-        finally:
-            system.restart("web", KEYPOOL_CLOCK_OFFSET="0")
 
 
 def enough(storm: Storm, *, faults: int) -> Callable[[], bool]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
 import kombu.exceptions
 import psutil
 import pytest
@@ -58,6 +59,11 @@ class System:
         """Where crash points are armed and traces are written: not on the disk that can be full."""
         return beside(self.home)
 
+    @property
+    def readiness(self) -> str:
+        """Where the web says whether it is ready."""
+        return f"{self.url.partition('/webhooks')[0]}/readyz"
+
     def process(self, kind: str) -> psutil.Process:
         """Give the first process of a service, once it runs."""
         return living(lambda: self.supervision.pids.get(kind))
@@ -92,7 +98,26 @@ class System:
             patiently(
                 lambda name=name: self.supervision.pids.get(name, before[name]) != before[name]
             )
-        patiently(answers(f"{self.url.partition('/webhooks')[0]}/readyz"))
+        patiently(answers(self.readiness))
+
+    @contextmanager
+    def days_later(self, later: str) -> Iterator[None]:
+        """Have the receiver's clock so far ahead while the block lasts.
+
+        Its lines go past the proxies meanwhile: only the embedded database's clock can be shifted.
+        """
+        [web] = [one for one in self.supervision._children if one.service.name == "web"]
+        proxied = web.service
+        direct = {k: v for k, v in proxied.environment.items() if not k.endswith("_URL")}
+        web.service = replace(proxied, environment=direct)
+        try:
+            self.restart("web", KEYPOOL_CLOCK_OFFSET=later)
+            told = httpx.get(self.readiness, trust_env=False).json()["clock"]
+            assert told["offset_seconds"] > 0, "the receiver's clock is not ahead"
+            yield
+        finally:
+            web.service = proxied
+            self.restart("web", KEYPOOL_CLOCK_OFFSET="0")
 
     def empty_redis(self) -> None:
         """Kill Redis, and have it come back with nothing in it."""

@@ -107,9 +107,8 @@ def messages_come_again_after_minutes_and_days(system, chance):
     history = post_all(system, messages).join()
     wait_until_settled()
     for later in ("10m", "3d"):
-        system.restart("web", KEYPOOL_CLOCK_OFFSET=later)
-        post_all(system, messages, history=history).join()
-    system.restart("web", KEYPOOL_CLOCK_OFFSET="0")
+        with system.days_later(later):
+            post_all(system, messages, history=history).join()
     return history
 
 
