@@ -11,11 +11,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 import structlog
+from psycopg.errors import QueryCanceled
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from worker import launches, redemption
-from worker.database import transaction
+from worker.database import dispose, transaction
 from worker.errors import DatabaseAwayError
 from worker.settings import settings
 
@@ -102,15 +103,19 @@ def settle_batch(*, limit: int) -> list[str] | None:
 
     An error is not raised: it is written down with the claim, whose events are then tried in
     halves.
+
+    Raises:
+        DatabaseAwayError: the database is away, or had no room; no event is to blame for that.
     """
     claim = transaction(_claim, limit=limit)
     if claim is None:
         return None
     try:
         return transaction(_settle, claim=claim)
-    except DatabaseAwayError:
-        raise  # the claim tells the next settler
     except Exception as error:
+        if isinstance(error, DatabaseAwayError) and not isinstance(error.__cause__, QueryCanceled):
+            _hand_back(claim)
+            raise
         log.warning("batch not settled", events=len(claim.event_ids), error=type(error).__name__)
         transaction(_give_up, claim=claim, error=f"{type(error).__name__}: {first_line(error)}")
         return ["retried"]
@@ -144,6 +149,14 @@ def _claim(session: Session, *, limit: int) -> Claim | None:
         _give_up(session, claim=claim, error="The settler died." if left.blamed else None)
     row = session.execute(CLAIM, {"limit": limit}).one_or_none()
     return Claim(row.id, row.event_ids) if row else None
+
+
+def _hand_back(claim: Claim) -> None:
+    """Let go of a claim that the database had no room for; else hang up, which abandons it."""
+    try:
+        transaction(_give_up, claim=claim, error=None)
+    except DatabaseAwayError:
+        dispose()
 
 
 def _settle(session: Session, *, claim: Claim) -> list[str]:

@@ -84,7 +84,11 @@ def _mind_the_clock() -> None:
 
 
 def _tell_the_time(file: str) -> None:
-    """Write down what the clock says, again and again, in this process and in its children."""
+    """Write down what the clock says, again and again, where the service's work is done.
+
+    A process that forks has no thread for that: it may hold a lock of libfaketime's at the fork,
+    for which the child would wait without end.
+    """
 
     def tell() -> None:
         while True:
@@ -94,7 +98,8 @@ def _tell_the_time(file: str) -> None:
     def begin() -> None:
         threading.Thread(target=tell, daemon=True).start()
 
-    begin()
+    if not {"worker", "granian"} & set(sys.orig_argv):
+        begin()
     os.register_at_fork(after_in_child=begin)
 
 

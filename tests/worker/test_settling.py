@@ -14,6 +14,7 @@ from tests import world as worlds
 from tests.world import OPERATOR, World
 from worker import courses, pools, redemption, settling
 from worker.database import session as transaction_of
+from worker.errors import DatabaseAwayError
 from worker.models import Organization
 
 POISON = {"key": "TEST-POISON-1", "learner": {"email": None}}
@@ -138,6 +139,48 @@ def test_a_batch_is_decided_on_the_connection_that_claimed_it(world):
         decided_on = deciding.scalar(text("SELECT pg_backend_pid()"))
 
     assert decided_on == claimed_on
+
+
+def no_room(*_, **__):
+    raise DatabaseAwayError
+
+
+def test_a_claim_that_the_database_had_no_room_for_is_handed_back_without_blame(world, monkeypatch):
+    committed(
+        world, lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(4))]
+    )
+
+    with monkeypatch.context() as patch, pytest.raises(DatabaseAwayError):
+        patch.setattr(redemption, "settle", no_room)
+        settling.settle_batch(limit=10)
+
+    assert settling.settle_batch(limit=10) == ["redeemed"] * 4
+
+
+def test_a_claim_that_cannot_be_handed_back_is_known_to_be_abandoned(world, monkeypatch):
+    committed(
+        world, lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(4))]
+    )
+
+    with monkeypatch.context() as patch, pytest.raises(DatabaseAwayError):
+        patch.setattr(redemption, "settle", no_room)
+        patch.setattr(settling, "_give_up", no_room)
+        settling.settle_batch(limit=10)
+
+    assert settling.settle_batch(limit=10) == ["redeemed"] * 2  # in halves: its settler may be dead
+
+
+def test_an_event_whose_decision_takes_too_long_is_set_apart(world, monkeypatch):
+    committed(world, lambda w: w.request(w.keys(1)[0], "ann@example.org"))
+
+    def slow(session, **_):
+        session.execute(text("SET LOCAL statement_timeout = 1"))
+        session.execute(text("SELECT pg_sleep(60)"))
+
+    monkeypatch.setattr(redemption, "settle", slow)
+    settling.settle_all()
+
+    assert outcomes(world) == {"failed": 1}
 
 
 def test_a_key_that_somebody_holds_is_left_to_the_next_round(world, fresh_database):

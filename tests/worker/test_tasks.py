@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from redis import Redis
@@ -11,7 +12,7 @@ from tests import world as worlds
 from tests.hinting import a_worker, eventually, queued
 from tests.receiving import receiving
 from worker import endpoints, tasks
-from worker.celery import app
+from worker.celery import PREFIX, app
 from worker.database import session as transaction_of
 from worker.settings import settings
 
@@ -54,6 +55,26 @@ def test_a_nudged_worker_settles_what_waits(broker, fresh_database):
         assert eventually(
             "SELECT count(*) = 20 FROM redemption WHERE outcome = 'redeemed'", seconds=60
         )
+
+
+def test_a_worker_outlives_a_broker_that_refuses(broker, fresh_database):
+    with transaction_of() as session:
+        world = worlds.build(session)
+        codes = world.keys(2)
+        world.request(codes[0], "first@example.org")
+
+    with a_worker(fresh_database) as worker:
+        tasks.nudge_settle()
+        assert eventually("SELECT count(*) = 1 FROM redemption", seconds=60)
+
+        broker.set(f"{PREFIX}celery", "no list")  # whoever asks for its next hint is refused
+        time.sleep(3)
+        assert worker.poll() is None
+        broker.delete(f"{PREFIX}celery")
+        with transaction_of() as session:
+            replace(world, session=session).request(codes[1], "second@example.org")
+        tasks.nudge_settle()
+        assert eventually("SELECT count(*) = 2 FROM redemption", seconds=60)
 
 
 TASKS = [
