@@ -150,9 +150,10 @@ def test_a_claim_that_the_database_had_no_room_for_is_handed_back_without_blame(
         world, lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(4))]
     )
 
-    with monkeypatch.context() as patch, pytest.raises(DatabaseAwayError):
+    with monkeypatch.context() as patch:
         patch.setattr(redemption, "settle", no_room)
-        settling.settle_batch(limit=10)
+        with pytest.raises(DatabaseAwayError):
+            settling.settle_batch(limit=10)
 
     assert settling.settle_batch(limit=10) == ["redeemed"] * 4
 
@@ -162,10 +163,11 @@ def test_a_claim_that_cannot_be_handed_back_is_known_to_be_abandoned(world, monk
         world, lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(4))]
     )
 
-    with monkeypatch.context() as patch, pytest.raises(DatabaseAwayError):
+    with monkeypatch.context() as patch:
         patch.setattr(redemption, "settle", no_room)
         patch.setattr(settling, "_give_up", no_room)
-        settling.settle_batch(limit=10)
+        with pytest.raises(DatabaseAwayError):
+            settling.settle_batch(limit=10)
 
     assert settling.settle_batch(limit=10) == ["redeemed"] * 2  # in halves: its settler may be dead
 
