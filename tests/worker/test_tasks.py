@@ -73,8 +73,12 @@ def test_a_worker_outlives_a_broker_that_refuses(broker, fresh_database):
         broker.delete(f"{PREFIX}celery")
         with transaction_of() as session:
             replace(world, session=session).request(codes[1], "second@example.org")
-        tasks.nudge_settle()
-        assert eventually("SELECT count(*) = 2 FROM redemption", seconds=60)
+
+        def swept() -> bool:  # a hint that the worker was given while it hung up is lost
+            app.send_task("settle")
+            return eventually("SELECT count(*) = 2 FROM redemption", seconds=5)
+
+        assert any(swept() for _ in range(12))
 
 
 TASKS = [
