@@ -79,20 +79,30 @@ END = text("""
 
 # An end whose launch has not come waits for it; the end of a refused launch is refused alike.
 SETTLE_ENDS = text("""
+    WITH told AS (
+        SELECT event.id, event.data->>'launch' AS launch, launch.assignment_id,
+               CASE WHEN launch.outcome <> 'launched' THEN launch.outcome::text
+                    WHEN CAST(event.data->>'ended_at' AS timestamptz) < launch.launched_at
+                        THEN 'ended_before_launched'
+                    WHEN launch.id IS NOT NULL THEN 'ended'
+                    WHEN EXISTS (
+                        SELECT FROM event AS refused
+                         WHERE refused.source_id = event.source_id
+                           AND refused.data->>'launch' = event.data->>'launch'
+                           AND refused.type = 'training.launched' AND refused.outcome = 'unknown_assignment')
+                        THEN 'unknown_assignment' END AS outcome
+          FROM event
+          LEFT JOIN launch ON launch.source_id = event.source_id AND launch.launch = event.data->>'launch'
+         WHERE event.id = ANY (:event_ids)
+           AND event.status = 'recorded' AND event.type = 'training.ended')
     UPDATE event
-       SET status        = CASE WHEN launch.id IS NULL THEN 'recorded' ELSE 'settled' END::event_status,
-           waits_for     = CASE WHEN launch.id IS NULL THEN told.data->>'launch' END,
-           settled_at    = CASE WHEN launch.id IS NOT NULL THEN clock_now() END,
-           assignment_id = launch.assignment_id,
-           outcome       = CASE WHEN launch.id IS NULL THEN NULL
-                                WHEN launch.outcome <> 'launched' THEN launch.outcome::text
-                                WHEN CAST(told.data->>'ended_at' AS timestamptz) < launch.launched_at
-                                    THEN 'ended_before_launched'
-                                ELSE 'ended' END
-      FROM event AS told
-      LEFT JOIN launch ON launch.source_id = told.source_id AND launch.launch = told.data->>'launch'
-     WHERE told.id = event.id AND event.id = ANY (:event_ids)
-       AND event.status = 'recorded' AND event.type = 'training.ended'
+       SET status        = CASE WHEN told.outcome IS NULL THEN 'recorded' ELSE 'settled' END::event_status,
+           waits_for     = CASE WHEN told.outcome IS NULL THEN told.launch END,
+           settled_at    = CASE WHEN told.outcome IS NOT NULL THEN clock_now() END,
+           assignment_id = told.assignment_id,
+           outcome       = told.outcome
+      FROM told
+     WHERE told.id = event.id
     RETURNING coalesce(event.outcome, 'waiting')
 """)
 

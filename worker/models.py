@@ -875,6 +875,12 @@ class Event(Base):
             "waits_for",
             postgresql_where=text("waits_for IS NOT NULL"),
         ),
+        Index(
+            "event_refused_launch",
+            "source_id",
+            text("(data->>'launch')"),
+            postgresql_where=text("type = 'training.launched' AND outcome = 'unknown_assignment'"),
+        ),
         Index("event_failed", "id", postgresql_where=text("status = 'failed'")),
         Index(
             "event_guessed",

@@ -758,6 +758,9 @@ CREATE TABLE event (
 CREATE INDEX event_unsettled ON event (received_at, id) WHERE status = 'recorded' AND waits_for IS NULL;
 -- Read when a launch comes after its end.
 CREATE INDEX event_waiting_for_its_launch ON event (source_id, waits_for) WHERE waits_for IS NOT NULL;
+-- Read when an end comes after its launch was refused: such a launch is no row of its own.
+CREATE INDEX event_refused_launch ON event (source_id, (data->>'launch'))
+    WHERE type = 'training.launched' AND outcome = 'unknown_assignment';
 -- Read by lists of failed events and by the metrics.
 CREATE INDEX event_failed ON event (id) WHERE status = 'failed';
 -- Read by the guess limits: a source's unknown and mistyped keys of late.

@@ -129,6 +129,16 @@ def test_a_launch_of_an_unknown_assignment_is_refused(world, stranger):
     assert world.outcome(start) == "unknown_assignment"
 
 
+def test_the_end_of_a_launch_of_an_unknown_assignment_is_refused_alike_before_and_after_it(world):
+    before, start = ended(world), launched(world, "999999999")
+    settle(world)
+    after = ended(world)
+
+    settle(world)
+
+    assert [world.outcome(told) for told in (before, start, after)] == ["unknown_assignment"] * 3
+
+
 def test_another_organizations_assignment_is_as_good_as_unknown(session):
     other = worlds.build(session)
     access = assignment(other)
