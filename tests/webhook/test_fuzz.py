@@ -182,7 +182,7 @@ def timed(case: Any, headers: dict[str, str]) -> tuple[Any, float]:
     return answer, time.monotonic() - begun
 
 
-def test_every_answer_is_as_the_document_says_and_at_once(client, operator, things):
+def test_every_answer_is_as_the_document_says_and_at_once(client, document, operator, things):
     schema = schemathesis.openapi.from_wsgi("/openapi.json", app=client.application)
 
     for found in schema.get_all_operations():
@@ -198,6 +198,8 @@ def test_every_answer_is_as_the_document_says_and_at_once(client, operator, thin
         def ask(case: Any, aimed: bool) -> None:
             if aimed and "{token}" not in case.path:
                 aim(case, things)
+            elsewhere = case.formatted_path in document["paths"]  # an id that is another path's word
+            assume(case.formatted_path == case.path or not elsewhere)
             answer, taken = timed(case, operator)
             case.validate_response(answer, checks=CHECKS)
             # Asked again, for a machine may pause, but not each time for the same input.
