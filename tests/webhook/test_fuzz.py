@@ -198,7 +198,8 @@ def test_every_answer_is_as_the_document_says_and_at_once(client, document, oper
         def ask(case: Any, aimed: bool) -> None:
             if aimed and "{token}" not in case.path:
                 aim(case, things)
-            elsewhere = case.formatted_path in document["paths"]  # an id that is another path's word
+            # An id that is another path's word is another request.
+            elsewhere = case.formatted_path in document["paths"]
             assume(case.formatted_path == case.path or not elsewhere)
             answer, taken = timed(case, operator)
             case.validate_response(answer, checks=CHECKS)

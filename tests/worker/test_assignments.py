@@ -121,6 +121,7 @@ def test_extending_at_a_price_charges_the_pools_owner(world):
         {"until": "2030-01-01", "by_days": 3},
         {"by_days": 0},
         {"by_days": 10**12},
+        {"by_days": -(10**12)},
         {"until": "2000-01-01"},
         {"until": "tomorrow"},
     ],
