@@ -382,7 +382,8 @@ def _later_end(
         zone = session.get_one(Organization, assignment.organization_id).time_zone
         end = days.instant(until, zone=zone, field="until", end=True)
     elif by_days is not None and until is None:
-        end = assignment.expires_at + timedelta(days=max(0, min(by_days, LONGEST_EXTENSION.days + 1)))
+        later = max(0, min(by_days, LONGEST_EXTENSION.days + 1))
+        end = assignment.expires_at + timedelta(days=later)
     else:
         raise errors.InvalidInputError(
             "Give either the new end or a number of days.", field="until"

@@ -20,7 +20,7 @@ def assignments_page(session: Session, actor: Actor) -> Any:
     """List assignments: one learner's, those that soon end, or all."""
     args = request.args
     days = args.get("days", "").strip()
-    within = timedelta(days=min(whole(days, field="days"), 36_500)) if days else None
+    within = timedelta(days=max(0, min(whole(days, field="days"), 36_500))) if days else None
     found = assignments.listing(
         session,
         actor=actor,

@@ -296,3 +296,13 @@ def test_a_page_that_is_not_there_is_told_of_on_a_page(somebody, path):
 )
 def test_digits_are_grouped(value, told):
     assert words.number(value) == told
+
+
+@pytest.mark.parametrize("number", ["-99999999999", "9" * 30, "-" + "9" * 30, "one", "\0"])
+@pytest.mark.parametrize(
+    "path", ["/assignments?days=", "/history?thing=key&id=", "/history.csv?id="]
+)
+def test_a_number_in_an_address_may_be_anything(somebody, path, number):
+    answer = somebody(Role.MANAGER).get(f"{path}{quote(number)}")
+
+    assert answer.status_code in {200, 400, 422}, answer.text
