@@ -25,7 +25,13 @@ log = structlog.get_logger()
 # One settler decides at a time; the lock ends with the transaction. A claim is only tried for,
 # since somebody else is at it then; the work waits, for at most another's claim.
 TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('keypool.settling'))")
-LOCK = text("SELECT pg_advisory_xact_lock(hashtext('keypool.settling'))")
+# A batch's rows are looked up one by one, whatever the planner holds of the tables: a plan that was
+# made while they were small, and reads them whole, would be kept while they grow.
+LOCK = text("""
+    SELECT pg_advisory_xact_lock(hashtext('keypool.settling')),
+           set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+           set_config('enable_mergejoin', 'off', true)
+""")
 
 DEATHS = 5
 

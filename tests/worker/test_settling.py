@@ -185,6 +185,25 @@ def test_an_event_whose_decision_takes_too_long_is_set_apart(world, monkeypatch)
     assert outcomes(world) == {"failed": 1}
 
 
+def test_a_batch_reads_no_table_whole_however_small_they_are(world):
+    # The plan is kept while the tables grow.
+    committed(
+        world, lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(40))]
+    )
+    with transaction_of() as opened:
+        claim = settling._claim(opened, limit=20)
+
+    with transaction_of() as opened:
+        assert settling._settle(opened, claim=claim) == ["redeemed"] * 20
+        read = opened.execute(
+            text("SELECT relname, seq_scan, idx_scan FROM pg_stat_xact_user_tables")
+        ).all()
+
+    grow = {"key", "event", "learner", "assignment", "redemption", "charge"}
+    assert {row.relname for row in read if row.seq_scan and row.relname in grow} == set()
+    assert next(row.idx_scan for row in read if row.relname == "key") >= 20
+
+
 def test_a_key_that_somebody_holds_is_left_to_the_next_round(world, fresh_database):
     committed(world, lambda w: w.request(w.keys(1)[0], "ann@example.org"))
 
