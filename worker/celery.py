@@ -48,7 +48,7 @@ def configuration() -> dict[str, Any]:
         "broker_transport_options": transport(5),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # the default gives up after 100
-        "broker_channel_error_retry": True,  # nor for a Redis that refuses writes: its disk is full
+        "broker_channel_error_retry": True,  # a Redis that refuses writes would end the worker
         "task_ignore_result": True,  # state lives in tables
         "result_expires": None,  # so there are no results to clean up either
         "task_acks_late": True,  # a dead child's hint comes back; tasks are safe to run twice
