@@ -240,10 +240,16 @@ def clock_now(opened: Session) -> datetime:
 
 
 @event.listens_for(Engine, "handle_error")
-def _translate(context: ExceptionContext) -> None:
-    """Raise, in place of what the database says, the named error that the rule has."""
-    if named := _named(context.original_exception):
-        raise named from context.original_exception
+def _translate(context: ExceptionContext) -> BaseException | None:
+    """Raise, in place of what the database says, the named error that the rule has.
+
+    A signal amid a statement may leave a connection that cannot even roll back. The connection is
+    given up and the signal raised again, lest who bears with errors goes on when told to end.
+    """
+    if signal := errors.interruption(context.original_exception.__context__):
+        context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
+        return signal
+    return _named(context.original_exception)
 
 
 @contextmanager

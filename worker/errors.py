@@ -167,3 +167,14 @@ class DatabaseAwayError(KeypoolError):
 
 class SettingsError(KeypoolError):
     """A setting is wrong."""
+
+
+def interruption(error: BaseException | None) -> KeyboardInterrupt | SystemExit | None:
+    """Give the signal that is behind an error; None where none is.
+
+    What was interrupted may raise an error of its own while it cleans up: a database connection
+    that was in the midst of a statement does.
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+        error = error.__cause__ or error.__context__
+    return error

@@ -321,6 +321,26 @@ def test_a_chunk_that_fails_is_undone_and_tried_again(world, monkeypatch):
     assert counted(world) == 200
 
 
+def test_an_interrupt_amid_a_statement_is_no_failure_of_its_chunk(committed, monkeypatch, caplog):
+    def work(session: Session, batch: object) -> int:
+        driver = session.connection().connection.driver_connection
+        driver.pgconn.send_query(b"SELECT pg_sleep(0.1)")  # an interrupt may leave it so
+        raise KeyboardInterrupt
+
+    batch = database.transaction(
+        batches.generate, actor=OPERATOR, pool=committed.pool, count=1_000
+    )["id"]
+    with monkeypatch.context() as patched:
+        patched.setattr(chunks, "work", work)
+        with pytest.raises(KeyboardInterrupt):
+            database.transaction(batches.work_chunk)
+    while database.transaction(batches.work_chunk) is None:
+        time.sleep(0.05)  # until the statement ends and PostgreSQL sees that nobody waits for it
+
+    assert database.transaction(batches.show, actor=OPERATOR, batch=batch)["state"] == "done"
+    assert caplog.text == ""
+
+
 def test_a_batch_that_fails_for_good_says_why_and_lets_others_go_on(world, monkeypatch):
     batch, other = generate(world, 200), import_lines(world, ["AAAA-0001"])
     monkeypatch.setattr(chunks, "_generate", lambda s, _: s.execute(text("SELECT 1 / 0")))

@@ -11,7 +11,7 @@ from importlib import import_module
 import rich_click as click
 
 from worker.cli import frame
-from worker.errors import KeypoolError
+from worker.errors import KeypoolError, interruption
 
 __all__ = ["answer", "main"]
 
@@ -78,11 +78,18 @@ def answer(arguments: Sequence[str]) -> int:
     What people can put right is told in one sentence on standard error.
     """
     try:
-        return int(keypool.main(arguments, prog_name="keypool", standalone_mode=False) or 0)
+        return _run(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        return int(keypool.main(arguments, prog_name="keypool", standalone_mode=False) or 0)
     except Exception as error:
-        return frame.interruption(error) or _told(error)
+        if signal := interruption(error):
+            raise signal from None
+        return _told(error)
 
 
 def _told(error: Exception) -> int:

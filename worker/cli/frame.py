@@ -1,7 +1,6 @@
 """What every command has in common: `--json`, printing, exit codes, and a quick start."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,21 +89,6 @@ def usage(error: click.UsageError) -> str:
     """Say in a line what was wrong with the words of a command, and where to read more."""
     where = error.ctx.command_path if error.ctx else "keypool"
     return f"{error.format_message()} Try “{where} --help”."
-
-
-def interruption(error: BaseException | None) -> int | None:
-    """Give the exit code where a signal is behind an error; None where none is.
-
-    What was interrupted may raise an error of its own while it cleans up: a database connection
-    that was in the midst of a statement does.
-    """
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return 128 + signal.SIGINT
-        if isinstance(error, SystemExit) and isinstance(error.code, int):
-            return error.code
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def hush() -> int:
