@@ -1890,15 +1890,16 @@ SELECT assignment.id, organization.name AS organization, course.code AS course, 
 -- One row a launch that was let in. day, weekday (1 is Monday) and hour are in the time zone of the
 -- learner's organization; hours, how long the training was taken, is null while it goes on.
 CREATE VIEW report.launch WITH (security_barrier) AS
-SELECT launch.id, launch.assignment_id, organization.name AS organization, course.code AS course,
+SELECT launch.id, launch.assignment_id, organization.name AS organization,
+       (SELECT course.code FROM assignment JOIN course ON course.id = assignment.course_id
+         WHERE assignment.id = launch.assignment_id) AS course,
        launch.launched_at, there.launched::date AS day,
        extract(isodow FROM there.launched)::int AS weekday, extract(hour FROM there.launched)::int AS hour,
        round(extract(epoch FROM launch.ended_at - launch.launched_at) / 3600, 6) AS hours,
-       launch.completed, assignment.redeemed_at
+       launch.completed,
+       (SELECT assignment.redeemed_at FROM assignment WHERE assignment.id = launch.assignment_id) AS redeemed_at
   FROM launch
   JOIN organization ON organization.id = launch.organization_id
-  JOIN assignment ON assignment.id = launch.assignment_id
-  JOIN course ON course.id = assignment.course_id
  CROSS JOIN LATERAL (SELECT launch.launched_at AT TIME ZONE organization.time_zone AS launched) AS there
  WHERE launch.outcome = 'launched' AND (launch.organization_id IN (SELECT report.visible_organization())) IS TRUE;
 

@@ -12,13 +12,15 @@ from zoneinfo import ZoneInfo
 
 import nbformat
 import pandas as pd
+import psycopg
 import pytest
+from psycopg import sql
 from sqlalchemy import text
 
 from tests.conftest import Addresses
 from worker import database as databases
 from worker import reporting, simulation
-from worker.reporting import billing, showing
+from worker.reporting import billing, reading, showing, usage
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -108,6 +110,32 @@ def test_launches_are_totalled(asked, launches):
     assert float(totals["hours"]) == pytest.approx(hours, abs=0.06)
     assert (totals["ended"], totals["completed"]) == (len(ended), completed)
     assert float(totals["completed_share"]) == pytest.approx(completed / len(ended))
+
+
+def test_a_launch_tells_of_what_it_was_a_launch(asked):
+    told = reading.frame("SELECT id, course, redeemed_at FROM report.launch")
+
+    rows = raw(
+        asked,
+        """SELECT launch.id, launch.organization_id, course.code AS course, redeemed_at
+             FROM launch JOIN assignment ON assignment.id = assignment_id
+             JOIN course ON course.id = course_id WHERE outcome = 'launched'""",
+    )
+    known = {row["id"]: (row["course"], row["redeemed_at"]) for row in rows}
+    shown = {row["id"]: (row["course"], row["redeemed_at"]) for row in records(told)}
+    assert {number: shown[number] for number in known} == known
+
+
+@pytest.mark.parametrize("query", [usage.TOTALS, usage.PER_DAY, usage.HOURS])
+def test_launches_are_counted_without_reading_what_they_were_of(asked, query):
+    composed = sql.SQL(query).format(
+        first=asked.first, last=asked.last, launched=asked.within(at="launched_at")
+    )
+    with psycopg.connect(reading.address()) as connection:
+        plan = connection.execute(sql.SQL("EXPLAIN ") + composed).fetchall()
+
+    assert " on launch" in str(plan)
+    assert " on assignment" not in str(plan)
 
 
 def test_launches_are_counted_by_day(asked):
