@@ -31,7 +31,8 @@ def run_report(session: Session, actor: Actor) -> Any:
     form = request.form
     given = {name: form.get(name) or None for name in ("organization", "to")}
     notebook, from_ = form.get("notebook", ""), form.get("from") or None
-    reports.ask(session, actor=actor, notebook=notebook, from_=from_, **given)
+    format = form.get("format", "html").lower()
+    reports.ask(session, actor=actor, notebook=notebook, from_=from_, format=format, **given)
     nudging.after_commit("make_reports")
     return done("The worker makes the report.", "reports")
 
