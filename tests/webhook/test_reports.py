@@ -24,12 +24,12 @@ def ask(place: Place, headers: dict[str, str], **body: str) -> dict:
     return answer.json
 
 
-def finish(report: dict) -> None:
+def finish(report: dict, page: str = PAGE) -> None:
     with databases.session() as session:
         claim = reports.claim(session, only=int(report["id"]))
         assert claim is not None
         pdf = PDF if claim.format == "pdf" else None
-        reports.finish(session, claim=claim, page=PAGE, pdf=pdf)
+        reports.finish(session, claim=claim, page=page, pdf=pdf)
 
 
 def test_a_report_is_asked_for_followed_and_read(place, analyst):
@@ -74,6 +74,22 @@ def test_a_report_that_was_asked_for_as_html_has_no_pdf_and_says_how_to_get_one(
     assert asked["format"] == "html"
     assert (answer.status_code, answer.json["type"]) == (404, "/problems/not_found")
     assert "ask for one with format pdf" in answer.json["detail"]
+
+
+def test_a_pdf_is_not_given_once_somebody_was_erased_from_its_page(place, analyst, things):
+    asked, email = ask(place, analyst, format="pdf"), things.ids["email"]
+    finish(asked, f'<table><tr><td class="person">{email}</td></tr></table>')
+    before = place.client.get(f"{PATH}/{asked['id']}.pdf", headers=analyst)
+
+    operator = place.token(Role.OPERATOR)
+    erased = place.client.post(f"/api/v1/learners/{email}/erase", headers=operator)
+
+    page = place.client.get(f"{PATH}/{asked['id']}.html", headers=analyst)
+    printed = place.client.get(f"{PATH}/{asked['id']}.pdf", headers=analyst)
+    assert (before.status_code, erased.status_code) == (200, 200)
+    assert erased.json["pseudonym"] in page.text
+    assert (printed.status_code, printed.json["type"]) == (409, "/problems/report_not_done")
+    assert "printed anew" in printed.json["detail"]
 
 
 @pytest.mark.parametrize("format", ["html", "pdf"])
