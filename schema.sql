@@ -120,6 +120,7 @@ CREATE TYPE assignment_status AS ENUM ('active', 'expired', 'cancelled');
 CREATE TYPE charge_kind       AS ENUM ('redemption', 'extension', 'credit');
 CREATE TYPE invoice_status    AS ENUM ('draft', 'finalized', 'paid', 'void');
 CREATE TYPE report_state      AS ENUM ('queued', 'running', 'done', 'failed');
+CREATE TYPE report_format     AS ENUM ('html', 'pdf');
 CREATE TYPE delivery_type     AS ENUM (
     'redemption.decided', 'assignment.expired', 'assignment.cancelled', 'assignment.extended', 'pool.low',
     'pool.expiring', 'invoice.finalized');
@@ -1443,38 +1444,44 @@ CREATE TRIGGER finalized_invoice_is_told AFTER UPDATE OF status ON invoice
 -- One report that is kept: a notebook that was asked about days, first and last included, of an
 -- organization and its descendants (of all, where it is none), by a person or after an invoice was
 -- finalized. worked of cells are done; worked_at tells whether somebody still works on it. page is
--- one HTML file, of the data as it was at data_at.
+-- one HTML file, of the data as it was at data_at; pdf is that page printed, where that was asked
+-- for. An erasure that changes the page takes the PDF away, until the page is printed anew.
 CREATE TABLE report_run (
-    id              bigint       GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    organization_id bigint       REFERENCES organization ON DELETE RESTRICT,
-    invoice_id      bigint       REFERENCES invoice      ON DELETE RESTRICT,
-    notebook        text         NOT NULL,
-    first_day       date         NOT NULL,
-    last_day        date         NOT NULL,
-    asked_by        text         NOT NULL,
-    state           report_state NOT NULL DEFAULT 'queued',
-    attempts        int          NOT NULL DEFAULT 0,
-    worked          int          NOT NULL DEFAULT 0,
-    cells           int          NOT NULL DEFAULT 0,
-    created_at      timestamptz  NOT NULL DEFAULT clock_now(),
+    id              bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id bigint        REFERENCES organization ON DELETE RESTRICT,
+    invoice_id      bigint        REFERENCES invoice      ON DELETE RESTRICT,
+    notebook        text          NOT NULL,
+    first_day       date          NOT NULL,
+    last_day        date          NOT NULL,
+    format          report_format NOT NULL DEFAULT 'html',
+    asked_by        text          NOT NULL,
+    state           report_state  NOT NULL DEFAULT 'queued',
+    attempts        int           NOT NULL DEFAULT 0,
+    worked          int           NOT NULL DEFAULT 0,
+    cells           int           NOT NULL DEFAULT 0,
+    created_at      timestamptz   NOT NULL DEFAULT clock_now(),
     worked_at       timestamptz,
     data_at         timestamptz,
     finished_at     timestamptz,
     page            text,
+    pdf             bytea,
     traceback       text,
 
-    CONSTRAINT report_is_made_once_for_an_invoice UNIQUE (invoice_id, notebook),
-    CONSTRAINT report_has_days_in_order           CHECK (first_day <= last_day),
-    CONSTRAINT report_works_the_cells_it_has      CHECK (worked BETWEEN 0 AND cells),
-    CONSTRAINT report_is_attended_while_it_runs   CHECK (state <> 'running' OR worked_at IS NOT NULL),
-    CONSTRAINT report_ends_once                   CHECK ((state IN ('done', 'failed')) = (finished_at IS NOT NULL)),
-    CONSTRAINT report_that_is_done_has_its_page   CHECK ((state = 'done') = (page IS NOT NULL)
-                                                     AND (state <> 'done' OR data_at IS NOT NULL)),
-    CONSTRAINT report_failure_has_its_traceback   CHECK ((state = 'failed') = (traceback IS NOT NULL))
+    CONSTRAINT report_is_made_once_for_an_invoice     UNIQUE (invoice_id, notebook),
+    CONSTRAINT report_has_days_in_order               CHECK (first_day <= last_day),
+    CONSTRAINT report_works_the_cells_it_has          CHECK (worked BETWEEN 0 AND cells),
+    CONSTRAINT report_is_attended_while_it_runs       CHECK (state <> 'running' OR worked_at IS NOT NULL),
+    CONSTRAINT report_ends_once                       CHECK ((state IN ('done', 'failed')) = (finished_at IS NOT NULL)),
+    CONSTRAINT report_that_is_done_has_its_page       CHECK ((state = 'done') = (page IS NOT NULL)
+                                                         AND (state <> 'done' OR data_at IS NOT NULL)),
+    CONSTRAINT report_is_printed_where_that_was_asked CHECK (pdf IS NULL OR format = 'pdf' AND page IS NOT NULL),
+    CONSTRAINT report_failure_has_its_traceback       CHECK ((state = 'failed') = (traceback IS NOT NULL))
 );
 
 -- Read by the worker that makes the next: people's first, then in the order in which they were asked.
 CREATE INDEX report_run_unfinished ON report_run ((invoice_id IS NOT NULL), id) WHERE state IN ('queued', 'running');
+-- Read by the worker that prints anew what an erasure changed.
+CREATE INDEX report_run_unprinted ON report_run (id) WHERE state = 'done' AND format = 'pdf' AND pdf IS NULL;
 -- Read by lists of an organization's reports.
 CREATE INDEX report_run_by_organization ON report_run (organization_id, id);
 
@@ -1655,7 +1662,7 @@ GRANT SELECT, INSERT ON history TO keypool_web;
 -- For erasing a person's data, which the operator alone does over the web: others see less of it.
 GRANT UPDATE (learner_email) ON redemption TO keypool_web;
 GRANT UPDATE (detail) ON history TO keypool_web;
-GRANT UPDATE (page, traceback) ON report_run TO keypool_web;
+GRANT UPDATE (page, pdf, traceback) ON report_run TO keypool_web;
 GRANT UPDATE (encrypted) ON answer TO keypool_web;
 
 -- What the web must know before it knows whose request this is: a token by its hash, a source's

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from sqlalchemy.orm import Session
 from worker import database as databases
 from worker import embedded
 from worker import schema as schemas
+from worker.reporting import printing
 from worker.settings import settings
 
 # To explain failures, hypothesis would trace every line that is run: the web's answers would be
@@ -34,6 +36,9 @@ hypothesis.settings.load_profile("untraced")
 
 SCHEMA = Path(__file__).parents[1] / "schema.sql"
 SECRET_KEY = "tests-only"
+NEEDS_CHROMIUM = pytest.mark.skipif(
+    not any(map(shutil.which, printing.NAMES)), reason="there is no Chromium here"
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is handed out as a file: tables streamed from one moment, and invoices' documents."""
+"""What is handed out as a file: tables streamed from one moment, invoices' documents, reports."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -11,6 +11,14 @@ from worker.actors import Actor
 from worker.database import Login
 
 CSV = "text/csv"
+# A report may say how it looks, and nothing else: it runs no script and loads nothing.
+ALONE = {
+    "Content-Security-Policy": (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+    ),
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 def table(
@@ -37,3 +45,8 @@ def document(*, actor: Actor, invoice: str, format: str) -> Response:
         content = made.content if format == "pdf" else iter([b"".join(made.content)])
     told = shapes.attachment(made.name)
     return Response(b"".join(content), mimetype=made.media_type, headers=told)
+
+
+def report(name: str, content: str | bytes, media_type: str) -> Response:
+    """Give a report to be saved: whoever opens it there has left our pages."""
+    return Response(content, mimetype=media_type, headers=ALONE | shapes.attachment(name))

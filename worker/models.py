@@ -162,6 +162,13 @@ class ReportState(StrEnum):
     FAILED = "failed"
 
 
+class ReportFormat(StrEnum):
+    """What a report is asked for as; a PDF is kept beside its HTML."""
+
+    HTML = "html"
+    PDF = "pdf"
+
+
 class Name(UserDefinedType[str]):
     """PostgreSQL's type for the names of logins."""
 
@@ -203,6 +210,7 @@ class Base(DeclarativeBase):
         DeliveryType: _labelled(DeliveryType, "delivery_type"),
         DeliveryState: _labelled(DeliveryState, "delivery_state"),
         ReportState: _labelled(ReportState, "report_state"),
+        ReportFormat: _labelled(ReportFormat, "report_format"),
     }
 
 
@@ -1301,6 +1309,7 @@ class ReportRun(Base):
     notebook: Mapped[str]
     first_day: Mapped[date]
     last_day: Mapped[date]
+    format: Mapped[ReportFormat] = mapped_column(server_default="html")
     asked_by: Mapped[str]
     state: Mapped[ReportState] = mapped_column(server_default="queued")
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
@@ -1311,6 +1320,7 @@ class ReportRun(Base):
     data_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     page: Mapped[str | None] = mapped_column(deferred=True)
+    pdf: Mapped[bytes | None] = mapped_column(deferred=True)
     traceback: Mapped[str | None]
 
     __table_args__ = (
@@ -1323,12 +1333,21 @@ class ReportRun(Base):
             "report_that_is_done_has_its_page",
             "(state = 'done') = (page IS NOT NULL) AND (state <> 'done' OR data_at IS NOT NULL)",
         ),
+        _rule(
+            "report_is_printed_where_that_was_asked",
+            "pdf IS NULL OR format = 'pdf' AND page IS NOT NULL",
+        ),
         _rule("report_failure_has_its_traceback", "(state = 'failed') = (traceback IS NOT NULL)"),
         Index(
             "report_run_unfinished",
             text("(invoice_id IS NOT NULL)"),
             "id",
             postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+        Index(
+            "report_run_unprinted",
+            "id",
+            postgresql_where=text("state = 'done' AND format = 'pdf' AND pdf IS NULL"),
         ),
         Index("report_run_by_organization", "organization_id", "id"),
     )

@@ -1,21 +1,24 @@
 """Reports that are kept: asked for by a person or due after an invoice, made, read, erased from.
 
 What a report shows is `worker.reporting`'s affair. Here is which are wanted, how far each is, and
-what it came to. A report whose worker died is made again by the next; one that fails is set apart
-with its traceback and keeps no other back.
+what it came to: a page and, where that was asked for, the same as PDF. A report whose worker died is
+made again by the next; one that fails is set apart with its traceback and keeps no other back.
 """
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, text, true
 from sqlalchemy.orm import Session
 
 from worker import errors, history, lookup, measures, organizations, personal
 from worker.actors import Actor, Role
-from worker.models import Invoice, Organization, ReportRun, ReportState
+from worker.models import Invoice, Organization, ReportFormat, ReportRun, ReportState
 from worker.paging import Page, paged
+
+E = TypeVar("E", bound=StrEnum)
 
 # What can be asked for: keypool's own notebooks. Others are run by path, and kept by who runs them.
 NOTEBOOKS = ("billing", "learners_at_risk", "pools", "redemptions", "usage")
@@ -63,7 +66,7 @@ CLAIM = text("""
                             WHERE state = 'running'
                               AND worked_at >= clock_now() - CAST(:lapse AS interval)) END
             ORDER BY invoice_id IS NOT NULL, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING id, attempts AS attempt, notebook, organization_id, first_day, last_day
+    RETURNING id, attempts AS attempt, notebook, organization_id, first_day, last_day, format
 """)
 
 # Whoever lost the report to another has no attempt of it any more, and changes nothing.
@@ -74,7 +77,8 @@ ADVANCE = text(f"""
 """)  # noqa: S608  # MINE is a constant
 
 FINISH = text(f"""
-    UPDATE report_run SET state = 'done', worked = cells, finished_at = clock_now(), page = :page
+    UPDATE report_run
+       SET state = 'done', worked = cells, finished_at = clock_now(), page = :page, pdf = :pdf
      WHERE {MINE}
 """)  # noqa: S608  # as above
 
@@ -88,7 +92,15 @@ BEGIN_ANEW = text(f"UPDATE report_run SET state = 'queued' WHERE {MINE}")  # noq
 # Erasures and reports that are done take turns, so that no page keeps whom its data still had.
 TAKE_TURNS = text("SELECT pg_advisory_xact_lock(hashtext('keypool.erasing'))")
 
-REWRITE = text("UPDATE report_run SET page = :page WHERE id = :id")
+# A PDF cannot be rewritten: it is printed anew, of the page as it is then.
+REWRITE = text("UPDATE report_run SET page = :page, pdf = NULL WHERE id = :id")
+
+UNPRINTED = text("""
+    SELECT id, page FROM report_run
+     WHERE state = 'done' AND format = 'pdf' AND pdf IS NULL AND id > :after ORDER BY id LIMIT 1
+""")
+
+KEEP_PDF = text("UPDATE report_run SET pdf = :pdf WHERE id = :id AND page = :page")
 
 # An erasure's time is when it began, which may be before this report's data was read.
 ERASED_MEANWHILE = text("""
@@ -108,6 +120,7 @@ class Claim:
     organization_id: int | None
     first_day: date
     last_day: date
+    format: str
 
     @property
     def mine(self) -> dict[str, int]:
@@ -123,15 +136,17 @@ def ask(
     organization: str | None = None,
     from_: str | date | None = None,
     to: str | date | None = None,
+    format: str = "html",
 ) -> dict[str, Any]:
     """Have a report made by whoever makes them next, and kept; gives it, queued.
 
     It is about an organization and its descendants, by default all that the actor sees. Days are
-    inclusive, in its time zone; without them it is the year that ends today.
+    inclusive, in its time zone; without them it is the year that ends today. `format` is `html`, or
+    `pdf` for both. Whoever makes it needs Chromium for a PDF; without, the report fails.
 
     Raises:
         NotFoundError: there is no such organization or notebook.
-        InvalidInputError: a day is none, or the last comes before the first.
+        InvalidInputError: a day or the format is none, or the last day comes before the first.
         ForbiddenError: the actor's role does not read what the notebook shows.
     """
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
@@ -147,6 +162,7 @@ def ask(
         notebook=notebook,
         first_day=first,
         last_day=last,
+        format=_label(ReportFormat, format, field="format"),
         asked_by=actor.name,
     )
     session.add(report)
@@ -187,7 +203,7 @@ def listing(
     if notebook:
         wanted = wanted.where(ReportRun.notebook == notebook)
     if state:
-        wanted = wanted.where(ReportRun.state == _state(state))
+        wanted = wanted.where(ReportRun.state == _label(ReportState, state, field="state"))
     return paged(
         session, wanted, by=ReportRun.id, after=after, limit=limit, shape=_shape, newest_first=True
     )
@@ -210,6 +226,26 @@ def page(session: Session, *, actor: Actor, report: str) -> str:
     if made is None:
         raise errors.ReportNotDoneError(f"Report {found.id} is {found.state}, so it has no page.")
     return made
+
+
+def pdf(session: Session, *, actor: Actor, report: str) -> bytes:
+    """Give the PDF of a report that was asked for as PDF and is done.
+
+    Raises:
+        NotFoundError: it was not asked for as PDF.
+        ReportNotDoneError: it is not made yet, or failed, or is printed anew after an erasure.
+    """
+    found = find(session, actor=actor, report=report)
+    if found.format is not ReportFormat.PDF:
+        raise errors.NotFoundError(
+            f"Report {found.id} was asked for as HTML and has no PDF; ask for one with format pdf."
+        )
+    printed = session.scalar(select(ReportRun.pdf).where(ReportRun.id == found.id))
+    if printed is None:
+        erased = "done, but somebody was erased from it; its PDF is printed anew, so ask again soon"
+        how = erased if found.state is ReportState.DONE else f"{found.state}, so it has no PDF"
+        raise errors.ReportNotDoneError(f"Report {found.id} is {how}.")
+    return printed
 
 
 def find(session: Session, *, actor: Actor, report: str) -> ReportRun:
@@ -237,19 +273,30 @@ def advance(session: Session, *, claim: Claim, worked: int, cells: int) -> None:
     session.execute(ADVANCE, claim.mine | {"worked": min(worked, cells), "cells": cells})
 
 
-def finish(session: Session, *, claim: Claim, page: str) -> None:
+def finish(session: Session, *, claim: Claim, page: str, pdf: bytes | None = None) -> None:
     """Keep what a report came to; it is made anew where a person was erased meanwhile."""
     session.execute(TAKE_TURNS)
     if personal.names_people(page) and session.scalar(ERASED_MEANWHILE, {"id": claim.id}):
         session.execute(BEGIN_ANEW, claim.mine)
         return
-    session.execute(FINISH, claim.mine | {"page": page})
+    session.execute(FINISH, claim.mine | {"page": page, "pdf": pdf})
 
 
 def fail(session: Session, *, claim: Claim, traceback: str) -> None:
     """Set a report apart with its traceback."""
     words = traceback.replace("\0", "").strip() or "It failed without a word."
     session.execute(FAIL, claim.mine | {"traceback": words})
+
+
+def unprinted(session: Session, *, after: int) -> tuple[int, str] | None:
+    """Give id and page of the next report, by id, whose PDF an erasure took away; None: no more."""
+    row = session.execute(UNPRINTED, {"after": after}).one_or_none()
+    return (row.id, row.page) if row else None
+
+
+def keep_pdf(session: Session, *, report: int, page: str, pdf: bytes) -> None:
+    """Keep a page printed anew, unless somebody was erased from the page since."""
+    session.execute(KEEP_PDF, {"id": report, "page": page, "pdf": pdf})
 
 
 def erase(session: Session, *, email: str, pseudonym: str) -> None:
@@ -285,13 +332,13 @@ def _require_reader(actor: Actor, notebook: str) -> None:
     actor.require(Role.ANALYST, Role.FINANCE if notebook == "billing" else Role.MANAGER)
 
 
-def _state(state: str) -> ReportState:
+def _label(kind: type[E], value: str, *, field: str) -> E:
     try:
-        return ReportState(state)
+        return kind(value)
     except ValueError:
-        known = ", ".join(ReportState)
+        known = ", ".join(kind)
         raise errors.InvalidInputError(
-            f"“{state}” is not a state; one of {known}.", field="state"
+            f"“{value}” is not a {field}; one of {known}.", field=field
         ) from None
 
 
@@ -300,6 +347,7 @@ def _rows(actor: Actor) -> Select[Any]:
         ReportRun,
         Organization.name.label("organization"),
         func.coalesce(func.octet_length(ReportRun.page), 0).label("size"),
+        func.coalesce(func.octet_length(ReportRun.pdf), 0).label("pdf_size"),
         Invoice.number,
     ]
     return (
@@ -318,6 +366,7 @@ def _shape(row: Any) -> dict[str, Any]:
         "organization": row.organization,
         "from": report.first_day,
         "to": report.last_day,
+        "format": str(report.format),
         "invoice": row.number,
         "asked_by": report.asked_by,
         "state": str(report.state),
@@ -327,6 +376,7 @@ def _shape(row: Any) -> dict[str, Any]:
         "created_at": report.created_at,
         "finished_at": report.finished_at,
         "bytes": row.size,
+        "pdf_bytes": row.pdf_size,
         "traceback": report.traceback,
     }
 
@@ -342,4 +392,5 @@ def _remember(session: Session, actor: Actor, report: ReportRun) -> None:
         notebook=report.notebook,
         first=report.first_day.isoformat(),
         last=report.last_day.isoformat(),
+        format=report.format,
     )

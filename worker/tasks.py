@@ -149,7 +149,7 @@ def bill() -> None:
 # broker would hand the task to another.
 @app.task(name="make_reports", soft_time_limit=240, time_limit=270)
 def make_reports() -> None:
-    """Make reports that were asked for, or are due after an invoice."""
+    """Make reports that were asked for, or are due after an invoice; print anew what was erased from."""
     _looked("make_reports")
     until = time.monotonic() + STINT
     made = reporting.make_all(until=until)
@@ -157,6 +157,8 @@ def make_reports() -> None:
         log.info("reports made", count=made)
     if time.monotonic() >= until:
         nudge("make_reports")
+    elif printed := reporting.print_anew(until=until):
+        log.info("reports printed anew", count=printed)
 
 
 @app.task(name="audit")

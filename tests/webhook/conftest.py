@@ -186,14 +186,15 @@ def things(place: Place) -> Things:
         ).one()
         kept = {
             notebook: reports.ask(
-                session, actor=OPERATOR, notebook=notebook, organization=names.name
+                session, actor=OPERATOR, notebook=notebook, organization=names.name, format="pdf"
             )["id"]
             for notebook in ("usage", "billing")
         }
         for report in kept.values():
             claim = reports.claim(session, only=int(report))
             assert claim is not None
-            reports.finish(session, claim=claim, page="<!doctype html><title>Kept</title>")
+            page = "<!doctype html><title>Kept</title>"
+            reports.finish(session, claim=claim, page=page, pdf=b"%PDF-1.4")
         endpoint = endpoints.add(
             session, actor=OPERATOR, url="https://hooks.example/x", organization=names.name
         )["id"]

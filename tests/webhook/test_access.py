@@ -61,7 +61,9 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/invoices/run": {},
     "POST /api/v1/invoices/<invoice>/pay": {"on": "2026-01-01"},
     "POST /api/v1/invoices/<invoice>/void": {"reason": "test"},
-    "POST /api/v1/reports": {"notebook": "{notebook}", "organization": "{organization}"},
+    "POST /api/v1/reports": {
+        "notebook": "{notebook}", "organization": "{organization}", "format": "pdf"
+    },
     "PATCH /api/v1/seller": {"name": "New"},
 }  # fmt: skip
 QUERIES = {

@@ -10,6 +10,7 @@ from tests.webhook.conftest import Place
 from worker import batches, cli, keys
 from worker import database as databases
 from worker.actors import Actor, Role
+from worker.cli.reports import FORMATS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 
@@ -119,6 +120,16 @@ def test_each_command_has_a_route_or_a_reason_in_the_documentation(place: Place)
     assert set(commands(cli.keypool)) == ROUTES.keys() | alone
     assert not ROUTES.keys() & alone
     assert set(ROUTES.values()) <= served
+
+
+def test_a_report_comes_over_http_in_each_format_that_the_command_line_has(place: Place):
+    document = place.client.application.spec
+
+    formats = document["components"]["schemas"]["ReportFormat"]["enum"]
+
+    assert formats == list(FORMATS.choices)
+    for format in formats:
+        assert f"/api/v1/reports/{{report}}.{format}" in document["paths"]
 
 
 def test_a_user_is_added_given_a_new_password_and_let_in_no_more(place, things):

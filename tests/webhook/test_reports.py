@@ -9,6 +9,7 @@ from worker.actors import Role
 
 PATH = "/api/v1/reports"
 PAGE = "<!doctype html><title>Usage</title>"
+PDF = b"%PDF-1.4 usage"
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +24,12 @@ def ask(place: Place, headers: dict[str, str], **body: str) -> dict:
     return answer.json
 
 
-def finish(report: dict) -> None:
+def finish(report: dict, page: str = PAGE) -> None:
     with databases.session() as session:
         claim = reports.claim(session, only=int(report["id"]))
         assert claim is not None
-        reports.finish(session, claim=claim, page=PAGE)
+        pdf = PDF if claim.format == "pdf" else None
+        reports.finish(session, claim=claim, page=page, pdf=pdf)
 
 
 def test_a_report_is_asked_for_followed_and_read(place, analyst):
@@ -46,18 +48,65 @@ def test_a_report_is_asked_for_followed_and_read(place, analyst):
     assert (page.text, page.mimetype) == (PAGE, "text/html")
 
 
-def test_a_page_runs_no_script_loads_nothing_and_is_saved_as_a_file(place, analyst):
+def test_a_report_that_is_asked_for_as_pdf_is_read_as_pdf_and_as_html(place, analyst):
+    asked = ask(place, analyst, format="pdf")
+    early = place.client.get(f"{PATH}/{asked['id']}.pdf", headers=analyst)
+    finish(asked)
+
+    shown = place.client.get(f"{PATH}/{asked['id']}", headers=analyst).json
+    printed = place.client.get(f"{PATH}/{asked['id']}.pdf", headers=analyst)
+    page = place.client.get(f"{PATH}/{asked['id']}.html", headers=analyst)
+
+    assert (asked["format"], asked["pdf_bytes"]) == ("pdf", 0)
+    assert (early.status_code, early.json["type"]) == (409, "/problems/report_not_done")
+    assert "so it has no PDF" in early.json["detail"]
+    assert (shown["format"], shown["pdf_bytes"]) == ("pdf", len(PDF))
+    assert (printed.data, printed.mimetype) == (PDF, "application/pdf")
+    assert page.text == PAGE
+
+
+def test_a_report_that_was_asked_for_as_html_has_no_pdf_and_says_how_to_get_one(place, analyst):
     asked = ask(place, analyst)
     finish(asked)
 
-    headers = place.client.get(f"{PATH}/{asked['id']}.html", headers=analyst).headers
+    answer = place.client.get(f"{PATH}/{asked['id']}.pdf", headers=analyst)
+
+    assert asked["format"] == "html"
+    assert (answer.status_code, answer.json["type"]) == (404, "/problems/not_found")
+    assert "ask for one with format pdf" in answer.json["detail"]
+
+
+def test_a_pdf_is_not_given_once_somebody_was_erased_from_its_page(place, analyst, things):
+    asked, email = ask(place, analyst, format="pdf"), things.ids["email"]
+    finish(asked, f'<table><tr><td class="person">{email}</td></tr></table>')
+    before = place.client.get(f"{PATH}/{asked['id']}.pdf", headers=analyst)
+
+    operator = place.token(Role.OPERATOR)
+    erased = place.client.post(f"/api/v1/learners/{email}/erase", headers=operator)
+
+    page = place.client.get(f"{PATH}/{asked['id']}.html", headers=analyst)
+    printed = place.client.get(f"{PATH}/{asked['id']}.pdf", headers=analyst)
+    assert (before.status_code, erased.status_code) == (200, 200)
+    assert erased.json["pseudonym"] in page.text
+    assert (printed.status_code, printed.json["type"]) == (409, "/problems/report_not_done")
+    assert "printed anew" in printed.json["detail"]
+
+
+@pytest.mark.parametrize("format", ["html", "pdf"])
+def test_a_page_runs_no_script_loads_nothing_and_is_saved_as_a_file(place, analyst, format):
+    asked = ask(place, analyst, format=format)
+    finish(asked)
+
+    headers = place.client.get(f"{PATH}/{asked['id']}.{format}", headers=analyst).headers
 
     policy = headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "sandbox" in policy
     assert "script-src" not in policy
-    assert headers["Content-Disposition"].startswith("attachment;")
+    name = f"report-{asked['id']}.{format}"
+    assert headers["Content-Disposition"] == f'attachment; filename="{name}"'
     assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
 
 
 def test_what_can_be_asked_for_is_listed(place, analyst):
@@ -73,6 +122,7 @@ def test_what_can_be_asked_for_is_listed(place, analyst):
         ({"notebook": "usage", "organization": "Nobody"}, 404),
         ({"notebook": "usage", "from": "yesterday"}, 422),
         ({"notebook": "usage", "from": "2026-02-01", "to": "2026-01-01"}, 422),
+        ({"notebook": "usage", "format": "jpeg"}, 422),
         ({"notebook": "usage", "code": "1"}, 422),
         ({}, 422),
     ],
@@ -82,12 +132,14 @@ def test_what_makes_no_sense_is_refused(place, analyst, body, status):
 
 
 def test_a_strangers_report_is_not_there(place, analyst):
-    asked = ask(place, analyst)
+    asked = ask(place, analyst, format="pdf")
     finish(asked)
     stranger = place.token(Role.ANALYST, place.world.sibling)
 
-    for path in (f"{PATH}/{asked['id']}", f"{PATH}/{asked['id']}.html"):
-        assert place.client.get(path, headers=stranger).status_code == 404
+    for ending in ("", ".html", ".pdf"):
+        answer = place.client.get(f"{PATH}/{asked['id']}{ending}", headers=stranger)
+        assert answer.status_code == 404
+        assert "format" not in answer.json["detail"]
     assert place.client.get(PATH, headers=stranger).json["items"] == []
 
 

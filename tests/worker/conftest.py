@@ -1,8 +1,12 @@
-"""The broker of the worker's tests."""
+"""The broker of the worker's tests, and browsers in Chromium's place."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from tests.conftest import forget
 from worker import tasks
 from worker.celery import PREFIX, app
 
@@ -20,3 +24,32 @@ def broker(fresh_database):
         redis.delete(key)
     yield redis
     redis.close()
+
+
+@pytest.fixture
+def browser(monkeypatch) -> Iterator[Callable[[Path], None]]:
+    """Name a program that prints from now on, in place of the machine's Chromium."""
+
+    def name(program: Path) -> None:
+        monkeypatch.setenv("KEYPOOL_CHROMIUM", str(program))
+        forget()
+
+    yield name
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.fixture
+def chromium(tmp_path, browser) -> Path:
+    """A Chromium that writes down how it was called, and prints what it was given."""
+    told = tmp_path / "chromium"
+    told.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" > {tmp_path}/called\n'
+        'for word in "$@"; do case "$word" in\n'
+        '--print-to-pdf=*) printf "%%PDF-1.4" > "${word#*=}";;\n'
+        "esac; done\n"
+    )
+    told.chmod(0o755)
+    browser(told)
+    return tmp_path / "called"

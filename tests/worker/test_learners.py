@@ -137,13 +137,18 @@ def known_everywhere(world: World) -> dict[str, Any]:
     )  # fmt: skip
     session.execute(
         text("""
-            INSERT INTO report_run (organization_id, notebook, first_day, last_day, asked_by, state,
-                                    data_at, finished_at, page, traceback)
-            VALUES (:parent, 'usage', '2026-01-01', '2026-01-31', 'test', 'done',
-                    clock_now(), clock_now(), :page, NULL),
-                   (:parent, 'usage', '2026-01-01', '2026-01-31', 'test', 'failed',
-                    clock_now(), clock_now(), NULL, :traceback)"""),
-        {"parent": world.parent, "page": page(), "traceback": f"KeyError: '{ADDRESS}' of {NAME}"},
+            INSERT INTO report_run (organization_id, notebook, first_day, last_day, format, asked_by,
+                                    state, data_at, finished_at, page, pdf, traceback)
+            VALUES (:parent, 'usage', '2026-01-01', '2026-01-31', 'pdf', 'test', 'done',
+                    clock_now(), clock_now(), :page, :pdf, NULL),
+                   (:parent, 'usage', '2026-01-01', '2026-01-31', 'html', 'test', 'failed',
+                    clock_now(), clock_now(), NULL, NULL, :traceback)"""),
+        {
+            "parent": world.parent,
+            "page": page(),
+            "pdf": f"%PDF-1.4 {ADDRESS} {NAME}".encode(),
+            "traceback": f"KeyError: '{ADDRESS}' of {NAME}",
+        },
     )
     return asked | {"cancelled": cancelled}
 

@@ -1,7 +1,10 @@
 """Reports that are kept: asked for, due after an invoice, made, failed, erased from."""
 
 import base64
+import io
 import re
+import time
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,10 @@ import babel
 import nbformat
 import pandas as pd
 import pytest
+from pypdf import PdfReader
 
 from tests import world as worlds
-from tests.conftest import pass_time
+from tests.conftest import NEEDS_CHROMIUM, pass_time
 from tests.world import OPERATOR, World
 from worker import database as databases
 from worker import errors, invoices, learners, personal, redemption, reporting, reports, tasks
@@ -20,6 +24,7 @@ from worker.actors import Actor, Role
 from worker.reporting import rendering, showing
 
 EMAIL = "Ann.O'Neil@example.org"
+NOW = float("inf")  # until when it may take
 
 
 @pytest.fixture
@@ -67,6 +72,7 @@ def test_a_report_waits_with_what_it_was_asked(world):
     assert (report["state"], report["notebook"]) == ("queued", "usage")
     assert (report["from"], report["to"]) == (date(2026, 1, 1), date(2026, 1, 31))
     assert report["asked_by"] == OPERATOR.name
+    assert (report["format"], report["pdf_bytes"]) == ("html", 0)
 
 
 def test_without_days_it_is_the_year_that_ends_today(world):
@@ -83,6 +89,7 @@ def test_without_days_it_is_the_year_that_ends_today(world):
         ({"organization": "Nobody"}, errors.NotFoundError),
         ({"from_": "yesterday"}, errors.InvalidInputError),
         ({"from_": "2026-02-01", "to": "2026-01-01"}, errors.InvalidInputError),
+        ({"format": "jpeg"}, errors.InvalidInputError),
     ],
 )
 def test_what_makes_no_sense_is_refused(world, wrong, error):
@@ -102,7 +109,7 @@ def test_a_stranger_neither_asks_about_nor_sees_nor_reads_a_report(world):
     stranger = Actor("manager", Role.MANAGER, world.sibling)
 
     assert reports.listing(world.session, actor=stranger).items == []
-    for look in (reports.show, reports.page):
+    for look in (reports.show, reports.page, reports.pdf):
         with pytest.raises(errors.NotFoundError):
             look(world.session, actor=stranger, report=report["id"])
     with pytest.raises(errors.NotFoundError):
@@ -145,6 +152,27 @@ def test_a_report_that_is_not_done_has_no_page(world):
         reports.page(world.session, actor=OPERATOR, report=report["id"])
 
 
+def test_a_report_that_was_asked_for_as_pdf_is_kept_with_its_page(world):
+    report = ask(world, format="pdf")
+    with pytest.raises(errors.ReportNotDoneError, match="is queued, so it has no PDF"):
+        reports.pdf(world.session, actor=OPERATOR, report=report["id"])
+
+    reports.finish(world.session, claim=claimed(world.session, report), page="<p>", pdf=b"%PDF-1.4")
+
+    kept = show(world, report)
+    assert (kept["format"], kept["bytes"], kept["pdf_bytes"]) == ("pdf", 3, 8)
+    assert reports.page(world.session, actor=OPERATOR, report=report["id"]) == "<p>"
+    assert reports.pdf(world.session, actor=OPERATOR, report=report["id"]) == b"%PDF-1.4"
+
+
+def test_a_report_that_was_not_asked_for_as_pdf_says_how_to_ask(world):
+    report = ask(world)
+    reports.finish(world.session, claim=claimed(world.session, report), page="<p>")
+
+    with pytest.raises(errors.NotFoundError, match="ask for one with format pdf"):
+        reports.pdf(world.session, actor=OPERATOR, report=report["id"])
+
+
 def test_reports_are_listed_newest_first_and_by_their_state(world):
     first, second = ask(world), ask(world, "pools")
     reports.fail(world.session, claim=claimed(world.session, first), traceback="Boom")
@@ -173,7 +201,7 @@ def test_an_invoice_that_is_finalized_has_its_months_reports_made_once(world):
     assert {report["invoice"] for report in made} == {number}
     assert {report["from"] for report in made} == {month}
     assert {(report["to"] + timedelta(days=1)).day for report in made} == {1}
-    assert {report["state"] for report in made} == {"queued"}
+    assert {(report["state"], report["format"]) for report in made} == {("queued", "html")}
 
 
 def test_an_invoice_of_long_ago_has_no_reports_made(world):
@@ -295,6 +323,35 @@ def test_an_erased_person_is_nowhere_in_the_rows_that_only_a_csv_has(world):
     assert f"{told['pseudonym']},,Ann" in csv_of(kept).splitlines()
 
 
+def test_an_erasure_takes_the_pdf_of_each_page_that_it_changes_and_of_no_other(world):
+    redemption.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
+    told, other = (ask(world, "learners_at_risk", format="pdf") for _ in range(2))
+    for report, email in ((told, EMAIL), (other, "other@example.org")):
+        claim = claimed(world.session, report)
+        reports.finish(world.session, claim=claim, page=at_risk(email), pdf=email.encode())
+
+    learners.erase(world.session, actor=OPERATOR, email=EMAIL)
+
+    with pytest.raises(errors.ReportNotDoneError, match="printed anew"):
+        reports.pdf(world.session, actor=OPERATOR, report=told["id"])
+    assert reports.pdf(world.session, actor=OPERATOR, report=other["id"]) == b"other@example.org"
+    page = reports.page(world.session, actor=OPERATOR, report=told["id"])
+    assert reports.unprinted(world.session, after=0) == (int(told["id"]), page)
+    assert reports.unprinted(world.session, after=int(told["id"])) is None
+
+
+def test_a_pdf_of_a_page_from_which_somebody_was_erased_since_is_not_kept(world):
+    report = ask(world, format="pdf")
+    reports.finish(world.session, claim=claimed(world.session, report), page="after")
+    printed = {"report": int(report["id"]), "pdf": b"%PDF-1.4"}
+
+    reports.keep_pdf(world.session, page="before", **printed)
+    early = show(world, report)["pdf_bytes"]
+    reports.keep_pdf(world.session, page="after", **printed)
+
+    assert (early, show(world, report)["pdf_bytes"]) == (0, 8)
+
+
 def test_a_page_names_people_only_where_a_table_has_their_addresses():
     assert personal.names_people(at_risk(EMAIL))
     assert not personal.names_people("<tr><td>Ann</td></tr>")
@@ -343,6 +400,91 @@ def test_a_report_is_made_with_its_progress_and_kept_with_its_datas_time(committ
     assert report["created_at"] <= report["data_at"] <= report["finished_at"]
     assert report["organization"] in page
     assert "1 January 2026 to 31 January 2026" in page
+
+
+def asked_as_pdf(world: World, page: str | None = None) -> dict[str, Any]:
+    """Ask for a PDF about learners at risk; with a page, it is done but for the PDF."""
+    about = {"organization": str(world.parent), "notebook": "learners_at_risk"}
+    with databases.session() as session:
+        asked = reports.ask(session, actor=OPERATOR, format="pdf", **about)
+        if page:
+            reports.finish(session, claim=claimed(session, asked), page=page)
+    return asked
+
+
+def kept(report: dict[str, Any]) -> dict[str, Any]:
+    with databases.session() as session:
+        return reports.show(session, actor=OPERATOR, report=report["id"])
+
+
+def words(report: dict[str, Any]) -> str:
+    """What is printed in a report's PDF."""
+    with databases.session() as session:
+        printed = reports.pdf(session, actor=OPERATOR, report=report["id"])
+    return "\n".join(page.extract_text() for page in PdfReader(io.BytesIO(printed)).pages)
+
+
+@NEEDS_CHROMIUM
+def test_whoever_makes_a_report_that_was_asked_for_as_pdf_prints_it(committed):
+    asked = asked_as_pdf(committed)
+
+    tasks.make_reports()
+
+    assert kept(asked)["state"] == "done"
+    assert kept(asked)["organization"] in words(asked)
+
+
+@NEEDS_CHROMIUM
+def test_the_pdf_of_a_page_from_which_somebody_was_erased_is_printed_anew(committed):
+    with databases.session() as session:
+        world = replace(committed, session=session)
+        redemption.settle(session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
+    asked = asked_as_pdf(committed, at_risk(EMAIL))
+    tasks.make_reports()
+    before = words(asked)
+    with databases.session() as session:
+        pseudonym = learners.erase(session, actor=OPERATOR, email=EMAIL)["pseudonym"]
+
+    tasks.make_reports()
+
+    assert "O'Neil" in before
+    assert "neil" not in words(asked).lower()
+    assert pseudonym in words(asked).replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("program", "told", "ran"),
+    [("/nowhere", "there is none: install it", False), ("/bin/false", "could not print", True)],
+)
+def test_a_report_that_cannot_be_printed_fails_in_one_sentence(
+    committed, browser, program, told, ran
+):
+    asked = asked_as_pdf(committed)
+    browser(program)
+
+    reporting.make_next()
+
+    failed = kept(asked)
+    assert failed["state"] == "failed"
+    assert told in failed["traceback"]
+    assert failed["traceback"].count("\n") == 0
+    assert (failed["cells"] > 0) == ran
+    assert reporting.make_next() is None
+
+
+def test_a_page_that_cannot_be_printed_anew_is_tried_again_by_a_later_run(
+    committed, browser, chromium
+):
+    first, second = (asked_as_pdf(committed, page) for page in ("<p>", "<b>"))
+    browser("/bin/false")
+    in_vain = reporting.print_anew(until=NOW)
+    browser(chromium.with_name("chromium"))
+
+    too_late = reporting.print_anew(until=time.monotonic())
+    printed = reporting.print_anew(until=NOW)
+
+    assert (in_vain, too_late, printed) == (0, 0, 2)
+    assert {kept(report)["pdf_bytes"] for report in (first, second)} == {8}
 
 
 def test_a_report_that_fails_is_set_apart_with_its_traceback_and_stops_no_other(

@@ -345,6 +345,11 @@ REFUSED = {
         "UPDATE report_run SET page = '<p>'",
         "UPDATE report_run SET state = 'done', finished_at = now(), page = '<p>'",
     ],
+    "report_is_printed_where_that_was_asked": [
+        "UPDATE report_run SET format = 'pdf', pdf = '%PDF'",
+        "UPDATE report_run SET pdf = '%PDF', page = '<p>', state = 'done', finished_at = now(),"
+        " data_at = now()",
+    ],
     "report_failure_has_its_traceback": [
         "UPDATE report_run SET state = 'failed', finished_at = now()",
         "UPDATE report_run SET traceback = 'no'",

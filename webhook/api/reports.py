@@ -7,7 +7,7 @@ from flask import Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook import nudging
+from webhook import files, nudging
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.openapi import describe
@@ -18,10 +18,6 @@ from worker.models import ReportState
 blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1/reports", tag="Reports")
 
 READERS = (Role.MANAGER, Role.FINANCE, Role.ANALYST)
-# A page may say how it looks, and nothing else: it runs no script and loads nothing.
-ALONE = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
-)
 
 
 class Query(shapes.Paging):
@@ -54,7 +50,7 @@ def listing(session: Session, actor: Actor, query: Query) -> Any:
 @allowed(*READERS)
 @blueprint.input(shapes.NewReport, arg_name="body")
 def ask(session: Session, actor: Actor, body: shapes.NewReport) -> Response:
-    """Have a report made now, and kept."""
+    """Have a report made now, and kept; as PDF, too, where that is its format."""
     asked = reports.ask(session, actor=actor, **body.given())
     nudging.after_commit("make_reports")
     return shapes.answer(asked, 202, {"Location": f"/api/v1/reports/{asked['id']}"})
@@ -83,10 +79,17 @@ def show_measures(session: Session, actor: Actor, query: Period) -> Any:
 @allowed(*READERS)
 def page(session: Session, actor: Actor, report: str) -> Response:
     """Give a report that is done, as one HTML file."""
-    told = shapes.attachment(f"report-{report}.html") | {"Content-Security-Policy": ALONE}
     made = reports.page(session, actor=actor, report=report)
-    headers = told | {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return Response(made, mimetype="text/html", headers=headers)
+    return files.report(f"report-{report}.html", made, "text/html")
+
+
+@blueprint.get("/<report>.pdf")
+@describe(only="application/pdf")
+@allowed(*READERS)
+def pdf(session: Session, actor: Actor, report: str) -> Response:
+    """Give a report that was asked for as PDF and is done."""
+    made = reports.pdf(session, actor=actor, report=report)
+    return files.report(f"report-{report}.pdf", made, "application/pdf")
 
 
 @blueprint.get("/<report>")

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from webhook.messages import Instant
 from worker.actors import Role
+from worker.models import ReportFormat
 from worker.settings import Duration
 
 T = TypeVar("T")
@@ -765,13 +766,17 @@ class Reason(Taken):
 
 
 class Report(Given):
-    """A report that is kept. `worked` of `cells` are done; `traceback` says why it failed."""
+    """A report that is kept. `worked` of `cells` are done; `traceback` says why it failed.
+
+    `bytes` is the length of its HTML, `pdf_bytes` that of its PDF: 0 while there is none.
+    """
 
     id: str
     notebook: str
     organization: str | None
     from_: date = Field(alias="from")
     to: date
+    format: str
     invoice: str | None
     asked_by: str
     state: str
@@ -781,6 +786,7 @@ class Report(Given):
     created_at: datetime
     finished_at: datetime | None
     bytes: int
+    pdf_bytes: int
     traceback: str | None
 
 
@@ -789,12 +795,16 @@ class Reports(Listed[Report]):
 
 
 class NewReport(Taken):
-    """What to ask: which notebook, about whom, from which day to which; by default the last year."""
+    """What to ask: which notebook, about whom, from which day to which; by default the last year.
+
+    `format` is `html`, or `pdf` for both.
+    """
 
     notebook: str = Field(max_length=100)
     organization: str | None = Field(None, max_length=200)
     from_: str | None = Field(None, alias="from", max_length=10)
     to: str | None = Field(None, max_length=10)
+    format: ReportFormat = ReportFormat.HTML
 
 
 class Notebook(Given):

@@ -5,8 +5,8 @@ from typing import Any
 from flask import Response, render_template, request
 from sqlalchemy.orm import Session
 
-from webhook import nudging
-from webhook.api.reports import ALONE, READERS
+from webhook import files, nudging
+from webhook.api.reports import READERS
 from webhook.console.access import page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
@@ -31,7 +31,8 @@ def run_report(session: Session, actor: Actor) -> Any:
     form = request.form
     given = {name: form.get(name) or None for name in ("organization", "to")}
     notebook, from_ = form.get("notebook", ""), form.get("from") or None
-    reports.ask(session, actor=actor, notebook=notebook, from_=from_, **given)
+    format = form.get("format", "html").lower()
+    reports.ask(session, actor=actor, notebook=notebook, from_=from_, format=format, **given)
     nudging.after_commit("make_reports")
     return done("The worker makes the report.", "reports")
 
@@ -49,5 +50,12 @@ def report_progress(session: Session, actor: Actor, report: str) -> Any:
 def report(session: Session, actor: Actor, report: str) -> Any:
     """Show a report that is done: it runs no script and loads nothing."""
     made = reports.page(session, actor=actor, report=report)
-    headers = {"Content-Security-Policy": ALONE, "X-Content-Type-Options": "nosniff"}
-    return Response(made, mimetype="text/html", headers=headers)
+    return Response(made, mimetype="text/html", headers=files.ALONE)
+
+
+@blueprint.get("/reports/<report>.pdf")
+@page(*READERS)
+def report_pdf(session: Session, actor: Actor, report: str) -> Any:
+    """Give a report's PDF as a file."""
+    made = reports.pdf(session, actor=actor, report=report)
+    return files.report(f"report-{report}.pdf", made, "application/pdf")

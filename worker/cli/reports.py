@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from worker.paging import Page
 
 COLUMNS = (
-    "id", "notebook", "organization", "from", "to", "state", "data_at", "invoice", "asked_by",
+    "id", "notebook", "organization", "from", "to", "format", "state", "data_at", "invoice", "asked_by",
 )  # fmt: skip
 UNFINISHED = ("queued", "running")
 PAUSE = 0.5  # seconds between looks, while a worker makes it
@@ -65,7 +65,7 @@ def run_(
     notebook: str, output: Path | None, format: str | None, keep: bool, **given: Any
 ) -> dict[str, Any]:
     """Run a notebook, by its name or file, and write what it shows."""
-    if keep and (output or format):
+    if keep and output:
         raise click.UsageError("--keep writes no file; export the report afterwards.")
     with system(), progress.bar(100, f"Running {Path(notebook).stem}") as done:
 
@@ -73,7 +73,7 @@ def run_(
             done(100 * worked // cells)
 
         if keep:
-            return _kept(notebook, advance=advance, **given)
+            return _kept(notebook, format=format or "html", advance=advance, **given)
         kind = format or ("pdf" if output and output.suffix == ".pdf" else "html")
         path = reporting.run(
             notebook, actor=operator(), output=output, format=kind, advance=advance, **given
@@ -104,11 +104,11 @@ def show(report: str) -> dict[str, Any]:
 @click.option("--format", type=FORMATS, default="html", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
 def export(report: str, format: str, output: Path | None) -> dict[str, Any] | None:
-    """Write a report that is kept to a file."""
+    """Write a report that is kept to a file; a PDF that is not kept is printed here, by Chromium."""
 
     def write(session: Any) -> dict[str, Any] | None:
-        page = reports.page(session, actor=operator(), report=report)
-        content = reporting.pdf(page) if format == "pdf" else page.encode()
+        give = _pdf if format == "pdf" else _page
+        content = give(session, report)
         name = f"report-{report}.{format}"
         return deliver([content], name=name, output=output, printable=format != "pdf")
 
@@ -125,6 +125,16 @@ def lab(options: tuple[str, ...]) -> None:
         told = reporting.analysts_environment()
         ended = subprocess.run([*command, *as_root, *options], env=told, check=False)
     sys.exit(ended.returncode)
+
+
+def _page(session: Any, report: str) -> bytes:
+    return reports.page(session, actor=operator(), report=report).encode()
+
+
+def _pdf(session: Any, report: str) -> bytes:
+    if reports.show(session, actor=operator(), report=report)["pdf_bytes"]:
+        return reports.pdf(session, actor=operator(), report=report)
+    return reporting.pdf(_page(session, report).decode())
 
 
 def _kept(notebook: str, *, advance: Any, **given: Any) -> dict[str, Any]:

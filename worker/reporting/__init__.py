@@ -17,7 +17,7 @@ from worker.reporting.billing import (
     verdict,
 )
 from worker.reporting.logins import ReportLoginError, analysts_environment
-from worker.reporting.making import make_all, make_next
+from worker.reporting.making import make_all, make_next, print_anew
 from worker.reporting.printing import NoBrowserError, PrintingFailedError, pdf
 from worker.reporting.question import Question, ask
 from worker.reporting.reading import arrow, frame
@@ -108,6 +108,7 @@ __all__ = [
     "make_next",
     "pdf",
     "pools_by_stock",
+    "print_anew",
     "reconciliation",
     "redemption_totals",
     "redemptions_by_course",

@@ -6,8 +6,8 @@ import traceback
 import structlog
 
 from worker import database, errors, reports
-from worker.models import Organization
-from worker.reporting import rendering, running
+from worker.models import Organization, ReportFormat
+from worker.reporting import printing, rendering, running
 
 LONGEST_CELL = 100  # seconds; less than a report may be without a word (reports.LAPSE)
 
@@ -34,19 +34,55 @@ def make_next(*, only: int | None = None, advance: running.Advance = running.unt
     if claim is None:
         return None
     try:
-        page = _made(claim, advance)
+        page, pdf = _made(claim, advance)
     except errors.DatabaseAwayError:
         raise
     except Exception as error:  # whatever it is, it keeps no other report back
-        told = getattr(error, "traceback", "") or "".join(traceback.format_exception(error))
-        database.transaction(reports.fail, claim=claim, traceback=told)
+        database.transaction(reports.fail, claim=claim, traceback=_told(error))
         log.warning("report failed", report=claim.id, error=type(error).__name__)
     else:
-        database.transaction(reports.finish, claim=claim, page=page)
+        database.transaction(reports.finish, claim=claim, page=page, pdf=pdf)
     return claim.id
 
 
-def _made(claim: reports.Claim, tell: running.Advance) -> str:
+def print_anew(*, until: float) -> int:
+    """Print the pages whose PDF an erasure took away, and give how many; none is begun after `until`.
+
+    One that cannot be printed keeps no other back, and is tried again by a later run.
+    """
+    printed = last = 0
+    while time.monotonic() < until and (
+        kept := database.transaction(reports.unprinted, after=last)
+    ):
+        last, page = kept
+        try:
+            pdf = printing.pdf(page)
+        except errors.KeypoolError as error:
+            log.warning("report not printed anew", report=last, error=type(error).__name__)
+        else:
+            database.transaction(reports.keep_pdf, report=last, page=page, pdf=pdf)
+            printed += 1
+    return printed
+
+
+def _told(error: Exception) -> str:
+    """Tell why a report failed: where its notebook did, why it was not printed, or where we did."""
+    if told := getattr(error, "traceback", ""):
+        return str(told)
+    if isinstance(error, printing.NoBrowserError | printing.PrintingFailedError):
+        return str(error)
+    return "".join(traceback.format_exception(error))
+
+
+def _made(claim: reports.Claim, tell: running.Advance) -> tuple[str, bytes | None]:
+    if claim.format != ReportFormat.PDF:
+        return _page(claim, tell), None
+    printing.browser()  # lest the notebook run in vain
+    page = _page(claim, tell)
+    return page, printing.pdf(page)
+
+
+def _page(claim: reports.Claim, tell: running.Advance) -> str:
     def advance(worked: int, cells: int) -> None:
         database.transaction(reports.advance, claim=claim, worked=worked, cells=cells)
         tell(worked, cells)

@@ -134,8 +134,8 @@ def simulated() -> dict[str, str]:
         session.execute(text("DELETE FROM report_run"))
         about = {"organization": ids["organization"], "from_": "2026-09-01", "to": "2026-11-24"}
         made = [
-            reports.ask(session, actor=OPERATOR, notebook=notebook, **about)["id"]
-            for notebook in ("redemptions", "usage")
+            reports.ask(session, actor=OPERATOR, notebook=notebook, format=format, **about)["id"]
+            for notebook, format in (("redemptions", "pdf"), ("usage", "html"))
         ]
         ids["report"] = made[0]
     for _ in range(2):

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from tests.webhook.conftest import redemption, settle
 from tests.world import OPERATOR, build
-from worker import batches, distributions, inbox, invoices, keys
+from worker import batches, distributions, inbox, invoices, keys, reports
 from worker import database as databases
 from worker.actors import Role
 
@@ -239,3 +239,41 @@ def test_a_report_is_asked_for(manager, things):
 
     assert told == "The worker makes the report."
     assert "2026-01-01 to" in manager.get("/reports").text
+
+
+@pytest.fixture
+def report(manager, things):
+    """A report that the form asked for as PDF, and the claim of whoever makes it."""
+    given = {"notebook": "usage", "organization": things.ids["organization"], "format": "PDF"}
+    acted(manager, "/reports", page="/reports", **given)
+    with databases.session() as session:
+        asked = reports.listing(session, actor=OPERATOR).items[0]
+        return asked, reports.claim(session, only=int(asked["id"]))
+
+
+def test_a_report_is_asked_for_as_pdf_which_is_linked_once_there_is_one(manager, report):
+    asked, claim = report
+    where = f"/reports/{asked['id']}"
+    link = f'href="/console{where}.pdf">PDF</a>'
+    early = manager.get("/reports").text
+    with databases.session() as session:
+        reports.finish(session, claim=claim, page="<p>", pdf=b"%PDF-1.4")
+
+    printed = manager.get(f"{where}.pdf")
+
+    assert asked["format"] == "pdf"
+    assert link not in early
+    assert link in manager.get("/reports").text
+    assert link in manager.get(f"{where}/progress").text
+    assert (printed.data, printed.mimetype) == (b"%PDF-1.4", "application/pdf")
+    assert printed.headers["Content-Disposition"].startswith("attachment;")
+
+
+def test_a_report_that_failed_says_why(manager, report):
+    asked, claim = report
+    with databases.session() as session:
+        reports.fail(session, claim=claim, traceback="Traceback:\nKeyError: gone")
+
+    told = manager.get(f"/reports/{asked['id']}/progress").text
+
+    assert "<small>KeyError: gone</small>" in told

@@ -255,16 +255,20 @@ def test_what_is_taught_and_what_it_costs_is_set_up(tab):
 # --------------------------------------------------------------------------------------- reporting
 
 
-def test_a_report_is_asked_for_made_and_opened(tab):
+def test_a_report_is_asked_for_made_saved_as_pdf_and_opened(tab):
     page = tab()
     page.goto("/console/reports")
     page.get_by_role("combobox", name="Report").select_option("redemptions")
     page.get_by_label("From").fill("2026-01-01")
+    page.get_by_label("Format").select_option("PDF")
     page.get_by_role("button", name="Run now").click()
     expect(page.get_by_text("The worker makes the report")).to_be_visible()
     row = page.get_by_role("row", name="redemptions").first
     expect(row.get_by_role("progressbar")).to_be_visible()
-    row.get_by_role("link", name="Open").click(timeout=120_000)
+    with page.expect_download(timeout=120_000) as printed:
+        row.get_by_role("link", name="PDF").click(timeout=120_000)
+    row.get_by_role("link", name="Open").click()
 
+    assert printed.value.path().read_bytes().startswith(b"%PDF-")
     expect(page).to_have_url(re.compile(r"/console/reports/\d+\.html"))
     expect(page.get_by_role("heading", level=1)).to_be_visible()

@@ -80,6 +80,9 @@ REFUSED = {
         "/reports", "/reports",
         {"notebook": "usage", "organization": "", "from": "2026-02-01", "to": "2026-01-01"}, "to",
     ),
+    "report's format": (
+        "/reports", "/reports", {"notebook": "usage", "organization": "", "format": "JPEG"}, "format",
+    ),
     "password": (
         "/account", None, {"old": "guessed", "password": "another horse battery"}, "old",
     ),

@@ -51,6 +51,7 @@ PAGES = {
     "/reports": {"manager", "finance", "analyst"},
     "/reports/{report}/progress": {"manager", "analyst"},  # of usage
     "/reports/{report}.html": {"manager", "analyst"},  # of usage
+    "/reports/{report}.pdf": {"manager", "analyst"},  # of usage
     "/history": {"manager"},
     "/history.csv": {"manager"},
     "/account": {"manager", "finance", "analyst", "sender"},
