@@ -85,7 +85,14 @@ def servers(run_folder: Path) -> Iterator[Addresses]:
         yield Addresses(**{name: url or given["database_url"] for name, url in given.items()})
         return
     with embedded.lease(run_folder / "home", durable=False) as running:
-        yield Addresses(**{name: getattr(running, name) for name in given})
+        addresses = Addresses(**{name: getattr(running, name) for name in given})
+        yield replace(addresses, redis_url=_by_itself(addresses.redis_url))
+
+
+def _by_itself(redis_url: str) -> str:
+    """Give each process of a run a Redis database of its own: another's hints are not to be counted."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return f"{redis_url}?virtual_host={number % 16}"
 
 
 @pytest.fixture(scope="session")

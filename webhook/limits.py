@@ -52,7 +52,8 @@ class Counter:
     """
 
     def __init__(self) -> None:
-        address = celery.broker_url().replace("redis+socket://", "redis+unix://")
+        address = celery.redis_url()
+        address = f"redis+{address}" if address.startswith("unix://") else address
         prefix = f"{celery.PREFIX}limits"
         self._shared = RedisStorage(address, key_prefix=prefix, **REDIS)
         self._own = MemoryStorage()

@@ -29,6 +29,18 @@ def broker_url() -> str:
     return known["redis_url"]
 
 
+def redis_url() -> str:
+    """Give the broker's address as redis-py writes it; Celery has other words for Unix sockets.
+
+    Raises:
+        SettingsError: as `broker_url`.
+    """
+    address = broker_url()
+    if not address.startswith("redis+socket://"):
+        return address
+    return address.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
+
+
 def transport(socket_timeout: float) -> dict[str, Any]:
     """Give the transport's options; the default would block without end on a frozen Redis."""
     return {

@@ -27,7 +27,7 @@ from worker import (
 )
 from worker import audit as audits
 from worker.actors import Actor
-from worker.celery import PREFIX, app, broker_url
+from worker.celery import PREFIX, app, redis_url
 from worker.database import transaction
 from worker.settings import settings
 
@@ -218,9 +218,8 @@ def _looked(task: str) -> None:
 
 @cache
 def _redis() -> Redis:
-    address = broker_url().replace("redis+socket://", "unix://")
     return Redis.from_url(
-        address,
+        redis_url(),
         socket_timeout=0.3,
         socket_connect_timeout=0.3,
         retry=Retry(NoBackoff(), 0),  # the default pauses and asks again

@@ -124,8 +124,10 @@ def to_broker(servers: Addresses) -> Iterator[Line]:
 
 def over(laid: Line, redis_url: str) -> str:
     """The address of the Redis that a line leads to, over the line."""
-    near = {"host": "127.0.0.1", "port": laid.port, "database": "0"}
-    url = make_url(redis_url).set(drivername="redis", **near).set(query={})
+    url = make_url(redis_url)
+    database = str(url.query.get("virtual_host", "0"))
+    near = {"host": "127.0.0.1", "port": laid.port, "database": database}
+    url = url.set(drivername="redis", **near).set(query={})
     return url.render_as_string(hide_password=False)
 
 

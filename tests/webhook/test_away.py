@@ -14,6 +14,7 @@ from tests.world import build
 from webhook import create_app
 from worker import database as databases
 from worker import patience, tasks
+from worker.celery import broker_url
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def place(servers: Addresses, template: str, to_database: Line, to_broker: Line)
 
 def forget_broker() -> None:
     tasks._redis.cache_clear()
-    tasks.app.conf.broker_url = tasks.broker_url()
+    tasks.app.conf.broker_url = broker_url()
     tasks.app._after_fork()  # lets go of its connections
 
 

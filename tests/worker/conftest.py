@@ -8,14 +8,13 @@ from redis import Redis
 
 from tests.conftest import forget
 from worker import tasks
-from worker.celery import PREFIX, app
+from worker.celery import PREFIX, app, redis_url
 
 
 @pytest.fixture
 def broker(fresh_database):
     """The run's Redis, emptied of keypool's keys, with the tasks' connections pointing at it."""
-    address = fresh_database.redis_url.replace("redis+socket://", "unix://")
-    redis = Redis.from_url(address)
+    redis = Redis.from_url(redis_url())
     app.conf.broker_url = fresh_database.redis_url
     app._after_fork()  # forget the connections to where it pointed before
     tasks._redis.cache_clear()
