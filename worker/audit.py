@@ -85,6 +85,25 @@ CHECKS = [
                                     WHERE invoice_charge.invoice_id = invoice.id))""",
     ),
     Check(
+        "every line = its shares = its charges, by learners' organization",
+        """SELECT count(*) AS shares, coalesce(sum(quantity), 0)::bigint AS charges FROM invoice_share""",
+        """SELECT 'line ' || invoice_line.id AS broken
+             FROM invoice_line
+             LEFT JOIN (SELECT line_id, sum(quantity) AS quantity
+                          FROM invoice_share GROUP BY line_id) AS shares ON line_id = id
+            WHERE (shares.quantity, shares.quantity * unit_price)
+                  IS DISTINCT FROM (invoice_line.quantity, invoice_line.amount)
+           UNION ALL
+           SELECT 'line ' || line_id || ' for organization ' || learner_organization_id
+             FROM (SELECT line_id, learner_organization_id, count(*) AS quantity, sum(amount) AS amount
+                     FROM invoice_charge JOIN charge ON charge.id = charge_id GROUP BY 1, 2) AS counted
+             FULL JOIN (SELECT line_id, learner_organization_id, share.quantity,
+                               share.quantity * unit_price AS amount
+                          FROM invoice_share AS share JOIN invoice_line ON id = line_id) AS shares
+            USING (line_id, learner_organization_id)
+            WHERE (counted.quantity, counted.amount) IS DISTINCT FROM (shares.quantity, shares.amount)""",
+    ),
+    Check(
         "invoice numbers have no gap",
         "SELECT count(*) AS numbered, count(DISTINCT year) AS years FROM invoice WHERE serial IS NOT NULL",
         """SELECT 'year ' || year AS broken FROM invoice WHERE serial IS NOT NULL

@@ -223,6 +223,16 @@ def _lower(column: str) -> MappedColumn[Any]:
     return mapped_column(Computed(f"lower({column})", persisted=True))
 
 
+def _of_a_line(rule: str) -> ForeignKeyConstraint:
+    """Tie a row to a line and to that line's invoice."""
+    return ForeignKeyConstraint(
+        ["line_id", "invoice_id"],
+        ["invoice_line.id", "invoice_line.invoice_id"],
+        name=rule,
+        ondelete="RESTRICT",
+    )
+
+
 def _rule(name: str, sql: str) -> CheckConstraint:
     return CheckConstraint(sql, name=name)
 
@@ -1166,6 +1176,22 @@ class InvoiceLine(Base):
     )
 
 
+class InvoiceShare(Base):
+    """How many of a line's charges were for the learners of one organization."""
+
+    __tablename__ = "invoice_share"
+
+    invoice_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    line_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    learner_organization_id: Mapped[int] = _of("organization.id", primary_key=True)
+    quantity: Mapped[int]
+
+    __table_args__ = (
+        _of_a_line("invoice_share_is_of_its_invoices_line"),
+        _rule("invoice_share_counts_charges", "quantity > 0"),
+    )
+
+
 class InvoiceCharge(Base):
     """A charge that an invoice carries; voiding releases it."""
 
@@ -1177,12 +1203,7 @@ class InvoiceCharge(Base):
     released_at: Mapped[datetime | None]
 
     __table_args__ = (
-        ForeignKeyConstraint(
-            ["line_id", "invoice_id"],
-            ["invoice_line.id", "invoice_line.invoice_id"],
-            name="invoice_charge_is_on_its_invoices_line",
-            ondelete="RESTRICT",
-        ),
+        _of_a_line("invoice_charge_is_on_its_invoices_line"),
         Index(
             "charge_is_billed_once",
             "charge_id",

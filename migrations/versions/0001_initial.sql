@@ -1122,6 +1122,30 @@ CREATE TRIGGER lines_change_in_drafts AFTER UPDATE ON invoice_line
 CREATE TRIGGER line_stays_on_its_invoice BEFORE UPDATE OF id, invoice_id OR DELETE ON invoice_line
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
 
+-- How many of a line's charges were for the learners of one organization, each at the line's unit
+-- price: an invoice tells whom it was for without reading its charges.
+CREATE TABLE invoice_share (
+    invoice_id              bigint NOT NULL,
+    line_id                 bigint NOT NULL,
+    learner_organization_id bigint NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    quantity                bigint NOT NULL,
+
+    PRIMARY KEY (invoice_id, line_id, learner_organization_id),
+    CONSTRAINT invoice_share_is_of_its_invoices_line
+        FOREIGN KEY (line_id, invoice_id) REFERENCES invoice_line (id, invoice_id) ON DELETE RESTRICT,
+    CONSTRAINT invoice_share_counts_charges CHECK (quantity > 0)
+);
+
+CREATE TRIGGER shares_are_added_to_drafts AFTER INSERT ON invoice_share
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_final_lines();
+CREATE TRIGGER shares_change_in_drafts AFTER UPDATE ON invoice_share
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_final_lines();
+CREATE TRIGGER share_stays_on_its_line
+    BEFORE UPDATE OF invoice_id, line_id, learner_organization_id OR DELETE ON invoice_share
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
+
 -- Which charges an invoice carries. Voiding releases them; the row stays as the void's detail.
 CREATE TABLE invoice_charge (
     invoice_id  bigint      NOT NULL,
@@ -1582,6 +1606,7 @@ ALTER TABLE invoice        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_serial ENABLE ROW LEVEL SECURITY;
 ALTER TABLE charge         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_line   ENABLE ROW LEVEL SECURITY;
+ALTER TABLE invoice_share  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_charge ENABLE ROW LEVEL SECURITY;
 ALTER TABLE endpoint       ENABLE ROW LEVEL SECURITY;
 ALTER TABLE endpoint_secret ENABLE ROW LEVEL SECURITY;
@@ -1629,6 +1654,7 @@ CREATE POLICY tenancy ON source_secret  TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON endpoint_secret TO keypool_web USING ((SELECT sees_everything()) OR endpoint_id IN (SELECT id FROM endpoint));
 CREATE POLICY tenancy ON delivery       TO keypool_web USING ((SELECT sees_everything()) OR endpoint_id IN (SELECT id FROM endpoint));
 CREATE POLICY tenancy ON invoice_line   TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
+CREATE POLICY tenancy ON invoice_share  TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_charge TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 
 -- Everybody may read courses and the prices that hold for them; the operator alone writes them.
@@ -1646,7 +1672,7 @@ GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
     organization, tax_rate, course, price, pool, distribution, batch, batch_chunk, batch_line, key, token, console_user, source,
     source_secret, learner, assignment, event, launch, invoice, invoice_serial, charge, invoice_line,
-    invoice_charge, endpoint, endpoint_secret TO keypool_web;
+    invoice_share, invoice_charge, endpoint, endpoint_secret TO keypool_web;
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;

@@ -36,6 +36,7 @@ def test_a_sound_ledger_passes_with_its_figures(world):
     assert result["checks"][0]["figures"] == {"redeemed_keys": 5, "assignments": 5, "charges": 5}
 
 
+GUARDED = ["key", "charge", "invoice", "invoice_line", "invoice_share", "invoice_charge"]
 DAMAGES = {
     "UPDATE key SET state = 'issued' WHERE id = 3": "redeemed keys =",
     "UPDATE charge SET kind = 'extension' WHERE id = 4": "redeemed keys =",
@@ -49,6 +50,9 @@ DAMAGES = {
     "UPDATE invoice SET subtotal = subtotal + 1, total = total + 1": "every finalized invoice",
     "UPDATE invoice_line SET quantity = quantity + 1, amount = amount + unit_price"
     " WHERE kind = 'redemption'": ("every finalized invoice"),
+    "UPDATE invoice_share SET quantity = quantity + 1": "every line = its shares",
+    "UPDATE invoice_share SET learner_organization_id = 2": "every line = its shares",
+    "DELETE FROM invoice_share": "every line = its shares",
     "UPDATE invoice SET serial = serial + 1": "invoice numbers",
     "UPDATE event SET status = 'recorded', outcome = NULL, settled_at = NULL,"
     " received_at = received_at - interval '1 hour' WHERE id = 1": "no event is unsettled",
@@ -61,7 +65,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_ledger_fails_the_check_that_it_breaks(world, damage):
     with transaction_of() as opened:
-        for table in ("key", "charge", "invoice", "invoice_line", "invoice_charge"):
+        for table in GUARDED:
             opened.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
         for statement in damage.split("; "):
             opened.execute(text(statement))

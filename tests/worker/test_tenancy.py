@@ -72,6 +72,8 @@ SELECT id, id, '2026-02-01', 'EUR' FROM town;
 INSERT INTO invoice_line (id, invoice_id, course_id, pool_id, kind, service_month, unit_price,
                           quantity, amount) OVERRIDING SYSTEM VALUE
 SELECT id, id, 1, id, 'redemption', '2026-02-01', 49, 1, 49 FROM town;
+INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
+SELECT id, id, id, 1 FROM town;
 INSERT INTO invoice_charge (invoice_id, charge_id, line_id) SELECT id, id, id FROM town;
 INSERT INTO invoice_serial VALUES (2026, 0);
 INSERT INTO history (actor, organization_id, action, thing, thing_id)
@@ -115,6 +117,7 @@ OWNER = {
     "charge": "organization_id",
     "invoice": "organization_id",
     "invoice_line": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
+    "invoice_share": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "invoice_charge": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "report_run": "organization_id",
     "history": "organization_id",
