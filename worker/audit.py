@@ -134,6 +134,27 @@ CHECKS = [
                <> (coalesce(tally.issued, 0), coalesce(tally.redeemed, 0), coalesce(tally.retired, 0))""",
     ),
     Check(
+        "large distributions' figures = their keys",
+        """SELECT count(*) AS distributions, coalesce(sum(given), 0)::bigint AS keys
+             FROM distribution_tally""",
+        """SELECT 'distribution ' || distribution_id AS broken
+             FROM (SELECT distribution_id, sum(given) AS given, sum(redeemed) AS redeemed,
+                          sum(retired) AS retired
+                     FROM (SELECT * FROM distribution_tally
+                           UNION ALL
+                           SELECT change.*
+                             FROM pool_tally, unnest(distribution_ids, their_given, their_redeemed,
+                                                     their_retired) AS change (id)
+                             JOIN distribution_tally ON distribution_id = id) AS piece
+                    GROUP BY distribution_id) AS tally
+             LEFT JOIN (SELECT distribution_id, count(*) AS given,
+                               count(*) FILTER (WHERE state = 'redeemed') AS redeemed,
+                               count(*) FILTER (WHERE state = 'retired') AS retired
+                          FROM key GROUP BY distribution_id) AS counted USING (distribution_id)
+            WHERE (counted.given, counted.redeemed, counted.retired)
+                  IS DISTINCT FROM (tally.given, tally.redeemed, tally.retired)""",
+    ),
+    Check(
         "what pools were charged = their charges",
         "SELECT coalesce(sum(quantity), 0)::bigint AS charges FROM pool_charged",
         """SELECT 'pool ' || pool_id || ' in ' || currency AS broken

@@ -576,12 +576,27 @@ class PoolTally(Base):
     distributed: Mapped[int]
     redeemed: Mapped[int]
     retired: Mapped[int]
+    distribution_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    their_given: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    their_redeemed: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    their_retired: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
 
     __table_args__ = (Index("pool_tally_by_pool", "pool_id"),)
     # The table has no key, and a mapper wants one: select sums of its columns, never PoolTally.
     __mapper_args__ = {  # noqa: RUF012  # SQLAlchemy reads it from the class
         "primary_key": ["pool_id", "issued", "distributed", "redeemed", "retired"]
     }
+
+
+class DistributionTally(Base):
+    """What a distribution of many keys holds as of the last fold of the tallies."""
+
+    __tablename__ = "distribution_tally"
+
+    distribution_id: Mapped[int] = _of("distribution.id", primary_key=True)
+    given: Mapped[int]
+    redeemed: Mapped[int]
+    retired: Mapped[int]
 
 
 class PoolCharged(Base):

@@ -4,7 +4,7 @@ from sqlalchemy import text
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import assignments, audit, invoices, redemption
+from worker import assignments, audit, distributions, invoices, keys, pools, redemption
 from worker.database import session as transaction_of
 from worker.database import transaction
 
@@ -21,6 +21,11 @@ def world(fresh_database) -> World:
         assignments.cancel(opened, actor=OPERATOR, assignment="1")
         pass_time(opened, days=2)
         assignments.cancel(opened, actor=OPERATOR, assignment="2", reason="left")
+        held = world.keys(pools.FEW + 1)
+        give = {"actor": OPERATOR, "pool": world.pool, "count": len(held)}
+        distributions.distribute(opened, recipient="shop@example.com", **give)
+        pools.fold_tallies(opened)
+        keys.retire(opened, actor=OPERATOR, codes=held[:3])
     invoices.run(actor=OPERATOR, finalize=True)
     return world
 
@@ -57,6 +62,8 @@ DAMAGES = {
     "UPDATE event SET status = 'recorded', outcome = NULL, settled_at = NULL,"
     " received_at = received_at - interval '1 hour' WHERE id = 1": "no event is unsettled",
     "UPDATE pool_tally SET issued = issued + 1": "pools' figures",
+    "UPDATE distribution_tally SET redeemed = redeemed + 1": "large distributions' figures",
+    "UPDATE pool_tally SET their_retired = NULL": "large distributions' figures",
     "UPDATE pool_charged SET amount = amount + 1": "what pools were charged",
     "DELETE FROM pool_charged": "what pools were charged",
 }

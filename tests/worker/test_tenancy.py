@@ -33,6 +33,7 @@ INSERT INTO pool (id, organization_id, course_id, name, starts_at, expires_at,
 SELECT id, id, 1, name || ' pool', '2026-01-01', '2027-01-01', 180 FROM town;
 INSERT INTO distribution (id, pool_id, recipient) OVERRIDING SYSTEM VALUE
 SELECT id, id, 'desk@' || name FROM town;
+INSERT INTO distribution_tally SELECT id, 0, 0, 0 FROM town;
 INSERT INTO key (id, pool_id, distribution_id, code, state) OVERRIDING SYSTEM VALUE
 SELECT id, id, id, 'TOWN-000' || id, 'redeemed' FROM town;
 INSERT INTO batch (id, pool_id, kind, requested) OVERRIDING SYSTEM VALUE
@@ -98,6 +99,8 @@ OWNER = {
     "pool_tally": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "pool_charged": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "pool_growth": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
+    "distribution_tally": "(SELECT organization_id FROM pool JOIN distribution ON pool.id = pool_id"
+    " WHERE distribution.id = distribution_id)",
     "distribution": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "batch": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "batch_chunk": "(SELECT organization_id FROM pool JOIN batch ON pool.id = pool_id"
