@@ -13,7 +13,7 @@ from sqlalchemy import text
 from benchmarks.frame import Rig, Round, benchmark, plain, seconds
 from benchmarks.serving import served
 from benchmarks.shop import OPERATOR, opened, stocked
-from worker import database, invoices, users
+from worker import database, invoices, pools, users
 from worker.actors import Role
 
 EMAIL, PASSWORD = (
@@ -100,6 +100,7 @@ def lived_in(count: int) -> None:
             connection.execute(statements)
     invoices.run(actor=OPERATOR)
     with database.session() as session:
+        pools.fold_tallies(session)
         given = {"email": EMAIL, "password": PASSWORD, "organization": None}
         users.add(session, actor=OPERATOR, role=Role.OPERATOR, **given)
 

@@ -44,6 +44,7 @@ BARE = """
     ALTER TABLE charge DISABLE TRIGGER USER;
     ALTER TABLE invoice DISABLE TRIGGER USER;
     ALTER TABLE invoice_line DISABLE TRIGGER USER;
+    ALTER TABLE invoice_share DISABLE TRIGGER USER;
     ALTER TABLE invoice_charge DISABLE TRIGGER USER;
     INSERT INTO invoice (organization_id, month, currency)
     SELECT DISTINCT organization_id, date_trunc('month', occurred_at AT TIME ZONE time_zone)::date,
@@ -52,6 +53,12 @@ BARE = """
     INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month, unit_price, quantity, amount)
     SELECT invoice.id, course_id, pool_id, kind, month, charge.amount, count(*), sum(charge.amount)
       FROM charge JOIN invoice USING (organization_id) WHERE unbilled GROUP BY 1, 2, 3, 4, 5, 6;
+    INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
+    SELECT invoice.id, invoice_line.id, learner_organization_id, count(*)
+      FROM charge JOIN invoice USING (organization_id)
+      JOIN invoice_line ON invoice_line.invoice_id = invoice.id AND invoice_line.pool_id = charge.pool_id
+           AND invoice_line.unit_price = charge.amount
+     WHERE unbilled GROUP BY 1, 2, 3;
     INSERT INTO invoice_charge (invoice_id, charge_id, line_id)
     SELECT invoice.id, charge.id, invoice_line.id
       FROM charge JOIN invoice USING (organization_id)

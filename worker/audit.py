@@ -85,6 +85,25 @@ CHECKS = [
                                     WHERE invoice_charge.invoice_id = invoice.id))""",
     ),
     Check(
+        "every line = its shares = its charges, by learners' organization",
+        """SELECT count(*) AS shares, coalesce(sum(quantity), 0)::bigint AS charges FROM invoice_share""",
+        """SELECT 'line ' || invoice_line.id AS broken
+             FROM invoice_line
+             LEFT JOIN (SELECT line_id, sum(quantity) AS quantity
+                          FROM invoice_share GROUP BY line_id) AS shares ON line_id = id
+            WHERE (shares.quantity, shares.quantity * unit_price)
+                  IS DISTINCT FROM (invoice_line.quantity, invoice_line.amount)
+           UNION ALL
+           SELECT 'line ' || line_id || ' for organization ' || learner_organization_id
+             FROM (SELECT line_id, learner_organization_id, count(*) AS quantity, sum(amount) AS amount
+                     FROM invoice_charge JOIN charge ON charge.id = charge_id GROUP BY 1, 2) AS counted
+             FULL JOIN (SELECT line_id, learner_organization_id, share.quantity,
+                               share.quantity * unit_price AS amount
+                          FROM invoice_share AS share JOIN invoice_line ON id = line_id) AS shares
+            USING (line_id, learner_organization_id)
+            WHERE (counted.quantity, counted.amount) IS DISTINCT FROM (shares.quantity, shares.amount)""",
+    ),
+    Check(
         "invoice numbers have no gap",
         "SELECT count(*) AS numbered, count(DISTINCT year) AS years FROM invoice WHERE serial IS NOT NULL",
         """SELECT 'year ' || year AS broken FROM invoice WHERE serial IS NOT NULL
@@ -113,6 +132,27 @@ CHECKS = [
                           FROM pool_tally GROUP BY pool_id) AS tally ON tally.pool_id = pool.id
             WHERE (coalesce(counted.issued, 0), coalesce(counted.redeemed, 0), coalesce(counted.retired, 0))
                <> (coalesce(tally.issued, 0), coalesce(tally.redeemed, 0), coalesce(tally.retired, 0))""",
+    ),
+    Check(
+        "large distributions' figures = their keys",
+        """SELECT count(*) AS distributions, coalesce(sum(given), 0)::bigint AS keys
+             FROM distribution_tally""",
+        """SELECT 'distribution ' || distribution_id AS broken
+             FROM (SELECT distribution_id, sum(given) AS given, sum(redeemed) AS redeemed,
+                          sum(retired) AS retired
+                     FROM (SELECT * FROM distribution_tally
+                           UNION ALL
+                           SELECT change.*
+                             FROM pool_tally, unnest(distribution_ids, their_given, their_redeemed,
+                                                     their_retired) AS change (id)
+                             JOIN distribution_tally ON distribution_id = id) AS piece
+                    GROUP BY distribution_id) AS tally
+             LEFT JOIN (SELECT distribution_id, count(*) AS given,
+                               count(*) FILTER (WHERE state = 'redeemed') AS redeemed,
+                               count(*) FILTER (WHERE state = 'retired') AS retired
+                          FROM key GROUP BY distribution_id) AS counted USING (distribution_id)
+            WHERE (counted.given, counted.redeemed, counted.retired)
+                  IS DISTINCT FROM (tally.given, tally.redeemed, tally.retired)""",
     ),
     Check(
         "what pools were charged = their charges",

@@ -62,7 +62,7 @@ DUE = text("""
 # waits for the next run.
 GATHER = text("""
     WITH waiting AS (
-        SELECT id, course_id, pool_id, kind, amount, currency,
+        SELECT id, learner_organization_id, course_id, pool_id, kind, amount, currency,
                date_trunc('month', occurred_at AT TIME ZONE :zone)::date AS service_month
           FROM charge
          WHERE unbilled AND organization_id = :organization_id AND occurred_at < :until),
@@ -87,21 +87,32 @@ GATHER = text("""
         DO UPDATE SET by_hand = invoice.by_hand  -- changes nothing, but returns the draft
         RETURNING id, month, currency),
     gathered AS (
-        SELECT draft.id AS invoice_id, waiting.id AS charge_id, course_id, pool_id, kind,
-               service_month, amount AS unit_price
+        SELECT draft.id AS invoice_id, waiting.id AS charge_id, learner_organization_id, course_id,
+               pool_id, kind, service_month, amount AS unit_price
           FROM waiting
           JOIN billing USING (currency, service_month)
           JOIN draft USING (month, currency)),
+    shared AS (
+        SELECT invoice_id, course_id, pool_id, kind, service_month, unit_price,
+               learner_organization_id, count(*) AS charges
+          FROM gathered GROUP BY 1, 2, 3, 4, 5, 6, 7),
     line AS (
         INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month, unit_price,
                                   quantity, amount)
         SELECT invoice_id, course_id, pool_id, kind, service_month, unit_price,
-               count(*), sum(unit_price)
-          FROM gathered GROUP BY 1, 2, 3, 4, 5, 6
+               sum(charges), sum(charges) * unit_price
+          FROM shared GROUP BY 1, 2, 3, 4, 5, 6
         ON CONFLICT ON CONSTRAINT invoice_line_is_one_of_its_kind
         DO UPDATE SET quantity = invoice_line.quantity + excluded.quantity,
                       amount = invoice_line.amount + excluded.amount
         RETURNING *),
+    share AS (
+        INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
+        SELECT invoice_id, line.id, learner_organization_id, charges
+          FROM shared
+          JOIN line USING (invoice_id, course_id, pool_id, kind, service_month, unit_price)
+        ON CONFLICT (invoice_id, line_id, learner_organization_id)
+        DO UPDATE SET quantity = invoice_share.quantity + excluded.quantity),
     carried AS (
         INSERT INTO invoice_charge (invoice_id, charge_id, line_id)
         SELECT invoice_id, charge_id, line.id
@@ -169,7 +180,8 @@ RELEASE = text("""
      WHERE invoice_id = :invoice_id AND released_at IS NULL
 """)
 
-# What a void invoice carried, line for line and charge for charge, on a draft of the same month.
+# What a void invoice carried, line for line, share for share and charge for charge, on a draft of the
+# same month.
 DRAFT_ANEW = text("""
     WITH draft AS (
         INSERT INTO invoice (organization_id, month, currency, by_hand)
@@ -186,13 +198,23 @@ DRAFT_ANEW = text("""
         DO UPDATE SET quantity = invoice_line.quantity + excluded.quantity,
                       amount = invoice_line.amount + excluded.amount
         RETURNING *),
+    moved AS (
+        SELECT gone.id AS from_line, line.invoice_id, line.id
+          FROM invoice_line AS gone
+          JOIN line USING (course_id, pool_id, kind, service_month, unit_price)
+         WHERE gone.invoice_id = :invoice_id),
+    share AS (
+        INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
+        SELECT moved.invoice_id, moved.id, learner_organization_id, quantity
+          FROM invoice_share JOIN moved ON from_line = line_id
+         WHERE invoice_share.invoice_id = :invoice_id
+        ON CONFLICT (invoice_id, line_id, learner_organization_id)
+        DO UPDATE SET quantity = invoice_share.quantity + excluded.quantity),
     carried AS (
         INSERT INTO invoice_charge (invoice_id, charge_id, line_id)
-        SELECT line.invoice_id, gone.charge_id, line.id
-          FROM (SELECT charge_id, course_id, pool_id, kind, service_month, unit_price
-                  FROM invoice_charge JOIN invoice_line ON invoice_line.id = invoice_charge.line_id
-                 WHERE invoice_charge.invoice_id = :invoice_id) AS gone
-          JOIN line USING (course_id, pool_id, kind, service_month, unit_price))
+        SELECT moved.invoice_id, charge_id, moved.id
+          FROM invoice_charge JOIN moved ON from_line = line_id
+         WHERE invoice_charge.invoice_id = :invoice_id)
     SELECT id FROM draft
 """)
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
-from sqlalchemy import Select, func, select, text, true
+from sqlalchemy import BigInteger, Select, func, select, text, true
 from sqlalchemy.orm import Session
 
 from worker import errors, history, pools
 from worker.actors import Actor, Role
 from worker.imports import Record, Table, table, unfit_recipient
-from worker.models import Distribution, Key, KeyState, Pool
+from worker.models import Distribution, DistributionTally, Key, KeyState, Pool
 from worker.paging import Page, paged
 
 MOST = 10**9  # keys for one recipient; more is a slip of the finger
@@ -70,6 +70,18 @@ RECALL = text("""
         UPDATE distribution SET recalled_at = clock_now() WHERE id = :id AND recalled_at IS NULL)
     UPDATE key SET state = 'retired' WHERE distribution_id = :id AND state = 'issued'
 """)
+
+FIGURES = ("given", "redeemed", "retired")
+
+# What changed in a pool's distributions since the last fold.
+RECENT = text("""
+    SELECT change.id, sum(given)::bigint AS given, sum(change.redeemed)::bigint AS redeemed,
+           sum(change.retired)::bigint AS retired
+      FROM pool_tally, unnest(distribution_ids, their_given, their_redeemed, their_retired)
+                    AS change (id, given, redeemed, retired)
+     WHERE pool_id = :pool_id
+     GROUP BY change.id
+""").columns(**dict.fromkeys(("id", *FIGURES), BigInteger))
 
 MERGE = text("""
     SELECT max(row.id) AS last, string_agg(row.line, '') AS lines
@@ -277,18 +289,31 @@ def _held(
 
 
 def _rows(pool: Pool) -> Select[Any]:
-    figures = (
+    """Select a pool's distributions with their figures: kept ones of the large, counted of the small."""
+    recent = RECENT.bindparams(pool_id=pool.id).subquery("recent")
+    counted = (
         select(
             func.count().label("given"),
             func.count().filter(Key.state == KeyState.REDEEMED).label("redeemed"),
             func.count().filter(Key.state == KeyState.RETIRED).label("retired"),
         )
-        .where(Key.distribution_id == Distribution.id)
+        .where(Key.distribution_id == Distribution.id, DistributionTally.distribution_id.is_(None))
+        .correlate(Distribution, DistributionTally)
         .lateral()
     )
+    figures = [
+        (
+            counted.c[figure]
+            + func.coalesce(getattr(DistributionTally, figure), 0)
+            + func.coalesce(recent.c[figure], 0)
+        ).label(figure)
+        for figure in FIGURES
+    ]
     return (
-        select(Distribution, figures.c.given, figures.c.redeemed, figures.c.retired)
-        .join(figures, true())
+        select(Distribution, *figures)
+        .join(DistributionTally, DistributionTally.distribution_id == Distribution.id, isouter=True)
+        .join(recent, recent.c.id == DistributionTally.distribution_id, isouter=True)
+        .join(counted, true())
         .where(Distribution.pool_id == pool.id)
     )
 

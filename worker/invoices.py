@@ -47,16 +47,15 @@ LINES = text("""
      ORDER BY invoice_id, course.code, pool.name, pool_id, service_month, kind, unit_price DESC
 """)
 
-# Who of the buyer's organizations a line's charges were for.
+# Whose learners the charges of a line were for.
 SHARES = text("""
-    SELECT invoice_charge.line_id, organization.name AS organization, count(*) AS quantity,
-           sum(charge.amount) AS amount
-      FROM invoice_charge
-      JOIN charge ON charge.id = invoice_charge.charge_id
-      JOIN organization ON organization.id = charge.learner_organization_id
-     WHERE invoice_charge.invoice_id = :invoice_id
-     GROUP BY invoice_charge.line_id, organization.id
-     ORDER BY invoice_charge.line_id, organization.name
+    SELECT line_id, organization.name AS organization, share.quantity,
+           share.quantity * unit_price AS amount
+      FROM invoice_share AS share
+      JOIN invoice_line ON invoice_line.id = line_id
+      JOIN organization ON organization.id = learner_organization_id
+     WHERE share.invoice_id = :invoice_id
+     ORDER BY line_id, organization.name
 """)
 
 PARTIES = text(f"""

@@ -231,6 +231,16 @@ def _lower(column: str) -> MappedColumn[Any]:
     return mapped_column(Computed(f"lower({column})", persisted=True))
 
 
+def _of_a_line(rule: str) -> ForeignKeyConstraint:
+    """Tie a row to a line and to that line's invoice."""
+    return ForeignKeyConstraint(
+        ["line_id", "invoice_id"],
+        ["invoice_line.id", "invoice_line.invoice_id"],
+        name=rule,
+        ondelete="RESTRICT",
+    )
+
+
 def _rule(name: str, sql: str) -> CheckConstraint:
     return CheckConstraint(sql, name=name)
 
@@ -574,12 +584,27 @@ class PoolTally(Base):
     distributed: Mapped[int]
     redeemed: Mapped[int]
     retired: Mapped[int]
+    distribution_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    their_given: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    their_redeemed: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    their_retired: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
 
     __table_args__ = (Index("pool_tally_by_pool", "pool_id"),)
     # The table has no key, and a mapper wants one: select sums of its columns, never PoolTally.
     __mapper_args__ = {  # noqa: RUF012  # SQLAlchemy reads it from the class
         "primary_key": ["pool_id", "issued", "distributed", "redeemed", "retired"]
     }
+
+
+class DistributionTally(Base):
+    """What a distribution of many keys holds as of the last fold of the tallies."""
+
+    __tablename__ = "distribution_tally"
+
+    distribution_id: Mapped[int] = _of("distribution.id", primary_key=True)
+    given: Mapped[int]
+    redeemed: Mapped[int]
+    retired: Mapped[int]
 
 
 class PoolCharged(Base):
@@ -1174,6 +1199,22 @@ class InvoiceLine(Base):
     )
 
 
+class InvoiceShare(Base):
+    """How many of a line's charges were for the learners of one organization."""
+
+    __tablename__ = "invoice_share"
+
+    invoice_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    line_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    learner_organization_id: Mapped[int] = _of("organization.id", primary_key=True)
+    quantity: Mapped[int]
+
+    __table_args__ = (
+        _of_a_line("invoice_share_is_of_its_invoices_line"),
+        _rule("invoice_share_counts_charges", "quantity > 0"),
+    )
+
+
 class InvoiceCharge(Base):
     """A charge that an invoice carries; voiding releases it."""
 
@@ -1185,12 +1226,7 @@ class InvoiceCharge(Base):
     released_at: Mapped[datetime | None]
 
     __table_args__ = (
-        ForeignKeyConstraint(
-            ["line_id", "invoice_id"],
-            ["invoice_line.id", "invoice_line.invoice_id"],
-            name="invoice_charge_is_on_its_invoices_line",
-            ondelete="RESTRICT",
-        ),
+        _of_a_line("invoice_charge_is_on_its_invoices_line"),
         Index(
             "charge_is_billed_once",
             "charge_id",

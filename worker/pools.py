@@ -17,20 +17,54 @@ STATE = func.pool_state(
 )
 SORTS = {"name": Pool.name, "starts_at": Pool.starts_at, "expires_at": Pool.expires_at}
 
-# Only rows that no other folder holds; what others add meanwhile waits for the next fold.
+# A distribution of more keys than this is tallied; to count so many takes a page no time.
+FEW = 100
+
+ONE_FOLD_AT_A_TIME = text(
+    "SELECT pg_try_advisory_xact_lock(hashtextextended('keypool.fold_tallies', 0))"
+)
+# A distribution of millions is counted once. And the plan is kept: made while tables were empty, it
+# would read all of them for each distribution once they are full.
+UNHURRIED = text("""
+    SELECT set_config('statement_timeout', '10min', true), set_config('enable_seqscan', 'off', true)
+""")
+
+# All rows of one snapshot; what others add meanwhile waits for the next fold. A distribution that
+# has grown is counted in the same snapshot: all that was told of its keys is taken, and whatever
+# the count does not see is told later. Those given one key are passed by: they may be millions, and
+# one key makes none large.
 FOLD = text("""
-    WITH taken AS (
-        DELETE FROM pool_tally WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM pool_tally FOR UPDATE SKIP LOCKED))
-        RETURNING *),
+    WITH taken AS (DELETE FROM pool_tally RETURNING *),
     folded AS (
         INSERT INTO pool_tally (pool_id, issued, distributed, redeemed, retired)
         SELECT pool_id, sum(issued), sum(distributed), sum(redeemed), sum(retired)
           FROM taken GROUP BY pool_id
-        RETURNING 1)
+        RETURNING 1),
+    changed AS (
+        SELECT change.id, sum(given) AS given, sum(change.redeemed) AS redeemed,
+               sum(change.retired) AS retired
+          FROM taken, unnest(distribution_ids, their_given, their_redeemed, their_retired)
+                   AS change (id, given, redeemed, retired)
+         GROUP BY change.id),
+    kept AS (
+        UPDATE distribution_tally AS tally
+           SET given = tally.given + changed.given, redeemed = tally.redeemed + changed.redeemed,
+               retired = tally.retired + changed.retired
+          FROM changed WHERE tally.distribution_id = changed.id),
+    begun AS (
+        INSERT INTO distribution_tally (distribution_id, given, redeemed, retired)
+        SELECT changed.id, counted.*
+          FROM changed
+         CROSS JOIN LATERAL (
+               SELECT count(*), count(*) FILTER (WHERE state = 'redeemed'),
+                      count(*) FILTER (WHERE state = 'retired')
+                 FROM key WHERE distribution_id = changed.id) AS counted
+         WHERE changed.given > 1
+           AND NOT EXISTS (SELECT FROM distribution_tally WHERE distribution_id = changed.id)
+           AND EXISTS (SELECT FROM key WHERE distribution_id = changed.id OFFSET :few))
     SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM folded)
-""")
-# The same of the charges of a quarter of an hour, while they are new.
+""").bindparams(few=FEW)
+# The charges of a quarter of an hour, while they are new: only rows that nobody else holds.
 FOLD_CHARGED = text("""
     WITH taken AS (
         DELETE FROM pool_charged WHERE ctid = ANY (ARRAY(
@@ -214,7 +248,13 @@ def as_typed(pool: Pool, *, zone: str) -> dict[str, str]:
 
 
 def fold_tallies(session: Session) -> int:
-    """Fold each pool's changes of figures into one row; gives how many rows were folded away."""
+    """Fold each pool's changes of figures into one row; gives how many rows were folded away.
+
+    What changed in distributions of many keys goes to their own figures.
+    """
+    if not session.scalar(ONE_FOLD_AT_A_TIME):
+        return 0
+    session.execute(UNHURRIED)
     return sum(int(session.execute(fold).scalar_one()) for fold in (FOLD, FOLD_CHARGED))
 
 

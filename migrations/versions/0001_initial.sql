@@ -452,17 +452,32 @@ CREATE INDEX key_by_distribution ON key (distribution_id) WHERE distribution_id 
 
 -- What changed in a pool's figures: their sum is what the pool holds. Rows are added by every
 -- statement on keys and folded together by the schedule, so that no two writers wait for a total.
--- A key's pool always has a row here, so this foreign key keeps the keys' pools too.
+-- A key's pool always has a row here, so this foreign key keeps the keys' pools too. The arrays tell
+-- what changed in the pool's distributions, until a fold takes it to distribution_tally: a row for
+-- each of them would be a row for each key, where every key has a recipient of its own.
 CREATE TABLE pool_tally (
-    pool_id     bigint NOT NULL REFERENCES pool ON DELETE RESTRICT,
-    issued      bigint NOT NULL,
-    distributed bigint NOT NULL,
-    redeemed    bigint NOT NULL,
-    retired     bigint NOT NULL
+    pool_id          bigint NOT NULL REFERENCES pool ON DELETE RESTRICT,
+    issued           bigint NOT NULL,
+    distributed      bigint NOT NULL,
+    redeemed         bigint NOT NULL,
+    retired          bigint NOT NULL,
+    distribution_ids bigint[] STORAGE EXTERNAL,  -- written and read once: not compressed
+    their_given      bigint[] STORAGE EXTERNAL,
+    their_redeemed   bigint[] STORAGE EXTERNAL,
+    their_retired    bigint[] STORAGE EXTERNAL
 );
 
 -- Read by every look at a pool.
 CREATE INDEX pool_tally_by_pool ON pool_tally (pool_id);
+
+-- What a distribution of many keys holds as of the last fold; what pool_tally tells of it is to be
+-- added. Those without a row are small: their keys are counted.
+CREATE TABLE distribution_tally (
+    distribution_id bigint PRIMARY KEY REFERENCES distribution ON DELETE RESTRICT,
+    given           bigint NOT NULL,
+    redeemed        bigint NOT NULL,
+    retired         bigint NOT NULL
+);
 
 -- How many keys were added to a pool in a quarter of an hour (no time zone's day begins within one),
 -- a row a statement: reports count what was created in a period without reading every key.
@@ -487,16 +502,23 @@ BEGIN
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'key_is_made_by_a_batch_of_its_pool';
     END IF;
     WITH counted AS (
-        SELECT pool_id, date_bin('15 minutes', created_at, '2000-01-01') AS made_at, count(*) AS keys,
+        SELECT pool_id, distribution_id, date_bin('15 minutes', created_at, '2000-01-01') AS made_at,
+               count(*) AS given,
                count(*) FILTER (WHERE state = 'issued') AS issued,
-               count(*) FILTER (WHERE state = 'issued' AND distribution_id IS NOT NULL) AS distributed,
                count(*) FILTER (WHERE state = 'redeemed') AS redeemed,
                count(*) FILTER (WHERE state = 'retired') AS retired
-          FROM added GROUP BY 1, 2),
+          FROM added GROUP BY 1, 2, 3),
     grown AS (
-        INSERT INTO pool_growth (pool_id, made_at, keys) SELECT pool_id, made_at, keys FROM counted)
-    INSERT INTO pool_tally (pool_id, issued, distributed, redeemed, retired)
-    SELECT pool_id, sum(issued), sum(distributed), sum(redeemed), sum(retired)
+        INSERT INTO pool_growth (pool_id, made_at, keys)
+        SELECT pool_id, made_at, sum(given) FROM counted GROUP BY 1, 2)
+    INSERT INTO pool_tally (pool_id, issued, distributed, redeemed, retired,
+                            distribution_ids, their_given, their_redeemed, their_retired)
+    SELECT pool_id, sum(issued), coalesce(sum(issued) FILTER (WHERE distribution_id IS NOT NULL), 0),
+           sum(redeemed), sum(retired),
+           array_agg(distribution_id) FILTER (WHERE distribution_id IS NOT NULL),
+           array_agg(given) FILTER (WHERE distribution_id IS NOT NULL),
+           array_agg(redeemed) FILTER (WHERE distribution_id IS NOT NULL),
+           array_agg(retired) FILTER (WHERE distribution_id IS NOT NULL)
       FROM counted GROUP BY pool_id;
     RETURN NULL;
 END
@@ -505,15 +527,22 @@ $$;
 CREATE FUNCTION tally_changed_keys() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
-    INSERT INTO pool_tally (pool_id, issued, distributed, redeemed, retired)
-    SELECT pool_id,
-           coalesce(sum(weight) FILTER (WHERE state = 'issued'), 0),
-           coalesce(sum(weight) FILTER (WHERE state = 'issued' AND distribution_id IS NOT NULL), 0),
-           coalesce(sum(weight) FILTER (WHERE state = 'redeemed'), 0),
-           coalesce(sum(weight) FILTER (WHERE state = 'retired'), 0)
-      FROM (SELECT pool_id, state, distribution_id, 1 AS weight FROM after
-            UNION ALL
-            SELECT pool_id, state, distribution_id, -1 FROM before) AS change
+    INSERT INTO pool_tally (pool_id, issued, distributed, redeemed, retired,
+                            distribution_ids, their_given, their_redeemed, their_retired)
+    SELECT pool_id, sum(issued), coalesce(sum(issued) FILTER (WHERE distribution_id IS NOT NULL), 0),
+           sum(redeemed), sum(retired),
+           array_agg(distribution_id) FILTER (WHERE distribution_id IS NOT NULL),
+           array_agg(given) FILTER (WHERE distribution_id IS NOT NULL),
+           array_agg(redeemed) FILTER (WHERE distribution_id IS NOT NULL),
+           array_agg(retired) FILTER (WHERE distribution_id IS NOT NULL)
+      FROM (SELECT pool_id, distribution_id, sum(weight) AS given,
+                   coalesce(sum(weight) FILTER (WHERE state = 'issued'), 0) AS issued,
+                   coalesce(sum(weight) FILTER (WHERE state = 'redeemed'), 0) AS redeemed,
+                   coalesce(sum(weight) FILTER (WHERE state = 'retired'), 0) AS retired
+              FROM (SELECT pool_id, state, distribution_id, 1 AS weight FROM after
+                    UNION ALL
+                    SELECT pool_id, state, distribution_id, -1 FROM before) AS change
+             GROUP BY pool_id, distribution_id) AS changed
      GROUP BY pool_id;
     RETURN NULL;
 END
@@ -1123,6 +1152,30 @@ CREATE TRIGGER lines_change_in_drafts AFTER UPDATE ON invoice_line
 CREATE TRIGGER line_stays_on_its_invoice BEFORE UPDATE OF id, invoice_id OR DELETE ON invoice_line
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
 
+-- How many of a line's charges were for the learners of one organization, each at the line's unit
+-- price: an invoice tells whom it was for without reading its charges.
+CREATE TABLE invoice_share (
+    invoice_id              bigint NOT NULL,
+    line_id                 bigint NOT NULL,
+    learner_organization_id bigint NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    quantity                bigint NOT NULL,
+
+    PRIMARY KEY (invoice_id, line_id, learner_organization_id),
+    CONSTRAINT invoice_share_is_of_its_invoices_line
+        FOREIGN KEY (line_id, invoice_id) REFERENCES invoice_line (id, invoice_id) ON DELETE RESTRICT,
+    CONSTRAINT invoice_share_counts_charges CHECK (quantity > 0)
+);
+
+CREATE TRIGGER shares_are_added_to_drafts AFTER INSERT ON invoice_share
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_final_lines();
+CREATE TRIGGER shares_change_in_drafts AFTER UPDATE ON invoice_share
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_final_lines();
+CREATE TRIGGER share_stays_on_its_line
+    BEFORE UPDATE OF invoice_id, line_id, learner_organization_id OR DELETE ON invoice_share
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
+
 -- Which charges an invoice carries. Voiding releases them; the row stays as the void's detail.
 CREATE TABLE invoice_charge (
     invoice_id  bigint      NOT NULL,
@@ -1571,6 +1624,7 @@ ALTER TABLE batch_chunk    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE batch_line     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE key            ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_tally     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE distribution_tally ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_growth    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_charged   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE token          ENABLE ROW LEVEL SECURITY;
@@ -1589,6 +1643,7 @@ ALTER TABLE invoice        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_serial ENABLE ROW LEVEL SECURITY;
 ALTER TABLE charge         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_line   ENABLE ROW LEVEL SECURITY;
+ALTER TABLE invoice_share  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_charge ENABLE ROW LEVEL SECURITY;
 ALTER TABLE endpoint       ENABLE ROW LEVEL SECURITY;
 ALTER TABLE endpoint_secret ENABLE ROW LEVEL SECURITY;
@@ -1629,6 +1684,7 @@ CREATE POLICY tenancy ON pool_growth    TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON pool_charged   TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON distribution   TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON batch          TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
+CREATE POLICY tenancy ON distribution_tally TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM distribution WHERE distribution.id = distribution_id));
 CREATE POLICY tenancy ON batch_chunk    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
 CREATE POLICY tenancy ON batch_line     TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
 CREATE POLICY tenancy ON answer         TO keypool_web USING ((SELECT sees_everything()) OR token_id IN (SELECT id FROM token));
@@ -1636,6 +1692,7 @@ CREATE POLICY tenancy ON source_secret  TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON endpoint_secret TO keypool_web USING ((SELECT sees_everything()) OR endpoint_id IN (SELECT id FROM endpoint));
 CREATE POLICY tenancy ON delivery       TO keypool_web USING ((SELECT sees_everything()) OR endpoint_id IN (SELECT id FROM endpoint));
 CREATE POLICY tenancy ON invoice_line   TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
+CREATE POLICY tenancy ON invoice_share  TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_charge TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 
 -- Everybody may read courses and the prices that hold for them; the operator alone writes them.
@@ -1653,11 +1710,11 @@ GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
     organization, tax_rate, course, price, pool, distribution, batch, batch_chunk, batch_line, key, token, console_user, source,
     source_secret, learner, assignment, event, launch, invoice, invoice_serial, charge, invoice_line,
-    invoice_charge, endpoint, endpoint_secret TO keypool_web;
+    invoice_share, invoice_charge, endpoint, endpoint_secret TO keypool_web;
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
-GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, pool_growth, pool_charged, redemption TO keypool_web;
+GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, distribution_tally, pool_growth, pool_charged, redemption TO keypool_web;
 GRANT SELECT, INSERT ON history TO keypool_web;
 -- For erasing a person's data, which the operator alone does over the web: others see less of it.
 GRANT UPDATE (learner_email) ON redemption TO keypool_web;

@@ -4,7 +4,7 @@ from sqlalchemy import text
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import assignments, audit, invoices, redemption
+from worker import assignments, audit, distributions, invoices, keys, pools, redemption
 from worker.database import session as transaction_of
 from worker.database import transaction
 
@@ -21,6 +21,11 @@ def world(fresh_database) -> World:
         assignments.cancel(opened, actor=OPERATOR, assignment="1")
         pass_time(opened, days=2)
         assignments.cancel(opened, actor=OPERATOR, assignment="2", reason="left")
+        held = world.keys(pools.FEW + 1)
+        give = {"actor": OPERATOR, "pool": world.pool, "count": len(held)}
+        distributions.distribute(opened, recipient="shop@example.com", **give)
+        pools.fold_tallies(opened)
+        keys.retire(opened, actor=OPERATOR, codes=held[:3])
     invoices.run(actor=OPERATOR, finalize=True)
     return world
 
@@ -36,6 +41,7 @@ def test_a_sound_ledger_passes_with_its_figures(world):
     assert result["checks"][0]["figures"] == {"redeemed_keys": 5, "assignments": 5, "charges": 5}
 
 
+GUARDED = ["key", "charge", "invoice", "invoice_line", "invoice_share", "invoice_charge"]
 DAMAGES = {
     "UPDATE key SET state = 'issued' WHERE id = 3": "redeemed keys =",
     "UPDATE charge SET kind = 'extension' WHERE id = 4": "redeemed keys =",
@@ -49,10 +55,15 @@ DAMAGES = {
     "UPDATE invoice SET subtotal = subtotal + 1, total = total + 1": "every finalized invoice",
     "UPDATE invoice_line SET quantity = quantity + 1, amount = amount + unit_price"
     " WHERE kind = 'redemption'": ("every finalized invoice"),
+    "UPDATE invoice_share SET quantity = quantity + 1": "every line = its shares",
+    "UPDATE invoice_share SET learner_organization_id = 2": "every line = its shares",
+    "DELETE FROM invoice_share": "every line = its shares",
     "UPDATE invoice SET serial = serial + 1": "invoice numbers",
     "UPDATE event SET status = 'recorded', outcome = NULL, settled_at = NULL,"
     " received_at = received_at - interval '1 hour' WHERE id = 1": "no event is unsettled",
     "UPDATE pool_tally SET issued = issued + 1": "pools' figures",
+    "UPDATE distribution_tally SET redeemed = redeemed + 1": "large distributions' figures",
+    "UPDATE pool_tally SET their_retired = NULL": "large distributions' figures",
     "UPDATE pool_charged SET amount = amount + 1": "what pools were charged",
     "DELETE FROM pool_charged": "what pools were charged",
 }
@@ -61,7 +72,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_ledger_fails_the_check_that_it_breaks(world, damage):
     with transaction_of() as opened:
-        for table in ("key", "charge", "invoice", "invoice_line", "invoice_charge"):
+        for table in GUARDED:
             opened.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
         for statement in damage.split("; "):
             opened.execute(text(statement))

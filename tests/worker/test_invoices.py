@@ -142,6 +142,8 @@ def test_a_finalization_that_dies_gives_its_number_back(session, draft):
         "UPDATE invoice_line SET quantity = quantity + 1, amount = amount + unit_price",
         "UPDATE invoice_line SET pool_name = 'Other'",
         "DELETE FROM invoice_line",
+        "UPDATE invoice_share SET quantity = quantity + 1",
+        "DELETE FROM invoice_share",
         "UPDATE invoice_charge SET released_at = clock_now()",
         "DELETE FROM invoice_charge",
         """INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month, unit_price,
@@ -349,14 +351,18 @@ def test_an_invoice_is_listed_by_organization_month_and_status(session, buyer, f
         found(status="open")
 
 
-def test_lines_are_traced_to_whose_learners_they_were_for(session, buyer):
+@pytest.fixture
+def branch(session: Session, buyer: Buyer) -> int:
+    """The id of an organization below the buyer."""
     child = organizations.add(session, actor=OPERATOR, name="Branch", parent=buyer.name)
-    redeem(session, buyer.pool, "2026-05-05", "2026-05-06")
-    redeem(session, buyer.pool, "2026-05-07", learner_organization=int(child["id"]))
-    set_clock(session, "2026-06-20")
-    drafted, _ = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    return int(child["id"])
 
-    shown = show(session, str(*drafted))
+
+def test_lines_are_traced_to_whose_learners_they_were_for(session, buyer, branch, draft):
+    redeem(session, buyer.pool, "2026-05-07", learner_organization=branch)
+    invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+
+    shown = show(session, draft)
 
     (line,) = shown["lines"]
     assert line["learner_organizations"] == [
@@ -366,6 +372,33 @@ def test_lines_are_traced_to_whose_learners_they_were_for(session, buyer):
     carried = charges.listing(session, actor=OPERATOR, line=line["id"]).items
     assert [c["learner_organization"] for c in carried] == ["Branch", "Academy", "Academy"]
     assert {c["invoice"] for c in carried} == {shown["id"]}
+
+
+def test_shares_follow_their_lines_to_the_draft_that_voiding_makes(session, buyer, branch, draft):
+    redeem(session, buyer.pool, "2026-05-07", learner_organization=branch)
+    final = invoices.finalize(session, actor=OPERATOR, invoice=draft)
+    void = invoices.void(session, actor=OPERATOR, invoice=final["id"], reason="wrong address")
+    redeem(session, buyer.pool, "2026-05-08", learner_organization=branch)
+    invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+
+    anew = show(session, void["draft"])
+
+    assert anew["learner_organizations"] == [
+        {"organization": "Academy", "amount": "99.80"},
+        {"organization": "Branch", "amount": "99.80"},
+    ]
+    assert void["learner_organizations"] == final["learner_organizations"]
+
+
+def test_an_invoice_is_shown_without_a_look_at_its_charges(session, final):
+    read = text("""
+        SELECT sum(seq_scan + idx_scan) FROM pg_stat_xact_user_tables
+         WHERE relname IN ('charge', 'invoice_charge')""")
+    before = session.scalar(read)
+
+    show(session, final["id"])
+
+    assert session.scalar(read) == before
 
 
 # Runs, on a database that really commits ----------------------------------------------------------

@@ -169,13 +169,21 @@ class Model:
         tax = (subtotal * rate / 100).quantize(unit, ROUND_HALF_UP)
         return subtotal, tax, subtotal + tax
 
-    def lines(self, paper: Paper) -> dict[tuple[Any, ...], int]:
+    def shares(self, paper: Paper) -> dict[tuple[Any, ...], int]:
         counted: dict[tuple[Any, ...], int] = defaultdict(int)
         for charge_id in paper.charges:
             c = self.charges[charge_id]
             month = self.month(paper.organization, c["at"])
-            counted[c["pool"], c["kind"], month, c["amount"]] += 1
+            counted[c["pool"], c["kind"], month, c["amount"], c["learners"]] += 1
         return dict(counted)
+
+
+def summed(shares: dict[tuple[Any, ...], int]) -> dict[tuple[Any, ...], int]:
+    """Add shares up to their lines: all but whose learners they were for."""
+    lines: dict[tuple[Any, ...], int] = defaultdict(int)
+    for (*line, _), quantity in shares.items():
+        lines[tuple(line)] += quantity
+    return dict(lines)
 
 
 # How old redemptions are when they are settled: days, or hours around the last month's turn.
@@ -188,8 +196,8 @@ WHOSE, WHAT, WHICH = st.integers(0, 2), st.integers(0, 2), st.integers(0, 99)
 RUN = st.tuples(st.just("run"), st.sampled_from([0, 0, 3, None]), st.sampled_from([False, True]))
 OPERATIONS = st.one_of(
     st.tuples(st.just("wait"), st.integers(1, 40), st.integers(0, 86_399)),
-    st.tuples(st.just("redeem"), WHOSE, WHAT, AGES),
-    st.tuples(st.just("redeem"), WHOSE, WHAT, AGES),
+    st.tuples(st.just("redeem"), WHOSE, WHOSE, WHAT, AGES),
+    st.tuples(st.just("redeem"), WHOSE, WHOSE, WHAT, AGES),
     RUN,
     RUN,
     st.tuples(
@@ -252,20 +260,22 @@ class Ledger:
             turn = (turn - timedelta(days=1)).replace(day=1)
         return min(turn + timedelta(hours=hours), self.model.now)
 
-    def redeem(self, buyer: int, course: int, ages: list[Any]) -> None:
+    def redeem(self, buyer: int, learners: int, course: int, ages: list[Any]) -> None:
         organization, currency = self.buyers[buyer].id, list(CURRENCIES)[course]
+        whose = self.buyers[learners].id
         pool = self.pools[organization, currency]
         times = sorted(self.at(age) for age in ages)
-        made = redeem(self.session, pool, *(at.isoformat() for at in times))
+        instants = (at.isoformat() for at in times)
+        made = redeem(self.session, pool, *instants, learner_organization=whose)
         for charge_id, at in zip(made, times, strict=True):
             amount, code, _ = self.model.price(currency, organization, at)
-            self.add(charge_id, "redemption", organization, pool, currency, amount, code, at)
+            self.add(charge_id, "redemption", organization, whose, pool, currency, amount, code, at)
 
-    def add(self, charge_id: int, kind: str, organization: int, pool: int, course: str,
+    def add(self, charge_id: int, kind: str, organization: int, learners: int, pool: int, course: str,
             amount: Decimal, currency: str, at: datetime, credits: int | None = None) -> None:  # fmt: skip
         self.model.charges[charge_id] = {
-            "kind": kind, "organization": organization, "pool": pool, "course": course,
-            "amount": amount, "currency": currency, "at": at, "credits": credits,
+            "kind": kind, "organization": organization, "learners": learners, "pool": pool,
+            "course": course, "amount": amount, "currency": currency, "at": at, "credits": credits,
         }  # fmt: skip
 
     def price(self, course: int, level: int, units: int, days: int) -> None:
@@ -305,8 +315,9 @@ class Ledger:
                 self.session, actor=OPERATOR, charge=str(charge_id), reason="disputed",
                 amount=None if units is None else str(amount),
             )  # fmt: skip
-            self.add(int(made["id"]), "credit", credited["organization"], credited["pool"],
-                     credited["course"], -amount, credited["currency"], self.model.now, charge_id)  # fmt: skip
+            self.add(int(made["id"]), "credit", credited["organization"], credited["learners"],
+                     credited["pool"], credited["course"], -amount, credited["currency"],
+                     self.model.now, charge_id)  # fmt: skip
 
     def run(self, grace: int | None, dies: bool) -> None:
         wait = None if grace is None else timedelta(days=grace)
@@ -380,7 +391,9 @@ class Ledger:
             assert row.by_hand == paper.by_hand
             assert row.carried == sorted(paper.charges)
             assert (row.subtotal, row.tax, row.total) == self.model.totals(paper)
-            assert self.lines(row.id) == self.model.lines(paper)
+            shares = self.model.shares(paper)
+            assert self.shares(row.id) == shares
+            assert self.lines(row.id) == summed(shares)
         self.compare_unbilled()
 
     def compare_unbilled(self) -> None:
@@ -390,12 +403,24 @@ class Ledger:
         assert dict(map(tuple, amounts)) == {i: c["amount"] for i, c in self.model.charges.items()}
 
     def lines(self, invoice_id: int) -> dict[tuple[Any, ...], int]:
-        rows = self.session.execute(
-            text("""SELECT pool_id, kind::text, service_month, unit_price, quantity
-                      FROM invoice_line WHERE invoice_id = :id"""),
-            {"id": invoice_id},
+        return self.quantities(
+            """SELECT quantity, pool_id, kind::text, service_month, unit_price
+                 FROM invoice_line WHERE invoice_id = :id""",
+            invoice_id,
         )
-        return {tuple(row[:4]): row.quantity for row in rows}
+
+    def shares(self, invoice_id: int) -> dict[tuple[Any, ...], int]:
+        return self.quantities(
+            """SELECT share.quantity, pool_id, kind::text, service_month, unit_price,
+                      learner_organization_id
+                 FROM invoice_share AS share JOIN invoice_line ON invoice_line.id = line_id
+                WHERE share.invoice_id = :id""",
+            invoice_id,
+        )
+
+    def quantities(self, query: str, invoice_id: int) -> dict[tuple[Any, ...], int]:
+        rows = self.session.execute(text(query), {"id": invoice_id})
+        return {what: quantity for quantity, *rest in rows for what in [tuple(rest)]}
 
 
 class Storm(Ledger):

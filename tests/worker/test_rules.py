@@ -68,6 +68,8 @@ INSERT INTO invoice_line (id, invoice_id, course_id, pool_id, kind, service_mont
                           quantity, amount) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, 1, 1, 'extension', '2026-02-01', 10, 1, 10),
             (2, 2, 1, 1, 'redemption', '2026-02-01', 49.90, 1, 49.90);
+INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
+     VALUES (1, 1, 1, 1), (2, 2, 1, 1);
 INSERT INTO invoice_charge (invoice_id, charge_id, line_id) VALUES (2, 1, 2);
 UPDATE invoice SET status = 'finalized', year = 2026, serial = 1, finalized_at = '2026-03-04',
        due_on = '2026-04-03', subtotal = 49.90, total = 49.90, seller = '{}', buyer = '{}'
@@ -91,6 +93,8 @@ CHUNK = """INSERT INTO batch_chunk (batch_id, position, size, last_line, lines, 
 LINE = """INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month,
                                     unit_price, quantity, amount)
           VALUES ({invoice}, 1, 1, 'extension', '2026-02-01', {price}, 1, {amount})"""
+SHARE = """INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
+           VALUES ({invoice}, {line}, 2, 1)"""
 POOL = """INSERT INTO pool (organization_id, course_id, name, starts_at, expires_at,
                             content_availability_days)
           VALUES (1, {course}, 'Spring', '2026-01-01', '2027-01-01', 180)"""
@@ -403,6 +407,10 @@ REFUSED = {
         "UPDATE invoice_line SET invoice_id = 1 WHERE id = 2",
         "DELETE FROM invoice_line",
         LINE.format(invoice=2, price=10, amount=10),
+        "UPDATE invoice_share SET quantity = 2 WHERE line_id = 2",
+        "UPDATE invoice_share SET learner_organization_id = 2 WHERE line_id = 1",
+        "DELETE FROM invoice_share",
+        SHARE.format(invoice=2, line=2),
         "DELETE FROM invoice_charge",
     ],
     "charge_is_owed_and_credit_is_given_back": [
@@ -430,6 +438,8 @@ REFUSED = {
     ],
     "invoice_line_is_one_of_its_kind": [LINE.format(invoice=1, price=10, amount=10)],
     "invoice_line_adds_up": [LINE.format(invoice=1, price=11, amount=10)],
+    "invoice_share_is_of_its_invoices_line": [SHARE.format(invoice=1, line=2)],
+    "invoice_share_counts_charges": ["UPDATE invoice_share SET quantity = 0 WHERE line_id = 1"],
     "invoice_charge_is_on_its_invoices_line": [
         "INSERT INTO invoice_charge (invoice_id, charge_id, line_id) VALUES (1, 2, 2)"
     ],

@@ -33,6 +33,7 @@ INSERT INTO pool (id, organization_id, course_id, name, starts_at, expires_at,
 SELECT id, id, 1, name || ' pool', '2026-01-01', '2027-01-01', 180 FROM town;
 INSERT INTO distribution (id, pool_id, recipient) OVERRIDING SYSTEM VALUE
 SELECT id, id, 'desk@' || name FROM town;
+INSERT INTO distribution_tally SELECT id, 0, 0, 0 FROM town;
 INSERT INTO key (id, pool_id, distribution_id, code, state) OVERRIDING SYSTEM VALUE
 SELECT id, id, id, 'TOWN-000' || id, 'redeemed' FROM town;
 INSERT INTO batch (id, pool_id, kind, requested) OVERRIDING SYSTEM VALUE
@@ -72,6 +73,8 @@ SELECT id, id, '2026-02-01', 'EUR' FROM town;
 INSERT INTO invoice_line (id, invoice_id, course_id, pool_id, kind, service_month, unit_price,
                           quantity, amount) OVERRIDING SYSTEM VALUE
 SELECT id, id, 1, id, 'redemption', '2026-02-01', 49, 1, 49 FROM town;
+INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
+SELECT id, id, id, 1 FROM town;
 INSERT INTO invoice_charge (invoice_id, charge_id, line_id) SELECT id, id, id FROM town;
 INSERT INTO invoice_serial VALUES (2026, 0);
 INSERT INTO history (actor, organization_id, action, thing, thing_id)
@@ -96,6 +99,8 @@ OWNER = {
     "pool_tally": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "pool_charged": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "pool_growth": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
+    "distribution_tally": "(SELECT organization_id FROM pool JOIN distribution ON pool.id = pool_id"
+    " WHERE distribution.id = distribution_id)",
     "distribution": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "batch": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "batch_chunk": "(SELECT organization_id FROM pool JOIN batch ON pool.id = pool_id"
@@ -115,6 +120,7 @@ OWNER = {
     "charge": "organization_id",
     "invoice": "organization_id",
     "invoice_line": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
+    "invoice_share": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "invoice_charge": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "report_run": "organization_id",
     "history": "organization_id",
