@@ -110,7 +110,9 @@ def listing(
     """
     wanted = _rows().where(*_of(session, actor, learner, organization, course, pool))
     if status is not None:
-        wanted = wanted.where(Assignment.status == _status(status))
+        wanted = wanted.where(
+            Assignment.status == lookup.label(AssignmentStatus, status, field="status")
+        )
     if expiring_within is not None:
         wanted = wanted.where(soon_over(expiring_within))
     sorts = {}  # those for which there is an index
@@ -330,16 +332,6 @@ def _of(
         found = pools.find(session, actor=actor, pool=pool)
         conditions.append(Assignment.pool_id == found.id)
     return conditions
-
-
-def _status(name: str) -> AssignmentStatus:
-    try:
-        return AssignmentStatus(name)
-    except ValueError:
-        known = ", ".join(AssignmentStatus)
-        raise errors.InvalidInputError(
-            f"“{name}” is not a status; one of {known}.", field="status"
-        ) from None
 
 
 def _rows() -> Select[Any]:

@@ -258,7 +258,7 @@ def listing(
     if month:
         wanted = wanted.where(Invoice.month == billing.month_of(month))
     if status:
-        wanted = wanted.where(Invoice.status == _status(status))
+        wanted = wanted.where(Invoice.status == lookup.label(InvoiceStatus, status, field="status"))
     if ids is not None:
         wanted = wanted.where(Invoice.id.in_(ids))
     page = paged(
@@ -342,16 +342,6 @@ def _payment_day(session: Session, on: str) -> date:
             f"{day} is more than a year from now; check the year.", field="on"
         )
     return day
-
-
-def _status(value: str) -> InvoiceStatus:
-    try:
-        return InvoiceStatus(value)
-    except ValueError:
-        known = ", ".join(InvoiceStatus)
-        raise errors.InvalidInputError(
-            f"“{value}” is not an invoice's status; one of {known}.", field="status"
-        ) from None
 
 
 def _rows(actor: Actor) -> Select[Any]:

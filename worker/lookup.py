@@ -1,6 +1,7 @@
-"""Names, ids and codes: one way to find the thing that a person means."""
+"""Names, ids and labels: one way to find the thing that a person means."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, or_, select
@@ -10,6 +11,7 @@ from worker import errors
 from worker.models import Base
 
 T = TypeVar("T", bound=Base)
+E = TypeVar("E", bound=StrEnum)
 
 BIGGEST_ID = 2**63 - 1
 
@@ -45,6 +47,21 @@ def find(
     if len(rows) > 1:
         raise errors.AmbiguousError(thing, name, sorted(row.id for row in rows))  # type: ignore[attr-defined]
     return rows[0]
+
+
+def label(kind: type[E], value: str, *, field: str) -> E:
+    """Find the label that a word means, of those that a field may have.
+
+    Raises:
+        InvalidInputError: it is none of them.
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        known, a = ", ".join(kind), "an" if field[0] in "aeiou" else "a"
+        raise errors.InvalidInputError(
+            f"“{value}” is not {a} {field}; one of {known}.", field=field
+        ) from None
 
 
 def is_id(name: str) -> bool:

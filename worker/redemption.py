@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row, Select, and_, case, select, text
 from sqlalchemy.orm import Session
 
-from worker import codes, errors, pools
+from worker import codes, lookup, pools
 from worker.actors import Actor
 from worker.models import (
     Event,
@@ -264,7 +264,9 @@ def listing(
     if pool is not None:
         wanted = wanted.where(Redemption.pool_id == pools.find(session, actor=actor, pool=pool).id)
     if outcome is not None:
-        wanted = wanted.where(Redemption.outcome == _known(outcome))
+        wanted = wanted.where(
+            Redemption.outcome == lookup.label(RedemptionOutcome, outcome, field="outcome")
+        )
     if learner is not None:
         wanted = wanted.where(Redemption.learner_email_lower == learner.strip().lower())
     wanted = wanted.where(*within(Redemption.received_at, since, until))
@@ -306,16 +308,6 @@ def masked(email: str) -> str:
     """Hide whose address it is, and leave enough to talk about it: `a***@e***`."""
     name, _, host = email.partition("@")
     return f"{name[:1]}***@{host[:1]}***"
-
-
-def _known(outcome: str) -> RedemptionOutcome:
-    try:
-        return RedemptionOutcome(outcome)
-    except ValueError:
-        known = ", ".join(RedemptionOutcome)
-        raise errors.InvalidInputError(
-            f"“{outcome}” is not an outcome; one of {known}.", field="outcome"
-        ) from None
 
 
 def _attempts(actor: Actor) -> Select[Any]:

@@ -7,8 +7,7 @@ made again by the next; one that fails is set apart with its traceback and keeps
 
 from dataclasses import dataclass
 from datetime import date
-from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, text, true
 from sqlalchemy.orm import Session
@@ -17,8 +16,6 @@ from worker import errors, history, lookup, measures, organizations, personal
 from worker.actors import Actor, Role
 from worker.models import Invoice, Organization, ReportFormat, ReportRun, ReportState
 from worker.paging import Page, paged
-
-E = TypeVar("E", bound=StrEnum)
 
 # What can be asked for: keypool's own notebooks. Others are run by path, and kept by who runs them.
 NOTEBOOKS = ("billing", "learners_at_risk", "pools", "redemptions", "usage")
@@ -162,7 +159,7 @@ def ask(
         notebook=notebook,
         first_day=first,
         last_day=last,
-        format=_label(ReportFormat, format, field="format"),
+        format=lookup.label(ReportFormat, format, field="format"),
         asked_by=actor.name,
     )
     session.add(report)
@@ -203,7 +200,7 @@ def listing(
     if notebook:
         wanted = wanted.where(ReportRun.notebook == notebook)
     if state:
-        wanted = wanted.where(ReportRun.state == _label(ReportState, state, field="state"))
+        wanted = wanted.where(ReportRun.state == lookup.label(ReportState, state, field="state"))
     return paged(
         session, wanted, by=ReportRun.id, after=after, limit=limit, shape=_shape, newest_first=True
     )
@@ -330,16 +327,6 @@ def _reads(actor: Actor) -> ColumnElement[bool]:
 
 def _require_reader(actor: Actor, notebook: str) -> None:
     actor.require(Role.ANALYST, Role.FINANCE if notebook == "billing" else Role.MANAGER)
-
-
-def _label(kind: type[E], value: str, *, field: str) -> E:
-    try:
-        return kind(value)
-    except ValueError:
-        known = ", ".join(kind)
-        raise errors.InvalidInputError(
-            f"“{value}” is not a {field}; one of {known}.", field=field
-        ) from None
 
 
 def _rows(actor: Actor) -> Select[Any]:
