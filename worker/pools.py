@@ -23,11 +23,9 @@ FEW = 100
 ONE_FOLD_AT_A_TIME = text(
     "SELECT pg_try_advisory_xact_lock(hashtextextended('keypool.fold_tallies', 0))"
 )
-# A distribution of millions is counted once. And the plan is kept: made while tables were empty, it
-# would read all of them for each distribution once they are full.
-UNHURRIED = text("""
-    SELECT set_config('statement_timeout', '10min', true), set_config('enable_seqscan', 'off', true)
-""")
+# The plan is kept: made while tables were empty, it would read all of them for each distribution
+# once they are full.
+ONE_BY_ONE = text("SELECT set_config('enable_seqscan', 'off', true)")
 
 # All rows of one snapshot; what others add meanwhile waits for the next fold. A distribution that
 # has grown is counted in the same snapshot: all that was told of its keys is taken, and whatever
@@ -254,7 +252,7 @@ def fold_tallies(session: Session) -> int:
     """
     if not session.scalar(ONE_FOLD_AT_A_TIME):
         return 0
-    session.execute(UNHURRIED)
+    session.execute(ONE_BY_ONE)
     return sum(int(session.execute(fold).scalar_one()) for fold in (FOLD, FOLD_CHARGED))
 
 
