@@ -11,7 +11,7 @@ from tests.faults import clocks, disk
 from tests.faults.mixed import Storm, until
 from tests.faults.system import running_system
 
-KEYS = 6_000  # a round; a third of their messages come again, a tenth of the keys are raced for
+KEYS = 2_000  # a round; a third of their messages come again, a tenth of the keys are raced for
 RATE = 400  # messages a second
 PACE = 0.3  # of what the full storms take their time for
 VISIBILITY = 15  # seconds

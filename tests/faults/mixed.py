@@ -107,7 +107,7 @@ class Storm:
         poison = [
             redemption(key, f"{kind}{key}@example.org")
             for kind in (DEADLY, BUGGY)
-            for key in self.system.add_keys(max(1, self.keys // 2_000))
+            for key in self.system.add_keys(max(1, self.keys // 500))
         ]
         repeated = self.chance.sample(once, self.keys // 3)
         replayed = self.chance.sample(self.before, min(len(self.before), self.keys // 10))

@@ -126,9 +126,9 @@ def test_a_worker_gone_amid_bulk_makes_every_key_and_bills_every_missed_month_on
 
 @pytest.mark.timeout(3_600)  # what is mixed with poison may take minutes to be set apart
 def test_all_of_it_at_once_loses_and_doubles_nothing(system, chance):
-    storm = Storm(system, chance, keys=size(100, 1_000), rate=size(20, 60))
+    storm = Storm(system, chance, keys=size(300, 1_000), rate=size(20, 60))
 
-    faults = size(6, 200)
+    faults = size(10, 200)
     storm.rage(going_on=enough(storm, faults=faults))
 
     assert storm.counts["faults"] >= faults
