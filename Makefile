@@ -70,8 +70,7 @@ clean: ## remove .venv and what the checks left behind; data under .keypool stay
 
 $(READY): $(BIN)/uv requirements.lock pyproject.toml
 	@echo 'Installing into .venv what requirements.lock pins'
-	@$(uv) sync --python $(BIN)/python --require-hashes requirements.lock \
-	  --build-constraint requirements.lock
+	@$(uv) sync --python $(BIN)/python --require-hashes requirements.lock
 	@$(uv) install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
