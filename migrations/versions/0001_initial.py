@@ -1,12 +1,4 @@
-"""The first release's schema.
-
-Until the first release is tagged, 0001_initial.sql is a copy of schema.sql, and a test compares
-the two databases that they make:
-
-    cp schema.sql migrations/versions/0001_initial.sql
-
-From then on it is frozen, and every change of schema.sql comes with a migration of its own.
-"""
+"""The first release's schema, frozen: every later change of schema.sql is a migration of its own."""
 
 from pathlib import Path
 
