@@ -9,8 +9,9 @@ import psycopg
 from benchmarks import serving, shop
 from benchmarks.frame import Rig, Round, benchmark, plain
 from benchmarks.keys import lively
-from worker import database, tokens
-from worker.actors import Role
+from worker.database import connections
+from worker.tenancy import tokens
+from worker.tenancy.actors import Role
 
 PAGES = 4_000
 LIMIT = 100
@@ -20,7 +21,7 @@ LIMIT = 100
 def listing(rig: Rig, count: int) -> Round:
     """List 100 keys by cursor, and a handler that runs the bare query and dumps it, asking for no token."""
     with rig.database(lively), tempfile.TemporaryDirectory() as folder:
-        made = database.transaction(
+        made = connections.transaction(
             tokens.add, actor=shop.OPERATOR, name="bench", organization="Seller", role=Role.ANALYST
         )
         last, half = _last(), count // 2

@@ -10,9 +10,12 @@ import psycopg
 
 from benchmarks import serving, shop
 from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, seconds
-from worker import assignments, database, settling, tokens
-from worker.actors import Role
+from worker.database import connections
+from worker.learning import assignments
+from worker.redemption import settling
 from worker.settings import settings
+from worker.tenancy import tokens
+from worker.tenancy.actors import Role
 
 SHARE = 5  # one assignment in so many is overdue
 EVENTS = 50  # one redemption is settled beside the sweep for so many that expire
@@ -96,7 +99,7 @@ def asking(rig: Rig, count: int) -> Round:
     """Ask for access over HTTP, and a handler of the same app and authentication that selects 1."""
     with rig.database(shop.opened), tempfile.TemporaryDirectory() as folder:
         shop.redeemed(100_000, overdue=0)
-        made = database.transaction(
+        made = connections.transaction(
             tokens.add, actor=shop.OPERATOR, name="bench", organization="Shop", role=Role.SENDER
         )
         ids = [1 + number * 7919 % 100_000 for number in range(count)]

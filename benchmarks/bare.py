@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 import webhook
 from webhook.access import allowed
-from worker import database
-from worker.actors import Actor, Role
+from worker.database import connections
+from worker.tenancy.actors import Actor, Role
 
 INSERT = """
     INSERT INTO event (source_id, organization_id, learner_organization_id, webhook_id, body_hash,
@@ -28,7 +28,7 @@ PAGE = """
 def create_app() -> Flask:
     """Make the app that granian serves."""
     app = Flask(__name__)
-    engine = database.engine()
+    engine = connections.engine()
 
     @app.get("/healthz")
     def healthz() -> str:

@@ -13,8 +13,11 @@ from sqlalchemy import text
 from benchmarks.frame import Rig, Round, benchmark, plain, seconds
 from benchmarks.serving import served
 from benchmarks.shop import OPERATOR, opened, stocked
-from worker import database, invoices, pools, users
-from worker.actors import Role
+from worker.billing import invoices
+from worker.database import connections
+from worker.pools import pools
+from worker.tenancy import users
+from worker.tenancy.actors import Role
 
 EMAIL, PASSWORD = (
     "bench@example.com",
@@ -99,7 +102,7 @@ def lived_in(count: int) -> None:
         for statements in (HANDED_OUT, "ANALYZE", REDEEMED):
             connection.execute(statements)
     invoices.run(actor=OPERATOR)
-    with database.session() as session:
+    with connections.session() as session:
         pools.fold_tallies(session)
         given = {"email": EMAIL, "password": PASSWORD, "organization": None}
         users.add(session, actor=OPERATOR, role=Role.OPERATOR, **given)
@@ -143,7 +146,7 @@ def _measured(rig: Rig, count: int) -> Measured:
 
     filled.__qualname__ = f"lived_in_{count}"
     with rig.filled(filled), tempfile.TemporaryDirectory() as folder:
-        with database.session() as session:
+        with connections.session() as session:
             ids = dict(session.execute(text(FOUND)).mappings().one())
         with served(Path(folder)) as (web, _), httpx.Client(base_url=web) as client:
             took = {BARE: _median(client, BARE)}

@@ -23,7 +23,8 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
 
-from worker import database, embedded, schema
+from worker.database import connections, schema
+from worker.machine import embedded
 from worker.settings import settings
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
@@ -115,7 +116,7 @@ class Rig:
         if name not in self._templates:
             self._administer("CREATE DATABASE {}", name)
             with self._using(name):
-                schema.init(database.engine())
+                schema.init(connections.engine())
                 if filled:
                     filled()
                 with psycopg.connect(plain(), autocommit=True) as connection:
@@ -147,15 +148,15 @@ class Rig:
 
 
 def _forget() -> None:
-    if database.url.cache_info().currsize:
-        database.dispose()
-    database.url.cache_clear()
+    if connections.url.cache_info().currsize:
+        connections.dispose()
+    connections.url.cache_clear()
     settings.cache_clear()
 
 
 def plain() -> str:
     """Give the database's address as psql and psycopg take it."""
-    return make_url(database.url()).set(drivername="postgresql").render_as_string(False)
+    return make_url(connections.url()).set(drivername="postgresql").render_as_string(False)
 
 
 def psql(statement: str) -> None:

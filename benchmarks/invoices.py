@@ -3,8 +3,9 @@
 import psycopg
 
 from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, seconds
-from worker import database, invoices
-from worker.actors import Actor
+from worker.billing import invoices
+from worker.database import connections
+from worker.tenancy.actors import Actor
 
 ORGANIZATIONS = 1_000
 EACH = 1_000  # charges of each organization: at a smaller scale there are fewer organizations
@@ -133,7 +134,7 @@ def charged(count: int, organizations: int, *, month: str) -> None:
 def next_month(count: int, organizations: int) -> float:
     """Bill one month more, and say how many milliseconds each organization took."""
     charged(count, organizations, month="2026-02-01")
-    database.dispose()  # connections that planned for other tables
+    connections.dispose()  # connections that planned for other tables
     return 1000 * seconds(run) / organizations
 
 

@@ -15,9 +15,12 @@ from sqlalchemy.orm import Session
 from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, psql, seconds
 from benchmarks.serving import memory_mb, served
 from benchmarks.shop import OPERATOR, copy
-from worker import batches, codes, courses, database, keys, organizations, pools, tokens
-from worker.actors import Role
-from worker.models import Key
+from worker.catalogue import courses
+from worker.database import connections
+from worker.pools import batches, codes, keys, pools
+from worker.tables.mapping import Key
+from worker.tenancy import organizations, tokens
+from worker.tenancy.actors import Role
 
 POOL = "Benchmarks"
 ALREADY = 1_000_000  # keys that the table holds before anything is measured
@@ -29,7 +32,7 @@ PEER = 20_000  # keys that the slow peers make
 
 def filled() -> None:
     """Fill a database with a pool of a million keys, and an empty one to add to."""
-    with database.session() as session:
+    with connections.session() as session:
         organizations.add(session, actor=OPERATOR, name="Seller")
         courses.add(session, actor=OPERATOR, code="C", title="C", price="1", currency="EUR")
         for name in (POOL, "Others"):
@@ -41,7 +44,7 @@ def filled() -> None:
 def lively() -> None:
     """Fill the pool itself with a million keys: some handed out, some redeemed."""
     filled()
-    with database.session() as session:
+    with connections.session() as session:
         session.execute(text("UPDATE key SET pool_id = 1"))
         session.execute(
             text("""
@@ -116,13 +119,13 @@ def generation(rig: Rig, count: int) -> Round:
 
 def _generated(rig: Rig, count: int):  # type: ignore[no-untyped-def]
     with rig.database(filled):
-        database.transaction(batches.generate, actor=OPERATOR, pool=POOL, count=count)
+        connections.transaction(batches.generate, actor=OPERATOR, pool=POOL, count=count)
         return in_a_process("benchmarks.keys:work")
 
 
 def work() -> None:
     """Work every batch, as the worker does."""
-    while database.transaction(batches.work_chunk) is not None:
+    while connections.transaction(batches.work_chunk) is not None:
         pass
 
 
@@ -130,7 +133,7 @@ def _orm(rig: Rig) -> float:
     made = codes.draw(codes.first_letters(PEER)).tolist()
 
     def adding() -> None:
-        with database.session() as session:
+        with connections.session() as session:
             for code in made:
                 session.add(Key(pool_id=1, generated=True, code=code.decode()))
                 session.flush()
@@ -167,11 +170,11 @@ def _file(path: Path, count: int) -> Path:
 def import_file() -> None:
     """Import the file, work the batch, and read the report of every line."""
     path = Path(os.environ["BENCHMARK_FILE"])
-    with path.open("rb") as stream, database.session() as session:
+    with path.open("rb") as stream, connections.session() as session:
         report = keys.import_keys(session, actor=OPERATOR, pool=POOL, stream=stream)
     work()
     if report["batch"]:
-        with database.session(snapshot=True) as session:
+        with connections.session(snapshot=True) as session:
             for _ in batches.report_csv(session, actor=OPERATOR, batch=report["batch"]):
                 pass
 
@@ -180,7 +183,7 @@ def _one_by_one(rig: Rig) -> float:
     made = [code.decode() for code in codes.draw(codes.first_letters(PEER // 4)).tolist()]
 
     def adding() -> None:
-        with database.session() as session:
+        with connections.session() as session:
             for code in made:
                 if session.scalar(select(Key.id).where(Key.canonical == codes.canonical(code))):
                     continue
@@ -233,7 +236,7 @@ def exporting(rig: Rig, _: int) -> Round:
 
 
 def _token() -> str:
-    made = database.transaction(tokens.add, actor=OPERATOR, name="bench", role=Role.OPERATOR)
+    made = connections.transaction(tokens.add, actor=OPERATOR, name="bench", role=Role.OPERATOR)
     return str(made["token"])
 
 
@@ -255,4 +258,4 @@ def _download(address: str, token: str, target: Path) -> float:
 def _pandas(target: Path) -> None:
     import pandas as pd
 
-    pd.read_sql(COLUMNS, database.engine()).to_csv(target, index=False)
+    pd.read_sql(COLUMNS, connections.engine()).to_csv(target, index=False)

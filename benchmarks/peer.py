@@ -5,10 +5,11 @@ from datetime import timedelta
 from celery import Celery
 from sqlalchemy import func, select, text
 
-from worker import codes, database
 from worker.celery import broker_url, transport
-from worker.database import clock_now
-from worker.models import (
+from worker.database import connections
+from worker.database.connections import clock_now
+from worker.pools import codes
+from worker.tables.mapping import (
     Assignment,
     Charge,
     ChargeKind,
@@ -31,7 +32,7 @@ PRICE = text("SELECT amount, currency FROM price_in_force(:course, :organization
 @app.task
 def redeem(event_id: int) -> None:
     """Decide one redemption.requested event that can only be granted."""
-    with database.session() as session:
+    with connections.session() as session:
         event = session.get_one(Event, event_id)
         wanted = codes.canonical(event.data["key"])
         key = session.scalars(select(Key).where(Key.canonical == wanted).with_for_update()).one()

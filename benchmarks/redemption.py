@@ -16,8 +16,8 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from benchmarks import serving, shop
 from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, seconds
-from worker import redemption, settling
 from worker.demo import scratch
+from worker.redemption import deciding, settling
 from worker.settings import settings
 
 PEER = 2_000  # events that the slow peer settles
@@ -59,7 +59,7 @@ def bare() -> None:
     """Run the settler's own SQL, batch by batch, and nothing around it."""
     decide, meet, write = (
         _for_psycopg(statement)
-        for statement in (redemption.DECIDE_BATCH, redemption.MEET_LEARNERS, redemption.SETTLE)
+        for statement in (deciding.DECIDE_BATCH, deciding.MEET_LEARNERS, deciding.SETTLE)
     )
     with psycopg.connect(plain(), row_factory=namedtuple_row) as connection:
         while ids := [row.id for row in connection.execute(NEXT, [settings().settle_batch])]:
@@ -73,7 +73,7 @@ def bare() -> None:
                 },
             )
             learners = {(row.organization_id, row.address): row.id for row in met}
-            connection.execute(write, redemption._columns(judged, learners))
+            connection.execute(write, deciding._columns(judged, learners))
             connection.commit()
 
 

@@ -11,9 +11,10 @@ import psycopg
 from sqlalchemy import text
 
 from benchmarks.frame import Child, Rig, Round, benchmark, in_a_process, plain, seconds
-from worker import database, reporting, reports, simulation
-from worker.database import Login
-from worker.reporting import reading
+from worker import reporting, simulation
+from worker.database import connections
+from worker.database.connections import Login
+from worker.reporting import keeping, reading
 
 ORGANIZATIONS = 20
 YEARS = 10  # of history; reports are about the last
@@ -33,7 +34,7 @@ def history(redemptions: int, years: int) -> Callable[[], None]:
     """Give what fills a database with so many redemptions in so many years, invoiced."""
 
     def fill() -> None:
-        database.transaction(
+        connections.transaction(
             simulation.simulate,
             organizations=ORGANIZATIONS,
             months=12 * years,
@@ -57,11 +58,11 @@ def running(rig: Rig, count: int) -> Round:
     history than with the last year alone.
     """
     with rig.filled(history(count, YEARS)):
-        with database.session() as session:
+        with connections.session() as session:
             lately = session.execute(LAST_YEAR).scalar_one()
-        long = {name: _ran(name) for name in reports.NOTEBOOKS}
+        long = {name: _ran(name) for name in keeping.NOTEBOOKS}
     with rig.filled(history(lately, 1)):
-        short = {name: _ran(name) for name in reports.NOTEBOOKS}
+        short = {name: _ran(name) for name in keeping.NOTEBOOKS}
     slowest = max(long, key=lambda name: long[name].seconds)
     with rig.database():
         bare = _ran(slowest)
@@ -125,7 +126,7 @@ def read_ours() -> None:
 
 def read_peers() -> None:
     """Read as most people do."""
-    with database.engine(Login.ANALYST).connect() as connection:
+    with connections.engine(Login.ANALYST).connect() as connection:
         pd.read_sql(text(os.environ[QUERY]), connection)
 
 

@@ -10,9 +10,14 @@ import psycopg
 from sqlalchemy import text
 
 from benchmarks.frame import plain
-from worker import codes, courses, database, organizations, pools, signatures, signing, sources
-from worker.actors import Actor
+from worker import signatures
+from worker.catalogue import courses
+from worker.database import connections
+from worker.pools import codes, pools
+from worker.redemption import sources
 from worker.simulation.copying import Copying
+from worker.tenancy import organizations, secrets
+from worker.tenancy.actors import Actor
 
 OPERATOR = Actor.operator("benchmarks")
 COPY = "COPY key (pool_id, generated, code) FROM STDIN"
@@ -35,7 +40,7 @@ GRANTED = text("""
 
 def opened() -> None:
     """Make a shop: an organization, a course with a price, a pool and a source."""
-    with database.session() as session:
+    with connections.session() as session:
         organizations.add(session, actor=OPERATOR, name="Shop")
         courses.add(session, actor=OPERATOR, code="C", title="C", price="9.90", currency="EUR")
         pools.create(
@@ -51,7 +56,7 @@ def opened() -> None:
         sources.add(session, actor=OPERATOR, name="shop", organization="Shop")
         session.execute(
             text("UPDATE source_secret SET encrypted = :sealed"),
-            {"sealed": signing.encrypt(signatures.read_secret(SECRET))},
+            {"sealed": secrets.encrypt(signatures.read_secret(SECRET))},
         )
 
 
@@ -120,7 +125,7 @@ def redeemed(count: int, *, overdue: int) -> None:
     for start in range(0, count, MILLION):
         stocked(min(MILLION, count - start), state="redeemed")
     share = count // overdue if overdue else count + 1
-    with database.session() as session, Copying(session).bare("learner", "assignment"):
+    with connections.session() as session, Copying(session).bare("learner", "assignment"):
         session.execute(text("SET LOCAL statement_timeout = 0"))
         session.execute(MET)
         session.execute(GRANTED, {"share": share})

@@ -3,8 +3,8 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from worker import database
-from worker.models import Base
+from worker.database import connections
+from worker.tables.mapping import Base
 
 
 def migrate(connection: Connection) -> None:
@@ -16,5 +16,5 @@ def migrate(connection: Connection) -> None:
 if handed := context.config.attributes.get("connection"):
     migrate(handed)
 else:
-    with database.engine().begin() as connection:
+    with connections.engine().begin() as connection:
         migrate(connection)

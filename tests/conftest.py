@@ -20,9 +20,9 @@ from psycopg import sql
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.orm import Session
 
-from worker import database as databases
-from worker import embedded
-from worker import schema as schemas
+from worker.database import connections as databases
+from worker.database import schema as schemas
+from worker.machine import embedded
 from worker.reporting import printing
 from worker.settings import settings
 

@@ -9,7 +9,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from worker.celery import PREFIX
-from worker.database import session as transaction_of
+from worker.database.connections import session as transaction_of
 
 
 @contextmanager

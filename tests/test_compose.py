@@ -25,7 +25,7 @@ import redis
 import yaml
 
 from tests.conftest import Addresses, cloned
-from worker.embedded import redis as embedded_redis
+from worker.machine.embedded import redis as embedded_redis
 
 HOUSE = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((HOUSE / "compose.yaml").read_text())

@@ -10,8 +10,10 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker import courses, organizations, pools
-from worker.actors import Actor
+from worker.catalogue import courses
+from worker.pools import pools
+from worker.tenancy import organizations
+from worker.tenancy.actors import Actor
 
 OPERATOR = Actor.operator("test")
 

@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 
 from webhook import preconditions, repeating
 from webhook.problems import UnauthenticatedError
-from worker import database, errors, tokens
-from worker.actors import Actor, Role
-from worker.database import Login
+from worker import errors
+from worker.database import connections
+from worker.database.connections import Login
+from worker.tenancy import tokens
+from worker.tenancy.actors import Actor, Role
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,7 +37,7 @@ def allowed(*roles: Role) -> Callable[[View[P]], Callable[P, Response]]:
     def guard(view: View[P]) -> Callable[P, Response]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> Response:
-            with database.session(Login.WEB) as session:
+            with connections.session(Login.WEB) as session:
                 token_id, actor = authenticate(session)
                 actor.require(*roles)
                 act = partial(view, session, actor, *args, **kwargs)
@@ -56,7 +58,7 @@ def known(*roles: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def guard(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            with database.session(Login.WEB) as session:
+            with connections.session(Login.WEB) as session:
                 _, g.actor = authenticate(session)
                 g.actor.require(*roles)
             return view(*args, **kwargs)
@@ -89,6 +91,6 @@ def authenticate(session: Session) -> tuple[int, Actor]:
 
 def _note(token: str, response: Response) -> Response:
     # In a transaction of its own: a long request would hold the row, and its revocation up.
-    with suppress(errors.DatabaseAwayError), database.session(Login.WEB) as session:
+    with suppress(errors.DatabaseAwayError), connections.session(Login.WEB) as session:
         tokens.note(session, token)
     return response

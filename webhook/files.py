@@ -6,9 +6,10 @@ from typing import Any
 from flask import Response
 
 from webhook.api import shapes
-from worker import database, documents, patience
-from worker.actors import Actor
-from worker.database import Login
+from worker.billing import documents
+from worker.database import connections, patience
+from worker.database.connections import Login
+from worker.tenancy.actors import Actor
 
 CSV = "text/csv"
 # A report may say how it looks, and nothing else: it runs no script and loads nothing.
@@ -30,7 +31,7 @@ def table(
     """
 
     def blocks() -> Iterator[bytes]:
-        with database.session(Login.WEB, sees=actor.scope, snapshot=True) as session:
+        with connections.session(Login.WEB, sees=actor.scope, snapshot=True) as session:
             patience.unhurried(session)
             yield from export(session, actor=actor, **filters)
 
@@ -39,7 +40,7 @@ def table(
 
 def document(*, actor: Actor, invoice: str, format: str) -> Response:
     """Give an invoice's document; a PDF is printed once the transaction is over: that may take long."""
-    with database.session(Login.WEB, sees=actor.scope) as session:
+    with connections.session(Login.WEB, sees=actor.scope) as session:
         patience.unhurried(session)
         made = documents.export(session, actor=actor, invoice=invoice, format=format)
         content = made.content if format == "pdf" else iter([b"".join(made.content)])

@@ -6,8 +6,9 @@ from apiflask import APIBlueprint
 from flask import Response, jsonify
 from sqlalchemy import text
 
-from worker import database, errors, tasks
-from worker.database import Login
+from worker import errors, tasks
+from worker.database import connections
+from worker.database.connections import Login
 from worker.settings import settings
 
 blueprint = APIBlueprint("health", __name__, tag="Health")
@@ -44,7 +45,7 @@ def ready() -> Response:
 def _database() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     offset = settings().clock_offset.total_seconds()
     try:
-        with database.session(Login.WEB) as session:
+        with connections.session(Login.WEB) as session:
             row = session.execute(DATABASE).one()
     except errors.KeypoolError:
         return {"ok": False}, {"ok": False}, {"now": None, "offset_seconds": offset}

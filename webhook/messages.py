@@ -16,8 +16,8 @@ from pydantic import (
 from pydantic.types import StringConstraints
 
 from webhook import problems, strictjson
-from worker.inbox import Message
-from worker.models import EventType
+from worker.redemption.inbox import Message
+from worker.tables.mapping import EventType
 
 INSTANT = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?([Zz]|[+-]\d{2}(:?\d{2})?)"

@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker import database
-from worker.database import Login
+from worker.database import connections
+from worker.database.connections import Login
 
 blueprint = APIBlueprint("metrics", __name__, tag="Health")
 
@@ -83,7 +83,7 @@ class Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give a family for each figure, and one for the latest attempts by outcome."""
-        with database.session(Login.WEB, sees="*") as session:
+        with connections.session(Login.WEB, sees="*") as session:
             for name, (words, sql) in FIGURES.items():
                 yield GaugeMetricFamily(name, words, float(session.execute(text(sql)).scalar_one()))
             yield _outcomes(session)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from webhook.api import shapes
 from webhook.messages import WebhookMessage
 from webhook.repeating import HEADER
-from worker import answers as remembered
+from worker.tenancy import answers as remembered
 
 T = TypeVar("T", bound=Callable[..., Any])
 

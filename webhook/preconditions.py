@@ -15,9 +15,9 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from webhook.problems import ChangedMeanwhileError
-from worker import versions
-from worker.actors import Actor
-from worker.models import Base
+from worker.database import versions
+from worker.tables.mapping import Base
+from worker.tenancy.actors import Actor
 
 View = Callable[..., ResponseReturnValue]
 READING = ("GET", "HEAD")

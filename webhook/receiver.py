@@ -9,10 +9,11 @@ from flask import Response, jsonify, request
 
 from webhook import messages, signatures, waiting
 from webhook.nudging import nudger
-from worker import database, inbox
-from worker.actors import Actor, Role
-from worker.database import Login
-from worker.models import EventStatus
+from worker.database import connections
+from worker.database.connections import Login
+from worker.redemption import inbox
+from worker.tables.mapping import EventStatus
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("receiver", __name__, tag="Webhooks")
 waiting_room = waiting.WaitingRoom()
@@ -26,7 +27,7 @@ def receive(source: str) -> Response:
     recorded for good, and decided soon.
     """
     signed = signatures.read(request)
-    with database.connection(Login.WEB) as connection:  # what it records is committed by itself
+    with connections.connection(Login.WEB) as connection:  # what it records is committed by itself
         door = signatures.verify(connection, source, signed)
         recorded = inbox.record(
             connection,
@@ -47,7 +48,7 @@ def _answer(door: inbox.Door, recorded: inbox.Recorded) -> Response:
     if waited is None and recorded.status is EventStatus.RECORDED:
         return _accepted(str(recorded.event_id), recorded.status)
     sender = Actor(f"source {door.source_id}", Role.SENDER, door.organization_id)
-    with database.session(Login.WEB, sees=sender.scope) as session:
+    with connections.session(Login.WEB, sees=sender.scope) as session:
         event = inbox.show(session, actor=sender, event=str(recorded.event_id))
     answer = _decided(event) if event["outcome"] else _accepted(event["id"], event["status"])
     if waited is not None:

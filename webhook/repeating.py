@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from webhook.uploads import HASH
-from worker import answers
+from worker.tenancy import answers
 
 HEADER = "Idempotency-Key"
 KEPT = ("Content-Type", "Location")  # of an answer's headers; the others belong to each request

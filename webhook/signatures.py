@@ -8,7 +8,8 @@ from psycopg import Connection
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from webhook.problems import TooLargeError, UnknownSenderError, UnsupportedMediaTypeError
-from worker import inbox, signatures
+from worker import signatures
+from worker.redemption import inbox
 
 LARGEST_BODY = 64 * 1024
 TOLERANCE = 300  # seconds, both ways

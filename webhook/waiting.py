@@ -6,8 +6,9 @@ import time
 
 from sqlalchemy import text
 
-from worker import database, errors
-from worker.database import Login
+from worker import errors
+from worker.database import connections
+from worker.database.connections import Login
 
 LONGEST = 10  # seconds
 MOST = 32  # requests at once
@@ -72,7 +73,7 @@ class WaitingRoom:
 
 def _decided(waited: list[int]) -> list[int]:
     try:
-        with database.session(Login.WEB, sees="*") as session:
+        with connections.session(Login.WEB, sees="*") as session:
             return list(session.scalars(DECIDED, {"waited": waited}))
     except errors.DatabaseAwayError:
         return []  # whoever waits is told "recorded" when the time is over

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker import schedule
+from worker.database import periods
 
 LISTED = 20
 
@@ -179,7 +179,7 @@ def audit(session: Session) -> dict[str, Any]:
 def audit_daily(session: Session) -> dict[str, Any] | None:
     """Audit, unless it was done today; None then."""
     _take_snapshot(session)
-    return _prove(session) if schedule.is_due(session, job="audit", every="day") else None
+    return _prove(session) if periods.is_due(session, job="audit", every="day") else None
 
 
 def _take_snapshot(session: Session) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging
 
-from worker import embedded, logs
+from worker import logs
 from worker.errors import SettingsError
+from worker.machine import embedded
 from worker.settings import settings
 
 PREFIX = "keypool:"

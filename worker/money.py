@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 from sqlalchemy.orm import Session
 
 from worker import errors
-from worker.models import Currency
+from worker.tables.mapping import Currency
 
 LARGEST = Decimal(10) ** 10
 

@@ -13,23 +13,18 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from worker import (
-    answers,
-    assignments,
-    batches,
-    deliveries,
-    delivering,
-    inbox,
-    invoices,
-    pools,
-    reporting,
-    settling,
-)
 from worker import audit as audits
-from worker.actors import Actor
+from worker import reporting
+from worker.billing import invoices
 from worker.celery import PREFIX, app, redis_url
-from worker.database import transaction
+from worker.database.connections import transaction
+from worker.learning import assignments
+from worker.outgoing import deliveries, delivering
+from worker.pools import batches, pools
+from worker.redemption import inbox, settling
 from worker.settings import settings
+from worker.tenancy import answers
+from worker.tenancy.actors import Actor
 
 log = structlog.get_logger()
 

@@ -8,8 +8,9 @@ from sqlalchemy import text
 from tests import world as worlds
 from tests.faults.checker import AMID_POISON, wait_until_settled
 from tests.faults.system import OPERATOR, System, hint, patiently, surely
-from worker import batches, errors
-from worker.database import session as transaction_of
+from worker import errors
+from worker.database.connections import session as transaction_of
+from worker.pools import batches
 
 TASKS = {"work_chunk": "work_batches", "bill": "bill"}  # which task does what is committed as such
 KEYS, MONTHS = 60_000, 5  # more than one chunk has

@@ -8,8 +8,8 @@ from sqlalchemy import text
 from tests.faults.points import BUGGY, DEADLY, TRACE
 from tests.faults.senders import History
 from worker import audit, errors
-from worker.database import session as transaction_of
-from worker.database import transaction
+from worker.database.connections import session as transaction_of
+from worker.database.connections import transaction
 
 SETTLED_WITHIN = 90  # seconds after the last fault
 # A deadly event takes a dozen settlers with it before it is set apart, and those that were claimed

@@ -14,8 +14,8 @@ from tests.faults.nemesis import Fault
 from tests.faults.points import BUGGY, DEADLY
 from tests.faults.senders import History, post_all, redemption
 from tests.faults.system import System
-from worker.database import session as transaction_of
-from worker.sending import Message, message
+from worker.client import Message, message
+from worker.database.connections import session as transaction_of
 
 ALL = (
     *nemesis.PROCESSES,

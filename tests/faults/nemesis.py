@@ -19,8 +19,8 @@ from tests.faults.senders import Sender
 from tests.faults.system import System, hint, kill, living, patiently, surely
 from worker import errors
 from worker.celery import PREFIX
-from worker.database import session as transaction_of
-from worker.sending import Message
+from worker.client import Message
+from worker.database.connections import session as transaction_of
 from worker.settings import settings
 
 ONE_MORE = text("""

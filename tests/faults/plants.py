@@ -19,7 +19,7 @@ def plant(name: str) -> None:
 @contextmanager
 def in_database(name: str) -> Iterator[None]:
     """Plant a bug in the database, if it is one of those, and take it out again."""
-    from worker.database import session
+    from worker.database.connections import session
 
     planted, taken_out = IN_SQL.get(name, ("SELECT 1", "SELECT 1"))
     with session() as opened:
@@ -48,7 +48,8 @@ def sweep_off() -> None:
 
 def hint_before_commit() -> None:
     """The worker is told of an event that it cannot see yet."""
-    from worker import inbox, tasks
+    from worker import tasks
+    from worker.redemption import inbox
 
     record = inbox.record
 
@@ -73,15 +74,16 @@ def early_acknowledgement() -> None:
 
 def early_answer() -> None:
     """The sender is told 202, and the commit comes after."""
-    from worker import database, inbox
-    from worker.models import EventStatus
+    from worker.database import connections
+    from worker.redemption import inbox
+    from worker.tables.mapping import EventStatus
 
     record = inbox.record
 
     def promising(_connection: Any, **given: Any) -> inbox.Recorded:
         def receive() -> None:
             time.sleep(0.3)
-            with database.connection(database.Login.WEB) as own:
+            with connections.connection(connections.Login.WEB) as own:
                 record(own, **given)
 
         threading.Thread(target=receive).start()
@@ -92,7 +94,7 @@ def early_answer() -> None:
 
 def attempts_counted_after_the_work() -> None:
     """A claim is committed together with its work: who dies on it leaves no trace."""
-    from worker import settling
+    from worker.redemption import settling
 
     def settle_batch(*, limit: int) -> list[str] | None:
         def at_once(session: Any) -> list[str] | None:
@@ -106,22 +108,22 @@ def attempts_counted_after_the_work() -> None:
 
 def workers_clock() -> None:
     """An attempt is judged as of the worker's own time."""
-    from worker import redemption
+    from worker.redemption import deciding
 
-    judged = redemption.DECIDE_BATCH.text
-    settle = redemption.settle
+    judged = deciding.DECIDE_BATCH.text
+    settle = deciding.settle
 
     def by_own_clock(session: Any, *, event_ids: list[int]) -> list[str]:
         own = f"to_timestamp({time.time()}) AS at"
-        redemption.DECIDE_BATCH = text(judged.replace("received_at AS at", own))
+        deciding.DECIDE_BATCH = text(judged.replace("received_at AS at", own))
         return settle(session, event_ids=event_ids)
 
-    redemption.settle = by_own_clock
+    deciding.settle = by_own_clock
 
 
 def lock_let_go() -> None:
     """The settler's lock is taken and let go at once, not at the commit."""
-    from worker import settling
+    from worker.redemption import settling
 
     name = "hashtext('keypool.settling')"
     settling.TRY_LOCK = text(

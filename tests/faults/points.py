@@ -118,13 +118,14 @@ def _sleep_truly() -> None:
 
 def _hurry() -> None:
     """Shorten what a storm would wait for: when a hint is given to another, a transaction ended."""
-    from worker import celery, database
+    from worker import celery
+    from worker.database import connections
 
     if "visibility" in HURRY:
         transport, seconds = celery.transport, float(HURRY["visibility"])
         celery.transport = lambda timeout: transport(timeout) | {"visibility_timeout": seconds}
     if "idle" in HURRY:
-        limits = database.TIMEOUTS[database.Login.OWNER]
+        limits = connections.TIMEOUTS[connections.Login.OWNER]
         limits["idle_in_transaction_session_timeout"] = f"{HURRY['idle']}s"
 
 
@@ -158,7 +159,7 @@ def _watch_commits() -> None:
 
 def _watch_records() -> None:
     """Watch what the receiver records, which is committed by the statement that records it."""
-    from worker import inbox
+    from worker.redemption import inbox
 
     record = inbox.record
 
@@ -185,13 +186,13 @@ def _poison() -> None:
     """Let a settler die on deadly events, and fail on buggy ones, as a bug of ours would have it."""
     from sqlalchemy import text
 
-    from worker import redemption
+    from worker.redemption import deciding
 
     poisonous = text(
         "SELECT max(data #>> '{learner,email}') FROM event WHERE id = ANY (:ids)"
         " AND (data #>> '{learner,email}' LIKE :deadly OR data #>> '{learner,email}' LIKE :buggy)"
     )
-    settle = redemption.settle
+    settle = deciding.settle
 
     @functools.wraps(settle)
     def poisoned(session: Any, *, event_ids: list[int]) -> list[str]:
@@ -204,7 +205,7 @@ def _poison() -> None:
             raise RuntimeError("a planted bug met its message")
         return settle(session, event_ids=event_ids)
 
-    redemption.settle = poisoned
+    deciding.settle = poisoned
 
 
 def _pointed(function: Callable[..., Any], name: str) -> Callable[..., Any]:

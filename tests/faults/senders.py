@@ -11,7 +11,7 @@ import httpx
 
 from tests.faults.system import System
 from worker import signatures
-from worker.sending import Message, message
+from worker.client import Message, message
 
 PATIENCE = 180  # seconds for which a message is tried
 

@@ -8,7 +8,7 @@ from tests.faults.checker import check, decided, told
 from tests.faults.nemesis import Fault
 from tests.faults.senders import History, post_all, redemption
 from tests.faults.system import System, patiently, surely
-from worker.sending import Message
+from worker.client import Message
 
 FULL = os.environ.get("FAULTS") == "full"
 HOUR = 3600

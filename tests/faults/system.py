@@ -22,13 +22,19 @@ from sqlalchemy import text
 
 from tests.conftest import forget
 from tests.faults import clocks, proxy
-from worker import courses, embedded, errors, organizations, pools, schema, sources
-from worker.actors import Actor
+from worker import errors
+from worker.catalogue import courses
 from worker.celery import app, broker_url
-from worker.database import engine
-from worker.database import session as transaction_of
+from worker.database import schema
+from worker.database.connections import engine
+from worker.database.connections import session as transaction_of
+from worker.machine import embedded
+from worker.machine.supervisor import Service, Supervision, answers, services, supervised
+from worker.pools import pools
+from worker.redemption import sources
 from worker.settings import settings
-from worker.supervisor import Service, Supervision, answers, services, supervised
+from worker.tenancy import organizations
+from worker.tenancy.actors import Actor
 
 OPERATOR = Actor.operator("fault harness")
 REPOSITORY = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from tests.faults.mixed import Storm, enough
 from tests.faults.senders import History, post_all
 from tests.faults.storms import each, name_of, requests, size, weathered
 from tests.faults.system import System, hint, running_system
-from worker.database import session as transaction_of
+from worker.database.connections import session as transaction_of
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from sqlalchemy import text
 from tests import world as worlds
 from tests.faults.checker import check
 from tests.faults.senders import History
-from worker import settling
-from worker.database import session as transaction_of
+from worker.database.connections import session as transaction_of
+from worker.redemption import settling
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.faults.points import BUGGY, DEADLY
 from tests.faults.senders import History, post_all, redemption
 from tests.faults.storms import FULL, size
 from tests.faults.system import System, hint, patiently, running_system
-from worker.database import session as transaction_of
+from worker.database.connections import session as transaction_of
 
 NO_SWEEP = {"KEYPOOL_SETTLE_SWEEP": "1h"}
 PLAIN = {"FAULTS_PLANT": "", "FAULTS_SLOW": "", "FAULTS_SKEW": "0", "KEYPOOL_SETTLE_SWEEP": "1s"}

@@ -11,8 +11,9 @@ from nbmake.nb_run import NotebookRun
 
 from tests import world as worlds
 from tests.conftest import Addresses, cloned, using
-from worker import database as databases
-from worker import redemption, simulation
+from worker import simulation
+from worker.database import connections as databases
+from worker.redemption import deciding
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PAIRED = sorted(NOTEBOOKS.glob("*.py"))
@@ -82,7 +83,7 @@ def one_day() -> None:
     with databases.session() as session:
         world = worlds.build(session)
         event = world.request(world.keys(3)[0], "ann@example.com")
-        redemption.settle(session, event_ids=[event])
+        deciding.settle(session, event_ids=[event])
 
 
 def a_year() -> None:

@@ -17,19 +17,15 @@ from tests.conftest import Addresses
 from tests.webhook.weather import Line, line
 from tests.world import OPERATOR, World, build
 from webhook import create_app
-from worker import (
-    batches,
-    endpoints,
-    invoices,
-    reports,
-    settling,
-    signatures,
-    sources,
-    tokens,
-    users,
-)
-from worker import database as databases
-from worker.actors import Role
+from worker import signatures
+from worker.billing import invoices
+from worker.database import connections as databases
+from worker.outgoing import endpoints
+from worker.pools import batches
+from worker.redemption import settling, sources
+from worker.reporting import keeping
+from worker.tenancy import tokens, users
+from worker.tenancy.actors import Role
 
 NOW = "2026-03-01T09:30:00Z"
 
@@ -187,16 +183,16 @@ def things(place: Place) -> Things:
             {"id": int(place.world.pool)},
         ).one()
         kept = {
-            notebook: reports.ask(
+            notebook: keeping.ask(
                 session, actor=OPERATOR, notebook=notebook, organization=names.name, format="pdf"
             )["id"]
             for notebook in ("usage", "billing")
         }
         for report in kept.values():
-            claim = reports.claim(session, only=int(report))
+            claim = keeping.claim(session, only=int(report))
             assert claim is not None
             page = "<!doctype html><title>Kept</title>"
-            reports.finish(session, claim=claim, page=page, pdf=b"%PDF-1.4")
+            keeping.finish(session, claim=claim, page=page, pdf=b"%PDF-1.4")
         endpoint = endpoints.add(
             session, actor=OPERATOR, url="https://hooks.example/x", organization=names.name
         )["id"]

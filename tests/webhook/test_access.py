@@ -13,10 +13,14 @@ from sqlalchemy import event, text
 
 from tests.webhook.conftest import Place, Things
 from tests.world import OPERATOR
-from worker import database as databases
-from worker import distributions, invoices, launches, organizations, prices
-from worker.actors import Role
-from worker.database import Login
+from worker.billing import invoices
+from worker.catalogue import prices
+from worker.database import connections as databases
+from worker.database.connections import Login
+from worker.learning import launches
+from worker.pools import distributions
+from worker.tenancy import organizations
+from worker.tenancy.actors import Role
 
 ROLES = Path(__file__).parents[2] / "docs" / "api.md"
 

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import text
 
 from tests.webhook.conftest import Place, redemption, settle
-from worker import batches
-from worker import database as databases
-from worker.actors import Role
+from worker.database import connections as databases
+from worker.pools import batches
+from worker.tenancy.actors import Role
 
 EVENTS = "/api/v1/events"
 

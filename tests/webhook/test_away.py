@@ -12,9 +12,10 @@ from tests.webhook.conftest import Place, Sender, over, redemption
 from tests.webhook.weather import Line, line
 from tests.world import build
 from webhook import create_app
-from worker import database as databases
-from worker import patience, tasks
+from worker import tasks
 from worker.celery import broker_url
+from worker.database import connections as databases
+from worker.database import patience
 
 
 @pytest.fixture(scope="module")

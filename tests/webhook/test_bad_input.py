@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from tests.webhook.conftest import Place, Things
 from tests.webhook.test_access import BODIES, told
-from worker import database as databases
-from worker.actors import Role
+from worker.database import connections as databases
+from worker.tenancy.actors import Role
 
 DEEP = 200_000
 HOSTILE = {

@@ -17,8 +17,9 @@ import pytest
 from tests.conftest import Addresses
 from tests.webhook.conftest import settle
 from tests.webhook.serving import Server, serving
-from worker import delivering, signatures
-from worker.models import RedemptionOutcome
+from worker import signatures
+from worker.outgoing import delivering
+from worker.tables.mapping import RedemptionOutcome
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.webhook.conftest import NOW, Things, redemption
 from webhook import strictjson
-from worker.actors import Role
+from worker.tenancy.actors import Role
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))  # of each route; “make fuzz” tries more
 RECEIVER = {200, 202, 400, 401, 409, 413, 415, 422, 429}

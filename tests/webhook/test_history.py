@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from worker import database as databases
-from worker import history
-from worker.actors import Actor, Role
+from worker.database import connections as databases
+from worker.tenancy import history
+from worker.tenancy.actors import Actor, Role
 
 PATH = "/api/v1/history"
 

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from tests.webhook.conftest import Place, over, redemption
 from webhook import create_app, limits
 from worker import celery
-from worker.actors import Role
 from worker.settings import settings
+from worker.tenancy.actors import Role
 
 POOLS = "/api/v1/pools"
 

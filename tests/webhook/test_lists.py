@@ -9,9 +9,10 @@ from sqlalchemy import text
 
 from tests.webhook.conftest import Place, redemption, settle
 from tests.world import OPERATOR
-from worker import database as databases
-from worker import invoices, pools
-from worker.actors import Role
+from worker.billing import invoices
+from worker.database import connections as databases
+from worker.pools import pools
+from worker.tenancy.actors import Role
 
 # What else a list must be asked for to be sorted so: what it has an index for.
 ALSO = {

@@ -7,10 +7,11 @@ from pathlib import Path
 import rich_click as click
 
 from tests.webhook.conftest import Place
-from worker import batches, cli, keys
-from worker import database as databases
-from worker.actors import Actor, Role
+from worker import cli
 from worker.cli.reports import FORMATS
+from worker.database import connections as databases
+from worker.pools import batches, keys
+from worker.tenancy.actors import Actor, Role
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 

@@ -10,9 +10,9 @@ from sqlalchemy import text
 from tests.webhook.conftest import Place, Things
 from tests.webhook.test_access import ask, routes
 from tests.world import OPERATOR
-from worker import database as databases
-from worker import organizations
-from worker.actors import Role
+from worker.database import connections as databases
+from worker.tenancy import organizations
+from worker.tenancy.actors import Role
 
 
 @pytest.fixture(scope="module")

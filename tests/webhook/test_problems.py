@@ -9,7 +9,7 @@ import pytest
 from tests.webhook.conftest import Place, Things
 from tests.webhook.test_access import Route, routes
 from webhook import LARGEST_BODY
-from worker.actors import Role
+from worker.tenancy.actors import Role
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 

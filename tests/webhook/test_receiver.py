@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from tests.webhook.conftest import NOW, Sender, redemption, settle
-from worker import database as databases
 from worker import errors, signatures
-from worker.database import Login
+from worker.database import connections as databases
+from worker.database.connections import Login
 
 
 def events(source: int) -> int:

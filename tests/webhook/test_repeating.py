@@ -11,9 +11,10 @@ from werkzeug.test import TestResponse
 
 from tests.webhook.conftest import Place, redemption, settle
 from tests.world import OPERATOR
-from worker import answers, learners
-from worker import database as databases
-from worker.actors import Role
+from worker.database import connections as databases
+from worker.learning import learners
+from worker.tenancy import answers
+from worker.tenancy.actors import Role
 
 POOL = {
     "name": "Once",

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.webhook.conftest import Place
-from worker import database as databases
-from worker import reports
-from worker.actors import Role
+from worker.database import connections as databases
+from worker.reporting import keeping
+from worker.tenancy.actors import Role
 
 PATH = "/api/v1/reports"
 PAGE = "<!doctype html><title>Usage</title>"
@@ -26,10 +26,10 @@ def ask(place: Place, headers: dict[str, str], **body: str) -> dict:
 
 def finish(report: dict, page: str = PAGE) -> None:
     with databases.session() as session:
-        claim = reports.claim(session, only=int(report["id"]))
+        claim = keeping.claim(session, only=int(report["id"]))
         assert claim is not None
         pdf = PDF if claim.format == "pdf" else None
-        reports.finish(session, claim=claim, page=page, pdf=pdf)
+        keeping.finish(session, claim=claim, page=page, pdf=pdf)
 
 
 def test_a_report_is_asked_for_followed_and_read(place, analyst):
@@ -112,7 +112,7 @@ def test_a_page_runs_no_script_loads_nothing_and_is_saved_as_a_file(place, analy
 def test_what_can_be_asked_for_is_listed(place, analyst):
     listed = place.client.get(f"{PATH}/notebooks", headers=analyst).json["items"]
 
-    assert {entry["name"] for entry in listed} == set(reports.NOTEBOOKS)
+    assert {entry["name"] for entry in listed} == set(keeping.NOTEBOOKS)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from tests.conftest import Addresses
 from tests.webhook.conftest import redemption, settle
 from tests.webhook.serving import Server, serving
 from tests.world import OPERATOR
-from worker import database as databases
-from worker import signatures, sources
-from worker.actors import Role
+from worker import signatures
+from worker.database import connections as databases
+from worker.redemption import sources
+from worker.tenancy.actors import Role
 
 
 @pytest.fixture(scope="module")

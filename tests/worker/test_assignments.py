@@ -8,9 +8,13 @@ from sqlalchemy.orm import Session
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import assignments, charges, errors, keys, redemption
-from worker import database as databases
-from worker.actors import Actor, Role
+from worker import errors
+from worker.billing import charges
+from worker.database import connections as databases
+from worker.learning import assignments
+from worker.pools import keys
+from worker.redemption import deciding
+from worker.tenancy.actors import Actor, Role
 
 
 @pytest.fixture
@@ -23,7 +27,7 @@ def redeemed(
 ) -> str:
     """Redeem a key for a learner and give the assignment's id."""
     event = world.request(code or world.keys(1)[0], email, **at)
-    redemption.settle(world.session, event_ids=[event])
+    deciding.settle(world.session, event_ids=[event])
     return str(world.figures("SELECT assignment_id AS id FROM event WHERE id = :id", id=event).id)
 
 

@@ -4,9 +4,13 @@ from sqlalchemy import text
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import assignments, audit, distributions, invoices, keys, pools, redemption
-from worker.database import session as transaction_of
-from worker.database import transaction
+from worker import audit
+from worker.billing import invoices
+from worker.database.connections import session as transaction_of
+from worker.database.connections import transaction
+from worker.learning import assignments
+from worker.pools import distributions, keys, pools
+from worker.redemption import deciding
 
 
 @pytest.fixture
@@ -17,7 +21,7 @@ def world(fresh_database) -> World:
         world = worlds.build(opened)
         events = [world.request(k, f"{n}@example.org") for n, k in enumerate(world.keys(6))]
         events.append(world.request("NO-SUCH-KEY-1", "x@example.org"))
-        redemption.settle(opened, event_ids=events)
+        deciding.settle(opened, event_ids=events)
         assignments.cancel(opened, actor=OPERATOR, assignment="1")
         pass_time(opened, days=2)
         assignments.cancel(opened, actor=OPERATOR, assignment="2", reason="left")

@@ -20,8 +20,10 @@ from sqlalchemy.orm import Session
 from tests import world as worlds
 from tests.conftest import SCHEMA, Addresses, pass_time
 from tests.world import OPERATOR, World
-from worker import batches, chunks, codes, database, errors, keys, pools
-from worker.actors import Actor, Role
+from worker import errors
+from worker.database import connections
+from worker.pools import batches, codes, keys, making, pools
+from worker.tenancy.actors import Actor, Role
 
 HOUSE = SCHEMA.parent
 WORKER = """
@@ -40,14 +42,14 @@ def world(session: Session) -> World:
 @pytest.fixture
 def committed(fresh_database: Addresses) -> World:
     """A world that other transactions and processes see."""
-    with database.session() as opened:
+    with connections.session() as opened:
         return worlds.build(opened)
 
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "KEYS", 100)
-    monkeypatch.setattr(chunks, "LINES", 100)
+    monkeypatch.setattr(making, "KEYS", 100)
+    monkeypatch.setattr(making, "LINES", 100)
 
 
 def generate(world: World, count: int) -> str:
@@ -226,11 +228,11 @@ def test_nothing_to_work_is_none(world):
 @pytest.mark.usefixtures("small_chunks")
 def test_two_workers_work_different_batches(committed):
     for _ in range(2):
-        database.transaction(batches.generate, actor=OPERATOR, pool=committed.pool, count=150)
+        connections.transaction(batches.generate, actor=OPERATOR, pool=committed.pool, count=150)
 
-    with database.session() as mine, database.session() as yours:
+    with connections.session() as mine, connections.session() as yours:
         first, second = batches.work_chunk(mine), batches.work_chunk(yours)
-        third = database.transaction(batches.work_chunk)
+        third = connections.transaction(batches.work_chunk)
 
     assert (first, second, third) == (100, 100, None)
 
@@ -282,13 +284,15 @@ def test_what_is_finished_cannot_be_cancelled(world):
 
 @pytest.mark.usefixtures("small_chunks")
 def test_cancelling_waits_for_the_chunk_that_is_being_worked(committed):
-    asked = database.transaction(batches.generate, actor=OPERATOR, pool=committed.pool, count=300)
+    asked = connections.transaction(
+        batches.generate, actor=OPERATOR, pool=committed.pool, count=300
+    )
     cancelled = []
 
     def cancelling() -> None:
-        cancelled.append(database.transaction(batches.cancel, actor=OPERATOR, batch=asked["id"]))
+        cancelled.append(connections.transaction(batches.cancel, actor=OPERATOR, batch=asked["id"]))
 
-    with database.session() as opened:
+    with connections.session() as opened:
         batches.work_chunk(opened)
         canceller = threading.Thread(target=cancelling)
         canceller.start()
@@ -301,19 +305,19 @@ def test_cancelling_waits_for_the_chunk_that_is_being_worked(committed):
 @pytest.mark.usefixtures("small_chunks")
 def test_a_chunk_that_fails_is_undone_and_tried_again(world, monkeypatch):
     batch = generate(world, 200)
-    genuine = chunks._generate
+    genuine = making._generate
 
     def failing(session: Session, batch_: object) -> int:
         genuine(session, batch_)
         session.execute(text("SELECT 1 / 0"))
         return 100
 
-    monkeypatch.setattr(chunks, "_generate", failing)
+    monkeypatch.setattr(making, "_generate", failing)
     assert batches.work_chunk(world.session) == 0
     assert counted(world) == 0
     assert batches.work_chunk(world.session) is None  # it rests
 
-    monkeypatch.setattr(chunks, "_generate", genuine)
+    monkeypatch.setattr(making, "_generate", genuine)
     pass_time(world.session, seconds=60)
     finish(world)
 
@@ -327,23 +331,23 @@ def test_an_interrupt_amid_a_statement_is_no_failure_of_its_chunk(committed, mon
         driver.pgconn.send_query(b"SELECT pg_sleep(0.1)")  # an interrupt may leave it so
         raise KeyboardInterrupt
 
-    batch = database.transaction(
+    batch = connections.transaction(
         batches.generate, actor=OPERATOR, pool=committed.pool, count=1_000
     )["id"]
     with monkeypatch.context() as patched:
-        patched.setattr(chunks, "work", work)
+        patched.setattr(making, "work", work)
         with pytest.raises(KeyboardInterrupt):
-            database.transaction(batches.work_chunk)
-    while database.transaction(batches.work_chunk) is None:
+            connections.transaction(batches.work_chunk)
+    while connections.transaction(batches.work_chunk) is None:
         time.sleep(0.05)  # until the statement ends and PostgreSQL sees that nobody waits for it
 
-    assert database.transaction(batches.show, actor=OPERATOR, batch=batch)["state"] == "done"
+    assert connections.transaction(batches.show, actor=OPERATOR, batch=batch)["state"] == "done"
     assert caplog.text == ""
 
 
 def test_a_batch_that_fails_for_good_says_why_and_lets_others_go_on(world, monkeypatch):
     batch, other = generate(world, 200), import_lines(world, ["AAAA-0001"])
-    monkeypatch.setattr(chunks, "_generate", lambda s, _: s.execute(text("SELECT 1 / 0")))
+    monkeypatch.setattr(making, "_generate", lambda s, _: s.execute(text("SELECT 1 / 0")))
 
     for _ in range(10):
         batches.work_chunk(world.session)
@@ -375,17 +379,17 @@ def workers(fresh_database: Addresses) -> Iterator[subprocess.Popen]:
 
 
 def worked(batch: str) -> dict:
-    return database.transaction(batches.show, actor=OPERATOR, batch=batch)
+    return connections.transaction(batches.show, actor=OPERATOR, batch=batch)
 
 
 @pytest.mark.parametrize("kind", ["generate", "import"])
 def test_a_batch_that_is_killed_at_random_moments_makes_every_key_once(
     committed, workers, kind, monkeypatch
 ):
-    monkeypatch.setattr(chunks, "LINES", 2_000)
+    monkeypatch.setattr(making, "LINES", 2_000)
     chance = random.Random(7)  # noqa: S311  # repeatable, not secret
     count = 60_000
-    with database.session() as opened:
+    with connections.session() as opened:
         world = World(opened, *list(vars(committed).values())[1:])
         lines = [f"KEY-{n:08}" for n in range(count)]
         batch = generate(world, count) if kind == "generate" else import_lines(world, lines)
@@ -402,7 +406,7 @@ def test_a_batch_that_is_killed_at_random_moments_makes_every_key_once(
 
     assert killed > 2
     assert worked(batch)["made"] == count
-    with database.session() as opened:
+    with connections.session() as opened:
         made = opened.execute(text("SELECT count(*), count(DISTINCT canonical) FROM key")).one()
         tallied = pools.show(opened, actor=OPERATOR, pool=committed.pool)["keys"]["issued"]
     assert (*made, tallied) == (count, count, count)
@@ -514,13 +518,13 @@ def test_a_key_that_was_recalled_and_is_imported_again_for_its_recipient_is_thei
 @pytest.mark.usefixtures("small_chunks")
 def test_two_imports_of_overlapping_files_at_once_add_each_key_once(committed):
     lines = [f"KEY-{n:06}" for n in range(3000)]
-    with database.session() as opened:
+    with connections.session() as opened:
         world = World(opened, *list(vars(committed).values())[1:])
         first = import_lines(world, lines[:2000])
         second = import_lines(world, lines[:999:-1])
 
     def working() -> None:
-        while database.transaction(batches.work_chunk) is not None:
+        while connections.transaction(batches.work_chunk) is not None:
             pass
 
     racers = [threading.Thread(target=working) for _ in range(2)]
@@ -529,7 +533,7 @@ def test_two_imports_of_overlapping_files_at_once_add_each_key_once(committed):
     for racer in racers:
         racer.join()
 
-    with database.session() as opened:
+    with connections.session() as opened:
         reports = [batches.report(opened, actor=OPERATOR, batch=batch) for batch in (first, second)]
         made = opened.execute(text("SELECT count(*) FROM key")).scalar_one()
     assert made == 3000
@@ -548,7 +552,7 @@ def test_a_long_file_is_staged_in_constant_memory(committed):
             return b"".join(row for row, _ in zip(self.rows, range(size // 15), strict=False))
 
     def peak(count: int) -> int:
-        with database.session() as opened:
+        with connections.session() as opened:
             tracemalloc.start()
             keys.import_keys(opened, actor=OPERATOR, pool=committed.pool, stream=Rows(count))
             highest = tracemalloc.get_traced_memory()[1]

@@ -9,7 +9,7 @@ from tests import world as worlds
 from tests.hinting import a_worker, eventually, queued
 from worker import beat
 from worker.celery import app
-from worker.database import session as transaction_of
+from worker.database.connections import session as transaction_of
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 

@@ -18,7 +18,9 @@ from tests.ledger import (
     set_clock,
     set_tax_rate,
 )
-from worker import billing, charges, errors, invoices, prices
+from worker import errors
+from worker.billing import charges, gathering, invoices
+from worker.catalogue import prices
 
 
 def months_of(session: Session, buyer: Buyer) -> dict[str, tuple[str, int]]:
@@ -309,8 +311,8 @@ def test_due_leaves_out_who_has_nothing_to_bill(session):
     redeem(session, running.pool, "2026-06-05")
     set_clock(session, "2026-06-20")
 
-    assert billing.due(session, month=None, finalize=True) == [closed.id]
-    assert billing.due(session, month=date(2026, 6, 1), finalize=True) == [closed.id, running.id]
+    assert gathering.due(session, month=None, finalize=True) == [closed.id]
+    assert gathering.due(session, month=date(2026, 6, 1), finalize=True) == [closed.id, running.id]
 
 
 @pytest.mark.parametrize(
@@ -318,4 +320,4 @@ def test_due_leaves_out_who_has_nothing_to_bill(session):
 )
 def test_what_is_no_month_is_refused(month):
     with pytest.raises(errors.InvalidInputError, match="is not a month"):
-        billing.month_of(month)
+        gathering.month_of(month)

@@ -6,8 +6,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
-from worker import actors, charges, database, errors, history, invoices, organizations, pools
-from worker.models import Assignment, Charge
+from worker import errors
+from worker.billing import charges, invoices
+from worker.database import connections
+from worker.pools import pools
+from worker.tables.mapping import Assignment, Charge
+from worker.tenancy import actors, history, organizations
 
 
 @pytest.fixture
@@ -118,13 +122,13 @@ def test_a_credit_leaves_key_and_assignment_alone(session, charge):
 
 
 def test_credits_at_once_stay_within_their_charge(fresh_database):
-    charge = database.transaction(
+    charge = connections.transaction(
         lambda session: str(*redeem(session, add_buyer(session).pool, "2026-05-05"))
     )
 
     def attempt(_: int) -> bool:
         try:
-            database.transaction(credit, charge, "10")
+            connections.transaction(credit, charge, "10")
         except errors.CreditExceedsChargeError:
             return False
         return True
@@ -132,7 +136,7 @@ def test_credits_at_once_stay_within_their_charge(fresh_database):
     with ThreadPoolExecutor(8) as racers:
         granted = sum(racers.map(attempt, range(16)))
 
-    left = database.transaction(lambda s: s.scalar(text("SELECT sum(amount) FROM charge")))
+    left = connections.transaction(lambda s: s.scalar(text("SELECT sum(amount) FROM charge")))
     assert (granted, str(left)) == (4, "9.9000")
 
 

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from worker import codes
+from worker.pools import codes
 
 # Worked out from the sum of weighted values in docs/keys.md, which is not how the code does it.
 VECTORS = {
@@ -144,7 +144,7 @@ def test_the_python_and_the_database_agree_on_what_can_be_a_key(law, lines):
 @pytest.fixture(scope="module")
 def law(database):
     """What schema.sql says of lines: may each be a key, and what is its canonical form."""
-    from worker.database import session
+    from worker.database.connections import session
 
     with session() as opened:
         (check,) = opened.scalars(

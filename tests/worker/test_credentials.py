@@ -10,11 +10,13 @@ from sqlalchemy import text
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR
-from worker import errors, organizations, sources, tokens
-from worker.actors import Actor, Role
-from worker.database import clock_now
-from worker.database import session as transaction_of
-from worker.models import Organization
+from worker import errors
+from worker.database.connections import clock_now
+from worker.database.connections import session as transaction_of
+from worker.redemption import sources
+from worker.tables.mapping import Organization
+from worker.tenancy import organizations, tokens
+from worker.tenancy.actors import Actor, Role
 
 
 @pytest.fixture

@@ -9,8 +9,12 @@ from sqlalchemy.orm import Session
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import assignments, deliveries, endpoints, errors, invoices, learners, redemption
-from worker.actors import Actor, Role
+from worker import errors
+from worker.billing import invoices
+from worker.learning import assignments, learners
+from worker.outgoing import deliveries, endpoints
+from worker.redemption import deciding
+from worker.tenancy.actors import Actor, Role
 
 ANN = "ann@child.example"
 
@@ -40,7 +44,7 @@ def redeemed(world: World, *, organization: int | None = None, email: str = ANN)
     """Redeem a key and give the assignment."""
     [key] = world.keys(1)
     event = world.request(key, email, organization=organization or world.child)
-    assert redemption.settle(world.session, event_ids=[event]) == ["redeemed"]
+    assert deciding.settle(world.session, event_ids=[event]) == ["redeemed"]
     return str(
         world.figures("SELECT assignment_id FROM event WHERE id = :id", id=event).assignment_id
     )
@@ -72,11 +76,11 @@ def test_a_refusal_is_told_too_to_whoever_sent_it(world):
     endpoint = listening(world, world.parent)
 
     event = world.request("UNKNOWN-KEY-9", ANN)
-    redemption.settle(world.session, event_ids=[event])
+    deciding.settle(world.session, event_ids=[event])
 
     [data] = told(world, endpoint)
     assert (data["outcome"], data["assignment"], data["pool"]) == ("unknown_key", None, None)
-    assert data["message"] == redemption.SENTENCES["unknown_key"]
+    assert data["message"] == deciding.SENTENCES["unknown_key"]
 
 
 def test_nothing_is_told_to_whom_it_does_not_concern(world):
@@ -106,7 +110,7 @@ def test_a_strangers_learner_is_masked_and_the_strangers_message_unknown(world):
         {"org": world.sibling, "id": event},
     )
 
-    redemption.settle(world.session, event_ids=[event])
+    deciding.settle(world.session, event_ids=[event])
 
     [seen_by_owner], [seen_by_sender] = told(world, owner), told(world, sender)
     assert seen_by_owner["outcome"] == seen_by_sender["outcome"] == "not_available_to_organization"
@@ -123,7 +127,7 @@ def test_masking_is_the_same_here_and_in_lists(world):
         masked = world.session.execute(
             text("SELECT masked_address(:a)"), {"a": address}
         ).scalar_one()
-        assert masked == redemption.masked(address)
+        assert masked == deciding.masked(address)
 
 
 def test_the_outbox_is_written_with_the_decision_or_not_at_all(world):

@@ -16,7 +16,8 @@ from standardwebhooks import Webhook
 from tests import world as worlds
 from tests.receiving import receiving, redirecting, slow
 from tests.world import OPERATOR
-from worker import database, deliveries, delivering, endpoints
+from worker.database import connections
+from worker.outgoing import deliveries, delivering, endpoints
 from worker.settings import settings
 
 
@@ -26,7 +27,7 @@ def world(fresh_database, monkeypatch):
     monkeypatch.setenv("KEYPOOL_PRIVATE_ENDPOINTS", "true")
     monkeypatch.setenv("KEYPOOL_ENDPOINT_PATIENCE", "1s")
     settings.cache_clear()
-    with database.session() as session:
+    with connections.session() as session:
         yield worlds.build(session)
     settings.cache_clear()
 
@@ -39,7 +40,7 @@ def place(world):
 
 
 def listen(place: str, url: str) -> dict:
-    with database.session() as session:
+    with connections.session() as session:
         return endpoints.add(session, actor=OPERATOR, url=url, organization=place)
 
 
@@ -51,7 +52,7 @@ def tell(endpoint: dict, count: int = 1) -> None:
 
 
 def sql(statement: str, **given) -> list:
-    with database.session() as session:
+    with connections.session() as session:
         done = session.execute(text(statement), given)
         return list(done) if done.returns_rows else []
 
@@ -90,7 +91,7 @@ def test_a_delivery_is_verified_by_the_standards_own_library(place):
 def test_during_a_rotation_a_delivery_is_signed_with_both_secrets(place):
     with receiving() as receiver:
         endpoint = listen(place, receiver.url)
-        with database.session() as session:
+        with connections.session() as session:
             rotated = endpoints.rotate(session, actor=OPERATOR, endpoint=endpoint["id"])
         tell(endpoint)
         deliver()
@@ -132,7 +133,7 @@ def test_tries_come_ever_more_slowly_with_jitter(place):
         pauses = {}
         for attempts in (1, 5, 10, 30):
             sql("UPDATE delivery SET attempts = :n, tried_since = clock_now()", n=attempts)
-            with database.session() as session:
+            with connections.session() as session:
                 ids = session.scalars(text("SELECT id FROM delivery")).all()
                 given = {
                     "ids": ids,
@@ -243,7 +244,7 @@ def test_an_endpoint_that_fails_rests_longer_each_time_until_it_takes_something(
 def test_one_deliverer_works_at_a_time(place):
     with receiving() as receiver:
         tell(listen(place, receiver.url))
-        with database.session() as other:
+        with connections.session() as other:
             assert other.scalar(delivering.TRY_LOCK)
             assert deliver() == {}
         assert receiver.received == []
@@ -285,7 +286,7 @@ def test_a_removed_endpoint_is_told_nothing(place):
     with receiving() as receiver:
         endpoint = listen(place, receiver.url)
         tell(endpoint)
-        with database.session() as session:
+        with connections.session() as session:
             endpoints.remove(session, actor=OPERATOR, endpoint=endpoint["id"])
         deliver()
 
@@ -297,7 +298,7 @@ def test_what_was_resent_is_delivered_once_more(place):
         endpoint = listen(place, receiver.url)
         tell(endpoint, 3)
         deliver()
-        with database.session() as session:
+        with connections.session() as session:
             ids = [str(row[0]) for row in session.execute(text("SELECT min(id) FROM delivery"))]
             deliveries.resend(session, actor=OPERATOR, endpoint=endpoint["id"], deliveries=ids)
         deliver()

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from worker.database import clock_now, session
+from worker.database.connections import clock_now, session
 from worker.demo import scratch, traffic, world
 from worker.errors import InvalidInputError
 

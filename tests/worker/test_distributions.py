@@ -11,8 +11,11 @@ from sqlalchemy.orm import Session
 from tests import world as worlds
 from tests.conftest import Addresses
 from tests.world import OPERATOR, World
-from worker import database, distributions, errors, keys, pools, redemption
-from worker.actors import Actor, Role
+from worker import errors
+from worker.database import connections
+from worker.pools import distributions, keys, pools
+from worker.redemption import deciding
+from worker.tenancy.actors import Actor, Role
 
 MANY = pools.FEW + 1
 
@@ -25,7 +28,7 @@ def world(session: Session) -> World:
 @pytest.fixture
 def committed(fresh_database: Addresses) -> World:
     """A world that other transactions see, with 100 keys."""
-    with database.session() as opened:
+    with connections.session() as opened:
         made = worlds.build(opened)
         made.keys(100)
         return made
@@ -57,7 +60,7 @@ def recall(world: World, recipient: str = "shop@example.com", reference: str = "
 def redeem(world: World, code: str, email: str) -> None:
     world.request(code, email)
     waiting = world.figures("SELECT array_agg(id) AS ids FROM event WHERE status = 'recorded'").ids
-    redemption.settle(world.session, event_ids=waiting)
+    deciding.settle(world.session, event_ids=waiting)
 
 
 def distributed(world: World) -> int:
@@ -126,7 +129,7 @@ def test_a_redeemed_or_retired_key_is_never_handed_out(world):
 
 def test_more_than_there_are_is_refused_and_none_is_given(committed):
     with pytest.raises(errors.NotEnoughKeysError, match=r"101 keys were asked for.*has 100"):
-        database.transaction(
+        connections.transaction(
             distributions.distribute,
             actor=OPERATOR,
             pool=committed.pool,
@@ -134,7 +137,7 @@ def test_more_than_there_are_is_refused_and_none_is_given(committed):
             count=101,
         )
 
-    with database.session() as opened:
+    with connections.session() as opened:
         page = distributions.listing(opened, actor=OPERATOR, pool=committed.pool)
         shown = pools.show(opened, actor=OPERATOR, pool=committed.pool)
     assert (page.items, shown["keys"]["distributed"]) == ([], 0)
@@ -166,7 +169,7 @@ def test_however_many_distribute_at_once_no_key_is_handed_out_twice(committed):
 
     def distributing(name: str) -> None:
         for number in range(5):
-            given = database.transaction(
+            given = connections.transaction(
                 distributions.distribute,
                 actor=OPERATOR,
                 pool=committed.pool,
@@ -190,7 +193,7 @@ def test_the_same_order_sent_twice_at_once_is_one_distribution(committed):
     answers: list[list[str]] = []
 
     def ordering() -> None:
-        given = database.transaction(
+        given = connections.transaction(
             distributions.distribute,
             actor=OPERATOR,
             pool=committed.pool,
@@ -261,7 +264,7 @@ def test_a_bad_line_is_told_by_its_number_and_nobody_gets_a_key(committed, line,
     content = f"email,count\na@example.com,1\n{line}\n".encode()
 
     with pytest.raises(errors.InvalidInputError, match=f"Line 3: .*{reason}") as refused:
-        database.transaction(
+        connections.transaction(
             distributions.distribute_file,
             actor=OPERATOR,
             pool=committed.pool,
@@ -269,7 +272,7 @@ def test_a_bad_line_is_told_by_its_number_and_nobody_gets_a_key(committed, line,
         )
 
     assert refused.value.line == 3
-    with database.session() as opened:
+    with connections.session() as opened:
         shown = pools.show(opened, actor=OPERATOR, pool=committed.pool)
     assert shown["keys"]["distributed"] == 0
 
@@ -387,10 +390,10 @@ def test_figures_are_what_a_recount_gives_whenever_they_are_folded(world, seed):
 
 
 def test_a_fold_leaves_the_work_to_one_that_is_under_way(committed):
-    with database.session() as opened:
+    with connections.session() as opened:
         give(replace(committed, session=opened))
 
-    with database.session() as under_way, database.session() as another:
+    with connections.session() as under_way, connections.session() as another:
         folded = [pools.fold_tallies(session) for session in (under_way, another)]
 
     assert folded == [1, 0]
@@ -403,24 +406,24 @@ def test_figures_are_right_however_writers_and_folds_meet(committed):
 
     def retiring() -> None:
         for number in range(25):
-            database.transaction(retire, number=number)
+            connections.transaction(retire, number=number)
 
     def growing() -> None:
         for number in range(30):
-            with database.session() as opened:
+            with connections.session() as opened:
                 codes = replace(committed, session=opened).keys(10)
                 give_all = "UPDATE key SET distribution_id = :id WHERE code = ANY (:codes)"
                 opened.execute(text(give_all), {"id": ids[number % 2], "codes": codes})
 
-    with database.session() as opened:
+    with connections.session() as opened:
         ids = [int(give(replace(committed, session=opened), who)["id"]) for who in ("a", "b")]
     with ThreadPoolExecutor(4) as racers:
         writers = [racers.submit(growing), racers.submit(retiring)]
         while not all(writer.done() for writer in writers):
-            wait([racers.submit(database.transaction, pools.fold_tallies) for _ in range(2)])
+            wait([racers.submit(connections.transaction, pools.fold_tallies) for _ in range(2)])
 
     assert [writer.exception() for writer in writers] == [None, None]
-    with database.session() as opened:
+    with connections.session() as opened:
         world = replace(committed, session=opened)
         assert figures(world) == counted(world)
         assert world.figures("SELECT count(*) FROM distribution_tally").count == 2

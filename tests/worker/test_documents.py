@@ -15,8 +15,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
-from worker import actors, charges, documents, errors, invoices, organizations
-from worker.pdf import invoice_pdf
+from worker import errors
+from worker.billing import charges, documents, invoices
+from worker.billing.pdf import invoice_pdf
+from worker.tenancy import actors, organizations
 
 
 @pytest.fixture

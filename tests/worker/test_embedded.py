@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import create_engine, text
 
-from worker import embedded
+from worker.machine import embedded
 
 HOUSE = Path(__file__).parents[2]
 HOLD = """

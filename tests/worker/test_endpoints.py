@@ -9,9 +9,11 @@ from sqlalchemy.orm import Session
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import endpoints, errors, signatures, signing
-from worker.actors import Actor, Role
-from worker.models import DeliveryType
+from worker import errors, signatures
+from worker.outgoing import endpoints
+from worker.tables.mapping import DeliveryType
+from worker.tenancy import secrets
+from worker.tenancy.actors import Actor, Role
 
 URL = "https://hooks.example/keypool"
 
@@ -32,7 +34,7 @@ def secrets_of(world: World, endpoint: str) -> list[bytes]:
              " AND (expires_at IS NULL OR clock_now() < expires_at) ORDER BY id"),
         {"id": int(endpoint)},
     )  # fmt: skip
-    return [signing.decrypt(one) for one in kept]
+    return [secrets.decrypt(one) for one in kept]
 
 
 def test_an_endpoints_secret_is_shown_once_and_kept_encrypted(world):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker import errors
-from worker.imports import Kind, Line, pasted, read, table
+from worker.pools.reading import Kind, Line, pasted, read, table
 
 
 def lines(content: str | bytes, **options) -> list[Line]:
@@ -67,7 +67,7 @@ def test_a_file_is_read_in_whatever_unicode_a_spreadsheet_wrote(encoding):
 
 
 def test_a_character_cut_by_a_blocks_end_is_read_whole(monkeypatch):
-    monkeypatch.setattr("worker.imports.BLOCK", 7)
+    monkeypatch.setattr("worker.pools.reading.BLOCK", 7)
 
     assert [line.name for line in lines("Key,Name\nAAAA-0001,Zoë Ørjan\n")] == ["Zoë Ørjan"]
 

@@ -6,8 +6,9 @@ from sqlalchemy import select, text, update
 
 from tests.conftest import pass_time
 from tests.world import OPERATOR, build
-from worker import errors, inbox, redemption, signatures, sources
-from worker.models import Event, EventStatus, EventType
+from worker import errors, signatures
+from worker.redemption import deciding, inbox, sources
+from worker.tables.mapping import Event, EventStatus, EventType
 
 KEPT = timedelta(days=90)
 
@@ -73,7 +74,7 @@ def test_a_decided_events_body_is_blanked_after_its_time_and_a_repeat_is_still_k
     session, world
 ):
     first = record(session, world)
-    redemption.settle(session, event_ids=[first.event_id])
+    deciding.settle(session, event_ids=[first.event_id])
 
     early = inbox.blank_old(session, kept=KEPT, limit=10)
     pass_time(session, days=91)
@@ -98,7 +99,7 @@ def test_the_body_of_an_event_that_may_be_tried_again_is_never_blanked(session, 
 
 def test_a_guess_keeps_its_body_while_it_counts_however_short_bodies_are_kept(session, world):
     guess = record(session, world)
-    redemption.settle(session, event_ids=[guess.event_id])
+    deciding.settle(session, event_ids=[guess.event_id])
     pass_time(session, seconds=500)
 
     assert inbox.blank_old(session, kept=timedelta(), limit=10) == 0
@@ -111,7 +112,7 @@ def test_old_bodies_are_found_by_an_index_and_in_bounded_chunks(session, world):
     for number in range(3):
         world.request(f"NO-SUCH-KEY-{number}", "a@b.example")
     ids = list(session.scalars(select(Event.id)))
-    redemption.settle(session, event_ids=ids)
+    deciding.settle(session, event_ids=ids)
     pass_time(session, days=91)
     session.execute(text("SET LOCAL enable_seqscan = off"))
     asked = {"kept": KEPT, "guesses": KEPT, "limit": 2}

@@ -14,7 +14,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
-from worker import actors, billing, charges, database, errors, history, invoices, organizations
+from worker import errors
+from worker.billing import charges, gathering, invoices
+from worker.database import connections
+from worker.tenancy import actors, history, organizations
 
 NO_GRACE = timedelta()
 
@@ -96,7 +99,7 @@ def test_numbers_begin_anew_with_the_operators_year(session, buyer):
     redeem(session, buyer.pool, "2026-10-05", "2026-11-05")
     set_clock(session, "2026-12-31T23:30Z")
     invoices.bill(
-        session, actor=OPERATOR, organization_id=buyer.id, month=billing.month_of("2026-10"),
+        session, actor=OPERATOR, organization_id=buyer.id, month=gathering.month_of("2026-10"),
         grace=NO_GRACE,
     )  # fmt: skip
     set_clock(session, "2027-01-01T00:00Z")
@@ -414,7 +417,7 @@ def july(fresh_database) -> Iterator[None]:
             "extract(epoch FROM timestamptz '2026-07-10T12:00Z' - now())::text, true)"
         )
 
-    engine = database.engine()
+    engine = connections.engine()
     event.listen(engine, "begin", set_to_july)
     yield
     event.remove(engine, "begin", set_to_july)
@@ -433,11 +436,11 @@ def populate(buyers: int, redemptions: int = 3) -> list[int]:
             ids.append(buyer.id)
         return ids
 
-    return database.transaction(populated)
+    return connections.transaction(populated)
 
 
 def figures(query: str) -> Any:
-    return database.transaction(lambda session: session.execute(text(query)).one())
+    return connections.transaction(lambda session: session.execute(text(query)).one())
 
 
 LEDGER = """
@@ -496,14 +499,14 @@ def test_runs_at_once_double_nothing_and_leave_no_gap_in_the_numbers():
 @pytest.mark.usefixtures("july")
 def test_one_organizations_trouble_keeps_no_others_invoice_back(monkeypatch):
     ids = populate(3)
-    gather = billing.gather
+    gather = gathering.gather
 
     def troubled(session: Session, buyer: Any, **options: Any) -> dict[int, int]:
         if buyer.id == ids[1]:
             raise ValueError("trouble")
         return gather(session, buyer, **options)
 
-    monkeypatch.setattr(billing, "gather", troubled)
+    monkeypatch.setattr(gathering, "gather", troubled)
     done = invoices.run(actor=OPERATOR, finalize=True)
     monkeypatch.undo()
     healed = invoices.run(actor=OPERATOR, finalize=True)
@@ -522,7 +525,7 @@ def test_a_month_that_has_not_begun_anywhere_is_refused():
 @pytest.mark.usefixtures("july")
 def test_a_draft_of_the_running_month_is_never_finalized_by_a_run():
     populate(1)
-    database.transaction(lambda session: redeem(session, 1, "2026-07-05"))
+    connections.transaction(lambda session: redeem(session, 1, "2026-07-05"))
 
     done = invoices.run(actor=OPERATOR, month="2026-07", finalize=True)
 
@@ -573,12 +576,12 @@ def test_a_run_that_was_killed_is_made_good_by_the_next(fresh_database, commit):
 @pytest.mark.usefixtures("july")
 def test_what_is_settled_while_a_run_bills_is_on_an_invoice_or_waits():
     (buyer,) = populate(1, redemptions=20)
-    database.transaction(lambda session: redeem(session, 1, "2026-05-09"))
+    connections.transaction(lambda session: redeem(session, 1, "2026-05-09"))
 
     with ThreadPoolExecutor(2) as both:
         settling = both.submit(
             lambda: [
-                database.transaction(lambda session: redeem(session, 1, "2026-05-10"))
+                connections.transaction(lambda session: redeem(session, 1, "2026-05-10"))
                 for _ in range(20)
             ]
         )

@@ -9,8 +9,11 @@ from sqlalchemy.orm import Session
 from tests import world as worlds
 from tests.conftest import Addresses
 from tests.world import OPERATOR, World
-from worker import batches, codes, database, distributions, errors, keys, pools, redemption
-from worker.actors import Actor, Role
+from worker import errors
+from worker.database import connections
+from worker.pools import batches, codes, distributions, keys, pools
+from worker.redemption import deciding
+from worker.tenancy.actors import Actor, Role
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
@@ -35,7 +38,7 @@ def figures(world: World) -> dict[str, int]:
 def redeem(world: World, code: str, email: str, **options) -> None:
     world.request(code, email, **options)
     waiting = world.figures("SELECT array_agg(id) AS ids FROM event WHERE status = 'recorded'").ids
-    redemption.settle(world.session, event_ids=waiting)
+    deciding.settle(world.session, event_ids=waiting)
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def exported(fresh_database: Addresses):
     """Export a committed world's pool, as rows under their header."""
 
     def rows(world: World, **filters) -> list[dict[str, str]]:
-        with database.session(snapshot=True) as opened:
+        with connections.session(snapshot=True) as opened:
             blocks = keys.export(opened, actor=OPERATOR, pool=world.pool, **filters)
             written = b"".join(blocks).decode()
         return list(csv.DictReader(io.StringIO(written, newline="")))
@@ -54,7 +57,7 @@ def exported(fresh_database: Addresses):
 @pytest.fixture
 def committed(fresh_database: Addresses) -> World:
     """A world that other transactions see; the test's own are made with `database.transaction`."""
-    with database.session() as opened:
+    with connections.session() as opened:
         return worlds.build(opened)
 
 
@@ -178,7 +181,9 @@ def test_two_who_add_the_same_keys_at_once_add_each_key_once(committed):
 
     def adding(codes_: list[str]) -> None:
         reports.append(
-            database.transaction(keys.add_keys, actor=OPERATOR, pool=committed.pool, codes=codes_)
+            connections.transaction(
+                keys.add_keys, actor=OPERATOR, pool=committed.pool, codes=codes_
+            )
         )
 
     racers = [threading.Thread(target=adding, args=[order]) for order in (lines, lines[::-1])]
@@ -400,7 +405,7 @@ def test_the_history_knows_who_retired_a_key_and_not_its_code(world):
 
 
 def test_an_export_has_its_header_and_a_line_a_key(committed, exported):
-    with database.session() as opened:
+    with connections.session() as opened:
         keys.add_keys(opened, actor=OPERATOR, pool=committed.pool, codes=["AAAA-0001"])
 
     (row,) = exported(committed)
@@ -418,7 +423,7 @@ def test_an_export_of_an_empty_pool_is_its_header(committed, exported):
 
 
 def test_an_export_tells_who_redeemed_and_when_access_ends(committed, exported):
-    with database.session() as opened:
+    with connections.session() as opened:
         world = World(opened, *list(vars(committed).values())[1:])
         add(world, "AAAA-0001")
         redeem(world, "AAAA-0001", "ann@example.org")
@@ -448,7 +453,7 @@ NASTY = [
 
 
 def test_no_cell_of_an_export_is_a_formula(committed, exported):
-    with database.session() as opened:
+    with connections.session() as opened:
         keys.add_keys(
             opened, actor=OPERATOR, pool=committed.pool, codes=[f"AAAA-{n:04}" for n in range(20)]
         )
@@ -482,7 +487,7 @@ def test_no_cell_of_an_export_is_a_formula(committed, exported):
     ],
 )
 def test_an_export_is_filtered(committed, exported, filters, expected):
-    with database.session() as opened:
+    with connections.session() as opened:
         keys.add_keys(
             opened, actor=OPERATOR, pool=committed.pool, codes=[f"AAAA-000{n}" for n in range(5)]
         )
@@ -505,15 +510,15 @@ def test_an_export_is_filtered(committed, exported, filters, expected):
 def test_an_export_is_of_one_moment_though_it_comes_in_blocks(committed, monkeypatch):
     monkeypatch.setattr(keys, "BLOCK", 2)
     first = [f"AAAA-000{n}" for n in range(5)]
-    database.transaction(keys.add_keys, actor=OPERATOR, pool=committed.pool, codes=first)
+    connections.transaction(keys.add_keys, actor=OPERATOR, pool=committed.pool, codes=first)
 
-    with database.session(snapshot=True) as opened:
+    with connections.session(snapshot=True) as opened:
         blocks = keys.export(opened, actor=OPERATOR, pool=committed.pool)
         header, begun = next(blocks), next(blocks)
-        database.transaction(
+        connections.transaction(
             keys.add_keys, actor=OPERATOR, pool=committed.pool, codes=["BBBB-0001"]
         )
-        database.transaction(keys.retire, actor=OPERATOR, codes=["AAAA-0004"])
+        connections.transaction(keys.retire, actor=OPERATOR, codes=["AAAA-0004"])
         rest = list(blocks)
 
     rows = (begun + b"".join(rest)).decode().splitlines()

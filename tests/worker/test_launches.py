@@ -4,7 +4,9 @@ from sqlalchemy.orm import Session
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import assignments, errors, launches, redemption
+from worker import errors
+from worker.learning import assignments, launches
+from worker.redemption import deciding
 
 LAUNCHED, ENDED = "2026-05-01T10:00:00Z", "2026-05-01T11:30:00Z"
 
@@ -16,7 +18,7 @@ def world(session: Session) -> World:
 
 def assignment(world: World, email: str = "ann@example.org") -> int:
     event = world.request(world.keys(1)[0], email)
-    redemption.settle(world.session, event_ids=[event])
+    deciding.settle(world.session, event_ids=[event])
     return world.figures("SELECT assignment_id AS id FROM event WHERE id = :id", id=event).id
 
 

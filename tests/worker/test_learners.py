@@ -11,24 +11,16 @@ from tests import ledger
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import (
-    assignments,
-    audit,
-    batches,
-    charges,
-    distributions,
-    endpoints,
-    errors,
-    history,
-    imports,
-    inbox,
-    invoices,
-    learners,
-    personal,
-    redemption,
-)
-from worker.actors import Actor, Role
-from worker.models import EventType
+from worker import audit, errors
+from worker.billing import charges, invoices
+from worker.learning import assignments, learners
+from worker.outgoing import endpoints
+from worker.pools import batches, distributions, reading
+from worker.redemption import deciding, inbox
+from worker.reporting import personal
+from worker.tables.mapping import EventType
+from worker.tenancy import history
+from worker.tenancy.actors import Actor, Role
 
 ADDRESS = "Ann.O'Neil+x@Example.org"
 NAME = "Ann O'Neil"
@@ -41,7 +33,7 @@ def world(session: Session) -> World:
 
 def redeemed(world: World, email: str = ADDRESS) -> int:
     event = world.request(world.keys(1)[0], email)
-    redemption.settle(world.session, event_ids=[event])
+    deciding.settle(world.session, event_ids=[event])
     return event
 
 
@@ -104,7 +96,7 @@ def known_everywhere(world: World) -> dict[str, Any]:
     endpoints.add(session, actor=OPERATOR, url=url, organization=parent)
     session.flush()
     first = inbox.record(session.connection().connection.driver_connection, **asked).event_id
-    redemption.settle(session, event_ids=[first])
+    deciding.settle(session, event_ids=[first])
     redeemed(world)  # refused: already assigned
     world.request("WAITS-STILL", ADDRESS)
     failed = world.request("FAILED-ONCE", ADDRESS)
@@ -129,7 +121,7 @@ def known_everywhere(world: World) -> dict[str, Any]:
     )
     table = f"code,email,name\nWAITING-1,{ADDRESS},{NAME}\n{ADDRESS},,\n"
     batches.stage(
-        session, actor=OPERATOR, pool=world.pool, lines=imports.read(io.BytesIO(table.encode()))
+        session, actor=OPERATOR, pool=world.pool, lines=reading.read(io.BytesIO(table.encode()))
     )
     history.record(
         session, actor=OPERATOR, action="noted", thing="pool", thing_ids=int(world.pool),
@@ -203,7 +195,7 @@ def test_an_erase_leaves_a_finalized_invoice_as_it_is(session):
 
 def test_a_name_of_one_word_goes_from_what_is_about_its_person_alone(world):
     event = world.request(world.keys(1)[0], "ann@example.org")  # by the name of Ann
-    redemption.settle(world.session, event_ids=[event])
+    deciding.settle(world.session, event_ids=[event])
     [held] = learners.show(world.session, actor=OPERATOR, email="ann@example.org")["assignments"]
     asked = {"actor": OPERATOR, "assignment": held["id"]}
     assignments.cancel(world.session, reason="Ann has an Annual pass", **asked)
@@ -220,7 +212,7 @@ def test_a_name_of_one_word_goes_from_what_is_about_its_person_alone(world):
 
 def test_whoever_is_known_from_refused_attempts_alone_is_exported_and_erased(world):
     event = world.request("NOBODYS-KEY-1", ADDRESS)
-    redemption.settle(world.session, event_ids=[event])
+    deciding.settle(world.session, event_ids=[event])
 
     held = learners.export(world.session, actor=OPERATOR, email=ADDRESS)
     told = learners.erase(world.session, actor=OPERATOR, email=ADDRESS)
@@ -292,7 +284,7 @@ def test_an_erase_leaves_an_earlier_address_to_whom_it_belongs_now(world):
 def test_an_erase_reaches_what_another_organization_was_told_of_the_person(world):
     redeemed(world)
     event = world.request("NOBODYS-KEY-1", ADDRESS, organization=world.child)
-    redemption.settle(world.session, event_ids=[event])
+    deciding.settle(world.session, event_ids=[event])
     world.keys(1)
     distributions.distribute(
         world.session, actor=OPERATOR, pool=world.pool, recipient=ADDRESS, name="Ann O'Neil"
@@ -306,7 +298,7 @@ def test_an_erase_reaches_what_another_organization_was_told_of_the_person(world
 def test_an_erase_reaches_what_an_import_still_waits_to_hand_out(world):
     redeemed(world)
     table = f"code,email,name\nWAITING-1,{ADDRESS},Ann O'Neil\nWAITING-2,bo@example.org,Bo Li\n"
-    lines = imports.read(io.BytesIO(table.encode()))
+    lines = reading.read(io.BytesIO(table.encode()))
     batches.stage(world.session, actor=OPERATOR, pool=world.pool, lines=lines)
 
     learners.erase(world.session, actor=OPERATOR, email=ADDRESS)

@@ -30,7 +30,11 @@ from tests.ledger import (
     set_clock,
     set_tax_rate,
 )
-from worker import billing, charges, courses, database, errors, invoices, organizations, prices
+from worker import errors
+from worker.billing import charges, gathering, invoices
+from worker.catalogue import courses, prices
+from worker.database import connections
+from worker.tenancy import organizations
 
 ZONES = ("Europe/Berlin", "Pacific/Auckland", "Asia/Kathmandu")
 CURRENCIES = {"EUR": 2, "JPY": 0, "KWD": 3}
@@ -102,7 +106,7 @@ class Model:
         return None
 
     def gather(self, organization: int, only: date | None) -> None:
-        last = only or billing.before(self.month(organization, self.now))
+        last = only or gathering.before(self.month(organization, self.now))
         for charge_id in set(self.charges) - self.billed():
             charge = self.charges[charge_id]
             if charge["organization"] != organization:
@@ -111,7 +115,7 @@ class Model:
             if month > last:
                 continue
             while self.paper(organization, month, currency, "finalized", "paid"):
-                month = billing.following(month)
+                month = gathering.following(month)
             if month > last or (only and month != only):
                 continue
             draft = self.paper(organization, month, currency, "draft")
@@ -438,7 +442,7 @@ class Storm(Ledger):
     @contextmanager
     def keeping_time(self) -> Iterator[None]:
         """Begin every transaction of this process at the model's now."""
-        engine = database.engine()
+        engine = connections.engine()
         event.listen(engine, "begin", self.begin)
         yield
         event.remove(engine, "begin", self.begin)
@@ -470,7 +474,7 @@ class Storm(Ledger):
 
     def kill(self, runs: list[Future[bool]]) -> None:
         """Kill the first connection that is seen at work, unless both runs end before one is."""
-        with database.engine().connect() as killer:
+        with connections.engine().connect() as killer:
             while not all(run.done() for run in runs):
                 if killer.execute(KILL).first():
                     Storm.killed += 1
@@ -555,7 +559,7 @@ def test_the_ledger_holds_with_runs_at_once_and_runs_killed(servers, template):
         with (
             cloned(servers, template) as addresses,
             using(addresses),
-            Session(database.engine()) as session,
+            Session(connections.engine()) as session,
         ):
             buyers = add_buyers(session)
             ledger = Storm(session, buyers, add_pools(session, buyers))

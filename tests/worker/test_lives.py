@@ -18,9 +18,11 @@ from sqlalchemy import text
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR
-from worker import assignments, audit, errors, inbox, launches, redemption, selections
-from worker.models import EventType
-from worker.selections import Selection
+from worker import audit, errors
+from worker.learning import assignments, bulk, launches
+from worker.learning.bulk import Selection
+from worker.redemption import deciding, inbox
+from worker.tables.mapping import EventType
 
 LEARNERS = ["ann@example.org", "bob@example.org"]
 ACCESS = timedelta(days=30)
@@ -80,7 +82,7 @@ class Life(RuleBasedStateMachine):
         return self.settle(event)
 
     def settle(self, event: int) -> str | None:
-        redemption.settle(self.session, event_ids=[event])
+        deciding.settle(self.session, event_ids=[event])
         launches.settle(self.session, event_ids=[event])
         return self.world.outcome(event)
 
@@ -227,7 +229,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(days=st.integers(1, 60))
     def extend_all(self, days: int) -> None:
-        told = self.together(selections.extend, by_days=days)
+        told = self.together(bulk.extend, by_days=days)
 
         chosen = [one for one in self.held if one["status"] != "cancelled"]
         assert told == [(one["id"], self.extended(one, days)) for one in chosen]
@@ -244,7 +246,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(reason=reasons)
     def cancel_all(self, reason: str | None) -> None:
-        told = self.together(selections.cancel, reason=reason)
+        told = self.together(bulk.cancel, reason=reason)
 
         chosen = [one for one in self.held if one["status"] != "cancelled"]
         assert told == [(one["id"], self.cancelled(one, reason)) for one in chosen]

@@ -8,10 +8,13 @@ from sqlalchemy import text
 
 from tests.conftest import Addresses
 from tests.world import OPERATOR
-from worker import charges, measures, pools, reporting, simulation
-from worker import database as databases
-from worker.actors import Actor, Role
-from worker.database import Login
+from worker import reporting, simulation
+from worker.billing import charges
+from worker.database import connections as databases
+from worker.database.connections import Login
+from worker.pools import pools
+from worker.reporting import measures
+from worker.tenancy.actors import Actor, Role
 
 ROOT = "Alder Academy"
 

@@ -2,8 +2,10 @@ import pytest
 from sqlalchemy.orm import Session
 
 from tests.world import OPERATOR
-from worker import courses, errors, history, organizations, prices
-from worker.actors import Actor, Role
+from worker import errors
+from worker.catalogue import courses, prices
+from worker.tenancy import history, organizations
+from worker.tenancy.actors import Actor, Role
 
 
 def add(session: Session, name: str, **given: object) -> dict:

@@ -4,8 +4,11 @@ import pytest
 from sqlalchemy.orm import Session
 
 from tests.conftest import pass_time
-from worker import courses, errors, organizations, pools
-from worker.actors import Actor, Role
+from worker import errors
+from worker.catalogue import courses
+from worker.pools import pools
+from worker.tenancy import organizations
+from worker.tenancy.actors import Actor, Role
 
 OPERATOR = Actor.operator("test")
 

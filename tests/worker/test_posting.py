@@ -7,8 +7,9 @@ import time
 import pytest
 
 from tests.receiving import dripping, endless, receiving, redirecting, slow
-from worker import errors, posting
-from worker.posting import Receiver
+from worker import errors
+from worker.outgoing import posting
+from worker.outgoing.posting import Receiver
 
 HEADERS = {"content-type": "application/json"}
 

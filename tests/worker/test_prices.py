@@ -6,8 +6,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, add_pool, redeem, set_clock
-from worker import actors, charges, database, errors, organizations, prices
-from worker.database import Login
+from worker import errors
+from worker.billing import charges
+from worker.catalogue import prices
+from worker.database import connections
+from worker.database.connections import Login
+from worker.tenancy import actors, organizations
 
 
 @pytest.fixture
@@ -252,9 +256,9 @@ def test_the_web_knows_an_ancestors_price_but_does_not_list_it(fresh_database):
         set_price(session, "40", "Parent")
         return int(child["id"])
 
-    child = database.transaction(populated)
+    child = connections.transaction(populated)
     finance = actors.Actor("finance", actors.Role.FINANCE, child)
-    with database.session(Login.WEB, sees=finance.scope) as session:
+    with connections.session(Login.WEB, sees=finance.scope) as session:
         found = prices.in_force(session, actor=finance, course="C-Parent", organization="Child")
         listed = prices.listing(session, actor=finance).items
 

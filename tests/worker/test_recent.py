@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import recent, redemption
+from worker.redemption import deciding, recent
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def tried(world: World, code: str, *, email: str, later: int) -> None:
     """Try a key so many days later."""
     pass_time(world.session, days=later)
     event = world.request(code, f"{email}@example.org")
-    redemption.settle(world.session, event_ids=[event])
+    deciding.settle(world.session, event_ids=[event])
 
 
 def told(world: World) -> dict:

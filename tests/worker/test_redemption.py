@@ -6,8 +6,10 @@ from sqlalchemy.orm import Session
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import courses, pools, redemption
-from worker.database import clock_now
+from worker.catalogue import courses
+from worker.database.connections import clock_now
+from worker.pools import pools
+from worker.redemption import deciding
 
 
 @pytest.fixture
@@ -17,7 +19,7 @@ def world(session: Session) -> World:
 
 def settle(world: World) -> None:
     """Settle until nothing more is decided, as the worker's loop does."""
-    while redemption.settle(world.session, event_ids=unsettled(world)):
+    while deciding.settle(world.session, event_ids=unsettled(world)):
         pass
 
 
@@ -215,7 +217,7 @@ def test_a_retired_key_is_refused(world):
 def test_a_dry_run_says_what_would_happen_and_changes_nothing(world):
     [code] = world.keys(1)
 
-    decision = redemption.decide_one(
+    decision = deciding.decide_one(
         world.session, code=code, email="ann@example.org", organization_id=world.parent
     )
 
@@ -231,7 +233,7 @@ def test_a_strangers_learner_is_masked_to_the_pools_owner(session):
     world.request(code, "ann@example.org")
     settle(world)
 
-    newest, oldest = redemption.listing(session, actor=OPERATOR, pool=world.pool).items
+    newest, oldest = deciding.listing(session, actor=OPERATOR, pool=world.pool).items
 
     assert (newest["learner"], newest["key"]) == ("ann@example.org", code)
     assert (oldest["learner"], oldest["organization"]) == ("s***@e***", None)

@@ -18,8 +18,8 @@ from psycopg import sql
 from sqlalchemy import text
 
 from tests.conftest import Addresses
-from worker import database as databases
 from worker import reporting, simulation
+from worker.database import connections as databases
 from worker.reporting import billing, reading, showing, usage
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"

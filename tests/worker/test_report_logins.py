@@ -11,8 +11,8 @@ from psycopg import sql
 from sqlalchemy import make_url, text
 
 from tests.conftest import Addresses, connect, forget
-from worker import database as databases
 from worker import reporting, simulation
+from worker.database import connections as databases
 from worker.reporting import logins
 
 COMPOSE = Path(__file__).parents[2] / "compose.yaml"

@@ -21,10 +21,10 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Addresses
-from worker import database as databases
 from worker import errors, reporting, simulation
-from worker.actors import Actor, Role
+from worker.database import connections as databases
 from worker.reporting import reading, showing
+from worker.tenancy.actors import Actor, Role
 
 NOW = datetime(2026, 3, 18, 15, 0, tzinfo=UTC)
 ROOT = "Alder Academy"

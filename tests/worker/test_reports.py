@@ -18,10 +18,13 @@ from pypdf import PdfReader
 from tests import world as worlds
 from tests.conftest import NEEDS_CHROMIUM, pass_time
 from tests.world import OPERATOR, World
-from worker import database as databases
-from worker import errors, invoices, learners, personal, redemption, reporting, reports, tasks
-from worker.actors import Actor, Role
-from worker.reporting import rendering, showing
+from worker import errors, reporting, tasks
+from worker.billing import invoices
+from worker.database import connections as databases
+from worker.learning import learners
+from worker.redemption import deciding
+from worker.reporting import keeping, personal, rendering, showing
+from worker.tenancy.actors import Actor, Role
 
 EMAIL = "Ann.O'Neil@example.org"
 NOW = float("inf")  # until when it may take
@@ -36,25 +39,25 @@ def manager(world: World) -> Actor:
     return Actor("manager", Role.MANAGER, world.parent)
 
 
-def claimed(session: Any, report: dict[str, Any]) -> reports.Claim:
-    claim = reports.claim(session, only=int(report["id"]))
+def claimed(session: Any, report: dict[str, Any]) -> keeping.Claim:
+    claim = keeping.claim(session, only=int(report["id"]))
     assert claim is not None
     return claim
 
 
 def ask(world: World, notebook: str = "usage", **given: Any) -> dict[str, Any]:
     about = {"organization": str(world.parent)} | given
-    return reports.ask(world.session, actor=OPERATOR, notebook=notebook, **about)
+    return keeping.ask(world.session, actor=OPERATOR, notebook=notebook, **about)
 
 
 def show(world: World, report: dict[str, Any]) -> dict[str, Any]:
-    return reports.show(world.session, actor=OPERATOR, report=report["id"])
+    return keeping.show(world.session, actor=OPERATOR, report=report["id"])
 
 
 def invoiced(world: World, *, days: int = 40) -> list[int]:
     """Redeem a key now, and invoice it so many days later."""
     event = world.request(world.keys(1)[0], EMAIL)
-    redemption.settle(world.session, event_ids=[event])
+    deciding.settle(world.session, event_ids=[event])
     pass_time(world.session, days=days)
     _, final = invoices.bill(
         world.session, actor=OPERATOR, organization_id=world.parent, grace=timedelta()
@@ -63,7 +66,7 @@ def invoiced(world: World, *, days: int = 40) -> list[int]:
 
 
 def test_the_notebooks_that_can_be_asked_for_are_those_that_there_are():
-    assert sorted(reports.NOTEBOOKS) == sorted(p.stem for p in rendering.NOTEBOOKS.glob("*.py"))
+    assert sorted(keeping.NOTEBOOKS) == sorted(p.stem for p in rendering.NOTEBOOKS.glob("*.py"))
 
 
 def test_a_report_waits_with_what_it_was_asked(world):
@@ -98,7 +101,7 @@ def test_what_makes_no_sense_is_refused(world, wrong, error):
 
 
 def test_an_organization_asks_about_itself_unless_it_says_otherwise(world):
-    report = reports.ask(world.session, actor=manager(world), notebook="usage")
+    report = keeping.ask(world.session, actor=manager(world), notebook="usage")
 
     name = world.figures("SELECT name FROM organization WHERE id = :id", id=world.parent).name
     assert report["organization"] == name
@@ -108,12 +111,12 @@ def test_a_stranger_neither_asks_about_nor_sees_nor_reads_a_report(world):
     report = ask(world)
     stranger = Actor("manager", Role.MANAGER, world.sibling)
 
-    assert reports.listing(world.session, actor=stranger).items == []
-    for look in (reports.show, reports.page, reports.pdf):
+    assert keeping.listing(world.session, actor=stranger).items == []
+    for look in (keeping.show, keeping.page, keeping.pdf):
         with pytest.raises(errors.NotFoundError):
             look(world.session, actor=stranger, report=report["id"])
     with pytest.raises(errors.NotFoundError):
-        reports.ask(world.session, actor=stranger, notebook="usage", organization=str(world.parent))
+        keeping.ask(world.session, actor=stranger, notebook="usage", organization=str(world.parent))
 
 
 def test_a_child_does_not_see_its_parents_report(world):
@@ -121,7 +124,7 @@ def test_a_child_does_not_see_its_parents_report(world):
 
     child = Actor("analyst", Role.ANALYST, world.child)
 
-    assert reports.listing(world.session, actor=child).items == []
+    assert keeping.listing(world.session, actor=child).items == []
 
 
 @pytest.mark.parametrize(
@@ -137,49 +140,49 @@ def test_a_role_reads_and_asks_for_what_it_may_see(world, role, reads):
         ask(world, notebook)
     actor = Actor("somebody", role, world.parent)
 
-    seen = reports.listing(world.session, actor=actor).items
+    seen = keeping.listing(world.session, actor=actor).items
 
     assert {report["notebook"] for report in seen} == reads
     for notebook in {"billing", "usage"} - reads:
         with pytest.raises(errors.ForbiddenError):
-            reports.ask(world.session, actor=actor, notebook=notebook)
+            keeping.ask(world.session, actor=actor, notebook=notebook)
 
 
 def test_a_report_that_is_not_done_has_no_page(world):
     report = ask(world)
 
     with pytest.raises(errors.ReportNotDoneError):
-        reports.page(world.session, actor=OPERATOR, report=report["id"])
+        keeping.page(world.session, actor=OPERATOR, report=report["id"])
 
 
 def test_a_report_that_was_asked_for_as_pdf_is_kept_with_its_page(world):
     report = ask(world, format="pdf")
     with pytest.raises(errors.ReportNotDoneError, match="is queued, so it has no PDF"):
-        reports.pdf(world.session, actor=OPERATOR, report=report["id"])
+        keeping.pdf(world.session, actor=OPERATOR, report=report["id"])
 
-    reports.finish(world.session, claim=claimed(world.session, report), page="<p>", pdf=b"%PDF-1.4")
+    keeping.finish(world.session, claim=claimed(world.session, report), page="<p>", pdf=b"%PDF-1.4")
 
     kept = show(world, report)
     assert (kept["format"], kept["bytes"], kept["pdf_bytes"]) == ("pdf", 3, 8)
-    assert reports.page(world.session, actor=OPERATOR, report=report["id"]) == "<p>"
-    assert reports.pdf(world.session, actor=OPERATOR, report=report["id"]) == b"%PDF-1.4"
+    assert keeping.page(world.session, actor=OPERATOR, report=report["id"]) == "<p>"
+    assert keeping.pdf(world.session, actor=OPERATOR, report=report["id"]) == b"%PDF-1.4"
 
 
 def test_a_report_that_was_not_asked_for_as_pdf_says_how_to_ask(world):
     report = ask(world)
-    reports.finish(world.session, claim=claimed(world.session, report), page="<p>")
+    keeping.finish(world.session, claim=claimed(world.session, report), page="<p>")
 
     with pytest.raises(errors.NotFoundError, match="ask for one with format pdf"):
-        reports.pdf(world.session, actor=OPERATOR, report=report["id"])
+        keeping.pdf(world.session, actor=OPERATOR, report=report["id"])
 
 
 def test_reports_are_listed_newest_first_and_by_their_state(world):
     first, second = ask(world), ask(world, "pools")
-    reports.fail(world.session, claim=claimed(world.session, first), traceback="Boom")
+    keeping.fail(world.session, claim=claimed(world.session, first), traceback="Boom")
     about = str(world.parent)
 
-    listed = reports.listing(world.session, actor=OPERATOR, organization=about).items
-    failed = reports.listing(
+    listed = keeping.listing(world.session, actor=OPERATOR, organization=about).items
+    failed = keeping.listing(
         world.session, actor=OPERATOR, organization=about, state="failed"
     ).items
 
@@ -192,12 +195,12 @@ def test_reports_are_listed_newest_first_and_by_their_state(world):
 
 def test_an_invoice_that_is_finalized_has_its_months_reports_made_once(world):
     [invoice] = invoiced(world)
-    reports.ask_after(world.session, invoice_ids=[invoice])
+    keeping.ask_after(world.session, invoice_ids=[invoice])
 
-    made = reports.listing(world.session, actor=OPERATOR, organization=str(world.parent)).items
+    made = keeping.listing(world.session, actor=OPERATOR, organization=str(world.parent)).items
 
     number, month = world.figures("SELECT number, month FROM invoice WHERE id = :id", id=invoice)
-    assert sorted(report["notebook"] for report in made) == sorted(reports.MONTHLY)
+    assert sorted(report["notebook"] for report in made) == sorted(keeping.MONTHLY)
     assert {report["invoice"] for report in made} == {number}
     assert {report["from"] for report in made} == {month}
     assert {(report["to"] + timedelta(days=1)).day for report in made} == {1}
@@ -207,14 +210,14 @@ def test_an_invoice_that_is_finalized_has_its_months_reports_made_once(world):
 def test_an_invoice_of_long_ago_has_no_reports_made(world):
     assert invoiced(world, days=200)
 
-    assert not reports.listing(world.session, actor=OPERATOR, organization=str(world.parent)).items
+    assert not keeping.listing(world.session, actor=OPERATOR, organization=str(world.parent)).items
 
 
 def test_people_come_before_the_schedule(world):
     invoiced(world)
     asked = ask(world)
 
-    claim = reports.claim(world.session)
+    claim = keeping.claim(world.session)
 
     assert claim is not None
     assert str(claim.id) == asked["id"]
@@ -227,16 +230,16 @@ def test_a_report_is_taken_once(world):
     report = ask(world)
     claimed(world.session, report)
 
-    assert reports.claim(world.session, only=int(report["id"])) is None
+    assert keeping.claim(world.session, only=int(report["id"])) is None
 
 
 def test_workers_make_one_report_at_a_time(world):
     first, second = ask(world), ask(world)
     claim = claimed(world.session, first)
 
-    assert reports.claim(world.session) is None
-    reports.fail(world.session, claim=claim, traceback="Boom")
-    assert str(reports.claim(world.session).id) == second["id"]
+    assert keeping.claim(world.session) is None
+    keeping.fail(world.session, claim=claim, traceback="Boom")
+    assert str(keeping.claim(world.session).id) == second["id"]
 
 
 def test_a_report_whose_worker_died_is_taken_again_and_the_dead_changes_nothing(world):
@@ -245,11 +248,11 @@ def test_a_report_whose_worker_died_is_taken_again_and_the_dead_changes_nothing(
     pass_time(world.session, seconds=301)
 
     alive = claimed(world.session, report)
-    reports.finish(world.session, claim=dead, page="the dead's")
-    reports.finish(world.session, claim=alive, page="the living's")
+    keeping.finish(world.session, claim=dead, page="the dead's")
+    keeping.finish(world.session, claim=alive, page="the living's")
 
     assert alive.attempt == dead.attempt + 1
-    page = reports.page(world.session, actor=OPERATOR, report=report["id"])
+    page = keeping.page(world.session, actor=OPERATOR, report=report["id"])
     assert page == "the living's"
 
 
@@ -258,19 +261,19 @@ def test_a_report_that_still_advances_is_not_taken(world):
     claim = claimed(world.session, report)
     for _ in range(3):
         pass_time(world.session, seconds=200)
-        reports.advance(world.session, claim=claim, worked=1, cells=9)
+        keeping.advance(world.session, claim=claim, worked=1, cells=9)
 
-    assert reports.claim(world.session, only=claim.id) is None
+    assert keeping.claim(world.session, only=claim.id) is None
     assert (show(world, report)["worked"], show(world, report)["cells"]) == (1, 9)
 
 
 def test_a_report_on_which_workers_keep_dying_is_set_apart(world):
     report = ask(world)
-    for _ in range(reports.PATIENCE):
+    for _ in range(keeping.PATIENCE):
         claimed(world.session, report)
         pass_time(world.session, seconds=301)
 
-    assert reports.claim(world.session) is None
+    assert keeping.claim(world.session) is None
     assert show(world, report)["state"] == "failed"
     assert "died" in show(world, report)["traceback"]
 
@@ -293,13 +296,13 @@ def csv_of(page: str) -> str:
 
 
 def test_an_erased_person_is_nowhere_in_the_reports_that_are_kept(world):
-    redemption.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
+    deciding.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
     report = ask(world, "learners_at_risk")
-    reports.finish(world.session, claim=claimed(world.session, report), page=at_risk(EMAIL))
+    keeping.finish(world.session, claim=claimed(world.session, report), page=at_risk(EMAIL))
 
     told = learners.erase(world.session, actor=OPERATOR, email=EMAIL.lower())
 
-    page = reports.page(world.session, actor=OPERATOR, report=report["id"])
+    page = keeping.page(world.session, actor=OPERATOR, report=report["id"])
     assert "neil" not in (page + csv_of(page)).lower()
     assert csv_of(page).splitlines()[1:] == [
         f"{told['pseudonym']},,Ann",
@@ -310,44 +313,44 @@ def test_an_erased_person_is_nowhere_in_the_reports_that_are_kept(world):
 
 
 def test_an_erased_person_is_nowhere_in_the_rows_that_only_a_csv_has(world):
-    redemption.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
+    deciding.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
     report = ask(world, "learners_at_risk")
     page = at_risk(EMAIL, others_before=300)
-    reports.finish(world.session, claim=claimed(world.session, report), page=page)
+    keeping.finish(world.session, claim=claimed(world.session, report), page=page)
 
     told = learners.erase(world.session, actor=OPERATOR, email=EMAIL)
 
-    kept = reports.page(world.session, actor=OPERATOR, report=report["id"])
+    kept = keeping.page(world.session, actor=OPERATOR, report=report["id"])
     assert "Neil" not in page
     assert "Neil" not in csv_of(kept)
     assert f"{told['pseudonym']},,Ann" in csv_of(kept).splitlines()
 
 
 def test_an_erasure_takes_the_pdf_of_each_page_that_it_changes_and_of_no_other(world):
-    redemption.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
+    deciding.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
     told, other = (ask(world, "learners_at_risk", format="pdf") for _ in range(2))
     for report, email in ((told, EMAIL), (other, "other@example.org")):
         claim = claimed(world.session, report)
-        reports.finish(world.session, claim=claim, page=at_risk(email), pdf=email.encode())
+        keeping.finish(world.session, claim=claim, page=at_risk(email), pdf=email.encode())
 
     learners.erase(world.session, actor=OPERATOR, email=EMAIL)
 
     with pytest.raises(errors.ReportNotDoneError, match="printed anew"):
-        reports.pdf(world.session, actor=OPERATOR, report=told["id"])
-    assert reports.pdf(world.session, actor=OPERATOR, report=other["id"]) == b"other@example.org"
-    page = reports.page(world.session, actor=OPERATOR, report=told["id"])
-    assert reports.unprinted(world.session, after=0) == (int(told["id"]), page)
-    assert reports.unprinted(world.session, after=int(told["id"])) is None
+        keeping.pdf(world.session, actor=OPERATOR, report=told["id"])
+    assert keeping.pdf(world.session, actor=OPERATOR, report=other["id"]) == b"other@example.org"
+    page = keeping.page(world.session, actor=OPERATOR, report=told["id"])
+    assert keeping.unprinted(world.session, after=0) == (int(told["id"]), page)
+    assert keeping.unprinted(world.session, after=int(told["id"])) is None
 
 
 def test_a_pdf_of_a_page_from_which_somebody_was_erased_since_is_not_kept(world):
     report = ask(world, format="pdf")
-    reports.finish(world.session, claim=claimed(world.session, report), page="after")
+    keeping.finish(world.session, claim=claimed(world.session, report), page="after")
     printed = {"report": int(report["id"]), "pdf": b"%PDF-1.4"}
 
-    reports.keep_pdf(world.session, page="before", **printed)
+    keeping.keep_pdf(world.session, page="before", **printed)
     early = show(world, report)["pdf_bytes"]
-    reports.keep_pdf(world.session, page="after", **printed)
+    keeping.keep_pdf(world.session, page="after", **printed)
 
     assert (early, show(world, report)["pdf_bytes"]) == (0, 8)
 
@@ -358,12 +361,12 @@ def test_a_page_names_people_only_where_a_table_has_their_addresses():
 
 
 def test_a_report_that_was_made_while_somebody_was_erased_is_made_anew(world):
-    redemption.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
+    deciding.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
     report = ask(world, "learners_at_risk")
     claim = claimed(world.session, report)
     learners.erase(world.session, actor=OPERATOR, email=EMAIL)
 
-    reports.finish(world.session, claim=claim, page=at_risk(EMAIL))
+    keeping.finish(world.session, claim=claim, page=at_risk(EMAIL))
 
     assert show(world, report)["state"] == "queued"
 
@@ -379,7 +382,7 @@ def committed(fresh_database) -> World:
 
 def test_a_report_is_made_with_its_progress_and_kept_with_its_datas_time(committed):
     with databases.session() as session:
-        asked = reports.ask(
+        asked = keeping.ask(
             session,
             actor=OPERATOR,
             notebook="learners_at_risk",
@@ -392,8 +395,8 @@ def test_a_report_is_made_with_its_progress_and_kept_with_its_datas_time(committ
     made = reporting.make_next(advance=lambda worked, cells: told.append((worked, cells)))
 
     with databases.session() as session:
-        report = reports.show(session, actor=OPERATOR, report=asked["id"])
-        page = reports.page(session, actor=OPERATOR, report=asked["id"])
+        report = keeping.show(session, actor=OPERATOR, report=asked["id"])
+        page = keeping.page(session, actor=OPERATOR, report=asked["id"])
     assert str(made) == asked["id"]
     assert (report["state"], report["worked"]) == ("done", report["cells"])
     assert [worked for worked, _ in told] == list(range(report["cells"]))
@@ -406,21 +409,21 @@ def asked_as_pdf(world: World, page: str | None = None) -> dict[str, Any]:
     """Ask for a PDF about learners at risk; with a page, it is done but for the PDF."""
     about = {"organization": str(world.parent), "notebook": "learners_at_risk"}
     with databases.session() as session:
-        asked = reports.ask(session, actor=OPERATOR, format="pdf", **about)
+        asked = keeping.ask(session, actor=OPERATOR, format="pdf", **about)
         if page:
-            reports.finish(session, claim=claimed(session, asked), page=page)
+            keeping.finish(session, claim=claimed(session, asked), page=page)
     return asked
 
 
 def kept(report: dict[str, Any]) -> dict[str, Any]:
     with databases.session() as session:
-        return reports.show(session, actor=OPERATOR, report=report["id"])
+        return keeping.show(session, actor=OPERATOR, report=report["id"])
 
 
 def words(report: dict[str, Any]) -> str:
     """What is printed in a report's PDF."""
     with databases.session() as session:
-        printed = reports.pdf(session, actor=OPERATOR, report=report["id"])
+        printed = keeping.pdf(session, actor=OPERATOR, report=report["id"])
     return "\n".join(page.extract_text() for page in PdfReader(io.BytesIO(printed)).pages)
 
 
@@ -438,7 +441,7 @@ def test_whoever_makes_a_report_that_was_asked_for_as_pdf_prints_it(committed):
 def test_the_pdf_of_a_page_from_which_somebody_was_erased_is_printed_anew(committed):
     with databases.session() as session:
         world = replace(committed, session=session)
-        redemption.settle(session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
+        deciding.settle(session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
     asked = asked_as_pdf(committed, at_risk(EMAIL))
     tasks.make_reports()
     before = words(asked)
@@ -498,7 +501,7 @@ def test_a_report_that_fails_is_set_apart_with_its_traceback_and_stops_no_other(
     (tmp_path / "page").symlink_to(sound.parent / "page")
     with databases.session() as session:
         failing, good = (
-            reports.ask(session, actor=OPERATOR, notebook=name, organization=str(committed.parent))
+            keeping.ask(session, actor=OPERATOR, notebook=name, organization=str(committed.parent))
             for name in ("usage", "learners_at_risk")
         )
 
@@ -506,7 +509,7 @@ def test_a_report_that_fails_is_set_apart_with_its_traceback_and_stops_no_other(
 
     with databases.session() as session:
         failed, done = (
-            reports.show(session, actor=OPERATOR, report=report["id"]) for report in (failing, good)
+            keeping.show(session, actor=OPERATOR, report=report["id"]) for report in (failing, good)
         )
     assert (failed["state"], done["state"]) == ("failed", "done")
     assert "1 / 0" in failed["traceback"]

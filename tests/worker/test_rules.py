@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Addresses, connect
-from worker import schema
+from worker.database import schema
 
 # Berlin (1) with its child Kreuzberg (2), and Paris (3). A pool of Berlin's whose first key was
 # redeemed for 49.90 EUR, a draft that gathers, and a finalized invoice that carries the charge.

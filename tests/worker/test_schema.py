@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from tests.conftest import Addresses, cloned
-from worker import schema
-from worker.actors import Role
-from worker.models import Base
+from worker.database import schema
+from worker.tables.mapping import Base
+from worker.tenancy.actors import Role
 
 REFRESH = "Refresh the first migration: cp schema.sql migrations/versions/0001_initial.sql"
 

@@ -6,9 +6,12 @@ from sqlalchemy.orm import Session
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker import assignments, errors, history, redemption, selections
-from worker.actors import Actor, Role
-from worker.selections import Selection
+from worker import errors
+from worker.learning import assignments, bulk
+from worker.learning.bulk import Selection
+from worker.redemption import deciding
+from worker.tenancy import history
+from worker.tenancy.actors import Actor, Role
 
 
 @pytest.fixture
@@ -19,14 +22,14 @@ def world(session: Session) -> World:
 def redeemed(world: World, *emails: str) -> list[str]:
     """Redeem a key for each learner and give the assignments' ids."""
     events = [world.request(world.keys(1)[0], email) for email in emails]
-    redemption.settle(world.session, event_ids=events)
+    deciding.settle(world.session, event_ids=events)
     found = "SELECT assignment_id AS id FROM event WHERE id = :id"
     return [str(world.figures(found, id=event).id) for event in events]
 
 
 def extend(world: World, selection: Selection, *, actor: Actor = OPERATOR, **given: object):
     given.setdefault("by_days", 10)
-    return selections.extend(world.session, actor=actor, selection=selection, **given)
+    return bulk.extend(world.session, actor=actor, selection=selection, **given)
 
 
 def results(page) -> dict[str, str]:
@@ -118,7 +121,7 @@ def test_a_refusal_of_the_database_leaves_the_others_as_they_come_out(world):
 def test_many_are_cancelled_each_with_its_credit_and_its_key_back(world):
     ids = redeemed(world, "ann@example.org", "bob@example.org")
 
-    page = selections.cancel(world.session, actor=OPERATOR, selection=Selection(pool=world.pool))
+    page = bulk.cancel(world.session, actor=OPERATOR, selection=Selection(pool=world.pool))
 
     assert results(page) == dict.fromkeys(ids, "cancelled")
     credited = "SELECT count(*) AS n FROM charge WHERE kind = 'credit' AND pool_id = :pool"
@@ -131,10 +134,8 @@ def test_late_cancellations_without_a_reason_are_refused_one_by_one(world):
     ids = redeemed(world, "ann@example.org", "bob@example.org")
     pass_time(world.session, days=2)
 
-    refused = selections.cancel(world.session, actor=OPERATOR, selection=Selection(ids))
-    done = selections.cancel(
-        world.session, actor=OPERATOR, selection=Selection(ids), reason="a test"
-    )
+    refused = bulk.cancel(world.session, actor=OPERATOR, selection=Selection(ids))
+    done = bulk.cancel(world.session, actor=OPERATOR, selection=Selection(ids), reason="a test")
 
     assert set(results(refused).values()) == {"invalid_input"}
     assert set(results(done).values()) == {"cancelled"}

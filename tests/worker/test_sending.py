@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from standardwebhooks import Webhook
 
-from worker import sending, signatures
+from worker import client, signatures
+from worker.client import Sender
 from worker.errors import InvalidInputError
-from worker.sending import Sender
 
 SECRET = signatures.write_secret(b"s" * 32)
 
@@ -54,7 +54,7 @@ AWAY = (503, {"retry-after": "0"}, b"{}")
 
 def test_what_is_sent_is_signed_as_the_standard_says():
     with receiver(RECORDED) as (url, got), Sender(url, SECRET) as sender:
-        answer = sender.post(sending.message("redemption.requested", {"key": "K"}))
+        answer = sender.post(client.message("redemption.requested", {"key": "K"}))
 
     [(headers, body)] = got
     assert Webhook(SECRET).verify(body, headers)["data"] == {"key": "K"}
@@ -63,7 +63,7 @@ def test_what_is_sent_is_signed_as_the_standard_says():
 
 
 def test_what_cannot_be_taken_now_is_sent_again_under_the_same_id():
-    message = sending.message("redemption.requested", {"key": "K"})
+    message = client.message("redemption.requested", {"key": "K"})
 
     with receiver(AWAY, AWAY, RECORDED) as (url, got), Sender(url, SECRET) as sender:
         answer = sender.post(message)
@@ -78,7 +78,7 @@ def test_a_refusal_is_final():
     refusal = (422, {}, b'{"detail": "data.key is missing"}')
 
     with receiver(refusal) as (url, got), Sender(url, SECRET) as sender:
-        answer = sender.post(sending.message("redemption.requested", {}))
+        answer = sender.post(client.message("redemption.requested", {}))
 
     assert (answer.status, answer.taken, len(got)) == (422, False, 1)
     assert answer.answer == {"detail": "data.key is missing"}
@@ -88,19 +88,19 @@ def test_an_answer_that_is_not_json_is_told_as_it_is():
     answers = (502, {"retry-after": "60"}, b"<h1>Oops</h1>")
 
     with receiver(answers) as (url, _), Sender(url, SECRET) as sender:
-        answer = sender.post(sending.message("training.ended", {}))
+        answer = sender.post(client.message("training.ended", {}))
 
     assert answer.answer == {"detail": "<h1>Oops</h1>"}
 
 
 def test_nobody_who_answers_is_reported(monkeypatch):
-    monkeypatch.setattr(sending, "PATIENCE", 0.1)
+    monkeypatch.setattr(client, "PATIENCE", 0.1)
 
     with (
         Sender("http://127.0.0.1:9/webhooks/1", SECRET) as sender,
-        pytest.raises(sending.ReceiverAwayError),
+        pytest.raises(client.ReceiverAwayError),
     ):
-        sender.post(sending.message("training.ended", {}))
+        sender.post(client.message("training.ended", {}))
 
 
 @pytest.mark.parametrize("url", ["", "/webhooks/1", "ftp://x/webhooks/1", "http://", "http://[::1"])
@@ -117,7 +117,7 @@ def test_a_secret_that_is_none_is_refused():
 def test_words_with_dots_nest_and_only_known_ones_are_more_than_text():
     words = ["launch=1", "completed=true", "score=0.5", "a.b.c=x=y", "a.b.d="]
 
-    made = json.loads(sending.from_words("training.ended", words).body)
+    made = json.loads(client.from_words("training.ended", words).body)
 
     assert made["type"] == "training.ended"
     assert made["timestamp"].endswith("Z")
@@ -132,7 +132,7 @@ def test_words_with_dots_nest_and_only_known_ones_are_more_than_text():
 )
 def test_words_that_say_nothing_or_something_twice_are_refused(words):
     with pytest.raises(InvalidInputError):
-        sending.from_words("redemption.requested", words)
+        client.from_words("redemption.requested", words)
 
 
 def test_a_files_events_keep_their_ids_from_one_sending_to_the_next(tmp_path):
@@ -143,7 +143,7 @@ def test_a_files_events_keep_their_ids_from_one_sending_to_the_next(tmp_path):
         '{"type": "c", "data": {}}'
     )
 
-    first, second = list(sending.from_file(file)), list(sending.from_file(file))
+    first, second = list(client.from_file(file)), list(client.from_file(file))
 
     assert [one.type for one in first] == ["a", "b", "c"]
     assert first[0] == second[0]
@@ -159,26 +159,26 @@ def test_a_line_that_is_no_event_is_named(tmp_path, line):
     file.write_bytes(b'{"type": "a", "data": {}}\n\n' + line.encode("latin-1") + b"\n")
 
     with pytest.raises(InvalidInputError, match="Line 3 is not") as refused:
-        list(sending.from_file(file))
+        list(client.from_file(file))
 
     assert refused.value.line == 3
 
 
 def test_many_are_posted_at_once_and_answered_in_order():
-    messages = [sending.message("a", {"n": n}, webhook_id=f"id-{n}") for n in range(50)]
+    messages = [client.message("a", {"n": n}, webhook_id=f"id-{n}") for n in range(50)]
 
     with receiver(RECORDED) as (url, got), Sender(url, SECRET) as sender:
-        answers = list(sending.send_all(sender, messages, wait=0, at_once=8))
+        answers = list(client.send_all(sender, messages, wait=0, at_once=8))
 
     assert [one.webhook_id for one in answers] == [f"id-{n}" for n in range(50)]
     assert len(got) == 50
 
 
 def test_waiting_for_outcomes_ends_once_it_was_in_vain():
-    messages = (sending.message("a", {}) for _ in range(40))
+    messages = (client.message("a", {}) for _ in range(40))
 
     with receiver(RECORDED) as (url, got), Sender(url, SECRET) as sender:
-        list(sending.send_all(sender, messages, wait=5, at_once=2))
+        list(client.send_all(sender, messages, wait=5, at_once=2))
 
     asked = [headers.get("prefer") for headers, _ in got]
     assert asked[0] == "wait=5"
@@ -186,14 +186,14 @@ def test_waiting_for_outcomes_ends_once_it_was_in_vain():
 
 
 def test_an_error_leaves_nothing_to_wait_for(monkeypatch):
-    monkeypatch.setattr(sending, "PATIENCE", 0.1)
-    messages = (sending.message("a", {}) for _ in range(1000))
+    monkeypatch.setattr(client, "PATIENCE", 0.1)
+    messages = (client.message("a", {}) for _ in range(1000))
     begun = time.monotonic()
 
     with (
         Sender("http://127.0.0.1:9/webhooks/1", SECRET) as sender,
-        pytest.raises(sending.ReceiverAwayError),
+        pytest.raises(client.ReceiverAwayError),
     ):
-        list(sending.send_all(sender, messages, wait=0, at_once=4))
+        list(client.send_all(sender, messages, wait=0, at_once=4))
 
     assert time.monotonic() - begun < 20

@@ -12,10 +12,12 @@ from sqlalchemy.orm import Session
 
 from tests import world as worlds
 from tests.world import OPERATOR, World
-from worker import courses, pools, redemption, settling
-from worker.database import session as transaction_of
+from worker.catalogue import courses
+from worker.database.connections import session as transaction_of
 from worker.errors import DatabaseAwayError
-from worker.models import Organization
+from worker.pools import pools
+from worker.redemption import deciding, settling
+from worker.tables.mapping import Organization
 
 POISON = {"key": "TEST-POISON-1", "learner": {"email": None}}
 
@@ -151,7 +153,7 @@ def test_a_claim_that_the_database_had_no_room_for_is_handed_back_without_blame(
     )
 
     with monkeypatch.context() as patch:
-        patch.setattr(redemption, "settle", no_room)
+        patch.setattr(deciding, "settle", no_room)
         with pytest.raises(DatabaseAwayError):
             settling.settle_batch(limit=10)
 
@@ -164,7 +166,7 @@ def test_a_claim_that_cannot_be_handed_back_is_known_to_be_abandoned(world, monk
     )
 
     with monkeypatch.context() as patch:
-        patch.setattr(redemption, "settle", no_room)
+        patch.setattr(deciding, "settle", no_room)
         patch.setattr(settling, "_give_up", no_room)
         with pytest.raises(DatabaseAwayError):
             settling.settle_batch(limit=10)
@@ -179,7 +181,7 @@ def test_an_event_whose_decision_takes_too_long_is_set_apart(world, monkeypatch)
         session.execute(text("SET LOCAL statement_timeout = 1"))
         session.execute(text("SELECT pg_sleep(60)"))
 
-    monkeypatch.setattr(redemption, "settle", slow)
+    monkeypatch.setattr(deciding, "settle", slow)
     settling.settle_all()
 
     assert outcomes(world) == {"failed": 1}
@@ -305,7 +307,7 @@ def test_a_batch_comes_out_as_if_its_events_were_decided_one_by_one(session, att
         model = Model(POOLS)
         expected = [model.decide(*one) for one in attempts]
 
-        while redemption.settle(session, event_ids=undecided(session, events)):
+        while deciding.settle(session, event_ids=undecided(session, events)):
             pass
 
         assert [world.outcome(event) for event in events] == expected

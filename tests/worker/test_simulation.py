@@ -7,9 +7,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.conftest import Addresses, cloned, connect, using
-from worker import audit, codes, errors, simulation
-from worker import database as databases
-from worker.models import RedemptionOutcome
+from worker import audit, errors, simulation
+from worker.database import connections as databases
+from worker.pools import codes
+from worker.tables.mapping import RedemptionOutcome
 
 NOW = datetime(2026, 3, 18, 15, 0, tzinfo=UTC)
 ATTEMPTS = 3000

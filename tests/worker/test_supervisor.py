@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from worker import supervisor
-from worker.supervisor import Service, service
+from worker.machine import supervisor
+from worker.machine.supervisor import Service, service
 
 HOUSE = Path(__file__).parents[2]
 PYTHON = [sys.executable, "-S", "-c"]

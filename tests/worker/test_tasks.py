@@ -11,9 +11,10 @@ from sqlalchemy import text
 from tests import world as worlds
 from tests.hinting import a_worker, eventually, queued
 from tests.receiving import receiving
-from worker import endpoints, tasks
+from worker import tasks
 from worker.celery import PREFIX, app
-from worker.database import session as transaction_of
+from worker.database.connections import session as transaction_of
+from worker.outgoing import endpoints
 from worker.settings import settings
 
 

@@ -4,8 +4,10 @@ import pytest
 from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, set_clock
-from worker import actors, errors, organizations, sellers, taxes
-from worker.models import Organization
+from worker import errors
+from worker.billing import seller
+from worker.tables.mapping import Organization
+from worker.tenancy import actors, organizations, taxes
 
 
 @pytest.fixture
@@ -55,19 +57,19 @@ def test_a_label_or_a_day_without_a_rate_is_refused(session, academy):
 
 
 def test_the_seller_is_edited_and_shown(session):
-    shown = sellers.edit(session, actor=OPERATOR, name=" Operator GmbH ", address="Street 1\nTown")
+    shown = seller.edit(session, actor=OPERATOR, name=" Operator GmbH ", address="Street 1\nTown")
 
-    assert shown == sellers.show(session)
+    assert shown == seller.show(session)
     assert (shown["name"], shown["address"]) == ("Operator GmbH", "Street 1\nTown")
 
 
 def test_the_seller_has_a_name(session):
     with pytest.raises(errors.InvalidInputError, match="name"):
-        sellers.edit(session, actor=OPERATOR, name=" ")
+        seller.edit(session, actor=OPERATOR, name=" ")
 
 
 def test_the_operator_alone_edits_the_seller(session, academy):
     finance = actors.Actor("x", actors.Role.FINANCE, academy.id)
 
     with pytest.raises(errors.ForbiddenError):
-        sellers.edit(session, actor=finance, name="Somebody else")
+        seller.edit(session, actor=finance, name="Somebody else")

@@ -11,7 +11,7 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
 from tests.conftest import Addresses, connect
-from worker import redemption
+from worker.redemption import deciding
 
 # Berlin (1) with its child Kreuzberg (2), and Paris (3): each has one of everything, and Paris's
 # learner tried Berlin's key.
@@ -404,7 +404,7 @@ def test_what_would_happen_to_a_key_is_found_by_index(web):
     web.execute("SET LOCAL enable_hashjoin = off")
     web.execute("SET LOCAL enable_mergejoin = off")
     asked = {"code": "'ABC-123'", "email": "'ann@example.com'", "organization_id": "1"}
-    sql = re.sub(r"(?<!:):(\w+)", lambda name: asked[name[1]], redemption.DECIDE_ONE.text)
+    sql = re.sub(r"(?<!:):(\w+)", lambda name: asked[name[1]], deciding.DECIDE_ONE.text)
 
     plan = "\n".join(row for (row,) in web.execute(f"EXPLAIN {sql}"))
 

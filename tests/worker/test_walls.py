@@ -4,10 +4,12 @@ import pytest
 from sqlalchemy import text
 
 from tests import world as worlds
-from worker import assignments, errors, redemption
-from worker.actors import Actor, Role
-from worker.database import Login
-from worker.database import session as transaction_of
+from worker import errors
+from worker.database.connections import Login
+from worker.database.connections import session as transaction_of
+from worker.learning import assignments
+from worker.redemption import deciding
+from worker.tenancy.actors import Actor, Role
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def world(fresh_database):
             world.request(one, "ann@child.example", organization=world.child),
             world.request(two, "eve@stranger.example", organization=world.sibling),
         ]
-        redemption.settle(opened, event_ids=events)
+        deciding.settle(opened, event_ids=events)
         opened.execute(
             text("UPDATE event SET organization_id = :sibling WHERE id = :event"),
             {"sibling": world.sibling, "event": events[1]},
@@ -57,7 +59,7 @@ def test_a_parent_cancels_for_its_childs_learner(world):
 
 
 def test_a_pools_owner_sees_a_strangers_attempt_masked(world):
-    attempts = seen_by(world.parent, redemption.listing).items
+    attempts = seen_by(world.parent, deciding.listing).items
 
     assert {(a["learner"], a["outcome"]) for a in attempts} == {
         ("e***@s***", "not_available_to_organization"),
@@ -67,6 +69,6 @@ def test_a_pools_owner_sees_a_strangers_attempt_masked(world):
 
 def test_a_stranger_sees_nothing(world):
     assert seen_by(world.sibling, assignments.listing).items == []
-    assert seen_by(world.sibling, redemption.listing).items == []
+    assert seen_by(world.sibling, deciding.listing).items == []
     with pytest.raises(errors.NotFoundError):
         seen_by(world.sibling, assignments.show, assignment="1")

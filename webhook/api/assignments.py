@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.preconditions import versioned
-from worker import assignments, patience, selections
-from worker.actors import Actor, Role
-from worker.models import AssignmentStatus
-from worker.selections import Selection
+from worker.database import patience
+from worker.learning import assignments, bulk
+from worker.learning.bulk import Selection
+from worker.tables.mapping import AssignmentStatus
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint(
     "assignments", __name__, url_prefix="/api/v1/assignments", tag="Assignments"
@@ -73,7 +74,7 @@ def extend_many(session: Session, actor: Actor, body: shapes.Extensions) -> Any:
     """Let many assignments end later; each has a result of its own."""
     patience.unhurried(session)
     selection, given = _selection(body.given(days="by_days", cursor="after"))
-    return vars(selections.extend(session, actor=actor, selection=selection, **given))
+    return vars(bulk.extend(session, actor=actor, selection=selection, **given))
 
 
 @blueprint.post("/cancel")
@@ -84,7 +85,7 @@ def cancel_many(session: Session, actor: Actor, body: shapes.Cancellations) -> A
     """Cancel many assignments; each has a result of its own."""
     patience.unhurried(session)
     selection, given = _selection(body.given(cursor="after"))
-    return vars(selections.cancel(session, actor=actor, selection=selection, **given))
+    return vars(bulk.cancel(session, actor=actor, selection=selection, **given))
 
 
 @blueprint.post("/<assignment>/extend")

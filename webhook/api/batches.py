@@ -11,8 +11,8 @@ from webhook import files
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.openapi import describe
-from worker import batches
-from worker.actors import Actor, Role
+from worker.pools import batches
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("batches", __name__, url_prefix="/api/v1/batches", tag="Batches")
 

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.messages import Instant
-from worker import charges
-from worker.actors import Actor, Role
-from worker.models import ChargeKind
+from worker.billing import charges
+from worker.tables.mapping import ChargeKind
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("charges", __name__, url_prefix="/api/v1/charges", tag="Charges")
 

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from webhook.access import EVERYBODY, allowed
 from webhook.api import shapes
 from webhook.preconditions import versioned
-from worker import courses
-from worker.actors import Actor
-from worker.models import Course
+from worker.catalogue import courses
+from worker.tables.mapping import Course
+from worker.tenancy.actors import Actor
 
 blueprint = APIBlueprint("courses", __name__, url_prefix="/api/v1/courses", tag="Courses")
 

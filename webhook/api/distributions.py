@@ -12,8 +12,9 @@ from webhook.access import allowed, known
 from webhook.api import shapes
 from webhook.openapi import describe
 from webhook.uploads import uploaded
-from worker import distributions, patience
-from worker.actors import Actor, Role
+from worker.database import patience
+from worker.pools import distributions
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint(
     "distributions", __name__, url_prefix="/api/v1/pools/<pool>/distributions", tag="Distributions"

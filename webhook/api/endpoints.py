@@ -12,9 +12,9 @@ from webhook.access import allowed
 from webhook.api import shapes
 from webhook.messages import Instant
 from webhook.preconditions import versioned
-from worker import deliveries, endpoints
-from worker.actors import Actor, Role
-from worker.models import DeliveryType
+from worker.outgoing import deliveries, endpoints
+from worker.tables.mapping import DeliveryType
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("endpoints", __name__, url_prefix="/api/v1", tag="Endpoints")
 

@@ -10,9 +10,9 @@ from webhook import nudging
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.messages import Instant
-from worker import inbox
-from worker.actors import Actor, Role
-from worker.models import EventStatus, EventType
+from worker.redemption import inbox
+from worker.tables.mapping import EventStatus, EventType
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("events", __name__, url_prefix="/api/v1/events", tag="Events")
 

@@ -13,9 +13,9 @@ from webhook.api import shapes
 from webhook.files import CSV
 from webhook.messages import Instant
 from webhook.openapi import describe
-from worker import history
-from worker.actors import Actor, Role
-from worker.lookup import BIGGEST_ID
+from worker.database.lookup import BIGGEST_ID
+from worker.tenancy import history
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("history", __name__, url_prefix="/api/v1/history", tag="History")
 

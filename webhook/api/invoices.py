@@ -14,10 +14,11 @@ from webhook.access import allowed, known
 from webhook.api import shapes
 from webhook.openapi import describe
 from webhook.preconditions import versioned
-from worker import database, documents, invoices, patience
-from worker.actors import Actor, Role
-from worker.database import Login
-from worker.models import InvoiceStatus
+from worker.billing import documents, invoices
+from worker.database import connections, patience
+from worker.database.connections import Login
+from worker.tables.mapping import InvoiceStatus
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("invoices", __name__, url_prefix="/api/v1/invoices", tag="Invoices")
 
@@ -126,7 +127,7 @@ def void(session: Session, actor: Actor, invoice: str, body: shapes.Reason) -> A
 
 
 def _transaction(actor: Actor, function: Callable[..., T], /, **given: Any) -> T:
-    with database.session(Login.WEB, sees=actor.scope) as session:
+    with connections.session(Login.WEB, sees=actor.scope) as session:
         patience.unhurried(session)
         return function(session, **given)
 

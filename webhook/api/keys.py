@@ -12,15 +12,16 @@ from webhook.access import allowed, known
 from webhook.api import shapes
 from webhook.openapi import describe
 from webhook.uploads import uploaded
-from worker import batches, imports, keys, patience, pools
-from worker.actors import Actor, Role
-from worker.models import KeyState
+from worker.database import patience
+from worker.pools import batches, keys, pools, reading
+from worker.tables.mapping import KeyState
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("keys", __name__, url_prefix="/api/v1", tag="Keys")
 
 READERS = (Role.MANAGER, Role.ANALYST)
 CSV = "text/csv"
-KINDS = {CSV: imports.Kind.CSV, "text/plain": imports.Kind.TEXT}
+KINDS = {CSV: reading.Kind.CSV, "text/plain": reading.Kind.TEXT}
 
 
 class Query(shapes.Sorted):

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.preconditions import versioned
-from worker import learners
-from worker.actors import Actor, Role
+from worker.learning import learners
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("learners", __name__, url_prefix="/api/v1/learners", tag="Learners")
 

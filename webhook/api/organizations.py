@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from webhook.access import EVERYBODY, allowed
 from webhook.api import shapes
 from webhook.preconditions import versioned
-from worker import organizations
-from worker.actors import Actor, Role
+from worker.tenancy import organizations
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint(
     "organizations", __name__, url_prefix="/api/v1/organizations", tag="Organizations"

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.preconditions import versioned
-from worker import charges, pools
-from worker.actors import Actor, Role
+from worker.billing import charges
+from worker.pools import pools
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("pools", __name__, url_prefix="/api/v1/pools", tag="Pools")
 

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from webhook.access import allowed
 from webhook.api import shapes
-from worker import prices
-from worker.actors import Actor, Role
+from worker.catalogue import prices
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("prices", __name__, url_prefix="/api/v1/prices", tag="Prices")
 

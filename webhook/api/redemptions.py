@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.messages import Instant
-from worker import redemption
-from worker.actors import Actor, Role
-from worker.models import RedemptionOutcome
+from worker.redemption import deciding
+from worker.tables.mapping import RedemptionOutcome
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint(
     "redemptions", __name__, url_prefix="/api/v1/redemptions", tag="Redemptions"
@@ -34,4 +34,4 @@ class Query(shapes.Sorted):
 @blueprint.input(Query, location="query", arg_name="query")
 def listing(session: Session, actor: Actor, query: Query) -> Any:
     """List attempts, newest first; a stranger's learner is masked."""
-    return vars(redemption.listing(session, actor=actor, **query.page()))
+    return vars(deciding.listing(session, actor=actor, **query.page()))

@@ -11,9 +11,11 @@ from webhook import files, nudging
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.openapi import describe
-from worker import measures, patience, reporting, reports
-from worker.actors import Actor, Role
-from worker.models import ReportState
+from worker import reporting
+from worker.database import patience
+from worker.reporting import keeping, measures
+from worker.tables.mapping import ReportState
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1/reports", tag="Reports")
 
@@ -42,7 +44,7 @@ class Period(shapes.Taken):
 @blueprint.input(Query, location="query", arg_name="query")
 def listing(session: Session, actor: Actor, query: Query) -> Any:
     """List the reports that are kept, newest first."""
-    return vars(reports.listing(session, actor=actor, **query.page()))
+    return vars(keeping.listing(session, actor=actor, **query.page()))
 
 
 @blueprint.post("")
@@ -51,7 +53,7 @@ def listing(session: Session, actor: Actor, query: Query) -> Any:
 @blueprint.input(shapes.NewReport, arg_name="body")
 def ask(session: Session, actor: Actor, body: shapes.NewReport) -> Response:
     """Have a report made now, and kept; as PDF, too, where that is its format."""
-    asked = reports.ask(session, actor=actor, **body.given())
+    asked = keeping.ask(session, actor=actor, **body.given())
     nudging.after_commit("make_reports")
     return shapes.answer(asked, 202, {"Location": f"/api/v1/reports/{asked['id']}"})
 
@@ -79,7 +81,7 @@ def show_measures(session: Session, actor: Actor, query: Period) -> Any:
 @allowed(*READERS)
 def page(session: Session, actor: Actor, report: str) -> Response:
     """Give a report that is done, as one HTML file."""
-    made = reports.page(session, actor=actor, report=report)
+    made = keeping.page(session, actor=actor, report=report)
     return files.report(f"report-{report}.html", made, "text/html")
 
 
@@ -88,7 +90,7 @@ def page(session: Session, actor: Actor, report: str) -> Response:
 @allowed(*READERS)
 def pdf(session: Session, actor: Actor, report: str) -> Response:
     """Give a report that was asked for as PDF and is done."""
-    made = reports.pdf(session, actor=actor, report=report)
+    made = keeping.pdf(session, actor=actor, report=report)
     return files.report(f"report-{report}.pdf", made, "application/pdf")
 
 
@@ -97,4 +99,4 @@ def pdf(session: Session, actor: Actor, report: str) -> Response:
 @blueprint.output(shapes.Report)
 def show(session: Session, actor: Actor, report: str) -> Any:
     """Show a report that is kept: what it was asked, how far it is, why it failed."""
-    return reports.show(session, actor=actor, report=report)
+    return keeping.show(session, actor=actor, report=report)

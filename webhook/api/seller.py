@@ -8,16 +8,16 @@ from sqlalchemy.orm import Session
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.preconditions import versioned
-from worker import sellers
-from worker.actors import Actor
-from worker.models import Seller
+from worker.billing import seller
+from worker.tables.mapping import Seller
+from worker.tenancy.actors import Actor
 
 blueprint = APIBlueprint("seller", __name__, url_prefix="/api/v1/seller", tag="Seller")
 
 
 def _found(session: Session, *, actor: Actor) -> Seller:
     del actor  # the role says enough
-    return sellers.find(session)
+    return seller.find(session)
 
 
 @blueprint.get("")
@@ -26,7 +26,7 @@ def _found(session: Session, *, actor: Actor) -> Seller:
 @blueprint.output(shapes.Seller)
 def show(session: Session, _actor: Actor) -> Any:
     """Show what invoices print of the seller."""
-    return sellers.show(session)
+    return seller.show(session)
 
 
 @blueprint.patch("")
@@ -36,4 +36,4 @@ def show(session: Session, _actor: Actor) -> Any:
 @blueprint.input(shapes.SellerChanges, arg_name="body")
 def edit(session: Session, actor: Actor, body: shapes.SellerChanges) -> Any:
     """Change what is given of the seller."""
-    return sellers.edit(session, actor=actor, **body.given())
+    return seller.edit(session, actor=actor, **body.given())

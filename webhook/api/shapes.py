@@ -7,9 +7,9 @@ from flask import Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from webhook.messages import Instant
-from worker.actors import Role
-from worker.models import ReportFormat
 from worker.settings import Duration
+from worker.tables.mapping import ReportFormat
+from worker.tenancy.actors import Role
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from webhook.access import allowed
 from webhook.api import shapes
-from worker import sources
-from worker.actors import Actor, Role
+from worker.redemption import sources
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("sources", __name__, url_prefix="/api/v1/sources", tag="Sources")
 

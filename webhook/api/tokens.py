@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from webhook.access import allowed
 from webhook.api import shapes
-from worker import tokens
-from worker.actors import Actor, Role
+from worker.tenancy import tokens
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("tokens", __name__, url_prefix="/api/v1/tokens", tag="Tokens")
 

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from webhook.access import allowed
 from webhook.api import shapes
-from worker import users
-from worker.actors import Actor, Role
+from worker.tenancy import users
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("users", __name__, url_prefix="/api/v1/users", tag="Users")
 

@@ -9,9 +9,11 @@ from flask import g
 from flask_login import LoginManager, UserMixin, current_user
 from sqlalchemy.orm import Session
 
-from worker import database, errors, users
-from worker.actors import Actor, Role
-from worker.database import Login
+from worker import errors
+from worker.database import connections
+from worker.database.connections import Login
+from worker.tenancy import users
+from worker.tenancy.actors import Actor, Role
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,7 +40,7 @@ class Visitor(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
 @manager.user_loader  # type: ignore[untyped-decorator]  # as above
 def load(session_id: str) -> Visitor | None:
     """Find whose session a cookie carries; None where it is over."""
-    with database.session(Login.WEB) as session:
+    with connections.session(Login.WEB) as session:
         found = users.resume(session, session_id=session_id)
     return Visitor(session_id, *found) if found else None
 
@@ -54,7 +56,7 @@ def page(*roles: Role) -> Callable[[Callable[Concatenate[Session, Actor, P], R]]
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             actor = visitor().actor
             actor.require(*roles)
-            with database.session(Login.WEB, sees=actor.scope) as session:
+            with connections.session(Login.WEB, sees=actor.scope) as session:
                 g.session, g.actor = session, actor
                 return view(session, actor, *args, **kwargs)
 

@@ -10,8 +10,8 @@ from webhook.console.access import READERS, page
 from webhook.console.answers import done
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
-from worker import assignments
-from worker.actors import Actor, Role
+from worker.learning import assignments
+from worker.tenancy.actors import Actor, Role
 
 
 @blueprint.get("/assignments", endpoint="assignments")

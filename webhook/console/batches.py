@@ -10,8 +10,8 @@ from webhook.console.access import READERS, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.console.words import number
-from worker import batches
-from worker.actors import Actor, Role
+from worker.pools import batches
+from worker.tenancy.actors import Actor, Role
 
 
 @blueprint.get("/batches", endpoint="batches")

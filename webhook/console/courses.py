@@ -9,8 +9,9 @@ from webhook.console import forms
 from webhook.console.access import READERS, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
-from worker import courses, organizations, prices
-from worker.actors import Actor, Role
+from worker.catalogue import courses, prices
+from worker.tenancy import organizations
+from worker.tenancy.actors import Actor, Role
 
 SHOWN = 200  # courses of a page; a search finds the others
 

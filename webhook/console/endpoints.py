@@ -10,9 +10,10 @@ from webhook.console import forms
 from webhook.console.access import page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
-from worker import deliveries, endpoints, organizations
-from worker.actors import Actor, Role
-from worker.models import DeliveryType
+from worker.outgoing import deliveries, endpoints
+from worker.tables.mapping import DeliveryType
+from worker.tenancy import organizations
+from worker.tenancy.actors import Actor, Role
 
 
 @blueprint.get("/endpoints", endpoint="endpoints")

@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from webhook.console import words
 from worker import days, errors
-from worker.actors import Role
+from worker.tenancy.actors import Role
 
 # What shapes and constraints call otherwise than the forms do.
 FORM_NAMES = {

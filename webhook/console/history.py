@@ -9,8 +9,8 @@ from webhook import files
 from webhook.console import forms
 from webhook.console.access import page
 from webhook.console.frame import blueprint
-from worker import history, organizations
-from worker.actors import Actor, Role
+from worker.tenancy import history, organizations
+from worker.tenancy.actors import Actor, Role
 
 NAMES = ("organization", "thing", "action", "by")
 

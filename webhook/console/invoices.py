@@ -9,8 +9,8 @@ from webhook import files
 from webhook.console.access import known, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
-from worker import charges, invoices
-from worker.actors import Actor, Role
+from worker.billing import charges, invoices
+from worker.tenancy.actors import Actor, Role
 
 READERS = (Role.FINANCE, Role.ANALYST)
 

@@ -12,8 +12,9 @@ from webhook.console.forms import whole
 from webhook.console.frame import blueprint
 from webhook.console.new_pool import NotSavedError
 from webhook.console.words import number
-from worker import batches, distributions, keys, patience, pools
-from worker.actors import Actor, Role
+from worker.database import patience
+from worker.pools import batches, distributions, keys, pools
+from worker.tenancy.actors import Actor, Role
 
 
 @blueprint.get("/pools/<pool>/keys/add")

@@ -8,15 +8,17 @@ from sqlalchemy.orm import Session
 from webhook.console.access import READERS, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
-from worker import errors, learners, redemption
-from worker.actors import Actor, Role
+from worker import errors
+from worker.learning import learners
+from worker.redemption import deciding
+from worker.tenancy.actors import Actor, Role
 
 
 @blueprint.get("/learners/<email>")
 @page(*READERS)
 def learner(session: Session, actor: Actor, email: str) -> Any:
     """Show a person's assignments and attempts; attempts alone, where nothing was granted yet."""
-    attempts = redemption.listing(session, actor=actor, learner=email, limit=50)
+    attempts = deciding.listing(session, actor=actor, learner=email, limit=50)
     try:
         after = request.args.get("after")
         person = learners.show(session, actor=actor, email=email, after=after)

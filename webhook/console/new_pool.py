@@ -15,9 +15,13 @@ from webhook.console.answers import attempt, done
 from webhook.console.forms import Form, whole
 from webhook.console.frame import blueprint
 from webhook.console.words import number
-from worker import batches, courses, days, errors, keys, organizations, patience, pools
-from worker.actors import Actor, Role
-from worker.models import OrganizationAncestry
+from worker import days, errors
+from worker.catalogue import courses
+from worker.database import patience
+from worker.pools import batches, keys, pools
+from worker.tables.mapping import OrganizationAncestry
+from worker.tenancy import organizations
+from worker.tenancy.actors import Actor, Role
 
 CHOICES = 20  # courses that the chooser shows at once
 FIELDS = ("name", "organization", "course", "starts", "expires", "content_availability")

@@ -10,8 +10,9 @@ from webhook.console import forms
 from webhook.console.access import EVERYBODY, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
-from worker import organizations, sellers
-from worker.actors import Actor
+from worker.billing import seller
+from worker.tenancy import organizations
+from worker.tenancy.actors import Actor
 
 NEEDED = ("name", "time_zone", "currency")
 INVOICED = ("locale", "legal_name", "address", "tax_id")
@@ -63,13 +64,13 @@ def edit_organization(session: Session, actor: Actor, organization: str) -> Any:
 @page()
 def seller_page(session: Session, _actor: Actor) -> Any:
     """Show what invoices print of the seller."""
-    return render_template("seller.html", it=sellers.show(session))
+    return render_template("seller.html", it=seller.show(session))
 
 
 @blueprint.post("/seller")
 @page()
 def edit_seller(session: Session, actor: Actor) -> Any:
     """Change what drafts print of the seller."""
-    given = {name: request.form.get(name, "") for name in sellers.FIELDS}
-    sellers.edit(session, actor=actor, **given)
+    given = {name: request.form.get(name, "") for name in seller.FIELDS}
+    seller.edit(session, actor=actor, **given)
     return done("It is changed; finalized invoices stay as they are.", "seller")

@@ -10,10 +10,13 @@ from webhook.console.access import READERS, known, page
 from webhook.console.answers import done
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
-from worker import batches, charges, database, distributions, keys, pools, recent
-from worker.actors import Actor, Role
-from worker.database import Login
-from worker.models import Organization
+from worker.billing import charges
+from worker.database import connections
+from worker.database.connections import Login
+from worker.pools import batches, distributions, keys, pools
+from worker.redemption import recent
+from worker.tables.mapping import Organization
+from worker.tenancy.actors import Actor, Role
 
 SHOWN = 50  # rows of a page
 FILTERS = ("state", "recipient", "reference")
@@ -93,7 +96,7 @@ def resume_pool(session: Session, actor: Actor, pool: str) -> Any:
 @known(*READERS)
 def export_keys(actor: Actor, pool: str) -> Any:
     """Export a pool's keys as CSV, from one moment."""
-    with database.session(Login.WEB, sees=actor.scope) as session:
+    with connections.session(Login.WEB, sees=actor.scope) as session:
         found = str(pools.find(session, actor=actor, pool=pool).id)
     return files.table(f"keys-{found}.csv", keys.export, actor=actor, pool=found, **_filters())
 

@@ -10,15 +10,17 @@ from webhook.api.reports import READERS
 from webhook.console.access import page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
-from worker import organizations, reporting, reports
-from worker.actors import Actor
+from worker import reporting
+from worker.reporting import keeping
+from worker.tenancy import organizations
+from worker.tenancy.actors import Actor
 
 
 @blueprint.get("/reports", endpoint="reports")
 @page(*READERS)
 def reports_page(session: Session, actor: Actor) -> Any:
     """List reports, newest first, and offer to run one."""
-    listed = reports.listing(session, actor=actor, after=request.args.get("after"), limit=30)
+    listed = keeping.listing(session, actor=actor, after=request.args.get("after"), limit=30)
     owners = organizations.listing(session, actor=actor)
     notebooks = reporting.listing()
     return render_template("reports.html", listed=listed, owners=owners, notebooks=notebooks)
@@ -32,7 +34,7 @@ def run_report(session: Session, actor: Actor) -> Any:
     given = {name: form.get(name) or None for name in ("organization", "to")}
     notebook, from_ = form.get("notebook", ""), form.get("from") or None
     format = form.get("format", "html").lower()
-    reports.ask(session, actor=actor, notebook=notebook, from_=from_, format=format, **given)
+    keeping.ask(session, actor=actor, notebook=notebook, from_=from_, format=format, **given)
     nudging.after_commit("make_reports")
     return done("The worker makes the report.", "reports")
 
@@ -41,7 +43,7 @@ def run_report(session: Session, actor: Actor) -> Any:
 @page(*READERS)
 def report_progress(session: Session, actor: Actor, report: str) -> Any:
     """Give how far a report is, which asks for itself again while it is made."""
-    shown = reports.show(session, actor=actor, report=report)
+    shown = keeping.show(session, actor=actor, report=report)
     return render_template("report_progress.html", report=shown)
 
 
@@ -49,7 +51,7 @@ def report_progress(session: Session, actor: Actor, report: str) -> Any:
 @page(*READERS)
 def report(session: Session, actor: Actor, report: str) -> Any:
     """Show a report that is done: it runs no script and loads nothing."""
-    made = reports.page(session, actor=actor, report=report)
+    made = keeping.page(session, actor=actor, report=report)
     return Response(made, mimetype="text/html", headers=files.ALONE)
 
 
@@ -57,5 +59,5 @@ def report(session: Session, actor: Actor, report: str) -> Any:
 @page(*READERS)
 def report_pdf(session: Session, actor: Actor, report: str) -> Any:
     """Give a report's PDF as a file."""
-    made = reports.pdf(session, actor=actor, report=report)
+    made = keeping.pdf(session, actor=actor, report=report)
     return files.report(f"report-{report}.pdf", made, "application/pdf")

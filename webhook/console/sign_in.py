@@ -11,9 +11,10 @@ from webhook.console.access import EVERYBODY, Visitor, load, page, visitor
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.console.words import may
-from worker import database, users
-from worker.actors import Actor
-from worker.database import Login
+from worker.database import connections
+from worker.database.connections import Login
+from worker.tenancy import users
+from worker.tenancy.actors import Actor
 
 TOO_MANY = "Too many attempts lately; wait ten minutes and try again."
 WRONG = "That address and password do not fit; try again, or ask your manager for a new password."
@@ -38,11 +39,11 @@ def begin() -> Any:
     """Begin a session, where the password is right and it was not tried too often."""
     email, password = request.form.get("email", ""), request.form.get("password", "")
     client = request.remote_addr or ""
-    with database.session(Login.WEB) as opened:
+    with connections.session(Login.WEB) as opened:
         allowed = users.may_try(opened, email=email, client=client)
     if not allowed:
         return render_template("sign_in.html", error=TOO_MANY), 429, {"Retry-After": "600"}
-    with database.session(Login.WEB) as opened:
+    with connections.session(Login.WEB) as opened:
         began = users.sign_in(opened, email=email, password=password)
     if not began or not (known := load(began)):
         return render_template("sign_in.html", error=WRONG), 422

@@ -9,8 +9,9 @@ from webhook import nudging
 from webhook.console.access import page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
-from worker import inbox, organizations, sources
-from worker.actors import Actor, Role
+from worker.redemption import inbox, sources
+from worker.tenancy import organizations
+from worker.tenancy.actors import Actor, Role
 
 READERS = (Role.MANAGER, Role.ANALYST, Role.SENDER)
 

@@ -9,8 +9,8 @@ from webhook.console import forms
 from webhook.console.access import page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
-from worker import organizations, tokens
-from worker.actors import Actor, Role
+from worker.tenancy import organizations, tokens
+from worker.tenancy.actors import Actor, Role
 
 
 @blueprint.get("/tokens", endpoint="tokens")

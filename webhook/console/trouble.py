@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 
 from webhook.console.access import READERS, page
 from webhook.console.frame import blueprint
-from worker import codes, errors, keys, pools
-from worker.actors import Actor
+from worker import errors
+from worker.pools import codes, keys, pools
+from worker.tenancy.actors import Actor
 
 
 @blueprint.get("/trouble")

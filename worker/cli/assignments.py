@@ -12,11 +12,11 @@ from worker.cli.options import DAYS
 from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker import assignments, selections
     from worker import settings as environment
+    from worker.learning import assignments, bulk
 
 if TYPE_CHECKING:
-    from worker.paging import Page
+    from worker.database.paging import Page
 
 COLUMNS = (
     "id", "learner", "organization", "course", "key", "status", "redeemed_at", "expires_at",
@@ -40,10 +40,8 @@ def _changed(one: Callable[..., Any], many: Callable[..., Any], **given: Any) ->
     if len(named) == 1 and not any(value is not None for value in conditions.values()):
         return run(one, actor=operator(), assignment=named[0], **given)
     items: list[dict[str, Any]] = []
-    for ids in [
-        named[i : i + selections.AT_ONCE] for i in range(0, len(named), selections.AT_ONCE)
-    ] or [()]:
-        selection, after = selections.Selection(ids, **conditions), None
+    for ids in [named[i : i + bulk.AT_ONCE] for i in range(0, len(named), bulk.AT_ONCE)] or [()]:
+        selection, after = bulk.Selection(ids, **conditions), None
         while True:
             page = run(many, actor=operator(), selection=selection, after=after, **given)
             items += page.items
@@ -102,7 +100,7 @@ def extend(**given: Any) -> Any:
 
     Several ids, or a pool, a learner or a number of days, extend many: each has its own result.
     """
-    return _changed(assignments.extend, selections.extend, **given)
+    return _changed(assignments.extend, bulk.extend, **given)
 
 
 @command.command(shows=_show_changed)
@@ -115,7 +113,7 @@ def cancel(**given: Any) -> Any:
     Within 24 hours of redemption and before any launch, the charge is credited and the key can be
     redeemed again. Later nothing is credited and the key is retired.
     """
-    return _changed(assignments.cancel, selections.cancel, **given)
+    return _changed(assignments.cancel, bulk.cancel, **given)
 
 
 @command.command(

@@ -11,10 +11,11 @@ from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker import batches, database
+    from worker.database import connections
+    from worker.pools import batches
 
 if TYPE_CHECKING:
-    from worker.paging import Page
+    from worker.database.paging import Page
 
 COLUMNS = ("id", "pool", "kind", "requested", "made", "state", "created_at", "finished_at")
 
@@ -44,7 +45,7 @@ def show(batch: str) -> dict[str, Any]:
 def watch(batch: str) -> dict[str, Any]:
     """Wait until a batch is finished, and show how far it is."""
     with system():
-        database.transaction(batches.find, actor=operator(), batch=batch)
+        connections.transaction(batches.find, actor=operator(), batch=batch)
         return waiting.finish(batch)
 
 
@@ -72,6 +73,6 @@ def report(batch: str, output: Path | None) -> dict[str, Any] | None:
     """Show what became of the lines of an import."""
     if output is None:
         return run(batches.report, actor=operator(), batch=batch)
-    with system(), database.session(snapshot=True) as session:
+    with system(), connections.session(snapshot=True) as session:
         blocks = batches.report_csv(session, actor=operator(), batch=batch)
         return deliver(blocks, name="report.csv", output=output)

@@ -9,7 +9,7 @@ from worker.cli.frame import Group, deferred
 from worker.cli.system import operator, run
 
 with deferred():
-    from worker import courses
+    from worker.catalogue import courses
 
 
 @click.group("courses", cls=Group)

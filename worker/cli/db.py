@@ -10,7 +10,7 @@ from worker.cli.frame import Group, deferred
 from worker.cli.system import servers
 
 with deferred():
-    from worker import database, schema
+    from worker.database import connections, schema
 
 
 @click.group("db", cls=Group)
@@ -26,7 +26,7 @@ def _made(result: dict[str, Any]) -> Iterator[str]:
 def init() -> dict[str, Any]:
     """Apply schema.sql to an empty database; do nothing to keypool's own."""
     with servers():
-        return {"made": schema.init(database.engine())}
+        return {"made": schema.init(connections.engine())}
 
 
 def _applied(result: dict[str, Any]) -> Iterator[str]:
@@ -37,7 +37,7 @@ def _applied(result: dict[str, Any]) -> Iterator[str]:
 def upgrade() -> dict[str, Any]:
     """Apply the migrations that the database has not had yet, all or none."""
     with servers():
-        return {"applied": schema.upgrade(database.engine())}
+        return {"applied": schema.upgrade(connections.engine())}
 
 
 def _checked(result: dict[str, Any]) -> Iterator[str]:
@@ -48,5 +48,5 @@ def _checked(result: dict[str, Any]) -> Iterator[str]:
 def check() -> dict[str, Any]:
     """Say where the database is not what schema.sql says, or not safe; exit code 1 then."""
     with servers():
-        found = schema.check(database.engine())
+        found = schema.check(connections.engine())
         return {"ok": not found, "differences": found}

@@ -11,10 +11,12 @@ from worker.cli.options import INSTANT, old_valid, together
 from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker import database, deliveries, endpoints, tasks
+    from worker import tasks
+    from worker.database import connections
+    from worker.outgoing import deliveries, endpoints
 
 if TYPE_CHECKING:
-    from worker.paging import Page
+    from worker.database.paging import Page
 
 COLUMNS = ("id", "organization", "url", "types", "failures", "rests_until")
 TOLD = ("id", "happened_at", "type", "url", "state", "attempts", "due_at", "error")
@@ -110,7 +112,7 @@ def resend(
         "failed": failed,
     }
     with system():
-        done = database.transaction(deliveries.resend, actor=operator(), **asked)
+        done = connections.transaction(deliveries.resend, actor=operator(), **asked)
         tasks.nudge("deliver")
     return done
 

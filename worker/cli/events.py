@@ -10,10 +10,12 @@ from worker.cli.options import INSTANT
 from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker import database, inbox, tasks
+    from worker import tasks
+    from worker.database import connections
+    from worker.redemption import inbox
 
 if TYPE_CHECKING:
-    from worker.paging import Page
+    from worker.database.paging import Page
 
 COLUMNS = ("id", "received_at", "type", "source", "webhook_id", "status", "outcome", "assignment")
 TYPES = ["redemption.requested", "training.launched", "training.ended"]
@@ -50,6 +52,6 @@ def show(event: str) -> dict[str, Any]:
 def retry(event: str) -> dict[str, Any]:
     """Hand a failed event to the worker again."""
     with system():
-        retried = database.transaction(inbox.retry, actor=operator(), event=event)
+        retried = connections.transaction(inbox.retry, actor=operator(), event=event)
         tasks.nudge_settle()
     return retried

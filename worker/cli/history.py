@@ -14,10 +14,11 @@ from worker.cli.options import INSTANT, together
 from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker import database, history
+    from worker.database import connections
+    from worker.tenancy import history
 
 if TYPE_CHECKING:
-    from worker.paging import Page
+    from worker.database.paging import Page
 
 COLUMNS = ("at", "actor", "organization", "action", "thing", "thing_id", "detail")
 
@@ -53,7 +54,7 @@ def listing(**given: Any) -> "Page":
 )
 def export(output: Path | None, **given: Any) -> dict[str, Any] | None:
     """Write what was done as CSV, oldest first, to standard output or a file."""
-    with system(), database.session(snapshot=True) as session:
+    with system(), connections.session(snapshot=True) as session:
         blocks = history.export(session, actor=operator(), **given)
         if output is None and wants_json():
             lines = io.StringIO(b"".join(blocks).decode())

@@ -11,10 +11,11 @@ from worker.cli.frame import Group, deferred, ordered, paged
 from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker import charges, database, documents, invoices
+    from worker.billing import charges, documents, invoices
+    from worker.database import connections
 
 if TYPE_CHECKING:
-    from worker.paging import Page
+    from worker.database.paging import Page
 
 COLUMNS = (
     "id", "number", "organization", "month", "status", "subtotal", "tax", "total", "currency",
@@ -49,7 +50,7 @@ def run_(month: str | None, finalize: bool) -> dict[str, Any]:
     """Bill what is not billed yet; running it again changes nothing."""
     with system():
         done = invoices.run(actor=operator(), month=month, finalize=finalize)
-        changed = database.transaction(
+        changed = connections.transaction(
             invoices.listing, actor=operator(), ids=done.invoices, limit=1000
         )
     return {

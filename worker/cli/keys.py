@@ -15,10 +15,11 @@ from worker.cli.frame import Group, deferred, ordered, paged, wants_json
 from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker import batches, database, distributions, imports, keys
+    from worker.database import connections
+    from worker.pools import batches, distributions, keys, reading
 
 if TYPE_CHECKING:
-    from worker.paging import Page
+    from worker.database.paging import Page
 
 COLUMNS = (
     "code",
@@ -80,7 +81,7 @@ def add(pool: str, codes: tuple[str, ...], wait: bool) -> dict[str, Any]:
     given: Iterable[str] = sys.stdin if codes == ("-",) else codes
     with system():
         return _added(
-            wait, database.transaction(keys.add_keys, actor=operator(), pool=pool, codes=given)
+            wait, connections.transaction(keys.add_keys, actor=operator(), pool=pool, codes=given)
         )
 
 
@@ -98,9 +99,9 @@ def import_(
     pool: str, file: BinaryIO, kind: str | None, column: str | None, wait: bool
 ) -> dict[str, Any]:
     """Add the keys of a file: one a line, or CSV with a column of codes."""
-    form = imports.Kind(kind) if kind else None
+    form = reading.Kind(kind) if kind else None
     with system():
-        report = database.transaction(
+        report = connections.transaction(
             keys.import_keys, actor=operator(), pool=pool, stream=file, kind=form, column=column
         )
         return _added(wait, report)
@@ -110,7 +111,7 @@ def _added(wait: bool, report: dict[str, Any]) -> dict[str, Any]:
     """Wait for the batch of an import, where there is one, and give its report then."""
     if report["batch"] and wait:
         waiting.finish(report["batch"])
-        return database.transaction(batches.report, actor=operator(), batch=report["batch"])
+        return connections.transaction(batches.report, actor=operator(), batch=report["batch"])
     if report["batch"]:
         waiting.leave()
         printing.warn(waiting.left(report["batch"]))
@@ -124,7 +125,7 @@ def _added(wait: bool, report: dict[str, Any]) -> dict[str, Any]:
 def generate(pool: str, count: int, wait: bool) -> dict[str, Any]:
     """Generate COUNT keys into a pool."""
     with system():
-        batch = database.transaction(batches.generate, actor=operator(), pool=pool, count=count)
+        batch = connections.transaction(batches.generate, actor=operator(), pool=pool, count=count)
         if wait:
             return waiting.finish(batch["id"])
         waiting.leave()
@@ -191,7 +192,7 @@ def retire(codes: tuple[str, ...]) -> dict[str, Any]:
 @output
 def export(pool: str, output: Path | None, **given: Any) -> dict[str, Any] | None:
     """Write a pool's keys as CSV to standard output or a file, as they are at one moment."""
-    with system(), database.session(snapshot=True) as session:
+    with system(), connections.session(snapshot=True) as session:
         blocks = keys.export(session, actor=operator(), pool=pool, **given)
         if output is None and wants_json():
             return {"items": list(csv.DictReader(_lines(blocks))), "next": None}
@@ -228,7 +229,7 @@ def distribute(
     """
     if (recipient is None) == (file is None):
         raise click.UsageError("Give either a recipient or --file.")
-    with system(), database.session() as session:
+    with system(), connections.session() as session:
         if file is not None:
             result = distributions.distribute_file(
                 session, actor=operator(), pool=pool, stream=file

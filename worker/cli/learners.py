@@ -8,7 +8,7 @@ from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run
 
 with deferred():
-    from worker import learners
+    from worker.learning import learners
 
 
 @click.group("learners", cls=Group)

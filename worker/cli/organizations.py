@@ -9,7 +9,7 @@ from worker.cli.frame import Group, deferred
 from worker.cli.system import operator, run
 
 with deferred():
-    from worker import organizations
+    from worker.tenancy import organizations
 
 
 @click.group("organizations", cls=Group)

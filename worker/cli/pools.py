@@ -9,10 +9,11 @@ from worker.cli.frame import Group, deferred, ordered, paged
 from worker.cli.system import operator, run
 
 with deferred():
-    from worker import charges, pools
+    from worker.billing import charges
+    from worker.pools import pools
 
 if TYPE_CHECKING:
-    from worker.paging import Page
+    from worker.database.paging import Page
 
 COLUMNS = ("id", "name", "organization", "course", "state", "keys_work_until")
 STATES = ["archived", "paused", "scheduled", "expired", "active"]

@@ -9,10 +9,10 @@ from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run
 
 with deferred():
-    from worker import prices
+    from worker.catalogue import prices
 
 if TYPE_CHECKING:
-    from worker.paging import Page
+    from worker.database.paging import Page
 
 COLUMNS = ("course", "organization", "price", "currency", "from", "in_force")
 

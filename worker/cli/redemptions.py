@@ -10,10 +10,10 @@ from worker.cli.options import INSTANT
 from worker.cli.system import operator, run
 
 with deferred():
-    from worker import redemption
+    from worker.redemption import deciding
 
 if TYPE_CHECKING:
-    from worker.paging import Page
+    from worker.database.paging import Page
 
 COLUMNS = (
     "event", "received_at", "key", "pool", "learner", "organization", "outcome", "assignment"
@@ -35,4 +35,4 @@ def command() -> None:
 @paged
 def listing(**given: Any) -> "Page":
     """List attempts, newest first."""
-    return run(redemption.listing, actor=operator(), **given)
+    return run(deciding.listing, actor=operator(), **given)

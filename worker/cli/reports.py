@@ -15,11 +15,12 @@ from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker import measures as figures
-    from worker import reporting, reports
+    from worker import reporting
+    from worker.reporting import keeping
+    from worker.reporting import measures as figures
 
 if TYPE_CHECKING:
-    from worker.paging import Page
+    from worker.database.paging import Page
 
 COLUMNS = (
     "id", "notebook", "organization", "from", "to", "format", "state", "data_at", "invoice", "asked_by",
@@ -89,14 +90,14 @@ def run_(
 @paged
 def kept(**given: Any) -> "Page":
     """List the reports that are kept, newest first."""
-    return run(reports.listing, actor=operator(), **given)
+    return run(keeping.listing, actor=operator(), **given)
 
 
 @command.command()
 @click.argument("report", metavar="ID")
 def show(report: str) -> dict[str, Any]:
     """Show a report that is kept, how far it is, or why it failed."""
-    return run(reports.show, actor=operator(), report=report)
+    return run(keeping.show, actor=operator(), report=report)
 
 
 @command.command(shows=written)
@@ -128,21 +129,21 @@ def lab(options: tuple[str, ...]) -> None:
 
 
 def _page(session: Any, report: str) -> bytes:
-    return reports.page(session, actor=operator(), report=report).encode()
+    return keeping.page(session, actor=operator(), report=report).encode()
 
 
 def _pdf(session: Any, report: str) -> bytes:
-    if reports.show(session, actor=operator(), report=report)["pdf_bytes"]:
-        return reports.pdf(session, actor=operator(), report=report)
+    if keeping.show(session, actor=operator(), report=report)["pdf_bytes"]:
+        return keeping.pdf(session, actor=operator(), report=report)
     return reporting.pdf(_page(session, report).decode())
 
 
 def _kept(notebook: str, *, advance: Any, **given: Any) -> dict[str, Any]:
     """Ask for a report, and make it here, unless a worker is quicker to take it."""
-    shown = run(reports.ask, actor=operator(), notebook=notebook, **given)
+    shown = run(keeping.ask, actor=operator(), notebook=notebook, **given)
     while shown["state"] in UNFINISHED:
         if reporting.make_next(only=int(shown["id"]), advance=advance) is None:
             time.sleep(PAUSE)
-        shown = run(reports.show, actor=operator(), report=shown["id"])
+        shown = run(keeping.show, actor=operator(), report=shown["id"])
         advance(shown["worked"], shown["cells"] or 1)
     return shown

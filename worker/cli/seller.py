@@ -8,7 +8,7 @@ from worker.cli.frame import Group, deferred
 from worker.cli.system import operator, run
 
 with deferred():
-    from worker import sellers
+    from worker.billing import seller
 
 
 @click.group("seller", cls=Group)
@@ -19,7 +19,7 @@ def command() -> None:
 @command.command()
 def show() -> dict[str, Any]:
     """Show what invoices print of the seller."""
-    return run(sellers.show)
+    return run(seller.show)
 
 
 @command.command()
@@ -29,4 +29,4 @@ def show() -> dict[str, Any]:
 @click.option("--payment-details", help="Where to pay: several lines.")
 def edit(**given: Any) -> dict[str, Any]:
     """Change what is given; finalized invoices stay as they are."""
-    return run(sellers.edit, actor=operator(), **given)
+    return run(seller.edit, actor=operator(), **given)

@@ -11,10 +11,10 @@ from worker.cli import printing, progress
 from worker.cli.frame import Command, deferred, wants_json
 
 with deferred():
-    from worker import sending
+    from worker import client
 
 if TYPE_CHECKING:
-    from worker.sending import Answer, Message
+    from worker.client import Answer, Message
 
 
 @click.command("send", cls=Command, shows=lambda _: None, failed=lambda done: done["refused"] > 0)
@@ -61,13 +61,13 @@ def command(
     """
     if (type_ is None) == (file is None):
         raise click.UsageError("Give either an event's type and data, or --file.")
-    with sending.Sender(url, secret) as sender:
+    with client.Sender(url, secret) as sender:
         if file:
-            total = sum(1 for _ in sending.from_file(file))  # all lines are read before one is sent
-            messages: Iterable[Message] = sending.from_file(file)
+            total = sum(1 for _ in client.from_file(file))  # all lines are read before one is sent
+            messages: Iterable[Message] = client.from_file(file)
         else:
-            total, messages = 1, [sending.from_words(type_ or "", words)]
-        answers = sending.send_all(sender, messages, wait=wait, at_once=at_once)
+            total, messages = 1, [client.from_words(type_ or "", words)]
+        answers = client.send_all(sender, messages, wait=wait, at_once=at_once)
         return _told(answers, total)
 
 

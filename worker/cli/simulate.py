@@ -8,7 +8,8 @@ from worker.cli.frame import Command, deferred
 from worker.cli.system import system
 
 with deferred():
-    from worker import database, simulation
+    from worker import simulation
+    from worker.database import connections
 
 
 @click.command("simulate", cls=Command)
@@ -19,4 +20,4 @@ with deferred():
 def command(**given: Any) -> dict[str, int]:
     """Add organizations with years of realistic history, for trying reports and sizes."""
     with system():
-        return database.transaction(simulation.simulate, **given) | simulation.bill()
+        return connections.transaction(simulation.simulate, **given) | simulation.bill()

@@ -11,7 +11,7 @@ from worker.cli.options import old_valid
 from worker.cli.system import operator, run
 
 with deferred():
-    from worker import sources
+    from worker.redemption import sources
 
 
 @click.group("sources", cls=Group)

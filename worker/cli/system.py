@@ -12,8 +12,11 @@ from worker.cli.frame import deferred
 from worker.errors import KeypoolError, RefusedError
 
 with deferred():
-    from worker import actors, database, embedded, logs, schema
+    from worker import logs
     from worker import settings as environment
+    from worker.database import connections, schema
+    from worker.machine import embedded
+    from worker.tenancy import actors
 
 T = TypeVar("T")
 
@@ -52,7 +55,7 @@ def servers() -> Iterator[None]:
         try:
             yield
         finally:
-            database.dispose()
+            connections.dispose()
 
 
 @contextmanager
@@ -60,13 +63,13 @@ def system() -> Iterator[None]:
     """Hold the servers, with keypool in their database; the home's own is begun where empty."""
     with servers(), _refusing_plainly():
         if not (environment.settings().database_url or _is_made()):
-            schema.init(database.engine())
+            schema.init(connections.engine())
         yield
 
 
 def run(function: Callable[..., T], **given: Any) -> T:
     """Run one function of the domain on the system, in one transaction of the owner's."""
-    with system(), database.session() as session:
+    with system(), connections.session() as session:
         return function(session, **given)
 
 
@@ -87,6 +90,6 @@ def _refusing_plainly() -> Iterator[None]:
 
 def _is_made() -> bool:
     # Cheaper than asking worker.schema, which brings alembic along.
-    with database.engine().connect() as connection:
+    with connections.engine().connect() as connection:
         known = connection.exec_driver_sql("SELECT to_regclass('alembic_version')")
         return known.scalar_one() is not None

@@ -9,7 +9,7 @@ from worker.cli.frame import Group, deferred
 from worker.cli.system import operator, run
 
 with deferred():
-    from worker import actors, tokens
+    from worker.tenancy import actors, tokens
 
 ROLES = ["operator", "manager", "finance", "analyst", "sender"]
 COLUMNS = (

@@ -13,8 +13,11 @@ from worker.cli.frame import Command, deferred, wants_json
 from worker.cli.system import operator, quieten, system
 
 with deferred():
-    from worker import actors, database, embedded, settling, supervisor, tokens
     from worker import settings as environment
+    from worker.database import connections
+    from worker.machine import embedded, supervisor
+    from worker.redemption import settling
+    from worker.tenancy import actors, tokens
 
 STALLED = 60  # seconds for which the same event may wait at the head of the inbox
 
@@ -53,7 +56,7 @@ def watch() -> Callable[[], bool]:
 
     def stalled() -> bool:
         nonlocal head, since
-        first = database.transaction(settling.first_waiting)
+        first = connections.transaction(settling.first_waiting)
         if first is None or first != head:
             head, since = first, time.monotonic()
         return head is not None and time.monotonic() > since + STALLED
@@ -69,7 +72,7 @@ def _upkeep(home: Path) -> Callable[[], object]:
 
 def _about(url: str, home: Path) -> dict[str, Any]:
     about = {"url": url, "ready": f"{url}/readyz", "openapi": f"{url}/openapi.json"}
-    return about | {"home": str(home), "token": database.transaction(first_token)}
+    return about | {"home": str(home), "token": connections.transaction(first_token)}
 
 
 def first_token(session: Any) -> str | None:

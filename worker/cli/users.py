@@ -10,7 +10,7 @@ from worker.cli.system import operator, run
 from worker.cli.tokens import ROLES
 
 with deferred():
-    from worker import actors, users
+    from worker.tenancy import actors, users
 
 COLUMNS = ("id", "email", "organization", "role", "created_at", "disabled_at")
 

@@ -9,7 +9,9 @@ from worker.cli.frame import deferred
 from worker.cli.system import operator
 
 with deferred():
-    from worker import batches, database, tasks
+    from worker import tasks
+    from worker.database import connections
+    from worker.pools import batches
 
 PAUSE = 0.2  # seconds between looks, while somebody else works it
 UNFINISHED = ("queued", "running")
@@ -27,7 +29,7 @@ def finish(batch: str) -> dict[str, Any]:
     try:
         with progress.bar(shown["requested"], DOING[shown["kind"]]) as advance:
             while shown["state"] in UNFINISHED:
-                if database.transaction(batches.work_chunk) is None:
+                if connections.transaction(batches.work_chunk) is None:
                     time.sleep(PAUSE)
                 shown = _look(batch)
                 advance(shown["worked"])
@@ -78,4 +80,4 @@ def report(result: dict[str, Any]) -> None:
 
 
 def _look(batch: str) -> dict[str, Any]:
-    return database.transaction(batches.show, actor=operator(), batch=batch)
+    return connections.transaction(batches.show, actor=operator(), batch=batch)

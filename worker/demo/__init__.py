@@ -13,12 +13,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from worker import assignments, audit, batches, documents, invoices, keys, reporting, tasks
-from worker.database import session, transaction
+from worker import audit, reporting, tasks
+from worker.billing import documents, invoices
+from worker.client import Sender
+from worker.database.connections import session, transaction
 from worker.demo import posting, scratch, traffic, waiting, world
 from worker.demo.posting import Post
 from worker.demo.world import ACTOR
-from worker.sending import Sender
+from worker.learning import assignments
+from worker.pools import batches, keys
 from worker.settings import settings
 
 __all__ = ["Bar", "Told", "run"]

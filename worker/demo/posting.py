@@ -5,12 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker import assignments, inbox, sending, signatures
-from worker.database import clock_now, transaction
+from worker import client, signatures
+from worker.client import Answer, Sender
+from worker.database.connections import clock_now, transaction
 from worker.demo import traffic, waiting
 from worker.demo.traffic import Planned
 from worker.demo.world import ACTOR, TREE
-from worker.sending import Answer, Sender
+from worker.learning import assignments
+from worker.redemption import inbox
 
 AT_ONCE = 16
 PAGE = 1000
@@ -29,7 +31,7 @@ class Post:
         """Send messages, many at once, and wait for all answers."""
         messages = (one.message for one in wave)
         self.planned += wave
-        for answer in sending.send_all(sender or self.sender, messages, wait=0, at_once=AT_ONCE):
+        for answer in client.send_all(sender or self.sender, messages, wait=0, at_once=AT_ONCE):
             self.answers.append(answer)
             self.advance(len(self.answers))
         return wave

@@ -12,8 +12,9 @@ from pathlib import Path
 from sqlalchemy import Connection, create_engine, event, func, make_url, select, text
 from sqlalchemy.orm import Session, SessionTransaction
 
-from worker import database, embedded, schema, supervisor
-from worker.database import Login
+from worker.database import connections, schema
+from worker.database.connections import Login
+from worker.machine import embedded, supervisor
 from worker.settings import settings
 
 HOST = "127.0.0.1"
@@ -30,7 +31,7 @@ def system() -> Iterator[Path]:
     """
     made = _beside(settings().database_url) if settings().database_url else _embedded()
     with made as environment, _environment(environment):
-        schema.init(database.engine())
+        schema.init(connections.engine())
         yield settings().home
 
 
@@ -116,6 +117,6 @@ def _free_port() -> int:
 
 def _forget() -> None:
     """Let go of connections and settings, so that the next use reads the environment."""
-    if database.url.cache_info().currsize:
-        database.dispose()
+    if connections.url.cache_info().currsize:
+        connections.dispose()
     settings.cache_clear()

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import count, cycle
 from typing import Any
 
-from worker import codes
+from worker.client import Message, message
 from worker.errors import InvalidInputError
-from worker.sending import Message, message
+from worker.pools import codes
 
 # How often each awkward thing happens, in a thousand messages; the rest are good.
 AWKWARD = {

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from worker import settling
-from worker.database import transaction
+from worker.database.connections import transaction
 from worker.errors import KeypoolError
+from worker.redemption import settling
 
 T = TypeVar("T")
 

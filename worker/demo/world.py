@@ -10,11 +10,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from worker import batches, courses, keys, organizations, pools, prices, sources
-from worker.actors import Actor
-from worker.database import clock_now, session
+from worker.catalogue import courses, prices
+from worker.database.connections import clock_now, session
 from worker.demo import traffic
 from worker.errors import InvalidInputError
+from worker.pools import batches, keys, pools
+from worker.redemption import sources
+from worker.tenancy import organizations
+from worker.tenancy.actors import Actor
 
 ACTOR = Actor.operator("keypool demo")
 ACADEMY, NORDIC, AMERICAS = "Harbour Academy", "Harbour Nordic", "Harbour Americas"

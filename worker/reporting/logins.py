@@ -17,7 +17,8 @@ from psycopg import sql
 from sqlalchemy import make_url, text
 from sqlalchemy.orm import Session
 
-from worker import database, errors
+from worker import errors
+from worker.database import connections
 from worker.settings import settings
 
 PREFIX = "keypool_report_"
@@ -62,12 +63,12 @@ def login(organization_id: int | None) -> Iterator[str]:
         yield _analyst()
         return
     name, password = PREFIX + secrets.token_hex(8), secrets.token_urlsafe(24)
-    database.transaction(_drop_abandoned)
-    database.transaction(_make, login=name, password=password, organization_id=organization_id)
+    connections.transaction(_drop_abandoned)
+    connections.transaction(_make, login=name, password=password, organization_id=organization_id)
     try:
         yield _url(name, password)
     finally:
-        database.transaction(_drop, login=name)
+        connections.transaction(_drop, login=name)
 
 
 def analysts_environment() -> dict[str, str]:
@@ -130,9 +131,9 @@ def _analyst() -> str:
             "What is not about one organization is read as keypool_analyst: set "
             "KEYPOOL_ANALYST_DATABASE_URL, or name one organization."
         )
-    return database.url(database.Login.ANALYST)
+    return connections.url(connections.Login.ANALYST)
 
 
 def _url(login: str, password: str) -> str:
-    address = make_url(database.url()).set(username=login, password=password)
+    address = make_url(connections.url()).set(username=login, password=password)
     return address.render_as_string(hide_password=False)

@@ -5,9 +5,10 @@ import traceback
 
 import structlog
 
-from worker import database, errors, reports
-from worker.models import Organization, ReportFormat
-from worker.reporting import printing, rendering, running
+from worker import errors
+from worker.database import connections
+from worker.reporting import keeping, printing, rendering, running
+from worker.tables.mapping import Organization, ReportFormat
 
 LONGEST_CELL = 100  # seconds; less than a report may be without a word (reports.LAPSE)
 
@@ -30,7 +31,7 @@ def make_next(*, only: int | None = None, advance: running.Advance = running.unt
     Raises:
         DatabaseAwayError: the database went away; the report is made by a later run.
     """
-    claim = database.transaction(reports.claim, only=only)
+    claim = connections.transaction(keeping.claim, only=only)
     if claim is None:
         return None
     try:
@@ -38,10 +39,10 @@ def make_next(*, only: int | None = None, advance: running.Advance = running.unt
     except errors.DatabaseAwayError:
         raise
     except Exception as error:  # whatever it is, it keeps no other report back
-        database.transaction(reports.fail, claim=claim, traceback=_told(error))
+        connections.transaction(keeping.fail, claim=claim, traceback=_told(error))
         log.warning("report failed", report=claim.id, error=type(error).__name__)
     else:
-        database.transaction(reports.finish, claim=claim, page=page, pdf=pdf)
+        connections.transaction(keeping.finish, claim=claim, page=page, pdf=pdf)
     return claim.id
 
 
@@ -52,7 +53,7 @@ def print_anew(*, until: float) -> int:
     """
     printed = last = 0
     while time.monotonic() < until and (
-        kept := database.transaction(reports.unprinted, after=last)
+        kept := connections.transaction(keeping.unprinted, after=last)
     ):
         last, page = kept
         try:
@@ -60,7 +61,7 @@ def print_anew(*, until: float) -> int:
         except errors.KeypoolError as error:
             log.warning("report not printed anew", report=last, error=type(error).__name__)
         else:
-            database.transaction(reports.keep_pdf, report=last, page=page, pdf=pdf)
+            connections.transaction(keeping.keep_pdf, report=last, page=page, pdf=pdf)
             printed += 1
     return printed
 
@@ -74,7 +75,7 @@ def _told(error: Exception) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _made(claim: reports.Claim, tell: running.Advance) -> tuple[str, bytes | None]:
+def _made(claim: keeping.Claim, tell: running.Advance) -> tuple[str, bytes | None]:
     if claim.format != ReportFormat.PDF:
         return _page(claim, tell), None
     printing.browser()  # lest the notebook run in vain
@@ -82,9 +83,9 @@ def _made(claim: reports.Claim, tell: running.Advance) -> tuple[str, bytes | Non
     return page, printing.pdf(page)
 
 
-def _page(claim: reports.Claim, tell: running.Advance) -> str:
+def _page(claim: keeping.Claim, tell: running.Advance) -> str:
     def advance(worked: int, cells: int) -> None:
-        database.transaction(reports.advance, claim=claim, worked=worked, cells=cells)
+        connections.transaction(keeping.advance, claim=claim, worked=worked, cells=cells)
         tell(worked, cells)
 
     return rendering.render(
@@ -103,5 +104,5 @@ def _page(claim: reports.Claim, tell: running.Advance) -> str:
 def _name(organization_id: int | None) -> str | None:
     if organization_id is None:
         return None
-    with database.session() as session:
+    with connections.session() as session:
         return session.get_one(Organization, organization_id).name

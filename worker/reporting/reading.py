@@ -13,7 +13,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from sqlalchemy import make_url
 
-from worker import database, errors
+from worker import errors
+from worker.database import connections
 from worker.settings import settings
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def address() -> str:
         "work_mem": "64MB",  # a report sorts and joins much, and few run at once
         "keypool.clock_offset": str(settings().clock_offset.total_seconds()),
     }
-    url = make_url(database.url(database.Login.ANALYST)).set(drivername="postgresql")
+    url = make_url(connections.url(connections.Login.ANALYST)).set(drivername="postgresql")
     flags = " ".join(f"-c {name}={value}" for name, value in options.items())
     plain = url.render_as_string(hide_password=False)
     return f"{plain}{'&' if url.query else '?'}options={quote(flags)}"

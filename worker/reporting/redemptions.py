@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from worker import measures
-from worker.reporting import drawing, reading, showing
+from worker.reporting import drawing, measures, reading, showing
 from worker.reporting.question import Question
 
 if TYPE_CHECKING:

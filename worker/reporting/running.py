@@ -7,9 +7,11 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker import database, days, errors, organizations
-from worker.actors import Actor
+from worker import days, errors
+from worker.database import connections
 from worker.reporting import kernels, logins, printing, rendering
+from worker.tenancy import organizations
+from worker.tenancy.actors import Actor
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -175,6 +177,6 @@ def _organization(actor: Actor, name: str | None) -> tuple[int | None, str | Non
     wanted = name or (actor.organization_id and str(actor.organization_id))
     if not wanted:
         return None, None
-    with database.session() as session:
+    with connections.session() as session:
         found = organizations.find(session, actor=actor, name=wanted)
         return found.id, found.name

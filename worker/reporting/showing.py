@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import babel
 from babel import dates, numbers
 
-from worker import personal
+from worker.reporting import personal
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from worker import measures
-from worker.reporting import drawing, reading
+from worker.reporting import drawing, measures, reading
 from worker.reporting.question import Question
 
 if TYPE_CHECKING:

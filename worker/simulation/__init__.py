@@ -11,14 +11,17 @@ import numpy as np
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from worker import database, errors, history, invoices
-from worker.actors import Actor
-from worker.database import clock_now
-from worker.models import Course, Invoice, Organization
+from worker import errors
+from worker.billing import invoices
+from worker.database import connections
+from worker.database.connections import clock_now
 from worker.simulation import attempts, grants, ledger, stock, usage, world
 from worker.simulation.loading import Loading
 from worker.simulation.names import HOMES
 from worker.simulation.seasons import Seasons
+from worker.tables.mapping import Course, Invoice, Organization
+from worker.tenancy import history
+from worker.tenancy.actors import Actor
 
 ACTOR = "keypool simulate"
 LONGEST = 240  # months
@@ -72,7 +75,7 @@ def bill(*, paid_after: timedelta = timedelta(days=60)) -> dict[str, int]:
     """
     actor = Actor.operator(ACTOR)
     run = invoices.run(actor=actor, finalize=True)
-    with database.session() as opened:
+    with connections.session() as opened:
         today = clock_now(opened).date()
         old = select(Invoice.id).where(
             Invoice.id.in_(run.finalized), Invoice.month < today - paid_after

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker import codes
+from worker.pools import codes
 from worker.simulation.attempts import OUTCOMES, Attempts
 from worker.simulation.copying import Columns, Copying, chosen, ids, instants, joined, texts
 from worker.simulation.grants import WITHIN, Grants, organization_of

@@ -11,12 +11,13 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, 
 
 from tests.webhook.console.people import PASSWORD, make_user
 from tests.world import OPERATOR, World, build
-from worker import database as databases
-from worker import keys, sources
-from worker.actors import Role
+from worker.client import Answer, Sender, message
+from worker.database import connections as databases
 from worker.demo import scratch
+from worker.pools import keys
+from worker.redemption import sources
 from worker.reporting import printing
-from worker.sending import Answer, Sender, message
+from worker.tenancy.actors import Role
 
 # Chromium tells of every form that a rule refused, as of a file that is missing.
 REFUSED = re.compile(r"the server responded with a status of 4\d\d")

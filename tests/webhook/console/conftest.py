@@ -16,7 +16,7 @@ from tests.webhook.conftest import Place
 from tests.webhook.console.browsing import House, chromium, running, sign_in, watch
 from tests.webhook.console.people import PASSWORD, make_user
 from webhook import create_app
-from worker.actors import Role
+from worker.tenancy.actors import Role
 
 
 @dataclass

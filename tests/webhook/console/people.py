@@ -3,9 +3,9 @@
 import secrets
 
 from tests.world import OPERATOR
-from worker import database as databases
-from worker import users
-from worker.actors import Role
+from worker.database import connections as databases
+from worker.tenancy import users
+from worker.tenancy.actors import Role
 
 PASSWORD = "correct horse battery"
 

@@ -22,20 +22,15 @@ from sqlalchemy.orm import Session
 from tests.webhook.console.browsing import chromium, dialog, sign_in
 from tests.webhook.console.people import PASSWORD
 from tests.world import OPERATOR
-from worker import (
-    batches,
-    database,
-    distributions,
-    endpoints,
-    reports,
-    simulation,
-    supervisor,
-    tokens,
-    users,
-)
-from worker.actors import Role
+from worker import simulation
+from worker.database import connections
 from worker.demo import scratch
-from worker.reporting import making
+from worker.machine import supervisor
+from worker.outgoing import endpoints
+from worker.pools import batches, distributions
+from worker.reporting import keeping, making
+from worker.tenancy import tokens, users
+from worker.tenancy.actors import Role
 
 FOLDER = Path(__file__).parents[3] / "docs" / "images" / "console"
 HOUR = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
@@ -121,9 +116,9 @@ def _served() -> Iterator[str]:
 def simulated() -> dict[str, str]:
     """Make a year of history, and what only people make; give ids by their names in PAGES."""
     given = {"organizations": 9, "months": 14, "redemptions": 30_000, "seed": 11}
-    database.transaction(simulation.simulate, **given)
+    connections.transaction(simulation.simulate, **given)
     simulation.bill()
-    with database.session() as session:
+    with connections.session() as session:
         found = session.execute(text(FOUND)).mappings().one()
         ids = {name: str(value) for name, value in found.items()}
         _people_and_systems(session, ids["organization"])
@@ -134,17 +129,17 @@ def simulated() -> dict[str, str]:
         session.execute(text("DELETE FROM report_run"))
         about = {"organization": ids["organization"], "from_": "2026-09-01", "to": "2026-11-24"}
         made = [
-            reports.ask(session, actor=OPERATOR, notebook=notebook, format=format, **about)["id"]
+            keeping.ask(session, actor=OPERATOR, notebook=notebook, format=format, **about)["id"]
             for notebook, format in (("redemptions", "pdf"), ("usage", "html"))
         ]
         ids["report"] = made[0]
     for _ in range(2):
-        database.transaction(batches.work_chunk)
+        connections.transaction(batches.work_chunk)
     for report in made:
         making.make_next(only=int(report))
-    with database.session() as session:
+    with connections.session() as session:
         about = {"organization": ids["organization"], "notebook": "pools"}
-        reports.ask(session, actor=OPERATOR, **about)
+        keeping.ask(session, actor=OPERATOR, **about)
     return ids
 
 

@@ -9,9 +9,12 @@ from sqlalchemy import text
 
 from tests.webhook.conftest import redemption, settle
 from tests.world import OPERATOR, build
-from worker import batches, distributions, inbox, invoices, keys, reports
-from worker import database as databases
-from worker.actors import Role
+from worker.billing import invoices
+from worker.database import connections as databases
+from worker.pools import batches, distributions, keys
+from worker.redemption import inbox
+from worker.reporting import keeping
+from worker.tenancy.actors import Role
 
 
 @pytest.fixture
@@ -247,8 +250,8 @@ def report(manager, things):
     given = {"notebook": "usage", "organization": things.ids["organization"], "format": "PDF"}
     acted(manager, "/reports", page="/reports", **given)
     with databases.session() as session:
-        asked = reports.listing(session, actor=OPERATOR).items[0]
-        return asked, reports.claim(session, only=int(asked["id"]))
+        asked = keeping.listing(session, actor=OPERATOR).items[0]
+        return asked, keeping.claim(session, only=int(asked["id"]))
 
 
 def test_a_report_is_asked_for_as_pdf_which_is_linked_once_there_is_one(manager, report):
@@ -257,7 +260,7 @@ def test_a_report_is_asked_for_as_pdf_which_is_linked_once_there_is_one(manager,
     link = f'href="/console{where}.pdf">PDF</a>'
     early = manager.get("/reports").text
     with databases.session() as session:
-        reports.finish(session, claim=claim, page="<p>", pdf=b"%PDF-1.4")
+        keeping.finish(session, claim=claim, page="<p>", pdf=b"%PDF-1.4")
 
     printed = manager.get(f"{where}.pdf")
 
@@ -272,7 +275,7 @@ def test_a_report_is_asked_for_as_pdf_which_is_linked_once_there_is_one(manager,
 def test_a_report_that_failed_says_why(manager, report):
     asked, claim = report
     with databases.session() as session:
-        reports.fail(session, claim=claim, traceback="Traceback:\nKeyError: gone")
+        keeping.fail(session, claim=claim, traceback="Traceback:\nKeyError: gone")
 
     told = manager.get(f"/reports/{asked['id']}/progress").text
 

@@ -10,10 +10,10 @@ from sqlalchemy import text
 from tests.webhook.console.browsing import House, dialog, form
 from tests.webhook.console.people import PASSWORD
 from tests.world import OPERATOR
-from worker import database as databases
-from worker import invoices
-from worker.actors import Role
+from worker.billing import invoices
+from worker.database import connections as databases
 from worker.demo import waiting
+from worker.tenancy.actors import Role
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,8 +8,9 @@ from playwright.sync_api import Page, expect
 from tests.webhook.console.browsing import House, dialog, sign_in
 from tests.webhook.console.people import PASSWORD
 from tests.world import OPERATOR
-from worker import courses, pools
-from worker import database as databases
+from worker.catalogue import courses
+from worker.database import connections as databases
+from worker.pools import pools
 
 
 def filled_in(tab: Page, **values: str) -> Page:

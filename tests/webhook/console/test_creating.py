@@ -8,8 +8,9 @@ from sqlalchemy import text
 
 from tests.webhook.conftest import redemption, settle
 from tests.world import OPERATOR
-from worker import database as databases
-from worker import keys, pools, recent
+from worker.database import connections as databases
+from worker.pools import keys, pools
+from worker.redemption import recent
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from tests.world import OPERATOR
-from worker import database as databases
-from worker import deliveries
+from worker.database import connections as databases
+from worker.outgoing import deliveries
 
 TYPES = {"redemption.decided": "on", "pool.low": "on", "pool_low": "10", "pool_expiring_days": "7"}
 

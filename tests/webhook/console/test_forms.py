@@ -5,7 +5,7 @@ from html import unescape
 
 import pytest
 
-from worker.actors import Role
+from worker.tenancy.actors import Role
 
 LONG = "x" * 201
 

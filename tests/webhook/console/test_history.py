@@ -4,7 +4,7 @@ import csv
 import io
 import secrets
 
-from worker.actors import Role
+from worker.tenancy.actors import Role
 
 
 def test_who_did_what_is_shown_and_filtered(somebody, things):

@@ -12,7 +12,7 @@ from tests.webhook.console.browsing import sign_in, watch
 from tests.webhook.console.people import make_user
 from tests.webhook.console.test_pages import PAGES
 from tests.webhook.serving import serving
-from worker.actors import Role
+from worker.tenancy.actors import Role
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 SERIOUS = ("serious", "critical")

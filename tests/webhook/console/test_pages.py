@@ -10,9 +10,11 @@ from tests.webhook.conftest import redemption, settle
 from tests.world import OPERATOR
 from webhook.console import words
 from webhook.console.answers import HEADERS
-from worker import batches, courses, distributions, keys, organizations, pools
-from worker import database as databases
-from worker.actors import Role
+from worker.catalogue import courses
+from worker.database import connections as databases
+from worker.pools import batches, distributions, keys, pools
+from worker.tenancy import organizations
+from worker.tenancy.actors import Role
 
 PAGES = {
     "/pools": {"manager", "analyst"},

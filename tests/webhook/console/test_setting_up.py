@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from worker.actors import Role
+from worker.tenancy.actors import Role
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from flask import session
 
 from tests.world import OPERATOR
 from webhook.console.answers import HEADERS
-from worker import database as databases
-from worker import users
-from worker.actors import Role
+from worker.database import connections as databases
+from worker.tenancy import users
+from worker.tenancy.actors import Role
 
 
 def test_a_right_password_leads_to_the_page_that_was_asked_for(person):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.world import World, build
 from worker import cli
-from worker import database as databases
+from worker.database import connections as databases
 
 
 @dataclass(frozen=True)

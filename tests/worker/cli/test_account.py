@@ -8,8 +8,8 @@ from sqlalchemy import text
 from tests.conftest import cloned, using
 from tests.worker.cli.conftest import opened
 from tests.world import build
-from worker import database as databases
-from worker import settling
+from worker.database import connections as databases
+from worker.redemption import settling
 
 
 @pytest.fixture

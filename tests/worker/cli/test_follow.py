@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.worker.cli.conftest import opened
-from worker import settling
+from worker.redemption import settling
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.worker.cli.conftest import opened
-from worker import settling
+from worker.redemption import settling
 
 HEADER = (
     "code,state,recipient,reference,distributed_at,redeemed_by_email,redeemed_by_name,"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.world import OPERATOR
-from worker import database as databases
-from worker import reports
+from worker.database import connections as databases
+from worker.reporting import keeping
 
 
 @pytest.fixture
@@ -17,10 +17,10 @@ def kept(world):
     def keep(format: str, pdf: bytes | None = None) -> str:
         about: dict[str, Any] = {"notebook": "usage", "organization": str(world.parent)}
         with databases.session() as session:
-            asked = reports.ask(session, actor=OPERATOR, format=format, **about)["id"]
-            claim = reports.claim(session, only=int(asked))
+            asked = keeping.ask(session, actor=OPERATOR, format=format, **about)["id"]
+            claim = keeping.claim(session, only=int(asked))
             assert claim is not None
-            reports.finish(session, claim=claim, page="<p>page</p>", pdf=pdf)
+            keeping.finish(session, claim=claim, page="<p>page</p>", pdf=pdf)
         return str(asked)
 
     return keep

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from worker import embedded
 from worker.cli.up import first_token
-from worker.database import transaction
+from worker.database.connections import transaction
+from worker.machine import embedded
 
 KEYPOOL = [sys.executable, "-c", "from worker.cli import main; main()"]
 OWN = {k: v for k, v in os.environ.items() if not k.startswith("KEYPOOL_")}

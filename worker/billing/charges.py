@@ -1,0 +1,364 @@
+"""Charges: what redemptions and paid extensions cost, and the credits that give it back."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Select, and_, func, select, text
+from sqlalchemy.orm import Session, aliased
+
+from worker import errors, money
+from worker.billing import invoices
+from worker.database import lookup
+from worker.database.paging import Page, paged, within
+from worker.pools import pools
+from worker.tables.mapping import (
+    Assignment,
+    Charge,
+    ChargeKind,
+    Course,
+    Currency,
+    Invoice,
+    InvoiceCharge,
+    InvoiceLine,
+    Key,
+    Learner,
+    Organization,
+    Pool,
+)
+from worker.tenancy import history, organizations
+from worker.tenancy.actors import Actor, Role
+
+# What a credit may still give back (B3). The lock is a statement of its own: whoever waited for
+# another credit of the same charge then sees it.
+LOCK = text("SELECT FROM charge WHERE id = :charge_id FOR NO KEY UPDATE")
+LEFT = text("SELECT sum(amount) FROM charge WHERE id = :charge_id OR credits_id = :charge_id")
+
+CREDIT = text("""
+    INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,
+                        assignment_id, credits_id, amount, currency, occurred_at, reason)
+    SELECT 'credit', organization_id, learner_organization_id, course_id, pool_id,
+           assignment_id, id, -:amount, currency, clock_now(), :reason
+      FROM charge WHERE id = :charge_id
+    RETURNING id
+""")
+
+# A pool's running month, in its owner's time zone, by currency.
+MONTH_OF_POOL = text("""
+    SELECT clock.month, charged.currency, sum(charged.quantity)::bigint AS quantity,
+           sum(charged.amount) AS amount,
+           sum(charged.unbilled_quantity)::bigint AS unbilled_quantity,
+           sum(charged.unbilled_amount) AS unbilled_amount
+      FROM pool
+      JOIN organization ON organization.id = pool.organization_id
+     CROSS JOIN LATERAL (
+           SELECT date_trunc('month', clock_now() AT TIME ZONE time_zone) AS month) AS clock
+      LEFT JOIN pool_charged AS charged ON charged.pool_id = pool.id
+           AND charged.charged_at >= clock.month AT TIME ZONE time_zone
+           AND charged.charged_at < (clock.month + interval '1 month') AT TIME ZONE time_zone
+     WHERE pool.id = :pool_id
+     GROUP BY clock.month, charged.currency ORDER BY charged.currency
+""")
+
+
+def charge_extension(
+    session: Session,
+    *,
+    actor: Actor,
+    assignment: Assignment,
+    price: str,
+    currency: str | None = None,
+) -> Charge:
+    """Charge the pool's owner for a longer access (A4), in the currency of the redemption's charge.
+
+    Raises:
+        InvalidInputError: the price does not fit the currency, or is negative.
+    """
+    redeemed = _redemption_charge(session, assignment)
+    code = (currency or redeemed.currency).strip().upper()
+    amount = money.amount(session, price, currency_code=code)
+    if amount < 0:
+        raise errors.InvalidInputError("A price is not negative.", field="price")
+    charge = Charge(
+        kind=ChargeKind.EXTENSION,
+        organization_id=redeemed.organization_id,
+        learner_organization_id=redeemed.learner_organization_id,
+        course_id=redeemed.course_id,
+        pool_id=redeemed.pool_id,
+        assignment_id=assignment.id,
+        amount=amount,
+        currency=code,
+        occurred_at=session.scalar(select(func.clock_now())),
+    )
+    session.add(charge)
+    session.flush()
+    told = {"amount": str(amount), "currency": code, "assignment": assignment.id}
+    _remember(session, actor, "extension charged", charge.id, charge.organization_id, **told)
+    return charge
+
+
+def give_back(session: Session, *, charge: Charge, reason: str) -> int | None:
+    """Credit what is left of a charge whose redemption is undone (A5); None where nothing is."""
+    left = _left(session, charge)
+    if left <= 0:
+        return None
+    return _credit(session, charge, left, reason)
+
+
+def left_of_redemption(session: Session, *, assignment: Assignment) -> dict[str, str]:
+    """Give what of an assignment's redemption is still charged: `{amount, currency}`."""
+    charge = _redemption_charge(session, assignment)
+    left = session.execute(LEFT, {"charge_id": charge.id}).scalar_one()
+    return {"amount": money.text(session, left, charge.currency), "currency": charge.currency}
+
+
+def credit(
+    session: Session, *, actor: Actor, charge: str, reason: str, amount: str | None = None
+) -> dict[str, Any]:
+    """Credit a charge, wholly or partly, on the next invoice; gives the credit (B3).
+
+    The operator alone may. Key and assignment stay as they are.
+
+    Raises:
+        CreditExceedsChargeError: less than that is left of it, or it is itself a credit.
+        InvalidInputError: the amount is not a positive one of the currency, or no reason is given.
+    """
+    actor.require()
+    if not reason.strip():
+        raise errors.InvalidInputError("Give the reason for the credit.", field="reason")
+    found = find(session, actor=actor, charge=charge)
+    left = _left(session, found)
+    wanted = left if amount is None else _amount(session, amount, found)
+    if left <= 0 or wanted > left:
+        raise errors.CreditExceedsChargeError(_whats_left(session, found, left))
+    credit_id = _credit(session, found, wanted, reason.strip())
+    _remember(
+        session,
+        actor,
+        "charge credited",
+        found.id,
+        found.organization_id,
+        credit=credit_id,
+        amount=money.text(session, wanted, found.currency),
+        reason=reason.strip(),
+    )
+    return show(session, actor=actor, charge=str(credit_id))
+
+
+def show(session: Session, *, actor: Actor, charge: str) -> dict[str, Any]:
+    """Give one charge of the actor's organizations."""
+    actor.require(Role.FINANCE, Role.ANALYST)
+    found = find(session, actor=actor, charge=charge)
+    return shape(session.execute(_rows().where(Charge.id == found.id)).one())
+
+
+def listing(
+    session: Session,
+    *,
+    actor: Actor,
+    organization: str | None = None,
+    pool: str | None = None,
+    assignment: str | None = None,
+    invoice: str | None = None,
+    line: str | None = None,
+    unbilled: bool | None = None,
+    kind: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    sort: str | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> Page:
+    """List charges and credits of the actor's organizations, newest first, a page at a time.
+
+    `invoice` and `line` leave what that invoice or line carries or, when void, carried; `since` and
+    `until` bound when it was owed, the latter not in the range.
+    """
+    actor.require(Role.FINANCE, Role.ANALYST)
+    wanted = _rows().where(actor.sees(Charge.organization_id))
+    if organization:
+        owner = organizations.find(session, actor=actor, name=organization)
+        wanted = wanted.where(Charge.organization_id == owner.id)
+    if pool:
+        wanted = wanted.where(Charge.pool_id == pools.find(session, actor=actor, pool=pool).id)
+    if assignment:
+        wanted = wanted.where(Charge.assignment_id == _id(assignment, "assignment"))
+    if invoice or line:
+        wanted = wanted.where(Charge.id.in_(_carried(session, actor, invoice, line)))
+    if unbilled is not None:
+        wanted = wanted.where(Charge.unbilled.is_(unbilled))
+    if kind is not None:
+        wanted = wanted.where(Charge.kind == ChargeKind(kind))
+    wanted = wanted.where(*within(Charge.occurred_at, since, until))
+    return paged(
+        session,
+        wanted,
+        by=Charge.id,
+        after=after,
+        limit=limit,
+        shape=shape,
+        newest_first=True,
+        sort=sort,
+    )
+
+
+def of_pool(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
+    """Say what a pool was charged this month, and what of that is unbilled, by currency.
+
+    The month is the running one in the owner's time zone; credits count as what they give back.
+    """
+    actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
+    found = pools.find(session, actor=actor, pool=pool)
+    rows = session.execute(MONTH_OF_POOL, {"pool_id": found.id}).all()
+    month: date = rows[0].month
+    return {
+        "pool": str(found.id),
+        "month": f"{month:%Y-%m}",
+        "currencies": [
+            {
+                "currency": row.currency,
+                "quantity": row.quantity,
+                "amount": money.text(session, row.amount, row.currency),
+                "unbilled_quantity": row.unbilled_quantity,
+                "unbilled_amount": money.text(session, row.unbilled_amount, row.currency),
+            }
+            for row in rows
+            if row.currency
+        ],
+    }
+
+
+def find(session: Session, *, actor: Actor, charge: str) -> Charge:
+    """Find a charge of the actor's organizations by its id."""
+    return lookup.find(
+        session,
+        Charge,
+        thing="charge",
+        name=charge,
+        within=[actor.sees(Charge.organization_id)],
+    )
+
+
+def shape(row: Any) -> dict[str, Any]:
+    """Give a charge's public fields; `invoice` is null while it is unbilled."""
+    charge: Charge = row.Charge
+    return {
+        "id": str(charge.id),
+        "kind": str(charge.kind),
+        "organization": row.organization,
+        "learner_organization": row.learner_organization,
+        "learner": row.learner,
+        "course": row.course,
+        "pool": str(charge.pool_id),
+        "pool_name": row.pool,
+        "key": row.key,
+        "assignment": str(charge.assignment_id),
+        "amount": f"{charge.amount:.{row.decimals}f}",
+        "currency": charge.currency,
+        "occurred_at": charge.occurred_at,
+        "invoice": row.invoice and str(row.invoice),
+        "invoice_number": row.number,
+        "credits": charge.credits_id and str(charge.credits_id),
+        "reason": charge.reason,
+    }
+
+
+def _rows() -> Select[Any]:
+    learners = aliased(Organization)
+    columns: list[Any] = [
+        Charge,
+        Organization.name.label("organization"),
+        learners.name.label("learner_organization"),
+        Learner.email.label("learner"),
+        Course.code.label("course"),
+        Pool.name.label("pool"),
+        Key.code.label("key"),
+        Currency.minor_unit.label("decimals"),
+        Invoice.id.label("invoice"),
+        Invoice.number,
+    ]
+    live = and_(InvoiceCharge.charge_id == Charge.id, InvoiceCharge.released_at.is_(None))
+    return (
+        select(*columns)
+        .join(Organization, Organization.id == Charge.organization_id)
+        .join(learners, learners.id == Charge.learner_organization_id, isouter=True)
+        .join(Course, Course.id == Charge.course_id)
+        .join(Pool, Pool.id == Charge.pool_id)
+        .join(Currency, Currency.code == Charge.currency)
+        .join(Assignment, Assignment.id == Charge.assignment_id, isouter=True)
+        .join(Learner, Learner.id == Assignment.learner_id, isouter=True)
+        .join(Key, Key.id == Assignment.key_id, isouter=True)
+        .join(InvoiceCharge, live, isouter=True)
+        .join(Invoice, Invoice.id == InvoiceCharge.invoice_id, isouter=True)
+    )
+
+
+def _carried(session: Session, actor: Actor, invoice: str | None, line: str | None) -> Select[Any]:
+    columns: list[Any] = [InvoiceCharge.charge_id]
+    carried = select(*columns)
+    if invoice:
+        found = invoices.find(session, actor=actor, invoice=invoice)
+        carried = carried.where(InvoiceCharge.invoice_id == found.id)
+    if line:
+        owner = select(InvoiceLine.invoice_id).where(InvoiceLine.id == _id(line, "line"))
+        carried = carried.where(
+            InvoiceCharge.invoice_id == owner.scalar_subquery(),
+            InvoiceCharge.line_id == int(line),
+        )
+    return carried
+
+
+def _id(value: str, field: str) -> int:
+    if not lookup.is_id(value):
+        raise errors.InvalidInputError(f"“{value}” is not an id.", field=field)
+    return int(value)
+
+
+def _redemption_charge(session: Session, assignment: Assignment) -> Charge:
+    return session.scalars(
+        select(Charge).where(
+            Charge.assignment_id == assignment.id, Charge.kind == ChargeKind.REDEMPTION
+        )
+    ).one()
+
+
+def _left(session: Session, charge: Charge) -> Decimal:
+    session.execute(LOCK, {"charge_id": charge.id})
+    left: Decimal = session.execute(LEFT, {"charge_id": charge.id}).scalar_one()
+    return left
+
+
+def _whats_left(session: Session, charge: Charge, left: Decimal) -> str:
+    if charge.kind == ChargeKind.CREDIT:
+        return "A credit cannot be credited; credit the charge that it names."
+    if left <= 0:
+        return "Nothing is left of the charge to credit."
+    rest = money.text(session, left, charge.currency)
+    return f"Only {rest} {charge.currency} is left of the charge; credit that at most."
+
+
+def _amount(session: Session, amount: str, charge: Charge) -> Decimal:
+    wanted = money.amount(session, amount, currency_code=charge.currency, field="amount")
+    if wanted <= 0:
+        raise errors.InvalidInputError("Give the amount to credit, above zero.", field="amount")
+    return wanted
+
+
+def _credit(session: Session, charge: Charge, amount: Decimal, reason: str) -> int:
+    told = {"charge_id": charge.id, "amount": amount, "reason": reason}
+    credit_id: int = session.execute(CREDIT, told).scalar_one()
+    return credit_id
+
+
+def _remember(
+    session: Session, actor: Actor, action: str, charge_id: int, organization_id: int, **detail: Any
+) -> None:
+    history.record(
+        session,
+        actor=actor,
+        action=action,
+        thing="charge",
+        thing_ids=charge_id,
+        organization_id=organization_id,
+        **detail,
+    )

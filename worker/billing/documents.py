@@ -1,0 +1,121 @@
+"""Invoices as others take them: JSON, CSV of the lines or of every charge, and PDF (B7)."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.orm import Session
+
+from worker import errors
+from worker.billing import invoices
+from worker.tenancy.actors import Actor
+
+BLOCK = 2_000  # lines that are written as one piece
+
+LINES_HEADER = (
+    "invoice,month,organization,course,course_title,pool,pool_name,kind,service_month,unit_price,"
+    "quantity,amount,currency\n"
+)
+LINES = text("""
+    SELECT concat(
+        invoice.number, ',', to_char(invoice.month, 'YYYY-MM'), ',', csv_cell(organization.name), ',',
+        csv_cell(course.code), ',', csv_cell(coalesce(line.course_title, course.title)), ',',
+        line.pool_id, ',', csv_cell(coalesce(line.pool_name, pool.name)), ',', line.kind, ',',
+        to_char(line.service_month, 'YYYY-MM'), ',',
+        round(line.unit_price, minor_unit(invoice.currency)), ',', line.quantity, ',',
+        round(line.amount, minor_unit(invoice.currency)), ',', invoice.currency, chr(10))
+      FROM invoice
+      JOIN organization ON organization.id = invoice.organization_id
+      JOIN invoice_line AS line ON line.invoice_id = invoice.id
+      JOIN course ON course.id = line.course_id
+      JOIN pool ON pool.id = line.pool_id
+     WHERE invoice.id = :invoice_id
+     ORDER BY course.code, pool.name, pool.id, line.service_month, line.kind, line.unit_price DESC
+""")
+
+# Every charge of an invoice with whom it was for; a void one's too, released or not.
+DETAIL_HEADER = (
+    "invoice,occurred_at,kind,key,learner,learner_name,learner_organization,course,pool,pool_name,"
+    "service_month,amount,currency,charge,credits,assignment,reason\n"
+)
+DETAIL = text("""
+    SELECT concat(
+        invoice.number, ',', csv_cell(charge.occurred_at), ',', charge.kind, ',', key.code, ',',
+        csv_cell(learner.email), ',', csv_cell(learner.name), ',', csv_cell(organization.name), ',',
+        csv_cell(course.code), ',', charge.pool_id, ',', csv_cell(coalesce(line.pool_name, pool.name)),
+        ',', to_char(line.service_month, 'YYYY-MM'), ',',
+        round(charge.amount, minor_unit(charge.currency)), ',', charge.currency, ',', charge.id, ',',
+        charge.credits_id, ',', charge.assignment_id, ',', csv_cell(charge.reason), chr(10))
+      FROM invoice
+      JOIN invoice_charge ON invoice_charge.invoice_id = invoice.id
+      JOIN invoice_line AS line ON line.id = invoice_charge.line_id
+      JOIN charge ON charge.id = invoice_charge.charge_id
+      JOIN course ON course.id = charge.course_id
+      JOIN pool ON pool.id = charge.pool_id
+      LEFT JOIN assignment ON assignment.id = charge.assignment_id
+      LEFT JOIN learner ON learner.id = assignment.learner_id
+      LEFT JOIN organization ON organization.id = charge.learner_organization_id
+      LEFT JOIN key ON key.id = assignment.key_id
+     WHERE invoice.id = :invoice_id
+     ORDER BY charge.occurred_at, charge.id
+""")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file to hand out: its name, its media type, and its content, made as it is read."""
+
+    name: str
+    media_type: str
+    content: Iterator[bytes]
+
+
+def export(session: Session, *, actor: Actor, invoice: str, format: str = "pdf") -> Document:
+    """Make an invoice's document: `json`, `csv` (its lines), `detail` (every charge), or `pdf`.
+
+    Read it while the session's transaction is open: `detail` is streamed from one snapshot, in
+    constant memory. A `pdf` needs none: it is printed as it is read.
+
+    Raises:
+        InvalidInputError: the format is none of these.
+    """
+    shown = invoices.show(session, actor=actor, invoice=invoice)
+    name = f"invoice-{shown['number'] or 'draft-' + shown['id']}"
+    match format:
+        case "json":
+            return Document(f"{name}.json", "application/json", iter([_json(shown)]))
+        case "csv":
+            rows = _rows(session, LINES_HEADER, LINES, shown)
+            return Document(f"{name}.csv", "text/csv", rows)
+        case "detail":
+            rows = _rows(session, DETAIL_HEADER, DETAIL, shown)
+            return Document(f"{name}-detail.csv", "text/csv", rows)
+        case "pdf":
+            return Document(f"{name}.pdf", "application/pdf", _pdf(shown))
+    raise errors.InvalidInputError(
+        f"“{format}” is not a format; one of csv, detail, pdf, json.", field="format"
+    )
+
+
+def _rows(
+    session: Session, header: str, query: TextClause, shown: dict[str, Any]
+) -> Iterator[bytes]:
+    yield header.encode()
+    rows = session.execute(
+        query, {"invoice_id": int(shown["id"])}, execution_options={"yield_per": BLOCK}
+    )
+    for block in rows.scalars().partitions(BLOCK):
+        yield "".join(block).encode()
+
+
+def _pdf(shown: dict[str, Any]) -> Iterator[bytes]:
+    from worker.billing.pdf import invoice_pdf  # fpdf would slow down every process's start
+
+    yield invoice_pdf(shown)
+
+
+def _json(shown: dict[str, Any]) -> bytes:
+    return json.dumps(shown, default=datetime.isoformat, ensure_ascii=False, indent=2).encode()

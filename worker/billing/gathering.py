@@ -1,0 +1,338 @@
+"""What happens to one organization's bills: gathered, added up, numbered. Set-wise, in SQL.
+
+Everything here runs while the organization's row is locked, so that a run, a finalization and a
+voiding of the same organization take turns. A month is a calendar month in its time zone.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from worker import days, errors
+from worker.reporting import keeping
+
+# What an invoice prints of the seller and the buyer, as they are now.
+SELLER = """jsonb_build_object(
+    'name', seller.name, 'address', seller.address, 'tax_id', seller.tax_id,
+    'payment_details', seller.payment_details)"""
+BUYER = """jsonb_build_object(
+    'name', coalesce(nullif(buyer.legal_name, ''), buyer.name), 'address', buyer.address,
+    'tax_id', buyer.tax_id, 'locale', buyer.locale, 'time_zone', buyer.time_zone,
+    'payment_terms_days', buyer.payment_terms_days)"""
+
+# A month's invoice can carry millions of charges: more than one statement's usual time. And plans
+# (those of foreign keys and triggers too) are kept for many organizations: made while a table was
+# empty, they would read all of it for each charge once it is full.
+UNHURRIED = text("""
+    SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),
+           set_config('enable_seqscan', 'off', true)
+""")
+
+LOCK = text("""
+    SELECT id, time_zone, clock_now() AS now,
+           date_trunc('month', clock_now() AT TIME ZONE time_zone)::date AS running_month
+      FROM organization WHERE id = :organization_id FOR NO KEY UPDATE
+""")
+
+# Who has something to gather from before :month ends (or before the running month), or a draft
+# that could be finalized. Reads the partial indexes charge_unbilled and invoice_has_one_draft.
+DUE = text("""
+    SELECT organization.id
+      FROM organization
+     CROSS JOIN LATERAL (
+           SELECT date_trunc('month', clock_now() AT TIME ZONE time_zone) AS running) AS clock
+     WHERE EXISTS (
+           SELECT FROM charge
+            WHERE unbilled AND charge.organization_id = organization.id
+              AND charge.occurred_at < coalesce(CAST(:month AS date) + interval '1 month', running)
+                                       AT TIME ZONE time_zone)
+        OR :finalize AND EXISTS (
+           SELECT FROM invoice
+            WHERE status = 'draft' AND NOT by_hand AND invoice.organization_id = organization.id
+              AND invoice.month < running)
+     ORDER BY organization.id
+""")
+
+# Put the unbilled charges until an instant on drafts, and say which drafts and how many charges.
+# A charge goes on its own month's invoice or, where that is finalized, on the next month's that
+# is not (B5), with its own service month. Months that open after :last, or other ones than a
+# :month that was asked for, wait. One statement sees one snapshot: what is settled meanwhile
+# waits for the next run.
+GATHER = text("""
+    WITH waiting AS (
+        SELECT id, learner_organization_id, course_id, pool_id, kind, amount, currency,
+               date_trunc('month', occurred_at AT TIME ZONE :zone)::date AS service_month
+          FROM charge
+         WHERE unbilled AND organization_id = :organization_id AND occurred_at < :until),
+    billing AS (
+        SELECT currency, service_month, open.month
+          FROM (SELECT DISTINCT currency, service_month FROM waiting) AS served
+         CROSS JOIN LATERAL (
+               SELECT first::date AS month
+                 FROM generate_series(service_month, CAST(:last AS timestamp), '1 month') AS first
+                WHERE NOT EXISTS (
+                      SELECT FROM invoice
+                       WHERE invoice.organization_id = :organization_id
+                         AND invoice.month = first::date AND invoice.currency = served.currency
+                         AND status IN ('finalized', 'paid'))
+                ORDER BY first LIMIT 1) AS open
+         WHERE CAST(:month AS date) IS NULL OR open.month = :month),
+    draft AS (
+        INSERT INTO invoice (organization_id, month, currency)
+        SELECT DISTINCT CAST(:organization_id AS bigint), month, currency FROM billing
+         ORDER BY month, currency
+        ON CONFLICT (organization_id, month, currency) WHERE status = 'draft'
+        DO UPDATE SET by_hand = invoice.by_hand  -- changes nothing, but returns the draft
+        RETURNING id, month, currency),
+    gathered AS (
+        SELECT draft.id AS invoice_id, waiting.id AS charge_id, learner_organization_id, course_id,
+               pool_id, kind, service_month, amount AS unit_price
+          FROM waiting
+          JOIN billing USING (currency, service_month)
+          JOIN draft USING (month, currency)),
+    shared AS (
+        SELECT invoice_id, course_id, pool_id, kind, service_month, unit_price,
+               learner_organization_id, count(*) AS charges
+          FROM gathered GROUP BY 1, 2, 3, 4, 5, 6, 7),
+    line AS (
+        INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month, unit_price,
+                                  quantity, amount)
+        SELECT invoice_id, course_id, pool_id, kind, service_month, unit_price,
+               sum(charges), sum(charges) * unit_price
+          FROM shared GROUP BY 1, 2, 3, 4, 5, 6
+        ON CONFLICT ON CONSTRAINT invoice_line_is_one_of_its_kind
+        DO UPDATE SET quantity = invoice_line.quantity + excluded.quantity,
+                      amount = invoice_line.amount + excluded.amount
+        RETURNING *),
+    share AS (
+        INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
+        SELECT invoice_id, line.id, learner_organization_id, charges
+          FROM shared
+          JOIN line USING (invoice_id, course_id, pool_id, kind, service_month, unit_price)
+        ON CONFLICT (invoice_id, line_id, learner_organization_id)
+        DO UPDATE SET quantity = invoice_share.quantity + excluded.quantity),
+    carried AS (
+        INSERT INTO invoice_charge (invoice_id, charge_id, line_id)
+        SELECT invoice_id, charge_id, line.id
+          FROM gathered
+          JOIN line USING (invoice_id, course_id, pool_id, kind, service_month, unit_price)
+        RETURNING invoice_id)
+    SELECT invoice_id, count(*) AS charges FROM carried GROUP BY invoice_id ORDER BY invoice_id
+""")
+
+# Tax is rounded once an invoice, on its subtotal, to the minor unit, half away from zero.
+# Multiplied by 0.01 and not divided by 100: that keeps every digit.
+ADD_UP = text("""
+    UPDATE invoice
+       SET subtotal = sums.subtotal, tax_label = coalesce(rate.label, 'Tax'),
+           tax_percent = coalesce(rate.percent, 0), tax = due.tax, total = sums.subtotal + due.tax
+      FROM (SELECT invoice_line.invoice_id, sum(invoice_line.amount) AS subtotal
+              FROM invoice_line WHERE invoice_line.invoice_id = ANY (:invoice_ids)
+             GROUP BY invoice_line.invoice_id) AS sums
+      JOIN invoice AS draft ON draft.id = sums.invoice_id
+      LEFT JOIN LATERAL tax_in_force(draft.organization_id, draft.month) AS rate ON true
+     CROSS JOIN LATERAL (
+           SELECT round(sums.subtotal * coalesce(rate.percent, 0) * 0.01,
+                        minor_unit(draft.currency)) AS tax) AS due
+     WHERE invoice.id = sums.invoice_id AND invoice.status = 'draft'
+""")
+
+FINALIZABLE = text("""
+    SELECT id, month FROM invoice
+     WHERE organization_id = :organization_id AND status = 'draft' AND NOT by_hand
+       AND month < :running_month AND (CAST(:month AS date) IS NULL OR month = :month)
+     ORDER BY month, currency
+""")
+
+COPY_TITLES = text("""
+    UPDATE invoice_line SET course_title = course.title, pool_name = pool.name
+      FROM course, pool
+     WHERE invoice_line.invoice_id = ANY (:invoice_ids)
+       AND course.id = invoice_line.course_id AND pool.id = invoice_line.pool_id
+""")
+
+# The serial's row stays locked until the commit: whoever numbers next waits, and a transaction
+# that dies gives its numbers back. The left join makes a missing seller break a constraint.
+NUMBER = text(f"""
+    WITH due AS (
+        SELECT id, row_number() OVER (ORDER BY month, currency) AS place, count(*) OVER () AS taken
+          FROM invoice WHERE id = ANY (:invoice_ids) AND status = 'draft'),
+    serial AS (
+        INSERT INTO invoice_serial (year, last)
+        SELECT extract(year FROM clock_now() AT TIME ZONE 'UTC'), count(*)
+          FROM due HAVING count(*) > 0
+        ON CONFLICT (year) DO UPDATE SET last = invoice_serial.last + excluded.last
+        RETURNING year, last)
+    UPDATE invoice
+       SET status = 'finalized', finalized_at = clock_now(), year = serial.year,
+           serial = serial.last - due.taken + due.place,
+           due_on = (clock_now() AT TIME ZONE buyer.time_zone)::date + buyer.payment_terms_days,
+           seller = {SELLER}, buyer = {BUYER}
+      FROM due CROSS JOIN serial LEFT JOIN seller ON true, organization AS buyer
+     WHERE invoice.id = due.id AND buyer.id = invoice.organization_id
+    RETURNING invoice.id
+""")  # noqa: S608  # both are constants of this module
+
+RELEASE = text("""
+    UPDATE invoice_charge SET released_at = clock_now()
+     WHERE invoice_id = :invoice_id AND released_at IS NULL
+""")
+
+# What a void invoice carried, line for line, share for share and charge for charge, on a draft of the
+# same month.
+DRAFT_ANEW = text("""
+    WITH draft AS (
+        INSERT INTO invoice (organization_id, month, currency, by_hand)
+        SELECT organization_id, month, currency, true FROM invoice WHERE id = :invoice_id
+        ON CONFLICT (organization_id, month, currency) WHERE status = 'draft'
+        DO UPDATE SET by_hand = true
+        RETURNING id),
+    line AS (
+        INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month, unit_price,
+                                  quantity, amount)
+        SELECT draft.id, course_id, pool_id, kind, service_month, unit_price, quantity, amount
+          FROM invoice_line, draft WHERE invoice_id = :invoice_id
+        ON CONFLICT ON CONSTRAINT invoice_line_is_one_of_its_kind
+        DO UPDATE SET quantity = invoice_line.quantity + excluded.quantity,
+                      amount = invoice_line.amount + excluded.amount
+        RETURNING *),
+    moved AS (
+        SELECT gone.id AS from_line, line.invoice_id, line.id
+          FROM invoice_line AS gone
+          JOIN line USING (course_id, pool_id, kind, service_month, unit_price)
+         WHERE gone.invoice_id = :invoice_id),
+    share AS (
+        INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
+        SELECT moved.invoice_id, moved.id, learner_organization_id, quantity
+          FROM invoice_share JOIN moved ON from_line = line_id
+         WHERE invoice_share.invoice_id = :invoice_id
+        ON CONFLICT (invoice_id, line_id, learner_organization_id)
+        DO UPDATE SET quantity = invoice_share.quantity + excluded.quantity),
+    carried AS (
+        INSERT INTO invoice_charge (invoice_id, charge_id, line_id)
+        SELECT moved.invoice_id, charge_id, moved.id
+          FROM invoice_charge JOIN moved ON from_line = line_id
+         WHERE invoice_charge.invoice_id = :invoice_id)
+    SELECT id FROM draft
+""")
+
+
+@dataclass(frozen=True)
+class Buyer:
+    """An organization whose bills are locked, and its clock: `running_month` is not over yet."""
+
+    id: int
+    time_zone: str
+    now: datetime
+    running_month: date
+
+    def starts(self, month: date) -> datetime:
+        """Give a month's first instant in the organization's time zone."""
+        return days.day_start(month, self.time_zone)
+
+
+def lock(session: Session, organization_id: int) -> Buyer:
+    """Wait for the organization's turn and take it until the transaction ends."""
+    row = session.execute(LOCK, {"organization_id": organization_id}).one()
+    return Buyer(row.id, row.time_zone, row.now, row.running_month)
+
+
+def unhurry(session: Session) -> None:
+    """Let this transaction's statements wait for their turn, take their time, and use indexes."""
+    session.execute(UNHURRIED)
+
+
+def due(session: Session, *, month: date | None, finalize: bool) -> list[int]:
+    """Give the organizations that a run has to look at."""
+    return list(session.scalars(DUE, {"month": month, "finalize": finalize}))
+
+
+def gather(session: Session, buyer: Buyer, *, month: date | None = None) -> dict[int, int]:
+    """Put what is unbilled on drafts, of every closed month or of one, and add them up.
+
+    Gives how many charges each draft that changed took.
+    """
+    last = month or before(buyer.running_month)
+    gathered = session.execute(
+        GATHER,
+        {
+            "organization_id": buyer.id,
+            "zone": buyer.time_zone,
+            "until": buyer.starts(following(last)),
+            "last": last,
+            "month": month,
+        },
+    )
+    charges = {row.invoice_id: row.charges for row in gathered}
+    add_up(session, list(charges))
+    return charges
+
+
+def add_up(session: Session, invoice_ids: list[int]) -> None:
+    """Work out drafts' subtotal, tax and total from their lines and the tax rate in force."""
+    if invoice_ids:
+        session.execute(ADD_UP, {"invoice_ids": invoice_ids})
+
+
+def finalizable(
+    session: Session, buyer: Buyer, *, month: date | None, grace: timedelta
+) -> list[int]:
+    """Give the drafts of closed months whose grace is over, but for those kept for a person."""
+    rows = session.execute(
+        FINALIZABLE,
+        {"organization_id": buyer.id, "running_month": buyer.running_month, "month": month},
+    )
+    return [row.id for row in rows if buyer.starts(following(row.month)) + grace <= buyer.now]
+
+
+def number(session: Session, invoice_ids: list[int]) -> list[int]:
+    """Finalize drafts: add up anew, copy what they print, number them by month and currency.
+
+    Their months' reports are asked for in the same transaction.
+    """
+    if not invoice_ids:
+        return []
+    add_up(session, invoice_ids)
+    session.execute(COPY_TITLES, {"invoice_ids": invoice_ids})
+    final = sorted(session.scalars(NUMBER, {"invoice_ids": invoice_ids}))
+    keeping.ask_after(session, invoice_ids=final)
+    return final
+
+
+def draft_anew(session: Session, invoice_id: int) -> int:
+    """Move a void invoice's charges to a draft of the same month; only a person finalizes it."""
+    session.execute(RELEASE, {"invoice_id": invoice_id})
+    draft: int = session.execute(DRAFT_ANEW, {"invoice_id": invoice_id}).scalar_one()
+    add_up(session, [draft])
+    return draft
+
+
+def month_of(value: str, *, field: str = "month") -> date:
+    """Read a month, `2026-05`, as its first day.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", value.strip(), re.ASCII):
+        first = date.fromisoformat(f"{value.strip()}-01") if value >= "0001" else date.min
+        if first.year in days.YEARS:
+            return first
+    raise errors.InvalidInputError(f"“{value}” is not a month; write 2026-05.", field=field)
+
+
+def in_words(month: date) -> str:
+    """Print a month as it is read: `2026-05`."""
+    return f"{month:%Y-%m}"
+
+
+def following(month: date) -> date:
+    """Give the month after a month, both as their first day."""
+    return (month + timedelta(days=31)).replace(day=1)
+
+
+def before(month: date) -> date:
+    """Give the month before a month, both as their first day."""
+    return (month - timedelta(days=1)).replace(day=1)

@@ -1,0 +1,125 @@
+"""Courses: what is taught, at a list price, archived or not."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from worker import money
+from worker.database import lookup
+from worker.tables.mapping import Course, Price
+from worker.tenancy import history
+from worker.tenancy.actors import Actor
+
+# A course has a price at any time (B1): a queue may hold an event from before the course was made.
+FROM_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def add(
+    session: Session, *, actor: Actor, code: str, title: str, price: str, currency: str
+) -> dict[str, Any]:
+    """Add a course with its list price, which holds from ever on; the operator alone may.
+
+    Raises:
+        AlreadyExistsError: the code is taken, in whatever letter case.
+        InvalidInputError: the price does not fit the currency.
+    """
+    actor.require()
+    amount = money.amount(session, price, currency_code=currency)
+    course = Course(code=code.strip(), title=title.strip())
+    session.add(course)
+    session.flush()
+    session.add(
+        Price(
+            course_id=course.id,
+            amount=amount,
+            currency=currency.upper(),
+            valid_from=FROM_EVER,
+        )
+    )
+    session.flush()
+    _remember(session, actor, "course added", course, price=str(amount), currency=currency.upper())
+    return show(session, course)
+
+
+def edit(
+    session: Session, *, actor: Actor, course: str, title: str | None = None
+) -> dict[str, Any]:
+    """Change a course's title. A new list price is `prices.set_price` without an organization."""
+    actor.require()
+    found = find(session, name=course)
+    if title is not None:
+        found.title = title.strip()
+        session.flush()
+        _remember(session, actor, "course edited", found, title=found.title)
+    return show(session, found)
+
+
+def archive(session: Session, *, actor: Actor, course: str) -> dict[str, Any]:
+    """Archive a course: its pools' keys stop, live assignments go on; again changes nothing."""
+    actor.require()
+    found = find(session, name=course)
+    if found.archived_at is None:
+        found.archived_at = session.scalar(select(func.clock_now()))
+        session.flush()
+        _remember(session, actor, "course archived", found)
+    return show(session, found)
+
+
+def listing(session: Session, *, search: str | None = None) -> list[dict[str, Any]]:
+    """List courses by code; `search` finds a piece of the code or title, in any letter case."""
+    wanted = select(Course).order_by(Course.code)
+    if search:
+        wanted = wanted.where(
+            or_(
+                Course.code.icontains(search, autoescape=True),
+                Course.title.icontains(search, autoescape=True),
+            )
+        )
+    return [show(session, course) for course in session.scalars(wanted)]
+
+
+def find(session: Session, *, name: str) -> Course:
+    """Find a course by code (in any letter case) or id; everybody may know every course."""
+    return lookup.find(
+        session,
+        Course,
+        thing="course",
+        name=name,
+        named=func.lower(Course.code) == name.strip().lower(),
+    )
+
+
+def show(session: Session, course: Course) -> dict[str, Any]:
+    """Give a course's public fields with the list price in force now."""
+    price = session.scalars(
+        select(Price)
+        .where(
+            Price.course_id == course.id,
+            Price.organization_id.is_(None),
+            Price.valid_from <= func.clock_now(),
+        )
+        .order_by(Price.valid_from.desc())
+        .limit(1)
+    ).one_or_none()
+    return {
+        "id": str(course.id),
+        "code": course.code,
+        "title": course.title,
+        "price": price and money.text(session, price.amount, price.currency),
+        "currency": price and price.currency,
+        "archived": course.archived_at is not None,
+    }
+
+
+def _remember(session: Session, actor: Actor, action: str, course: Course, **detail: Any) -> None:
+    history.record(
+        session,
+        actor=actor,
+        action=action,
+        thing="course",
+        thing_ids=course.id,
+        code=course.code,
+        **detail,
+    )

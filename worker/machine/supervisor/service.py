@@ -1,0 +1,113 @@
+"""A command to keep running, and the process that runs it now."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from worker.machine.supervisor.guard import LAUNCH, Guard
+
+GRACE = 30  # seconds from being told to end to being killed
+STEADY = 30  # seconds of life after which earlier deaths are forgiven
+LONGEST_PAUSE = 10  # seconds before a service that keeps dying is started again
+QUESTION = 5  # seconds between asking whether it is stuck
+LONGEST_LOG = 10_000_000  # bytes; one older log is kept
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A command to keep running, and how to ask whether it answers, or is stuck.
+
+    A service that is stuck is started again. It is asked every few seconds, and not before it has
+    run for `settle_in` seconds; the answer should come quickly, for all services wait for it.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ready: Callable[[], bool] | None = None
+    stuck: Callable[[], bool] | None = None
+    settle_in: float = 60
+
+
+class Child:
+    """A service's process, and how it has fared."""
+
+    def __init__(self, service: Service, folder: Path, guard: Guard) -> None:
+        self.service, self.guard = service, guard
+        self.log = folder / f"{service.name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.deaths = 0  # since it last ran for a while
+        self.started = self.start_at = self.ask_at = self.kill_at = 0.0
+        if self.log.exists() and self.log.stat().st_size > LONGEST_LOG:
+            self.log.replace(self.log.with_suffix(".log.1"))
+
+    def tend(self, now: float) -> None:
+        """Start it if it does not run, note if it has died, end it if it is stuck."""
+        if self.process is None:
+            if now >= self.start_at:
+                self._start(now)
+        elif self.gone(now):
+            self.deaths = 1 if now - self.started > STEADY else self.deaths + 1
+            self.start_at = now + min(0.1 * 2**self.deaths, LONGEST_PAUSE)
+        elif not self.kill_at and self._is_stuck(now):
+            log.warning("service is stuck", service=self.service.name)
+            self.end(now)
+
+    def ready(self) -> bool:
+        """Say whether it runs and answers."""
+        return self.process is not None and (not self.service.ready or self.service.ready())
+
+    def end(self, now: float) -> None:
+        """Tell it to end, in the time it needs for that."""
+        if self.process:
+            self.kill_at = now + GRACE
+            self.process.terminate()
+
+    def gone(self, now: float) -> bool:
+        """Say whether it has ended; kill what did not end in time, and what an end left over."""
+        if not self.process:
+            return True
+        ended = self.process.poll() is not None
+        if ended or (self.kill_at and now > self.kill_at):
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        if ended:
+            self.guard.forget(self.process.pid)
+            log.info("service ended", service=self.service.name, code=self.process.returncode)
+            self.process = None
+        return ended
+
+    def last_words(self) -> str:
+        """Give the last line of its log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return text.strip().rpartition("\n")[2]
+
+    def _start(self, now: float) -> None:
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [*LAUNCH, *self.service.command],
+                stdin=self.guard.pipe(),
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **self.service.environment},
+                start_new_session=True,
+            )
+        self.started, self.ask_at, self.kill_at = now, now + self.service.settle_in, 0.0
+
+    def _is_stuck(self, now: float) -> bool:
+        if not self.service.stuck or now < self.ask_at:
+            return False
+        self.ask_at = now + QUESTION
+        try:
+            return self.service.stuck()
+        except Exception as error:  # whatever went wrong: no answer is no reason to act
+            log.warning("service cannot be asked", service=self.service.name, error=str(error))
+            return False

@@ -1,0 +1,258 @@
+"""Deliveries: the outbox, what became of each, and what is sent once more.
+
+Triggers of schema.sql write the outbox in the transaction of what happened. What no row's change
+tells, that a pool is low or near its end, is told here by a sweep.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, select, text
+from sqlalchemy.orm import Session
+
+from worker import errors
+from worker.database import lookup
+from worker.database.paging import Page, paged
+from worker.outgoing import endpoints
+from worker.redemption import deciding
+from worker.tables.mapping import Delivery, DeliveryState, Endpoint
+from worker.tenancy import history
+from worker.tenancy.actors import Actor, Role
+
+# A pool is low where fewer keys are left than the endpoint says, of those that nobody holds; it is
+# told once, until it is not low any more. One that never had a key, or is being filled, has not run
+# low. The mark and what is told are one statement: of two sweeps at once, the second finds the mark.
+TELL_LOW = text("""
+    WITH figure AS MATERIALIZED (
+        SELECT endpoint.id AS endpoint_id, endpoint.pool_low, pool.id AS pool_id, pool.name,
+               organization.name AS organization, course.code AS course, tally.keys_left,
+               tally.keys_left < endpoint.pool_low AS is_low
+          FROM endpoint
+          JOIN organization_ancestry AS below ON below.ancestor_id = endpoint.organization_id
+          JOIN pool ON pool.organization_id = below.descendant_id
+          JOIN organization ON organization.id = pool.organization_id
+          JOIN course ON course.id = pool.course_id
+         CROSS JOIN LATERAL (
+               SELECT sum(issued) - sum(distributed) AS keys_left,
+                      sum(issued + redeemed + retired) AS made
+                 FROM pool_tally WHERE pool_tally.pool_id = pool.id) AS tally
+         WHERE endpoint.removed_at IS NULL AND 'pool.low' = ANY (endpoint.types)
+           AND course.archived_at IS NULL AND clock_now() < pool.expires_at AND tally.made > 0
+           AND NOT EXISTS (SELECT FROM batch
+                            WHERE batch.pool_id = pool.id AND batch.state IN ('queued', 'running'))),
+    marked AS (
+        INSERT INTO pool_alert (endpoint_id, pool_id, is_low)
+        SELECT endpoint_id, pool_id, is_low FROM figure
+         WHERE is_low OR EXISTS (SELECT FROM pool_alert AS told
+                                  WHERE told.endpoint_id = figure.endpoint_id
+                                    AND told.pool_id = figure.pool_id AND told.is_low)
+        ON CONFLICT (endpoint_id, pool_id) DO UPDATE SET is_low = excluded.is_low
+        WHERE pool_alert.is_low <> excluded.is_low
+        RETURNING endpoint_id, pool_id, is_low)
+    INSERT INTO delivery (endpoint_id, type, data)
+    SELECT endpoint_id, 'pool.low', jsonb_build_object(
+               'pool', pool_id::text, 'name', name, 'organization', organization, 'course', course,
+               'keys_left', keys_left, 'below', pool_low)
+      FROM marked JOIN figure USING (endpoint_id, pool_id)
+     WHERE marked.is_low
+     ORDER BY pool_id, endpoint_id
+    RETURNING id
+""")
+
+# Once for each end that a pool is given, and only where somebody could still redeem a key.
+TELL_EXPIRING = text("""
+    WITH near AS MATERIALIZED (
+        SELECT endpoint.id AS endpoint_id, endpoint.pool_expiring_days, pool.id AS pool_id, pool.name,
+               organization.name AS organization, course.code AS course, pool.expires_at, tally.issued
+          FROM endpoint
+          JOIN organization_ancestry AS below ON below.ancestor_id = endpoint.organization_id
+          JOIN pool ON pool.organization_id = below.descendant_id
+          JOIN organization ON organization.id = pool.organization_id
+          JOIN course ON course.id = pool.course_id
+         CROSS JOIN LATERAL (
+               SELECT sum(issued) AS issued FROM pool_tally WHERE pool_tally.pool_id = pool.id) AS tally
+         WHERE endpoint.removed_at IS NULL AND 'pool.expiring' = ANY (endpoint.types)
+           AND course.archived_at IS NULL AND clock_now() < pool.expires_at
+           AND pool.expires_at <= clock_now() + make_interval(days => endpoint.pool_expiring_days)
+           AND tally.issued > 0),
+    marked AS (
+        INSERT INTO pool_alert (endpoint_id, pool_id, told_end)
+        SELECT endpoint_id, pool_id, expires_at FROM near
+        ON CONFLICT (endpoint_id, pool_id) DO UPDATE SET told_end = excluded.told_end
+        WHERE pool_alert.told_end IS DISTINCT FROM excluded.told_end
+        RETURNING endpoint_id, pool_id)
+    INSERT INTO delivery (endpoint_id, type, data)
+    SELECT endpoint_id, 'pool.expiring', jsonb_build_object(
+               'pool', pool_id::text, 'name', name, 'organization', organization, 'course', course,
+               'expires_at', iso_instant(expires_at), 'keys_issued', issued,
+               'within_days', pool_expiring_days)
+      FROM marked JOIN near USING (endpoint_id, pool_id)
+     ORDER BY pool_id, endpoint_id
+    RETURNING id
+""")
+
+# Beginning anew: an attempt that is under way ends as it will.
+RESEND = text("""
+    UPDATE delivery
+       SET state = 'waiting', due_at = clock_now(), attempts = 0, tried_since = NULL, ended_at = NULL,
+           error = NULL
+     WHERE endpoint_id = :endpoint_id AND data IS NOT NULL
+       AND (CAST(:ids AS bigint[]) IS NULL OR id = ANY (:ids))
+       AND (CAST(:since AS timestamptz) IS NULL OR happened_at >= :since)
+       AND (state = 'failed' OR NOT :failed)
+    RETURNING id
+""")
+
+AWAKE = text("UPDATE endpoint SET failures = 0, rests_until = NULL WHERE id = :endpoint_id")
+
+BLANK = text("""
+    WITH old AS (
+        SELECT id FROM delivery
+         WHERE data IS NOT NULL AND ended_at < clock_now() - CAST(:kept AS interval)
+         ORDER BY ended_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE delivery SET data = NULL FROM old WHERE delivery.id = old.id RETURNING delivery.id
+""")
+
+
+def tell_of_pools(session: Session) -> int:
+    """Write to the outbox which pools ran low or come to their end; gives how many were told."""
+    told = [session.scalars(tell).all() for tell in (TELL_LOW, TELL_EXPIRING)]
+    return sum(map(len, told))
+
+
+def listing(
+    session: Session,
+    *,
+    actor: Actor,
+    endpoint: str | None = None,
+    failed: bool = False,
+    since: datetime | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> Page:
+    """List what endpoints of the actor's organizations were told, newest first: one endpoint's, the
+    failed ones, those since a time."""
+    actor.require(Role.MANAGER)
+    wanted = _seen(actor)
+    if endpoint is not None:
+        found = endpoints.find(session, actor=actor, name=endpoint)
+        wanted = wanted.where(Delivery.endpoint_id == found.id)
+    if failed:
+        wanted = wanted.where(Delivery.state == DeliveryState.FAILED)
+    if since is not None:
+        wanted = wanted.where(Delivery.happened_at >= since)
+    return paged(
+        session, wanted, by=Delivery.id, after=after, limit=limit, shape=shape, newest_first=True
+    )
+
+
+def show(session: Session, *, actor: Actor, delivery: str) -> dict[str, Any]:
+    """Show a delivery with the body that it has."""
+    actor.require(Role.MANAGER)
+    wanted = int(delivery) if lookup.is_id(delivery) else -1
+    row = session.execute(_seen(actor).where(Delivery.id == wanted)).one_or_none()
+    if row is None:
+        raise errors.NotFoundError(f"There is no delivery “{delivery}” in your organizations.")
+    return shape(row)
+
+
+def resend(
+    session: Session,
+    *,
+    actor: Actor,
+    endpoint: str,
+    deliveries: Sequence[str] | None = None,
+    since: datetime | None = None,
+    failed: bool = False,
+) -> dict[str, int]:
+    """Have deliveries sent once more, under the ids that they had: some, or all since a time.
+
+    With `failed`, only those of them that were set apart. A body that was blanked is not sent.
+
+    Raises:
+        InvalidInputError: neither ids nor a time nor `failed` is given.
+        NotFoundError: one of the ids is none of the endpoint's, or its body was blanked.
+    """
+    actor.require(Role.MANAGER)
+    found = endpoints.find(session, actor=actor, name=endpoint)
+    if not deliveries and since is None and not failed:
+        raise errors.InvalidInputError(
+            "Say which: deliveries by id, those since a time, or the failed ones.", field="since"
+        )
+    ids = [int(one) if lookup.is_id(one) else -1 for one in deliveries] if deliveries else None
+    asked = {"endpoint_id": found.id, "ids": ids, "since": since, "failed": failed}
+    sent = list(session.scalars(RESEND, asked))
+    if ids and not failed and since is None and (missing := set(ids) - set(sent)):
+        raise errors.NotFoundError(
+            f"The endpoint has no delivery “{min(missing)}”, or its body is kept no longer."
+        )
+    session.execute(AWAKE, {"endpoint_id": found.id})
+    history.record(
+        session,
+        actor=actor,
+        action="deliveries resent",
+        thing="endpoint",
+        thing_ids=found.id,
+        organization_id=found.organization_id,
+        count=len(sent),
+        since=since and since.isoformat(),
+    )
+    return {"resent": len(sent)}
+
+
+def blank_old(session: Session, *, kept: timedelta, limit: int) -> int:
+    """Blank the bodies of up to `limit` deliveries that ended longer ago than `kept`."""
+    return len(session.scalars(BLANK, {"kept": kept, "limit": limit}).all())
+
+
+def webhook_id(delivery_id: int) -> str:
+    """Give the id that a delivery has at its receiver, however often it is sent."""
+    return f"msg_{delivery_id}"
+
+
+def body(type_: str, happened_at: datetime, data: dict[str, Any]) -> dict[str, Any]:
+    """Give what is sent: a type, the time, and the data; an outcome comes with its sentence (R3)."""
+    if "outcome" in data:
+        ends = data["access_expires_at"]
+        until = datetime.fromisoformat(ends) if ends else None
+        data = data | {"message": deciding.message(data["outcome"], until=until)}
+    moment = happened_at.isoformat().replace("+00:00", "Z")
+    return {"type": str(type_), "timestamp": moment, "data": data}
+
+
+def encoded(content: dict[str, Any]) -> bytes:
+    """Give a body's bytes: the same each time, for its signature."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+
+
+def shape(row: Any) -> dict[str, Any]:
+    """Give a delivery's public fields; `body` is null once it was blanked."""
+    delivery = row.Delivery
+    data = delivery.data
+    waits = delivery.state is DeliveryState.WAITING
+    return {
+        "id": str(delivery.id),
+        "webhook_id": webhook_id(delivery.id),
+        "endpoint": str(delivery.endpoint_id),
+        "url": row.url,
+        "type": str(delivery.type),
+        "state": str(delivery.state),
+        "attempts": delivery.attempts,
+        "happened_at": delivery.happened_at,
+        "due_at": delivery.due_at if waits else None,
+        "ended_at": delivery.ended_at,
+        "error": delivery.error,
+        "body": data and body(delivery.type, delivery.happened_at, data),
+    }
+
+
+def _seen(actor: Actor) -> Select[Any]:
+    columns: list[Any] = [Delivery, Endpoint.url]
+    return (
+        select(*columns)
+        .join(Endpoint, Endpoint.id == Delivery.endpoint_id)
+        .where(actor.sees(Endpoint.organization_id))
+        .execution_options(populate_existing=True)  # SQL changed what the session may remember
+    )

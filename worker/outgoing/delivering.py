@@ -1,0 +1,260 @@
+"""Delivering the outbox: signed posts, many endpoints at once, and again until they are taken.
+
+A claim puts a delivery's due time off before it is tried, and commits that: what its deliverer
+dies on comes back by itself, so each is delivered at least once. One deliverer works at a time, with
+a lane for each endpoint: who answers slowly holds up nobody else, and rests after it failed.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from worker import signatures
+from worker.database import connections
+from worker.outgoing import deliveries, posting
+from worker.settings import settings
+from worker.tenancy import secrets
+
+log = structlog.get_logger()
+
+LANES = 16  # endpoints that are posted to at once
+CHUNK = 20  # deliveries of one endpoint that are posted on one connection
+SHARE = 5.0  # seconds after which a lane makes room, whatever is left of its chunk
+LEASE = timedelta(seconds=60)  # beyond what a lane may take: then a claim's deliverer has died
+LOOK = 0.5  # seconds between looks for what became due while lanes are busy
+
+TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('keypool.delivering'))")
+
+# An endpoint that has something due, is not at rest, and has no lane yet.
+HEAD = """
+    endpoint CROSS JOIN LATERAL (
+        SELECT delivery.due_at FROM delivery
+         WHERE delivery.endpoint_id = endpoint.id AND delivery.state = 'waiting'
+           AND delivery.due_at <= clock_now()
+         ORDER BY delivery.due_at, delivery.id LIMIT 1) AS head
+    WHERE endpoint.removed_at IS NULL AND coalesce(endpoint.rests_until <= clock_now(), true)"""
+
+WAITING = text(f"SELECT EXISTS (SELECT FROM {HEAD})")  # noqa: S608  # a constant
+
+# Of the endpoints, those that wait longest; of each, its next few.
+CLAIM = text(f"""
+    WITH open AS MATERIALIZED (
+        SELECT endpoint.id, endpoint.url FROM {HEAD} AND endpoint.id <> ALL (:busy)
+         ORDER BY head.due_at, endpoint.id LIMIT :lanes),
+    due AS MATERIALIZED (
+        SELECT next.id, open.url FROM open
+         CROSS JOIN LATERAL (
+               SELECT delivery.id FROM delivery
+                WHERE delivery.endpoint_id = open.id AND delivery.state = 'waiting'
+                  AND delivery.due_at <= clock_now()
+                ORDER BY delivery.due_at, delivery.id LIMIT :chunk
+                  FOR NO KEY UPDATE SKIP LOCKED) AS next)
+    UPDATE delivery
+       SET attempts = attempts + 1, tried_since = coalesce(tried_since, clock_now()),
+           due_at = clock_now() + CAST(:lease AS interval)
+      FROM due WHERE delivery.id = due.id
+    RETURNING delivery.id, delivery.endpoint_id, due.url, delivery.type::text, delivery.happened_at,
+              delivery.data
+""")  # noqa: S608  # HEAD is a constant
+
+SECRETS = text("""
+    SELECT endpoint_id, encrypted FROM endpoint_secret
+     WHERE endpoint_id = ANY (:endpoint_ids) AND (expires_at IS NULL OR clock_now() < expires_at)
+     ORDER BY id DESC
+""")
+
+TAKEN = text("""
+    UPDATE delivery SET state = 'delivered', ended_at = clock_now(), error = NULL WHERE id = ANY (:ids)
+""")
+
+# The next try comes after 5 seconds, then 10, and so on up to 6 hours, give or take half; the last
+# one when the time is over. tried_since, and not the time of the happening: an outage of ours takes
+# nothing of an endpoint's time.
+OVER = "clock_now() >= delivery.tried_since + CAST(:lasts AS interval)"
+FAILED = text(f"""
+    UPDATE delivery
+       SET error = failed.error,
+           state = CASE WHEN {OVER} THEN 'failed'::delivery_state ELSE 'waiting' END,
+           ended_at = CASE WHEN {OVER} THEN clock_now() END,
+           due_at = least(clock_now() + least(interval '5 seconds' * 2 ^ least(attempts - 1, 20),
+                                              interval '6 hours') * (0.5 + random()),
+                          greatest(delivery.tried_since + CAST(:lasts AS interval),
+                                   clock_now() + interval '5 seconds'))
+      FROM unnest(CAST(:ids AS bigint[]), CAST(:errors AS text[])) AS failed (id, error)
+     WHERE delivery.id = failed.id AND delivery.state = 'waiting'
+    RETURNING delivery.state::text
+""")  # noqa: S608  # OVER is a constant
+
+# Behind one that failed, or too many for a lane's share of time: as if never claimed.
+UNTRIED = text("""
+    UPDATE delivery
+       SET attempts = greatest(attempts - 1, 0), due_at = clock_now(),
+           tried_since = CASE WHEN attempts > 1 THEN tried_since END
+     WHERE id = ANY (:ids) AND state = 'waiting'
+""")
+
+AWAKE = text("""
+    UPDATE endpoint SET failures = 0, rests_until = NULL WHERE id = ANY (:ids) AND failures > 0
+""")
+
+# An endpoint that fails again and again is asked seldom: every five minutes or so, at least.
+REST = text("""
+    UPDATE endpoint
+       SET failures = failures + 1,
+           rests_until = clock_now() + least(interval '1 second' * 2 ^ least(failures, 20),
+                                             interval '5 minutes') * (0.5 + random())
+     WHERE id = ANY (:ids)
+""")
+
+
+@dataclass(frozen=True)
+class Lane:
+    """An endpoint's next few deliveries, in order, and the secrets that sign them."""
+
+    endpoint_id: int
+    url: str
+    secrets: list[bytes]
+    claimed: list[Any]
+
+
+@dataclass
+class Outcome:
+    """What became of a lane: ids that were taken, one that failed and why, those not tried."""
+
+    endpoint_id: int
+    taken: list[int] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    untried: list[int] = field(default_factory=list)
+
+
+def deliver_all(*, until: float) -> Counter[str]:
+    """Deliver whatever is due, and count what was delivered, failed and set apart.
+
+    Until the time of time.monotonic that is given, it looks for what becomes due meanwhile. Where
+    another deliverer is at work this one leaves at once.
+    """
+    told: Counter[str] = Counter()
+    with ThreadPoolExecutor(LANES, thread_name_prefix="lane") as threads:
+        busy: dict[Future[Outcome], int] = {}
+        with connections.session() as holding:
+            # Held for as long as this transaction idles; of a deliverer that froze, the
+            # database ends it after a minute.
+            if not holding.scalar(TRY_LOCK):
+                return told
+            while time.monotonic() < until:
+                done = [future for future in busy if future.done()]
+                lanes = connections.transaction(_turn, [f.result() for f in done], busy, told)
+                for future in done:
+                    del busy[future]
+                busy |= {threads.submit(_drive, lane): lane.endpoint_id for lane in lanes}
+                if not busy:
+                    break
+                wait(busy, timeout=LOOK, return_when=FIRST_COMPLETED)
+        # Others may deliver now; these lanes end within their time.
+        connections.transaction(_record, [future.result() for future in busy], told)
+    return told
+
+
+def is_due(session: Session) -> bool:
+    """Say whether there is something to deliver now."""
+    return bool(session.scalar(WAITING))
+
+
+def signed(
+    secrets: Iterable[bytes], *, webhook_id: str, timestamp: int, body: bytes
+) -> dict[str, str]:
+    """Give a delivery's headers, signed with each secret (Standard Webhooks)."""
+    signs = (signatures.sign(secret, webhook_id, timestamp, body) for secret in secrets)
+    return {
+        "content-type": "application/json",
+        "user-agent": f"keypool/{version('keypool')}",
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(signs),
+    }
+
+
+def _turn(
+    session: Session, done: list[Outcome], busy: dict[Future[Outcome], int], told: Counter[str]
+) -> list[Lane]:
+    """Write down what lanes came to, and claim for as many as are free."""
+    _record(session, done, told)
+    working = set(busy.values()) - {outcome.endpoint_id for outcome in done}
+    return _claim(session, working) if len(working) < LANES else []
+
+
+def _claim(session: Session, working: set[int]) -> list[Lane]:
+    lease = LEASE + 2 * settings().endpoint_patience
+    asked = {"busy": list(working), "lanes": LANES - len(working), "chunk": CHUNK, "lease": lease}
+    claimed = session.execute(CLAIM, asked).all()
+    lanes: dict[int, Lane] = {}
+    for row in sorted(claimed, key=lambda row: row.id):
+        lane = lanes.setdefault(row.endpoint_id, Lane(row.endpoint_id, row.url, [], []))
+        lane.claimed.append(row)
+    for row in session.execute(SECRETS, {"endpoint_ids": list(lanes)}):
+        lanes[row.endpoint_id].secrets.append(_decrypted(row.encrypted))
+    return list(lanes.values())
+
+
+def _drive(lane: Lane) -> Outcome:
+    """Post a lane's deliveries one after the other, up to the first that fails."""
+    known = settings()
+    outcome = Outcome(lane.endpoint_id)
+    waiting = list(lane.claimed)
+    until = time.monotonic() + SHARE
+    patience = known.endpoint_patience.total_seconds()
+    with posting.Receiver(lane.url, private=known.private_endpoints, patience=patience) as receiver:
+        while waiting and not outcome.failed and time.monotonic() < until:
+            row = waiting.pop(0)
+            answer = _post(receiver, lane.secrets, row.id, row.type, row.happened_at, row.data)
+            if answer.taken:
+                outcome.taken.append(row.id)
+            else:
+                outcome.failed[row.id] = answer.error or "failed"
+    outcome.untried = [row.id for row in waiting]
+    return outcome
+
+
+def _post(
+    receiver: posting.Receiver,
+    secrets: list[bytes],
+    delivery_id: int,
+    type_: str,
+    happened_at: datetime,
+    data: dict[str, Any],
+) -> posting.Answer:
+    body = deliveries.encoded(deliveries.body(type_, happened_at, data))
+    # The true time: receivers judge a signature's age by theirs, which no offset reaches.
+    now, name = int(time.time()), deliveries.webhook_id(delivery_id)
+    return receiver.post(body, signed(secrets, webhook_id=name, timestamp=now, body=body))
+
+
+def _record(session: Session, outcomes: list[Outcome], told: Counter[str]) -> None:
+    """Write down what lanes came to: each delivery's fate, and whose turn it is to rest."""
+    if not outcomes:
+        return
+    taken = [one for outcome in outcomes for one in outcome.taken]
+    failed = {one: why for outcome in outcomes for one, why in outcome.failed.items()}
+    session.execute(TAKEN, {"ids": taken})
+    session.execute(UNTRIED, {"ids": [one for outcome in outcomes for one in outcome.untried]})
+    session.execute(AWAKE, {"ids": [o.endpoint_id for o in outcomes if o.taken]})
+    tried = {"ids": list(failed), "errors": list(failed.values())}
+    states = session.scalars(FAILED, tried | {"lasts": settings().delivery_lasts}).all()
+    session.execute(REST, {"ids": [o.endpoint_id for o in outcomes if o.failed]})
+    told.update(
+        {"delivered": len(taken), "failed": len(failed), "set apart": states.count("failed")}
+    )
+
+
+# A secret is asked for at each delivery; here it is as safe as the key that opens it.
+_decrypted = lru_cache(maxsize=4096)(secrets.decrypt)

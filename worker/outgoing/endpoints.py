@@ -1,0 +1,204 @@
+"""Endpoints: where an organization is told of what happens, and with which secrets that is signed."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from worker import errors
+from worker.database import lookup
+from worker.outgoing import posting
+from worker.settings import settings
+from worker.tables.mapping import (
+    Delivery,
+    DeliveryState,
+    DeliveryType,
+    Endpoint,
+    EndpointSecret,
+    Organization,
+)
+from worker.tenancy import history, organizations, secrets
+from worker.tenancy.actors import Actor, Role
+
+REMOVED = "The endpoint was removed."
+
+
+def add(
+    session: Session,
+    *,
+    actor: Actor,
+    url: str,
+    organization: str,
+    types: Sequence[str] | None = None,
+    pool_low: int | None = None,
+    pool_expiring_days: int | None = None,
+) -> dict[str, Any]:
+    """Register an endpoint and give its signing secret in clear, this once.
+
+    It is told of what happens in the organization and below it: of all types, unless some are named.
+
+    Raises:
+        AlreadyExistsError: the organization has an endpoint at that address.
+        InvalidInputError: the address is none, or not public; a type is not known; a number is out
+            of bounds.
+    """
+    actor.require(Role.MANAGER)
+    owner = organizations.find(session, actor=actor, name=organization)
+    endpoint = Endpoint(
+        organization_id=owner.id,
+        url=posting.read_url(url, private=settings().private_endpoints),
+        types=_types(types),
+    )
+    _set_alarms(endpoint, pool_low, pool_expiring_days)
+    session.add(endpoint)
+    session.flush()
+    _remember(session, actor, "endpoint added", endpoint, url=endpoint.url)
+    secret = secrets.add(session, EndpointSecret(endpoint_id=endpoint.id))
+    return {**_told(session, endpoint), "secret": secret}
+
+
+def edit(
+    session: Session,
+    *,
+    actor: Actor,
+    endpoint: str,
+    url: str | None = None,
+    types: Sequence[str] | None = None,
+    pool_low: int | None = None,
+    pool_expiring_days: int | None = None,
+) -> dict[str, Any]:
+    """Change where an endpoint is, what it is told of, and when a pool is low or expiring.
+
+    Raises:
+        As `add` does.
+    """
+    actor.require(Role.MANAGER)
+    found = find(session, actor=actor, name=endpoint)
+    if url is not None:
+        found.url = posting.read_url(url, private=settings().private_endpoints)
+        found.failures, found.rests_until = 0, None
+    if types is not None:
+        found.types = _types(types)
+    _set_alarms(found, pool_low, pool_expiring_days)
+    session.flush()
+    _remember(session, actor, "endpoint edited", found, url=found.url, types=found.types)
+    return _told(session, found)
+
+
+def rotate(
+    session: Session, *, actor: Actor, endpoint: str, old_valid: timedelta = timedelta(hours=24)
+) -> dict[str, Any]:
+    """Give an endpoint a new secret; deliveries are signed with the old ones, too, for `old_valid`.
+
+    Raises:
+        InvalidInputError: `old_valid` is negative.
+    """
+    actor.require(Role.MANAGER)
+    found = find(session, actor=actor, name=endpoint)
+    whose = EndpointSecret.endpoint_id == found.id
+    secrets.end(session, EndpointSecret, whose, old_valid=old_valid)
+    secret = secrets.add(session, EndpointSecret(endpoint_id=found.id))
+    _remember(session, actor, "endpoint secret rotated", found)
+    return {**_told(session, found), "secret": secret}
+
+
+def remove(session: Session, *, actor: Actor, endpoint: str) -> dict[str, Any]:
+    """Tell an endpoint nothing any more; what still waited for it is set apart."""
+    actor.require(Role.MANAGER)
+    found = find(session, actor=actor, name=endpoint)
+    found.removed_at = func.clock_now()
+    session.flush()
+    session.execute(
+        update(Delivery)
+        .where(Delivery.endpoint_id == found.id, Delivery.state == DeliveryState.WAITING)
+        .values(state=DeliveryState.FAILED, ended_at=func.clock_now(), error=REMOVED)
+    )
+    _remember(session, actor, "endpoint removed", found, url=found.url)
+    return _told(session, found)
+
+
+def show(session: Session, *, actor: Actor, endpoint: str) -> dict[str, Any]:
+    """Give an endpoint; never its secrets."""
+    actor.require(Role.MANAGER)
+    return _told(session, find(session, actor=actor, name=endpoint))
+
+
+def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
+    """List the endpoints of the actor's organizations, without those removed; never their secrets."""
+    actor.require(Role.MANAGER)
+    rows = session.execute(
+        select(Endpoint, Organization.name)
+        .join(Organization)
+        .where(actor.sees(Endpoint.organization_id), Endpoint.removed_at.is_(None))
+        .order_by(Endpoint.id)
+    )
+    return [shape(endpoint, owner) for endpoint, owner in rows]
+
+
+def find(session: Session, *, actor: Actor, name: str) -> Endpoint:
+    """Find an endpoint of the actor's organizations, by id or address; not one that was removed."""
+    return lookup.find(
+        session,
+        Endpoint,
+        thing="endpoint",
+        name=name,
+        named=Endpoint.url == name.strip(),
+        within=[actor.sees(Endpoint.organization_id), Endpoint.removed_at.is_(None)],
+    )
+
+
+def shape(endpoint: Endpoint, organization: str) -> dict[str, Any]:
+    """Give an endpoint's public fields; `failures` counts failed attempts in a row."""
+    return {
+        "id": str(endpoint.id),
+        "url": endpoint.url,
+        "organization": organization,
+        "types": [str(one) for one in endpoint.types],
+        "pool_low": endpoint.pool_low,
+        "pool_expiring_days": endpoint.pool_expiring_days,
+        "created_at": endpoint.created_at,
+        "removed_at": endpoint.removed_at,
+        "failures": endpoint.failures,
+        "rests_until": endpoint.rests_until,
+    }
+
+
+def _types(given: Sequence[str] | None) -> list[DeliveryType]:
+    """Read the types' names, in the order that they have; all of them where none is given."""
+    wanted = set(DeliveryType) if given is None else {name.strip() for name in given}
+    if unknown := wanted - set(DeliveryType):
+        known = ", ".join(DeliveryType)
+        raise errors.InvalidInputError(
+            f"“{min(unknown)}” is not a type of event; one of {known}.", field="types"
+        )
+    if not wanted:
+        raise errors.InvalidInputError("Name at least one type of event.", field="types")
+    return [one for one in DeliveryType if one in wanted]
+
+
+def _set_alarms(endpoint: Endpoint, pool_low: int | None, pool_expiring_days: int | None) -> None:
+    if pool_low is not None:
+        endpoint.pool_low = pool_low
+    if pool_expiring_days is not None:
+        endpoint.pool_expiring_days = pool_expiring_days
+
+
+def _told(session: Session, endpoint: Endpoint) -> dict[str, Any]:
+    session.refresh(endpoint)
+    return shape(endpoint, session.get_one(Organization, endpoint.organization_id).name)
+
+
+def _remember(
+    session: Session, actor: Actor, action: str, endpoint: Endpoint, **detail: Any
+) -> None:
+    history.record(
+        session,
+        actor=actor,
+        action=action,
+        thing="endpoint",
+        thing_ids=endpoint.id,
+        organization_id=endpoint.organization_id,
+        **detail,
+    )

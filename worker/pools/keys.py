@@ -1,0 +1,490 @@
+"""Keys: added, listed, shown, retired and exported.
+
+A code is found by its canonical form, else as a person may have misread a generated one (K4).
+Codes stand in what is given back, and never whole in a message: messages are logged and shown.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
+from typing import Any, BinaryIO
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Select,
+    String,
+    TextClause,
+    and_,
+    any_,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.orm import Session, outerjoin
+
+from worker import errors
+from worker.database.paging import Page, paged
+from worker.pools import batches, codes, making, pools
+from worker.pools.reading import Kind, Line, pasted, read
+from worker.redemption import deciding
+from worker.tables.mapping import (
+    Assignment,
+    Distribution,
+    Key,
+    KeyState,
+    Learner,
+    LineResult,
+    Organization,
+    Pool,
+)
+from worker.tenancy import history, organizations
+from worker.tenancy.actors import Actor, Role
+
+AT_ONCE = 500  # lines that are added while the caller waits; more are a batch (K6)
+FIRST, BLOCK = 1_000, 50_000  # lines that the database writes into one piece of an export
+HEADER = (
+    "code,state,recipient,reference,distributed_at,redeemed_by_email,redeemed_by_name,"
+    "redeemed_by_organization,redeemed_at,access_expires_at\n"
+)
+# One line of the export. Most keys were neither handed out nor redeemed: no other table is looked
+# at for those. What a distribution says is written once for its keys (the planner memoizes it), and
+# most learners are of the pool's own organization, whose name is known.
+HELD = """',' || csv_cell(distribution.recipient) || ',' || csv_cell(distribution.reference)
+    || ',' || csv_cell(distribution.distributed_at)"""
+LINE = """
+    key.code || ','
+    || CASE key.state WHEN 'issued' THEN 'issued' WHEN 'redeemed' THEN 'redeemed' ELSE 'retired' END
+    || coalesce(held.cells, ',,,')
+    || CASE WHEN key.state = 'issued' THEN E',,,,,\\n' ELSE coalesce((
+            SELECT ',' || csv_cell(learner.email) || ',' || csv_cell(learner.name) || ','
+                   || CASE WHEN assignment.organization_id = :owner_id THEN csv_cell(:owner) ELSE csv_cell((
+                           SELECT organization.name FROM organization
+                            WHERE organization.id = assignment.organization_id)) END
+                   || ',' || csv_cell(assignment.redeemed_at)
+                   || ',' || csv_cell(assignment.expires_at) || E'\\n'
+              FROM assignment LEFT JOIN learner ON learner.id = assignment.learner_id
+             WHERE assignment.key_id = key.id AND NOT assignment.undone LIMIT 1), E',,,,,\\n') END
+    AS line
+"""
+
+# The assignment that a key led to. The keys that nobody spent are not looked for; an assignment
+# that was undone gave its key back.
+SPENT = (
+    select(Assignment)
+    .where(Key.state != KeyState.ISSUED, Assignment.key_id == Key.id, Assignment.undone.is_(False))
+    .limit(1)
+    .lateral("spent")
+)
+
+# A key with whom it was handed to and who redeemed it.
+KEYS = outerjoin(Key, Distribution, Distribution.id == Key.distribution_id)
+KEYS = outerjoin(KEYS, SPENT, true())
+KEYS = outerjoin(KEYS, Learner, Learner.id == SPENT.c.learner_id)
+KEYS = outerjoin(KEYS, Organization, Organization.id == SPENT.c.organization_id)
+# Columns, no Key: the rows of a page need no objects of their own. Made once: it would be a good part
+# of what a page costs.
+ROWS = select(
+    Key.code,
+    cast(Key.pool_id, String).label("pool"),
+    cast(Key.state, String).label("state"),
+    Distribution.recipient,
+    Distribution.reference,
+    Distribution.distributed_at,
+    Learner.email.label("redeemed_by"),
+    SPENT.c.redeemed_at,
+    cast(SPENT.c.id, String).label("assignment"),
+).select_from(KEYS)
+FIELDS = tuple(ROWS.selected_columns.keys())
+
+
+def add_keys(session: Session, *, actor: Actor, pool: str, codes: Iterable[str]) -> dict[str, Any]:
+    """Add typed or pasted codes to a pool, one a line; gives an import report.
+
+    Up to 500 lines are added at once; more are a batch, which the report names.
+
+    Raises:
+        InvalidInputError: there is no code at all.
+    """
+    return _add(session, actor, pool, pasted(codes))
+
+
+def import_keys(
+    session: Session,
+    *,
+    actor: Actor,
+    pool: str,
+    stream: BinaryIO,
+    kind: Kind | None = None,
+    column: str | None = None,
+) -> dict[str, Any]:
+    """Add the keys of a file, as `worker.imports` reads it; gives an import report.
+
+    Raises:
+        InvalidInputError: the file is empty, or has no such column.
+    """
+    return _add(session, actor, pool, read(stream, kind=kind, column=column))
+
+
+def listing(
+    session: Session,
+    *,
+    actor: Actor,
+    pool: str,
+    state: str | None = None,
+    undistributed: bool = False,
+    recipient: str | None = None,
+    reference: str | None = None,
+    sort: str | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> Page:
+    """List a pool's keys in the order in which they were made, a page at a time."""
+    found = pools.find(session, actor=actor, pool=pool)
+    wanted = ROWS.where(*_filters(session, found, state, undistributed, recipient, reference))
+    return paged(session, wanted, by=Key.id, after=after, limit=limit, shape=shape, sort=sort)
+
+
+def export(
+    session: Session,
+    *,
+    actor: Actor,
+    pool: str,
+    state: str | None = None,
+    undistributed: bool = False,
+    recipient: str | None = None,
+    reference: str | None = None,
+) -> Iterator[bytes]:
+    """Give a pool's keys as CSV, in blocks of many lines, as they are at this one moment.
+
+    The session's transaction must be one of `database.session(snapshot=True)`.
+
+    Raises:
+        InvalidInputError: the state is not one.
+    """
+    found = pools.find(session, actor=actor, pool=pool)
+    filters = _filters(session, found, state, undistributed, recipient, reference)
+    if session.scalar(text("SHOW transaction_isolation")) != "repeatable read":
+        raise RuntimeError("an export reads one snapshot: open its session with snapshot=True")
+    owner = session.get_one(Organization, found.organization_id)
+    line = text(LINE).bindparams(owner_id=owner.id, owner=owner.name)
+    return _blocks(session, line, filters)
+
+
+def show(
+    session: Session,
+    *,
+    actor: Actor,
+    code: str,
+    dry_run: str | None = None,
+    organization: str | None = None,
+) -> dict[str, Any]:
+    """Show a key with its attempts and, for a learner, what would happen if they redeemed it now.
+
+    `dry_run` is the learner's e-mail address; their organization is the one named, else where
+    they are known, else the pool's owner.
+
+    Raises:
+        NotFoundError: the code is of no key in the actor's organizations; the message says so
+            where it is mistyped.
+    """
+    found = _find(session, actor, code)
+    shown = shape(session.execute(ROWS.where(Key.id == found.id)).one())
+    shown["attempts"] = deciding.attempts_on_key(session, actor=actor, key_id=found.id)
+    if dry_run is not None:
+        shown["dry_run"] = _dry_run(session, actor, found, dry_run, organization)
+    return shown
+
+
+def retire(session: Session, *, actor: Actor, codes: Sequence[str]) -> dict[str, Any]:
+    """Retire issued keys, each for itself: `{retired, items, next}`, an item a line.
+
+    An item has the `key` as it was given, its `result` (`retired` or `refused`) and, where it was
+    refused, a `code` and a `reason`.
+    """
+    actor.require(Role.MANAGER)
+    found = _find_all(session, actor, codes)
+    states = _lock(session, sorted({id_ for id_ in found if id_ is not None}))
+    items: list[dict[str, Any]] = []
+    retiring: set[int] = set()
+    for code, id_ in zip(codes, found, strict=True):
+        if id_ in retiring:
+            items.append(_refused(code, "duplicate_in_input", "An earlier line has the same key."))
+        elif error := _not_retired(code, None if id_ is None else states[id_]):
+            items.append(_refused(code, error.code, str(error)))
+        elif id_ is not None:
+            retiring.add(id_)
+            items.append({"key": code, "result": "retired", "code": None, "reason": None})
+    _retire(session, actor, sorted(retiring))
+    return {"retired": len(retiring), "items": items, "next": None}
+
+
+def retire_one(session: Session, *, actor: Actor, code: str) -> dict[str, Any]:
+    """Retire one issued key, and give it.
+
+    Raises:
+        KeyNotIssuedError: it is redeemed or retired already.
+        NotFoundError: the code is of no key in the actor's organizations.
+    """
+    actor.require(Role.MANAGER)
+    found = _find(session, actor, code).id
+    if error := _not_retired(code, _lock(session, [found])[found]):
+        raise error
+    _retire(session, actor, [found])
+    return shape(session.execute(ROWS.where(Key.id == found)).one())
+
+
+def shape(row: Any) -> dict[str, Any]:
+    """Give a key's public fields, which are the columns of ROWS."""
+    return dict(zip(FIELDS, row, strict=False))  # what follows them is for the cursor
+
+
+def masked(code: str) -> str:
+    """Give enough of a code to tell which one is meant, and too little to use it."""
+    return f"{code.strip()[:4]}…"
+
+
+# ------------------------------------------------------------------------------------------ adding
+
+
+def _add(session: Session, actor: Actor, pool: str, lines: Iterator[Line]) -> dict[str, Any]:
+    actor.require(Role.MANAGER)
+    found = pools.find(session, actor=actor, pool=pool)
+    first = list(islice(lines, AT_ONCE + 1))
+    if not first:
+        raise errors.InvalidInputError("There is nothing in the input; give a key per line.")
+    if len(first) > AT_ONCE:
+        staged = batches.stage(session, actor=actor, pool=str(found.id), lines=chain(first, lines))
+        return batches.report(session, actor=actor, batch=staged["id"])
+    return _add_at_once(session, actor, found, first)
+
+
+def _add_at_once(session: Session, actor: Actor, pool: Pool, lines: list[Line]) -> dict[str, Any]:
+    good = [line for line in lines if not line.reason]
+    refused = [batches.invalid(line) for line in lines if line.reason]
+    refused += making.add(session, pool_id=pool.id, lines=good)
+    added = len(lines) - len(refused)
+    if added:
+        history.record(
+            session,
+            actor=actor,
+            action="keys added",
+            thing="pool",
+            thing_ids=pool.id,
+            organization_id=pool.organization_id,
+            count=added,
+        )
+    results = [LineResult(line.result) for line in refused]
+    return batches.report_shape(
+        batch=None,
+        added=added,
+        tally={result: results.count(result) for result in results},
+        refused=sorted(refused),
+    )
+
+
+# --------------------------------------------------------------------------------------- reading
+
+
+def _filters(
+    session: Session,
+    pool: Pool,
+    state: str | None,
+    undistributed: bool,
+    recipient: str | None,
+    reference: str | None,
+) -> list[ColumnElement[bool]]:
+    filters = [Key.pool_id == pool.id]
+    if state is not None:
+        filters.append(Key.state == _state(state))
+    if undistributed:
+        filters.append(Key.distribution_id.is_(None))
+    if recipient is not None or reference is not None:
+        held = select(Distribution.id).where(Distribution.pool_id == pool.id)
+        if recipient is not None:
+            held = held.where(Distribution.recipient_lower == recipient.strip().lower())
+        if reference is not None:
+            held = held.where(Distribution.reference == reference.strip())
+        # Looked up first: how many keys they are tells the planner what to begin with.
+        ids = session.scalars(held).all()
+        filters.append(Key.distribution_id == any_(literal(ids, ARRAY(BigInteger))))
+    return filters
+
+
+def _state(name: str) -> KeyState:
+    try:
+        return KeyState(name)
+    except ValueError:
+        known = ", ".join(KeyState)
+        raise errors.InvalidInputError(
+            f"“{name}” is not a state; one of {known}.", field="state"
+        ) from None
+
+
+def _find(session: Session, actor: Actor, code: str) -> Key:
+    exact, alike = codes.canonical(code), codes.lookalike(code)
+    found = session.scalars(
+        select(Key)
+        .join(Pool, Pool.id == Key.pool_id)
+        .where(_meant(actor, [exact], [alike]))
+        .order_by((Key.canonical == exact).desc())
+        .limit(1)
+    ).first()
+    if found is None:
+        raise _missing(code)
+    return found
+
+
+def _find_all(session: Session, actor: Actor, wanted: Sequence[str]) -> list[int | None]:
+    """Find each code's key as `_find` does, in one query; None where there is none."""
+    exact, alike = (
+        [codes.canonical(code) for code in wanted],
+        [codes.lookalike(code) for code in wanted],
+    )
+    ids: dict[str, int] = {}
+    generated: dict[str, int] = {}
+    rows = (
+        select(Key.id, Key.canonical, Key.generated)
+        .join(Pool, Pool.id == Key.pool_id)
+        .where(_meant(actor, exact, alike))
+    )
+    for row in session.execute(rows):
+        ids[row.canonical] = row.id
+        if row.generated:
+            generated[row.canonical] = row.id
+    return [ids.get(one, generated.get(other)) for one, other in zip(exact, alike, strict=True)]
+
+
+def _meant(actor: Actor, exact: list[str], alike: list[str]) -> ColumnElement[bool]:
+    """Choose, of keys with their pools, those in the actor's organizations that codes may mean (K4)."""
+    meant = Key.canonical.in_(exact) | and_(Key.generated, Key.canonical.in_(alike))
+    return meant & actor.sees(Pool.organization_id)
+
+
+def _missing(code: str) -> errors.NotFoundError:
+    if codes.is_mistyped(code):
+        return errors.NotFoundError(
+            f"The key “{masked(code)}” is mistyped: its last symbol does not fit the others."
+        )
+    return errors.NotFoundError(f"There is no key “{masked(code)}” in your organizations.")
+
+
+# ---------------------------------------------------------------------------------------- retiring
+
+
+def _lock(session: Session, ids: list[int]) -> dict[int, KeyState]:
+    """Lock keys against whoever redeems or retires them, and give their states."""
+    rows = select(Key.id, Key.state).where(Key.id.in_(ids)).order_by(Key.id)
+    return {row.id: row.state for row in session.execute(rows.with_for_update(key_share=True))}
+
+
+def _not_retired(code: str, state: KeyState | None) -> errors.KeypoolError | None:
+    """Say why a key in a state cannot be retired (K8); no state is no key."""
+    if state is None:
+        return _missing(code)
+    if state is KeyState.ISSUED:
+        return None
+    return errors.KeyNotIssuedError(
+        f"The key “{masked(code)}” is {state} already; only issued keys can be retired."
+    )
+
+
+def _refused(code: str, why: str, reason: str) -> dict[str, Any]:
+    return {"key": code, "result": "refused", "code": why, "reason": reason}
+
+
+def _retire(session: Session, actor: Actor, ids: list[int]) -> None:
+    session.execute(update(Key).where(Key.id.in_(ids)).values(state=KeyState.RETIRED))
+    owners = select(Pool.organization_id, func.array_agg(Key.id)).join_from(
+        Key, Pool, Pool.id == Key.pool_id
+    )
+    for owner, retired in session.execute(
+        owners.where(Key.id.in_(ids)).group_by(Pool.organization_id)
+    ):
+        history.record(
+            session,
+            actor=actor,
+            action="key retired",
+            thing="key",
+            thing_ids=list(retired),
+            organization_id=owner,
+        )
+
+
+# ----------------------------------------------------------------------------------------- dry run
+
+
+def _dry_run(
+    session: Session, actor: Actor, key: Key, email: str, organization: str | None
+) -> dict[str, Any]:
+    if organization is not None:
+        home = organizations.find(session, actor=actor, name=organization)
+    else:
+        home = _home(session, actor, key, email)
+    decision = deciding.decide_one(
+        session, code=key.code, email=email.strip(), organization_id=home.id
+    )
+    return {
+        "learner": email.strip(),
+        "organization": home.name,
+        "outcome": decision.outcome,
+        "message": decision.message,
+        "access_expires_at": decision.access_expires_at,
+    }
+
+
+def _home(session: Session, actor: Actor, key: Key, email: str) -> Organization:
+    owner = select(Pool.organization_id).where(Pool.id == key.pool_id).scalar_subquery()
+    known = session.scalars(
+        select(Organization)
+        .join(Learner, Learner.organization_id == Organization.id)
+        .where(Learner.email_lower == email.strip().lower(), actor.sees(Organization.id))
+        .order_by((Organization.id == owner).desc(), Organization.id)
+        .limit(1)
+    ).first()
+    return known or session.scalars(select(Organization).where(Organization.id == owner)).one()
+
+
+# -------------------------------------------------------------------------------------- exporting
+
+
+def _blocks(
+    session: Session, line: TextClause, filters: list[ColumnElement[bool]]
+) -> Iterator[bytes]:
+    yield HEADER.encode()
+    with ThreadPoolExecutor(1) as ahead:  # the database writes a block while one is sent
+        block = session.execute(_block(line, filters, 0, FIRST)).one()
+        while block.last is not None:
+            following = ahead.submit(session.execute, _block(line, filters, block.last, BLOCK))
+            yield block.lines.encode()
+            block = following.result().one()
+
+
+def _block(
+    line: TextClause, filters: list[ColumnElement[bool]], after: int, limit: int
+) -> Select[Any]:
+    """Have the database write a block of lines itself: a value a line would cost twice the time."""
+    held = (
+        select(literal_column(HELD).label("cells"))
+        .where(Distribution.id == Key.distribution_id)
+        .limit(1)
+        .lateral("held")
+    )
+    lines = (
+        select(Key.id, line)
+        .join_from(Key, held, true(), isouter=True)
+        .where(*filters, Key.id > after)
+        .order_by(Key.id)
+        .limit(limit)
+        .subquery()
+    )
+    written = literal_column("line", String)
+    return select(
+        func.max(lines.c.id).label("last"), func.string_agg(written, "").label("lines")
+    ).select_from(lines)

@@ -1,0 +1,312 @@
+"""Training key pools: one owner, one course, a window, a content availability."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, func, select, text, true
+from sqlalchemy.orm import Session
+
+from worker import days, errors
+from worker.catalogue import courses
+from worker.database import lookup
+from worker.database.paging import Page, paged
+from worker.tables.mapping import Course, Organization, Pool, PoolTally
+from worker.tenancy import history, organizations
+from worker.tenancy.actors import Actor, Role
+
+# P7, as it stands now.
+STATE = func.pool_state(
+    Course.archived_at, Pool.paused_at, Pool.starts_at, Pool.expires_at, func.clock_now()
+)
+SORTS = {"name": Pool.name, "starts_at": Pool.starts_at, "expires_at": Pool.expires_at}
+
+# A distribution of more keys than this is tallied; to count so many takes a page no time.
+FEW = 100
+
+ONE_FOLD_AT_A_TIME = text(
+    "SELECT pg_try_advisory_xact_lock(hashtextextended('keypool.fold_tallies', 0))"
+)
+# The plan is kept: made while tables were empty, it would read all of them for each distribution
+# once they are full.
+ONE_BY_ONE = text("SELECT set_config('enable_seqscan', 'off', true)")
+
+# All rows of one snapshot; what others add meanwhile waits for the next fold. A distribution that
+# has grown is counted in the same snapshot: all that was told of its keys is taken, and whatever
+# the count does not see is told later. Those given one key are passed by: they may be millions, and
+# one key makes none large.
+FOLD = text("""
+    WITH taken AS (DELETE FROM pool_tally RETURNING *),
+    folded AS (
+        INSERT INTO pool_tally (pool_id, issued, distributed, redeemed, retired)
+        SELECT pool_id, sum(issued), sum(distributed), sum(redeemed), sum(retired)
+          FROM taken GROUP BY pool_id
+        RETURNING 1),
+    changed AS (
+        SELECT change.id, sum(given) AS given, sum(change.redeemed) AS redeemed,
+               sum(change.retired) AS retired
+          FROM taken, unnest(distribution_ids, their_given, their_redeemed, their_retired)
+                   AS change (id, given, redeemed, retired)
+         GROUP BY change.id),
+    kept AS (
+        UPDATE distribution_tally AS tally
+           SET given = tally.given + changed.given, redeemed = tally.redeemed + changed.redeemed,
+               retired = tally.retired + changed.retired
+          FROM changed WHERE tally.distribution_id = changed.id),
+    begun AS (
+        INSERT INTO distribution_tally (distribution_id, given, redeemed, retired)
+        SELECT changed.id, counted.*
+          FROM changed
+         CROSS JOIN LATERAL (
+               SELECT count(*), count(*) FILTER (WHERE state = 'redeemed'),
+                      count(*) FILTER (WHERE state = 'retired')
+                 FROM key WHERE distribution_id = changed.id) AS counted
+         WHERE changed.given > 1
+           AND NOT EXISTS (SELECT FROM distribution_tally WHERE distribution_id = changed.id)
+           AND EXISTS (SELECT FROM key WHERE distribution_id = changed.id OFFSET :few))
+    SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM folded)
+""").bindparams(few=FEW)
+# The charges of a quarter of an hour, while they are new: only rows that nobody else holds.
+FOLD_CHARGED = text("""
+    WITH taken AS (
+        DELETE FROM pool_charged WHERE ctid = ANY (ARRAY(
+            SELECT pool_charged.ctid FROM pool_charged
+              JOIN (SELECT pool_id, charged_at, currency FROM pool_charged
+                     WHERE charged_at > clock_now() - interval '2 days'
+                     GROUP BY 1, 2, 3 HAVING count(*) > 1) AS pieces
+             USING (pool_id, charged_at, currency)
+               FOR UPDATE OF pool_charged SKIP LOCKED))
+        RETURNING *),
+    folded AS (
+        INSERT INTO pool_charged (pool_id, charged_at, currency, quantity, amount,
+                                  unbilled_quantity, unbilled_amount)
+        SELECT pool_id, charged_at, currency, sum(quantity), sum(amount),
+               sum(unbilled_quantity), sum(unbilled_amount)
+          FROM taken GROUP BY 1, 2, 3
+        RETURNING 1)
+    SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM folded)
+""")
+
+
+def create(
+    session: Session,
+    *,
+    actor: Actor,
+    name: str,
+    organization: str,
+    course: str,
+    starts: str,
+    expires: str,
+    content_availability: int,
+    share_with_children: bool = False,
+) -> dict[str, Any]:
+    """Create a pool; its bare dates are days in its owner's time zone, the last one included.
+
+    Raises:
+        InvalidInputError: a date is wrong, the window runs backward, or the availability is out
+            of range.
+        AlreadyExistsError: the organization has a pool by that name.
+        CourseArchivedError: the course is archived.
+    """
+    actor.require(Role.MANAGER)
+    owner = organizations.find(session, actor=actor, name=organization)
+    pool = Pool(
+        name=name.strip(),
+        organization_id=owner.id,
+        course_id=courses.find(session, name=course).id,
+        starts_at=days.instant(starts, zone=owner.time_zone, field="starts"),
+        expires_at=days.instant(expires, zone=owner.time_zone, field="expires", end=True),
+        content_availability_days=_availability(content_availability),
+        share_with_children=share_with_children,
+    )
+    session.add(pool)
+    session.flush()
+    _remember(session, actor, "pool created", pool, name=pool.name)
+    return show(session, actor=actor, pool=str(pool.id))
+
+
+def edit(
+    session: Session,
+    *,
+    actor: Actor,
+    pool: str,
+    name: str | None = None,
+    starts: str | None = None,
+    expires: str | None = None,
+    content_availability: int | None = None,
+    share_with_children: bool | None = None,
+) -> dict[str, Any]:
+    """Change what is given of a pool; live assignments keep the access they have."""
+    actor.require(Role.MANAGER)
+    found = find(session, actor=actor, pool=pool)
+    zone = session.get_one(Organization, found.organization_id).time_zone
+    changes = {
+        "name": name and name.strip(),
+        "starts_at": starts and days.instant(starts, zone=zone, field="starts"),
+        "expires_at": expires and days.instant(expires, zone=zone, field="expires", end=True),
+        "content_availability_days": content_availability and _availability(content_availability),
+        "share_with_children": share_with_children,
+    }
+    given = {field: value for field, value in changes.items() if value is not None}
+    for field, value in given.items():
+        setattr(found, field, value)
+    session.flush()
+    told = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in given.items()}
+    _remember(session, actor, "pool edited", found, **told)
+    return show(session, actor=actor, pool=str(found.id))
+
+
+def pause(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
+    """Stop a pool's keys until it is resumed; live assignments go on. Again changes nothing."""
+    return _set_paused(session, actor, pool, paused=True)
+
+
+def resume(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
+    """Let a paused pool's keys be redeemed again."""
+    return _set_paused(session, actor, pool, paused=False)
+
+
+def show(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
+    """Give a pool with its state now and its keys' figures."""
+    found = find(session, actor=actor, pool=pool)
+    return shape(session.execute(_rows().where(Pool.id == found.id)).one())
+
+
+def listing(
+    session: Session,
+    *,
+    actor: Actor,
+    organization: str | None = None,
+    course: str | None = None,
+    state: str | None = None,
+    search: str | None = None,
+    sort: str | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> Page:
+    """List the actor's pools in the order in which they were made or another, a page at a time.
+
+    `search` is a piece of the name, in any letter case.
+    """
+    wanted = _rows().where(actor.sees(Pool.organization_id))
+    if organization is not None:
+        owner = organizations.find(session, actor=actor, name=organization)
+        wanted = wanted.where(Pool.organization_id == owner.id)
+    if course is not None:
+        wanted = wanted.where(Pool.course_id == courses.find(session, name=course).id)
+    if state is not None:
+        wanted = wanted.where(STATE.in_([state]))
+    if search is not None:
+        wanted = wanted.where(Pool.name.icontains(search.strip(), autoescape=True))
+    return paged(
+        session, wanted, by=Pool.id, after=after, limit=limit, shape=shape, sort=sort, sorts=SORTS
+    )
+
+
+def find(session: Session, *, actor: Actor, pool: str) -> Pool:
+    """Find a pool of the actor's organizations by name or id; NotFoundError where there is none."""
+    return lookup.find(
+        session,
+        Pool,
+        thing="pool",
+        name=pool,
+        named=Pool.name == pool.strip(),
+        within=[actor.sees(Pool.organization_id)],
+    )
+
+
+def shape(row: Any) -> dict[str, Any]:
+    """Give a pool's public fields, and its end in words."""
+    pool = row.Pool
+    return {
+        "id": str(pool.id),
+        "name": pool.name,
+        "organization": row.organization,
+        "course": row.course,
+        "starts_at": pool.starts_at,
+        "expires_at": pool.expires_at,
+        "keys_work_until": days.end_in_words(pool.expires_at, row.time_zone),
+        "content_availability_days": pool.content_availability_days,
+        "share_with_children": pool.share_with_children,
+        "state": row.state,
+        "keys": {
+            "issued": int(row.issued),
+            "distributed": int(row.distributed),
+            "redeemed": int(row.redeemed),
+            "retired": int(row.retired),
+        },
+    }
+
+
+def as_typed(pool: Pool, *, zone: str) -> dict[str, str]:
+    """Give what of a pool can be edited as people type it, days where its times are whole ones."""
+    return {
+        "name": pool.name,
+        "starts": days.as_typed(pool.starts_at, zone),
+        "expires": days.as_typed(pool.expires_at, zone, end=True),
+        "content_availability": str(pool.content_availability_days),
+        "share": "on" if pool.share_with_children else "",
+    }
+
+
+def fold_tallies(session: Session) -> int:
+    """Fold each pool's changes of figures into one row; gives how many rows were folded away.
+
+    What changed in distributions of many keys goes to their own figures.
+    """
+    if not session.scalar(ONE_FOLD_AT_A_TIME):
+        return 0
+    session.execute(ONE_BY_ONE)
+    return sum(int(session.execute(fold).scalar_one()) for fold in (FOLD, FOLD_CHARGED))
+
+
+def _rows() -> Select[Any]:
+    figures = ("issued", "distributed", "redeemed", "retired")
+    tally = (
+        select(*(func.coalesce(func.sum(getattr(PoolTally, f)), 0).label(f) for f in figures))
+        .where(PoolTally.pool_id == Pool.id)
+        .lateral()
+    )
+    return (
+        select(
+            Pool,
+            Organization.name.label("organization"),
+            Organization.time_zone,
+            Course.code.label("course"),
+            STATE.label("state"),
+            *(getattr(tally.c, f) for f in figures),
+        )
+        .join_from(Pool, Organization)
+        .join(Course)
+        .join(tally, onclause=true())
+    )
+
+
+def _availability(value: int) -> int:
+    if not 1 <= value <= 3650:
+        raise errors.InvalidInputError(
+            "Content availability is a whole number of days from 1 to 3650.",
+            field="content_availability",
+        )
+    return value
+
+
+def _set_paused(session: Session, actor: Actor, name: str, *, paused: bool) -> dict[str, Any]:
+    actor.require(Role.MANAGER)
+    pool = find(session, actor=actor, pool=name)
+    if (pool.paused_at is not None) != paused:
+        pool.paused_at = session.scalar(select(func.clock_now())) if paused else None
+        session.flush()
+        _remember(session, actor, "pool paused" if paused else "pool resumed", pool)
+    return show(session, actor=actor, pool=str(pool.id))
+
+
+def _remember(session: Session, actor: Actor, action: str, pool: Pool, **detail: Any) -> None:
+    history.record(
+        session,
+        actor=actor,
+        action=action,
+        thing="pool",
+        thing_ids=pool.id,
+        organization_id=pool.organization_id,
+        **detail,
+    )

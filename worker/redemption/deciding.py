@@ -1,0 +1,372 @@
+"""Redemption: deciding who gets which key, set-wise in SQL, and what follows from it.
+
+The decision is one query over attempts (DECIDE), whether they are the events of a batch or the
+one attempt of a dry run. What it decides is written down by a second statement (SETTLE).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, and_, case, select, text
+from sqlalchemy.orm import Session
+
+from worker.database import lookup
+from worker.database.paging import Page, paged, within
+from worker.pools import codes, pools
+from worker.tables.mapping import (
+    Event,
+    Key,
+    Organization,
+    OrganizationAncestry,
+    Redemption,
+    RedemptionOutcome,
+)
+from worker.tenancy.actors import Actor
+
+# What each outcome says to people. {until} is when access ends, where there is access.
+SENTENCES = {
+    "redeemed": "The key is redeemed. Access ends {until}.",
+    "already_yours": "You redeemed this key before. Access ends {until}.",
+    "mistyped_key": "The key is mistyped: its last symbol does not fit the others. Check each symbol.",
+    "unknown_key": "There is no such key. Check it against where you got it.",
+    "already_redeemed": "Somebody else redeemed this key already. Ask who gave it to you for another.",
+    "key_retired": "The key was withdrawn. Ask who gave it to you for another.",
+    "not_available_to_organization": "The key is not for learners of your organization.",
+    "course_archived": "The course is no longer taught, so its keys cannot be redeemed.",
+    "pool_paused": "Keys of this pool are paused at the moment. Try again later.",
+    "pool_not_started": "The key cannot be redeemed yet.",
+    "pool_expired": "The key's time to be redeemed is over.",
+    "already_assigned": "You already have access to this course. The key is not spent: keep it for later.",
+    "launched": "The launch is recorded.",
+    "ended": "The end of the training is recorded.",
+    "assignment_expired": "Access to the course had ended.",
+    "assignment_cancelled": "Access to the course was cancelled.",
+    "unknown_assignment": "There is no such assignment.",
+    "ended_before_launched": "The training cannot end before it was launched.",
+}
+
+# One row an attempt, judged as if it were alone. Clock conditions hold as of the attempt's time,
+# acts of people as they stand (R1); the CASE is the order of precedence (R3). Of the learner's
+# assignments for the course, held is the active one (perhaps overdue), and late one that a sweep
+# expired though it was still running at the attempt's time.
+# waits: an earlier attempt of the same batch is about to be granted the same key, or (where this
+# one is about to be granted, too) the same learner the same course. Only grants are waited for:
+# what is refused alone stays refused, and only the key's own fate could change the reason.
+DECIDE = """
+WITH {attempt},
+canon AS MATERIALIZED (
+    SELECT attempt.*, lower(attempt.email) AS address, canonical_code(attempt.code) AS canonical,
+           translate(canonical_code(attempt.code), 'OIL', '011') AS alike
+      FROM attempt),
+found AS (
+    SELECT canon.*, coalesce(exact.id, lookalike.id) AS key_id,
+           coalesce(exact.pool_id, lookalike.pool_id) AS pool_id,
+           coalesce(exact.state, lookalike.state) AS state
+      FROM canon
+      LEFT JOIN key AS exact ON exact.canonical = canon.canonical
+      LEFT JOIN key AS lookalike ON exact.id IS NULL AND lookalike.generated
+            AND lookalike.canonical = canon.alike),
+judged AS (
+    SELECT found.*, learner.id AS learner_id, pool.course_id,
+           coalesce(pool.organization_id, found.source_organization_id) AS owner_id,
+           yours.id AS assignment_id, held.id AS held_id,
+           coalesce(yours.expires_at, found.at + make_interval(hours => 24 * pool.content_availability_days))
+               AS access_expires_at,
+           CASE
+               WHEN found.key_id IS NULL THEN 'unknown_key'
+               WHEN yours.id IS NOT NULL THEN 'already_yours'
+               WHEN found.state = 'redeemed' THEN 'already_redeemed'
+               WHEN found.state = 'retired' THEN 'key_retired'
+               WHEN upward.ancestor_id IS NULL OR upward.distance > 0 AND NOT pool.share_with_children
+                   THEN 'not_available_to_organization'
+               WHEN course.archived_at IS NOT NULL THEN 'course_archived'
+               WHEN pool.paused_at IS NOT NULL THEN 'pool_paused'
+               WHEN found.at < pool.starts_at THEN 'pool_not_started'
+               WHEN found.at >= pool.expires_at THEN 'pool_expired'
+               WHEN gives_access(held.status, held.expires_at, found.at) OR late.id IS NOT NULL
+                   THEN 'already_assigned'
+               ELSE 'redeemed'
+           END AS outcome
+      FROM found
+      LEFT JOIN pool ON pool.id = found.pool_id
+      LEFT JOIN course ON course.id = pool.course_id
+      LEFT JOIN organization_ancestry AS upward
+             ON upward.descendant_id = found.learner_organization_id
+            AND upward.ancestor_id = pool.organization_id
+      LEFT JOIN learner ON learner.email_lower = found.address
+            AND learner.organization_id = found.learner_organization_id
+      LEFT JOIN assignment AS yours ON yours.key_id = found.key_id
+            AND yours.learner_id = learner.id AND yours.status <> 'cancelled'
+      LEFT JOIN assignment AS held ON held.learner_id = learner.id
+            AND held.course_id = pool.course_id AND held.status = 'active'
+      LEFT JOIN LATERAL (
+            SELECT id FROM assignment
+             WHERE assignment.learner_id = learner.id AND assignment.course_id = pool.course_id
+               AND assignment.status = 'expired' AND assignment.redeemed_at <= found.at
+               AND gives_access(assignment.status, assignment.expires_at, found.at)
+             LIMIT 1) AS late ON true)
+SELECT judged.*,
+       key_id IS NOT NULL AND (
+           count(*) FILTER (WHERE outcome = 'redeemed') OVER (
+               PARTITION BY key_id ORDER BY at, event_id
+               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) > 0
+        OR outcome = 'redeemed' AND count(*) FILTER (WHERE outcome = 'redeemed') OVER (
+               PARTITION BY learner_organization_id, address, course_id ORDER BY at, event_id
+               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) > 0) AS waits
+  FROM judged ORDER BY at, event_id
+"""
+
+BATCH = """attempt AS (
+    SELECT id AS event_id, data->>'key' AS code, data->'learner'->>'email' AS email,
+           coalesce(data->'learner'->>'name', '') AS name, organization_id AS source_organization_id,
+           learner_organization_id, received_at AS at
+      FROM event
+     WHERE id = ANY (:event_ids) AND status = 'recorded' AND type = 'redemption.requested')"""
+
+ONE = """attempt AS (
+    SELECT 0::bigint AS event_id, CAST(:code AS text) AS code, CAST(:email AS text) AS email,
+           '' AS name, CAST(:organization_id AS bigint) AS source_organization_id,
+           CAST(:organization_id AS bigint) AS learner_organization_id, clock_now() AS at)"""
+
+DECIDE_BATCH = text(DECIDE.format(attempt=BATCH))
+DECIDE_ONE = text(DECIDE.format(attempt=ONE))
+
+# Learners that a grant makes known. Where another transaction was first, its row is taken.
+MEET_LEARNERS = text("""
+    INSERT INTO learner (organization_id, email, name)
+    SELECT DISTINCT ON (organization_id, lower(email)) organization_id, email, name
+      FROM unnest(CAST(:organization_ids AS bigint[]), CAST(:emails AS text[]), CAST(:names AS text[]))
+        AS granted (organization_id, email, name)
+    ON CONFLICT (email_lower, organization_id) DO UPDATE SET name = learner.name
+    RETURNING id, organization_id, email_lower AS address
+""")
+
+# An assignment that was over by the attempt's time makes room, though the sweep is late (A1).
+MAKE_ROOM = text("""
+    UPDATE assignment SET status = 'expired', expired_at = clock_now()
+     WHERE id = ANY (:held_ids) AND status = 'active'
+""")
+
+# Spend the keys that are still issued (whoever holds a key's row at this moment decides about it
+# first; its event stays for the next round), and write key, assignment, charge, redemption and
+# outcome in one statement. An event is settled together with what it caused, or not at all.
+# Rows are carried along rather than looked up again: the planner takes a CTE for one row.
+SETTLE = text("""
+    WITH decided AS (
+        SELECT * FROM unnest(
+            CAST(:event_ids AS bigint[]), CAST(:outcomes AS redemption_outcome[]),
+            CAST(:key_ids AS bigint[]), CAST(:pool_ids AS bigint[]), CAST(:course_ids AS bigint[]),
+            CAST(:owner_ids AS bigint[]), CAST(:learner_ids AS bigint[]),
+            CAST(:learner_organization_ids AS bigint[]), CAST(:emails AS text[]),
+            CAST(:assignment_ids AS bigint[]), CAST(:ats AS timestamptz[]),
+            CAST(:access_expires_ats AS timestamptz[]))
+            AS decided (event_id, outcome, key_id, pool_id, course_id, owner_id, learner_id,
+                        learner_organization_id, email, assignment_id, at, access_expires_at)),
+    free AS (
+        SELECT decided.* FROM decided JOIN key ON key.id = decided.key_id
+         WHERE decided.outcome = 'redeemed' AND key.state = 'issued'
+         ORDER BY key.id FOR NO KEY UPDATE OF key SKIP LOCKED),
+    spent AS (
+        UPDATE key SET state = 'redeemed' FROM free WHERE key.id = free.key_id RETURNING free.*),
+    granted AS (
+        INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id,
+                                redeemed_at, expires_at)
+        SELECT key_id, pool_id, course_id, learner_id, learner_organization_id, at, access_expires_at
+          FROM spent
+        RETURNING id, key_id, pool_id, course_id, organization_id, redeemed_at),
+    charged AS (
+        INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,
+                            assignment_id, amount, currency, occurred_at)
+        SELECT 'redemption', pool.organization_id, granted.organization_id, granted.course_id,
+               pool.id, granted.id, price.amount, price.currency, granted.redeemed_at
+          FROM granted
+          JOIN pool ON pool.id = granted.pool_id
+          LEFT JOIN LATERAL price_in_force(
+               granted.course_id, pool.organization_id, granted.redeemed_at) AS price ON true),
+    settled AS (
+        SELECT decided.*, coalesce(granted.id, decided.assignment_id) AS leads_to
+          FROM decided
+          LEFT JOIN granted ON granted.key_id = decided.key_id AND decided.outcome = 'redeemed'
+         WHERE decided.outcome <> 'redeemed' OR granted.id IS NOT NULL),
+    redemptions AS (
+        INSERT INTO redemption (event_id, organization_id, learner_organization_id, learner_email,
+                                key_id, pool_id, assignment_id, outcome, received_at)
+        SELECT event_id, owner_id, learner_organization_id, email, key_id, pool_id, leads_to,
+               outcome, at
+          FROM settled)
+    UPDATE event
+       SET status = 'settled', outcome = settled.outcome::text, settled_at = clock_now(),
+           assignment_id = settled.leads_to
+      FROM settled WHERE event.id = settled.event_id
+    RETURNING event.outcome
+""")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What would become of one attempt; `assignment` is the learner's own, where there is one."""
+
+    outcome: str
+    message: str
+    assignment: int | None
+    access_expires_at: datetime | None
+
+
+def settle(session: Session, *, event_ids: list[int]) -> list[str]:
+    """Decide what can be decided of a batch's redemption.requested events, and give the outcomes.
+
+    The caller holds the settler's lock. Events that depend on another grant of the same batch
+    stay recorded for the next round (R4).
+    """
+    judged = session.execute(DECIDE_BATCH, {"event_ids": event_ids}).all()
+    decided = [row for row in judged if not row.waits]
+    if not decided:
+        return []
+    granted = [row for row in decided if row.outcome == "redeemed"]
+    learners = _meet(session, [row for row in granted if row.learner_id is None])
+    if overdue := [row.held_id for row in granted if row.held_id is not None]:
+        session.execute(MAKE_ROOM, {"held_ids": overdue})
+    return list(session.scalars(SETTLE, _columns(decided, learners)))
+
+
+def decide_one(session: Session, *, code: str, email: str, organization_id: int) -> Decision:
+    """Say what would happen if a learner redeemed a code now (K10); changes nothing."""
+    parameters = {"code": code, "email": email, "organization_id": organization_id}
+    row = session.execute(DECIDE_ONE, parameters).one()
+    outcome = _outcome(row)
+    ends = row.access_expires_at if outcome in ("redeemed", "already_yours") else None
+    return Decision(outcome, message(outcome, until=ends), row.assignment_id, ends)
+
+
+def message(outcome: str, *, until: datetime | None) -> str:
+    """Give an outcome's sentence for people; `until` is when access ends or ended, if there is any."""
+    return SENTENCES[outcome].format(until=until and f"on {until:%Y-%m-%d at %H:%M} UTC")
+
+
+def listing(
+    session: Session,
+    *,
+    actor: Actor,
+    pool: str | None = None,
+    outcome: str | None = None,
+    learner: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    sort: str | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> Page:
+    """List attempts that the actor may see, newest first; a stranger's learner is masked (R5).
+
+    `since` and `until` bound when they were received; the latter is not in the range.
+    """
+    wanted = _attempts(actor)
+    if pool is not None:
+        wanted = wanted.where(Redemption.pool_id == pools.find(session, actor=actor, pool=pool).id)
+    if outcome is not None:
+        wanted = wanted.where(
+            Redemption.outcome == lookup.label(RedemptionOutcome, outcome, field="outcome")
+        )
+    if learner is not None:
+        wanted = wanted.where(Redemption.learner_email_lower == learner.strip().lower())
+    wanted = wanted.where(*within(Redemption.received_at, since, until))
+    return paged(
+        session,
+        wanted,
+        by=Redemption.event_id,
+        after=after,
+        limit=limit,
+        shape=shape,
+        newest_first=True,
+        sort=sort,
+    )
+
+
+def attempts_on_key(session: Session, *, actor: Actor, key_id: int) -> list[dict[str, Any]]:
+    """List the attempts on one key, newest first, masked as R5 says."""
+    wanted = _attempts(actor).where(Redemption.key_id == key_id)
+    return [shape(row) for row in session.execute(wanted.order_by(Redemption.event_id.desc()))]
+
+
+def shape(row: Any) -> dict[str, Any]:
+    """Give an attempt's public fields."""
+    return {
+        "event": str(row.Redemption.event_id),
+        "key": row.code,
+        "pool": row.Redemption.pool_id and str(row.Redemption.pool_id),
+        "learner": row.Redemption.learner_email
+        if row.known
+        else masked(row.Redemption.learner_email),
+        "organization": row.organization if row.known else None,
+        "outcome": row.Redemption.outcome,
+        "received_at": row.Redemption.received_at,
+        "assignment": row.Redemption.assignment_id and str(row.Redemption.assignment_id),
+    }
+
+
+def masked(email: str) -> str:
+    """Hide whose address it is, and leave enough to talk about it: `a***@e***`."""
+    name, _, host = email.partition("@")
+    return f"{name[:1]}***@{host[:1]}***"
+
+
+def _attempts(actor: Actor) -> Select[Any]:
+    """Select attempts; `known` tells whether the learner is within the seeing organization's tree."""
+    return (
+        select(
+            Redemption,
+            case((Key.id.is_not(None), Key.code), else_=Event.data["key"].astext).label("code"),
+            Organization.name.label("organization"),
+            OrganizationAncestry.ancestor_id.is_not(None).label("known"),
+        )
+        # A stranger's event and organization are out of the sight of the web's login.
+        .join(Event, Event.id == Redemption.event_id, isouter=True)
+        .join(Organization, Organization.id == Redemption.learner_organization_id, isouter=True)
+        .join(Key, Key.id == Redemption.key_id, isouter=True)
+        .join(
+            OrganizationAncestry,
+            and_(
+                OrganizationAncestry.ancestor_id == Redemption.organization_id,
+                OrganizationAncestry.descendant_id == Redemption.learner_organization_id,
+            ),
+            isouter=True,
+        )
+        .where(actor.sees(Redemption.organization_id))
+    )
+
+
+def _meet(session: Session, strangers: list[Row[Any]]) -> dict[tuple[int, str], int]:
+    """Make learners of those who are granted their first key; gives ids by organization and address."""
+    if not strangers:
+        return {}
+    people = {
+        "organization_ids": [row.learner_organization_id for row in strangers],
+        "emails": [row.email for row in strangers],
+        "names": [row.name for row in strangers],
+    }
+    met = session.execute(MEET_LEARNERS, people)
+    return {(row.organization_id, row.address): row.id for row in met}
+
+
+def _columns(decided: list[Row[Any]], learners: dict[tuple[int, str], int]) -> dict[str, list[Any]]:
+    """Turn decisions into the arrays that SETTLE reads."""
+    kept = (
+        "event_id key_id pool_id course_id owner_id learner_organization_id email assignment_id at"
+    )
+    columns = {f"{name}s": [getattr(row, name) for row in decided] for name in kept.split()}
+    return columns | {
+        "outcomes": [_outcome(row) for row in decided],
+        "learner_ids": [
+            row.learner_id or learners.get((row.learner_organization_id, row.address))
+            for row in decided
+        ],
+        "access_expires_ats": [row.access_expires_at for row in decided],
+    }
+
+
+def _outcome(row: Row[Any]) -> str:
+    """Tell a mistyped key from an unknown one, which is a matter of its symbols alone (K4)."""
+    if row.outcome == "unknown_key" and codes.is_mistyped(row.code):
+        return RedemptionOutcome.MISTYPED_KEY
+    return str(row.outcome)

@@ -1,0 +1,324 @@
+"""The inbox: webhook messages, each recorded once and for good, and what became of them."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, LiteralString
+
+from psycopg import Connection
+from sqlalchemy import ColumnElement, Select, select, text
+from sqlalchemy.orm import Session
+
+from worker import errors
+from worker.database import lookup
+from worker.database.paging import Page, paged, within
+from worker.redemption import deciding
+from worker.settings import settings
+from worker.tables.mapping import Assignment, Event, EventStatus, EventType
+from worker.tenancy import history, secrets
+from worker.tenancy.actors import Actor, Role
+
+READERS = (Role.MANAGER, Role.ANALYST, Role.SENDER)
+
+# One look gives all that the receiver must know of a source. A signature's age is judged by the
+# unshifted clock (now, not clock_now): senders sign with theirs, which KEYPOOL_CLOCK_OFFSET does
+# not reach.
+OPEN_DOOR = """
+    SELECT organization_id, encrypted, extract(epoch FROM now())::bigint AS at
+      FROM find_source(%(source_id)s)
+"""
+
+# Opens the organization's rows to the transaction, which is the statement where it stands alone.
+SEEN = "set_config('keypool.organization', %(organization_id)s::text, true)"
+SEE = f"SELECT {SEEN}"
+
+INSERT = """
+    INSERT INTO event (source_id, organization_id, learner_organization_id, webhook_id, body_hash,
+                       type, data)
+    SELECT %(source_id)s, %(organization_id)s, %(learner_organization_id)s, %(webhook_id)s,
+           %(body_hash)s, CAST(%(type)s AS event_type), CAST(%(data)s AS jsonb)
+     WHERE {seen} IS NOT NULL {unless}
+        ON CONFLICT ON CONSTRAINT event_is_recorded_once DO NOTHING
+    RETURNING id
+"""
+PAUSE = """guessing_pause(
+    %(source_id)s, %(email)s, %(guess_window)s, %(guesses_per_source)s, %(guesses_per_learner)s)"""
+
+# What keeps a message out leaves no row; only then is it asked which it was. So the good road is
+# one statement.
+RECORD = INSERT.format(seen=SEEN, unless="")
+RECORD_REDEMPTION = INSERT.format(seen=SEEN, unless=f"AND {PAUSE} IS NULL")
+SECONDS_TO_WAIT = f"SELECT ceil(extract(epoch FROM {PAUSE}))::int"  # noqa: S608  # a constant
+
+REPEATED = """
+    SELECT id, status, body_hash = %(body_hash)s AS same_body FROM event
+     WHERE source_id = %(source_id)s AND webhook_id = %(webhook_id)s
+"""
+
+# Of what is undecided or failed the body is still needed, and of a guess as long as it counts.
+BLANK = text("""
+    WITH old AS (
+        SELECT id FROM event
+         WHERE status = 'settled' AND data IS NOT NULL
+           AND settled_at < clock_now() - greatest(CAST(:kept AS interval), CAST(:guesses AS interval))
+         ORDER BY settled_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE event SET data = NULL FROM old WHERE event.id = old.id RETURNING event.id
+""")
+
+BELOW = """
+    SELECT id FROM organization JOIN organization_ancestry ON descendant_id = id
+     WHERE name = %(name)s AND ancestor_id = %(organization_id)s
+"""
+
+
+@dataclass(frozen=True)
+class Door:
+    """A source as the receiver knows it: whose it is, its live secrets, and the time (unshifted)."""
+
+    source_id: int
+    organization_id: int
+    secrets: list[bytes]
+    at: int
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a well-formed webhook message says; `organization` is the learner's, by name."""
+
+    type: EventType
+    data: dict[str, Any]
+    organization: str | None = None
+
+    @property
+    def email(self) -> str | None:
+        """The learner's address, where the message asks for a redemption."""
+        return self.data["learner"]["email"] if "learner" in self.data else None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An event as the receiver left it; one that is not new came before under the same id."""
+
+    event_id: int
+    status: EventStatus
+    is_new: bool
+
+
+def open_door(connection: Connection, *, source_id: int) -> Door | None:
+    """Find a source, None where it is unknown.
+
+    It takes the driver's connection, as `record` does: both are done at every message, and what
+    SQLAlchemy does around a statement would cost as much again. Works with the web's login before
+    any tenancy is set.
+    """
+    rows = connection.execute(OPEN_DOOR, {"source_id": source_id}).fetchall()
+    if not rows:
+        return None
+    organization_id, _, at = rows[0]
+    return Door(source_id, organization_id, [_decrypted(row[1]) for row in rows], at)
+
+
+def record(
+    connection: Connection,
+    *,
+    source_id: int,
+    organization_id: int,
+    webhook_id: str,
+    body_hash: bytes,
+    message: Message,
+) -> Recorded:
+    """Record a message once, however often it is sent; for good, where the connection commits by itself.
+
+    Raises:
+        WebhookIdReusedError: the source used this id before with another body.
+        InvalidInputError: the learner's organization is not the source's or a descendant.
+        TooManyGuessesError: the source or the learner's address sent too many wrong keys lately.
+    """
+    given = {
+        "source_id": source_id,
+        "organization_id": organization_id,
+        "learner_organization_id": _learners_place(connection, organization_id, message),
+        "webhook_id": webhook_id,
+        "body_hash": body_hash,
+        "type": message.type,
+        "data": json.dumps(message.data),
+        "email": message.email,
+        "guess_window": settings().guess_window,
+        "guesses_per_source": settings().guesses_per_source,
+        "guesses_per_learner": settings().guesses_per_learner,
+    }
+    event_id = _inserted(connection, given)
+    if event_id is not None:
+        return Recorded(event_id, EventStatus.RECORDED, is_new=True)
+    return _repeated(connection, given)
+
+
+def show(session: Session, *, actor: Actor, event: str) -> dict[str, Any]:
+    """Give an event of the actor's organizations with its outcome and what became of access."""
+    actor.require(*READERS)
+    found = find(session, actor=actor, event=event)
+    return shape(session.execute(_rows().where(Event.id == found.id)).one())
+
+
+def listing(
+    session: Session,
+    *,
+    actor: Actor,
+    webhook_id: str | None = None,
+    kind: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    failed: bool = False,
+    sort: str | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> Page:
+    """List the actor's events, newest first: one message's, say, or those of a time.
+
+    `since` and `until` bound when they were received; the latter is not in the range.
+    """
+    actor.require(*READERS)
+    wanted = _rows().where(actor.sees(Event.organization_id))
+    if webhook_id is not None:
+        wanted = wanted.where(Event.webhook_id == webhook_id)
+    wanted = wanted.where(*within(Event.received_at, since, until))
+    if kind is not None:
+        wanted = wanted.where(Event.type == EventType(kind))
+    if status is not None:
+        wanted = wanted.where(Event.status == EventStatus(status))
+    if failed:
+        wanted = wanted.where(Event.status == EventStatus.FAILED)
+    return paged(
+        session,
+        wanted,
+        by=Event.id,
+        after=after,
+        limit=limit,
+        shape=shape,
+        newest_first=True,
+        sort=sort,
+    )
+
+
+def retry(session: Session, *, actor: Actor, event: str) -> dict[str, Any]:
+    """Hand a failed event to the settler again, as if it had just been recorded.
+
+    Raises:
+        NotFailedError: the event is waiting or decided; there is nothing to retry.
+    """
+    actor.require(Role.MANAGER)
+    found = find(session, actor=actor, event=event)
+    session.refresh(found, with_for_update=True)
+    if found.status is not EventStatus.FAILED:
+        raise errors.NotFailedError
+    history.record(
+        session,
+        actor=actor,
+        action="event retried",
+        thing="event",
+        thing_ids=found.id,
+        organization_id=found.organization_id,
+        error=found.error,
+    )
+    found.status, found.error = EventStatus.RECORDED, None
+    found.deaths, found.claim_limit = 0, None
+    session.flush()
+    return show(session, actor=actor, event=str(found.id))
+
+
+def blank_old(session: Session, *, kept: timedelta, limit: int) -> int:
+    """Blank the bodies of up to `limit` events that were decided longer ago than `kept` (D1).
+
+    Id and hash stay: what is sent once more is still known as a repeat.
+    """
+    asked = {"kept": kept, "guesses": settings().guess_window, "limit": limit}
+    return len(session.scalars(BLANK, asked).all())
+
+
+def find(session: Session, *, actor: Actor, event: str) -> Event:
+    """Find an event of the actor's organizations by id; NotFoundError where there is none."""
+    within = [actor.sees(Event.organization_id)]
+    return lookup.find(session, Event, thing="event", name=event, within=within)
+
+
+def shape(row: Any) -> dict[str, Any]:
+    """Give an event's public fields; `message` says the outcome to people."""
+    event = row.Event
+    return {
+        "id": str(event.id),
+        "type": event.type.value,
+        "source": str(event.source_id),
+        "webhook_id": event.webhook_id,
+        "status": event.status.value,
+        "outcome": event.outcome,
+        "message": event.outcome and deciding.message(event.outcome, until=row.ends),
+        "assignment": event.assignment_id and str(event.assignment_id),
+        "assignment_status": row.assignment_status,
+        "access_expires_at": row.ends,
+        "received_at": event.received_at,
+        "settled_at": event.settled_at,
+        "error": event.error,
+    }
+
+
+def _learners_place(connection: Connection, organization_id: int, message: Message) -> int | None:
+    if message.email is None:
+        return None
+    if message.organization is None:
+        return organization_id
+    asked = {"name": message.organization, "organization_id": organization_id}
+    with connection.transaction():
+        connection.execute(SEE, asked)
+        return _one(connection, BELOW, asked)
+
+
+def _inserted(connection: Connection, given: dict[str, Any]) -> int | None:
+    if given["email"] is None:
+        return _one(connection, RECORD, given)
+    if given["learner_organization_id"] is None:
+        return None
+    return _one(connection, RECORD_REDEMPTION, given)
+
+
+def _repeated(connection: Connection, given: dict[str, Any]) -> Recorded:
+    with connection.transaction():
+        connection.execute(SEE, given)
+        before = connection.execute(REPEATED, given).fetchone()
+    if before is None:
+        raise _kept_out(connection, given)
+    event_id, status, same_body = before
+    if not same_body:
+        raise errors.WebhookIdReusedError
+    return Recorded(event_id, EventStatus(status), is_new=False)
+
+
+def _one(connection: Connection, statement: LiteralString, given: dict[str, Any]) -> int | None:
+    """Give the one number that a statement answers with, or None where it answers nothing."""
+    row = connection.execute(statement, given).fetchone()
+    return int(row[0]) if row and row[0] is not None else None
+
+
+def _kept_out(connection: Connection, given: dict[str, Any]) -> errors.KeypoolError:
+    if given["learner_organization_id"] is None:
+        return errors.InvalidInputError(
+            "The organization is not the source's or one of its descendants.",
+            field="data.organization",
+        )
+    wait = _one(connection, SECONDS_TO_WAIT, given)
+    return errors.TooManyGuessesError(retry_after=max(1, wait or 0))
+
+
+# A source's secret is asked for at each message; here it is as safe as the key that opens it.
+_decrypted = lru_cache(maxsize=4096)(secrets.decrypt)
+
+
+def _rows() -> Select[Any]:
+    access: list[ColumnElement[Any]] = [
+        Assignment.status.label("assignment_status"),
+        Assignment.expires_at.label("ends"),
+    ]
+    return select(Event, *access).join(
+        Assignment, Assignment.id == Event.assignment_id, isouter=True
+    )

@@ -1,0 +1,67 @@
+"""What a pool saw lately: its attempts by day and by outcome, however many it ever had."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from worker.pools import pools
+from worker.tenancy.actors import Actor, Role
+
+DAYS = 30
+ATTEMPTS = 20_000  # the latest that are looked at: a page must not grow with its pool
+
+LATELY = text("""
+    WITH zone AS (
+        SELECT time_zone FROM organization JOIN pool ON organization.id = pool.organization_id
+         WHERE pool.id = :pool_id),
+    latest AS (
+        SELECT outcome, received_at FROM redemption
+         WHERE pool_id = :pool_id ORDER BY event_id DESC LIMIT :attempts)
+    SELECT (received_at AT TIME ZONE zone.time_zone)::date AS day, outcome::text, count(*) AS attempts,
+           (clock_now() AT TIME ZONE zone.time_zone)::date AS today
+      FROM zone LEFT JOIN latest ON received_at > clock_now() - make_interval(days => :days)
+     GROUP BY 1, 2, 4
+""")
+
+
+def of_pool(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
+    """Give a pool's redemptions of each of the last 30 days, oldest first, and what was refused.
+
+    `{per_day: [{day, redeemed}], refused: [{outcome, attempts}], since}`; days are the owner's. Of a
+    pool with more than 20,000 attempts in that time, the latest are counted: `since` is the day of
+    the oldest of these, counted in part, and the days before it are left out. Else it is null.
+    """
+    actor.require(Role.MANAGER, Role.ANALYST)
+    found = pools.find(session, actor=actor, pool=pool)
+    given = {"pool_id": found.id, "attempts": ATTEMPTS, "days": DAYS}
+    rows = session.execute(LATELY, given).all()
+    since = _since(rows)
+    return {"per_day": _days(rows, since), "refused": _refused(rows), "since": since}
+
+
+def _since(rows: Sequence[Row[Any]]) -> date | None:
+    if sum(row.attempts for row in rows if row.outcome) < ATTEMPTS:
+        return None
+    oldest: date = min(row.day for row in rows)
+    return oldest
+
+
+def _days(rows: Sequence[Row[Any]], since: date | None) -> list[dict[str, Any]]:
+    today: date = rows[0].today
+    redeemed = {row.day: row.attempts for row in rows if row.outcome == "redeemed"}
+    days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
+    return [
+        {"day": day, "redeemed": redeemed.get(day, 0)} for day in days if not since or day >= since
+    ]
+
+
+def _refused(rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+    counts: dict[str, int] = {}
+    for row in rows:
+        if row.outcome not in (None, "redeemed", "already_yours"):
+            counts[row.outcome] = counts.get(row.outcome, 0) + row.attempts
+    ordered = sorted(counts.items(), key=lambda told: -told[1])
+    return [{"outcome": outcome, "attempts": count} for outcome, count in ordered]

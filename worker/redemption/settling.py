@@ -1,0 +1,182 @@
+"""Settling the inbox: claim a batch in order, decide it, and survive whatever dies meanwhile.
+
+A claim is committed before its work and removed together with it. So a claim that is left over
+tells which events a settler died on: those are tried again in halves, then alone, and an event
+that five settlers died on alone is set apart as failed.
+"""
+
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import structlog
+from psycopg.errors import QueryCanceled
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from worker.database.connections import dispose, transaction
+from worker.errors import DatabaseAwayError
+from worker.learning import launches
+from worker.redemption import deciding
+from worker.settings import settings
+
+log = structlog.get_logger()
+
+# One settler decides at a time; the lock ends with the transaction. A claim is only tried for,
+# since somebody else is at it then; the work waits, for at most another's claim.
+TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('keypool.settling'))")
+# A batch's rows are looked up one by one, whatever the planner holds of the tables: a plan that was
+# made while they were small, and reads them whole, would be kept while they grow.
+LOCK = text("""
+    SELECT pg_advisory_xact_lock(hashtext('keypool.settling')),
+           set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+           set_config('enable_mergejoin', 'off', true)
+""")
+
+DEATHS = 5
+
+WAITING = text("SELECT EXISTS (SELECT FROM event WHERE status = 'recorded' AND waits_for IS NULL)")
+
+FIRST = text("""
+    SELECT id FROM event WHERE status = 'recorded' AND waits_for IS NULL
+     ORDER BY received_at, id LIMIT 1
+""")
+
+# A claim is abandoned when its settler's connection is gone, or was silent for longer than any
+# batch may take. Where the whole server went down in between, no event is to blame.
+LEFT_OVER = text("""
+    SELECT id, event_ids, claimed_at >= pg_postmaster_start_time() AS blamed,
+           claimed_at < clock_timestamp() - interval '120 seconds' OR NOT EXISTS (
+               SELECT FROM pg_stat_activity
+                WHERE pid = backend_pid AND backend_start <= claimed_at) AS abandoned
+      FROM settlement ORDER BY id LIMIT 1
+""")
+
+# The head of the queue; how far it reaches is limited while the first event is under suspicion.
+CLAIM = text("""
+    WITH head AS (
+        SELECT id FROM event WHERE status = 'recorded' AND waits_for IS NULL
+         ORDER BY received_at, id
+         LIMIT least(:limit, coalesce((
+             SELECT claim_limit FROM event WHERE status = 'recorded' AND waits_for IS NULL
+              ORDER BY received_at, id LIMIT 1), :limit)))
+    INSERT INTO settlement (event_ids)
+    SELECT ids FROM (SELECT array_agg(id) AS ids FROM head) AS claimed WHERE ids IS NOT NULL
+    RETURNING id, event_ids
+""")
+
+RELEASE = text("DELETE FROM settlement WHERE id = :id RETURNING id")
+
+SUSPECT = text("""
+    UPDATE event
+       SET claim_limit = greatest(:size / 2, 1),
+           deaths = deaths + CASE WHEN :size = 1 THEN 1 ELSE 0 END,
+           status = CASE WHEN :size = 1 AND deaths + 1 >= :deaths THEN 'failed' ELSE status END,
+           error = CASE WHEN :size = 1 THEN :error ELSE error END
+     WHERE id = ANY (:event_ids) AND status = 'recorded'
+""")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A batch of events that this settler took on."""
+
+    id: int
+    event_ids: list[int]
+
+
+def settle_all(*, until: float = math.inf) -> Counter[str]:
+    """Settle everything that waits, batch by batch, and count the outcomes.
+
+    `until` is a time of time.monotonic after which no further batch is begun.
+
+    Safe to run at any time and any number at once: where another settler is at work this one
+    leaves at once, and the other looks again after letting go of the lock.
+    """
+    outcomes: Counter[str] = Counter()
+    while time.monotonic() < until and transaction(_waiting):
+        batch = settle_batch(limit=settings().settle_batch)
+        if batch is None:
+            break
+        outcomes.update(batch)
+        if not batch:
+            break  # somebody holds these keys' rows; the sweep comes back to them
+    return outcomes
+
+
+def settle_batch(*, limit: int) -> list[str] | None:
+    """Claim up to `limit` events, decide them, and give the outcomes; None where another settles.
+
+    An error is not raised: it is written down with the claim, whose events are then tried in
+    halves.
+
+    Raises:
+        DatabaseAwayError: the database is away, or had no room; no event is to blame for that.
+    """
+    claim = transaction(_claim, limit=limit)
+    if claim is None:
+        return None
+    try:
+        return transaction(_settle, claim=claim)
+    except Exception as error:
+        if isinstance(error, DatabaseAwayError) and not isinstance(error.__cause__, QueryCanceled):
+            _hand_back(claim)
+            raise
+        log.warning("batch not settled", events=len(claim.event_ids), error=type(error).__name__)
+        transaction(_give_up, claim=claim, error=f"{type(error).__name__}: {first_line(error)}")
+        return ["retried"]
+
+
+def first_waiting(session: Session) -> int | None:
+    """Give the event that is decided next; None where nothing waits."""
+    first: int | None = session.scalar(FIRST)
+    return first
+
+
+def first_line(error: Exception) -> str:
+    """Give what an error says without the values that it was about."""
+    original = getattr(error, "orig", None) or error
+    diagnosis = getattr(original, "diag", None)
+    return (diagnosis and diagnosis.message_primary) or str(original).partition("\n")[0]
+
+
+def _waiting(session: Session) -> bool:
+    return bool(session.scalar(WAITING))
+
+
+def _claim(session: Session, *, limit: int) -> Claim | None:
+    if not session.scalar(TRY_LOCK):
+        return None
+    left = session.execute(LEFT_OVER).one_or_none()
+    if left and not left.abandoned:
+        return None
+    if left:
+        claim = Claim(left.id, left.event_ids)
+        _give_up(session, claim=claim, error="The settler died." if left.blamed else None)
+    row = session.execute(CLAIM, {"limit": limit}).one_or_none()
+    return Claim(row.id, row.event_ids) if row else None
+
+
+def _hand_back(claim: Claim) -> None:
+    """Let go of a claim that the database had no room for; else hang up, which abandons it."""
+    try:
+        transaction(_give_up, claim=claim, error=None)
+    except DatabaseAwayError:
+        dispose()
+
+
+def _settle(session: Session, *, claim: Claim) -> list[str]:
+    session.execute(LOCK)
+    if session.execute(RELEASE, {"id": claim.id}).one_or_none() is None:
+        return []  # this settler slept too long: another one took its claim away
+    settled = deciding.settle(session, event_ids=claim.event_ids)
+    return settled + launches.settle(session, event_ids=claim.event_ids)
+
+
+def _give_up(session: Session, *, claim: Claim, error: str | None) -> None:
+    """Let go of a claim that came to nothing; with an error, its events are under suspicion."""
+    session.execute(RELEASE, {"id": claim.id})
+    if error is not None:
+        suspected = {"event_ids": claim.event_ids, "size": len(claim.event_ids)}
+        session.execute(SUSPECT, suspected | {"error": error, "deaths": DEATHS})

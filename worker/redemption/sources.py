@@ -1,0 +1,103 @@
+"""Sources: external systems that may post webhooks, and their signing secrets, kept encrypted."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from worker.database import lookup
+from worker.tables.mapping import Organization, Source, SourceSecret
+from worker.tenancy import history, organizations, secrets
+from worker.tenancy.actors import Actor, Role
+
+
+def add(session: Session, *, actor: Actor, name: str, organization: str) -> dict[str, Any]:
+    """Add a source and give its signing secret in clear, this once: `{id, name, organization, url, secret}`."""
+    actor.require(Role.MANAGER)
+    owner = organizations.find(session, actor=actor, name=organization)
+    source = Source(name=name.strip(), organization_id=owner.id)
+    session.add(source)
+    session.flush()
+    _remember(session, actor, "source added", source)
+    return {
+        **shape(source, owner.name),
+        "secret": secrets.add(session, SourceSecret(source_id=source.id)),
+    }
+
+
+def rotate(
+    session: Session, *, actor: Actor, source: str, old_valid: timedelta = timedelta(hours=24)
+) -> dict[str, Any]:
+    """Give a source a new secret; the old ones stay good for `old_valid` at most.
+
+    Raises:
+        InvalidInputError: `old_valid` is negative.
+    """
+    actor.require(Role.MANAGER)
+    found = find(session, actor=actor, name=source)
+    secrets.end(session, SourceSecret, SourceSecret.source_id == found.id, old_valid=old_valid)
+    _remember(session, actor, "source secret rotated", found)
+    return {
+        **shape(found, session.get_one(Organization, found.organization_id).name),
+        "secret": secrets.add(session, SourceSecret(source_id=found.id)),
+    }
+
+
+def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
+    """List the sources of the actor's organizations; never their secrets."""
+    actor.require(Role.MANAGER)
+    rows = session.execute(
+        select(Source, Organization.name)
+        .join(Organization)
+        .where(actor.sees(Source.organization_id))
+        .order_by(Source.id)
+    )
+    return [shape(source, owner) for source, owner in rows]
+
+
+def find(session: Session, *, actor: Actor, name: str) -> Source:
+    """Find a source of the actor's organizations by name or id."""
+    return lookup.find(
+        session,
+        Source,
+        thing="source",
+        name=name,
+        named=Source.name == name.strip(),
+        within=[actor.sees(Source.organization_id)],
+    )
+
+
+def live_secrets(session: Session, *, source_id: int) -> tuple[int | None, list[bytes]]:
+    """Give a source's organization and its live secrets, newest first; (None, []) where unknown.
+
+    Works with the web's login before any tenancy is set, through the function find_source.
+    """
+    rows = session.execute(
+        text("SELECT organization_id, encrypted FROM find_source(:id)"), {"id": source_id}
+    ).all()
+    return (rows[0].organization_id if rows else None), [
+        secrets.decrypt(row.encrypted) for row in rows
+    ]
+
+
+def shape(source: Source, organization: str) -> dict[str, Any]:
+    """Give a source's public fields; `url` is the path to post to."""
+    return {
+        "id": str(source.id),
+        "name": source.name,
+        "organization": organization,
+        "url": f"/webhooks/{source.id}",
+    }
+
+
+def _remember(session: Session, actor: Actor, action: str, source: Source) -> None:
+    history.record(
+        session,
+        actor=actor,
+        action=action,
+        thing="source",
+        thing_ids=source.id,
+        organization_id=source.organization_id,
+        name=source.name,
+    )

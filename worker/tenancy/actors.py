@@ -1,0 +1,63 @@
+"""Who acts: a name for the history, a role, and the organization whose tree bounds it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, select, true
+from sqlalchemy.orm import QueryableAttribute
+
+from worker import errors
+from worker.tables.mapping import Organization, OrganizationAncestry
+
+
+class Role(StrEnum):
+    """What an actor may do: the operator everything, the others within their organizations."""
+
+    OPERATOR = "operator"
+    MANAGER = "manager"
+    FINANCE = "finance"
+    ANALYST = "analyst"
+    SENDER = "sender"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who does something. `organization_id` is None for the operator, whom nothing bounds."""
+
+    name: str
+    role: Role
+    organization_id: int | None = None
+
+    @classmethod
+    def operator(cls, name: str) -> "Actor":
+        """Make the operator's actor, as the command line and the schedule act."""
+        return cls(name, Role.OPERATOR)
+
+    def require(self, *roles: Role) -> None:
+        """Let the operator and the given roles pass.
+
+        Raises:
+            ForbiddenError: the actor has another role.
+        """
+        if self.role not in (Role.OPERATOR, *roles):
+            raise errors.ForbiddenError(f"The role “{self.role}” does not allow this.")
+
+    def sees(self, organization_id: QueryableAttribute[Any]) -> ColumnElement[bool]:
+        """Give the condition that a row's organization is within the actor's tree."""
+        if self.organization_id is None:
+            return true()
+        return organization_id.in_(self.organizations())
+
+    def organizations(self) -> Select[int]:
+        """Select the ids of the organizations in the actor's tree."""
+        if self.organization_id is None:
+            return select(Organization.id)
+        return select(OrganizationAncestry.descendant_id).where(
+            OrganizationAncestry.ancestor_id == self.organization_id
+        )
+
+    @property
+    def scope(self) -> str:
+        """What the actor's transactions may see, as row level security reads it."""
+        return "*" if self.organization_id is None else str(self.organization_id)

@@ -1,0 +1,152 @@
+"""Organizations: tenants, in a tree."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm.attributes import flag_modified
+
+from worker import errors, money
+from worker.database import lookup
+from worker.tables.mapping import Organization
+from worker.tenancy import history, taxes
+from worker.tenancy.actors import Actor, Role
+
+INVOICED = ("locale", "legal_name", "address", "tax_id", "payment_terms_days")
+
+
+def add(
+    session: Session,
+    *,
+    actor: Actor,
+    name: str,
+    parent: str | None = None,
+    time_zone: str = "UTC",
+    currency: str = "EUR",
+    tax_rate: str | None = None,
+) -> dict[str, Any]:
+    """Add an organization; the operator alone may.
+
+    Raises:
+        AlreadyExistsError: the name is taken.
+        InvalidInputError: the time zone, currency or tax rate is not known.
+        NotFoundError: there is no such parent.
+    """
+    actor.require()
+    above = find(session, actor=actor, name=parent) if parent else None
+    organization = Organization(
+        name=name.strip(),
+        parent_id=above and above.id,
+        time_zone=time_zone,
+        currency=money.currency(session, currency).code,
+    )
+    session.add(organization)
+    session.flush()
+    if tax_rate is not None:
+        taxes.set_rate(session, organization, percent=tax_rate)
+    _remember(session, actor, "organization added", organization, name=organization.name)
+    return shape(organization, above.name if above else None)
+
+
+def edit(
+    session: Session,
+    *,
+    actor: Actor,
+    organization: str,
+    tax_rate: str | None = None,
+    tax_label: str | None = None,
+    tax_from: str | None = None,
+    parent: str | None = None,
+    currency: str | None = None,
+    **changes: str | int | None,
+) -> dict[str, Any]:
+    """Change what is given of an organization: name, time_zone, locale, legal_name, address, …
+
+    A tax rate holds from `tax_from` on, a day in its time zone, or from now.
+
+    Raises:
+        InvalidInputError: the currency, tax rate or its day is none.
+        CircularParentError: the new parent is the organization itself or one of its descendants.
+    """
+    actor.require()
+    found = find(session, actor=actor, name=organization)
+    given = {field: value for field, value in changes.items() if value is not None}
+    if parent:
+        given["parent_id"] = find(session, actor=actor, name=parent).id
+    if currency:
+        given["currency"] = money.currency(session, currency).code
+    for field, value in given.items():
+        setattr(found, field, value)
+    flag_modified(found, "name")  # so that a new tax rate, in rows of its own, is a new version
+    session.flush()
+    if tax_rate is not None:
+        taxes.set_rate(session, found, percent=tax_rate, label=tax_label, from_=tax_from)
+    elif tax_label or tax_from:
+        raise errors.InvalidInputError("Give the tax rate too.", field="tax_rate")
+    _remember(session, actor, "organization edited", found, **given, tax_rate=tax_rate)
+    return shape(found, _parent_name(session, found))
+
+
+def show(session: Session, *, actor: Actor, organization: str) -> dict[str, Any]:
+    """Give an organization with what its invoices print and its tax rates, oldest first."""
+    actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
+    found = find(session, actor=actor, name=organization)
+    return {
+        **shape(found, _parent_name(session, found)),
+        **{field: getattr(found, field) for field in INVOICED},
+        "tax_rates": taxes.rates(session, found),
+    }
+
+
+def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
+    """List the actor's organizations by name."""
+    parent = aliased(Organization)
+    rows = session.execute(
+        select(Organization, parent.name)
+        .join(parent, parent.id == Organization.parent_id, isouter=True)
+        .where(actor.sees(Organization.id))
+        .order_by(Organization.name)
+    )
+    return [shape(organization, above) for organization, above in rows]
+
+
+def find(session: Session, *, actor: Actor, name: str) -> Organization:
+    """Find one of the actor's organizations by name or id; NotFoundError where there is none."""
+    return lookup.find(
+        session,
+        Organization,
+        thing="organization",
+        name=name,
+        named=Organization.name == name.strip(),
+        within=[actor.sees(Organization.id)],
+    )
+
+
+def shape(organization: Organization, parent: str | None) -> dict[str, Any]:
+    """Give an organization's public fields; `parent` is a name or None."""
+    return {
+        "id": str(organization.id),
+        "name": organization.name,
+        "parent": parent,
+        "time_zone": organization.time_zone,
+        "currency": organization.currency,
+    }
+
+
+def _parent_name(session: Session, organization: Organization) -> str | None:
+    parent = organization.parent_id and session.get(Organization, organization.parent_id)
+    return parent.name if parent else None
+
+
+def _remember(
+    session: Session, actor: Actor, action: str, organization: Organization, **detail: Any
+) -> None:
+    history.record(
+        session,
+        actor=actor,
+        action=action,
+        thing="organization",
+        thing_ids=organization.id,
+        organization_id=organization.id,
+        **{field: value for field, value in detail.items() if value is not None},
+    )

@@ -1,0 +1,77 @@
+"""Tax rates: what is added to an organization's invoices, from a time on."""
+
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from worker import days, errors
+from worker.tables.mapping import Organization, TaxRate
+
+
+def set_rate(
+    session: Session,
+    organization: Organization,
+    *,
+    percent: str,
+    label: str | None = None,
+    from_: str | None = None,
+) -> None:
+    """Set an organization's tax rate from a day in its time zone on (default: now).
+
+    An invoice has the rate in force as its month ends, and keeps it once it is finalized. The
+    label stays as it was where none is given.
+
+    Raises:
+        InvalidInputError: the rate is no percentage, or the day is none.
+    """
+    start = (
+        days.instant(from_, zone=organization.time_zone, field="tax_from")
+        if from_
+        else session.scalar(select(func.clock_now()))
+    )
+    rate = {"label": label or _label(session, organization), "percent": _percentage(percent)}
+    session.execute(
+        insert(TaxRate)
+        .values(organization_id=organization.id, valid_from=start, **rate)
+        .on_conflict_do_update(constraint="tax_rate_changes_once_an_instant", set_=rate)
+    )
+
+
+def rates(session: Session, organization: Organization) -> list[dict[str, Any]]:
+    """Give an organization's tax rates, oldest first: `{label, percent, from}`."""
+    found = session.scalars(
+        select(TaxRate)
+        .where(TaxRate.organization_id == organization.id)
+        .order_by(TaxRate.valid_from)
+        .execution_options(populate_existing=True)
+    )
+    return [
+        {"label": rate.label, "percent": f"{rate.percent.normalize():f}", "from": rate.valid_from}
+        for rate in found
+    ]
+
+
+def _label(session: Session, organization: Organization) -> str:
+    known = session.scalar(
+        select(TaxRate.label)
+        .where(TaxRate.organization_id == organization.id)
+        .order_by(TaxRate.valid_from.desc())
+        .limit(1)
+    )
+    return known or "Tax"
+
+
+def _percentage(text: str) -> Decimal:
+    try:
+        number = Decimal(text.strip().removesuffix("%"))
+        if 0 <= number <= 100 and number == round(number, 3):
+            return number
+    except InvalidOperation:
+        pass
+    raise errors.InvalidInputError(
+        f"“{text}” is not a tax rate; give a percentage from 0 to 100, such as 19.",
+        field="tax_rate",
+    )

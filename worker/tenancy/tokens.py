@@ -1,0 +1,173 @@
+"""API credentials: shown once, kept as a hash, with a role and the organization they belong to."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from worker import days, errors
+from worker.database import connections, lookup
+from worker.tables.mapping import Organization, Token
+from worker.tenancy import history, organizations
+from worker.tenancy.actors import Actor, Role
+
+PREFIX = "kp_"
+
+# One look tells whose a token is and opens its organizations' rows to the transaction.
+OPEN_DOOR = """
+    SELECT id, name, role, organization_id, to_note,
+           set_config('keypool.organization', coalesce(organization_id::text, '*'), true)
+      FROM find_token(%(hash)s)
+"""
+
+
+def add(
+    session: Session,
+    *,
+    actor: Actor,
+    name: str,
+    role: Role,
+    organization: str | None = None,
+    expires: str | None = None,
+) -> dict[str, Any]:
+    """Make a token and give it in clear, this once: `{id, name, organization, role, token}`.
+
+    It ends with the day `expires` (T1), in its organization's time zone or, the operator's, in UTC;
+    without one it works until it is revoked.
+
+    Raises:
+        InvalidInputError: an operator's token names an organization, or another role's none; or it
+            would be over already.
+        ForbiddenError: the actor is neither the operator nor a manager.
+    """
+    actor.require(Role.MANAGER)
+    if (role is Role.OPERATOR) != (organization is None):
+        raise errors.InvalidInputError(
+            "An operator's token belongs to no organization; every other role needs one.",
+            field="organization",
+        )
+    owner = organizations.find(session, actor=actor, name=organization) if organization else None
+    if role is Role.OPERATOR:
+        actor.require()
+    clear = PREFIX + secrets.token_urlsafe(32)
+    token = Token(
+        name=name.strip(),
+        role=role,
+        organization_id=owner and owner.id,
+        hash=digest(clear),
+        expires_at=_end(session, expires, owner),
+    )
+    session.add(token)
+    session.flush()
+    _remember(session, actor, "token added", token)
+    return {**shape(token, owner), "token": clear}
+
+
+def revoke(session: Session, *, actor: Actor, token: str) -> dict[str, Any]:
+    """Revoke a token, named by id or name, at once; revoking again changes nothing."""
+    actor.require(Role.MANAGER)
+    found = _find(session, actor, token)
+    if found.revoked_at is None:
+        found.revoked_at = session.scalar(select(func.clock_now()))
+        _remember(session, actor, "token revoked", found)
+    owner = found.organization_id and session.get(Organization, found.organization_id)
+    return shape(found, owner or None)
+
+
+def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
+    """List the tokens of the actor's organizations, newest first."""
+    actor.require(Role.MANAGER)
+    rows = session.execute(
+        select(Token, Organization)
+        .join(Organization, isouter=True)
+        .where(actor.sees(Token.organization_id))
+        .order_by(Token.id.desc())
+    )
+    return [shape(token, owner) for token, owner in rows]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A token that lets somebody in; `to_note`: its use was not noted within the last minute."""
+
+    id: int
+    actor: Actor
+    to_note: bool
+
+
+def authenticate(session: Session, clear: str) -> Known | None:
+    """Say whose a bearer token is, and let the session see its organizations; None: nobody's.
+
+    Works with the web's login, before any tenancy is set.
+    """
+    row = session.connection().exec_driver_sql(OPEN_DOOR, {"hash": digest(clear)}).one_or_none()
+    if row is None:
+        return None
+    actor = Actor(f"token {row.id} ({row.name})", Role(row.role), row.organization_id)
+    return Known(row.id, actor, row.to_note)
+
+
+def note(session: Session, clear: str) -> None:
+    """Note that a token is used, unless that was noted within the last minute."""
+    session.execute(text("SELECT note_token(:hash)"), {"hash": digest(clear)})
+
+
+def digest(clear: str) -> bytes:
+    """Hash a token; it is random enough (256 bits) that no salt or slow hash adds anything."""
+    return hashlib.sha256(clear.encode()).digest()
+
+
+def shape(token: Token, owner: Organization | None) -> dict[str, Any]:
+    """Give a token's public fields; never the token itself."""
+    end = token.expires_at
+    return {
+        "id": str(token.id),
+        "name": token.name,
+        "organization": owner and owner.name,
+        "role": token.role,
+        "created_at": token.created_at,
+        "expires_at": end,
+        "works_until": end and days.end_in_words(end, _zone(owner)),
+        "last_used_at": token.last_used_at,
+        "revoked_at": token.revoked_at,
+    }
+
+
+def _zone(owner: Organization | None) -> str:
+    return owner.time_zone if owner else "UTC"
+
+
+def _end(session: Session, expires: str | None, owner: Organization | None) -> datetime | None:
+    if expires is None:
+        return None
+    end = days.instant(expires, zone=_zone(owner), field="expires_at", end=True)
+    if end <= connections.clock_now(session):
+        raise errors.InvalidInputError(
+            f"A token that ends with {expires} is over already; give a later end.",
+            field="expires_at",
+        )
+    return end
+
+
+def _find(session: Session, actor: Actor, name: str) -> Token:
+    seen = [actor.sees(Token.organization_id)]
+    return lookup.find(
+        session, Token, thing="token", name=name, named=Token.name == name, within=seen
+    )
+
+
+def _remember(session: Session, actor: Actor, action: str, token: Token) -> None:
+    history.record(
+        session,
+        actor=actor,
+        action=action,
+        thing="token",
+        thing_ids=token.id,
+        organization_id=token.organization_id,
+        name=token.name,
+        role=token.role,
+    )
