@@ -209,7 +209,7 @@ COLUMNS = """
 
 
 @benchmark("keys.export", unit="keys/s", n=ALREADY)
-def exporting(rig: Rig, _: int) -> Round:
+def exporting_keys(rig: Rig, _: int) -> Round:
     """A pool's CSV over HTTP, psql's \\copy of the same columns, and pandas."""
     with rig.database(lively), tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "keys.csv"

@@ -13,7 +13,8 @@ from webhook.api import shapes
 from webhook.openapi import describe
 from webhook.uploads import uploaded
 from worker.database import patience
-from worker.pools import batches, keys, pools, reading
+from worker.pools import batches, exporting, keys, pools, reading
+from worker.redemption import trouble
 from worker.tables.mapping import KeyState
 from worker.tenancy.actors import Actor, Role
 
@@ -64,7 +65,7 @@ def listing(session: Session, actor: Actor, pool: str, query: Query) -> Any:
     found = pools.find(session, actor=actor, pool=pool)
     filters = {name: wanted.get(name) for name in ("state", "recipient", "reference")}
     filters |= {"pool": str(found.id), "undistributed": query.undistributed}
-    return files.table(f"keys-{found.id}.csv", keys.export, actor=actor, **filters)
+    return files.table(f"keys-{found.id}.csv", exporting.export, actor=actor, **filters)
 
 
 @blueprint.post("/pools/<pool>/keys")
@@ -98,7 +99,7 @@ def add(session: Session, actor: Actor, pool: str, upload: BinaryIO | None, quer
 def show(session: Session, actor: Actor, code: str, query: DryRun) -> Any:
     """Show a key with its attempts and, with `as`, what would happen if that learner redeemed it."""
     given = query.given(learner="dry_run")
-    return keys.show(session, actor=actor, code=code, **given)
+    return trouble.show(session, actor=actor, code=code, **given)
 
 
 @blueprint.post("/keys/retire")

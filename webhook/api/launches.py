@@ -9,7 +9,7 @@ from webhook import problems
 from webhook.access import allowed
 from webhook.api import shapes
 from worker.learning import launches
-from worker.redemption import deciding
+from worker.redemption import outcomes
 from worker.tenancy.actors import Actor
 
 blueprint = APIBlueprint("launches", __name__, url_prefix="/api/v1", tag="Assignments")
@@ -25,7 +25,7 @@ def launch(session: Session, actor: Actor, assignment: str, body: shapes.NewLaun
     """Record that a learner takes the training. One that is refused (409) is recorded too."""
     told = launches.begin(session, actor=actor, assignment=assignment, **body.given())
     if told["outcome"] in REFUSED:
-        sentence = deciding.message(told["outcome"], until=None)
+        sentence = outcomes.message(told["outcome"], until=None)
         return problems.problem(told["outcome"], 409, sentence, launch=told["id"])
     return told
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from webhook.access import allowed
 from webhook.api import shapes
 from webhook.messages import Instant
-from worker.redemption import deciding
+from worker.redemption import attempts
 from worker.tables.mapping import RedemptionOutcome
 from worker.tenancy.actors import Actor, Role
 
@@ -34,4 +34,4 @@ class Query(shapes.Sorted):
 @blueprint.input(Query, location="query", arg_name="query")
 def listing(session: Session, actor: Actor, query: Query) -> Any:
     """List attempts, newest first; a stranger's learner is masked."""
-    return vars(deciding.listing(session, actor=actor, **query.page()))
+    return vars(attempts.listing(session, actor=actor, **query.page()))

@@ -10,7 +10,7 @@ from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from worker import errors
 from worker.learning import learners
-from worker.redemption import deciding
+from worker.redemption import attempts
 from worker.tenancy.actors import Actor, Role
 
 
@@ -18,15 +18,15 @@ from worker.tenancy.actors import Actor, Role
 @page(*READERS)
 def learner(session: Session, actor: Actor, email: str) -> Any:
     """Show a person's assignments and attempts; attempts alone, where nothing was granted yet."""
-    attempts = deciding.listing(session, actor=actor, learner=email, limit=50)
+    tried = attempts.listing(session, actor=actor, learner=email, limit=50)
     try:
         after = request.args.get("after")
         person = learners.show(session, actor=actor, email=email, after=after)
     except errors.NotFoundError:
-        if not attempts.items:
+        if not tried.items:
             raise
         person = {"email": email, "name": None, "organizations": [], "assignments": []}
-    return render_template("learner.html", person=person, attempts=attempts.items)
+    return render_template("learner.html", person=person, attempts=tried.items)
 
 
 @blueprint.post("/learners/<email>")

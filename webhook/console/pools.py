@@ -13,7 +13,7 @@ from webhook.console.frame import blueprint
 from worker.billing import charges
 from worker.database import connections
 from worker.database.connections import Login
-from worker.pools import batches, distributions, keys, pools
+from worker.pools import batches, distributions, exporting, keys, pools
 from worker.redemption import recent
 from worker.tables.mapping import Organization
 from worker.tenancy.actors import Actor, Role
@@ -98,7 +98,7 @@ def export_keys(actor: Actor, pool: str) -> Any:
     """Export a pool's keys as CSV, from one moment."""
     with connections.session(Login.WEB, sees=actor.scope) as session:
         found = str(pools.find(session, actor=actor, pool=pool).id)
-    return files.table(f"keys-{found}.csv", keys.export, actor=actor, pool=found, **_filters())
+    return files.table(f"keys-{found}.csv", exporting.export, actor=actor, pool=found, **_filters())
 
 
 def _filters() -> dict[str, Any]:

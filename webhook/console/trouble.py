@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 from webhook.console.access import READERS, page
 from webhook.console.frame import blueprint
 from worker import errors
-from worker.pools import codes, keys, pools
+from worker.pools import codes, pools
+from worker.redemption.trouble import show
 from worker.tenancy.actors import Actor
 
 
@@ -24,7 +25,7 @@ def trouble(session: Session, actor: Actor) -> Any:
     told: dict[str, Any] = {"key": None, "words": None}
     if wanted:
         try:
-            key = keys.show(session, actor=actor, code=wanted, dry_run=learner)
+            key = show(session, actor=actor, code=wanted, dry_run=learner)
             told |= {"key": key, "pool": pools.show(session, actor=actor, pool=key["pool"])}
         except errors.NotFoundError as error:
             told |= {"words": str(error), "mistyped": codes.is_mistyped(wanted)}

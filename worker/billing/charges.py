@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Select, and_, func, select, text
 from sqlalchemy.orm import Session, aliased
 
-from worker import errors, money
+from worker import errors
 from worker.billing import invoices
 from worker.database import lookup
 from worker.database.paging import Page, paged, within
@@ -26,7 +26,7 @@ from worker.tables.mapping import (
     Organization,
     Pool,
 )
-from worker.tenancy import history, organizations
+from worker.tenancy import currencies, history, organizations
 from worker.tenancy.actors import Actor, Role
 
 # What a credit may still give back (B3). The lock is a statement of its own: whoever waited for
@@ -76,7 +76,7 @@ def charge_extension(
     """
     redeemed = _redemption_charge(session, assignment)
     code = (currency or redeemed.currency).strip().upper()
-    amount = money.amount(session, price, currency_code=code)
+    amount = currencies.amount(session, price, currency_code=code)
     if amount < 0:
         raise errors.InvalidInputError("A price is not negative.", field="price")
     charge = Charge(
@@ -109,7 +109,7 @@ def left_of_redemption(session: Session, *, assignment: Assignment) -> dict[str,
     """Give what of an assignment's redemption is still charged: `{amount, currency}`."""
     charge = _redemption_charge(session, assignment)
     left = session.execute(LEFT, {"charge_id": charge.id}).scalar_one()
-    return {"amount": money.text(session, left, charge.currency), "currency": charge.currency}
+    return {"amount": currencies.text(session, left, charge.currency), "currency": charge.currency}
 
 
 def credit(
@@ -139,7 +139,7 @@ def credit(
         found.id,
         found.organization_id,
         credit=credit_id,
-        amount=money.text(session, wanted, found.currency),
+        amount=currencies.text(session, wanted, found.currency),
         reason=reason.strip(),
     )
     return show(session, actor=actor, charge=str(credit_id))
@@ -218,9 +218,9 @@ def of_pool(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
             {
                 "currency": row.currency,
                 "quantity": row.quantity,
-                "amount": money.text(session, row.amount, row.currency),
+                "amount": currencies.text(session, row.amount, row.currency),
                 "unbilled_quantity": row.unbilled_quantity,
-                "unbilled_amount": money.text(session, row.unbilled_amount, row.currency),
+                "unbilled_amount": currencies.text(session, row.unbilled_amount, row.currency),
             }
             for row in rows
             if row.currency
@@ -333,12 +333,12 @@ def _whats_left(session: Session, charge: Charge, left: Decimal) -> str:
         return "A credit cannot be credited; credit the charge that it names."
     if left <= 0:
         return "Nothing is left of the charge to credit."
-    rest = money.text(session, left, charge.currency)
+    rest = currencies.text(session, left, charge.currency)
     return f"Only {rest} {charge.currency} is left of the charge; credit that at most."
 
 
 def _amount(session: Session, amount: str, charge: Charge) -> Decimal:
-    wanted = money.amount(session, amount, currency_code=charge.currency, field="amount")
+    wanted = currencies.amount(session, amount, currency_code=charge.currency, field="amount")
     if wanted <= 0:
         raise errors.InvalidInputError("Give the amount to credit, above zero.", field="amount")
     return wanted

@@ -6,10 +6,9 @@ from typing import Any
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from worker import money
 from worker.database import lookup
 from worker.tables.mapping import Course, Price
-from worker.tenancy import history
+from worker.tenancy import currencies, history
 from worker.tenancy.actors import Actor
 
 # A course has a price at any time (B1): a queue may hold an event from before the course was made.
@@ -26,7 +25,7 @@ def add(
         InvalidInputError: the price does not fit the currency.
     """
     actor.require()
-    amount = money.amount(session, price, currency_code=currency)
+    amount = currencies.amount(session, price, currency_code=currency)
     course = Course(code=code.strip(), title=title.strip())
     session.add(course)
     session.flush()
@@ -107,7 +106,7 @@ def show(session: Session, course: Course) -> dict[str, Any]:
         "id": str(course.id),
         "code": course.code,
         "title": course.title,
-        "price": price and money.text(session, price.amount, price.currency),
+        "price": price and currencies.text(session, price.amount, price.currency),
         "currency": price and price.currency,
         "archived": course.archived_at is not None,
     }

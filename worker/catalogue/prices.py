@@ -7,15 +7,15 @@ from sqlalchemy import Select, and_, exists, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
-from worker import days, errors, money
+from worker import days, errors
 from worker.catalogue import courses
 from worker.database.paging import Page, paged
 from worker.tables.mapping import Course, Organization, Price
-from worker.tenancy import history, organizations
+from worker.tenancy import currencies, history, organizations
 from worker.tenancy.actors import Actor, Role
 
 # A settler that is half-way has read the old prices: wait for it, and let none begin meanwhile,
-# so that whatever it charges is seen by CHARGED. The lock is worker.settling's.
+# so that whatever it charges is seen by CHARGED. The lock is worker.redemption.settling's.
 LOCK = text("SELECT pg_advisory_xact_lock(hashtext('keypool.settling'))")
 
 # Whether anything was charged in the time for which a price, just written, would now hold.
@@ -69,7 +69,7 @@ def set_price(
     found = courses.find(session, name=course)
     owner = organizations.find(session, actor=actor, name=organization) if organization else None
     code = currency or (owner.currency if owner else _list_currency(session, found))
-    amount = money.amount(session, price, currency_code=code)
+    amount = currencies.amount(session, price, currency_code=code)
     session.execute(LOCK)
     row = {
         "course_id": found.id,
@@ -125,7 +125,7 @@ def in_force(
     return {
         "course": found.code,
         "organization": owner.name,
-        "price": money.text(session, row.amount, row.currency),
+        "price": currencies.text(session, row.amount, row.currency),
         "currency": row.currency,
     }
 

@@ -16,7 +16,8 @@ from worker.cli.system import operator, run, system
 
 with deferred():
     from worker.database import connections
-    from worker.pools import batches, distributions, keys, reading
+    from worker.pools import batches, distributions, exporting, keys, reading
+    from worker.redemption import trouble
 
 if TYPE_CHECKING:
     from worker.database.paging import Page
@@ -155,7 +156,7 @@ def _shown(key: dict[str, Any]) -> None:
 @click.option("--organization", metavar="ORG", help="Theirs, where nothing is known of them.")
 def show(**given: Any) -> dict[str, Any]:
     """Show a key and its attempts: why does it not work?"""
-    return run(keys.show, actor=operator(), **given)
+    return run(trouble.show, actor=operator(), **given)
 
 
 def _none_retired(told: dict[str, Any]) -> int:
@@ -193,7 +194,7 @@ def retire(codes: tuple[str, ...]) -> dict[str, Any]:
 def export(pool: str, output: Path | None, **given: Any) -> dict[str, Any] | None:
     """Write a pool's keys as CSV to standard output or a file, as they are at one moment."""
     with system(), connections.session(snapshot=True) as session:
-        blocks = keys.export(session, actor=operator(), pool=pool, **given)
+        blocks = exporting.export(session, actor=operator(), pool=pool, **given)
         if output is None and wants_json():
             return {"items": list(csv.DictReader(_lines(blocks))), "next": None}
         return deliver(blocks, name="keys.csv", output=output)

@@ -10,7 +10,7 @@ from worker.cli.options import INSTANT
 from worker.cli.system import operator, run
 
 with deferred():
-    from worker.redemption import deciding
+    from worker.redemption import attempts
 
 if TYPE_CHECKING:
     from worker.database.paging import Page
@@ -35,4 +35,4 @@ def command() -> None:
 @paged
 def listing(**given: Any) -> "Page":
     """List attempts, newest first."""
-    return run(deciding.listing, actor=operator(), **given)
+    return run(attempts.listing, actor=operator(), **given)

@@ -89,7 +89,7 @@ def _refusing_plainly() -> Iterator[None]:
 
 
 def _is_made() -> bool:
-    # Cheaper than asking worker.schema, which brings alembic along.
+    # Cheaper than asking worker.database.schema, which brings alembic along.
     with connections.engine().connect() as connection:
         known = connection.exec_driver_sql("SELECT to_regclass('alembic_version')")
         return known.scalar_one() is not None

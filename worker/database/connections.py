@@ -53,7 +53,7 @@ TIMEOUTS = {
 }
 
 # The web's connections are all kept (opening one costs more than a request), and are asked whether
-# they live by worker.patience, which also bounds the asking.
+# they live by worker.database.patience, which also bounds the asking.
 POOLS: dict[Login, dict[str, bool | int]] = {
     Login.OWNER: {"pool_pre_ping": True, "pool_use_lifo": True},
     Login.WEB: {"pool_size": 16, "max_overflow": 0},

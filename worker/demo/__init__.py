@@ -21,7 +21,7 @@ from worker.demo import posting, scratch, traffic, waiting, world
 from worker.demo.posting import Post
 from worker.demo.world import ACTOR
 from worker.learning import assignments
-from worker.pools import batches, keys
+from worker.pools import batches, exporting
 from worker.settings import settings
 
 __all__ = ["Bar", "Told", "run"]
@@ -134,7 +134,7 @@ def _hand_out(told: Told, wanted: dict[str, int], folder: Path) -> None:
     with session(snapshot=True) as opened:
         begun, told.files["keys"] = time.monotonic(), folder / "spring-intake-keys.csv"
         with told.files["keys"].open("wb") as file:
-            for block in keys.export(opened, actor=ACTOR, pool=world.SPRING):
+            for block in exporting.export(opened, actor=ACTOR, pool=world.SPRING):
                 file.write(block)
         told.per_second["keys exported"] = _rate(wanted[world.SPRING], begun)
         for invoice in reversed(invoices.listing(opened, actor=ACTOR).items):

@@ -14,7 +14,7 @@ from worker.catalogue import courses, prices
 from worker.database.connections import clock_now, session
 from worker.demo import traffic
 from worker.errors import InvalidInputError
-from worker.pools import batches, keys, pools
+from worker.pools import batches, exporting, keys, pools
 from worker.redemption import sources
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
@@ -154,7 +154,7 @@ def stock(wanted: dict[str, int], most: int) -> traffic.Stock:
 def codes(pool: str, most: int) -> Iterator[str]:
     """Read a pool's first codes from its export."""
     with session(snapshot=True) as opened:
-        blocks = islice(keys.export(opened, actor=ACTOR, pool=pool), 1, None)
+        blocks = islice(exporting.export(opened, actor=ACTOR, pool=pool), 1, None)
         lines = (line for block in blocks for line in csv.reader(io.StringIO(block.decode())))
         return iter([line[0] for line in islice(lines, most)])
 

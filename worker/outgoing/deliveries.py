@@ -16,7 +16,7 @@ from worker import errors
 from worker.database import lookup
 from worker.database.paging import Page, paged
 from worker.outgoing import endpoints
-from worker.redemption import deciding
+from worker.redemption import outcomes
 from worker.tables.mapping import Delivery, DeliveryState, Endpoint
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
@@ -217,7 +217,7 @@ def body(type_: str, happened_at: datetime, data: dict[str, Any]) -> dict[str, A
     if "outcome" in data:
         ends = data["access_expires_at"]
         until = datetime.fromisoformat(ends) if ends else None
-        data = data | {"message": deciding.message(data["outcome"], until=until)}
+        data = data | {"message": outcomes.message(data["outcome"], until=until)}
     moment = happened_at.isoformat().replace("+00:00", "Z")
     return {"type": str(type_), "timestamp": moment, "data": data}
 

@@ -1,11 +1,10 @@
-"""Keys: added, listed, shown, retired and exported.
+"""Keys: added, found, listed and retired.
 
 A code is found by its canonical form, else as a person may have misread a generated one (K4).
 Codes stand in what is given back, and never whole in a message: messages are logged and shown.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
@@ -13,17 +12,13 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
-    Select,
     String,
-    TextClause,
     and_,
     any_,
     cast,
     func,
     literal,
-    literal_column,
     select,
-    text,
     true,
     update,
 )
@@ -33,7 +28,6 @@ from worker import errors
 from worker.database.paging import Page, paged
 from worker.pools import batches, codes, making, pools
 from worker.pools.reading import Kind, Line, pasted, read
-from worker.redemption import deciding
 from worker.tables.mapping import (
     Assignment,
     Distribution,
@@ -44,36 +38,10 @@ from worker.tables.mapping import (
     Organization,
     Pool,
 )
-from worker.tenancy import history, organizations
+from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 
 AT_ONCE = 500  # lines that are added while the caller waits; more are a batch (K6)
-FIRST, BLOCK = 1_000, 50_000  # lines that the database writes into one piece of an export
-HEADER = (
-    "code,state,recipient,reference,distributed_at,redeemed_by_email,redeemed_by_name,"
-    "redeemed_by_organization,redeemed_at,access_expires_at\n"
-)
-# One line of the export. Most keys were neither handed out nor redeemed: no other table is looked
-# at for those. What a distribution says is written once for its keys (the planner memoizes it), and
-# most learners are of the pool's own organization, whose name is known.
-HELD = """',' || csv_cell(distribution.recipient) || ',' || csv_cell(distribution.reference)
-    || ',' || csv_cell(distribution.distributed_at)"""
-LINE = """
-    key.code || ','
-    || CASE key.state WHEN 'issued' THEN 'issued' WHEN 'redeemed' THEN 'redeemed' ELSE 'retired' END
-    || coalesce(held.cells, ',,,')
-    || CASE WHEN key.state = 'issued' THEN E',,,,,\\n' ELSE coalesce((
-            SELECT ',' || csv_cell(learner.email) || ',' || csv_cell(learner.name) || ','
-                   || CASE WHEN assignment.organization_id = :owner_id THEN csv_cell(:owner) ELSE csv_cell((
-                           SELECT organization.name FROM organization
-                            WHERE organization.id = assignment.organization_id)) END
-                   || ',' || csv_cell(assignment.redeemed_at)
-                   || ',' || csv_cell(assignment.expires_at) || E'\\n'
-              FROM assignment LEFT JOIN learner ON learner.id = assignment.learner_id
-             WHERE assignment.key_id = key.id AND NOT assignment.undone LIMIT 1), E',,,,,\\n') END
-    AS line
-"""
-
 # The assignment that a key led to. The keys that nobody spent are not looked for; an assignment
 # that was undone gave its key back.
 SPENT = (
@@ -124,7 +92,7 @@ def import_keys(
     kind: Kind | None = None,
     column: str | None = None,
 ) -> dict[str, Any]:
-    """Add the keys of a file, as `worker.imports` reads it; gives an import report.
+    """Add the keys of a file, as `worker.pools.reading` reads it; gives an import report.
 
     Raises:
         InvalidInputError: the file is empty, or has no such column.
@@ -147,59 +115,27 @@ def listing(
 ) -> Page:
     """List a pool's keys in the order in which they were made, a page at a time."""
     found = pools.find(session, actor=actor, pool=pool)
-    wanted = ROWS.where(*_filters(session, found, state, undistributed, recipient, reference))
+    wanted = ROWS.where(*chosen(session, found, state, undistributed, recipient, reference))
     return paged(session, wanted, by=Key.id, after=after, limit=limit, shape=shape, sort=sort)
 
 
-def export(
-    session: Session,
-    *,
-    actor: Actor,
-    pool: str,
-    state: str | None = None,
-    undistributed: bool = False,
-    recipient: str | None = None,
-    reference: str | None = None,
-) -> Iterator[bytes]:
-    """Give a pool's keys as CSV, in blocks of many lines, as they are at this one moment.
-
-    The session's transaction must be one of `database.session(snapshot=True)`.
+def find(session: Session, *, actor: Actor, code: str) -> Key:
+    """Find the key that a code means (K4), among the actor's organizations.
 
     Raises:
-        InvalidInputError: the state is not one.
+        NotFoundError: there is none; the message says so where the code is mistyped.
     """
-    found = pools.find(session, actor=actor, pool=pool)
-    filters = _filters(session, found, state, undistributed, recipient, reference)
-    if session.scalar(text("SHOW transaction_isolation")) != "repeatable read":
-        raise RuntimeError("an export reads one snapshot: open its session with snapshot=True")
-    owner = session.get_one(Organization, found.organization_id)
-    line = text(LINE).bindparams(owner_id=owner.id, owner=owner.name)
-    return _blocks(session, line, filters)
-
-
-def show(
-    session: Session,
-    *,
-    actor: Actor,
-    code: str,
-    dry_run: str | None = None,
-    organization: str | None = None,
-) -> dict[str, Any]:
-    """Show a key with its attempts and, for a learner, what would happen if they redeemed it now.
-
-    `dry_run` is the learner's e-mail address; their organization is the one named, else where
-    they are known, else the pool's owner.
-
-    Raises:
-        NotFoundError: the code is of no key in the actor's organizations; the message says so
-            where it is mistyped.
-    """
-    found = _find(session, actor, code)
-    shown = shape(session.execute(ROWS.where(Key.id == found.id)).one())
-    shown["attempts"] = deciding.attempts_on_key(session, actor=actor, key_id=found.id)
-    if dry_run is not None:
-        shown["dry_run"] = _dry_run(session, actor, found, dry_run, organization)
-    return shown
+    exact, alike = codes.canonical(code), codes.lookalike(code)
+    found = session.scalars(
+        select(Key)
+        .join(Pool, Pool.id == Key.pool_id)
+        .where(_meant(actor, [exact], [alike]))
+        .order_by((Key.canonical == exact).desc())
+        .limit(1)
+    ).first()
+    if found is None:
+        raise _missing(code)
+    return found
 
 
 def retire(session: Session, *, actor: Actor, codes: Sequence[str]) -> dict[str, Any]:
@@ -233,11 +169,37 @@ def retire_one(session: Session, *, actor: Actor, code: str) -> dict[str, Any]:
         NotFoundError: the code is of no key in the actor's organizations.
     """
     actor.require(Role.MANAGER)
-    found = _find(session, actor, code).id
+    found = find(session, actor=actor, code=code).id
     if error := _not_retired(code, _lock(session, [found])[found]):
         raise error
     _retire(session, actor, [found])
     return shape(session.execute(ROWS.where(Key.id == found)).one())
+
+
+def chosen(
+    session: Session,
+    pool: Pool,
+    state: str | None,
+    undistributed: bool,
+    recipient: str | None,
+    reference: str | None,
+) -> list[ColumnElement[bool]]:
+    """Give the conditions that choose keys of a pool; raises InvalidInputError for an unknown state."""
+    filters = [Key.pool_id == pool.id]
+    if state is not None:
+        filters.append(Key.state == _state(state))
+    if undistributed:
+        filters.append(Key.distribution_id.is_(None))
+    if recipient is not None or reference is not None:
+        held = select(Distribution.id).where(Distribution.pool_id == pool.id)
+        if recipient is not None:
+            held = held.where(Distribution.recipient_lower == recipient.strip().lower())
+        if reference is not None:
+            held = held.where(Distribution.reference == reference.strip())
+        # Looked up first: how many keys they are tells the planner what to begin with.
+        ids = session.scalars(held).all()
+        filters.append(Key.distribution_id == any_(literal(ids, ARRAY(BigInteger))))
+    return filters
 
 
 def shape(row: Any) -> dict[str, Any]:
@@ -292,31 +254,6 @@ def _add_at_once(session: Session, actor: Actor, pool: Pool, lines: list[Line]) 
 # --------------------------------------------------------------------------------------- reading
 
 
-def _filters(
-    session: Session,
-    pool: Pool,
-    state: str | None,
-    undistributed: bool,
-    recipient: str | None,
-    reference: str | None,
-) -> list[ColumnElement[bool]]:
-    filters = [Key.pool_id == pool.id]
-    if state is not None:
-        filters.append(Key.state == _state(state))
-    if undistributed:
-        filters.append(Key.distribution_id.is_(None))
-    if recipient is not None or reference is not None:
-        held = select(Distribution.id).where(Distribution.pool_id == pool.id)
-        if recipient is not None:
-            held = held.where(Distribution.recipient_lower == recipient.strip().lower())
-        if reference is not None:
-            held = held.where(Distribution.reference == reference.strip())
-        # Looked up first: how many keys they are tells the planner what to begin with.
-        ids = session.scalars(held).all()
-        filters.append(Key.distribution_id == any_(literal(ids, ARRAY(BigInteger))))
-    return filters
-
-
 def _state(name: str) -> KeyState:
     try:
         return KeyState(name)
@@ -327,22 +264,8 @@ def _state(name: str) -> KeyState:
         ) from None
 
 
-def _find(session: Session, actor: Actor, code: str) -> Key:
-    exact, alike = codes.canonical(code), codes.lookalike(code)
-    found = session.scalars(
-        select(Key)
-        .join(Pool, Pool.id == Key.pool_id)
-        .where(_meant(actor, [exact], [alike]))
-        .order_by((Key.canonical == exact).desc())
-        .limit(1)
-    ).first()
-    if found is None:
-        raise _missing(code)
-    return found
-
-
 def _find_all(session: Session, actor: Actor, wanted: Sequence[str]) -> list[int | None]:
-    """Find each code's key as `_find` does, in one query; None where there is none."""
+    """Find each code's key as `find` does, in one query; None where there is none."""
     exact, alike = (
         [codes.canonical(code) for code in wanted],
         [codes.lookalike(code) for code in wanted],
@@ -415,76 +338,3 @@ def _retire(session: Session, actor: Actor, ids: list[int]) -> None:
             thing_ids=list(retired),
             organization_id=owner,
         )
-
-
-# ----------------------------------------------------------------------------------------- dry run
-
-
-def _dry_run(
-    session: Session, actor: Actor, key: Key, email: str, organization: str | None
-) -> dict[str, Any]:
-    if organization is not None:
-        home = organizations.find(session, actor=actor, name=organization)
-    else:
-        home = _home(session, actor, key, email)
-    decision = deciding.decide_one(
-        session, code=key.code, email=email.strip(), organization_id=home.id
-    )
-    return {
-        "learner": email.strip(),
-        "organization": home.name,
-        "outcome": decision.outcome,
-        "message": decision.message,
-        "access_expires_at": decision.access_expires_at,
-    }
-
-
-def _home(session: Session, actor: Actor, key: Key, email: str) -> Organization:
-    owner = select(Pool.organization_id).where(Pool.id == key.pool_id).scalar_subquery()
-    known = session.scalars(
-        select(Organization)
-        .join(Learner, Learner.organization_id == Organization.id)
-        .where(Learner.email_lower == email.strip().lower(), actor.sees(Organization.id))
-        .order_by((Organization.id == owner).desc(), Organization.id)
-        .limit(1)
-    ).first()
-    return known or session.scalars(select(Organization).where(Organization.id == owner)).one()
-
-
-# -------------------------------------------------------------------------------------- exporting
-
-
-def _blocks(
-    session: Session, line: TextClause, filters: list[ColumnElement[bool]]
-) -> Iterator[bytes]:
-    yield HEADER.encode()
-    with ThreadPoolExecutor(1) as ahead:  # the database writes a block while one is sent
-        block = session.execute(_block(line, filters, 0, FIRST)).one()
-        while block.last is not None:
-            following = ahead.submit(session.execute, _block(line, filters, block.last, BLOCK))
-            yield block.lines.encode()
-            block = following.result().one()
-
-
-def _block(
-    line: TextClause, filters: list[ColumnElement[bool]], after: int, limit: int
-) -> Select[Any]:
-    """Have the database write a block of lines itself: a value a line would cost twice the time."""
-    held = (
-        select(literal_column(HELD).label("cells"))
-        .where(Distribution.id == Key.distribution_id)
-        .limit(1)
-        .lateral("held")
-    )
-    lines = (
-        select(Key.id, line)
-        .join_from(Key, held, true(), isouter=True)
-        .where(*filters, Key.id > after)
-        .order_by(Key.id)
-        .limit(limit)
-        .subquery()
-    )
-    written = literal_column("line", String)
-    return select(
-        func.max(lines.c.id).label("last"), func.string_agg(written, "").label("lines")
-    ).select_from(lines)

@@ -8,43 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, case, select, text
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from worker.database import lookup
-from worker.database.paging import Page, paged, within
-from worker.pools import codes, pools
-from worker.tables.mapping import (
-    Event,
-    Key,
-    Organization,
-    OrganizationAncestry,
-    Redemption,
-    RedemptionOutcome,
-)
-from worker.tenancy.actors import Actor
-
-# What each outcome says to people. {until} is when access ends, where there is access.
-SENTENCES = {
-    "redeemed": "The key is redeemed. Access ends {until}.",
-    "already_yours": "You redeemed this key before. Access ends {until}.",
-    "mistyped_key": "The key is mistyped: its last symbol does not fit the others. Check each symbol.",
-    "unknown_key": "There is no such key. Check it against where you got it.",
-    "already_redeemed": "Somebody else redeemed this key already. Ask who gave it to you for another.",
-    "key_retired": "The key was withdrawn. Ask who gave it to you for another.",
-    "not_available_to_organization": "The key is not for learners of your organization.",
-    "course_archived": "The course is no longer taught, so its keys cannot be redeemed.",
-    "pool_paused": "Keys of this pool are paused at the moment. Try again later.",
-    "pool_not_started": "The key cannot be redeemed yet.",
-    "pool_expired": "The key's time to be redeemed is over.",
-    "already_assigned": "You already have access to this course. The key is not spent: keep it for later.",
-    "launched": "The launch is recorded.",
-    "ended": "The end of the training is recorded.",
-    "assignment_expired": "Access to the course had ended.",
-    "assignment_cancelled": "Access to the course was cancelled.",
-    "unknown_assignment": "There is no such assignment.",
-    "ended_before_launched": "The training cannot end before it was launched.",
-}
+from worker.pools import codes
+from worker.redemption import outcomes
+from worker.tables.mapping import RedemptionOutcome
 
 # One row an attempt, judged as if it were alone. Clock conditions hold as of the attempt's time,
 # acts of people as they stand (R1); the CASE is the order of precedence (R3). Of the learner's
@@ -236,104 +205,7 @@ def decide_one(session: Session, *, code: str, email: str, organization_id: int)
     row = session.execute(DECIDE_ONE, parameters).one()
     outcome = _outcome(row)
     ends = row.access_expires_at if outcome in ("redeemed", "already_yours") else None
-    return Decision(outcome, message(outcome, until=ends), row.assignment_id, ends)
-
-
-def message(outcome: str, *, until: datetime | None) -> str:
-    """Give an outcome's sentence for people; `until` is when access ends or ended, if there is any."""
-    return SENTENCES[outcome].format(until=until and f"on {until:%Y-%m-%d at %H:%M} UTC")
-
-
-def listing(
-    session: Session,
-    *,
-    actor: Actor,
-    pool: str | None = None,
-    outcome: str | None = None,
-    learner: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    sort: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
-) -> Page:
-    """List attempts that the actor may see, newest first; a stranger's learner is masked (R5).
-
-    `since` and `until` bound when they were received; the latter is not in the range.
-    """
-    wanted = _attempts(actor)
-    if pool is not None:
-        wanted = wanted.where(Redemption.pool_id == pools.find(session, actor=actor, pool=pool).id)
-    if outcome is not None:
-        wanted = wanted.where(
-            Redemption.outcome == lookup.label(RedemptionOutcome, outcome, field="outcome")
-        )
-    if learner is not None:
-        wanted = wanted.where(Redemption.learner_email_lower == learner.strip().lower())
-    wanted = wanted.where(*within(Redemption.received_at, since, until))
-    return paged(
-        session,
-        wanted,
-        by=Redemption.event_id,
-        after=after,
-        limit=limit,
-        shape=shape,
-        newest_first=True,
-        sort=sort,
-    )
-
-
-def attempts_on_key(session: Session, *, actor: Actor, key_id: int) -> list[dict[str, Any]]:
-    """List the attempts on one key, newest first, masked as R5 says."""
-    wanted = _attempts(actor).where(Redemption.key_id == key_id)
-    return [shape(row) for row in session.execute(wanted.order_by(Redemption.event_id.desc()))]
-
-
-def shape(row: Any) -> dict[str, Any]:
-    """Give an attempt's public fields."""
-    return {
-        "event": str(row.Redemption.event_id),
-        "key": row.code,
-        "pool": row.Redemption.pool_id and str(row.Redemption.pool_id),
-        "learner": row.Redemption.learner_email
-        if row.known
-        else masked(row.Redemption.learner_email),
-        "organization": row.organization if row.known else None,
-        "outcome": row.Redemption.outcome,
-        "received_at": row.Redemption.received_at,
-        "assignment": row.Redemption.assignment_id and str(row.Redemption.assignment_id),
-    }
-
-
-def masked(email: str) -> str:
-    """Hide whose address it is, and leave enough to talk about it: `a***@e***`."""
-    name, _, host = email.partition("@")
-    return f"{name[:1]}***@{host[:1]}***"
-
-
-def _attempts(actor: Actor) -> Select[Any]:
-    """Select attempts; `known` tells whether the learner is within the seeing organization's tree."""
-    return (
-        select(
-            Redemption,
-            case((Key.id.is_not(None), Key.code), else_=Event.data["key"].astext).label("code"),
-            Organization.name.label("organization"),
-            OrganizationAncestry.ancestor_id.is_not(None).label("known"),
-        )
-        # A stranger's event and organization are out of the sight of the web's login.
-        .join(Event, Event.id == Redemption.event_id, isouter=True)
-        .join(Organization, Organization.id == Redemption.learner_organization_id, isouter=True)
-        .join(Key, Key.id == Redemption.key_id, isouter=True)
-        .join(
-            OrganizationAncestry,
-            and_(
-                OrganizationAncestry.ancestor_id == Redemption.organization_id,
-                OrganizationAncestry.descendant_id == Redemption.learner_organization_id,
-            ),
-            isouter=True,
-        )
-        .where(actor.sees(Redemption.organization_id))
-    )
+    return Decision(outcome, outcomes.message(outcome, until=ends), row.assignment_id, ends)
 
 
 def _meet(session: Session, strangers: list[Row[Any]]) -> dict[tuple[int, str], int]:

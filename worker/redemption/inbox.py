@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from worker import errors
 from worker.database import lookup
 from worker.database.paging import Page, paged, within
-from worker.redemption import deciding
+from worker.redemption import outcomes
 from worker.settings import settings
 from worker.tables.mapping import Assignment, Event, EventStatus, EventType
 from worker.tenancy import history, secrets
@@ -253,7 +253,7 @@ def shape(row: Any) -> dict[str, Any]:
         "webhook_id": event.webhook_id,
         "status": event.status.value,
         "outcome": event.outcome,
-        "message": event.outcome and deciding.message(event.outcome, until=row.ends),
+        "message": event.outcome and outcomes.message(event.outcome, until=row.ends),
         "assignment": event.assignment_id and str(event.assignment_id),
         "assignment_status": row.assignment_status,
         "access_expires_at": row.ends,

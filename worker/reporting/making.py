@@ -1,4 +1,4 @@
-"""Making the reports that are kept, one after the other: what `worker.reports` has in its queue."""
+"""Making the reports that are kept, one after the other: what `worker.reporting.keeping` has in its queue."""
 
 import time
 import traceback

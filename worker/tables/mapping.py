@@ -659,7 +659,7 @@ class Token(Base):
     organization_id: Mapped[int | None] = _of("organization.id")
     name: Mapped[str]
     role: Mapped[str] = mapped_column(
-        # worker.actors.Role, which knows this module and cannot be known by it.
+        # worker.tenancy.actors.Role, which knows this module and cannot be known by it.
         Enum("operator", "manager", "finance", "analyst", "sender", name="role")
     )
     hash: Mapped[bytes]

@@ -6,10 +6,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import flag_modified
 
-from worker import errors, money
+from worker import errors
 from worker.database import lookup
 from worker.tables.mapping import Organization
-from worker.tenancy import history, taxes
+from worker.tenancy import currencies, history, taxes
 from worker.tenancy.actors import Actor, Role
 
 INVOICED = ("locale", "legal_name", "address", "tax_id", "payment_terms_days")
@@ -38,7 +38,7 @@ def add(
         name=name.strip(),
         parent_id=above and above.id,
         time_zone=time_zone,
-        currency=money.currency(session, currency).code,
+        currency=currencies.find(session, currency).code,
     )
     session.add(organization)
     session.flush()
@@ -74,7 +74,7 @@ def edit(
     if parent:
         given["parent_id"] = find(session, actor=actor, name=parent).id
     if currency:
-        given["currency"] = money.currency(session, currency).code
+        given["currency"] = currencies.find(session, currency).code
     for field, value in given.items():
         setattr(found, field, value)
     flag_modified(found, "name")  # so that a new tax rate, in rows of its own, is a new version

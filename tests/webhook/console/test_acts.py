@@ -12,7 +12,7 @@ from tests.world import OPERATOR, build
 from worker.billing import invoices
 from worker.database import connections as databases
 from worker.pools import batches, distributions, keys
-from worker.redemption import inbox
+from worker.redemption import inbox, trouble
 from worker.reporting import keeping
 from worker.tenancy.actors import Role
 
@@ -144,7 +144,7 @@ def test_a_fresh_assignment_is_cancelled_with_its_credit(manager, assignment, fo
 
     assert "<strong>49.90 EUR is credited</strong>, and the key can be redeemed again" in warned
     assert told == f"The assignment is cancelled; 49.90 EUR is credited, and {words}."
-    assert str(ask(keys.show, code=code)["state"]) == state
+    assert str(ask(trouble.show, code=code)["state"]) == state
 
 
 def test_a_launched_assignment_is_cancelled_with_a_reason_and_without_a_credit(manager, assignment):
@@ -159,7 +159,7 @@ def test_a_launched_assignment_is_cancelled_with_a_reason_and_without_a_credit(m
     assert refused.status_code == 422
     assert 'cancel-reason-note" class="wrong">' in refused.text
     assert told == "The assignment is cancelled; nothing is credited, and the key is retired."
-    assert str(ask(keys.show, code=code)["state"]) == "retired"
+    assert str(ask(trouble.show, code=code)["state"]) == "retired"
     assert "Left the company" in manager.get(where).text
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, text
 
 from worker.machine import embedded
 
-HOUSE = Path(__file__).parents[2]
+HOUSE = Path(__file__).parents[3]
 HOLD = """
 import sys
 from pathlib import Path

@@ -12,8 +12,7 @@ from worker import errors
 from worker.billing import charges
 from worker.database import connections as databases
 from worker.learning import assignments
-from worker.pools import keys
-from worker.redemption import deciding
+from worker.redemption import deciding, trouble
 from worker.tenancy.actors import Actor, Role
 
 
@@ -263,7 +262,7 @@ def test_a_cancelled_redemptions_key_is_redeemed_by_another_and_the_first_stays_
 
     second = redeemed(world, "bob@example.org", code)
 
-    shown = keys.show(world.session, actor=OPERATOR, code=code)
+    shown = trouble.show(world.session, actor=OPERATOR, code=code)
     assert (shown["redeemed_by"], shown["assignment"]) == ("bob@example.org", second)
     assert [(one["learner"], one["outcome"], one["assignment"]) for one in shown["attempts"]] == [
         ("bob@example.org", "redeemed", second),

@@ -11,8 +11,8 @@ from tests.conftest import Addresses
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.database import connections
-from worker.pools import batches, codes, distributions, keys, pools
-from worker.redemption import deciding
+from worker.pools import batches, codes, distributions, exporting, keys, pools
+from worker.redemption import deciding, trouble
 from worker.tenancy.actors import Actor, Role
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
@@ -47,7 +47,7 @@ def exported(fresh_database: Addresses):
 
     def rows(world: World, **filters) -> list[dict[str, str]]:
         with connections.session(snapshot=True) as opened:
-            blocks = keys.export(opened, actor=OPERATOR, pool=world.pool, **filters)
+            blocks = exporting.export(opened, actor=OPERATOR, pool=world.pool, **filters)
             written = b"".join(blocks).decode()
         return list(csv.DictReader(io.StringIO(written, newline="")))
 
@@ -247,7 +247,7 @@ def test_an_unknown_state_is_refused(world):
 def test_a_key_is_shown_however_it_is_typed(world, typed):
     add(world, "AAAA-0001")
 
-    assert keys.show(world.session, actor=OPERATOR, code=typed)["code"] == "AAAA-0001"
+    assert trouble.show(world.session, actor=OPERATOR, code=typed)["code"] == "AAAA-0001"
 
 
 def generated(world: World) -> str:
@@ -262,7 +262,9 @@ def generated(world: World) -> str:
 def test_a_generated_key_is_shown_though_letters_were_read_for_digits(world):
     code = generated(world)
 
-    shown = keys.show(world.session, actor=OPERATOR, code=code.replace("0", "O").replace("1", "I"))
+    shown = trouble.show(
+        world.session, actor=OPERATOR, code=code.replace("0", "O").replace("1", "I")
+    )
 
     assert shown["code"] == code
 
@@ -271,7 +273,7 @@ def test_a_supplied_key_is_not_guessed_at(world):
     add(world, "AAAA-0001")
 
     with pytest.raises(errors.NotFoundError):
-        keys.show(world.session, actor=OPERATOR, code="AAAA-OOOI")
+        trouble.show(world.session, actor=OPERATOR, code="AAAA-OOOI")
 
 
 def test_a_mistyped_key_is_called_so_and_never_repeated_whole(world):
@@ -279,7 +281,7 @@ def test_a_mistyped_key_is_called_so_and_never_repeated_whole(world):
     wrong = code[:-1] + ("2" if code[-1] != "2" else "3")
 
     with pytest.raises(errors.NotFoundError, match="mistyped") as refused:
-        keys.show(world.session, actor=OPERATOR, code=wrong)
+        trouble.show(world.session, actor=OPERATOR, code=wrong)
 
     assert wrong not in str(refused.value)
 
@@ -289,14 +291,14 @@ def test_a_foreign_key_is_as_unknown_as_one_that_is_not_there(world):
     stranger = Actor("stranger", Role.MANAGER, world.sibling)
 
     with pytest.raises(errors.NotFoundError, match="There is no key “AAAA…”"):
-        keys.show(world.session, actor=stranger, code="AAAA-0001")
+        trouble.show(world.session, actor=stranger, code="AAAA-0001")
 
 
 def test_showing_a_key_tells_its_attempts_and_what_would_happen_now(world):
     add(world, "AAAA-0001")
     redeem(world, "AAAA-0001", "ann@example.org")
 
-    shown = keys.show(world.session, actor=OPERATOR, code="AAAA-0001", dry_run="Bob@example.org")
+    shown = trouble.show(world.session, actor=OPERATOR, code="AAAA-0001", dry_run="Bob@example.org")
 
     assert [(a["learner"], a["outcome"]) for a in shown["attempts"]] == [
         ("ann@example.org", "redeemed")
@@ -310,7 +312,7 @@ def test_showing_a_key_tells_its_attempts_and_what_would_happen_now(world):
 def test_a_dry_run_changes_nothing(world):
     add(world, "AAAA-0001")
 
-    shown = keys.show(world.session, actor=OPERATOR, code="AAAA-0001", dry_run="ann@example.org")
+    shown = trouble.show(world.session, actor=OPERATOR, code="AAAA-0001", dry_run="ann@example.org")
 
     assert shown["dry_run"]["outcome"] == "redeemed"
     assert figures(world)["redeemed"] == 0
@@ -323,7 +325,7 @@ def test_a_dry_run_is_for_the_organization_in_which_the_learner_is_known(world):
         {"id": world.child},
     )
 
-    shown = keys.show(world.session, actor=OPERATOR, code="AAAA-0001", dry_run="KIM@example.org")
+    shown = trouble.show(world.session, actor=OPERATOR, code="AAAA-0001", dry_run="KIM@example.org")
 
     assert shown["dry_run"]["outcome"] == "not_available_to_organization"
 
@@ -386,7 +388,7 @@ def test_a_generated_key_is_retired_though_letters_were_read_for_digits(world):
     )
 
     assert told["retired"] == 1
-    assert keys.show(world.session, actor=OPERATOR, code=code)["state"] == "retired"
+    assert trouble.show(world.session, actor=OPERATOR, code=code)["state"] == "retired"
 
 
 def test_the_history_knows_who_retired_a_key_and_not_its_code(world):
@@ -410,7 +412,7 @@ def test_an_export_has_its_header_and_a_line_a_key(committed, exported):
 
     (row,) = exported(committed)
 
-    assert ",".join(row) == keys.HEADER.strip()
+    assert ",".join(row) == exporting.HEADER.strip()
     assert [row["code"], row["state"], *list(row.values())[2:]] == [
         "AAAA-0001",
         "issued",
@@ -513,7 +515,7 @@ def test_an_export_is_of_one_moment_though_it_comes_in_blocks(committed, monkeyp
     connections.transaction(keys.add_keys, actor=OPERATOR, pool=committed.pool, codes=first)
 
     with connections.session(snapshot=True) as opened:
-        blocks = keys.export(opened, actor=OPERATOR, pool=committed.pool)
+        blocks = exporting.export(opened, actor=OPERATOR, pool=committed.pool)
         header, begun = next(blocks), next(blocks)
         connections.transaction(
             keys.add_keys, actor=OPERATOR, pool=committed.pool, codes=["BBBB-0001"]
@@ -522,10 +524,10 @@ def test_an_export_is_of_one_moment_though_it_comes_in_blocks(committed, monkeyp
         rest = list(blocks)
 
     rows = (begun + b"".join(rest)).decode().splitlines()
-    assert header.decode() == keys.HEADER
+    assert header.decode() == exporting.HEADER
     assert [row.split(",")[:2] for row in rows] == [[code, "issued"] for code in first]
 
 
 def test_an_export_needs_a_snapshot(world):
     with pytest.raises(RuntimeError, match="snapshot=True"):
-        keys.export(world.session, actor=OPERATOR, pool=world.pool)
+        exporting.export(world.session, actor=OPERATOR, pool=world.pool)

@@ -9,7 +9,7 @@ from tests.world import OPERATOR, World
 from worker.catalogue import courses
 from worker.database.connections import clock_now
 from worker.pools import pools
-from worker.redemption import deciding
+from worker.redemption import attempts, deciding
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_a_strangers_learner_is_masked_to_the_pools_owner(session):
     world.request(code, "ann@example.org")
     settle(world)
 
-    newest, oldest = deciding.listing(session, actor=OPERATOR, pool=world.pool).items
+    newest, oldest = attempts.listing(session, actor=OPERATOR, pool=world.pool).items
 
     assert (newest["learner"], newest["key"]) == ("ann@example.org", code)
     assert (oldest["learner"], oldest["organization"]) == ("s***@e***", None)

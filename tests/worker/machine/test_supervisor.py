@@ -16,7 +16,7 @@ import pytest
 from worker.machine import supervisor
 from worker.machine.supervisor import Service, service
 
-HOUSE = Path(__file__).parents[2]
+HOUSE = Path(__file__).parents[3]
 PYTHON = [sys.executable, "-S", "-c"]
 SLEEP = [*PYTHON, "import time; print('started', flush=True); time.sleep(600)"]
 STUBBORN = [

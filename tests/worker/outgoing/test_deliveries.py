@@ -13,7 +13,7 @@ from worker import errors
 from worker.billing import invoices
 from worker.learning import assignments, learners
 from worker.outgoing import deliveries, endpoints
-from worker.redemption import deciding
+from worker.redemption import deciding, outcomes
 from worker.tenancy.actors import Actor, Role
 
 ANN = "ann@child.example"
@@ -80,7 +80,7 @@ def test_a_refusal_is_told_too_to_whoever_sent_it(world):
 
     [data] = told(world, endpoint)
     assert (data["outcome"], data["assignment"], data["pool"]) == ("unknown_key", None, None)
-    assert data["message"] == deciding.SENTENCES["unknown_key"]
+    assert data["message"] == outcomes.SENTENCES["unknown_key"]
 
 
 def test_nothing_is_told_to_whom_it_does_not_concern(world):
@@ -127,7 +127,7 @@ def test_masking_is_the_same_here_and_in_lists(world):
         masked = world.session.execute(
             text("SELECT masked_address(:a)"), {"a": address}
         ).scalar_one()
-        assert masked == deciding.masked(address)
+        assert masked == outcomes.masked(address)
 
 
 def test_the_outbox_is_written_with_the_decision_or_not_at_all(world):

@@ -15,7 +15,7 @@ from worker import reporting, simulation
 from worker.database import connections as databases
 from worker.reporting import logins
 
-COMPOSE = Path(__file__).parents[2] / "compose.yaml"
+COMPOSE = Path(__file__).parents[3] / "compose.yaml"
 ROOT = "Alder Academy"
 BRANCH = "Alder North"  # a child of the root
 STRANGER = "Borealis Training"

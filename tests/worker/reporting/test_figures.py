@@ -22,7 +22,7 @@ from worker import reporting, simulation
 from worker.database import connections as databases
 from worker.reporting import billing, reading, showing, usage
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 
 
 @pytest.fixture(scope="module")

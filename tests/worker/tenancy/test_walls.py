@@ -8,7 +8,7 @@ from worker import errors
 from worker.database.connections import Login
 from worker.database.connections import session as transaction_of
 from worker.learning import assignments
-from worker.redemption import deciding
+from worker.redemption import attempts, deciding
 from worker.tenancy.actors import Actor, Role
 
 
@@ -59,9 +59,9 @@ def test_a_parent_cancels_for_its_childs_learner(world):
 
 
 def test_a_pools_owner_sees_a_strangers_attempt_masked(world):
-    attempts = seen_by(world.parent, deciding.listing).items
+    seen = seen_by(world.parent, attempts.listing).items
 
-    assert {(a["learner"], a["outcome"]) for a in attempts} == {
+    assert {(a["learner"], a["outcome"]) for a in seen} == {
         ("e***@s***", "not_available_to_organization"),
         ("ann@child.example", "redeemed"),
     }
@@ -69,6 +69,6 @@ def test_a_pools_owner_sees_a_strangers_attempt_masked(world):
 
 def test_a_stranger_sees_nothing(world):
     assert seen_by(world.sibling, assignments.listing).items == []
-    assert seen_by(world.sibling, deciding.listing).items == []
+    assert seen_by(world.sibling, attempts.listing).items == []
     with pytest.raises(errors.NotFoundError):
         seen_by(world.sibling, assignments.show, assignment="1")

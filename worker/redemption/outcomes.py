@@ -1,0 +1,36 @@
+"""What an outcome says to people, and how much of a stranger they are told."""
+
+from datetime import datetime
+
+# What each outcome says to people. {until} is when access ends, where there is access.
+SENTENCES = {
+    "redeemed": "The key is redeemed. Access ends {until}.",
+    "already_yours": "You redeemed this key before. Access ends {until}.",
+    "mistyped_key": "The key is mistyped: its last symbol does not fit the others. Check each symbol.",
+    "unknown_key": "There is no such key. Check it against where you got it.",
+    "already_redeemed": "Somebody else redeemed this key already. Ask who gave it to you for another.",
+    "key_retired": "The key was withdrawn. Ask who gave it to you for another.",
+    "not_available_to_organization": "The key is not for learners of your organization.",
+    "course_archived": "The course is no longer taught, so its keys cannot be redeemed.",
+    "pool_paused": "Keys of this pool are paused at the moment. Try again later.",
+    "pool_not_started": "The key cannot be redeemed yet.",
+    "pool_expired": "The key's time to be redeemed is over.",
+    "already_assigned": "You already have access to this course. The key is not spent: keep it for later.",
+    "launched": "The launch is recorded.",
+    "ended": "The end of the training is recorded.",
+    "assignment_expired": "Access to the course had ended.",
+    "assignment_cancelled": "Access to the course was cancelled.",
+    "unknown_assignment": "There is no such assignment.",
+    "ended_before_launched": "The training cannot end before it was launched.",
+}
+
+
+def message(outcome: str, *, until: datetime | None) -> str:
+    """Give an outcome's sentence for people; `until` is when access ends or ended, if there is any."""
+    return SENTENCES[outcome].format(until=until and f"on {until:%Y-%m-%d at %H:%M} UTC")
+
+
+def masked(email: str) -> str:
+    """Hide whose address it is, and leave enough to talk about it: `a***@e***`."""
+    name, _, host = email.partition("@")
+    return f"{name[:1]}***@{host[:1]}***"
