@@ -536,10 +536,11 @@ def test_a_draft_of_the_running_month_is_never_finalized_by_a_run():
 DYING = """
 import os, signal, sys
 from sqlalchemy import event
-from worker import database, invoices
-from worker.actors import Actor
+from worker.billing import invoices
+from worker.database import connections
+from worker.tenancy.actors import Actor
 
-engine, commits = database.engine(), [0]
+engine, commits = connections.engine(), [0]
 
 @event.listens_for(engine, "begin")
 def july(connection):

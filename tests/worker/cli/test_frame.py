@@ -190,7 +190,7 @@ def test_output_that_nobody_reads_any_more_ends_a_command_quietly(database):
 def test_an_interrupted_command_ends_with_130_and_no_traceback(tmp_path):
     script = """
 import sys, time
-from worker import supervisor
+from worker.machine import supervisor
 from worker.cli import answer
 supervisor.require_free = lambda *_: (print("begun", flush=True), time.sleep(60))
 sys.exit(answer(["up"]))

@@ -26,7 +26,7 @@ HOUSE = Path(__file__).parents[3]
 HOLD = """
 import sys
 from pathlib import Path
-from worker import embedded
+from worker.machine import embedded
 print("here", flush=True)
 with embedded.lease(Path(sys.argv[1]), durable=False) as servers:
     print(servers.postgres_pid, servers.redis_pid, flush=True)
@@ -226,7 +226,7 @@ WAKING_IT_MEANWHILE = """
 import sys, threading, time
 from pathlib import Path
 import psutil
-from worker import embedded
+from worker.machine import embedded
 
 reviving = threading.Thread(target=embedded.revive, args=[Path(sys.argv[1])])
 reviving.start()

@@ -33,7 +33,7 @@ PARENT = [
 SUPERVISE = f"""
 import sys
 from pathlib import Path
-from worker.supervisor import Service, supervised
+from worker.machine.supervisor import Service, supervised
 mark = sys.argv[1]
 services = [Service(n, [*{PARENT!r}, mark]) for n in ("a", "b")]
 print("here", flush=True)

@@ -253,7 +253,7 @@ def test_one_deliverer_works_at_a_time(place):
 
 KILLED = """
 import time
-from worker import delivering
+from worker.outgoing import delivering
 delivering.deliver_all(until=time.monotonic() + 60)
 """
 

@@ -27,10 +27,11 @@ from worker.tenancy.actors import Actor, Role
 
 HOUSE = SCHEMA.parent
 WORKER = """
-from worker import batches, chunks, database
-chunks.KEYS = chunks.LINES = 2_000
+from worker.database import connections
+from worker.pools import batches, making
+making.KEYS = making.LINES = 2_000
 while True:
-    database.transaction(batches.work_chunk)
+    connections.transaction(batches.work_chunk)
 """
 
 

@@ -510,7 +510,7 @@ def test_an_export_is_filtered(committed, exported, filters, expected):
 
 
 def test_an_export_is_of_one_moment_though_it_comes_in_blocks(committed, monkeypatch):
-    monkeypatch.setattr(keys, "BLOCK", 2)
+    monkeypatch.setattr(exporting, "BLOCK", 2)
     first = [f"AAAA-000{n}" for n in range(5)]
     connections.transaction(keys.add_keys, actor=OPERATOR, pool=committed.pool, codes=first)
 
