@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 import webhook
-from webhook.access import allowed
+from webhook.http.access import allowed
 from worker.database import connections
 from worker.tenancy.actors import Actor, Role
 

@@ -8,18 +8,10 @@ import structlog
 from apiflask import APIFlask
 from flask import Response, g, request
 
-from webhook import (
-    api,
-    console,
-    docs,
-    health,
-    limits,
-    metrics,
-    openapi,
-    problems,
-    receiver,
-    strictjson,
-)
+from webhook import api, console, docs, health, metrics
+from webhook.api import shapes
+from webhook.http import limits, openapi, problems, strictjson
+from webhook.receiver import messages, receiver
 from worker import celery, logs
 from worker.settings import settings
 
@@ -41,8 +33,9 @@ def create_app() -> APIFlask:
     app = APIFlask(__name__, title="keypool", version=version("keypool"), docs_path=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.url_map.merge_slashes = False  # a repeated slash is a wrong path, never a redirect
-    for part in (strictjson, problems, openapi):
-        part.install(app)
+    strictjson.install(app)
+    problems.install(app)
+    openapi.install(app, shapes=(messages.WebhookMessage, shapes.Accepted, shapes.Event))
     for blueprint in (
         receiver.blueprint,
         health.blueprint,

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.webhook.conftest import NOW, Things, redemption
-from webhook import strictjson
+from webhook.http import strictjson
 from worker.tenancy.actors import Role
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))  # of each route; “make fuzz” tries more

@@ -7,9 +7,10 @@ from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.access import allowed
 from webhook.api import shapes
-from webhook.preconditions import versioned
+from webhook.http.access import allowed
+from webhook.http.preconditions import versioned
+from webhook.http.shapes import Paging
 from worker.database import patience
 from worker.learning import assignments, bulk
 from worker.learning.bulk import Selection
@@ -23,7 +24,7 @@ blueprint = APIBlueprint(
 READERS = (Role.MANAGER, Role.ANALYST)
 
 
-class Query(shapes.Paging):
+class Query(Paging):
     """Which assignments."""
 
     learner: str | None = Field(None, description="An e-mail address.", max_length=320)

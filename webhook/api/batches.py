@@ -7,10 +7,11 @@ from flask import request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook import files
-from webhook.access import allowed
 from webhook.api import shapes
-from webhook.openapi import describe
+from webhook.http import files
+from webhook.http.access import allowed
+from webhook.http.openapi import describe
+from webhook.http.shapes import Paging
 from worker.pools import batches
 from worker.tenancy.actors import Actor, Role
 
@@ -19,7 +20,7 @@ blueprint = APIBlueprint("batches", __name__, url_prefix="/api/v1/batches", tag=
 READERS = (Role.MANAGER, Role.ANALYST)
 
 
-class Query(shapes.Paging):
+class Query(Paging):
     """Which batches."""
 
     pool: str | None = Field(None, max_length=200)

@@ -6,9 +6,10 @@ from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.access import allowed
 from webhook.api import shapes
-from webhook.messages import Instant
+from webhook.http.access import allowed
+from webhook.http.instants import Instant
+from webhook.http.shapes import Sorted
 from worker.billing import charges
 from worker.tables.mapping import ChargeKind
 from worker.tenancy.actors import Actor, Role
@@ -18,7 +19,7 @@ blueprint = APIBlueprint("charges", __name__, url_prefix="/api/v1/charges", tag=
 READERS = (Role.FINANCE, Role.ANALYST)
 
 
-class Query(shapes.Sorted):
+class Query(Sorted):
     """Which charges."""
 
     organization: str | None = Field(None, max_length=200)

@@ -6,9 +6,10 @@ from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.access import EVERYBODY, allowed
 from webhook.api import shapes
-from webhook.preconditions import versioned
+from webhook.http.access import EVERYBODY, allowed
+from webhook.http.preconditions import versioned
+from webhook.http.shapes import Taken, whole
 from worker.catalogue import courses
 from worker.tables.mapping import Course
 from worker.tenancy.actors import Actor
@@ -21,7 +22,7 @@ def _found(session: Session, *, actor: Actor, course: str) -> Course:
     return courses.find(session, name=course)
 
 
-class Query(shapes.Taken):
+class Query(Taken):
     """Which courses."""
 
     search: str | None = Field(None, description="A piece of the code or title.", max_length=200)
@@ -33,7 +34,7 @@ class Query(shapes.Taken):
 @blueprint.input(Query, location="query", arg_name="query")
 def listing(session: Session, _actor: Actor, query: Query) -> Any:
     """List courses by code."""
-    return shapes.whole(courses.listing(session, search=query.search))
+    return whole(courses.listing(session, search=query.search))
 
 
 @blueprint.post("")

@@ -7,11 +7,12 @@ from flask import request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook import problems
-from webhook.access import allowed, known
 from webhook.api import shapes
-from webhook.openapi import describe
-from webhook.uploads import uploaded
+from webhook.http import problems
+from webhook.http.access import allowed, known
+from webhook.http.openapi import describe
+from webhook.http.shapes import Given, Paging
+from webhook.http.uploads import uploaded
 from worker.database import patience
 from worker.pools import distributions
 from worker.tenancy.actors import Actor, Role
@@ -21,7 +22,7 @@ blueprint = APIBlueprint(
 )
 
 
-class Query(shapes.Paging):
+class Query(Paging):
     """Which distributions."""
 
     recipient: str | None = Field(None, max_length=320)
@@ -42,7 +43,7 @@ def listing(session: Session, actor: Actor, pool: str, query: Query) -> Any:
 @known(Role.MANAGER)
 @uploaded
 @allowed(Role.MANAGER)
-@blueprint.output(shapes.Given, status_code=201)
+@blueprint.output(Given, status_code=201)
 def distribute(session: Session, actor: Actor, pool: str, upload: BinaryIO | None) -> Any:
     """Hand keys to a recipient, or to everybody in a table `email,name,count,reference`.
 

@@ -7,11 +7,12 @@ from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook import nudging
-from webhook.access import allowed
 from webhook.api import shapes
-from webhook.messages import Instant
-from webhook.preconditions import versioned
+from webhook.http import nudging
+from webhook.http.access import allowed
+from webhook.http.instants import Instant
+from webhook.http.preconditions import versioned
+from webhook.http.shapes import Given, Listed, Paging, Taken, whole
 from worker.outgoing import deliveries, endpoints
 from worker.tables.mapping import DeliveryType
 from worker.tenancy.actors import Actor, Role
@@ -19,7 +20,7 @@ from worker.tenancy.actors import Actor, Role
 blueprint = APIBlueprint("endpoints", __name__, url_prefix="/api/v1", tag="Endpoints")
 
 
-class Endpoint(shapes.Given):
+class Endpoint(Given):
     """Where an organization is told of what happens; `failures` counts failed tries in a row."""
 
     id: str
@@ -40,11 +41,11 @@ class EndpointInClear(Endpoint):
     secret: str
 
 
-class Endpoints(shapes.Listed[Endpoint]):
+class Endpoints(Listed[Endpoint]):
     """A page of endpoints."""
 
 
-class EndpointChanges(shapes.Taken):
+class EndpointChanges(Taken):
     """What may change of an endpoint."""
 
     url: str | None = Field(None, max_length=2000)
@@ -60,7 +61,7 @@ class NewEndpoint(EndpointChanges):
     organization: str
 
 
-class Delivery(shapes.Given):
+class Delivery(Given):
     """One thing that an endpoint was told; `body` is null once it was blanked."""
 
     id: str
@@ -77,17 +78,17 @@ class Delivery(shapes.Given):
     body: dict[str, Any] | None
 
 
-class Deliveries(shapes.Listed[Delivery]):
+class Deliveries(Listed[Delivery]):
     """A page of deliveries."""
 
 
-class Resent(shapes.Given):
+class Resent(Given):
     """How many deliveries are sent once more."""
 
     resent: int
 
 
-class Query(shapes.Paging):
+class Query(Paging):
     """Which deliveries."""
 
     endpoint: str | None = Field(None, description="Of this endpoint, by id or address.")
@@ -95,7 +96,7 @@ class Query(shapes.Paging):
     failed: bool = Field(False, description="Only those that are set apart for a person.")
 
 
-class Resending(shapes.Taken):
+class Resending(Taken):
     """What is sent once more: deliveries by id, or all since a time; with failed, only such ones."""
 
     deliveries: list[str] | None = Field(None, max_length=1000)
@@ -108,7 +109,7 @@ class Resending(shapes.Taken):
 @blueprint.output(Endpoints)
 def listing(session: Session, actor: Actor) -> Any:
     """List endpoints; never their secrets."""
-    return shapes.whole(endpoints.listing(session, actor=actor))
+    return whole(endpoints.listing(session, actor=actor))
 
 
 @blueprint.post("/endpoints")

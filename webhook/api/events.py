@@ -6,10 +6,11 @@ from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook import nudging
-from webhook.access import allowed
 from webhook.api import shapes
-from webhook.messages import Instant
+from webhook.http import nudging
+from webhook.http.access import allowed
+from webhook.http.instants import Instant
+from webhook.http.shapes import Sorted
 from worker.redemption import inbox
 from worker.tables.mapping import EventStatus, EventType
 from worker.tenancy.actors import Actor, Role
@@ -17,7 +18,7 @@ from worker.tenancy.actors import Actor, Role
 blueprint = APIBlueprint("events", __name__, url_prefix="/api/v1/events", tag="Events")
 
 
-class Query(shapes.Sorted):
+class Query(Sorted):
     """Which events."""
 
     webhook_id: str | None = Field(None, max_length=128)

@@ -7,12 +7,13 @@ from flask import request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook import files
-from webhook.access import allowed
 from webhook.api import shapes
-from webhook.files import CSV
-from webhook.messages import Instant
-from webhook.openapi import describe
+from webhook.http import files
+from webhook.http.access import allowed
+from webhook.http.files import CSV
+from webhook.http.instants import Instant
+from webhook.http.openapi import describe
+from webhook.http.shapes import Sorted
 from worker.database.lookup import BIGGEST_ID
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
@@ -20,7 +21,7 @@ from worker.tenancy.actors import Actor, Role
 blueprint = APIBlueprint("history", __name__, url_prefix="/api/v1/history", tag="History")
 
 
-class Query(shapes.Sorted):
+class Query(Sorted):
     """Which acts."""
 
     organization: str | None = Field(None, max_length=200)

@@ -9,11 +9,12 @@ from flask import Response, g
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook import files
-from webhook.access import allowed, known
 from webhook.api import shapes
-from webhook.openapi import describe
-from webhook.preconditions import versioned
+from webhook.http import files
+from webhook.http.access import allowed, known
+from webhook.http.openapi import describe
+from webhook.http.preconditions import versioned
+from webhook.http.shapes import Paging, Taken
 from worker.billing import documents, invoices
 from worker.database import connections, patience
 from worker.database.connections import Login
@@ -27,13 +28,13 @@ T = TypeVar("T")
 READERS = (Role.FINANCE, Role.ANALYST)
 
 
-class Csv(shapes.Taken):
+class Csv(Taken):
     """Which table."""
 
     detail: bool = False
 
 
-class Query(shapes.Paging):
+class Query(Paging):
     """Which invoices."""
 
     organization: str | None = Field(None, max_length=200)

@@ -7,11 +7,12 @@ from flask import Response, request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook import files, nudging, problems
-from webhook.access import allowed, known
 from webhook.api import shapes
-from webhook.openapi import describe
-from webhook.uploads import uploaded
+from webhook.http import files, nudging, problems
+from webhook.http.access import allowed, known
+from webhook.http.openapi import describe
+from webhook.http.shapes import Sorted, Taken, answer
+from webhook.http.uploads import uploaded
 from worker.database import patience
 from worker.pools import batches, exporting, keys, pools, reading
 from worker.redemption import trouble
@@ -25,7 +26,7 @@ CSV = "text/csv"
 KINDS = {CSV: reading.Kind.CSV, "text/plain": reading.Kind.TEXT}
 
 
-class Query(shapes.Sorted):
+class Query(Sorted):
     """Which of a pool's keys."""
 
     state: KeyState | None = None
@@ -34,7 +35,7 @@ class Query(shapes.Sorted):
     reference: str | None = Field(None, max_length=320)
 
 
-class Table(shapes.Taken):
+class Table(Taken):
     """How a CSV file of keys is read."""
 
     column: str | None = Field(
@@ -42,7 +43,7 @@ class Table(shapes.Taken):
     )
 
 
-class DryRun(shapes.Taken):
+class DryRun(Taken):
     """For whom to try a key, without spending it."""
 
     learner: str | None = Field(None, alias="as", description="An e-mail address.", max_length=320)
@@ -59,9 +60,7 @@ def listing(session: Session, actor: Actor, pool: str, query: Query) -> Any:
     wanted = query.page()
     if request.accept_mimetypes.best_match(["application/json", CSV]) != CSV:
         page = keys.listing(session, actor=actor, pool=pool, **wanted)
-        return shapes.answer(
-            vars(page), 200, {}
-        )  # not read into shapes first: that would cost more
+        return answer(vars(page), 200, {})  # not read into shapes first: that would cost more
     found = pools.find(session, actor=actor, pool=pool)
     filters = {name: wanted.get(name) for name in ("state", "recipient", "reference")}
     filters |= {"pool": str(found.id), "undistributed": query.undistributed}
@@ -124,4 +123,4 @@ def _queued(batch: dict[str, Any]) -> Any:
 
 def _accepted(told: dict[str, Any], batch: str) -> Response:
     nudging.after_commit("work_batches")
-    return shapes.answer(told, 202, {"Location": f"/api/v1/batches/{batch}"})
+    return answer(told, 202, {"Location": f"/api/v1/batches/{batch}"})

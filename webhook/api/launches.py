@@ -5,9 +5,9 @@ from typing import Any
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
-from webhook import problems
-from webhook.access import allowed
 from webhook.api import shapes
+from webhook.http import problems
+from webhook.http.access import allowed
 from worker.learning import launches
 from worker.redemption import outcomes
 from worker.tenancy.actors import Actor

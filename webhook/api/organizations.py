@@ -5,17 +5,16 @@ from typing import Any
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
-from webhook.access import EVERYBODY, allowed
 from webhook.api import shapes
-from webhook.preconditions import versioned
+from webhook.http.access import EVERYBODY, STAFF, allowed
+from webhook.http.preconditions import versioned
+from webhook.http.shapes import whole
 from worker.tenancy import organizations
-from worker.tenancy.actors import Actor, Role
+from worker.tenancy.actors import Actor
 
 blueprint = APIBlueprint(
     "organizations", __name__, url_prefix="/api/v1/organizations", tag="Organizations"
 )
-
-READERS = (Role.MANAGER, Role.FINANCE, Role.ANALYST)
 
 
 @blueprint.get("")
@@ -23,7 +22,7 @@ READERS = (Role.MANAGER, Role.FINANCE, Role.ANALYST)
 @blueprint.output(shapes.Organizations)
 def listing(session: Session, actor: Actor) -> Any:
     """List organizations by name."""
-    return shapes.whole(organizations.listing(session, actor=actor))
+    return whole(organizations.listing(session, actor=actor))
 
 
 @blueprint.post("")
@@ -36,7 +35,7 @@ def add(session: Session, actor: Actor, body: shapes.NewOrganization) -> Any:
 
 
 @blueprint.get("/<organization>")
-@allowed(*READERS)
+@allowed(*STAFF)
 @versioned(organizations.find, organization="name")
 @blueprint.output(shapes.OrganizationShown)
 def show(session: Session, actor: Actor, organization: str) -> Any:

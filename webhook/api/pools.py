@@ -6,9 +6,10 @@ from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.access import allowed
 from webhook.api import shapes
-from webhook.preconditions import versioned
+from webhook.http.access import allowed
+from webhook.http.preconditions import versioned
+from webhook.http.shapes import Given, Paging
 from worker.billing import charges
 from worker.pools import pools
 from worker.tenancy.actors import Actor, Role
@@ -23,7 +24,7 @@ GIVEN = {
 }
 
 
-class ChargedInCurrency(shapes.Given):
+class ChargedInCurrency(Given):
     """What a pool was charged in one currency; credits count as what they give back."""
 
     currency: str
@@ -33,7 +34,7 @@ class ChargedInCurrency(shapes.Given):
     unbilled_amount: str
 
 
-class Charged(shapes.Given):
+class Charged(Given):
     """What a pool was charged in its owner's running month."""
 
     pool: str
@@ -41,7 +42,7 @@ class Charged(shapes.Given):
     currencies: list[ChargedInCurrency]
 
 
-class Query(shapes.Paging):
+class Query(Paging):
     """Which pools."""
 
     organization: str | None = Field(None, max_length=200)

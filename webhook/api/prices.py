@@ -6,15 +6,16 @@ from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.access import allowed
 from webhook.api import shapes
+from webhook.http.access import allowed
+from webhook.http.shapes import Paging
 from worker.catalogue import prices
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("prices", __name__, url_prefix="/api/v1/prices", tag="Prices")
 
 
-class Query(shapes.Paging):
+class Query(Paging):
     """Which prices."""
 
     course: str | None = Field(None, max_length=200)

@@ -6,9 +6,10 @@ from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.access import allowed
 from webhook.api import shapes
-from webhook.messages import Instant
+from webhook.http.access import allowed
+from webhook.http.instants import Instant
+from webhook.http.shapes import Sorted
 from worker.redemption import attempts
 from worker.tables.mapping import RedemptionOutcome
 from worker.tenancy.actors import Actor, Role
@@ -18,7 +19,7 @@ blueprint = APIBlueprint(
 )
 
 
-class Query(shapes.Sorted):
+class Query(Sorted):
     """Which attempts."""
 
     pool: str | None = Field(None, max_length=200)

@@ -7,22 +7,21 @@ from flask import Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook import files, nudging
-from webhook.access import allowed
 from webhook.api import shapes
-from webhook.openapi import describe
+from webhook.http import files, nudging
+from webhook.http.access import STAFF, allowed
+from webhook.http.openapi import describe
+from webhook.http.shapes import Paging, Taken, answer, whole
 from worker import reporting
 from worker.database import patience
 from worker.reporting import keeping, measures
 from worker.tables.mapping import ReportState
-from worker.tenancy.actors import Actor, Role
+from worker.tenancy.actors import Actor
 
 blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1/reports", tag="Reports")
 
-READERS = (Role.MANAGER, Role.FINANCE, Role.ANALYST)
 
-
-class Query(shapes.Paging):
+class Query(Paging):
     """Which reports."""
 
     organization: str | None = Field(None, max_length=200)
@@ -30,7 +29,7 @@ class Query(shapes.Paging):
     state: ReportState | None = None
 
 
-class Period(shapes.Taken):
+class Period(Taken):
     """About whom, from which day to which; by default the last year."""
 
     organization: str | None = Field(None, max_length=200)
@@ -39,7 +38,7 @@ class Period(shapes.Taken):
 
 
 @blueprint.get("")
-@allowed(*READERS)
+@allowed(*STAFF)
 @blueprint.output(shapes.Reports)
 @blueprint.input(Query, location="query", arg_name="query")
 def listing(session: Session, actor: Actor, query: Query) -> Any:
@@ -49,25 +48,25 @@ def listing(session: Session, actor: Actor, query: Query) -> Any:
 
 @blueprint.post("")
 @describe(accepted="Report")
-@allowed(*READERS)
+@allowed(*STAFF)
 @blueprint.input(shapes.NewReport, arg_name="body")
 def ask(session: Session, actor: Actor, body: shapes.NewReport) -> Response:
     """Have a report made now, and kept; as PDF, too, where that is its format."""
     asked = keeping.ask(session, actor=actor, **body.given())
     nudging.after_commit("make_reports")
-    return shapes.answer(asked, 202, {"Location": f"/api/v1/reports/{asked['id']}"})
+    return answer(asked, 202, {"Location": f"/api/v1/reports/{asked['id']}"})
 
 
 @blueprint.get("/notebooks")
-@allowed(*READERS)
+@allowed(*STAFF)
 @blueprint.output(shapes.Notebooks)
 def notebooks(session: Session, actor: Actor) -> Any:
     """List the notebooks that can be asked for."""
-    return shapes.whole(reporting.listing())
+    return whole(reporting.listing())
 
 
 @blueprint.get("/measures")
-@allowed(*READERS)
+@allowed(*STAFF)
 @blueprint.output(shapes.Measures)
 @blueprint.input(Period, location="query", arg_name="query")
 def show_measures(session: Session, actor: Actor, query: Period) -> Any:
@@ -78,7 +77,7 @@ def show_measures(session: Session, actor: Actor, query: Period) -> Any:
 
 @blueprint.get("/<report>.html")
 @describe(only="text/html")
-@allowed(*READERS)
+@allowed(*STAFF)
 def page(session: Session, actor: Actor, report: str) -> Response:
     """Give a report that is done, as one HTML file."""
     made = keeping.page(session, actor=actor, report=report)
@@ -87,7 +86,7 @@ def page(session: Session, actor: Actor, report: str) -> Response:
 
 @blueprint.get("/<report>.pdf")
 @describe(only="application/pdf")
-@allowed(*READERS)
+@allowed(*STAFF)
 def pdf(session: Session, actor: Actor, report: str) -> Response:
     """Give a report that was asked for as PDF and is done."""
     made = keeping.pdf(session, actor=actor, report=report)
@@ -95,7 +94,7 @@ def pdf(session: Session, actor: Actor, report: str) -> Response:
 
 
 @blueprint.get("/<report>")
-@allowed(*READERS)
+@allowed(*STAFF)
 @blueprint.output(shapes.Report)
 def show(session: Session, actor: Actor, report: str) -> Any:
     """Show a report that is kept: what it was asked, how far it is, why it failed."""

@@ -5,9 +5,9 @@ from typing import Any
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
-from webhook.access import allowed
 from webhook.api import shapes
-from webhook.preconditions import versioned
+from webhook.http.access import allowed
+from webhook.http.preconditions import versioned
 from worker.billing import seller
 from worker.tables.mapping import Seller
 from worker.tenancy.actors import Actor

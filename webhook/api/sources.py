@@ -5,8 +5,9 @@ from typing import Any
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
-from webhook.access import allowed
 from webhook.api import shapes
+from webhook.http.access import allowed
+from webhook.http.shapes import whole
 from worker.redemption import sources
 from worker.tenancy.actors import Actor, Role
 
@@ -18,7 +19,7 @@ blueprint = APIBlueprint("sources", __name__, url_prefix="/api/v1/sources", tag=
 @blueprint.output(shapes.Sources)
 def listing(session: Session, actor: Actor) -> Any:
     """List sources; never their secrets."""
-    return shapes.whole(sources.listing(session, actor=actor))
+    return whole(sources.listing(session, actor=actor))
 
 
 @blueprint.post("")

@@ -5,8 +5,9 @@ from typing import Any
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
-from webhook.access import allowed
 from webhook.api import shapes
+from webhook.http.access import allowed
+from webhook.http.shapes import whole
 from worker.tenancy import tokens
 from worker.tenancy.actors import Actor, Role
 
@@ -18,7 +19,7 @@ blueprint = APIBlueprint("tokens", __name__, url_prefix="/api/v1/tokens", tag="T
 @blueprint.output(shapes.Tokens)
 def listing(session: Session, actor: Actor) -> Any:
     """List tokens, newest first; never the tokens themselves."""
-    return shapes.whole(tokens.listing(session, actor=actor))
+    return whole(tokens.listing(session, actor=actor))
 
 
 @blueprint.post("")

@@ -5,8 +5,9 @@ from typing import Any
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
-from webhook.access import allowed
 from webhook.api import shapes
+from webhook.http.access import allowed
+from webhook.http.shapes import whole
 from worker.tenancy import users
 from worker.tenancy.actors import Actor, Role
 
@@ -18,7 +19,7 @@ blueprint = APIBlueprint("users", __name__, url_prefix="/api/v1/users", tag="Use
 @blueprint.output(shapes.Users)
 def listing(session: Session, actor: Actor) -> Any:
     """List the console's users by address."""
-    return shapes.whole(users.listing(session, actor=actor))
+    return whole(users.listing(session, actor=actor))
 
 
 @blueprint.post("")

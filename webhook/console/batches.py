@@ -5,11 +5,11 @@ from typing import Any
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
-from webhook import files
 from webhook.console.access import READERS, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.console.words import number
+from webhook.http import files
 from worker.pools import batches
 from worker.tenancy.actors import Actor, Role
 

@@ -5,11 +5,11 @@ from typing import Any
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
-from webhook import nudging
 from webhook.console import forms
 from webhook.console.access import page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
+from webhook.http import nudging
 from worker.outgoing import deliveries, endpoints
 from worker.tables.mapping import DeliveryType
 from worker.tenancy import organizations

@@ -5,10 +5,10 @@ from typing import Any
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
-from webhook import files
 from webhook.console import forms
 from webhook.console.access import page
 from webhook.console.frame import blueprint
+from webhook.http import files
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
 

@@ -5,10 +5,10 @@ from typing import Any
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
-from webhook import files
 from webhook.console.access import known, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
+from webhook.http import files
 from worker.billing import charges, invoices
 from worker.tenancy.actors import Actor, Role
 

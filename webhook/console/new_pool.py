@@ -8,13 +8,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 
-from webhook import nudging
 from webhook.console import forms
 from webhook.console.access import page
 from webhook.console.answers import attempt, done
 from webhook.console.forms import Form, whole
 from webhook.console.frame import blueprint
 from webhook.console.words import number
+from webhook.http import nudging
 from worker import days, errors
 from worker.catalogue import courses
 from worker.database import patience

@@ -5,11 +5,11 @@ from typing import Any
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
-from webhook.api.organizations import READERS
 from webhook.console import forms
 from webhook.console.access import EVERYBODY, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
+from webhook.http.access import STAFF
 from worker.billing import seller
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
@@ -37,7 +37,7 @@ def add_organization(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.get("/organizations/<organization>")
-@page(*READERS)
+@page(*STAFF)
 def organization(session: Session, actor: Actor, organization: str) -> Any:
     """Show what an organization is set to, and its tax rates."""
     shown = organizations.show(session, actor=actor, organization=organization)

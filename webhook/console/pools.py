@@ -5,11 +5,11 @@ from typing import Any
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
-from webhook import files
 from webhook.console.access import READERS, known, page
 from webhook.console.answers import done
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
+from webhook.http import files
 from worker.billing import charges
 from worker.database import connections
 from worker.database.connections import Login

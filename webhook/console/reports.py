@@ -5,11 +5,11 @@ from typing import Any
 from flask import Response, render_template, request
 from sqlalchemy.orm import Session
 
-from webhook import files, nudging
-from webhook.api.reports import READERS
 from webhook.console.access import page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
+from webhook.http import files, nudging
+from webhook.http.access import STAFF
 from worker import reporting
 from worker.reporting import keeping
 from worker.tenancy import organizations
@@ -17,7 +17,7 @@ from worker.tenancy.actors import Actor
 
 
 @blueprint.get("/reports", endpoint="reports")
-@page(*READERS)
+@page(*STAFF)
 def reports_page(session: Session, actor: Actor) -> Any:
     """List reports, newest first, and offer to run one."""
     listed = keeping.listing(session, actor=actor, after=request.args.get("after"), limit=30)
@@ -27,7 +27,7 @@ def reports_page(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/reports")
-@page(*READERS)
+@page(*STAFF)
 def run_report(session: Session, actor: Actor) -> Any:
     """Have a report made now."""
     form = request.form
@@ -40,7 +40,7 @@ def run_report(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.get("/reports/<report>/progress")
-@page(*READERS)
+@page(*STAFF)
 def report_progress(session: Session, actor: Actor, report: str) -> Any:
     """Give how far a report is, which asks for itself again while it is made."""
     shown = keeping.show(session, actor=actor, report=report)
@@ -48,7 +48,7 @@ def report_progress(session: Session, actor: Actor, report: str) -> Any:
 
 
 @blueprint.get("/reports/<report>.html")
-@page(*READERS)
+@page(*STAFF)
 def report(session: Session, actor: Actor, report: str) -> Any:
     """Show a report that is done: it runs no script and loads nothing."""
     made = keeping.page(session, actor=actor, report=report)
@@ -56,7 +56,7 @@ def report(session: Session, actor: Actor, report: str) -> Any:
 
 
 @blueprint.get("/reports/<report>.pdf")
-@page(*READERS)
+@page(*STAFF)
 def report_pdf(session: Session, actor: Actor, report: str) -> Any:
     """Give a report's PDF as a file."""
     made = keeping.pdf(session, actor=actor, report=report)

@@ -5,10 +5,10 @@ from typing import Any
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
-from webhook import nudging
 from webhook.console.access import page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
+from webhook.http import nudging
 from worker.redemption import inbox, sources
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role

@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from webhook import problems
+from webhook.http import problems
 from worker import celery
 from worker.settings import settings
 

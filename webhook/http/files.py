@@ -5,7 +5,6 @@ from typing import Any
 
 from flask import Response
 
-from webhook.api import shapes
 from worker.billing import documents
 from worker.database import connections, patience
 from worker.database.connections import Login
@@ -22,6 +21,11 @@ ALONE = {
 }
 
 
+def attachment(name: str) -> dict[str, str]:
+    """Have what is answered kept as a file."""
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
+
+
 def table(
     name: str, export: Callable[..., Iterable[bytes]], *, actor: Actor, **filters: Any
 ) -> Response:
@@ -35,7 +39,7 @@ def table(
             patience.unhurried(session)
             yield from export(session, actor=actor, **filters)
 
-    return Response(blocks(), mimetype=CSV, headers=shapes.attachment(name))
+    return Response(blocks(), mimetype=CSV, headers=attachment(name))
 
 
 def document(*, actor: Actor, invoice: str, format: str) -> Response:
@@ -44,10 +48,10 @@ def document(*, actor: Actor, invoice: str, format: str) -> Response:
         patience.unhurried(session)
         made = documents.export(session, actor=actor, invoice=invoice, format=format)
         content = made.content if format == "pdf" else iter([b"".join(made.content)])
-    told = shapes.attachment(made.name)
+    told = attachment(made.name)
     return Response(b"".join(content), mimetype=made.media_type, headers=told)
 
 
 def report(name: str, content: str | bytes, media_type: str) -> Response:
     """Give a report to be saved: whoever opens it there has left our pages."""
-    return Response(content, mimetype=media_type, headers=ALONE | shapes.attachment(name))
+    return Response(content, mimetype=media_type, headers=ALONE | attachment(name))

@@ -7,8 +7,8 @@ import structlog
 from apiflask import APIBlueprint
 from flask import Response, jsonify, request
 
-from webhook import messages, signatures, waiting
-from webhook.nudging import nudger
+from webhook.http.nudging import nudger
+from webhook.receiver import messages, signatures, waiting
 from worker.database import connections
 from worker.database.connections import Login
 from worker.redemption import inbox

@@ -8,7 +8,7 @@ from flask import Response, current_app, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from webhook.uploads import HASH
+from webhook.http.uploads import HASH
 from worker.tenancy import answers
 
 HEADER = "Idempotency-Key"

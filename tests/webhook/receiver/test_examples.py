@@ -21,7 +21,7 @@ from worker import signatures
 from worker.outgoing import delivering
 from worker.tables.mapping import RedemptionOutcome
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
+GUIDE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
 
 
 @pytest.fixture(scope="module")

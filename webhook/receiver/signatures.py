@@ -7,7 +7,7 @@ from flask import Request
 from psycopg import Connection
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from webhook.problems import TooLargeError, UnknownSenderError, UnsupportedMediaTypeError
+from webhook.http.problems import TooLargeError, UnknownSenderError, UnsupportedMediaTypeError
 from worker import signatures
 from worker.redemption import inbox
 

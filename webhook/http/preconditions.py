@@ -14,7 +14,7 @@ from flask import Response, current_app, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from webhook.problems import ChangedMeanwhileError
+from webhook.http.problems import ChangedMeanwhileError
 from worker.database import versions
 from worker.tables.mapping import Base
 from worker.tenancy.actors import Actor

@@ -1,6 +1,6 @@
 import threading
 
-from webhook import nudging
+from webhook.http import nudging
 from worker import tasks
 
 

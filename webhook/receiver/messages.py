@@ -1,7 +1,6 @@
 """The messages that sources post: their shapes, and nothing about whether a key is good."""
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,28 +14,13 @@ from pydantic import (
 )
 from pydantic.types import StringConstraints
 
-from webhook import problems, strictjson
+from webhook.http import problems, strictjson
+from webhook.http.instants import Instant
 from worker.redemption.inbox import Message
 from worker.tables.mapping import EventType
 
-INSTANT = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?([Zz]|[+-]\d{2}(:?\d{2})?)"
-)
-YEARS = range(1970, 9000)
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")
-
-
-def instant(value: object) -> datetime:
-    """Read an ISO 8601 time with its offset; a number or a bare date is none."""
-    if isinstance(value, str) and INSTANT.fullmatch(value):
-        try:
-            read = datetime.fromisoformat(value.upper().replace(",", ".")).astimezone(UTC)
-        except (ValueError, OverflowError):
-            read = None
-        if read and read.year in YEARS:
-            return read
-    raise ValueError("Give an ISO 8601 time with its offset, such as 2026-03-01T09:30:00Z.")
 
 
 def line(value: str) -> str:
@@ -67,7 +51,6 @@ def text(longest: int, *, shortest: int = 1) -> Any:
     return StringConstraints(strip_whitespace=True, min_length=shortest, max_length=longest)
 
 
-Instant = Annotated[datetime, BeforeValidator(instant)]
 Email = Annotated[str, text(320), AfterValidator(line), AfterValidator(address)]
 
 

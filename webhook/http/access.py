@@ -10,8 +10,8 @@ from flask import Response, after_this_request, g, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from webhook import preconditions, repeating
-from webhook.problems import UnauthenticatedError
+from webhook.http import preconditions, repeating
+from webhook.http.problems import UnauthenticatedError
 from worker import errors
 from worker.database import connections
 from worker.database.connections import Login
@@ -23,6 +23,7 @@ R = TypeVar("R")
 View = Callable[Concatenate[Session, Actor, P], ResponseReturnValue]
 
 EVERYBODY = (Role.MANAGER, Role.FINANCE, Role.ANALYST, Role.SENDER)
+STAFF = (Role.MANAGER, Role.FINANCE, Role.ANALYST)  # people, whose work is not bound to one list
 LONGEST_TOKEN = 200
 
 

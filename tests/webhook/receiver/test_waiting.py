@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.webhook.conftest import redemption, settle
-from webhook import receiver, waiting
+from webhook.receiver import receiver, waiting
 
 
 @pytest.mark.parametrize(

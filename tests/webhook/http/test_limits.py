@@ -9,7 +9,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.webhook.conftest import Place, over, redemption
-from webhook import create_app, limits
+from webhook import create_app
+from webhook.http import limits
 from worker import celery
 from worker.settings import settings
 from worker.tenancy.actors import Role

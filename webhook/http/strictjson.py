@@ -9,7 +9,7 @@ from apiflask import APIFlask
 from flask import Request
 from flask.json.provider import DefaultJSONProvider
 
-from webhook.problems import InvalidFieldsError, NotJsonError
+from webhook.http.problems import InvalidFieldsError, NotJsonError
 
 DEEPEST = 32
 LONGEST_NUMBER = 40  # digits; Python itself would read 4,300

@@ -9,9 +9,7 @@ from typing import Any, TypeVar
 from apiflask import APIFlask
 from pydantic import BaseModel, Field
 
-from webhook.api import shapes
-from webhook.messages import WebhookMessage
-from webhook.repeating import HEADER
+from webhook.http.repeating import HEADER
 from worker.tenancy import answers as remembered
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -89,8 +87,8 @@ def describe(
     return mark
 
 
-def install(app: APIFlask) -> None:
-    """Complete an app's document when it is made."""
+def install(app: APIFlask, *, shapes: Sequence[type[BaseModel]]) -> None:
+    """Complete an app's document when it is made; `shapes` are those that no route names."""
     app.config.update(
         OPENAPI_VERSION="3.1.0",
         AUTO_SERVERS=False,
@@ -100,12 +98,12 @@ def install(app: APIFlask) -> None:
         SECURITY_SCHEMES={"token": {"type": "http", "scheme": "bearer"}},
         DESCRIPTION="Training keys: pools of them, one redemption each, and what that costs.",
     )
-    app.spec_processor(partial(_completed, app))
+    app.spec_processor(partial(_completed, app, (Problem, *shapes)))
 
 
-def _completed(app: APIFlask, document: Any) -> Any:
+def _completed(app: APIFlask, shapes: Sequence[type[BaseModel]], document: Any) -> Any:
     document = _flat(document)
-    for model in (Problem, WebhookMessage, shapes.Accepted, shapes.Event):
+    for model in shapes:
         document["components"]["schemas"] |= _schemas(model)
     for rule in app.url_map.iter_rules():
         path = re.sub(r"<(?:[^<:]+:)?([^>]+)>", r"{\1}", rule.rule)
