@@ -7,47 +7,65 @@ from zoneinfo import ZoneInfo
 from worker import errors
 
 YEARS = range(1970, 9000)
+DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+MONTH = re.compile("[0-9]{4}-(?:0[1-9]|1[0-2])")
+MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?"
+    r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
+)
 
 
 def instant(value: str, *, zone: str, field: str, end: bool = False) -> datetime:
-    """Read a date or an ISO 8601 time as an instant in UTC.
+    """Read a date (`2026-12-31`) or a time with its offset as an instant in UTC.
 
-    A bare date is a day in `zone`: as a start its first instant, as an end the next day's first
-    instant, so that the end includes the day. A time without an offset is the zone's.
+    A date is a day in `zone`: as a start its first instant, as an end the next day's first
+    instant, so that the end includes the day.
 
     Raises:
         InvalidInputError: it is neither, or its year is before 1970 or after 8999.
     """
-    try:
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value.strip()):
-            return day_start(date.fromisoformat(value.strip()), zone, after=1 if end else 0)
-        moment = datetime.fromisoformat(value.strip())
-        if moment.year not in YEARS:
-            raise ValueError
-    except (ValueError, OverflowError):
-        raise errors.InvalidInputError(
-            f"“{value}” is not a date; write 2026-12-31 or 2026-12-31T18:00+01:00.", field=field
-        ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=ZoneInfo(zone))
-    return moment.astimezone(UTC)
+    if (read := _moment(value)) is not None:
+        return read
+    if (day := _day(value)) is not None:
+        return day_start(day, zone, after=1 if end else 0)
+    raise errors.InvalidInputError(
+        f"“{value}” is not a date; write 2026-12-31 or 2026-12-31T18:00+01:00.", field=field
+    )
+
+
+def moment(value: object) -> datetime:
+    """Read an ISO 8601 time with its offset as an instant in UTC.
+
+    Raises:
+        ValueError: it is none, or its year is before 1970 or after 8999.
+    """
+    if isinstance(value, str) and (read := _moment(value)) is not None:
+        return read
+    raise ValueError("Give an ISO 8601 time with its offset, such as 2026-03-01T09:30:00Z.")
 
 
 def bare(value: str | date | None, *, field: str) -> date | None:
-    """Read a bare date.
+    """Read a date, `2026-12-31`.
 
     Raises:
         InvalidInputError: it is none, or its year is out of range.
     """
     if value is None or isinstance(value, date):
         return value
-    try:
-        read = date.fromisoformat(value.strip())
-        if read.year in YEARS:
-            return read
-    except ValueError:
-        pass
+    if (day := _day(value)) is not None:
+        return day
     raise errors.InvalidInputError(f"“{value}” is not a day; write 2026-12-31.", field=field)
+
+
+def month(value: str, *, field: str = "month") -> date:
+    """Read a month, `2026-05`, as its first day.
+
+    Raises:
+        InvalidInputError: it is none, or its year is out of range.
+    """
+    if MONTH.fullmatch(value) and (first := _day(f"{value}-01")) is not None:
+        return first
+    raise errors.InvalidInputError(f"“{value}” is not a month; write 2026-05.", field=field)
 
 
 def in_order(first: date | None, last: date | None) -> None:
@@ -77,17 +95,40 @@ def day_start(day: date, zone: str, *, after: int = 0) -> datetime:
 
 def end_in_words(end: datetime, zone: str) -> str:
     """Say an end as people do: `the end of 31 Dec 2026, Europe/Berlin`."""
-    local = end.astimezone(ZoneInfo(zone))
-    last_day = (local - timedelta(microseconds=1)).date()
+    last_day = _last_day(end, zone)
     if day_start(last_day, zone, after=1) == end:
         return f"the end of {last_day:%-d %b %Y}, {zone}"
-    return f"{local:%-d %b %Y, %H:%M}, {zone}"
+    return f"{end.astimezone(ZoneInfo(zone)):%-d %b %Y, %H:%M}, {zone}"
 
 
 def as_typed(moment: datetime, zone: str, *, end: bool = False) -> str:
-    """Give an instant as `instant` reads it back: a bare date where it is one, a local time else."""
+    """Give an instant as `instant` reads it back: a date where it is one, a local time else."""
     local = moment.astimezone(ZoneInfo(zone))
-    day = (local - timedelta(microseconds=1)).date() if end else local.date()
+    day = _last_day(moment, zone) if end else local.date()
     if day_start(day, zone, after=1 if end else 0) == moment:
         return day.isoformat()
-    return local.replace(tzinfo=None).isoformat()
+    return local.isoformat()
+
+
+def _last_day(end: datetime, zone: str) -> date:
+    """Give the day that an end includes, or falls in.
+
+    It is counted back in UTC: local time knows no instant before a midnight that is skipped.
+    """
+    return (end.astimezone(UTC) - timedelta(microseconds=1)).astimezone(ZoneInfo(zone)).date()
+
+
+def _moment(value: str) -> datetime | None:
+    try:
+        read = datetime.fromisoformat(value).astimezone(UTC) if MOMENT.fullmatch(value) else None
+    except (ValueError, OverflowError):
+        return None
+    return read if read and read.year in YEARS else None
+
+
+def _day(value: str) -> date | None:
+    try:
+        read = date.fromisoformat(value) if DAY.fullmatch(value) else None
+    except ValueError:
+        return None
+    return read if read and read.year in YEARS else None

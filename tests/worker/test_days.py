@@ -41,34 +41,97 @@ def test_a_time_with_an_offset_is_that_instant():
     assert days.instant("2026-01-01T12:00+05:45", zone="UTC", field="x") == utc(2026, 1, 1, 6, 15)
 
 
-def test_a_time_without_an_offset_is_the_zones():
-    assert days.instant("2026-01-01T12:00", zone="Asia/Kathmandu", field="x") == utc(
-        2026, 1, 1, 6, 15
-    )
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-01-01T12:00Z",
+        "2026-01-01T12:00:00Z",
+        "2026-01-01T13:00:00.000+01:00",
+        "2026-01-01T13:00:00,000000000+0100",
+        "2026-01-01T07:00-05",
+    ],
+)
+def test_an_instant_is_iso_8601_with_its_offset(value):
+    assert days.instant(value, zone="Asia/Tokyo", field="x") == utc(2026, 1, 1, 12)
+    assert days.moment(value) == utc(2026, 1, 1, 12)
+
+
+# Neither a date nor an instant, and nothing that could be guessed.
+NO_TIME = [
+    "",
+    "soon",
+    "20281231",
+    "31.12.2026",
+    "12/31/2026",
+    "2028-W05-1",
+    "2028W051",
+    "2028-366",
+    "2028-1-1",
+    "2026-13-01",
+    "2026-02-30",
+    "0000-01-01",
+    "10000-01-01",
+    "1969-12-31",
+    "9999-12-31",
+    " 2026-12-31",
+    "2026-12-31 ",
+    "2026-12-31\n",
+    "2026-01-01\x00",
+    "2026 -01-01",
+    "²026-01-01",
+    "٢٠٢٦-٠١-٠١",
+    "２０２６-01-01",
+    "2026–01–01",
+    "2026-12",
+    "1893456000",
+    "2026-01-01T12:00",
+    "2026-01-01T12:00:00",
+    "2026-01-01 12:00+01:00",
+    "2026-01-01t12:00z",
+    "2026-01-01T12+01:00",
+    "20260101T120000Z",
+    "2026-01-01T1200Z",
+    "2026-01-01T24:00Z",
+    "2026-01-01T12:00:60Z",
+    "2026-01-01T12:00+24:00",
+    "2026-01-01T12:00+01:00:00",
+    "2026-01-01T12:00 +01:00",
+    "2026-01-01T12:00Europe/Berlin",
+    "0001-01-01T00:00+14:00",
+]
+
+
+@pytest.mark.parametrize("value", NO_TIME)
+def test_anything_else_is_refused_and_the_field_is_named(value):
+    with pytest.raises(
+        errors.InvalidInputError, match="write 2026-12-31 or 2026-12-31T"
+    ) as refused:
+        days.instant(value, zone="UTC", field="expires", end=True)
+
+    assert refused.value.field == "expires"
+
+
+@pytest.mark.parametrize("value", [*NO_TIME, "2026-12-31", 1893456000, None])
+def test_a_moment_has_its_offset(value):
+    with pytest.raises(ValueError, match="ISO 8601 time with its offset"):
+        days.moment(value)
+
+
+@pytest.mark.parametrize("value", [*NO_TIME, "2026-01-01T12:00Z"])
+def test_a_day_is_written_one_way(value):
+    assert days.bare("2026-12-31", field="on") == date(2026, 12, 31)
+    with pytest.raises(errors.InvalidInputError, match="is not a day; write 2026-12-31"):
+        days.bare(value, field="on")
 
 
 @pytest.mark.parametrize(
     "value",
-    [
-        "",
-        "soon",
-        "31.12.2026",
-        "2026-13-01",
-        "2026-02-30",
-        "0000-01-01",
-        "10000-01-01",
-        "1969-12-31",
-        "9999-12-31",
-        "2026-01-01\x00",
-        "²026-01-01",
-        "0001-01-01T00:00+14:00",
-    ],
+    ["", "2026", "2026-5", "202605", "2026-13", "05-2026", "2026-05-01", " 2026-05", "٢٠٢٦-٠٥"],
 )
-def test_anything_else_is_refused_and_the_field_is_named(value):
-    with pytest.raises(errors.InvalidInputError) as refused:
-        days.instant(value, zone="UTC", field="expires", end=True)
-
-    assert refused.value.field == "expires"
+def test_a_month_is_written_one_way(value):
+    assert days.month("2026-05") == date(2026, 5, 1)
+    with pytest.raises(errors.InvalidInputError, match="is not a month; write 2026-05"):
+        days.month(value)
 
 
 def test_an_end_is_told_in_words():
@@ -76,6 +139,15 @@ def test_an_end_is_told_in_words():
 
     assert days.end_in_words(end, "Europe/Berlin") == "the end of 31 Dec 2026, Europe/Berlin"
     assert days.end_in_words(end, "UTC") == "31 Dec 2026, 23:00, UTC"
+
+
+def test_an_end_before_a_skipped_midnight_is_told_as_its_day():
+    # In Cairo the clocks go from 00:00 to 01:00 on 30 April 2027.
+    end = days.instant("2027-04-29", zone="Africa/Cairo", field="expires", end=True)
+
+    assert end == utc(2027, 4, 29, 22)
+    assert days.end_in_words(end, "Africa/Cairo") == "the end of 29 Apr 2027, Africa/Cairo"
+    assert days.as_typed(end, "Africa/Cairo", end=True) == "2027-04-29"
 
 
 @given(
@@ -90,3 +162,25 @@ def test_days_follow_each_other_without_gap_and_last_23_to_25_hours(day, zone):
     assert end == following
     assert timedelta(hours=22) < end - start < timedelta(hours=26)
     assert start.astimezone(ZoneInfo(zone)).date() == day
+
+
+@given(
+    moment=st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),
+    zone=st.sampled_from([*ZONES, "Asia/Beirut", "America/Havana", "Africa/Cairo"]),
+    end=st.booleans(),
+)
+def test_what_is_given_to_be_typed_is_read_back(moment, zone, end):
+    typed = days.as_typed(moment, zone, end=end)
+
+    assert days.instant(typed, zone=zone, field="x", end=end) == moment
+
+
+@given(
+    day=st.dates(date(1971, 1, 1), date(2100, 1, 1)),
+    zone=st.sampled_from([*ZONES, "Asia/Beirut", "America/Havana", "Africa/Cairo"]),
+)
+def test_every_end_of_a_day_is_told_as_that_day(day, zone):
+    end = days.instant(day.isoformat(), zone=zone, field="x", end=True)
+
+    assert days.end_in_words(end, zone) == f"the end of {day:%-d %b %Y}, {zone}"
+    assert days.as_typed(end, zone, end=True) == day.isoformat()
