@@ -26,8 +26,8 @@ def instant(value: str, *, zone: str, field: str, end: bool = False) -> datetime
     """
     if (read := _moment(value)) is not None:
         return read
-    if (day := _day(value)) is not None:
-        return day_start(day, zone, after=1 if end else 0)
+    if (date_ := _day(value)) is not None:
+        return day_start(date_, zone, after=1 if end else 0)
     raise errors.InvalidInputError(
         f"“{value}” is not a date; write 2026-12-31 or 2026-12-31T18:00+01:00.", field=field
     )
@@ -45,15 +45,18 @@ def moment(value: object) -> datetime:
 
 
 def bare(value: str | date | None, *, field: str) -> date | None:
+    """Read a date as `day` does, where there is one."""
+    return day(value, field=field) if isinstance(value, str) else value
+
+
+def day(value: str, *, field: str) -> date:
     """Read a date, `2026-12-31`.
 
     Raises:
         InvalidInputError: it is none, or its year is out of range.
     """
-    if value is None or isinstance(value, date):
-        return value
-    if (day := _day(value)) is not None:
-        return day
+    if (read := _day(value)) is not None:
+        return read
     raise errors.InvalidInputError(f"“{value}” is not a day; write 2026-12-31.", field=field)
 
 

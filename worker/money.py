@@ -1,10 +1,35 @@
 """Amounts: exact decimals in a currency's minor unit (B2), never floats."""
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 
 from worker import errors
 
 LARGEST = Decimal(10) ** 10
+PLAIN = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+def decimal(value: str) -> Decimal | None:
+    """Read a plain decimal, `49.90`: ASCII digits, at most one point between them, no sign.
+
+    None where it is none: `1_000`, `1e2`, `٤٩`, `+5`, `-0` and ` 5` are not guessed at.
+    """
+    return Decimal(value) if PLAIN.fullmatch(value) else None
+
+
+def percentage(value: str, *, field: str) -> Decimal:
+    """Read a rate from 0 to 100 with up to three decimals; a percent sign may follow it.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    number = decimal(value.removesuffix("%").removesuffix(" ") if "%" in value else value)
+    if number is None or number > 100 or number != round(number, 3):
+        raise errors.InvalidInputError(
+            f"“{value}” is not a tax rate; give a percentage from 0 to 100, such as 19.",
+            field=field,
+        )
+    return number
 
 
 def amount(value: str, *, currency: str, minor_unit: int, field: str = "price") -> Decimal:
@@ -13,12 +38,8 @@ def amount(value: str, *, currency: str, minor_unit: int, field: str = "price") 
     Raises:
         InvalidInputError: not a decimal number, out of range, or with too many decimals.
     """
-    try:
-        number = Decimal(value.strip())
-        fits = number.is_finite() and abs(number) < LARGEST
-    except InvalidOperation:
-        fits = False
-    if not fits:
+    number = decimal(value)
+    if number is None or number >= LARGEST:
         raise errors.InvalidInputError(
             f"“{value}” is not an amount; write digits and a point, such as 49.90.", field=field
         )

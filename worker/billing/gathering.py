@@ -4,14 +4,13 @@ Everything here runs while the organization's row is locked, so that a run, a fi
 voiding of the same organization take turns. A month is a calendar month in its time zone.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker import days, errors
+from worker import days
 from worker.reporting import keeping
 
 # What an invoice prints of the seller and the buyer, as they are now.
@@ -308,19 +307,6 @@ def draft_anew(session: Session, invoice_id: int) -> int:
     draft: int = session.execute(DRAFT_ANEW, {"invoice_id": invoice_id}).scalar_one()
     add_up(session, [draft])
     return draft
-
-
-def month_of(value: str, *, field: str = "month") -> date:
-    """Read a month, `2026-05`, as its first day.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", value.strip(), re.ASCII):
-        first = date.fromisoformat(f"{value.strip()}-01") if value >= "0001" else date.min
-        if first.year in days.YEARS:
-            return first
-    raise errors.InvalidInputError(f"“{value}” is not a month; write 2026-05.", field=field)
 
 
 def in_words(month: date) -> str:

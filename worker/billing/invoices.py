@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
-from worker import errors
+from worker import days, errors
 from worker.billing import gathering
 from worker.database import connections, lookup, versions
 from worker.database.paging import Page, paged
@@ -115,7 +115,7 @@ def run(
         InvalidInputError: the month is none, or has not begun anywhere.
     """
     actor.require()
-    first = gathering.month_of(month) if month else None
+    first = days.month(month) if month else None
     done = Run()
     for organization_id in transaction(_due, month=first, finalize=finalize):
         if stop():
@@ -259,7 +259,7 @@ def listing(
         owner = organizations.find(session, actor=actor, name=organization)
         wanted = wanted.where(Invoice.organization_id == owner.id)
     if month:
-        wanted = wanted.where(Invoice.month == gathering.month_of(month))
+        wanted = wanted.where(Invoice.month == days.month(month))
     if status:
         wanted = wanted.where(Invoice.status == lookup.label(InvoiceStatus, status, field="status"))
     if ids is not None:
@@ -334,12 +334,7 @@ def _refuse_unless(session: Session, found: Invoice, status: str, sentence: str)
 
 
 def _payment_day(session: Session, on: str) -> date:
-    try:
-        day = date.fromisoformat(on.strip())
-    except ValueError:
-        raise errors.InvalidInputError(
-            f"“{on}” is not a day; write 2026-05-31.", field="on"
-        ) from None
+    day = days.day(on, field="on")
     if abs(day - connections.clock_now(session).date()) > timedelta(days=366):
         raise errors.InvalidInputError(
             f"{day} is more than a year from now; check the year.", field="on"

@@ -7,7 +7,7 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred, paged
-from worker.cli.options import INSTANT, old_valid, together
+from worker.cli.options import SINCE, old_valid, together
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -80,9 +80,7 @@ def listing() -> list[dict[str, Any]]:
 @command.command("deliveries", shows=printing.table(*TOLD))
 @click.argument("endpoint", required=False)
 @click.option("--failed", is_flag=True, help="Those that no endpoint took in three days.")
-@click.option(
-    "--since", type=INSTANT, metavar="TIME", help="Of what happened at this time or later."
-)
+@click.option("--since", type=SINCE, metavar="TIME", help="Of what happened at this time or later.")
 @paged
 def told(**given: Any) -> "Page":
     """List what endpoints, or one of them, were told, newest first."""
@@ -99,7 +97,7 @@ def show(delivery: str) -> dict[str, Any]:
 @command.command()
 @click.argument("endpoint")
 @click.argument("ids", metavar="[ID]…", nargs=-1)
-@click.option("--since", type=INSTANT, metavar="TIME", help="All of what happened since.")
+@click.option("--since", type=SINCE, metavar="TIME", help="All of what happened since.")
 @click.option("--failed", is_flag=True, help="Only those that were set apart.")
 def resend(
     endpoint: str, ids: tuple[str, ...], since: datetime | None, failed: bool

@@ -6,7 +6,7 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred, ordered, paged
-from worker.cli.options import INSTANT
+from worker.cli.options import SINCE, UNTIL
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -31,8 +31,8 @@ def command() -> None:
 @click.option("--webhook-id", metavar="ID", help="The one that its sender gave this id.")
 @click.option("--type", "kind", metavar="TYPE", type=click.Choice(TYPES), help="Of this type.")
 @click.option("--status", type=click.Choice(["recorded", "settled", "failed"]))
-@click.option("--since", type=INSTANT, metavar="TIME", help="Received at this time or later.")
-@click.option("--until", type=INSTANT, metavar="TIME", help="Received before this time.")
+@click.option("--since", type=SINCE, metavar="TIME", help="Received at this time or later.")
+@click.option("--until", type=UNTIL, metavar="TIME", help="Received before this time.")
 @ordered()
 @paged
 def listing(**given: Any) -> "Page":

@@ -10,7 +10,7 @@ import rich_click as click
 from worker.cli import printing
 from worker.cli.files import deliver, written
 from worker.cli.frame import Group, deferred, ordered, paged, wants_json
-from worker.cli.options import INSTANT, together
+from worker.cli.options import SINCE, UNTIL, together
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -28,8 +28,8 @@ chosen = together(
     click.option("--id", "thing_id", type=click.IntRange(0, 2**63 - 1), help="The thing's id."),
     click.option("--action", metavar="ACTION", help="Such as paused."),
     click.option("--by", metavar="WHO", help="Who, as the list tells it."),
-    click.option("--since", type=INSTANT, metavar="TIME", help="At this time or later."),
-    click.option("--until", type=INSTANT, metavar="TIME", help="Before this time."),
+    click.option("--since", type=SINCE, metavar="TIME", help="At this time or later."),
+    click.option("--until", type=UNTIL, metavar="TIME", help="Before this time."),
 )
 
 

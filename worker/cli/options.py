@@ -1,15 +1,16 @@
 """What several commands read from their words."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import rich_click as click
 
 from worker.cli.frame import deferred
+from worker.errors import InvalidInputError
 
 with deferred():
-    from worker import settings
+    from worker import days, settings
 
 
 MOST_DAYS = 36_500
@@ -42,19 +43,21 @@ class Duration(click.ParamType[timedelta]):
 
 
 class Instant(click.ParamType[datetime]):
-    """An instant: ISO 8601, with its offset or in UTC."""
+    """An instant: ISO 8601 with its offset, or a day of UTC, which an `end` includes."""
 
     name = "time"
+
+    def __init__(self, *, end: bool = False) -> None:
+        self.end = end
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
         """Read it; a usage error where it is none."""
         try:
-            read = datetime.fromisoformat(str(value))
-            return read if read.tzinfo else read.replace(tzinfo=UTC)
-        except ValueError:
-            self.fail(f"“{value}” is no time; write 2026-05-31T09:30:00Z.", param, ctx)
+            return days.instant(str(value), zone="UTC", field=self.name, end=self.end)
+        except InvalidInputError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Days(click.ParamType[timedelta]):
@@ -74,7 +77,7 @@ class Days(click.ParamType[timedelta]):
 
 DAYS = Days()
 DURATION = Duration()
-INSTANT = Instant()
+SINCE, UNTIL = Instant(), Instant(end=True)
 
 # Of whatever rotates a signing secret.
 old_valid = click.option(

@@ -6,7 +6,7 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred, ordered, paged
-from worker.cli.options import INSTANT
+from worker.cli.options import SINCE, UNTIL
 from worker.cli.system import operator, run
 
 with deferred():
@@ -29,8 +29,8 @@ def command() -> None:
 @click.option("--pool", metavar="POOL", help="Attempts on one pool's keys.")
 @click.option("--outcome", metavar="OUTCOME", help="Such as redeemed or pool_expired.")
 @click.option("--learner", metavar="EMAIL", help="One learner's attempts.")
-@click.option("--since", type=INSTANT, metavar="TIME", help="Received at this time or later.")
-@click.option("--until", type=INSTANT, metavar="TIME", help="Received before this time.")
+@click.option("--since", type=SINCE, metavar="TIME", help="Received at this time or later.")
+@click.option("--until", type=UNTIL, metavar="TIME", help="Received before this time.")
 @ordered()
 @paged
 def listing(**given: Any) -> "Page":

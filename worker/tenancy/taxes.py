@@ -1,13 +1,12 @@
 """Tax rates: what is added to an organization's invoices, from a time on."""
 
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from worker import days, errors
+from worker import days, money
 from worker.tables.mapping import Organization, TaxRate
 
 
@@ -32,7 +31,10 @@ def set_rate(
         if from_
         else session.scalar(select(func.clock_now()))
     )
-    rate = {"label": label or _label(session, organization), "percent": _percentage(percent)}
+    rate = {
+        "label": label or _label(session, organization),
+        "percent": money.percentage(percent, field="tax_rate"),
+    }
     session.execute(
         insert(TaxRate)
         .values(organization_id=organization.id, valid_from=start, **rate)
@@ -62,16 +64,3 @@ def _label(session: Session, organization: Organization) -> str:
         .limit(1)
     )
     return known or "Tax"
-
-
-def _percentage(text: str) -> Decimal:
-    try:
-        number = Decimal(text.strip().removesuffix("%"))
-        if 0 <= number <= 100 and number == round(number, 3):
-            return number
-    except InvalidOperation:
-        pass
-    raise errors.InvalidInputError(
-        f"“{text}” is not a tax rate; give a percentage from 0 to 100, such as 19.",
-        field="tax_rate",
-    )

@@ -18,7 +18,7 @@ from tests.ledger import (
     set_clock,
     set_tax_rate,
 )
-from worker import errors
+from worker import days, errors
 from worker.billing import charges, gathering, invoices
 from worker.catalogue import prices
 
@@ -320,4 +320,4 @@ def test_due_leaves_out_who_has_nothing_to_bill(session):
 )
 def test_what_is_no_month_is_refused(month):
     with pytest.raises(errors.InvalidInputError, match="is not a month"):
-        gathering.month_of(month)
+        days.month(month)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
-from worker import errors
+from worker import days, errors
 from worker.billing import charges, gathering, invoices
 from worker.database import connections
 from worker.tenancy import actors, history, organizations
@@ -99,7 +99,7 @@ def test_numbers_begin_anew_with_the_operators_year(session, buyer):
     redeem(session, buyer.pool, "2026-10-05", "2026-11-05")
     set_clock(session, "2026-12-31T23:30Z")
     invoices.bill(
-        session, actor=OPERATOR, organization_id=buyer.id, month=gathering.month_of("2026-10"),
+        session, actor=OPERATOR, organization_id=buyer.id, month=days.month("2026-10"),
         grace=NO_GRACE,
     )  # fmt: skip
     set_clock(session, "2027-01-01T00:00Z")

@@ -45,7 +45,26 @@ def test_a_rate_of_the_same_moment_is_put_right(session, academy):
     assert [rate["percent"] for rate in taxes.rates(session, academy)] == ["7.125"]
 
 
-@pytest.mark.parametrize("rate", ["-1", "101", "19.1234", "a lot", "NaN", ""])
+@pytest.mark.parametrize(
+    "rate",
+    [
+        "-1",
+        "101",
+        "19.1234",
+        "a lot",
+        "NaN",
+        "",
+        "1_9",
+        "1e1",
+        "٤٩",
+        "-0",
+        "+5",
+        " 5",
+        "5 ",
+        "19%%",
+        "19  %",
+    ],
+)
 def test_what_is_no_percentage_is_refused(session, academy, rate):
     with pytest.raises(errors.InvalidInputError, match="is not a tax rate"):
         edit(session, tax_rate=rate)
