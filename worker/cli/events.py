@@ -32,7 +32,9 @@ def command() -> None:
 @click.option("--type", "kind", metavar="TYPE", type=click.Choice(TYPES), help="Of this type.")
 @click.option("--status", type=click.Choice(["recorded", "settled", "failed"]))
 @click.option("--since", type=SINCE, metavar="TIME", help="Received at this time or later.")
-@click.option("--until", type=UNTIL, metavar="TIME", help="Received before this time.")
+@click.option(
+    "--until", type=UNTIL, metavar="TIME", help="Received before this time; a day is included."
+)
 @ordered()
 @paged
 def listing(**given: Any) -> "Page":

@@ -29,7 +29,9 @@ chosen = together(
     click.option("--action", metavar="ACTION", help="Such as paused."),
     click.option("--by", metavar="WHO", help="Who, as the list tells it."),
     click.option("--since", type=SINCE, metavar="TIME", help="At this time or later."),
-    click.option("--until", type=UNTIL, metavar="TIME", help="Before this time."),
+    click.option(
+        "--until", type=UNTIL, metavar="TIME", help="Before this time; a day is included."
+    ),
 )
 
 

@@ -30,7 +30,9 @@ def command() -> None:
 @click.option("--outcome", metavar="OUTCOME", help="Such as redeemed or pool_expired.")
 @click.option("--learner", metavar="EMAIL", help="One learner's attempts.")
 @click.option("--since", type=SINCE, metavar="TIME", help="Received at this time or later.")
-@click.option("--until", type=UNTIL, metavar="TIME", help="Received before this time.")
+@click.option(
+    "--until", type=UNTIL, metavar="TIME", help="Received before this time; a day is included."
+)
 @ordered()
 @paged
 def listing(**given: Any) -> "Page":

@@ -105,6 +105,27 @@ def test_a_pool_is_edited_paused_and_resumed(somebody, form, place):
     assert '<span class="state paused">' not in manager.get(where).text
 
 
+def test_a_window_that_is_no_whole_day_is_edited_as_instants_with_their_offset(somebody, form):
+    manager = somebody()
+    window = {"name": "To the hour", "expires": "2026-12-31T18:00:00+01:00"}
+    where = manager.post("/pools/new", **form | window).location.removeprefix("/console")
+
+    page = manager.get(f"{where}/edit").text
+    kept = manager.post(
+        f"{where}/edit", **form | {"name": "To the hour", "expires": typed_in(page)}
+    )
+    refused = manager.post(f"{where}/edit", **form | {"expires": "2026-12-31T18:00"})
+
+    assert typed_in(page) == "2026-12-31T17:00:00+00:00"
+    assert (kept.status_code, refused.status_code) == (303, 422)
+    assert 'expires-note" class="wrong">“2026-12-31T18:00” is not a date' in refused.text
+    assert "keys work until 31 Dec 2026, 17:00, UTC" in manager.get(where).text
+
+
+def typed_in(page):
+    return unescape(re.search(r'name="expires" type="text" value="([^"]+)"', page)[1])
+
+
 def test_keys_are_distributed_retired_and_exported(somebody, form):
     manager = somebody()
     codes = {"name": "Handed out", "pasted": "HAND-KEY-0001\nHAND-KEY-0002"}

@@ -170,7 +170,33 @@ def test_a_content_availability_out_of_range_is_refused(run, give, world, days):
     refused(done, "1 to 3650")
 
 
-@pytest.mark.parametrize("day", ["2026-02-30", "tomorrow", "31.12.2026", ""])
+def test_an_end_before_a_skipped_midnight_is_told_as_its_day(run, give, world):
+    give("organizations", "edit", str(world.parent), "--time-zone", "Africa/Cairo")
+
+    made = give(*pool(give, world, expires="2027-04-29"))
+    edited = give("pools", "edit", made["id"], "--expires", "2027-04-29")
+
+    told = [
+        made["keys_work_until"],
+        edited["keys_work_until"],
+        run("pools", "show", made["id"]).out,
+    ]
+    assert all("the end of 29 Apr 2027, Africa/Cairo" in words for words in told)
+
+
+@pytest.mark.parametrize(
+    "day",
+    [
+        "2026-02-30",
+        "tomorrow",
+        "31.12.2026",
+        "",
+        "20281231",
+        "2028-W05-1",
+        "2028-1-1",
+        " 2028-01-01",
+    ],
+)
 def test_a_date_that_is_none_is_refused(run, give, world, day):
     done = run(*pool(give, world, expires=day))
 
@@ -270,7 +296,7 @@ def test_an_endpoint_is_registered_edited_told_and_removed(run, give, world):
             ["add", "https://x.example", "--organization", "{org}", "--types", "pool.full"],
             "pool.low",
         ),
-        (["resend", "1", "--since", "yesterday"], "write 2026-05-31T09:30:00Z"),
+        (["resend", "1", "--since", "yesterday"], "write 2026-12-31 or 2026-12-31T18:00+01:00"),
         (["show", "99"], "no delivery “99”"),
     ],
 )
