@@ -18,7 +18,7 @@ from benchmarks.shop import OPERATOR, copy
 from worker.catalogue import courses
 from worker.database import connections
 from worker.pools import batches, codes, keys, pools
-from worker.tables.mapping import Key
+from worker.tables.pools import Key
 from worker.tenancy import organizations, tokens
 from worker.tenancy.actors import Role
 

@@ -9,19 +9,11 @@ from worker.celery import broker_url, transport
 from worker.database import connections
 from worker.database.connections import clock_now
 from worker.pools import codes
-from worker.tables.mapping import (
-    Assignment,
-    Charge,
-    ChargeKind,
-    Event,
-    EventStatus,
-    Key,
-    KeyState,
-    Learner,
-    Pool,
-    Redemption,
-    RedemptionOutcome,
-)
+from worker.tables.billing import Charge
+from worker.tables.labels import ChargeKind, EventStatus, KeyState, RedemptionOutcome
+from worker.tables.learning import Assignment, Learner
+from worker.tables.pools import Key, Pool
+from worker.tables.redemption import Event, Redemption
 
 app = Celery("peer", broker=broker_url(), broker_transport_options=transport(5))
 app.conf.update(task_ignore_result=True, worker_hijack_root_logger=False)

@@ -4,11 +4,10 @@ from alembic import context
 from sqlalchemy import Connection
 
 from worker.database import connections
-from worker.tables.mapping import Base
 
 
 def migrate(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=Base.metadata)
+    context.configure(connection=connection)
     with context.begin_transaction():
         context.run_migrations()
 

@@ -76,7 +76,7 @@ def early_answer() -> None:
     """The sender is told 202, and the commit comes after."""
     from worker.database import connections
     from worker.redemption import inbox
-    from worker.tables.mapping import EventStatus
+    from worker.tables.labels import EventStatus
 
     record = inbox.record
 

@@ -10,7 +10,7 @@ from tests.conftest import Addresses, cloned, connect, using
 from worker import audit, errors, simulation
 from worker.database import connections as databases
 from worker.pools import codes
-from worker.tables.mapping import RedemptionOutcome
+from worker.tables.labels import RedemptionOutcome
 
 NOW = datetime(2026, 3, 18, 15, 0, tzinfo=UTC)
 ATTEMPTS = 3000

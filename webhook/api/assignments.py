@@ -14,7 +14,7 @@ from webhook.http.shapes import Paging
 from worker.database import patience
 from worker.learning import assignments, bulk
 from worker.learning.bulk import Selection
-from worker.tables.mapping import AssignmentStatus
+from worker.tables.labels import AssignmentStatus
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint(

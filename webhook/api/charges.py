@@ -11,7 +11,7 @@ from webhook.http.access import allowed
 from webhook.http.instants import Instant
 from webhook.http.shapes import Sorted
 from worker.billing import charges
-from worker.tables.mapping import ChargeKind
+from worker.tables.labels import ChargeKind
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("charges", __name__, url_prefix="/api/v1/charges", tag="Charges")

@@ -11,7 +11,7 @@ from webhook.http.access import EVERYBODY, allowed
 from webhook.http.preconditions import versioned
 from webhook.http.shapes import Taken, whole
 from worker.catalogue import courses
-from worker.tables.mapping import Course
+from worker.tables.catalogue import Course
 from worker.tenancy.actors import Actor
 
 blueprint = APIBlueprint("courses", __name__, url_prefix="/api/v1/courses", tag="Courses")

@@ -14,7 +14,7 @@ from webhook.http.instants import Instant
 from webhook.http.preconditions import versioned
 from webhook.http.shapes import Given, Listed, Paging, Taken, whole
 from worker.outgoing import deliveries, endpoints
-from worker.tables.mapping import DeliveryType
+from worker.tables.labels import DeliveryType
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("endpoints", __name__, url_prefix="/api/v1", tag="Endpoints")

@@ -12,7 +12,7 @@ from webhook.http.access import allowed
 from webhook.http.instants import Instant
 from webhook.http.shapes import Sorted
 from worker.redemption import inbox
-from worker.tables.mapping import EventStatus, EventType
+from worker.tables.labels import EventStatus, EventType
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("events", __name__, url_prefix="/api/v1/events", tag="Events")

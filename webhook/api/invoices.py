@@ -18,7 +18,7 @@ from webhook.http.shapes import Paging, Taken
 from worker.billing import documents, invoices
 from worker.database import connections, patience
 from worker.database.connections import Login
-from worker.tables.mapping import InvoiceStatus
+from worker.tables.labels import InvoiceStatus
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("invoices", __name__, url_prefix="/api/v1/invoices", tag="Invoices")

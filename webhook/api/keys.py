@@ -16,7 +16,7 @@ from webhook.http.uploads import uploaded
 from worker.database import patience
 from worker.pools import batches, exporting, keys, pools, reading
 from worker.redemption import trouble
-from worker.tables.mapping import KeyState
+from worker.tables.labels import KeyState
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("keys", __name__, url_prefix="/api/v1", tag="Keys")

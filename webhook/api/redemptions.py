@@ -11,7 +11,7 @@ from webhook.http.access import allowed
 from webhook.http.instants import Instant
 from webhook.http.shapes import Sorted
 from worker.redemption import attempts
-from worker.tables.mapping import RedemptionOutcome
+from worker.tables.labels import RedemptionOutcome
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint(

@@ -15,7 +15,7 @@ from webhook.http.shapes import Paging, Taken, answer, whole
 from worker import reporting
 from worker.database import patience
 from worker.reporting import keeping, measures
-from worker.tables.mapping import ReportState
+from worker.tables.labels import ReportState
 from worker.tenancy.actors import Actor
 
 blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1/reports", tag="Reports")

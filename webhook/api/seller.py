@@ -9,7 +9,7 @@ from webhook.api import shapes
 from webhook.http.access import allowed
 from webhook.http.preconditions import versioned
 from worker.billing import seller
-from worker.tables.mapping import Seller
+from worker.tables.billing import Seller
 from worker.tenancy.actors import Actor
 
 blueprint = APIBlueprint("seller", __name__, url_prefix="/api/v1/seller", tag="Seller")

@@ -8,7 +8,7 @@ from pydantic import Field, RootModel
 from webhook.http.instants import Instant
 from webhook.http.shapes import Given, Listed, Taken
 from worker.settings import Duration
-from worker.tables.mapping import ReportFormat
+from worker.tables.labels import ReportFormat
 from worker.tenancy.actors import Role
 
 

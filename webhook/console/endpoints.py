@@ -11,7 +11,7 @@ from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.http import nudging
 from worker.outgoing import deliveries, endpoints
-from worker.tables.mapping import DeliveryType
+from worker.tables.labels import DeliveryType
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
 

@@ -19,7 +19,7 @@ from worker import days, errors
 from worker.catalogue import courses
 from worker.database import patience
 from worker.pools import batches, keys, pools
-from worker.tables.mapping import OrganizationAncestry
+from worker.tables.tenancy import OrganizationAncestry
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
 

@@ -15,7 +15,7 @@ from worker.database import connections
 from worker.database.connections import Login
 from worker.pools import batches, distributions, exporting, keys, pools
 from worker.redemption import recent
-from worker.tables.mapping import Organization
+from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
 SHOWN = 50  # rows of a page

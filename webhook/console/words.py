@@ -12,7 +12,7 @@ from flask import url_for as url
 from flask_login import current_user
 from markupsafe import Markup
 
-from worker.tables.mapping import Organization
+from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
 # What the menu offers, to those who may go there.

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from webhook.http.problems import ChangedMeanwhileError
 from worker.database import versions
-from worker.tables.mapping import Base
+from worker.tables.columns import Base
 from worker.tenancy.actors import Actor
 
 View = Callable[..., ResponseReturnValue]

@@ -17,7 +17,7 @@ from pydantic.types import StringConstraints
 from webhook.http import problems, strictjson
 from webhook.http.instants import Instant
 from worker.redemption.inbox import Message
-from worker.tables.mapping import EventType
+from worker.tables.labels import EventType
 
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")

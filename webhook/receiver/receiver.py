@@ -12,7 +12,7 @@ from webhook.receiver import messages, signatures, waiting
 from worker.database import connections
 from worker.database.connections import Login
 from worker.redemption import inbox
-from worker.tables.mapping import EventStatus
+from worker.tables.labels import EventStatus
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("receiver", __name__, tag="Webhooks")

@@ -12,20 +12,12 @@ from worker.billing import invoices
 from worker.database import lookup
 from worker.database.paging import Page, paged, within
 from worker.pools import pools
-from worker.tables.mapping import (
-    Assignment,
-    Charge,
-    ChargeKind,
-    Course,
-    Currency,
-    Invoice,
-    InvoiceCharge,
-    InvoiceLine,
-    Key,
-    Learner,
-    Organization,
-    Pool,
-)
+from worker.tables.billing import Charge, Invoice, InvoiceCharge, InvoiceLine
+from worker.tables.catalogue import Course
+from worker.tables.labels import ChargeKind
+from worker.tables.learning import Assignment, Learner
+from worker.tables.pools import Key, Pool
+from worker.tables.tenancy import Currency, Organization
 from worker.tenancy import currencies, history, organizations
 from worker.tenancy.actors import Actor, Role
 

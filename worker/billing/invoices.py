@@ -18,7 +18,9 @@ from worker.billing import gathering
 from worker.database import connections, lookup, versions
 from worker.database.paging import Page, paged
 from worker.settings import settings
-from worker.tables.mapping import Currency, Invoice, InvoiceStatus, Organization
+from worker.tables.billing import Invoice
+from worker.tables.labels import InvoiceStatus
+from worker.tables.tenancy import Currency, Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
 

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from worker import errors
-from worker.tables.mapping import Seller
+from worker.tables.billing import Seller
 from worker.tenancy import history
 from worker.tenancy.actors import Actor
 

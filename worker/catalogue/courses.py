@@ -7,7 +7,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from worker.database import lookup
-from worker.tables.mapping import Course, Price
+from worker.tables.catalogue import Course, Price
 from worker.tenancy import currencies, history
 from worker.tenancy.actors import Actor
 

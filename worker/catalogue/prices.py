@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session, aliased
 from worker import days, errors
 from worker.catalogue import courses
 from worker.database.paging import Page, paged
-from worker.tables.mapping import Course, Organization, Price
+from worker.tables.catalogue import Course, Price
+from worker.tables.tenancy import Organization
 from worker.tenancy import currencies, history, organizations
 from worker.tenancy.actors import Actor, Role
 

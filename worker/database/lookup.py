@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from worker import errors
-from worker.tables.mapping import Base
+from worker.tables.columns import Base
 
 T = TypeVar("T", bound=Base)
 E = TypeVar("E", bound=StrEnum)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sqlalchemy import Text, cast, inspect, literal_column, select
 from sqlalchemy.orm import Session
 
-from worker.tables.mapping import Base
+from worker.tables.columns import Base
 
 
 def of(session: Session, things: Sequence[Base]) -> str:

@@ -15,18 +15,13 @@ from worker.database import lookup
 from worker.database.connections import clock_now, transaction
 from worker.database.paging import Page, paged
 from worker.pools import pools
-from worker.tables.mapping import (
-    Assignment,
-    AssignmentStatus,
-    Charge,
-    Course,
-    Key,
-    KeyState,
-    Launch,
-    Learner,
-    Organization,
-    Pool,
-)
+from worker.tables.billing import Charge
+from worker.tables.catalogue import Course
+from worker.tables.labels import AssignmentStatus, KeyState
+from worker.tables.learning import Assignment, Learner
+from worker.tables.pools import Key, Pool
+from worker.tables.redemption import Launch
+from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
 

@@ -16,7 +16,8 @@ from worker import errors
 from worker.database.paging import Page, paged
 from worker.learning import assignments
 from worker.pools import pools
-from worker.tables.mapping import Assignment, AssignmentStatus, Learner
+from worker.tables.labels import AssignmentStatus
+from worker.tables.learning import Assignment, Learner
 from worker.tenancy.actors import Actor, Role
 
 AT_ONCE = 500  # assignments in one transaction, whose rows are locked until it ends

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from worker import errors
 from worker.database import lookup
 from worker.learning import assignments
-from worker.tables.mapping import Launch, LaunchOutcome
+from worker.tables.labels import LaunchOutcome
+from worker.tables.redemption import Launch
 from worker.tenancy.actors import Actor, Role
 
 TELLERS = (Role.MANAGER, Role.SENDER)

@@ -7,18 +7,12 @@ from sqlalchemy.orm import Session
 
 from worker import errors
 from worker.learning import assignments, erasing
-from worker.tables.mapping import (
-    Assignment,
-    Delivery,
-    Distribution,
-    Event,
-    EventStatus,
-    History,
-    Learner,
-    Organization,
-    Pool,
-    Redemption,
-)
+from worker.tables.labels import EventStatus
+from worker.tables.learning import Assignment, Learner
+from worker.tables.outgoing import Delivery
+from worker.tables.pools import Distribution, Pool
+from worker.tables.redemption import Event, Redemption
+from worker.tables.tenancy import History, Organization
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 

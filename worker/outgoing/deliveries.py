@@ -17,7 +17,8 @@ from worker.database import lookup
 from worker.database.paging import Page, paged
 from worker.outgoing import endpoints
 from worker.redemption import outcomes
-from worker.tables.mapping import Delivery, DeliveryState, Endpoint
+from worker.tables.labels import DeliveryState
+from worker.tables.outgoing import Delivery, Endpoint
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 

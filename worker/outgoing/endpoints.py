@@ -11,14 +11,9 @@ from worker import errors
 from worker.database import lookup
 from worker.outgoing import posting
 from worker.settings import settings
-from worker.tables.mapping import (
-    Delivery,
-    DeliveryState,
-    DeliveryType,
-    Endpoint,
-    EndpointSecret,
-    Organization,
-)
+from worker.tables.labels import DeliveryState, DeliveryType
+from worker.tables.outgoing import Delivery, Endpoint, EndpointSecret
+from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations, secrets
 from worker.tenancy.actors import Actor, Role
 

@@ -19,7 +19,8 @@ from worker.database.connections import clock_now
 from worker.database.paging import Page, paged
 from worker.pools import codes, making, pools
 from worker.pools.reading import Line
-from worker.tables.mapping import Batch, BatchKind, BatchLine, BatchState, LineResult, Pool
+from worker.tables.labels import BatchKind, BatchState, LineResult
+from worker.tables.pools import Batch, BatchLine, Pool
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 

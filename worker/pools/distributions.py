@@ -11,7 +11,8 @@ from worker import errors
 from worker.database.paging import Page, paged
 from worker.pools import pools
 from worker.pools.reading import Record, Table, table, unfit_recipient
-from worker.tables.mapping import Distribution, DistributionTally, Key, KeyState, Pool
+from worker.tables.labels import KeyState
+from worker.tables.pools import Distribution, DistributionTally, Key, Pool
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 

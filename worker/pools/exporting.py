@@ -18,7 +18,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from worker.pools import keys, pools
-from worker.tables.mapping import Distribution, Key, Organization
+from worker.tables.pools import Distribution, Key
+from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor
 
 FIRST, BLOCK = 1_000, 50_000  # lines that the database writes into one piece of an export

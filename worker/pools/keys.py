@@ -28,16 +28,10 @@ from worker import errors
 from worker.database.paging import Page, paged
 from worker.pools import batches, codes, making, pools
 from worker.pools.reading import Kind, Line, pasted, read
-from worker.tables.mapping import (
-    Assignment,
-    Distribution,
-    Key,
-    KeyState,
-    Learner,
-    LineResult,
-    Organization,
-    Pool,
-)
+from worker.tables.labels import KeyState, LineResult
+from worker.tables.learning import Assignment, Learner
+from worker.tables.pools import Distribution, Key, Pool
+from worker.tables.tenancy import Organization
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from worker.pools import codes
 from worker.pools.reading import Line
-from worker.tables.mapping import Batch, BatchKind
+from worker.tables.labels import BatchKind
+from worker.tables.pools import Batch
 
 # How much is made in one transaction: large enough that a commit costs little, small enough that
 # a batch of a hundred keys need not wait for long.

@@ -10,7 +10,9 @@ from worker import days, errors
 from worker.catalogue import courses
 from worker.database import lookup
 from worker.database.paging import Page, paged
-from worker.tables.mapping import Course, Organization, Pool, PoolTally
+from worker.tables.catalogue import Course
+from worker.tables.pools import Pool, PoolTally
+from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
 

@@ -10,14 +10,10 @@ from worker.database import lookup
 from worker.database.paging import Page, paged, within
 from worker.pools import pools
 from worker.redemption.outcomes import masked
-from worker.tables.mapping import (
-    Event,
-    Key,
-    Organization,
-    OrganizationAncestry,
-    Redemption,
-    RedemptionOutcome,
-)
+from worker.tables.labels import RedemptionOutcome
+from worker.tables.pools import Key
+from worker.tables.redemption import Event, Redemption
+from worker.tables.tenancy import Organization, OrganizationAncestry
 from worker.tenancy.actors import Actor
 
 

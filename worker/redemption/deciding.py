@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from worker.pools import codes
 from worker.redemption import outcomes
-from worker.tables.mapping import RedemptionOutcome
+from worker.tables.labels import RedemptionOutcome
 
 # One row an attempt, judged as if it were alone. Clock conditions hold as of the attempt's time,
 # acts of people as they stand (R1); the CASE is the order of precedence (R3). Of the learner's

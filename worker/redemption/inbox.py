@@ -15,7 +15,9 @@ from worker.database import lookup
 from worker.database.paging import Page, paged, within
 from worker.redemption import outcomes
 from worker.settings import settings
-from worker.tables.mapping import Assignment, Event, EventStatus, EventType
+from worker.tables.labels import EventStatus, EventType
+from worker.tables.learning import Assignment
+from worker.tables.redemption import Event
 from worker.tenancy import history, secrets
 from worker.tenancy.actors import Actor, Role
 

@@ -7,7 +7,8 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from worker.database import lookup
-from worker.tables.mapping import Organization, Source, SourceSecret
+from worker.tables.redemption import Source, SourceSecret
+from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations, secrets
 from worker.tenancy.actors import Actor, Role
 

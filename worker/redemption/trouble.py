@@ -7,7 +7,9 @@ from sqlalchemy.orm import Session
 
 from worker.pools import keys
 from worker.redemption import attempts, deciding
-from worker.tables.mapping import Key, Learner, Organization, Pool
+from worker.tables.learning import Learner
+from worker.tables.pools import Key, Pool
+from worker.tables.tenancy import Organization
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
 

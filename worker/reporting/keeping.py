@@ -16,7 +16,10 @@ from worker import errors
 from worker.database import lookup
 from worker.database.paging import Page, paged
 from worker.reporting import measures, personal
-from worker.tables.mapping import Invoice, Organization, ReportFormat, ReportRun, ReportState
+from worker.tables.billing import Invoice
+from worker.tables.labels import ReportFormat, ReportState
+from worker.tables.reporting import ReportRun
+from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
 

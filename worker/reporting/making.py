@@ -8,7 +8,8 @@ import structlog
 from worker import errors
 from worker.database import connections
 from worker.reporting import keeping, printing, rendering, running
-from worker.tables.mapping import Organization, ReportFormat
+from worker.tables.labels import ReportFormat
+from worker.tables.tenancy import Organization
 
 LONGEST_CELL = 100  # seconds; less than a report may be without a word (reports.LAPSE)
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from worker import days
 from worker.database.connections import clock_now
-from worker.tables.mapping import Organization
+from worker.tables.tenancy import Organization
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
 

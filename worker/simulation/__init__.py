@@ -19,7 +19,9 @@ from worker.simulation import attempts, grants, ledger, stock, usage, world
 from worker.simulation.loading import Loading
 from worker.simulation.names import HOMES
 from worker.simulation.seasons import Seasons
-from worker.tables.mapping import Course, Invoice, Organization
+from worker.tables.billing import Invoice
+from worker.tables.catalogue import Course
+from worker.tables.tenancy import Organization
 from worker.tenancy import history
 from worker.tenancy.actors import Actor
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, select, true
 from sqlalchemy.orm import QueryableAttribute
 
 from worker import errors
-from worker.tables.mapping import Organization, OrganizationAncestry
+from worker.tables.tenancy import Organization, OrganizationAncestry
 
 
 class Role(StrEnum):

@@ -7,7 +7,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from worker import errors
-from worker.tables.mapping import Answer
+from worker.tables.tenancy import Answer
 from worker.tenancy import secrets
 
 KEY = re.compile("[!-~]{1,255}")

@@ -5,7 +5,7 @@ from decimal import Decimal
 from sqlalchemy.orm import Session
 
 from worker import errors, money
-from worker.tables.mapping import Currency
+from worker.tables.tenancy import Currency
 
 
 def find(session: Session, code: str, *, field: str = "currency") -> Currency:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from worker.database import lookup
 from worker.database.paging import Page, paged, within
-from worker.tables.mapping import History, Organization
+from worker.tables.tenancy import History, Organization
 from worker.tenancy.actors import Actor, Role
 
 HEADER = "at,actor,organization,action,thing,thing_id,detail\n"

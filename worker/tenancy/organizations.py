@@ -8,7 +8,7 @@ from sqlalchemy.orm.attributes import flag_modified
 
 from worker import errors
 from worker.database import lookup
-from worker.tables.mapping import Organization
+from worker.tables.tenancy import Organization
 from worker.tenancy import currencies, history, taxes
 from worker.tenancy.actors import Actor, Role
 

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from worker import errors, signatures
 from worker.settings import settings
-from worker.tables.mapping import EndpointSecret, SourceSecret
+from worker.tables.outgoing import EndpointSecret
+from worker.tables.redemption import SourceSecret
 
 SECRET_BYTES = 32
 

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from worker import days, money
-from worker.tables.mapping import Organization, TaxRate
+from worker.tables.tenancy import Organization, TaxRate
 
 
 def set_rate(

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from worker import days, errors
 from worker.database import connections, lookup
-from worker.tables.mapping import Organization, Token
+from worker.tables.tenancy import Organization, Token
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
 

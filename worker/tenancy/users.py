@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from worker import errors
 from worker.database import lookup
-from worker.tables.mapping import Organization, User
+from worker.tables.tenancy import Organization, User
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
 

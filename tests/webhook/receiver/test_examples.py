@@ -19,7 +19,7 @@ from tests.webhook.conftest import settle
 from tests.webhook.serving import Server, serving
 from worker import signatures
 from worker.outgoing import delivering
-from worker.tables.mapping import RedemptionOutcome
+from worker.tables.labels import RedemptionOutcome
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
 

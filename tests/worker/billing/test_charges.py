@@ -10,7 +10,8 @@ from worker import errors
 from worker.billing import charges, invoices
 from worker.database import connections
 from worker.pools import pools
-from worker.tables.mapping import Assignment, Charge
+from worker.tables.billing import Charge
+from worker.tables.learning import Assignment
 from worker.tenancy import actors, history, organizations
 
 

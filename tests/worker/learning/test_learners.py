@@ -18,7 +18,7 @@ from worker.outgoing import endpoints
 from worker.pools import batches, distributions, reading
 from worker.redemption import deciding, inbox
 from worker.reporting import personal
-from worker.tables.mapping import EventType
+from worker.tables.labels import EventType
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 

@@ -22,7 +22,7 @@ from worker import audit, errors
 from worker.learning import assignments, bulk, launches
 from worker.learning.bulk import Selection
 from worker.redemption import deciding, inbox
-from worker.tables.mapping import EventType
+from worker.tables.labels import EventType
 
 LEARNERS = ["ann@example.org", "bob@example.org"]
 ACCESS = timedelta(days=30)

@@ -11,7 +11,7 @@ from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors, signatures
 from worker.outgoing import endpoints
-from worker.tables.mapping import DeliveryType
+from worker.tables.labels import DeliveryType
 from worker.tenancy import secrets
 from worker.tenancy.actors import Actor, Role
 

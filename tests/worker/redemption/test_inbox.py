@@ -8,7 +8,8 @@ from tests.conftest import pass_time
 from tests.world import OPERATOR, build
 from worker import errors, signatures
 from worker.redemption import deciding, inbox, sources
-from worker.tables.mapping import Event, EventStatus, EventType
+from worker.tables.labels import EventStatus, EventType
+from worker.tables.redemption import Event
 
 KEPT = timedelta(days=90)
 

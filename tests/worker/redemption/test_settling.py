@@ -17,7 +17,7 @@ from worker.database.connections import session as transaction_of
 from worker.errors import DatabaseAwayError
 from worker.pools import pools
 from worker.redemption import deciding, settling
-from worker.tables.mapping import Organization
+from worker.tables.tenancy import Organization
 
 POISON = {"key": "TEST-POISON-1", "learner": {"email": None}}
 

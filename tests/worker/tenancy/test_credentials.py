@@ -14,7 +14,7 @@ from worker import errors
 from worker.database.connections import clock_now
 from worker.database.connections import session as transaction_of
 from worker.redemption import sources
-from worker.tables.mapping import Organization
+from worker.tables.tenancy import Organization
 from worker.tenancy import organizations, tokens
 from worker.tenancy.actors import Actor, Role
 

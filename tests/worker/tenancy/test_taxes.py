@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from tests.ledger import OPERATOR, set_clock
 from worker import errors
 from worker.billing import seller
-from worker.tables.mapping import Organization
+from worker.tables.tenancy import Organization
 from worker.tenancy import actors, organizations, taxes
 
 

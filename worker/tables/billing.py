@@ -1,0 +1,110 @@
+"""What is owed, and the invoices that ask for it."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Computed, Integer, Numeric, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from worker.tables.catalogue import Course
+from worker.tables.columns import Amount, Base, CurrencyCode, Id, Made, No, Sum, Words, of
+from worker.tables.labels import ChargeKind, InvoiceStatus
+from worker.tables.learning import Assignment
+from worker.tables.pools import Pool
+from worker.tables.tenancy import Organization
+
+
+class Seller(Base):
+    """The operator who sells: one row, printed on invoices."""
+
+    __tablename__ = "seller"
+
+    only_one: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    name: Mapped[str] = mapped_column(server_default="keypool operator")
+    address: Mapped[Words]
+    tax_id: Mapped[Words]
+    payment_details: Mapped[Words]
+
+
+class Invoice(Base):
+    """The charges of one organization, one billing month (its first day), one currency."""
+
+    __tablename__ = "invoice"
+
+    id: Mapped[Id]
+    organization_id: Mapped[int] = of(Organization.id)
+    month: Mapped[date]
+    currency: Mapped[CurrencyCode]
+    status: Mapped[InvoiceStatus] = mapped_column(server_default="draft")
+    by_hand: Mapped[No]
+    year: Mapped[int | None] = mapped_column(Integer)
+    serial: Mapped[int | None] = mapped_column(Integer)
+    number: Mapped[str | None] = mapped_column(
+        Computed(
+            "year::text || '-' || lpad(serial::text, greatest(6, length(serial::text)), '0')",
+            persisted=True,
+        )
+    )
+    subtotal: Mapped[Sum] = mapped_column(server_default=text("0"))
+    tax_percent: Mapped[Decimal] = mapped_column(Numeric(6, 3), server_default=text("0"))
+    tax_label: Mapped[str] = mapped_column(server_default="Tax")
+    tax: Mapped[Sum] = mapped_column(server_default=text("0"))
+    total: Mapped[Sum] = mapped_column(server_default=text("0"))
+    seller: Mapped[dict[str, Any] | None]
+    buyer: Mapped[dict[str, Any] | None]
+    created_at: Mapped[Made]
+    finalized_at: Mapped[datetime | None]
+    due_on: Mapped[date | None]
+    paid_on: Mapped[date | None]
+    voided_at: Mapped[datetime | None]
+    void_reason: Mapped[str | None]
+
+
+class Charge(Base):
+    """What a redemption or a paid extension costs the pool's owner; a credit is negative."""
+
+    __tablename__ = "charge"
+
+    id: Mapped[Id]
+    kind: Mapped[ChargeKind]
+    organization_id: Mapped[int] = of(Organization.id)
+    learner_organization_id: Mapped[int] = of(Organization.id)
+    course_id: Mapped[int] = of(Course.id)
+    pool_id: Mapped[int] = of(Pool.id)
+    assignment_id: Mapped[int] = of(Assignment.id)
+    credits_id: Mapped[int | None] = of("charge.id")
+    amount: Mapped[Amount]
+    currency: Mapped[CurrencyCode]
+    occurred_at: Mapped[datetime]
+    reason: Mapped[str | None]
+    unbilled: Mapped[bool] = mapped_column(server_default=text("true"))
+
+
+class InvoiceLine(Base):
+    """Charges alike in course, pool, kind, service month and unit price."""
+
+    __tablename__ = "invoice_line"
+
+    id: Mapped[Id]
+    invoice_id: Mapped[int] = of(Invoice.id)
+    course_id: Mapped[int] = of(Course.id)
+    pool_id: Mapped[int] = of(Pool.id)
+    kind: Mapped[ChargeKind]
+    service_month: Mapped[date]
+    unit_price: Mapped[Amount]
+    quantity: Mapped[int]
+    amount: Mapped[Sum]
+    course_title: Mapped[str | None]
+    pool_name: Mapped[str | None]
+
+
+class InvoiceCharge(Base):
+    """A charge that an invoice carries; voiding releases it."""
+
+    __tablename__ = "invoice_charge"
+
+    invoice_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    line_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    charge_id: Mapped[int] = of(Charge.id, primary_key=True)
+    released_at: Mapped[datetime | None]

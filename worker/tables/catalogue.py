@@ -1,0 +1,34 @@
+"""What is taught, and what it costs."""
+
+from datetime import datetime
+
+from sqlalchemy.orm import Mapped
+
+from worker.tables.columns import Amount, Base, CurrencyCode, Id, Made, of
+from worker.tables.tenancy import Currency, Organization
+
+
+class Course(Base):
+    """What is taught."""
+
+    __tablename__ = "course"
+
+    id: Mapped[Id]
+    code: Mapped[str]
+    title: Mapped[str]
+    archived_at: Mapped[datetime | None]
+    created_at: Mapped[Made]
+
+
+class Price(Base):
+    """What a redemption of a course costs from an instant on; no organization: the list price."""
+
+    __tablename__ = "price"
+
+    id: Mapped[Id]
+    course_id: Mapped[int] = of(Course.id)
+    organization_id: Mapped[int | None] = of(Organization.id)
+    amount: Mapped[Amount]
+    currency: Mapped[CurrencyCode] = of(Currency.code)
+    valid_from: Mapped[datetime]
+    created_at: Mapped[Made]

@@ -1,0 +1,139 @@
+"""The labels of schema.sql's enum types, as Python reads them; a test compares them."""
+
+from enum import StrEnum
+
+
+class KeyState(StrEnum):
+    """What became of a key."""
+
+    ISSUED = "issued"
+    REDEEMED = "redeemed"
+    RETIRED = "retired"
+
+
+class BatchKind(StrEnum):
+    """Where a batch's keys come from."""
+
+    GENERATE = "generate"
+    IMPORT = "import"
+
+
+class BatchState(StrEnum):
+    """How far a batch is; the last three are its end."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class LineResult(StrEnum):
+    """What became of one line of an import (K5)."""
+
+    ADDED = "added"
+    DUPLICATE_IN_INPUT = "duplicate_in_input"
+    ALREADY_EXISTS = "already_exists"
+    INVALID = "invalid"
+
+
+class EventStatus(StrEnum):
+    """Whether an event was decided; failed ones are set apart for a person."""
+
+    RECORDED = "recorded"
+    SETTLED = "settled"
+    FAILED = "failed"
+
+
+class EventType(StrEnum):
+    """What a webhook message tells."""
+
+    REDEMPTION_REQUESTED = "redemption.requested"
+    TRAINING_LAUNCHED = "training.launched"
+    TRAINING_ENDED = "training.ended"
+
+
+class RedemptionOutcome(StrEnum):
+    """What was decided on a redemption.requested event (R3)."""
+
+    REDEEMED = "redeemed"
+    ALREADY_YOURS = "already_yours"
+    MISTYPED_KEY = "mistyped_key"
+    UNKNOWN_KEY = "unknown_key"
+    ALREADY_REDEEMED = "already_redeemed"
+    KEY_RETIRED = "key_retired"
+    NOT_AVAILABLE_TO_ORGANIZATION = "not_available_to_organization"
+    COURSE_ARCHIVED = "course_archived"
+    POOL_PAUSED = "pool_paused"
+    POOL_NOT_STARTED = "pool_not_started"
+    POOL_EXPIRED = "pool_expired"
+    ALREADY_ASSIGNED = "already_assigned"
+
+
+class LaunchOutcome(StrEnum):
+    """Whether a launch was let in (A2)."""
+
+    LAUNCHED = "launched"
+    ASSIGNMENT_EXPIRED = "assignment_expired"
+    ASSIGNMENT_CANCELLED = "assignment_cancelled"
+
+
+class AssignmentStatus(StrEnum):
+    """Whether an assignment lives; an active one is valid only before its expires_at (A1)."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class ChargeKind(StrEnum):
+    """What a charge is for (B3)."""
+
+    REDEMPTION = "redemption"
+    EXTENSION = "extension"
+    CREDIT = "credit"
+
+
+class InvoiceStatus(StrEnum):
+    """How far an invoice is (B5)."""
+
+    DRAFT = "draft"
+    FINALIZED = "finalized"
+    PAID = "paid"
+    VOID = "void"
+
+
+class DeliveryType(StrEnum):
+    """What an endpoint can be told."""
+
+    REDEMPTION_DECIDED = "redemption.decided"
+    ASSIGNMENT_EXPIRED = "assignment.expired"
+    ASSIGNMENT_CANCELLED = "assignment.cancelled"
+    ASSIGNMENT_EXTENDED = "assignment.extended"
+    POOL_LOW = "pool.low"
+    POOL_EXPIRING = "pool.expiring"
+    INVOICE_FINALIZED = "invoice.finalized"
+
+
+class DeliveryState(StrEnum):
+    """Whether an endpoint took what it was told; failed ones are set apart for a person."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class ReportState(StrEnum):
+    """How far a report that is kept is; the last two are its end."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class ReportFormat(StrEnum):
+    """What a report is asked for as; a PDF is kept beside its HTML."""
+
+    HTML = "html"
+    PDF = "pdf"

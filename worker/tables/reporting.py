@@ -1,0 +1,37 @@
+"""Reports that are kept."""
+
+from datetime import date, datetime
+
+from sqlalchemy import Integer, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from worker.tables.billing import Invoice
+from worker.tables.columns import Base, Id, Made, of
+from worker.tables.labels import ReportFormat, ReportState
+from worker.tables.tenancy import Organization
+
+
+class ReportRun(Base):
+    """A report that is kept: a notebook, asked about days of an organization and its descendants."""
+
+    __tablename__ = "report_run"
+
+    id: Mapped[Id]
+    organization_id: Mapped[int | None] = of(Organization.id)
+    invoice_id: Mapped[int | None] = of(Invoice.id)
+    notebook: Mapped[str]
+    first_day: Mapped[date]
+    last_day: Mapped[date]
+    format: Mapped[ReportFormat] = mapped_column(server_default="html")
+    asked_by: Mapped[str]
+    state: Mapped[ReportState] = mapped_column(server_default="queued")
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    worked: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    cells: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    created_at: Mapped[Made]
+    worked_at: Mapped[datetime | None]
+    data_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    page: Mapped[str | None] = mapped_column(deferred=True)
+    pdf: Mapped[bytes | None] = mapped_column(deferred=True)
+    traceback: Mapped[str | None]

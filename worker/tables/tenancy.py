@@ -1,0 +1,126 @@
+"""Organizations and their tree, who may come in, and who did what."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Enum, ForeignKey, Integer, Numeric, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from worker.tables.columns import Base, CurrencyCode, Id, Made, Words, of
+
+# worker.tenancy.actors.Role, which knows this module and cannot be known by it.
+ROLE = Enum("operator", "manager", "finance", "analyst", "sender", name="role")
+
+
+class Currency(Base):
+    """A currency (ISO 4217) and how many decimals its amounts have."""
+
+    __tablename__ = "currency"
+
+    code: Mapped[CurrencyCode] = mapped_column(primary_key=True)
+    minor_unit: Mapped[int] = mapped_column(Integer)
+
+
+class Organization(Base):
+    """A tenant; organizations form a tree."""
+
+    __tablename__ = "organization"
+
+    id: Mapped[Id]
+    name: Mapped[str]
+    parent_id: Mapped[int | None] = of("organization.id")
+    time_zone: Mapped[str] = mapped_column(server_default="UTC")
+    currency: Mapped[CurrencyCode] = mapped_column(
+        ForeignKey(Currency.code, ondelete="RESTRICT"), server_default="EUR"
+    )
+    locale: Mapped[str] = mapped_column(server_default="en")
+    legal_name: Mapped[Words]
+    address: Mapped[Words]
+    tax_id: Mapped[Words]
+    payment_terms_days: Mapped[int] = mapped_column(Integer, server_default=text("30"))
+    created_at: Mapped[Made]
+
+
+class OrganizationAncestry(Base):
+    """An organization's ancestor, itself included at distance 0; kept by triggers."""
+
+    __tablename__ = "organization_ancestry"
+
+    ancestor_id: Mapped[int] = mapped_column(
+        ForeignKey(Organization.id, ondelete="CASCADE"), primary_key=True
+    )
+    descendant_id: Mapped[int] = mapped_column(
+        ForeignKey(Organization.id, ondelete="CASCADE"), primary_key=True
+    )
+    distance: Mapped[int] = mapped_column(Integer)
+
+
+class TaxRate(Base):
+    """The rate and name of the tax that an organization is charged, from an instant on."""
+
+    __tablename__ = "tax_rate"
+
+    id: Mapped[Id]
+    organization_id: Mapped[int] = of(Organization.id)
+    label: Mapped[str] = mapped_column(server_default="Tax")
+    percent: Mapped[Decimal] = mapped_column(Numeric(6, 3))
+    valid_from: Mapped[datetime]
+
+
+class Token(Base):
+    """An API credential: shown once, kept as a hash. The operator's belong to no organization."""
+
+    __tablename__ = "token"
+
+    id: Mapped[Id]
+    organization_id: Mapped[int | None] = of(Organization.id)
+    name: Mapped[str]
+    role: Mapped[str] = mapped_column(ROLE)
+    hash: Mapped[bytes]
+    created_at: Mapped[Made]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class User(Base):
+    """A person who signs in to the console; the operator's belong to no organization."""
+
+    __tablename__ = "console_user"
+
+    id: Mapped[Id]
+    organization_id: Mapped[int | None] = of(Organization.id)
+    email: Mapped[str]
+    role: Mapped[str] = mapped_column(ROLE)
+    password_hash: Mapped[str]
+    generation: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    created_at: Mapped[Made]
+    disabled_at: Mapped[datetime | None]
+
+
+class Answer(Base):
+    """What was answered to a request with an Idempotency-Key, encrypted; None: forgotten."""
+
+    __tablename__ = "answer"
+
+    token_id: Mapped[int] = of(Token.id, primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request: Mapped[bytes]
+    encrypted: Mapped[bytes | None]
+    answered_at: Mapped[Made]
+
+
+class History(Base):
+    """Who did what to which thing, and when; append-only."""
+
+    __tablename__ = "history"
+
+    id: Mapped[Id]
+    at: Mapped[Made]
+    actor: Mapped[str]
+    organization_id: Mapped[int | None] = of(Organization.id)
+    action: Mapped[str]
+    thing: Mapped[str]
+    thing_id: Mapped[int]
+    detail: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
