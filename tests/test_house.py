@@ -40,6 +40,9 @@ ENDS_OF_SOMETHING_ELSE = re.compile(
     r"|assignment\.expires_at < end <="  # a new end with the one before
 )
 
+PARTS = ("local", "reports", "notebooks")  # the extras of those who run keypool
+EXTRAS = (*PARTS, "dev")
+
 # Declared, though no file of ours imports it: how it is used instead.
 USED_BY_NAME = {
     "coverage": "a program",
@@ -90,11 +93,12 @@ def project() -> dict[str, object]:
     return tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
 
 
-def wanted() -> list[Requirement]:
-    """What pyproject.toml asks for: to run, and to develop."""
+def wanted(*extras: str) -> list[Requirement]:
+    """The packages that pyproject.toml asks for: to run, and in these extras."""
     about = project()
-    extras = about["optional-dependencies"].values()
-    return [Requirement(line) for line in sum(extras, about["dependencies"])]
+    lines = sum((about["optional-dependencies"][extra] for extra in extras), about["dependencies"])
+    needs = [Requirement(line) for line in lines]
+    return [need for need in needs if need.name != "keypool"]  # an extra may take in another
 
 
 def pins() -> dict[str, list[Version]]:
@@ -108,10 +112,8 @@ def pins() -> dict[str, list[Version]]:
 
 
 def declared(*extras: str) -> set[str]:
-    """The packages that pyproject.toml names, to run and in these extras."""
-    about = project()
-    lines = sum((about["optional-dependencies"][extra] for extra in extras), about["dependencies"])
-    return {canonicalize_name(Requirement(line).name) for line in lines}
+    """The names of those packages."""
+    return {canonicalize_name(need.name) for need in wanted(*extras)}
 
 
 def imported(*folders: str) -> dict[str, set[str]]:
@@ -164,7 +166,7 @@ def test_the_lock_satisfies_pyproject():
 
     unmet = [
         str(need)
-        for need in wanted()
+        for need in wanted(*EXTRAS)
         if not pinned.get(canonicalize_name(need.name))
         or not all(need.specifier.contains(at) for at in pinned[canonicalize_name(need.name)])
     ]
@@ -174,20 +176,19 @@ def test_the_lock_satisfies_pyproject():
 
 def test_the_lock_pins_nothing_that_pyproject_no_longer_asks_for():
     lock = (HOUSE / "requirements.lock").read_text()
-    asked = {canonicalize_name(need.name) for need in wanted()}
-
     direct = re.findall(
         r"^([\w.-]+)(?:\[[^]]*\])?==(?:(?!^\S).)*?keypool \(pyproject\.toml\)", lock, re.M | re.S
     )
 
-    assert {canonicalize_name(name) for name in direct} == asked
+    assert {canonicalize_name(name) for name in direct} == declared(*EXTRAS)
 
 
 @pytest.mark.parametrize(
     ("folders", "extras"),
     [
-        (["worker", "webhook", "notebooks", "migrations"], []),
-        (["tests", "benchmarks"], ["dev"]),
+        (["webhook", "migrations"], []),
+        (["worker", "notebooks"], PARTS),
+        (["tests", "benchmarks"], EXTRAS),
     ],
 )
 def test_every_package_that_is_imported_is_declared(folders, extras):
@@ -203,14 +204,20 @@ def test_every_package_that_is_imported_is_declared(folders, extras):
 def test_every_package_that_is_declared_is_imported_or_used_by_its_name():
     needed = set(imported("worker", "webhook", "notebooks", "migrations", "tests", "benchmarks"))
 
-    assert declared("dev") == needed | set(USED_BY_NAME)
+    assert declared(*EXTRAS) == needed | set(USED_BY_NAME)
     assert needed & set(USED_BY_NAME) == set()
 
 
 def test_what_only_tests_and_benchmarks_import_is_declared_for_development_alone():
     needed = set(imported("worker", "webhook", "notebooks", "migrations"))
 
-    assert declared() - needed - set(USED_BY_NAME) == set()
+    assert declared(*PARTS) - needed - set(USED_BY_NAME) == set()
+
+
+def test_no_package_is_declared_twice():
+    named = [canonicalize_name(need.name) for need in wanted(*EXTRAS)]
+
+    assert sorted(named) == sorted(set(named))
 
 
 def test_make_help_lists_every_target_that_the_makefile_declares():

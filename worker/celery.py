@@ -8,7 +8,7 @@ from celery.signals import setup_logging
 
 from worker import logs
 from worker.errors import SettingsError
-from worker.machine import embedded
+from worker.machine import homes
 from worker.settings import settings
 
 PREFIX = "keypool:"
@@ -22,7 +22,7 @@ def broker_url() -> str:
     """
     if url := settings().redis_url:
         return url
-    known = embedded.addresses(settings().home)
+    known = homes.addresses(settings().home)
     if known is None:
         raise SettingsError(
             "KEYPOOL_REDIS_URL is not set and no broker runs here; start one with “keypool up”."

@@ -6,7 +6,8 @@ names the error in problem types and in `--json` answers.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -167,6 +168,33 @@ class DatabaseAwayError(KeypoolError):
 
 class SettingsError(KeypoolError):
     """A setting is wrong."""
+
+
+class ExtraMissingError(KeypoolError):
+    """An extra of keypool is not installed here."""
+
+    MESSAGES: ClassVar[dict[str, str]] = {
+        "local": "Embedded servers need keypool's extra “local”, which is not installed here: run"
+        " make setup, or set KEYPOOL_DATABASE_URL and KEYPOOL_REDIS_URL.",
+        "notebooks": "Notebooks, reports and simulated history need keypool's extra “notebooks”,"
+        " which is not installed here: run make setup.",
+    }
+
+    def __init__(self, extra: str) -> None:
+        super().__init__(self.MESSAGES[extra])
+
+
+@contextmanager
+def of_extra(name: str) -> Iterator[None]:
+    """Import an extra's packages within.
+
+    Raises:
+        ExtraMissingError: one of them is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        raise ExtraMissingError(name) from missing
 
 
 def interruption(error: BaseException | None) -> KeyboardInterrupt | SystemExit | None:

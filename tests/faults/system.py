@@ -28,7 +28,7 @@ from worker.celery import app, broker_url
 from worker.database import schema
 from worker.database.connections import engine
 from worker.database.connections import session as transaction_of
-from worker.machine import embedded
+from worker.machine import embedded, homes
 from worker.machine.supervisor import Service, Supervision, answers, services, supervised
 from worker.pools import pools
 from worker.redemption import sources
@@ -287,7 +287,7 @@ def _numbered(name: str, number: int) -> str:
 
 
 def _proxies(home: Path, port: int) -> tuple[dict[str, proxy.Proxy], dict[str, str]]:
-    known = embedded.addresses(home) or {}
+    known = homes.addresses(home) or {}
     sockets = Path(known["redis_url"].rpartition("@")[2]).parent
     lines = {
         "web": proxy.Proxy(proxy.to_port(port)),

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from worker.cli import printing, progress
 from worker.cli.files import deliver, written
 from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run, system
+from worker.errors import ExtraMissingError
 
 with deferred():
     from worker import reporting
@@ -120,6 +122,8 @@ def export(report: str, format: str, output: Path | None) -> dict[str, Any] | No
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- OPTION…]")
 def lab(options: tuple[str, ...]) -> None:
     """Open the notebooks in JupyterLab, with the analyst's login; Ctrl-C ends it."""
+    if find_spec("jupyterlab") is None:
+        raise ExtraMissingError("notebooks")
     with system():
         command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={reporting.NOTEBOOKS}"]
         as_root = ["--allow-root"] * (os.geteuid() == 0)

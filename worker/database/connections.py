@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from worker import errors
 from worker.database import patience
-from worker.machine import embedded
+from worker.machine import homes
 from worker.settings import settings
 
 P = ParamSpec("P")
@@ -141,7 +141,7 @@ def url(login: Login = Login.OWNER) -> str:
     """
     if given := getattr(settings(), login):
         return str(given)
-    known = embedded.addresses(settings().home)
+    known = homes.addresses(settings().home)
     if known is None:
         raise errors.DatabaseAwayError("No database runs here; start one with “keypool up”.")
     return known[login]

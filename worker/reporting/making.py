@@ -13,6 +13,9 @@ from worker.tables.tenancy import Organization
 
 LONGEST_CELL = 100  # seconds; less than a report may be without a word (reports.LAPSE)
 
+# What tells by itself why a report was not made.
+TOLD = (printing.NoBrowserError, printing.PrintingFailedError, errors.ExtraMissingError)
+
 log = structlog.get_logger()
 
 
@@ -71,7 +74,7 @@ def _told(error: Exception) -> str:
     """Tell why a report failed: where its notebook did, why it was not printed, or where we did."""
     if told := getattr(error, "traceback", ""):
         return str(told)
-    if isinstance(error, printing.NoBrowserError | printing.PrintingFailedError):
+    if isinstance(error, TOLD):
         return str(error)
     return "".join(traceback.format_exception(error))
 

@@ -29,8 +29,10 @@ def frame(query: Query) -> "pd.DataFrame":
 
     Raises:
         DatabaseAwayError: the database cannot be reached.
+        ExtraMissingError: pandas is not installed.
     """
-    import pandas as pd
+    with errors.of_extra("notebooks"):
+        import pandas as pd
 
     try:
         table = arrow(query)

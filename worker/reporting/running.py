@@ -93,6 +93,7 @@ def execute(
 
     Raises:
         ReportFailedError: a cell failed, took too long, or ended the kernel; with the traceback.
+        ExtraMissingError: what runs notebooks is not installed.
     """
     parameters = {"organization": organization, "from_": first, "to": last}
     given = {name: str(value) for name, value in parameters.items() if value is not None}
@@ -121,10 +122,11 @@ def _executed(
     advance: Advance,
     longest_cell: int,
 ) -> "NotebookNode":
-    import jupytext
-    import nbformat
-    import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    with errors.of_extra("notebooks"):
+        import jupytext
+        import nbformat
+        import papermill
+        from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     given, made = scratch / "given.ipynb", scratch / "executed.ipynb"
     source = jupytext.read(notebook)

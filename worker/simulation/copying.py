@@ -7,15 +7,18 @@ from typing import Any, cast
 
 import numpy as np
 import psycopg
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from psycopg import sql
-from pyarrow import csv
 from sqlalchemy.orm import Session
 
+from worker.errors import of_extra
 from worker.simulation.seasons import Instants
 from worker.simulation.world import Indexes
+
+with of_extra("notebooks"):
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv
 
 SLICE = 100_000
 

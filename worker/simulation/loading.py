@@ -4,12 +4,11 @@ import re
 from contextlib import AbstractContextManager
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from worker.errors import of_extra
 from worker.pools import codes
 from worker.simulation.attempts import OUTCOMES, Attempts
 from worker.simulation.copying import Columns, Copying, chosen, ids, instants, joined, texts
@@ -20,6 +19,10 @@ from worker.simulation.seasons import NEVER, SECOND, Seasons, moment
 from worker.simulation.stock import Stock
 from worker.simulation.usage import Launches
 from worker.simulation.world import Indexes, World
+
+with of_extra("notebooks"):
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
 STATES = ("issued", "redeemed", "retired")
 KINDS = ("redemption", "extension", "credit")

@@ -21,9 +21,10 @@ import psycopg
 
 from worker.machine.embedded import files, postgresql, redis
 from worker.machine.embedded.server import EmbeddedServersError
-from worker.machine.embedded.signals import exiting_when_told, undisturbed
+from worker.machine.homes import addresses
+from worker.machine.signals import exiting_when_told, undisturbed
 
-__all__ = ["EmbeddedServersError", "Servers", "addresses", "lease", "revive", "running", "scratch"]
+__all__ = ["EmbeddedServersError", "Servers", "lease", "revive", "running", "scratch"]
 
 SCRATCH = "keypool-scratch-"
 
@@ -49,14 +50,6 @@ def running(home: Path) -> Servers | None:
     if not (urls and database and broker):
         return None
     return Servers(home=home, **urls, postgres_pid=database.pid, redis_pid=broker.pid)
-
-
-def addresses(home: Path) -> dict[str, str] | None:
-    """Give the URLs of the home's servers, whether they run or not; None before their first start."""
-    with suppress(FileNotFoundError):
-        urls: dict[str, str] = json.loads((home / "run" / "servers.json").read_text())
-        return urls
-    return None
 
 
 @contextmanager

@@ -10,14 +10,13 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
 from psycopg.sql import SQL, Identifier
 
 from worker.machine.embedded.files import LOGINS
-from worker.machine.embedded.server import EmbeddedServersError, Server, pid_in, wheel
+from worker.machine.embedded.server import EmbeddedServersError, Server, lives, pid_in, wheel
 
 INITDB = shlex.split(
     "--username=postgres --pwfile=/dev/stdin --auth=scram-sha-256 --no-instructions"
@@ -118,7 +117,7 @@ def _forget_strangers(*lock_files: Path) -> None:
     """Remove lock files whose process id has gone to somebody else; they stop PostgreSQL."""
     for path in lock_files:
         with suppress(OSError, ValueError):
-            if psutil.pid_exists(pid_in(path)):
+            if lives(pid_in(path)):
                 path.unlink()
 
 

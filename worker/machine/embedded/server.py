@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import psutil
+from worker.errors import ExtraMissingError, KeypoolError, of_extra
 
-from worker.errors import KeypoolError
+with of_extra("local"):
+    import psutil
 
 PATIENCE = 300  # seconds; PostgreSQL may have a crash to recover from
 
@@ -95,14 +96,23 @@ def _alive(process: psutil.Process | None) -> bool:
     return False
 
 
+def lives(pid: int) -> bool:
+    """Say whether there is a process by that id, whosever it is."""
+    return psutil.pid_exists(pid)
+
+
 def pid_in(path: Path) -> int:
     """Read the process id in a pid or lock file's first line."""
     return int(path.read_text().split("\n", 1)[0])
 
 
 def wheel(package: str) -> Path:
-    """Find an installed package's folder without importing it."""
+    """Find an installed package's folder without importing it.
+
+    Raises:
+        ExtraMissingError: it is not installed.
+    """
     spec = find_spec(package)
     if not spec or not spec.submodule_search_locations:
-        raise EmbeddedServersError(f"The package {package} is not installed: run make setup.")
+        raise ExtraMissingError("local")
     return Path(spec.submodule_search_locations[0])

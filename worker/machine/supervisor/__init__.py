@@ -18,7 +18,7 @@ import httpx
 import structlog
 
 from worker.errors import KeypoolError
-from worker.machine.embedded.signals import exiting_when_told, interruptible, undisturbed
+from worker.machine.signals import exiting_when_told, interruptible, undisturbed
 from worker.machine.supervisor.guard import Guard
 from worker.machine.supervisor.service import Child, Service
 

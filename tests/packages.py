@@ -1,0 +1,46 @@
+"""Which packages a part of keypool brings, and processes that have those and no others."""
+
+import os
+from functools import cache
+from importlib.metadata import distribution, packages_distributions
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ABSENT = "KEYPOOL_TESTS_ABSENT"  # what tests/imaged/sitecustomize.py reads
+
+
+@cache
+def brought_by(*extras: str) -> frozenset[str]:
+    """Give the names of the packages that keypool needs with these extras, and what those need."""
+    found: set[tuple[str, str]] = set()
+    waiting = [("keypool", extra) for extra in ("", *extras)]
+    while waiting:
+        if (wanted := waiting.pop()) not in found:
+            found.add(wanted)
+            waiting += _needs(*wanted)
+    return frozenset(name for name, _ in found)
+
+
+def _needs(package: str, extra: str) -> list[tuple[str, str]]:
+    """Give the packages, each with an extra, that a package asks for on this machine."""
+    needed = [Requirement(line) for line in distribution(package).requires or []]
+    return [
+        (canonicalize_name(need.name), part)
+        for need in needed
+        if not need.marker or need.marker.evaluate({"extra": extra})
+        for part in ("", *need.extras)
+    ]
+
+
+def environment(*extras: str) -> dict[str, str]:
+    """Give the environment of a process that can import what these extras bring, and no more."""
+    present = brought_by(*extras)
+    absent = [
+        module
+        for module, owners in packages_distributions().items()
+        if not present.intersection(map(canonicalize_name, owners))
+    ]
+    folders = [str(Path(__file__).parent / "imaged"), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, folders)), ABSENT: ",".join(absent)}
