@@ -68,10 +68,12 @@ clean: ## remove .venv and what the checks left behind; data under .keypool stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Bytecode is made here, once: where Python may not write it, each start would make it anew.
 $(READY): $(BIN)/uv requirements.lock pyproject.toml
 	@echo 'Installing into .venv what requirements.lock pins'
-	@$(uv) sync --python $(BIN)/python --require-hashes requirements.lock
+	@$(uv) sync --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock
 	@$(uv) install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q worker webhook
 	@touch $@
 
 # The lock pins uv too; pip installs that one line of it and no more.
