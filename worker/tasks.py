@@ -20,7 +20,7 @@ from worker.celery import PREFIX, app, redis_url
 from worker.database.connections import transaction
 from worker.learning import assignments
 from worker.outgoing import deliveries, delivering
-from worker.pools import batches, pools
+from worker.pools import batches, tallies
 from worker.redemption import inbox, settling
 from worker.settings import settings
 from worker.tenancy import answers
@@ -126,7 +126,7 @@ def forget_answers() -> None:
 @app.task(name="fold_tallies")
 def fold_tallies() -> None:
     """Fold the pools' figures together."""
-    transaction(pools.fold_tallies)
+    transaction(tallies.fold)
 
 
 @app.task(name="bill")

@@ -9,7 +9,7 @@ from worker.billing import invoices
 from worker.database.connections import session as transaction_of
 from worker.database.connections import transaction
 from worker.learning import assignments
-from worker.pools import distributions, keys, pools
+from worker.pools import distributions, keys, tallies
 from worker.redemption import deciding
 
 
@@ -25,10 +25,10 @@ def world(fresh_database) -> World:
         assignments.cancel(opened, actor=OPERATOR, assignment="1")
         pass_time(opened, days=2)
         assignments.cancel(opened, actor=OPERATOR, assignment="2", reason="left")
-        held = world.keys(pools.FEW + 1)
+        held = world.keys(tallies.FEW + 1)
         give = {"actor": OPERATOR, "pool": world.pool, "count": len(held)}
         distributions.distribute(opened, recipient="shop@example.com", **give)
-        pools.fold_tallies(opened)
+        tallies.fold(opened)
         keys.retire(opened, actor=OPERATOR, codes=held[:3])
     invoices.run(actor=OPERATOR, finalize=True)
     return world
