@@ -18,7 +18,7 @@ from worker import reporting
 from worker.billing import invoices
 from worker.celery import PREFIX, app, redis_url
 from worker.database.connections import transaction
-from worker.learning import assignments
+from worker.learning import expiring
 from worker.outgoing import deliveries, delivering
 from worker.pools import batches, tallies
 from worker.redemption import inbox, settling
@@ -72,7 +72,7 @@ def work_batches() -> None:
 @app.task(name="expire")
 def expire() -> None:
     """Expire every overdue assignment, however long nobody looked."""
-    expired = assignments.expire_all(limit=settings().expiry_chunk)
+    expired = expiring.expire_all(limit=settings().expiry_chunk)
     if expired:
         log.info("assignments expired", count=expired)
         _deliver_soon()
