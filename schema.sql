@@ -81,16 +81,37 @@ RETURN CASE
     ELSE 2
 END;
 
--- An IANA name in its own letter case. PostgreSQL alone would also take any case, and rules made up
--- in POSIX's notation, which it answers in capitals.
+-- A name of the IANA database in its own letter case (T3). PostgreSQL alone would also take any case,
+-- and rules made up in POSIX's notation: it answers those in capitals, and all that have digits and no
+-- small letter are made up, but for those named here. For abbreviations it has offsets of its own.
 CREATE FUNCTION is_time_zone(name text) RETURNS boolean
 LANGUAGE plpgsql STABLE STRICT SET timezone = 'UTC' AS $$
 BEGIN
-    RETURN set_config('timezone', name, true) = name AND (name ~ '[a-z]' OR name !~ '[0-9]');
+    RETURN set_config('timezone', name, true) = name
+       AND (name ~ '[a-z]' OR name !~ '[0-9]'
+            OR name IN ('CST6CDT', 'EST5EDT', 'GMT+0', 'GMT-0', 'GMT0', 'MST7MDT', 'PST8PDT'))
+       AND name NOT IN ('CET', 'EET', 'EST', 'Factory', 'HST', 'MET', 'MST', 'WET');
 EXCEPTION WHEN invalid_parameter_value THEN
     RETURN false;
 END
 $$;
+
+-- A day's first instant in a time zone (T1), as worker.days has it: where a clock change skips its
+-- midnight the next instant, of two midnights the first. AT TIME ZONE alone gives the second of two.
+CREATE FUNCTION day_start(day date, zone text) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (
+    SELECT CASE WHEN earlier AT TIME ZONE zone = day THEN least(earlier, midnight) ELSE midnight END
+      FROM (SELECT midnight, (day - ((midnight - interval '12 hours') AT TIME ZONE zone
+                                     - (midnight - interval '12 hours') AT TIME ZONE 'UTC'))
+                             AT TIME ZONE 'UTC' AS earlier
+              FROM (SELECT day::timestamp AT TIME ZONE zone AS midnight) AS later) AS either);
+
+-- The last day that an end includes, in a time zone. It is counted back before it is turned into local
+-- time, which knows no instant before a midnight that is skipped.
+CREATE FUNCTION last_day(ends_at timestamptz, zone text) RETURNS date
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN ((ends_at - interval '1 microsecond') AT TIME ZONE zone)::date;
 
 -- A pool's state (P7): the first that holds.
 CREATE FUNCTION pool_state(
@@ -1850,7 +1871,7 @@ SELECT organization.name AS organization, member.name AS member
 CREATE VIEW report.pool WITH (security_barrier) AS
 SELECT pool.id, pool.name, organization.name AS organization, course.code AS course,
        pool.starts_at, pool.expires_at, pool.content_availability_days, pool.share_with_children,
-       ((pool.expires_at AT TIME ZONE organization.time_zone) - interval '1 microsecond')::date AS last_day,
+       last_day(pool.expires_at, organization.time_zone) AS last_day,
        life.state, figures.issued, figures.distributed, figures.redeemed, figures.retired,
        figures.issued - figures.distributed AS undistributed,
        CASE WHEN life.state IN ('archived', 'expired') THEN figures.issued ELSE 0 END AS breakage
@@ -1939,7 +1960,7 @@ SELECT assignment.id, organization.name AS organization, course.code AS course, 
        gives_access(assignment.status, assignment.expires_at, clock_now()) AS live,
        assignment.redeemed_at, assignment.expires_at,
        (assignment.redeemed_at AT TIME ZONE organization.time_zone)::date AS day,
-       ((assignment.expires_at AT TIME ZONE organization.time_zone) - interval '1 microsecond')::date AS last_day,
+       last_day(assignment.expires_at, organization.time_zone) AS last_day,
        taken.launches, taken.first_launched_at, taken.completed
   FROM assignment
   JOIN organization ON organization.id = assignment.organization_id

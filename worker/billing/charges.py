@@ -46,8 +46,8 @@ MONTH_OF_POOL = text("""
      CROSS JOIN LATERAL (
            SELECT date_trunc('month', clock_now() AT TIME ZONE time_zone) AS month) AS clock
       LEFT JOIN pool_charged AS charged ON charged.pool_id = pool.id
-           AND charged.charged_at >= clock.month AT TIME ZONE time_zone
-           AND charged.charged_at < (clock.month + interval '1 month') AT TIME ZONE time_zone
+           AND charged.charged_at >= day_start(CAST(clock.month AS date), time_zone)
+           AND charged.charged_at < day_start(CAST(clock.month + interval '1 month' AS date), time_zone)
      WHERE pool.id = :pool_id
      GROUP BY clock.month, charged.currency ORDER BY charged.currency
 """)

@@ -46,8 +46,9 @@ DUE = text("""
      WHERE EXISTS (
            SELECT FROM charge
             WHERE unbilled AND charge.organization_id = organization.id
-              AND charge.occurred_at < coalesce(CAST(:month AS date) + interval '1 month', running)
-                                       AT TIME ZONE time_zone)
+              AND charge.occurred_at < day_start(
+                  CAST(coalesce(CAST(:month AS date) + interval '1 month', running) AS date),
+                  time_zone))
         OR :finalize AND EXISTS (
            SELECT FROM invoice
             WHERE status = 'draft' AND NOT by_hand AND invoice.organization_id = organization.id

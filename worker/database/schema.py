@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from worker import errors
+from worker.database import zones
 
 HOUSE = Path(__file__).parents[2]
 SCHEMA = HOUSE / "schema.sql"
@@ -93,7 +94,8 @@ def check(engine: Engine) -> list[str]:
             if due := pending(connection):
                 found.append(f"Migrations are due: {', '.join(due)}. Run “keypool db upgrade”.")
             live = describe(connection)
-            return found + differences(live, wanted=_as_schema_sql_says(connection))
+            unlike = differences(live, wanted=_as_schema_sql_says(connection))
+            return found + (unlike or zones.differences(connection))
     except ProgrammingError as error:
         if isinstance(error.orig, InsufficientPrivilege):
             raise SchemaOwnerError from error

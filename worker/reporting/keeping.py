@@ -40,7 +40,7 @@ DUE = text("""
       FROM (SELECT organization_id, month, min(invoice.id) AS invoice_id
               FROM invoice JOIN organization ON organization.id = organization_id
              WHERE invoice.id = ANY (:invoice_ids)
-               AND (month + interval '1 month') AT TIME ZONE time_zone
+               AND day_start(CAST(month + interval '1 month' AS date), time_zone)
                    > clock_now() - CAST(:late AS interval)
              GROUP BY organization_id, month) AS invoiced
      CROSS JOIN unnest(CAST(:notebooks AS text[])) AS notebook

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import flag_modified
 
 from worker import errors
-from worker.database import lookup
+from worker.database import lookup, zones
 from worker.tables.tenancy import Organization
 from worker.tenancy import currencies, history, taxes
 from worker.tenancy.actors import Actor, Role
@@ -37,7 +37,7 @@ def add(
     organization = Organization(
         name=name.strip(),
         parent_id=above and above.id,
-        time_zone=time_zone,
+        time_zone=zones.check(session.connection(), time_zone),
         currency=currencies.find(session, currency).code,
     )
     session.add(organization)
@@ -58,14 +58,15 @@ def edit(
     tax_from: str | None = None,
     parent: str | None = None,
     currency: str | None = None,
+    time_zone: str | None = None,
     **changes: str | int | None,
 ) -> dict[str, Any]:
-    """Change what is given of an organization: name, time_zone, locale, legal_name, address, …
+    """Change what is given of an organization: name, locale, legal_name, address, …
 
     A tax rate holds from `tax_from` on, a day in its time zone, or from now.
 
     Raises:
-        InvalidInputError: the currency, tax rate or its day is none.
+        InvalidInputError: the currency, time zone, tax rate or its day is none.
         CircularParentError: the new parent is the organization itself or one of its descendants.
     """
     actor.require()
@@ -75,6 +76,8 @@ def edit(
         given["parent_id"] = find(session, actor=actor, name=parent).id
     if currency:
         given["currency"] = currencies.find(session, currency).code
+    if time_zone and time_zone != found.time_zone:
+        given["time_zone"] = zones.check(session.connection(), time_zone)
     for field, value in given.items():
         setattr(found, field, value)
     flag_modified(found, "name")  # so that a new tax rate, in rows of its own, is a new version

@@ -123,7 +123,18 @@ REFUSED = {
     ],
     "organization_time_zone_is_known": [
         f"UPDATE organization SET time_zone = '{zone}' WHERE id = 1"
-        for zone in ("Mars/Phobos", "Europe/berlin", "CEST", "UTC+3", "Europe/Berlin5", "", "5")
+        for zone in (
+            "Mars/Phobos",
+            "Europe/berlin",
+            "CEST",
+            "UTC+3",
+            "Europe/Berlin5",
+            "",
+            "5",
+            "EST5",
+            "CET",
+            "Factory",
+        )
     ],
     "organization_is_not_its_parent": ["UPDATE organization SET parent_id = 1 WHERE id = 1"],
     "organization_pays_in_time": ["UPDATE organization SET payment_terms_days = -1 WHERE id = 1"],

@@ -1,0 +1,128 @@
+"""Time zones: the names that Python's database has, and what this PostgreSQL answers for them (T3).
+
+Python and SQL both turn days into instants, so they must agree. The package tzdata is pinned to the
+release that the embedded PostgreSQL was built with; another PostgreSQL may be of another year.
+"""
+
+import zoneinfo
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, text
+
+from worker import errors
+
+# What PostgreSQL takes for a fixed offset, though Python knows a zone with summer time by that
+# name or a place; and the place that the name stands for since tzdata 2024b.
+PLACES: Final = {
+    "CET": "Europe/Brussels",
+    "EET": "Europe/Athens",
+    "EST": "America/Panama",
+    "HST": "Pacific/Honolulu",
+    "MET": "Europe/Brussels",
+    "MST": "America/Phoenix",
+    "WET": "Europe/Lisbon",
+}
+NOWHERE: Final = "Factory"
+YEARS_COMPARED: Final = 10
+
+NOW = text("SELECT clock_now()")
+IN_USE = text("SELECT time_zone, count(*) FROM organization GROUP BY 1 ORDER BY 1")
+
+# Seconds east of UTC at each instant; null where the name is not known.
+OFFSETS = text("""
+    SELECT CASE WHEN is_time_zone(:zone) THEN (
+        SELECT array_agg(extract(epoch FROM (at AT TIME ZONE :zone) - (at AT TIME ZONE 'UTC'))::int
+                         ORDER BY nth)
+          FROM (SELECT to_timestamp(second) AS at, nth
+                  FROM unnest(CAST(:seconds AS bigint[])) WITH ORDINALITY AS asked (second, nth)
+               ) AS asked) END
+""")
+
+
+def check(connection: Connection, name: str, *, field: str = "time_zone") -> str:
+    """Give a time zone's name back where Python and this PostgreSQL know it, and answer alike.
+
+    Raises:
+        InvalidInputError: it is no IANA name, stands for a fixed offset in SQL, or differs.
+    """
+    if (place := PLACES.get(name)) is not None:
+        raise errors.InvalidInputError(
+            f"“{name}” is an abbreviation, which SQL takes for a fixed offset; name the place, "
+            f"such as {place}.",
+            field=field,
+        )
+    if name == NOWHERE or name not in zoneinfo.available_timezones():
+        raise errors.InvalidInputError(
+            f"“{name}” is not a time zone; give an IANA name such as Europe/Berlin.", field=field
+        )
+    if name != "UTC" and differing(connection, [name]):
+        raise errors.InvalidInputError(
+            f"This PostgreSQL has other rules for {name} than keypool (tzdata {version('tzdata')}): "
+            "days would begin at two times. Update its time zones, or give another.",
+            field=field,
+        )
+    return name
+
+
+def differing(connection: Connection, names: Sequence[str]) -> list[str]:
+    """Give those of some time zones for which Python and this PostgreSQL answer otherwise.
+
+    They are compared at every day of this year's and the ten following years', and to the second
+    at both sides of each change of a clock.
+    """
+    year = connection.execute(NOW).scalar_one().year
+    first = datetime(year, 1, 1, tzinfo=UTC)
+    last = datetime(year + YEARS_COMPARED + 1, 1, 1, tzinfo=UTC)
+    return [name for name in names if not _agrees(connection, name, first, last)]
+
+
+def differences(connection: Connection) -> list[str]:
+    """Say in a sentence each which organizations' time zones this PostgreSQL answers otherwise."""
+    organizations = dict(tuple(row) for row in connection.execute(IN_USE))
+    return [
+        f"The time zone {name} (organizations: {organizations[name]:,}) has other rules in this "
+        f"PostgreSQL than in keypool (tzdata {version('tzdata')}). Update its time zones."
+        for name in differing(connection, list(organizations))
+    ]
+
+
+def _agrees(connection: Connection, name: str, first: datetime, last: datetime) -> bool:
+    ours = list(_offsets(ZoneInfo(name), first, last))
+    asked = {"zone": name, "seconds": [int(at.timestamp()) for at, _ in ours]}
+    theirs: list[int] | None = connection.execute(OFFSETS, asked).scalar_one()
+    return theirs == [offset for _, offset in ours]
+
+
+def _offsets(zone: ZoneInfo, first: datetime, last: datetime) -> Iterator[tuple[datetime, int]]:
+    """Give the offset at each day, and in between at both sides of each change."""
+    at, known = first, _offset(zone, first)
+    while at < last:
+        yield at, known
+        following = at + timedelta(days=1)
+        if (offset := _offset(zone, following)) != known:
+            change = _change(zone, at, following)
+            yield change - timedelta(seconds=1), known
+            yield change, _offset(zone, change)
+        at, known = following, offset
+
+
+def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
+    """Find the second, of the day between, at which the clocks of a zone change."""
+    known, seconds = _offset(zone, before), int((after - before).total_seconds())
+    low, high = 0, seconds
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _offset(zone, before + timedelta(seconds=middle)) == known:
+            low = middle
+        else:
+            high = middle
+    return before + timedelta(seconds=high)
+
+
+def _offset(zone: ZoneInfo, at: datetime) -> int:
+    east = at.astimezone(zone).utcoffset()
+    return int(east.total_seconds()) if east is not None else 0
