@@ -11,7 +11,7 @@ import psycopg
 from benchmarks import serving, shop
 from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, seconds
 from worker.database import connections
-from worker.learning import assignments
+from worker.learning import expiring
 from worker.redemption import settling
 from worker.settings import settings
 from worker.tenancy import tokens
@@ -31,7 +31,7 @@ SWEEP = """
 
 
 @benchmark("assignments.expire", unit="assignments/s", n=1_000_000)
-def expiring(rig: Rig, count: int) -> Round:
+def sweeping(rig: Rig, count: int) -> Round:
     """Expire what is overdue, and a bare UPDATE in chunks of the same size; and what settling loses."""
 
     def filled() -> None:
@@ -58,7 +58,7 @@ def expiring(rig: Rig, count: int) -> Round:
 
 def expire() -> None:
     """Expire every overdue assignment, as the schedule does."""
-    assignments.expire_all(limit=settings().expiry_chunk)
+    expiring.expire_all(limit=settings().expiry_chunk)
 
 
 def sweep() -> None:

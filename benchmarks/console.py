@@ -15,7 +15,7 @@ from benchmarks.serving import served
 from benchmarks.shop import OPERATOR, opened, stocked
 from worker.billing import invoices
 from worker.database import connections
-from worker.pools import pools
+from worker.pools import tallies
 from worker.tenancy import users
 from worker.tenancy.actors import Role
 
@@ -103,7 +103,7 @@ def lived_in(count: int) -> None:
             connection.execute(statements)
     invoices.run(actor=OPERATOR)
     with connections.session() as session:
-        pools.fold_tallies(session)
+        tallies.fold(session)
         given = {"email": EMAIL, "password": PASSWORD, "organization": None}
         users.add(session, actor=OPERATOR, role=Role.OPERATOR, **given)
 

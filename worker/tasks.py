@@ -18,9 +18,9 @@ from worker import reporting
 from worker.billing import invoices
 from worker.celery import PREFIX, app, redis_url
 from worker.database.connections import transaction
-from worker.learning import assignments
+from worker.learning import expiring
 from worker.outgoing import deliveries, delivering
-from worker.pools import batches, pools
+from worker.pools import batches, tallies
 from worker.redemption import inbox, settling
 from worker.settings import settings
 from worker.tenancy import answers
@@ -72,7 +72,7 @@ def work_batches() -> None:
 @app.task(name="expire")
 def expire() -> None:
     """Expire every overdue assignment, however long nobody looked."""
-    expired = assignments.expire_all(limit=settings().expiry_chunk)
+    expired = expiring.expire_all(limit=settings().expiry_chunk)
     if expired:
         log.info("assignments expired", count=expired)
         _deliver_soon()
@@ -126,7 +126,7 @@ def forget_answers() -> None:
 @app.task(name="fold_tallies")
 def fold_tallies() -> None:
     """Fold the pools' figures together."""
-    transaction(pools.fold_tallies)
+    transaction(tallies.fold)
 
 
 @app.task(name="bill")

@@ -8,8 +8,8 @@ from worker import audit
 from worker.billing import invoices
 from worker.database.connections import session as transaction_of
 from worker.database.connections import transaction
-from worker.learning import assignments
-from worker.pools import distributions, keys, pools
+from worker.learning import cancelling
+from worker.pools import distributions, keys, tallies
 from worker.redemption import deciding
 
 
@@ -22,13 +22,13 @@ def world(fresh_database) -> World:
         events = [world.request(k, f"{n}@example.org") for n, k in enumerate(world.keys(6))]
         events.append(world.request("NO-SUCH-KEY-1", "x@example.org"))
         deciding.settle(opened, event_ids=events)
-        assignments.cancel(opened, actor=OPERATOR, assignment="1")
+        cancelling.cancel(opened, actor=OPERATOR, assignment="1")
         pass_time(opened, days=2)
-        assignments.cancel(opened, actor=OPERATOR, assignment="2", reason="left")
-        held = world.keys(pools.FEW + 1)
+        cancelling.cancel(opened, actor=OPERATOR, assignment="2", reason="left")
+        held = world.keys(tallies.FEW + 1)
         give = {"actor": OPERATOR, "pool": world.pool, "count": len(held)}
         distributions.distribute(opened, recipient="shop@example.com", **give)
-        pools.fold_tallies(opened)
+        tallies.fold(opened)
         keys.retire(opened, actor=OPERATOR, codes=held[:3])
     invoices.run(actor=OPERATOR, finalize=True)
     return world

@@ -12,7 +12,7 @@ from webhook.http.access import allowed
 from webhook.http.preconditions import versioned
 from webhook.http.shapes import Paging
 from worker.database import patience
-from worker.learning import assignments, bulk
+from worker.learning import assignments, bulk, cancelling, extending
 from worker.learning.bulk import Selection
 from worker.tables.labels import AssignmentStatus
 from worker.tenancy.actors import Actor, Role
@@ -97,7 +97,7 @@ def cancel_many(session: Session, actor: Actor, body: shapes.Cancellations) -> A
 def extend(session: Session, actor: Actor, assignment: str, body: shapes.Extension) -> Any:
     """Let access end later, free or at a price."""
     given = body.given(days="by_days")
-    return assignments.extend(session, actor=actor, assignment=assignment, **given)
+    return extending.extend(session, actor=actor, assignment=assignment, **given)
 
 
 @blueprint.post("/<assignment>/cancel")
@@ -107,7 +107,7 @@ def extend(session: Session, actor: Actor, assignment: str, body: shapes.Extensi
 @blueprint.input(shapes.Cancellation, arg_name="body")
 def cancel(session: Session, actor: Actor, assignment: str, body: shapes.Cancellation) -> Any:
     """Cancel an assignment; soon and unused the charge is credited and the key issued again."""
-    return assignments.cancel(session, actor=actor, assignment=assignment, **body.given())
+    return cancelling.cancel(session, actor=actor, assignment=assignment, **body.given())
 
 
 def _selection(given: dict[str, Any]) -> tuple[Selection, dict[str, Any]]:

@@ -10,7 +10,7 @@ from webhook.console.access import READERS, page
 from webhook.console.answers import done
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
-from worker.learning import assignments
+from worker.learning import assignments, cancelling, extending
 from worker.tenancy.actors import Actor, Role
 
 
@@ -38,8 +38,8 @@ def assignments_page(session: Session, actor: Actor) -> Any:
 def assignment(session: Session, actor: Actor, assignment: str) -> Any:
     """Show an assignment with its launches and history, and what an act on it would cost."""
     shown = assignments.show(session, actor=actor, assignment=assignment)
-    cancelling = assignments.cancelling(session, actor=actor, assignment=assignment)
-    return render_template("assignment.html", it=shown, cancelling=cancelling)
+    costs = cancelling.preview(session, actor=actor, assignment=assignment)
+    return render_template("assignment.html", it=shown, cancelling=costs)
 
 
 @blueprint.post("/assignments/<assignment>/extend")
@@ -49,8 +49,8 @@ def extend_assignment(session: Session, actor: Actor, assignment: str) -> Any:
     form = {name: value.strip() for name, value in request.form.items()}
     by_days = whole(form["by_days"], field="by_days") if form.get("by_days") else None
     given = {"until": form.get("until") or None, "price": form.get("price") or None}
-    told = assignments.extend(session, actor=actor, assignment=assignment, by_days=by_days, **given)
-    costs = assignments.cancelling(session, actor=actor, assignment=assignment)
+    told = extending.extend(session, actor=actor, assignment=assignment, by_days=by_days, **given)
+    costs = cancelling.preview(session, actor=actor, assignment=assignment)
     charged = f"{form['price']} {costs['currency']}" if form.get("price") and costs else "nothing"
     words = f"Access lasts until {told['access_lasts_until']}; {charged} is charged."
     return done(words, "assignment", assignment=assignment)
@@ -61,9 +61,9 @@ def extend_assignment(session: Session, actor: Actor, assignment: str) -> Any:
 def cancel_assignment(session: Session, actor: Actor, assignment: str) -> Any:
     """Cancel an assignment."""
     which: dict[str, Any] = {"actor": actor, "assignment": assignment}
-    costs, retired = assignments.cancelling(session, **which), "retire_key" in request.form
+    costs, retired = cancelling.preview(session, **which), "retire_key" in request.form
     reason = request.form.get("reason") or None
-    assignments.cancel(session, **which, retire_key=retired, reason=reason)
+    cancelling.cancel(session, **which, retire_key=retired, reason=reason)
     return done(_told(costs, retired), "assignment", assignment=assignment)
 
 

@@ -13,7 +13,7 @@ from worker.cli.system import operator, run, system
 
 with deferred():
     from worker import settings as environment
-    from worker.learning import assignments, bulk
+    from worker.learning import assignments, bulk, cancelling, expiring, extending
 
 if TYPE_CHECKING:
     from worker.database.paging import Page
@@ -100,7 +100,7 @@ def extend(**given: Any) -> Any:
 
     Several ids, or a pool, a learner or a number of days, extend many: each has its own result.
     """
-    return _changed(assignments.extend, bulk.extend, **given)
+    return _changed(extending.extend, bulk.extend, **given)
 
 
 @command.command(shows=_show_changed)
@@ -113,7 +113,7 @@ def cancel(**given: Any) -> Any:
     Within 24 hours of redemption and before any launch, the charge is credited and the key can be
     redeemed again. Later nothing is credited and the key is retired.
     """
-    return _changed(assignments.cancel, bulk.cancel, **given)
+    return _changed(cancelling.cancel, bulk.cancel, **given)
 
 
 @command.command(
@@ -124,4 +124,4 @@ def cancel(**given: Any) -> Any:
 def expire() -> dict[str, int]:
     """Expire every overdue assignment now, as the schedule does every minute."""
     with system():
-        return {"expired": assignments.expire_all(limit=environment.settings().expiry_chunk)}
+        return {"expired": expiring.expire_all(limit=environment.settings().expiry_chunk)}

@@ -20,7 +20,7 @@ from worker.database.connections import session, transaction
 from worker.demo import posting, scratch, traffic, waiting, world
 from worker.demo.posting import Post
 from worker.demo.world import ACTOR
-from worker.learning import assignments
+from worker.learning import expiring
 from worker.pools import batches, exporting
 from worker.settings import settings
 
@@ -121,7 +121,7 @@ def _post(
 
 def _pass_time(told: Told) -> None:
     with scratch.later(LATER):
-        told.figures["assignments run out"] = assignments.expire_all(limit=settings().expiry_chunk)
+        told.figures["assignments run out"] = expiring.expire_all(limit=settings().expiry_chunk)
         billed = invoices.run(actor=ACTOR, finalize=True)
     told.figures["charges billed"] = billed.charges
     told.figures["invoices finalized"] = len(billed.finalized)

@@ -1,43 +1,25 @@
-"""Course assignments: valid until they end; extended, cancelled, expired."""
+"""Course assignments: who has access to what, and until when."""
 
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, select, text
+from sqlalchemy import ColumnElement, Select, and_, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from worker import days, errors
-from worker.billing import charges
 from worker.catalogue import courses
 from worker.database import lookup
-from worker.database.connections import clock_now, transaction
 from worker.database.paging import Page, paged
 from worker.pools import pools
-from worker.tables.billing import Charge
 from worker.tables.catalogue import Course
-from worker.tables.labels import AssignmentStatus, KeyState
+from worker.tables.labels import AssignmentStatus
 from worker.tables.learning import Assignment, Learner
 from worker.tables.pools import Key, Pool
 from worker.tables.redemption import Launch
 from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations
-from worker.tenancy.actors import Actor, Role
-
-FREE_CANCELLING = timedelta(hours=24)
-LONGEST_EXTENSION = timedelta(days=3650)
-
-# The oldest overdue first, so that an outage is made good in order. Rows that another sweep or a
-# person holds are left to the next round.
-EXPIRE = text("""
-    UPDATE assignment SET status = 'expired', expired_at = clock_now()
-     WHERE id = ANY (ARRAY(
-           SELECT id FROM assignment
-            WHERE is_overdue(status, expires_at, clock_now())
-            ORDER BY expires_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
-""")
-
+from worker.tenancy.actors import Actor
 
 # One look by the id. It is asked at every launch, so nothing is composed for it.
 ACCESS = text("""
@@ -149,121 +131,6 @@ def show(session: Session, *, actor: Actor, assignment: str) -> dict[str, Any]:
     }
 
 
-def extend(
-    session: Session,
-    *,
-    actor: Actor,
-    assignment: str,
-    until: str | None = None,
-    by_days: int | None = None,
-    price: str | None = None,
-) -> dict[str, Any]:
-    """Let access end later: on a day of the learner's organization, or so many days later.
-
-    An expired assignment comes back to life. With a price, the pool's owner is charged.
-
-    Raises:
-        InvalidInputError: not exactly one of until and by_days, or the new end is not later.
-        LiveAssignmentError: the learner holds another live assignment for that course.
-        RefusedError: the assignment was cancelled.
-    """
-    actor.require(Role.MANAGER)
-    found = find(session, actor=actor, assignment=assignment, lock=True)
-    if found.status is AssignmentStatus.CANCELLED:
-        raise errors.AssignmentCancelledError
-    end = _later_end(session, found, until, by_days)
-    if found.status is AssignmentStatus.EXPIRED and _is_valid(session, found, until=end):
-        found.status, found.expired_at = AssignmentStatus.ACTIVE, None
-    before, found.expires_at = found.expires_at, end
-    session.flush()
-    if price is not None:
-        _require_owner(session, actor, found)
-        charges.charge_extension(session, actor=actor, assignment=found, price=price)
-    told = {"from": before.isoformat(), "to": end.isoformat(), "price": price}
-    _remember(session, actor, "assignment extended", found, **told)
-    return show(session, actor=actor, assignment=str(found.id))
-
-
-def cancel(
-    session: Session,
-    *,
-    actor: Actor,
-    assignment: str,
-    retire_key: bool = False,
-    reason: str | None = None,
-) -> dict[str, Any]:
-    """Cancel an assignment (A5).
-
-    Within 24 hours of redemption and before any launch, the charge is credited and the key is
-    issued again (retired, where the caller says so). Later it takes a reason: nothing is credited,
-    and the key is retired.
-
-    Raises:
-        AssignmentCancelledError: it was cancelled before.
-        ForbiddenError: the key is of a pool outside the actor's organizations.
-        InvalidInputError: a late cancellation gives no reason.
-    """
-    actor.require(Role.MANAGER)
-    found = find(session, actor=actor, assignment=assignment, lock=True)
-    if found.status is AssignmentStatus.CANCELLED:
-        raise errors.AssignmentCancelledError
-    _require_owner(session, actor, found)
-    undone = _can_be_undone(session, found)
-    if not undone and not (reason and reason.strip()):
-        raise errors.InvalidInputError(
-            "More than 24 hours after redemption, or after a launch, cancelling takes a reason.",
-            field="reason",
-        )
-    key = session.get_one(Key, found.key_id, with_for_update=True)
-    now = clock_now(session)
-    found.cancelled_at, found.expired_at = now, None
-    found.status, found.undone = AssignmentStatus.CANCELLED, undone
-    found.cancel_reason = reason and reason.strip()
-    session.flush()
-    key.state = KeyState.ISSUED if undone and not retire_key else KeyState.RETIRED
-    session.flush()
-    if undone:
-        _credit(session, actor, found, reason)
-    _remember(session, actor, "assignment cancelled", found, reason=reason, undone=undone)
-    return show(session, actor=actor, assignment=str(found.id))
-
-
-def cancelling(session: Session, *, actor: Actor, assignment: str) -> dict[str, Any] | None:
-    """Say what cancelling now would do (A5): `{credited, amount, currency}`.
-
-    `credited` says whether the charge is credited and the key can be issued again; `amount` is what is
-    left of the charge. None where the key is of another organization's pool: its owner decides.
-    """
-    found = find(session, actor=actor, assignment=assignment)
-    if not _owns(session, actor, found):
-        return None
-    return {
-        "credited": _can_be_undone(session, found),
-        **charges.left_of_redemption(session, assignment=found),
-    }
-
-
-def expire_overdue(session: Session, *, limit: int) -> int:
-    """Mark up to `limit` overdue assignments as expired, oldest first; gives how many it marked.
-
-    Any number may sweep at once; each assignment is expired by one of them.
-    """
-    return session.connection().execute(EXPIRE, {"limit": limit}).rowcount
-
-
-def expire_all(*, limit: int) -> int:
-    """Expire every overdue assignment, in transactions of `limit` rows; gives how many it marked.
-
-    After each it rests for a tenth of the time that it took, so that redemptions have their turn.
-    """
-    total, begun = 0, time.monotonic()
-    while expired := transaction(expire_overdue, limit=limit):
-        total += expired
-        time.sleep((time.monotonic() - begun) / 10)
-        begun = time.monotonic()
-    return total
-
-
 def find(session: Session, *, actor: Actor, assignment: str, lock: bool = False) -> Assignment:
     """Find an assignment of the actor's organizations by id, locked against other changes on demand."""
     wanted = select(Assignment).where(
@@ -273,6 +140,39 @@ def find(session: Session, *, actor: Actor, assignment: str, lock: bool = False)
     if found is None:
         raise errors.NotFoundError(f"There is no assignment “{assignment}” in your organizations.")
     return found
+
+
+def owned(session: Session, actor: Actor, assignment: Assignment) -> bool:
+    """Say whether the pool that it came from is the actor's, and not only the learner."""
+    owned = select(Pool.id).where(Pool.id == assignment.pool_id, actor.sees(Pool.organization_id))
+    return session.scalar(owned) is not None
+
+
+def require_owner(session: Session, actor: Actor, assignment: Assignment) -> None:
+    """Refuse what concerns the pool's owner to those who see the learner alone.
+
+    Raises:
+        ForbiddenError: the pool is out of the actor's organizations.
+    """
+    if not owned(session, actor, assignment):
+        raise errors.ForbiddenError(
+            "The key is of another organization's pool; ask its owner to do this."
+        )
+
+
+def remember(
+    session: Session, actor: Actor, action: str, assignment: Assignment, **detail: Any
+) -> None:
+    """Write into the history what was done with an assignment."""
+    history.record(
+        session,
+        actor=actor,
+        action=action,
+        thing="assignment",
+        thing_ids=assignment.id,
+        organization_id=assignment.organization_id,
+        **detail,
+    )
 
 
 def shape(row: Any) -> dict[str, Any]:
@@ -365,74 +265,3 @@ def _rows() -> Select[Any]:
 
 def _id(assignment: str) -> int:
     return int(assignment) if lookup.is_id(assignment) else -1
-
-
-def _later_end(
-    session: Session, assignment: Assignment, until: str | None, by_days: int | None
-) -> datetime:
-    if until is not None and by_days is None:
-        zone = session.get_one(Organization, assignment.organization_id).time_zone
-        end = days.instant(until, zone=zone, field="until", end=True)
-    elif by_days is not None and until is None:
-        later = max(0, min(by_days, LONGEST_EXTENSION.days + 1))
-        end = assignment.expires_at + timedelta(days=later)
-    else:
-        raise errors.InvalidInputError(
-            "Give either the new end or a number of days.", field="until"
-        )
-    if not assignment.expires_at < end <= assignment.expires_at + LONGEST_EXTENSION:
-        raise errors.InvalidInputError(
-            f"Access lasts until {assignment.expires_at:%Y-%m-%d %H:%M} UTC; "
-            "give a later end, by ten years at most.",
-            field="until",
-        )
-    return end
-
-
-def _is_valid(session: Session, assignment: Assignment, *, until: datetime) -> bool:
-    """Say whether it would give access now, if it lasted until then."""
-    valid = gives_access(func.clock_now(), until=literal(until, Assignment.expires_at.type))
-    return session.scalars(select(valid).where(Assignment.id == assignment.id)).one()
-
-
-def _require_owner(session: Session, actor: Actor, assignment: Assignment) -> None:
-    """Refuse what concerns the pool's owner to those who see the learner alone."""
-    if not _owns(session, actor, assignment):
-        raise errors.ForbiddenError(
-            "The key is of another organization's pool; ask its owner to do this."
-        )
-
-
-def _owns(session: Session, actor: Actor, assignment: Assignment) -> bool:
-    owned = select(Pool.id).where(Pool.id == assignment.pool_id, actor.sees(Pool.organization_id))
-    return session.scalar(owned) is not None
-
-
-def _can_be_undone(session: Session, assignment: Assignment) -> bool:
-    launched = session.scalar(
-        select(Launch.id)
-        .where(Launch.assignment_id == assignment.id, Launch.outcome == "launched")
-        .limit(1)
-    )
-    return launched is None and clock_now(session) < assignment.redeemed_at + FREE_CANCELLING
-
-
-def _credit(session: Session, actor: Actor, assignment: Assignment, reason: str | None) -> None:
-    charge = session.scalars(
-        select(Charge).where(Charge.assignment_id == assignment.id, Charge.kind == "redemption")
-    ).one()
-    charges.give_back(session, charge=charge, reason=reason or "cancelled within 24 hours")
-
-
-def _remember(
-    session: Session, actor: Actor, action: str, assignment: Assignment, **detail: Any
-) -> None:
-    history.record(
-        session,
-        actor=actor,
-        action=action,
-        thing="assignment",
-        thing_ids=assignment.id,
-        organization_id=assignment.organization_id,
-        **detail,
-    )

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from worker import errors
 from worker.database.paging import Page, paged
-from worker.learning import assignments
+from worker.learning import assignments, cancelling, extending
 from worker.pools import pools
 from worker.tables.labels import AssignmentStatus
 from worker.tables.learning import Assignment, Learner
@@ -81,8 +81,8 @@ def change(
     )
 
 
-extend = partial(change, act=assignments.extend, done="extended")
-cancel = partial(change, act=assignments.cancel, done="cancelled")
+extend = partial(change, act=extending.extend, done="extended")
+cancel = partial(change, act=cancelling.cancel, done="cancelled")
 
 
 def _order(named: str) -> tuple[int, str]:

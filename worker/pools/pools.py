@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, func, select, text, true
+from sqlalchemy import Select, func, select, true
 from sqlalchemy.orm import Session
 
 from worker import days, errors
@@ -21,72 +21,6 @@ STATE = func.pool_state(
     Course.archived_at, Pool.paused_at, Pool.starts_at, Pool.expires_at, func.clock_now()
 )
 SORTS = {"name": Pool.name, "starts_at": Pool.starts_at, "expires_at": Pool.expires_at}
-
-# A distribution of more keys than this is tallied; to count so many takes a page no time.
-FEW = 100
-
-ONE_FOLD_AT_A_TIME = text(
-    "SELECT pg_try_advisory_xact_lock(hashtextextended('keypool.fold_tallies', 0))"
-)
-# The plan is kept: made while tables were empty, it would read all of them for each distribution
-# once they are full.
-ONE_BY_ONE = text("SELECT set_config('enable_seqscan', 'off', true)")
-
-# All rows of one snapshot; what others add meanwhile waits for the next fold. A distribution that
-# has grown is counted in the same snapshot: all that was told of its keys is taken, and whatever
-# the count does not see is told later. Those given one key are passed by: they may be millions, and
-# one key makes none large.
-FOLD = text("""
-    WITH taken AS (DELETE FROM pool_tally RETURNING *),
-    folded AS (
-        INSERT INTO pool_tally (pool_id, issued, distributed, redeemed, retired)
-        SELECT pool_id, sum(issued), sum(distributed), sum(redeemed), sum(retired)
-          FROM taken GROUP BY pool_id
-        RETURNING 1),
-    changed AS (
-        SELECT change.id, sum(given) AS given, sum(change.redeemed) AS redeemed,
-               sum(change.retired) AS retired
-          FROM taken, unnest(distribution_ids, their_given, their_redeemed, their_retired)
-                   AS change (id, given, redeemed, retired)
-         GROUP BY change.id),
-    kept AS (
-        UPDATE distribution_tally AS tally
-           SET given = tally.given + changed.given, redeemed = tally.redeemed + changed.redeemed,
-               retired = tally.retired + changed.retired
-          FROM changed WHERE tally.distribution_id = changed.id),
-    begun AS (
-        INSERT INTO distribution_tally (distribution_id, given, redeemed, retired)
-        SELECT changed.id, counted.*
-          FROM changed
-         CROSS JOIN LATERAL (
-               SELECT count(*), count(*) FILTER (WHERE state = 'redeemed'),
-                      count(*) FILTER (WHERE state = 'retired')
-                 FROM key WHERE distribution_id = changed.id) AS counted
-         WHERE changed.given > 1
-           AND NOT EXISTS (SELECT FROM distribution_tally WHERE distribution_id = changed.id)
-           AND EXISTS (SELECT FROM key WHERE distribution_id = changed.id OFFSET :few))
-    SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM folded)
-""").bindparams(few=FEW)
-# The charges of a quarter of an hour, while they are new: only rows that nobody else holds.
-FOLD_CHARGED = text("""
-    WITH taken AS (
-        DELETE FROM pool_charged WHERE ctid = ANY (ARRAY(
-            SELECT pool_charged.ctid FROM pool_charged
-              JOIN (SELECT pool_id, charged_at, currency FROM pool_charged
-                     WHERE charged_at > clock_now() - interval '2 days'
-                     GROUP BY 1, 2, 3 HAVING count(*) > 1) AS pieces
-             USING (pool_id, charged_at, currency)
-               FOR UPDATE OF pool_charged SKIP LOCKED))
-        RETURNING *),
-    folded AS (
-        INSERT INTO pool_charged (pool_id, charged_at, currency, quantity, amount,
-                                  unbilled_quantity, unbilled_amount)
-        SELECT pool_id, charged_at, currency, sum(quantity), sum(amount),
-               sum(unbilled_quantity), sum(unbilled_amount)
-          FROM taken GROUP BY 1, 2, 3
-        RETURNING 1)
-    SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM folded)
-""")
 
 
 def create(
@@ -248,17 +182,6 @@ def as_typed(pool: Pool, *, zone: str) -> dict[str, str]:
         "content_availability": str(pool.content_availability_days),
         "share": "on" if pool.share_with_children else "",
     }
-
-
-def fold_tallies(session: Session) -> int:
-    """Fold each pool's changes of figures into one row; gives how many rows were folded away.
-
-    What changed in distributions of many keys goes to their own figures.
-    """
-    if not session.scalar(ONE_FOLD_AT_A_TIME):
-        return 0
-    session.execute(ONE_BY_ONE)
-    return sum(int(session.execute(fold).scalar_one()) for fold in (FOLD, FOLD_CHARGED))
 
 
 def _rows() -> Select[Any]:

@@ -9,7 +9,7 @@ from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
 from worker import errors
 from worker.billing import charges, invoices
 from worker.database import connections
-from worker.pools import pools
+from worker.pools import tallies
 from worker.tables.billing import Charge
 from worker.tables.learning import Assignment
 from worker.tenancy import actors, history, organizations
@@ -316,7 +316,7 @@ def test_what_a_pool_was_charged_is_folded_and_stays_the_same(session, buyer):
     set_clock(session, "2026-06-06")
     before = charges.of_pool(session, actor=OPERATOR, pool=str(buyer.pool))
 
-    folded = [pools.fold_tallies(session) for _ in range(2)]
+    folded = [tallies.fold(session) for _ in range(2)]
     rows = session.scalars(
         text("SELECT quantity FROM pool_charged WHERE pool_id = :pool").bindparams(pool=buyer.pool)
     )

@@ -11,7 +11,7 @@ from tests.world import OPERATOR, World
 from worker import errors
 from worker.billing import charges
 from worker.database import connections as databases
-from worker.learning import assignments
+from worker.learning import assignments, cancelling, expiring, extending
 from worker.redemption import deciding, trouble
 from worker.tenancy.actors import Actor, Role
 
@@ -65,7 +65,7 @@ def test_a_late_sweep_neither_gives_nor_takes_access(world):
     pass_time(world.session, days=31)
 
     unswept = access(world, held)
-    assignments.expire_overdue(world.session, limit=10)
+    expiring.expire_overdue(world.session, limit=10)
 
     assert show(world, held)["status"] == "expired"
     assert access(world, held) == unswept
@@ -77,7 +77,7 @@ def test_the_sweep_expires_all_that_is_overdue_however_long_nobody_looked(world,
         redeemed(world, f"{number}@example.org")
     pass_time(world.session, days=30 + outage)
 
-    rounds = [assignments.expire_overdue(world.session, limit=3) for _ in range(4)]
+    rounds = [expiring.expire_overdue(world.session, limit=3) for _ in range(4)]
 
     assert rounds == [3, 3, 1, 0]
 
@@ -85,15 +85,15 @@ def test_the_sweep_expires_all_that_is_overdue_however_long_nobody_looked(world,
 def test_what_is_not_overdue_is_not_expired(world):
     redeemed(world)
 
-    assert assignments.expire_overdue(world.session, limit=10) == 0
+    assert expiring.expire_overdue(world.session, limit=10) == 0
 
 
 def test_extending_revives_an_expired_assignment(world):
     held = redeemed(world)
     pass_time(world.session, days=31)
-    assignments.expire_overdue(world.session, limit=10)
+    expiring.expire_overdue(world.session, limit=10)
 
-    extended = assignments.extend(world.session, actor=OPERATOR, assignment=held, by_days=10)
+    extended = extending.extend(world.session, actor=OPERATOR, assignment=held, by_days=10)
 
     assert (extended["status"], extended["valid"], extended["days_left"]) == ("active", True, 9)
 
@@ -101,9 +101,7 @@ def test_extending_revives_an_expired_assignment(world):
 def test_extending_until_a_day_includes_that_day(world):
     held = redeemed(world)
 
-    extended = assignments.extend(
-        world.session, actor=OPERATOR, assignment=held, until="2030-05-31"
-    )
+    extended = extending.extend(world.session, actor=OPERATOR, assignment=held, until="2030-05-31")
 
     assert extended["expires_at"].isoformat() == "2030-06-01T00:00:00+00:00"
 
@@ -111,7 +109,7 @@ def test_extending_until_a_day_includes_that_day(world):
 def test_extending_at_a_price_charges_the_pools_owner(world):
     held = redeemed(world, organization=world.child)
 
-    assignments.extend(world.session, actor=OPERATOR, assignment=held, by_days=5, price="9.50")
+    extending.extend(world.session, actor=OPERATOR, assignment=held, by_days=5, price="9.50")
 
     charge = world.figures("SELECT amount, organization_id FROM charge WHERE kind = 'extension'")
     assert (str(charge.amount), charge.organization_id) == ("9.5000", world.parent)
@@ -133,7 +131,7 @@ def test_an_extension_needs_one_later_end(world, new_end):
     held = redeemed(world)
 
     with pytest.raises(errors.InvalidInputError):
-        assignments.extend(world.session, actor=OPERATOR, assignment=held, **new_end)
+        extending.extend(world.session, actor=OPERATOR, assignment=held, **new_end)
 
 
 def test_an_expired_assignment_stays_expired_where_the_learner_holds_another(world):
@@ -142,14 +140,14 @@ def test_an_expired_assignment_stays_expired_where_the_learner_holds_another(wor
     redeemed(world)
 
     with pytest.raises(errors.LiveAssignmentError):
-        assignments.extend(world.session, actor=OPERATOR, assignment=first, by_days=90)
+        extending.extend(world.session, actor=OPERATOR, assignment=first, by_days=90)
 
 
 def test_cancelling_soon_and_unlaunched_credits_the_charge_and_issues_the_key_again(world):
     [code] = world.keys(1)
     held = redeemed(world, code=code)
 
-    cancelled = assignments.cancel(world.session, actor=OPERATOR, assignment=held)
+    cancelled = cancelling.cancel(world.session, actor=OPERATOR, assignment=held)
 
     assert cancelled["status"] == "cancelled"
     assert world.figures("SELECT sum(amount) AS due, count(*) AS n FROM charge") == (0, 2)
@@ -159,7 +157,7 @@ def test_cancelling_soon_and_unlaunched_credits_the_charge_and_issues_the_key_ag
 def test_a_cancelled_redemptions_key_is_retired_where_the_caller_says_so(world):
     held = redeemed(world)
 
-    assignments.cancel(world.session, actor=OPERATOR, assignment=held, retire_key=True)
+    cancelling.cancel(world.session, actor=OPERATOR, assignment=held, retire_key=True)
 
     assert world.figures("SELECT state FROM key").state == "retired"
 
@@ -173,8 +171,8 @@ def test_cancelling_late_or_after_a_launch_takes_a_reason_and_credits_nothing(wo
         launch(world, held)
 
     with pytest.raises(errors.InvalidInputError):
-        assignments.cancel(world.session, actor=OPERATOR, assignment=held)
-    assignments.cancel(world.session, actor=OPERATOR, assignment=held, reason="left the company")
+        cancelling.cancel(world.session, actor=OPERATOR, assignment=held)
+    cancelling.cancel(world.session, actor=OPERATOR, assignment=held, reason="left the company")
 
     state = world.figures("SELECT state, (SELECT count(*) FROM charge) AS charges FROM key")
     assert (state.state, state.charges) == ("retired", 1)
@@ -186,7 +184,7 @@ def test_what_cancelling_costs_is_told_before(world, late):
     if late:
         launch(world, held)
 
-    told = assignments.cancelling(world.session, actor=OPERATOR, assignment=held)
+    told = cancelling.preview(world.session, actor=OPERATOR, assignment=held)
 
     assert told == {"credited": not late, "amount": "49.90", "currency": "EUR"}
 
@@ -196,7 +194,7 @@ def test_what_a_partly_credited_redemption_costs_is_what_is_left_of_it(world):
     charge = str(world.figures("SELECT id FROM charge").id)
     charges.credit(world.session, actor=OPERATOR, charge=charge, amount="9.90", reason="late start")
 
-    told = assignments.cancelling(world.session, actor=OPERATOR, assignment=held)
+    told = cancelling.preview(world.session, actor=OPERATOR, assignment=held)
 
     assert told == {"credited": True, "amount": "40.00", "currency": "EUR"}
 
@@ -205,23 +203,23 @@ def test_whoever_does_not_own_the_pool_learns_no_cost(world):
     held = redeemed(world, organization=world.child)
     child = Actor("child", Role.MANAGER, world.child)
 
-    assert assignments.cancelling(world.session, actor=child, assignment=held) is None
+    assert cancelling.preview(world.session, actor=child, assignment=held) is None
 
 
 def test_a_cancelled_assignment_is_neither_cancelled_again_nor_extended(world):
     held = redeemed(world)
-    assignments.cancel(world.session, actor=OPERATOR, assignment=held)
+    cancelling.cancel(world.session, actor=OPERATOR, assignment=held)
 
     with pytest.raises(errors.AssignmentCancelledError):
-        assignments.cancel(world.session, actor=OPERATOR, assignment=held)
+        cancelling.cancel(world.session, actor=OPERATOR, assignment=held)
     with pytest.raises(errors.AssignmentCancelledError):
-        assignments.extend(world.session, actor=OPERATOR, assignment=held, by_days=1)
+        extending.extend(world.session, actor=OPERATOR, assignment=held, by_days=1)
 
 
 def test_what_was_done_to_an_assignment_is_told_by_its_history(world):
     held = redeemed(world)
-    assignments.extend(world.session, actor=OPERATOR, assignment=held, by_days=2)
-    assignments.cancel(world.session, actor=OPERATOR, assignment=held, reason="a mistake")
+    extending.extend(world.session, actor=OPERATOR, assignment=held, by_days=2)
+    cancelling.cancel(world.session, actor=OPERATOR, assignment=held, reason="a mistake")
 
     told = [(act["actor"], act["action"]) for act in show(world, held)["history"]]
 
@@ -232,7 +230,7 @@ def test_another_organizations_assignment_reads_as_if_it_did_not_exist(world):
     held = redeemed(world)
     stranger = Actor("token", Role.MANAGER, world.sibling)
 
-    for call in (assignments.show, assignments.access, assignments.cancel):
+    for call in (assignments.show, assignments.access, cancelling.cancel):
         with pytest.raises(errors.NotFoundError):
             call(world.session, actor=stranger, assignment=held)
 
@@ -258,7 +256,7 @@ def test_those_that_end_soon_are_listed_for_reminders(world):
 def test_a_cancelled_redemptions_key_is_redeemed_by_another_and_the_first_stays_in_sight(world):
     [code] = world.keys(1)
     first = redeemed(world, "ann@example.org", code)
-    assignments.cancel(world.session, actor=OPERATOR, assignment=first)
+    cancelling.cancel(world.session, actor=OPERATOR, assignment=first)
 
     second = redeemed(world, "bob@example.org", code)
 
@@ -280,7 +278,7 @@ def test_any_number_of_sweepers_at_once_expire_each_assignment_once(fresh_databa
         session.execute(text(f"UPDATE assignment SET {earlier}"))
 
     with ThreadPoolExecutor(4) as sweepers:
-        expired = list(sweepers.map(lambda _: assignments.expire_all(limit=3), range(4)))
+        expired = list(sweepers.map(lambda _: expiring.expire_all(limit=3), range(4)))
 
     with databases.session() as session:
         counted = (

@@ -7,7 +7,7 @@ from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors
-from worker.learning import assignments, bulk
+from worker.learning import assignments, bulk, cancelling, expiring
 from worker.learning.bulk import Selection
 from worker.redemption import deciding
 from worker.tenancy import history
@@ -46,7 +46,7 @@ def end(world: World, assignment: str):
 
 def test_each_of_the_named_comes_out_for_itself(world):
     ann, bob, eve = redeemed(world, "ann@example.org", "bob@example.org", "eve@example.org")
-    assignments.cancel(world.session, actor=OPERATOR, assignment=bob)
+    cancelling.cancel(world.session, actor=OPERATOR, assignment=bob)
     before = end(world, ann)
 
     page = extend(world, Selection([eve, bob, ann, "999999999", "no such"]))
@@ -75,7 +75,7 @@ def test_what_is_named_twice_is_extended_once(world):
 
 def test_a_pools_assignments_are_extended_page_by_page_but_for_the_cancelled(world):
     ids = redeemed(world, *(f"learner{n}@example.org" for n in range(5)))
-    assignments.cancel(world.session, actor=OPERATOR, assignment=ids[1])
+    cancelling.cancel(world.session, actor=OPERATOR, assignment=ids[1])
     elsewhere = redeemed(worlds.build(world.session), "ann@example.org")[0]
     there = end(world, elsewhere)
 
@@ -108,7 +108,7 @@ def test_those_that_soon_end_are_chosen_and_those_that_ended_are_not(world):
 def test_a_refusal_of_the_database_leaves_the_others_as_they_come_out(world):
     old, other = redeemed(world, "ann@example.org", "bob@example.org")
     pass_time(world.session, days=31)
-    assignments.expire_overdue(world.session, limit=100)
+    expiring.expire_overdue(world.session, limit=100)
     redeemed(world, "ann@example.org")
 
     page = extend(world, Selection([old, other]), by_days=60)

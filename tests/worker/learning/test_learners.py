@@ -13,7 +13,7 @@ from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import audit, errors
 from worker.billing import charges, invoices
-from worker.learning import assignments, learners
+from worker.learning import cancelling, extending, learners
 from worker.outgoing import endpoints
 from worker.pools import batches, distributions, reading
 from worker.redemption import deciding, inbox
@@ -111,8 +111,8 @@ def known_everywhere(world: World) -> dict[str, Any]:
     for recipient in (ADDRESS, NAME):
         distributions.distribute(session, recipient=recipient, name=NAME, **hand)
     [held] = learners.show(session, actor=OPERATOR, email=ADDRESS)["assignments"]
-    assignments.extend(session, actor=OPERATOR, assignment=held["id"], by_days=1, price="5")
-    cancelled = assignments.cancel(
+    extending.extend(session, actor=OPERATOR, assignment=held["id"], by_days=1, price="5")
+    cancelled = cancelling.cancel(
         session, actor=OPERATOR, assignment=held["id"], reason=f"{NAME} <{ADDRESS}> left"
     )
     charged = world.figures("SELECT id FROM charge WHERE kind = 'extension'").id
@@ -198,7 +198,7 @@ def test_a_name_of_one_word_goes_from_what_is_about_its_person_alone(world):
     deciding.settle(world.session, event_ids=[event])
     [held] = learners.show(world.session, actor=OPERATOR, email="ann@example.org")["assignments"]
     asked = {"actor": OPERATOR, "assignment": held["id"]}
-    assignments.cancel(world.session, reason="Ann has an Annual pass", **asked)
+    cancelling.cancel(world.session, reason="Ann has an Annual pass", **asked)
     about = {"thing": "pool", "thing_ids": int(world.pool), "organization_id": world.parent}
     history.record(world.session, actor=OPERATOR, action="noted", note="Ann of accounting", **about)
 

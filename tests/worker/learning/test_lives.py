@@ -19,7 +19,7 @@ from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR
 from worker import audit, errors
-from worker.learning import assignments, bulk, launches
+from worker.learning import assignments, bulk, cancelling, expiring, extending, launches
 from worker.learning.bulk import Selection
 from worker.redemption import deciding, inbox
 from worker.tables.labels import EventType
@@ -222,7 +222,7 @@ class Life(RuleBasedStateMachine):
     def extend(self, which: int, days: int) -> None:
         one = self.held[which % len(self.held)]
 
-        assert self.alone(assignments.extend, "extended", one, by_days=days) == self.extended(
+        assert self.alone(extending.extend, "extended", one, by_days=days) == self.extended(
             one, days
         )
 
@@ -239,7 +239,7 @@ class Life(RuleBasedStateMachine):
     def cancel(self, which: int, reason: str | None) -> None:
         one = self.held[which % len(self.held)]
 
-        assert self.alone(assignments.cancel, "cancelled", one, reason=reason) == self.cancelled(
+        assert self.alone(cancelling.cancel, "cancelled", one, reason=reason) == self.cancelled(
             one, reason
         )
 
@@ -253,7 +253,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        assignments.expire_overdue(self.session, limit=100)
+        expiring.expire_overdue(self.session, limit=100)
         for one in self.held:
             if one["status"] == "active" and not self.is_live(one):
                 one["status"] = "expired"

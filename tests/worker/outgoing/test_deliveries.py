@@ -11,7 +11,7 @@ from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.billing import invoices
-from worker.learning import assignments, learners
+from worker.learning import cancelling, expiring, extending, learners
 from worker.outgoing import deliveries, endpoints
 from worker.redemption import deciding, outcomes
 from worker.tenancy.actors import Actor, Role
@@ -146,8 +146,8 @@ def test_an_expired_assignment_is_told_by_the_sweep(world):
     assignment = redeemed(world)
     pass_time(world.session, days=31)
 
-    assignments.expire_overdue(world.session, limit=10)
-    assignments.expire_overdue(world.session, limit=10)
+    expiring.expire_overdue(world.session, limit=10)
+    expiring.expire_overdue(world.session, limit=10)
 
     [data] = told(world, endpoint)
     assert (data["id"], data["status"], data["learner"]) == (assignment, "expired", ANN)
@@ -167,8 +167,8 @@ def test_extending_and_cancelling_are_told_to_the_learners_side_and_the_pools(wo
     owner, child = listening(world, world.parent), listening(world, world.child)
     assignment = redeemed(world)
 
-    extended = assignments.extend(world.session, actor=OPERATOR, assignment=assignment, by_days=5)
-    assignments.cancel(world.session, actor=OPERATOR, assignment=assignment)
+    extended = extending.extend(world.session, actor=OPERATOR, assignment=assignment, by_days=5)
+    cancelling.cancel(world.session, actor=OPERATOR, assignment=assignment)
 
     for endpoint, pool in ((owner, world.pool), (child, None)):
         [later] = told(world, endpoint, "assignment.extended")
@@ -183,7 +183,7 @@ def test_what_nobody_asked_for_is_not_told(world):
     endpoints.remove(world.session, actor=OPERATOR, endpoint=removed)
 
     assignment = redeemed(world)
-    assignments.extend(world.session, actor=OPERATOR, assignment=assignment, by_days=5)
+    extending.extend(world.session, actor=OPERATOR, assignment=assignment, by_days=5)
 
     assert told(world, endpoint) == []
     assert world.figures("SELECT count(*) AS n FROM delivery").n == 0

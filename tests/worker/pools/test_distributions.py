@@ -13,11 +13,11 @@ from tests.conftest import Addresses
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.database import connections
-from worker.pools import distributions, keys, pools
+from worker.pools import distributions, keys, pools, tallies
 from worker.redemption import deciding
 from worker.tenancy.actors import Actor, Role
 
-MANY = pools.FEW + 1
+MANY = tallies.FEW + 1
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def test_what_was_given_is_exported_to_be_merged_into_mail(world):
 
 
 def fold(world: World) -> None:
-    pools.fold_tallies(world.session)
+    tallies.fold(world.session)
 
 
 def figures(world: World) -> list[tuple[str, int, int, int]]:
@@ -337,13 +337,13 @@ def test_a_distribution_of_many_keys_is_read_without_a_look_at_them(world):
 
 
 def test_a_distribution_of_few_keys_is_counted_and_has_no_figures_of_its_own(world):
-    world.keys(pools.FEW)
-    give(world, count=pools.FEW)
+    world.keys(tallies.FEW)
+    give(world, count=tallies.FEW)
 
     fold(world)
 
     assert world.figures("SELECT count(*) FROM distribution_tally").count == 0
-    assert figures(world) == [("shop@example.com", pools.FEW, 0, 0)]
+    assert figures(world) == [("shop@example.com", tallies.FEW, 0, 0)]
 
 
 def test_a_distribution_that_grows_large_piece_by_piece_is_kept_from_then_on(world):
@@ -394,7 +394,7 @@ def test_a_fold_leaves_the_work_to_one_that_is_under_way(committed):
         give(replace(committed, session=opened))
 
     with connections.session() as under_way, connections.session() as another:
-        folded = [pools.fold_tallies(session) for session in (under_way, another)]
+        folded = [tallies.fold(session) for session in (under_way, another)]
 
     assert folded == [1, 0]
 
@@ -420,7 +420,7 @@ def test_figures_are_right_however_writers_and_folds_meet(committed):
     with ThreadPoolExecutor(4) as racers:
         writers = [racers.submit(growing), racers.submit(retiring)]
         while not all(writer.done() for writer in writers):
-            wait([racers.submit(connections.transaction, pools.fold_tallies) for _ in range(2)])
+            wait([racers.submit(connections.transaction, tallies.fold) for _ in range(2)])
 
     assert [writer.exception() for writer in writers] == [None, None]
     with connections.session() as opened:

@@ -7,7 +7,7 @@ from tests import world as worlds
 from worker import errors
 from worker.database.connections import Login
 from worker.database.connections import session as transaction_of
-from worker.learning import assignments
+from worker.learning import assignments, cancelling, extending
 from worker.redemption import attempts, deciding
 from worker.tenancy.actors import Actor, Role
 
@@ -43,17 +43,17 @@ def test_a_child_sees_its_learners_assignment_but_not_its_parents_key(world):
 
 
 def test_a_child_may_extend_for_nothing_but_neither_cancel_nor_charge_its_parent(world):
-    extended = seen_by(world.child, assignments.extend, assignment="1", by_days=1)
+    extended = seen_by(world.child, extending.extend, assignment="1", by_days=1)
 
     assert extended["days_left"] == 31
     with pytest.raises(errors.ForbiddenError):
-        seen_by(world.child, assignments.extend, assignment="1", by_days=1, price="1")
+        seen_by(world.child, extending.extend, assignment="1", by_days=1, price="1")
     with pytest.raises(errors.ForbiddenError):
-        seen_by(world.child, assignments.cancel, assignment="1")
+        seen_by(world.child, cancelling.cancel, assignment="1")
 
 
 def test_a_parent_cancels_for_its_childs_learner(world):
-    cancelled = seen_by(world.parent, assignments.cancel, assignment="1")
+    cancelled = seen_by(world.parent, cancelling.cancel, assignment="1")
 
     assert cancelled["status"] == "cancelled"
 

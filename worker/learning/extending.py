@@ -1,0 +1,82 @@
+"""Extending: access to a course ends later, for a price where one is given."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, literal, select
+from sqlalchemy.orm import Session
+
+from worker import days, errors
+from worker.billing import charges
+from worker.learning import assignments
+from worker.tables.labels import AssignmentStatus
+from worker.tables.learning import Assignment
+from worker.tables.tenancy import Organization
+from worker.tenancy.actors import Actor, Role
+
+LONGEST_EXTENSION = timedelta(days=3650)
+
+
+def extend(
+    session: Session,
+    *,
+    actor: Actor,
+    assignment: str,
+    until: str | None = None,
+    by_days: int | None = None,
+    price: str | None = None,
+) -> dict[str, Any]:
+    """Let access end later: on a day of the learner's organization, or so many days later.
+
+    An expired assignment comes back to life. With a price, the pool's owner is charged.
+
+    Raises:
+        InvalidInputError: not exactly one of until and by_days, or the new end is not later.
+        LiveAssignmentError: the learner holds another live assignment for that course.
+        RefusedError: the assignment was cancelled.
+    """
+    actor.require(Role.MANAGER)
+    found = assignments.find(session, actor=actor, assignment=assignment, lock=True)
+    if found.status is AssignmentStatus.CANCELLED:
+        raise errors.AssignmentCancelledError
+    end = _later_end(session, found, until, by_days)
+    if found.status is AssignmentStatus.EXPIRED and _is_valid(session, found, until=end):
+        found.status, found.expired_at = AssignmentStatus.ACTIVE, None
+    before, found.expires_at = found.expires_at, end
+    session.flush()
+    if price is not None:
+        assignments.require_owner(session, actor, found)
+        charges.charge_extension(session, actor=actor, assignment=found, price=price)
+    told = {"from": before.isoformat(), "to": end.isoformat(), "price": price}
+    assignments.remember(session, actor, "assignment extended", found, **told)
+    return assignments.show(session, actor=actor, assignment=str(found.id))
+
+
+def _later_end(
+    session: Session, assignment: Assignment, until: str | None, by_days: int | None
+) -> datetime:
+    if until is not None and by_days is None:
+        zone = session.get_one(Organization, assignment.organization_id).time_zone
+        end = days.instant(until, zone=zone, field="until", end=True)
+    elif by_days is not None and until is None:
+        later = max(0, min(by_days, LONGEST_EXTENSION.days + 1))
+        end = assignment.expires_at + timedelta(days=later)
+    else:
+        raise errors.InvalidInputError(
+            "Give either the new end or a number of days.", field="until"
+        )
+    if not assignment.expires_at < end <= assignment.expires_at + LONGEST_EXTENSION:
+        raise errors.InvalidInputError(
+            f"Access lasts until {assignment.expires_at:%Y-%m-%d %H:%M} UTC; "
+            "give a later end, by ten years at most.",
+            field="until",
+        )
+    return end
+
+
+def _is_valid(session: Session, assignment: Assignment, *, until: datetime) -> bool:
+    """Say whether it would give access now, if it lasted until then."""
+    valid = assignments.gives_access(
+        func.clock_now(), until=literal(until, Assignment.expires_at.type)
+    )
+    return session.scalars(select(valid).where(Assignment.id == assignment.id)).one()
