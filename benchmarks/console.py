@@ -13,7 +13,7 @@ from sqlalchemy import text
 from benchmarks.frame import Rig, Round, benchmark, plain, seconds
 from benchmarks.serving import served
 from benchmarks.shop import OPERATOR, opened, stocked
-from worker.billing import invoices
+from worker.billing import runs
 from worker.database import connections
 from worker.pools import tallies
 from worker.tenancy import users
@@ -101,7 +101,7 @@ def lived_in(count: int) -> None:
     with psycopg.connect(plain(), autocommit=True) as connection:
         for statements in (HANDED_OUT, "ANALYZE", REDEEMED):
             connection.execute(statements)
-    invoices.run(actor=OPERATOR)
+    runs.run(actor=OPERATOR)
     with connections.session() as session:
         tallies.fold(session)
         given = {"email": EMAIL, "password": PASSWORD, "organization": None}

@@ -3,7 +3,7 @@
 import psycopg
 
 from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, seconds
-from worker.billing import invoices
+from worker.billing import runs
 from worker.database import connections
 from worker.tenancy.actors import Actor
 
@@ -107,7 +107,7 @@ def running(rig: Rig, count: int) -> Round:
 
 def run() -> None:
     """Bill every closed month, as the schedule does."""
-    invoices.run(actor=OPERATOR)
+    runs.run(actor=OPERATOR)
 
 
 def bare() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker.billing import invoices
+from worker.billing import runs
 from worker.catalogue import courses
 from worker.pools import pools
 from worker.tenancy import organizations
@@ -122,7 +122,7 @@ def redeem(
 
 def bill(session: Session, buyer: Buyer, **options: Any) -> tuple[dict[int, int], list[int]]:
     """Bill one buyer, as a run does for each; gives the drafts' charges, and what was finalized."""
-    return invoices.bill(session, actor=OPERATOR, organization_id=buyer.id, **options)
+    return runs.bill(session, actor=OPERATOR, organization_id=buyer.id, **options)
 
 
 def set_tax_rate(session: Session, buyer: Buyer, percent: str, valid_from: str) -> None:

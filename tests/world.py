@@ -47,6 +47,15 @@ class World:
             "redemption.requested", data, organization=organization or self.parent, at=at
         )
 
+    def request_of_last_month(self, email: str) -> datetime:
+        """Record a request for a key of 40 days ago, when prices stood already; gives when it was."""
+        self.session.execute(
+            text("UPDATE price SET valid_from = '2020-01-01' WHERE valid_from > '2020-01-01'")
+        )
+        at = self.figures("SELECT clock_now() - interval '40 days' AS at").at
+        self.request(*self.keys(1), email, at=at)
+        return at
+
     def event(
         self,
         type_: str,

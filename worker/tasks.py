@@ -15,13 +15,14 @@ from redis.retry import Retry
 
 from worker import audit as audits
 from worker import reporting
-from worker.billing import invoices
+from worker.billing import runs
 from worker.celery import PREFIX, app, redis_url
 from worker.database.connections import transaction
 from worker.learning import expiring
 from worker.outgoing import deliveries, delivering
 from worker.pools import batches, tallies
 from worker.redemption import inbox, settling
+from worker.reporting import keeping
 from worker.settings import settings
 from worker.tenancy import answers
 from worker.tenancy.actors import Actor
@@ -133,7 +134,7 @@ def fold_tallies() -> None:
 def bill() -> None:
     """Invoice every closed month that is not invoiced yet, and finalize what is past its grace."""
     until = time.monotonic() + STINT
-    figures = invoices.run_scheduled(actor=SCHEDULE, until=until)
+    figures = runs.run_scheduled(actor=SCHEDULE, until=until, then=keeping.ask_after)
     if any(figures.values()):
         log.info("invoices run", **figures)
     if time.monotonic() >= until:

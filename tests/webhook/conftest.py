@@ -18,7 +18,7 @@ from tests.webhook.weather import Line, line
 from tests.world import OPERATOR, World, build
 from webhook import create_app
 from worker import signatures
-from worker.billing import invoices
+from worker.billing import invoices, runs
 from worker.database import connections as databases
 from worker.outgoing import endpoints
 from worker.pools import batches
@@ -205,7 +205,7 @@ def things(place: Place) -> Things:
         user = users.add(
             session, actor=OPERATOR, email="user@example.com", password="p" * 12, **owner
         )["id"]
-    [invoice] = invoices.run(actor=OPERATOR, month=month).invoices
+    [invoice] = runs.run(actor=OPERATOR, month=month).invoices
     with databases.session() as session:
         line = invoices.show(session, actor=OPERATOR, invoice=str(invoice))["lines"][0]["id"]
     token = place.client.get("/api/v1/tokens", headers=place.token(Role.MANAGER)).json["items"][0]

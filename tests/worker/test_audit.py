@@ -5,7 +5,7 @@ from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import audit
-from worker.billing import invoices
+from worker.billing import runs
 from worker.database.connections import session as transaction_of
 from worker.database.connections import transaction
 from worker.learning import cancelling
@@ -30,7 +30,7 @@ def world(fresh_database) -> World:
         distributions.distribute(opened, recipient="shop@example.com", **give)
         tallies.fold(opened)
         keys.retire(opened, actor=OPERATOR, codes=held[:3])
-    invoices.run(actor=OPERATOR, finalize=True)
+    runs.run(actor=OPERATOR, finalize=True)
     return world
 
 

@@ -15,6 +15,7 @@ from worker import tasks
 from worker.celery import PREFIX, app
 from worker.database.connections import session as transaction_of
 from worker.outgoing import endpoints
+from worker.reporting import keeping
 from worker.settings import settings
 
 
@@ -116,6 +117,18 @@ def test_a_day_is_audited_once(broker):
 
     with transaction_of() as session:
         assert session.scalar(text("SELECT count(*) FROM schedule_run WHERE job = 'audit'")) == 1
+
+
+def test_an_invoice_that_the_schedule_finalizes_has_its_months_reports_made(broker):
+    with transaction_of() as session:
+        worlds.build(session).request_of_last_month("ann@example.com")
+    tasks.settle()
+
+    tasks.bill()
+
+    with transaction_of() as session:
+        kept = session.execute(text("SELECT notebook FROM report_run ORDER BY notebook"))
+        assert list(kept.scalars()) == sorted(keeping.MONTHLY)
 
 
 def test_what_is_settled_is_told_without_waiting_for_the_sweep(broker, monkeypatch):

@@ -15,9 +15,10 @@ from webhook.http.access import allowed, known
 from webhook.http.openapi import describe
 from webhook.http.preconditions import versioned
 from webhook.http.shapes import Paging, Taken
-from worker.billing import documents, invoices
+from worker.billing import documents, invoices, runs
 from worker.database import connections, patience
 from worker.database.connections import Login
+from worker.reporting import keeping
 from worker.tables.labels import InvoiceStatus
 from worker.tenancy.actors import Actor, Role
 
@@ -59,7 +60,12 @@ def listing(session: Session, actor: Actor, query: Query) -> Any:
 def run(session: Session, actor: Actor, body: shapes.NewBillingRun) -> Any:
     """Bill what is not billed yet, of all closed months or one; again changes nothing."""
     patience.waiting(session)  # a run has transactions of its own, an organization each
-    done = invoices.run(actor=actor, transaction=partial(_transaction, actor), **body.given())
+    done = runs.run(
+        actor=actor,
+        transaction=partial(_transaction, actor),
+        then=keeping.ask_after,
+        **body.given(),
+    )
     return {
         "organizations": done.organizations,
         "charges": done.charges,
@@ -104,7 +110,7 @@ def show(session: Session, actor: Actor, invoice: str) -> Any:
 @blueprint.output(shapes.Invoice)
 def finalize(session: Session, actor: Actor, invoice: str) -> Any:
     """Finalize a draft: number it and set its due date."""
-    return invoices.finalize(session, actor=actor, invoice=invoice)
+    return invoices.finalize(session, actor=actor, invoice=invoice, then=keeping.ask_after)
 
 
 @blueprint.post("/<invoice>/pay")

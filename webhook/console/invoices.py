@@ -10,6 +10,7 @@ from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.http import files
 from worker.billing import charges, invoices
+from worker.reporting import keeping
 from worker.tenancy.actors import Actor, Role
 
 READERS = (Role.FINANCE, Role.ANALYST)
@@ -59,7 +60,7 @@ def invoice_file(actor: Actor, invoice: str, kind: str) -> Any:
 @page()
 def finalize_invoice(session: Session, actor: Actor, invoice: str) -> Any:
     """Number a draft and set its due date."""
-    made = invoices.finalize(session, actor=actor, invoice=invoice)
+    made = invoices.finalize(session, actor=actor, invoice=invoice, then=keeping.ask_after)
     return done(f"The invoice is final: {made['number']}.", "invoice", invoice=made["id"])
 
 

@@ -4,6 +4,7 @@ Everything here runs while the organization's row is locked, so that a run, a fi
 voiding of the same organization take turns. A month is a calendar month in its time zone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -11,7 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from worker import days
-from worker.reporting import keeping
+
+# What follows when invoices become final, in the same transaction: it is given their ids.
+Then = Callable[[Session, list[int]], None]
 
 # What an invoice prints of the seller and the buyer, as they are now.
 SELLER = """jsonb_build_object(
@@ -289,17 +292,12 @@ def finalizable(
 
 
 def number(session: Session, invoice_ids: list[int]) -> list[int]:
-    """Finalize drafts: add up anew, copy what they print, number them by month and currency.
-
-    Their months' reports are asked for in the same transaction.
-    """
+    """Finalize drafts: add up anew, copy what they print, number them by month and currency."""
     if not invoice_ids:
         return []
     add_up(session, invoice_ids)
     session.execute(COPY_TITLES, {"invoice_ids": invoice_ids})
-    final = sorted(session.scalars(NUMBER, {"invoice_ids": invoice_ids}))
-    keeping.ask_after(session, invoice_ids=final)
-    return final
+    return sorted(session.scalars(NUMBER, {"invoice_ids": invoice_ids}))
 
 
 def draft_anew(session: Session, invoice_id: int) -> int:
@@ -308,6 +306,10 @@ def draft_anew(session: Session, invoice_id: int) -> int:
     draft: int = session.execute(DRAFT_ANEW, {"invoice_id": invoice_id}).scalar_one()
     add_up(session, [draft])
     return draft
+
+
+def nothing(session: Session, invoice_ids: list[int]) -> None:
+    """Let nothing follow when invoices become final."""
 
 
 def in_words(month: date) -> str:

@@ -1,15 +1,11 @@
-"""Invoices: run, finalized, paid or voided; and shown as everybody sees them."""
+"""Invoices: finalized, paid or voided; and shown as everybody sees them."""
 
-import math
-import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-import structlog
 from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
@@ -17,17 +13,11 @@ from worker import days, errors
 from worker.billing import gathering
 from worker.database import connections, lookup, versions
 from worker.database.paging import Page, paged
-from worker.settings import settings
 from worker.tables.billing import Invoice
 from worker.tables.labels import InvoiceStatus
 from worker.tables.tenancy import Currency, Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
-
-log = structlog.get_logger()
-
-# At UTC+14, where every month begins first.
-BEGUN = text("SELECT CAST(:month AS date) <= clock_now() AT TIME ZONE 'Pacific/Kiritimati'")
 
 PAY = text("""
     UPDATE invoice SET status = 'paid', paid_on = :on
@@ -70,122 +60,12 @@ PARTIES = text(f"""
 """)  # noqa: S608  # both are constants
 
 
-@dataclass
-class Run:
-    """What a billing run did: invoices made or added to, finalized ones, and how many charges.
-
-    `failed` are organizations whose bills could not be made; the others' are.
-    """
-
-    organizations: int = 0
-    charges: int = 0
-    drafted: list[int] = field(default_factory=list)
-    finalized: list[int] = field(default_factory=list)
-    failed: list[int] = field(default_factory=list)
-
-    def add(self, charges: dict[int, int], finalized: list[int]) -> None:
-        """Count what one organization's committed transaction did."""
-        self.organizations += 1
-        self.charges += sum(charges.values())
-        self.drafted += charges
-        self.finalized += finalized
-
-    @property
-    def invoices(self) -> list[int]:
-        """The ids of all invoices that the run changed, in order."""
-        return sorted({*self.drafted, *self.finalized})
-
-
-def run(
-    *,
-    actor: Actor,
-    month: str | None = None,
-    finalize: bool = False,
-    grace: timedelta = timedelta(),
-    stop: Callable[[], bool] = lambda: False,
-    transaction: Callable[..., Any] = connections.transaction,
-) -> Run:
-    """Bill what is unbilled of every closed month, or of one `month` (the running one: a draft).
-
-    Each organization is one transaction of its own; whoever runs at the same time waits for it,
-    and a run that died is made good by the next. With `finalize`, drafts of closed months are
-    finalized once `grace` has passed since their month's end, but for those that a voiding left
-    for a person. Between organizations, `stop` is asked whether to leave the rest to a later run.
-    `transaction` runs a function in one, as `database.transaction` does.
-
-    Raises:
-        InvalidInputError: the month is none, or has not begun anywhere.
-    """
-    actor.require()
-    first = days.month(month) if month else None
-    done = Run()
-    for organization_id in transaction(_due, month=first, finalize=finalize):
-        if stop():
-            break
-        try:
-            done.add(
-                *transaction(
-                    bill,
-                    actor=actor,
-                    organization_id=organization_id,
-                    month=first,
-                    grace=grace if finalize else None,
-                )
-            )
-        except errors.DatabaseAwayError:
-            raise
-        except Exception:  # one organization's trouble keeps no other's invoice back
-            log.exception("organization not billed", organization=organization_id)
-            done.failed.append(organization_id)
-    return done
-
-
-def run_scheduled(*, actor: Actor, until: float = math.inf) -> dict[str, int]:
-    """Bill every closed month, finalize what is past its grace, and give figures for the log.
-
-    It leaves the rest to the next time once `until` (of time.monotonic) has come.
-    """
-    done = run(
-        actor=actor,
-        finalize=True,
-        grace=settings().invoice_grace,
-        stop=lambda: time.monotonic() >= until,
-    )
-    return {
-        "charges": done.charges,
-        "drafted": len(done.drafted),
-        "finalized": len(done.finalized),
-        "failed": len(done.failed),
-    }
-
-
-def bill(
-    session: Session,
-    *,
-    actor: Actor,
-    organization_id: int,
-    month: date | None = None,
-    grace: timedelta | None = None,
-) -> tuple[dict[int, int], list[int]]:
-    """Bill one organization in one transaction, as `run` does.
-
-    Gives how many charges each draft took, and which invoices were finalized: none where `grace`
-    is None.
-    """
-    gathering.unhurry(session)
-    buyer = gathering.lock(session, organization_id)
-    charges = gathering.gather(session, buyer, month=month)
-    finalized: list[int] = []
-    if grace is not None:
-        due = gathering.finalizable(session, buyer, month=month, grace=grace)
-        finalized = gathering.number(session, due)
-    _remember(session, actor, "invoice drafted", list(charges), buyer.id)
-    _remember(session, actor, "invoice finalized", finalized, buyer.id)
-    return charges, finalized
-
-
-def finalize(session: Session, *, actor: Actor, invoice: str) -> dict[str, Any]:
+def finalize(
+    session: Session, *, actor: Actor, invoice: str, then: gathering.Then = gathering.nothing
+) -> dict[str, Any]:
     """Finalize a draft, with whatever belongs on it by now: number it and set its due date.
+
+    `then` is given the invoice's id, in the same transaction.
 
     Raises:
         InvoiceStatusError: it is not a draft.
@@ -195,7 +75,9 @@ def finalize(session: Session, *, actor: Actor, invoice: str) -> dict[str, Any]:
     buyer = gathering.lock(session, found.organization_id)
     _refuse_unless(session, found, "draft", "is no draft, so it cannot be finalized")
     gathering.gather(session, buyer, month=found.month)
-    _remember(session, actor, "invoice finalized", gathering.number(session, [found.id]), buyer.id)
+    final = gathering.number(session, [found.id])
+    remember(session, actor, "invoice finalized", final, buyer.id)
+    then(session, final)
     return show(session, actor=actor, invoice=str(found.id))
 
 
@@ -210,7 +92,7 @@ def pay(session: Session, *, actor: Actor, invoice: str, on: str) -> dict[str, A
     found = find(session, actor=actor, invoice=invoice)
     day = _payment_day(session, on)
     if session.execute(PAY, {"invoice_id": found.id, "on": day}).one_or_none():
-        _remember(session, actor, "invoice paid", [found.id], found.organization_id, on=on)
+        remember(session, actor, "invoice paid", [found.id], found.organization_id, on=on)
     elif session.execute(STATUS, {"invoice_id": found.id}).one().paid_on != day:
         _refuse_unless(session, found, "finalized", "cannot be paid")
     return show(session, actor=actor, invoice=str(found.id))
@@ -235,7 +117,7 @@ def void(session: Session, *, actor: Actor, invoice: str, reason: str) -> dict[s
     if session.execute(VOID, told).one_or_none() is None:
         _refuse_unless(session, found, "finalized", "cannot be voided")
     draft = gathering.draft_anew(session, found.id)
-    _remember(
+    remember(
         session, actor, "invoice voided", [found.id], found.organization_id,
         reason=reason.strip(), draft=draft,
     )  # fmt: skip
@@ -315,15 +197,6 @@ def hold(session: Session, things: Sequence[Invoice]) -> None:
     for invoice in things:
         gathering.lock(session, invoice.organization_id)
     versions.hold(session, things)
-
-
-def _due(session: Session, *, month: date | None, finalize: bool) -> list[int]:
-    if month and not session.execute(BEGUN, {"month": month}).scalar_one():
-        raise errors.InvalidInputError(
-            f"{gathering.in_words(month)} has not begun yet; give a month up to the running one.",
-            field="month",
-        )
-    return gathering.due(session, month=month, finalize=finalize)
 
 
 def _refuse_unless(session: Session, found: Invoice, status: str, sentence: str) -> None:
@@ -428,9 +301,10 @@ def _printed(amount: Decimal, item: dict[str, Any]) -> str:
     return f"{amount:.{item['decimals']}f}"
 
 
-def _remember(
+def remember(
     session: Session, actor: Actor, action: str, ids: list[int], organization_id: int, **detail: Any
 ) -> None:
+    """Write into the history what was done with an organization's invoices, where there are any."""
     if ids:
         history.record(
             session,

@@ -11,8 +11,9 @@ from worker.cli.frame import Group, deferred, ordered, paged
 from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker.billing import charges, documents, invoices
+    from worker.billing import charges, documents, invoices, runs
     from worker.database import connections
+    from worker.reporting import keeping
 
 if TYPE_CHECKING:
     from worker.database.paging import Page
@@ -49,7 +50,7 @@ def _ran(result: dict[str, Any]) -> None:
 def run_(month: str | None, finalize: bool) -> dict[str, Any]:
     """Bill what is not billed yet; running it again changes nothing."""
     with system():
-        done = invoices.run(actor=operator(), month=month, finalize=finalize)
+        done = runs.run(actor=operator(), month=month, finalize=finalize, then=keeping.ask_after)
         changed = connections.transaction(
             invoices.listing, actor=operator(), ids=done.invoices, limit=1000
         )
@@ -85,7 +86,7 @@ def show(invoice: str) -> dict[str, Any]:
 @click.argument("invoice", metavar="ID")
 def finalize(invoice: str) -> dict[str, Any]:
     """Finalize a draft: number it and set its due date."""
-    return run(invoices.finalize, actor=operator(), invoice=invoice)
+    return run(invoices.finalize, actor=operator(), invoice=invoice, then=keeping.ask_after)
 
 
 @command.command()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from worker import audit, reporting, tasks
-from worker.billing import documents, invoices
+from worker.billing import documents, invoices, runs
 from worker.client import Sender
 from worker.database.connections import session, transaction
 from worker.demo import posting, scratch, traffic, waiting, world
@@ -22,6 +22,7 @@ from worker.demo.posting import Post
 from worker.demo.world import ACTOR
 from worker.learning import expiring
 from worker.pools import batches, exporting
+from worker.reporting import keeping
 from worker.settings import settings
 
 __all__ = ["Bar", "Told", "run"]
@@ -122,7 +123,7 @@ def _post(
 def _pass_time(told: Told) -> None:
     with scratch.later(LATER):
         told.figures["assignments run out"] = expiring.expire_all(limit=settings().expiry_chunk)
-        billed = invoices.run(actor=ACTOR, finalize=True)
+        billed = runs.run(actor=ACTOR, finalize=True, then=keeping.ask_after)
     told.figures["charges billed"] = billed.charges
     told.figures["invoices finalized"] = len(billed.finalized)
 

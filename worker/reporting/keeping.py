@@ -174,7 +174,7 @@ def ask(
     return show(session, actor=actor, report=str(report.id))
 
 
-def ask_after(session: Session, *, invoice_ids: list[int]) -> None:
+def ask_after(session: Session, invoice_ids: list[int]) -> None:
     """Have the monthly reports made of the months that these invoices, now final, are for."""
     session.execute(
         DUE,

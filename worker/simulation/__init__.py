@@ -12,9 +12,10 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from worker import errors
-from worker.billing import invoices
+from worker.billing import invoices, runs
 from worker.database import connections
 from worker.database.connections import clock_now
+from worker.reporting import keeping
 from worker.simulation import attempts, grants, ledger, stock, usage, world
 from worker.simulation.loading import Loading
 from worker.simulation.names import HOMES
@@ -73,10 +74,10 @@ def simulate(
 def bill(*, paid_after: timedelta = timedelta(days=60)) -> dict[str, int]:
     """Invoice every closed month, say that older invoices were paid, and count.
 
-    Each organization is billed in a transaction of its own, as `invoices.run` does.
+    Each organization is billed in a transaction of its own, as `runs.run` does.
     """
     actor = Actor.operator(ACTOR)
-    run = invoices.run(actor=actor, finalize=True)
+    run = runs.run(actor=actor, finalize=True, then=keeping.ask_after)
     with connections.session() as opened:
         today = clock_now(opened).date()
         old = select(Invoice.id).where(

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from tests.webhook.conftest import Place, redemption, settle
 from tests.world import OPERATOR
-from worker.billing import invoices
+from worker.billing import runs
 from worker.database import connections as databases
 from worker.pools import pools
 from worker.tenancy.actors import Role
@@ -59,7 +59,7 @@ def full(place: Place) -> Place:
             SELECT :owner, month, currency
               FROM generate_series('2020-01-01'::date, '2020-04-01', '1 month') AS month,
                    unnest('{EUR,USD}'::text[]) AS currency"""), {"owner": place.world.parent})  # fmt: skip
-    invoices.run(actor=OPERATOR)
+    runs.run(actor=OPERATOR)
     return place
 
 

@@ -6,8 +6,10 @@ import pytest
 from sqlalchemy import text
 
 from tests.webhook.conftest import Place, redemption, settle
+from tests.world import build
 from worker.database import connections as databases
 from worker.pools import batches
+from worker.reporting import keeping
 from worker.tenancy.actors import Role
 
 EVENTS = "/api/v1/events"
@@ -427,6 +429,26 @@ def test_the_billing_run_and_what_follows_it_go_over_http(place, sender):
     assert (paid.status_code, paid.json["status"]) == (200, "paid")
     assert void.status_code == 409
     assert (credit.status_code, credit.json["kind"]) == (201, "credit")
+
+
+@pytest.mark.parametrize("path", ["run", "{draft}/finalize"])
+def test_an_invoice_that_is_finalized_over_http_has_its_months_reports_made(place, path):
+    operator = place.token(Role.OPERATOR)
+    with databases.session() as session:
+        world = build(session)
+        world.request_of_last_month("reported@example.com")
+    settle()
+    drafts = place.client.post("/api/v1/invoices/run", json={}, headers=operator).json["drafted"]
+    where = f"/api/v1/invoices/{path.format(draft=drafts[-1])}"
+
+    place.client.post(where, json={"finalize": True} if path == "run" else None, headers=operator)
+
+    shown = place.client.get(f"/api/v1/invoices/{drafts[-1]}", headers=operator).json
+    about = f"/api/v1/reports?organization={world.parent}"
+    kept = place.client.get(about, headers=operator).json["items"]
+    assert shown["status"] == "finalized"
+    assert {one["invoice"] for one in kept} == {shown["number"]}
+    assert sorted(one["notebook"] for one in kept) == sorted(keeping.MONTHLY)
 
 
 def test_the_seller_is_the_operators_to_change(place):

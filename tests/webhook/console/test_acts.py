@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from tests.webhook.conftest import redemption, settle
 from tests.world import OPERATOR, build
-from worker.billing import invoices
+from worker.billing import invoices, runs
 from worker.database import connections as databases
 from worker.pools import batches, distributions, keys
 from worker.redemption import inbox, trouble
@@ -68,7 +68,7 @@ def invoice(things):
         world.request(*world.keys(1), "payer@example.com")
         month = session.execute(text("SELECT to_char(clock_now(), 'YYYY-MM')")).scalar_one()
     settle()
-    invoices.run(actor=OPERATOR, month=month)
+    runs.run(actor=OPERATOR, month=month)
     [made] = ask(invoices.listing, organization=str(world.parent)).items
     return f"/invoices/{made['id']}"
 
@@ -194,6 +194,15 @@ def test_an_invoice_is_finalized_and_paid(operator, invoice):
     assert "paid 2026-01-31" in page
     assert operator.get(f"{invoice}.pdf").data.startswith(b"%PDF")
     assert operator.get(f"{invoice}.csv").text.startswith("invoice,")
+
+
+def test_an_invoice_that_is_finalized_has_its_months_reports_made(operator, invoice):
+    acted(operator, f"{invoice}/finalize", page=invoice)
+
+    final = ask(invoices.show, invoice=invoice.rpartition("/")[2])
+    kept = ask(keeping.listing, organization=final["organization"]).items
+    asked = [one["notebook"] for one in kept if one["invoice"] == final["number"]]
+    assert sorted(asked) == sorted(keeping.MONTHLY)
 
 
 def test_an_invoice_is_voided_with_its_reason(operator, invoice):

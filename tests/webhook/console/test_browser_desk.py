@@ -10,7 +10,7 @@ from sqlalchemy import text
 from tests.webhook.console.browsing import House, dialog, form
 from tests.webhook.console.people import PASSWORD
 from tests.world import OPERATOR
-from worker.billing import invoices
+from worker.billing import runs
 from worker.database import connections as databases
 from worker.demo import waiting
 from worker.tenancy.actors import Role
@@ -121,7 +121,7 @@ def test_a_learners_name_is_corrected(tab):
 def test_an_invoice_is_read_finalized_downloaded_and_voided(tab, spent):
     with databases.session() as session:
         month = session.execute(text("SELECT to_char(clock_now(), 'YYYY-MM')")).scalar_one()
-    invoices.run(actor=OPERATOR, month=month)
+    runs.run(actor=OPERATOR, month=month)
     page = tab(Role.OPERATOR)
     page.goto("/console/invoices")
     page.get_by_role("link", name="draft").click()

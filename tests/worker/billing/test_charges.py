@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
 from worker import errors
-from worker.billing import charges, invoices
+from worker.billing import charges, invoices, runs
 from worker.database import connections
 from worker.pools import tallies
 from worker.tables.billing import Charge
@@ -143,14 +143,14 @@ def test_credits_at_once_stay_within_their_charge(fresh_database):
 
 def test_a_credit_goes_on_the_next_invoice(session, buyer, charge):
     set_clock(session, "2026-06-20")
-    _, (may,) = invoices.bill(
+    _, (may,) = runs.bill(
         session, actor=OPERATOR, organization_id=buyer.id, grace=datetime.resolution * 0
     )
     redeem(session, buyer.pool, "2026-06-05")
     given = credit(session, charge, "9.90")
     set_clock(session, "2026-07-20")
 
-    drafted, _ = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    drafted, _ = runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
 
     june = invoices.show(session, actor=OPERATOR, invoice=str(*drafted))
     assert (june["month"], june["title"], june["subtotal"]) == ("2026-06", "Invoice", "40.00")
@@ -160,11 +160,11 @@ def test_a_credit_goes_on_the_next_invoice(session, buyer, charge):
 
 def test_credits_that_exceed_the_charges_make_a_credit_note(session, buyer, charge):
     set_clock(session, "2026-06-20")
-    invoices.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=datetime.resolution * 0)
+    runs.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=datetime.resolution * 0)
     credit(session, charge)
     set_clock(session, "2026-07-20")
 
-    drafted, _ = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    drafted, _ = runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
 
     note = invoices.finalize(session, actor=OPERATOR, invoice=str(*drafted))
     assert (note["title"], note["number"]) == ("Credit note", "2026-000002")
@@ -263,7 +263,7 @@ def test_a_pool_tells_what_it_was_charged_this_month_and_what_is_unbilled(sessio
     set_clock(session, "2026-06-20")
 
     before = charges.of_pool(session, actor=manager, pool=str(buyer.pool))
-    invoices.bill(
+    runs.bill(
         session, actor=OPERATOR, organization_id=buyer.id, month=datetime(2026, 6, 1).date()  # noqa: DTZ001
     )  # fmt: skip
     redeem(session, buyer.pool, "2026-06-06")
@@ -293,7 +293,7 @@ def test_what_a_void_invoice_releases_is_on_the_draft_that_takes_it_and_not_unbi
     redeem(session, buyer.pool, "2026-06-05", "2026-06-06")
     set_clock(session, "2026-06-20")
     month = datetime(2026, 6, 1).date()  # noqa: DTZ001
-    [draft], _ = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id, month=month)
+    [draft], _ = runs.bill(session, actor=OPERATOR, organization_id=buyer.id, month=month)
     invoices.finalize(session, actor=OPERATOR, invoice=str(draft))
     invoices.void(session, actor=OPERATOR, invoice=str(draft), reason="wrong address")
 

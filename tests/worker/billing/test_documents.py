@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
 from worker import errors
-from worker.billing import charges, documents, invoices
+from worker.billing import charges, documents, invoices, runs
 from worker.billing.pdf import invoice_pdf
 from worker.tenancy import actors, organizations
 
@@ -49,7 +49,7 @@ def final(session: Session, buyer: Buyer) -> dict[str, Any]:
         session, actor=OPERATOR, charge=str(first), amount="9.90", reason="-half day lost"
     )
     set_clock(session, "2026-06-04T22:30Z")
-    _, (made,) = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=timedelta())
+    _, (made,) = runs.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=timedelta())
     return invoices.show(session, actor=OPERATOR, invoice=str(made))
 
 
@@ -134,7 +134,7 @@ def test_a_long_detail_comes_in_pieces(session, buyer, monkeypatch):
     monkeypatch.setattr(documents, "BLOCK", 10)
     redeem(session, buyer.pool, *["2026-05-05"] * 35)
     set_clock(session, "2026-06-20")
-    (draft,), _ = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    (draft,), _ = runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
 
     document = exported(session, "detail", str(draft))
 

@@ -1,22 +1,16 @@
-"""Invoices from draft to paid or void, and runs that race or die."""
+"""Invoices from draft to paid or void."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
 from worker import days, errors
-from worker.billing import charges, gathering, invoices
-from worker.database import connections
+from worker.billing import charges, invoices, runs
 from worker.tenancy import actors, history, organizations
 
 NO_GRACE = timedelta()
@@ -32,7 +26,7 @@ def draft(session: Session, buyer: Buyer) -> str:
     """The id of a draft of May with two charges; it is 20 June."""
     redeem(session, buyer.pool, "2026-05-05", "2026-05-06")
     set_clock(session, "2026-06-20T22:30")
-    drafted, _ = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    drafted, _ = runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
     return str(*drafted)
 
 
@@ -98,13 +92,13 @@ def test_a_draft_shows_seller_and_buyer_as_they_stand(session, buyer, draft):
 def test_numbers_begin_anew_with_the_operators_year(session, buyer):
     redeem(session, buyer.pool, "2026-10-05", "2026-11-05")
     set_clock(session, "2026-12-31T23:30Z")
-    invoices.bill(
+    runs.bill(
         session, actor=OPERATOR, organization_id=buyer.id, month=days.month("2026-10"),
         grace=NO_GRACE,
     )  # fmt: skip
     set_clock(session, "2027-01-01T00:00Z")
 
-    invoices.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=NO_GRACE)
+    runs.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=NO_GRACE)
 
     page = invoices.listing(session, actor=OPERATOR)
     assert [item["number"] for item in page.items] == ["2027-000001", "2026-000001"]
@@ -115,9 +109,7 @@ def test_a_number_is_not_cut_after_999999(session, final):
     redeem(session, add_buyer(session, "Second").pool, "2026-05-05")
     second = organizations.find(session, actor=OPERATOR, name="Second")
 
-    _, (finalized,) = invoices.bill(
-        session, actor=OPERATOR, organization_id=second.id, grace=NO_GRACE
-    )
+    _, (finalized,) = runs.bill(session, actor=OPERATOR, organization_id=second.id, grace=NO_GRACE)
 
     assert show(session, str(finalized))["number"] == "2026-1000000"
 
@@ -246,7 +238,7 @@ def test_a_void_invoices_charges_go_to_a_draft_of_the_same_month(session, final)
 def test_only_a_person_finalizes_the_draft_that_voiding_made(session, buyer, final):
     void = invoices.void(session, actor=OPERATOR, invoice=final["id"], reason="wrong address")
 
-    by_run = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=NO_GRACE)
+    by_run = runs.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=NO_GRACE)
     by_person = invoices.finalize(session, actor=OPERATOR, invoice=void["draft"])
 
     assert by_run == ({}, [])
@@ -257,7 +249,7 @@ def test_a_late_charge_goes_on_the_draft_that_voiding_made(session, buyer, final
     void = invoices.void(session, actor=OPERATOR, invoice=final["id"], reason="wrong address")
     redeem(session, buyer.pool, "2026-05-30")
 
-    invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
 
     assert show(session, void["draft"])["lines"][0]["quantity"] == 3
 
@@ -265,7 +257,7 @@ def test_a_late_charge_goes_on_the_draft_that_voiding_made(session, buyer, final
 def test_late_charges_of_a_void_invoice_stay_on_its_month(session, buyer, final):
     redeem(session, buyer.pool, "2026-05-30")
     set_clock(session, "2026-07-20")
-    _, (june,) = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=NO_GRACE)
+    _, (june,) = runs.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=NO_GRACE)
 
     void = invoices.void(session, actor=OPERATOR, invoice=str(june), reason="wrong address")
 
@@ -308,7 +300,7 @@ def test_the_operator_alone_finalizes_pays_voids_and_runs(session, buyer, draft,
         lambda: invoices.finalize(session, actor=somebody, invoice=draft),
         lambda: invoices.pay(session, actor=somebody, invoice=draft, on="2026-06-30"),
         lambda: invoices.void(session, actor=somebody, invoice=draft, reason="x"),
-        lambda: invoices.run(actor=somebody),
+        lambda: runs.run(actor=somebody),
         lambda: charges.credit(session, actor=somebody, charge="1", reason="x"),
     ):
         with pytest.raises(errors.ForbiddenError):
@@ -340,7 +332,7 @@ def test_a_foreign_invoice_reads_as_unknown(session, final):
 def test_an_invoice_is_listed_by_organization_month_and_status(session, buyer, final):
     redeem(session, add_buyer(session, "Second").pool, "2026-04-05")
     second = organizations.find(session, actor=OPERATOR, name="Second")
-    invoices.bill(session, actor=OPERATOR, organization_id=second.id)
+    runs.bill(session, actor=OPERATOR, organization_id=second.id)
 
     def found(**wanted: str) -> list[str]:
         page = invoices.listing(session, actor=OPERATOR, **wanted)
@@ -363,7 +355,7 @@ def branch(session: Session, buyer: Buyer) -> int:
 
 def test_lines_are_traced_to_whose_learners_they_were_for(session, buyer, branch, draft):
     redeem(session, buyer.pool, "2026-05-07", learner_organization=branch)
-    invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
 
     shown = show(session, draft)
 
@@ -382,7 +374,7 @@ def test_shares_follow_their_lines_to_the_draft_that_voiding_makes(session, buye
     final = invoices.finalize(session, actor=OPERATOR, invoice=draft)
     void = invoices.void(session, actor=OPERATOR, invoice=final["id"], reason="wrong address")
     redeem(session, buyer.pool, "2026-05-08", learner_organization=branch)
-    invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
 
     anew = show(session, void["draft"])
 
@@ -402,198 +394,3 @@ def test_an_invoice_is_shown_without_a_look_at_its_charges(session, final):
     show(session, final["id"])
 
     assert session.scalar(read) == before
-
-
-# Runs, on a database that really commits ----------------------------------------------------------
-
-
-@pytest.fixture
-def july(fresh_database) -> Iterator[None]:
-    """It is 10 July 2026 for every transaction of this process."""
-
-    def set_to_july(connection: Any) -> None:
-        connection.exec_driver_sql(
-            "SELECT set_config('keypool.clock_offset', "
-            "extract(epoch FROM timestamptz '2026-07-10T12:00Z' - now())::text, true)"
-        )
-
-    engine = connections.engine()
-    event.listen(engine, "begin", set_to_july)
-    yield
-    event.remove(engine, "begin", set_to_july)
-
-
-def populate(buyers: int, redemptions: int = 3) -> list[int]:
-    """Make buyers with redemptions in April and in May; gives their ids."""
-
-    def populated(session: Session) -> list[int]:
-        ids = []
-        for number in range(buyers):
-            buyer = add_buyer(session, f"Academy {number}", time_zone="Pacific/Auckland")
-            for month in ("04", "05"):
-                times = [f"2026-{month}-{day + 2:02d}" for day in range(redemptions)]
-                redeem(session, buyer.pool, *times)
-            ids.append(buyer.id)
-        return ids
-
-    return connections.transaction(populated)
-
-
-def figures(query: str) -> Any:
-    return connections.transaction(lambda session: session.execute(text(query)).one())
-
-
-LEDGER = """
-    SELECT (SELECT count(*) FROM invoice), (SELECT count(*) FROM invoice WHERE status <> 'draft'),
-           (SELECT count(*) FROM invoice_charge), (SELECT count(*) FROM charge WHERE unbilled),
-           (SELECT sum(quantity) FROM invoice_line), (SELECT max(serial) FROM invoice)
-"""
-
-
-@pytest.mark.usefixtures("july")
-def test_a_run_bills_every_organization_and_says_what_it_did():
-    ids = populate(3)
-
-    done = invoices.run(actor=OPERATOR)
-
-    assert (done.organizations, done.charges, len(done.drafted)) == (3, 18, 6)
-    assert (done.finalized, done.failed) == ([], [])
-    assert len(ids) == 3
-    assert tuple(figures(LEDGER)) == (6, 0, 18, 0, 18, None)
-
-
-@pytest.mark.usefixtures("july")
-def test_the_scheduled_run_finalizes_what_is_past_its_grace():
-    populate(2)
-
-    first = invoices.run_scheduled(actor=OPERATOR)
-    again = invoices.run_scheduled(actor=OPERATOR)
-
-    assert first == {"charges": 12, "drafted": 4, "finalized": 4, "failed": 0}
-    assert not any(again.values())
-    assert tuple(figures(LEDGER)) == (4, 4, 12, 0, 12, 4)
-
-
-@pytest.mark.usefixtures("july")
-def test_a_run_leaves_the_rest_to_the_next_when_its_time_is_over():
-    populate(2)
-
-    first = invoices.run_scheduled(actor=OPERATOR, until=0)
-    second = invoices.run_scheduled(actor=OPERATOR)
-
-    assert (first["charges"], second["charges"]) == (0, 12)
-
-
-@pytest.mark.usefixtures("july")
-def test_runs_at_once_double_nothing_and_leave_no_gap_in_the_numbers():
-    populate(12)
-
-    with ThreadPoolExecutor(4) as racers:
-        runs = list(racers.map(lambda _: invoices.run(actor=OPERATOR, finalize=True), range(4)))
-
-    assert sum(run.charges for run in runs) == 72
-    assert sum(len(run.finalized) for run in runs) == 24
-    assert tuple(figures(LEDGER)) == (24, 24, 72, 0, 72, 24)
-
-
-@pytest.mark.usefixtures("july")
-def test_one_organizations_trouble_keeps_no_others_invoice_back(monkeypatch):
-    ids = populate(3)
-    gather = gathering.gather
-
-    def troubled(session: Session, buyer: Any, **options: Any) -> dict[int, int]:
-        if buyer.id == ids[1]:
-            raise ValueError("trouble")
-        return gather(session, buyer, **options)
-
-    monkeypatch.setattr(gathering, "gather", troubled)
-    done = invoices.run(actor=OPERATOR, finalize=True)
-    monkeypatch.undo()
-    healed = invoices.run(actor=OPERATOR, finalize=True)
-
-    assert (done.failed, done.organizations) == ([ids[1]], 2)
-    assert (healed.failed, healed.charges) == ([], 6)
-    assert tuple(figures(LEDGER)) == (6, 6, 18, 0, 18, 6)
-
-
-@pytest.mark.usefixtures("july")
-def test_a_month_that_has_not_begun_anywhere_is_refused():
-    with pytest.raises(errors.InvalidInputError, match="2026-08 has not begun yet"):
-        invoices.run(actor=OPERATOR, month="2026-08")
-
-
-@pytest.mark.usefixtures("july")
-def test_a_draft_of_the_running_month_is_never_finalized_by_a_run():
-    populate(1)
-    connections.transaction(lambda session: redeem(session, 1, "2026-07-05"))
-
-    done = invoices.run(actor=OPERATOR, month="2026-07", finalize=True)
-
-    assert (done.charges, done.finalized) == (1, [])
-
-
-# Dies with SIGKILL before its Nth commit: between organizations, or with one half done.
-DYING = """
-import os, signal, sys
-from sqlalchemy import event
-from worker.billing import invoices
-from worker.database import connections
-from worker.tenancy.actors import Actor
-
-engine, commits = connections.engine(), [0]
-
-@event.listens_for(engine, "begin")
-def july(connection):
-    connection.exec_driver_sql(
-        "SELECT set_config('keypool.clock_offset', "
-        "extract(epoch FROM timestamptz '2026-07-10T12:00Z' - now())::text, true)")
-
-@event.listens_for(engine, "commit")
-def die(connection):
-    commits[0] += 1
-    if commits[0] == int(sys.argv[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-invoices.run(actor=Actor.operator("dying"), finalize=True)
-"""
-
-
-@pytest.mark.usefixtures("july")
-@pytest.mark.parametrize("commit", [2, 4])
-def test_a_run_that_was_killed_is_made_good_by_the_next(fresh_database, commit):
-    populate(4)
-    environment = os.environ | fresh_database.environment()
-
-    died = subprocess.run([sys.executable, "-c", DYING, str(commit)], env=environment, check=False)
-    left = figures(LEDGER)
-    made_good = invoices.run(actor=OPERATOR, finalize=True)
-
-    assert died.returncode == -9
-    assert left[2] == 6 * (commit - 2)  # the organizations before it, whole
-    assert made_good.charges == 24 - left[2]
-    assert tuple(figures(LEDGER)) == (8, 8, 24, 0, 24, 8)
-
-
-@pytest.mark.usefixtures("july")
-def test_what_is_settled_while_a_run_bills_is_on_an_invoice_or_waits():
-    (buyer,) = populate(1, redemptions=20)
-    connections.transaction(lambda session: redeem(session, 1, "2026-05-09"))
-
-    with ThreadPoolExecutor(2) as both:
-        settling = both.submit(
-            lambda: [
-                connections.transaction(lambda session: redeem(session, 1, "2026-05-10"))
-                for _ in range(20)
-            ]
-        )
-        billing_run = both.submit(lambda: [invoices.run(actor=OPERATOR) for _ in range(10)])
-        settling.result()
-        billing_run.result()
-    invoices.run(actor=OPERATOR)
-
-    row = figures("""
-        SELECT (SELECT sum(quantity) FROM invoice_line), (SELECT count(*) FROM invoice_charge),
-               (SELECT sum(subtotal) FROM invoice), (SELECT sum(amount) FROM charge)""")
-    assert (row[0], row[1]) == (61, 61)
-    assert row[2] == row[3]
-    assert buyer

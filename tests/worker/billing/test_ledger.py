@@ -31,7 +31,7 @@ from tests.ledger import (
     set_tax_rate,
 )
 from worker import errors
-from worker.billing import charges, gathering, invoices
+from worker.billing import charges, gathering, invoices, runs
 from worker.catalogue import courses, prices
 from worker.database import connections
 from worker.tenancy import organizations
@@ -454,11 +454,11 @@ class Storm(Ledger):
         """Run twice at once; with a delay (seconds), kill one of them, and run again."""
         wait = timedelta(days=grace)
         with ThreadPoolExecutor(2) as both:
-            runs = [both.submit(self.attempt, wait) for _ in range(2)]
+            attempts = [both.submit(self.attempt, wait) for _ in range(2)]
             if delay is not None:
                 time.sleep(delay)
-                self.kill(runs)
-        if not all(run.result() for run in runs):
+                self.kill(attempts)
+        if not all(attempt.result() for attempt in attempts):
             assert delay is not None, "a run failed beside another"
             assert self.attempt(wait)
         for buyer in self.buyers:
@@ -467,15 +467,15 @@ class Storm(Ledger):
     def attempt(self, grace: timedelta) -> bool:
         """Bill everybody; say whether this run lived to its end."""
         try:
-            run = invoices.run(actor=OPERATOR, finalize=True, grace=grace)
+            run = runs.run(actor=OPERATOR, finalize=True, grace=grace)
         except errors.DatabaseAwayError:
             return False
         return not run.failed
 
-    def kill(self, runs: list[Future[bool]]) -> None:
+    def kill(self, attempts: list[Future[bool]]) -> None:
         """Kill the first connection that is seen at work, unless both runs end before one is."""
         with connections.engine().connect() as killer:
-            while not all(run.done() for run in runs):
+            while not all(attempt.done() for attempt in attempts):
                 if killer.execute(KILL).first():
                     Storm.killed += 1
                     return

@@ -10,18 +10,14 @@ from tests.worker.cli.conftest import opened
 from tests.world import build
 from worker.database import connections as databases
 from worker.redemption import settling
+from worker.reporting import keeping
 
 
 @pytest.fixture
 def charged(world):
     """A charge of last month, and what it is billed to."""
     with opened(world) as live:
-        [key] = live.keys(1)
-        live.session.execute(
-            text("UPDATE price SET valid_from = '2020-01-01' WHERE valid_from > '2020-01-01'")
-        )
-        at = live.figures("SELECT clock_now() - interval '40 days' AS at").at
-        live.request(key, f"{secrets.token_hex(4)}@example.org", at=at)
+        at = live.request_of_last_month(f"{secrets.token_hex(4)}@example.org")
     settling.settle_all()
     return at
 
@@ -66,6 +62,19 @@ def test_an_invoice_is_finalized_found_by_its_number_and_paid(run, give, world, 
         one["id"] for one in give("invoices", "list", "--status", "paid")["items"]
     ]
     assert again.code == 2
+
+
+@pytest.mark.parametrize("command", ["run --finalize", "finalize"])
+def test_an_invoice_that_is_finalized_has_its_months_reports_made(give, world, charged, command):
+    if command == "finalize":
+        [draft] = give("invoices", "run")["drafted"]
+        final = give("invoices", "finalize", draft)
+    else:
+        final = give("invoices", "show", give("invoices", *command.split())["finalized"][-1])
+
+    kept = give("reports", "kept", "--organization", final["organization"])["items"]
+    asked = [one["notebook"] for one in kept if one["invoice"] == final["number"]]
+    assert sorted(asked) == sorted(keeping.MONTHLY)
 
 
 def test_a_finalized_invoice_is_voided_for_a_reason(give, world, charged):

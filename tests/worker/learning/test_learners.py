@@ -12,7 +12,7 @@ from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import audit, errors
-from worker.billing import charges, invoices
+from worker.billing import charges, invoices, runs
 from worker.learning import cancelling, extending, learners
 from worker.outgoing import endpoints
 from worker.pools import batches, distributions, reading
@@ -179,7 +179,7 @@ def test_an_erase_leaves_a_finalized_invoice_as_it_is(session):
     buyer = ledger.add_buyer(session, "Invoiced")
     ledger.redeem(session, buyer.pool, "2026-01-10")
     pass_time(session, days=366)
-    [draft], _ = invoices.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    [draft], _ = runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
     invoices.finalize(session, actor=OPERATOR, invoice=str(draft))
     printed = (
         "SELECT invoice::text FROM invoice UNION ALL SELECT invoice_line::text FROM invoice_line"

@@ -10,7 +10,7 @@ from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors
-from worker.billing import invoices
+from worker.billing import invoices, runs
 from worker.learning import cancelling, expiring, extending, learners
 from worker.outgoing import deliveries, endpoints
 from worker.redemption import deciding, outcomes
@@ -193,7 +193,7 @@ def test_a_finalized_invoice_is_told_once_with_its_number_and_total(world):
     endpoint = listening(world, world.parent, types=["invoice.finalized"])
     redeemed(world)
     month = world.figures("SELECT to_char(clock_now(), 'YYYY-MM') AS month").month
-    run = invoices.run(
+    run = runs.run(
         actor=OPERATOR, month=month, transaction=lambda do, *a, **k: do(world.session, *a, **k)
     )
     [drafted] = run.drafted

@@ -19,7 +19,7 @@ from tests import world as worlds
 from tests.conftest import NEEDS_CHROMIUM, pass_time
 from tests.world import OPERATOR, World
 from worker import errors, reporting, tasks
-from worker.billing import invoices
+from worker.billing import runs
 from worker.database import connections as databases
 from worker.learning import learners
 from worker.redemption import deciding
@@ -59,8 +59,12 @@ def invoiced(world: World, *, days: int = 40) -> list[int]:
     event = world.request(world.keys(1)[0], EMAIL)
     deciding.settle(world.session, event_ids=[event])
     pass_time(world.session, days=days)
-    _, final = invoices.bill(
-        world.session, actor=OPERATOR, organization_id=world.parent, grace=timedelta()
+    _, final = runs.bill(
+        world.session,
+        actor=OPERATOR,
+        organization_id=world.parent,
+        grace=timedelta(),
+        then=keeping.ask_after,
     )
     return final
 
@@ -195,7 +199,7 @@ def test_reports_are_listed_newest_first_and_by_their_state(world):
 
 def test_an_invoice_that_is_finalized_has_its_months_reports_made_once(world):
     [invoice] = invoiced(world)
-    keeping.ask_after(world.session, invoice_ids=[invoice])
+    keeping.ask_after(world.session, [invoice])
 
     made = keeping.listing(world.session, actor=OPERATOR, organization=str(world.parent)).items
 

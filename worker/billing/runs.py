@@ -1,0 +1,155 @@
+"""Billing runs: every organization's closed months are invoiced, each in a transaction of its own."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from worker import days, errors
+from worker.billing import gathering, invoices
+from worker.database import connections
+from worker.settings import settings
+from worker.tenancy.actors import Actor
+
+log = structlog.get_logger()
+
+# At UTC+14, where every month begins first.
+BEGUN = text("SELECT CAST(:month AS date) <= clock_now() AT TIME ZONE 'Pacific/Kiritimati'")
+
+
+@dataclass
+class Run:
+    """What a billing run did: invoices made or added to, finalized ones, and how many charges.
+
+    `failed` are organizations whose bills could not be made; the others' are.
+    """
+
+    organizations: int = 0
+    charges: int = 0
+    drafted: list[int] = field(default_factory=list)
+    finalized: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+
+    def add(self, charges: dict[int, int], finalized: list[int]) -> None:
+        """Count what one organization's committed transaction did."""
+        self.organizations += 1
+        self.charges += sum(charges.values())
+        self.drafted += charges
+        self.finalized += finalized
+
+    @property
+    def invoices(self) -> list[int]:
+        """The ids of all invoices that the run changed, in order."""
+        return sorted({*self.drafted, *self.finalized})
+
+
+def run(
+    *,
+    actor: Actor,
+    month: str | None = None,
+    finalize: bool = False,
+    grace: timedelta = timedelta(),
+    then: gathering.Then = gathering.nothing,
+    stop: Callable[[], bool] = lambda: False,
+    transaction: Callable[..., Any] = connections.transaction,
+) -> Run:
+    """Bill what is unbilled of every closed month, or of one `month` (the running one: a draft).
+
+    Each organization is one transaction of its own; whoever runs at the same time waits for it,
+    and a run that died is made good by the next. With `finalize`, drafts of closed months are
+    finalized once `grace` has passed since their month's end, but for those that a voiding left
+    for a person. `then` is given the ids of those that became final, in their transaction. Between
+    organizations, `stop` is asked whether to leave the rest to a later run. `transaction` runs a
+    function in one, as `database.transaction` does.
+
+    Raises:
+        InvalidInputError: the month is none, or has not begun anywhere.
+    """
+    actor.require()
+    first = days.month(month) if month else None
+    done = Run()
+    for organization_id in transaction(_due, month=first, finalize=finalize):
+        if stop():
+            break
+        try:
+            done.add(
+                *transaction(
+                    bill,
+                    actor=actor,
+                    organization_id=organization_id,
+                    month=first,
+                    grace=grace if finalize else None,
+                    then=then,
+                )
+            )
+        except errors.DatabaseAwayError:
+            raise
+        except Exception:  # one organization's trouble keeps no other's invoice back
+            log.exception("organization not billed", organization=organization_id)
+            done.failed.append(organization_id)
+    return done
+
+
+def run_scheduled(
+    *, actor: Actor, until: float = math.inf, then: gathering.Then = gathering.nothing
+) -> dict[str, int]:
+    """Bill every closed month, finalize what is past its grace, and give figures for the log.
+
+    It leaves the rest to the next time once `until` (of time.monotonic) has come.
+    """
+    done = run(
+        actor=actor,
+        finalize=True,
+        grace=settings().invoice_grace,
+        stop=lambda: time.monotonic() >= until,
+        then=then,
+    )
+    return {
+        "charges": done.charges,
+        "drafted": len(done.drafted),
+        "finalized": len(done.finalized),
+        "failed": len(done.failed),
+    }
+
+
+def bill(
+    session: Session,
+    *,
+    actor: Actor,
+    organization_id: int,
+    month: date | None = None,
+    grace: timedelta | None = None,
+    then: gathering.Then = gathering.nothing,
+) -> tuple[dict[int, int], list[int]]:
+    """Bill one organization in one transaction, as `run` does.
+
+    Gives how many charges each draft took, and which invoices were finalized: none where `grace`
+    is None.
+    """
+    gathering.unhurry(session)
+    buyer = gathering.lock(session, organization_id)
+    charges = gathering.gather(session, buyer, month=month)
+    finalized: list[int] = []
+    if grace is not None:
+        due = gathering.finalizable(session, buyer, month=month, grace=grace)
+        finalized = gathering.number(session, due)
+    invoices.remember(session, actor, "invoice drafted", list(charges), buyer.id)
+    invoices.remember(session, actor, "invoice finalized", finalized, buyer.id)
+    if finalized:
+        then(session, finalized)
+    return charges, finalized
+
+
+def _due(session: Session, *, month: date | None, finalize: bool) -> list[int]:
+    if month and not session.execute(BEGUN, {"month": month}).scalar_one():
+        raise errors.InvalidInputError(
+            f"{gathering.in_words(month)} has not begun yet; give a month up to the running one.",
+            field="month",
+        )
+    return gathering.due(session, month=month, finalize=finalize)
