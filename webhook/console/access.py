@@ -45,10 +45,13 @@ def load(session_id: str) -> Visitor | None:
     return Visitor(session_id, *found) if found else None
 
 
-def page(*roles: Role) -> Callable[[Callable[Concatenate[Session, Actor, P], R]], Callable[P, R]]:
+def page(
+    *roles: Role, on: str | None = None
+) -> Callable[[Callable[Concatenate[Session, Actor, P], R]], Callable[P, R]]:
     """Let the operator's people in and those of the given roles, in one transaction.
 
-    The view is given the session, which sees the visitor's organizations alone, and the actor.
+    The view is given the session, which sees the visitor's organizations alone, and the actor. An
+    act, which a form asks for, names the page that the form stands on.
     """
 
     def guard(view: Callable[Concatenate[Session, Actor, P], R]) -> Callable[P, R]:
@@ -61,6 +64,7 @@ def page(*roles: Role) -> Callable[[Callable[Concatenate[Session, Actor, P], R]]
                 return view(session, actor, *args, **kwargs)
 
         guarded.roles = (Role.OPERATOR, *roles)  # type: ignore[attr-defined]  # read by words.py
+        guarded.on = on  # type: ignore[attr-defined]  # read by frame.py
         return guarded
 
     return guard

@@ -43,7 +43,7 @@ def assignment(session: Session, actor: Actor, assignment: str) -> Any:
 
 
 @blueprint.post("/assignments/<assignment>/extend")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="assignment")
 def extend_assignment(session: Session, actor: Actor, assignment: str) -> Any:
     """Let access end later, by days or until a day, free or at a price."""
     form = {name: value.strip() for name, value in request.form.items()}
@@ -57,7 +57,7 @@ def extend_assignment(session: Session, actor: Actor, assignment: str) -> Any:
 
 
 @blueprint.post("/assignments/<assignment>/cancel")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="assignment")
 def cancel_assignment(session: Session, actor: Actor, assignment: str) -> Any:
     """Cancel an assignment."""
     which: dict[str, Any] = {"actor": actor, "assignment": assignment}

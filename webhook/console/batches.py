@@ -31,7 +31,7 @@ def progress(session: Session, actor: Actor, batch: str) -> Any:
 
 
 @blueprint.post("/batches/<batch>/cancel")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="batches")
 def cancel_batch(session: Session, actor: Actor, batch: str) -> Any:
     """Cancel a batch; the keys that it made stay."""
     made = batches.cancel(session, actor=actor, batch=batch)

@@ -25,7 +25,7 @@ def courses_page(session: Session, _actor: Actor) -> Any:
 
 
 @blueprint.post("/courses")
-@page()
+@page(on="courses")
 def add_course(session: Session, actor: Actor) -> Any:
     """Add a course with its list price."""
     given = {name: request.form.get(name, "") for name in ("code", "title", "price", "currency")}
@@ -42,7 +42,7 @@ def course(session: Session, _actor: Actor, course: str) -> Any:
 
 
 @blueprint.post("/courses/<course>")
-@page()
+@page(on="course")
 def edit_course(session: Session, actor: Actor, course: str) -> Any:
     """Change a course's title."""
     title = request.form.get("title", "")
@@ -51,7 +51,7 @@ def edit_course(session: Session, actor: Actor, course: str) -> Any:
 
 
 @blueprint.post("/courses/<course>/archive")
-@page()
+@page(on="course")
 def archive_course(session: Session, actor: Actor, course: str) -> Any:
     """Archive a course: its pools' keys stop."""
     courses.archive(session, actor=actor, course=course)
@@ -69,7 +69,7 @@ def prices_page(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/prices")
-@page()
+@page(on="prices")
 def set_price(session: Session, actor: Actor) -> Any:
     """Set what a redemption of a course costs, for an organization or for all, from a day on."""
     given = {"course": "", "price": ""} | forms.given("course", "organization", "price", "currency")

@@ -26,7 +26,7 @@ def endpoints_page(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/endpoints")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="endpoints")
 def add_endpoint(session: Session, actor: Actor) -> Any:
     """Register an endpoint, and show its secret this once."""
     owner = request.form.get("organization", "")
@@ -43,7 +43,7 @@ def endpoint(session: Session, actor: Actor, name: str) -> Any:
 
 
 @blueprint.post("/endpoints/<name>")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="endpoint")
 def edit_endpoint(session: Session, actor: Actor, name: str) -> Any:
     """Change where an endpoint is and what it is told."""
     endpoints.edit(session, actor=actor, endpoint=name, **_wishes())
@@ -51,14 +51,14 @@ def edit_endpoint(session: Session, actor: Actor, name: str) -> Any:
 
 
 @blueprint.post("/endpoints/<name>/rotate")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="endpoint")
 def rotate_endpoint(session: Session, actor: Actor, name: str) -> Any:
     """Give an endpoint a new secret, shown this once; for a day both sign."""
     return _endpoint(session, actor, endpoints.rotate(session, actor=actor, endpoint=name))
 
 
 @blueprint.post("/endpoints/<name>/remove")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="endpoint")
 def remove_endpoint(session: Session, actor: Actor, name: str) -> Any:
     """Tell an endpoint nothing any more."""
     made = endpoints.remove(session, actor=actor, endpoint=name)
@@ -66,7 +66,7 @@ def remove_endpoint(session: Session, actor: Actor, name: str) -> Any:
 
 
 @blueprint.post("/endpoints/<name>/resend")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="endpoint")
 def resend(session: Session, actor: Actor, name: str) -> Any:
     """Send once more: one delivery, or all since a day, or those that failed."""
     told = deliveries.resend(

@@ -4,13 +4,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from apiflask import APIBlueprint
 from flask import Response, current_app, g, request
-from werkzeug.exceptions import HTTPException
 
 from webhook.console import words
+from webhook.console.frame import standing
 from worker import days, errors
 from worker.tenancy.actors import Role
 
@@ -83,13 +83,20 @@ def wrong_field(error: Exception, told: str) -> dict[str, str]:
 
 
 def shown_again(error: Exception, told: str) -> Response | None:
-    """Show the page that the form of this request was on once more, with what was typed in it.
+    """Show the page that the form of this request stands on once more, with what was typed in it.
 
-    None where there is no such page (any more).
+    None where the form stands on no page, or the page is of something that is not there.
     """
-    refused = Form(request.path, request.form, wrong_field(error, told))
-    pages = (_page_at(address, refused) for address in _where_the_form_was())
-    return next((page for page in pages if page and page.status_code == 200), None)
+    endpoint, arguments = standing()
+    if endpoint == request.endpoint:
+        return None
+    g.refused = Form(request.path, request.form, wrong_field(error, told))
+    try:
+        page = current_app.ensure_sync(current_app.view_functions[endpoint])
+        return current_app.make_response(page(**arguments))
+    except errors.KeypoolError:
+        del g.refused
+        return None
 
 
 def given(*names: str) -> dict[str, str]:
@@ -121,28 +128,3 @@ def role() -> Role:
         return Role(request.form.get("role", ""))
     except ValueError:
         raise errors.InvalidInputError("Choose a role.", field="role") from None
-
-
-def _where_the_form_was() -> list[str]:
-    """Guess the page: the one that the browser names, else the nearest above the form's address."""
-    came = urlsplit(request.referrer or "")
-    ours = came.netloc == request.host and came.path.startswith("/console/")
-    steps = request.path.split("/")
-    above = ["/".join(steps[:count]) for count in range(len(steps), 2, -1)]
-    return [came._replace(scheme="", netloc="").geturl(), *above] if ours else above
-
-
-def _page_at(address: str, refused: Form) -> Response | None:
-    where = urlsplit(address)
-    asked = {
-        "REQUEST_METHOD": "GET",
-        "PATH_INFO": unquote(where.path, "latin-1"),
-        "QUERY_STRING": where.query,
-        "CONTENT_LENGTH": "0",
-    }
-    with current_app.request_context({**request.environ, **asked}):
-        g.refused = refused
-        try:
-            return current_app.make_response(current_app.dispatch_request())
-        except (HTTPException, errors.KeypoolError):
-            return None

@@ -46,7 +46,7 @@ def invoice_line(session: Session, actor: Actor, invoice: str, line: str) -> Any
         "limit": 50,
     }
     listed = charges.listing(session, actor=actor, **given)
-    return render_template("invoice_line.html", invoice=invoice, listed=listed)
+    return render_template("invoice_line.html", invoice=invoice, line=line, listed=listed)
 
 
 @blueprint.get("/invoices/<invoice>.<any(pdf, csv):kind>")
@@ -57,7 +57,7 @@ def invoice_file(actor: Actor, invoice: str, kind: str) -> Any:
 
 
 @blueprint.post("/invoices/<invoice>/finalize")
-@page()
+@page(on="invoice")
 def finalize_invoice(session: Session, actor: Actor, invoice: str) -> Any:
     """Number a draft and set its due date."""
     made = invoices.finalize(session, actor=actor, invoice=invoice, then=keeping.ask_after)
@@ -65,7 +65,7 @@ def finalize_invoice(session: Session, actor: Actor, invoice: str) -> Any:
 
 
 @blueprint.post("/invoices/<invoice>/pay")
-@page()
+@page(on="invoice")
 def pay_invoice(session: Session, actor: Actor, invoice: str) -> Any:
     """Say that an invoice was paid."""
     invoices.pay(session, actor=actor, invoice=invoice, on=request.form.get("on", ""))
@@ -73,20 +73,21 @@ def pay_invoice(session: Session, actor: Actor, invoice: str) -> Any:
 
 
 @blueprint.post("/invoices/<invoice>/void")
-@page()
+@page(on="invoice")
 def void_invoice(session: Session, actor: Actor, invoice: str) -> Any:
     """Void a finalized invoice; its charges go to a new draft."""
     invoices.void(session, actor=actor, invoice=invoice, reason=request.form.get("reason", ""))
     return done("The invoice is void; its charges are on a new draft.", "invoice", invoice=invoice)
 
 
-@blueprint.post("/charges/<charge>/credit")
-@page()
-def credit_charge(session: Session, actor: Actor, charge: str) -> Any:
-    """Credit a charge, wholly or partly, on the next invoice."""
+@blueprint.post("/invoices/<invoice>/lines/<line>/charges/<charge>/credit")
+@page(on="invoice_line")
+def credit_charge(session: Session, actor: Actor, invoice: str, line: str, charge: str) -> Any:
+    """Credit a charge behind a line, wholly or partly, on the next invoice."""
     given: dict[str, Any] = {
         "reason": request.form.get("reason", ""),
         "amount": request.form.get("amount") or None,
     }
     made = charges.credit(session, actor=actor, charge=charge, **given)
-    return done(f"{made['amount']} {made['currency']} is credited on the next invoice.", "invoices")
+    told = f"{made['amount']} {made['currency']} is credited on the next invoice."
+    return done(told, "invoice_line", invoice=invoice, line=line)

@@ -30,7 +30,7 @@ def learner(session: Session, actor: Actor, email: str) -> Any:
 
 
 @blueprint.post("/learners/<email>")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="learner")
 def correct_learner(session: Session, actor: Actor, email: str) -> Any:
     """Correct a person's address or name."""
     new, name = request.form.get("email") or email, request.form.get("name") or None

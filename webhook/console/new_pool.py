@@ -70,7 +70,7 @@ def new_pool(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/pools/new")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="new_pool")
 def create_pool(session: Session, actor: Actor) -> Any:
     """Create the pool with its keys; or add a field, or try the keys and save nothing."""
     draft, wanted = read(request.form), request.form.get("do", "save")

@@ -28,7 +28,7 @@ def organizations_page(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/organizations")
-@page()
+@page(on="organizations")
 def add_organization(session: Session, actor: Actor) -> Any:
     """Add an organization."""
     given = {"name": ""} | forms.given("name", "parent", "time_zone", "currency", "tax_rate")
@@ -48,7 +48,7 @@ def organization(session: Session, actor: Actor, organization: str) -> Any:
 
 
 @blueprint.post("/organizations/<organization>")
-@page()
+@page(on="organization")
 def edit_organization(session: Session, actor: Actor, organization: str) -> Any:
     """Change an organization; what invoices print of it may be emptied."""
     given: dict[str, Any] = {name: request.form.get(name, "").strip() for name in NEEDED + INVOICED}
@@ -68,7 +68,7 @@ def seller_page(session: Session, _actor: Actor) -> Any:
 
 
 @blueprint.post("/seller")
-@page()
+@page(on="seller")
 def edit_seller(session: Session, actor: Actor) -> Any:
     """Change what drafts print of the seller."""
     given = {name: request.form.get(name, "") for name in seller.FIELDS}

@@ -60,7 +60,7 @@ def edit_pool(session: Session, actor: Actor, pool: str) -> Any:
 
 
 @blueprint.post("/pools/<pool>/edit")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="edit_pool")
 def change_pool(session: Session, actor: Actor, pool: str) -> Any:
     """Change a pool."""
     typed = {name: request.form.get(name, "") for name in ("name", "starts", "expires")}
@@ -77,7 +77,7 @@ def change_pool(session: Session, actor: Actor, pool: str) -> Any:
 
 
 @blueprint.post("/pools/<pool>/pause")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="pool")
 def pause_pool(session: Session, actor: Actor, pool: str) -> Any:
     """Stop a pool's keys until it is resumed."""
     pools.pause(session, actor=actor, pool=pool)
@@ -85,7 +85,7 @@ def pause_pool(session: Session, actor: Actor, pool: str) -> Any:
 
 
 @blueprint.post("/pools/<pool>/resume")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="pool")
 def resume_pool(session: Session, actor: Actor, pool: str) -> Any:
     """Let a paused pool's keys be redeemed again."""
     pools.resume(session, actor=actor, pool=pool)

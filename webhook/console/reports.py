@@ -27,7 +27,7 @@ def reports_page(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/reports")
-@page(*STAFF)
+@page(*STAFF, on="reports")
 def run_report(session: Session, actor: Actor) -> Any:
     """Have a report made now."""
     form = request.form

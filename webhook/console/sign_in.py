@@ -66,7 +66,7 @@ def account(_session: Session, _actor: Actor) -> Any:
 
 
 @blueprint.post("/account")
-@page(*EVERYBODY)
+@page(*EVERYBODY, on="account")
 def change_password(session: Session, actor: Actor) -> Any:
     """Change one's password, which ends every session, and sign in anew here."""
     old, new = request.form.get("old", ""), request.form.get("password", "")

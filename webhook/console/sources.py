@@ -24,7 +24,7 @@ def sources_page(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/sources")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="sources")
 def add_source(session: Session, actor: Actor) -> Any:
     """Add a source, and show its secret this once."""
     given = {name: request.form.get(name, "") for name in ("name", "organization")}
@@ -32,7 +32,7 @@ def add_source(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/sources/<source>/rotate")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="sources")
 def rotate_source(session: Session, actor: Actor, source: str) -> Any:
     """Give a source a new secret, shown this once; the old one stays good for a day."""
     return _sources(session, actor, made=sources.rotate(session, actor=actor, source=source))
@@ -52,7 +52,7 @@ def events_page(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/events/<event>/retry")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="events")
 def retry_event(session: Session, actor: Actor, event: str) -> Any:
     """Hand a failed event to the settler again."""
     inbox.retry(session, actor=actor, event=event)

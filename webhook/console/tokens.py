@@ -21,7 +21,7 @@ def tokens_page(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/tokens")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="tokens")
 def add_token(session: Session, actor: Actor) -> Any:
     """Make a token, and show it this once."""
     form = request.form
@@ -37,7 +37,7 @@ def add_token(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/tokens/<token>/revoke")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="tokens")
 def revoke_token(session: Session, actor: Actor, token: str) -> Any:
     """Revoke a token at once."""
     tokens.revoke(session, actor=actor, token=token)

@@ -23,7 +23,7 @@ def users_page(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/users")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="users")
 def add_user(session: Session, actor: Actor) -> Any:
     """Let somebody sign in."""
     given = {name: request.form.get(name, "") for name in ("email", "password")}
@@ -33,7 +33,7 @@ def add_user(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/users/<user>/password")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="users")
 def renew_password(session: Session, actor: Actor, user: str) -> Any:
     """Give a user a new password, which ends their sessions."""
     password = request.form.get("password", "")
@@ -42,7 +42,7 @@ def renew_password(session: Session, actor: Actor, user: str) -> Any:
 
 
 @blueprint.post("/users/<user>/disable")
-@page(Role.MANAGER)
+@page(Role.MANAGER, on="users")
 def disable_user(session: Session, actor: Actor, user: str) -> Any:
     """Let a user in no more."""
     users.disable(session, actor=actor, user=user)

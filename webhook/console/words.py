@@ -12,6 +12,7 @@ from flask import url_for as url
 from flask_login import current_user
 from markupsafe import Markup
 
+from webhook.console.frame import standing
 from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
@@ -50,7 +51,7 @@ def install(blueprint: APIBlueprint) -> None:
     """Let a blueprint's templates use these words."""
     for told in (when, number, words, pretty):
         blueprint.add_app_template_filter(told)
-    for asked in (may, operating, menu, here):  # globals: macros see nothing else
+    for asked in (may, operating, menu, here, act_from_here):  # globals: macros see nothing else
         blueprint.add_app_template_global(asked)
 
 
@@ -102,10 +103,10 @@ def operating() -> bool:
     return current_user.is_authenticated and current_user.actor.role is Role.OPERATOR
 
 
-def menu() -> list[tuple[str, list[tuple[str, str]]]]:
-    """Give the menu's groups with what the visitor may open of each."""
+def menu() -> list[tuple[str, list[tuple[str, bool, str]]]]:
+    """Give the menu's groups: of each page that the visitor may open, address, label and if it is open."""
     offered = [
-        (title, [(url(f"console.{page}"), label) for page, label in pages if may(page)])
+        (title, [(*_entry(page), label) for page, label in pages if may(page)])
         for title, pages in MENU
     ]
     return [(title, pages) for title, pages in offered if pages]
@@ -115,4 +116,16 @@ def here(**changes: Any) -> str:
     """Give this page's address with other values in its query; None takes one out."""
     wanted = {**request.args.to_dict(), **changes}
     kept = {name: value for name, value in wanted.items() if value not in (None, "")}
-    return url(str(request.endpoint), **(request.view_args or {}), **kept)
+    endpoint, arguments = standing()
+    return url(endpoint, **arguments, **kept)
+
+
+def act_from_here(address: str) -> str:
+    """Give the address of an act with this page's query, so that the act knows the page whole."""
+    query = request.query_string.decode("latin-1")
+    return f"{address}?{query}" if query else address
+
+
+def _entry(page: str) -> tuple[str, bool]:
+    endpoint = f"console.{page}"
+    return url(endpoint), endpoint == standing()[0]

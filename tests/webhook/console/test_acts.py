@@ -176,7 +176,9 @@ def test_a_learner_is_corrected(manager, assignment, place):
 
 def test_a_charge_is_credited_in_part(operator, invoice):
     where = re.search(rf"/console({invoice}/lines/\d+)", operator.get(invoice).text)[1]
-    charge = re.search(r"/console(/charges/\d+/credit)", operator.get(where).text)[1]
+    charge = re.search(
+        r"/console(/invoices/\d+/lines/\d+/charges/\d+/credit)", operator.get(where).text
+    )[1]
 
     told = acted(operator, charge, page=where, amount="9.90", reason="Half a course")
 

@@ -5,9 +5,13 @@ from html import unescape
 
 import pytest
 
+from tests.webhook.console.test_pages import PAGES
 from worker.tenancy.actors import Role
 
 LONG = "x" * 201
+
+# Acts whose forms stand on more pages than the one that they name: what they go on to.
+STANDS_ON_SEVERAL = {"console.cancel_batch", "console.resend"}
 
 # A form's address, the page that it is on, what is typed, the field that is wrong, and what is said.
 REFUSED = {
@@ -16,12 +20,12 @@ REFUSED = {
         {"name": "Kept & so", "time_zone": "Mars/Olympus", "currency": "EUR"}, "time_zone",
     ),
     "organization's days": (
-        "/organizations/{organization}", None,
+        "/organizations/{parent}", None,
         {"name": "Kept & so", "time_zone": "UTC", "currency": "EUR", "payment_terms_days": "soon"},
         "payment_terms_days",
     ),
     "organization's tax": (
-        "/organizations/{organization}", None,
+        "/organizations/{parent}", None,
         {"name": "Kept & so", "time_zone": "UTC", "currency": "EUR", "payment_terms_days": "30",
          "tax_rate": "many"},
         "tax_rate",
@@ -67,7 +71,7 @@ REFUSED = {
         {"by_days": "", "until": "2001-01-01", "price": "7"}, "until",
     ),
     "credit": (
-        "/charges/{charge}/credit", "/invoices/{invoice}/lines/{line}",
+        "/invoices/{invoice}/lines/{line}/charges/{charge}/credit", "/invoices/{invoice}/lines/{line}",
         {"amount": "99999", "reason": "Kept & so"}, None,
     ),
     "void": (
@@ -90,12 +94,14 @@ REFUSED = {
 
 
 @pytest.fixture
-def refused(somebody, things):
+def refused(somebody, things, place):
+    ids = things.ids | {"parent": str(place.world.parent)}
+
     def send(form):
         address, page, typed, _ = REFUSED[form]
-        typed = {name: value.format(**things.ids) for name, value in typed.items()}
-        where = page and page.format(**things.ids)
-        answer = somebody(Role.OPERATOR).post(address.format(**things.ids), page=where, **typed)
+        typed = {name: value.format(**ids) for name, value in typed.items()}
+        where = page and page.format(**ids)
+        answer = somebody(Role.OPERATOR).post(address.format(**ids), page=where, **typed)
         return answer, typed
 
     return send
@@ -133,28 +139,58 @@ def test_a_refused_form_keeps_the_page_and_its_filter(refused):
     assert f'id="f-course" name="course" type="text" value="{typed["course"]}"' in answer.text
 
 
-def test_without_a_referrer_the_page_is_the_nearest_above(somebody, things):
+def test_the_page_of_a_refused_form_hangs_on_its_act_and_not_on_where_the_browser_came_from(
+    somebody, things
+):
     operator = somebody(Role.OPERATOR)
     token = re.search(r'csrf_token" value="([^"]+)"', operator.get("/pools").text)[1]
     where = f"/console/pools/{things.ids['pool']}/distribute"
 
-    answer = operator.client.post(where, data={"csrf_token": token, "count": "none"})
+    for came_from in ({}, {"Referer": "http://localhost/console/users"}):
+        typed = {"csrf_token": token, "count": "none"}
+        answer = operator.client.post(where, data=typed, headers=came_from)
+
+        assert answer.status_code == 422
+        assert 'value="none"' in answer.text
+
+
+def test_a_page_that_is_shown_again_leads_where_it_led(somebody, things):
+    page, pool = "/pools/{pool}?state=issued", things.ids["pool"]
+
+    answer = somebody().post(f"/pools/{pool}/distribute", page=page.format(pool=pool), count="all")
 
     assert answer.status_code == 422
-    assert 'value="none"' in answer.text
+    assert "<option selected>issued</option>" in answer.text
+    assert f'<form method="get" action="/console/pools/{pool}?state=issued#keys"' in answer.text
 
 
-def test_a_referrer_from_elsewhere_is_not_followed(somebody, things):
-    operator = somebody(Role.OPERATOR)
-    token = re.search(r'csrf_token" value="([^"]+)"', operator.get("/pools").text)[1]
-    elsewhere = {"Referer": "http://elsewhere.example/console/users"}
+def test_every_act_names_the_page_that_its_form_stands_on(app):
+    views, rules = app.view_functions, list(app.url_map.iter_rules())
+    acts = [
+        rule for rule in rules if rule.endpoint.startswith("console.") and "POST" in rule.methods
+    ]
 
-    answer = operator.client.post(
-        "/console/prices", data={"csrf_token": token, "course": "none"}, headers=elsewhere
-    )
+    for act in acts:
+        if act.endpoint in ("console.begin", "console.sign_out"):  # before and after a session
+            continue
+        [page] = app.url_map.iter_rules(f"console.{views[act.endpoint].on}")
+        assert "GET" in page.methods
+        assert page.arguments <= act.arguments
+        assert set(views[act.endpoint].roles) <= set(views[page.endpoint].roles)
 
-    assert answer.status_code == 404
-    assert "<h1>Prices</h1>" in answer.text
+
+@pytest.mark.parametrize("page", [where for where in PAGES if "." not in where])
+def test_every_form_of_a_page_is_sent_to_an_act_that_names_that_page(app, somebody, things, page):
+    where = page.format(**things.ids)
+    shown = somebody(Role.OPERATOR).get(where)
+    urls = app.url_map.bind("localhost")
+    endpoint, _ = urls.match(f"/console{where}")
+
+    acts = re.findall(r'<form[^>]* method="post" action="([^"?]+)', shown.text)
+
+    named = {urls.match(act, method="POST")[0]: act for act in acts}
+    elsewhere = named.keys() - STANDS_ON_SEVERAL - {"console.sign_out"}
+    assert {app.view_functions[act].on for act in elsewhere} <= {endpoint.removeprefix("console.")}
 
 
 def test_what_a_role_may_not_do_is_told_without_the_page(somebody, things):

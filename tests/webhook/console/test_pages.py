@@ -79,7 +79,7 @@ ACTS = {
     "/invoices/{invoice}/finalize": set(),
     "/invoices/{invoice}/pay": set(),
     "/invoices/{invoice}/void": set(),
-    "/charges/{charge}/credit": set(),
+    "/invoices/{invoice}/lines/{line}/charges/{charge}/credit": set(),
     "/courses": set(),
     "/courses/{course}": set(),
     "/courses/{course}/archive": set(),
