@@ -1,19 +1,17 @@
-"""How alembic reaches the database: over the connection it is handed, else as the owner."""
+"""How alembic runs migrations: over the connection that worker.database.migrating hands it."""
 
 from alembic import context
-from sqlalchemy import Connection
 
-from worker.database import connections
+from worker.database import migrating
 
+connection = context.config.attributes.get("connection")
+if connection is None:
+    raise SystemExit("Run “keypool db upgrade”: it has the right timeouts, and waits for its turn.")
 
-def migrate(connection: Connection) -> None:
-    context.configure(connection=connection)
-    with context.begin_transaction():
-        context.run_migrations()
-
-
-if handed := context.config.attributes.get("connection"):
-    migrate(handed)
-else:
-    with connections.engine().begin() as connection:
-        migrate(connection)
+context.configure(
+    connection=connection,
+    transaction_per_migration=True,
+    on_version_apply=lambda ctx, heads, **_: migrating.note_oldest_code(ctx.connection, max(heads)),
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -2,8 +2,9 @@
 
 from alembic import op
 
-revision = ${repr(up_revision)}
-down_revision = ${repr(down_revision)}
+revision = "${up_revision}"
+down_revision = "${down_revision}"
+oldest_code = "${up_revision}"
 
 
 def upgrade() -> None:

@@ -10,7 +10,7 @@ from worker.cli.frame import Group, deferred
 from worker.cli.system import servers
 
 with deferred():
-    from worker.database import connections, schema
+    from worker.database import connections, migrating, schema
 
 
 @click.group("db", cls=Group)
@@ -35,9 +35,9 @@ def _applied(result: dict[str, Any]) -> Iterator[str]:
 
 @command.command(shows=printing.sentences(_applied))
 def upgrade() -> dict[str, Any]:
-    """Apply the migrations that the database has not had yet, all or none."""
+    """Apply the migrations that the database has not had yet, one after the other."""
     with servers():
-        return {"applied": schema.upgrade(connections.engine())}
+        return {"applied": migrating.upgrade(connections.engine(), tell=printing.warn)}
 
 
 def _checked(result: dict[str, Any]) -> Iterator[str]:

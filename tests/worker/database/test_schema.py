@@ -1,72 +1,26 @@
 import importlib
 import pkgutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from enum import EnumType, StrEnum
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
 import worker.tables
-from tests.conftest import Addresses, cloned
-from worker.database import schema
+from tests.worker.database.conftest import Databases, described, run
+from worker.database import migrating, revisions, schema
+from worker.database.catalog import Catalog, describe, differences
 from worker.tables import labels
 from worker.tables.columns import Base, labelled
 from worker.tables.tenancy import ROLE
 from worker.tenancy.actors import Role
 
-REFRESH = "Refresh the first migration: cp schema.sql migrations/versions/0001_initial.sql"
-
-
-class Databases:
-    """Databases that are dropped when their user is done."""
-
-    def __init__(self, servers: Addresses, template: str, closing: ExitStack) -> None:
-        self.servers = servers
-        self.template = template
-        self.closing = closing
-
-    def made(self) -> Engine:
-        return self.cloned(self.template)
-
-    def empty(self) -> Engine:
-        return self.cloned("template0")
-
-    def cloned(self, template: str) -> Engine:
-        addresses = self.closing.enter_context(cloned(self.servers, template))
-        engine = create_engine(addresses.database_url)
-        self.closing.callback(engine.dispose)
-        return engine
-
-
-@pytest.fixture
-def databases(servers: Addresses, template: str) -> Iterator[Databases]:
-    with ExitStack() as closing:
-        yield Databases(servers, template, closing)
+MIGRATE = "Write a migration that makes an older database what schema.sql says: see CONTRIBUTING"
 
 
 @pytest.fixture(scope="module")
-def made(servers: Addresses, template: str) -> Iterator[Engine]:
-    """A database for tests that leave it as it was."""
-    with ExitStack() as closing:
-        yield Databases(servers, template, closing).made()
-
-
-@pytest.fixture(scope="module")
-def wanted(made: Engine) -> schema.Catalog:
+def wanted(made: Engine) -> Catalog:
     return described(made)
-
-
-def described(engine: Engine) -> schema.Catalog:
-    with engine.connect() as connection:
-        return schema.describe(connection)
-
-
-def run(engine: Engine, *statements: str) -> None:
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
 
 
 def rows(engine: Engine, table: str) -> list[tuple]:
@@ -99,13 +53,13 @@ def test_a_database_is_made_once_however_many_make_it_at_once(databases):
     assert sorted(answers) == [False, False, True]
 
 
-@pytest.mark.parametrize("step", [schema.init, schema.upgrade])
+@pytest.mark.parametrize("step", [schema.init, migrating.upgrade])
 def test_a_database_that_holds_something_else_is_refused_and_left_alone(databases, step):
     engine = databases.empty()
     run(engine, "CREATE TABLE invoice (id int)")
     before = described(engine)
 
-    with pytest.raises(schema.ForeignDatabaseError):
+    with pytest.raises(migrating.ForeignDatabaseError):
         step(engine)
 
     assert described(engine) == before
@@ -114,30 +68,30 @@ def test_a_database_that_holds_something_else_is_refused_and_left_alone(database
 def test_the_migrations_make_what_schema_sql_makes(databases):
     migrated, made = databases.empty(), databases.made()
 
-    schema.upgrade(migrated)
+    migrating.upgrade(migrated)
 
-    assert schema.differences(described(migrated), wanted=described(made)) == [], REFRESH
+    assert differences(described(migrated), wanted=described(made)) == [], MIGRATE
     for table in ("currency", "seller", "alembic_version"):
-        assert rows(migrated, table) == rows(made, table), REFRESH
+        assert rows(migrated, table) == rows(made, table), MIGRATE
 
 
 def test_no_migration_is_due_on_a_new_database(made):
-    assert schema.upgrade(made) == []
+    assert migrating.upgrade(made) == []
 
 
 def test_upgrading_says_which_migrations_it_applied(databases):
     engine = databases.empty()
 
-    assert schema.upgrade(engine)[0] == "0001"
-    assert schema.upgrade(engine) == []
+    assert migrating.upgrade(engine)[0] == "0001"
+    assert migrating.upgrade(engine) == []
 
 
-@pytest.mark.parametrize("step", [schema.upgrade, schema.check])
+@pytest.mark.parametrize("step", [migrating.upgrade, schema.check])
 def test_a_newer_keypools_database_is_refused(databases, step):
     engine = databases.made()
     run(engine, "UPDATE alembic_version SET version_num = '9999'")
 
-    with pytest.raises(schema.UnknownRevisionError):
+    with pytest.raises(revisions.DatabaseTooNewError):
         step(engine)
 
 
@@ -145,7 +99,7 @@ def test_the_web_can_ask_for_the_revision(database):
     owner, web = create_engine(database.database_url), create_engine(database.web_database_url)
 
     with owner.connect() as ours, web.connect() as theirs:
-        assert theirs.scalar(text("SELECT schema_revision()")) == schema.revision(ours)
+        assert theirs.scalar(text("SELECT schema_revision()")) == migrating.revision(ours)
 
     owner.dispose()
     web.dispose()
@@ -199,7 +153,7 @@ def mapped_tables(databases: Databases) -> Engine:
     return engine
 
 
-def columns(catalog: schema.Catalog, of: set[str] | None = None) -> dict[tuple[str, str], str]:
+def columns(catalog: Catalog, of: set[str] | None = None) -> dict[tuple[str, str], str]:
     """The columns by table and name: type, nullability, default; of some tables or of all."""
     named = {
         tuple(thing[1].split(".")): words
@@ -319,7 +273,7 @@ def test_a_difference_is_found_and_said_in_one_line(made, wanted, change, senten
     with made.connect() as connection:
         connection.exec_driver_sql(change)
 
-        (line,) = schema.differences(schema.describe(connection), wanted=wanted)
+        (line,) = differences(describe(connection), wanted=wanted)
 
         connection.rollback()
     assert line.startswith(sentence)

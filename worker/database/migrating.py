@@ -1,0 +1,236 @@
+"""Bringing an older database to schema.sql, one migration after the other.
+
+Each is a transaction of its own, recorded in it: a run that was killed goes on where it ended. A
+migration gives up soon on a lock that it cannot have, so that nobody queues behind it for long, and
+tries again after a pause.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import Script, ScriptDirectory
+from alembic.script.revision import RevisionError
+from alembic.util import CommandError
+from psycopg import errors as postgres
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from worker import errors
+from worker.database import catalog, revisions
+
+LOCK_TIMEOUT = "2s"
+PAUSES = (1, 2, 4, 8, 15, 30, 30, 30, 30, 30)  # seconds between tries for a lock
+TURN_PAUSES = (0.1, 0.5, 1)  # seconds between looks whether the other run has ended
+REPORT_SECONDS = 5.0  # how often a long migration says what it is doing
+
+Tell = Callable[[str], None]
+
+# The connection has all the time it needs, whatever its login's settings are. A server process
+# whose client was killed ends soon, and gives its locks back.
+UNHURRIED = text("""
+SELECT set_config(name, CASE name WHEN 'client_connection_check_interval' THEN '1s'
+                                  WHEN 'search_path' THEN 'public' ELSE '0' END, false)
+  FROM pg_settings
+ WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout',
+                'client_connection_check_interval', 'search_path')
+""")
+
+DOING = text(r"""
+SELECT extract(epoch FROM clock_timestamp() - query_start)::int AS seconds,
+       left(regexp_replace(btrim(query, E' \n\t'), '\s+', ' ', 'g'), 80) AS statement,
+       coalesce(' (' || phase || coalesce(', ' || 100 * blocks_done / nullif(blocks_total, 0) || ' %', '')
+                || ')', '') AS progress
+  FROM pg_stat_activity LEFT JOIN pg_stat_progress_create_index USING (pid)
+ WHERE pid = :pid AND state = 'active'
+""")
+
+
+class ForeignDatabaseError(errors.RefusedError):
+    """The database is not empty and not keypool's; give keypool an empty one of its own."""
+
+
+class MigrationLockedError(errors.KeypoolError):
+    """A migration did not get its locks."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(
+            f"Revision {revision} did not get its locks in {len(PAUSES) + 1} attempts; what came "
+            "before it is done. End the long transactions that pg_stat_activity shows, then run "
+            "“keypool db upgrade” again."
+        )
+
+
+class MigrationFailedError(errors.KeypoolError):
+    """A migration failed."""
+
+    def __init__(self, revision: str, cause: BaseException) -> None:
+        reason = str(cause).partition("\n")[0]
+        super().__init__(f"Revision {revision} failed; what came before it is done: {reason}")
+
+
+def _tell_nobody(sentence: str) -> None:
+    pass
+
+
+def upgrade(engine: Engine, *, to: str = "head", tell: Tell = _tell_nobody) -> list[str]:
+    """Apply the migrations that the database has not had yet; give their revisions, in order.
+
+    While another run is under way, it waits for its end. `tell` gets a sentence for whatever
+    happens: a migration begun and done, a wait, what a long one is doing.
+
+    Raises:
+        ForeignDatabaseError: the database holds something else; nothing was changed.
+        DatabaseTooNewError: the database was made by a newer version.
+        MigrationLockedError: a lock was not to be had; the migrations before are done.
+        MigrationFailedError: as above, for any other reason.
+    """
+    with alone(engine, tell) as connection:
+        refuse_foreign(connection)
+        due = pending(connection, to)
+        connection.commit()
+        for script in due:
+            with _watched(engine, connection, script.revision, tell):
+                _apply_patiently(connection, script, tell)
+    return [script.revision for script in due]
+
+
+def stamp(connection: Connection) -> None:
+    """Note in a database that schema.sql has just made that every migration is in it."""
+    command.stamp(_alembic(connection), "head")
+
+
+def revision(connection: Connection) -> str | None:
+    """Give the last migration that the database has had, or None for a database not keypool's."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def pending(connection: Connection, to: str = "head") -> list[Script]:
+    """Give the migrations that the database has not had yet, in the order they will be applied.
+
+    Raises:
+        DatabaseTooNewError: the database was made by a newer version.
+    """
+    now = revision(connection)
+    scripts = ScriptDirectory.from_config(_alembic(connection))
+    try:
+        return list(scripts.iterate_revisions(to, now or "base"))[::-1]
+    except (CommandError, RevisionError):
+        raise revisions.DatabaseTooNewError(str(now)) from None
+
+
+def note_oldest_code(connection: Connection, at: str) -> None:
+    """Leave in the database the oldest code that runs with it: no migration so far asks for newer."""
+    scripts = ScriptDirectory(str(revisions.MIGRATIONS)).iterate_revisions(at, "base")
+    oldest = max(script.module.oldest_code for script in scripts)
+    # A comment is part of a statement that takes no parameters; it is four digits of our own.
+    connection.exec_driver_sql(f"COMMENT ON TABLE alembic_version IS '{revisions.NOTE}{oldest}'")
+
+
+def refuse_foreign(connection: Connection) -> None:
+    """Refuse a database that holds something, and not keypool.
+
+    Raises:
+        ForeignDatabaseError: it does.
+    """
+    if revision(connection) is None and catalog.describe(connection, kinds=catalog.OCCUPANTS):
+        raise ForeignDatabaseError
+
+
+@contextmanager
+def alone(engine: Engine, tell: Tell = _tell_nobody) -> Iterator[Connection]:
+    """Lend a connection without timeouts, in no transaction, while no other run has one."""
+    with engine.connect() as connection:
+        try:
+            connection.execute(UNHURRIED)
+            connection.commit()
+            _wait_for_turn(connection, tell)
+            yield connection
+        finally:
+            connection.invalidate()  # it ends, and its settings and its lock with it
+
+
+def _wait_for_turn(connection: Connection, tell: Tell) -> None:
+    # Asked again and again: whoever waits inside a statement is, to an index that is built
+    # concurrently, an old transaction to be waited for in turn.
+    turn = text("SELECT pg_try_advisory_lock(hashtext('keypool.schema'))")
+    tries = 0
+    while not connection.execute(turn).scalar_one():
+        connection.commit()
+        if tries == 0:
+            tell("Another run is changing the schema; waiting for it to end.")
+        time.sleep(TURN_PAUSES[min(tries, len(TURN_PAUSES) - 1)])
+        tries += 1
+    connection.commit()
+
+
+def _apply_patiently(connection: Connection, script: Script, tell: Tell) -> None:
+    tell(f"{script.revision}: {script.doc}")
+    begun = time.monotonic()
+    for attempt, pause in enumerate((*PAUSES, None), start=1):
+        if _applied(connection, script, tell):
+            tell(f"{script.revision}: done in {time.monotonic() - begun:.1f} s")
+            return
+        if pause is None:
+            raise MigrationLockedError(script.revision)
+        tell(
+            f"{script.revision}: somebody holds a lock that it needs; attempt {attempt + 1} of "
+            f"{len(PAUSES) + 1} in {pause} s"
+        )
+        time.sleep(pause)
+
+
+def _applied(connection: Connection, script: Script, tell: Tell) -> bool:
+    """Apply a migration; False: a lock was not to be had in time."""
+    by_itself = not getattr(script.module, "transactional", True)
+    connection.execution_options(isolation_level="AUTOCOMMIT" if by_itself else "READ COMMITTED")
+    connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+    connection.commit()
+    try:
+        command.upgrade(_alembic(connection, tell), script.revision)
+    except (SQLAlchemyError, errors.KeypoolError) as error:
+        connection.rollback()
+        if isinstance(error.__cause__, postgres.LockNotAvailable | postgres.DeadlockDetected):
+            return False
+        raise MigrationFailedError(script.revision, error.__cause__ or error) from error
+    return True
+
+
+def _alembic(connection: Connection, tell: Tell = _tell_nobody) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(revisions.MIGRATIONS))
+    config.attributes.update(connection=connection, tell=tell)
+    return config
+
+
+@contextmanager
+def _watched(engine: Engine, connection: Connection, revision: str, tell: Tell) -> Iterator[None]:
+    """Tell every few seconds what the connection's statement is doing."""
+    pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    connection.commit()
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(REPORT_SECONDS):
+            if doing := _doing(engine, pid):
+                tell(f"{revision}: {doing}")
+
+    watcher = threading.Thread(target=watch, name="migration watcher", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _doing(engine: Engine, pid: int) -> str | None:
+    """Say which statement a connection is in, and since when; None where nothing is known."""
+    with suppress(SQLAlchemyError, errors.KeypoolError), engine.connect() as other:
+        if row := other.execute(DOING, {"pid": pid}).one_or_none():
+            return f"for {row.seconds} s: {row.statement}{row.progress}"
+    return None

@@ -1,0 +1,83 @@
+"""Which revision the database is at, and whether this code runs with it.
+
+A revision is a migration's number. Old code cannot read new migrations, so each migration leaves in
+the database the oldest code that runs with it.
+"""
+
+from pathlib import Path
+
+from psycopg.errors import UndefinedFunction
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import Session
+
+from worker import errors
+
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+
+# What this code was made for: its newest migration. Read once, so that files which are replaced
+# under a running process do not make it seem newer.
+CODE = max(path.name[:4] for path in MIGRATIONS.glob("versions/[0-9]*.py"))
+
+# Any login may ask. The comment is NOTE's.
+STANDING = text(
+    "SELECT schema_revision(), obj_description(to_regclass('public.alembic_version'), 'pg_class')"
+)
+NOTE = "The oldest code that runs with this database: "
+
+
+class NotMadeError(errors.KeypoolError):
+    """The database is not keypool's yet; run “keypool db init”."""
+
+
+class DatabaseTooOldError(errors.RefusedError):
+    """The database is older than this keypool."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(
+            f"The database is at revision {revision} and this keypool needs {CODE}; "
+            "run “keypool db upgrade”."
+        )
+
+
+class DatabaseTooNewError(errors.RefusedError):
+    """The database is newer than this keypool can bear."""
+
+    def __init__(self, revision: str, oldest_code: str = "") -> None:
+        needs = f", which needs a keypool of revision {oldest_code} or newer" if oldest_code else ""
+        super().__init__(
+            f"The database is at revision {revision}{needs}, and this keypool is of {CODE}; "
+            "use the version that upgraded the database, or a later one."
+        )
+
+
+def standing(session: Session) -> tuple[str, str]:
+    """Give the revision that the database is at, and the oldest code that runs with it.
+
+    Raises:
+        NotMadeError: the database is not keypool's.
+    """
+    try:
+        revision, note = session.execute(STANDING).one()
+    except ProgrammingError as error:
+        if isinstance(error.orig, UndefinedFunction):
+            raise NotMadeError from None
+        raise
+    if revision is None:
+        raise NotMadeError
+    return revision, (note or "").removeprefix(NOTE)
+
+
+def require(session: Session) -> None:
+    """Refuse a database that this code does not run with.
+
+    Raises:
+        NotMadeError: the database is not keypool's.
+        DatabaseTooOldError: a migration is due.
+        DatabaseTooNewError: a migration that this code does not know asks for newer code.
+    """
+    revision, oldest_code = standing(session)
+    if revision < CODE:
+        raise DatabaseTooOldError(revision)
+    if oldest_code > CODE:
+        raise DatabaseTooNewError(revision, oldest_code)
