@@ -13,6 +13,7 @@ from webhook.api import shapes
 from webhook.http import limits, openapi, problems, strictjson
 from webhook.receiver import messages, receiver
 from worker import celery, logs
+from worker.logs import log
 from worker.settings import settings
 
 LARGEST_BODY = 1024 * 1024  # of a request of the API; imports take what they need
@@ -22,8 +23,6 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
-
-log = structlog.get_logger(__name__)
 
 
 def create_app() -> APIFlask:

@@ -7,7 +7,6 @@ import time
 from functools import cache
 from logging import ERROR, INFO
 
-import structlog
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -19,6 +18,7 @@ from worker.billing import runs
 from worker.celery import PREFIX, app, redis_url
 from worker.database.connections import transaction
 from worker.learning import expiring
+from worker.logs import log
 from worker.outgoing import deliveries, delivering
 from worker.pools import batches, tallies
 from worker.redemption import inbox, settling
@@ -26,8 +26,6 @@ from worker.reporting import keeping
 from worker.settings import settings
 from worker.tenancy import answers
 from worker.tenancy.actors import Actor
-
-log = structlog.get_logger()
 
 SCHEDULE = Actor.operator("schedule")
 STINT = 60  # seconds that one task works at most; then it makes room and asks for the next

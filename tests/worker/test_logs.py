@@ -42,7 +42,7 @@ def as_json(monkeypatch):
     """Log as JSON to what the test reads, and put everything back."""
     written = io.StringIO()
     monkeypatch.setattr(sys, "stderr", written)
-    before = structlog.get_config(), logging.getLogger().handlers[:]
+    before = structlog.get_config(), logs._target, logging.getLogger().handlers[:]
     monkeypatch.setenv("KEYPOOL_LOG_FORMAT", "json")
     settings.cache_clear()
     logs.configure()
@@ -50,7 +50,8 @@ def as_json(monkeypatch):
     monkeypatch.undo()
     settings.cache_clear()
     structlog.configure(**before[0])
-    logging.getLogger().handlers[:] = before[1]
+    logs._target, logging.getLogger().handlers[:] = before[1:]
+    logs._logger.cache_clear()
 
 
 def test_our_lines_and_those_of_libraries_are_json_alike_and_masked(as_json):
@@ -58,7 +59,7 @@ def test_our_lines_and_those_of_libraries_are_json_alike_and_masked(as_json):
     try:
         raise ValueError("ann@example.com")
     except ValueError:
-        structlog.get_logger().exception("it failed", source=7)
+        logs.log.exception("it failed", source=7)
 
     library, ours = map(json.loads, as_json.getvalue().splitlines())
     assert (library["event"], library["level"]) == ("mail for …", "warning")
@@ -70,7 +71,7 @@ def test_a_command_writes_what_matters_of_ours_and_of_libraries(as_json, monkeyp
     monkeypatch.setattr(sys, "stderr", as_json)
     logs.configure(ours=logging.WARNING, others=logging.WARNING)
 
-    for log in (structlog.get_logger(), logging.getLogger("library")):
+    for log in (logs.log, logging.getLogger("library")):
         log.info("it went on")
         log.warning("it matters")
 

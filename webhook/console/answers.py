@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import structlog
 from apiflask import APIBlueprint
 from flask import Response, current_app, flash, make_response, redirect, render_template, request
 from flask import url_for as url
@@ -27,8 +26,6 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 REFUSED = (404, 409, 422)  # by what was typed: something else might be taken
-
-log = structlog.get_logger(__name__)
 
 
 def install(blueprint: APIBlueprint) -> None:

@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from apiflask import APIFlask
 from flask import Response, g, request
 from limits.storage import MemoryStorage, RedisStorage
@@ -20,6 +19,7 @@ from redis.retry import Retry
 
 from webhook.http import problems
 from worker import celery
+from worker.logs import log
 from worker.settings import settings
 
 WINDOW = 60  # seconds; every minute of the clock is one
@@ -32,8 +32,6 @@ REDIS: dict[str, Any] = {
 AWHILE = 10  # seconds
 
 WORDS = "Too many requests within a minute; wait before the next."
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass

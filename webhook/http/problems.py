@@ -4,7 +4,6 @@ import re
 import traceback
 from typing import Any, TypeVar
 
-import structlog
 from apiflask import APIFlask, HTTPError
 from flask import Response, current_app, jsonify
 from psycopg.errors import InsufficientPrivilege, UniqueViolation
@@ -12,12 +11,11 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import DataError, IntegrityError, NoResultFound, ProgrammingError
 
 from worker import errors
+from worker.logs import log
 
 M = TypeVar("M", bound=BaseModel)
 
 RETRY_AFTER = 2  # seconds, where nothing better is known
-
-log = structlog.get_logger(__name__)
 
 
 class UnauthenticatedError(errors.KeypoolError):

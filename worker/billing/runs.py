@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from worker import days, errors
 from worker.billing import gathering, invoices
 from worker.database import connections
+from worker.logs import log
 from worker.settings import settings
 from worker.tenancy.actors import Actor
-
-log = structlog.get_logger()
 
 # At UTC+14, where every month begins first.
 BEGUN = text("SELECT CAST(:month AS date) <= clock_now() AT TIME ZONE 'Pacific/Kiritimati'")

@@ -37,9 +37,7 @@ def operator() -> "actors.Actor":
 
 def quieten(*, ours: int = logging.WARNING) -> None:
     """Have logs go to standard error, standard output being for results, and only what matters."""
-    import structlog
-
-    if not structlog.is_configured():
+    if not logs.is_configured():
         logs.configure(ours=ours, others=logging.WARNING)
 
 

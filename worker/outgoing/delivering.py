@@ -15,7 +15,6 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
-import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -24,8 +23,6 @@ from worker.database import connections
 from worker.outgoing import deliveries, posting
 from worker.settings import settings
 from worker.tenancy import secrets
-
-log = structlog.get_logger()
 
 LANES = 16  # endpoints that are posted to at once
 CHUNK = 20  # deliveries of one endpoint that are posted on one connection

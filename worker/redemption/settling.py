@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-import structlog
 from psycopg.errors import QueryCanceled
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -18,10 +17,9 @@ from sqlalchemy.orm import Session
 from worker.database.connections import dispose, transaction
 from worker.errors import DatabaseAwayError
 from worker.learning import launches
+from worker.logs import log
 from worker.redemption import deciding
 from worker.settings import settings
-
-log = structlog.get_logger()
 
 # One settler decides at a time; the lock ends with the transaction. A claim is only tried for,
 # since somebody else is at it then; the work waits, for at most another's claim.

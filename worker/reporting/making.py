@@ -3,10 +3,9 @@
 import time
 import traceback
 
-import structlog
-
 from worker import errors
 from worker.database import connections
+from worker.logs import log
 from worker.reporting import keeping, printing, rendering, running
 from worker.tables.labels import ReportFormat
 from worker.tables.tenancy import Organization
@@ -15,8 +14,6 @@ LONGEST_CELL = 100  # seconds; less than a report may be without a word (reports
 
 # What tells by itself why a report was not made.
 TOLD = (printing.NoBrowserError, printing.PrintingFailedError, errors.ExtraMissingError)
-
-log = structlog.get_logger()
 
 
 def make_all(*, until: float) -> int:

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import structlog
 
 from worker.errors import KeypoolError
+from worker.logs import log
 from worker.machine.signals import exiting_when_told, interruptible, undisturbed
 from worker.machine.supervisor.guard import Guard
 from worker.machine.supervisor.service import Child, Service
@@ -35,8 +35,6 @@ __all__ = [
 
 TICK = 0.05  # seconds
 UPKEEP = 1  # seconds
-
-log = structlog.get_logger(__name__)
 
 
 class PortTakenError(KeypoolError):

@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
+from worker.logs import log
 from worker.machine.supervisor.guard import LAUNCH, Guard
 
 GRACE = 30  # seconds from being told to end to being killed
@@ -17,8 +16,6 @@ STEADY = 30  # seconds of life after which earlier deaths are forgiven
 LONGEST_PAUSE = 10  # seconds before a service that keeps dying is started again
 QUESTION = 5  # seconds between asking whether it is stuck
 LONGEST_LOG = 10_000_000  # bytes; one older log is kept
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
