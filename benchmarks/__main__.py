@@ -15,6 +15,7 @@ from benchmarks import (  # noqa: F401  # all register
     keys,
     redemption,
     reports,
+    start,
 )
 
 COLUMNS = ("benchmark", "n", "ours", "limit", "peer", "of the limit", "of the peer", "memory")

@@ -18,8 +18,6 @@ from worker.errors import ExtraMissingError
 
 with deferred():
     from worker import reporting
-    from worker.reporting import keeping
-    from worker.reporting import measures as figures
 
 if TYPE_CHECKING:
     from worker.database.paging import Page
@@ -53,7 +51,7 @@ def _ran(result: dict[str, Any]) -> None:
 @click.option("--to", metavar="DAY", help="The last day; today by default.")
 def measures(**given: Any) -> dict[str, Any]:
     """Show the measures of reports: keys as they stand now, attempts and amounts of a period."""
-    return run(figures.show, actor=operator(), **given)
+    return run(reporting.measures.show, actor=operator(), **given)
 
 
 @command.command("run", shows=_ran, failed=lambda result: result.get("state") == "failed")
@@ -92,14 +90,14 @@ def run_(
 @paged
 def kept(**given: Any) -> "Page":
     """List the reports that are kept, newest first."""
-    return run(keeping.listing, actor=operator(), **given)
+    return run(reporting.keeping.listing, actor=operator(), **given)
 
 
 @command.command()
 @click.argument("report", metavar="ID")
 def show(report: str) -> dict[str, Any]:
     """Show a report that is kept, how far it is, or why it failed."""
-    return run(keeping.show, actor=operator(), report=report)
+    return run(reporting.keeping.show, actor=operator(), report=report)
 
 
 @command.command(shows=written)
@@ -133,21 +131,21 @@ def lab(options: tuple[str, ...]) -> None:
 
 
 def _page(session: Any, report: str) -> bytes:
-    return keeping.page(session, actor=operator(), report=report).encode()
+    return reporting.keeping.page(session, actor=operator(), report=report).encode()
 
 
 def _pdf(session: Any, report: str) -> bytes:
-    if keeping.show(session, actor=operator(), report=report)["pdf_bytes"]:
-        return keeping.pdf(session, actor=operator(), report=report)
+    if reporting.keeping.show(session, actor=operator(), report=report)["pdf_bytes"]:
+        return reporting.keeping.pdf(session, actor=operator(), report=report)
     return reporting.pdf(_page(session, report).decode())
 
 
 def _kept(notebook: str, *, advance: Any, **given: Any) -> dict[str, Any]:
     """Ask for a report, and make it here, unless a worker is quicker to take it."""
-    shown = run(keeping.ask, actor=operator(), notebook=notebook, **given)
+    shown = run(reporting.keeping.ask, actor=operator(), notebook=notebook, **given)
     while shown["state"] in UNFINISHED:
         if reporting.make_next(only=int(shown["id"]), advance=advance) is None:
             time.sleep(PAUSE)
-        shown = run(keeping.show, actor=operator(), report=shown["id"])
+        shown = run(reporting.keeping.show, actor=operator(), report=shown["id"])
         advance(shown["worked"], shown["cells"] or 1)
     return shown

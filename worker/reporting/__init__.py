@@ -5,6 +5,7 @@ pictures. It reads as a login that may only SELECT from schema "report". Pandas 
 imported when they are first needed.
 """
 
+from worker.reporting import keeping, measures
 from worker.reporting.billing import (
     Verdict,
     draw_revenue_by_month,
@@ -100,12 +101,14 @@ __all__ = [
     "frame",
     "funnel",
     "invoices_by_status",
+    "keeping",
     "launches_per_assignment",
     "launches_per_day",
     "learners_at_risk",
     "listing",
     "make_all",
     "make_next",
+    "measures",
     "pdf",
     "pools_by_stock",
     "print_anew",

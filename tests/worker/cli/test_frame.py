@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from worker import cli
+from worker.machine import embedded
 
 COMMAND = [sys.executable, "-c", "from worker.cli import main; main()"]
 
@@ -24,12 +25,17 @@ def commands(group=cli.keypool, path=()):
             yield (*path, name)
 
 
+def without_settings(home):
+    """Give this process's environment, but of keypool's settings a home alone."""
+    known = {k: v for k, v in os.environ.items() if not k.startswith("KEYPOOL_")}
+    return {**known, "KEYPOOL_HOME": str(home)}
+
+
 def in_home(home, *words, **environment):
     """Run a command as a process of its own, on the system under a home."""
-    known = {k: v for k, v in os.environ.items() if not k.startswith("KEYPOOL_")}
     return subprocess.run(
         [*COMMAND, *words],
-        env={**known, "KEYPOOL_HOME": str(home), **environment},
+        env={**without_settings(home), **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -46,15 +52,46 @@ def test_every_command_has_help_and_takes_json(words, capsys):
     assert "--json" in told
 
 
-def test_help_comes_without_importing_the_domain():
+def imported_by(*words, environment=os.environ):
+    """Run a command as a process of its own, and give the modules that it imported."""
     script = (
-        "import sys; from worker.cli import answer; answer(['pools', '--help']); "
-        "sys.exit(int('sqlalchemy' in sys.modules or 'pydantic' in sys.modules))"
+        "import sys; from worker.cli import answer; code = answer(sys.argv[1:]);"
+        "print(*sys.modules, file=sys.stderr); sys.exit(code)"
     )
 
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        env=environment,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return set(done.stderr.splitlines()[-1].split())
 
-    assert done.returncode == 0
+
+@pytest.mark.parametrize("group", ["", *cli.NAMES])
+def test_help_comes_without_importing_the_domain(group):
+    modules = imported_by(*filter(None, [group]), "--help")
+
+    assert modules & {"sqlalchemy", "psycopg", "pydantic", "structlog", "httpx", "asyncio"} == set()
+
+
+def test_a_command_imports_what_it_needs_alone_and_maps_the_tables_that_it_reads(database):
+    modules = imported_by("pools", "list")
+
+    mapped = {name for name in modules if name.startswith("worker.tables.")}
+    tables = ["catalogue", "columns", "labels", "pools", "tenancy"]
+    assert mapped == {f"worker.tables.{name}" for name in tables}
+    for package in ["structlog", "alembic", "celery", "redis", "numpy", "babel", "httpx", "psutil"]:
+        assert package not in modules
+
+
+def test_a_command_on_embedded_servers_that_run_imports_no_client_of_the_broker(tmp_path):
+    with embedded.lease(tmp_path, durable=False):
+        in_home(tmp_path, "db", "init")
+        modules = imported_by("pools", "list", environment=without_settings(tmp_path))
+
+    assert modules & {"redis", "celery", "structlog", "alembic"} == set()
 
 
 def test_the_version_is_printed(capsys):
