@@ -8,6 +8,7 @@ import tomllib
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -42,6 +43,10 @@ ENDS_OF_SOMETHING_ELSE = re.compile(
 
 PARTS = ("local", "reports", "notebooks")  # the extras of those who run keypool
 EXTRAS = (*PARTS, "dev")
+
+# The rooms of the domain, a noun of the trade each, and their doors.
+DOMAIN = {"redemption", "learning", "billing", "pools", "reporting", "catalogue", "tenancy"}
+DOOR = re.compile(rf"worker/(?:{'|'.join(sorted(DOMAIN))})/__init__\.py")
 
 # Declared, though no file of ours imports it: how it is used instead.
 USED_BY_NAME = {
@@ -298,6 +303,89 @@ def test_one_place_says_whether_an_assignment_gives_access_and_every_reader_asks
         "schema.sql: RETURN status <> 'cancelled' AND at < expires_at;",
         "schema.sql: RETURN status = 'active' AND expires_at <= at;",
     ]
+
+
+def test_a_module_of_the_worker_knows_two_other_rooms_on_average():
+    known = [len(other_rooms(name)) for name in code_of_the_worker()]
+
+    assert sum(known) / len(known) <= 2.2
+
+
+def test_no_module_of_the_domain_knows_more_than_seven_other_rooms():
+    known = {name: other_rooms(name) for name in code_of_the_worker() if room(name) in DOMAIN}
+
+    assert {name: rooms for name, rooms in known.items() if len(rooms) > 7} == {}
+
+
+def test_no_room_of_the_domain_hands_on_what_is_another_rooms():
+    facades = {name: other_rooms(name) for name in ours_by_name() if DOOR.fullmatch(name)}
+
+    assert len(facades) == len(DOMAIN)
+    assert {name: rooms for name, rooms in facades.items() if rooms} == {}
+
+
+def test_every_room_of_more_than_six_modules_has_a_contract_of_its_own():
+    large = {name for name, modules in rooms_inside().items() if len(modules) > 6}
+
+    assert {container for contract in layered() for container in contract["containers"]} == {
+        *large,
+        "worker",
+        "webhook",
+    }
+    assert [contract["name"] for contract in layered() if not contract["exhaustive"]] == []
+
+
+def test_no_layer_of_a_contract_holds_more_than_four_names():
+    layers = [layer for contract in layered() for layer in contract["layers"]]
+
+    assert [layer for layer in layers if len(re.findall(r"[|:]", layer)) > 3] == []
+
+
+def ours_by_name() -> dict[str, str]:
+    """The modules of worker and webhook by their path, and their text."""
+    return {
+        name: text
+        for name, text in texts().items()
+        if re.match(r"(worker|webhook)/", name) and name.endswith(".py")
+    }
+
+
+def code_of_the_worker() -> list[str]:
+    """The worker's modules that hold code; one that says what a room is would only flatter."""
+    return [
+        name
+        for name, text in ours_by_name().items()
+        if name.startswith("worker/") and len(ast.parse(text).body) > 1
+    ]
+
+
+def room(name: str) -> str:
+    """The room that a module stands in, as a name directly under worker."""
+    return name.split("/")[1].removesuffix(".py")
+
+
+def other_rooms(name: str) -> set[str]:
+    """The other rooms of the worker that a module imports from, wherever in its text."""
+    rooms = {
+        module.split(".")[1] for module in imports(HOUSE / name) if module.startswith("worker.")
+    }
+    return rooms - {room(name)}
+
+
+def rooms_inside() -> dict[str, set[str]]:
+    """The packages directly under worker and webhook, and the names in each."""
+    inside: dict[str, set[str]] = {}
+    for name in ours_by_name():
+        top, *rest = name.removesuffix(".py").split("/")
+        if len(rest) > 1 and rest[1] != "__init__":
+            inside.setdefault(f"{top}.{rest[0]}", set()).add(rest[1])
+    return inside
+
+
+def layered() -> list[dict[str, Any]]:
+    """The contracts of layers, as pyproject.toml has them."""
+    contracts = tomllib.loads((HOUSE / "pyproject.toml").read_text())["tool"]["importlinter"]
+    return [contract for contract in contracts["contracts"] if contract["type"] == "layers"]
 
 
 def imports(path: Path) -> set[str]:
