@@ -471,6 +471,20 @@ CREATE INDEX key_retired ON key (pool_id, id) WHERE state = 'retired';
 -- Read by repeats, recalls and filters of a distribution.
 CREATE INDEX key_by_distribution ON key (distribution_id) WHERE distribution_id IS NOT NULL;
 
+-- A key that was given in another's place (K11): the old one is retired and leaves its distribution,
+-- the new one is held under the same recipient and reference.
+CREATE TABLE key_replacement (
+    old_key_id      bigint      PRIMARY KEY REFERENCES key ON DELETE RESTRICT,
+    new_key_id      bigint      NOT NULL REFERENCES key    ON DELETE RESTRICT,
+    distribution_id bigint      NOT NULL REFERENCES distribution ON DELETE RESTRICT,
+    reason          text        NOT NULL,
+    replaced_at     timestamptz NOT NULL DEFAULT clock_now(),
+
+    CONSTRAINT key_takes_one_place        UNIQUE (new_key_id),
+    CONSTRAINT key_takes_anothers_place   CHECK (old_key_id <> new_key_id),
+    CONSTRAINT replacement_has_a_reason   CHECK (reason = btrim(reason) AND reason <> '' AND length(reason) <= 1000)
+);
+
 -- What changed in a pool's figures: their sum is what the pool holds. Rows are added by every
 -- statement on keys and folded together by the schedule, so that no two writers wait for a total.
 -- A key's pool always has a row here, so this foreign key keeps the keys' pools too. The arrays tell
@@ -1644,6 +1658,7 @@ ALTER TABLE batch          ENABLE ROW LEVEL SECURITY;
 ALTER TABLE batch_chunk    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE batch_line     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE key            ENABLE ROW LEVEL SECURITY;
+ALTER TABLE key_replacement ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_tally     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE distribution_tally ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_growth    ENABLE ROW LEVEL SECURITY;
@@ -1706,6 +1721,7 @@ CREATE POLICY tenancy ON pool_charged   TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON distribution   TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON batch          TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON distribution_tally TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM distribution WHERE distribution.id = distribution_id));
+CREATE POLICY tenancy ON key_replacement TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM key WHERE key.id = old_key_id));
 CREATE POLICY tenancy ON batch_chunk    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
 CREATE POLICY tenancy ON batch_line     TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
 CREATE POLICY tenancy ON answer         TO keypool_web USING ((SELECT sees_everything()) OR token_id IN (SELECT id FROM token));
@@ -1736,6 +1752,8 @@ GRANT SELECT, UPDATE ON delivery TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, distribution_tally, pool_growth, pool_charged, redemption TO keypool_web;
+GRANT SELECT, INSERT ON key_replacement TO keypool_web;
+GRANT UPDATE (reason) ON key_replacement TO keypool_web;
 GRANT SELECT, INSERT ON history TO keypool_web;
 -- For erasing a person's data, which the operator alone does over the web: others see less of it.
 GRANT UPDATE (learner_email) ON redemption TO keypool_web;

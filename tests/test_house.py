@@ -69,9 +69,8 @@ USED_BY_NAME = {
     "pytest-timeout": "a plugin of pytest",
     "pytest-xdist": "a plugin of pytest",
     # Each is taken out of this list with its first import.
-    "charset-normalizer": "reading the tables that people give: to come",
     "python-calamine": "reading the tables that people give: to come",
-    "xlsxwriter": "exports as xlsx: to come",
+    "charset-normalizer": "reading the tables that people give: to come",
     "email-validator": "addresses of people: to come",
     "idna": "addresses of people: to come",
     "python-stdnum": "numbers of taxpayers: to come",

@@ -142,6 +142,10 @@ class NotEnoughKeysError(RefusedError):
         )
 
 
+class PoolOverError(RefusedError):
+    """The pool's keys do not work any more, so none are handed out; use another pool or a later end."""
+
+
 class NotFailedError(RefusedError):
     """Only a failed event is retried; this one waits its turn or is decided."""
 

@@ -42,6 +42,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/pools/<pool>/distributions": {"recipient": "ann@example.com"},
     "POST /api/v1/pools/<pool>/distributions/recall": {"recipient": "ann@example.com"},
     "POST /api/v1/keys/retire": {"codes": ["{issued key}"]},
+    "POST /api/v1/keys/<code>/replace": {"reason": "test", "recipient": "ann@example.com"},
     "POST /api/v1/sources": {"name": "New", "organization": "{organization}"},
     "POST /api/v1/sources/<source>/rotate": {},
     "POST /api/v1/tokens": {"name": "New", "role": "sender", "organization": "{organization}"},

@@ -61,6 +61,7 @@ ROUTES = {
     "keys import": "POST /pools/{pool}/keys",
     "keys list": "GET /pools/{pool}/keys",
     "keys recall": "POST /pools/{pool}/distributions/recall",
+    "keys replace": "POST /keys/{code}/replace",
     "keys retire": "POST /keys/retire",
     "keys show": "GET /keys/{code}",
     "batches cancel": "POST /batches/{batch}/cancel",

@@ -14,7 +14,7 @@ from webhook.http.openapi import describe
 from webhook.http.shapes import Sorted, Taken, answer
 from webhook.http.uploads import uploaded
 from worker.database import patience
-from worker.pools import batches, exporting, keys, pools, reading
+from worker.pools import batches, exporting, keys, pools, reading, replacing
 from worker.redemption import trouble
 from worker.tables.labels import KeyState
 from worker.tenancy.actors import Actor, Role
@@ -29,6 +29,9 @@ KINDS = {CSV: reading.Kind.CSV, "text/plain": reading.Kind.TEXT}
 class Query(Sorted):
     """Which of a pool's keys."""
 
+    format: exporting.Format | None = Field(
+        None, description="Export them all: as CSV, as CSV for Excel, or as a workbook."
+    )
     state: KeyState | None = None
     undistributed: bool = False
     recipient: str | None = Field(None, max_length=320)
@@ -51,20 +54,24 @@ class DryRun(Taken):
 
 
 @blueprint.get("/pools/<pool>/keys")
-@describe(gives=(CSV,))
+@describe(gives=(CSV, exporting.WORKBOOK))
 @allowed(*READERS)
 @blueprint.output(shapes.Keys)
 @blueprint.input(Query, location="query", arg_name="query")
 def listing(session: Session, actor: Actor, pool: str, query: Query) -> Any:
-    """List a pool's keys; with `Accept: text/csv` export them all, from one moment."""
+    """List a pool's keys; with `format`, or `Accept: text/csv`, export them all, from one moment."""
     wanted = query.page()
-    if request.accept_mimetypes.best_match(["application/json", CSV]) != CSV:
+    kind = wanted.pop("format", None) or _accepted_format()
+    if kind is None:
         page = keys.listing(session, actor=actor, pool=pool, **wanted)
         return answer(vars(page), 200, {})  # not read into shapes first: that would cost more
-    found = pools.find(session, actor=actor, pool=pool)
+    found = str(pools.find(session, actor=actor, pool=pool).id)
     filters = {name: wanted.get(name) for name in ("state", "recipient", "reference")}
-    filters |= {"pool": str(found.id), "undistributed": query.undistributed}
-    return files.table(f"keys-{found.id}.csv", exporting.export, actor=actor, **filters)
+    filters |= {"pool": found, "undistributed": query.undistributed, "format": kind}
+    file = exporting.file(session, actor=actor, pool=found, format=kind)
+    return files.table(
+        file.name, exporting.export, actor=actor, media_type=file.media_type, **filters
+    )
 
 
 @blueprint.post("/pools/<pool>/keys")
@@ -109,6 +116,21 @@ def retire(session: Session, actor: Actor, body: shapes.Codes) -> Any:
     """Retire issued keys; each code has a result of its own."""
     patience.unhurried(session)
     return keys.retire(session, actor=actor, codes=body.codes)
+
+
+@blueprint.post("/keys/<code>/replace")
+@allowed(Role.MANAGER)
+@blueprint.output(shapes.Replacement)
+@blueprint.input(shapes.Replacing, arg_name="body")
+def replace(session: Session, actor: Actor, code: str, body: shapes.Replacing) -> Any:
+    """Retire an issued key, and give its recipient another of the pool."""
+    return replacing.replace(session, actor=actor, code=code, **body.given())
+
+
+def _accepted_format() -> exporting.Format | None:
+    formats = {CSV: exporting.Format.CSV, exporting.WORKBOOK: exporting.Format.XLSX}
+    best = request.accept_mimetypes.best_match(["application/json", *formats])
+    return formats.get(best or "")
 
 
 def _reported(report: dict[str, Any]) -> Any:

@@ -274,8 +274,25 @@ class Verdict(Given):
 class KeyShown(Key):
     """A key with the attempts on it, newest first."""
 
+    replaces: str | None
+    replaced_by: str | None
+    replaced_because: str | None
     attempts: list[Redemption]
     dry_run: Verdict | None = None
+
+
+class Replacing(Taken):
+    """Why a key is replaced, and for whom where nobody was handed the old one."""
+
+    reason: str = Field(min_length=1, max_length=1000)
+    recipient: str | None = Field(None, max_length=320)
+
+
+class Replacement(Key):
+    """The key that took another's place."""
+
+    replaces: str
+    reason: str
 
 
 class Codes(Taken):

@@ -13,7 +13,7 @@ from webhook.console.new_pool import NotSavedError
 from webhook.console.words import number
 from webhook.http import nudging
 from worker.database import patience
-from worker.pools import batches, distributions, keys, pools
+from worker.pools import batches, distributions, keys, pools, replacing
 from worker.tenancy.actors import Actor, Role
 
 
@@ -79,6 +79,16 @@ def recall(session: Session, actor: Actor, pool: str) -> Any:
     given = {name: request.form.get(name, "") for name in ("recipient", "reference")}
     distributions.recall(session, actor=actor, pool=pool, **given)
     return done("What of it was unredeemed is retired.", "pool", pool=pool)
+
+
+@blueprint.post("/keys/<code>/replace")
+@page(Role.MANAGER, on="trouble")
+def replace_key(session: Session, actor: Actor, code: str) -> Any:
+    """Give another key to whoever holds one that does not serve them."""
+    reason, recipient = request.form.get("reason", ""), request.form.get("recipient")
+    made = replacing.replace(session, actor=actor, code=code, reason=reason, recipient=recipient)
+    told = f"{made['recipient']} has the key {made['code']} in its place."
+    return done(told, "trouble", q=made["code"])
 
 
 @blueprint.post("/pools/<pool>/keys/retire")

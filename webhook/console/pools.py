@@ -95,10 +95,14 @@ def resume_pool(session: Session, actor: Actor, pool: str) -> Any:
 @blueprint.get("/pools/<pool>/keys.csv")
 @known(*READERS)
 def export_keys(actor: Actor, pool: str) -> Any:
-    """Export a pool's keys as CSV, from one moment."""
+    """Export a pool's keys as CSV, as Excel takes it, or as a workbook, from one moment."""
+    given = _filters() | {"format": request.args.get("format") or exporting.Format.CSV}
     with connections.session(Login.WEB, sees=actor.scope) as session:
         found = str(pools.find(session, actor=actor, pool=pool).id)
-    return files.table(f"keys-{found}.csv", exporting.export, actor=actor, pool=found, **_filters())
+        file = exporting.file(session, actor=actor, pool=found, format=given["format"])
+    return files.table(
+        file.name, exporting.export, actor=actor, media_type=file.media_type, pool=found, **given
+    )
 
 
 def _filters() -> dict[str, Any]:

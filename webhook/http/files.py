@@ -1,9 +1,13 @@
 """What is handed out as a file: tables streamed from one moment, invoices' documents, reports."""
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flask import Response
+from werkzeug.http import dump_options_header
 
 from worker.billing import documents
 from worker.database import connections, patience
@@ -11,6 +15,7 @@ from worker.database.connections import Login
 from worker.tenancy.actors import Actor
 
 CSV = "text/csv"
+ATTRIBUTE = "!#$&+-.^_`|~"  # what RFC 5987 lets stand as it is
 # A report may say how it looks, and nothing else: it runs no script and loads nothing.
 ALONE = {
     "Content-Security-Policy": (
@@ -22,14 +27,23 @@ ALONE = {
 
 
 def attachment(name: str) -> dict[str, str]:
-    """Have what is answered kept as a file."""
-    return {"Content-Disposition": f'attachment; filename="{name}"'}
+    """Have what is answered kept as a file; a name that is not ASCII is told as RFC 6266 says."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().strip()
+    names = {"filename": plain if plain.partition(".")[0] else f"keys{Path(name).suffix}"}
+    if plain != name:
+        names["filename*"] = f"UTF-8''{quote(name, safe=ATTRIBUTE)}"
+    return {"Content-Disposition": dump_options_header("attachment", names)}
 
 
 def table(
-    name: str, export: Callable[..., Iterable[bytes]], *, actor: Actor, **filters: Any
+    name: str,
+    export: Callable[..., Iterable[bytes]],
+    *,
+    actor: Actor,
+    media_type: str = CSV,
+    **filters: Any,
 ) -> Response:
-    """Stream as CSV what `export` makes of a session, the actor and the filters.
+    """Stream as a table what `export` makes of a session, the actor and the filters.
 
     It runs once the request is over: what is wrong with a filter must be refused before.
     """
@@ -39,7 +53,7 @@ def table(
             patience.unhurried(session)
             yield from export(session, actor=actor, **filters)
 
-    return Response(blocks(), mimetype=CSV, headers=attachment(name))
+    return Response(blocks(), mimetype=media_type, headers=attachment(name))
 
 
 def document(*, actor: Actor, invoice: str, format: str) -> Response:

@@ -16,7 +16,7 @@ from worker.cli.system import operator, run, system
 
 with deferred():
     from worker.database import connections
-    from worker.pools import batches, distributions, exporting, keys, reading
+    from worker.pools import batches, distributions, exporting, keys, reading, replacing
     from worker.redemption import trouble
 
 if TYPE_CHECKING:
@@ -187,17 +187,38 @@ def retire(codes: tuple[str, ...]) -> dict[str, Any]:
     return told
 
 
+@command.command()
+@click.argument("code")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; it stays with both keys.")
+@click.option("--recipient", metavar="R", help="Who is to have the new one, if nobody had the old.")
+def replace(**given: Any) -> dict[str, Any]:
+    """Retire an issued key, and give its recipient another of the pool."""
+    return run(replacing.replace, actor=operator(), **given)
+
+
 @command.command(shows=written)
 @click.argument("pool")
 @filters
+@click.option(
+    "--format",
+    type=click.Choice(["csv", "excel", "xlsx"]),
+    default="csv",
+    show_default=True,
+    help="excel: CSV as Excel takes it. xlsx: a workbook.",
+)
 @output
-def export(pool: str, output: Path | None, **given: Any) -> dict[str, Any] | None:
-    """Write a pool's keys as CSV to standard output or a file, as they are at one moment."""
+def export(pool: str, format: str, output: Path | None, **given: Any) -> dict[str, Any] | None:
+    """Write a pool's keys to standard output or a file, as they are at one moment.
+
+    A workbook is written to a file named after the pool, unless -o names another.
+    """
     with system(), connections.session(snapshot=True) as session:
-        blocks = exporting.export(session, actor=operator(), pool=pool, **given)
-        if output is None and wants_json():
+        file = exporting.file(session, actor=operator(), pool=pool, format=format)
+        listed = output is None and format == "csv" and wants_json()
+        blocks = exporting.export(session, actor=operator(), pool=pool, format=format, **given)
+        if listed:
             return {"items": list(csv.DictReader(_lines(blocks))), "next": None}
-        return deliver(blocks, name="keys.csv", output=output)
+        return deliver(blocks, name=file.name, output=output, printable=format != "xlsx")
 
 
 def _lines(blocks: Iterator[bytes]) -> Iterator[str]:

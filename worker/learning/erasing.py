@@ -107,6 +107,11 @@ MENTIONS = [
          WHERE cancel_reason ~* :pattern AND organization_id = ANY (:organization_ids)
            AND (NOT :own OR learner_id = ANY (:learner_ids))"""),
     text("""
+        UPDATE key_replacement SET reason = regexp_replace(reason, :pattern, :pseudonym, 'gi')
+         WHERE reason ~* :pattern AND NOT :own
+           AND old_key_id IN (SELECT key.id FROM key JOIN pool ON pool.id = pool_id
+                               WHERE organization_id = ANY (:organization_ids))"""),
+    text("""
         UPDATE charge SET reason = regexp_replace(reason, :pattern, :pseudonym, 'gi')
          WHERE reason ~* :pattern AND organization_id = ANY (:organization_ids)
            AND (NOT :own OR assignment_id IN (

@@ -1,9 +1,22 @@
-"""The export of a pool's keys: CSV that the database writes, streamed from one snapshot (K9)."""
+"""The export of a pool's keys, streamed from one snapshot in constant memory (K9).
 
-from collections.abc import Iterator
+The database writes the lines of CSV. Excel's CSV has a byte order mark and the separator of the
+pool owner's language; a workbook is made of the same lines.
+"""
+
+import codecs
+import csv
+import io
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain
 from typing import Any
 
+from babel import Locale
 from sqlalchemy import (
     ColumnElement,
     Select,
@@ -16,37 +29,77 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.orm import Session
+from xlsxwriter import Workbook
 
+from worker.database.lookup import label
 from worker.pools import keys, pools
 from worker.tables.pools import Distribution, Key
 from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor
+
+WORKBOOK = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+PIECE = 64 * 1024  # bytes of a finished workbook that are given at once
+SHEET = 1_048_576  # rows that fit a sheet of a workbook
+GUARDED = re.compile(r"'(?='*\s*[-=+@\t\r＝＋－＠])")  # as csv_cell guards against formulas
+FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')  # in a file's name, on any system
 
 FIRST, BLOCK = 1_000, 50_000  # lines that the database writes into one piece of an export
 HEADER = (
     "code,state,recipient,reference,distributed_at,redeemed_by_email,redeemed_by_name,"
     "redeemed_by_organization,redeemed_at,access_expires_at\n"
 )
-# One line of the export. Most keys were neither handed out nor redeemed: no other table is looked
-# at for those. What a distribution says is written once for its keys (the planner memoizes it), and
-# most learners are of the pool's own organization, whose name is known.
-HELD = """',' || csv_cell(distribution.recipient) || ',' || csv_cell(distribution.reference)
-    || ',' || csv_cell(distribution.distributed_at)"""
+# One line of the export; {0} is what separates its cells (csv_cell quotes whatever that may be).
+# Most keys were neither handed out nor redeemed: no other table is looked at for those. What a
+# distribution says is written once for its keys (the planner memoizes it), and most learners are of
+# the pool's own organization, whose name is known.
+HELD = """'{0}' || csv_cell(distribution.recipient) || '{0}' || csv_cell(distribution.reference)
+    || '{0}' || csv_cell(distribution.distributed_at)"""
 LINE = """
-    key.code || ','
+    key.code || '{0}'
     || CASE key.state WHEN 'issued' THEN 'issued' WHEN 'redeemed' THEN 'redeemed' ELSE 'retired' END
-    || coalesce(held.cells, ',,,')
-    || CASE WHEN key.state = 'issued' THEN E',,,,,\\n' ELSE coalesce((
-            SELECT ',' || csv_cell(learner.email) || ',' || csv_cell(learner.name) || ','
+    || coalesce(held.cells, '{0}{0}{0}')
+    || CASE WHEN key.state = 'issued' THEN E'{0}{0}{0}{0}{0}\\n' ELSE coalesce((
+            SELECT '{0}' || csv_cell(learner.email) || '{0}' || csv_cell(learner.name) || '{0}'
                    || CASE WHEN assignment.organization_id = :owner_id THEN csv_cell(:owner) ELSE csv_cell((
                            SELECT organization.name FROM organization
                             WHERE organization.id = assignment.organization_id)) END
-                   || ',' || csv_cell(assignment.redeemed_at)
-                   || ',' || csv_cell(assignment.expires_at) || E'\\n'
+                   || '{0}' || csv_cell(assignment.redeemed_at)
+                   || '{0}' || csv_cell(assignment.expires_at) || E'\\n'
               FROM assignment LEFT JOIN learner ON learner.id = assignment.learner_id
-             WHERE assignment.key_id = key.id AND NOT assignment.undone LIMIT 1), E',,,,,\\n') END
+             WHERE assignment.key_id = key.id AND NOT assignment.undone LIMIT 1), E'{0}{0}{0}{0}{0}\\n') END
     AS line
 """
+
+
+class Format(StrEnum):
+    """As what keys are exported."""
+
+    CSV = "csv"
+    EXCEL = "excel"
+    XLSX = "xlsx"
+
+
+@dataclass(frozen=True)
+class File:
+    """What a file is called, and what is in it."""
+
+    name: str
+    media_type: str
+
+
+def file(session: Session, *, actor: Actor, pool: str, format: str = "csv") -> File:
+    """Give the file that an export is kept in: it is named after its pool.
+
+    Raises:
+        InvalidInputError: the format is none of `csv`, `excel` and `xlsx`.
+    """
+    kind = label(Format, format, field="format")
+    name = " ".join(
+        FORBIDDEN.sub(" ", pools.find(session, actor=actor, pool=pool).name).split()
+    ).strip(". ")
+    if kind is Format.XLSX:
+        return File(f"{name or 'keys'}.xlsx", WORKBOOK)
+    return File(f"{name or 'keys'}.csv", "text/csv")
 
 
 def export(
@@ -54,45 +107,83 @@ def export(
     *,
     actor: Actor,
     pool: str,
+    format: str = "csv",
     state: str | None = None,
     undistributed: bool = False,
     recipient: str | None = None,
     reference: str | None = None,
 ) -> Iterator[bytes]:
-    """Give a pool's keys as CSV, in blocks of many lines, as they are at this one moment.
+    """Give a pool's keys as they are at this one moment, in blocks of many lines.
 
     The session's transaction must be one of `database.session(snapshot=True)`.
 
     Raises:
-        InvalidInputError: the state is not one.
+        InvalidInputError: the state or the format is not one.
     """
+    kind = label(Format, format, field="format")
     found = pools.find(session, actor=actor, pool=pool)
     filters = keys.chosen(session, found, state, undistributed, recipient, reference)
     if session.scalar(text("SHOW transaction_isolation")) != "repeatable read":
         raise RuntimeError("an export reads one snapshot: open its session with snapshot=True")
     owner = session.get_one(Organization, found.organization_id)
-    line = text(LINE).bindparams(owner_id=owner.id, owner=owner.name)
-    return _blocks(session, line, filters)
+    comma = _separator(owner.locale) if kind is Format.EXCEL else ","
+    line = text(LINE.format(comma)).bindparams(owner_id=owner.id, owner=owner.name)
+    lines = _blocks(session, line, filters, HELD.format(comma))
+    return _written(kind, lines, comma)
+
+
+def _separator(locale: str) -> str:
+    """Give what Excel takes for the separator: where a comma marks decimals, a semicolon."""
+    return ";" if Locale.parse(locale).number_symbols["latn"]["decimal"] == "," else ","
+
+
+def _written(kind: Format, lines: Iterator[bytes], comma: str) -> Iterator[bytes]:
+    if kind is Format.XLSX:
+        return _workbook(csv.reader(_text(chain([HEADER.encode()], lines))))
+    mark = codecs.BOM_UTF8 if kind is Format.EXCEL else b""
+    return chain([mark + HEADER.replace(",", comma).encode()], lines)
+
+
+def _text(blocks: Iterable[bytes]) -> Iterator[str]:
+    for block in blocks:
+        yield from io.StringIO(block.decode(), newline="")
+
+
+def _workbook(rows: Iterable[list[str]]) -> Iterator[bytes]:
+    """Write rows to a workbook, a sheet a million of them, and give its file piece by piece."""
+    with tempfile.TemporaryFile() as made:
+        # Each row goes to the disk as it is written; a cell is text, whatever it looks like.
+        with Workbook(made, {"constant_memory": True}) as book:
+            sheet = book.add_worksheet()
+            for number, row in enumerate(rows):
+                if number and number % SHEET == 0:
+                    sheet = book.add_worksheet()
+                for column, cell in enumerate(row):
+                    sheet.write_string(number % SHEET, column, GUARDED.sub("", cell, count=1))
+        made.seek(0)
+        while piece := made.read(PIECE):
+            yield piece
 
 
 def _blocks(
-    session: Session, line: TextClause, filters: list[ColumnElement[bool]]
+    session: Session, line: TextClause, filters: list[ColumnElement[bool]], held: str
 ) -> Iterator[bytes]:
-    yield HEADER.encode()
     with ThreadPoolExecutor(1) as ahead:  # the database writes a block while one is sent
-        block = session.execute(_block(line, filters, 0, FIRST)).one()
+        block = session.execute(_block(line, filters, held, 0, FIRST)).one()
         while block.last is not None:
-            following = ahead.submit(session.execute, _block(line, filters, block.last, BLOCK))
+            following = ahead.submit(
+                session.execute, _block(line, filters, held, block.last, BLOCK)
+            )
             yield block.lines.encode()
             block = following.result().one()
 
 
 def _block(
-    line: TextClause, filters: list[ColumnElement[bool]], after: int, limit: int
+    line: TextClause, filters: list[ColumnElement[bool]], cells: str, after: int, limit: int
 ) -> Select[Any]:
     """Have the database write a block of lines itself: a value a line would cost twice the time."""
     held = (
-        select(literal_column(HELD).label("cells"))
+        select(literal_column(cells).label("cells"))
         .where(Distribution.id == Key.distribution_id)
         .limit(1)
         .lateral("held")

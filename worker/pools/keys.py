@@ -301,15 +301,20 @@ def _lock(session: Session, ids: list[int]) -> dict[int, KeyState]:
     return {row.id: row.state for row in session.execute(rows.with_for_update(key_share=True))}
 
 
+def not_issued(code: str, state: KeyState) -> errors.KeyNotIssuedError:
+    """Say that a key is redeemed or retired already."""
+    return errors.KeyNotIssuedError(
+        f"The key “{masked(code)}” is {state} already; only issued keys can be retired."
+    )
+
+
 def _not_retired(code: str, state: KeyState | None) -> errors.KeypoolError | None:
     """Say why a key in a state cannot be retired (K8); no state is no key."""
     if state is None:
         return _missing(code)
     if state is KeyState.ISSUED:
         return None
-    return errors.KeyNotIssuedError(
-        f"The key “{masked(code)}” is {state} already; only issued keys can be retired."
-    )
+    return not_issued(code, state)
 
 
 def _refused(code: str, why: str, reason: str) -> dict[str, Any]:

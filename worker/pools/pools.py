@@ -150,6 +150,17 @@ def find(session: Session, *, actor: Actor, pool: str) -> Pool:
     )
 
 
+def require_giving(session: Session, pool: Pool) -> None:
+    """Refuse to hand out keys of a pool whose keys do not work any more (K7).
+
+    Raises:
+        PoolOverError: it has expired, or its course is archived.
+    """
+    state = session.scalar(select(STATE).join_from(Pool, Course).where(Pool.id == pool.id))
+    if state in ("expired", "archived"):
+        raise errors.PoolOverError
+
+
 def shape(row: Any) -> dict[str, Any]:
     """Give a pool's public fields, and its end in words."""
     pool = row.Pool

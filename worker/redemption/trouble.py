@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from worker.pools import keys
+from worker.pools import keys, replacing
 from worker.redemption import attempts, deciding
 from worker.tables.learning import Learner
 from worker.tables.pools import Key, Pool
@@ -33,6 +33,7 @@ def show(
     """
     found = keys.find(session, actor=actor, code=code)
     shown = keys.shape(session.execute(keys.ROWS.where(Key.id == found.id)).one())
+    shown |= replacing.around(session, key_id=found.id)
     shown["attempts"] = attempts.on_key(session, actor=actor, key_id=found.id)
     if dry_run is not None:
         shown["dry_run"] = _dry_run(session, actor, found, dry_run, organization)

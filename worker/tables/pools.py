@@ -116,6 +116,18 @@ class PoolTally(Base):
     }
 
 
+class KeyReplacement(Base):
+    """A key that was given in another's place: the old one is retired, the new one handed out."""
+
+    __tablename__ = "key_replacement"
+
+    old_key_id: Mapped[int] = of(Key.id, primary_key=True)
+    new_key_id: Mapped[int] = of(Key.id)
+    distribution_id: Mapped[int] = of(Distribution.id)
+    reason: Mapped[str]
+    replaced_at: Mapped[Made]
+
+
 class DistributionTally(Base):
     """What a distribution of many keys holds as of the last fold of the tallies."""
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from tests.webhook.conftest import Place, redemption, settle
 from tests.world import build
 from worker.database import connections as databases
-from worker.pools import batches
+from worker.pools import batches, exporting
 from worker.reporting import keeping
 from worker.tenancy.actors import Role
 
@@ -241,6 +241,26 @@ def test_the_export_is_streamed_with_every_key_of_the_pool(place, manager, keys)
     assert len(lines) == shown["issued"] + shown["redeemed"] + shown["retired"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "media_type", "suffix"),
+    [
+        ({"query_string": "format=excel"}, "text/csv", "csv"),
+        ({"query_string": "format=xlsx"}, exporting.WORKBOOK, "xlsx"),
+        ({"headers": {"Accept": exporting.WORKBOOK}}, exporting.WORKBOOK, "xlsx"),
+    ],
+)
+def test_keys_are_exported_as_people_open_them(place, manager, asked, media_type, suffix):
+    place.keys()
+    path = f"/api/v1/pools/{place.world.pool}/keys"
+    name = place.client.get(f"/api/v1/pools/{place.world.pool}", headers=manager).json["name"]
+
+    answer = place.client.get(path, **{**asked, "headers": manager | asked.get("headers", {})})
+
+    assert (answer.status_code, answer.mimetype) == (200, media_type)
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}.{suffix}"'
+    assert answer.data[:2] == (b"PK" if suffix == "xlsx" else b"\xef\xbb")
+
+
 def test_a_key_tells_its_attempts_and_what_would_happen_now(place, manager):
     [key] = place.keys()
 
@@ -255,6 +275,31 @@ def test_an_unknown_key_is_answered_404_without_repeating_it(place, manager):
 
     assert answer.status_code == 404
     assert "NOBODYS-OWN-KEY" not in answer.text
+
+
+def test_a_replaced_key_and_its_replacement_know_each_other(place, manager):
+    place.keys(2)
+    path = f"/api/v1/pools/{place.world.pool}/distributions"
+    given = place.client.post(path, json={"recipient": "zoe@example.com"}, headers=manager).json
+    [old] = given["keys"]
+
+    answer = place.client.post(
+        f"/api/v1/keys/{old}/replace", json={"reason": "Torn"}, headers=manager
+    )
+
+    shown = place.client.get(f"/api/v1/keys/{old}", headers=manager).json
+    assert (answer.status_code, answer.json["replaces"]) == (200, old)
+    assert (answer.json["recipient"], answer.json["state"]) == ("zoe@example.com", "issued")
+    assert (shown["replaced_by"], shown["replaced_because"]) == (answer.json["code"], "Torn")
+
+
+def test_a_key_is_not_replaced_without_a_reason(place, manager):
+    [key] = place.keys()
+
+    answer = place.client.post(f"/api/v1/keys/{key}/replace", json={}, headers=manager)
+
+    assert answer.status_code == 422
+    assert answer.json["errors"][0]["field"] == "reason"
 
 
 def test_distributing_again_gives_the_same_keys_and_a_recall_retires_them(place, manager):

@@ -163,6 +163,23 @@ def test_a_launched_assignment_is_cancelled_with_a_reason_and_without_a_credit(m
     assert "Left the company" in manager.get(where).text
 
 
+def test_somebody_whose_key_does_not_work_gets_another(manager, place):
+    old, _ = place.keys(2)
+    where = f"/trouble?q={old}"
+
+    offered = manager.get(where).text
+    refused = manager.post(f"/keys/{old}/replace", page=where, reason="", recipient="a@example.com")
+    told = acted(
+        manager, f"/keys/{old}/replace", page=where, reason="Torn", recipient="a@example.com"
+    )
+
+    new = ask(trouble.show, code=old)["replaced_by"]
+    assert "Give another key" in offered
+    assert (refused.status_code, 'reason-note" class="wrong">' in refused.text) == (422, True)
+    assert told == f"a@example.com has the key {new} in its place."
+    assert new in manager.get(where).text
+
+
 def test_a_learner_is_corrected(manager, assignment, place):
     where, _ = assignment
     email = re.search(r'/console/learners/([^"]+)"', manager.get(where).text)[1]

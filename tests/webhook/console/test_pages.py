@@ -67,6 +67,7 @@ ACTS = {
     "/pools/{pool}/keys/add": {"manager"},
     "/pools/{pool}/keys/generate": {"manager"},
     "/pools/{pool}/keys/retire": {"manager"},
+    "/keys/{code}/replace": {"manager"},
     "/pools/{pool}/distribute": {"manager"},
     "/pools/{pool}/recall": {"manager"},
     "/batches/{batch}/cancel": {"manager"},

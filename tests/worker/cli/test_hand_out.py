@@ -217,6 +217,17 @@ def test_keys_are_exported_as_csv_to_standard_output_and_to_a_file(run, give, wo
     assert sorted(item["code"] for item in items) == sorted(codes)
 
 
+def test_a_workbook_is_written_to_a_file_named_after_its_pool(give, world, tmp_path, monkeypatch):
+    give("keys", "add", world.pool, *made_up(1))
+    name = give("pools", "show", world.pool)["name"]
+    monkeypatch.chdir(tmp_path)
+
+    written = give("keys", "export", world.pool, "--format", "xlsx")
+
+    assert written["file"] == f"{name}.xlsx"
+    assert (tmp_path / written["file"]).read_bytes()[:2] == b"PK"
+
+
 def test_an_export_that_is_refused_leaves_no_file(run, world, tmp_path):
     done = run("keys", "export", world.pool, "--state", "spent", "-o", str(tmp_path / "keys.csv"))
 
@@ -264,3 +275,14 @@ def test_a_code_that_no_key_has_is_refused_without_being_told_whole(run):
     assert done.code == 2
     assert "K7QM…" in done.err
     assert "3333" not in done.err
+
+
+def test_a_key_is_replaced_for_its_recipient(run, give, world):
+    give("keys", "add", world.pool, *made_up(2))
+    [old] = give("keys", "distribute", world.pool, "ann@example.org")["keys"]
+
+    new = give("keys", "replace", old, "--reason", "Torn")
+    again = run("keys", "replace", old, "--reason", "Torn")
+
+    assert (new["replaces"], new["recipient"]) == (old, "ann@example.org")
+    assert (again.code, "retired already" in again.err) == (2, True)

@@ -1,0 +1,140 @@
+"""Replacing a key: it is retired, and its recipient gets another of the pool in its place (K11)."""
+
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session, aliased
+
+from worker import errors
+from worker.pools import distributions, keys, pools
+from worker.pools.reading import unfit_recipient
+from worker.tables.labels import KeyState
+from worker.tables.pools import Distribution, Key, KeyReplacement, Pool
+from worker.tenancy import history
+from worker.tenancy.actors import Actor, Role
+
+LONGEST_REASON = 1000
+
+# Whoever redeems the key at this moment holds its row: then it is waited for, and not issued.
+WITHDRAW = text("""
+    UPDATE key SET state = 'retired', distribution_id = NULL WHERE id = :id AND state = 'issued'
+    RETURNING id
+""")
+
+# The pool's next key that nobody holds; one that is being redeemed or retired is passed by.
+GIVE = text("""
+    UPDATE key SET distribution_id = :distribution_id
+     WHERE id = (SELECT id FROM key
+                  WHERE pool_id = :pool_id AND state = 'issued' AND distribution_id IS NULL
+                  ORDER BY id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
+    RETURNING id
+""")
+
+# What a recipient holds under no reference; made where there is nothing yet.
+HOLD = text("""
+    INSERT INTO distribution (pool_id, recipient) VALUES (:pool_id, :recipient)
+    ON CONFLICT (pool_id, recipient_lower, reference)
+    DO UPDATE SET recipient = distribution.recipient  -- changes nothing, but returns it
+    RETURNING id, recalled_at
+""")
+
+
+def replace(
+    session: Session, *, actor: Actor, code: str, reason: str, recipient: str | None = None
+) -> dict[str, Any]:
+    """Retire an issued key, and give another of its pool to the same recipient; gives the new key.
+
+    A key that keypool handed to nobody is replaced for the `recipient` who is named. The new key
+    has the fields of `keys.listing`, and `replaces` and `reason`.
+
+    Raises:
+        InvalidInputError: no reason, or nobody to give the new key to.
+        KeyNotIssuedError: the key is redeemed or retired already.
+        NotEnoughKeysError: the pool has no other key that nobody holds.
+        NotFoundError: the code is of no key in the actor's organizations.
+    """
+    actor.require(Role.MANAGER)
+    reason = _checked(reason)
+    old = keys.find(session, actor=actor, code=code)
+    if old.state is not KeyState.ISSUED:
+        raise keys.not_issued(old.code, old.state)
+    pool = session.get_one(Pool, old.pool_id)
+    pools.require_giving(session, pool)
+    session.execute(distributions.LOCK, {"pool_id": pool.id})
+    held = old.distribution_id or _handed_to(session, pool, recipient)
+    _withdraw(session, old)
+    new = _give(session, pool, held)
+    session.add(
+        KeyReplacement(old_key_id=old.id, new_key_id=new, distribution_id=held, reason=reason)
+    )
+    history.record(
+        session,
+        actor=actor,
+        action="key replaced",
+        thing="key",
+        thing_ids=old.id,
+        organization_id=pool.organization_id,
+        by=new,
+        reason=reason,
+    )
+    shown = keys.shape(session.execute(keys.ROWS.where(Key.id == new)).one())
+    return shown | {"replaces": old.code, "reason": reason}
+
+
+def around(session: Session, *, key_id: int) -> dict[str, Any]:
+    """Give what a key took the place of and what took its own: `replaces, replaced_by, reason`."""
+    old, new = aliased(Key), aliased(Key)
+    rows = session.execute(
+        select(KeyReplacement, old.code.label("old"), new.code.label("new"), Distribution)
+        .join(old, old.id == KeyReplacement.old_key_id)
+        .join(new, new.id == KeyReplacement.new_key_id)
+        .join(Distribution, Distribution.id == KeyReplacement.distribution_id)
+        .where((old.id == key_id) | (new.id == key_id))
+    ).all()
+    told: dict[str, Any] = {"replaces": None, "replaced_by": None, "replaced_because": None}
+    for row in rows:
+        if row.KeyReplacement.new_key_id == key_id:
+            told["replaces"] = row.old
+        else:
+            told |= {"replaced_by": row.new, "replaced_because": row.KeyReplacement.reason}
+            told |= {
+                "recipient": row.Distribution.recipient,
+                "reference": row.Distribution.reference,
+            }
+    return told
+
+
+def _checked(reason: str) -> str:
+    reason = reason.strip()
+    if not 1 <= len(reason) <= LONGEST_REASON:
+        raise errors.InvalidInputError(
+            f"Give the reason in 1 to {LONGEST_REASON} characters.", field="reason"
+        )
+    return reason
+
+
+def _handed_to(session: Session, pool: Pool, recipient: str | None) -> int:
+    recipient = (recipient or "").strip()
+    if not recipient:
+        raise errors.InvalidInputError(
+            "The key was handed to nobody; say who is to have the new one.", field="recipient"
+        )
+    if reason := unfit_recipient(recipient, "", ""):
+        raise errors.InvalidInputError(reason, field="recipient")
+    row = session.execute(HOLD, {"pool_id": pool.id, "recipient": recipient}).one()
+    if row.recalled_at is not None:
+        raise errors.DistributionRecalledError
+    return int(row.id)
+
+
+def _withdraw(session: Session, old: Key) -> None:
+    if session.execute(WITHDRAW, {"id": old.id}).one_or_none() is None:
+        session.refresh(old)
+        raise keys.not_issued(old.code, old.state)
+
+
+def _give(session: Session, pool: Pool, distribution: int) -> int:
+    given = session.scalar(GIVE, {"pool_id": pool.id, "distribution_id": distribution})
+    if given is None:
+        raise errors.NotEnoughKeysError(wanted=1, free=0)
+    return int(given)
