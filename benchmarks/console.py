@@ -86,7 +86,7 @@ REDEEMED = """
      WHERE id % 20 = 7;
     UPDATE assignment SET status = 'cancelled', cancelled_at = now() WHERE id % 50 = 3;
 """
-FOUND = """
+SAMPLE_IDS = """
     SELECT code, assignment.id AS assignment, email, invoice.id AS invoice, invoice_line.id AS line
       FROM key JOIN assignment ON assignment.key_id = key.id
       JOIN learner ON learner.id = assignment.learner_id, invoice
@@ -147,7 +147,7 @@ def _measured(rig: Rig, count: int) -> Measured:
     filled.__qualname__ = f"lived_in_{count}"
     with rig.filled(filled), tempfile.TemporaryDirectory() as folder:
         with connections.session() as session:
-            ids = dict(session.execute(text(FOUND)).mappings().one())
+            ids = dict(session.execute(text(SAMPLE_IDS)).mappings().one())
         with served(Path(folder)) as (web, _), httpx.Client(base_url=web) as client:
             took = {BARE: _median(client, BARE)}
             assets = _signed_in(client)

@@ -47,7 +47,7 @@ ENV_FILE = {
     for name in sorted(set(re.findall(r"\$\{(\w+):\?", (HOUSE / "compose.yaml").read_text())))
 }
 HOME_IN_IMAGE = "/var/lib/keypool"
-PATIENCE = 120  # seconds; a busy machine may take that long to import everything
+START_TIMEOUT = 120  # seconds; a busy machine may take that long to import everything
 NOWHERE = Addresses("", "", "", "")
 
 
@@ -147,7 +147,7 @@ def run_once(host: Host, service: str) -> None:
         env=host.environment(service),
         cwd=HOUSE,
         check=True,
-        timeout=PATIENCE,
+        timeout=START_TIMEOUT,
     )
 
 
@@ -181,7 +181,7 @@ def is_healthy(host: Host, service: str, environment: dict[str, str]) -> bool:
         cwd=HOUSE,
         capture_output=True,
         check=False,
-        timeout=PATIENCE,
+        timeout=START_TIMEOUT,
     )
     return asked.returncode == 0
 
@@ -189,7 +189,7 @@ def is_healthy(host: Host, service: str, environment: dict[str, str]) -> bool:
 def becomes_healthy(
     host: Host, service: str, environment: dict[str, str], process: subprocess.Popen
 ) -> bool:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and process.poll() is None:
         if is_healthy(host, service, environment):
             return True

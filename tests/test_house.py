@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 HOUSE = Path(__file__).parent.parent
+RULED_SINCE = "2026-11-28T12:22:00Z"  # older subjects may be longer
 
 # Put together here, so that this file names none of them itself.
 REGISTRIES = [
@@ -260,6 +261,13 @@ def test_every_link_in_a_document_leads_to_a_file(document):
     broken = [link for link in links if not ((HOUSE / document).parent / link).exists()]
 
     assert broken == []
+
+
+def test_commit_subjects_have_at_most_60_characters():
+    log = ["git", "log", "--no-merges", "--format=%s", f"--since-as-filter={RULED_SINCE}"]
+    subjects = subprocess.run(log, cwd=HOUSE, check=True, capture_output=True, text=True).stdout
+
+    assert [subject for subject in subjects.splitlines() if len(subject) > 60] == []
 
 
 def test_compose_carries_no_secret_and_no_default_for_one():

@@ -23,7 +23,7 @@ import httpx
 from worker import signatures
 from worker.errors import InvalidInputError, KeypoolError
 
-PATIENCE = 30  # seconds for which a receiver that is away is tried again
+RETRY_SECONDS = 30  # seconds for which a receiver that is away is tried again
 PAUSE = 0.5  # seconds between tries, where it does not say
 TIMEOUT = 15  # seconds for one try; the receiver takes 10 at most when it is asked to wait
 TRY_AGAIN = {429, 502, 503, 504}
@@ -93,7 +93,7 @@ class Sender:
         Raises:
             ReceiverAwayError: nobody answered within 30 seconds.
         """
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + RETRY_SECONDS
         while True:
             response = self._try(message, wait)
             pause = _pause(response)

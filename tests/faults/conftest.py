@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SEED = int(os.environ.get("FAULTS_SEED", random.SystemRandom().randrange(10**6)))
-TOLD = 40  # of a log's last lines, where a storm failed
+LAST_LINES = 40  # of a log's last lines, where a storm failed
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each answer would hide all others
 
@@ -43,4 +43,4 @@ def pytest_runtest_makereport(
 
 def last_lines(log: Path) -> str:
     """Give the end of a log."""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-TOLD:])
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:])

@@ -129,7 +129,7 @@ def lock_let_go() -> None:
     settling.TRY_LOCK = text(
         f"SELECT CASE WHEN pg_try_advisory_lock({name}) THEN pg_advisory_unlock({name}) END"
     )
-    settling.LOCK = text("SELECT 1")
+    settling.TRY_SETTLER_LOCK = text("SELECT 1")
 
 
 IN_PROCESSES = {

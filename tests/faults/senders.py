@@ -13,7 +13,7 @@ from tests.faults.system import System
 from worker import signatures
 from worker.client import Message, message
 
-PATIENCE = 180  # seconds for which a message is tried
+RETRY_SECONDS = 180  # seconds for which a message is tried
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Sender:
 
     def post_until_taken(self, sent: Message, history: History) -> None:
         """Post until it is taken, or refused for good, as the documents ask of senders."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + RETRY_SECONDS
         while time.monotonic() < deadline:
             status, event = self.post(sent)
             history.note(sent.webhook_id, status, event)

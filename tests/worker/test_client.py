@@ -94,7 +94,7 @@ def test_an_answer_that_is_not_json_is_told_as_it_is():
 
 
 def test_nobody_who_answers_is_reported(monkeypatch):
-    monkeypatch.setattr(client, "PATIENCE", 0.1)
+    monkeypatch.setattr(client, "RETRY_SECONDS", 0.1)
 
     with (
         Sender("http://127.0.0.1:9/webhooks/1", SECRET) as sender,
@@ -186,7 +186,7 @@ def test_waiting_for_outcomes_ends_once_it_was_in_vain():
 
 
 def test_an_error_leaves_nothing_to_wait_for(monkeypatch):
-    monkeypatch.setattr(client, "PATIENCE", 0.1)
+    monkeypatch.setattr(client, "RETRY_SECONDS", 0.1)
     messages = (client.message("a", {}) for _ in range(1000))
     begun = time.monotonic()
 

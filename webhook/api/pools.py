@@ -17,7 +17,7 @@ from worker.tenancy.actors import Actor, Role
 blueprint = APIBlueprint("pools", __name__, url_prefix="/api/v1/pools", tag="Pools")
 
 # The domain's words for what people give, where they differ from the object's.
-GIVEN = {
+FIELD_NAMES = {
     "starts_at": "starts",
     "expires_at": "expires",
     "content_availability_days": "content_availability",
@@ -72,7 +72,7 @@ def listing(session: Session, actor: Actor, query: Query) -> Any:
 @blueprint.input(shapes.NewPool, arg_name="body")
 def create(session: Session, actor: Actor, body: shapes.NewPool) -> Any:
     """Create a pool."""
-    return pools.create(session, actor=actor, **body.given(**GIVEN))
+    return pools.create(session, actor=actor, **body.given(**FIELD_NAMES))
 
 
 @blueprint.get("/<pool>")
@@ -91,7 +91,7 @@ def show(session: Session, actor: Actor, pool: str) -> Any:
 @blueprint.input(shapes.PoolChanges, arg_name="body")
 def edit(session: Session, actor: Actor, pool: str, body: shapes.PoolChanges) -> Any:
     """Change what is given of a pool; live assignments keep the access they have."""
-    return pools.edit(session, actor=actor, pool=pool, **body.given(**GIVEN))
+    return pools.edit(session, actor=actor, pool=pool, **body.given(**FIELD_NAMES))
 
 
 @blueprint.post("/<pool>/pause")

@@ -23,7 +23,7 @@ from worker.tenancy.actors import Actor, Role
 
 # What a credit may still give back (B3). The lock is a statement of its own: whoever waited for
 # another credit of the same charge then sees it.
-LOCK = text("SELECT FROM charge WHERE id = :charge_id FOR NO KEY UPDATE")
+LOCK_CHARGE = text("SELECT FROM charge WHERE id = :charge_id FOR NO KEY UPDATE")
 LEFT = text("SELECT sum(amount) FROM charge WHERE id = :charge_id OR credits_id = :charge_id")
 
 CREDIT = text("""
@@ -315,7 +315,7 @@ def _redemption_charge(session: Session, assignment: Assignment) -> Charge:
 
 
 def _left(session: Session, charge: Charge) -> Decimal:
-    session.execute(LOCK, {"charge_id": charge.id})
+    session.execute(LOCK_CHARGE, {"charge_id": charge.id})
     left: Decimal = session.execute(LEFT, {"charge_id": charge.id}).scalar_one()
     return left
 

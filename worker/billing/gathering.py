@@ -33,7 +33,7 @@ UNHURRIED = text("""
            set_config('enable_seqscan', 'off', true)
 """)
 
-LOCK = text("""
+LOCK_BUYER = text("""
     SELECT id, time_zone, clock_now() AS now,
            date_trunc('month', clock_now() AT TIME ZONE time_zone)::date AS running_month
       FROM organization WHERE id = :organization_id FOR NO KEY UPDATE
@@ -239,7 +239,7 @@ class Buyer:
 
 def lock(session: Session, organization_id: int) -> Buyer:
     """Wait for the organization's turn and take it until the transaction ends."""
-    row = session.execute(LOCK, {"organization_id": organization_id}).one()
+    row = session.execute(LOCK_BUYER, {"organization_id": organization_id}).one()
     return Buyer(row.id, row.time_zone, row.now, row.running_month)
 
 

@@ -17,7 +17,7 @@ from worker.tenancy.actors import Actor, Role
 
 # A settler that is half-way has read the old prices: wait for it, and let none begin meanwhile,
 # so that whatever it charges is seen by CHARGED. The lock is worker.redemption.settling's.
-LOCK = text("SELECT pg_advisory_xact_lock(hashtext('keypool.settling'))")
+SETTLER_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('keypool.settling'))")
 
 # Whether anything was charged in the time for which a price, just written, would now hold.
 CHARGED = text("""
@@ -33,7 +33,7 @@ CHARGED = text("""
                                              WHERE ancestor_id = :organization_id)))
 """)
 
-# Now, or just after whatever was charged while we waited for LOCK.
+# Now, or just after whatever was charged while we waited for SETTLER_LOCK.
 NOW = text("""
     SELECT greatest(clock_now(), max(charge.occurred_at) + interval '1 microsecond')
       FROM charge JOIN pool ON pool.id = charge.pool_id
@@ -71,7 +71,7 @@ def set_price(
     owner = organizations.find(session, actor=actor, name=organization) if organization else None
     code = currency or (owner.currency if owner else _list_currency(session, found))
     amount = currencies.amount(session, price, currency_code=code)
-    session.execute(LOCK)
+    session.execute(SETTLER_LOCK)
     row = {
         "course_id": found.id,
         "organization_id": owner and owner.id,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worker.database.paging import Page
 
 COLUMNS = ("id", "organization", "url", "types", "failures", "rests_until")
-TOLD = ("id", "happened_at", "type", "url", "state", "attempts", "due_at", "error")
+DELIVERY_COLUMNS = ("id", "happened_at", "type", "url", "state", "attempts", "due_at", "error")
 
 wishes = together(
     click.option("--types", metavar="TYPE,…", help="What it is told; all types by default."),
@@ -77,7 +77,7 @@ def listing() -> list[dict[str, Any]]:
     return run(endpoints.listing, actor=operator())
 
 
-@command.command("deliveries", shows=printing.table(*TOLD))
+@command.command("deliveries", shows=printing.table(*DELIVERY_COLUMNS))
 @click.argument("endpoint", required=False)
 @click.option("--failed", is_flag=True, help="Those that no endpoint took in three days.")
 @click.option("--since", type=SINCE, metavar="TIME", help="Of what happened at this time or later.")

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker.catalogue.prices import LOCK as SETTLED
+from worker.catalogue.prices import SETTLER_LOCK as SETTLED
 from worker.reporting import keeping
 from worker.settings import settings
 

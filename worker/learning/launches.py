@@ -16,7 +16,7 @@ from worker.tenancy.actors import Actor, Role
 
 TELLERS = (Role.MANAGER, Role.SENDER)
 
-TOLD = text("""
+HAS_LAUNCHES = text("""
     SELECT EXISTS (SELECT FROM event WHERE id = ANY (:event_ids) AND type <> 'redemption.requested')
 """)
 
@@ -188,7 +188,7 @@ def settle(session: Session, *, event_ids: list[int]) -> list[str]:
     An end that waits for its launch counts as `waiting` and stays recorded.
     """
     batch = {"event_ids": event_ids}
-    if not session.scalar(TOLD, batch):
+    if not session.scalar(HAS_LAUNCHES, batch):
         return []
     session.execute(LAUNCH, batch)
     launched = list(session.scalars(SETTLE_LAUNCHES, batch))

@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from worker import errors
 
-PATIENCE = 10.0  # seconds for one request, from the look-up to the end of the answer
+REQUEST_TIMEOUT = 10.0  # seconds for one request, from the look-up to the end of the answer
 LARGEST_ANSWER = 64 * 1024  # bytes that are read of an answer; more of it is not waited for
 LONGEST_URL = 2000
 PORTS = {"http": 80, "https": 443}
@@ -53,7 +53,7 @@ class Answer:
 class Receiver:
     """One receiver, and the connection to it that is kept while it is posted to."""
 
-    def __init__(self, url: str, *, private: bool, patience: float = PATIENCE) -> None:
+    def __init__(self, url: str, *, private: bool, patience: float = REQUEST_TIMEOUT) -> None:
         """Name a receiver; `private` lets addresses be reached that are not public."""
         self._url, self._private, self._patience = urlsplit(url), private, patience
         self._connection: http.client.HTTPConnection | None = None

@@ -25,8 +25,8 @@ from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 
 MOST = 10**9  # keys in one batch; more is a slip of the finger
-PATIENCE = 5  # failures in a row, each followed by a longer pause, before a batch is given up
-TOLD = 1000  # refused lines in a report; all of them are in its CSV
+MAX_FAILURES = 5  # failures in a row, each followed by a longer pause, before a batch is given up
+MAX_REFUSED = 1000  # refused lines in a report; all of them are in its CSV
 
 UNFINISHED = (BatchState.QUEUED, BatchState.RUNNING)
 
@@ -145,7 +145,7 @@ def work_chunk(session: Session) -> int | None:
             batch.failures = 0
     except (DBAPIError, psycopg.Error, errors.KeypoolError) as error:
         batch.failures += 1
-        if batch.failures >= PATIENCE:
+        if batch.failures >= MAX_FAILURES:
             _finish(session, batch, BatchState.FAILED, error=_cause(error))
     if batch.worked == batch.requested:
         _finish(session, batch, BatchState.DONE)
@@ -243,7 +243,7 @@ def report(session: Session, *, actor: Actor, batch: str) -> dict[str, Any]:
         batch=str(found.id),
         added=found.made,
         tally=dict(session.execute(tally.group_by(BatchLine.result)).all()),
-        refused=session.scalars(refused.order_by(BatchLine.line).limit(TOLD)),
+        refused=session.scalars(refused.order_by(BatchLine.line).limit(MAX_REFUSED)),
     )
 
 

@@ -18,13 +18,15 @@ from worker.tenancy.actors import Actor, Role
 
 MOST = 10**9  # keys for one recipient; more is a slip of the finger
 LONGEST_COUNT = 12
-TOLD = 1000  # codes in a distribution's answer; an export gives all
+MAX_CODES = 1000  # codes in a distribution's answer; an export gives all
 BLOCK = 5_000
 HEADER = "email,name,reference,code\n"
 
 # Whoever distributes from a pool waits for whoever does already, so that nobody is told that keys
 # are missing while another's are given back.
-LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('keypool.distribution', :pool_id))")
+DISTRIBUTION_LOCK = text(
+    "SELECT pg_advisory_xact_lock(hashtextextended('keypool.distribution', :pool_id))"
+)
 
 ASKED = """unnest(CAST(:recipients AS text[]), CAST(:names AS text[]), CAST(:references AS text[]))
            WITH ORDINALITY AS asked (recipient, name, reference, nth)"""
@@ -252,7 +254,7 @@ def _distribute(session: Session, actor: Actor, pool: str, asked: list[Asked]) -
     for one in asked:
         _check(one)
     place = {"pool_id": found.id}
-    session.execute(LOCK, place)
+    session.execute(DISTRIBUTION_LOCK, place)
     fresh = set(session.scalars(RECORD_ASKED, place | _columns(asked)))
     ids = session.scalars(FIND_ASKED, place | _columns(asked)).all()
     _give(session, place, {i: one.count for i, one in zip(ids, asked, strict=True) if i in fresh})
@@ -278,7 +280,10 @@ def _held(
 ) -> list[dict[str, Any]]:
     """Give what each recipient holds now, in the order in which it was asked for."""
     first = (
-        select(Key.code).where(Key.distribution_id == Distribution.id).order_by(Key.id).limit(TOLD)
+        select(Key.code)
+        .where(Key.distribution_id == Distribution.id)
+        .order_by(Key.id)
+        .limit(MAX_CODES)
     )
     codes = func.array(first.scalar_subquery())
     wanted = _rows(pool).add_columns(codes.label("codes")).where(Distribution.id.in_(ids))

@@ -34,12 +34,12 @@ INSERT = text("""
     ON CONFLICT (canonical) DO NOTHING
 """)
 
-# What the lines of a chunk are, once as they are staged, once as they are given.
+# What the lines of a chunk are, once as they are staged, once as parameters.
 STAGED = """
     SELECT unnest(lines) AS line, unnest(codes) AS code, unnest(recipients) AS recipient,
            unnest(recipient_names) AS name, unnest(recipient_references) AS reference
       FROM batch_chunk WHERE batch_id = :batch_id AND position = :position"""
-GIVEN = """
+PARAMETERS = """
     SELECT * FROM unnest(
         CAST(:lines AS bigint[]), CAST(:codes AS text[]), CAST(:recipients AS text[]),
         CAST(:names AS text[]), CAST(:references AS text[]))
@@ -120,7 +120,7 @@ def _statement(sql: str, lines: str) -> TextClause:
 HAND_OUT_STAGED, LOOK_AND_ADD_STAGED, ADD_STAGED = (
     _statement(sql, STAGED) for sql in (HAND_OUT, LOOK_AND_ADD, ADD)
 )
-HAND_OUT_GIVEN, ADD_GIVEN = (_statement(sql, GIVEN) for sql in (HAND_OUT, ADD))
+HAND_OUT_PARAMETERS, ADD_PARAMETERS = (_statement(sql, PARAMETERS) for sql in (HAND_OUT, ADD))
 
 NEXT = text("""
     SELECT size, cardinality(lines) AS good, recipients IS NOT NULL AS handed_out
@@ -168,8 +168,8 @@ def add(session: Session, *, pool_id: int, lines: Sequence[Line]) -> list[Refuse
         "references": [line.reference for line in lines],
     }
     if any(line.recipient for line in lines):
-        session.execute(HAND_OUT_GIVEN, parameters)
-    return [Refused(*row) for row in session.execute(ADD_GIVEN, parameters)]
+        session.execute(HAND_OUT_PARAMETERS, parameters)
+    return [Refused(*row) for row in session.execute(ADD_PARAMETERS, parameters)]
 
 
 def forget(session: Session, batch: Batch) -> None:

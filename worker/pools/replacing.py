@@ -60,7 +60,7 @@ def replace(
         raise keys.not_issued(old.code, old.state)
     pool = session.get_one(Pool, old.pool_id)
     pools.require_giving(session, pool)
-    session.execute(distributions.LOCK, {"pool_id": pool.id})
+    session.execute(distributions.DISTRIBUTION_LOCK, {"pool_id": pool.id})
     held = old.distribution_id or _handed_to(session, pool, recipient)
     _withdraw(session, old)
     new = _give(session, pool, held)

@@ -26,7 +26,7 @@ from worker.settings import settings
 TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('keypool.settling'))")
 # A batch's rows are looked up one by one, whatever the planner holds of the tables: a plan that was
 # made while they were small, and reads them whole, would be kept while they grow.
-LOCK = text("""
+TRY_SETTLER_LOCK = text("""
     SELECT pg_advisory_xact_lock(hashtext('keypool.settling')),
            set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
            set_config('enable_mergejoin', 'off', true)
@@ -165,7 +165,7 @@ def _hand_back(claim: Claim) -> None:
 
 
 def _settle(session: Session, *, claim: Claim) -> list[str]:
-    session.execute(LOCK)
+    session.execute(TRY_SETTLER_LOCK)
     if session.execute(RELEASE, {"id": claim.id}).one_or_none() is None:
         return []  # this settler slept too long: another one took its claim away
     settled = deciding.settle(session, event_ids=claim.event_ids)

@@ -28,7 +28,7 @@ NOTEBOOKS = ("billing", "learners_at_risk", "pools", "redemptions", "usage")
 # What is made for a month once it is invoiced; the others tell how things stand now.
 MONTHLY = ("billing", "redemptions", "usage")
 LONGEST_LATE = "45 days"  # after its month's end; of older invoices no report is made by itself
-PATIENCE = 3  # deaths of a worker after which a report is set apart
+MAX_DEATHS = 3  # deaths of a worker after which a report is set apart
 LAPSE = "5 minutes"  # without a word from its worker, which has died then: a cell takes less
 GAVE_UP = "Whoever made it died, three times over. Ask for it again, or for fewer days."
 
@@ -265,7 +265,7 @@ def find(session: Session, *, actor: Actor, report: str) -> ReportRun:
 
 def claim(session: Session, *, only: int | None = None) -> Claim | None:
     """Take the report whose turn it is, people's first; None where there is none to make."""
-    told = {"patience": PATIENCE, "lapse": LAPSE, "only": only}
+    told = {"patience": MAX_DEATHS, "lapse": LAPSE, "only": only}
     session.execute(GIVE_UP, told | {"words": GAVE_UP})
     row = session.execute(CLAIM, told).mappings().one_or_none()
     return Claim(**row) if row else None

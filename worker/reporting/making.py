@@ -13,7 +13,11 @@ from worker.tables.tenancy import Organization
 LONGEST_CELL = 100  # seconds; less than a report may be without a word (reports.LAPSE)
 
 # What tells by itself why a report was not made.
-TOLD = (printing.NoBrowserError, printing.PrintingFailedError, errors.ExtraMissingError)
+EXPECTED_FAILURES = (
+    printing.NoBrowserError,
+    printing.PrintingFailedError,
+    errors.ExtraMissingError,
+)
 
 
 def make_all(*, until: float) -> int:
@@ -71,7 +75,7 @@ def _told(error: Exception) -> str:
     """Tell why a report failed: where its notebook did, why it was not printed, or where we did."""
     if told := getattr(error, "traceback", ""):
         return str(told)
-    if isinstance(error, TOLD):
+    if isinstance(error, EXPECTED_FAILURES):
         return str(error)
     return "".join(traceback.format_exception(error))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-TOLD = (1, 7, 14, 30, 60, 90, 180, 365)  # days
+HORIZONS = (1, 7, 14, 30, 60, 90, 180, 365)  # days
 
 # By whole days: how many keys were redeemed after so many, and how many were last seen unredeemed.
 WAITED = """
@@ -55,7 +55,7 @@ def waits_in_steps(question: Question) -> "pd.DataFrame":
     waited = waits_since_distribution(question)
     longest = max(waited["days"], default=-1)
     rows = []
-    for days in TOLD:
+    for days in HORIZONS:
         before = waited[waited["days"] < days]
         if days <= longest and not before.empty:
             still_out = waited[waited["days"] >= days]["at_risk"].max()

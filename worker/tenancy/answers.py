@@ -13,7 +13,7 @@ from worker.tenancy import secrets
 KEY = re.compile("[!-~]{1,255}")
 
 # By the row's key, so that what is answered meanwhile is found before it is begun anew.
-LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:token_id || ' ' || :key, 2))")
+TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:token_id || ' ' || :key, 2))")
 
 REMOVE = text("""
     DELETE FROM answer WHERE ctid = ANY (ARRAY(
@@ -39,7 +39,7 @@ def begin(session: Session, *, token_id: int, key: str, request: bytes) -> bytes
             "An Idempotency-Key has 1 to 255 characters of ASCII and no spaces.",
             field="Idempotency-Key",
         )
-    if not session.scalar(LOCK, {"token_id": str(token_id), "key": key}):
+    if not session.scalar(TRY_LOCK, {"token_id": str(token_id), "key": key}):
         raise errors.IdempotencyKeyInUseError
     known = session.scalars(
         select(Answer).where(Answer.token_id == token_id, Answer.key == key)

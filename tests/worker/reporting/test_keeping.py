@@ -273,7 +273,7 @@ def test_a_report_that_still_advances_is_not_taken(world):
 
 def test_a_report_on_which_workers_keep_dying_is_set_apart(world):
     report = ask(world)
-    for _ in range(keeping.PATIENCE):
+    for _ in range(keeping.MAX_DEATHS):
         claimed(world.session, report)
         pass_time(world.session, seconds=301)
 

@@ -19,7 +19,7 @@ from worker.errors import ExtraMissingError, KeypoolError, of_extra
 with of_extra("local"):
     import psutil
 
-PATIENCE = 300  # seconds; PostgreSQL may have a crash to recover from
+START_TIMEOUT = 300  # seconds; PostgreSQL may have a crash to recover from
 
 
 class EmbeddedServersError(KeypoolError):
@@ -52,7 +52,7 @@ class Server:
         log = self.folder.with_name("log") / f"{self.folder.name}.log"
         for _ in range(tries):
             process = self.process() or _orphan(command, self.folder, log)
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + START_TIMEOUT
             while _alive(process) and time.monotonic() < deadline:
                 if answers():
                     return
@@ -68,7 +68,7 @@ class Server:
                 return
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(ending)
-            deadline = time.monotonic() + PATIENCE / 5
+            deadline = time.monotonic() + START_TIMEOUT / 5
             while _alive(process) and time.monotonic() < deadline:
                 time.sleep(0.01)
 
