@@ -38,15 +38,16 @@ RETURN now() + make_interval(secs => CASE
     WHEN nullif(current_setting('keypool.clock_offset', true), '') IS NULL THEN 0
     ELSE current_setting('keypool.clock_offset')::double precision END);
 
--- A key's canonical form (K1): its ASCII letters and digits, upper case, nothing else. Not declared
--- STRICT: it would not be inlined then, and each call would cost some seven times as much.
+-- A key's canonical form (K1): its ASCII letters and digits, those of full-width forms too (NFKC), upper
+-- case, nothing else. Not declared STRICT: it would not be inlined then, and each call would cost some
+-- seven times as much.
 CREATE FUNCTION canonical_code(code text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN upper(CASE
     -- Five times as fast, and all that a well-formed key needs.
     WHEN code COLLATE "C" !~ '[^A-Za-z0-9_. -]'
         THEN replace(replace(replace(replace(code, '-', ''), ' ', ''), '.', ''), '_', '')
-    ELSE regexp_replace(code, '[^A-Za-z0-9]', '', 'g')
+    ELSE regexp_replace(normalize(code, NFKC), '[^A-Za-z0-9]', '', 'g')
 END COLLATE "C");
 
 -- One cell of a CSV file: quoted where it must be, and nothing that a spreadsheet would run (its

@@ -72,8 +72,6 @@ USED_BY_NAME = {
     # Each is taken out of this list with its first import.
     "python-calamine": "reading the tables that people give: to come",
     "charset-normalizer": "reading the tables that people give: to come",
-    "email-validator": "addresses of people: to come",
-    "idna": "addresses of people: to come",
     "python-stdnum": "numbers of taxpayers: to come",
 }
 

@@ -15,6 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.languages.characters import visible
+
 ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LETTERS: Final = 22  # of the alphabet's 32 symbols; they come after the ten digits
 LENGTH: Final = 16
@@ -23,6 +25,7 @@ SHORTEST, LONGEST = 8, 64
 Codes = NDArray[np.bytes_]
 Symbols = NDArray[np.uint8]
 
+CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")
 NOT_CANONICAL = re.compile("[^A-Za-z0-9]")
 NOT_IN_A_CODE = re.compile("[^A-Za-z0-9_. -]")
 WELL_FORMED = re.compile(r"(?=.{8,64}\Z)[A-Za-z0-9](?:[_. -]*[A-Za-z0-9]){7,}")
@@ -34,8 +37,16 @@ DOUBLED = [value << 1 ^ (0b100101 if value & 16 else 0) for value in range(32)]
 
 
 def canonical(code: str) -> str:
-    """Give a code's canonical form (K1): its ASCII letters and digits, upper case."""
-    return NOT_CANONICAL.sub("", code).upper()
+    """Give a code's canonical form (K1): its ASCII letters and digits, upper case.
+
+    Full-width forms and the like count as the letters that they show (NFKC).
+    """
+    return NOT_CANONICAL.sub("", visible(code)).upper()
+
+
+def typed(code: str) -> str:
+    """Give a code as people typed it, in one line of characters that can be seen."""
+    return CONTROL.sub("", visible(code)).strip()
 
 
 def is_well_formed(code: str) -> bool:

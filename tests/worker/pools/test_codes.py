@@ -1,4 +1,6 @@
 import re
+import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -108,6 +110,21 @@ def test_case_spaces_and_hyphens_make_no_difference(code, data):
     assert codes.canonical(typed) == code
 
 
+FULL_WIDTH = str.maketrans({chr(ascii): chr(ascii + 0xFEE0) for ascii in range(0x21, 0x7F)})
+UNSEEN = ["", "\u200b", "\ufeff", "\u00ad", "\u200f", "\n", "\r\n", "\t"]
+
+
+@given(GENERATED, st.data())
+def test_full_width_letters_and_what_cannot_be_seen_make_no_difference(code, data):
+    wide = data.draw(st.lists(st.booleans(), min_size=16, max_size=16))
+    gaps = data.draw(st.lists(st.sampled_from(UNSEEN), min_size=16, max_size=16))
+    symbols = (s.translate(FULL_WIDTH) if w else s for s, w in zip(code, wide, strict=True))
+    typed = "".join(symbol + gap for symbol, gap in zip(symbols, gaps, strict=True))
+
+    assert codes.canonical(typed) == codes.canonical(codes.typed(typed)) == code
+    assert codes.typed(typed) == code
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
@@ -132,13 +149,22 @@ def test_whatever_has_the_form_of_a_key_can_be_one(code):
     assert codes.refusal(code) is None
 
 
-@given(st.lists(st.text(IN_A_KEY + "=ÄßİK\n\t\0", max_size=70), max_size=20))
+@given(st.lists(st.text(IN_A_KEY + "=ÄßİK\n\t\0ＡｂⅧ①²ﬁ½ſ\u200b\ufeff", max_size=70), max_size=20))
 def test_the_python_and_the_database_agree_on_what_can_be_a_key(law, lines):
     lines = [line.replace("\0", "") for line in lines]
 
     allowed = law(lines)
 
     assert allowed == [(codes.refusal(line) is None, codes.canonical(line)) for line in lines]
+
+
+def test_the_python_and_the_database_agree_on_every_character_that_stands_for_letters(law):
+    standing = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.decomposition(c)]
+
+    found = [canonical for _, canonical in law(standing)]
+
+    assert found == [codes.canonical(character) for character in standing]
+    assert sum(map(bool, found)) > 1_000
 
 
 @pytest.fixture(scope="module")
