@@ -34,7 +34,9 @@ def create_app() -> APIFlask:
     app.url_map.merge_slashes = False  # a repeated slash is a wrong path, never a redirect
     strictjson.install(app)
     problems.install(app)
-    openapi.install(app, shapes=(messages.WebhookMessage, shapes.Accepted, shapes.Event))
+    openapi.install(
+        app, posted=messages.WebhookMessage, decided=shapes.Event, accepted=shapes.Accepted
+    )
     for blueprint in (
         receiver.blueprint,
         health.blueprint,

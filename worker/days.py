@@ -2,9 +2,15 @@
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
+from pydantic import Field
+
 from worker import errors
+
+# A month as it is given out.
+Month = Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}$")]
 
 YEARS = range(1970, 9000)
 DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")

@@ -2,10 +2,16 @@
 
 import re
 from decimal import Decimal
+from typing import Annotated
+
+from pydantic import Field
 
 from worker import errors
 
 LARGEST = Decimal(10) ** 10
+# An amount as it is given out: with the decimals of its currency.
+Amount = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
+
 PLAIN = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 

@@ -1,18 +1,17 @@
 """Batches: bulk jobs that add keys to pools."""
 
-from typing import Any
-
 from apiflask import APIBlueprint
-from flask import request
+from flask import Response, request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http import files
 from webhook.http.access import allowed
 from webhook.http.openapi import describe
-from webhook.http.shapes import Paging
+from webhook.http.shapes import Paging, gives
+from worker.database.paging import Page
 from worker.pools import batches
+from worker.pools.batches import BatchShape, ImportReport
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("batches", __name__, url_prefix="/api/v1/batches", tag="Batches")
@@ -28,17 +27,17 @@ class Query(Paging):
 
 @blueprint.get("")
 @allowed(*READERS)
-@blueprint.output(shapes.Batches)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Any:
+def listing(session: Session, actor: Actor, query: Query) -> Page[BatchShape]:
     """List batches, newest first."""
-    return vars(batches.listing(session, actor=actor, **query.page()))
+    return batches.listing(session, actor=actor, **query.page())
 
 
 @blueprint.get("/<batch>")
 @allowed(*READERS)
-@blueprint.output(shapes.Batch)
-def show(session: Session, actor: Actor, batch: str) -> Any:
+@gives()
+def show(session: Session, actor: Actor, batch: str) -> BatchShape:
     """Show a batch and how far it is."""
     return batches.show(session, actor=actor, batch=batch)
 
@@ -46,8 +45,8 @@ def show(session: Session, actor: Actor, batch: str) -> Any:
 @blueprint.get("/<batch>/report")
 @describe(gives=(files.CSV,))
 @allowed(*READERS)
-@blueprint.output(shapes.ImportReport)
-def report(session: Session, actor: Actor, batch: str) -> Any:
+@gives()
+def report(session: Session, actor: Actor, batch: str) -> ImportReport | Response:
     """Say what became of an import's lines; with `Accept: text/csv` of each of them."""
     if request.accept_mimetypes.best_match(["application/json", files.CSV]) != files.CSV:
         return batches.report(session, actor=actor, batch=batch)
@@ -57,7 +56,7 @@ def report(session: Session, actor: Actor, batch: str) -> Any:
 
 @blueprint.post("/<batch>/cancel")
 @allowed(Role.MANAGER)
-@blueprint.output(shapes.Batch)
-def cancel(session: Session, actor: Actor, batch: str) -> Any:
+@gives()
+def cancel(session: Session, actor: Actor, batch: str) -> BatchShape:
     """Cancel a batch; the keys that it made stay."""
     return batches.cancel(session, actor=actor, batch=batch)

@@ -34,7 +34,7 @@ class Query(Taken):
 @blueprint.input(Query, location="query", arg_name="query")
 def listing(session: Session, _actor: Actor, query: Query) -> Any:
     """List courses by code."""
-    return whole(courses.listing(session, search=query.search))
+    return vars(whole(courses.listing(session, search=query.search)))
 
 
 @blueprint.post("")

@@ -109,7 +109,7 @@ class Resending(Taken):
 @blueprint.output(Endpoints)
 def listing(session: Session, actor: Actor) -> Any:
     """List endpoints; never their secrets."""
-    return whole(endpoints.listing(session, actor=actor))
+    return vars(whole(endpoints.listing(session, actor=actor)))
 
 
 @blueprint.post("/endpoints")

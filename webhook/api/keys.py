@@ -1,6 +1,6 @@
 """Keys: added, generated, listed, exported and withdrawn."""
 
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from apiflask import APIBlueprint
 from flask import Response, request
@@ -11,11 +11,16 @@ from webhook.api import shapes
 from webhook.http import files, nudging, problems
 from webhook.http.access import allowed, known
 from webhook.http.openapi import describe
-from webhook.http.shapes import Sorted, Taken, answer
+from webhook.http.shapes import Sorted, Taken, answer, gives
 from webhook.http.uploads import uploaded
 from worker.database import patience
+from worker.database.paging import Page
 from worker.pools import batches, exporting, keys, pools, reading, replacing
+from worker.pools.batches import BatchShape, ImportReport
+from worker.pools.keys import KeyShape, RetiredKeys
+from worker.pools.replacing import Replacement
 from worker.redemption import trouble
+from worker.redemption.trouble import KeyShown
 from worker.tables.labels import KeyState
 from worker.tenancy.actors import Actor, Role
 
@@ -56,15 +61,14 @@ class DryRun(Taken):
 @blueprint.get("/pools/<pool>/keys")
 @describe(gives=(CSV, exporting.WORKBOOK))
 @allowed(*READERS)
-@blueprint.output(shapes.Keys)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, pool: str, query: Query) -> Any:
+def listing(session: Session, actor: Actor, pool: str, query: Query) -> Page[KeyShape] | Response:
     """List a pool's keys; with `format`, or `Accept: text/csv`, export them all, from one moment."""
     wanted = query.page()
     kind = wanted.pop("format", None) or _accepted_format()
     if kind is None:
-        page = keys.listing(session, actor=actor, pool=pool, **wanted)
-        return answer(vars(page), 200, {})  # not read into shapes first: that would cost more
+        return keys.listing(session, actor=actor, pool=pool, **wanted)
     found = str(pools.find(session, actor=actor, pool=pool).id)
     filters = {name: wanted.get(name) for name in ("state", "recipient", "reference")}
     filters |= {"pool": found, "undistributed": query.undistributed, "format": kind}
@@ -75,13 +79,15 @@ def listing(session: Session, actor: Actor, pool: str, query: Query) -> Any:
 
 
 @blueprint.post("/pools/<pool>/keys")
-@describe(takes=("text/plain", CSV), accepted="Batch")
+@describe(takes=("text/plain", CSV))
 @known(Role.MANAGER)
 @uploaded
 @allowed(Role.MANAGER)
-@blueprint.output(shapes.ImportReport, status_code=201)
+@gives(201, accepted=BatchShape | ImportReport)
 @blueprint.input(Table, location="query", arg_name="query")
-def add(session: Session, actor: Actor, pool: str, upload: BinaryIO | None, query: Table) -> Any:
+def add(
+    session: Session, actor: Actor, pool: str, upload: BinaryIO | None, query: Table
+) -> ImportReport | Response:
     """Add keys: a JSON list of codes, a text or CSV file of them, or `{"generate": 1000}`."""
     patience.unhurried(session)
     if upload is not None:
@@ -100,9 +106,9 @@ def add(session: Session, actor: Actor, pool: str, upload: BinaryIO | None, quer
 
 @blueprint.get("/keys/<code>")
 @allowed(*READERS)
-@blueprint.output(shapes.KeyShown)
+@gives()
 @blueprint.input(DryRun, location="query", arg_name="query")
-def show(session: Session, actor: Actor, code: str, query: DryRun) -> Any:
+def show(session: Session, actor: Actor, code: str, query: DryRun) -> KeyShown:
     """Show a key with its attempts and, with `as`, what would happen if that learner redeemed it."""
     given = query.given(learner="dry_run")
     return trouble.show(session, actor=actor, code=code, **given)
@@ -110,9 +116,9 @@ def show(session: Session, actor: Actor, code: str, query: DryRun) -> Any:
 
 @blueprint.post("/keys/retire")
 @allowed(Role.MANAGER)
-@blueprint.output(shapes.Retired)
+@gives()
 @blueprint.input(shapes.Codes, arg_name="body")
-def retire(session: Session, actor: Actor, body: shapes.Codes) -> Any:
+def retire(session: Session, actor: Actor, body: shapes.Codes) -> RetiredKeys:
     """Retire issued keys; each code has a result of its own."""
     patience.unhurried(session)
     return keys.retire(session, actor=actor, codes=body.codes)
@@ -120,9 +126,9 @@ def retire(session: Session, actor: Actor, body: shapes.Codes) -> Any:
 
 @blueprint.post("/keys/<code>/replace")
 @allowed(Role.MANAGER)
-@blueprint.output(shapes.Replacement)
+@gives()
 @blueprint.input(shapes.Replacing, arg_name="body")
-def replace(session: Session, actor: Actor, code: str, body: shapes.Replacing) -> Any:
+def replace(session: Session, actor: Actor, code: str, body: shapes.Replacing) -> Replacement:
     """Retire an issued key, and give its recipient another of the pool."""
     return replacing.replace(session, actor=actor, code=code, **body.given())
 
@@ -133,16 +139,14 @@ def _accepted_format() -> exporting.Format | None:
     return formats.get(best or "")
 
 
-def _reported(report: dict[str, Any]) -> Any:
-    if report["batch"] is None:
-        return report
-    return _accepted(report, report["batch"])
+def _reported(report: ImportReport) -> ImportReport | Response:
+    return _accepted(report, report["batch"]) if report["batch"] else report
 
 
-def _queued(batch: dict[str, Any]) -> Any:
+def _queued(batch: BatchShape) -> Response:
     return _accepted(batch, batch["id"])
 
 
-def _accepted(told: dict[str, Any], batch: str) -> Response:
+def _accepted(told: BatchShape | ImportReport, batch: str) -> Response:
     nudging.after_commit("work_batches")
     return answer(told, 202, {"Location": f"/api/v1/batches/{batch}"})

@@ -22,7 +22,7 @@ blueprint = APIBlueprint(
 @blueprint.output(shapes.Organizations)
 def listing(session: Session, actor: Actor) -> Any:
     """List organizations by name."""
-    return whole(organizations.listing(session, actor=actor))
+    return vars(whole(organizations.listing(session, actor=actor)))
 
 
 @blueprint.post("")

@@ -1,6 +1,6 @@
 """Pools."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from apiflask import APIBlueprint
 from pydantic import Field
@@ -9,9 +9,12 @@ from sqlalchemy.orm import Session
 from webhook.api import shapes
 from webhook.http.access import allowed
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Given, Paging
+from webhook.http.shapes import Paging, gives
 from worker.billing import charges
+from worker.billing.charges import PoolCharged
+from worker.database.paging import Page
 from worker.pools import pools
+from worker.pools.pools import PoolShape
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("pools", __name__, url_prefix="/api/v1/pools", tag="Pools")
@@ -22,24 +25,6 @@ FIELD_NAMES = {
     "expires_at": "expires",
     "content_availability_days": "content_availability",
 }
-
-
-class ChargedInCurrency(Given):
-    """What a pool was charged in one currency; credits count as what they give back."""
-
-    currency: str
-    quantity: int
-    amount: str
-    unbilled_quantity: int
-    unbilled_amount: str
-
-
-class Charged(Given):
-    """What a pool was charged in its owner's running month."""
-
-    pool: str
-    month: str
-    currencies: list[ChargedInCurrency]
 
 
 class Query(Paging):
@@ -59,18 +44,18 @@ class Query(Paging):
 
 @blueprint.get("")
 @allowed(Role.MANAGER, Role.ANALYST)
-@blueprint.output(shapes.Pools)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Any:
+def listing(session: Session, actor: Actor, query: Query) -> Page[PoolShape]:
     """List pools in the order in which they were made, or another."""
-    return vars(pools.listing(session, actor=actor, **query.page()))
+    return pools.listing(session, actor=actor, **query.page())
 
 
 @blueprint.post("")
 @allowed(Role.MANAGER)
-@blueprint.output(shapes.Pool, status_code=201)
+@gives(201)
 @blueprint.input(shapes.NewPool, arg_name="body")
-def create(session: Session, actor: Actor, body: shapes.NewPool) -> Any:
+def create(session: Session, actor: Actor, body: shapes.NewPool) -> PoolShape:
     """Create a pool."""
     return pools.create(session, actor=actor, **body.given(**FIELD_NAMES))
 
@@ -78,8 +63,8 @@ def create(session: Session, actor: Actor, body: shapes.NewPool) -> Any:
 @blueprint.get("/<pool>")
 @allowed(Role.MANAGER, Role.ANALYST)
 @versioned(pools.find)
-@blueprint.output(shapes.Pool)
-def show(session: Session, actor: Actor, pool: str) -> Any:
+@gives()
+def show(session: Session, actor: Actor, pool: str) -> PoolShape:
     """Show a pool with its state and its keys' figures."""
     return pools.show(session, actor=actor, pool=pool)
 
@@ -87,9 +72,9 @@ def show(session: Session, actor: Actor, pool: str) -> Any:
 @blueprint.patch("/<pool>")
 @allowed(Role.MANAGER)
 @versioned(pools.find)
-@blueprint.output(shapes.Pool)
+@gives()
 @blueprint.input(shapes.PoolChanges, arg_name="body")
-def edit(session: Session, actor: Actor, pool: str, body: shapes.PoolChanges) -> Any:
+def edit(session: Session, actor: Actor, pool: str, body: shapes.PoolChanges) -> PoolShape:
     """Change what is given of a pool; live assignments keep the access they have."""
     return pools.edit(session, actor=actor, pool=pool, **body.given(**FIELD_NAMES))
 
@@ -97,8 +82,8 @@ def edit(session: Session, actor: Actor, pool: str, body: shapes.PoolChanges) ->
 @blueprint.post("/<pool>/pause")
 @allowed(Role.MANAGER)
 @versioned(pools.find)
-@blueprint.output(shapes.Pool)
-def pause(session: Session, actor: Actor, pool: str) -> Any:
+@gives()
+def pause(session: Session, actor: Actor, pool: str) -> PoolShape:
     """Stop a pool's keys until it is resumed; live assignments go on."""
     return pools.pause(session, actor=actor, pool=pool)
 
@@ -106,15 +91,15 @@ def pause(session: Session, actor: Actor, pool: str) -> Any:
 @blueprint.post("/<pool>/resume")
 @allowed(Role.MANAGER)
 @versioned(pools.find)
-@blueprint.output(shapes.Pool)
-def resume(session: Session, actor: Actor, pool: str) -> Any:
+@gives()
+def resume(session: Session, actor: Actor, pool: str) -> PoolShape:
     """Let a paused pool's keys be redeemed again."""
     return pools.resume(session, actor=actor, pool=pool)
 
 
 @blueprint.get("/<pool>/charges")
 @allowed(Role.MANAGER, Role.FINANCE, Role.ANALYST)
-@blueprint.output(Charged)
-def charged(session: Session, actor: Actor, pool: str) -> Any:
+@gives()
+def charged(session: Session, actor: Actor, pool: str) -> PoolCharged:
     """Say what a pool was charged so far this month, and what of that is unbilled."""
     return charges.of_pool(session, actor=actor, pool=pool)

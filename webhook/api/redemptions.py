@@ -1,16 +1,15 @@
 """Redemptions: every attempt to spend a key."""
 
-from typing import Any
-
 from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http.access import allowed
 from webhook.http.instants import Instant
-from webhook.http.shapes import Sorted
+from webhook.http.shapes import Sorted, gives
+from worker.database.paging import Page
 from worker.redemption import attempts
+from worker.redemption.attempts import RedemptionShape
 from worker.tables.labels import RedemptionOutcome
 from worker.tenancy.actors import Actor, Role
 
@@ -31,8 +30,8 @@ class Query(Sorted):
 
 @blueprint.get("")
 @allowed(Role.MANAGER, Role.ANALYST)
-@blueprint.output(shapes.Redemptions)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Any:
+def listing(session: Session, actor: Actor, query: Query) -> Page[RedemptionShape]:
     """List attempts, newest first; a stranger's learner is masked."""
-    return vars(attempts.listing(session, actor=actor, **query.page()))
+    return attempts.listing(session, actor=actor, **query.page())

@@ -11,10 +11,12 @@ from webhook.api import shapes
 from webhook.http import files, nudging
 from webhook.http.access import STAFF, allowed
 from webhook.http.openapi import describe
-from webhook.http.shapes import Paging, Taken, answer, whole
+from webhook.http.shapes import Paging, Taken, answer, gives, whole
 from worker import reporting
 from worker.database import patience
+from worker.database.paging import Page
 from worker.reporting import keeping, measures
+from worker.reporting.keeping import ReportShape
 from worker.tables.labels import ReportState
 from worker.tenancy.actors import Actor
 
@@ -39,18 +41,18 @@ class Period(Taken):
 
 @blueprint.get("")
 @allowed(*STAFF)
-@blueprint.output(shapes.Reports)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Any:
+def listing(session: Session, actor: Actor, query: Query) -> Page[ReportShape]:
     """List the reports that are kept, newest first."""
-    return vars(keeping.listing(session, actor=actor, **query.page()))
+    return keeping.listing(session, actor=actor, **query.page())
 
 
 @blueprint.post("")
-@describe(accepted="Report")
 @allowed(*STAFF)
+@gives(202)
 @blueprint.input(shapes.NewReport, arg_name="body")
-def ask(session: Session, actor: Actor, body: shapes.NewReport) -> Response:
+def ask(session: Session, actor: Actor, body: shapes.NewReport) -> ReportShape | Response:
     """Have a report made now, and kept; as PDF, too, where that is its format."""
     asked = keeping.ask(session, actor=actor, **body.given())
     nudging.after_commit("make_reports")
@@ -62,7 +64,7 @@ def ask(session: Session, actor: Actor, body: shapes.NewReport) -> Response:
 @blueprint.output(shapes.Notebooks)
 def notebooks(session: Session, actor: Actor) -> Any:
     """List the notebooks that can be asked for."""
-    return whole(reporting.listing())
+    return vars(whole(reporting.listing()))
 
 
 @blueprint.get("/measures")
@@ -95,7 +97,7 @@ def pdf(session: Session, actor: Actor, report: str) -> Response:
 
 @blueprint.get("/<report>")
 @allowed(*STAFF)
-@blueprint.output(shapes.Report)
-def show(session: Session, actor: Actor, report: str) -> Any:
+@gives()
+def show(session: Session, actor: Actor, report: str) -> ReportShape:
     """Show a report that is kept: what it was asked, how far it is, why it failed."""
     return keeping.show(session, actor=actor, report=report)

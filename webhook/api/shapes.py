@@ -42,23 +42,6 @@ class Events(Listed[Event]):
     """A page of events."""
 
 
-class Redemption(Given):
-    """One attempt to redeem a key; a stranger's learner is masked."""
-
-    event: str
-    key: str | None
-    pool: str | None
-    learner: str
-    organization: str | None
-    outcome: str
-    received_at: datetime
-    assignment: str | None
-
-
-class Redemptions(Listed[Redemption]):
-    """A page of attempts."""
-
-
 class Organization(Given):
     """A tenant."""
 
@@ -193,35 +176,6 @@ class NewPrice(Taken):
     from_: str | None = Field(None, alias="from")
 
 
-class Figures(Given):
-    """A pool's keys by state; distributed ones are among the issued."""
-
-    issued: int
-    distributed: int
-    redeemed: int
-    retired: int
-
-
-class Pool(Given):
-    """A training key pool."""
-
-    id: str
-    name: str
-    organization: str
-    course: str
-    starts_at: datetime
-    expires_at: datetime
-    keys_work_until: str
-    content_availability_days: int
-    share_with_children: bool
-    state: str
-    keys: Figures
-
-
-class Pools(Listed[Pool]):
-    """A page of pools."""
-
-
 class NewPool(Taken):
     """What a pool is made of; bare dates are days in its owner's time zone, the last included."""
 
@@ -244,55 +198,11 @@ class PoolChanges(Taken):
     share_with_children: bool | None = None
 
 
-class Key(Given):
-    """A training key."""
-
-    code: str
-    pool: str
-    state: str
-    recipient: str | None
-    reference: str | None
-    distributed_at: datetime | None
-    redeemed_by: str | None
-    redeemed_at: datetime | None
-    assignment: str | None
-
-
-class Keys(Listed[Key]):
-    """A page of keys."""
-
-
-class Verdict(Given):
-    """What would happen if a learner redeemed a key now."""
-
-    learner: str
-    organization: str
-    outcome: str
-    message: str
-
-
-class KeyShown(Key):
-    """A key with the attempts on it, newest first."""
-
-    replaces: str | None
-    replaced_by: str | None
-    replaced_because: str | None
-    attempts: list[Redemption]
-    dry_run: Verdict | None = None
-
-
 class Replacing(Taken):
     """Why a key is replaced, and for whom where nobody was handed the old one."""
 
     reason: str = Field(min_length=1, max_length=1000)
     recipient: str | None = Field(None, max_length=320)
-
-
-class Replacement(Key):
-    """The key that took another's place."""
-
-    replaces: str
-    reason: str
 
 
 class Codes(Taken):
@@ -309,56 +219,6 @@ class Generation(Taken):
 
 class NewKeys(RootModel[list[str]]):
     """Codes to add."""
-
-
-class RetiredKey(Given):
-    """What became of one code among many; `code` and `reason` say why it was refused."""
-
-    key: str
-    result: Literal["retired", "refused"]
-    code: str | None
-    reason: str | None
-
-
-class Retired(Listed[RetiredKey]):
-    """What became of each code, in the order in which they were sent; `retired` counts."""
-
-    retired: int
-
-
-class Batch(Given):
-    """A bulk job that adds keys to a pool."""
-
-    id: str
-    pool: str
-    kind: str
-    requested: int
-    made: int
-    state: str
-
-
-class Batches(Listed[Batch]):
-    """A page of batches."""
-
-
-class RefusedLine(Given):
-    """A line that made no key, and why."""
-
-    line: int
-    code: str
-    result: str
-    reason: str
-
-
-class ImportReport(Given):
-    """What became of each line; `batch` works on those that are not counted yet."""
-
-    batch: str | None
-    added: int
-    duplicate_in_input: int
-    already_exists: int
-    invalid: int
-    refused: list[RefusedLine]
 
 
 class Distribution(Given):
@@ -717,35 +577,6 @@ class Reason(Taken):
     """Why."""
 
     reason: str
-
-
-class Report(Given):
-    """A report that is kept. `worked` of `cells` are done; `traceback` says why it failed.
-
-    `bytes` is the length of its HTML, `pdf_bytes` that of its PDF: 0 while there is none.
-    """
-
-    id: str
-    notebook: str
-    organization: str | None
-    from_: date = Field(alias="from")
-    to: date
-    format: str
-    invoice: str | None
-    asked_by: str
-    state: str
-    worked: int
-    cells: int
-    data_at: datetime | None
-    created_at: datetime
-    finished_at: datetime | None
-    bytes: int
-    pdf_bytes: int
-    traceback: str | None
-
-
-class Reports(Listed[Report]):
-    """Reports that are kept."""
 
 
 class NewReport(Taken):

@@ -19,7 +19,7 @@ blueprint = APIBlueprint("sources", __name__, url_prefix="/api/v1/sources", tag=
 @blueprint.output(shapes.Sources)
 def listing(session: Session, actor: Actor) -> Any:
     """List sources; never their secrets."""
-    return whole(sources.listing(session, actor=actor))
+    return vars(whole(sources.listing(session, actor=actor)))
 
 
 @blueprint.post("")

@@ -19,7 +19,7 @@ blueprint = APIBlueprint("tokens", __name__, url_prefix="/api/v1/tokens", tag="T
 @blueprint.output(shapes.Tokens)
 def listing(session: Session, actor: Actor) -> Any:
     """List tokens, newest first; never the tokens themselves."""
-    return whole(tokens.listing(session, actor=actor))
+    return vars(whole(tokens.listing(session, actor=actor)))
 
 
 @blueprint.post("")

@@ -19,7 +19,7 @@ blueprint = APIBlueprint("users", __name__, url_prefix="/api/v1/users", tag="Use
 @blueprint.output(shapes.Users)
 def listing(session: Session, actor: Actor) -> Any:
     """List the console's users by address."""
-    return whole(users.listing(session, actor=actor))
+    return vars(whole(users.listing(session, actor=actor)))
 
 
 @blueprint.post("")

@@ -19,6 +19,8 @@ from worker import days, errors
 from worker.catalogue import courses
 from worker.database import patience
 from worker.pools import batches, keys, pools
+from worker.pools.batches import ImportReport
+from worker.pools.pools import PoolShape
 from worker.tables.tenancy import OrganizationAncestry
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
@@ -36,7 +38,7 @@ class Draft:
     codes: list[str] = field(default_factory=list)
     pasted: str = ""
     generate: str = ""
-    report: dict[str, Any] | None = None
+    report: ImportReport | None = None
     error: errors.KeypoolError | None = None
 
     @property
@@ -77,11 +79,11 @@ def create_pool(session: Session, actor: Actor) -> Any:
     if wanted == "field":
         draft.codes.append("")
         return _form(session, actor, draft)
-    made: dict[str, Any] = {}
-    draft.error = attempt(session, lambda: made.update(_save(session, actor, draft, wanted)))
+    made: list[PoolShape] = []
+    draft.error = attempt(session, lambda: made.append(_save(session, actor, draft, wanted)))
     if not made:
         return _form(session, actor, draft)
-    return done(_told(draft, made), "pool", pool=made["id"])
+    return done(_told(draft, made[0]), "pool", pool=made[0]["id"])
 
 
 @blueprint.get("/pools/new/words")
@@ -100,7 +102,7 @@ def choose_course(session: Session, _actor: Actor) -> Any:
     return render_template("course_choices.html", found=found[:CHOICES], more=len(found) > CHOICES)
 
 
-def _save(session: Session, actor: Actor, draft: Draft, wanted: str) -> dict[str, Any]:
+def _save(session: Session, actor: Actor, draft: Draft, wanted: str) -> PoolShape:
     """Create a draft's pool and keys. Empty, and undone, where the keys were only to be tried."""
     pool = _create(session, actor, draft)
     if lines := draft.lines():
@@ -116,7 +118,7 @@ def _save(session: Session, actor: Actor, draft: Draft, wanted: str) -> dict[str
     return pool
 
 
-def _create(session: Session, actor: Actor, draft: Draft) -> dict[str, Any]:
+def _create(session: Session, actor: Actor, draft: Draft) -> PoolShape:
     given: dict[str, Any] = {**draft.values, "share_with_children": draft.share}
     for name in FIELDS:
         if not given[name].strip():
@@ -129,7 +131,7 @@ class NotSavedError(errors.RefusedError):
     """Nothing is saved yet: look at the report on the keys, then save."""
 
 
-def _told(draft: Draft, made: dict[str, Any]) -> str:
+def _told(draft: Draft, made: PoolShape) -> str:
     told = f"The pool “{made['name']}” is there"
     if draft.report and not draft.report["batch"]:
         told += f", with {number(draft.report['added'])} keys"

@@ -35,18 +35,17 @@ def pools_page(session: Session, actor: Actor) -> Any:
 def pool(session: Session, actor: Actor, pool: str) -> Any:
     """Show a pool: its settings, figures, running batch, keys, redemptions and refusals."""
     shown = pools.show(session, actor=actor, pool=pool)
-    which = {"actor": actor, "pool": shown["id"]}
+    found, after = shown["id"], request.args.get("after")
+    filters = _filters()
     return render_template(
         "pool.html",
         pool=shown,
-        batches=batches.listing(session, **which, limit=3).items,
-        charged=charges.of_pool(session, **which),
-        recent=recent.of_pool(session, **which),
+        batches=batches.listing(session, actor=actor, pool=found, limit=3).items,
+        charged=charges.of_pool(session, actor=actor, pool=found),
+        recent=recent.of_pool(session, actor=actor, pool=found),
         attempts=recent.ATTEMPTS,
-        listed=keys.listing(
-            session, **which, **_filters(), after=request.args.get("after"), limit=SHOWN
-        ),
-        distributions=distributions.listing(session, **which, limit=10),
+        listed=keys.listing(session, actor=actor, pool=found, **filters, after=after, limit=SHOWN),
+        distributions=distributions.listing(session, actor=actor, pool=found, limit=10),
     )
 
 

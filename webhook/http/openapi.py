@@ -9,13 +9,16 @@ from typing import Any, TypeVar
 from apiflask import APIFlask
 from pydantic import BaseModel, Field
 
+from webhook.http import schemas
 from webhook.http.repeating import HEADER
+from webhook.http.schemas import Schema
 from worker.tenancy import answers as remembered
 
 T = TypeVar("T", bound=Callable[..., Any])
 
 TEXT = {"schema": {"type": "string"}}
-PROBLEM = "application/problem+json"
+JSON, PROBLEM = "application/json", "application/problem+json"
+DONE = {200: "Done.", 201: "Made.", 202: "Under way; Location says where to look."}
 REPEATED = {
     "name": HEADER,
     "in": "header",
@@ -72,23 +75,22 @@ class Problem(BaseModel):
 
 
 def describe(
-    *,
-    takes: Sequence[str] = (),
-    gives: Sequence[str] = (),
-    only: str | None = None,
-    accepted: str | None = None,
+    *, takes: Sequence[str] = (), gives: Sequence[str] = (), only: str | None = None
 ) -> Callable[[T], T]:
-    """Describe what a route takes and gives besides JSON (or `only`), and the shape of its 202."""
+    """Describe what a route takes and gives besides JSON, or `only`."""
 
     def mark(view: T) -> T:
-        view.described = (takes, gives, only, accepted)  # type: ignore[attr-defined]
+        view.described = (takes, gives, only)  # type: ignore[attr-defined]
         return view
 
     return mark
 
 
-def install(app: APIFlask, *, shapes: Sequence[type[BaseModel]]) -> None:
-    """Complete an app's document when it is made; `shapes` are those that no route names."""
+def install(app: APIFlask, *, posted: type[BaseModel], decided: Any, accepted: Any) -> None:
+    """Complete an app's document when it is made.
+
+    The receiver takes `posted`, and answers with what was `decided` or `accepted`.
+    """
     app.config.update(
         OPENAPI_VERSION="3.1.0",
         AUTO_SERVERS=False,
@@ -98,19 +100,25 @@ def install(app: APIFlask, *, shapes: Sequence[type[BaseModel]]) -> None:
         SECURITY_SCHEMES={"token": {"type": "http", "scheme": "bearer"}},
         DESCRIPTION="Training keys: pools of them, one redemption each, and what that costs.",
     )
-    app.spec_processor(partial(_completed, app, (Problem, *shapes)))
+    app.spec_processor(partial(_completed, app, posted, {200: decided, 202: accepted}))
 
 
-def _completed(app: APIFlask, shapes: Sequence[type[BaseModel]], document: Any) -> Any:
+def _completed(
+    app: APIFlask, posted: type[BaseModel], received: dict[int, Any], document: Any
+) -> Any:
     document = _flat(document)
-    for model in shapes:
-        document["components"]["schemas"] |= _schemas(model)
+    views = app.view_functions.values()
+    told = [kind for view in views for kind in getattr(view, "answers", {}).values()]
+    answers, named = schemas.of([Problem, *received.values(), *told])
+    document["components"]["schemas"] |= _schemas(posted) | named
     for rule in app.url_map.iter_rules():
         path = re.sub(r"<(?:[^<:]+:)?([^>]+)>", r"{\1}", rule.rule)
         for method, operation in document["paths"].get(path, {}).items():
             if method.upper() in (rule.methods or ()):
-                _complete(operation, method.upper(), app.view_functions[rule.endpoint])
-    _describe_receiver(document["paths"]["/webhooks/{source}"]["post"])
+                view = app.view_functions[rule.endpoint]
+                _complete(operation, method.upper(), view, answers)
+    about = {str(status): answers[kind] for status, kind in received.items()}
+    _describe_receiver(document["paths"]["/webhooks/{source}"]["post"], about)
     return document
 
 
@@ -123,15 +131,18 @@ def _flat(document: Any) -> Any:
     return json.loads(re.sub(r"(#/components/schemas/)\w+\.", r"\1", json.dumps(document)))
 
 
-def _complete(operation: dict[str, Any], method: str, view: Any) -> None:
+def _complete(operation: Schema, method: str, view: Any, schema: dict[Any, Schema]) -> None:
     statuses, roles = ["400", "503"], getattr(view, "roles", None)
     if roles:
         statuses += ["401", "403", "404", "409", "413", "415", "422", "429"]
         operation["security"] = [{"token": []}]
         operation["x-roles"] = [str(role) for role in roles]
+    if hasattr(view, "answers"):
+        told = {str(status): _answer(status, schema[kind]) for status, kind in view.answers.items()}
+        operation["responses"] = told
     answers = operation.setdefault("responses", {})
     answers.update({status: _problem(status) for status in statuses if status not in answers})
-    takes, gives, only, accepted = getattr(view, "described", ((), (), None, None))
+    takes, gives, only = getattr(view, "described", ((), (), None))
     if takes:
         answers["411"] = _problem("411")
     for media_type in takes:
@@ -140,18 +151,16 @@ def _complete(operation: dict[str, Any], method: str, view: Any) -> None:
         answers["200"]["content"][media_type] = TEXT
     if only:
         answers["200"] = {"description": "The file.", "content": {only: TEXT}}
-    if accepted:
-        answers["202"] = _answer("Under way; Location says where to look.", accepted)
     if roles:
         _describe_headers(operation, method, view)
 
 
-def _describe_headers(operation: dict[str, Any], method: str, view: Any) -> None:
+def _describe_headers(operation: Schema, method: str, view: Any) -> None:
     parameters, answers = operation.setdefault("parameters", []), operation["responses"]
     versioned = hasattr(view, "versioned")
     if method == "POST":
         parameters.append(REPEATED)
-    if method == "GET" and "application/json" in answers["200"].get("content", {}):
+    if method == "GET" and JSON in answers["200"].get("content", {}):
         parameters.append(UNLESS)
         answers["200"]["headers"] = TAG
         answers["304"] = {"description": "As the caller has it already.", "headers": TAG}
@@ -161,17 +170,16 @@ def _describe_headers(operation: dict[str, Any], method: str, view: Any) -> None
         answers["412"] = _problem("412")
 
 
-def _problem(status: str, words: str | None = None) -> dict[str, Any]:
+def _problem(status: str, words: str | None = None) -> Schema:
     schema = {"$ref": "#/components/schemas/Problem"}
     return {"description": words or ANSWERS[status], "content": {PROBLEM: {"schema": schema}}}
 
 
-def _answer(words: str, shape: str) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{shape}"}
-    return {"description": words, "content": {"application/json": {"schema": schema}}}
+def _answer(status: int, schema: Schema, words: str | None = None) -> Schema:
+    return {"description": words or DONE[status], "content": {JSON: {"schema": schema}}}
 
 
-def _describe_receiver(operation: dict[str, Any]) -> None:
+def _describe_receiver(operation: Schema, answers: dict[str, Schema]) -> None:
     headers = {
         "webhook-id": "Unique; the same message sent again keeps it.",
         "webhook-timestamp": "Seconds since 1970, within five minutes of now.",
@@ -188,18 +196,18 @@ def _describe_receiver(operation: dict[str, Any]) -> None:
         for name, words in headers.items()
     ]
     message = {"schema": {"$ref": "#/components/schemas/WebhookMessage"}}
-    operation["requestBody"] = {"required": True, "content": {"application/json": message}}
+    operation["requestBody"] = {"required": True, "content": {JSON: message}}
     unknown = _problem("401", "Unknown source, bad or missing signature, stale or future time.")
     operation["responses"] |= {
-        "200": _answer("Decided: a repeat, or one that was waited for.", "Event"),
-        "202": _answer("Recorded for good; decided soon.", "Accepted"),
+        "200": _answer(200, answers["200"], "Decided: a repeat, or one that was waited for."),
+        "202": _answer(202, answers["202"], "Recorded for good; decided soon."),
         "401": unknown,
         "429": _problem("429", "Too many unknown or mistyped keys; see Retry-After."),
         **{status: _problem(status) for status in ("409", "413", "415", "422")},
     }
 
 
-def _schemas(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    named: dict[str, Any] = schema.pop("$defs", {})
+def _schemas(model: type[BaseModel]) -> dict[str, Schema]:
+    schema = model.model_json_schema(ref_template=schemas.AT)
+    named: dict[str, Schema] = schema.pop("$defs", {})
     return named | {model.__name__: schema}

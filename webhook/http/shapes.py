@@ -1,11 +1,48 @@
 """What every answer, request and list of the API has in common."""
 
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Callable
+from functools import wraps
+from types import UnionType
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from flask import Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
+from worker.database.paging import Page
+
 T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def gives(
+    status: int = 200, *, accepted: Any = None
+) -> Callable[[Callable[P, Any]], Callable[P, Response]]:
+    """Answer with what a view gives as JSON; the document tells of it by the view's return type.
+
+    `accepted` is the type of what the view answers with 202. Put it right above the view: its
+    return annotation is what mypy checks.
+    """
+
+    def answering(view: Callable[P, Any]) -> Callable[P, Response]:
+        @wraps(view)
+        def answered(*args: P.args, **kwargs: P.kwargs) -> Response:
+            given = view(*args, **kwargs)
+            return given if isinstance(given, Response) else answer(given, status)
+
+        answers = {status: _told(view.__annotations__["return"])}
+        if accepted is not None:
+            answers[202] = accepted
+        answered.answers = answers  # type: ignore[attr-defined]  # read by openapi.py
+        return answered
+
+    return answering
+
+
+def _told(kind: Any) -> Any:
+    """Leave of a view's return type what is told as JSON; a response is made by the view itself."""
+    if get_origin(kind) not in (Union, UnionType):
+        return kind
+    return Union[tuple(one for one in get_args(kind) if one is not Response)]  # noqa: UP007  # of a tuple
 
 
 class Given(BaseModel):
@@ -51,14 +88,14 @@ class Sorted(Paging):
     sort: Literal["made", "-made"] | None = Field(None, description="-made: the newest first.")
 
 
-def whole(items: list[dict[str, Any]]) -> dict[str, Any]:
+def whole(items: list[T]) -> Page[T]:
     """Make a list of what fits one page."""
-    return {"items": items, "next": None}
+    return Page(items, None)
 
 
-def answer(told: dict[str, Any], status: int, headers: dict[str, str]) -> Response:
-    """Answer with another status than the route's own."""
+def answer(told: object, status: int, headers: dict[str, str] | None = None) -> Response:
+    """Answer with a status."""
     response = jsonify(told)
     response.status_code = status
-    response.headers.extend(headers)
+    response.headers.extend(headers or {})
     return response

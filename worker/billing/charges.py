@@ -6,11 +6,15 @@ from typing import Any
 
 from sqlalchemy import Select, and_, func, select, text
 from sqlalchemy.orm import Session, aliased
+from typing_extensions import TypedDict
 
 from worker import errors
 from worker.billing import invoices
 from worker.database import lookup
+from worker.database.lookup import Id
 from worker.database.paging import Page, paged, within
+from worker.days import Month
+from worker.money import Amount
 from worker.pools import pools
 from worker.tables.billing import Charge, Invoice, InvoiceCharge, InvoiceLine
 from worker.tables.catalogue import Course
@@ -20,6 +24,33 @@ from worker.tables.pools import Key, Pool
 from worker.tables.tenancy import Currency, Organization
 from worker.tenancy import currencies, history, organizations
 from worker.tenancy.actors import Actor, Role
+
+
+class ChargedInCurrency(TypedDict):
+    """What a pool was charged in one currency; credits count as what they give back."""
+
+    currency: str
+    """The currency, by its ISO 4217 code."""
+    quantity: int
+    """How many charges and credits."""
+    amount: Amount
+    """Their sum."""
+    unbilled_quantity: int
+    """How many of them are on no invoice yet."""
+    unbilled_amount: Amount
+    """The sum of those."""
+
+
+class PoolCharged(TypedDict):
+    """What a pool was charged in its owner's running month."""
+
+    pool: Id
+    """The pool."""
+    month: Month
+    """The running month, in the owner's time zone."""
+    currencies: list[ChargedInCurrency]
+    """What it was charged, by currency; empty where nothing was."""
+
 
 # What a credit may still give back (B3). The lock is a statement of its own: whoever waited for
 # another credit of the same charge then sees it.
@@ -160,7 +191,7 @@ def listing(
     sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page:
+) -> Page[dict[str, Any]]:
     """List charges and credits of the actor's organizations, newest first, a page at a time.
 
     `invoice` and `line` leave what that invoice or line carries or, when void, carried; `since` and
@@ -194,7 +225,7 @@ def listing(
     )
 
 
-def of_pool(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
+def of_pool(session: Session, *, actor: Actor, pool: str) -> PoolCharged:
     """Say what a pool was charged this month, and what of that is unbilled, by currency.
 
     The month is the running one in the owner's time zone; credits count as what they give back.

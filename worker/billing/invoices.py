@@ -135,7 +135,7 @@ def listing(
     sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page:
+) -> Page[dict[str, Any]]:
     """List the invoices of the actor's organizations, newest first, a page at a time."""
     actor.require(Role.FINANCE, Role.ANALYST)
     wanted = _rows(actor)

@@ -93,7 +93,7 @@ def listing(
     organization: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page:
+) -> Page[dict[str, Any]]:
     """List the list prices and those of the actor's organizations, history included.
 
     `organization` leaves the prices that are its own. Each item tells whether it is in force now

@@ -64,7 +64,7 @@ def command() -> None:
 @click.option("--expiring-within", type=DAYS, metavar="DAYS", help="Those that end so soon.")
 @ordered("redeemed_at", "expires_at")
 @paged
-def listing(**given: Any) -> "Page":
+def listing(**given: Any) -> "Page[Any]":
     """List assignments."""
     return run(assignments.listing, actor=operator(), **given)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing, waiting
-from worker.cli.files import deliver, written
+from worker.cli.files import Written, deliver, written
 from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run, system
 
@@ -28,21 +28,21 @@ def command() -> None:
 @command.command("list", shows=printing.table(*COLUMNS))
 @click.option("--pool", metavar="POOL", help="One pool's.")
 @paged
-def listing(**given: Any) -> "Page":
+def listing(**given: Any) -> "Page[batches.BatchShape]":
     """List batches, newest first."""
     return run(batches.listing, actor=operator(), **given)
 
 
 @command.command()
 @click.argument("batch", metavar="ID")
-def show(batch: str) -> dict[str, Any]:
+def show(batch: str) -> "batches.BatchShape":
     """Show a batch and how far it is."""
     return run(batches.show, actor=operator(), batch=batch)
 
 
 @command.command(shows=printing.sentences(waiting.lines), failed=waiting.failed)
 @click.argument("batch", metavar="ID")
-def watch(batch: str) -> dict[str, Any]:
+def watch(batch: str) -> "batches.BatchShape":
     """Wait until a batch is finished, and show how far it is."""
     with system():
         connections.transaction(batches.find, actor=operator(), batch=batch)
@@ -51,12 +51,12 @@ def watch(batch: str) -> dict[str, Any]:
 
 @command.command()
 @click.argument("batch", metavar="ID")
-def cancel(batch: str) -> dict[str, Any]:
+def cancel(batch: str) -> "batches.BatchShape":
     """Cancel a batch; the keys that it made stay."""
     return run(batches.cancel, actor=operator(), batch=batch)
 
 
-def _reported(result: dict[str, Any]) -> None:
+def _reported(result: "Written | batches.ImportReport") -> None:
     written(result) if "file" in result else waiting.report(result)
 
 
@@ -69,7 +69,7 @@ def _reported(result: dict[str, Any]) -> None:
     metavar="FILE.csv",
     help="Write every line to a file, not just the first that were refused.",
 )
-def report(batch: str, output: Path | None) -> dict[str, Any] | None:
+def report(batch: str, output: Path | None) -> "Written | batches.ImportReport | None":
     """Show what became of the lines of an import."""
     if output is None:
         return run(batches.report, actor=operator(), batch=batch)

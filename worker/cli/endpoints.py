@@ -82,7 +82,7 @@ def listing() -> list[dict[str, Any]]:
 @click.option("--failed", is_flag=True, help="Those that no endpoint took in three days.")
 @click.option("--since", type=SINCE, metavar="TIME", help="Of what happened at this time or later.")
 @paged
-def told(**given: Any) -> "Page":
+def told(**given: Any) -> "Page[Any]":
     """List what endpoints, or one of them, were told, newest first."""
     return run(deliveries.listing, actor=operator(), **given)
 

@@ -37,7 +37,7 @@ def command() -> None:
 )
 @ordered()
 @paged
-def listing(**given: Any) -> "Page":
+def listing(**given: Any) -> "Page[Any]":
     """List events, newest first."""
     return run(inbox.listing, actor=operator(), **given)
 

@@ -3,16 +3,23 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from worker.cli import printing
 from worker.cli.frame import wants_json
 from worker.errors import InvalidInputError
 
 
+class Written(TypedDict):
+    """A file that was written."""
+
+    file: str
+    bytes: int
+
+
 def deliver(
     content: Iterable[bytes], *, name: str, output: Path | None, printable: bool = True
-) -> dict[str, Any] | None:
+) -> Written | None:
     """Write to a file and say which; or, where none is named and it can be read there, print it.
 
     A file that there was stays as it is until the new one is whole.
@@ -32,7 +39,7 @@ def deliver(
         raise InvalidInputError(f"{path} cannot be written: {error.strerror}.") from None
 
 
-def written(result: dict[str, Any]) -> None:
+def written(result: Written) -> None:
     """Say which file was written."""
     printing.line(f"Written to {result['file']}.")
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.files import deliver, written
+from worker.cli.files import Written, deliver, written
 from worker.cli.frame import Group, deferred, ordered, paged, wants_json
 from worker.cli.options import SINCE, UNTIL, together
 from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker.database import connections
+    from worker.database import connections, paging
     from worker.tenancy import history
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def command() -> None:
 @chosen
 @ordered()
 @paged
-def listing(**given: Any) -> "Page":
+def listing(**given: Any) -> "Page[Any]":
     """List what was done, newest first."""
     return run(history.listing, actor=operator(), **given)
 
@@ -54,11 +54,11 @@ def listing(**given: Any) -> "Page":
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it."
 )
-def export(output: Path | None, **given: Any) -> dict[str, Any] | None:
+def export(output: Path | None, **given: Any) -> "Written | paging.Page[dict[str, str]] | None":
     """Write what was done as CSV, oldest first, to standard output or a file."""
     with system(), connections.session(snapshot=True) as session:
         blocks = history.export(session, actor=operator(), **given)
         if output is None and wants_json():
             lines = io.StringIO(b"".join(blocks).decode())
-            return {"items": list(csv.DictReader(lines)), "next": None}
+            return paging.Page(list(csv.DictReader(lines)), None)
         return deliver(blocks, name="history.csv", output=output)

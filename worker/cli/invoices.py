@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.files import deliver, written
+from worker.cli.files import Written, deliver, written
 from worker.cli.frame import Group, deferred, ordered, paged
 from worker.cli.system import operator, run, system
 
@@ -70,7 +70,7 @@ def run_(month: str | None, finalize: bool) -> dict[str, Any]:
 @click.option("--status", metavar="STATUS", help="draft, finalized, paid or void.")
 @ordered("month", "total")
 @paged
-def listing(**given: Any) -> "Page":
+def listing(**given: Any) -> "Page[Any]":
     """List invoices, newest first."""
     return run(invoices.listing, actor=operator(), **given)
 
@@ -113,7 +113,7 @@ def void(invoice: str, reason: str) -> dict[str, Any]:
 @click.option("--assignment", metavar="ID", help="What one assignment cost.")
 @click.option("--unbilled/--billed", default=None, help="What is on no invoice yet, or on one.")
 @paged
-def charged(**given: Any) -> "Page":
+def charged(**given: Any) -> "Page[Any]":
     """List charges, newest first: what an invoice or its line carries, and where each is billed."""
     return run(charges.listing, actor=operator(), **given)
 
@@ -137,10 +137,10 @@ def credit(charge: str, amount: str | None, reason: str) -> dict[str, Any]:
     help="csv has the lines, detail every charge.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
-def export(invoice: str, format: str, output: Path | None) -> dict[str, Any] | None:
+def export(invoice: str, format: str, output: Path | None) -> Written | None:
     """Write an invoice's document to a file, or print it where it is text."""
 
-    def write(session: Any) -> dict[str, Any] | None:
+    def write(session: Any) -> Written | None:
         made = documents.export(session, actor=operator(), invoice=invoice, format=format)
         printable = format != "pdf"
         return deliver(made.content, name=made.name, output=output, printable=printable)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import rich_click as click
 
 from worker.cli import printing, waiting
-from worker.cli.files import deliver, written
+from worker.cli.files import Written, deliver, written
 from worker.cli.frame import Group, deferred, ordered, paged, wants_json
 from worker.cli.system import operator, run, system
 
 with deferred():
-    from worker.database import connections
+    from worker.database import connections, paging
     from worker.pools import batches, distributions, exporting, keys, reading, replacing
     from worker.redemption import trouble
 
@@ -60,13 +60,13 @@ def command() -> None:
     """Keys: added, listed, shown, retired, exported, handed out."""
 
 
-def _nothing_added(report: dict[str, Any]) -> int:
+def _nothing_added(report: "batches.ImportReport") -> int:
     """Say whether not one line of an input could be a key: then it is refused."""
     sound = report["added"] + report["duplicate_in_input"] + report["already_exists"]
     return REFUSED if report["invalid"] and not sound and not report["batch"] else 0
 
 
-def _tell(report: dict[str, Any]) -> dict[str, Any]:
+def _tell(report: "batches.ImportReport") -> "batches.ImportReport":
     if _nothing_added(report):
         first = report["refused"][0]
         printing.warn(f"Line {first['line']}: {first['reason']}")
@@ -77,7 +77,7 @@ def _tell(report: dict[str, Any]) -> dict[str, Any]:
 @click.argument("pool")
 @click.argument("codes", metavar="CODE…", nargs=-1, required=True)
 @wait_or_not
-def add(pool: str, codes: tuple[str, ...], wait: bool) -> dict[str, Any]:
+def add(pool: str, codes: tuple[str, ...], wait: bool) -> "batches.ImportReport":
     """Add keys that you have, a CODE each; “-” reads pasted lines from standard input."""
     given: Iterable[str] = sys.stdin if codes == ("-",) else codes
     with system():
@@ -98,7 +98,7 @@ def add(pool: str, codes: tuple[str, ...], wait: bool) -> dict[str, Any]:
 @wait_or_not
 def import_(
     pool: str, file: BinaryIO, kind: str | None, column: str | None, wait: bool
-) -> dict[str, Any]:
+) -> "batches.ImportReport":
     """Add the keys of a file: one a line, or CSV with a column of codes."""
     form = reading.Kind(kind) if kind else None
     with system():
@@ -108,7 +108,7 @@ def import_(
         return _added(wait, report)
 
 
-def _added(wait: bool, report: dict[str, Any]) -> dict[str, Any]:
+def _added(wait: bool, report: "batches.ImportReport") -> "batches.ImportReport":
     """Wait for the batch of an import, where there is one, and give its report then."""
     if report["batch"] and wait:
         waiting.finish(report["batch"])
@@ -123,7 +123,7 @@ def _added(wait: bool, report: dict[str, Any]) -> dict[str, Any]:
 @click.argument("pool")
 @click.argument("count", type=int)
 @wait_or_not
-def generate(pool: str, count: int, wait: bool) -> dict[str, Any]:
+def generate(pool: str, count: int, wait: bool) -> "batches.BatchShape":
     """Generate COUNT keys into a pool."""
     with system():
         batch = connections.transaction(batches.generate, actor=operator(), pool=pool, count=count)
@@ -138,12 +138,12 @@ def generate(pool: str, count: int, wait: bool) -> dict[str, Any]:
 @filters
 @ordered()
 @paged
-def listing(**given: Any) -> "Page":
+def listing(**given: Any) -> "Page[keys.KeyShape]":
     """List a pool's keys."""
     return run(keys.listing, actor=operator(), **given)
 
 
-def _shown(key: dict[str, Any]) -> None:
+def _shown(key: "trouble.KeyShown") -> None:
     printing.record({name: value for name, value in key.items() if name != "dry_run"})
     if dry_run := key.get("dry_run"):
         printing.line("", f"If {dry_run['learner']} ({dry_run['organization']}) redeemed it now:")
@@ -154,17 +154,17 @@ def _shown(key: dict[str, Any]) -> None:
 @click.argument("code")
 @click.option("--as", "dry_run", metavar="EMAIL", help="What if this learner redeemed it now?")
 @click.option("--organization", metavar="ORG", help="Theirs, where nothing is known of them.")
-def show(**given: Any) -> dict[str, Any]:
+def show(**given: Any) -> "trouble.KeyShown":
     """Show a key and its attempts: why does it not work?"""
     return run(trouble.show, actor=operator(), **given)
 
 
-def _none_retired(told: dict[str, Any]) -> int:
+def _none_retired(told: "keys.RetiredKeys") -> int:
     """Say whether not one of the codes was retired: then all is refused."""
     return 0 if told["retired"] else REFUSED
 
 
-def _retired(told: dict[str, Any]) -> None:
+def _retired(told: "keys.RetiredKeys") -> None:
     refused = [item for item in told["items"] if item["result"] == "refused"]
     printing.line(f"{printing.counted(told['retired'], 'key')} retired, {len(refused):,} refused.")
     if refused:
@@ -173,17 +173,17 @@ def _retired(told: dict[str, Any]) -> None:
 
 @command.command(shows=_retired, failed=_none_retired)
 @click.argument("codes", metavar="CODE…", nargs=-1, required=True)
-def retire(codes: tuple[str, ...]) -> dict[str, Any]:
+def retire(codes: tuple[str, ...]) -> "keys.RetiredKeys":
     """Retire issued keys, each for itself; “-” reads codes from standard input, one a line."""
     given = [line.strip() for line in sys.stdin if line.strip()] if codes == ("-",) else codes
-    told: dict[str, Any] = {"retired": 0, "items": [], "next": None}
+    told: keys.RetiredKeys = {"retired": 0, "items": [], "next": None}
     for first in range(0, len(given), RETIRED_AT_ONCE):
         some = given[first : first + RETIRED_AT_ONCE]
         done = run(keys.retire, actor=operator(), codes=some)
         told["retired"] += done["retired"]
         told["items"] += done["items"]
     if _none_retired(told) and told["items"]:
-        printing.warn(told["items"][0]["reason"])
+        printing.warn(told["items"][0]["reason"] or "")
     return told
 
 
@@ -191,7 +191,7 @@ def retire(codes: tuple[str, ...]) -> dict[str, Any]:
 @click.argument("code")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it stays with both keys.")
 @click.option("--recipient", metavar="R", help="Who is to have the new one, if nobody had the old.")
-def replace(**given: Any) -> dict[str, Any]:
+def replace(**given: Any) -> "replacing.Replacement":
     """Retire an issued key, and give its recipient another of the pool."""
     return run(replacing.replace, actor=operator(), **given)
 
@@ -207,7 +207,9 @@ def replace(**given: Any) -> dict[str, Any]:
     help="excel: CSV as Excel takes it. xlsx: a workbook.",
 )
 @output
-def export(pool: str, format: str, output: Path | None, **given: Any) -> dict[str, Any] | None:
+def export(
+    pool: str, format: str, output: Path | None, **given: Any
+) -> "Written | paging.Page[dict[str, str]] | None":
     """Write a pool's keys to standard output or a file, as they are at one moment.
 
     A workbook is written to a file named after the pool, unless -o names another.
@@ -217,7 +219,7 @@ def export(pool: str, format: str, output: Path | None, **given: Any) -> dict[st
         listed = output is None and format == "csv" and wants_json()
         blocks = exporting.export(session, actor=operator(), pool=pool, format=format, **given)
         if listed:
-            return {"items": list(csv.DictReader(_lines(blocks))), "next": None}
+            return paging.Page(list(csv.DictReader(_lines(blocks))), None)
         return deliver(blocks, name=file.name, output=output, printable=format != "xlsx")
 
 

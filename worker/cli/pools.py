@@ -39,7 +39,7 @@ def command() -> None:
 @click.option(
     "--share-with-children", is_flag=True, help="Let learners of organizations below redeem too."
 )
-def create(**given: Any) -> dict[str, Any]:
+def create(**given: Any) -> "pools.PoolShape":
     """Create a pool."""
     return run(pools.create, actor=operator(), **given)
 
@@ -51,14 +51,14 @@ def create(**given: Any) -> dict[str, Any]:
 @click.option("--search", metavar="TEXT", help="A piece of the name.")
 @ordered("name", "starts_at", "expires_at")
 @paged
-def listing(**given: Any) -> "Page":
+def listing(**given: Any) -> "Page[pools.PoolShape]":
     """List pools with their state and figures."""
     return run(pools.listing, actor=operator(), **given)
 
 
 @command.command()
 @click.argument("pool")
-def show(pool: str) -> dict[str, Any]:
+def show(pool: str) -> "pools.PoolShape":
     """Show a pool."""
     return run(pools.show, actor=operator(), pool=pool)
 
@@ -74,27 +74,27 @@ def show(pool: str) -> dict[str, Any]:
     default=None,
     help="Whether learners of organizations below redeem too.",
 )
-def edit(pool: str, **given: Any) -> dict[str, Any]:
+def edit(pool: str, **given: Any) -> "pools.PoolShape":
     """Change what is given of a pool; live assignments keep the access they have."""
     return run(pools.edit, actor=operator(), pool=pool, **given)
 
 
 @command.command()
 @click.argument("pool")
-def pause(pool: str) -> dict[str, Any]:
+def pause(pool: str) -> "pools.PoolShape":
     """Stop a pool's keys until it is resumed; live assignments go on."""
     return run(pools.pause, actor=operator(), pool=pool)
 
 
 @command.command()
 @click.argument("pool")
-def resume(pool: str) -> dict[str, Any]:
+def resume(pool: str) -> "pools.PoolShape":
     """Let a paused pool's keys be redeemed again."""
     return run(pools.resume, actor=operator(), pool=pool)
 
 
 @command.command("charges")
 @click.argument("pool")
-def charged(pool: str) -> dict[str, Any]:
+def charged(pool: str) -> "charges.PoolCharged":
     """Say what a pool was charged so far this month, and what of that is unbilled."""
     return run(charges.of_pool, actor=operator(), pool=pool)

@@ -37,6 +37,6 @@ def set_(**given: Any) -> dict[str, Any]:
 @click.option("--course", metavar="CODE", help="One course's prices.")
 @click.option("--organization", metavar="ORG", help="One organization's own prices.")
 @paged
-def listing(**given: Any) -> "Page":
+def listing(**given: Any) -> "Page[Any]":
     """List prices, those of the past too."""
     return run(prices.listing, actor=operator(), **given)

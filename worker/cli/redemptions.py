@@ -35,6 +35,6 @@ def command() -> None:
 )
 @ordered()
 @paged
-def listing(**given: Any) -> "Page":
+def listing(**given: Any) -> "Page[attempts.RedemptionShape]":
     """List attempts, newest first."""
     return run(attempts.listing, actor=operator(), **given)

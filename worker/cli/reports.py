@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing, progress
-from worker.cli.files import deliver, written
+from worker.cli.files import Written, deliver, written
 from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run, system
 from worker.errors import ExtraMissingError
@@ -41,7 +41,7 @@ def listing() -> list[dict[str, str]]:
     return reporting.listing()
 
 
-def _ran(result: dict[str, Any]) -> None:
+def _ran(result: "Written | reporting.keeping.ReportShape") -> None:
     written(result) if "file" in result else printing.record(result)
 
 
@@ -64,7 +64,7 @@ def measures(**given: Any) -> dict[str, Any]:
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
 def run_(
     notebook: str, output: Path | None, format: str | None, keep: bool, **given: Any
-) -> dict[str, Any]:
+) -> "Written | reporting.keeping.ReportShape":
     """Run a notebook, by its name or file, and write what it shows."""
     if keep and output:
         raise click.UsageError("--keep writes no file; export the report afterwards.")
@@ -88,14 +88,14 @@ def run_(
 @click.option("--notebook", metavar="NOTEBOOK", help="One notebook's.")
 @click.option("--state", metavar="STATE", help="queued, running, done or failed.")
 @paged
-def kept(**given: Any) -> "Page":
+def kept(**given: Any) -> "Page[reporting.keeping.ReportShape]":
     """List the reports that are kept, newest first."""
     return run(reporting.keeping.listing, actor=operator(), **given)
 
 
 @command.command()
 @click.argument("report", metavar="ID")
-def show(report: str) -> dict[str, Any]:
+def show(report: str) -> "reporting.keeping.ReportShape":
     """Show a report that is kept, how far it is, or why it failed."""
     return run(reporting.keeping.show, actor=operator(), report=report)
 
@@ -104,10 +104,10 @@ def show(report: str) -> dict[str, Any]:
 @click.argument("report", metavar="ID")
 @click.option("--format", type=FORMATS, default="html", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
-def export(report: str, format: str, output: Path | None) -> dict[str, Any] | None:
+def export(report: str, format: str, output: Path | None) -> Written | None:
     """Write a report that is kept to a file; a PDF that is not kept is printed here, by Chromium."""
 
-    def write(session: Any) -> dict[str, Any] | None:
+    def write(session: Any) -> Written | None:
         give = _pdf if format == "pdf" else _page
         content = give(session, report)
         name = f"report-{report}.{format}"
@@ -140,7 +140,7 @@ def _pdf(session: Any, report: str) -> bytes:
     return reporting.pdf(_page(session, report).decode())
 
 
-def _kept(notebook: str, *, advance: Any, **given: Any) -> dict[str, Any]:
+def _kept(notebook: str, *, advance: Any, **given: Any) -> "reporting.keeping.ReportShape":
     """Ask for a report, and make it here, unless a worker is quicker to take it."""
     shown = run(reporting.keeping.ask, actor=operator(), notebook=notebook, **given)
     while shown["state"] in UNFINISHED:

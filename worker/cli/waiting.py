@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from worker.cli import printing, progress
 from worker.cli.frame import deferred
@@ -19,7 +18,7 @@ DOING = {"generate": "Generating keys", "import": "Importing keys"}
 LISTED = 20
 
 
-def finish(batch: str) -> dict[str, Any]:
+def finish(batch: str) -> "batches.BatchShape":
     """Show how far a batch is until it is finished, and give it as it ended.
 
     Whoever waits also works: chunks are taken in turn, so that helping the worker does no harm.
@@ -49,7 +48,7 @@ def left(batch: str) -> str:
     return f"Batch {batch} goes on; watch it with “keypool batches watch {batch}”."
 
 
-def lines(batch: dict[str, Any]) -> Iterator[str]:
+def lines(batch: "batches.BatchShape") -> Iterator[str]:
     """Say what a batch came to, or how to watch it."""
     made = printing.counted(batch["made"], "key")
     if batch["state"] in UNFINISHED:
@@ -61,12 +60,12 @@ def lines(batch: dict[str, Any]) -> Iterator[str]:
         yield f"{made} made{rate} (batch {batch['id']}, {batch['state']})."
 
 
-def failed(batch: dict[str, Any]) -> bool:
+def failed(batch: "batches.BatchShape") -> bool:
     """Say whether a batch ended without all that was asked for."""
     return batch["state"] in ("failed", "cancelled")
 
 
-def report(result: dict[str, Any]) -> None:
+def report(result: "batches.ImportReport") -> None:
     """Print what became of the lines of an import, and the first that were refused."""
     printing.line(
         f"{printing.counted(result['added'], 'key')} added, "
@@ -79,5 +78,5 @@ def report(result: dict[str, Any]) -> None:
         printing.line(f"All of them: “keypool batches report {result['batch']} -o refused.csv”.")
 
 
-def _look(batch: str) -> dict[str, Any]:
+def _look(batch: str) -> "batches.BatchShape":
     return connections.transaction(batches.show, actor=operator(), batch=batch)

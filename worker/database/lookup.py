@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+from pydantic import Field
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
@@ -14,6 +15,9 @@ T = TypeVar("T", bound=Base)
 E = TypeVar("E", bound=StrEnum)
 
 BIGGEST_ID = 2**63 - 1
+
+# An id as it is given out.
+Id = Annotated[str, Field(pattern="^[0-9]{1,19}$")]
 
 
 def find(

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select, tuple_
 from sqlalchemy.orm import QueryableAttribute, Session
 
 from worker import errors
+
+T = TypeVar("T")
 
 LARGEST_PAGE = 1000
 MADE = "made"  # every list's own order: by the one unique id, which is given as a row is made
@@ -23,11 +25,13 @@ BAD_CURSOR = "The cursor is not one that this list gave, sorted so; start withou
 
 
 @dataclass(frozen=True)
-class Page:
-    """A page of a list, and the cursor of the next one, or None at the end."""
+class Page(Generic[T]):
+    """A page of a list."""
 
-    items: list[dict[str, Any]]
+    items: list[T]
+    """What is on it, in the list's order."""
     next: str | None
+    """The cursor of the page that follows; null on the last."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,11 @@ def paged(
     by: QueryableAttribute[int],
     after: str | None,
     limit: int,
-    shape: Callable[[Any], dict[str, Any]],
+    shape: Callable[[Any], T],
     newest_first: bool = False,
     sort: str | None = None,
     sorts: Mapping[str, QueryableAttribute[Any]] = NO_SORTS,
-) -> Page:
+) -> Page[T]:
     """Read the page of a query that follows a cursor, ordered by one unique id.
 
     `sort` is `made` or one of `sorts`, each with a minus before it for the other way round; by

@@ -22,6 +22,7 @@ from worker.demo.posting import Post
 from worker.demo.world import ACTOR
 from worker.learning import expiring
 from worker.pools import batches, exporting
+from worker.pools.batches import BatchShape
 from worker.reporting import keeping
 from worker.settings import settings
 
@@ -98,7 +99,7 @@ def _make_keys(told: Told, wanted: dict[str, int], bar: Bar) -> None:
     transaction(world.withdraw, wanted=wanted)
 
 
-def _unfinished(ids: list[str]) -> list[dict[str, Any]]:
+def _unfinished(ids: list[str]) -> list[BatchShape]:
     found = [transaction(batches.show, actor=ACTOR, batch=batch) for batch in ids]
     return [batch for batch in found if not batch["finished_at"]]
 

@@ -15,6 +15,7 @@ from worker.database.connections import clock_now, session
 from worker.demo import traffic
 from worker.errors import InvalidInputError
 from worker.pools import batches, exporting, keys, pools
+from worker.pools.batches import BatchShape, ImportReport
 from worker.redemption import sources
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
@@ -111,7 +112,7 @@ def needs(keys_wanted: int, shares: Counter[str]) -> dict[str, int]:
     return wanted
 
 
-def type_and_paste(opened: Session, wanted: dict[str, int]) -> list[dict[str, Any]]:
+def type_and_paste(opened: Session, wanted: dict[str, int]) -> list[ImportReport]:
     """Add keys as people do, some typed one by one, others pasted, and give the reports."""
     workshop = [f"WORKSHOP-{n:07}" for n in range(1, wanted[WORKSHOP] + 1)]
     given = [(WORKSHOP, [code]) for code in workshop[:TYPED]]
@@ -123,7 +124,7 @@ def type_and_paste(opened: Session, wanted: dict[str, int]) -> list[dict[str, An
     ]
 
 
-def generate(opened: Session, wanted: dict[str, int]) -> list[dict[str, Any]]:
+def generate(opened: Session, wanted: dict[str, int]) -> list[BatchShape]:
     """Have the rest of the keys generated, and give the batches."""
     return [
         batches.generate(opened, actor=ACTOR, pool=pool, count=wanted[pool])

@@ -81,7 +81,7 @@ def listing(
     sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page:
+) -> Page[dict[str, Any]]:
     """List assignments of the actor's organizations; of one learner, say, or those that soon end.
 
     Those that are active can be sorted by `expires_at`. Those that soon end come as they end, and a

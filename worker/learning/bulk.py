@@ -46,7 +46,7 @@ def change(
     after: str | None = None,
     limit: int = AT_ONCE,
     **how: Any,
-) -> Page:
+) -> Page[dict[str, Any]]:
     """Do to a page of a selection what an act does to one assignment; gives each one's result.
 
     A result has `assignment`, `result` (what was `done`, or `refused`), `code` and `reason` where it

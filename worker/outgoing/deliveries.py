@@ -132,7 +132,7 @@ def listing(
     since: datetime | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page:
+) -> Page[dict[str, Any]]:
     """List what endpoints of the actor's organizations were told, newest first: one endpoint's, the
     failed ones, those since a time."""
     actor.require(Role.MANAGER)

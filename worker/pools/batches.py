@@ -4,18 +4,21 @@ A chunk's keys are committed together with the batch's progress. So a batch that
 anywhere goes on from where it was, and makes neither a key too few nor one too many.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, final
 
 import psycopg
 from sqlalchemy import Select, func, or_, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
 from worker.database.connections import clock_now
+from worker.database.lookup import Id
 from worker.database.paging import Page, paged
 from worker.pools import codes, making, pools
 from worker.pools.reading import Line
@@ -27,6 +30,71 @@ from worker.tenancy.actors import Actor, Role
 MOST = 10**9  # keys in one batch; more is a slip of the finger
 MAX_FAILURES = 5  # failures in a row, each followed by a longer pause, before a batch is given up
 MAX_REFUSED = 1000  # refused lines in a report; all of them are in its CSV
+
+
+class BatchShape(TypedDict):
+    """A bulk job that adds keys to a pool."""
+
+    id: Id
+    """The batch's id."""
+    pool: Id
+    """The pool that it adds keys to."""
+    pool_name: str
+    """What that pool is called."""
+    kind: BatchKind
+    """Where its keys come from."""
+    requested: int
+    """How many keys, or lines of an import, were asked for."""
+    worked: int
+    """How many of them are done, whether each made a key or not."""
+    made: int
+    """How many keys it made."""
+    state: BatchState
+    """How far it is."""
+    per_second: int | None
+    """How many of them it did a second; null before the first."""
+    seconds_left: int | None
+    """How long it still takes at that rate; null where it is over or nobody can tell."""
+    error: str | None
+    """Why it failed."""
+    created_at: datetime
+    """When it was asked for."""
+    started_at: datetime | None
+    """When it was begun."""
+    finished_at: datetime | None
+    """When it came to its end."""
+
+
+class RefusedLine(TypedDict):
+    """A line that made no key."""
+
+    line: int
+    """The line's number, blank lines counted."""
+    code: str
+    """What stands on it."""
+    result: LineResult
+    """What became of it."""
+    reason: str
+    """Why, in words."""
+
+
+@final
+class ImportReport(TypedDict):
+    """What became of the lines of an import."""
+
+    batch: Id | None
+    """The batch that works on the lines that are not counted yet; null where all are."""
+    added: int
+    """How many lines made a key."""
+    duplicate_in_input: int
+    """How many have the key of an earlier line."""
+    already_exists: int
+    """How many have a key that there was already."""
+    invalid: int
+    """How many have no key."""
+    refused: list[RefusedLine]
+    """The first thousand lines that made none, in order; all of them are in the report's CSV."""
+
 
 UNFINISHED = (BatchState.QUEUED, BatchState.RUNNING)
 
@@ -90,7 +158,7 @@ REPORT = text("""
 """)
 
 
-def generate(session: Session, *, actor: Actor, pool: str, count: int) -> dict[str, Any]:
+def generate(session: Session, *, actor: Actor, pool: str, count: int) -> BatchShape:
     """Have so many keys generated into a pool, by whoever works batches; gives the batch.
 
     Raises:
@@ -111,7 +179,7 @@ def generate(session: Session, *, actor: Actor, pool: str, count: int) -> dict[s
     return _queue(session, actor, batch)
 
 
-def stage(session: Session, *, actor: Actor, pool: str, lines: Iterable[Line]) -> dict[str, Any]:
+def stage(session: Session, *, actor: Actor, pool: str, lines: Iterable[Line]) -> BatchShape:
     """Have the keys of any number of lines imported, by whoever works batches; gives the batch.
 
     The lines are kept in chunks, and read one chunk at a time.
@@ -119,10 +187,10 @@ def stage(session: Session, *, actor: Actor, pool: str, lines: Iterable[Line]) -
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
     batch = Batch(pool_id=found.id, kind=BatchKind.IMPORT, requested=1)
-    shape = _queue(session, actor, batch)
+    _queue(session, actor, batch)
     batch.requested = _stage_chunks(session, batch.id, iter(lines))
     session.flush()
-    return shape | {"requested": batch.requested}
+    return _told(session, batch)
 
 
 def work_chunk(session: Session) -> int | None:
@@ -154,7 +222,7 @@ def work_chunk(session: Session) -> int | None:
     return made
 
 
-def cancel(session: Session, *, actor: Actor, batch: str) -> dict[str, Any]:
+def cancel(session: Session, *, actor: Actor, batch: str) -> BatchShape:
     """Cancel a batch; the keys that it made stay.
 
     Raises:
@@ -170,12 +238,12 @@ def cancel(session: Session, *, actor: Actor, batch: str) -> dict[str, Any]:
     _finish(session, found, BatchState.CANCELLED)
     session.flush()
     _remember(session, actor, "batch cancelled", found, made=found.made)
-    return shape(found)
+    return _told(session, found)
 
 
-def show(session: Session, *, actor: Actor, batch: str) -> dict[str, Any]:
+def show(session: Session, *, actor: Actor, batch: str) -> BatchShape:
     """Give a batch with its progress: what was requested, worked and made, how fast, how long yet."""
-    return shape(find(session, actor=actor, batch=batch))
+    return _told(session, find(session, actor=actor, batch=batch))
 
 
 def listing(
@@ -185,8 +253,8 @@ def listing(
     pool: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page:
-    """List the batches of the actor's pools, or of one of them, newest first, each with `pool_name`."""
+) -> Page[BatchShape]:
+    """List the batches of the actor's pools, or of one of them, newest first."""
     wanted = _seen(actor).add_columns(Pool.name)
     if pool is not None:
         wanted = wanted.where(Batch.pool_id == pools.find(session, actor=actor, pool=pool).id)
@@ -196,7 +264,7 @@ def listing(
         by=Batch.id,
         after=after,
         limit=limit,
-        shape=lambda row: {**shape(row.Batch), "pool_name": row.name},
+        shape=lambda row: shape(row.Batch, row.name),
         newest_first=True,
     )
 
@@ -210,19 +278,20 @@ def find(session: Session, *, actor: Actor, batch: str) -> Batch:
     return found
 
 
-def shape(batch: Batch) -> dict[str, Any]:
-    """Give a batch's public fields; `per_second` and `seconds_left` are null where unknown."""
+def shape(batch: Batch, pool_name: str) -> BatchShape:
+    """Give a batch's public fields."""
     rate = _rate(batch)
     left = batch.requested - batch.worked
     return {
         "id": str(batch.id),
         "pool": str(batch.pool_id),
+        "pool_name": pool_name,
         "kind": batch.kind,
         "requested": batch.requested,
         "worked": batch.worked,
         "made": batch.made,
         "state": batch.state,
-        "per_second": rate and round(rate),
+        "per_second": round(rate) if rate else None,
         "seconds_left": round(left / rate) if rate and batch.state in UNFINISHED else None,
         "error": batch.error,
         "created_at": batch.created_at,
@@ -231,7 +300,7 @@ def shape(batch: Batch) -> dict[str, Any]:
     }
 
 
-def report(session: Session, *, actor: Actor, batch: str) -> dict[str, Any]:
+def report(session: Session, *, actor: Actor, batch: str) -> ImportReport:
     """Give an import's report so far: how many lines came to what, and the first 1,000 refused.
 
     Of a generation, whatever it made is added and nothing refused.
@@ -265,18 +334,20 @@ def _report_blocks(session: Session, batch: Batch) -> Iterator[bytes]:
 
 
 def report_shape(
-    *, batch: str | None, added: int, tally: dict[LineResult, int], refused: Iterable[Any]
-) -> dict[str, Any]:
-    """Give an import report's public fields; a refused line has line, code, result and reason."""
+    *, batch: str | None, added: int, tally: Mapping[LineResult, int], refused: Iterable[Any]
+) -> ImportReport:
+    """Give an import report's public fields."""
     return {
         "batch": batch,
         "added": added,
-        **{str(r): tally.get(r, 0) for r in LineResult if r is not LineResult.ADDED},
+        "duplicate_in_input": tally.get(LineResult.DUPLICATE_IN_INPUT, 0),
+        "already_exists": tally.get(LineResult.ALREADY_EXISTS, 0),
+        "invalid": tally.get(LineResult.INVALID, 0),
         "refused": [refused_shape(line) for line in refused],
     }
 
 
-def refused_shape(line: Any) -> dict[str, Any]:
+def refused_shape(line: Any) -> RefusedLine:
     """Give the public fields of a line that made no key."""
     return {
         "line": line.line,
@@ -291,15 +362,19 @@ def invalid(line: Line) -> making.Refused:
     return making.Refused(line.number, line.code, LineResult.INVALID, line.reason)
 
 
+def _told(session: Session, batch: Batch) -> BatchShape:
+    return shape(batch, session.get_one(Pool, batch.pool_id).name)
+
+
 def _seen(actor: Actor) -> Select[Batch]:
     return select(Batch).join(Pool).where(actor.sees(Pool.organization_id))
 
 
-def _queue(session: Session, actor: Actor, batch: Batch) -> dict[str, Any]:
+def _queue(session: Session, actor: Actor, batch: Batch) -> BatchShape:
     session.add(batch)
     session.flush()
     _remember(session, actor, "batch requested", batch, kind=batch.kind)
-    return shape(batch)
+    return _told(session, batch)
 
 
 # Lines and codes come as one text each: an array's elements would be written one by one.

@@ -197,7 +197,7 @@ def listing(
     reference: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page:
+) -> Page[dict[str, Any]]:
     """List a pool's distributions with their figures, newest first."""
     wanted = _rows(pools.find(session, actor=actor, pool=pool))
     if recipient is not None:

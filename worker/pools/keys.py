@@ -5,13 +5,15 @@ Codes stand in what is given back, and never whole in a message: messages are lo
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import chain, islice
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
+    Row,
     String,
     and_,
     any_,
@@ -23,10 +25,13 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.orm import Session, outerjoin
+from typing_extensions import TypedDict
 
 from worker import errors
+from worker.database.lookup import Id
 from worker.database.paging import Page, paged
 from worker.pools import batches, codes, making, pools
+from worker.pools.batches import ImportReport
 from worker.pools.reading import Kind, Line, pasted, read
 from worker.tables.labels import KeyState, LineResult
 from worker.tables.learning import Assignment, Learner
@@ -34,6 +39,54 @@ from worker.tables.pools import Distribution, Key, Pool
 from worker.tables.tenancy import Organization
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
+
+
+class KeyShape(TypedDict):
+    """A training key."""
+
+    code: str
+    """The key, as it was supplied or generated."""
+    pool: Id
+    """The pool that it is in."""
+    state: KeyState
+    """What became of it."""
+    recipient: str | None
+    """Whom it was handed to; null while nobody has it."""
+    reference: str | None
+    """Under which reference it was handed out, such as an order number."""
+    distributed_at: datetime | None
+    """When it was handed out."""
+    redeemed_by: str | None
+    """The learner who spent it, by e-mail address."""
+    redeemed_at: datetime | None
+    """When it was spent."""
+    assignment: Id | None
+    """The course assignment that it gave."""
+
+
+class RetiredKey(TypedDict):
+    """What became of one code among many."""
+
+    key: str
+    """The code, as it was given."""
+    result: Literal["retired", "refused"]
+    """Whether its key was retired."""
+    code: str | None
+    """Why it was refused, as a stable code."""
+    reason: str | None
+    """Why it was refused, in words."""
+
+
+class RetiredKeys(TypedDict):
+    """What became of each code, in the order in which they were given."""
+
+    retired: int
+    """How many keys were retired."""
+    items: list[RetiredKey]
+    """What became of each."""
+    next: None
+    """Null: all that was asked for is told."""
+
 
 AT_ONCE = 500  # lines that are added while the caller waits; more are a batch (K6)
 # The assignment that a key led to. The keys that nobody spent are not looked for; an assignment
@@ -63,10 +116,9 @@ ROWS = select(
     SPENT.c.redeemed_at,
     cast(SPENT.c.id, String).label("assignment"),
 ).select_from(KEYS)
-FIELDS = tuple(ROWS.selected_columns.keys())
 
 
-def add_keys(session: Session, *, actor: Actor, pool: str, codes: Iterable[str]) -> dict[str, Any]:
+def add_keys(session: Session, *, actor: Actor, pool: str, codes: Iterable[str]) -> ImportReport:
     """Add typed or pasted codes to a pool, one a line; gives an import report.
 
     Up to 500 lines are added at once; more are a batch, which the report names.
@@ -85,7 +137,7 @@ def import_keys(
     stream: BinaryIO,
     kind: Kind | None = None,
     column: str | None = None,
-) -> dict[str, Any]:
+) -> ImportReport:
     """Add the keys of a file, as `worker.pools.reading` reads it; gives an import report.
 
     Raises:
@@ -106,7 +158,7 @@ def listing(
     sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page:
+) -> Page[KeyShape]:
     """List a pool's keys in the order in which they were made, a page at a time."""
     found = pools.find(session, actor=actor, pool=pool)
     wanted = ROWS.where(*chosen(session, found, state, undistributed, recipient, reference))
@@ -132,16 +184,12 @@ def find(session: Session, *, actor: Actor, code: str) -> Key:
     return found
 
 
-def retire(session: Session, *, actor: Actor, codes: Sequence[str]) -> dict[str, Any]:
-    """Retire issued keys, each for itself: `{retired, items, next}`, an item a line.
-
-    An item has the `key` as it was given, its `result` (`retired` or `refused`) and, where it was
-    refused, a `code` and a `reason`.
-    """
+def retire(session: Session, *, actor: Actor, codes: Sequence[str]) -> RetiredKeys:
+    """Retire issued keys, each for itself, and say what became of each."""
     actor.require(Role.MANAGER)
     found = _find_all(session, actor, codes)
     states = _lock(session, sorted({id_ for id_ in found if id_ is not None}))
-    items: list[dict[str, Any]] = []
+    items: list[RetiredKey] = []
     retiring: set[int] = set()
     for code, id_ in zip(codes, found, strict=True):
         if id_ in retiring:
@@ -155,7 +203,7 @@ def retire(session: Session, *, actor: Actor, codes: Sequence[str]) -> dict[str,
     return {"retired": len(retiring), "items": items, "next": None}
 
 
-def retire_one(session: Session, *, actor: Actor, code: str) -> dict[str, Any]:
+def retire_one(session: Session, *, actor: Actor, code: str) -> KeyShape:
     """Retire one issued key, and give it.
 
     Raises:
@@ -196,9 +244,21 @@ def chosen(
     return filters
 
 
-def shape(row: Any) -> dict[str, Any]:
+def shape(row: Row[*tuple[Any, ...]]) -> KeyShape:
     """Give a key's public fields, which are the columns of ROWS."""
-    return dict(zip(FIELDS, row, strict=False))  # what follows them is for the cursor
+    # By place: a page has a thousand rows. What follows the columns of ROWS is for the cursor.
+    code, pool, state, recipient, reference, handed_out, redeemer, redeemed_at, assignment, *_ = row
+    return {
+        "code": code,
+        "pool": pool,
+        "state": state,
+        "recipient": recipient,
+        "reference": reference,
+        "distributed_at": handed_out,
+        "redeemed_by": redeemer,
+        "redeemed_at": redeemed_at,
+        "assignment": assignment,
+    }
 
 
 def masked(code: str) -> str:
@@ -209,7 +269,7 @@ def masked(code: str) -> str:
 # ------------------------------------------------------------------------------------------ adding
 
 
-def _add(session: Session, actor: Actor, pool: str, lines: Iterator[Line]) -> dict[str, Any]:
+def _add(session: Session, actor: Actor, pool: str, lines: Iterator[Line]) -> ImportReport:
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
     first = list(islice(lines, AT_ONCE + 1))
@@ -221,7 +281,7 @@ def _add(session: Session, actor: Actor, pool: str, lines: Iterator[Line]) -> di
     return _add_at_once(session, actor, found, first)
 
 
-def _add_at_once(session: Session, actor: Actor, pool: Pool, lines: list[Line]) -> dict[str, Any]:
+def _add_at_once(session: Session, actor: Actor, pool: Pool, lines: list[Line]) -> ImportReport:
     good = [line for line in lines if not line.reason]
     refused = [batches.invalid(line) for line in lines if line.reason]
     refused += making.add(session, pool_id=pool.id, lines=good)
@@ -317,7 +377,7 @@ def _not_retired(code: str, state: KeyState | None) -> errors.KeypoolError | Non
     return not_issued(code, state)
 
 
-def _refused(code: str, why: str, reason: str) -> dict[str, Any]:
+def _refused(code: str, why: str, reason: str) -> RetiredKey:
     return {"key": code, "result": "refused", "code": why, "reason": reason}
 
 

@@ -1,20 +1,74 @@
 """Training key pools: one owner, one course, a window, a content availability."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Select, func, select, true
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import days, errors
 from worker.catalogue import courses
 from worker.database import lookup
+from worker.database.lookup import Id
 from worker.database.paging import Page, paged
 from worker.tables.catalogue import Course
 from worker.tables.pools import Pool, PoolTally
 from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
+
+
+class PoolState(StrEnum):
+    """The first that holds of a pool (P7), as schema.sql's pool_state says."""
+
+    ARCHIVED = "archived"
+    PAUSED = "paused"
+    SCHEDULED = "scheduled"
+    EXPIRED = "expired"
+    ACTIVE = "active"
+
+
+class Figures(TypedDict):
+    """A pool's keys by state: issued + redeemed + retired are all of them."""
+
+    issued: int
+    """Those that can be redeemed."""
+    distributed: int
+    """Those of the issued that were handed out."""
+    redeemed: int
+    """Those that were spent."""
+    retired: int
+    """Those that were withdrawn."""
+
+
+class PoolShape(TypedDict):
+    """A training key pool."""
+
+    id: Id
+    """The pool's id."""
+    name: str
+    """Unique within the organization."""
+    organization: str
+    """Who owns the pool and pays for what is redeemed, by name."""
+    course: str
+    """What its keys give access to, by its code."""
+    starts_at: datetime
+    """When keys can be redeemed first."""
+    expires_at: datetime
+    """When keys can be redeemed no more."""
+    keys_work_until: str
+    """That end in words, in the organization's time zone."""
+    content_availability_days: int
+    """How long access lasts after redemption, in days."""
+    share_with_children: bool
+    """Whether learners of the organizations below the owner may redeem, too."""
+    state: PoolState
+    """Where the pool stands at this moment."""
+    keys: Figures
+    """How many keys it has."""
+
 
 # P7, as it stands now.
 STATE = func.pool_state(
@@ -34,7 +88,7 @@ def create(
     expires: str,
     content_availability: int,
     share_with_children: bool = False,
-) -> dict[str, Any]:
+) -> PoolShape:
     """Create a pool; its bare dates are days in its owner's time zone, the last one included.
 
     Raises:
@@ -70,7 +124,7 @@ def edit(
     expires: str | None = None,
     content_availability: int | None = None,
     share_with_children: bool | None = None,
-) -> dict[str, Any]:
+) -> PoolShape:
     """Change what is given of a pool; live assignments keep the access they have."""
     actor.require(Role.MANAGER)
     found = find(session, actor=actor, pool=pool)
@@ -91,17 +145,17 @@ def edit(
     return show(session, actor=actor, pool=str(found.id))
 
 
-def pause(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
+def pause(session: Session, *, actor: Actor, pool: str) -> PoolShape:
     """Stop a pool's keys until it is resumed; live assignments go on. Again changes nothing."""
     return _set_paused(session, actor, pool, paused=True)
 
 
-def resume(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
+def resume(session: Session, *, actor: Actor, pool: str) -> PoolShape:
     """Let a paused pool's keys be redeemed again."""
     return _set_paused(session, actor, pool, paused=False)
 
 
-def show(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
+def show(session: Session, *, actor: Actor, pool: str) -> PoolShape:
     """Give a pool with its state now and its keys' figures."""
     found = find(session, actor=actor, pool=pool)
     return shape(session.execute(_rows().where(Pool.id == found.id)).one())
@@ -118,7 +172,7 @@ def listing(
     sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page:
+) -> Page[PoolShape]:
     """List the actor's pools in the order in which they were made or another, a page at a time.
 
     `search` is a piece of the name, in any letter case.
@@ -157,11 +211,11 @@ def require_giving(session: Session, pool: Pool) -> None:
         PoolOverError: it has expired, or its course is archived.
     """
     state = session.scalar(select(STATE).join_from(Pool, Course).where(Pool.id == pool.id))
-    if state in ("expired", "archived"):
+    if state in (PoolState.EXPIRED, PoolState.ARCHIVED):
         raise errors.PoolOverError
 
 
-def shape(row: Any) -> dict[str, Any]:
+def shape(row: Any) -> PoolShape:
     """Give a pool's public fields, and its end in words."""
     pool = row.Pool
     return {
@@ -174,7 +228,7 @@ def shape(row: Any) -> dict[str, Any]:
         "keys_work_until": days.end_in_words(pool.expires_at, row.time_zone),
         "content_availability_days": pool.content_availability_days,
         "share_with_children": pool.share_with_children,
-        "state": row.state,
+        "state": PoolState(row.state),
         "keys": {
             "issued": int(row.issued),
             "distributed": int(row.distributed),
@@ -226,7 +280,7 @@ def _availability(value: int) -> int:
     return value
 
 
-def _set_paused(session: Session, actor: Actor, name: str, *, paused: bool) -> dict[str, Any]:
+def _set_paused(session: Session, actor: Actor, name: str, *, paused: bool) -> PoolShape:
     actor.require(Role.MANAGER)
     pool = find(session, actor=actor, pool=name)
     if (pool.paused_at is not None) != paused:

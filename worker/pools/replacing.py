@@ -1,17 +1,37 @@
 """Replacing a key: it is retired, and its recipient gets another of the pool in its place (K11)."""
 
-from typing import Any
-
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session, aliased
 
 from worker import errors
 from worker.pools import distributions, keys, pools
+from worker.pools.keys import KeyShape
 from worker.pools.reading import unfit_recipient
 from worker.tables.labels import KeyState
 from worker.tables.pools import Distribution, Key, KeyReplacement, Pool
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
+
+
+class Replacement(KeyShape):
+    """The key that took another's place."""
+
+    replaces: str
+    """The code of the key that it replaces."""
+    reason: str
+    """Why that was replaced."""
+
+
+class KeyInLine(KeyShape):
+    """A key with those before and after it: what it took the place of, and what took its own."""
+
+    replaces: str | None
+    """The code of the key that it replaces."""
+    replaced_by: str | None
+    """The code of the key that took its place."""
+    replaced_because: str | None
+    """Why it was replaced."""
+
 
 LONGEST_REASON = 1000
 
@@ -41,11 +61,10 @@ HOLD = text("""
 
 def replace(
     session: Session, *, actor: Actor, code: str, reason: str, recipient: str | None = None
-) -> dict[str, Any]:
+) -> Replacement:
     """Retire an issued key, and give another of its pool to the same recipient; gives the new key.
 
-    A key that keypool handed to nobody is replaced for the `recipient` who is named. The new key
-    has the fields of `keys.listing`, and `replaces` and `reason`.
+    A key that keypool handed to nobody is replaced for the `recipient` who is named.
 
     Raises:
         InvalidInputError: no reason, or nobody to give the new key to.
@@ -78,11 +97,11 @@ def replace(
         reason=reason,
     )
     shown = keys.shape(session.execute(keys.ROWS.where(Key.id == new)).one())
-    return shown | {"replaces": old.code, "reason": reason}
+    return {**shown, "replaces": old.code, "reason": reason}
 
 
-def around(session: Session, *, key_id: int) -> dict[str, Any]:
-    """Give what a key took the place of and what took its own: `replaces, replaced_by, reason`."""
+def shown(session: Session, *, key_id: int) -> KeyInLine:
+    """Give a key with what it took the place of, and what took its own; then whose it was before."""
     old, new = aliased(Key), aliased(Key)
     rows = session.execute(
         select(KeyReplacement, old.code.label("old"), new.code.label("new"), Distribution)
@@ -91,16 +110,16 @@ def around(session: Session, *, key_id: int) -> dict[str, Any]:
         .join(Distribution, Distribution.id == KeyReplacement.distribution_id)
         .where((old.id == key_id) | (new.id == key_id))
     ).all()
-    told: dict[str, Any] = {"replaces": None, "replaced_by": None, "replaced_because": None}
+    key = keys.shape(session.execute(keys.ROWS.where(Key.id == key_id)).one())
+    told: KeyInLine = {**key, "replaces": None, "replaced_by": None, "replaced_because": None}
     for row in rows:
         if row.KeyReplacement.new_key_id == key_id:
             told["replaces"] = row.old
         else:
-            told |= {"replaced_by": row.new, "replaced_because": row.KeyReplacement.reason}
-            told |= {
-                "recipient": row.Distribution.recipient,
-                "reference": row.Distribution.reference,
-            }
+            told["replaced_by"] = row.new
+            told["replaced_because"] = row.KeyReplacement.reason
+            told["recipient"] = row.Distribution.recipient
+            told["reference"] = row.Distribution.reference
     return told
 
 

@@ -5,8 +5,10 @@ from typing import Any
 
 from sqlalchemy import Select, and_, case, select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker.database import lookup
+from worker.database.lookup import Id
 from worker.database.paging import Page, paged, within
 from worker.pools import pools
 from worker.redemption.outcomes import masked
@@ -15,6 +17,27 @@ from worker.tables.pools import Key
 from worker.tables.redemption import Event, Redemption
 from worker.tables.tenancy import Organization, OrganizationAncestry
 from worker.tenancy.actors import Actor
+
+
+class RedemptionShape(TypedDict):
+    """One attempt to redeem a key."""
+
+    event: Id
+    """The webhook message that asked for it."""
+    key: str | None
+    """The key; where there is none, what was given for it, null once that was blanked."""
+    pool: Id | None
+    """The key's pool; null where there is no such key."""
+    learner: str
+    """Who tried, by e-mail address; masked, where the pool's owner does not know them."""
+    organization: str | None
+    """Where the learner is; null where the learner is masked."""
+    outcome: RedemptionOutcome
+    """What was decided."""
+    received_at: datetime
+    """When it was asked for."""
+    assignment: Id | None
+    """The course assignment that it gave, or that the learner had already."""
 
 
 def listing(
@@ -29,7 +52,7 @@ def listing(
     sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page:
+) -> Page[RedemptionShape]:
     """List attempts that the actor may see, newest first; a stranger's learner is masked (R5).
 
     `since` and `until` bound when they were received; the latter is not in the range.
@@ -56,25 +79,25 @@ def listing(
     )
 
 
-def on_key(session: Session, *, actor: Actor, key_id: int) -> list[dict[str, Any]]:
+def on_key(session: Session, *, actor: Actor, key_id: int) -> list[RedemptionShape]:
     """List the attempts on one key, newest first, masked as R5 says."""
     wanted = _attempts(actor).where(Redemption.key_id == key_id)
     return [shape(row) for row in session.execute(wanted.order_by(Redemption.event_id.desc()))]
 
 
-def shape(row: Any) -> dict[str, Any]:
+def shape(row: Any) -> RedemptionShape:
     """Give an attempt's public fields."""
+    attempt: Redemption = row.Redemption
+    email = attempt.learner_email
     return {
-        "event": str(row.Redemption.event_id),
+        "event": str(attempt.event_id),
         "key": row.code,
-        "pool": row.Redemption.pool_id and str(row.Redemption.pool_id),
-        "learner": row.Redemption.learner_email
-        if row.known
-        else masked(row.Redemption.learner_email),
+        "pool": str(attempt.pool_id) if attempt.pool_id else None,
+        "learner": email if row.known else masked(email),
         "organization": row.organization if row.known else None,
-        "outcome": row.Redemption.outcome,
-        "received_at": row.Redemption.received_at,
-        "assignment": row.Redemption.assignment_id and str(row.Redemption.assignment_id),
+        "outcome": attempt.outcome,
+        "received_at": attempt.received_at,
+        "assignment": str(attempt.assignment_id) if attempt.assignment_id else None,
     }
 
 

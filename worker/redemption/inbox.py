@@ -176,7 +176,7 @@ def listing(
     sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page:
+) -> Page[dict[str, Any]]:
     """List the actor's events, newest first: one message's, say, or those of a time.
 
     `since` and `until` bound when they were received; the latter is not in the range.

@@ -1,17 +1,45 @@
 """“My key does not work”: a key's state, its attempts, and what would happen now (K10)."""
 
-from typing import Any
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker.pools import keys, replacing
+from worker.pools.replacing import KeyInLine
 from worker.redemption import attempts, deciding
+from worker.redemption.attempts import RedemptionShape
+from worker.tables.labels import RedemptionOutcome
 from worker.tables.learning import Learner
 from worker.tables.pools import Key, Pool
 from worker.tables.tenancy import Organization
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
+
+
+class Verdict(TypedDict):
+    """What would happen if a learner redeemed a key now."""
+
+    learner: str
+    """Who, by e-mail address."""
+    organization: str
+    """Where the learner is, or would be."""
+    outcome: RedemptionOutcome
+    """What the redemption would come to."""
+    message: str
+    """That outcome in a sentence for people."""
+    access_expires_at: datetime | None
+    """When access would end; null where none would be given."""
+
+
+class KeyShown(KeyInLine):
+    """A key with the attempts on it."""
+
+    attempts: list[RedemptionShape]
+    """The attempts to redeem it, newest first."""
+    dry_run: Verdict | None
+    """What would happen now; null where no learner is named."""
 
 
 def show(
@@ -21,7 +49,7 @@ def show(
     code: str,
     dry_run: str | None = None,
     organization: str | None = None,
-) -> dict[str, Any]:
+) -> KeyShown:
     """Show a key with its attempts and, for a learner, what would happen if they redeemed it now.
 
     `dry_run` is the learner's e-mail address; their organization is the one named, else where
@@ -32,17 +60,16 @@ def show(
             where it is mistyped.
     """
     found = keys.find(session, actor=actor, code=code)
-    shown = keys.shape(session.execute(keys.ROWS.where(Key.id == found.id)).one())
-    shown |= replacing.around(session, key_id=found.id)
-    shown["attempts"] = attempts.on_key(session, actor=actor, key_id=found.id)
-    if dry_run is not None:
-        shown["dry_run"] = _dry_run(session, actor, found, dry_run, organization)
-    return shown
+    return {
+        **replacing.shown(session, key_id=found.id),
+        "attempts": attempts.on_key(session, actor=actor, key_id=found.id),
+        "dry_run": _dry_run(session, actor, found, dry_run, organization) if dry_run else None,
+    }
 
 
 def _dry_run(
     session: Session, actor: Actor, key: Key, email: str, organization: str | None
-) -> dict[str, Any]:
+) -> Verdict:
     if organization is not None:
         home = organizations.find(session, actor=actor, name=organization)
     else:
@@ -53,7 +80,7 @@ def _dry_run(
     return {
         "learner": email.strip(),
         "organization": home.name,
-        "outcome": decision.outcome,
+        "outcome": RedemptionOutcome(decision.outcome),
         "message": decision.message,
         "access_expires_at": decision.access_expires_at,
     }

@@ -6,14 +6,17 @@ made again by the next; one that fails is set apart with its traceback and keeps
 """
 
 from dataclasses import dataclass
-from datetime import date
-from typing import Any
+from datetime import date, datetime
+from typing import Annotated, Any, final
 
+from pydantic import Field
 from sqlalchemy import ColumnElement, Select, func, or_, select, text, true
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
+from worker.database.lookup import Id
 from worker.database.paging import Page, paged
 from worker.reporting import measures, personal
 from worker.tables.billing import Invoice
@@ -22,6 +25,49 @@ from worker.tables.reporting import ReportRun
 from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
+
+FirstDay = TypedDict(
+    "FirstDay", {"from": Annotated[date, Field(description="The first day that it is about.")]}
+)
+
+
+@final
+class ReportShape(FirstDay):
+    """A report that is kept."""
+
+    id: Id
+    """The report's id."""
+    notebook: str
+    """The notebook that it is made of."""
+    organization: str | None
+    """Which organization it is about, with those below it; null for all of them."""
+    to: date
+    """The last day that it is about."""
+    format: ReportFormat
+    """What it was asked for as; `pdf` is kept beside its HTML."""
+    invoice: str | None
+    """The number of the invoice after which it was made by itself."""
+    asked_by: str
+    """Who asked for it, as the history names people, tokens and the schedule."""
+    state: ReportState
+    """How far it is."""
+    worked: int
+    """How many of its cells are done."""
+    cells: int
+    """How many cells it has; 0 until it is begun."""
+    data_at: datetime | None
+    """As of when its figures are."""
+    created_at: datetime
+    """When it was asked for."""
+    finished_at: datetime | None
+    """When it came to its end."""
+    bytes: int
+    """How long its HTML is; 0 while there is none."""
+    pdf_bytes: int
+    """How long its PDF is; 0 while there is none."""
+    traceback: str | None
+    """Why it failed."""
+
 
 # What can be asked for: keypool's own notebooks. Others are run by path, and kept by who runs them.
 NOTEBOOKS = ("billing", "learners_at_risk", "pools", "redemptions", "usage")
@@ -140,7 +186,7 @@ def ask(
     from_: str | date | None = None,
     to: str | date | None = None,
     format: str = "html",
-) -> dict[str, Any]:
+) -> ReportShape:
     """Have a report made by whoever makes them next, and kept; gives it, queued.
 
     It is about an organization and its descendants, by default all that the actor sees. Days are
@@ -196,7 +242,7 @@ def listing(
     state: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page:
+) -> Page[ReportShape]:
     """List the reports that are kept of the actor's organizations, newest first."""
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     wanted = _rows(actor)
@@ -212,7 +258,7 @@ def listing(
     )
 
 
-def show(session: Session, *, actor: Actor, report: str) -> dict[str, Any]:
+def show(session: Session, *, actor: Actor, report: str) -> ReportShape:
     """Give a report that is kept: what it was asked, how far it is, and why it failed."""
     found = find(session, actor=actor, report=report)
     return _shape(session.execute(_rows(actor).where(ReportRun.id == found.id)).one())
@@ -351,7 +397,7 @@ def _rows(actor: Actor) -> Select[Any]:
     )
 
 
-def _shape(row: Any) -> dict[str, Any]:
+def _shape(row: Any) -> ReportShape:
     report: ReportRun = row.ReportRun
     return {
         "id": str(report.id),
@@ -359,10 +405,10 @@ def _shape(row: Any) -> dict[str, Any]:
         "organization": row.organization,
         "from": report.first_day,
         "to": report.last_day,
-        "format": str(report.format),
+        "format": report.format,
         "invoice": row.number,
         "asked_by": report.asked_by,
-        "state": str(report.state),
+        "state": report.state,
         "worked": report.worked,
         "cells": report.cells,
         "data_at": report.data_at,

@@ -62,7 +62,7 @@ def listing(
     after: str | None = None,
     limit: int = 100,
     **filters: Any,
-) -> Page:
+) -> Page[dict[str, Any]]:
     """List who did what in the actor's organizations, newest first, a page at a time.
 
     `filters` are an `organization`, a `thing` and its `thing_id`, an `action`, whose it was (`by`),

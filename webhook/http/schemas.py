@@ -1,0 +1,75 @@
+"""JSON Schemas of what is answered, made from the domain's own types."""
+
+import ast
+import inspect
+import itertools
+import re
+import textwrap
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
+Schema = dict[str, Any]
+
+AT = "#/components/schemas/{model}"
+
+
+def of(types: Iterable[Any]) -> tuple[dict[Any, Schema], dict[str, Schema]]:
+    """Give the schema of each type, as it is on the wire, and of those that they are made of, by name."""
+    adapters = [(kind, "serialization", TypeAdapter(kind)) for kind in dict.fromkeys(types)]
+    schemas, shared = TypeAdapter.json_schemas(
+        adapters,  # type: ignore[arg-type]  # the list is of "serialization" alone
+        ref_template=AT,
+        schema_generator=_Documented,
+    )
+    return {kind: schema for (kind, _), schema in schemas.items()}, shared.get("$defs", {})
+
+
+class _Documented(GenerateJsonSchema):
+    """Tells each field by its docstring, that of a base class too, and names no field twice."""
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> Schema:
+        return _documented(super().typed_dict_schema(schema), schema["cls"])
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> Schema:
+        return _documented(super().dataclass_schema(schema), schema["cls"])
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def normalize_name(self, name: str) -> str:
+        """Name `PoolShape` Pool, and a page of them PoolPage."""
+        plain = re.sub(r"Shape\b", "", name)
+        return super().normalize_name(re.sub(r"Page\[(\w+)\]", r"\1Page", plain))
+
+
+def _documented(schema: Schema, kind: type) -> Schema:
+    schema.pop("title", None)
+    docstrings = _docstrings(kind)
+    for name, field in schema["properties"].items():
+        if name in docstrings and "description" not in field:
+            field["description"] = docstrings[name]
+    return schema
+
+
+def _docstrings(kind: type) -> dict[str, str]:
+    """Read the docstrings of a class's fields, and those of its bases."""
+    found: dict[str, str] = {}
+    for base in getattr(kind, "__orig_bases__", ()):
+        if isinstance(base, type):
+            found |= _docstrings(base)
+    try:
+        [made] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    except (OSError, TypeError, SyntaxError):  # no class statement made it
+        return found
+    body = made.body if isinstance(made, ast.ClassDef) else []
+    for field, words in itertools.pairwise(body):
+        match field, words:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
+                value=ast.Constant(value=str(said))
+            ):
+                found[name] = " ".join(said.split())
+    return found
