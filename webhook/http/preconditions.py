@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from webhook.http.problems import ChangedMeanwhileError
 from worker.database import versions
-from worker.tables.columns import Base
+from worker.tables.columns import Versioned
 from worker.tenancy.actors import Actor
 
 View = Callable[..., ResponseReturnValue]
@@ -24,7 +24,7 @@ READING = ("GET", "HEAD")
 
 
 def versioned(
-    find: Callable[..., Base | list[Any]],
+    find: Callable[..., Versioned | Sequence[Versioned]],
     *,
     hold: Callable[[Session, Sequence[Any]], None] = versions.hold,
     **names: str,
@@ -43,14 +43,14 @@ def versioned(
         def guarded(session: Session, actor: Actor, **given: Any) -> Response:
             sought = {names.get(name, name): value for name, value in given.items()}
             found = find(session, actor=actor, **sought)
-            things = found if isinstance(found, list) else [found]
+            things = [found] if isinstance(found, Versioned) else found
             if request.method in READING:
-                version = versions.of(session, things)  # before the thing is read: never too new
+                version = versions.of(things)  # as it was found: never too new
                 return _tagged(current_app.make_response(view(session, actor, **given)), version)
             hold(session, things)
-            _refuse_unless_as_read(versions.of(session, things))
+            _refuse_unless_as_read(versions.of(things))
             answer = current_app.make_response(view(session, actor, **given))
-            return _tagged(answer, versions.of(session, things))
+            return _tagged(answer, versions.of(things))
 
         guarded.versioned = True  # type: ignore[attr-defined]  # read by openapi.py
         return guarded

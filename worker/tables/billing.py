@@ -8,14 +8,25 @@ from sqlalchemy import Computed, Integer, Numeric, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.tables.catalogue import Course
-from worker.tables.columns import Amount, Base, CurrencyCode, Id, Made, No, Sum, Words, of
+from worker.tables.columns import (
+    Amount,
+    Base,
+    CurrencyCode,
+    Id,
+    Made,
+    No,
+    Sum,
+    Versioned,
+    Words,
+    of,
+)
 from worker.tables.labels import ChargeKind, InvoiceStatus
 from worker.tables.learning import Assignment
 from worker.tables.pools import Pool
 from worker.tables.tenancy import Organization
 
 
-class Seller(Base):
+class Seller(Versioned, Base):
     """The operator who sells: one row, printed on invoices."""
 
     __tablename__ = "seller"
@@ -27,7 +38,7 @@ class Seller(Base):
     payment_details: Mapped[Words]
 
 
-class Invoice(Base):
+class Invoice(Versioned, Base):
     """The charges of one organization, one billing month (its first day), one currency."""
 
     __tablename__ = "invoice"

@@ -4,11 +4,11 @@ from datetime import datetime
 
 from sqlalchemy.orm import Mapped
 
-from worker.tables.columns import Amount, Base, CurrencyCode, Id, Made, of
+from worker.tables.columns import Amount, Base, CurrencyCode, Id, Made, Versioned, of
 from worker.tables.tenancy import Currency, Organization
 
 
-class Course(Base):
+class Course(Versioned, Base):
     """What is taught."""
 
     __tablename__ = "course"

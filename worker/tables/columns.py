@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Computed,
     Enum,
+    FetchedValue,
     ForeignKey,
     Identity,
     LargeBinary,
@@ -20,7 +21,13 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, MappedColumn, mapped_column
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    InstrumentedAttribute,
+    Mapped,
+    MappedColumn,
+    mapped_column,
+)
 
 from worker.tables import labels
 
@@ -56,6 +63,19 @@ class Base(DeclarativeBase):
         labels.ReportState: labelled(labels.ReportState),
         labels.ReportFormat: labelled(labels.ReportFormat),
     }
+
+
+class Versioned:
+    """A table of things that people edit: of each row, which transaction wrote it last.
+
+    An UPDATE gives that back with what it wrote; what is written past the mapped class is to be
+    read again.
+    """
+
+    xmin: Mapped[str] = mapped_column(
+        system=True, server_default=FetchedValue(), server_onupdate=FetchedValue()
+    )
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012  # as above
 
 
 Id = Annotated[int, mapped_column(BigInteger, Identity(always=True), primary_key=True)]

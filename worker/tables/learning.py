@@ -5,13 +5,13 @@ from datetime import datetime
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.tables.catalogue import Course
-from worker.tables.columns import Base, Id, Made, No, Words, lower, of
+from worker.tables.columns import Base, Id, Made, No, Versioned, Words, lower, of
 from worker.tables.labels import AssignmentStatus
 from worker.tables.pools import Key, Pool
 from worker.tables.tenancy import Organization
 
 
-class Learner(Base):
+class Learner(Versioned, Base):
     """A person in an organization, known by e-mail address."""
 
     __tablename__ = "learner"
@@ -25,7 +25,7 @@ class Learner(Base):
     erased_at: Mapped[datetime | None]
 
 
-class Assignment(Base):
+class Assignment(Versioned, Base):
     """A course assignment: one learner's access to one course until expires_at."""
 
     __tablename__ = "assignment"

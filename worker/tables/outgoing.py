@@ -6,12 +6,12 @@ from typing import Any
 from sqlalchemy import ARRAY, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from worker.tables.columns import Base, Id, Made, labelled, of
+from worker.tables.columns import Base, Id, Made, Versioned, labelled, of
 from worker.tables.labels import DeliveryState, DeliveryType
 from worker.tables.tenancy import Organization
 
 
-class Endpoint(Base):
+class Endpoint(Versioned, Base):
     """Where an organization wants to be told of what happens in it and below it."""
 
     __tablename__ = "endpoint"

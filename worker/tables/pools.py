@@ -6,12 +6,12 @@ from sqlalchemy import ARRAY, BigInteger, Computed, Integer, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.tables.catalogue import Course
-from worker.tables.columns import Base, Id, Made, No, Words, lower, of
+from worker.tables.columns import Base, Id, Made, No, Versioned, Words, lower, of
 from worker.tables.labels import BatchKind, BatchState, KeyState, LineResult
 from worker.tables.tenancy import Organization
 
 
-class Pool(Base):
+class Pool(Versioned, Base):
     """A training key pool: one owner, one course, a window, and how long a redeemer has access."""
 
     __tablename__ = "pool"

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Enum, ForeignKey, Integer, Numeric, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from worker.tables.columns import Base, CurrencyCode, Id, Made, Words, of
+from worker.tables.columns import Base, CurrencyCode, Id, Made, Versioned, Words, of
 
 # worker.tenancy.actors.Role, which knows this module and cannot be known by it.
 ROLE = Enum("operator", "manager", "finance", "analyst", "sender", name="role")
@@ -22,7 +22,7 @@ class Currency(Base):
     minor_unit: Mapped[int] = mapped_column(Integer)
 
 
-class Organization(Base):
+class Organization(Versioned, Base):
     """A tenant; organizations form a tree."""
 
     __tablename__ = "organization"

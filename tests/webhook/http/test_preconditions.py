@@ -86,6 +86,38 @@ def test_what_is_as_it_was_read_is_changed_and_told_with_its_new_etag(place, ope
     assert place.client.get(pool, headers=operator).json["content_availability_days"] == 60
 
 
+@pytest.mark.parametrize(
+    ("thing", "method", "act", "body"),
+    [
+        ("/pools/{pool}", "PATCH", "", {"content_availability_days": 44}),
+        ("/pools/{pool}", "POST", "/pause", None),
+        ("/pools/{pool}", "POST", "/resume", None),
+        ("/assignments/{assignment}", "POST", "/extend", {"days": 1}),
+        ("/assignments/{assignment}", "POST", "/cancel", {"reason": "why"}),
+        ("/learners/{email}", "PATCH", "", {"name": "Another"}),
+        ("/organizations/{organization}", "PATCH", "", {"tax_rate": "7"}),
+        ("/courses/{course}", "PATCH", "", {"title": "Another"}),
+        ("/courses/{course}", "POST", "/archive", None),
+        ("/seller", "PATCH", "", {"address": "Another"}),
+        ("/endpoints/{endpoint}", "PATCH", "", {"pool_low": 7}),
+        ("/invoices/{invoice}", "POST", "/finalize", None),
+        ("/invoices/{invoice}", "POST", "/void", {"reason": "why"}),
+    ],
+)
+def test_every_act_tells_the_version_that_is_read_afterwards(
+    place, things, operator, thing, method, act, body
+):
+    path = "/api/v1" + thing.format(**things.ids)
+    before = read(place, path, operator)
+
+    acted = place.client.open(path + act, method=method, json=body, headers=operator)
+
+    assert acted.status_code == 200, acted.json
+    tags = [before, acted.headers["ETag"], read(place, path, operator)]
+    was, told, now = (tag.partition(".")[0] for tag in tags)
+    assert was != told == now
+
+
 def test_an_act_upon_what_was_read_is_late_once_somebody_acted(place, operator, pool):
     tag = {"If-Match": read(place, pool, operator)}
 
