@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_init, setup_logging, worker_ready
 
 from worker import logs
 from worker.errors import SettingsError
@@ -111,6 +111,13 @@ app.add_defaults(configuration)
 @setup_logging.connect
 def _log(**_: object) -> None:
     logs.configure()
+
+
+@worker_ready.connect
+@beat_init.connect
+def _say_ready(**_: object) -> None:
+    if file := settings().ready_file:
+        file.touch()
 
 
 def publish_quickly() -> None:

@@ -106,6 +106,9 @@ class Settings(BaseSettings):
         timedelta(hours=24), description="How long an answer is given again under its key."
     )
 
+    ready_file: Path | None = Field(
+        None, description="A file that a worker, or beat, makes once it works."
+    )
     chromium: Path | None = Field(
         None, description="The browser that prints reports as PDF; unset: the one on PATH."
     )

@@ -19,6 +19,7 @@ with deferred():
     from worker.redemption import settling
     from worker.tenancy import actors, tokens
 
+SERVICES = {"worker": "The worker", "beat": "The scheduler", "web": "The web"}
 STALLED = 60  # seconds for which the same event may wait at the head of the inbox
 
 
@@ -33,18 +34,25 @@ def command(port: int, host: str) -> None:
     """
     supervisor.require_free(host, port)
     printing.warn("Starting PostgreSQL, Redis, a worker, the scheduler and the web.")
+    tell = _clocked()
     quieten(ours=logging.INFO)
     with system():
+        tell("PostgreSQL and Redis are")
         home = environment.settings().home.resolve()
         (home / "run").mkdir(parents=True, exist_ok=True)
         services = supervisor.services(home, host=host, port=port, stalled=watch())
         with supervisor.supervised(services, logs=home / "log", upkeep=_upkeep(home)) as running:
             try:
-                running.wait_until_ready()
+                running.wait_until_ready(tell=lambda name: tell(f"{SERVICES[name]} is"))
                 _tell(_about(f"http://{host}:{port}", home))
                 running.wait()
             except KeyboardInterrupt:  # the way in which it is meant to end
                 printing.warn("Stopping.")
+
+
+def _clocked() -> Callable[[str], None]:
+    begun = time.monotonic()
+    return lambda who: printing.warn(f"{time.monotonic() - begun:5.1f} s  {who} up.")
 
 
 def watch() -> Callable[[], bool]:

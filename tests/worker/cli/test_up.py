@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -36,12 +37,17 @@ def port():
 @pytest.fixture(scope="module")
 def up(home, port):
     """The process of a system; a test may end it."""
-    with subprocess.Popen(
-        [*KEYPOOL, "up", "--port", str(port), "--json"],
-        env={**OWN, "KEYPOOL_HOME": str(home)},
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    home.mkdir()
+    with (
+        (home / "told").open("w") as told,
+        subprocess.Popen(
+            [*KEYPOOL, "up", "--port", str(port), "--json"],
+            env={**OWN, "KEYPOOL_HOME": str(home)},
+            stdout=subprocess.PIPE,
+            stderr=told,
+            text=True,
+        ) as process,
+    ):
         yield process
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
@@ -94,6 +100,13 @@ def test_a_system_that_is_up_says_where_to_go_and_is_ready(system):
 
     assert set(system) == {"url", "ready", "openapi", "home", "token"}
     assert answer.status_code == 200
+
+
+def test_each_service_is_told_of_once_it_is_up(system, home):
+    told = re.findall(r"^ *\d+\.\d s  (.+) up\.$", (home / "told").read_text(), re.M)
+
+    assert told[0] == "PostgreSQL and Redis are"
+    assert sorted(told[1:]) == ["The scheduler is", "The web is", "The worker is"]
 
 
 def test_the_first_token_opens_the_api(system):

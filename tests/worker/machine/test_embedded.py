@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -138,6 +139,16 @@ def test_a_new_home_gets_a_database_with_three_logins_and_a_broker(tmp_path):
         assert logins[::2] == ["keypool", "keypool_web", "keypool_analyst"]
         assert set(logins[1::2]) == {"keypool"}
         assert broker(servers).ping()
+
+
+def test_both_servers_are_started_at_the_same_time(home, monkeypatch):
+    met = threading.Barrier(2, timeout=60)
+    for server in (embedded.postgresql, embedded.redis):
+        start = server.start
+        monkeypatch.setattr(server, "start", lambda *a, start=start: met.wait() + 1 and start(*a))
+
+    with embedded.lease(home, durable=False) as servers:
+        assert reaches(servers)
 
 
 def test_the_lease_that_started_the_servers_stops_them(home):

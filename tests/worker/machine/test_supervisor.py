@@ -30,6 +30,12 @@ PARENT = [
     "subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(600)', sys.argv[1]]);"
     "print('started', flush=True); time.sleep(600)",
 ]
+ANNOUNCE = [
+    *PYTHON,
+    "import os, pathlib, sys, time\n"
+    "while not os.path.exists(sys.argv[1]): time.sleep(0.01)\n"
+    "pathlib.Path(os.environ['KEYPOOL_READY_FILE']).touch(); time.sleep(600)",
+]
 SUPERVISE = f"""
 import sys
 from pathlib import Path
@@ -257,6 +263,33 @@ def test_waiting_ends_when_every_service_answers(tmp_path):
         supervision.wait_until_ready()
 
         assert set(supervision.pids) == {"a", "b"}
+
+
+def test_each_service_is_told_of_when_it_works(tmp_path):
+    told, answers = [], iter([False, False, True])
+    services = [Service("a", SLEEP, ready=lambda: next(answers)), Service("b", SLEEP)]
+
+    with supervisor.supervised(services, logs=tmp_path) as supervision:
+        supervision.wait_until_ready(tell=told.append)
+
+    assert told == ["b", "a"]
+
+
+def test_a_service_that_announces_works_once_it_made_its_file(tmp_path):
+    (tmp_path / "a.ready").touch()  # what one before it left
+    announcing = Service("a", [*ANNOUNCE, str(tmp_path / "go")], announces=True)
+    told = []
+
+    with supervisor.supervised([announcing, Service("b", SLEEP)], logs=tmp_path) as supervision:
+        waiting = threading.Thread(
+            target=supervision.wait_until_ready, kwargs={"tell": told.append}
+        )
+        waiting.start()
+        assert eventually(lambda: told == ["b"])
+        (tmp_path / "go").touch()
+        waiting.join()
+
+    assert told == ["b", "a"]
 
 
 def test_upkeep_goes_on_although_it_failed(tmp_path):

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,8 +122,10 @@ def _clear_away(home: Path) -> None:
 def _start(home: Path, durable: bool) -> Servers:
     (home / "log").mkdir(exist_ok=True)
     passwords, sockets = files.passwords(home), files.socket_folder(home)
-    postgresql.start(home, sockets, passwords, durable)
-    redis.start(home, sockets, passwords["redis"], durable)
+    with ThreadPoolExecutor(1) as beside:
+        broker = beside.submit(redis.start, home, sockets, passwords["redis"], durable)
+        postgresql.start(home, sockets, passwords, durable)
+        broker.result()
     database = "postgresql+psycopg://{0}:{1}@/keypool?host={2}&port=5432".format
     urls = {
         "database_url": database("keypool", passwords["keypool"], sockets),

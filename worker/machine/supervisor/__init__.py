@@ -6,15 +6,16 @@ of it. If this process is killed, a guard ends them.
 """
 
 import errno
+import http.client
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
-
-import httpx
+from urllib.parse import urlsplit
 
 from worker.errors import KeypoolError
 from worker.logs import log
@@ -63,21 +64,26 @@ class Supervision:
         running = [(child.service.name, child.process) for child in self._children]
         return {name: process.pid for name, process in running if process}
 
-    def wait_until_ready(self, seconds: float = 60) -> None:
-        """Wait until every service runs and answers.
+    def wait_until_ready(
+        self, seconds: float = 60, tell: Callable[[str], object] = lambda _: None
+    ) -> None:
+        """Wait until every service works, and tell the name of each when it does.
 
         Raises:
             ServiceFailedError: one of them keeps ending, or takes too long.
         """
-        deadline = time.monotonic() + seconds
-        for child in self._children:
-            while not child.ready():
-                if child.deaths >= 3 or time.monotonic() > deadline or self._idle.is_set():
-                    raise ServiceFailedError(
-                        f"The {child.service.name} service does not start"
-                        f" ({child.last_words() or 'it says nothing'}); see {child.log}."
-                    )
-                time.sleep(TICK)
+        deadline, waiting = time.monotonic() + seconds, self._children[:]
+        while waiting:
+            for child in [child for child in waiting if child.ready()]:
+                waiting.remove(child)
+                tell(child.service.name)
+            over = time.monotonic() > deadline or self._idle.is_set()
+            if failed := [child for child in waiting if over or child.deaths >= 3]:
+                raise ServiceFailedError(
+                    f"The {failed[0].service.name} service does not start"
+                    f" ({failed[0].last_words() or 'it says nothing'}); see {failed[0].log}."
+                )
+            time.sleep(TICK)
 
     def wait(self) -> None:
         """Tend the services until a signal ends this process."""
@@ -181,8 +187,8 @@ def services(
     steady = ["--respawn-failed-workers", "--workers-kill-timeout=10", "--blocking-threads=64"]
     web = [f"--host={host}", f"--port={port}", f"--workers={processes}", "webhook:create_app"]
     return [
-        Service("worker", celery + worker, environment, stuck=stalled),
-        Service("beat", celery + beat, environment),
+        Service("worker", celery + worker, environment, announces=True, stuck=stalled),
+        Service("beat", celery + beat, environment, announces=True),
         Service(
             "web", granian + steady + web, environment, answers(f"http://{host}:{port}/readyz")
         ),
@@ -190,14 +196,16 @@ def services(
 
 
 def answers(url: str) -> Callable[[], bool]:
-    """Make the question whether a URL answers 200."""
+    """Make the question whether a URL of this machine answers 200."""
+    where = urlsplit(url)
 
     def ask() -> bool:
-        try:
-            # A proxy in the environment is not for reaching this machine.
-            return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
-        except httpx.HTTPError:
-            return False
+        # Not httpx: to import it would hold up the services' start.
+        connection = http.client.HTTPConnection(where.netloc, timeout=2)
+        with closing(connection), suppress(OSError, http.client.HTTPException):
+            connection.request("GET", where.path)
+            return connection.getresponse().status == HTTPStatus.OK
+        return False
 
     return ask
 

@@ -22,6 +22,8 @@ LONGEST_LOG = 10_000_000  # bytes; one older log is kept
 class Service:
     """A command to keep running, and how to ask whether it answers, or is stuck.
 
+    A service that `announces` makes the file that KEYPOOL_READY_FILE names once it works.
+
     A service that is stuck is started again. It is asked every few seconds, and not before it has
     run for `settle_in` seconds; the answer should come quickly, for all services wait for it.
     """
@@ -30,6 +32,7 @@ class Service:
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], bool] | None = None
+    announces: bool = False
     stuck: Callable[[], bool] | None = None
     settle_in: float = 60
 
@@ -40,6 +43,7 @@ class Child:
     def __init__(self, service: Service, folder: Path, guard: Guard) -> None:
         self.service, self.guard = service, guard
         self.log = folder / f"{service.name}.log"
+        self.announced = folder / f"{service.name}.ready"
         self.process: subprocess.Popen[bytes] | None = None
         self.deaths = 0  # since it last ran for a while
         self.started = self.start_at = self.ask_at = self.kill_at = 0.0
@@ -59,8 +63,10 @@ class Child:
             self.end(now)
 
     def ready(self) -> bool:
-        """Say whether it runs and answers."""
-        return self.process is not None and (not self.service.ready or self.service.ready())
+        """Say whether it runs, says that it works, and answers."""
+        if self.process is None or (self.service.announces and not self.announced.exists()):
+            return False
+        return not self.service.ready or self.service.ready()
 
     def end(self, now: float) -> None:
         """Tell it to end, in the time it needs for that."""
@@ -88,13 +94,15 @@ class Child:
         return text.strip().rpartition("\n")[2]
 
     def _start(self, now: float) -> None:
+        self.announced.unlink(missing_ok=True)
+        told = {"KEYPOOL_READY_FILE": str(self.announced)} if self.service.announces else {}
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [*LAUNCH, *self.service.command],
                 stdin=self.guard.pipe(),
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **self.service.environment},
+                env={**os.environ, **told, **self.service.environment},
                 start_new_session=True,
             )
         self.started, self.ask_at, self.kill_at = now, now + self.service.settle_in, 0.0
