@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -52,13 +52,14 @@ TIMEOUTS = {
     },
 }
 
-# The web's connections are all kept (opening one costs more than a request), and are asked whether
-# they live by worker.database.patience, which also bounds the asking.
+# The web's connections are all kept: opening one costs more than a request.
 POOLS: dict[Login, dict[str, bool | int]] = {
-    Login.OWNER: {"pool_pre_ping": True, "pool_use_lifo": True},
+    Login.OWNER: {"pool_use_lifo": True},
     Login.WEB: {"pool_size": 16, "max_overflow": 0},
-    Login.ANALYST: {"pool_pre_ping": True},
+    Login.ANALYST: {},
 }
+
+BESIDE = "beside"  # where a session keeps what is left before its transaction ends
 
 # Which rule a broken constraint stands for; every other one is told by its name.
 BROKEN: dict[str, Callable[[], errors.KeypoolError]] = {
@@ -166,8 +167,7 @@ def _engine(login: Login, address: str, pid: int) -> Engine:
             "options": " ".join(f"-c {name}={value}" for name, value in flags.items()),
         },
     )
-    if login is Login.WEB:
-        patience.watch(made)
+    patience.watch(made, hurried=login is Login.WEB)
     return made
 
 
@@ -217,7 +217,11 @@ def session(
         KeypoolError: a constraint said no (as the rule it keeps), or the database is away.
     """
     try:
-        with Session(engine(login), expire_on_commit=False) as opened, opened.begin():
+        with (
+            Session(engine(login), expire_on_commit=False) as opened,
+            opened.begin(),
+            ExitStack() as opened.info[BESIDE],
+        ):
             if snapshot:
                 opened.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             if sees is not None:
@@ -225,6 +229,16 @@ def session(
             yield opened
     except PoolTimeoutError:
         raise errors.DatabaseAwayError from None
+
+
+def beside(opened: Session, worker: AbstractContextManager[T]) -> T:
+    """Enter what works on a session's connection beside its caller, a thread for instance.
+
+    It is left before the transaction ends, however that comes: a statement that began later would
+    be one in a connection of the pool.
+    """
+    found: ExitStack = opened.info[BESIDE]
+    return found.enter_context(worker)
 
 
 def transaction(
@@ -257,18 +271,12 @@ def _translate(context: ExceptionContext) -> BaseException | None:
 @contextmanager
 def _by_itself(driver: Connection) -> Iterator[Connection]:
     """Let a connection commit each statement; one that broke is past that, and the pool sees to it."""
-    if not _is_idle(driver):
-        raise postgres.OperationalError("the connection broke in the pool")
     driver.autocommit = True
     try:
         yield driver
     finally:
-        if _is_idle(driver):
+        if driver.info.transaction_status is TransactionStatus.IDLE:
             driver.autocommit = False
-
-
-def _is_idle(driver: Connection) -> bool:
-    return driver.info.transaction_status is TransactionStatus.IDLE
 
 
 def _named(original: BaseException) -> errors.KeypoolError | None:

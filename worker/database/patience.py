@@ -1,6 +1,6 @@
-"""How long the web waits for a database that has stopped answering: then it hangs up.
+"""Which connection the pool hands out, and how long the web waits for the database: timeouts.
 
-A server's own time-outs end a statement that runs too long, but a server that is frozen or cut off
+A server's own timeouts end a statement that runs too long, but a server that is frozen or cut off
 keeps no time. So the web's connections are watched from here, and one that is held for too long is
 hung up on: the request that waits on it then fails at once, as away, instead of never.
 """
@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
@@ -25,13 +26,16 @@ LOOK = 0.1
 class Watch:
     """The connections of one engine that are in use, and when each is to be hung up on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hurried: bool) -> None:
+        self._hurried = hurried
         self._lock = threading.Lock()
         self._due: dict[int, tuple[float, int]] = {}
         self._looking = False
 
     def begin(self, connection: Any, seconds: float) -> None:
-        """Hang up on a connection unless `end` is called in time."""
+        """Hang up on a connection unless `end` is called in time; never where nothing is hurried."""
+        if not self._hurried:
+            return
         with self._lock:
             self._due[id(connection)] = (time.monotonic() + seconds, connection.fileno())
             if not self._looking:
@@ -52,23 +56,31 @@ class Watch:
                     _hang_up(self._due.pop(connection)[1])
 
 
-def watch(engine: Engine) -> None:
-    """Bound how long anything may wait for an engine's server; it replaces pool_pre_ping."""
-    watching = Watch()
+def watch(engine: Engine, *, hurried: bool) -> None:
+    """Hand out only connections that are alive and idle; it replaces pool_pre_ping.
+
+    Where `hurried`, it also bounds how long anything may wait for the engine's server.
+    """
+    watching = Watch(hurried=hurried)
 
     @event.listens_for(engine, "checkout")
     def _begin(connection: Any, record: Any, _proxy: Any) -> None:
         record.info["watch"] = watching
-        if time.monotonic() - record.info.get("given_back", 0) > FRESH:
+        _require_idle(connection)
+        if time.monotonic() - record.info["used"] > FRESH:
             watching.begin(connection, PING)
             _ping(engine, connection)
         watching.begin(connection, HELD)
+
+    @event.listens_for(engine, "connect")
+    def _opened(_connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
 
     @event.listens_for(engine, "checkin")
     @event.listens_for(engine, "invalidate")
     def _end(connection: Any, record: Any, _error: Any = None) -> None:
         watching.end(connection)
-        record.info["given_back"] = time.monotonic()
+        record.info["used"] = time.monotonic()
 
 
 def unhurried(session: Session) -> None:
@@ -83,6 +95,12 @@ def waiting(session: Session) -> None:
     """Let the session's transaction wait, too, for what other transactions do meanwhile."""
     unhurried(session)
     session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
+def _require_idle(connection: Any) -> None:
+    """Have the pool replace a connection that is amid a transaction: somebody still uses it."""
+    if connection.info.transaction_status is not TransactionStatus.IDLE:
+        raise DisconnectionError
 
 
 def _ping(engine: Engine, connection: Any) -> None:

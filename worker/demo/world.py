@@ -155,9 +155,9 @@ def stock(wanted: dict[str, int], most: int) -> traffic.Stock:
 def codes(pool: str, most: int) -> Iterator[str]:
     """Read a pool's first codes from its export."""
     with session(snapshot=True) as opened:
-        blocks = islice(exporting.export(opened, actor=ACTOR, pool=pool), 1, None)
-        lines = (line for block in blocks for line in csv.reader(io.StringIO(block.decode())))
-        return iter([line[0] for line in islice(lines, most)])
+        blocks = exporting.export(opened, actor=ACTOR, pool=pool)
+        lines = (line for block in blocks for line in io.StringIO(block.decode()))
+        return iter([line["code"] for line in islice(csv.DictReader(lines), most)])
 
 
 def _day(opened: Session, after: int) -> str:

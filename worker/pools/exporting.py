@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 from xlsxwriter import Workbook
 
+from worker.database import connections
 from worker.database.lookup import label
 from worker.pools import keys, pools
 from worker.tables.pools import Distribution, Key
@@ -115,7 +116,7 @@ def export(
 ) -> Iterator[bytes]:
     """Give a pool's keys as they are at this one moment, in blocks of many lines.
 
-    The session's transaction must be one of `database.session(snapshot=True)`.
+    The session's transaction must be one of `connections.session(snapshot=True)`.
 
     Raises:
         InvalidInputError: the state or the format is not one.
@@ -168,14 +169,13 @@ def _workbook(rows: Iterable[list[str]]) -> Iterator[bytes]:
 def _blocks(
     session: Session, line: TextClause, filters: list[ColumnElement[bool]], held: str
 ) -> Iterator[bytes]:
-    with ThreadPoolExecutor(1) as ahead:  # the database writes a block while one is sent
-        block = session.execute(_block(line, filters, held, 0, FIRST)).one()
-        while block.last is not None:
-            following = ahead.submit(
-                session.execute, _block(line, filters, held, block.last, BLOCK)
-            )
-            yield block.lines.encode()
-            block = following.result().one()
+    # The database writes a block while one is sent.
+    ahead = connections.beside(session, ThreadPoolExecutor(1))
+    block = session.execute(_block(line, filters, held, 0, FIRST)).one()
+    while block.last is not None:
+        following = ahead.submit(session.execute, _block(line, filters, held, block.last, BLOCK))
+        yield block.lines.encode()
+        block = following.result().one()
 
 
 def _block(

@@ -1,20 +1,30 @@
 """The export as people's programs take it: CSV, CSV for Excel, and a workbook (K9)."""
 
 import io
+import threading
 import zipfile
+from collections.abc import Iterator
+from typing import NoReturn
 from xml.etree import ElementTree
 
 import pytest
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Engine, event
 
 from tests import world as worlds
 from tests.conftest import Addresses
 from tests.world import OPERATOR, World
-from worker import errors
+from webhook import create_app
+from webhook.http import files
+from worker import cli, errors
 from worker.database import connections
+from worker.database.connections import Login
+from worker.demo import world as demo
 from worker.pools import distributions, exporting
 from worker.tenancy import organizations
 
 FORMULA = "=1+1; or, so"
+LATE = 0.3  # seconds that a thread is behind, unless the reader goes first
 
 
 @pytest.fixture
@@ -97,3 +107,54 @@ def test_another_format_is_refused_naming_those_there_are(session):
         exporting.file(session, actor=OPERATOR, pool=made.pool, format="pdf")
 
     assert refused.value.field == "format"
+
+
+@pytest.fixture
+def reader_left() -> Iterator[threading.Event]:
+    """Have whatever reads ahead reach the database only once its reader left, or much later."""
+    left = threading.Event()
+
+    def wait(*_: object) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            left.wait(LATE)
+
+    event.listen(Engine, "before_cursor_execute", wait)
+    yield left
+    event.remove(Engine, "before_cursor_execute", wait)
+
+
+def read_the_first_codes(world: World) -> None:
+    assert len(list(demo.codes(world.pool, 2))) == 2
+
+
+def fill_the_disk(world: World) -> None:
+    def refuse(blocks: Iterator[bytes], **_: object) -> NoReturn:
+        assert next(blocks)
+        assert next(blocks)
+        raise errors.InvalidInputError("keys.csv cannot be written: no space left on device.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.cli.keys.deliver", refuse)
+        assert cli.answer(["keys", "export", world.pool]) == cli.NOT_DONE
+
+
+def hang_up_on_the_web(world: World) -> None:
+    with create_app().test_request_context():
+        answer = files.table("keys.csv", exporting.export, actor=OPERATOR, pool=world.pool)
+        blocks = iter(answer.response)
+        assert next(blocks)
+        assert next(blocks)
+        answer.response.close()
+
+
+@pytest.mark.parametrize("stop", [read_the_first_codes, fill_the_disk, hang_up_on_the_web])
+def test_an_export_that_is_not_read_to_its_end_leaves_its_connection_idle(world, reader_left, stop):
+    stop(world)
+    reader_left.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join()
+
+    for login in (Login.OWNER, Login.WEB):
+        for pooled in connections.engine(login).pool._pool.queue:
+            assert pooled.dbapi_connection.info.transaction_status is TransactionStatus.IDLE

@@ -1,0 +1,77 @@
+"""What the pool of each login hands out."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg.pq import TransactionStatus
+from sqlalchemy import text
+
+from tests.conftest import connect
+from worker.database import connections, patience
+from worker.database.connections import Login
+
+BACKEND = "SELECT pg_backend_pid()"
+
+
+@pytest.fixture(params=Login)
+def login(request, database) -> Login:
+    return request.param
+
+
+@pytest.fixture
+def pooled(login) -> Iterator[psycopg.Connection]:
+    """The driver's connection that the login's pool holds, and hands out next."""
+    proxy = connections.engine(login).raw_connection()
+    driver = proxy.driver_connection
+    proxy.close()
+    yield driver
+    driver.close()
+
+
+def backend(login: Login) -> int:
+    with connections.session(login) as session:
+        return session.execute(text(BACKEND)).scalar_one()
+
+
+def test_a_connection_at_rest_is_handed_out_again(login, pooled):
+    before = pooled.info.backend_pid
+
+    again = backend(login)
+
+    assert again == before
+    assert pooled.info.transaction_status is TransactionStatus.IDLE
+
+
+@pytest.mark.parametrize("fresh", [-1.0, patience.FRESH])
+def test_a_connection_that_came_back_inside_a_transaction_is_replaced(
+    login, pooled, fresh, monkeypatch
+):
+    monkeypatch.setattr(patience, "FRESH", fresh)
+    before = pooled.execute(BACKEND).fetchone()
+
+    again = backend(login)
+
+    assert before != (again,)
+    assert pooled.closed
+
+
+def test_a_statement_by_itself_gets_no_connection_that_is_inside_a_transaction(login, pooled):
+    before = pooled.execute(BACKEND).fetchone()
+
+    with connections.connection(login) as driver:
+        again = driver.execute(BACKEND).fetchone()
+
+    assert before != again
+    assert pooled.closed
+
+
+def test_a_connection_that_died_in_the_pool_is_replaced(login, pooled, database, monkeypatch):
+    monkeypatch.setattr(patience, "FRESH", -1.0)
+    before = pooled.info.backend_pid
+    with connect(database.database_url) as owner:
+        owner.execute("SELECT pg_terminate_backend(%s, 10000)", [before])
+
+    again = backend(login)
+
+    assert again != before
