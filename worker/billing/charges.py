@@ -211,7 +211,7 @@ def listing(
     if unbilled is not None:
         wanted = wanted.where(Charge.unbilled.is_(unbilled))
     if kind is not None:
-        wanted = wanted.where(Charge.kind == ChargeKind(kind))
+        wanted = wanted.where(Charge.kind == lookup.label(ChargeKind, kind, field="kind"))
     wanted = wanted.where(*within(Charge.occurred_at, since, until))
     return paged(
         session,

@@ -90,6 +90,11 @@ def check_symbol(symbols: str) -> str:
     return ALPHABET[rest]
 
 
+def masked(code: str) -> str:
+    """Give enough of a code to tell which one is meant, and too little to use it."""
+    return f"{code.strip()[:4]}…"
+
+
 def first_letters(count: int) -> list[int]:
     """Draw how many of so many codes begin with each of the 22 letters, in their order.
 

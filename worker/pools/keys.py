@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session, outerjoin
 from typing_extensions import TypedDict
 
 from worker import errors
+from worker.database import lookup
 from worker.database.lookup import Id
 from worker.database.paging import Page, paged
 from worker.pools import batches, codes, making, pools
@@ -229,7 +230,7 @@ def chosen(
     """Give the conditions that choose keys of a pool; raises InvalidInputError for an unknown state."""
     filters = [Key.pool_id == pool.id]
     if state is not None:
-        filters.append(Key.state == _state(state))
+        filters.append(Key.state == lookup.label(KeyState, state, field="state"))
     if undistributed:
         filters.append(Key.distribution_id.is_(None))
     if recipient is not None or reference is not None:
@@ -259,11 +260,6 @@ def shape(row: Row[*tuple[Any, ...]]) -> KeyShape:
         "redeemed_at": redeemed_at,
         "assignment": assignment,
     }
-
-
-def masked(code: str) -> str:
-    """Give enough of a code to tell which one is meant, and too little to use it."""
-    return f"{code.strip()[:4]}…"
 
 
 # ------------------------------------------------------------------------------------------ adding
@@ -308,16 +304,6 @@ def _add_at_once(session: Session, actor: Actor, pool: Pool, lines: list[Line]) 
 # --------------------------------------------------------------------------------------- reading
 
 
-def _state(name: str) -> KeyState:
-    try:
-        return KeyState(name)
-    except ValueError:
-        known = ", ".join(KeyState)
-        raise errors.InvalidInputError(
-            f"“{name}” is not a state; one of {known}.", field="state"
-        ) from None
-
-
 def _find_all(session: Session, actor: Actor, wanted: Sequence[str]) -> list[int | None]:
     """Find each code's key as `find` does, in one query; None where there is none."""
     exact, alike = (
@@ -347,9 +333,9 @@ def _meant(actor: Actor, exact: list[str], alike: list[str]) -> ColumnElement[bo
 def _missing(code: str) -> errors.NotFoundError:
     if codes.is_mistyped(code):
         return errors.NotFoundError(
-            f"The key “{masked(code)}” is mistyped: its last symbol does not fit the others."
+            f"The key “{codes.masked(code)}” is mistyped: its last symbol does not fit the others."
         )
-    return errors.NotFoundError(f"There is no key “{masked(code)}” in your organizations.")
+    return errors.NotFoundError(f"There is no key “{codes.masked(code)}” in your organizations.")
 
 
 # ---------------------------------------------------------------------------------------- retiring
@@ -364,7 +350,7 @@ def _lock(session: Session, ids: list[int]) -> dict[int, KeyState]:
 def not_issued(code: str, state: KeyState) -> errors.KeyNotIssuedError:
     """Say that a key is redeemed or retired already."""
     return errors.KeyNotIssuedError(
-        f"The key “{masked(code)}” is {state} already; only issued keys can be retired."
+        f"The key “{codes.masked(code)}” is {state} already; only issued keys can be retired."
     )
 
 

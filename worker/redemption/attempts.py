@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, case, select
+from sqlalchemy import Select, and_, case, func, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
@@ -11,7 +11,6 @@ from worker.database import lookup
 from worker.database.lookup import Id
 from worker.database.paging import Page, paged, within
 from worker.pools import pools
-from worker.redemption.outcomes import masked
 from worker.tables.labels import RedemptionOutcome
 from worker.tables.pools import Key
 from worker.tables.redemption import Event, Redemption
@@ -88,12 +87,11 @@ def on_key(session: Session, *, actor: Actor, key_id: int) -> list[RedemptionSha
 def shape(row: Any) -> RedemptionShape:
     """Give an attempt's public fields."""
     attempt: Redemption = row.Redemption
-    email = attempt.learner_email
     return {
         "event": str(attempt.event_id),
         "key": row.code,
         "pool": str(attempt.pool_id) if attempt.pool_id else None,
-        "learner": email if row.known else masked(email),
+        "learner": row.learner,
         "organization": row.organization if row.known else None,
         "outcome": attempt.outcome,
         "received_at": attempt.received_at,
@@ -102,13 +100,19 @@ def shape(row: Any) -> RedemptionShape:
 
 
 def _attempts(actor: Actor) -> Select[Any]:
-    """Select attempts; `known` tells whether the learner is within the seeing organization's tree."""
+    """Select attempts; `known` tells whether the learner is within the seeing organization's tree.
+
+    Who is not is masked (R5).
+    """
+    known = OrganizationAncestry.ancestor_id.is_not(None)
+    email = Redemption.learner_email
     return (
         select(
             Redemption,
             case((Key.id.is_not(None), Key.code), else_=Event.data["key"].astext).label("code"),
             Organization.name.label("organization"),
-            OrganizationAncestry.ancestor_id.is_not(None).label("known"),
+            known.label("known"),
+            case((known, email), else_=func.masked_address(email)).label("learner"),
         )
         # A stranger's event and organization are out of the sight of the web's login.
         .join(Event, Event.id == Redemption.event_id, isouter=True)

@@ -187,9 +187,9 @@ def listing(
         wanted = wanted.where(Event.webhook_id == webhook_id)
     wanted = wanted.where(*within(Event.received_at, since, until))
     if kind is not None:
-        wanted = wanted.where(Event.type == EventType(kind))
+        wanted = wanted.where(Event.type == lookup.label(EventType, kind, field="type"))
     if status is not None:
-        wanted = wanted.where(Event.status == EventStatus(status))
+        wanted = wanted.where(Event.status == lookup.label(EventStatus, status, field="status"))
     if failed:
         wanted = wanted.where(Event.status == EventStatus.FAILED)
     return paged(

@@ -1,4 +1,4 @@
-"""What an outcome says to people, and how much of a stranger they are told."""
+"""What an outcome says to people."""
 
 from datetime import datetime
 
@@ -28,9 +28,3 @@ SENTENCES = {
 def message(outcome: str, *, until: datetime | None) -> str:
     """Give an outcome's sentence for people; `until` is when access ends or ended, if there is any."""
     return SENTENCES[outcome].format(until=until and f"on {until:%Y-%m-%d at %H:%M} UTC")
-
-
-def masked(email: str) -> str:
-    """Hide whose address it is, and leave enough to talk about it: `a***@e***`."""
-    name, _, host = email.partition("@")
-    return f"{name[:1]}***@{host[:1]}***"

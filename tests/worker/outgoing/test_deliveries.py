@@ -122,14 +122,6 @@ def test_a_strangers_learner_is_masked_and_the_strangers_message_unknown(world):
     assert seen_by_sender["webhook_id"]
 
 
-def test_masking_is_the_same_here_and_in_lists(world):
-    for address in ("eve@stranger.example", "nowhere", "a@b@c", "@", ""):
-        masked = world.session.execute(
-            text("SELECT masked_address(:a)"), {"a": address}
-        ).scalar_one()
-        assert masked == outcomes.masked(address)
-
-
 def test_the_outbox_is_written_with_the_decision_or_not_at_all(world):
     endpoint = listening(world, world.parent)
     nested = world.session.begin_nested()
