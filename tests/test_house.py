@@ -393,6 +393,18 @@ def layered() -> list[dict[str, Any]]:
     return [contract for contract in contracts["contracts"] if contract["type"] == "layers"]
 
 
+def test_how_many_days_anything_may_last_is_written_once_beside_schema_sql():
+    places = [
+        f"{name}: {line.strip()}"
+        for name, content in texts().items()
+        if re.match(r"(worker|webhook|notebooks)/.*\.(py|html|js)$", name)
+        for line in content.splitlines()
+        if re.search(r"\b3_?650\b", line)
+    ]
+
+    assert places == ["worker/days.py: LONGEST = 3650"]
+
+
 def imports(path: Path) -> set[str]:
     """The modules that a file imports; `from worker import x` counts as worker.x."""
     found: set[str] = set()

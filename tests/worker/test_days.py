@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker import days, errors
+from worker.database import schema
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland"]
 
@@ -184,3 +186,10 @@ def test_every_end_of_a_day_is_told_as_that_day(day, zone):
 
     assert days.end_in_words(end, zone) == f"the end of {day:%-d %b %Y}, {zone}"
     assert days.as_typed(end, zone, end=True) == day.isoformat()
+
+
+def test_what_lasts_days_lasts_as_many_as_schema_sql_allows():
+    limits = re.findall(r"(\w+_days) BETWEEN 1 AND (\d+)", schema.SCHEMA.read_text())
+
+    assert {name for name, _ in limits} == {"content_availability_days", "pool_expiring_days"}
+    assert {int(limit) for _, limit in limits} == {days.LONGEST}

@@ -13,6 +13,7 @@ from webhook.http.access import allowed
 from webhook.http.instants import Instant
 from webhook.http.preconditions import versioned
 from webhook.http.shapes import Given, Listed, Paging, Taken, whole
+from worker import days
 from worker.outgoing import deliveries, endpoints
 from worker.tables.labels import DeliveryType
 from worker.tenancy.actors import Actor, Role
@@ -51,7 +52,7 @@ class EndpointChanges(Taken):
     url: str | None = Field(None, max_length=2000)
     types: list[DeliveryType] | None = Field(None, min_length=1)
     pool_low: int | None = Field(None, ge=1, le=1_000_000_000, description="Keys left: low below.")
-    pool_expiring_days: int | None = Field(None, ge=1, le=3650)
+    pool_expiring_days: int | None = Field(None, ge=1, le=days.LONGEST)
 
 
 class NewEndpoint(EndpointChanges):

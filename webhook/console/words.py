@@ -13,6 +13,7 @@ from flask_login import current_user
 from markupsafe import Markup
 
 from webhook.console.frame import standing
+from worker import days
 from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
@@ -51,8 +52,20 @@ def install(blueprint: APIBlueprint) -> None:
     """Let a blueprint's templates use these words."""
     for told in (when, number, words, pretty):
         blueprint.add_app_template_filter(told)
-    for asked in (may, operating, menu, here, act_from_here):  # globals: macros see nothing else
+    for asked in (
+        may,
+        operating,
+        menu,
+        here,
+        act_from_here,
+        longest_days,
+    ):  # globals: macros see nothing else
         blueprint.add_app_template_global(asked)
+
+
+def longest_days() -> int:
+    """Give the most days that a form takes where something lasts days."""
+    return days.LONGEST
 
 
 def when(value: datetime | None) -> Markup:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, ExceptionContext, create_engine, event, func, sel
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from worker import errors
+from worker import days, errors
 from worker.database import patience
 from worker.machine import homes
 from worker.settings import settings
@@ -99,7 +99,7 @@ BROKEN: dict[str, Callable[[], errors.KeypoolError]] = {
         "A pool must start before it expires; give a later end.", field="expires_at"
     ),
     "pool_content_is_available_1_to_3650_days": lambda: errors.InvalidInputError(
-        "Content availability is a whole number of days from 1 to 3650.",
+        f"Content availability is a whole number of days from 1 to {days.LONGEST}.",
         field="content_availability_days",
     ),
     "pool_is_not_made_for_an_archived_course": errors.CourseArchivedError,
@@ -125,7 +125,7 @@ BROKEN: dict[str, Callable[[], errors.KeypoolError]] = {
         "A pool is low below 1 to 1,000,000,000 keys.", field="pool_low"
     ),
     "endpoint_calls_a_pool_expiring": lambda: errors.InvalidInputError(
-        "A pool is called expiring 1 to 3650 days ahead.", field="pool_expiring_days"
+        f"A pool is called expiring 1 to {days.LONGEST} days ahead.", field="pool_expiring_days"
     ),
     "learner_has_one_live_assignment_per_course": errors.LiveAssignmentError,
     "credits_stay_within_their_charge": errors.CreditExceedsChargeError,

@@ -14,7 +14,7 @@ from worker.tables.learning import Assignment
 from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
-LONGEST_EXTENSION = timedelta(days=3650)
+LONGEST_EXTENSION = timedelta(days=days.LONGEST)
 
 
 def extend(

@@ -32,6 +32,7 @@ from sqlalchemy.orm import Session
 from xlsxwriter import Workbook
 
 from worker.database import connections
+from worker.database.cells import bare
 from worker.database.lookup import label
 from worker.pools import keys, pools
 from worker.tables.pools import Distribution, Key
@@ -41,7 +42,6 @@ from worker.tenancy.actors import Actor
 WORKBOOK = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PIECE = 64 * 1024  # bytes of a finished workbook that are given at once
 SHEET = 1_048_576  # rows that fit a sheet of a workbook
-GUARDED = re.compile(r"'(?='*\s*[-=+@\t\r＝＋－＠])")  # as csv_cell guards against formulas
 FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')  # in a file's name, on any system
 
 FIRST, BLOCK = 1_000, 50_000  # lines that the database writes into one piece of an export
@@ -160,7 +160,7 @@ def _workbook(rows: Iterable[list[str]]) -> Iterator[bytes]:
                 if number and number % SHEET == 0:
                     sheet = book.add_worksheet()
                 for column, cell in enumerate(row):
-                    sheet.write_string(number % SHEET, column, GUARDED.sub("", cell, count=1))
+                    sheet.write_string(number % SHEET, column, bare(cell))
         made.seek(0)
         while piece := made.read(PIECE):
             yield piece

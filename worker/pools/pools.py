@@ -105,7 +105,7 @@ def create(
         course_id=courses.find(session, name=course).id,
         starts_at=days.instant(starts, zone=owner.time_zone, field="starts"),
         expires_at=days.instant(expires, zone=owner.time_zone, field="expires", end=True),
-        content_availability_days=_availability(content_availability),
+        content_availability_days=content_availability,
         share_with_children=share_with_children,
     )
     session.add(pool)
@@ -133,7 +133,7 @@ def edit(
         "name": name and name.strip(),
         "starts_at": starts and days.instant(starts, zone=zone, field="starts"),
         "expires_at": expires and days.instant(expires, zone=zone, field="expires", end=True),
-        "content_availability_days": content_availability and _availability(content_availability),
+        "content_availability_days": content_availability,
         "share_with_children": share_with_children,
     }
     given = {field: value for field, value in changes.items() if value is not None}
@@ -269,15 +269,6 @@ def _rows() -> Select[Any]:
         .join(Course)
         .join(tally, onclause=true())
     )
-
-
-def _availability(value: int) -> int:
-    if not 1 <= value <= 3650:
-        raise errors.InvalidInputError(
-            "Content availability is a whole number of days from 1 to 3650.",
-            field="content_availability",
-        )
-    return value
 
 
 def _set_paused(session: Session, actor: Actor, name: str, *, paused: bool) -> PoolShape:

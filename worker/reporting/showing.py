@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import babel
 from babel import dates, numbers
 
+from worker.database.cells import guarded
 from worker.reporting import personal
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ NOTHING = '<p class="nothing">Nothing yet: no row in this period.</p>'
 MISSING = "–"
 LONGEST = 200  # rows of a table on the page
 BRIEF = 16  # characters; a column of such texts is not broken into lines
-FORMULAS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 CODES = ("outcome", "answer", "status", "state")  # columns whose stable codes are told in words
 
 
@@ -115,17 +115,12 @@ def _rest(frame: "pd.DataFrame", locale: babel.Locale) -> str:
 def _download(frame: "pd.DataFrame") -> str:
     if not (name := frame.attrs.get("download")):
         return ""
-    harmless = frame.map(lambda value: spreadsheet(value) if isinstance(value, str) else value)
+    harmless = frame.map(lambda value: guarded(value) if isinstance(value, str) else value)
     data = base64.b64encode(harmless.to_csv(index=False).encode()).decode()
     return (
         f'<p><a download="{html.escape(name, quote=True)}" '
         f'href="{personal.CSV}{data}">Save this list as CSV</a></p>'
     )
-
-
-def spreadsheet(text: str) -> str:
-    """Keep a text from running as a formula in a spreadsheet."""
-    return f"'{text}" if text.lstrip().startswith(FORMULAS) else text
 
 
 def _column(values: list[Any], texts: list[str], *, person: bool) -> str:

@@ -56,8 +56,8 @@ def test_a_new_pool_holds_no_keys(session, berlin):
         ({"starts": "31.12.2026"}, "starts"),
         ({"starts": "0000-01-01"}, "starts"),
         ({"expires": "10000-01-01"}, "expires"),
-        ({"content_availability": 0}, "content_availability"),
-        ({"content_availability": 3651}, "content_availability"),
+        ({"content_availability": 0}, "content_availability_days"),
+        ({"content_availability": 3651}, "content_availability_days"),
         ({"name": " "}, "name"),
     ],
 )
