@@ -6,11 +6,20 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from worker import errors
 
 # A month as it is given out.
 Month = Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}$")]
+
+# Objects that hold from an instant on, and those about a period; `from` is a word of Python's own.
+Beginning = TypedDict(
+    "Beginning", {"from": Annotated[datetime, Field(description="From when on it holds.")]}
+)
+FirstDay = TypedDict(
+    "FirstDay", {"from": Annotated[date, Field(description="The first day that it is about.")]}
+)
 
 YEARS = range(1970, 9000)
 # How many days access may last, an end may be put off, and an end may be warned of ahead (P3): ten

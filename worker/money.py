@@ -9,8 +9,9 @@ from pydantic import Field
 from worker import errors
 
 LARGEST = Decimal(10) ** 10
-# An amount as it is given out: with the decimals of its currency.
+# An amount as it is given out, with the decimals of its currency; and a rate in percent.
 Amount = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
+Percent = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$")]
 
 PLAIN = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 

@@ -1,7 +1,5 @@
 """Courses: the operator makes them, everybody may know them."""
 
-from typing import Any
-
 from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
@@ -9,8 +7,10 @@ from sqlalchemy.orm import Session
 from webhook.api import shapes
 from webhook.http.access import EVERYBODY, allowed
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Taken, whole
+from webhook.http.shapes import Taken, gives, whole
 from worker.catalogue import courses
+from worker.catalogue.courses import CourseShape
+from worker.database.paging import Page
 from worker.tables.catalogue import Course
 from worker.tenancy.actors import Actor
 
@@ -30,18 +30,18 @@ class Query(Taken):
 
 @blueprint.get("")
 @allowed(*EVERYBODY)
-@blueprint.output(shapes.Courses)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, _actor: Actor, query: Query) -> Any:
+def listing(session: Session, _actor: Actor, query: Query) -> Page[CourseShape]:
     """List courses by code."""
-    return vars(whole(courses.listing(session, search=query.search)))
+    return whole(courses.listing(session, search=query.search))
 
 
 @blueprint.post("")
 @allowed()
-@blueprint.output(shapes.Course, status_code=201)
+@gives(201)
 @blueprint.input(shapes.NewCourse, arg_name="body")
-def add(session: Session, actor: Actor, body: shapes.NewCourse) -> Any:
+def add(session: Session, actor: Actor, body: shapes.NewCourse) -> CourseShape:
     """Add a course at a list price that holds from now on."""
     return courses.add(session, actor=actor, **body.given())
 
@@ -49,8 +49,8 @@ def add(session: Session, actor: Actor, body: shapes.NewCourse) -> Any:
 @blueprint.get("/<course>")
 @allowed(*EVERYBODY)
 @versioned(_found)
-@blueprint.output(shapes.Course)
-def show(session: Session, _actor: Actor, course: str) -> Any:
+@gives()
+def show(session: Session, _actor: Actor, course: str) -> CourseShape:
     """Show a course."""
     return courses.show(session, courses.find(session, name=course))
 
@@ -58,9 +58,9 @@ def show(session: Session, _actor: Actor, course: str) -> Any:
 @blueprint.patch("/<course>")
 @allowed()
 @versioned(_found)
-@blueprint.output(shapes.Course)
+@gives()
 @blueprint.input(shapes.CourseChanges, arg_name="body")
-def edit(session: Session, actor: Actor, course: str, body: shapes.CourseChanges) -> Any:
+def edit(session: Session, actor: Actor, course: str, body: shapes.CourseChanges) -> CourseShape:
     """Change a course's title."""
     return courses.edit(session, actor=actor, course=course, **body.given())
 
@@ -68,7 +68,7 @@ def edit(session: Session, actor: Actor, course: str, body: shapes.CourseChanges
 @blueprint.post("/<course>/archive")
 @allowed()
 @versioned(_found)
-@blueprint.output(shapes.Course)
-def archive(session: Session, actor: Actor, course: str) -> Any:
+@gives()
+def archive(session: Session, actor: Actor, course: str) -> CourseShape:
     """Archive a course: its pools' keys stop, live assignments go on."""
     return courses.archive(session, actor=actor, course=course)

@@ -1,22 +1,21 @@
 """History: who did what to which thing, and when."""
 
-from typing import Any
-
 from apiflask import APIBlueprint
-from flask import request
+from flask import Response, request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http import files
 from webhook.http.access import allowed
 from webhook.http.files import CSV
 from webhook.http.instants import Instant
 from webhook.http.openapi import describe
-from webhook.http.shapes import Sorted
+from webhook.http.shapes import Sorted, gives
 from worker.database.lookup import BIGGEST_ID
+from worker.database.paging import Page
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
+from worker.tenancy.history import Act
 
 blueprint = APIBlueprint("history", __name__, url_prefix="/api/v1/history", tag="History")
 
@@ -36,13 +35,13 @@ class Query(Sorted):
 @blueprint.get("")
 @describe(gives=(CSV,))
 @allowed(Role.MANAGER)
-@blueprint.output(shapes.History)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Any:
+def listing(session: Session, actor: Actor, query: Query) -> Page[Act] | Response:
     """List who did what, newest first; with `Accept: text/csv` export it all, oldest first."""
     wanted = query.page()
     if request.accept_mimetypes.best_match(["application/json", CSV]) != CSV:
-        return vars(history.listing(session, actor=actor, **wanted))
+        return history.listing(session, actor=actor, **wanted)
     filters = {
         name: value for name, value in wanted.items() if name not in {"after", "limit", "sort"}
     }

@@ -1,16 +1,16 @@
 """Organizations."""
 
-from typing import Any
-
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
 from webhook.api import shapes
 from webhook.http.access import EVERYBODY, STAFF, allowed
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import whole
+from webhook.http.shapes import gives, whole
+from worker.database.paging import Page
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
+from worker.tenancy.organizations import OrganizationShape, OrganizationShown
 
 blueprint = APIBlueprint(
     "organizations", __name__, url_prefix="/api/v1/organizations", tag="Organizations"
@@ -19,17 +19,17 @@ blueprint = APIBlueprint(
 
 @blueprint.get("")
 @allowed(*EVERYBODY)
-@blueprint.output(shapes.Organizations)
-def listing(session: Session, actor: Actor) -> Any:
+@gives()
+def listing(session: Session, actor: Actor) -> Page[OrganizationShape]:
     """List organizations by name."""
-    return vars(whole(organizations.listing(session, actor=actor)))
+    return whole(organizations.listing(session, actor=actor))
 
 
 @blueprint.post("")
 @allowed()
-@blueprint.output(shapes.Organization, status_code=201)
+@gives(201)
 @blueprint.input(shapes.NewOrganization, arg_name="body")
-def add(session: Session, actor: Actor, body: shapes.NewOrganization) -> Any:
+def add(session: Session, actor: Actor, body: shapes.NewOrganization) -> OrganizationShape:
     """Add an organization."""
     return organizations.add(session, actor=actor, **body.given())
 
@@ -37,8 +37,8 @@ def add(session: Session, actor: Actor, body: shapes.NewOrganization) -> Any:
 @blueprint.get("/<organization>")
 @allowed(*STAFF)
 @versioned(organizations.find, organization="name")
-@blueprint.output(shapes.OrganizationShown)
-def show(session: Session, actor: Actor, organization: str) -> Any:
+@gives()
+def show(session: Session, actor: Actor, organization: str) -> OrganizationShown:
     """Show an organization with what its invoices print, and its tax rates."""
     return organizations.show(session, actor=actor, organization=organization)
 
@@ -46,10 +46,10 @@ def show(session: Session, actor: Actor, organization: str) -> Any:
 @blueprint.patch("/<organization>")
 @allowed()
 @versioned(organizations.find, organization="name")
-@blueprint.output(shapes.Organization)
+@gives()
 @blueprint.input(shapes.OrganizationChanges, arg_name="body")
 def edit(
     session: Session, actor: Actor, organization: str, body: shapes.OrganizationChanges
-) -> Any:
+) -> OrganizationShape:
     """Change what is given of an organization."""
     return organizations.edit(session, actor=actor, organization=organization, **body.given())

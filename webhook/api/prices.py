@@ -1,15 +1,15 @@
 """Prices: the operator sets them, finance reads them."""
 
-from typing import Any
-
 from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
 from webhook.api import shapes
 from webhook.http.access import allowed
-from webhook.http.shapes import Paging
+from webhook.http.shapes import Paging, gives
 from worker.catalogue import prices
+from worker.catalogue.prices import PriceShape
+from worker.database.paging import Page
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("prices", __name__, url_prefix="/api/v1/prices", tag="Prices")
@@ -24,17 +24,17 @@ class Query(Paging):
 
 @blueprint.get("")
 @allowed(Role.FINANCE, Role.ANALYST)
-@blueprint.output(shapes.Prices)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Any:
+def listing(session: Session, actor: Actor, query: Query) -> Page[PriceShape]:
     """List the list prices and your organizations' own, history included."""
-    return vars(prices.listing(session, actor=actor, **query.page()))
+    return prices.listing(session, actor=actor, **query.page())
 
 
 @blueprint.post("")
 @allowed()
-@blueprint.output(shapes.Price, status_code=201)
+@gives(201)
 @blueprint.input(shapes.NewPrice, arg_name="body")
-def set_price(session: Session, actor: Actor, body: shapes.NewPrice) -> Any:
+def set_price(session: Session, actor: Actor, body: shapes.NewPrice) -> PriceShape:
     """Set what a redemption of a course costs from a time on."""
     return prices.set_price(session, actor=actor, **body.given())

@@ -1,7 +1,7 @@
 """What the API gives and takes: the objects of docs/webhooks.md and the command line's --json."""
 
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, RootModel
 
@@ -40,39 +40,6 @@ class Accepted(Given):
 
 class Events(Listed[Event]):
     """A page of events."""
-
-
-class Organization(Given):
-    """A tenant."""
-
-    id: str
-    name: str
-    parent: str | None
-    time_zone: str
-    currency: str
-
-
-class TaxRate(Given):
-    """The tax on an organization's invoices from a time on."""
-
-    label: str
-    percent: str
-    from_: datetime = Field(alias="from")
-
-
-class OrganizationShown(Organization):
-    """A tenant with what its invoices print; its tax rates, oldest first."""
-
-    locale: str
-    legal_name: str
-    address: str
-    tax_id: str
-    payment_terms_days: int
-    tax_rates: list[TaxRate]
-
-
-class Organizations(Listed[Organization]):
-    """A page of organizations."""
 
 
 class NewOrganization(Taken):
@@ -120,21 +87,6 @@ class SellerChanges(Taken):
     payment_details: str | None = None
 
 
-class Course(Given):
-    """What is taught, at its list price."""
-
-    id: str
-    code: str
-    title: str
-    price: str | None
-    currency: str | None
-    archived: bool
-
-
-class Courses(Listed[Course]):
-    """A page of courses."""
-
-
 class NewCourse(Taken):
     """What a course is made of."""
 
@@ -148,22 +100,6 @@ class CourseChanges(Taken):
     """What may change of a course; a list price is changed by POST /prices."""
 
     title: str | None = None
-
-
-class Price(Given):
-    """What a redemption of a course costs from an instant on; of all where no organization is named."""
-
-    id: str
-    course: str
-    organization: str | None
-    price: str
-    currency: str
-    from_: datetime = Field(alias="from")
-    in_force: bool
-
-
-class Prices(Listed[Price]):
-    """A page of prices."""
 
 
 class NewPrice(Taken):
@@ -253,25 +189,6 @@ class Recall(Taken):
     reference: str = ""
 
 
-class Source(Given):
-    """An external system that may post webhooks to `url`."""
-
-    id: str
-    name: str
-    organization: str
-    url: str
-
-
-class NewSecret(Source):
-    """A source with its new signing secret, shown this once."""
-
-    secret: str
-
-
-class Sources(Listed[Source]):
-    """A page of sources."""
-
-
 class NewSource(Taken):
     """What a source is made of."""
 
@@ -285,30 +202,6 @@ class Rotation(Taken):
     old_valid: Duration = Field(timedelta(hours=24), validate_default=True)
 
 
-class Token(Given):
-    """An API credential; `last_used_at` is noted once a minute."""
-
-    id: str
-    name: str
-    organization: str | None
-    role: str
-    created_at: datetime
-    expires_at: datetime | None
-    works_until: str | None
-    last_used_at: datetime | None
-    revoked_at: datetime | None
-
-
-class TokenInClear(Token):
-    """A new token, shown this once."""
-
-    token: str
-
-
-class Tokens(Listed[Token]):
-    """A page of tokens."""
-
-
 class NewToken(Taken):
     """What a token is made of."""
 
@@ -316,21 +209,6 @@ class NewToken(Taken):
     role: Role
     organization: str | None = None
     expires_at: str | None = Field(None, description="A day, which it includes, or a time.")
-
-
-class User(Given):
-    """A person who signs in to the console."""
-
-    id: str
-    email: str
-    organization: str | None
-    role: str
-    created_at: datetime
-    disabled_at: datetime | None
-
-
-class Users(Listed[User]):
-    """Users."""
 
 
 class NewPassword(Taken):
@@ -468,23 +346,6 @@ class Correction(Taken):
 
     email: str | None = None
     name: str | None = None
-
-
-class Act(Given):
-    """What somebody did to one thing."""
-
-    id: str
-    at: datetime
-    actor: str
-    organization: str | None
-    action: str
-    thing: str
-    thing_id: str
-    detail: dict[str, Any]
-
-
-class History(Listed[Act]):
-    """A page of the history."""
 
 
 class Charge(Given):

@@ -10,6 +10,7 @@ from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.http import nudging
 from worker.redemption import inbox, sources
+from worker.redemption.sources import SourceInClear
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
 
@@ -60,7 +61,7 @@ def retry_event(session: Session, actor: Actor, event: str) -> Any:
     return done("The event waits to be settled again.", "events")
 
 
-def _sources(session: Session, actor: Actor, made: dict[str, Any] | None = None) -> Any:
+def _sources(session: Session, actor: Actor, made: SourceInClear | None = None) -> Any:
     listed = sources.listing(session, actor=actor)
     owners = organizations.listing(session, actor=actor)
     return render_template("sources.html", listed=listed, owners=owners, made=made)

@@ -11,6 +11,7 @@ from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from worker.tenancy import organizations, tokens
 from worker.tenancy.actors import Actor, Role
+from worker.tenancy.tokens import TokenInClear
 
 
 @blueprint.get("/tokens", endpoint="tokens")
@@ -44,7 +45,7 @@ def revoke_token(session: Session, actor: Actor, token: str) -> Any:
     return done("The token is revoked.", "tokens")
 
 
-def _tokens(session: Session, actor: Actor, made: dict[str, Any] | None = None) -> Any:
+def _tokens(session: Session, actor: Actor, made: TokenInClear | None = None) -> Any:
     listed = tokens.listing(session, actor=actor)
     owners = organizations.listing(session, actor=actor)
     return render_template("tokens.html", listed=listed, owners=owners, made=made)

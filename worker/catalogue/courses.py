@@ -5,11 +5,32 @@ from typing import Any
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker.database import lookup
+from worker.database.lookup import Id
+from worker.money import Amount
 from worker.tables.catalogue import Course, Price
 from worker.tenancy import currencies, history
 from worker.tenancy.actors import Actor
+
+
+class CourseShape(TypedDict):
+    """What is taught, at its list price."""
+
+    id: Id
+    """The course's id."""
+    code: str
+    """Unique, in whatever letter case."""
+    title: str
+    """What people call it."""
+    price: Amount | None
+    """The list price in force at this moment."""
+    currency: str | None
+    """That price's currency, by its ISO 4217 code."""
+    archived: bool
+    """Whether its pools' keys cannot be redeemed any more."""
+
 
 # A course has a price at any time (B1): a queue may hold an event from before the course was made.
 FROM_EVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,7 +38,7 @@ FROM_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 def add(
     session: Session, *, actor: Actor, code: str, title: str, price: str, currency: str
-) -> dict[str, Any]:
+) -> CourseShape:
     """Add a course with its list price, which holds from ever on; the operator alone may.
 
     Raises:
@@ -42,9 +63,7 @@ def add(
     return show(session, course)
 
 
-def edit(
-    session: Session, *, actor: Actor, course: str, title: str | None = None
-) -> dict[str, Any]:
+def edit(session: Session, *, actor: Actor, course: str, title: str | None = None) -> CourseShape:
     """Change a course's title. A new list price is `prices.set_price` without an organization."""
     actor.require()
     found = find(session, name=course)
@@ -55,7 +74,7 @@ def edit(
     return show(session, found)
 
 
-def archive(session: Session, *, actor: Actor, course: str) -> dict[str, Any]:
+def archive(session: Session, *, actor: Actor, course: str) -> CourseShape:
     """Archive a course: its pools' keys stop, live assignments go on; again changes nothing."""
     actor.require()
     found = find(session, name=course)
@@ -66,7 +85,7 @@ def archive(session: Session, *, actor: Actor, course: str) -> dict[str, Any]:
     return show(session, found)
 
 
-def listing(session: Session, *, search: str | None = None) -> list[dict[str, Any]]:
+def listing(session: Session, *, search: str | None = None) -> list[CourseShape]:
     """List courses by code; `search` finds a piece of the code or title, in any letter case."""
     wanted = select(Course).order_by(Course.code)
     if search:
@@ -90,7 +109,7 @@ def find(session: Session, *, name: str) -> Course:
     )
 
 
-def show(session: Session, course: Course) -> dict[str, Any]:
+def show(session: Session, course: Course) -> CourseShape:
     """Give a course's public fields with the list price in force now."""
     price = session.scalars(
         select(Price)
@@ -106,8 +125,8 @@ def show(session: Session, course: Course) -> dict[str, Any]:
         "id": str(course.id),
         "code": course.code,
         "title": course.title,
-        "price": price and currencies.text(session, price.amount, price.currency),
-        "currency": price and price.currency,
+        "price": currencies.text(session, price.amount, price.currency) if price else None,
+        "currency": price.currency if price else None,
         "archived": course.archived_at is not None,
     }
 

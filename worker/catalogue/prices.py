@@ -6,14 +6,49 @@ from typing import Any
 from sqlalchemy import Select, and_, exists, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
+from typing_extensions import TypedDict
 
 from worker import days, errors
 from worker.catalogue import courses
+from worker.database.lookup import Id
 from worker.database.paging import Page, paged
+from worker.days import Beginning
+from worker.money import Amount
 from worker.tables.catalogue import Course, Price
 from worker.tables.tenancy import Organization
 from worker.tenancy import currencies, history, organizations
 from worker.tenancy.actors import Actor, Role
+
+
+class PriceInForce(TypedDict):
+    """What an organization pays for a course at some time."""
+
+    course: str
+    """The course, by its code."""
+    organization: str
+    """Who pays, by name."""
+    price: Amount
+    """What one redemption costs."""
+    currency: str
+    """The price's currency, by its ISO 4217 code."""
+
+
+class PriceShape(Beginning):
+    """What a redemption of a course costs from an instant on."""
+
+    id: Id
+    """The price's id."""
+    course: str
+    """The course, by its code."""
+    organization: str | None
+    """Whose price it is, and of those below it; null for the list price."""
+    price: Amount
+    """What one redemption costs."""
+    currency: str
+    """The price's currency, by its ISO 4217 code."""
+    in_force: bool
+    """Whether it holds at this moment for whoever it is meant for."""
+
 
 # A settler that is half-way has read the old prices: wait for it, and let none begin meanwhile,
 # so that whatever it charges is seen by CHARGED. The lock is worker.redemption.settling's.
@@ -55,7 +90,7 @@ def set_price(
     organization: str | None = None,
     currency: str | None = None,
     from_: str | None = None,
-) -> dict[str, Any]:
+) -> PriceShape:
     """Set a course's price from a time on (default: now); the operator alone may.
 
     With an organization it holds for it and its descendants, else it is the list price. A bare
@@ -93,7 +128,7 @@ def listing(
     organization: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page[dict[str, Any]]:
+) -> Page[PriceShape]:
     """List the list prices and those of the actor's organizations, history included.
 
     `organization` leaves the prices that are its own. Each item tells whether it is in force now
@@ -111,7 +146,7 @@ def listing(
 
 def in_force(
     session: Session, *, actor: Actor, course: str, organization: str, at: datetime | None = None
-) -> dict[str, Any] | None:
+) -> PriceInForce | None:
     """Say what an organization pays for a course at a time (default: now); None where no price is.
 
     Its own price, else the nearest ancestor's, else the list price (B1).
@@ -199,7 +234,7 @@ def _is(row: dict[str, Any]) -> Any:
     )
 
 
-def _shape(row: Any) -> dict[str, Any]:
+def _shape(row: Any) -> PriceShape:
     return {
         "id": str(row.Price.id),
         "course": row.course,

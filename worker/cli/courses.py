@@ -22,7 +22,7 @@ def command() -> None:
 @click.argument("title")
 @click.option("--price", required=True, metavar="AMOUNT", help="What one redemption costs: 49.90.")
 @click.option("--currency", required=True, metavar="CUR", help="An ISO 4217 code: EUR.")
-def add(**given: Any) -> dict[str, Any]:
+def add(**given: Any) -> "courses.CourseShape":
     """Add a course with its list price."""
     return run(courses.add, actor=operator(), **given)
 
@@ -30,20 +30,20 @@ def add(**given: Any) -> dict[str, Any]:
 @command.command()
 @click.argument("course")
 @click.option("--title", help="Its new title.")
-def edit(course: str, title: str | None) -> dict[str, Any]:
+def edit(course: str, title: str | None) -> "courses.CourseShape":
     """Change a course's title. Its list price is changed by “keypool prices set”."""
     return run(courses.edit, actor=operator(), course=course, title=title)
 
 
 @command.command("list", shows=printing.table("code", "title", "price", "currency", "archived"))
 @click.option("--search", metavar="TEXT", help="A piece of the code or title.")
-def listing(search: str | None) -> list[dict[str, Any]]:
+def listing(search: str | None) -> "list[courses.CourseShape]":
     """List courses, or search them."""
     return run(courses.listing, search=search)
 
 
 @command.command()
 @click.argument("course", metavar="CODE")
-def archive(course: str) -> dict[str, Any]:
+def archive(course: str) -> "courses.CourseShape":
     """Archive a course: its pools' keys stop, live assignments go on."""
     return run(courses.archive, actor=operator(), course=course)

@@ -44,7 +44,7 @@ def command() -> None:
 @chosen
 @ordered()
 @paged
-def listing(**given: Any) -> "Page[Any]":
+def listing(**given: Any) -> "Page[history.Act]":
     """List what was done, newest first."""
     return run(history.listing, actor=operator(), **given)
 

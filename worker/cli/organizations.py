@@ -23,7 +23,7 @@ def command() -> None:
 @click.option("--time-zone", default="UTC", metavar="TZ", help="An IANA name: Europe/Berlin.")
 @click.option("--currency", default="EUR", metavar="CUR", help="An ISO 4217 code: EUR.")
 @click.option("--tax-rate", metavar="PCT", help="The tax on its invoices: 19.")
-def add(**given: Any) -> dict[str, Any]:
+def add(**given: Any) -> "organizations.OrganizationShape":
     """Add an organization."""
     return run(organizations.add, actor=operator(), **given)
 
@@ -42,19 +42,19 @@ def add(**given: Any) -> dict[str, Any]:
 @click.option("--address", help="Its address on invoices.")
 @click.option("--tax-id", help="Its tax number on invoices.")
 @click.option("--payment-terms", "payment_terms_days", type=int, metavar="DAYS")
-def edit(organization: str, **given: Any) -> dict[str, Any]:
+def edit(organization: str, **given: Any) -> "organizations.OrganizationShape":
     """Change what is given of an organization."""
     return run(organizations.edit, actor=operator(), organization=organization, **given)
 
 
 @command.command()
 @click.argument("organization", metavar="ORG")
-def show(organization: str) -> dict[str, Any]:
+def show(organization: str) -> "organizations.OrganizationShown":
     """Show an organization with what its invoices print, and its tax rates."""
     return run(organizations.show, actor=operator(), organization=organization)
 
 
 @command.command("list", shows=printing.table("id", "name", "parent", "time_zone", "currency"))
-def listing() -> list[dict[str, Any]]:
+def listing() -> "list[organizations.OrganizationShape]":
     """List all organizations."""
     return run(organizations.listing, actor=operator())

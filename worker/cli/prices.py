@@ -28,7 +28,7 @@ def command() -> None:
 @click.option("--price", required=True, metavar="AMOUNT", help="What one redemption costs: 49.90.")
 @click.option("--from", "from_", metavar="DATE", help="The first day of the price; now by default.")
 @click.option("--currency", metavar="CUR", help="By default the organization's.")
-def set_(**given: Any) -> dict[str, Any]:
+def set_(**given: Any) -> "prices.PriceShape":
     """Set a course's price for an organization and those below it."""
     return run(prices.set_price, actor=operator(), **given)
 
@@ -37,6 +37,6 @@ def set_(**given: Any) -> dict[str, Any]:
 @click.option("--course", metavar="CODE", help="One course's prices.")
 @click.option("--organization", metavar="ORG", help="One organization's own prices.")
 @paged
-def listing(**given: Any) -> "Page[Any]":
+def listing(**given: Any) -> "Page[prices.PriceShape]":
     """List prices, those of the past too."""
     return run(prices.listing, actor=operator(), **given)

@@ -1,7 +1,6 @@
 """`keypool sources`: external systems that may post webhooks."""
 
 from datetime import timedelta
-from typing import Any
 
 import rich_click as click
 
@@ -22,7 +21,7 @@ def command() -> None:
 @command.command(shows=printing.secret)
 @click.argument("name")
 @click.option("--organization", required=True, metavar="ORG", help="Whose learners it speaks for.")
-def add(name: str, organization: str) -> dict[str, Any]:
+def add(name: str, organization: str) -> "sources.SourceInClear":
     """Add a source and print its signing secret, this once."""
     return run(sources.add, actor=operator(), name=name, organization=organization)
 
@@ -30,12 +29,12 @@ def add(name: str, organization: str) -> dict[str, Any]:
 @command.command(shows=printing.secret)
 @click.argument("source")
 @old_valid
-def rotate(source: str, old_valid: timedelta) -> dict[str, Any]:
+def rotate(source: str, old_valid: timedelta) -> "sources.SourceInClear":
     """Give a source a new signing secret and print it, this once."""
     return run(sources.rotate, actor=operator(), source=source, old_valid=old_valid)
 
 
 @command.command("list", shows=printing.table("id", "name", "organization", "url"))
-def listing() -> list[dict[str, Any]]:
+def listing() -> "list[sources.SourceShape]":
     """List sources, and the paths they post to."""
     return run(sources.listing, actor=operator())

@@ -27,19 +27,19 @@ def command() -> None:
 @click.option("--organization", metavar="ORG", help="Whose; the operator's belong to none.")
 @click.option("--role", required=True, type=click.Choice(ROLES), help="What it may do.")
 @click.option("--until", "expires", metavar="DATE", help="The last day on which it works.")
-def add(role: str, **given: Any) -> dict[str, Any]:
+def add(role: str, **given: Any) -> "tokens.TokenInClear":
     """Make a token and print it, this once."""
     return run(tokens.add, actor=operator(), role=actors.Role(role), **given)
 
 
 @command.command()
 @click.argument("token")
-def revoke(token: str) -> dict[str, Any]:
+def revoke(token: str) -> "tokens.TokenShape":
     """Revoke a token, by its id or name; it stops at once."""
     return run(tokens.revoke, actor=operator(), token=token)
 
 
 @command.command("list", shows=printing.table(*COLUMNS))
-def listing() -> list[dict[str, Any]]:
+def listing() -> "list[tokens.TokenShape]":
     """List tokens; never the tokens themselves."""
     return run(tokens.listing, actor=operator())

@@ -1,7 +1,5 @@
 """`keypool users`: people who sign in to the console."""
 
-from typing import Any
-
 import rich_click as click
 
 from worker.cli import printing
@@ -34,7 +32,7 @@ def command() -> None:
 @click.option("--organization", metavar="ORG", help="Whose; the operator's belong to none.")
 @click.option("--role", required=True, type=click.Choice(ROLES), help="What they may do.")
 @PASSWORD
-def add(email: str, organization: str | None, role: str, password: str) -> dict[str, Any]:
+def add(email: str, organization: str | None, role: str, password: str) -> "users.UserShape":
     """Let somebody sign in to the console."""
     given = {"email": email, "organization": organization, "password": password}
     return run(users.add, actor=operator(), role=actors.Role(role), **given)
@@ -43,19 +41,19 @@ def add(email: str, organization: str | None, role: str, password: str) -> dict[
 @command.command()
 @click.argument("email")
 @PASSWORD
-def password(email: str, password: str) -> dict[str, Any]:
+def password(email: str, password: str) -> "users.UserShape":
     """Give a user a new password; every session of theirs is over."""
     return run(users.set_password, actor=operator(), user=email, password=password)
 
 
 @command.command()
 @click.argument("email")
-def disable(email: str) -> dict[str, Any]:
+def disable(email: str) -> "users.UserShape":
     """Let a user in no more; their sessions are over at once."""
     return run(users.disable, actor=operator(), user=email)
 
 
 @command.command("list", shows=printing.table(*COLUMNS))
-def listing() -> list[dict[str, Any]]:
+def listing() -> "list[users.UserShape]":
     """List the console's users."""
     return run(users.listing, actor=operator())

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -17,6 +16,7 @@ from worker.errors import InvalidInputError
 from worker.pools import batches, exporting, keys, pools
 from worker.pools.batches import BatchShape, ImportReport
 from worker.redemption import sources
+from worker.redemption.sources import SourceInClear
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
 
@@ -39,7 +39,7 @@ SPARE = 5
 SLIPS = ["", "WORKSHOP-0000001", "workshop 0000002", "short", "WORKSHOP-0000003!"]
 
 
-def found(opened: Session) -> dict[str, Any]:
+def found(opened: Session) -> SourceInClear:
     """Found organizations, courses, prices and pools, and give the source that may post."""
     organizations.add(
         opened, actor=ACTOR, name=ACADEMY, time_zone="Europe/Berlin", currency="EUR", tax_rate="19"

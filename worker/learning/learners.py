@@ -73,7 +73,6 @@ def export(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
     people = _known(session, actor, email)
     address, of = email.strip().lower(), [person.id for person in people]
     held = select(Assignment.id).where(Assignment.learner_id.in_(of)).order_by(Assignment.id)
-    acts = select(History).where(History.thing == "learner", History.thing_id.in_(of))
     return {
         "learner": _named(session, people, email),
         "assignments": [
@@ -81,7 +80,7 @@ def export(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
             for held_id in session.scalars(held).all()
         ],
         **_traces(session, actor, address),
-        "history": [history.shape(act) for act in session.scalars(acts.order_by(History.id))],
+        "history": history.of_some(session, thing="learner", thing_ids=of),
     }
 
 

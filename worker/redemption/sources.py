@@ -1,20 +1,41 @@
 """Sources: external systems that may post webhooks, and their signing secrets, kept encrypted."""
 
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker.database import lookup
+from worker.database.lookup import Id
 from worker.tables.redemption import Source, SourceSecret
 from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations, secrets
 from worker.tenancy.actors import Actor, Role
 
 
-def add(session: Session, *, actor: Actor, name: str, organization: str) -> dict[str, Any]:
-    """Add a source and give its signing secret in clear, this once: `{id, name, organization, url, secret}`."""
+class SourceShape(TypedDict):
+    """An external system that may post webhooks."""
+
+    id: Id
+    """The source's id."""
+    name: str
+    """What it is called."""
+    organization: str
+    """Whose learners it speaks for, by name."""
+    url: str
+    """The path that it posts to."""
+
+
+class SourceInClear(SourceShape):
+    """A source with its new signing secret."""
+
+    secret: str
+    """The secret, shown this once."""
+
+
+def add(session: Session, *, actor: Actor, name: str, organization: str) -> SourceInClear:
+    """Add a source and give its signing secret in clear, this once."""
     actor.require(Role.MANAGER)
     owner = organizations.find(session, actor=actor, name=organization)
     source = Source(name=name.strip(), organization_id=owner.id)
@@ -29,7 +50,7 @@ def add(session: Session, *, actor: Actor, name: str, organization: str) -> dict
 
 def rotate(
     session: Session, *, actor: Actor, source: str, old_valid: timedelta = timedelta(hours=24)
-) -> dict[str, Any]:
+) -> SourceInClear:
     """Give a source a new secret; the old ones stay good for `old_valid` at most.
 
     Raises:
@@ -45,7 +66,7 @@ def rotate(
     }
 
 
-def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
+def listing(session: Session, *, actor: Actor) -> list[SourceShape]:
     """List the sources of the actor's organizations; never their secrets."""
     actor.require(Role.MANAGER)
     rows = session.execute(
@@ -82,7 +103,7 @@ def live_secrets(session: Session, *, source_id: int) -> tuple[int | None, list[
     ]
 
 
-def shape(source: Source, organization: str) -> dict[str, Any]:
+def shape(source: Source, organization: str) -> SourceShape:
     """Give a source's public fields; `url` is the path to post to."""
     return {
         "id": str(source.id),

@@ -7,17 +7,16 @@ made again by the next; one that fails is set apart with its traceback and keeps
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Any, final
+from typing import Any, final
 
-from pydantic import Field
 from sqlalchemy import ColumnElement, Select, func, or_, select, text, true
 from sqlalchemy.orm import Session
-from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
 from worker.database.lookup import Id
 from worker.database.paging import Page, paged
+from worker.days import FirstDay
 from worker.reporting import measures, personal
 from worker.tables.billing import Invoice
 from worker.tables.labels import ReportFormat, ReportState
@@ -25,10 +24,6 @@ from worker.tables.reporting import ReportRun
 from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
-
-FirstDay = TypedDict(
-    "FirstDay", {"from": Annotated[date, Field(description="The first day that it is about.")]}
-)
 
 
 @final

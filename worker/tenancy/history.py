@@ -1,19 +1,46 @@
 """Who did what to which thing, and when: the one append-only table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, Text, cast, func, insert, literal, select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker.database import lookup
+from worker.database.lookup import Id
 from worker.database.paging import Page, paged, within
 from worker.tables.tenancy import History, Organization
 from worker.tenancy.actors import Actor, Role
 
+
+class Act(TypedDict):
+    """What somebody did to one thing."""
+
+    id: Id
+    """The act's id."""
+    at: datetime
+    """When it was done."""
+    actor: str
+    """Who did it, such as `token 7 (shop)`, `user ann@example.com` or `schedule`."""
+    organization: str | None
+    """Whose thing it was; null where it belongs to no organization."""
+    action: str
+    """What was done, such as `pool paused`."""
+    thing: str
+    """What kind of thing it was done to, such as `pool`."""
+    thing_id: Id
+    """Which of them."""
+    detail: dict[str, object]
+    """What changed, from what, and why."""
+
+
 HEADER = "at,actor,organization,action,thing,thing_id,detail\n"
 BLOCK = 2_000  # lines that are written as one piece
+
+COLUMNS = (History, Organization.name.label("organization"))
+ACTS = select(*COLUMNS).join_from(History, Organization, isouter=True)
 
 
 def record(
@@ -48,10 +75,15 @@ def record(
     )
 
 
-def of(session: Session, *, thing: str, thing_id: int) -> list[dict[str, Any]]:
+def of(session: Session, *, thing: str, thing_id: int) -> list[Act]:
     """List what was done to one thing, oldest first."""
-    acts = select(History).where(History.thing == thing, History.thing_id == thing_id)
-    return [shape(act) for act in session.scalars(acts.order_by(History.id))]
+    return of_some(session, thing=thing, thing_ids=[thing_id])
+
+
+def of_some(session: Session, *, thing: str, thing_ids: Sequence[int]) -> list[Act]:
+    """List what was done to some things of a kind, oldest first."""
+    acts = ACTS.where(History.thing == thing, History.thing_id.in_(thing_ids))
+    return [shape(row) for row in session.execute(acts.order_by(History.id))]
 
 
 def listing(
@@ -62,21 +94,21 @@ def listing(
     after: str | None = None,
     limit: int = 100,
     **filters: Any,
-) -> Page[dict[str, Any]]:
+) -> Page[Act]:
     """List who did what in the actor's organizations, newest first, a page at a time.
 
     `filters` are an `organization`, a `thing` and its `thing_id`, an `action`, whose it was (`by`),
     and the times `since` and `until`, the latter not included. What belongs to no organization,
     such as a course, the operator alone sees.
     """
-    wanted = _chosen(session, actor, **filters).add_columns(History, Organization.name)
+    wanted = _chosen(session, actor, **filters).add_columns(*COLUMNS)
     return paged(
         session,
         wanted,
         by=History.id,
         after=after,
         limit=limit,
-        shape=_row,
+        shape=shape,
         newest_first=True,
         sort=sort,
     )
@@ -96,11 +128,14 @@ def export(session: Session, *, actor: Actor, **filters: Any) -> Iterator[bytes]
     return _blocks(session, lines)
 
 
-def shape(act: History) -> dict[str, Any]:
+def shape(row: Any) -> Act:
     """Give an act's public fields."""
+    act: History = row.History
     return {
+        "id": str(act.id),
         "at": act.at,
         "actor": act.actor,
+        "organization": row.organization,
         "action": act.action,
         "thing": act.thing,
         "thing_id": str(act.thing_id),
@@ -142,10 +177,6 @@ def _organization(session: Session, actor: Actor, name: str) -> int:
     return lookup.find(
         session, Organization, thing="organization", name=name, named=named, within=seen
     ).id
-
-
-def _row(row: Any) -> dict[str, Any]:
-    return {"id": str(row.History.id), **shape(row.History), "organization": row.name}
 
 
 def _blocks(session: Session, lines: Select[Any]) -> Iterator[bytes]:

@@ -5,14 +5,47 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import flag_modified
+from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup, zones
+from worker.database.lookup import Id
 from worker.tables.tenancy import Organization
 from worker.tenancy import currencies, history, taxes
 from worker.tenancy.actors import Actor, Role
+from worker.tenancy.taxes import TaxRateShape
 
-INVOICED = ("locale", "legal_name", "address", "tax_id", "payment_terms_days")
+
+class OrganizationShape(TypedDict):
+    """A tenant."""
+
+    id: Id
+    """The organization's id."""
+    name: str
+    """Unique in the system."""
+    parent: str | None
+    """The organization above it."""
+    time_zone: str
+    """Whose days its dates are, by its IANA name."""
+    currency: str
+    """The currency of prices that are set for it, by its ISO 4217 code."""
+
+
+class OrganizationShown(OrganizationShape):
+    """A tenant with what its invoices print."""
+
+    locale: str
+    """How its invoices write dates and amounts, such as `de`."""
+    legal_name: str
+    """Its name on invoices."""
+    address: str
+    """Its address on invoices, in lines."""
+    tax_id: str
+    """Its tax number on invoices."""
+    payment_terms_days: int
+    """How long it may take to pay, in days."""
+    tax_rates: list[TaxRateShape]
+    """The tax on its invoices, oldest first."""
 
 
 def add(
@@ -24,7 +57,7 @@ def add(
     time_zone: str = "UTC",
     currency: str = "EUR",
     tax_rate: str | None = None,
-) -> dict[str, Any]:
+) -> OrganizationShape:
     """Add an organization; the operator alone may.
 
     Raises:
@@ -60,7 +93,7 @@ def edit(
     currency: str | None = None,
     time_zone: str | None = None,
     **changes: str | int | None,
-) -> dict[str, Any]:
+) -> OrganizationShape:
     """Change what is given of an organization: name, locale, legal_name, address, …
 
     A tax rate holds from `tax_from` on, a day in its time zone, or from now.
@@ -90,18 +123,22 @@ def edit(
     return shape(found, _parent_name(session, found))
 
 
-def show(session: Session, *, actor: Actor, organization: str) -> dict[str, Any]:
+def show(session: Session, *, actor: Actor, organization: str) -> OrganizationShown:
     """Give an organization with what its invoices print and its tax rates, oldest first."""
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     found = find(session, actor=actor, name=organization)
     return {
         **shape(found, _parent_name(session, found)),
-        **{field: getattr(found, field) for field in INVOICED},
+        "locale": found.locale,
+        "legal_name": found.legal_name,
+        "address": found.address,
+        "tax_id": found.tax_id,
+        "payment_terms_days": found.payment_terms_days,
         "tax_rates": taxes.rates(session, found),
     }
 
 
-def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
+def listing(session: Session, *, actor: Actor) -> list[OrganizationShape]:
     """List the actor's organizations by name."""
     parent = aliased(Organization)
     rows = session.execute(
@@ -125,7 +162,7 @@ def find(session: Session, *, actor: Actor, name: str) -> Organization:
     )
 
 
-def shape(organization: Organization, parent: str | None) -> dict[str, Any]:
+def shape(organization: Organization, parent: str | None) -> OrganizationShape:
     """Give an organization's public fields; `parent` is a name or None."""
     return {
         "id": str(organization.id),

@@ -1,13 +1,22 @@
 """Tax rates: what is added to an organization's invoices, from a time on."""
 
-from typing import Any
-
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from worker import days, money
+from worker.days import Beginning
+from worker.money import Percent
 from worker.tables.tenancy import Organization, TaxRate
+
+
+class TaxRateShape(Beginning):
+    """The tax on an organization's invoices from a time on."""
+
+    label: str
+    """What invoices call the tax."""
+    percent: Percent
+    """The rate."""
 
 
 def set_rate(
@@ -42,8 +51,8 @@ def set_rate(
     )
 
 
-def rates(session: Session, organization: Organization) -> list[dict[str, Any]]:
-    """Give an organization's tax rates, oldest first: `{label, percent, from}`."""
+def rates(session: Session, organization: Organization) -> list[TaxRateShape]:
+    """Give an organization's tax rates, oldest first."""
     found = session.scalars(
         select(TaxRate)
         .where(TaxRate.organization_id == organization.id)

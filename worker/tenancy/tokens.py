@@ -4,16 +4,48 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import days, errors
 from worker.database import connections, lookup
+from worker.database.lookup import Id
 from worker.tables.tenancy import Organization, Token
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
+
+
+class TokenShape(TypedDict):
+    """An API credential."""
+
+    id: Id
+    """The token's id."""
+    name: str
+    """What it is called."""
+    organization: str | None
+    """Where it belongs; null for the operator's."""
+    role: Role
+    """What it may do."""
+    created_at: datetime
+    """When it was made."""
+    expires_at: datetime | None
+    """When it works no more; null where it has no end."""
+    works_until: str | None
+    """That end in words, in its organization's time zone."""
+    last_used_at: datetime | None
+    """When it was used last, noted once a minute."""
+    revoked_at: datetime | None
+    """When it was revoked."""
+
+
+class TokenInClear(TokenShape):
+    """A new token."""
+
+    token: str
+    """The token itself, shown this once."""
+
 
 PREFIX = "kp_"
 
@@ -33,8 +65,8 @@ def add(
     role: Role,
     organization: str | None = None,
     expires: str | None = None,
-) -> dict[str, Any]:
-    """Make a token and give it in clear, this once: `{id, name, organization, role, token}`.
+) -> TokenInClear:
+    """Make a token and give it in clear, this once.
 
     It ends with the day `expires` (T1), in its organization's time zone or, the operator's, in UTC;
     without one it works until it is revoked.
@@ -67,7 +99,7 @@ def add(
     return {**shape(token, owner), "token": clear}
 
 
-def revoke(session: Session, *, actor: Actor, token: str) -> dict[str, Any]:
+def revoke(session: Session, *, actor: Actor, token: str) -> TokenShape:
     """Revoke a token, named by id or name, at once; revoking again changes nothing."""
     actor.require(Role.MANAGER)
     found = _find(session, actor, token)
@@ -78,7 +110,7 @@ def revoke(session: Session, *, actor: Actor, token: str) -> dict[str, Any]:
     return shape(found, owner or None)
 
 
-def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
+def listing(session: Session, *, actor: Actor) -> list[TokenShape]:
     """List the tokens of the actor's organizations, newest first."""
     actor.require(Role.MANAGER)
     rows = session.execute(
@@ -121,17 +153,17 @@ def digest(clear: str) -> bytes:
     return hashlib.sha256(clear.encode()).digest()
 
 
-def shape(token: Token, owner: Organization | None) -> dict[str, Any]:
+def shape(token: Token, owner: Organization | None) -> TokenShape:
     """Give a token's public fields; never the token itself."""
     end = token.expires_at
     return {
         "id": str(token.id),
         "name": token.name,
-        "organization": owner and owner.name,
-        "role": token.role,
+        "organization": owner.name if owner else None,
+        "role": Role(token.role),
         "created_at": token.created_at,
         "expires_at": end,
-        "works_until": end and days.end_in_words(end, _zone(owner)),
+        "works_until": days.end_in_words(end, _zone(owner)) if end else None,
         "last_used_at": token.last_used_at,
         "revoked_at": token.revoked_at,
     }

@@ -1,20 +1,39 @@
 """People who sign in to the console: an address, a password, a role in one organization."""
 
 import hashlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
+from worker.database.lookup import Id
 from worker.tables.tenancy import Organization, User
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
+
+
+class UserShape(TypedDict):
+    """A person who signs in to the console."""
+
+    id: Id
+    """The user's id."""
+    email: str
+    """The address that they sign in with."""
+    organization: str | None
+    """Where they belong; null for the operator's people."""
+    role: Role
+    """What they may do."""
+    created_at: datetime
+    """Since when they may sign in."""
+    disabled_at: datetime | None
+    """When they were let in no more."""
+
 
 SHORTEST, LONGEST = 12, 200  # characters of a password
 LATELY = timedelta(minutes=10)
@@ -29,8 +48,8 @@ def add(
     password: str,
     role: Role,
     organization: str | None = None,
-) -> dict[str, Any]:
-    """Make a user of the console: `{id, email, organization, role}`.
+) -> UserShape:
+    """Make a user of the console.
 
     Raises:
         InvalidInputError: an operator names an organization, or another role none; the address or
@@ -59,7 +78,7 @@ def add(
     return shape(user, owner.name if owner else None)
 
 
-def set_password(session: Session, *, actor: Actor, user: str, password: str) -> dict[str, Any]:
+def set_password(session: Session, *, actor: Actor, user: str, password: str) -> UserShape:
     """Give a user a new password; every session of theirs is over."""
     actor.require(Role.MANAGER)
     found = _find(session, actor, user)
@@ -68,7 +87,7 @@ def set_password(session: Session, *, actor: Actor, user: str, password: str) ->
 
 def change_password(
     session: Session, *, actor: Actor, user_id: int, old: str, new: str
-) -> dict[str, Any]:
+) -> UserShape:
     """Change one's own password, knowing the old one; every session is over.
 
     Raises:
@@ -80,7 +99,7 @@ def change_password(
     return _renew(session, actor, user, new)
 
 
-def disable(session: Session, *, actor: Actor, user: str) -> dict[str, Any]:
+def disable(session: Session, *, actor: Actor, user: str) -> UserShape:
     """Let a user in no more, and end their sessions; again changes nothing."""
     actor.require(Role.MANAGER)
     found = _find(session, actor, user)
@@ -91,7 +110,7 @@ def disable(session: Session, *, actor: Actor, user: str) -> dict[str, Any]:
     return shape(found, _owner_name(session, found))
 
 
-def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
+def listing(session: Session, *, actor: Actor) -> list[UserShape]:
     """List the users of the actor's organizations by address."""
     actor.require(Role.MANAGER)
     rows = session.execute(
@@ -142,13 +161,13 @@ def resume(session: Session, *, session_id: str) -> tuple[int, Actor] | None:
     return int(user_id), Actor(f"user {row.email}", Role(row.role), row.organization_id)
 
 
-def shape(user: User, organization: str | None) -> dict[str, Any]:
+def shape(user: User, organization: str | None) -> UserShape:
     """Give a user's public fields."""
     return {
         "id": str(user.id),
         "email": user.email,
         "organization": organization,
-        "role": user.role,
+        "role": Role(user.role),
         "created_at": user.created_at,
         "disabled_at": user.disabled_at,
     }
@@ -183,7 +202,7 @@ def _subject(kind: str, name: str) -> bytes:
     return hashlib.sha256(f"{kind} {name.strip().lower()}".encode()).digest()
 
 
-def _renew(session: Session, actor: Actor, user: User, password: str) -> dict[str, Any]:
+def _renew(session: Session, actor: Actor, user: User, password: str) -> UserShape:
     user.password_hash = _hashed(password)
     user.generation += 1
     _remember(session, actor, "password changed", user)
