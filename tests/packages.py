@@ -1,6 +1,7 @@
 """Which packages a part of keypool brings, and processes that have those and no others."""
 
 import os
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
@@ -21,6 +22,19 @@ def brought_by(*extras: str) -> frozenset[str]:
             found.add(wanted)
             waiting += _needs(*wanted)
     return frozenset(name for name, _ in found)
+
+
+def of_extra(extra: str) -> set[str]:
+    """Give the names of the packages that an extra of keypool's asks for, and not those that they need."""
+    asked = set(_needs("keypool", extra)) - set(_needs("keypool", ""))
+    return {name for name, _ in asked} - {"keypool"}
+
+
+def imported(modules: Iterable[str]) -> set[str]:
+    """Give the names of the packages that modules come from."""
+    owners = packages_distributions()
+    tops = {module.partition(".")[0] for module in modules}
+    return {canonicalize_name(owner) for top in tops for owner in owners.get(top, [])}
 
 
 def _needs(package: str, extra: str) -> list[tuple[str, str]]:

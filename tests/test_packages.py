@@ -45,6 +45,19 @@ def test_the_web_runs_with_what_every_process_has(database):
     assert json.loads(done.stdout.splitlines()[-1]) == dict.fromkeys(PATHS, 200)
 
 
+def test_the_web_imports_no_package_of_an_extra_where_all_are_installed(database):
+    script = "import sys, webhook; webhook.create_app(); print(*sys.modules)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, stdout=subprocess.PIPE, text=True
+    )
+
+    modules = done.stdout.splitlines()[-1].split()
+    extras = set.union(*map(packages.of_extra, ["local", "reports", "notebooks"]))
+    assert {"psutil", "pandas", "jupyterlab"} <= extras
+    assert packages.imported(modules) & extras == set()
+
+
 def test_a_command_runs_with_what_every_process_has(database):
     done = keypool("pools", "list", "--json")
 

@@ -94,6 +94,17 @@ def test_a_command_on_embedded_servers_that_run_imports_no_client_of_the_broker(
     assert modules & {"redis", "celery", "structlog", "alembic"} == set()
 
 
+def test_what_a_command_made_is_not_looked_through_for_garbage_at_its_end():
+    script = (
+        "import atexit, gc, sys; sys.argv[1:] = ['--version']; from worker.cli import main;"
+        "atexit.register(lambda: print(gc.get_freeze_count() > len(sys.modules))); main()"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+
+    assert done.stdout.endswith(b"True\n")
+
+
 def test_the_version_is_printed(capsys):
     code = cli.answer(["--version"])
 
