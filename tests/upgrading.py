@@ -5,10 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 from psycopg import Connection, sql
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine, make_url, text
 
 from tests.conftest import connect
-from worker.database import migrating
+from worker.database import connections as databases
+from worker.database import migrating, revisions
 
 FIRST_RELEASE = Path(__file__).parent / "worker" / "database" / "first_release.copy"
 
@@ -91,3 +92,12 @@ def _rows(
 def address(engine: Engine) -> str:
     """Give the address of an engine's database, password included."""
     return make_url(engine.url).render_as_string(hide_password=False)
+
+
+def pretend(revision: str, *, oldest_code: str = "0001") -> None:
+    """Let the settings' database say that it is at another revision, for the oldest code that is given."""
+    with databases.session() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = :it"), {"it": revision})
+        session.execute(
+            text(f"COMMENT ON TABLE alembic_version IS '{revisions.NOTE}{oldest_code}'")
+        )

@@ -2,6 +2,7 @@
 
 import random
 import time
+from contextlib import suppress
 from importlib.metadata import version
 
 import structlog
@@ -12,7 +13,9 @@ from webhook import api, console, docs, health, metrics
 from webhook.api import shapes
 from webhook.http import limits, openapi, problems, strictjson
 from webhook.receiver import messages, receiver
-from worker import celery, logs
+from worker import celery, errors, logs
+from worker.database import connections, revisions
+from worker.database.connections import Login
 from worker.logs import log
 from worker.settings import settings
 
@@ -26,8 +29,14 @@ HEADERS = {
 
 
 def create_app() -> APIFlask:
-    """Make the web application, as granian serves it: `granian --interface wsgi --factory`."""
+    """Make the web application, as granian serves it: `granian --interface wsgi --factory`.
+
+    Raises:
+        KeypoolError: the database is not one that this code runs with. One that is away is no
+            reason: until it is back, what needs it is answered 503.
+    """
     logs.configure()
+    _require_a_fitting_database()
     celery.publish_quickly()
     app = APIFlask(__name__, title="keypool", version=version("keypool"), docs_path=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
@@ -50,6 +59,11 @@ def create_app() -> APIFlask:
     limits.install(app)
     app.after_request(_end)
     return app
+
+
+def _require_a_fitting_database() -> None:
+    with suppress(errors.DatabaseAwayError), connections.session(Login.WEB) as session:
+        revisions.require(session)
 
 
 def _begin() -> None:

@@ -4,16 +4,13 @@ from typing import Any
 
 from apiflask import APIBlueprint
 from flask import Response, jsonify
-from sqlalchemy import text
 
 from worker import errors, tasks
-from worker.database import connections
+from worker.database import connections, revisions
 from worker.database.connections import Login
 from worker.settings import settings
 
 blueprint = APIBlueprint("health", __name__, tag="Health")
-
-DATABASE = text("SELECT clock_now() AS now, schema_revision() AS revision")
 
 
 @blueprint.get("/healthz")
@@ -44,10 +41,19 @@ def ready() -> Response:
 
 def _database() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     offset = settings().clock_offset.total_seconds()
+    away = {"now": None, "offset_seconds": offset}
     try:
         with connections.session(Login.WEB) as session:
-            row = session.execute(DATABASE).one()
+            standing = revisions.standing(session)
+            clock = {"now": connections.clock_now(session), "offset_seconds": offset}
+    except revisions.NotMadeError as error:
+        return {"ok": True}, _schema(None, error), away
     except errors.KeypoolError:
-        return {"ok": False}, {"ok": False}, {"now": None, "offset_seconds": offset}
-    clock = {"now": row.now, "offset_seconds": offset}
-    return {"ok": True}, {"ok": row.revision is not None, "revision": row.revision}, clock
+        return {"ok": False}, {"ok": False}, away
+    return {"ok": True}, _schema(standing.revision, standing.refusal()), clock
+
+
+def _schema(revision: str | None, refusal: errors.KeypoolError | None) -> dict[str, Any]:
+    """Tell which revision the database is at and which this code is of, and why they do not fit."""
+    told = {"ok": refusal is None, "revision": revision, "code": revisions.CODE}
+    return told | ({"message": str(refusal)} if refusal else {})

@@ -1,17 +1,21 @@
 """The Celery app: how hints travel. PostgreSQL has the truth; a lost hint costs latency only."""
 
+import time
 from datetime import timedelta
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, setup_logging, worker_ready
+from celery.signals import beat_init, setup_logging, worker_init, worker_ready
 
 from worker import logs
-from worker.errors import SettingsError
+from worker.database import connections, revisions
+from worker.errors import DatabaseAwayError, KeypoolError, SettingsError
+from worker.logs import log
 from worker.machine import homes
 from worker.settings import settings
 
 PREFIX = "keypool:"
+AWAY_PAUSE = 1  # seconds between looks whether the database is back
 
 
 def broker_url() -> str:
@@ -111,6 +115,33 @@ app.add_defaults(configuration)
 @setup_logging.connect
 def _log(**_: object) -> None:
     logs.configure()
+
+
+@worker_init.connect
+@beat_init.connect
+def _require_a_fitting_database(**_: object) -> None:
+    """Let neither a worker nor beat start on a database that its code does not run with.
+
+    While it is away there is nothing to do: it is waited for. Celery bears with errors here, but
+    for this one.
+    """
+    logs.configure()
+    try:
+        while not _answers():
+            time.sleep(AWAY_PAUSE)
+    except KeypoolError as error:
+        raise SystemExit(str(error)) from None
+    finally:
+        connections.dispose()  # children are forked, and must not share them
+
+
+def _answers() -> bool:
+    try:
+        connections.transaction(revisions.require)
+    except DatabaseAwayError as error:
+        log.warning("waiting for the database", error=str(error))
+        return False
+    return True
 
 
 @worker_ready.connect

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import make_url, text
 
+from tests import upgrading
 from tests.conftest import Addresses, cloned, using
 from tests.webhook.conftest import Place, Sender, over, redemption
 from tests.webhook.weather import Line, line
@@ -15,7 +16,7 @@ from webhook import create_app
 from worker import tasks
 from worker.celery import broker_url
 from worker.database import connections as databases
-from worker.database import patience
+from worker.database import patience, revisions
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +134,38 @@ def test_readiness_tells_of_the_database_and_of_the_broker(place, to_database, t
     assert (without_broker.status_code, without_broker.json["broker"]) == (200, {"ok": False})
     assert (without_both.status_code, without_both.json["database"]) == (503, {"ok": False})
     assert alive.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("revision", "oldest_code", "told"),
+    [
+        ("0001", "0001", f"at revision 0001 and this keypool needs {revisions.CODE}; run"),
+        ("9999", "9998", "at revision 9999, which needs a keypool of revision 9998 or newer"),
+    ],
+)
+def test_readiness_refuses_a_database_that_does_not_fit_and_names_both(
+    fresh_database, revision, oldest_code, told
+):
+    client = create_app().test_client()  # as what runs on while somebody else migrates
+    upgrading.pretend(revision, oldest_code=oldest_code)
+
+    answer = client.get("/readyz")
+
+    assert (answer.status_code, answer.json["ok"], answer.json["database"]) == (
+        503,
+        False,
+        {"ok": True},
+    )
+    schema = answer.json["schema"]
+    assert (schema["ok"], schema["revision"], schema["code"]) == (False, revision, revisions.CODE)
+    assert told in schema["message"]
+
+
+def test_readiness_bears_a_newer_database_that_says_so(fresh_database):
+    client = create_app().test_client()
+    upgrading.pretend("9999", oldest_code=revisions.CODE)
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 200
+    assert answer.json["schema"] == {"ok": True, "revision": "9999", "code": revisions.CODE}

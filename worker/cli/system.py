@@ -9,20 +9,16 @@ from functools import cache
 from typing import Any, TypeVar
 
 from worker.cli.frame import deferred
-from worker.errors import KeypoolError, RefusedError
+from worker.errors import RefusedError
 
 with deferred():
     from worker import logs
     from worker import settings as environment
-    from worker.database import connections, schema
+    from worker.database import connections, revisions, schema
     from worker.machine import embedded
     from worker.tenancy import actors
 
 T = TypeVar("T")
-
-
-class NotMadeError(KeypoolError):
-    """The database is not keypool's yet; run “keypool db init”."""
 
 
 @cache
@@ -58,9 +54,13 @@ def servers() -> Iterator[None]:
 
 @contextmanager
 def system() -> Iterator[None]:
-    """Hold the servers, with keypool in their database; the home's own is begun where empty."""
+    """Hold the servers, with a database that this code runs with; the home's own is begun where empty."""
     with servers(), _refusing_plainly():
-        if not (environment.settings().database_url or _is_made()):
+        try:
+            connections.transaction(revisions.require)
+        except revisions.NotMadeError:
+            if environment.settings().database_url:
+                raise
             schema.init(connections.engine())
         yield
 
@@ -73,21 +73,10 @@ def run(function: Callable[..., T], **given: Any) -> T:
 
 @contextmanager
 def _refusing_plainly() -> Iterator[None]:
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
+    from sqlalchemy.exc import IntegrityError
 
     try:
         yield
-    except ProgrammingError:
-        if _is_made():
-            raise
-        raise NotMadeError from None
     except IntegrityError as error:
         rule = getattr(error.orig, "diag", None)
         raise RefusedError(f"A rule says no: {rule and rule.constraint_name}.") from error
-
-
-def _is_made() -> bool:
-    # Cheaper than asking worker.database.schema, which brings alembic along.
-    with connections.engine().connect() as connection:
-        known = connection.exec_driver_sql("SELECT to_regclass('alembic_version')")
-        return known.scalar_one() is not None

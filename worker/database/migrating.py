@@ -123,12 +123,17 @@ def pending(connection: Connection, to: str = "head") -> list[Script]:
         raise revisions.DatabaseTooNewError(str(now)) from None
 
 
-def note_oldest_code(connection: Connection, at: str) -> None:
-    """Leave in the database the oldest code that runs with it: no migration so far asks for newer."""
+def oldest_code(at: str) -> str:
+    """Give the oldest code that runs with a database at a revision: no migration asks for newer."""
     scripts = ScriptDirectory(str(revisions.MIGRATIONS)).iterate_revisions(at, "base")
-    oldest = max(script.module.oldest_code for script in scripts)
+    return str(max(script.module.oldest_code for script in scripts))
+
+
+def note_oldest_code(connection: Connection, at: str) -> None:
+    """Leave in the database the oldest code that runs with it."""
     # A comment is part of a statement that takes no parameters; it is four digits of our own.
-    connection.exec_driver_sql(f"COMMENT ON TABLE alembic_version IS '{revisions.NOTE}{oldest}'")
+    note = revisions.NOTE + oldest_code(at)
+    connection.exec_driver_sql(f"COMMENT ON TABLE alembic_version IS '{note}'")
 
 
 def refuse_foreign(connection: Connection) -> None:

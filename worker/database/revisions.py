@@ -5,6 +5,7 @@ the database the oldest code that runs with it.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 from psycopg.errors import UndefinedFunction
 from sqlalchemy import text
@@ -51,8 +52,23 @@ class DatabaseTooNewError(errors.RefusedError):
         )
 
 
-def standing(session: Session) -> tuple[str, str]:
-    """Give the revision that the database is at, and the oldest code that runs with it.
+class Standing(NamedTuple):
+    """Where a database stands: its revision, and the oldest code that runs with it."""
+
+    revision: str
+    oldest_code: str
+
+    def refusal(self) -> errors.KeypoolError | None:
+        """Say why this code does not run with it; None where it does."""
+        if self.revision < CODE:
+            return DatabaseTooOldError(self.revision)
+        if self.oldest_code > CODE:
+            return DatabaseTooNewError(self.revision, self.oldest_code)
+        return None
+
+
+def standing(session: Session) -> Standing:
+    """Ask a database where it stands.
 
     Raises:
         NotMadeError: the database is not keypool's.
@@ -65,7 +81,7 @@ def standing(session: Session) -> tuple[str, str]:
         raise
     if revision is None:
         raise NotMadeError
-    return revision, (note or "").removeprefix(NOTE)
+    return Standing(revision, (note or "").removeprefix(NOTE))
 
 
 def require(session: Session) -> None:
@@ -76,8 +92,5 @@ def require(session: Session) -> None:
         DatabaseTooOldError: a migration is due.
         DatabaseTooNewError: a migration that this code does not know asks for newer code.
     """
-    revision, oldest_code = standing(session)
-    if revision < CODE:
-        raise DatabaseTooOldError(revision)
-    if oldest_code > CODE:
-        raise DatabaseTooNewError(revision, oldest_code)
+    if refusal := standing(session).refusal():
+        raise refusal

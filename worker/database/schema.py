@@ -52,8 +52,7 @@ def check(engine: Engine) -> list[str]:
             if migrating.revision(connection) is None:
                 return ["The database is not keypool's yet. Run “keypool db init”."]
             found = unsafe_settings(connection) + unsafe_logins(connection)
-            if due := [script.revision for script in migrating.pending(connection)]:
-                found.append(f"Migrations are due: {', '.join(due)}. Run “keypool db upgrade”.")
+            found += due_migrations(connection)
             live = describe(connection)
             unlike = differences(live, wanted=_as_schema_sql_says(connection))
             return found + (unlike or zones.differences(connection))
@@ -61,6 +60,16 @@ def check(engine: Engine) -> list[str]:
         if isinstance(error.orig, InsufficientPrivilege):
             raise SchemaOwnerError from error
         raise
+
+
+def due_migrations(connection: Connection) -> list[str]:
+    """Say in a sentence which migrations are due, and which code runs with the database after them."""
+    due = [script.revision for script in migrating.pending(connection)]
+    return [
+        f"Migrations are due: {', '.join(due)}. Run “keypool db upgrade”; keypool of revision "
+        f"{migrating.oldest_code(due[-1])} and newer runs with the database afterwards."
+        for _ in due[:1]
+    ]
 
 
 def run_file(connection: Connection, path: Path) -> None:

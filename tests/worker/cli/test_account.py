@@ -1,11 +1,10 @@
-"""Invoices, the audit and the database on the command line."""
+"""Invoices and the audit on the command line."""
 
 import secrets
 
 import pytest
 from sqlalchemy import text
 
-from tests.conftest import cloned, using
 from tests.worker.cli.conftest import opened
 from tests.world import build
 from worker.database import connections as databases
@@ -202,18 +201,3 @@ def test_history_is_simulated(give):
 
     assert figures["redemption"] == 200
     assert give("audit")["ok"] is True
-
-
-def test_a_database_is_made_upgraded_and_checked(run, servers):
-    with cloned(servers, "template1") as empty, using(empty):
-        before = run("db", "check", "--json")
-        made, again = run("db", "init", "--json"), run("db", "init")
-        upgraded, after = run("db", "upgrade", "--json"), run("db", "check", "--json")
-
-    assert (before.code, before.json["ok"]) == (1, False)
-    assert "keypool db init" in before.json["differences"][0]
-    assert made.json == {"made": True}
-    assert again.out == "The database was made before.\n"
-    assert upgraded.json == {"applied": []}
-    # The servers of tests are not safe from crashes; all else is as it should be.
-    assert [told for told in after.json["differences"] if "a crash can lose keys" not in told] == []

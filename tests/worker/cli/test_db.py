@@ -1,0 +1,91 @@
+"""The database on the command line: made, upgraded, checked, and refused where it does not fit."""
+
+import socket
+
+import pytest
+from sqlalchemy import create_engine
+
+from tests import upgrading
+from tests.conftest import cloned, using
+from worker.database import connections, revisions
+
+
+@pytest.fixture
+def port() -> str:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return str(trial.getsockname()[1])
+
+
+@pytest.fixture
+def first_release(servers):
+    with cloned(servers, "template0") as addresses, using(addresses):
+        engine = create_engine(addresses.database_url)
+        upgrading.make_first_release(engine)
+        engine.dispose()
+        yield addresses
+
+
+def test_a_database_is_made_upgraded_and_checked(run, servers):
+    with cloned(servers, "template1") as empty, using(empty):
+        before = run("db", "check", "--json")
+        made, again = run("db", "init", "--json"), run("db", "init")
+        upgraded, after = run("db", "upgrade", "--json"), run("db", "check", "--json")
+
+    assert (before.code, before.json["ok"]) == (1, False)
+    assert "keypool db init" in before.json["differences"][0]
+    assert made.json == {"made": True}
+    assert again.out == "The database was made before.\n"
+    assert upgraded.json == {"applied": []}
+    # The servers of tests are not safe from crashes; all else is as it should be.
+    assert [told for told in after.json["differences"] if "a crash can lose keys" not in told] == []
+
+
+@pytest.mark.usefixtures("first_release")
+def test_an_older_database_is_brought_to_the_present_one_migration_told_after_the_other(run):
+    before = run("db", "check").out
+    upgraded, after = run("db", "upgrade"), run("db", "check", "--json").json
+
+    assert "Migrations are due: 0002" in before
+    assert f"{revisions.CODE}. Run “keypool db upgrade”; keypool of revision 000" in before
+    lines = [line for line in upgraded.err.splitlines() if line.startswith("0002")]
+    assert (
+        lines[0]
+        == "0002: One time zone database: no abbreviations, days that SQL begins and ends as Python does."
+    )
+    assert lines[1].startswith("0002: done in ")
+    assert upgraded.out.startswith("Applied: 0002")
+    assert "Migrations are due" not in str(after)
+
+
+@pytest.mark.parametrize("words", [["pools", "list"], ["up", "--port", "{port}"]])
+def test_a_command_refuses_an_older_database_and_migrates_nothing(fresh_database, run, port, words):
+    upgrading.pretend("0001")
+
+    refused = run(*(word.format(port=port) for word in words))
+
+    assert refused.code == 2
+    assert f"at revision 0001 and this keypool needs {revisions.CODE}" in refused.err
+    assert "run “keypool db upgrade”" in refused.err
+    with connections.session() as session:
+        assert revisions.standing(session).revision == "0001"
+
+
+@pytest.mark.usefixtures("fresh_database")
+def test_a_database_that_is_too_new_is_neither_worked_on_nor_upgraded(run):
+    upgrading.pretend("9999", oldest_code="9998")
+
+    listed, upgraded, checked = run("pools", "list"), run("db", "upgrade"), run("db", "check")
+
+    assert [listed.code, upgraded.code, checked.code] == [2, 2, 2]
+    for refused in (listed, upgraded, checked):
+        assert "The database is at revision 9999" in refused.err
+        assert f"this keypool is of {revisions.CODE}" in refused.err
+
+
+def test_a_database_that_is_not_made_is_told_how_to_make_it(servers, run):
+    with cloned(servers, "template0") as empty, using(empty):
+        refused = run("pools", "list")
+
+    assert refused.code == 2
+    assert refused.err == "The database is not keypool's yet; run “keypool db init”.\n"
