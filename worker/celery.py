@@ -122,8 +122,8 @@ def _log(**_: object) -> None:
 def _require_a_fitting_database(**_: object) -> None:
     """Let neither a worker nor beat start on a database that its code does not run with.
 
-    While it is away there is nothing to do: it is waited for. Celery bears with errors here, but
-    for this one.
+    One that is away is waited for. It ends by SystemExit, the one error of a signal's receiver that
+    Celery does not swallow.
     """
     logs.configure()
     try:
