@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 from webhook.api import shapes
 from webhook.http.access import allowed
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Paging
+from webhook.http.shapes import Paging, gives
 from worker.database import patience
+from worker.database.paging import Page
 from worker.learning import assignments, bulk, cancelling, extending
-from worker.learning.bulk import Selection
+from worker.learning.assignments import Access, AssignmentShape, AssignmentShown
+from worker.learning.bulk import ChangedAssignment, Selection
 from worker.tables.labels import AssignmentStatus
 from worker.tenancy.actors import Actor, Role
 
@@ -40,61 +42,65 @@ class Query(Paging):
 
 @blueprint.get("")
 @allowed(*READERS)
-@blueprint.output(shapes.Assignments)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Any:
+def listing(session: Session, actor: Actor, query: Query) -> Page[AssignmentShape]:
     """List assignments: all, one learner's, or those that soon end."""
     wanted = query.page()
     if query.expiring_within is not None:
         wanted["expiring_within"] = timedelta(days=query.expiring_within)
-    return vars(assignments.listing(session, actor=actor, **wanted))
+    return assignments.listing(session, actor=actor, **wanted)
 
 
 @blueprint.get("/<assignment>")
 @allowed(*READERS)
 @versioned(assignments.find)
-@blueprint.output(shapes.Assignment)
-def show(session: Session, actor: Actor, assignment: str) -> Any:
+@gives()
+def show(session: Session, actor: Actor, assignment: str) -> AssignmentShown:
     """Show an assignment with its launches and history."""
     return assignments.show(session, actor=actor, assignment=assignment)
 
 
 @blueprint.get("/<assignment>/access")
 @allowed(*READERS, Role.SENDER)
-@blueprint.output(shapes.Access)
-def access(session: Session, actor: Actor, assignment: str) -> Any:
+@gives()
+def access(session: Session, actor: Actor, assignment: str) -> Access:
     """Say whether an assignment gives access at this moment."""
-    return vars(assignments.access(session, actor=actor, assignment=assignment))
+    return assignments.access(session, actor=actor, assignment=assignment)
 
 
 @blueprint.post("/extend")
 @allowed(Role.MANAGER)
-@blueprint.output(shapes.ChangedAssignments)
+@gives()
 @blueprint.input(shapes.Extensions, arg_name="body")
-def extend_many(session: Session, actor: Actor, body: shapes.Extensions) -> Any:
+def extend_many(session: Session, actor: Actor, body: shapes.Extensions) -> Page[ChangedAssignment]:
     """Let many assignments end later; each has a result of its own."""
     patience.unhurried(session)
     selection, given = _selection(body.given(days="by_days", cursor="after"))
-    return vars(bulk.extend(session, actor=actor, selection=selection, **given))
+    return bulk.extend(session, actor=actor, selection=selection, **given)
 
 
 @blueprint.post("/cancel")
 @allowed(Role.MANAGER)
-@blueprint.output(shapes.ChangedAssignments)
+@gives()
 @blueprint.input(shapes.Cancellations, arg_name="body")
-def cancel_many(session: Session, actor: Actor, body: shapes.Cancellations) -> Any:
+def cancel_many(
+    session: Session, actor: Actor, body: shapes.Cancellations
+) -> Page[ChangedAssignment]:
     """Cancel many assignments; each has a result of its own."""
     patience.unhurried(session)
     selection, given = _selection(body.given(cursor="after"))
-    return vars(bulk.cancel(session, actor=actor, selection=selection, **given))
+    return bulk.cancel(session, actor=actor, selection=selection, **given)
 
 
 @blueprint.post("/<assignment>/extend")
 @allowed(Role.MANAGER)
 @versioned(assignments.find)
-@blueprint.output(shapes.Assignment)
+@gives()
 @blueprint.input(shapes.Extension, arg_name="body")
-def extend(session: Session, actor: Actor, assignment: str, body: shapes.Extension) -> Any:
+def extend(
+    session: Session, actor: Actor, assignment: str, body: shapes.Extension
+) -> AssignmentShown:
     """Let access end later, free or at a price."""
     given = body.given(days="by_days")
     return extending.extend(session, actor=actor, assignment=assignment, **given)
@@ -103,9 +109,11 @@ def extend(session: Session, actor: Actor, assignment: str, body: shapes.Extensi
 @blueprint.post("/<assignment>/cancel")
 @allowed(Role.MANAGER)
 @versioned(assignments.find)
-@blueprint.output(shapes.Assignment)
+@gives()
 @blueprint.input(shapes.Cancellation, arg_name="body")
-def cancel(session: Session, actor: Actor, assignment: str, body: shapes.Cancellation) -> Any:
+def cancel(
+    session: Session, actor: Actor, assignment: str, body: shapes.Cancellation
+) -> AssignmentShown:
     """Cancel an assignment; soon and unused the charge is credited and the key issued again."""
     return cancelling.cancel(session, actor=actor, assignment=assignment, **body.given())
 

@@ -1,7 +1,6 @@
 """What the API gives and takes: the objects of docs/webhooks.md and the command line's --json."""
 
 from datetime import date, datetime, timedelta
-from typing import Literal
 
 from pydantic import Field, RootModel
 
@@ -225,48 +224,6 @@ class NewUser(NewPassword):
     organization: str | None = None
 
 
-class Assignment(Given):
-    """A learner's access to a course."""
-
-    id: str
-    learner: str
-    organization: str
-    course: str
-    pool: str
-    key: str | None
-    status: str
-    redeemed_at: datetime
-    expires_at: datetime
-    launches: int
-    completed: bool
-
-
-class Assignments(Listed[Assignment]):
-    """A page of assignments."""
-
-
-class Access(Given):
-    """Whether an assignment gives access at this moment."""
-
-    allowed: bool
-    reason: str
-    until: datetime
-
-
-class Launch(Given):
-    """One time a learner took the training; `seconds` is how long, once it ended."""
-
-    id: str
-    assignment: str
-    launch: str
-    launched_at: datetime
-    ended_at: datetime | None
-    seconds: float | None
-    completed: bool | None
-    score: float | None
-    outcome: str
-
-
 class NewLaunch(Taken):
     """A learner takes the training; `launch` is the sender's unique id of it."""
 
@@ -313,32 +270,6 @@ class Extensions(Chosen, Extension):
 
 class Cancellations(Chosen, Cancellation):
     """Which assignments are cancelled, and why."""
-
-
-class ChangedAssignment(Given):
-    """What became of one assignment among many; `code` and `reason` say why it was refused."""
-
-    assignment: str
-    result: Literal["extended", "cancelled", "refused"]
-    code: str | None
-    reason: str | None
-    expires_at: datetime | None
-
-
-class ChangedAssignments(Listed[ChangedAssignment]):
-    """What became of each; `next` is the cursor to send for those that are left."""
-
-
-class Learner(Given):
-    """A person, known by e-mail address."""
-
-    email: str
-    name: str
-    organizations: list[str]
-    assignments: list[Assignment]
-    next: str | None = Field(
-        description="The cursor of the assignments that follow; null at the end."
-    )
 
 
 class Correction(Taken):

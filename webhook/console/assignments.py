@@ -11,6 +11,7 @@ from webhook.console.answers import done
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
 from worker.learning import assignments, cancelling, extending
+from worker.learning.cancelling import CancellationPreview
 from worker.tenancy.actors import Actor, Role
 
 
@@ -67,7 +68,7 @@ def cancel_assignment(session: Session, actor: Actor, assignment: str) -> Any:
     return done(_told(costs, retired), "assignment", assignment=assignment)
 
 
-def _told(costs: dict[str, Any] | None, retired: bool) -> str:
+def _told(costs: CancellationPreview | None, retired: bool) -> str:
     """Say what a cancellation did."""
     if not costs or not costs["credited"]:
         return "The assignment is cancelled; nothing is credited, and the key is retired."

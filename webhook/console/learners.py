@@ -10,6 +10,7 @@ from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from worker import errors
 from worker.learning import learners
+from worker.learning.learners import LearnerShape
 from worker.redemption import attempts
 from worker.tenancy.actors import Actor, Role
 
@@ -25,7 +26,7 @@ def learner(session: Session, actor: Actor, email: str) -> Any:
     except errors.NotFoundError:
         if not tried.items:
             raise
-        person = {"email": email, "name": None, "organizations": [], "assignments": []}
+        person = _unknown(email)
     return render_template("learner.html", person=person, attempts=tried.items)
 
 
@@ -36,3 +37,8 @@ def correct_learner(session: Session, actor: Actor, email: str) -> Any:
     new, name = request.form.get("email") or email, request.form.get("name") or None
     learners.correct(session, actor=actor, email=email, new_email=new, name=name)
     return done("It is corrected; what was before stays in the history.", "learner", email=new)
+
+
+def _unknown(email: str) -> LearnerShape:
+    """Give who is no learner, and yet tried to redeem a key."""
+    return {"email": email, "name": "", "organizations": [], "assignments": [], "next": None}

@@ -26,6 +26,15 @@ from worker.tenancy import currencies, history, organizations
 from worker.tenancy.actors import Actor, Role
 
 
+class Left(TypedDict):
+    """What of a charge is not credited yet."""
+
+    amount: Amount
+    """How much."""
+    currency: str
+    """In which currency, by its ISO 4217 code."""
+
+
 class ChargedInCurrency(TypedDict):
     """What a pool was charged in one currency; credits count as what they give back."""
 
@@ -128,8 +137,8 @@ def give_back(session: Session, *, charge: Charge, reason: str) -> int | None:
     return _credit(session, charge, left, reason)
 
 
-def left_of_redemption(session: Session, *, assignment: Assignment) -> dict[str, str]:
-    """Give what of an assignment's redemption is still charged: `{amount, currency}`."""
+def left_of_redemption(session: Session, *, assignment: Assignment) -> Left:
+    """Give what of an assignment's redemption is still charged."""
     charge = _redemption_charge(session, assignment)
     left = session.execute(LEFT, {"charge_id": charge.id}).scalar_one()
     return {"amount": currencies.text(session, left, charge.currency), "currency": charge.currency}

@@ -13,10 +13,14 @@ from worker.cli.system import operator, run, system
 
 with deferred():
     from worker import settings as environment
+    from worker.database import paging
     from worker.learning import assignments, bulk, cancelling, expiring, extending
 
 if TYPE_CHECKING:
     from worker.database.paging import Page
+
+    # What became of the one that was named, or of each of many.
+    Changed = assignments.AssignmentShown | Page[bulk.ChangedAssignment]
 
 COLUMNS = (
     "id", "learner", "organization", "course", "key", "status", "redeemed_at", "expires_at",
@@ -24,22 +28,26 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def _show_changed(result: Any) -> None:
-    if "items" not in result:
+def _show_changed(result: "Changed") -> None:
+    if isinstance(result, dict):
         return printing.record(result)
-    refused = [item for item in result["items"] if item["result"] == "refused"]
-    done = Counter(item["result"] for item in result["items"])
+    refused = [item for item in result.items if item["result"] == "refused"]
+    done = Counter(item["result"] for item in result.items)
     printing.line(", ".join(f"{count:,} {word}" for word, count in done.items()) or "Nothing.")
     return printing.table("assignment", "code", "reason")(refused) if refused else None
 
 
-def _changed(one: Callable[..., Any], many: Callable[..., Any], **given: Any) -> Any:
+def _changed(
+    one: "Callable[..., assignments.AssignmentShown]",
+    many: "Callable[..., paging.Page[bulk.ChangedAssignment]]",
+    **given: Any,
+) -> "Changed":
     """Change the one assignment that is named, or many, in transactions of 500."""
     named = given.pop("named")
     conditions = {name: given.pop(name) for name in ("pool", "learner", "expiring_within")}
     if len(named) == 1 and not any(value is not None for value in conditions.values()):
         return run(one, actor=operator(), assignment=named[0], **given)
-    items: list[dict[str, Any]] = []
+    items: list[bulk.ChangedAssignment] = []
     for ids in [named[i : i + bulk.AT_ONCE] for i in range(0, len(named), bulk.AT_ONCE)] or [()]:
         selection, after = bulk.Selection(ids, **conditions), None
         while True:
@@ -47,7 +55,7 @@ def _changed(one: Callable[..., Any], many: Callable[..., Any], **given: Any) ->
             items += page.items
             if (after := page.next) is None:
                 break
-    return {"items": items, "next": None}
+    return paging.Page(items, None)
 
 
 @click.group("assignments", cls=Group)
@@ -64,14 +72,14 @@ def command() -> None:
 @click.option("--expiring-within", type=DAYS, metavar="DAYS", help="Those that end so soon.")
 @ordered("redeemed_at", "expires_at")
 @paged
-def listing(**given: Any) -> "Page[Any]":
+def listing(**given: Any) -> "Page[assignments.AssignmentShape]":
     """List assignments."""
     return run(assignments.listing, actor=operator(), **given)
 
 
 @command.command()
 @click.argument("assignment", metavar="ID")
-def show(assignment: str) -> dict[str, Any]:
+def show(assignment: str) -> "assignments.AssignmentShown":
     """Show an assignment with its launches and history."""
     return run(assignments.show, actor=operator(), assignment=assignment)
 
@@ -95,7 +103,7 @@ def chosen(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--until", metavar="DATE", help="The last day of access, where the learner is.")
 @click.option("--by", "by_days", type=int, metavar="DAYS", help="So many days later than now.")
 @click.option("--price", metavar="AMOUNT", help="Charge the pool's owner; free by default.")
-def extend(**given: Any) -> Any:
+def extend(**given: Any) -> "Changed":
     """Let access end later; an expired assignment comes back to life.
 
     Several ids, or a pool, a learner or a number of days, extend many: each has its own result.
@@ -107,7 +115,7 @@ def extend(**given: Any) -> Any:
 @chosen
 @click.option("--retire-key", is_flag=True, help="Do not issue the key again.")
 @click.option("--reason", metavar="TEXT", help="Needed after 24 hours or a launch.")
-def cancel(**given: Any) -> Any:
+def cancel(**given: Any) -> "Changed":
     """Cancel an assignment, or many, each with its own result.
 
     Within 24 hours of redemption and before any launch, the charge is credited and the key can be

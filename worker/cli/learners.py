@@ -19,7 +19,7 @@ def command() -> None:
 @command.command()
 @click.argument("email")
 @paged
-def show(**given: Any) -> dict[str, Any]:
+def show(**given: Any) -> "learners.LearnerShape":
     """Show a learner's assignments."""
     return run(learners.show, actor=operator(), **given)
 
@@ -28,20 +28,20 @@ def show(**given: Any) -> dict[str, Any]:
 @click.argument("email")
 @click.option("--email", "new_email", metavar="NEW", help="The right address.")
 @click.option("--name", metavar="NEW", help="The right name.")
-def correct(**given: Any) -> dict[str, Any]:
+def correct(**given: Any) -> "learners.LearnerShape":
     """Correct a learner's address or name."""
     return run(learners.correct, actor=operator(), **given)
 
 
 @command.command()
 @click.argument("email")
-def export(email: str) -> dict[str, Any]:
+def export(email: str) -> "learners.LearnerExport":
     """Give everything that is held on a person."""
     return run(learners.export, actor=operator(), email=email)
 
 
 @command.command()
 @click.argument("email")
-def erase(email: str) -> dict[str, Any]:
+def erase(email: str) -> "learners.Erasure":
     """End a person's access, and put a pseudonym in place of name and address everywhere."""
     return run(learners.erase, actor=operator(), email=email)

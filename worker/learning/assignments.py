@@ -2,24 +2,27 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, select, text
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import days, errors
 from worker.catalogue import courses
 from worker.database import lookup
+from worker.database.lookup import Id
 from worker.database.paging import Page, paged
 from worker.pools import pools
 from worker.tables.catalogue import Course
-from worker.tables.labels import AssignmentStatus
+from worker.tables.labels import AssignmentStatus, LaunchOutcome
 from worker.tables.learning import Assignment, Learner
 from worker.tables.pools import Key, Pool
 from worker.tables.redemption import Launch
 from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor
+from worker.tenancy.history import Act
 
 # One look by the id. It is asked at every launch, so nothing is composed for it.
 ACCESS = text("""
@@ -30,13 +33,81 @@ ACCESS = text("""
 """)
 
 
+class AssignmentShape(TypedDict):
+    """A learner's access to a course."""
+
+    id: Id
+    """The assignment's id."""
+    learner: str
+    """Who has access, by e-mail address."""
+    organization: str
+    """Where the learner is, by name."""
+    course: str
+    """What it gives access to, by the course's code."""
+    pool: Id
+    """The pool that its key came from."""
+    key: str | None
+    """The key that it was got by; null where that is out of your sight."""
+    status: AssignmentStatus
+    """Whether it lives."""
+    valid: bool
+    """Whether it gives access at this moment."""
+    days_left: int
+    """How many days of access are left, begun ones counted."""
+    redeemed_at: datetime
+    """When the key was redeemed."""
+    expires_at: datetime
+    """When access ends, or ended."""
+    access_lasts_until: str
+    """That end in words, in the learner's organization's time zone."""
+    launches: int
+    """How often the training was taken."""
+    completed: bool
+    """Whether it was ever completed."""
+
+
+class LaunchShape(TypedDict):
+    """One time a learner took the training."""
+
+    id: Id
+    """The launch's id."""
+    assignment: Id
+    """The assignment that it was taken under."""
+    launch: str
+    """The sender's unique id of it."""
+    launched_at: datetime
+    """When it began."""
+    ended_at: datetime | None
+    """When it ended."""
+    seconds: float | None
+    """How long it took, once it ended."""
+    completed: bool | None
+    """Whether the training was completed, where the sender said so."""
+    score: float | None
+    """What the learner reached, where the sender said so."""
+    outcome: LaunchOutcome | Literal["ended"]
+    """Whether it was let in, or ended."""
+
+
+class AssignmentShown(AssignmentShape):
+    """An assignment with what happened under it."""
+
+    launched: list[LaunchShape]
+    """The launches, oldest first; refused ones too."""
+    history: list[Act]
+    """What was done to it, oldest first."""
+
+
 @dataclass(frozen=True)
 class Access:
-    """Whether an assignment gives access at this moment, why, and until when."""
+    """Whether an assignment gives access at this moment."""
 
     allowed: bool
-    reason: str
+    """Whether it does."""
+    reason: Literal["valid", "expired", "cancelled"]
+    """Why."""
     until: datetime
+    """When access ends, or ended."""
 
 
 def soon_over(within: timedelta) -> ColumnElement[bool]:
@@ -63,9 +134,10 @@ def access(session: Session, *, actor: Actor, assignment: str) -> Access:
     row = session.execute(ACCESS, asked).one_or_none()
     if row is None:
         raise errors.NotFoundError(f"There is no assignment “{assignment}” in your organizations.")
+    if row.valid:
+        return Access(True, "valid", row.expires_at)
     cancelled = row.status == AssignmentStatus.CANCELLED
-    reason = "valid" if row.valid else "cancelled" if cancelled else "expired"
-    return Access(row.valid, reason, row.expires_at)
+    return Access(False, "cancelled" if cancelled else "expired", row.expires_at)
 
 
 def listing(
@@ -81,7 +153,7 @@ def listing(
     sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page[dict[str, Any]]:
+) -> Page[AssignmentShape]:
     """List assignments of the actor's organizations; of one learner, say, or those that soon end.
 
     Those that are active can be sorted by `expires_at`. Those that soon end come as they end, and a
@@ -116,8 +188,8 @@ def listing(
     )
 
 
-def show(session: Session, *, actor: Actor, assignment: str) -> dict[str, Any]:
-    """Give an assignment with its launches, charges and history."""
+def show(session: Session, *, actor: Actor, assignment: str) -> AssignmentShown:
+    """Give an assignment with its launches and history."""
     found = find(session, actor=actor, assignment=assignment)
     launches = session.scalars(
         select(Launch)
@@ -175,9 +247,9 @@ def remember(
     )
 
 
-def shape(row: Any) -> dict[str, Any]:
-    """Give an assignment's public fields; `valid` and `days_left` are of this moment."""
-    assignment = row.Assignment
+def shape(row: Any) -> AssignmentShape:
+    """Give an assignment's public fields."""
+    assignment: Assignment = row.Assignment
     return {
         "id": str(assignment.id),
         "learner": row.email,
@@ -196,15 +268,16 @@ def shape(row: Any) -> dict[str, Any]:
     }
 
 
-def launch_shape(launch: Launch) -> dict[str, Any]:
+def launch_shape(launch: Launch) -> LaunchShape:
     """Give a launch's public fields."""
+    lasted = launch.ended_at - launch.launched_at if launch.ended_at else None
     return {
         "id": str(launch.id),
         "assignment": str(launch.assignment_id),
         "launch": launch.launch,
         "launched_at": launch.launched_at,
         "ended_at": launch.ended_at,
-        "seconds": launch.ended_at and (launch.ended_at - launch.launched_at).total_seconds(),
+        "seconds": lasted.total_seconds() if lasted else None,
         "completed": launch.completed,
         "score": None if launch.score is None else float(launch.score),
         "outcome": "ended" if launch.ended_at else launch.outcome,

@@ -5,22 +5,39 @@ Each comes out for itself: one that is refused says why, and leaves the others a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database.paging import Page, paged
 from worker.learning import assignments, cancelling, extending
+from worker.learning.assignments import AssignmentShown
 from worker.pools import pools
 from worker.tables.labels import AssignmentStatus
 from worker.tables.learning import Assignment, Learner
 from worker.tenancy.actors import Actor, Role
 
 AT_ONCE = 500  # assignments in one transaction, whose rows are locked until it ends
+
+
+class ChangedAssignment(TypedDict):
+    """What became of one assignment among many."""
+
+    assignment: str
+    """The assignment, as it was named."""
+    result: Literal["extended", "cancelled", "refused"]
+    """What was done to it."""
+    code: str | None
+    """Why it was refused, as a stable code."""
+    reason: str | None
+    """Why it was refused, in words."""
+    expires_at: datetime | None
+    """When its access ends, or ended; null where it was refused."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +56,17 @@ class Selection:
 def change(
     session: Session,
     *,
-    act: Callable[..., dict[str, Any]],
-    done: str,
+    act: Callable[..., AssignmentShown],
+    done: Literal["extended", "cancelled"],
     actor: Actor,
     selection: Selection,
     after: str | None = None,
     limit: int = AT_ONCE,
     **how: Any,
-) -> Page[dict[str, Any]]:
+) -> Page[ChangedAssignment]:
     """Do to a page of a selection what an act does to one assignment; gives each one's result.
 
-    A result has `assignment`, `result` (what was `done`, or `refused`), `code` and `reason` where it
-    was refused, and `expires_at` where it was not. `how` is what the act takes besides.
+    `done` is the result of those that were not refused. `how` is what the act takes besides.
 
     Raises:
         InvalidInputError: nothing is selected, both ids and conditions are given, or more than 500
@@ -106,13 +122,22 @@ def _chosen(session: Session, actor: Actor, selection: Selection) -> Select[Any]
 
 
 def _result(
-    session: Session, act: Callable[..., dict[str, Any]], done: str, named: str
-) -> dict[str, Any]:
-    told = {"assignment": named, "result": done, "code": None, "reason": None, "expires_at": None}
+    session: Session,
+    act: Callable[..., AssignmentShown],
+    done: Literal["extended", "cancelled"],
+    named: str,
+) -> ChangedAssignment:
+    told: ChangedAssignment = {
+        "assignment": named,
+        "result": done,
+        "code": None,
+        "reason": None,
+        "expires_at": None,
+    }
     try:
         with session.begin_nested():
-            return told | {"expires_at": act(assignment=named)["expires_at"]}
+            return {**told, "expires_at": act(assignment=named)["expires_at"]}
     except errors.DatabaseAwayError:
         raise
     except errors.KeypoolError as error:
-        return told | {"result": "refused", "code": error.code, "reason": str(error)}
+        return {**told, "result": "refused", "code": error.code, "reason": str(error)}

@@ -1,7 +1,6 @@
 """Cancelling: an assignment is taken back; for nothing, if it is soon and nobody trained (A5)."""
 
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,6 +9,7 @@ from worker import errors
 from worker.billing import charges
 from worker.database.connections import clock_now
 from worker.learning import assignments
+from worker.learning.assignments import AssignmentShown
 from worker.tables.billing import Charge
 from worker.tables.labels import AssignmentStatus, KeyState
 from worker.tables.learning import Assignment
@@ -20,6 +20,13 @@ from worker.tenancy.actors import Actor, Role
 FREE_CANCELLING = timedelta(hours=24)
 
 
+class CancellationPreview(charges.Left):
+    """What cancelling an assignment would do, with what is left of its charge."""
+
+    credited: bool
+    """Whether the charge is credited and the key can be issued again."""
+
+
 def cancel(
     session: Session,
     *,
@@ -27,7 +34,7 @@ def cancel(
     assignment: str,
     retire_key: bool = False,
     reason: str | None = None,
-) -> dict[str, Any]:
+) -> AssignmentShown:
     """Cancel an assignment (A5).
 
     Within 24 hours of redemption and before any launch, the charge is credited and the key is
@@ -66,11 +73,10 @@ def cancel(
     return assignments.show(session, actor=actor, assignment=str(found.id))
 
 
-def preview(session: Session, *, actor: Actor, assignment: str) -> dict[str, Any] | None:
-    """Say what cancelling now would do (A5): `{credited, amount, currency}`.
+def preview(session: Session, *, actor: Actor, assignment: str) -> CancellationPreview | None:
+    """Say what cancelling now would do (A5).
 
-    `credited` says whether the charge is credited and the key can be issued again; `amount` is what is
-    left of the charge. None where the key is of another organization's pool: its owner decides.
+    None where the key is of another organization's pool: its owner decides.
     """
     found = assignments.find(session, actor=actor, assignment=assignment)
     if not assignments.owned(session, actor, found):

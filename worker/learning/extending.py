@@ -1,7 +1,6 @@
 """Extending: access to a course ends later, for a price where one is given."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import func, literal, select
 from sqlalchemy.orm import Session
@@ -9,6 +8,7 @@ from sqlalchemy.orm import Session
 from worker import days, errors
 from worker.billing import charges
 from worker.learning import assignments
+from worker.learning.assignments import AssignmentShown
 from worker.tables.labels import AssignmentStatus
 from worker.tables.learning import Assignment
 from worker.tables.tenancy import Organization
@@ -25,7 +25,7 @@ def extend(
     until: str | None = None,
     by_days: int | None = None,
     price: str | None = None,
-) -> dict[str, Any]:
+) -> AssignmentShown:
     """Let access end later: on a day of the learner's organization, or so many days later.
 
     An expired assignment comes back to life. With a price, the pool's owner is charged.

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -10,6 +9,7 @@ from sqlalchemy.orm import Session
 from worker import errors
 from worker.database import lookup
 from worker.learning import assignments
+from worker.learning.assignments import LaunchShape
 from worker.tables.labels import LaunchOutcome
 from worker.tables.redemption import Launch
 from worker.tenancy.actors import Actor, Role
@@ -128,7 +128,7 @@ def begin(
     assignment: str,
     launch: str,
     launched_at: datetime | None = None,
-) -> dict[str, Any]:
+) -> LaunchShape:
     """Record that a learner takes the training; told again under the same id, it is the same launch.
 
     Its `outcome` says whether it was let in: one that was refused is recorded too.
@@ -160,7 +160,7 @@ def end(
     ended_at: datetime,
     completed: bool | None = None,
     score: float | None = None,
-) -> dict[str, Any]:
+) -> LaunchShape:
     """Record that a training came to its end; of several ends the first counts.
 
     Raises:

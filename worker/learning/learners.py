@@ -1,13 +1,17 @@
 """Learners: what is held on a person, corrected, given out, and erased (A6, D1)."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import errors
+from worker.database.lookup import Id
 from worker.learning import assignments, erasing
-from worker.tables.labels import EventStatus
+from worker.learning.assignments import AssignmentShape, AssignmentShown
+from worker.tables.labels import DeliveryType, EventStatus, RedemptionOutcome
 from worker.tables.learning import Assignment, Learner
 from worker.tables.outgoing import Delivery
 from worker.tables.pools import Distribution, Pool
@@ -15,11 +19,113 @@ from worker.tables.redemption import Event, Redemption
 from worker.tables.tenancy import History, Organization
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
+from worker.tenancy.history import Act
+
+
+class Person(TypedDict):
+    """A person, known by e-mail address."""
+
+    email: str
+    """The address."""
+    name: str
+    """The name, where one is known."""
+    organizations: list[str]
+    """Where they are a learner, by name."""
+
+
+class LearnerShape(Person):
+    """A learner with what they have access to."""
+
+    assignments: list[AssignmentShape]
+    """A page of their assignments."""
+    next: str | None
+    """The cursor of the assignments that follow; null at the end."""
+
+
+class TracedAttempt(TypedDict):
+    """An attempt to redeem a key."""
+
+    event: Id
+    """The webhook message that asked for it."""
+    outcome: RedemptionOutcome
+    """What was decided."""
+    received_at: datetime
+    """When it was asked for."""
+
+
+class TracedEvent(TypedDict):
+    """A webhook message that is not decided yet."""
+
+    event: Id
+    """The message."""
+    status: EventStatus
+    """Whether it waits, or was set apart for a person."""
+    received_at: datetime
+    """When it came."""
+
+
+class TracedDelivery(TypedDict):
+    """What an endpoint was told of the person."""
+
+    delivery: Id
+    """The delivery."""
+    type: DeliveryType
+    """What it tells."""
+    happened_at: datetime
+    """When that happened."""
+
+
+class TracedDistribution(TypedDict):
+    """Keys that the person was handed."""
+
+    pool: Id
+    """The pool that they are of."""
+    recipient: str
+    """To whom they were handed."""
+    name: str
+    """What the recipient was called."""
+    reference: str
+    """Under which reference."""
+    distributed_at: datetime
+    """When."""
+
+
+class Traces(TypedDict):
+    """What there is about an address, whether a learner has it or not."""
+
+    redemptions: list[TracedAttempt]
+    """Attempts to redeem a key."""
+    undecided: list[TracedEvent]
+    """Webhook messages that are not decided yet."""
+    deliveries: list[TracedDelivery]
+    """What endpoints were told."""
+    distributions: list[TracedDistribution]
+    """Keys that were handed out."""
+
+
+class LearnerExport(Traces):
+    """Everything that is held on a person."""
+
+    learner: Person
+    """The person."""
+    assignments: list[AssignmentShown]
+    """What they have access to, with what happened under it."""
+    history: list[Act]
+    """What was done to them."""
+
+
+class Erasure(TypedDict):
+    """What became of a person's data."""
+
+    pseudonym: str
+    """What stands in place of name and address."""
+    erased: int
+    """How many learners were the person."""
 
 
 def show(
     session: Session, *, actor: Actor, email: str, after: str | None = None, limit: int = 100
-) -> dict[str, Any]:
+) -> LearnerShape:
     """Give a learner's view: every assignment with course, days left, launches and completion.
 
     The same address in several of the actor's organizations is shown as one person. Of very many
@@ -30,7 +136,7 @@ def show(
     """
     people = find(session, actor=actor, email=email)
     held = assignments.listing(session, actor=actor, learner=email, after=after, limit=limit)
-    return _named(session, people, email) | {"assignments": held.items, "next": held.next}
+    return {**_named(session, people, email), "assignments": held.items, "next": held.next}
 
 
 def correct(
@@ -40,7 +146,7 @@ def correct(
     email: str,
     new_email: str | None = None,
     name: str | None = None,
-) -> dict[str, Any]:
+) -> LearnerShape:
     """Correct a learner's address or name; what was before stays in the history.
 
     Raises:
@@ -63,7 +169,7 @@ def correct(
     return show(session, actor=actor, email=new_email or email)
 
 
-def export(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
+def export(session: Session, *, actor: Actor, email: str) -> LearnerExport:
     """Give everything held on a person in the actor's organizations, be they a learner or not.
 
     Raises:
@@ -84,7 +190,7 @@ def export(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
     }
 
 
-def erase(session: Session, *, actor: Actor, email: str) -> dict[str, Any]:
+def erase(session: Session, *, actor: Actor, email: str) -> Erasure:
     """End a person's live access and put a pseudonym in place of name and address everywhere.
 
     Ids, dates, amounts and the hashes of events stay, so that figures, invoices and the
@@ -124,7 +230,7 @@ def _learners(session: Session, actor: Actor, email: str) -> list[Learner]:
     return list(session.scalars(wanted.order_by(Learner.id)))
 
 
-def _named(session: Session, people: list[Learner], email: str) -> dict[str, Any]:
+def _named(session: Session, people: list[Learner], email: str) -> Person:
     return {
         "email": people[0].email if people else email.strip(),
         "name": people[0].name if people else "",
@@ -144,7 +250,7 @@ def _known(session: Session, actor: Actor, email: str) -> list[Learner]:
     raise errors.NotFoundError(f"Nothing in your organizations is about “{email}”.")
 
 
-def _traces(session: Session, actor: Actor, address: str) -> dict[str, list[dict[str, Any]]]:
+def _traces(session: Session, actor: Actor, address: str) -> Traces:
     """Give what there is about an address, whether a learner has it or not."""
     attempts = select(Redemption.event_id, Redemption.outcome, Redemption.received_at).where(
         Redemption.learner_email_lower == address, actor.sees(Redemption.learner_organization_id)
@@ -171,11 +277,11 @@ def _traces(session: Session, actor: Actor, address: str) -> dict[str, list[dict
             for one in session.execute(attempts.order_by(Redemption.event_id))
         ],
         "undecided": [
-            {"event": str(one.id), "status": str(one.status), "received_at": one.received_at}
+            {"event": str(one.id), "status": one.status, "received_at": one.received_at}
             for one in session.execute(undecided.order_by(Event.id))
         ],
         "deliveries": [
-            {"delivery": str(one.id), "type": str(one.type), "happened_at": one.happened_at}
+            {"delivery": str(one.id), "type": one.type, "happened_at": one.happened_at}
             for one in session.execute(told.order_by(Delivery.id))
         ],
         "distributions": [
