@@ -51,13 +51,14 @@ RETURN upper(CASE
 END COLLATE "C");
 
 -- One cell of a CSV file: quoted where it must be, and nothing that a spreadsheet would run (its
--- signs count in full width too). Most cells begin with a letter or digit and are told at one look.
+-- signs count in full width too). An apostrophe guards it; a text that has one already gets one more,
+-- so that it can be taken away again. Most cells begin with a letter or digit and are told at one look.
 CREATE FUNCTION csv_cell(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
     WHEN value IS NULL THEN ''
     WHEN value ~ '^[A-Za-z0-9][^",;\t\r\n]*$' THEN value
-    WHEN value ~ '^\s*[-=+@\t\r＝＋－＠]' THEN '"''' || replace(value, '"', '""') || '"'
+    WHEN value ~ '^''*\s*[-=+@\t\r＝＋－＠]' THEN '"''' || replace(value, '"', '""') || '"'
     WHEN value ~ '[",;\t\r\n]' THEN '"' || replace(value, '"', '""') || '"'
     ELSE value
 END;
@@ -471,6 +472,20 @@ CREATE INDEX key_redeemed ON key (pool_id, id) WHERE state = 'redeemed';
 CREATE INDEX key_retired ON key (pool_id, id) WHERE state = 'retired';
 -- Read by repeats, recalls and filters of a distribution.
 CREATE INDEX key_by_distribution ON key (distribution_id) WHERE distribution_id IS NOT NULL;
+
+-- The key that a canonical form means (K4): the key of that form, else the generated key that a
+-- person read with O, I and L for 0, 1 and 1. One row; all null where there is none. Inlined into a
+-- LATERAL join: two looks into the unique index, and the second only where the first found nothing.
+CREATE FUNCTION meant_key(canonical text)
+RETURNS TABLE (id bigint, pool_id bigint, state key_state)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 BEGIN ATOMIC
+    SELECT coalesce(exact.id, lookalike.id), coalesce(exact.pool_id, lookalike.pool_id),
+           coalesce(exact.state, lookalike.state)
+      FROM (SELECT) AS typed
+      LEFT JOIN key AS exact ON exact.canonical = meant_key.canonical
+      LEFT JOIN key AS lookalike ON lookalike.generated AND lookalike.canonical
+            = CASE WHEN exact.id IS NULL THEN translate(meant_key.canonical, 'OIL', '011') END;
+END;
 
 -- A key that was given in another's place (K11): the old one is retired and leaves its distribution,
 -- the new one is held under the same recipient and reference.

@@ -3,9 +3,9 @@
 import re
 
 # What a spreadsheet would run: its signs count in full width, too. A test compares csv_cell.
-FORMULA = r"\s*[-=+@\t\r＝＋－＠]"
+FORMULA = r"'*\s*[-=+@\t\r＝＋－＠]"
 RUNS = re.compile(FORMULA)
-GUARDED = re.compile(rf"'(?='*{FORMULA})")
+GUARDED = re.compile(f"'(?={FORMULA})")
 
 
 def guarded(text: str) -> str:

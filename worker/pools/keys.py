@@ -14,10 +14,13 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Row,
+    Select,
     String,
-    and_,
+    Text,
     any_,
+    bindparam,
     cast,
+    column,
     func,
     literal,
     select,
@@ -118,6 +121,16 @@ ROWS = select(
     cast(SPENT.c.id, String).label("assignment"),
 ).select_from(KEYS)
 
+# Codes as people typed them, by their places, and the key that each means (K4).
+TYPED = (
+    func.unnest(bindparam("typed", type_=ARRAY(Text)))
+    .table_valued(column("code", Text), with_ordinality="place", name="typed")
+    .render_derived()
+)
+MEANT = func.meant_key(func.canonical_code(TYPED.c.code)).table_valued(
+    column("id", BigInteger), name="meant"
+)
+
 
 def add_keys(session: Session, *, actor: Actor, pool: str, codes: Iterable[str]) -> ImportReport:
     """Add typed or pasted codes to a pool, one a line; gives an import report.
@@ -172,14 +185,7 @@ def find(session: Session, *, actor: Actor, code: str) -> Key:
     Raises:
         NotFoundError: there is none; the message says so where the code is mistyped.
     """
-    exact, alike = codes.canonical(code), codes.lookalike(code)
-    found = session.scalars(
-        select(Key)
-        .join(Pool, Pool.id == Key.pool_id)
-        .where(_meant(actor, [exact], [alike]))
-        .order_by((Key.canonical == exact).desc())
-        .limit(1)
-    ).first()
+    found: Key | None = session.scalars(_meant(actor, [code], Key)).one_or_none()
     if found is None:
         raise _missing(code)
     return found
@@ -306,28 +312,21 @@ def _add_at_once(session: Session, actor: Actor, pool: Pool, lines: list[Line]) 
 
 def _find_all(session: Session, actor: Actor, wanted: Sequence[str]) -> list[int | None]:
     """Find each code's key as `find` does, in one query; None where there is none."""
-    exact, alike = (
-        [codes.canonical(code) for code in wanted],
-        [codes.lookalike(code) for code in wanted],
-    )
-    ids: dict[str, int] = {}
-    generated: dict[str, int] = {}
-    rows = (
-        select(Key.id, Key.canonical, Key.generated)
+    ids: dict[int, int] = dict(session.execute(_meant(actor, wanted, TYPED.c.place, Key.id)).all())
+    return [ids.get(place) for place in range(1, len(wanted) + 1)]
+
+
+def _meant(actor: Actor, wanted: Sequence[str], *what: Any) -> Select[Any]:
+    """Select something of the keys that codes mean (K4), of those in the actor's organizations."""
+    return (
+        select(*what)
+        .select_from(TYPED)
+        .join(MEANT, true())
+        .join(Key, Key.id == MEANT.c.id)
         .join(Pool, Pool.id == Key.pool_id)
-        .where(_meant(actor, exact, alike))
+        .where(actor.sees(Pool.organization_id))
+        .params(typed=list(wanted))
     )
-    for row in session.execute(rows):
-        ids[row.canonical] = row.id
-        if row.generated:
-            generated[row.canonical] = row.id
-    return [ids.get(one, generated.get(other)) for one, other in zip(exact, alike, strict=True)]
-
-
-def _meant(actor: Actor, exact: list[str], alike: list[str]) -> ColumnElement[bool]:
-    """Choose, of keys with their pools, those in the actor's organizations that codes may mean (K4)."""
-    meant = Key.canonical.in_(exact) | and_(Key.generated, Key.canonical.in_(alike))
-    return meant & actor.sees(Pool.organization_id)
 
 
 def _missing(code: str) -> errors.NotFoundError:

@@ -25,17 +25,11 @@ from worker.tables.labels import RedemptionOutcome
 DECIDE = """
 WITH {attempt},
 canon AS MATERIALIZED (
-    SELECT attempt.*, lower(attempt.email) AS address, canonical_code(attempt.code) AS canonical,
-           translate(canonical_code(attempt.code), 'OIL', '011') AS alike
+    SELECT attempt.*, lower(attempt.email) AS address, canonical_code(attempt.code) AS canonical
       FROM attempt),
 found AS (
-    SELECT canon.*, coalesce(exact.id, lookalike.id) AS key_id,
-           coalesce(exact.pool_id, lookalike.pool_id) AS pool_id,
-           coalesce(exact.state, lookalike.state) AS state
-      FROM canon
-      LEFT JOIN key AS exact ON exact.canonical = canon.canonical
-      LEFT JOIN key AS lookalike ON exact.id IS NULL AND lookalike.generated
-            AND lookalike.canonical = canon.alike),
+    SELECT canon.*, meant.id AS key_id, meant.pool_id, meant.state
+      FROM canon CROSS JOIN LATERAL meant_key(canon.canonical) AS meant),
 judged AS (
     SELECT found.*, learner.id AS learner_id, pool.course_id,
            coalesce(pool.organization_id, found.source_organization_id) AS owner_id,

@@ -27,6 +27,6 @@ def test_no_guarded_text_begins_as_a_formula_does():
     assert [text for text in TEXTS if guarded(text).lstrip().startswith(signs)] == []
 
 
-@pytest.mark.parametrize("text", ["=1+1", "\t=1", " ＝1", "'", "'a", "a", ""])
+@pytest.mark.parametrize("text", ["=1+1", "\t=1", " ＝1", "'=1", "''＝1", "'", "'a", "a", ""])
 def test_a_guard_is_taken_away_again(text):
     assert bare(guarded(text)) == text

@@ -276,6 +276,23 @@ def test_a_supplied_key_is_not_guessed_at(world):
         trouble.show(world.session, actor=OPERATOR, code="AAAA-OOOI")
 
 
+def test_the_key_of_a_code_is_found_by_looks_into_its_index_alone(world):
+    generated(world)
+    world.session.execute(text("SET LOCAL enable_seqscan = off"))
+
+    plan = "\n".join(
+        world.session.scalars(
+            text("""EXPLAIN (ANALYZE, COSTS OFF)
+                    SELECT meant.id FROM (SELECT canonical FROM key) AS typed
+                     CROSS JOIN LATERAL meant_key(typed.canonical) AS meant""")
+        )
+    )
+
+    assert "Function Scan" not in plan  # it is inlined
+    assert plan.count("Index Scan using key_is_unique_in_the_whole_system") == 2
+    assert "Index Searches: 0" in plan  # none for a lookalike, where the code itself is a key
+
+
 def test_a_mistyped_key_is_called_so_and_never_repeated_whole(world):
     code = codes.canonical(generated(world))
     wrong = code[:-1] + ("2" if code[-1] != "2" else "3")
