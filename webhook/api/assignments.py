@@ -17,6 +17,7 @@ from worker.learning import assignments, bulk, cancelling, extending
 from worker.learning.assignments import Access, AssignmentShape, AssignmentShown
 from worker.learning.bulk import ChangedAssignment, Selection
 from worker.tables.labels import AssignmentStatus
+from worker.tables.learning import Assignment
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint(
@@ -56,7 +57,7 @@ def listing(session: Session, actor: Actor, query: Query) -> Page[AssignmentShap
 @allowed(*READERS)
 @versioned(assignments.find)
 @gives()
-def show(session: Session, actor: Actor, assignment: str) -> AssignmentShown:
+def show(session: Session, actor: Actor, assignment: Assignment) -> AssignmentShown:
     """Show an assignment with its launches and history."""
     return assignments.show(session, actor=actor, assignment=assignment)
 
@@ -99,7 +100,7 @@ def cancel_many(
 @gives()
 @blueprint.input(shapes.Extension, arg_name="body")
 def extend(
-    session: Session, actor: Actor, assignment: str, body: shapes.Extension
+    session: Session, actor: Actor, assignment: Assignment, body: shapes.Extension
 ) -> AssignmentShown:
     """Let access end later, free or at a price."""
     given = body.given(days="by_days")
@@ -112,7 +113,7 @@ def extend(
 @gives()
 @blueprint.input(shapes.Cancellation, arg_name="body")
 def cancel(
-    session: Session, actor: Actor, assignment: str, body: shapes.Cancellation
+    session: Session, actor: Actor, assignment: Assignment, body: shapes.Cancellation
 ) -> AssignmentShown:
     """Cancel an assignment; soon and unused the charge is credited and the key issued again."""
     return cancelling.cancel(session, actor=actor, assignment=assignment, **body.given())

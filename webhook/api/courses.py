@@ -17,9 +17,9 @@ from worker.tenancy.actors import Actor
 blueprint = APIBlueprint("courses", __name__, url_prefix="/api/v1/courses", tag="Courses")
 
 
-def _found(session: Session, *, actor: Actor, course: str) -> Course:
+def _found(session: Session, *, actor: Actor, course: str, lock: bool) -> Course:
     del actor  # everybody may know every course
-    return courses.find(session, name=course)
+    return courses.find(session, name=course, lock=lock)
 
 
 class Query(Taken):
@@ -50,9 +50,9 @@ def add(session: Session, actor: Actor, body: shapes.NewCourse) -> CourseShape:
 @allowed(*EVERYBODY)
 @versioned(_found)
 @gives()
-def show(session: Session, _actor: Actor, course: str) -> CourseShape:
+def show(session: Session, _actor: Actor, course: Course) -> CourseShape:
     """Show a course."""
-    return courses.show(session, courses.find(session, name=course))
+    return courses.show(session, course)
 
 
 @blueprint.patch("/<course>")
@@ -60,7 +60,7 @@ def show(session: Session, _actor: Actor, course: str) -> CourseShape:
 @versioned(_found)
 @gives()
 @blueprint.input(shapes.CourseChanges, arg_name="body")
-def edit(session: Session, actor: Actor, course: str, body: shapes.CourseChanges) -> CourseShape:
+def edit(session: Session, actor: Actor, course: Course, body: shapes.CourseChanges) -> CourseShape:
     """Change a course's title."""
     return courses.edit(session, actor=actor, course=course, **body.given())
 
@@ -69,6 +69,6 @@ def edit(session: Session, actor: Actor, course: str, body: shapes.CourseChanges
 @allowed()
 @versioned(_found)
 @gives()
-def archive(session: Session, actor: Actor, course: str) -> CourseShape:
+def archive(session: Session, actor: Actor, course: Course) -> CourseShape:
     """Archive a course: its pools' keys stop, live assignments go on."""
     return courses.archive(session, actor=actor, course=course)

@@ -15,6 +15,7 @@ from webhook.http.preconditions import versioned
 from webhook.http.shapes import Given, Listed, Paging, Taken, whole
 from worker import days
 from worker.outgoing import deliveries, endpoints
+from worker.tables import outgoing as tables
 from worker.tables.labels import DeliveryType
 from worker.tenancy.actors import Actor, Role
 
@@ -126,7 +127,7 @@ def add(session: Session, actor: Actor, body: NewEndpoint) -> Any:
 @allowed(Role.MANAGER)
 @versioned(endpoints.find, endpoint="name")
 @blueprint.output(Endpoint)
-def show_endpoint(session: Session, actor: Actor, endpoint: str) -> Any:
+def show_endpoint(session: Session, actor: Actor, endpoint: tables.Endpoint) -> Any:
     """Show an endpoint; never its secrets."""
     return endpoints.show(session, actor=actor, endpoint=endpoint)
 
@@ -136,7 +137,7 @@ def show_endpoint(session: Session, actor: Actor, endpoint: str) -> Any:
 @versioned(endpoints.find, endpoint="name")
 @blueprint.output(Endpoint)
 @blueprint.input(EndpointChanges, arg_name="body")
-def edit(session: Session, actor: Actor, endpoint: str, body: EndpointChanges) -> Any:
+def edit(session: Session, actor: Actor, endpoint: tables.Endpoint, body: EndpointChanges) -> Any:
     """Change where an endpoint is and what it is told."""
     return endpoints.edit(session, actor=actor, endpoint=endpoint, **body.given())
 
@@ -146,7 +147,7 @@ def edit(session: Session, actor: Actor, endpoint: str, body: EndpointChanges) -
 @versioned(endpoints.find, endpoint="name")
 @blueprint.output(EndpointInClear)
 @blueprint.input(shapes.Rotation, arg_name="body")
-def rotate(session: Session, actor: Actor, endpoint: str, body: shapes.Rotation) -> Any:
+def rotate(session: Session, actor: Actor, endpoint: tables.Endpoint, body: shapes.Rotation) -> Any:
     """Give an endpoint a new secret; deliveries are signed with the old ones, too, for a while."""
     return endpoints.rotate(session, actor=actor, endpoint=endpoint, old_valid=body.old_valid)
 
@@ -155,7 +156,7 @@ def rotate(session: Session, actor: Actor, endpoint: str, body: shapes.Rotation)
 @allowed(Role.MANAGER)
 @versioned(endpoints.find, endpoint="name")
 @blueprint.output(Endpoint)
-def remove(session: Session, actor: Actor, endpoint: str) -> Any:
+def remove(session: Session, actor: Actor, endpoint: tables.Endpoint) -> Any:
     """Tell an endpoint nothing any more."""
     return endpoints.remove(session, actor=actor, endpoint=endpoint)
 

@@ -19,6 +19,7 @@ from worker.billing import documents, invoices, runs
 from worker.database import connections, patience
 from worker.database.connections import Login
 from worker.reporting import keeping
+from worker.tables.billing import Invoice
 from worker.tables.labels import InvoiceStatus
 from worker.tenancy.actors import Actor, Role
 
@@ -97,38 +98,38 @@ def csv(invoice: str, query: Csv) -> Response:
 
 @blueprint.get("/<invoice>")
 @allowed(*READERS)
-@versioned(invoices.find, hold=invoices.hold)
+@versioned(invoices.find)
 @blueprint.output(shapes.Invoice)
-def show(session: Session, actor: Actor, invoice: str) -> Any:
+def show(session: Session, actor: Actor, invoice: Invoice) -> Any:
     """Show an invoice, by id or number, with its lines."""
     return invoices.show(session, actor=actor, invoice=invoice)
 
 
 @blueprint.post("/<invoice>/finalize")
 @allowed()
-@versioned(invoices.find, hold=invoices.hold)
+@versioned(invoices.find)
 @blueprint.output(shapes.Invoice)
-def finalize(session: Session, actor: Actor, invoice: str) -> Any:
+def finalize(session: Session, actor: Actor, invoice: Invoice) -> Any:
     """Finalize a draft: number it and set its due date."""
     return invoices.finalize(session, actor=actor, invoice=invoice, then=keeping.ask_after)
 
 
 @blueprint.post("/<invoice>/pay")
 @allowed()
-@versioned(invoices.find, hold=invoices.hold)
+@versioned(invoices.find)
 @blueprint.output(shapes.Invoice)
 @blueprint.input(shapes.Payment, arg_name="body")
-def pay(session: Session, actor: Actor, invoice: str, body: shapes.Payment) -> Any:
+def pay(session: Session, actor: Actor, invoice: Invoice, body: shapes.Payment) -> Any:
     """Say that an invoice was paid on a day."""
     return invoices.pay(session, actor=actor, invoice=invoice, on=body.on)
 
 
 @blueprint.post("/<invoice>/void")
 @allowed()
-@versioned(invoices.find, hold=invoices.hold)
+@versioned(invoices.find)
 @blueprint.output(shapes.Invoice)
 @blueprint.input(shapes.Reason, arg_name="body")
-def void(session: Session, actor: Actor, invoice: str, body: shapes.Reason) -> Any:
+def void(session: Session, actor: Actor, invoice: Invoice, body: shapes.Reason) -> Any:
     """Void a finalized invoice: its number stays, its charges go to a new draft."""
     return invoices.void(session, actor=actor, invoice=invoice, reason=body.reason)
 

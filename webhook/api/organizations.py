@@ -8,6 +8,7 @@ from webhook.http.access import EVERYBODY, STAFF, allowed
 from webhook.http.preconditions import versioned
 from webhook.http.shapes import gives, whole
 from worker.database.paging import Page
+from worker.tables.tenancy import Organization
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
 from worker.tenancy.organizations import OrganizationShape, OrganizationShown
@@ -38,7 +39,7 @@ def add(session: Session, actor: Actor, body: shapes.NewOrganization) -> Organiz
 @allowed(*STAFF)
 @versioned(organizations.find, organization="name")
 @gives()
-def show(session: Session, actor: Actor, organization: str) -> OrganizationShown:
+def show(session: Session, actor: Actor, organization: Organization) -> OrganizationShown:
     """Show an organization with what its invoices print, and its tax rates."""
     return organizations.show(session, actor=actor, organization=organization)
 
@@ -49,7 +50,7 @@ def show(session: Session, actor: Actor, organization: str) -> OrganizationShown
 @gives()
 @blueprint.input(shapes.OrganizationChanges, arg_name="body")
 def edit(
-    session: Session, actor: Actor, organization: str, body: shapes.OrganizationChanges
+    session: Session, actor: Actor, organization: Organization, body: shapes.OrganizationChanges
 ) -> OrganizationShape:
     """Change what is given of an organization."""
     return organizations.edit(session, actor=actor, organization=organization, **body.given())

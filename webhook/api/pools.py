@@ -15,6 +15,7 @@ from worker.billing.charges import PoolCharged
 from worker.database.paging import Page
 from worker.pools import pools
 from worker.pools.pools import PoolShape
+from worker.tables.pools import Pool
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("pools", __name__, url_prefix="/api/v1/pools", tag="Pools")
@@ -64,7 +65,7 @@ def create(session: Session, actor: Actor, body: shapes.NewPool) -> PoolShape:
 @allowed(Role.MANAGER, Role.ANALYST)
 @versioned(pools.find)
 @gives()
-def show(session: Session, actor: Actor, pool: str) -> PoolShape:
+def show(session: Session, actor: Actor, pool: Pool) -> PoolShape:
     """Show a pool with its state and its keys' figures."""
     return pools.show(session, actor=actor, pool=pool)
 
@@ -74,7 +75,7 @@ def show(session: Session, actor: Actor, pool: str) -> PoolShape:
 @versioned(pools.find)
 @gives()
 @blueprint.input(shapes.PoolChanges, arg_name="body")
-def edit(session: Session, actor: Actor, pool: str, body: shapes.PoolChanges) -> PoolShape:
+def edit(session: Session, actor: Actor, pool: Pool, body: shapes.PoolChanges) -> PoolShape:
     """Change what is given of a pool; live assignments keep the access they have."""
     return pools.edit(session, actor=actor, pool=pool, **body.given(**FIELD_NAMES))
 
@@ -83,7 +84,7 @@ def edit(session: Session, actor: Actor, pool: str, body: shapes.PoolChanges) ->
 @allowed(Role.MANAGER)
 @versioned(pools.find)
 @gives()
-def pause(session: Session, actor: Actor, pool: str) -> PoolShape:
+def pause(session: Session, actor: Actor, pool: Pool) -> PoolShape:
     """Stop a pool's keys until it is resumed; live assignments go on."""
     return pools.pause(session, actor=actor, pool=pool)
 
@@ -92,7 +93,7 @@ def pause(session: Session, actor: Actor, pool: str) -> PoolShape:
 @allowed(Role.MANAGER)
 @versioned(pools.find)
 @gives()
-def resume(session: Session, actor: Actor, pool: str) -> PoolShape:
+def resume(session: Session, actor: Actor, pool: Pool) -> PoolShape:
     """Let a paused pool's keys be redeemed again."""
     return pools.resume(session, actor=actor, pool=pool)
 

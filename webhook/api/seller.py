@@ -15,9 +15,9 @@ from worker.tenancy.actors import Actor
 blueprint = APIBlueprint("seller", __name__, url_prefix="/api/v1/seller", tag="Seller")
 
 
-def _found(session: Session, *, actor: Actor) -> Seller:
+def _found(session: Session, *, actor: Actor, lock: bool) -> Seller:
     del actor  # the role says enough
-    return seller.find(session)
+    return seller.find(session, lock=lock)
 
 
 @blueprint.get("")

@@ -20,19 +20,17 @@ from worker.tables.columns import Versioned
 from worker.tenancy.actors import Actor
 
 View = Callable[..., ResponseReturnValue]
+Find = Callable[..., Versioned | Sequence[Versioned]]
 READING = ("GET", "HEAD")
 
 
-def versioned(
-    find: Callable[..., Versioned | Sequence[Versioned]],
-    *,
-    hold: Callable[[Session, Sequence[Any]], None] = versions.hold,
-    **names: str,
-) -> Callable[[View], View]:
+def versioned(find: Find, **names: str) -> Callable[[View], View]:
     """Let a thing be changed under If-Match only as it was read; put it right under `allowed`.
 
-    `find` finds the thing, and `names` says what it calls the route's parameters. The version is
-    compared under the thing's lock, in the transaction of the act: of two edits at once one is late.
+    `find` finds the thing, locked where it is to be changed, and `names` says what it calls the
+    route's parameters. The view is given one thing in the place of its name, so that it is found
+    once. The version is compared under the lock, in the transaction of the act: of two edits at once
+    one is late.
 
     Raises:
         ChangedMeanwhileError: the thing has another version than If-Match names.
@@ -41,16 +39,17 @@ def versioned(
     def guard(view: View) -> View:
         @wraps(view)
         def guarded(session: Session, actor: Actor, **given: Any) -> Response:
+            reading = request.method in READING
             sought = {names.get(name, name): value for name, value in given.items()}
-            found = find(session, actor=actor, **sought)
+            found = find(session, actor=actor, **sought, lock=not reading)
             things = [found] if isinstance(found, Versioned) else found
-            if request.method in READING:
-                version = versions.of(things)  # as it was found: never too new
-                return _tagged(current_app.make_response(view(session, actor, **given)), version)
-            hold(session, things)
-            _refuse_unless_as_read(versions.of(things))
+            version = versions.of(things)  # as it was found: never too new
+            if not reading:
+                _refuse_unless_as_read(version)
+            if isinstance(found, Versioned):
+                given = dict.fromkeys(given, found)
             answer = current_app.make_response(view(session, actor, **given))
-            return _tagged(answer, versions.of(things))
+            return _tagged(answer, version if reading else versions.of(things))
 
         guarded.versioned = True  # type: ignore[attr-defined]  # read by openapi.py
         return guarded

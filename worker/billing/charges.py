@@ -61,17 +61,21 @@ class PoolCharged(TypedDict):
     """What it was charged, by currency; empty where nothing was."""
 
 
-# What a credit may still give back (B3). The lock is a statement of its own: whoever waited for
-# another credit of the same charge then sees it.
-LOCK_CHARGE = text("SELECT FROM charge WHERE id = :charge_id FOR NO KEY UPDATE")
+# What a credit may still give back (B3). The charge is locked by a statement before: whoever waited
+# for another credit of the same charge then sees it.
 LEFT = text("SELECT sum(amount) FROM charge WHERE id = :charge_id OR credits_id = :charge_id")
 
+# Of an amount, or of all that is left; nothing where nothing is.
 CREDIT = text("""
     INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,
                         assignment_id, credits_id, amount, currency, occurred_at, reason)
-    SELECT 'credit', organization_id, learner_organization_id, course_id, pool_id,
-           assignment_id, id, -:amount, currency, clock_now(), :reason
-      FROM charge WHERE id = :charge_id
+    SELECT 'credit', organization_id, learner_organization_id, course_id, pool_id, assignment_id, id,
+           -coalesce(CAST(:amount AS numeric), rest.amount), currency, clock_now(), :reason
+      FROM charge
+     CROSS JOIN LATERAL (
+           SELECT sum(part.amount) AS amount FROM charge AS part
+            WHERE part.id = charge.id OR part.credits_id = charge.id) AS rest
+     WHERE charge.id = :charge_id AND rest.amount > 0
     RETURNING id
 """)
 
@@ -120,7 +124,7 @@ def charge_extension(
         assignment_id=assignment.id,
         amount=amount,
         currency=code,
-        occurred_at=session.scalar(select(func.clock_now())),
+        occurred_at=func.clock_now(),
     )
     session.add(charge)
     session.flush()
@@ -129,19 +133,17 @@ def charge_extension(
     return charge
 
 
-def give_back(session: Session, *, charge: Charge, reason: str) -> int | None:
-    """Credit what is left of a charge whose redemption is undone (A5); None where nothing is."""
-    left = _left(session, charge)
-    if left <= 0:
-        return None
-    return _credit(session, charge, left, reason)
+def give_back(session: Session, *, assignment: Assignment, reason: str) -> int | None:
+    """Credit what is left of the charge of a redemption that is undone (A5); None where nothing is."""
+    charge = _redemption_charge(session, assignment, lock=True)
+    return _credit(session, charge, None, reason)
 
 
 def left_of_redemption(session: Session, *, assignment: Assignment) -> Left:
     """Give what of an assignment's redemption is still charged."""
     charge = _redemption_charge(session, assignment)
-    left = session.execute(LEFT, {"charge_id": charge.id}).scalar_one()
-    return {"amount": currencies.text(session, left, charge.currency), "currency": charge.currency}
+    left = currencies.text(session, _left(session, charge), charge.currency)
+    return {"amount": left, "currency": charge.currency}
 
 
 def credit(
@@ -158,7 +160,7 @@ def credit(
     actor.require()
     if not reason.strip():
         raise errors.InvalidInputError("Give the reason for the credit.", field="reason")
-    found = find(session, actor=actor, charge=charge)
+    found = find(session, actor=actor, charge=charge, lock=True)
     left = _left(session, found)
     wanted = left if amount is None else _amount(session, amount, found)
     if left <= 0 or wanted > left:
@@ -260,14 +262,15 @@ def of_pool(session: Session, *, actor: Actor, pool: str) -> PoolCharged:
     }
 
 
-def find(session: Session, *, actor: Actor, charge: str) -> Charge:
-    """Find a charge of the actor's organizations by its id."""
+def find(session: Session, *, actor: Actor, charge: str, lock: bool = False) -> Charge:
+    """Find a charge of the actor's organizations by its id; `lock` as in `lookup.find`."""
     return lookup.find(
         session,
         Charge,
         thing="charge",
         name=charge,
         within=[actor.sees(Charge.organization_id)],
+        lock=lock,
     )
 
 
@@ -346,16 +349,14 @@ def _id(value: str, field: str) -> int:
     return int(value)
 
 
-def _redemption_charge(session: Session, assignment: Assignment) -> Charge:
-    return session.scalars(
-        select(Charge).where(
-            Charge.assignment_id == assignment.id, Charge.kind == ChargeKind.REDEMPTION
-        )
-    ).one()
+def _redemption_charge(session: Session, assignment: Assignment, *, lock: bool = False) -> Charge:
+    wanted = select(Charge).where(
+        Charge.assignment_id == assignment.id, Charge.kind == ChargeKind.REDEMPTION
+    )
+    return session.scalars(lookup.locked(wanted, of=Charge) if lock else wanted).one()
 
 
 def _left(session: Session, charge: Charge) -> Decimal:
-    session.execute(LOCK_CHARGE, {"charge_id": charge.id})
     left: Decimal = session.execute(LEFT, {"charge_id": charge.id}).scalar_one()
     return left
 
@@ -376,9 +377,9 @@ def _amount(session: Session, amount: str, charge: Charge) -> Decimal:
     return wanted
 
 
-def _credit(session: Session, charge: Charge, amount: Decimal, reason: str) -> int:
+def _credit(session: Session, charge: Charge, amount: Decimal | None, reason: str) -> int | None:
     told = {"charge_id": charge.id, "amount": amount, "reason": reason}
-    credit_id: int = session.execute(CREDIT, told).scalar_one()
+    credit_id: int | None = session.execute(CREDIT, told).scalar_one_or_none()
     return credit_id
 
 

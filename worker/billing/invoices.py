@@ -6,62 +6,52 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Select, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import Row, Select, TextClause, func, literal_column, select, text, true
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session, aliased
 
 from worker import days, errors
 from worker.billing import gathering
-from worker.database import connections, lookup, versions
+from worker.database import connections, lookup
 from worker.database.paging import Page, paged
-from worker.tables.billing import Invoice
+from worker.tables.billing import Invoice, Seller
 from worker.tables.labels import InvoiceStatus
 from worker.tables.tenancy import Currency, Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
 
-PAY = text("""
-    UPDATE invoice SET status = 'paid', paid_on = :on
-     WHERE id = :invoice_id AND status = 'finalized' RETURNING id
-""")
-
-VOID = text("""
-    UPDATE invoice SET status = 'void', voided_at = clock_now(), void_reason = :reason
-     WHERE id = :invoice_id AND status = 'finalized' RETURNING id
-""")
-
-STATUS = text("SELECT status::text, paid_on FROM invoice WHERE id = :invoice_id")
-
-LINES = text("""
+# A row a line or, with shares, one for each organization whose learners its charges were for.
+LINES = """
     SELECT invoice_line.*, course.code AS course,
            coalesce(invoice_line.course_title, course.title) AS title,
-           coalesce(invoice_line.pool_name, pool.name) AS pool
+           coalesce(invoice_line.pool_name, pool.name) AS pool {shares}
       FROM invoice_line
       JOIN course ON course.id = invoice_line.course_id
-      JOIN pool ON pool.id = invoice_line.pool_id
-     WHERE invoice_id = ANY (:invoice_ids)
-     ORDER BY invoice_id, course.code, pool.name, pool_id, service_month, kind, unit_price DESC
-""")
-
-# Whose learners the charges of a line were for.
-SHARES = text("""
-    SELECT line_id, organization.name AS organization, share.quantity,
-           share.quantity * unit_price AS amount
-      FROM invoice_share AS share
-      JOIN invoice_line ON invoice_line.id = line_id
-      JOIN organization ON organization.id = learner_organization_id
-     WHERE share.invoice_id = :invoice_id
-     ORDER BY line_id, organization.name
-""")
-
-PARTIES = text(f"""
-    SELECT {gathering.SELLER} AS seller, {gathering.BUYER} AS buyer
-      FROM organization AS buyer LEFT JOIN seller ON true
-     WHERE buyer.id = :organization_id
-""")  # noqa: S608  # both are constants
+      JOIN pool ON pool.id = invoice_line.pool_id {joined}
+     WHERE invoice_line.invoice_id = ANY (:invoice_ids)
+     ORDER BY invoice_line.invoice_id, course.code, pool.name, invoice_line.pool_id,
+              service_month, kind, unit_price DESC, invoice_line.id {ordered}
+"""
+LINES_ALONE = text(LINES.format(shares="", joined="", ordered=""))
+LINES_WITH_SHARES = text(
+    LINES.format(
+        shares=""", organization.name AS learners, share.quantity AS share_quantity,
+           share.quantity * unit_price AS share_amount""",
+        joined="""
+      LEFT JOIN invoice_share AS share ON share.line_id = invoice_line.id
+           AND share.invoice_id = invoice_line.invoice_id
+      LEFT JOIN organization ON organization.id = share.learner_organization_id""",
+        ordered=", organization.name",
+    )
+)
 
 
 def finalize(
-    session: Session, *, actor: Actor, invoice: str, then: gathering.Then = gathering.nothing
+    session: Session,
+    *,
+    actor: Actor,
+    invoice: str | Invoice,
+    then: gathering.Then = gathering.nothing,
 ) -> dict[str, Any]:
     """Finalize a draft, with whatever belongs on it by now: number it and set its due date.
 
@@ -71,17 +61,17 @@ def finalize(
         InvoiceStatusError: it is not a draft.
     """
     actor.require()
-    found = find(session, actor=actor, invoice=invoice)
+    found = find(session, actor=actor, invoice=invoice, lock=True)
+    _refuse_unless(found, InvoiceStatus.DRAFT, "is no draft, so it cannot be finalized")
     buyer = gathering.lock(session, found.organization_id)
-    _refuse_unless(session, found, "draft", "is no draft, so it cannot be finalized")
     gathering.gather(session, buyer, month=found.month)
     final = gathering.number(session, [found.id])
     remember(session, actor, "invoice finalized", final, buyer.id)
     then(session, final)
-    return show(session, actor=actor, invoice=str(found.id))
+    return show(session, actor=actor, invoice=found)
 
 
-def pay(session: Session, *, actor: Actor, invoice: str, on: str) -> dict[str, Any]:
+def pay(session: Session, *, actor: Actor, invoice: str | Invoice, on: str) -> dict[str, Any]:
     """Say that an invoice was paid on a day; saying the same again changes nothing.
 
     Raises:
@@ -89,16 +79,17 @@ def pay(session: Session, *, actor: Actor, invoice: str, on: str) -> dict[str, A
         InvalidInputError: the day is none, or more than a year from now.
     """
     actor.require()
-    found = find(session, actor=actor, invoice=invoice)
+    found = find(session, actor=actor, invoice=invoice, lock=True)
     day = _payment_day(session, on)
-    if session.execute(PAY, {"invoice_id": found.id, "on": day}).one_or_none():
+    if found.paid_on != day:
+        _refuse_unless(found, InvoiceStatus.FINALIZED, "cannot be paid")
+        found.status, found.paid_on = InvoiceStatus.PAID, day
+        session.flush()
         remember(session, actor, "invoice paid", [found.id], found.organization_id, on=on)
-    elif session.execute(STATUS, {"invoice_id": found.id}).one().paid_on != day:
-        _refuse_unless(session, found, "finalized", "cannot be paid")
-    return show(session, actor=actor, invoice=str(found.id))
+    return show(session, actor=actor, invoice=found)
 
 
-def void(session: Session, *, actor: Actor, invoice: str, reason: str) -> dict[str, Any]:
+def void(session: Session, *, actor: Actor, invoice: str | Invoice, reason: str) -> dict[str, Any]:
     """Void a finalized invoice: it keeps its number and detail, its charges go to a new draft.
 
     Gives the void invoice and, as `draft`, the id of the draft of the same month that took its
@@ -111,17 +102,17 @@ def void(session: Session, *, actor: Actor, invoice: str, reason: str) -> dict[s
     actor.require()
     if not reason.strip():
         raise errors.InvalidInputError("Give the reason for voiding it.", field="reason")
-    found = find(session, actor=actor, invoice=invoice)
-    gathering.lock(session, found.organization_id)
-    told = {"invoice_id": found.id, "reason": reason.strip()}
-    if session.execute(VOID, told).one_or_none() is None:
-        _refuse_unless(session, found, "finalized", "cannot be voided")
+    found = find(session, actor=actor, invoice=invoice, lock=True)
+    _refuse_unless(found, InvoiceStatus.FINALIZED, "cannot be voided")
+    found.status, found.void_reason = InvoiceStatus.VOID, reason.strip()
+    found.voided_at = func.clock_now()
+    session.flush()
     draft = gathering.draft_anew(session, found.id)
     remember(
         session, actor, "invoice voided", [found.id], found.organization_id,
         reason=reason.strip(), draft=draft,
     )  # fmt: skip
-    return {**show(session, actor=actor, invoice=str(found.id)), "draft": str(draft)}
+    return {**show(session, actor=actor, invoice=found), "draft": str(draft)}
 
 
 def listing(
@@ -138,7 +129,7 @@ def listing(
 ) -> Page[dict[str, Any]]:
     """List the invoices of the actor's organizations, newest first, a page at a time."""
     actor.require(Role.FINANCE, Role.ANALYST)
-    wanted = _rows(actor)
+    wanted = _rows().where(actor.sees(Invoice.organization_id))
     if organization:
         owner = organizations.find(session, actor=actor, name=organization)
         wanted = wanted.where(Invoice.organization_id == owner.id)
@@ -163,7 +154,7 @@ def listing(
     return page
 
 
-def show(session: Session, *, actor: Actor, invoice: str) -> dict[str, Any]:
+def show(session: Session, *, actor: Actor, invoice: str | Invoice) -> dict[str, Any]:
     """Give an invoice, found by id or number, whole: parties, lines, and their shares.
 
     A draft's seller and buyer are as they stand now. Each line's `learner_organizations` tell
@@ -171,40 +162,39 @@ def show(session: Session, *, actor: Actor, invoice: str) -> dict[str, Any]:
     """
     actor.require(Role.FINANCE, Role.ANALYST)
     found = find(session, actor=actor, invoice=invoice)
-    item = _shape(session.execute(_rows(actor).where(Invoice.id == found.id)).one())
-    if item["seller"] is None:
-        row = session.execute(PARTIES, {"organization_id": found.organization_id}).one()
-        item |= {"seller": row.seller, "buyer": row.buyer}
-    _attach_lines(session, [item])
-    _attach_shares(session, item)
+    item = _shape(session.execute(_rows().where(Invoice.id == found.id)).one())
+    _attach_shares(item, _attach_lines(session, [item], LINES_WITH_SHARES))
     return item
 
 
-def find(session: Session, *, actor: Actor, invoice: str) -> Invoice:
-    """Find an invoice of the actor's organizations by id or number."""
-    return lookup.find(
+def find(session: Session, *, actor: Actor, invoice: str | Invoice, lock: bool = False) -> Invoice:
+    """Find an invoice of the actor's organizations by id or number.
+
+    It takes an invoice that was found before. With `lock`, it is locked as whoever bills does it: the
+    organization first.
+    """
+    if isinstance(invoice, Invoice):
+        return invoice
+    found = lookup.find(
         session,
         Invoice,
         thing="invoice",
         name=invoice,
-        named=Invoice.number == invoice.strip(),
+        named=Invoice.number,
         within=[actor.sees(Invoice.organization_id)],
     )
+    if lock:
+        gathering.lock(session, found.organization_id)
+        session.refresh(found, with_for_update={"key_share": True})
+    return found
 
 
-def hold(session: Session, things: Sequence[Invoice]) -> None:
-    """Lock invoices as whoever bills does: their organizations first."""
-    for invoice in things:
-        gathering.lock(session, invoice.organization_id)
-    versions.hold(session, things)
-
-
-def _refuse_unless(session: Session, found: Invoice, status: str, sentence: str) -> None:
-    now = session.execute(STATUS, {"invoice_id": found.id}).one().status
-    if now == status:
+def _refuse_unless(found: Invoice, status: InvoiceStatus, sentence: str) -> None:
+    if found.status is status:
         return
-    hint = ": credit its charges instead" if now == "paid" and "void" in sentence else ""
-    called = f"Invoice {found.number or found.id} ({now})"
+    paid = found.status is InvoiceStatus.PAID
+    hint = ": credit its charges instead" if paid and "void" in sentence else ""
+    called = f"Invoice {found.number or found.id} ({found.status})"
     raise errors.InvoiceStatusError(f"{called} {sentence}{hint}.")
 
 
@@ -217,17 +207,21 @@ def _payment_day(session: Session, on: str) -> date:
     return day
 
 
-def _rows(actor: Actor) -> Select[Any]:
+def _rows() -> Select[Any]:
+    """Select invoices with whom they are between: a draft's parties are as they stand now."""
+    buyer = aliased(Organization, name="buyer")
     columns: list[Any] = [
         Invoice,
-        Organization.name.label("organization"),
+        buyer.name.label("organization"),
         Currency.minor_unit.label("decimals"),
+        func.coalesce(Invoice.seller, literal_column(gathering.SELLER, JSONB)).label("seller"),
+        func.coalesce(Invoice.buyer, literal_column(gathering.BUYER, JSONB)).label("buyer"),
     ]
     return (
         select(*columns)
-        .join(Organization, Organization.id == Invoice.organization_id)
+        .join(buyer, buyer.id == Invoice.organization_id)
         .join(Currency, Currency.code == Invoice.currency)
-        .where(actor.sees(Invoice.organization_id))
+        .join(Seller, true(), isouter=True)
         .execution_options(populate_existing=True)  # SQL changed what the session may remember
     )
 
@@ -254,43 +248,52 @@ def _shape(row: Any) -> dict[str, Any]:
         "paid_on": invoice.paid_on and invoice.paid_on.isoformat(),
         "voided_at": invoice.voided_at,
         "void_reason": invoice.void_reason,
-        "seller": invoice.seller,
-        "buyer": invoice.buyer,
+        "seller": row.seller,
+        "buyer": row.buyer,
         "lines": [],
     }
 
 
-def _attach_lines(session: Session, items: list[dict[str, Any]]) -> None:
+def _attach_lines(
+    session: Session, items: list[dict[str, Any]], lines: TextClause = LINES_ALONE
+) -> Sequence[Row[Any]]:
     by_id = {int(item["id"]): item for item in items}
-    for row in session.execute(LINES, {"invoice_ids": list(by_id)}):
+    rows = session.execute(lines, {"invoice_ids": list(by_id)}).all()
+    for row in rows:
         item = by_id[row.invoice_id]
-        item["lines"].append(
-            {
-                "id": str(row.id),
-                "course": row.course,
-                "course_title": row.title,
-                "pool": str(row.pool_id),
-                "pool_name": row.pool,
-                "kind": row.kind,
-                "service_month": gathering.in_words(row.service_month),
-                "unit_price": _printed(row.unit_price, item),
-                "quantity": row.quantity,
-                "amount": _printed(row.amount, item),
-            }
-        )
+        if not item["lines"] or item["lines"][-1]["id"] != str(row.id):
+            item["lines"].append(_line(row, item))
+    return rows
 
 
-def _attach_shares(session: Session, item: dict[str, Any]) -> None:
+def _line(row: Row[Any], item: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "course": row.course,
+        "course_title": row.title,
+        "pool": str(row.pool_id),
+        "pool_name": row.pool,
+        "kind": row.kind,
+        "service_month": gathering.in_words(row.service_month),
+        "unit_price": _printed(row.unit_price, item),
+        "quantity": row.quantity,
+        "amount": _printed(row.amount, item),
+    }
+
+
+def _attach_shares(item: dict[str, Any], rows: Sequence[Row[Any]]) -> None:
     lines = {int(line["id"]): line for line in item["lines"]}
     totals: defaultdict[str, Decimal] = defaultdict(Decimal)
-    for row in session.execute(SHARES, {"invoice_id": int(item["id"])}):
+    for row in rows:
+        if row.learners is None:
+            continue
         share = {
-            "organization": row.organization,
-            "quantity": row.quantity,
-            "amount": _printed(row.amount, item),
+            "organization": row.learners,
+            "quantity": row.share_quantity,
+            "amount": _printed(row.share_amount, item),
         }
-        lines[row.line_id].setdefault("learner_organizations", []).append(share)
-        totals[row.organization] += row.amount
+        lines[row.id].setdefault("learner_organizations", []).append(share)
+        totals[row.learners] += row.share_amount
     item["learner_organizations"] = [
         {"organization": name, "amount": _printed(amount, item)}
         for name, amount in sorted(totals.items())

@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from worker import errors
+from worker.database.lookup import locked
 from worker.tables.billing import Seller
 from worker.tenancy import history
 from worker.tenancy.actors import Actor
@@ -40,7 +41,7 @@ def edit(
     }
     if given.get("name") == "":
         raise errors.InvalidInputError("Give the seller's name.", field="name")
-    seller = find(session)
+    seller = find(session, lock=True)
     for field, value in given.items():
         setattr(seller, field, value)
     session.flush()
@@ -50,6 +51,7 @@ def edit(
     return show(session)
 
 
-def find(session: Session) -> Seller:
-    """Give the one seller."""
-    return session.scalars(select(Seller)).one()
+def find(session: Session, *, lock: bool = False) -> Seller:
+    """Give the one seller, locked against other changes on demand."""
+    wanted = select(Seller)
+    return session.scalars(locked(wanted, of=Seller) if lock else wanted).one()

@@ -63,10 +63,12 @@ def add(
     return show(session, course)
 
 
-def edit(session: Session, *, actor: Actor, course: str, title: str | None = None) -> CourseShape:
+def edit(
+    session: Session, *, actor: Actor, course: str | Course, title: str | None = None
+) -> CourseShape:
     """Change a course's title. A new list price is `prices.set_price` without an organization."""
     actor.require()
-    found = find(session, name=course)
+    found = find(session, name=course, lock=True)
     if title is not None:
         found.title = title.strip()
         session.flush()
@@ -74,12 +76,12 @@ def edit(session: Session, *, actor: Actor, course: str, title: str | None = Non
     return show(session, found)
 
 
-def archive(session: Session, *, actor: Actor, course: str) -> CourseShape:
+def archive(session: Session, *, actor: Actor, course: str | Course) -> CourseShape:
     """Archive a course: its pools' keys stop, live assignments go on; again changes nothing."""
     actor.require()
-    found = find(session, name=course)
+    found = find(session, name=course, lock=True)
     if found.archived_at is None:
-        found.archived_at = session.scalar(select(func.clock_now()))
+        found.archived_at = func.clock_now()
         session.flush()
         _remember(session, actor, "course archived", found)
     return show(session, found)
@@ -98,14 +100,19 @@ def listing(session: Session, *, search: str | None = None) -> list[CourseShape]
     return [show(session, course) for course in session.scalars(wanted)]
 
 
-def find(session: Session, *, name: str) -> Course:
-    """Find a course by code (in any letter case) or id; everybody may know every course."""
+def find(session: Session, *, name: str | Course, lock: bool = False) -> Course:
+    """Find a course by code (in any letter case) or id; everybody may know every course.
+
+    It takes a course that was found before, and `lock`, as `lookup.find` does.
+    """
     return lookup.find(
         session,
         Course,
         thing="course",
         name=name,
-        named=func.lower(Course.code) == name.strip().lower(),
+        named=func.lower(Course.code),
+        folded=True,
+        lock=lock,
     )
 
 

@@ -5,13 +5,14 @@ from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy.orm import QueryableAttribute, Session
 
 from worker import errors
 from worker.tables.columns import Base
 
 T = TypeVar("T", bound=Base)
+S = TypeVar("S", bound=Select[Any])
 E = TypeVar("E", bound=StrEnum)
 
 BIGGEST_ID = 2**63 - 1
@@ -25,32 +26,51 @@ def find(
     model: type[T],
     *,
     thing: str,
-    name: str,
-    named: ColumnElement[bool] | None = None,
+    name: str | T,
+    named: ColumnElement[Any] | QueryableAttribute[Any] | None = None,
+    folded: bool = False,
     within: Sequence[ColumnElement[bool]] = (),
-    identity: Any = None,
+    lock: bool = False,
 ) -> T:
     """Find the one row that an id or a name means, among those that the caller may see.
 
-    A name wins over an id, so that a thing named “12” can be reached by its name.
+    A name is looked for in `named`, in any letter case where that is `folded`. It wins over an id, so
+    that a thing named “12” can be reached by its name. A thing that was found before is given as it
+    is. With `lock`, the row is locked against other writers, and is as they left it.
 
     Raises:
         NotFoundError: nothing in sight is called so; a foreign thing reads the same.
         AmbiguousError: the name fits several things.
     """
-    identity = model.id if identity is None else identity  # type: ignore[attr-defined]
-    by_id = identity == int(name) if is_id(name) else None
-    wanted = [condition for condition in (named, by_id) if condition is not None]
-    rows = session.scalars(select(model).where(or_(*wanted), *within)).all() if wanted else []
-    if len(rows) > 1 and named is not None:
-        rows = session.scalars(select(model).where(named, *within)).all() or rows
+    if isinstance(name, model):
+        return name
+    called = str(name)
+    by_id = model.id == int(called) if is_id(called) else None  # type: ignore[attr-defined]
+    spoken = called.strip().lower() if folded else called.strip()
+    by_name = None if named is None else named == spoken
+    meant = [condition for condition in (by_name, by_id) if condition is not None]
+    seen = select(model).where(*within)
+    wanted = locked(seen, of=model) if lock else seen
+    rows = session.scalars(wanted.where(or_(*meant))).all() if meant else []
+    if len(rows) > 1 and by_name is not None:
+        rows = session.scalars(wanted.where(by_name)).all() or rows
     if not rows:
         raise errors.NotFoundError(
-            f"There is no {thing} “{name}” in your organizations.", thing=thing
+            f"There is no {thing} “{called}” in your organizations.", thing=thing
         )
     if len(rows) > 1:
-        raise errors.AmbiguousError(thing, name, sorted(row.id for row in rows))  # type: ignore[attr-defined]
+        raise errors.AmbiguousError(thing, called, sorted(row.id for row in rows))  # type: ignore[attr-defined]
     return rows[0]
+
+
+def locked(wanted: S, *, of: type[Base], alone: bool = False) -> S:
+    """Lock what is selected of a table against other writers, until the transaction ends.
+
+    Whoever waited for another sees what they wrote. `alone`: who adds rows that refer to these is
+    waited for, too, and waits.
+    """
+    held = wanted.with_for_update(key_share=not alone, of=of)
+    return held.execution_options(populate_existing=True)
 
 
 def label(kind: type[E], value: str, *, field: str) -> E:

@@ -3,8 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 
-from sqlalchemy.orm import Session
-
 from worker.tables.columns import Versioned
 
 
@@ -16,9 +14,3 @@ def of(things: Sequence[Versioned]) -> str:
     """
     written = " ".join(thing.xmin for thing in things)
     return hashlib.sha256(written.encode()).hexdigest()[:16]
-
-
-def hold(session: Session, things: Sequence[Versioned]) -> None:
-    """Lock rows against other writers until the transaction ends, and see them as they are by then."""
-    for thing in things:
-        session.refresh(thing, with_for_update={"key_share": True})

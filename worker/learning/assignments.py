@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, and_, exists, false, func, select, text
+from sqlalchemy.orm import Session, joinedload
 from typing_extensions import TypedDict
 
 from worker import days, errors
@@ -128,6 +128,47 @@ def gives_access(
     return func.gives_access(Assignment.status, end, at)
 
 
+def _rows(launches: ColumnElement[int], completed: ColumnElement[bool]) -> Select[Any]:
+    """Select assignments with what they are called by, and what holds of them at this moment."""
+    left = func.ceil(func.extract("epoch", Assignment.expires_at - func.clock_now()) / 86400)
+    return (
+        select(
+            Assignment,
+            Learner.email,
+            Organization.name.label("organization"),
+            Organization.time_zone,
+            Course.code.label("course"),
+            Key.code,
+            launches.label("launches"),
+            completed.label("completed"),
+            gives_access(func.clock_now()).label("valid"),
+            func.greatest(0, left.cast(Assignment.id.type)).label("days_left"),
+        )
+        .join(Learner, Learner.id == Assignment.learner_id)
+        .join(Organization, Organization.id == Assignment.organization_id)
+        .join(Course, Course.id == Assignment.course_id)
+        # A parent's key is out of the sight of the child's login.
+        .join(Key, Key.id == Assignment.key_id, isouter=True)
+    )
+
+
+TAKEN = Launch.assignment_id == Assignment.id
+ROWS = _rows(
+    select(func.count()).where(TAKEN, Launch.outcome == "launched").scalar_subquery(),
+    exists().where(TAKEN, Launch.completed.is_(True)),
+)
+# A row a launch, or one without; each tells of all.
+WITH_LAUNCHES = (
+    _rows(
+        func.count().filter(Launch.outcome == "launched").over(),
+        func.coalesce(func.bool_or(Launch.completed).over(), false()),
+    )
+    .add_columns(Launch)
+    .join(Launch, TAKEN, isouter=True)
+    .order_by(Launch.launched_at, Launch.id)
+)
+
+
 def access(session: Session, *, actor: Actor, assignment: str) -> Access:
     """Say whether an assignment gives access now: `valid`, `expired` or `cancelled`."""
     asked = {"id": _id(assignment), "organization_id": actor.organization_id}
@@ -162,7 +203,7 @@ def listing(
     Raises:
         InvalidInputError: the status is not one, or others than active ones are to be sorted so.
     """
-    wanted = _rows().where(*_of(session, actor, learner, organization, course, pool))
+    wanted = ROWS.where(*_of(session, actor, learner, organization, course, pool))
     if status is not None:
         wanted = wanted.where(
             Assignment.status == lookup.label(AssignmentStatus, status, field="status")
@@ -188,45 +229,52 @@ def listing(
     )
 
 
-def show(session: Session, *, actor: Actor, assignment: str) -> AssignmentShown:
+def show(session: Session, *, actor: Actor, assignment: str | Assignment) -> AssignmentShown:
     """Give an assignment with its launches and history."""
     found = find(session, actor=actor, assignment=assignment)
-    launches = session.scalars(
-        select(Launch)
-        .where(Launch.assignment_id == found.id)
-        .order_by(Launch.launched_at, Launch.id)
-    )
+    rows = session.execute(WITH_LAUNCHES.where(Assignment.id == found.id)).all()
     return {
-        **shape(session.execute(_rows().where(Assignment.id == found.id)).one()),
-        "launched": [launch_shape(launch) for launch in launches],
+        **shape(rows[0]),
+        "launched": [launch_shape(row.Launch) for row in rows if row.Launch],
         "history": history.of(session, thing="assignment", thing_id=found.id),
     }
 
 
-def find(session: Session, *, actor: Actor, assignment: str, lock: bool = False) -> Assignment:
-    """Find an assignment of the actor's organizations by id, locked against other changes on demand."""
-    wanted = select(Assignment).where(
-        Assignment.id == _id(assignment), actor.sees(Assignment.organization_id)
+def find(
+    session: Session, *, actor: Actor, assignment: str | Assignment, lock: bool = False
+) -> Assignment:
+    """Find an assignment of the actor's organizations by id, with the learner's organization.
+
+    It takes an assignment that was found before, and `lock`, as `lookup.find` does; who launches at
+    that moment is waited for, too.
+    """
+    if isinstance(assignment, Assignment):
+        return assignment
+    wanted = (
+        select(Assignment)
+        .options(joinedload(Assignment.organization, innerjoin=True))
+        .where(Assignment.id == _id(assignment), actor.sees(Assignment.organization_id))
     )
-    found = session.scalars(wanted.with_for_update(of=Assignment) if lock else wanted).one_or_none()
+    if lock:
+        wanted = lookup.locked(wanted, of=Assignment, alone=True)
+    found = session.scalars(wanted).one_or_none()
     if found is None:
         raise errors.NotFoundError(f"There is no assignment “{assignment}” in your organizations.")
     return found
 
 
-def owned(session: Session, actor: Actor, assignment: Assignment) -> bool:
-    """Say whether the pool that it came from is the actor's, and not only the learner."""
-    owned = select(Pool.id).where(Pool.id == assignment.pool_id, actor.sees(Pool.organization_id))
-    return session.scalar(owned) is not None
+def owned(actor: Actor, assignment: Assignment) -> ColumnElement[bool]:
+    """Give the condition that the pool it came from is the actor's, and not only the learner."""
+    return exists().where(Pool.id == assignment.pool_id, actor.sees(Pool.organization_id))
 
 
-def require_owner(session: Session, actor: Actor, assignment: Assignment) -> None:
+def require_owner(owned: bool | None) -> None:
     """Refuse what concerns the pool's owner to those who see the learner alone.
 
     Raises:
         ForbiddenError: the pool is out of the actor's organizations.
     """
-    if not owned(session, actor, assignment):
+    if not owned:
         raise errors.ForbiddenError(
             "The key is of another organization's pool; ask its owner to do this."
         )
@@ -305,35 +353,6 @@ def _of(
         found = pools.find(session, actor=actor, pool=pool)
         conditions.append(Assignment.pool_id == found.id)
     return conditions
-
-
-def _rows() -> Select[Any]:
-    launches = (
-        select(func.count())
-        .where(Launch.assignment_id == Assignment.id, Launch.outcome == "launched")
-        .scalar_subquery()
-    )
-    completed = exists().where(Launch.assignment_id == Assignment.id, Launch.completed.is_(True))
-    left = func.ceil(func.extract("epoch", Assignment.expires_at - func.clock_now()) / 86400)
-    return (
-        select(
-            Assignment,
-            Learner.email,
-            Organization.name.label("organization"),
-            Organization.time_zone,
-            Course.code.label("course"),
-            Key.code,
-            launches.label("launches"),
-            completed.label("completed"),
-            gives_access(func.clock_now()).label("valid"),
-            func.greatest(0, left.cast(Assignment.id.type)).label("days_left"),
-        )
-        .join(Learner, Learner.id == Assignment.learner_id)
-        .join(Organization, Organization.id == Assignment.organization_id)
-        .join(Course, Course.id == Assignment.course_id)
-        # A parent's key is out of the sight of the child's login.
-        .join(Key, Key.id == Assignment.key_id, isouter=True)
-    )
 
 
 def _id(assignment: str) -> int:

@@ -2,16 +2,14 @@
 
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Row, and_, exists, func, not_, select, update
 from sqlalchemy.orm import Session
 
 from worker import errors
 from worker.billing import charges
-from worker.database.connections import clock_now
 from worker.learning import assignments
 from worker.learning.assignments import AssignmentShown
-from worker.tables.billing import Charge
-from worker.tables.labels import AssignmentStatus, KeyState
+from worker.tables.labels import AssignmentStatus, KeyState, LaunchOutcome
 from worker.tables.learning import Assignment
 from worker.tables.pools import Key
 from worker.tables.redemption import Launch
@@ -31,7 +29,7 @@ def cancel(
     session: Session,
     *,
     actor: Actor,
-    assignment: str,
+    assignment: str | Assignment,
     retire_key: bool = False,
     reason: str | None = None,
 ) -> AssignmentShown:
@@ -50,27 +48,25 @@ def cancel(
     found = assignments.find(session, actor=actor, assignment=assignment, lock=True)
     if found.status is AssignmentStatus.CANCELLED:
         raise errors.AssignmentCancelledError
-    assignments.require_owner(session, actor, found)
-    undone = _can_be_undone(session, found)
-    if not undone and not (reason and reason.strip()):
+    terms = _terms(session, actor, found)
+    assignments.require_owner(terms.owned)
+    if not terms.undone and not (reason and reason.strip()):
         raise errors.InvalidInputError(
             "More than 24 hours after redemption, or after a launch, cancelling takes a reason.",
             field="reason",
         )
-    key = session.get_one(Key, found.key_id, with_for_update=True)
-    now = clock_now(session)
-    found.cancelled_at, found.expired_at = now, None
-    found.status, found.undone = AssignmentStatus.CANCELLED, undone
+    found.cancelled_at, found.expired_at = func.clock_now(), None
+    found.status, found.undone = AssignmentStatus.CANCELLED, terms.undone
     found.cancel_reason = reason and reason.strip()
     session.flush()
-    key.state = KeyState.ISSUED if undone and not retire_key else KeyState.RETIRED
-    session.flush()
-    if undone:
-        _credit(session, actor, found, reason)
+    state = KeyState.ISSUED if terms.undone and not retire_key else KeyState.RETIRED
+    session.execute(update(Key).where(Key.id == found.key_id).values(state=state))
+    if terms.undone:
+        charges.give_back(session, assignment=found, reason=reason or "cancelled within 24 hours")
     assignments.remember(
-        session, actor, "assignment cancelled", found, reason=reason, undone=undone
+        session, actor, "assignment cancelled", found, reason=reason, undone=terms.undone
     )
-    return assignments.show(session, actor=actor, assignment=str(found.id))
+    return assignments.show(session, actor=actor, assignment=found)
 
 
 def preview(session: Session, *, actor: Actor, assignment: str) -> CancellationPreview | None:
@@ -79,25 +75,18 @@ def preview(session: Session, *, actor: Actor, assignment: str) -> CancellationP
     None where the key is of another organization's pool: its owner decides.
     """
     found = assignments.find(session, actor=actor, assignment=assignment)
-    if not assignments.owned(session, actor, found):
+    terms = _terms(session, actor, found)
+    if not terms.owned:
         return None
-    return {
-        "credited": _can_be_undone(session, found),
-        **charges.left_of_redemption(session, assignment=found),
-    }
+    left = charges.left_of_redemption(session, assignment=found)
+    return {"credited": terms.undone, **left}
 
 
-def _can_be_undone(session: Session, assignment: Assignment) -> bool:
-    launched = session.scalar(
-        select(Launch.id)
-        .where(Launch.assignment_id == assignment.id, Launch.outcome == "launched")
-        .limit(1)
+def _terms(session: Session, actor: Actor, assignment: Assignment) -> Row[bool, bool]:
+    """Say whether the pool is the actor's (`owned`), and whether a cancelling credits (`undone`)."""
+    launched = exists().where(
+        Launch.assignment_id == assignment.id, Launch.outcome == LaunchOutcome.LAUNCHED
     )
-    return launched is None and clock_now(session) < assignment.redeemed_at + FREE_CANCELLING
-
-
-def _credit(session: Session, actor: Actor, assignment: Assignment, reason: str | None) -> None:
-    charge = session.scalars(
-        select(Charge).where(Charge.assignment_id == assignment.id, Charge.kind == "redemption")
-    ).one()
-    charges.give_back(session, charge=charge, reason=reason or "cancelled within 24 hours")
+    soon = func.clock_now() < assignment.redeemed_at + FREE_CANCELLING
+    owned = assignments.owned(actor, assignment).label("owned")
+    return session.execute(select(owned, and_(not_(launched), soon).label("undone"))).one()

@@ -11,7 +11,6 @@ from worker.learning import assignments
 from worker.learning.assignments import AssignmentShown
 from worker.tables.labels import AssignmentStatus
 from worker.tables.learning import Assignment
-from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
 LONGEST_EXTENSION = timedelta(days=days.LONGEST)
@@ -21,7 +20,7 @@ def extend(
     session: Session,
     *,
     actor: Actor,
-    assignment: str,
+    assignment: str | Assignment,
     until: str | None = None,
     by_days: int | None = None,
     price: str | None = None,
@@ -39,24 +38,22 @@ def extend(
     found = assignments.find(session, actor=actor, assignment=assignment, lock=True)
     if found.status is AssignmentStatus.CANCELLED:
         raise errors.AssignmentCancelledError
-    end = _later_end(session, found, until, by_days)
+    end = _later_end(found, until, by_days)
     if found.status is AssignmentStatus.EXPIRED and _is_valid(session, found, until=end):
         found.status, found.expired_at = AssignmentStatus.ACTIVE, None
     before, found.expires_at = found.expires_at, end
     session.flush()
     if price is not None:
-        assignments.require_owner(session, actor, found)
+        assignments.require_owner(session.scalar(select(assignments.owned(actor, found))))
         charges.charge_extension(session, actor=actor, assignment=found, price=price)
     told = {"from": before.isoformat(), "to": end.isoformat(), "price": price}
     assignments.remember(session, actor, "assignment extended", found, **told)
-    return assignments.show(session, actor=actor, assignment=str(found.id))
+    return assignments.show(session, actor=actor, assignment=found)
 
 
-def _later_end(
-    session: Session, assignment: Assignment, until: str | None, by_days: int | None
-) -> datetime:
+def _later_end(assignment: Assignment, until: str | None, by_days: int | None) -> datetime:
     if until is not None and by_days is None:
-        zone = session.get_one(Organization, assignment.organization_id).time_zone
+        zone = assignment.organization.time_zone
         end = days.instant(until, zone=zone, field="until", end=True)
     elif by_days is not None and until is None:
         later = max(0, min(by_days, LONGEST_EXTENSION.days + 1))

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
-from worker.database.lookup import Id
+from worker.database.lookup import Id, locked
 from worker.learning import assignments, erasing
 from worker.learning.assignments import AssignmentShape, AssignmentShown
 from worker.tables.labels import DeliveryType, EventStatus, RedemptionOutcome
@@ -158,7 +158,7 @@ def correct(
         raise errors.InvalidInputError("Give a new address or a new name.", field="email")
     if new_email is not None and "@" not in new_email:
         raise errors.InvalidInputError(f"“{new_email}” is not an e-mail address.", field="email")
-    for person in find(session, actor=actor, email=email):
+    for person in find(session, actor=actor, email=email, lock=True):
         before = {"email": person.email, "name": person.name}
         person.email = new_email.strip() if new_email is not None else person.email
         person.name = name.strip() if name is not None else person.name
@@ -216,18 +216,22 @@ def erase(session: Session, *, actor: Actor, email: str) -> Erasure:
     return {"pseudonym": pseudonym, "erased": len(people)}
 
 
-def find(session: Session, *, actor: Actor, email: str) -> list[Learner]:
-    """Find a person by address: a learner in each of the actor's organizations that knows them."""
-    if not (found := _learners(session, actor, email)):
+def find(session: Session, *, actor: Actor, email: str, lock: bool = False) -> list[Learner]:
+    """Find a person by address: a learner in each of the actor's organizations that knows them.
+
+    With `lock`, they are locked against other changes.
+    """
+    if not (found := _learners(session, actor, email, lock)):
         raise errors.NotFoundError(f"There is no learner “{email}” in your organizations.")
     return found
 
 
-def _learners(session: Session, actor: Actor, email: str) -> list[Learner]:
+def _learners(session: Session, actor: Actor, email: str, lock: bool = False) -> list[Learner]:
     wanted = select(Learner).where(
         Learner.email_lower == email.strip().lower(), actor.sees(Learner.organization_id)
     )
-    return list(session.scalars(wanted.order_by(Learner.id)))
+    wanted = wanted.order_by(Learner.id)
+    return list(session.scalars(locked(wanted, of=Learner) if lock else wanted))
 
 
 def _named(session: Session, people: list[Learner], email: str) -> Person:

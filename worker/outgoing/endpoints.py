@@ -58,7 +58,7 @@ def edit(
     session: Session,
     *,
     actor: Actor,
-    endpoint: str,
+    endpoint: str | Endpoint,
     url: str | None = None,
     types: Sequence[str] | None = None,
     pool_low: int | None = None,
@@ -70,7 +70,7 @@ def edit(
         As `add` does.
     """
     actor.require(Role.MANAGER)
-    found = find(session, actor=actor, name=endpoint)
+    found = find(session, actor=actor, name=endpoint, lock=True)
     if url is not None:
         found.url = posting.read_url(url, private=settings().private_endpoints)
         found.failures, found.rests_until = 0, None
@@ -83,7 +83,11 @@ def edit(
 
 
 def rotate(
-    session: Session, *, actor: Actor, endpoint: str, old_valid: timedelta = timedelta(hours=24)
+    session: Session,
+    *,
+    actor: Actor,
+    endpoint: str | Endpoint,
+    old_valid: timedelta = timedelta(hours=24),
 ) -> dict[str, Any]:
     """Give an endpoint a new secret; deliveries are signed with the old ones, too, for `old_valid`.
 
@@ -91,7 +95,7 @@ def rotate(
         InvalidInputError: `old_valid` is negative.
     """
     actor.require(Role.MANAGER)
-    found = find(session, actor=actor, name=endpoint)
+    found = find(session, actor=actor, name=endpoint, lock=True)
     whose = EndpointSecret.endpoint_id == found.id
     secrets.end(session, EndpointSecret, whose, old_valid=old_valid)
     secret = secrets.add(session, EndpointSecret(endpoint_id=found.id))
@@ -99,10 +103,10 @@ def rotate(
     return {**_told(session, found), "secret": secret}
 
 
-def remove(session: Session, *, actor: Actor, endpoint: str) -> dict[str, Any]:
+def remove(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> dict[str, Any]:
     """Tell an endpoint nothing any more; what still waited for it is set apart."""
     actor.require(Role.MANAGER)
-    found = find(session, actor=actor, name=endpoint)
+    found = find(session, actor=actor, name=endpoint, lock=True)
     found.removed_at = func.clock_now()
     session.flush()
     session.execute(
@@ -114,7 +118,7 @@ def remove(session: Session, *, actor: Actor, endpoint: str) -> dict[str, Any]:
     return _told(session, found)
 
 
-def show(session: Session, *, actor: Actor, endpoint: str) -> dict[str, Any]:
+def show(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> dict[str, Any]:
     """Give an endpoint; never its secrets."""
     actor.require(Role.MANAGER)
     return _told(session, find(session, actor=actor, name=endpoint))
@@ -132,15 +136,19 @@ def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
     return [shape(endpoint, owner) for endpoint, owner in rows]
 
 
-def find(session: Session, *, actor: Actor, name: str) -> Endpoint:
-    """Find an endpoint of the actor's organizations, by id or address; not one that was removed."""
+def find(session: Session, *, actor: Actor, name: str | Endpoint, lock: bool = False) -> Endpoint:
+    """Find an endpoint of the actor's organizations, by id or address; not one that was removed.
+
+    It takes an endpoint that was found before, and `lock`, as `lookup.find` does.
+    """
     return lookup.find(
         session,
         Endpoint,
         thing="endpoint",
         name=name,
-        named=Endpoint.url == name.strip(),
+        named=Endpoint.url,
         within=[actor.sees(Endpoint.organization_id), Endpoint.removed_at.is_(None)],
+        lock=lock,
     )
 
 

@@ -111,14 +111,14 @@ def create(
     session.add(pool)
     session.flush()
     _remember(session, actor, "pool created", pool, name=pool.name)
-    return show(session, actor=actor, pool=str(pool.id))
+    return show(session, actor=actor, pool=pool)
 
 
 def edit(
     session: Session,
     *,
     actor: Actor,
-    pool: str,
+    pool: str | Pool,
     name: str | None = None,
     starts: str | None = None,
     expires: str | None = None,
@@ -127,7 +127,7 @@ def edit(
 ) -> PoolShape:
     """Change what is given of a pool; live assignments keep the access they have."""
     actor.require(Role.MANAGER)
-    found = find(session, actor=actor, pool=pool)
+    found = find(session, actor=actor, pool=pool, lock=True)
     zone = session.get_one(Organization, found.organization_id).time_zone
     changes = {
         "name": name and name.strip(),
@@ -142,20 +142,20 @@ def edit(
     session.flush()
     told = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in given.items()}
     _remember(session, actor, "pool edited", found, **told)
-    return show(session, actor=actor, pool=str(found.id))
+    return show(session, actor=actor, pool=found)
 
 
-def pause(session: Session, *, actor: Actor, pool: str) -> PoolShape:
+def pause(session: Session, *, actor: Actor, pool: str | Pool) -> PoolShape:
     """Stop a pool's keys until it is resumed; live assignments go on. Again changes nothing."""
     return _set_paused(session, actor, pool, paused=True)
 
 
-def resume(session: Session, *, actor: Actor, pool: str) -> PoolShape:
+def resume(session: Session, *, actor: Actor, pool: str | Pool) -> PoolShape:
     """Let a paused pool's keys be redeemed again."""
     return _set_paused(session, actor, pool, paused=False)
 
 
-def show(session: Session, *, actor: Actor, pool: str) -> PoolShape:
+def show(session: Session, *, actor: Actor, pool: str | Pool) -> PoolShape:
     """Give a pool with its state now and its keys' figures."""
     found = find(session, actor=actor, pool=pool)
     return shape(session.execute(_rows().where(Pool.id == found.id)).one())
@@ -192,15 +192,19 @@ def listing(
     )
 
 
-def find(session: Session, *, actor: Actor, pool: str) -> Pool:
-    """Find a pool of the actor's organizations by name or id; NotFoundError where there is none."""
+def find(session: Session, *, actor: Actor, pool: str | Pool, lock: bool = False) -> Pool:
+    """Find a pool of the actor's organizations by name or id; NotFoundError where there is none.
+
+    It takes a pool that was found before, and `lock`, as `lookup.find` does.
+    """
     return lookup.find(
         session,
         Pool,
         thing="pool",
         name=pool,
-        named=Pool.name == pool.strip(),
+        named=Pool.name,
         within=[actor.sees(Pool.organization_id)],
+        lock=lock,
     )
 
 
@@ -271,14 +275,14 @@ def _rows() -> Select[Any]:
     )
 
 
-def _set_paused(session: Session, actor: Actor, name: str, *, paused: bool) -> PoolShape:
+def _set_paused(session: Session, actor: Actor, pool: str | Pool, *, paused: bool) -> PoolShape:
     actor.require(Role.MANAGER)
-    pool = find(session, actor=actor, pool=name)
-    if (pool.paused_at is not None) != paused:
-        pool.paused_at = session.scalar(select(func.clock_now())) if paused else None
+    found = find(session, actor=actor, pool=pool, lock=True)
+    if (found.paused_at is not None) != paused:
+        found.paused_at = func.clock_now() if paused else None
         session.flush()
-        _remember(session, actor, "pool paused" if paused else "pool resumed", pool)
-    return show(session, actor=actor, pool=str(pool.id))
+        _remember(session, actor, "pool paused" if paused else "pool resumed", found)
+    return show(session, actor=actor, pool=found)
 
 
 def _remember(session: Session, actor: Actor, action: str, pool: Pool, **detail: Any) -> None:

@@ -85,7 +85,7 @@ def find(session: Session, *, actor: Actor, name: str) -> Source:
         Source,
         thing="source",
         name=name,
-        named=Source.name == name.strip(),
+        named=Source.name,
         within=[actor.sees(Source.organization_id)],
     )
 

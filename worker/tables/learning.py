@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from worker.tables.catalogue import Course
 from worker.tables.columns import Base, Id, Made, No, Versioned, Words, lower, of
@@ -43,3 +43,5 @@ class Assignment(Versioned, Base):
     expired_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
     cancel_reason: Mapped[str | None]
+
+    organization: Mapped[Organization] = relationship(viewonly=True)

@@ -173,7 +173,7 @@ def _chosen(
 
 
 def _organization(session: Session, actor: Actor, name: str) -> int:
-    named, seen = Organization.name == name.strip(), [actor.sees(Organization.id)]
+    named, seen = Organization.name, [actor.sees(Organization.id)]
     return lookup.find(
         session, Organization, thing="organization", name=name, named=named, within=seen
     ).id

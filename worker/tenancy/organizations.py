@@ -85,7 +85,7 @@ def edit(
     session: Session,
     *,
     actor: Actor,
-    organization: str,
+    organization: str | Organization,
     tax_rate: str | None = None,
     tax_label: str | None = None,
     tax_from: str | None = None,
@@ -103,7 +103,7 @@ def edit(
         CircularParentError: the new parent is the organization itself or one of its descendants.
     """
     actor.require()
-    found = find(session, actor=actor, name=organization)
+    found = find(session, actor=actor, name=organization, lock=True)
     given = {field: value for field, value in changes.items() if value is not None}
     if parent:
         given["parent_id"] = find(session, actor=actor, name=parent).id
@@ -123,7 +123,7 @@ def edit(
     return shape(found, _parent_name(session, found))
 
 
-def show(session: Session, *, actor: Actor, organization: str) -> OrganizationShown:
+def show(session: Session, *, actor: Actor, organization: str | Organization) -> OrganizationShown:
     """Give an organization with what its invoices print and its tax rates, oldest first."""
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     found = find(session, actor=actor, name=organization)
@@ -150,15 +150,21 @@ def listing(session: Session, *, actor: Actor) -> list[OrganizationShape]:
     return [shape(organization, above) for organization, above in rows]
 
 
-def find(session: Session, *, actor: Actor, name: str) -> Organization:
-    """Find one of the actor's organizations by name or id; NotFoundError where there is none."""
+def find(
+    session: Session, *, actor: Actor, name: str | Organization, lock: bool = False
+) -> Organization:
+    """Find one of the actor's organizations by name or id; NotFoundError where there is none.
+
+    It takes an organization that was found before, and `lock`, as `lookup.find` does.
+    """
     return lookup.find(
         session,
         Organization,
         thing="organization",
         name=name,
-        named=Organization.name == name.strip(),
+        named=Organization.name,
         within=[actor.sees(Organization.id)],
+        lock=lock,
     )
 
 

@@ -187,9 +187,7 @@ def _end(session: Session, expires: str | None, owner: Organization | None) -> d
 
 def _find(session: Session, actor: Actor, name: str) -> Token:
     seen = [actor.sees(Token.organization_id)]
-    return lookup.find(
-        session, Token, thing="token", name=name, named=Token.name == name, within=seen
-    )
+    return lookup.find(session, Token, thing="token", name=name, named=Token.name, within=seen)
 
 
 def _remember(session: Session, actor: Actor, action: str, token: Token) -> None:

@@ -210,8 +210,10 @@ def _renew(session: Session, actor: Actor, user: User, password: str) -> UserSha
 
 
 def _find(session: Session, actor: Actor, name: str) -> User:
-    named, seen = func.lower(User.email) == name.strip().lower(), [actor.sees(User.organization_id)]
-    return lookup.find(session, User, thing="user", name=name, named=named, within=seen)
+    named, seen = func.lower(User.email), [actor.sees(User.organization_id)]
+    return lookup.find(
+        session, User, thing="user", name=name, named=named, folded=True, within=seen
+    )
 
 
 def _owner_name(session: Session, user: User) -> str | None:

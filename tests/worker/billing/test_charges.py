@@ -197,10 +197,10 @@ def test_what_is_no_price_of_an_extension_is_refused(session, charge, price):
 
 
 def test_giving_back_leaves_nothing_to_give_back_again(session, charge):
-    found = session.get_one(Charge, int(charge))
+    found = session.get_one(Assignment, session.get_one(Charge, int(charge)).assignment_id)
 
-    first = charges.give_back(session, charge=found, reason="cancelled within 24 hours")
-    second = charges.give_back(session, charge=found, reason="cancelled within 24 hours")
+    first = charges.give_back(session, assignment=found, reason="cancelled within 24 hours")
+    second = charges.give_back(session, assignment=found, reason="cancelled within 24 hours")
 
     assert first is not None
     assert second is None
@@ -210,7 +210,8 @@ def test_a_free_redemption_gives_nothing_back(session):
     free = add_buyer(session, "Free", price="0")
     (charge,) = redeem(session, free.pool, "2026-05-05")
 
-    assert charges.give_back(session, charge=session.get_one(Charge, charge), reason="x") is None
+    found = session.get_one(Assignment, session.get_one(Charge, charge).assignment_id)
+    assert charges.give_back(session, assignment=found, reason="x") is None
 
 
 def test_charges_are_listed_newest_first_by_what_they_belong_to(session, buyer, charge):
