@@ -310,6 +310,12 @@ def test_one_place_says_whether_an_assignment_gives_access_and_every_reader_asks
     ]
 
 
+def test_no_module_of_worker_or_webhook_has_more_than_450_lines():
+    lengths = {name: text.count("\n") for name, text in ours_by_name().items()}
+
+    assert {name: lines for name, lines in lengths.items() if lines > 450} == {}
+
+
 def test_a_module_of_the_worker_knows_two_other_rooms_on_average():
     known = [len(other_rooms(name)) for name in code_of_the_worker()]
 
