@@ -10,7 +10,6 @@ from apiflask import APIFlask
 from flask import Response, g, request
 
 from webhook import api, console, docs, health, metrics
-from webhook.api import shapes
 from webhook.http import limits, openapi, problems, strictjson
 from webhook.receiver import messages, receiver
 from worker import celery, errors, logs
@@ -44,7 +43,7 @@ def create_app() -> APIFlask:
     strictjson.install(app)
     problems.install(app)
     openapi.install(
-        app, posted=messages.WebhookMessage, decided=shapes.Event, accepted=shapes.Accepted
+        app, posted=messages.WebhookMessage, decided=receiver.Decided, accepted=receiver.Accepted
     )
     for blueprint in (
         receiver.blueprint,

@@ -1,6 +1,6 @@
 """Distributions: keys handed to recipients, once each."""
 
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from apiflask import APIBlueprint
 from flask import request
@@ -11,10 +11,17 @@ from webhook.api import shapes
 from webhook.http import problems
 from webhook.http.access import allowed, known
 from webhook.http.openapi import describe
-from webhook.http.shapes import Given, Paging
+from webhook.http.shapes import Paging, gives
 from webhook.http.uploads import uploaded
 from worker.database import patience
+from worker.database.paging import Page
 from worker.pools import distributions
+from worker.pools.distributions import (
+    DistributionMade,
+    DistributionRecalled,
+    DistributionShape,
+    DistributionsMade,
+)
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint(
@@ -31,11 +38,11 @@ class Query(Paging):
 
 @blueprint.get("")
 @allowed(Role.MANAGER, Role.ANALYST)
-@blueprint.output(shapes.Distributions)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, pool: str, query: Query) -> Any:
+def listing(session: Session, actor: Actor, pool: str, query: Query) -> Page[DistributionShape]:
     """List a pool's distributions with their figures, newest first."""
-    return vars(distributions.listing(session, actor=actor, pool=pool, **query.page()))
+    return distributions.listing(session, actor=actor, pool=pool, **query.page())
 
 
 @blueprint.post("")
@@ -43,8 +50,10 @@ def listing(session: Session, actor: Actor, pool: str, query: Query) -> Any:
 @known(Role.MANAGER)
 @uploaded
 @allowed(Role.MANAGER)
-@blueprint.output(Given, status_code=201)
-def distribute(session: Session, actor: Actor, pool: str, upload: BinaryIO | None) -> Any:
+@gives(201)
+def distribute(
+    session: Session, actor: Actor, pool: str, upload: BinaryIO | None
+) -> DistributionMade | DistributionsMade:
     """Hand keys to a recipient, or to everybody in a table `email,name,count,reference`.
 
     The same recipient and reference again gives the same keys.
@@ -58,8 +67,8 @@ def distribute(session: Session, actor: Actor, pool: str, upload: BinaryIO | Non
 
 @blueprint.post("/recall")
 @allowed(Role.MANAGER)
-@blueprint.output(shapes.Distribution)
+@gives()
 @blueprint.input(shapes.Recall, arg_name="body")
-def recall(session: Session, actor: Actor, pool: str, body: shapes.Recall) -> Any:
+def recall(session: Session, actor: Actor, pool: str, body: shapes.Recall) -> DistributionRecalled:
     """Retire what is unredeemed of what a recipient was handed under a reference."""
     return distributions.recall(session, actor=actor, pool=pool, **body.given())

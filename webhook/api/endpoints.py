@@ -1,8 +1,5 @@
 """Endpoints: where organizations are told of what happens, and what each was told."""
 
-from datetime import datetime
-from typing import Any
-
 from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
@@ -12,39 +9,17 @@ from webhook.http import nudging
 from webhook.http.access import allowed
 from webhook.http.instants import Instant
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Given, Listed, Paging, Taken, whole
+from webhook.http.shapes import Paging, Taken, gives, whole
 from worker import days
+from worker.database.paging import Page
 from worker.outgoing import deliveries, endpoints
+from worker.outgoing.deliveries import DeliveryShape, Resent
+from worker.outgoing.endpoints import EndpointInClear, EndpointShape
 from worker.tables import outgoing as tables
 from worker.tables.labels import DeliveryType
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("endpoints", __name__, url_prefix="/api/v1", tag="Endpoints")
-
-
-class Endpoint(Given):
-    """Where an organization is told of what happens; `failures` counts failed tries in a row."""
-
-    id: str
-    url: str
-    organization: str
-    types: list[DeliveryType]
-    pool_low: int
-    pool_expiring_days: int
-    created_at: datetime
-    removed_at: datetime | None
-    failures: int
-    rests_until: datetime | None
-
-
-class EndpointInClear(Endpoint):
-    """An endpoint with its new signing secret, shown this once."""
-
-    secret: str
-
-
-class Endpoints(Listed[Endpoint]):
-    """A page of endpoints."""
 
 
 class EndpointChanges(Taken):
@@ -61,33 +36,6 @@ class NewEndpoint(EndpointChanges):
 
     url: str = Field(max_length=2000)
     organization: str
-
-
-class Delivery(Given):
-    """One thing that an endpoint was told; `body` is null once it was blanked."""
-
-    id: str
-    webhook_id: str
-    endpoint: str
-    url: str
-    type: DeliveryType
-    state: str
-    attempts: int
-    happened_at: datetime
-    due_at: datetime | None
-    ended_at: datetime | None
-    error: str | None
-    body: dict[str, Any] | None
-
-
-class Deliveries(Listed[Delivery]):
-    """A page of deliveries."""
-
-
-class Resent(Given):
-    """How many deliveries are sent once more."""
-
-    resent: int
 
 
 class Query(Paging):
@@ -108,17 +56,17 @@ class Resending(Taken):
 
 @blueprint.get("/endpoints")
 @allowed(Role.MANAGER)
-@blueprint.output(Endpoints)
-def listing(session: Session, actor: Actor) -> Any:
+@gives()
+def listing(session: Session, actor: Actor) -> Page[EndpointShape]:
     """List endpoints; never their secrets."""
-    return vars(whole(endpoints.listing(session, actor=actor)))
+    return whole(endpoints.listing(session, actor=actor))
 
 
 @blueprint.post("/endpoints")
 @allowed(Role.MANAGER)
-@blueprint.output(EndpointInClear, status_code=201)
+@gives(201)
 @blueprint.input(NewEndpoint, arg_name="body")
-def add(session: Session, actor: Actor, body: NewEndpoint) -> Any:
+def add(session: Session, actor: Actor, body: NewEndpoint) -> EndpointInClear:
     """Register an endpoint; its signing secret is shown this once."""
     return endpoints.add(session, actor=actor, **body.given())
 
@@ -126,8 +74,8 @@ def add(session: Session, actor: Actor, body: NewEndpoint) -> Any:
 @blueprint.get("/endpoints/<endpoint>")
 @allowed(Role.MANAGER)
 @versioned(endpoints.find, endpoint="name")
-@blueprint.output(Endpoint)
-def show_endpoint(session: Session, actor: Actor, endpoint: tables.Endpoint) -> Any:
+@gives()
+def show_endpoint(session: Session, actor: Actor, endpoint: tables.Endpoint) -> EndpointShape:
     """Show an endpoint; never its secrets."""
     return endpoints.show(session, actor=actor, endpoint=endpoint)
 
@@ -135,9 +83,11 @@ def show_endpoint(session: Session, actor: Actor, endpoint: tables.Endpoint) -> 
 @blueprint.patch("/endpoints/<endpoint>")
 @allowed(Role.MANAGER)
 @versioned(endpoints.find, endpoint="name")
-@blueprint.output(Endpoint)
+@gives()
 @blueprint.input(EndpointChanges, arg_name="body")
-def edit(session: Session, actor: Actor, endpoint: tables.Endpoint, body: EndpointChanges) -> Any:
+def edit(
+    session: Session, actor: Actor, endpoint: tables.Endpoint, body: EndpointChanges
+) -> EndpointShape:
     """Change where an endpoint is and what it is told."""
     return endpoints.edit(session, actor=actor, endpoint=endpoint, **body.given())
 
@@ -145,9 +95,11 @@ def edit(session: Session, actor: Actor, endpoint: tables.Endpoint, body: Endpoi
 @blueprint.post("/endpoints/<endpoint>/rotate")
 @allowed(Role.MANAGER)
 @versioned(endpoints.find, endpoint="name")
-@blueprint.output(EndpointInClear)
+@gives()
 @blueprint.input(shapes.Rotation, arg_name="body")
-def rotate(session: Session, actor: Actor, endpoint: tables.Endpoint, body: shapes.Rotation) -> Any:
+def rotate(
+    session: Session, actor: Actor, endpoint: tables.Endpoint, body: shapes.Rotation
+) -> EndpointInClear:
     """Give an endpoint a new secret; deliveries are signed with the old ones, too, for a while."""
     return endpoints.rotate(session, actor=actor, endpoint=endpoint, old_valid=body.old_valid)
 
@@ -155,17 +107,17 @@ def rotate(session: Session, actor: Actor, endpoint: tables.Endpoint, body: shap
 @blueprint.post("/endpoints/<endpoint>/remove")
 @allowed(Role.MANAGER)
 @versioned(endpoints.find, endpoint="name")
-@blueprint.output(Endpoint)
-def remove(session: Session, actor: Actor, endpoint: tables.Endpoint) -> Any:
+@gives()
+def remove(session: Session, actor: Actor, endpoint: tables.Endpoint) -> EndpointShape:
     """Tell an endpoint nothing any more."""
     return endpoints.remove(session, actor=actor, endpoint=endpoint)
 
 
 @blueprint.post("/endpoints/<endpoint>/resend")
 @allowed(Role.MANAGER)
-@blueprint.output(Resent)
+@gives()
 @blueprint.input(Resending, arg_name="body")
-def resend(session: Session, actor: Actor, endpoint: str, body: Resending) -> Any:
+def resend(session: Session, actor: Actor, endpoint: str, body: Resending) -> Resent:
     """Send once more what an endpoint was told: some deliveries, or all since a time."""
     nudging.after_commit("deliver")
     return deliveries.resend(session, actor=actor, endpoint=endpoint, **body.given())
@@ -173,16 +125,16 @@ def resend(session: Session, actor: Actor, endpoint: str, body: Resending) -> An
 
 @blueprint.get("/deliveries")
 @allowed(Role.MANAGER)
-@blueprint.output(Deliveries)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def told(session: Session, actor: Actor, query: Query) -> Any:
+def told(session: Session, actor: Actor, query: Query) -> Page[DeliveryShape]:
     """List what endpoints were told, newest first."""
-    return vars(deliveries.listing(session, actor=actor, **query.page()))
+    return deliveries.listing(session, actor=actor, **query.page())
 
 
 @blueprint.get("/deliveries/<delivery>")
 @allowed(Role.MANAGER)
-@blueprint.output(Delivery)
-def show(session: Session, actor: Actor, delivery: str) -> Any:
+@gives()
+def show(session: Session, actor: Actor, delivery: str) -> DeliveryShape:
     """Show a delivery with its body."""
     return deliveries.show(session, actor=actor, delivery=delivery)

@@ -1,17 +1,16 @@
 """Events: what sources posted, and what became of it."""
 
-from typing import Any
-
 from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http import nudging
 from webhook.http.access import allowed
 from webhook.http.instants import Instant
-from webhook.http.shapes import Sorted
+from webhook.http.shapes import Sorted, gives
+from worker.database.paging import Page
 from worker.redemption import inbox
+from worker.redemption.inbox import EventShape
 from worker.tables.labels import EventStatus, EventType
 from worker.tenancy.actors import Actor, Role
 
@@ -31,25 +30,25 @@ class Query(Sorted):
 
 @blueprint.get("")
 @allowed(*inbox.READERS)
-@blueprint.output(shapes.Events)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Any:
+def listing(session: Session, actor: Actor, query: Query) -> Page[EventShape]:
     """List events, newest first."""
-    return vars(inbox.listing(session, actor=actor, **query.page(type="kind")))
+    return inbox.listing(session, actor=actor, **query.page(type="kind"))
 
 
 @blueprint.get("/<event>")
 @allowed(*inbox.READERS)
-@blueprint.output(shapes.Event)
-def show(session: Session, actor: Actor, event: str) -> Any:
+@gives()
+def show(session: Session, actor: Actor, event: str) -> EventShape:
     """Show an event."""
     return inbox.show(session, actor=actor, event=event)
 
 
 @blueprint.post("/<event>/retry")
 @allowed(Role.MANAGER)
-@blueprint.output(shapes.Event)
-def retry(session: Session, actor: Actor, event: str) -> Any:
+@gives()
+def retry(session: Session, actor: Actor, event: str) -> EventShape:
     """Hand a failed event to the worker again."""
     nudging.after_commit("settle")
     return inbox.retry(session, actor=actor, event=event)

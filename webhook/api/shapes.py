@@ -11,36 +11,6 @@ from worker.tables.labels import ReportFormat
 from worker.tenancy.actors import Role
 
 
-class Event(Given):
-    """A webhook message, and what became of it."""
-
-    id: str
-    type: str
-    source: str
-    webhook_id: str
-    status: str
-    outcome: str | None
-    message: str | None
-    assignment: str | None
-    assignment_status: str | None
-    access_expires_at: datetime | None
-    received_at: datetime
-    settled_at: datetime | None
-    error: str | None
-
-
-class Accepted(Given):
-    """A message recorded and not yet decided; `url` is where to ask."""
-
-    event: str
-    status: str
-    url: str
-
-
-class Events(Listed[Event]):
-    """A page of events."""
-
-
 class NewOrganization(Taken):
     """What an organization is made of."""
 
@@ -154,22 +124,6 @@ class Generation(Taken):
 
 class NewKeys(RootModel[list[str]]):
     """Codes to add."""
-
-
-class Distribution(Given):
-    """Keys handed to one recipient under one reference."""
-
-    id: str
-    pool: str
-    recipient: str
-    reference: str
-    distributed_at: datetime
-    given: int
-    redeemed: int
-
-
-class Distributions(Listed[Distribution]):
-    """A page of distributions."""
 
 
 class NewDistribution(Taken):

@@ -11,6 +11,7 @@ from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.http import nudging
 from worker.outgoing import deliveries, endpoints
+from worker.outgoing.endpoints import EndpointShape
 from worker.tables.labels import DeliveryType
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
@@ -89,7 +90,7 @@ def delivery(session: Session, actor: Actor, delivery: str) -> Any:
     return render_template("delivery.html", it=shown)
 
 
-def _endpoint(session: Session, actor: Actor, shown: dict[str, Any]) -> Any:
+def _endpoint(session: Session, actor: Actor, shown: EndpointShape) -> Any:
     """Show an endpoint; with its secret, where it has just been given one."""
     told = deliveries.listing(
         session,

@@ -1,21 +1,44 @@
 """The receiver: `POST /webhooks/{source}` verifies, records, enqueues and answers."""
 
 import hashlib
-from typing import Any
 
 import structlog
 from apiflask import APIBlueprint
-from flask import Response, jsonify, request
+from flask import Response, request
+from typing_extensions import TypedDict
 
 from webhook.http.nudging import nudger
+from webhook.http.shapes import answer
 from webhook.receiver import messages, signatures, waiting
 from worker.database import connections
 from worker.database.connections import Login
+from worker.database.lookup import Id
 from worker.redemption import inbox
+from worker.redemption.inbox import EventShape
 from worker.tables.labels import EventStatus
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("receiver", __name__, tag="Webhooks")
+
+
+class Accepted(TypedDict):
+    """A message that is recorded and not yet decided."""
+
+    event: Id
+    """The event's id."""
+    status: EventStatus
+    """Whether it waits, or was set apart for a person."""
+    url: str
+    """Where to ask what became of it."""
+
+
+class Decided(EventShape):
+    """A message that is decided."""
+
+    event: Id
+    """The event's id, as where it is recorded only."""
+
+
 waiting_room = waiting.WaitingRoom()
 
 
@@ -50,10 +73,10 @@ def _answer(door: inbox.Door, recorded: inbox.Recorded) -> Response:
     sender = Actor(f"source {door.source_id}", Role.SENDER, door.organization_id)
     with connections.session(Login.WEB, sees=sender.scope) as session:
         event = inbox.show(session, actor=sender, event=str(recorded.event_id))
-    answer = _decided(event) if event["outcome"] else _accepted(event["id"], event["status"])
+    told = _decided(event) if event["outcome"] else _accepted(event["id"], event["status"])
     if waited is not None:
-        answer.headers["Preference-Applied"] = f"wait={waited}"
-    return answer
+        told.headers["Preference-Applied"] = f"wait={waited}"
+    return told
 
 
 def _wait(recorded: inbox.Recorded) -> int | None:
@@ -63,11 +86,11 @@ def _wait(recorded: inbox.Recorded) -> int | None:
     return seconds if waiting_room.wait(recorded.event_id, seconds) else None
 
 
-def _decided(event: dict[str, Any]) -> Response:
-    return jsonify(event | {"event": event["id"]})
+def _decided(event: EventShape) -> Response:
+    told: Decided = {**event, "event": event["id"]}
+    return answer(told, 200)
 
 
-def _accepted(event: str, status: str) -> Response:
-    answer = jsonify({"event": event, "status": status, "url": f"/api/v1/events/{event}"})
-    answer.status_code = 202
-    return answer
+def _accepted(event: str, status: EventStatus) -> Response:
+    told: Accepted = {"event": event, "status": status, "url": f"/api/v1/events/{event}"}
+    return answer(told, 202)

@@ -40,7 +40,9 @@ def command() -> None:
 @click.argument("url")
 @click.option("--organization", required=True, metavar="ORG", help="Whose affairs it is told of.")
 @wishes
-def add(url: str, organization: str, types: str | None, **given: Any) -> dict[str, Any]:
+def add(
+    url: str, organization: str, types: str | None, **given: Any
+) -> "endpoints.EndpointInClear":
     """Register an endpoint and print its signing secret, this once."""
     asked = {"url": url, "organization": organization, "types": _split(types), **given}
     return run(endpoints.add, actor=operator(), **asked)
@@ -50,7 +52,9 @@ def add(url: str, organization: str, types: str | None, **given: Any) -> dict[st
 @click.argument("endpoint")
 @click.option("--url", help="Where it is from now on.")
 @wishes
-def edit(endpoint: str, url: str | None, types: str | None, **given: Any) -> dict[str, Any]:
+def edit(
+    endpoint: str, url: str | None, types: str | None, **given: Any
+) -> "endpoints.EndpointShape":
     """Change where an endpoint is and what it is told."""
     asked = {"endpoint": endpoint, "url": url, "types": _split(types), **given}
     return run(endpoints.edit, actor=operator(), **asked)
@@ -59,20 +63,20 @@ def edit(endpoint: str, url: str | None, types: str | None, **given: Any) -> dic
 @command.command(shows=printing.secret)
 @click.argument("endpoint")
 @old_valid
-def rotate(endpoint: str, old_valid: timedelta) -> dict[str, Any]:
+def rotate(endpoint: str, old_valid: timedelta) -> "endpoints.EndpointInClear":
     """Give an endpoint a new signing secret and print it, this once."""
     return run(endpoints.rotate, actor=operator(), endpoint=endpoint, old_valid=old_valid)
 
 
 @command.command()
 @click.argument("endpoint")
-def remove(endpoint: str) -> dict[str, Any]:
+def remove(endpoint: str) -> "endpoints.EndpointShape":
     """Tell an endpoint nothing any more."""
     return run(endpoints.remove, actor=operator(), endpoint=endpoint)
 
 
 @command.command("list", shows=printing.table(*COLUMNS))
-def listing() -> list[dict[str, Any]]:
+def listing() -> "list[endpoints.EndpointShape]":
     """List endpoints, what they are told, and whether they take it."""
     return run(endpoints.listing, actor=operator())
 
@@ -82,14 +86,14 @@ def listing() -> list[dict[str, Any]]:
 @click.option("--failed", is_flag=True, help="Those that no endpoint took in three days.")
 @click.option("--since", type=SINCE, metavar="TIME", help="Of what happened at this time or later.")
 @paged
-def told(**given: Any) -> "Page[Any]":
+def told(**given: Any) -> "Page[deliveries.DeliveryShape]":
     """List what endpoints, or one of them, were told, newest first."""
     return run(deliveries.listing, actor=operator(), **given)
 
 
 @command.command()
 @click.argument("delivery", metavar="ID")
-def show(delivery: str) -> dict[str, Any]:
+def show(delivery: str) -> "deliveries.DeliveryShape":
     """Show a delivery with its body."""
     return run(deliveries.show, actor=operator(), delivery=delivery)
 
@@ -101,7 +105,7 @@ def show(delivery: str) -> dict[str, Any]:
 @click.option("--failed", is_flag=True, help="Only those that were set apart.")
 def resend(
     endpoint: str, ids: tuple[str, ...], since: datetime | None, failed: bool
-) -> dict[str, int]:
+) -> "deliveries.Resent":
     """Send once more what an endpoint was told: deliveries by id, or all since a time."""
     asked: dict[str, Any] = {
         "endpoint": endpoint,

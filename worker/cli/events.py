@@ -37,21 +37,21 @@ def command() -> None:
 )
 @ordered()
 @paged
-def listing(**given: Any) -> "Page[Any]":
+def listing(**given: Any) -> "Page[inbox.EventShape]":
     """List events, newest first."""
     return run(inbox.listing, actor=operator(), **given)
 
 
 @command.command()
 @click.argument("event", metavar="ID")
-def show(event: str) -> dict[str, Any]:
+def show(event: str) -> "inbox.EventShape":
     """Show an event and its outcome."""
     return run(inbox.show, actor=operator(), event=event)
 
 
 @command.command()
 @click.argument("event", metavar="ID")
-def retry(event: str) -> dict[str, Any]:
+def retry(event: str) -> "inbox.EventShape":
     """Hand a failed event to the worker again."""
     with system():
         retried = connections.transaction(inbox.retry, actor=operator(), event=event)

@@ -228,11 +228,17 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[str]:
         yield from io.StringIO(block.decode())
 
 
-def _given(result: dict[str, Any]) -> None:
-    for item in result.get("items", [result]):
+def _given(result: "distributions.DistributionMade | distributions.DistributionsMade") -> None:
+    for item in _each(result):
         again = " again, as before" if item["repeated"] else ""
         printing.line(f"{printing.counted(item['given'], 'key')} for {item['recipient']}{again}:")
         printing.line(*(f"  {code}" for code in item["keys"]))
+
+
+def _each(
+    result: "distributions.DistributionMade | distributions.DistributionsMade",
+) -> "list[distributions.DistributionMade]":
+    return [result] if "keys" in result else result["items"]
 
 
 @command.command(shows=_given)
@@ -245,7 +251,7 @@ def _given(result: dict[str, Any]) -> None:
 @output
 def distribute(
     pool: str, recipient: str | None, file: BinaryIO | None, output: Path | None, **given: Any
-) -> dict[str, Any]:
+) -> "distributions.DistributionMade | distributions.DistributionsMade":
     """Hand keys to a recipient, or to everybody in a file.
 
     The same recipient and reference again gives the same keys. With -o, the keys are also written
@@ -253,6 +259,7 @@ def distribute(
     """
     if (recipient is None) == (file is None):
         raise click.UsageError("Give either a recipient or --file.")
+    result: distributions.DistributionMade | distributions.DistributionsMade
     with system(), connections.session() as session:
         if file is not None:
             result = distributions.distribute_file(
@@ -263,7 +270,7 @@ def distribute(
                 session, actor=operator(), pool=pool, recipient=recipient or "", **given
             )
         if output is not None:
-            ids = [item["id"] for item in result.get("items", [result])]
+            ids = [item["id"] for item in _each(result)]
             merge = distributions.mail_merge(
                 session, actor=operator(), pool=pool, distributions=ids
             )
@@ -275,6 +282,6 @@ def distribute(
 @click.argument("pool")
 @click.argument("recipient")
 @click.option("--reference", default="", metavar="R", help="What it was handed out under.")
-def recall(**given: Any) -> dict[str, Any]:
+def recall(**given: Any) -> "distributions.DistributionRecalled":
     """Retire what is unredeemed of what a recipient was handed."""
     return run(distributions.recall, actor=operator(), **given)

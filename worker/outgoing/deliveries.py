@@ -7,20 +7,71 @@ tells, that a pool is low or near its end, is told here by a sweep.
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
+from worker.database.lookup import Id
 from worker.database.paging import Page, paged
 from worker.outgoing import endpoints
 from worker.redemption import outcomes
-from worker.tables.labels import DeliveryState
+from worker.tables.labels import DeliveryState, DeliveryType
 from worker.tables.outgoing import Delivery, Endpoint
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
+
+
+class DeliveryBody(TypedDict):
+    """What is sent to an endpoint."""
+
+    type: DeliveryType
+    """What it tells."""
+    timestamp: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """When that happened."""
+    data: dict[str, object]
+    """What happened; its fields are those of the type."""
+
+
+class DeliveryShape(TypedDict):
+    """One thing that an endpoint was told, or is to be."""
+
+    id: Id
+    """The delivery's id."""
+    webhook_id: str
+    """The message's id, however often it is sent."""
+    endpoint: Id
+    """Who is told."""
+    url: str
+    """Where that is."""
+    type: DeliveryType
+    """What it tells."""
+    state: DeliveryState
+    """Whether the endpoint took it."""
+    attempts: int
+    """How often it was tried."""
+    happened_at: datetime
+    """When what it tells happened."""
+    due_at: datetime | None
+    """When it is tried next; null once it ended."""
+    ended_at: datetime | None
+    """When the endpoint took it, or it was set apart."""
+    error: str | None
+    """Why the last try failed."""
+    body: DeliveryBody | None
+    """What is sent; null once it was blanked."""
+
+
+class Resent(TypedDict):
+    """What is sent once more."""
+
+    resent: int
+    """How many deliveries."""
+
 
 # A pool is low where fewer keys are left than the endpoint says, of those that nobody holds; it is
 # told once, until it is not low any more. One that never had a key, or is being filled, has not run
@@ -132,7 +183,7 @@ def listing(
     since: datetime | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page[dict[str, Any]]:
+) -> Page[DeliveryShape]:
     """List what endpoints of the actor's organizations were told, newest first: one endpoint's, the
     failed ones, those since a time."""
     actor.require(Role.MANAGER)
@@ -149,7 +200,7 @@ def listing(
     )
 
 
-def show(session: Session, *, actor: Actor, delivery: str) -> dict[str, Any]:
+def show(session: Session, *, actor: Actor, delivery: str) -> DeliveryShape:
     """Show a delivery with the body that it has."""
     actor.require(Role.MANAGER)
     wanted = int(delivery) if lookup.is_id(delivery) else -1
@@ -167,7 +218,7 @@ def resend(
     deliveries: Sequence[str] | None = None,
     since: datetime | None = None,
     failed: bool = False,
-) -> dict[str, int]:
+) -> Resent:
     """Have deliveries sent once more, under the ids that they had: some, or all since a time.
 
     With `failed`, only those of them that were set apart. A body that was blanked is not sent.
@@ -213,24 +264,24 @@ def webhook_id(delivery_id: int) -> str:
     return f"msg_{delivery_id}"
 
 
-def body(type_: str, happened_at: datetime, data: dict[str, Any]) -> dict[str, Any]:
+def body(type_: str, happened_at: datetime, data: dict[str, Any]) -> DeliveryBody:
     """Give what is sent: a type, the time, and the data; an outcome comes with its sentence (R3)."""
     if "outcome" in data:
         ends = data["access_expires_at"]
         until = datetime.fromisoformat(ends) if ends else None
         data = data | {"message": outcomes.message(data["outcome"], until=until)}
     moment = happened_at.isoformat().replace("+00:00", "Z")
-    return {"type": str(type_), "timestamp": moment, "data": data}
+    return {"type": DeliveryType(type_), "timestamp": moment, "data": data}
 
 
-def encoded(content: dict[str, Any]) -> bytes:
+def encoded(content: DeliveryBody) -> bytes:
     """Give a body's bytes: the same each time, for its signature."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
 
-def shape(row: Any) -> dict[str, Any]:
-    """Give a delivery's public fields; `body` is null once it was blanked."""
-    delivery = row.Delivery
+def shape(row: Any) -> DeliveryShape:
+    """Give a delivery's public fields."""
+    delivery: Delivery = row.Delivery
     data = delivery.data
     waits = delivery.state is DeliveryState.WAITING
     return {
@@ -238,14 +289,14 @@ def shape(row: Any) -> dict[str, Any]:
         "webhook_id": webhook_id(delivery.id),
         "endpoint": str(delivery.endpoint_id),
         "url": row.url,
-        "type": str(delivery.type),
-        "state": str(delivery.state),
+        "type": delivery.type,
+        "state": delivery.state,
         "attempts": delivery.attempts,
         "happened_at": delivery.happened_at,
         "due_at": delivery.due_at if waits else None,
         "ended_at": delivery.ended_at,
         "error": delivery.error,
-        "body": data and body(delivery.type, delivery.happened_at, data),
+        "body": body(delivery.type, delivery.happened_at, data) if data else None,
     }
 
 

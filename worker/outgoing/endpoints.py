@@ -1,14 +1,16 @@
 """Endpoints: where an organization is told of what happens, and with which secrets that is signed."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
+from worker.database.lookup import Id
 from worker.outgoing import posting
 from worker.settings import settings
 from worker.tables.labels import DeliveryState, DeliveryType
@@ -16,6 +18,39 @@ from worker.tables.outgoing import Delivery, Endpoint, EndpointSecret
 from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations, secrets
 from worker.tenancy.actors import Actor, Role
+
+
+class EndpointShape(TypedDict):
+    """Where an organization is told of what happens."""
+
+    id: Id
+    """The endpoint's id."""
+    url: str
+    """Where it is."""
+    organization: str
+    """Whose affairs it is told of, and of those below, by name."""
+    types: list[DeliveryType]
+    """What it is told."""
+    pool_low: int
+    """A pool is low where fewer keys are left than this."""
+    pool_expiring_days: int
+    """A pool is expiring so many days ahead of its end."""
+    created_at: datetime
+    """When it was registered."""
+    removed_at: datetime | None
+    """When it was removed."""
+    failures: int
+    """How many tries failed in a row."""
+    rests_until: datetime | None
+    """Until when it is left alone after that."""
+
+
+class EndpointInClear(EndpointShape):
+    """An endpoint with its new signing secret."""
+
+    secret: str
+    """The secret, shown this once."""
+
 
 REMOVED = "The endpoint was removed."
 
@@ -29,7 +64,7 @@ def add(
     types: Sequence[str] | None = None,
     pool_low: int | None = None,
     pool_expiring_days: int | None = None,
-) -> dict[str, Any]:
+) -> EndpointInClear:
     """Register an endpoint and give its signing secret in clear, this once.
 
     It is told of what happens in the organization and below it: of all types, unless some are named.
@@ -63,7 +98,7 @@ def edit(
     types: Sequence[str] | None = None,
     pool_low: int | None = None,
     pool_expiring_days: int | None = None,
-) -> dict[str, Any]:
+) -> EndpointShape:
     """Change where an endpoint is, what it is told of, and when a pool is low or expiring.
 
     Raises:
@@ -88,7 +123,7 @@ def rotate(
     actor: Actor,
     endpoint: str | Endpoint,
     old_valid: timedelta = timedelta(hours=24),
-) -> dict[str, Any]:
+) -> EndpointInClear:
     """Give an endpoint a new secret; deliveries are signed with the old ones, too, for `old_valid`.
 
     Raises:
@@ -103,7 +138,7 @@ def rotate(
     return {**_told(session, found), "secret": secret}
 
 
-def remove(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> dict[str, Any]:
+def remove(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> EndpointShape:
     """Tell an endpoint nothing any more; what still waited for it is set apart."""
     actor.require(Role.MANAGER)
     found = find(session, actor=actor, name=endpoint, lock=True)
@@ -118,13 +153,13 @@ def remove(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> dict[
     return _told(session, found)
 
 
-def show(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> dict[str, Any]:
+def show(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> EndpointShape:
     """Give an endpoint; never its secrets."""
     actor.require(Role.MANAGER)
     return _told(session, find(session, actor=actor, name=endpoint))
 
 
-def listing(session: Session, *, actor: Actor) -> list[dict[str, Any]]:
+def listing(session: Session, *, actor: Actor) -> list[EndpointShape]:
     """List the endpoints of the actor's organizations, without those removed; never their secrets."""
     actor.require(Role.MANAGER)
     rows = session.execute(
@@ -152,13 +187,13 @@ def find(session: Session, *, actor: Actor, name: str | Endpoint, lock: bool = F
     )
 
 
-def shape(endpoint: Endpoint, organization: str) -> dict[str, Any]:
-    """Give an endpoint's public fields; `failures` counts failed attempts in a row."""
+def shape(endpoint: Endpoint, organization: str) -> EndpointShape:
+    """Give an endpoint's public fields."""
     return {
         "id": str(endpoint.id),
         "url": endpoint.url,
         "organization": organization,
-        "types": [str(one) for one in endpoint.types],
+        "types": [DeliveryType(one) for one in endpoint.types],
         "pool_low": endpoint.pool_low,
         "pool_expiring_days": endpoint.pool_expiring_days,
         "created_at": endpoint.created_at,
@@ -188,7 +223,7 @@ def _set_alarms(endpoint: Endpoint, pool_low: int | None, pool_expiring_days: in
         endpoint.pool_expiring_days = pool_expiring_days
 
 
-def _told(session: Session, endpoint: Endpoint) -> dict[str, Any]:
+def _told(session: Session, endpoint: Endpoint) -> EndpointShape:
     session.refresh(endpoint)
     return shape(endpoint, session.get_one(Organization, endpoint.organization_id).name)
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from datetime import datetime
+from typing import Any, BinaryIO, final
 
 from sqlalchemy import BigInteger, Select, func, select, text, true
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import errors
+from worker.database.lookup import Id
 from worker.database.paging import Page, paged
 from worker.pools import pools
 from worker.pools.reading import Record, Table, table, unfit_recipient
@@ -99,6 +102,60 @@ MERGE = text("""
 """)
 
 
+class DistributionShape(TypedDict):
+    """Keys handed to one recipient under one reference."""
+
+    id: Id
+    """The distribution's id."""
+    pool: Id
+    """The pool that they are of."""
+    recipient: str
+    """To whom they were handed: an e-mail address or a name."""
+    name: str
+    """What the recipient is called."""
+    reference: str
+    """Under which reference, such as an order number."""
+    distributed_at: datetime
+    """When they were handed out."""
+    recalled_at: datetime | None
+    """When what was unredeemed of them was retired."""
+    given: int
+    """How many keys the recipient was handed."""
+    redeemed: int
+    """How many of them were redeemed."""
+    retired: int
+    """How many of them were retired."""
+
+
+@final
+class DistributionMade(DistributionShape):
+    """Keys handed out, with the keys."""
+
+    repeated: bool
+    """Whether the recipient had them already."""
+    keys: list[str]
+    """The first thousand of the keys."""
+
+
+@final
+class DistributionsMade(TypedDict):
+    """Keys handed to everybody in a table."""
+
+    recipients: int
+    """How many recipients there are."""
+    given: int
+    """How many keys they have."""
+    items: list[DistributionMade]
+    """What each has, in the table's order."""
+
+
+class DistributionRecalled(DistributionShape):
+    """A distribution that was recalled."""
+
+    recalled: int
+    """How many keys were retired by that."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """How many keys a recipient is to have under a reference; `line` is where a file says so."""
@@ -124,7 +181,7 @@ def distribute(
     count: int = 1,
     reference: str = "",
     name: str = "",
-) -> dict[str, Any]:
+) -> DistributionMade:
     """Hand keys to a recipient; the same recipient and reference again gives the same keys.
 
     Raises:
@@ -134,15 +191,15 @@ def distribute(
     """
     asked = Asked(recipient.strip(), count, reference.strip(), name.strip())
     (given,) = _distribute(session, actor, pool, [asked])["items"]
-    return dict(given)
+    return given
 
 
 def distribute_file(
     session: Session, *, actor: Actor, pool: str, stream: BinaryIO
-) -> dict[str, Any]:
+) -> DistributionsMade:
     """Hand keys to every recipient of a table (`email,name,count,reference`), or to none.
 
-    Gives `{recipients, given, items}`; `mail_merge` writes what was given as CSV.
+    `mail_merge` writes what was given as CSV.
 
     Raises:
         InvalidInputError: a line has no recipient or a wrong count; the error knows the line.
@@ -164,7 +221,7 @@ def distribute_file(
 
 def recall(
     session: Session, *, actor: Actor, pool: str, recipient: str, reference: str = ""
-) -> dict[str, Any]:
+) -> DistributionRecalled:
     """Retire what is unredeemed of a distribution; recalling again changes nothing.
 
     Raises:
@@ -185,7 +242,7 @@ def recall(
     if row.Distribution.recalled_at is None:
         _remember(session, actor, "distribution recalled", found, [row.Distribution.id])
     session.expire(row.Distribution)
-    return shape(session.execute(wanted).one()) | {"recalled": retired}
+    return {**shape(session.execute(wanted).one()), "recalled": retired}
 
 
 def listing(
@@ -197,7 +254,7 @@ def listing(
     reference: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page[dict[str, Any]]:
+) -> Page[DistributionShape]:
     """List a pool's distributions with their figures, newest first."""
     wanted = _rows(pools.find(session, actor=actor, pool=pool))
     if recipient is not None:
@@ -228,9 +285,9 @@ def mail_merge(
         yield block.lines.encode()
 
 
-def shape(row: Any) -> dict[str, Any]:
+def shape(row: Any) -> DistributionShape:
     """Give a distribution's public fields: its figures, and without its codes."""
-    distribution = row.Distribution
+    distribution: Distribution = row.Distribution
     return {
         "id": str(distribution.id),
         "pool": str(distribution.pool_id),
@@ -248,7 +305,7 @@ def shape(row: Any) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------- handing out
 
 
-def _distribute(session: Session, actor: Actor, pool: str, asked: list[Asked]) -> dict[str, Any]:
+def _distribute(session: Session, actor: Actor, pool: str, asked: list[Asked]) -> DistributionsMade:
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
     for one in asked:
@@ -277,7 +334,7 @@ def _give(session: Session, place: dict[str, int], counts: dict[int, int]) -> No
 
 def _held(
     session: Session, pool: Pool, ids: Sequence[int], fresh: set[int]
-) -> list[dict[str, Any]]:
+) -> list[DistributionMade]:
     """Give what each recipient holds now, in the order in which it was asked for."""
     first = (
         select(Key.code)
@@ -291,7 +348,7 @@ def _held(
     if any(row.Distribution.recalled_at for row in held.values()):
         raise errors.DistributionRecalledError
     return [
-        shape(held[i]) | {"repeated": i not in fresh, "keys": held[i].codes}
+        {**shape(held[i]), "repeated": i not in fresh, "keys": held[i].codes}
         for i in dict.fromkeys(ids)
     ]
 

@@ -9,17 +9,51 @@ from typing import Any, LiteralString
 from psycopg import Connection
 from sqlalchemy import ColumnElement, Select, select, text
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
+from worker.database.lookup import Id
 from worker.database.paging import Page, paged, within
 from worker.redemption import outcomes
 from worker.settings import settings
-from worker.tables.labels import EventStatus, EventType
+from worker.tables.labels import AssignmentStatus, EventStatus, EventType
 from worker.tables.learning import Assignment
 from worker.tables.redemption import Event
 from worker.tenancy import history, secrets
 from worker.tenancy.actors import Actor, Role
+
+
+class EventShape(TypedDict):
+    """A webhook message, and what became of it."""
+
+    id: Id
+    """The event's id."""
+    type: EventType
+    """What the message tells."""
+    source: Id
+    """Who sent it."""
+    webhook_id: str
+    """The message's id, which its sender gave it."""
+    status: EventStatus
+    """Whether it was decided."""
+    outcome: str | None
+    """What was decided, as a stable code; null until then."""
+    message: str | None
+    """That outcome in a sentence for people."""
+    assignment: Id | None
+    """The assignment that it led to, or was about."""
+    assignment_status: AssignmentStatus | None
+    """Whether that lives at this moment."""
+    access_expires_at: datetime | None
+    """When its access ends, or ended."""
+    received_at: datetime
+    """When the message came."""
+    settled_at: datetime | None
+    """When it was decided."""
+    error: str | None
+    """Why it was set apart."""
+
 
 READERS = (Role.MANAGER, Role.ANALYST, Role.SENDER)
 
@@ -156,7 +190,7 @@ def record(
     return _repeated(connection, given)
 
 
-def show(session: Session, *, actor: Actor, event: str) -> dict[str, Any]:
+def show(session: Session, *, actor: Actor, event: str) -> EventShape:
     """Give an event of the actor's organizations with its outcome and what became of access."""
     actor.require(*READERS)
     found = find(session, actor=actor, event=event)
@@ -176,7 +210,7 @@ def listing(
     sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page[dict[str, Any]]:
+) -> Page[EventShape]:
     """List the actor's events, newest first: one message's, say, or those of a time.
 
     `since` and `until` bound when they were received; the latter is not in the range.
@@ -204,7 +238,7 @@ def listing(
     )
 
 
-def retry(session: Session, *, actor: Actor, event: str) -> dict[str, Any]:
+def retry(session: Session, *, actor: Actor, event: str) -> EventShape:
     """Hand a failed event to the settler again, as if it had just been recorded.
 
     Raises:
@@ -245,18 +279,18 @@ def find(session: Session, *, actor: Actor, event: str) -> Event:
     return lookup.find(session, Event, thing="event", name=event, within=within)
 
 
-def shape(row: Any) -> dict[str, Any]:
-    """Give an event's public fields; `message` says the outcome to people."""
-    event = row.Event
+def shape(row: Any) -> EventShape:
+    """Give an event's public fields."""
+    event: Event = row.Event
     return {
         "id": str(event.id),
-        "type": event.type.value,
+        "type": event.type,
         "source": str(event.source_id),
         "webhook_id": event.webhook_id,
-        "status": event.status.value,
+        "status": event.status,
         "outcome": event.outcome,
-        "message": event.outcome and outcomes.message(event.outcome, until=row.ends),
-        "assignment": event.assignment_id and str(event.assignment_id),
+        "message": outcomes.message(event.outcome, until=row.ends) if event.outcome else None,
+        "assignment": str(event.assignment_id) if event.assignment_id else None,
         "assignment_status": row.assignment_status,
         "access_expires_at": row.ends,
         "received_at": event.received_at,
