@@ -23,7 +23,7 @@ from worker.database import connections as databases
 from worker.outgoing import endpoints
 from worker.pools import batches
 from worker.redemption import settling, sources
-from worker.reporting import keeping
+from worker.reporting import claims, keeping
 from worker.tenancy import tokens, users
 from worker.tenancy.actors import Role
 
@@ -189,10 +189,10 @@ def things(place: Place) -> Things:
             for notebook in ("usage", "billing")
         }
         for report in kept.values():
-            claim = keeping.claim(session, only=int(report))
+            claim = claims.take(session, only=int(report))
             assert claim is not None
             page = "<!doctype html><title>Kept</title>"
-            keeping.finish(session, claim=claim, page=page, pdf=b"%PDF-1.4")
+            claims.finish(session, claim=claim, page=page, pdf=b"%PDF-1.4")
         endpoint = endpoints.add(
             session, actor=OPERATOR, url="https://hooks.example/x", organization=names.name
         )["id"]

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from worker.catalogue.prices import SETTLER_LOCK as SETTLED
-from worker.reporting import keeping
+from worker.reporting import claims
 from worker.settings import settings
 
 NAMES = text("""
@@ -187,7 +187,7 @@ def _erase_word(session: Session, word: str, asked: dict[str, Any], *, is_addres
         detail = json.dumps(_without(row.detail, word, pseudonym))
         session.execute(REWRITE, {"id": row.id, "detail": detail})
     if is_address:
-        keeping.erase(session, email=word, pseudonym=pseudonym)
+        claims.erase(session, email=word, pseudonym=pseudonym)
 
 
 def _pseudonym(word: str, learner_ids: list[int]) -> str:

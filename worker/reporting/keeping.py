@@ -1,15 +1,13 @@
-"""Reports that are kept: asked for by a person or due after an invoice, made, read, erased from.
+"""Reports that are kept: asked for by a person or due after an invoice, listed, and read.
 
 What a report shows is `worker.reporting`'s affair. Here is which are wanted, how far each is, and
-what it came to: a page and, where that was asked for, the same as PDF. A report whose worker died is
-made again by the next; one that fails is set apart with its traceback and keeps no other back.
+what it came to: a page and, where that was asked for, the same as PDF.
 """
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, final
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, text, true
+from sqlalchemy import ColumnElement, Select, func, select, text, true
 from sqlalchemy.orm import Session
 
 from worker import errors
@@ -17,7 +15,7 @@ from worker.database import lookup
 from worker.database.lookup import Id
 from worker.database.paging import Page, paged
 from worker.days import FirstDay
-from worker.reporting import measures, personal
+from worker.reporting import measures
 from worker.tables.billing import Invoice
 from worker.tables.labels import ReportFormat, ReportState
 from worker.tables.reporting import ReportRun
@@ -69,9 +67,6 @@ NOTEBOOKS = ("billing", "learners_at_risk", "pools", "redemptions", "usage")
 # What is made for a month once it is invoiced; the others tell how things stand now.
 MONTHLY = ("billing", "redemptions", "usage")
 LONGEST_LATE = "45 days"  # after its month's end; of older invoices no report is made by itself
-MAX_DEATHS = 3  # deaths of a worker after which a report is set apart
-LAPSE = "5 minutes"  # without a word from its worker, which has died then: a cell takes less
-GAVE_UP = "Whoever made it died, three times over. Ask for it again, or for fewer days."
 
 # Asked for in the transaction that finalizes the invoices. Those of one month (in several
 # currencies) share their reports.
@@ -88,88 +83,6 @@ DUE = text("""
      ORDER BY organization_id, month, notebook
     ON CONFLICT ON CONSTRAINT report_is_made_once_for_an_invoice DO NOTHING
 """)
-
-GIVE_UP = text("""
-    UPDATE report_run SET state = 'failed', finished_at = clock_now(), traceback = :words
-     WHERE state = 'running' AND attempts >= :patience
-       AND worked_at < clock_now() - CAST(:lapse AS interval)
-""")
-
-# One at a time, unless a person waits for one: a report must not take both of a worker's hands.
-CLAIM = text("""
-    UPDATE report_run
-       SET state = 'running', attempts = attempts + 1, worked = 0, cells = 0,
-           worked_at = clock_now(), data_at = clock_now()
-     WHERE id = (
-           SELECT id FROM report_run
-            WHERE (state = 'queued'
-                   OR state = 'running' AND worked_at < clock_now() - CAST(:lapse AS interval))
-              AND CASE WHEN CAST(:only AS bigint) IS NOT NULL THEN id = :only
-                       ELSE pg_try_advisory_xact_lock(hashtext('keypool.report_run')) AND NOT EXISTS (
-                           SELECT FROM report_run
-                            WHERE state = 'running'
-                              AND worked_at >= clock_now() - CAST(:lapse AS interval)) END
-            ORDER BY invoice_id IS NOT NULL, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING id, attempts AS attempt, notebook, organization_id, first_day, last_day, format
-""")
-
-# Whoever lost the report to another has no attempt of it any more, and changes nothing.
-MINE = "id = :id AND state = 'running' AND attempts = :attempt"
-
-ADVANCE = text(f"""
-    UPDATE report_run SET worked = :worked, cells = :cells, worked_at = clock_now() WHERE {MINE}
-""")  # noqa: S608  # MINE is a constant
-
-FINISH = text(f"""
-    UPDATE report_run
-       SET state = 'done', worked = cells, finished_at = clock_now(), page = :page, pdf = :pdf
-     WHERE {MINE}
-""")  # noqa: S608  # as above
-
-FAIL = text(f"""
-    UPDATE report_run SET state = 'failed', finished_at = clock_now(), traceback = :traceback
-     WHERE {MINE}
-""")  # noqa: S608  # as above
-
-BEGIN_ANEW = text(f"UPDATE report_run SET state = 'queued' WHERE {MINE}")  # noqa: S608  # as above
-
-# Erasures and reports that are done take turns, so that no page keeps whom its data still had.
-TAKE_TURNS = text("SELECT pg_advisory_xact_lock(hashtext('keypool.erasing'))")
-
-# A PDF cannot be rewritten: it is printed anew, of the page as it is then.
-REWRITE = text("UPDATE report_run SET page = :page, pdf = NULL WHERE id = :id")
-
-UNPRINTED = text("""
-    SELECT id, page FROM report_run
-     WHERE state = 'done' AND format = 'pdf' AND pdf IS NULL AND id > :after ORDER BY id LIMIT 1
-""")
-
-KEEP_PDF = text("UPDATE report_run SET pdf = :pdf WHERE id = :id AND page = :page")
-
-# An erasure's time is when it began, which may be before this report's data was read.
-ERASED_MEANWHILE = text("""
-    SELECT EXISTS (SELECT FROM history JOIN report_run ON report_run.id = :id
-                    WHERE thing = 'learner' AND action = 'learner erased'
-                      AND at >= data_at - interval '2 minutes')
-""")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A report that is to be made now, and by whom: `attempt` counts who tried."""
-
-    id: int
-    attempt: int
-    notebook: str
-    organization_id: int | None
-    first_day: date
-    last_day: date
-    format: str
-
-    @property
-    def mine(self) -> dict[str, int]:
-        """What says that it is still this attempt's."""
-        return {"id": self.id, "attempt": self.attempt}
 
 
 def ask(
@@ -302,62 +215,6 @@ def find(session: Session, *, actor: Actor, report: str) -> ReportRun:
         name=report,
         within=[_sees(actor), _reads(actor)],
     )
-
-
-def claim(session: Session, *, only: int | None = None) -> Claim | None:
-    """Take the report whose turn it is, people's first; None where there is none to make."""
-    told = {"patience": MAX_DEATHS, "lapse": LAPSE, "only": only}
-    session.execute(GIVE_UP, told | {"words": GAVE_UP})
-    row = session.execute(CLAIM, told).mappings().one_or_none()
-    return Claim(**row) if row else None
-
-
-def advance(session: Session, *, claim: Claim, worked: int, cells: int) -> None:
-    """Say how many of its cells are done."""
-    session.execute(ADVANCE, claim.mine | {"worked": min(worked, cells), "cells": cells})
-
-
-def finish(session: Session, *, claim: Claim, page: str, pdf: bytes | None = None) -> None:
-    """Keep what a report came to; it is made anew where a person was erased meanwhile."""
-    session.execute(TAKE_TURNS)
-    if personal.names_people(page) and session.scalar(ERASED_MEANWHILE, {"id": claim.id}):
-        session.execute(BEGIN_ANEW, claim.mine)
-        return
-    session.execute(FINISH, claim.mine | {"page": page, "pdf": pdf})
-
-
-def fail(session: Session, *, claim: Claim, traceback: str) -> None:
-    """Set a report apart with its traceback."""
-    words = traceback.replace("\0", "").strip() or "It failed without a word."
-    session.execute(FAIL, claim.mine | {"traceback": words})
-
-
-def unprinted(session: Session, *, after: int) -> tuple[int, str] | None:
-    """Give id and page of the next report, by id, whose PDF an erasure took away; None: no more."""
-    row = session.execute(UNPRINTED, {"after": after}).one_or_none()
-    return (row.id, row.page) if row else None
-
-
-def keep_pdf(session: Session, *, report: int, page: str, pdf: bytes) -> None:
-    """Keep a page printed anew, unless somebody was erased from the page since."""
-    session.execute(KEEP_PDF, {"id": report, "page": page, "pdf": pdf})
-
-
-def erase(session: Session, *, email: str, pseudonym: str) -> None:
-    """Put a pseudonym in place of a person's address, and nothing in that of the name, in every page."""
-    session.execute(TAKE_TURNS)
-    # A long table shows its first rows; the others are in its CSV, where no text is found.
-    holding = select(ReportRun.id).where(
-        or_(
-            func.lower(ReportRun.page).contains(personal.shown(email).lower(), autoescape=True),
-            ReportRun.page.contains(personal.CSV, autoescape=True),
-        )
-    )
-    for report in session.scalars(holding).all():
-        page = session.scalars(select(ReportRun.page).where(ReportRun.id == report)).one() or ""
-        changed = personal.erased(page, email=email, pseudonym=pseudonym)
-        if changed != page:
-            session.execute(REWRITE, {"page": changed, "id": report})
 
 
 def _sees(actor: Actor) -> ColumnElement[bool]:

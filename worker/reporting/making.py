@@ -1,4 +1,4 @@
-"""Making the reports that are kept, one after the other: what `worker.reporting.keeping` has in its queue."""
+"""Making the reports that are kept, one after the other: those that `worker.reporting.claims` gives out."""
 
 import time
 import traceback
@@ -6,11 +6,11 @@ import traceback
 from worker import errors
 from worker.database import connections
 from worker.logs import log
-from worker.reporting import keeping, printing, rendering, running
+from worker.reporting import claims, printing, rendering, running
 from worker.tables.labels import ReportFormat
 from worker.tables.tenancy import Organization
 
-LONGEST_CELL = 100  # seconds; less than a report may be without a word (reports.LAPSE)
+LONGEST_CELL = 100  # seconds; less than a report may be without a word (claims.LAPSE)
 
 # What tells by itself why a report was not made.
 EXPECTED_FAILURES = (
@@ -36,7 +36,7 @@ def make_next(*, only: int | None = None, advance: running.Advance = running.unt
     Raises:
         DatabaseAwayError: the database went away; the report is made by a later run.
     """
-    claim = connections.transaction(keeping.claim, only=only)
+    claim = connections.transaction(claims.take, only=only)
     if claim is None:
         return None
     try:
@@ -44,10 +44,10 @@ def make_next(*, only: int | None = None, advance: running.Advance = running.unt
     except errors.DatabaseAwayError:
         raise
     except Exception as error:  # whatever it is, it keeps no other report back
-        connections.transaction(keeping.fail, claim=claim, traceback=_told(error))
+        connections.transaction(claims.fail, claim=claim, traceback=_told(error))
         log.warning("report failed", report=claim.id, error=type(error).__name__)
     else:
-        connections.transaction(keeping.finish, claim=claim, page=page, pdf=pdf)
+        connections.transaction(claims.finish, claim=claim, page=page, pdf=pdf)
     return claim.id
 
 
@@ -58,7 +58,7 @@ def print_anew(*, until: float) -> int:
     """
     printed = last = 0
     while time.monotonic() < until and (
-        kept := connections.transaction(keeping.unprinted, after=last)
+        kept := connections.transaction(claims.unprinted, after=last)
     ):
         last, page = kept
         try:
@@ -66,7 +66,7 @@ def print_anew(*, until: float) -> int:
         except errors.KeypoolError as error:
             log.warning("report not printed anew", report=last, error=type(error).__name__)
         else:
-            connections.transaction(keeping.keep_pdf, report=last, page=page, pdf=pdf)
+            connections.transaction(claims.keep_pdf, report=last, page=page, pdf=pdf)
             printed += 1
     return printed
 
@@ -80,7 +80,7 @@ def _told(error: Exception) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _made(claim: keeping.Claim, tell: running.Advance) -> tuple[str, bytes | None]:
+def _made(claim: claims.Claim, tell: running.Advance) -> tuple[str, bytes | None]:
     if claim.format != ReportFormat.PDF:
         return _page(claim, tell), None
     printing.browser()  # lest the notebook run in vain
@@ -88,9 +88,9 @@ def _made(claim: keeping.Claim, tell: running.Advance) -> tuple[str, bytes | Non
     return page, printing.pdf(page)
 
 
-def _page(claim: keeping.Claim, tell: running.Advance) -> str:
+def _page(claim: claims.Claim, tell: running.Advance) -> str:
     def advance(worked: int, cells: int) -> None:
-        connections.transaction(keeping.advance, claim=claim, worked=worked, cells=cells)
+        connections.transaction(claims.advance, claim=claim, worked=worked, cells=cells)
         tell(worked, cells)
 
     return rendering.render(

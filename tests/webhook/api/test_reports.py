@@ -4,7 +4,7 @@ import pytest
 
 from tests.webhook.conftest import Place
 from worker.database import connections as databases
-from worker.reporting import keeping
+from worker.reporting import claims, keeping
 from worker.tenancy.actors import Role
 
 PATH = "/api/v1/reports"
@@ -26,10 +26,10 @@ def ask(place: Place, headers: dict[str, str], **body: str) -> dict:
 
 def finish(report: dict, page: str = PAGE) -> None:
     with databases.session() as session:
-        claim = keeping.claim(session, only=int(report["id"]))
+        claim = claims.take(session, only=int(report["id"]))
         assert claim is not None
         pdf = PDF if claim.format == "pdf" else None
-        keeping.finish(session, claim=claim, page=page, pdf=pdf)
+        claims.finish(session, claim=claim, page=page, pdf=pdf)
 
 
 def test_a_report_is_asked_for_followed_and_read(place, analyst):

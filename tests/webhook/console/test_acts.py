@@ -13,7 +13,7 @@ from worker.billing import invoices, runs
 from worker.database import connections as databases
 from worker.pools import batches, distributions, keys
 from worker.redemption import inbox, trouble
-from worker.reporting import keeping
+from worker.reporting import claims, keeping
 from worker.tenancy.actors import Role
 
 
@@ -279,7 +279,7 @@ def report(manager, things):
     acted(manager, "/reports", page="/reports", **given)
     with databases.session() as session:
         asked = keeping.listing(session, actor=OPERATOR).items[0]
-        return asked, keeping.claim(session, only=int(asked["id"]))
+        return asked, claims.take(session, only=int(asked["id"]))
 
 
 def test_a_report_is_asked_for_as_pdf_which_is_linked_once_there_is_one(manager, report):
@@ -288,7 +288,7 @@ def test_a_report_is_asked_for_as_pdf_which_is_linked_once_there_is_one(manager,
     link = f'href="/console{where}.pdf">PDF</a>'
     early = manager.get("/reports").text
     with databases.session() as session:
-        keeping.finish(session, claim=claim, page="<p>", pdf=b"%PDF-1.4")
+        claims.finish(session, claim=claim, page="<p>", pdf=b"%PDF-1.4")
 
     printed = manager.get(f"{where}.pdf")
 
@@ -303,7 +303,7 @@ def test_a_report_is_asked_for_as_pdf_which_is_linked_once_there_is_one(manager,
 def test_a_report_that_failed_says_why(manager, report):
     asked, claim = report
     with databases.session() as session:
-        keeping.fail(session, claim=claim, traceback="Traceback:\nKeyError: gone")
+        claims.fail(session, claim=claim, traceback="Traceback:\nKeyError: gone")
 
     told = manager.get(f"/reports/{asked['id']}/progress").text
 

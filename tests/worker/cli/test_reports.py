@@ -7,7 +7,7 @@ import pytest
 
 from tests.world import OPERATOR
 from worker.database import connections as databases
-from worker.reporting import keeping
+from worker.reporting import claims, keeping
 
 
 @pytest.fixture
@@ -18,9 +18,9 @@ def kept(world):
         about: dict[str, Any] = {"notebook": "usage", "organization": str(world.parent)}
         with databases.session() as session:
             asked = keeping.ask(session, actor=OPERATOR, format=format, **about)["id"]
-            claim = keeping.claim(session, only=int(asked))
+            claim = claims.take(session, only=int(asked))
             assert claim is not None
-            keeping.finish(session, claim=claim, page="<p>page</p>", pdf=pdf)
+            claims.finish(session, claim=claim, page="<p>page</p>", pdf=pdf)
         return str(asked)
 
     return keep

@@ -23,7 +23,7 @@ from worker.billing import runs
 from worker.database import connections as databases
 from worker.learning import learners
 from worker.redemption import deciding
-from worker.reporting import keeping, personal, rendering, showing
+from worker.reporting import claims, keeping, personal, rendering, showing
 from worker.tenancy.actors import Actor, Role
 
 EMAIL = "Ann.O'Neil@example.org"
@@ -39,8 +39,8 @@ def manager(world: World) -> Actor:
     return Actor("manager", Role.MANAGER, world.parent)
 
 
-def claimed(session: Any, report: dict[str, Any]) -> keeping.Claim:
-    claim = keeping.claim(session, only=int(report["id"]))
+def claimed(session: Any, report: dict[str, Any]) -> claims.Claim:
+    claim = claims.take(session, only=int(report["id"]))
     assert claim is not None
     return claim
 
@@ -164,7 +164,7 @@ def test_a_report_that_was_asked_for_as_pdf_is_kept_with_its_page(world):
     with pytest.raises(errors.ReportNotDoneError, match="is queued, so it has no PDF"):
         keeping.pdf(world.session, actor=OPERATOR, report=report["id"])
 
-    keeping.finish(world.session, claim=claimed(world.session, report), page="<p>", pdf=b"%PDF-1.4")
+    claims.finish(world.session, claim=claimed(world.session, report), page="<p>", pdf=b"%PDF-1.4")
 
     kept = show(world, report)
     assert (kept["format"], kept["bytes"], kept["pdf_bytes"]) == ("pdf", 3, 8)
@@ -174,7 +174,7 @@ def test_a_report_that_was_asked_for_as_pdf_is_kept_with_its_page(world):
 
 def test_a_report_that_was_not_asked_for_as_pdf_says_how_to_ask(world):
     report = ask(world)
-    keeping.finish(world.session, claim=claimed(world.session, report), page="<p>")
+    claims.finish(world.session, claim=claimed(world.session, report), page="<p>")
 
     with pytest.raises(errors.NotFoundError, match="ask for one with format pdf"):
         keeping.pdf(world.session, actor=OPERATOR, report=report["id"])
@@ -182,7 +182,7 @@ def test_a_report_that_was_not_asked_for_as_pdf_says_how_to_ask(world):
 
 def test_reports_are_listed_newest_first_and_by_their_state(world):
     first, second = ask(world), ask(world, "pools")
-    keeping.fail(world.session, claim=claimed(world.session, first), traceback="Boom")
+    claims.fail(world.session, claim=claimed(world.session, first), traceback="Boom")
     about = str(world.parent)
 
     listed = keeping.listing(world.session, actor=OPERATOR, organization=about).items
@@ -221,7 +221,7 @@ def test_people_come_before_the_schedule(world):
     invoiced(world)
     asked = ask(world)
 
-    claim = keeping.claim(world.session)
+    claim = claims.take(world.session)
 
     assert claim is not None
     assert str(claim.id) == asked["id"]
@@ -234,16 +234,16 @@ def test_a_report_is_taken_once(world):
     report = ask(world)
     claimed(world.session, report)
 
-    assert keeping.claim(world.session, only=int(report["id"])) is None
+    assert claims.take(world.session, only=int(report["id"])) is None
 
 
 def test_workers_make_one_report_at_a_time(world):
     first, second = ask(world), ask(world)
     claim = claimed(world.session, first)
 
-    assert keeping.claim(world.session) is None
-    keeping.fail(world.session, claim=claim, traceback="Boom")
-    assert str(keeping.claim(world.session).id) == second["id"]
+    assert claims.take(world.session) is None
+    claims.fail(world.session, claim=claim, traceback="Boom")
+    assert str(claims.take(world.session).id) == second["id"]
 
 
 def test_a_report_whose_worker_died_is_taken_again_and_the_dead_changes_nothing(world):
@@ -252,8 +252,8 @@ def test_a_report_whose_worker_died_is_taken_again_and_the_dead_changes_nothing(
     pass_time(world.session, seconds=301)
 
     alive = claimed(world.session, report)
-    keeping.finish(world.session, claim=dead, page="the dead's")
-    keeping.finish(world.session, claim=alive, page="the living's")
+    claims.finish(world.session, claim=dead, page="the dead's")
+    claims.finish(world.session, claim=alive, page="the living's")
 
     assert alive.attempt == dead.attempt + 1
     page = keeping.page(world.session, actor=OPERATOR, report=report["id"])
@@ -265,19 +265,19 @@ def test_a_report_that_still_advances_is_not_taken(world):
     claim = claimed(world.session, report)
     for _ in range(3):
         pass_time(world.session, seconds=200)
-        keeping.advance(world.session, claim=claim, worked=1, cells=9)
+        claims.advance(world.session, claim=claim, worked=1, cells=9)
 
-    assert keeping.claim(world.session, only=claim.id) is None
+    assert claims.take(world.session, only=claim.id) is None
     assert (show(world, report)["worked"], show(world, report)["cells"]) == (1, 9)
 
 
 def test_a_report_on_which_workers_keep_dying_is_set_apart(world):
     report = ask(world)
-    for _ in range(keeping.MAX_DEATHS):
+    for _ in range(claims.MAX_DEATHS):
         claimed(world.session, report)
         pass_time(world.session, seconds=301)
 
-    assert keeping.claim(world.session) is None
+    assert claims.take(world.session) is None
     assert show(world, report)["state"] == "failed"
     assert "died" in show(world, report)["traceback"]
 
@@ -302,7 +302,7 @@ def csv_of(page: str) -> str:
 def test_an_erased_person_is_nowhere_in_the_reports_that_are_kept(world):
     deciding.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
     report = ask(world, "learners_at_risk")
-    keeping.finish(world.session, claim=claimed(world.session, report), page=at_risk(EMAIL))
+    claims.finish(world.session, claim=claimed(world.session, report), page=at_risk(EMAIL))
 
     told = learners.erase(world.session, actor=OPERATOR, email=EMAIL.lower())
 
@@ -320,7 +320,7 @@ def test_an_erased_person_is_nowhere_in_the_rows_that_only_a_csv_has(world):
     deciding.settle(world.session, event_ids=[world.request(world.keys(1)[0], EMAIL)])
     report = ask(world, "learners_at_risk")
     page = at_risk(EMAIL, others_before=300)
-    keeping.finish(world.session, claim=claimed(world.session, report), page=page)
+    claims.finish(world.session, claim=claimed(world.session, report), page=page)
 
     told = learners.erase(world.session, actor=OPERATOR, email=EMAIL)
 
@@ -335,7 +335,7 @@ def test_an_erasure_takes_the_pdf_of_each_page_that_it_changes_and_of_no_other(w
     told, other = (ask(world, "learners_at_risk", format="pdf") for _ in range(2))
     for report, email in ((told, EMAIL), (other, "other@example.org")):
         claim = claimed(world.session, report)
-        keeping.finish(world.session, claim=claim, page=at_risk(email), pdf=email.encode())
+        claims.finish(world.session, claim=claim, page=at_risk(email), pdf=email.encode())
 
     learners.erase(world.session, actor=OPERATOR, email=EMAIL)
 
@@ -343,18 +343,18 @@ def test_an_erasure_takes_the_pdf_of_each_page_that_it_changes_and_of_no_other(w
         keeping.pdf(world.session, actor=OPERATOR, report=told["id"])
     assert keeping.pdf(world.session, actor=OPERATOR, report=other["id"]) == b"other@example.org"
     page = keeping.page(world.session, actor=OPERATOR, report=told["id"])
-    assert keeping.unprinted(world.session, after=0) == (int(told["id"]), page)
-    assert keeping.unprinted(world.session, after=int(told["id"])) is None
+    assert claims.unprinted(world.session, after=0) == (int(told["id"]), page)
+    assert claims.unprinted(world.session, after=int(told["id"])) is None
 
 
 def test_a_pdf_of_a_page_from_which_somebody_was_erased_since_is_not_kept(world):
     report = ask(world, format="pdf")
-    keeping.finish(world.session, claim=claimed(world.session, report), page="after")
+    claims.finish(world.session, claim=claimed(world.session, report), page="after")
     printed = {"report": int(report["id"]), "pdf": b"%PDF-1.4"}
 
-    keeping.keep_pdf(world.session, page="before", **printed)
+    claims.keep_pdf(world.session, page="before", **printed)
     early = show(world, report)["pdf_bytes"]
-    keeping.keep_pdf(world.session, page="after", **printed)
+    claims.keep_pdf(world.session, page="after", **printed)
 
     assert (early, show(world, report)["pdf_bytes"]) == (0, 8)
 
@@ -370,7 +370,7 @@ def test_a_report_that_was_made_while_somebody_was_erased_is_made_anew(world):
     claim = claimed(world.session, report)
     learners.erase(world.session, actor=OPERATOR, email=EMAIL)
 
-    keeping.finish(world.session, claim=claim, page=at_risk(EMAIL))
+    claims.finish(world.session, claim=claim, page=at_risk(EMAIL))
 
     assert show(world, report)["state"] == "queued"
 
@@ -415,7 +415,7 @@ def asked_as_pdf(world: World, page: str | None = None) -> dict[str, Any]:
     with databases.session() as session:
         asked = keeping.ask(session, actor=OPERATOR, format="pdf", **about)
         if page:
-            keeping.finish(session, claim=claimed(session, asked), page=page)
+            claims.finish(session, claim=claimed(session, asked), page=page)
     return asked
 
 
