@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from worker.catalogue import courses
 from worker.pools import pools
+from worker.redemption import deciding
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
 
@@ -83,6 +84,30 @@ class World:
                 "at": at,
             },
         ).scalar_one()
+
+    def redeemed(
+        self,
+        email: str = "ann@example.org",
+        code: str | None = None,
+        *,
+        organization: int | None = None,
+    ) -> str:
+        """Redeem a key for a learner and give the assignment's id."""
+        event = self.request(code or self.keys(1)[0], email, organization=organization)
+        deciding.settle(self.session, event_ids=[event])
+        return str(
+            self.figures("SELECT assignment_id AS id FROM event WHERE id = :id", id=event).id
+        )
+
+    def launched(self, assignment: str) -> None:
+        """Record that training was launched under an assignment."""
+        self.session.execute(
+            text(
+                "INSERT INTO launch (assignment_id, organization_id, launch, launched_at)"
+                " VALUES (:id, :organization, :launch, clock_now())"
+            ),
+            {"id": int(assignment), "organization": self.parent, "launch": f"L-{assignment}"},
+        )
 
     def outcome(self, event: int) -> str | None:
         """Give what became of an event; None while it is undecided."""
