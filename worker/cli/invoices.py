@@ -11,9 +11,9 @@ from worker.cli.frame import Group, deferred, ordered, paged
 from worker.cli.system import operator, run, system
 
 with deferred():
+    from worker import reporting
     from worker.billing import charges, documents, invoices, runs
     from worker.database import connections
-    from worker.reporting import keeping
 
 if TYPE_CHECKING:
     from worker.database.paging import Page
@@ -50,7 +50,9 @@ def _ran(result: dict[str, Any]) -> None:
 def run_(month: str | None, finalize: bool) -> dict[str, Any]:
     """Bill what is not billed yet; running it again changes nothing."""
     with system():
-        done = runs.run(actor=operator(), month=month, finalize=finalize, then=keeping.ask_after)
+        done = runs.run(
+            actor=operator(), month=month, finalize=finalize, then=reporting.keeping.ask_after
+        )
         changed = connections.transaction(
             invoices.listing, actor=operator(), ids=done.invoices, limit=1000
         )
@@ -86,7 +88,9 @@ def show(invoice: str) -> dict[str, Any]:
 @click.argument("invoice", metavar="ID")
 def finalize(invoice: str) -> dict[str, Any]:
     """Finalize a draft: number it and set its due date."""
-    return run(invoices.finalize, actor=operator(), invoice=invoice, then=keeping.ask_after)
+    return run(
+        invoices.finalize, actor=operator(), invoice=invoice, then=reporting.keeping.ask_after
+    )
 
 
 @command.command()

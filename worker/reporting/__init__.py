@@ -2,7 +2,8 @@
 
 A notebook asks a `Question` and gets DataFrames (counts as integers, amounts as Decimal) and
 pictures. It reads as a login that may only SELECT from schema "report". Pandas and matplotlib are
-imported when they are first needed.
+imported when they are first needed. The command line defers this package as a whole, and says
+`reporting.keeping`: to import one of its modules by name would run all of it.
 """
 
 from worker.reporting import keeping, measures
