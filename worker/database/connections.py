@@ -162,7 +162,7 @@ def _engine(login: Login, address: str, pid: int) -> Engine:
         **POOLS[login],
         pool_timeout=1,
         connect_args={
-            "connect_timeout": 2,
+            "connect_timeout": patience.CONNECT if login is Login.WEB else 10,
             "tcp_user_timeout": 5000,
             "options": " ".join(f"-c {name}={value}" for name, value in flags.items()),
         },

@@ -1,8 +1,9 @@
 """Which connection the pool hands out, and how long the web waits for the database: timeouts.
 
 A server's own timeouts end a statement that runs too long, but a server that is frozen or cut off
-keeps no time. So the web's connections are watched from here, and one that is held for too long is
-hung up on: the request that waits on it then fails at once, as away, instead of never.
+keeps no time. So the web's connections are watched from here, and one that waits for too long is
+hung up on: the request that waits on it then fails at once, as away, instead of never. A slot in the
+pool or a ping (1 s), and then connecting and the transaction (3.5 s), are less than 5 s together.
 """
 
 import os
@@ -10,6 +11,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg.pq import TransactionStatus
@@ -17,27 +19,55 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 
-HELD = 3.5  # seconds from a transaction's first word to its last
+CONNECT = 3  # seconds; PostgreSQL's driver knows whole ones only
+HELD = 3.5  # seconds that a transaction may wait for the server in all, connecting included
 PING = 1.0
 FRESH = 1.0  # a connection that answered within this time is not asked whether it lives
 LOOK = 0.1
 
 
+@dataclass
+class Loan:
+    """A connection in use, and how many seconds it may still wait for the server.
+
+    Only waiting counts: on a busy machine, what the process itself does takes long, too.
+    """
+
+    connection: Any
+    left: float
+    asking: bool = False
+
+    def __post_init__(self) -> None:
+        self._line = self.connection.fileno()
+
+    def overdue(self, passed: float) -> bool:
+        """Say whether it waited for too long, seconds after it was looked at last."""
+        asked, self.asking = self.asking, _status(self.connection) is TransactionStatus.ACTIVE
+        if asked and self.asking:
+            self.left -= passed
+        return self.left < 0
+
+    def hang_up(self) -> None:
+        """Have whoever waits for the server fail at once."""
+        with suppress(OSError), socket.socket(fileno=os.dup(self._line)) as line:
+            line.shutdown(socket.SHUT_RDWR)
+
+
 class Watch:
-    """The connections of one engine that are in use, and when each is to be hung up on."""
+    """The connections of one engine that are in use; those that wait for too long are hung up on."""
 
     def __init__(self, *, hurried: bool) -> None:
         self._hurried = hurried
         self._lock = threading.Lock()
-        self._due: dict[int, tuple[float, int]] = {}
+        self._loans: dict[int, Loan] = {}
         self._looking = False
 
     def begin(self, connection: Any, seconds: float) -> None:
-        """Hang up on a connection unless `end` is called in time; never where nothing is hurried."""
+        """Bound how long a connection waits until `end`; not where nothing is hurried."""
         if not self._hurried:
             return
         with self._lock:
-            self._due[id(connection)] = (time.monotonic() + seconds, connection.fileno())
+            self._loans[id(connection)] = Loan(connection, seconds)
             if not self._looking:
                 self._looking = True
                 threading.Thread(target=self._look, name="patience", daemon=True).start()
@@ -45,15 +75,18 @@ class Watch:
     def end(self, connection: Any) -> None:
         """Forget a connection: it was given back, or has all the time it wants."""
         with self._lock:
-            self._due.pop(id(connection), None)
+            self._loans.pop(id(connection), None)
 
     def _look(self) -> None:
+        looked = time.monotonic()
         while True:
             time.sleep(LOOK)
+            now = time.monotonic()
             with self._lock:
-                late = [c for c, (due, _) in self._due.items() if due < time.monotonic()]
-                for connection in late:
-                    _hang_up(self._due.pop(connection)[1])
+                late = [key for key, loan in self._loans.items() if loan.overdue(now - looked)]
+                for key in late:
+                    self._loans.pop(key).hang_up()
+            looked = now
 
 
 def watch(engine: Engine, *, hurried: bool) -> None:
@@ -63,18 +96,26 @@ def watch(engine: Engine, *, hurried: bool) -> None:
     """
     watching = Watch(hurried=hurried)
 
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: Any, record: Any, _words: Any, _parameters: Any) -> None:
+        record.info["asked"] = time.monotonic()
+
+    @event.listens_for(engine, "connect", insert=True)  # SQLAlchemy's own has questions
+    def _opened(connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
+        record.info["opened"] = True
+        watching.begin(connection, HELD - (record.info["used"] - record.info["asked"]))
+
     @event.listens_for(engine, "checkout")
-    def _begin(connection: Any, record: Any, _proxy: Any) -> None:
+    def _lent(connection: Any, record: Any, _proxy: Any) -> None:
         record.info["watch"] = watching
         _require_idle(connection)
+        if record.info.pop("opened", False):
+            return
         if time.monotonic() - record.info["used"] > FRESH:
             watching.begin(connection, PING)
             _ping(engine, connection)
         watching.begin(connection, HELD)
-
-    @event.listens_for(engine, "connect")
-    def _opened(_connection: Any, record: Any) -> None:
-        record.info["used"] = time.monotonic()
 
     @event.listens_for(engine, "checkin")
     @event.listens_for(engine, "invalidate")
@@ -99,8 +140,13 @@ def waiting(session: Session) -> None:
 
 def _require_idle(connection: Any) -> None:
     """Have the pool replace a connection that is amid a transaction: somebody still uses it."""
-    if connection.info.transaction_status is not TransactionStatus.IDLE:
+    if _status(connection) is not TransactionStatus.IDLE:
         raise DisconnectionError
+
+
+def _status(connection: Any) -> TransactionStatus:
+    status: TransactionStatus = connection.info.transaction_status
+    return status
 
 
 def _ping(engine: Engine, connection: Any) -> None:
@@ -108,8 +154,3 @@ def _ping(engine: Engine, connection: Any) -> None:
         engine.dialect.do_ping(connection)
     except engine.dialect.loaded_dbapi.Error:
         raise DisconnectionError from None  # the pool opens a new one
-
-
-def _hang_up(fileno: int) -> None:
-    with suppress(OSError), socket.socket(fileno=os.dup(fileno)) as line:
-        line.shutdown(socket.SHUT_RDWR)

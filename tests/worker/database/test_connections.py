@@ -1,13 +1,15 @@
-"""What the pool of each login hands out."""
+"""What the pool of each login hands out, and for how long the web waits for the server."""
 
+import time
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from tests.conftest import connect
+from worker import errors
 from worker.database import connections, patience
 from worker.database.connections import Login
 
@@ -75,3 +77,38 @@ def test_a_connection_that_died_in_the_pool_is_replaced(login, pooled, database,
     again = backend(login)
 
     assert again != before
+
+
+def test_the_web_gives_up_a_statement_that_the_server_does_not_answer(database, monkeypatch):
+    monkeypatch.setattr(patience, "HELD", 0.3)
+
+    with (
+        pytest.raises(errors.DatabaseAwayError),
+        connections.session(Login.WEB) as session,
+    ):
+        session.execute(text("SELECT pg_sleep(3)"))  # the server's own limit is 4 s
+
+
+def test_what_the_web_computes_amid_a_transaction_is_not_waiting(database, monkeypatch):
+    monkeypatch.setattr(patience, "HELD", 0.3)
+
+    with connections.session(Login.WEB) as session:
+        before = session.execute(text(BACKEND)).scalar_one()
+        time.sleep(2 * patience.HELD + 2 * patience.LOOK)
+        after = session.execute(text(BACKEND)).scalar_one()
+
+    assert before == after
+
+
+def test_connecting_counts_as_waiting(database, monkeypatch):
+    monkeypatch.setattr(patience, "HELD", 1.2)
+    connections.dispose()
+    event.listen(connections.engine(Login.WEB), "do_connect", lambda *_: time.sleep(1))
+
+    with (
+        pytest.raises(errors.DatabaseAwayError),
+        connections.session(Login.WEB) as session,
+    ):
+        session.execute(text("SELECT pg_sleep(1)"))
+
+    connections.dispose()
