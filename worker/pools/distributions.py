@@ -34,8 +34,8 @@ DISTRIBUTION_LOCK = text(
 ASKED = """unnest(CAST(:recipients AS text[]), CAST(:names AS text[]), CAST(:references AS text[]))
            WITH ORDINALITY AS asked (recipient, name, reference, nth)"""
 
-# What is asked for anew, and then all of it: the same recipient and reference is the same
-# distribution.
+# What is asked for anew, numbered in that order; and all of it, where some of it is not: the same
+# recipient and reference is the same distribution.
 RECORD = """
     INSERT INTO distribution (pool_id, recipient, recipient_name, reference)
     SELECT :pool_id, recipient, name, reference FROM {asked} ORDER BY nth
@@ -52,8 +52,15 @@ FIND = """
 """
 RECORD_ASKED, FIND_ASKED = (text(sql.format(asked=ASKED)) for sql in (RECORD, FIND))
 
-# Give the pool's next keys that nobody holds. A key that is being redeemed or retired is passed by.
-GIVE = text("""
+# How many keys of a pool nobody holds.
+FREE = (
+    "SELECT coalesce(sum(issued - distributed), 0)::bigint FROM pool_tally WHERE pool_id = :pool_id"
+)
+COUNT_FREE = text(FREE)
+
+# Give the pool's next keys that nobody holds; none, where those are too few. A key that is being
+# redeemed or retired is passed by.
+GIVE = text(f"""
     WITH slot AS (
         SELECT id AS distribution_id, row_number() OVER (ORDER BY nth) AS nth
           FROM unnest(CAST(:ids AS bigint[]), CAST(:counts AS bigint[]))
@@ -63,15 +70,12 @@ GIVE = text("""
         SELECT id, row_number() OVER (ORDER BY id) AS nth
           FROM (SELECT id FROM key
                  WHERE pool_id = :pool_id AND state = 'issued' AND distribution_id IS NULL
-                 ORDER BY id LIMIT :total FOR NO KEY UPDATE SKIP LOCKED) AS next)
+                 ORDER BY id LIMIT CASE WHEN :total <= ({FREE}) THEN :total ELSE 0 END
+                   FOR NO KEY UPDATE SKIP LOCKED) AS next)
     UPDATE key SET distribution_id = slot.distribution_id
       FROM free JOIN slot ON slot.nth = free.nth
      WHERE key.id = free.id
-""")
-
-FREE = text("""
-    SELECT coalesce(sum(issued - distributed), 0)::bigint FROM pool_tally WHERE pool_id = :pool_id
-""")
+""")  # noqa: S608  # a constant
 
 RECALL = text("""
     WITH recalled AS (
@@ -312,8 +316,10 @@ def _distribute(session: Session, actor: Actor, pool: str, asked: list[Asked]) -
         _check(one)
     place = {"pool_id": found.id}
     session.execute(DISTRIBUTION_LOCK, place)
-    fresh = set(session.scalars(RECORD_ASKED, place | _columns(asked)))
-    ids = session.scalars(FIND_ASKED, place | _columns(asked)).all()
+    ids = session.scalars(RECORD_ASKED, place | _columns(asked)).all()
+    fresh = set(ids)
+    if len(ids) < len(asked):
+        ids = session.scalars(FIND_ASKED, place | _columns(asked)).all()
     _give(session, place, {i: one.count for i, one in zip(ids, asked, strict=True) if i in fresh})
     if fresh:
         _remember(session, actor, "keys distributed", found, list(fresh))
@@ -323,13 +329,11 @@ def _distribute(session: Session, actor: Actor, pool: str, asked: list[Asked]) -
 
 def _give(session: Session, place: dict[str, int], counts: dict[int, int]) -> None:
     total = sum(counts.values())
-    free = session.scalars(FREE, place).one()
-    if total > free:
-        raise errors.NotEnoughKeysError(wanted=total, free=free)
     asked = {"ids": list(counts), "counts": list(counts.values()), "total": total}
     given = session.connection().execute(GIVE, place | asked).rowcount if total else 0
     if given < total:
-        raise errors.NotEnoughKeysError(wanted=total, free=given)
+        free = given + session.scalars(COUNT_FREE, place).one()
+        raise errors.NotEnoughKeysError(wanted=total, free=free if free < total else given)
 
 
 def _held(

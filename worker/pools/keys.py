@@ -4,10 +4,10 @@ A code is found by its canonical form, else as a person may have misread a gener
 Codes stand in what is given back, and never whole in a message: messages are logged and shown.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain, islice
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from sqlalchemy import (
     ARRAY,
@@ -132,6 +132,14 @@ MEANT = func.meant_key(func.canonical_code(TYPED.c.code)).table_valued(
 )
 
 
+class Held(NamedTuple):
+    """A key that is locked, and the organization that owns its pool."""
+
+    id: int
+    state: KeyState
+    owner_id: int
+
+
 def add_keys(session: Session, *, actor: Actor, pool: str, codes: Iterable[str]) -> ImportReport:
     """Add typed or pasted codes to a pool, one a line; gives an import report.
 
@@ -195,18 +203,18 @@ def retire(session: Session, *, actor: Actor, codes: Sequence[str]) -> RetiredKe
     """Retire issued keys, each for itself, and say what became of each."""
     actor.require(Role.MANAGER)
     found = _find_all(session, actor, codes)
-    states = _lock(session, sorted({id_ for id_ in found if id_ is not None}))
+    held = _lock(session, {id_ for id_ in found if id_ is not None})
     items: list[RetiredKey] = []
-    retiring: set[int] = set()
+    retiring: dict[int, Held] = {}
     for code, id_ in zip(codes, found, strict=True):
         if id_ in retiring:
             items.append(_refused(code, "duplicate_in_input", "An earlier line has the same key."))
-        elif error := _not_retired(code, None if id_ is None else states[id_]):
+        elif error := _not_retired(code, None if id_ is None else held[id_].state):
             items.append(_refused(code, error.code, str(error)))
         elif id_ is not None:
-            retiring.add(id_)
+            retiring[id_] = held[id_]
             items.append({"key": code, "result": "retired", "code": None, "reason": None})
-    _retire(session, actor, sorted(retiring))
+    _retire(session, actor, list(retiring.values()))
     return {"retired": len(retiring), "items": items, "next": None}
 
 
@@ -219,9 +227,10 @@ def retire_one(session: Session, *, actor: Actor, code: str) -> KeyShape:
     """
     actor.require(Role.MANAGER)
     found = find(session, actor=actor, code=code).id
-    if error := _not_retired(code, _lock(session, [found])[found]):
+    held = _lock(session, {found})[found]
+    if error := _not_retired(code, held.state):
         raise error
-    _retire(session, actor, [found])
+    _retire(session, actor, [held])
     return shape(session.execute(ROWS.where(Key.id == found)).one())
 
 
@@ -340,10 +349,16 @@ def _missing(code: str) -> errors.NotFoundError:
 # ---------------------------------------------------------------------------------------- retiring
 
 
-def _lock(session: Session, ids: list[int]) -> dict[int, KeyState]:
-    """Lock keys against whoever redeems or retires them, and give their states."""
-    rows = select(Key.id, Key.state).where(Key.id.in_(ids)).order_by(Key.id)
-    return {row.id: row.state for row in session.execute(rows.with_for_update(key_share=True))}
+def _lock(session: Session, ids: Collection[int]) -> dict[int, Held]:
+    """Lock keys against whoever redeems or retires them, and give them as they are then."""
+    wanted = (
+        select(Key.id, Key.state, Pool.organization_id)
+        .join(Pool, Pool.id == Key.pool_id)
+        .where(Key.id.in_(ids))
+        .order_by(Key.id)
+    )
+    rows = session.execute(wanted.with_for_update(of=Key, key_share=True))
+    return {row.id: Held(*row) for row in rows}
 
 
 def not_issued(code: str, state: KeyState) -> errors.KeyNotIssuedError:
@@ -366,19 +381,15 @@ def _refused(code: str, why: str, reason: str) -> RetiredKey:
     return {"key": code, "result": "refused", "code": why, "reason": reason}
 
 
-def _retire(session: Session, actor: Actor, ids: list[int]) -> None:
+def _retire(session: Session, actor: Actor, held: Sequence[Held]) -> None:
+    ids = [key.id for key in held]
     session.execute(update(Key).where(Key.id.in_(ids)).values(state=KeyState.RETIRED))
-    owners = select(Pool.organization_id, func.array_agg(Key.id)).join_from(
-        Key, Pool, Pool.id == Key.pool_id
-    )
-    for owner, retired in session.execute(
-        owners.where(Key.id.in_(ids)).group_by(Pool.organization_id)
-    ):
+    for owner in sorted({key.owner_id for key in held}):
         history.record(
             session,
             actor=actor,
             action="key retired",
             thing="key",
-            thing_ids=list(retired),
+            thing_ids=[key.id for key in held if key.owner_id == owner],
             organization_id=owner,
         )
