@@ -228,7 +228,7 @@ def printed(**changes: Any) -> dict[str, Any]:
     [
         ("en", "USD", 2, "$1,234.50", "July 4, 2026"),
         ("de", "EUR", 2, "1.234,50 €", "4. Juli 2026"),
-        ("fr-CH", "CHF", 2, "1 234,50 CHF", "4 juillet 2026"),
+        ("fr-CH", "CHF", 2, "1'234,50 CHF", "4 juillet 2026"),
         ("ja", "JPY", 0, "￥1,234", "2026年7月4日"),
         ("en", "KWD", 3, "KWD 1,234.500", "July 4, 2026"),
         ("hu", "HUF", 2, "1 234,50 Ft", "2026. július 4."),  # CLDR prints forints without decimals
