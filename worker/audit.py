@@ -1,14 +1,36 @@
 """The ledger's audit: proof, on the live database and in figures, that nothing was lost or doubled."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker.database import periods
 
 LISTED = 20
+
+
+class CheckShape(TypedDict):
+    """One rule of the ledger."""
+
+    name: str
+    """The rule."""
+    ok: bool
+    """Whether it holds."""
+    figures: dict[str, int | str]
+    """What was counted for it."""
+    rows: list[str]
+    """The first rows that break it."""
+
+
+class AuditShape(TypedDict):
+    """Whether nothing was lost or doubled."""
+
+    ok: bool
+    """Whether every rule holds."""
+    checks: list[CheckShape]
+    """The rules."""
 
 
 @dataclass(frozen=True)
@@ -167,16 +189,16 @@ CHECKS = [
 ]
 
 
-def audit(session: Session) -> dict[str, Any]:
-    """Prove the ledger's rules on one snapshot: `{ok, checks: [{name, ok, figures, rows}]}`.
+def audit(session: Session) -> AuditShape:
+    """Prove the ledger's rules on one snapshot.
 
-    `rows` names the first that break a check. The session must be new: the snapshot begins here.
+    The session must be new: the snapshot begins here.
     """
     _take_snapshot(session)
     return _prove(session)
 
 
-def audit_daily(session: Session) -> dict[str, Any] | None:
+def audit_daily(session: Session) -> AuditShape | None:
     """Audit, unless it was done today; None then."""
     _take_snapshot(session)
     return _prove(session) if periods.is_due(session, job="audit", every="day") else None
@@ -187,12 +209,12 @@ def _take_snapshot(session: Session) -> None:
     session.execute(text("SET LOCAL statement_timeout = '30min'"))
 
 
-def _prove(session: Session) -> dict[str, Any]:
+def _prove(session: Session) -> AuditShape:
     checks = [_result(session, check) for check in CHECKS]
     return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
 
-def _result(session: Session, check: Check) -> dict[str, Any]:
+def _result(session: Session, check: Check) -> CheckShape:
     figures = dict(session.execute(text(check.figures)).mappings().one())
     rows = list(session.scalars(text(f"{check.broken} LIMIT {LISTED}")))  # constants of this module
     ok = not rows and not (check.equal and len(set(figures.values())) > 1)

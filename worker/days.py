@@ -10,7 +10,8 @@ from typing_extensions import TypedDict
 
 from worker import errors
 
-# A month as it is given out.
+# A day and a month as they are given out.
+Day = Annotated[str, Field(json_schema_extra={"format": "date"})]
 Month = Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}$")]
 
 # Objects that hold from an instant on, and those about a period; `from` is a word of Python's own.

@@ -1,7 +1,5 @@
 """Charges: what redemptions and paid extensions cost, and credits."""
 
-from typing import Any
-
 from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
@@ -9,8 +7,10 @@ from sqlalchemy.orm import Session
 from webhook.api import shapes
 from webhook.http.access import allowed
 from webhook.http.instants import Instant
-from webhook.http.shapes import Sorted
+from webhook.http.shapes import Sorted, gives
 from worker.billing import charges
+from worker.billing.charges import ChargeShape
+from worker.database.paging import Page
 from worker.tables.labels import ChargeKind
 from worker.tenancy.actors import Actor, Role
 
@@ -35,25 +35,25 @@ class Query(Sorted):
 
 @blueprint.get("")
 @allowed(*READERS)
-@blueprint.output(shapes.Charges)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Any:
+def listing(session: Session, actor: Actor, query: Query) -> Page[ChargeShape]:
     """List charges and credits, newest first."""
-    return vars(charges.listing(session, actor=actor, **query.page()))
+    return charges.listing(session, actor=actor, **query.page())
 
 
 @blueprint.get("/<charge>")
 @allowed(*READERS)
-@blueprint.output(shapes.Charge)
-def show(session: Session, actor: Actor, charge: str) -> Any:
+@gives()
+def show(session: Session, actor: Actor, charge: str) -> ChargeShape:
     """Show a charge."""
     return charges.show(session, actor=actor, charge=charge)
 
 
 @blueprint.post("/<charge>/credit")
 @allowed()
-@blueprint.output(shapes.Charge, status_code=201)
+@gives(201)
 @blueprint.input(shapes.Credit, arg_name="body")
-def credit(session: Session, actor: Actor, charge: str, body: shapes.Credit) -> Any:
+def credit(session: Session, actor: Actor, charge: str, body: shapes.Credit) -> ChargeShape:
     """Credit a charge, wholly or partly, on the next invoice."""
     return charges.credit(session, actor=actor, charge=charge, **body.given())

@@ -14,10 +14,13 @@ from webhook.http import files
 from webhook.http.access import allowed, known
 from webhook.http.openapi import describe
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Paging, Taken
+from webhook.http.shapes import Paging, Taken, gives
 from worker.billing import documents, invoices, runs
+from worker.billing.invoices import InvoiceShape, InvoiceShown, InvoiceVoided
+from worker.billing.runs import BillingRun
 from worker.database import connections, patience
 from worker.database.connections import Login
+from worker.database.paging import Page
 from worker.reporting import keeping
 from worker.tables.billing import Invoice
 from worker.tables.labels import InvoiceStatus
@@ -47,18 +50,18 @@ class Query(Paging):
 
 @blueprint.get("")
 @allowed(*READERS)
-@blueprint.output(shapes.Invoices)
+@gives()
 @blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Any:
+def listing(session: Session, actor: Actor, query: Query) -> Page[InvoiceShape]:
     """List invoices, newest first."""
-    return vars(invoices.listing(session, actor=actor, **query.page()))
+    return invoices.listing(session, actor=actor, **query.page())
 
 
 @blueprint.post("/run")
 @allowed()
-@blueprint.output(shapes.BillingRun)
+@gives()
 @blueprint.input(shapes.NewBillingRun, arg_name="body")
-def run(session: Session, actor: Actor, body: shapes.NewBillingRun) -> Any:
+def run(session: Session, actor: Actor, body: shapes.NewBillingRun) -> BillingRun:
     """Bill what is not billed yet, of all closed months or one; again changes nothing."""
     patience.waiting(session)  # a run has transactions of its own, an organization each
     done = runs.run(
@@ -67,13 +70,7 @@ def run(session: Session, actor: Actor, body: shapes.NewBillingRun) -> Any:
         then=keeping.ask_after,
         **body.given(),
     )
-    return {
-        "organizations": done.organizations,
-        "charges": done.charges,
-        "drafted": [str(invoice) for invoice in done.drafted],
-        "finalized": [str(invoice) for invoice in done.finalized],
-        "failed": [str(organization) for organization in done.failed],
-    }
+    return done.shape()
 
 
 @blueprint.get("/<invoice>.pdf")
@@ -99,8 +96,8 @@ def csv(invoice: str, query: Csv) -> Response:
 @blueprint.get("/<invoice>")
 @allowed(*READERS)
 @versioned(invoices.find)
-@blueprint.output(shapes.Invoice)
-def show(session: Session, actor: Actor, invoice: Invoice) -> Any:
+@gives()
+def show(session: Session, actor: Actor, invoice: Invoice) -> InvoiceShown:
     """Show an invoice, by id or number, with its lines."""
     return invoices.show(session, actor=actor, invoice=invoice)
 
@@ -108,8 +105,8 @@ def show(session: Session, actor: Actor, invoice: Invoice) -> Any:
 @blueprint.post("/<invoice>/finalize")
 @allowed()
 @versioned(invoices.find)
-@blueprint.output(shapes.Invoice)
-def finalize(session: Session, actor: Actor, invoice: Invoice) -> Any:
+@gives()
+def finalize(session: Session, actor: Actor, invoice: Invoice) -> InvoiceShown:
     """Finalize a draft: number it and set its due date."""
     return invoices.finalize(session, actor=actor, invoice=invoice, then=keeping.ask_after)
 
@@ -117,9 +114,9 @@ def finalize(session: Session, actor: Actor, invoice: Invoice) -> Any:
 @blueprint.post("/<invoice>/pay")
 @allowed()
 @versioned(invoices.find)
-@blueprint.output(shapes.Invoice)
+@gives()
 @blueprint.input(shapes.Payment, arg_name="body")
-def pay(session: Session, actor: Actor, invoice: Invoice, body: shapes.Payment) -> Any:
+def pay(session: Session, actor: Actor, invoice: Invoice, body: shapes.Payment) -> InvoiceShown:
     """Say that an invoice was paid on a day."""
     return invoices.pay(session, actor=actor, invoice=invoice, on=body.on)
 
@@ -127,9 +124,9 @@ def pay(session: Session, actor: Actor, invoice: Invoice, body: shapes.Payment) 
 @blueprint.post("/<invoice>/void")
 @allowed()
 @versioned(invoices.find)
-@blueprint.output(shapes.Invoice)
+@gives()
 @blueprint.input(shapes.Reason, arg_name="body")
-def void(session: Session, actor: Actor, invoice: Invoice, body: shapes.Reason) -> Any:
+def void(session: Session, actor: Actor, invoice: Invoice, body: shapes.Reason) -> InvoiceVoided:
     """Void a finalized invoice: its number stays, its charges go to a new draft."""
     return invoices.void(session, actor=actor, invoice=invoice, reason=body.reason)
 

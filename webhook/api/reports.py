@@ -1,7 +1,5 @@
 """Reports that are kept: asked for, listed, read."""
 
-from typing import Any
-
 from apiflask import APIBlueprint
 from flask import Response
 from pydantic import Field
@@ -17,6 +15,8 @@ from worker.database import patience
 from worker.database.paging import Page
 from worker.reporting import keeping, measures
 from worker.reporting.keeping import ReportShape
+from worker.reporting.measures import Measures
+from worker.reporting.rendering import NotebookShape
 from worker.tables.labels import ReportState
 from worker.tenancy.actors import Actor
 
@@ -61,17 +61,17 @@ def ask(session: Session, actor: Actor, body: shapes.NewReport) -> ReportShape |
 
 @blueprint.get("/notebooks")
 @allowed(*STAFF)
-@blueprint.output(shapes.Notebooks)
-def notebooks(session: Session, actor: Actor) -> Any:
+@gives()
+def notebooks(session: Session, actor: Actor) -> Page[NotebookShape]:
     """List the notebooks that can be asked for."""
-    return vars(whole(reporting.listing()))
+    return whole(reporting.listing())
 
 
 @blueprint.get("/measures")
 @allowed(*STAFF)
-@blueprint.output(shapes.Measures)
+@gives()
 @blueprint.input(Period, location="query", arg_name="query")
-def show_measures(session: Session, actor: Actor, query: Period) -> Any:
+def show_measures(session: Session, actor: Actor, query: Period) -> Measures:
     """Give the measures that reports show, of a period."""
     patience.unhurried(session)
     return measures.show(session, actor=actor, **query.given())

@@ -1,14 +1,14 @@
 """The seller: the operator as its invoices name it."""
 
-from typing import Any
-
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
 from webhook.api import shapes
 from webhook.http.access import allowed
 from webhook.http.preconditions import versioned
+from webhook.http.shapes import gives
 from worker.billing import seller
+from worker.billing.seller import SellerShape
 from worker.tables.billing import Seller
 from worker.tenancy.actors import Actor
 
@@ -23,8 +23,8 @@ def _found(session: Session, *, actor: Actor, lock: bool) -> Seller:
 @blueprint.get("")
 @allowed()
 @versioned(_found)
-@blueprint.output(shapes.Seller)
-def show(session: Session, _actor: Actor) -> Any:
+@gives()
+def show(session: Session, _actor: Actor) -> SellerShape:
     """Show what invoices print of the seller."""
     return seller.show(session)
 
@@ -32,8 +32,8 @@ def show(session: Session, _actor: Actor) -> Any:
 @blueprint.patch("")
 @allowed()
 @versioned(_found)
-@blueprint.output(shapes.Seller)
+@gives()
 @blueprint.input(shapes.SellerChanges, arg_name="body")
-def edit(session: Session, actor: Actor, body: shapes.SellerChanges) -> Any:
+def edit(session: Session, actor: Actor, body: shapes.SellerChanges) -> SellerShape:
     """Change what is given of the seller."""
     return seller.edit(session, actor=actor, **body.given())

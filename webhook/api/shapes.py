@@ -1,11 +1,11 @@
 """What the API gives and takes: the objects of docs/webhooks.md and the command line's --json."""
 
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 
 from pydantic import Field, RootModel
 
 from webhook.http.instants import Instant
-from webhook.http.shapes import Given, Listed, Taken
+from webhook.http.shapes import Taken
 from worker.settings import Duration
 from worker.tables.labels import ReportFormat
 from worker.tenancy.actors import Role
@@ -36,15 +36,6 @@ class OrganizationChanges(Taken):
     address: str | None = None
     tax_id: str | None = None
     payment_terms_days: int | None = None
-
-
-class Seller(Given):
-    """What invoices print of the operator, who sells."""
-
-    name: str
-    address: str
-    tax_id: str
-    payment_details: str
 
 
 class SellerChanges(Taken):
@@ -233,28 +224,6 @@ class Correction(Taken):
     name: str | None = None
 
 
-class Charge(Given):
-    """What a redemption or a paid extension cost; a credit is negative and names what it credits."""
-
-    id: str
-    kind: str
-    organization: str
-    learner_organization: str | None
-    learner: str | None
-    course: str
-    pool: str
-    assignment: str
-    amount: str
-    currency: str
-    occurred_at: datetime
-    invoice: str | None
-    credits: str | None
-
-
-class Charges(Listed[Charge]):
-    """A page of charges."""
-
-
 class Credit(Taken):
     """What of a charge is credited, all that is left unless an amount is given, and why."""
 
@@ -262,55 +231,11 @@ class Credit(Taken):
     amount: str | None = None
 
 
-class Line(Given):
-    """Charges alike in course, pool, kind, service month and unit price."""
-
-    id: str
-    course: str
-    pool: str
-    kind: str
-    service_month: str
-    unit_price: str
-    quantity: int
-    amount: str
-
-
-class Invoice(Given):
-    """One organization's charges of one month and currency; `number` is null while a draft."""
-
-    id: str
-    number: str | None
-    organization: str
-    month: str
-    currency: str
-    status: str
-    subtotal: str
-    tax: str
-    total: str
-    due_on: str | None
-    paid_on: str | None
-    lines: list[Line]
-
-
-class Invoices(Listed[Invoice]):
-    """A page of invoices."""
-
-
 class NewBillingRun(Taken):
     """What to bill: every closed month or one, such as 2026-05; and whether to finalize it."""
 
     month: str | None = None
     finalize: bool = False
-
-
-class BillingRun(Given):
-    """What a run did: the ids of the invoices that it drafted and finalized."""
-
-    organizations: int
-    charges: int
-    drafted: list[str]
-    finalized: list[str]
-    failed: list[str]
 
 
 class Payment(Taken):
@@ -336,59 +261,3 @@ class NewReport(Taken):
     from_: str | None = Field(None, alias="from", max_length=10)
     to: str | None = Field(None, max_length=10)
     format: ReportFormat = ReportFormat.HTML
-
-
-class Notebook(Given):
-    """A notebook that can be asked for."""
-
-    name: str
-    title: str
-    question: str
-
-
-class Notebooks(Listed[Notebook]):
-    """Notebooks."""
-
-
-class Stock(Given):
-    """Keys as they stand now: issued + redeemed + retired = keys."""
-
-    pools: int
-    keys: int
-    issued: int
-    undistributed: int
-    redeemed: int
-    retired: int
-    breakage: int
-
-
-class Attempts(Given):
-    """Attempts of a period by what came of them."""
-
-    attempts: int
-    redeemed: int
-    repeated: int
-    refused: int
-
-
-class Earned(Given):
-    """What was charged in a period, in one currency: revenue = charged + credited."""
-
-    currency: str
-    redemptions: int
-    charged: str
-    credited: str
-    revenue: str
-    invoiced: str
-    unbilled: str
-
-
-class Measures(Given):
-    """The measures of reports; managers see keys and attempts, finance amounts, analysts all."""
-
-    organization: str | None
-    from_: date = Field(alias="from")
-    to: date
-    keys: Stock | None = None
-    attempts: Attempts | None = None
-    amounts: list[Earned] | None = None

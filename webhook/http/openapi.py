@@ -18,7 +18,12 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 TEXT = {"schema": {"type": "string"}}
 JSON, PROBLEM = "application/json", "application/problem+json"
-DONE = {200: "Done.", 201: "Made.", 202: "Under way; Location says where to look."}
+DONE = {
+    200: "Done.",
+    201: "Made.",
+    202: "Under way; Location says where to look.",
+    503: "Not as it should be.",
+}
 REPEATED = {
     "name": HEADER,
     "in": "header",

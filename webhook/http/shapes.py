@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import wraps
 from types import UnionType
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from flask import Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,12 +15,12 @@ P = ParamSpec("P")
 
 
 def gives(
-    status: int = 200, *, accepted: Any = None
+    status: int = 200, *others: int, accepted: Any = None
 ) -> Callable[[Callable[P, Any]], Callable[P, Response]]:
     """Answer with what a view gives as JSON; the document tells of it by the view's return type.
 
-    `accepted` is the type of what the view answers with 202. Put it right above the view: its
-    return annotation is what mypy checks.
+    The same may come with `others`, where the view makes the response itself; `accepted` is the
+    type of what it answers with 202. mypy checks the view's return annotation.
     """
 
     def answering(view: Callable[P, Any]) -> Callable[P, Response]:
@@ -29,7 +29,7 @@ def gives(
             given = view(*args, **kwargs)
             return given if isinstance(given, Response) else answer(given, status)
 
-        answers = {status: _told(view.__annotations__["return"])}
+        answers = dict.fromkeys((status, *others), _told(view.__annotations__["return"]))
         if accepted is not None:
             answers[202] = accepted
         answered.answers = answers  # type: ignore[attr-defined]  # read by openapi.py
@@ -45,12 +45,6 @@ def _told(kind: Any) -> Any:
     return Union[tuple(one for one in get_args(kind) if one is not Response)]  # noqa: UP007  # of a tuple
 
 
-class Given(BaseModel):
-    """An answer. Fields may be added, so callers should ignore those that they do not know."""
-
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
-
-
 class Taken(BaseModel):
     """A request's body or query: unknown fields are refused, lest a typing error go unnoticed."""
 
@@ -62,13 +56,6 @@ class Taken(BaseModel):
             names.get(field, field): value
             for field, value in self.model_dump(exclude_none=True).items()
         }
-
-
-class Listed(Given, Generic[T]):
-    """One page of a list; `next` is the cursor of the page that follows, null at the end."""
-
-    items: list[T]
-    next: str | None
 
 
 class Paging(Taken):

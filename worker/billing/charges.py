@@ -26,6 +26,45 @@ from worker.tenancy import currencies, history, organizations
 from worker.tenancy.actors import Actor, Role
 
 
+class ChargeShape(TypedDict):
+    """What a redemption or a paid extension cost; a credit is negative."""
+
+    id: Id
+    """The charge's id."""
+    kind: ChargeKind
+    """What it is for."""
+    organization: str
+    """Who owes it: the pool's owner, by name."""
+    learner_organization: str | None
+    """Where the learner is; null where that is out of your sight."""
+    learner: str | None
+    """Who redeemed, by e-mail address; null where that is out of your sight."""
+    course: str
+    """What it gave access to, by the course's code."""
+    pool: Id
+    """The pool that the key is of."""
+    pool_name: str
+    """What that pool is called."""
+    key: str | None
+    """The key that was redeemed; null where that is out of your sight."""
+    assignment: Id
+    """The assignment that it was charged for."""
+    amount: Amount
+    """What is owed, or given back."""
+    currency: str
+    """In which currency, by its ISO 4217 code."""
+    occurred_at: datetime
+    """Since when it is owed."""
+    invoice: Id | None
+    """The invoice that it is on; null while it is unbilled."""
+    invoice_number: str | None
+    """That invoice's number."""
+    credits: Id | None
+    """The charge that a credit gives back."""
+    reason: str | None
+    """Why it was credited."""
+
+
 class Left(TypedDict):
     """What of a charge is not credited yet."""
 
@@ -148,7 +187,7 @@ def left_of_redemption(session: Session, *, assignment: Assignment) -> Left:
 
 def credit(
     session: Session, *, actor: Actor, charge: str, reason: str, amount: str | None = None
-) -> dict[str, Any]:
+) -> ChargeShape:
     """Credit a charge, wholly or partly, on the next invoice; gives the credit (B3).
 
     The operator alone may. Key and assignment stay as they are.
@@ -179,7 +218,7 @@ def credit(
     return show(session, actor=actor, charge=str(credit_id))
 
 
-def show(session: Session, *, actor: Actor, charge: str) -> dict[str, Any]:
+def show(session: Session, *, actor: Actor, charge: str) -> ChargeShape:
     """Give one charge of the actor's organizations."""
     actor.require(Role.FINANCE, Role.ANALYST)
     found = find(session, actor=actor, charge=charge)
@@ -202,7 +241,7 @@ def listing(
     sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page[dict[str, Any]]:
+) -> Page[ChargeShape]:
     """List charges and credits of the actor's organizations, newest first, a page at a time.
 
     `invoice` and `line` leave what that invoice or line carries or, when void, carried; `since` and
@@ -274,12 +313,12 @@ def find(session: Session, *, actor: Actor, charge: str, lock: bool = False) -> 
     )
 
 
-def shape(row: Any) -> dict[str, Any]:
-    """Give a charge's public fields; `invoice` is null while it is unbilled."""
+def shape(row: Any) -> ChargeShape:
+    """Give a charge's public fields."""
     charge: Charge = row.Charge
     return {
         "id": str(charge.id),
-        "kind": str(charge.kind),
+        "kind": charge.kind,
         "organization": row.organization,
         "learner_organization": row.learner_organization,
         "learner": row.learner,
@@ -291,9 +330,9 @@ def shape(row: Any) -> dict[str, Any]:
         "amount": f"{charge.amount:.{row.decimals}f}",
         "currency": charge.currency,
         "occurred_at": charge.occurred_at,
-        "invoice": row.invoice and str(row.invoice),
+        "invoice": str(row.invoice) if row.invoice else None,
         "invoice_number": row.number,
-        "credits": charge.credits_id and str(charge.credits_id),
+        "credits": str(charge.credits_id) if charge.credits_id else None,
         "reason": charge.reason,
     }
 

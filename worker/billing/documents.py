@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from worker import errors
 from worker.billing import invoices
+from worker.billing.invoices import InvoiceShown
 from worker.tenancy.actors import Actor
 
 BLOCK = 2_000  # lines that are written as one piece
@@ -100,9 +100,7 @@ def export(session: Session, *, actor: Actor, invoice: str, format: str = "pdf")
     )
 
 
-def _rows(
-    session: Session, header: str, query: TextClause, shown: dict[str, Any]
-) -> Iterator[bytes]:
+def _rows(session: Session, header: str, query: TextClause, shown: InvoiceShown) -> Iterator[bytes]:
     yield header.encode()
     rows = session.execute(
         query, {"invoice_id": int(shown["id"])}, execution_options={"yield_per": BLOCK}
@@ -111,11 +109,11 @@ def _rows(
         yield "".join(block).encode()
 
 
-def _pdf(shown: dict[str, Any]) -> Iterator[bytes]:
+def _pdf(shown: InvoiceShown) -> Iterator[bytes]:
     from worker.billing.pdf import invoice_pdf  # fpdf would slow down every process's start
 
     yield invoice_pdf(shown)
 
 
-def _json(shown: dict[str, Any]) -> bytes:
+def _json(shown: InvoiceShown) -> bytes:
     return json.dumps(shown, default=datetime.isoformat, ensure_ascii=False, indent=2).encode()

@@ -1,49 +1,114 @@
 """Invoices: finalized, paid or voided; and shown as everybody sees them."""
 
-from collections import defaultdict
-from collections.abc import Sequence
-from datetime import date, timedelta
-from decimal import Decimal
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
 
-from sqlalchemy import Row, Select, TextClause, func, literal_column, select, text, true
+from sqlalchemy import Select, func, literal_column, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, aliased
+from typing_extensions import TypedDict
 
 from worker import days, errors
-from worker.billing import gathering
+from worker.billing import gathering, lines
+from worker.billing.lines import LineShape, LineShown, ShareOfTotal
+from worker.billing.seller import SellerShape
 from worker.database import connections, lookup
+from worker.database.lookup import Id
 from worker.database.paging import Page, paged
+from worker.days import Day, Month
+from worker.money import Amount, Percent
 from worker.tables.billing import Invoice, Seller
 from worker.tables.labels import InvoiceStatus
 from worker.tables.tenancy import Currency, Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
 
-# A row a line or, with shares, one for each organization whose learners its charges were for.
-LINES = """
-    SELECT invoice_line.*, course.code AS course,
-           coalesce(invoice_line.course_title, course.title) AS title,
-           coalesce(invoice_line.pool_name, pool.name) AS pool {shares}
-      FROM invoice_line
-      JOIN course ON course.id = invoice_line.course_id
-      JOIN pool ON pool.id = invoice_line.pool_id {joined}
-     WHERE invoice_line.invoice_id = ANY (:invoice_ids)
-     ORDER BY invoice_line.invoice_id, course.code, pool.name, invoice_line.pool_id,
-              service_month, kind, unit_price DESC, invoice_line.id {ordered}
-"""
-LINES_ALONE = text(LINES.format(shares="", joined="", ordered=""))
-LINES_WITH_SHARES = text(
-    LINES.format(
-        shares=""", organization.name AS learners, share.quantity AS share_quantity,
-           share.quantity * unit_price AS share_amount""",
-        joined="""
-      LEFT JOIN invoice_share AS share ON share.line_id = invoice_line.id
-           AND share.invoice_id = invoice_line.invoice_id
-      LEFT JOIN organization ON organization.id = share.learner_organization_id""",
-        ordered=", organization.name",
-    )
-)
+
+class BuyerShape(TypedDict):
+    """What an invoice prints of whom it is for."""
+
+    name: str
+    """The legal name, or else the name."""
+    address: str
+    """The address, in lines."""
+    tax_id: str
+    """The tax number."""
+    locale: str
+    """How dates and amounts are written."""
+    time_zone: str
+    """Whose days the dates are, by its IANA name."""
+    payment_terms_days: int
+    """How long it may take to pay, in days."""
+
+
+class InvoiceFacts(TypedDict):
+    """The charges of one organization, month and currency, without the lines."""
+
+    id: Id
+    """The invoice's id."""
+    number: str | None
+    """Its number; null while it is a draft."""
+    title: Literal["Invoice", "Credit note"]
+    """What it is called on paper: a negative one is a credit note."""
+    organization: str
+    """Who pays, by name."""
+    month: Month
+    """The billing month."""
+    currency: str
+    """Its currency, by its ISO 4217 code."""
+    decimals: int
+    """How many decimals that has."""
+    status: InvoiceStatus
+    """How far it is."""
+    by_hand: bool
+    """Whether only a person finalizes it, as after a voiding."""
+    subtotal: Amount
+    """The sum of its lines."""
+    tax_label: str
+    """What the tax on that is called."""
+    tax_percent: Percent
+    """The rate of the tax."""
+    tax: Amount
+    """The tax."""
+    total: Amount
+    """What is to be paid: subtotal and tax."""
+    finalized_at: datetime | None
+    """When it was finalized."""
+    due_on: Day | None
+    """The last day to pay it, where its organization is."""
+    paid_on: Day | None
+    """The day on which it was paid."""
+    voided_at: datetime | None
+    """When it was voided."""
+    void_reason: str | None
+    """Why it was voided."""
+    seller: SellerShape
+    """Who sells; of a draft, as it stands now."""
+    buyer: BuyerShape
+    """Whom it is for; of a draft, as it stands now."""
+
+
+class InvoiceShape(InvoiceFacts):
+    """An invoice: the charges of one organization, month and currency."""
+
+    lines: list[LineShape]
+    """What it carries."""
+
+
+class InvoiceShown(InvoiceFacts):
+    """An invoice with whose learners its charges were for."""
+
+    lines: list[LineShown]
+    """What it carries."""
+    learner_organizations: list[ShareOfTotal]
+    """What of the subtotal was for whose learners, by name."""
+
+
+class InvoiceVoided(InvoiceShown):
+    """A void invoice."""
+
+    draft: Id
+    """The draft of the same month that took its charges, and that only a person finalizes."""
 
 
 def finalize(
@@ -52,7 +117,7 @@ def finalize(
     actor: Actor,
     invoice: str | Invoice,
     then: gathering.Then = gathering.nothing,
-) -> dict[str, Any]:
+) -> InvoiceShown:
     """Finalize a draft, with whatever belongs on it by now: number it and set its due date.
 
     `then` is given the invoice's id, in the same transaction.
@@ -71,7 +136,7 @@ def finalize(
     return show(session, actor=actor, invoice=found)
 
 
-def pay(session: Session, *, actor: Actor, invoice: str | Invoice, on: str) -> dict[str, Any]:
+def pay(session: Session, *, actor: Actor, invoice: str | Invoice, on: str) -> InvoiceShown:
     """Say that an invoice was paid on a day; saying the same again changes nothing.
 
     Raises:
@@ -89,11 +154,8 @@ def pay(session: Session, *, actor: Actor, invoice: str | Invoice, on: str) -> d
     return show(session, actor=actor, invoice=found)
 
 
-def void(session: Session, *, actor: Actor, invoice: str | Invoice, reason: str) -> dict[str, Any]:
+def void(session: Session, *, actor: Actor, invoice: str | Invoice, reason: str) -> InvoiceVoided:
     """Void a finalized invoice: it keeps its number and detail, its charges go to a new draft.
-
-    Gives the void invoice and, as `draft`, the id of the draft of the same month that took its
-    charges and that only a person finalizes.
 
     Raises:
         InvoiceStatusError: it is a draft, void already, or paid (credit its charges instead).
@@ -126,7 +188,7 @@ def listing(
     sort: str | None = None,
     after: str | None = None,
     limit: int = 100,
-) -> Page[dict[str, Any]]:
+) -> Page[InvoiceShape]:
     """List the invoices of the actor's organizations, newest first, a page at a time."""
     actor.require(Role.FINANCE, Role.ANALYST)
     wanted = _rows().where(actor.sees(Invoice.organization_id))
@@ -145,26 +207,22 @@ def listing(
         by=Invoice.id,
         after=after,
         limit=limit,
-        shape=_shape,
+        shape=_facts,
         newest_first=True,
         sort=sort,
         sorts={"month": Invoice.month, "total": Invoice.total},
     )
-    _attach_lines(session, page.items)
-    return page
+    carried = lines.of(session, {item["id"]: item["decimals"] for item in page.items})
+    return Page([{**item, "lines": carried[item["id"]]} for item in page.items], page.next)
 
 
-def show(session: Session, *, actor: Actor, invoice: str | Invoice) -> dict[str, Any]:
-    """Give an invoice, found by id or number, whole: parties, lines, and their shares.
-
-    A draft's seller and buyer are as they stand now. Each line's `learner_organizations` tell
-    whose learners its charges were for (B6).
-    """
+def show(session: Session, *, actor: Actor, invoice: str | Invoice) -> InvoiceShown:
+    """Give an invoice, found by id or number, whole: parties, lines, and their shares (B6)."""
     actor.require(Role.FINANCE, Role.ANALYST)
     found = find(session, actor=actor, invoice=invoice)
-    item = _shape(session.execute(_rows().where(Invoice.id == found.id)).one())
-    _attach_shares(item, _attach_lines(session, [item], LINES_WITH_SHARES))
-    return item
+    facts = _facts(session.execute(_rows().where(Invoice.id == found.id)).one())
+    carried, totals = lines.shared(session, facts["id"], facts["decimals"])
+    return {**facts, "lines": carried, "learner_organizations": totals}
 
 
 def find(session: Session, *, actor: Actor, invoice: str | Invoice, lock: bool = False) -> Invoice:
@@ -226,7 +284,7 @@ def _rows() -> Select[Any]:
     )
 
 
-def _shape(row: Any) -> dict[str, Any]:
+def _facts(row: Any) -> InvoiceFacts:
     invoice: Invoice = row.Invoice
     return {
         "id": str(invoice.id),
@@ -236,7 +294,7 @@ def _shape(row: Any) -> dict[str, Any]:
         "month": gathering.in_words(invoice.month),
         "currency": invoice.currency,
         "decimals": row.decimals,
-        "status": str(invoice.status),
+        "status": invoice.status,
         "by_hand": invoice.by_hand,
         "subtotal": f"{invoice.subtotal:.{row.decimals}f}",
         "tax_label": invoice.tax_label,
@@ -244,64 +302,13 @@ def _shape(row: Any) -> dict[str, Any]:
         "tax": f"{invoice.tax:.{row.decimals}f}",
         "total": f"{invoice.total:.{row.decimals}f}",
         "finalized_at": invoice.finalized_at,
-        "due_on": invoice.due_on and invoice.due_on.isoformat(),
-        "paid_on": invoice.paid_on and invoice.paid_on.isoformat(),
+        "due_on": invoice.due_on.isoformat() if invoice.due_on else None,
+        "paid_on": invoice.paid_on.isoformat() if invoice.paid_on else None,
         "voided_at": invoice.voided_at,
         "void_reason": invoice.void_reason,
         "seller": row.seller,
         "buyer": row.buyer,
-        "lines": [],
     }
-
-
-def _attach_lines(
-    session: Session, items: list[dict[str, Any]], lines: TextClause = LINES_ALONE
-) -> Sequence[Row[Any]]:
-    by_id = {int(item["id"]): item for item in items}
-    rows = session.execute(lines, {"invoice_ids": list(by_id)}).all()
-    for row in rows:
-        item = by_id[row.invoice_id]
-        if not item["lines"] or item["lines"][-1]["id"] != str(row.id):
-            item["lines"].append(_line(row, item))
-    return rows
-
-
-def _line(row: Row[Any], item: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": str(row.id),
-        "course": row.course,
-        "course_title": row.title,
-        "pool": str(row.pool_id),
-        "pool_name": row.pool,
-        "kind": row.kind,
-        "service_month": gathering.in_words(row.service_month),
-        "unit_price": _printed(row.unit_price, item),
-        "quantity": row.quantity,
-        "amount": _printed(row.amount, item),
-    }
-
-
-def _attach_shares(item: dict[str, Any], rows: Sequence[Row[Any]]) -> None:
-    lines = {int(line["id"]): line for line in item["lines"]}
-    totals: defaultdict[str, Decimal] = defaultdict(Decimal)
-    for row in rows:
-        if row.learners is None:
-            continue
-        share = {
-            "organization": row.learners,
-            "quantity": row.share_quantity,
-            "amount": _printed(row.share_amount, item),
-        }
-        lines[row.id].setdefault("learner_organizations", []).append(share)
-        totals[row.learners] += row.share_amount
-    item["learner_organizations"] = [
-        {"organization": name, "amount": _printed(amount, item)}
-        for name, amount in sorted(totals.items())
-    ]
-
-
-def _printed(amount: Decimal, item: dict[str, Any]) -> str:
-    return f"{amount:.{item['decimals']}f}"
 
 
 def remember(

@@ -17,6 +17,9 @@ from babel.numbers import NumberPattern, format_decimal
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 
+from worker.billing.invoices import BuyerShape, InvoiceShown
+from worker.billing.seller import SellerShape
+
 FONTS = Path(__file__).parent / "fonts"
 
 # Which font has a script that the main one lacks, by the first word of its characters' names.
@@ -49,7 +52,7 @@ KINDS = {"redemption": "redeemed", "extension": "extended access", "credit": "cr
 class Printed:
     """How an invoice's amounts and dates are written in its buyer's locale and time zone."""
 
-    def __init__(self, invoice: dict[str, Any]) -> None:
+    def __init__(self, invoice: InvoiceShown) -> None:
         self.locale = _locale(invoice["buyer"]["locale"])
         self.zone = ZoneInfo(invoice["buyer"]["time_zone"])
         self.currency = invoice["currency"]
@@ -96,7 +99,7 @@ class Printed:
 class Paper(FPDF):
     """A4 pages whose foot tells which invoice they belong to."""
 
-    def __init__(self, invoice: dict[str, Any]) -> None:
+    def __init__(self, invoice: InvoiceShown) -> None:
         super().__init__(format="A4")
         self.foot = f"{invoice['seller']['name']}  ·  {_called(invoice)}"
         self.columns_on_each_page = False
@@ -106,7 +109,7 @@ class Paper(FPDF):
         self.alias_nb_pages()
         self._dress(invoice)
 
-    def _dress(self, invoice: dict[str, Any]) -> None:
+    def _dress(self, invoice: InvoiceShown) -> None:
         self.add_font("body", "", FONTS / "DejaVuSans.ttf")
         self.add_font("body", "B", FONTS / "DejaVuSans-Bold.ttf")
         scripts = {_script(character) for character in set("".join(_texts(invoice)))}
@@ -153,7 +156,7 @@ class Paper(FPDF):
         self.line(left, self.get_y(), MARGIN + WIDTH, self.get_y())
 
 
-def invoice_pdf(invoice: dict[str, Any]) -> bytes:
+def invoice_pdf(invoice: InvoiceShown) -> bytes:
     """Print an invoice, as `invoices.show` gives it, on A4; the same invoice gives the same bytes."""
     printed = Printed(invoice)
     paper = Paper(invoice)
@@ -169,7 +172,7 @@ def invoice_pdf(invoice: dict[str, Any]) -> bytes:
     return bytes(paper.output())
 
 
-def _letterhead(paper: Paper, invoice: dict[str, Any], printed: Printed) -> None:
+def _letterhead(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     top = paper.get_y()
     _party(paper, invoice["seller"], heading=None)
     left_ends = paper.get_y() + 8
@@ -181,7 +184,7 @@ def _letterhead(paper: Paper, invoice: dict[str, Any], printed: Printed) -> None
     paper.set_y(max(left_ends, paper.get_y()) + 10)
 
 
-def _party(paper: Paper, party: dict[str, Any], *, heading: str | None) -> None:
+def _party(paper: Paper, party: SellerShape | BuyerShape, *, heading: str | None) -> None:
     if heading:
         paper.write_text(heading, size=7.5, colour=GREY, width=95, ends=True)
     _wrapped(paper, party["name"], size=11, bold=True)
@@ -197,7 +200,7 @@ def _wrapped(paper: Paper, words: str, *, size: float, **look: Any) -> None:
     paper.multi_cell(92, size * 0.52, words, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
 
-def _facts(paper: Paper, invoice: dict[str, Any], printed: Printed) -> None:
+def _facts(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     left, key, value = MARGIN + 100, 32.0, 42.0
     paper.set_x(left)
     paper.write_text(
@@ -230,7 +233,7 @@ def _facts(paper: Paper, invoice: dict[str, Any], printed: Printed) -> None:
         )
 
 
-def _stamp(invoice: dict[str, Any], printed: Printed) -> str:
+def _stamp(invoice: InvoiceShown, printed: Printed) -> str:
     match invoice["status"]:
         case "draft":
             return "DRAFT – do not pay"
@@ -253,7 +256,7 @@ def _table_head(paper: Paper) -> None:
     paper.ln(1.5)
 
 
-def _lines(paper: Paper, invoice: dict[str, Any], printed: Printed) -> None:
+def _lines(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     _table_head(paper)
     paper.columns_on_each_page = True
     for line in invoice["lines"]:
@@ -290,7 +293,7 @@ def _fitted(paper: Paper, words: str, *, size: float, bold: bool = False) -> str
     return words[:short].rstrip() + "…"
 
 
-def _totals(paper: Paper, invoice: dict[str, Any], printed: Printed) -> None:
+def _totals(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     if paper.will_page_break(30):
         paper.add_page()
     left, key, value = MARGIN + WIDTH - 86, 44.0, 42.0
@@ -315,7 +318,7 @@ def _totals(paper: Paper, invoice: dict[str, Any], printed: Printed) -> None:
     )
 
 
-def _shares(paper: Paper, invoice: dict[str, Any], printed: Printed) -> None:
+def _shares(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     shares = invoice["learner_organizations"]
     if not shares or [s["organization"] for s in shares] == [invoice["organization"]]:
         return
@@ -330,7 +333,7 @@ def _shares(paper: Paper, invoice: dict[str, Any], printed: Printed) -> None:
         paper.write_text(printed.total(share["amount"]), size=8.5, width=45, align="R", ends=True)
 
 
-def _payment(paper: Paper, invoice: dict[str, Any], printed: Printed) -> None:
+def _payment(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     if paper.will_page_break(36):
         paper.add_page()
     paper.ln(9)
@@ -349,7 +352,7 @@ def _paragraph(paper: Paper, words: str) -> None:
     paper.multi_cell(WIDTH, 4.8, words, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
 
-def _sentences(invoice: dict[str, Any], printed: Printed) -> Iterable[str]:
+def _sentences(invoice: InvoiceShown, printed: Printed) -> Iterable[str]:
     total = printed.total(invoice["total"].removeprefix("-"))
     match invoice["status"]:
         case "draft":
@@ -367,11 +370,11 @@ def _sentences(invoice: dict[str, Any], printed: Printed) -> Iterable[str]:
             yield f"Please pay {total} by {due}, quoting {invoice['number']}."
 
 
-def _called(invoice: dict[str, Any]) -> str:
+def _called(invoice: InvoiceShown) -> str:
     return f"{invoice['title']} {invoice['number'] or 'draft'}"
 
 
-def _texts(invoice: dict[str, Any]) -> Iterable[str]:
+def _texts(invoice: InvoiceShown) -> Iterable[str]:
     for party in (invoice["seller"], invoice["buyer"]):
         yield from (str(value) for value in party.values())
     yield from (invoice["tax_label"], invoice["void_reason"] or "", _sample(invoice))
@@ -380,7 +383,7 @@ def _texts(invoice: dict[str, Any]) -> Iterable[str]:
     yield from (share["organization"] for share in invoice["learner_organizations"])
 
 
-def _sample(invoice: dict[str, Any]) -> str:
+def _sample(invoice: InvoiceShown) -> str:
     """Give what the locale itself writes: its months, digits and currency."""
     printed = Printed(invoice)
     return printed.month(invoice["month"]) + printed.total(invoice["total"])

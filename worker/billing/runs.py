@@ -9,16 +9,33 @@ from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import days, errors
 from worker.billing import gathering, invoices
 from worker.database import connections
+from worker.database.lookup import Id
 from worker.logs import log
 from worker.settings import settings
 from worker.tenancy.actors import Actor
 
 # At UTC+14, where every month begins first.
 BEGUN = text("SELECT CAST(:month AS date) <= clock_now() AT TIME ZONE 'Pacific/Kiritimati'")
+
+
+class BillingRun(TypedDict):
+    """What a billing run did."""
+
+    organizations: int
+    """How many organizations it billed."""
+    charges: int
+    """How many charges it put on invoices."""
+    drafted: list[Id]
+    """The invoices that it drafted, or added to."""
+    finalized: list[Id]
+    """The invoices that it finalized."""
+    failed: list[Id]
+    """The organizations that could not be billed."""
 
 
 @dataclass
@@ -40,6 +57,16 @@ class Run:
         self.charges += sum(charges.values())
         self.drafted += charges
         self.finalized += finalized
+
+    def shape(self) -> BillingRun:
+        """Give its public fields."""
+        return {
+            "organizations": self.organizations,
+            "charges": self.charges,
+            "drafted": [str(invoice) for invoice in self.drafted],
+            "finalized": [str(invoice) for invoice in self.finalized],
+            "failed": [str(organization) for organization in self.failed],
+        }
 
     @property
     def invoices(self) -> list[int]:

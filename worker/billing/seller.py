@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database.lookup import locked
@@ -11,13 +12,32 @@ from worker.tables.billing import Seller
 from worker.tenancy import history
 from worker.tenancy.actors import Actor
 
+
+class SellerShape(TypedDict):
+    """What invoices print of the operator, who sells."""
+
+    name: str
+    """Who sells."""
+    address: str
+    """The address, in lines."""
+    tax_id: str
+    """The tax number."""
+    payment_details: str
+    """Where to pay, in lines."""
+
+
 FIELDS = ("name", "address", "tax_id", "payment_details")
 
 
-def show(session: Session) -> dict[str, str]:
-    """Give what drafts print of the seller: `{name, address, tax_id, payment_details}`."""
+def show(session: Session) -> SellerShape:
+    """Give what drafts print of the seller."""
     seller = find(session)
-    return {field: getattr(seller, field) for field in FIELDS}
+    return {
+        "name": seller.name,
+        "address": seller.address,
+        "tax_id": seller.tax_id,
+        "payment_details": seller.payment_details,
+    }
 
 
 def edit(
@@ -28,7 +48,7 @@ def edit(
     address: str | None = None,
     tax_id: str | None = None,
     payment_details: str | None = None,
-) -> dict[str, str]:
+) -> SellerShape:
     """Change what is given of the seller; finalized invoices keep what they were printed with.
 
     Raises:

@@ -1,7 +1,6 @@
 """`keypool audit`: proof that nothing was lost or doubled."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import rich_click as click
 
@@ -13,7 +12,7 @@ with deferred():
     from worker import audit
 
 
-def lines(result: dict[str, Any]) -> Iterator[str]:
+def lines(result: "audit.AuditShape") -> Iterator[str]:
     """Say of each check whether it holds, its figures, and the rows that break it."""
     for check in result["checks"]:
         yield f"{'✓' if check['ok'] else '✗'} {check['name']}"
@@ -27,7 +26,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
 @click.command(
     "audit", cls=Command, shows=printing.sentences(lines), failed=lambda result: not result["ok"]
 )
-def command() -> dict[str, Any]:
+def command() -> "audit.AuditShape":
     """Prove on the live database that every rule of the ledger holds.
 
     The exit code is 1 where one does not, and the rows that break it are named.

@@ -72,21 +72,21 @@ def run_(month: str | None, finalize: bool) -> dict[str, Any]:
 @click.option("--status", metavar="STATUS", help="draft, finalized, paid or void.")
 @ordered("month", "total")
 @paged
-def listing(**given: Any) -> "Page[Any]":
+def listing(**given: Any) -> "Page[invoices.InvoiceShape]":
     """List invoices, newest first."""
     return run(invoices.listing, actor=operator(), **given)
 
 
 @command.command()
 @click.argument("invoice", metavar="ID")
-def show(invoice: str) -> dict[str, Any]:
+def show(invoice: str) -> "invoices.InvoiceShown":
     """Show an invoice, by its id or number, with its lines."""
     return run(invoices.show, actor=operator(), invoice=invoice)
 
 
 @command.command()
 @click.argument("invoice", metavar="ID")
-def finalize(invoice: str) -> dict[str, Any]:
+def finalize(invoice: str) -> "invoices.InvoiceShown":
     """Finalize a draft: number it and set its due date."""
     return run(
         invoices.finalize, actor=operator(), invoice=invoice, then=reporting.keeping.ask_after
@@ -96,7 +96,7 @@ def finalize(invoice: str) -> dict[str, Any]:
 @command.command()
 @click.argument("invoice", metavar="ID")
 @click.option("--on", required=True, metavar="DAY", help="The day it was paid: 2026-05-31.")
-def pay(invoice: str, on: str) -> dict[str, Any]:
+def pay(invoice: str, on: str) -> "invoices.InvoiceShown":
     """Say that an invoice was paid."""
     return run(invoices.pay, actor=operator(), invoice=invoice, on=on)
 
@@ -104,7 +104,7 @@ def pay(invoice: str, on: str) -> dict[str, Any]:
 @command.command()
 @click.argument("invoice", metavar="ID")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it stays with the invoice.")
-def void(invoice: str, reason: str) -> dict[str, Any]:
+def void(invoice: str, reason: str) -> "invoices.InvoiceVoided":
     """Void a finalized invoice; its charges go to a new draft of the same month."""
     return run(invoices.void, actor=operator(), invoice=invoice, reason=reason)
 
@@ -117,7 +117,7 @@ def void(invoice: str, reason: str) -> dict[str, Any]:
 @click.option("--assignment", metavar="ID", help="What one assignment cost.")
 @click.option("--unbilled/--billed", default=None, help="What is on no invoice yet, or on one.")
 @paged
-def charged(**given: Any) -> "Page[Any]":
+def charged(**given: Any) -> "Page[charges.ChargeShape]":
     """List charges, newest first: what an invoice or its line carries, and where each is billed."""
     return run(charges.listing, actor=operator(), **given)
 
@@ -126,7 +126,7 @@ def charged(**given: Any) -> "Page[Any]":
 @click.argument("charge")
 @click.option("--amount", metavar="AMOUNT", help="By default all that is left of the charge.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it stays with the credit.")
-def credit(charge: str, amount: str | None, reason: str) -> dict[str, Any]:
+def credit(charge: str, amount: str | None, reason: str) -> "charges.ChargeShape":
     """Credit a charge, wholly or partly, on the next invoice."""
     return run(charges.credit, actor=operator(), charge=charge, amount=amount, reason=reason)
 

@@ -36,7 +36,7 @@ def command() -> None:
 
 
 @command.command("list", shows=printing.table("name", "title", "question"))
-def listing() -> list[dict[str, str]]:
+def listing() -> "list[reporting.rendering.NotebookShape]":
     """List the notebooks that come with keypool."""
     return reporting.listing()
 
@@ -49,7 +49,7 @@ def _ran(result: "Written | reporting.keeping.ReportShape") -> None:
 @click.option("--organization", metavar="ORG", help="Whose; all of them by default.")
 @click.option("--from", "from_", metavar="DAY", help="The first day; a year ago by default.")
 @click.option("--to", metavar="DAY", help="The last day; today by default.")
-def measures(**given: Any) -> dict[str, Any]:
+def measures(**given: Any) -> "reporting.measures.Measures":
     """Show the measures of reports: keys as they stand now, attempts and amounts of a period."""
     return run(reporting.measures.show, actor=operator(), **given)
 

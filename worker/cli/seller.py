@@ -17,7 +17,7 @@ def command() -> None:
 
 
 @command.command()
-def show() -> dict[str, Any]:
+def show() -> "seller.SellerShape":
     """Show what invoices print of the seller."""
     return run(seller.show)
 
@@ -27,6 +27,6 @@ def show() -> dict[str, Any]:
 @click.option("--address", help="Several lines, as on an envelope.")
 @click.option("--tax-id", help="The seller's tax number.")
 @click.option("--payment-details", help="Where to pay: several lines.")
-def edit(**given: Any) -> dict[str, Any]:
+def edit(**given: Any) -> "seller.SellerShape":
     """Change what is given; finalized invoices stay as they are."""
     return run(seller.edit, actor=operator(), **given)

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from worker import audit, reporting, tasks
+from worker.audit import CheckShape
 from worker.billing import documents, invoices, runs
 from worker.client import Sender
 from worker.database.connections import session, transaction
@@ -42,7 +42,7 @@ class Told:
     happened: Counter[str] = field(default_factory=Counter)
     figures: dict[str, int] = field(default_factory=dict)
     per_second: dict[str, int] = field(default_factory=dict)
-    checks: list[dict[str, Any]] = field(default_factory=list)
+    checks: list[CheckShape] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
 
     @property

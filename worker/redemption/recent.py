@@ -6,9 +6,40 @@ from typing import Any
 
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker.pools import pools
 from worker.tenancy.actors import Actor, Role
+
+
+class Redeemed(TypedDict):
+    """A day's redemptions."""
+
+    day: date
+    """The day."""
+    redeemed: int
+    """How many."""
+
+
+class Refused(TypedDict):
+    """Attempts that were refused for one reason."""
+
+    outcome: str
+    """The reason, as a stable code."""
+    attempts: int
+    """How many."""
+
+
+class Lately(TypedDict):
+    """What a pool saw lately."""
+
+    per_day: list[Redeemed]
+    """Its redemptions, oldest day first."""
+    refused: list[Refused]
+    """What was refused, the most frequent reason first."""
+    since: date | None
+    """The day of the oldest attempt that is counted, where not all are; it is counted in part."""
+
 
 DAYS = 30
 ATTEMPTS = 20_000  # the latest that are looked at: a page must not grow with its pool
@@ -27,12 +58,11 @@ LATELY = text("""
 """)
 
 
-def of_pool(session: Session, *, actor: Actor, pool: str) -> dict[str, Any]:
-    """Give a pool's redemptions of each of the last 30 days, oldest first, and what was refused.
+def of_pool(session: Session, *, actor: Actor, pool: str) -> Lately:
+    """Give a pool's redemptions of each of the last 30 days, and what was refused.
 
-    `{per_day: [{day, redeemed}], refused: [{outcome, attempts}], since}`; days are the owner's. Of a
-    pool with more than 20,000 attempts in that time, the latest are counted: `since` is the day of
-    the oldest of these, counted in part, and the days before it are left out. Else it is null.
+    Days are the owner's. Of a pool with more than 20,000 attempts in that time, the latest are
+    counted, and the days before the oldest of these are left out.
     """
     actor.require(Role.MANAGER, Role.ANALYST)
     found = pools.find(session, actor=actor, pool=pool)
@@ -49,7 +79,7 @@ def _since(rows: Sequence[Row[Any]]) -> date | None:
     return oldest
 
 
-def _days(rows: Sequence[Row[Any]], since: date | None) -> list[dict[str, Any]]:
+def _days(rows: Sequence[Row[Any]], since: date | None) -> list[Redeemed]:
     today: date = rows[0].today
     redeemed = {row.day: row.attempts for row in rows if row.outcome == "redeemed"}
     days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
@@ -58,7 +88,7 @@ def _days(rows: Sequence[Row[Any]], since: date | None) -> list[dict[str, Any]]:
     ]
 
 
-def _refused(rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+def _refused(rows: Sequence[Row[Any]]) -> list[Refused]:
     counts: dict[str, int] = {}
     for row in rows:
         if row.outcome not in (None, "redeemed", "already_yours"):

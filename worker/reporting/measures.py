@@ -4,16 +4,19 @@ The views say what a row is (schema.sql); here is how rows add up. `worker.repor
 questions of these expressions, and `show` gives their figures for one period.
 """
 
+from collections.abc import Mapping
 from datetime import date, timedelta
-from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from worker import days
 from worker.database.connections import clock_now
+from worker.days import FirstDay
+from worker.money import Amount
 from worker.tables.tenancy import Organization
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
@@ -65,6 +68,75 @@ EARNED = text(
 DECIMALS = text("SELECT code, minor_unit FROM currency")
 
 
+Asked = Mapping[str, object]
+
+
+class Stock(TypedDict):
+    """Keys as they stand now: issued + redeemed + retired = keys."""
+
+    pools: int
+    """How many pools there are."""
+    keys: int
+    """How many keys they have."""
+    issued: int
+    """Those that can be redeemed."""
+    undistributed: int
+    """Those of the issued that nobody holds."""
+    redeemed: int
+    """Those that were spent."""
+    retired: int
+    """Those that were withdrawn."""
+    breakage: int
+    """Those of the issued whose pool has expired."""
+
+
+class Attempts(TypedDict):
+    """Attempts of a period by what came of them."""
+
+    attempts: int
+    """All of them."""
+    redeemed: int
+    """Those that spent a key."""
+    repeated: int
+    """Those of whoever had redeemed the key already."""
+    refused: int
+    """Those that were refused."""
+
+
+class Earned(TypedDict):
+    """What was charged in a period, in one currency: revenue = charged + credited."""
+
+    currency: str
+    """The currency, by its ISO 4217 code."""
+    redemptions: int
+    """How many redemptions were charged."""
+    charged: Amount
+    """What they and paid extensions came to."""
+    credited: Amount
+    """What was given back of charges, below zero."""
+    revenue: Amount
+    """What is left."""
+    invoiced: Amount
+    """What of that is on invoices."""
+    unbilled: Amount
+    """What of that is on none yet."""
+
+
+class Measures(FirstDay):
+    """The measures of reports."""
+
+    organization: str | None
+    """Which organization they are of, with those below it; null for all of them."""
+    to: date
+    """The last day that they are about."""
+    keys: Stock | None
+    """Keys as they stand now; null for finance."""
+    attempts: Attempts | None
+    """The period's attempts; null for finance."""
+    amounts: list[Earned] | None
+    """What was charged in the period, by currency; null for managers."""
+
+
 def show(
     session: Session,
     *,
@@ -72,26 +144,24 @@ def show(
     organization: str | None = None,
     from_: str | date | None = None,
     to: str | date | None = None,
-) -> dict[str, Any]:
+) -> Measures:
     """Give the measures of an organization and its descendants, as reports have them.
 
-    Days are inclusive; without them it is the year that ends today. `keys` are as they stand now
-    and `attempts` of the period, for managers; `amounts` of the period, by currency, for finance;
-    both for analysts.
+    Days are inclusive; without them it is the year that ends today. Managers see keys and
+    attempts, finance amounts, analysts all.
     """
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     about = whom(session, actor, organization)
     first, last = period(session, about, from_, to)
     told = {"name": about and about.name, "first": first, "last": last}
-    shown: dict[str, Any] = {"organization": told["name"], "from": first, "to": last}
-    if actor.role is not Role.FINANCE:
-        shown["keys"] = dict(session.execute(KEYS_NOW, told).mappings().one())
-        shown["attempts"] = dict(session.execute(ATTEMPTED, told).mappings().one())
-    if actor.role is not Role.MANAGER:
-        decimals = {row.code: row.minor_unit for row in session.execute(DECIMALS)}
-        rows = session.execute(EARNED, told).mappings()
-        shown["amounts"] = [_printed(dict(row), decimals[row["currency"]]) for row in rows]
-    return shown
+    return {
+        "organization": about.name if about else None,
+        "from": first,
+        "to": last,
+        "keys": _keys(session, told) if actor.role is not Role.FINANCE else None,
+        "attempts": _attempts(session, told) if actor.role is not Role.FINANCE else None,
+        "amounts": _amounts(session, told) if actor.role is not Role.MANAGER else None,
+    }
 
 
 def whom(session: Session, actor: Actor, organization: str | None) -> Organization | None:
@@ -115,8 +185,42 @@ def period(
     return first, last
 
 
-def _printed(row: dict[str, Any], decimals: int) -> dict[str, Any]:
+def _keys(session: Session, told: Asked) -> Stock:
+    row = session.execute(KEYS_NOW, told).one()
     return {
-        name: f"{value:.{decimals}f}" if isinstance(value, Decimal) else value
-        for name, value in row.items()
+        "pools": row.pools,
+        "keys": row.keys,
+        "issued": row.issued,
+        "undistributed": row.undistributed,
+        "redeemed": row.redeemed,
+        "retired": row.retired,
+        "breakage": row.breakage,
+    }
+
+
+def _attempts(session: Session, told: Asked) -> Attempts:
+    row = session.execute(ATTEMPTED, told).one()
+    return {
+        "attempts": row.attempts,
+        "redeemed": row.redeemed,
+        "repeated": row.repeated,
+        "refused": row.refused,
+    }
+
+
+def _amounts(session: Session, told: Asked) -> list[Earned]:
+    decimals = {row.code: row.minor_unit for row in session.execute(DECIMALS)}
+    rows = session.execute(EARNED, told).all()
+    return [_earned(row, decimals[row.currency]) for row in rows]
+
+
+def _earned(row: Row[Any], decimals: int) -> Earned:
+    return {
+        "currency": row.currency,
+        "redemptions": row.redemptions,
+        "charged": f"{row.charged:.{decimals}f}",
+        "credited": f"{row.credited:.{decimals}f}",
+        "revenue": f"{row.revenue:.{decimals}f}",
+        "invoiced": f"{row.invoiced:.{decimals}f}",
+        "unbilled": f"{row.unbilled:.{decimals}f}",
     }

@@ -6,8 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import TypedDict
+
 if TYPE_CHECKING:
     from nbformat import NotebookNode
+
+
+class NotebookShape(TypedDict):
+    """A notebook that can be asked for."""
+
+    name: str
+    """What it is asked for by."""
+    title: str
+    """Its heading."""
+    question: str
+    """What it answers."""
+
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -28,8 +42,8 @@ def render(executed: "NotebookNode") -> str:
     return str(page)
 
 
-def listing() -> list[dict[str, str]]:
-    """List the notebooks that come with keypool: `{name, title, question}`."""
+def listing() -> list[NotebookShape]:
+    """List the notebooks that come with keypool."""
     return [_described(path) for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
 
 
@@ -46,7 +60,7 @@ def _texts(notebook: Mapping[str, Any]) -> list[str]:
     return ["".join(cell["source"]) for cell in markdown]
 
 
-def _described(path: Path) -> dict[str, str]:
+def _described(path: Path) -> NotebookShape:
     # Without nbformat, which takes seconds to import: pages list the notebooks.
     notebook = json.loads(path.read_text(encoding="utf-8"))
     paragraphs = "\n\n".join(_texts(notebook)).split("\n\n")

@@ -94,7 +94,7 @@ def test_a_role_sees_its_own(billed, role, sees):
         home = session.scalar(text("SELECT id FROM organization WHERE name = :n"), {"n": ROOT})
         shown = measures.show(session, actor=Actor("somebody", role, home))
 
-    assert shown.keys() & {"keys", "attempts", "amounts"} == sees
+    assert {name for name in ("keys", "attempts", "amounts") if shown[name] is not None} == sees
     assert shown["organization"] == ROOT
 
 

@@ -1,0 +1,156 @@
+"""An invoice's lines: charges alike, and whose learners each line was for (B6)."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
+
+from worker.billing import gathering
+from worker.database.lookup import Id
+from worker.days import Month
+from worker.money import Amount
+from worker.tables.labels import ChargeKind
+
+
+class Share(TypedDict):
+    """What of a line was for one organization's learners."""
+
+    organization: str
+    """Whose learners, by name."""
+    quantity: int
+    """How many charges."""
+    amount: Amount
+    """Their sum."""
+
+
+class ShareOfTotal(TypedDict):
+    """What of an invoice's subtotal was for one organization's learners."""
+
+    organization: str
+    """Whose learners, by name."""
+    amount: Amount
+    """The sum of the charges."""
+
+
+class LineShape(TypedDict):
+    """Charges alike in course, pool, kind, service month and unit price."""
+
+    id: Id
+    """The line's id."""
+    course: str
+    """What the charges gave access to, by the course's code."""
+    course_title: str
+    """That course's title; once the invoice is final, as it was then."""
+    pool: Id
+    """The pool that the keys are of."""
+    pool_name: str
+    """What that pool is called; once the invoice is final, as it was then."""
+    kind: ChargeKind
+    """What the charges are for."""
+    service_month: Month
+    """In which month they occurred."""
+    unit_price: Amount
+    """What each of them is."""
+    quantity: int
+    """How many they are."""
+    amount: Amount
+    """Their sum."""
+
+
+class LineShown(LineShape):
+    """A line with whose learners its charges were for."""
+
+    learner_organizations: list[Share]
+    """What of it was for whose learners, by name."""
+
+
+# A row a line or, with shares, one for each organization whose learners its charges were for.
+LINES = """
+    SELECT invoice_line.*, course.code AS course,
+           coalesce(invoice_line.course_title, course.title) AS title,
+           coalesce(invoice_line.pool_name, pool.name) AS pool {shares}
+      FROM invoice_line
+      JOIN course ON course.id = invoice_line.course_id
+      JOIN pool ON pool.id = invoice_line.pool_id {joined}
+     WHERE invoice_line.invoice_id = ANY (:invoice_ids)
+     ORDER BY invoice_line.invoice_id, course.code, pool.name, invoice_line.pool_id,
+              service_month, kind, unit_price DESC, invoice_line.id {ordered}
+"""
+LINES_ALONE = text(LINES.format(shares="", joined="", ordered=""))
+LINES_WITH_SHARES = text(
+    LINES.format(
+        shares=""", organization.name AS learners, share.quantity AS share_quantity,
+           share.quantity * unit_price AS share_amount""",
+        joined="""
+      LEFT JOIN invoice_share AS share ON share.line_id = invoice_line.id
+           AND share.invoice_id = invoice_line.invoice_id
+      LEFT JOIN organization ON organization.id = share.learner_organization_id""",
+        ordered=", organization.name",
+    )
+)
+
+
+def of(session: Session, invoices: Mapping[str, int]) -> dict[str, list[LineShape]]:
+    """Give the lines of invoices, by the invoice's id; each comes with its currency's decimals."""
+    lines: dict[str, list[LineShape]] = {invoice: [] for invoice in invoices}
+    for row in session.execute(LINES_ALONE, {"invoice_ids": [int(id_) for id_ in invoices]}):
+        invoice = str(row.invoice_id)
+        lines[invoice].append(_line(row, invoices[invoice]))
+    return lines
+
+
+def shared(
+    session: Session, invoice: str, decimals: int
+) -> tuple[list[LineShown], list[ShareOfTotal]]:
+    """Give an invoice's lines with their shares, and what those come to."""
+    rows = session.execute(LINES_WITH_SHARES, {"invoice_ids": [int(invoice)]}).all()
+    return _with_shares(rows, decimals), _totals(rows, decimals)
+
+
+def _line(row: Row[Any], decimals: int) -> LineShape:
+    return {
+        "id": str(row.id),
+        "course": row.course,
+        "course_title": row.title,
+        "pool": str(row.pool_id),
+        "pool_name": row.pool,
+        "kind": ChargeKind(row.kind),
+        "service_month": gathering.in_words(row.service_month),
+        "unit_price": f"{row.unit_price:.{decimals}f}",
+        "quantity": row.quantity,
+        "amount": f"{row.amount:.{decimals}f}",
+    }
+
+
+def _with_shares(rows: Sequence[Row[Any]], decimals: int) -> list[LineShown]:
+    lines: list[LineShown] = []
+    for _, of_line in groupby(rows, lambda row: row.id):
+        first, *_ = shares = list(of_line)
+        told: list[Share] = [
+            {
+                "organization": row.learners,
+                "quantity": row.share_quantity,
+                "amount": f"{row.share_amount:.{decimals}f}",
+            }
+            for row in shares
+            if row.learners is not None
+        ]
+        lines.append({**_line(first, decimals), "learner_organizations": told})
+    return lines
+
+
+def _totals(rows: Sequence[Row[Any]], decimals: int) -> list[ShareOfTotal]:
+    """Sum up what an invoice's lines say of whose learners its charges were for."""
+    totals: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for row in rows:
+        if row.learners is not None:
+            totals[row.learners] += row.share_amount
+    return [
+        {"organization": name, "amount": f"{amount:.{decimals}f}"}
+        for name, amount in sorted(totals.items())
+    ]
