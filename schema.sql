@@ -5,6 +5,10 @@
 -- never deleted: states and times tell what happened. A comment above a table says what one row
 -- means; a comment above an index names its reader.
 --
+-- A rule that people's input can break says what they are told: its COMMENT is an error's code, the
+-- field where there is one, and the sentence. A rule is a constraint, a unique index, or a trigger by
+-- the name that it raises.
+--
 -- Three logins: the owner of this database (worker, command line, migrations), keypool_web (row
 -- level security) and keypool_analyst (schema "report" only).
 --
@@ -203,6 +207,17 @@ CREATE TABLE organization (
     CONSTRAINT organization_pays_in_time         CHECK (payment_terms_days BETWEEN 0 AND 365)
 );
 
+COMMENT ON CONSTRAINT organization_name_is_unique ON organization
+    IS 'already_exists: There is an organization by that name already; choose another name.';
+COMMENT ON CONSTRAINT organization_has_a_name ON organization
+    IS 'invalid_input(name): An organization''s name has 1 to 200 characters.';
+COMMENT ON CONSTRAINT organization_time_zone_is_known ON organization
+    IS 'invalid_input(time_zone): The time zone is not known; give an IANA name such as Europe/Berlin.';
+COMMENT ON CONSTRAINT organization_is_not_its_parent ON organization
+    IS 'circular_parent: An organization cannot be below its own descendant; choose another parent.';
+COMMENT ON CONSTRAINT organization_pays_in_time ON organization
+    IS 'invalid_input(payment_terms_days): Invoices are due within 0 to 365 days.';
+
 -- Every organization's ancestors, itself included at distance 0: the tree made flat for joins.
 CREATE TABLE organization_ancestry (
     ancestor_id   bigint NOT NULL REFERENCES organization ON DELETE CASCADE,
@@ -249,9 +264,11 @@ $$;
 
 CREATE TRIGGER organization_joins_the_tree AFTER INSERT ON organization
     FOR EACH ROW EXECUTE FUNCTION keep_organization_ancestry();
-CREATE TRIGGER organization_moves_in_the_tree AFTER UPDATE OF parent_id ON organization
+CREATE TRIGGER organizations_form_a_tree AFTER UPDATE OF parent_id ON organization
     FOR EACH ROW WHEN (OLD.parent_id IS DISTINCT FROM NEW.parent_id)
     EXECUTE FUNCTION keep_organization_ancestry();
+COMMENT ON TRIGGER organizations_form_a_tree ON organization
+    IS 'circular_parent: An organization cannot be below its own descendant; choose another parent.';
 
 -- The rate and name of the tax that an organization is charged, from an instant on.
 CREATE TABLE tax_rate (
@@ -307,8 +324,15 @@ CREATE TABLE course (
     CONSTRAINT course_has_a_title CHECK (title = btrim(title) AND title <> '' AND length(title) <= 300)
 );
 
+COMMENT ON CONSTRAINT course_has_a_code ON course
+    IS 'invalid_input(code): A course''s code has 1 to 64 characters.';
+COMMENT ON CONSTRAINT course_has_a_title ON course
+    IS 'invalid_input(title): A course''s title has 1 to 300 characters.';
+
 -- Read by every look-up of a course; people type codes in any case.
 CREATE UNIQUE INDEX course_code_is_unique ON course (lower(code));
+COMMENT ON INDEX course_code_is_unique
+    IS 'already_exists: There is a course with that code already; choose another code.';
 
 -- What a redemption of a course costs from an instant on: for one organization and its
 -- descendants, or for everybody (the list price) where no organization is named.
@@ -325,6 +349,11 @@ CREATE TABLE price (
     CONSTRAINT price_is_in_the_minor_unit    CHECK (amount = round(amount, minor_unit(currency))),
     CONSTRAINT price_changes_once_an_instant UNIQUE NULLS NOT DISTINCT (course_id, organization_id, valid_from)
 );
+
+COMMENT ON CONSTRAINT price_is_not_negative ON price
+    IS 'invalid_input(price): A price is zero or more.';
+COMMENT ON CONSTRAINT price_changes_once_an_instant ON price
+    IS 'already_exists: There is a price from that very time already; choose another start.';
 
 -- The price in force (B1): the organization's own, else the nearest ancestor's, else the list
 -- price; of each the latest that has begun. No row where there is none yet. It is inlined into a
@@ -374,6 +403,15 @@ CREATE TABLE pool (
     CONSTRAINT pool_content_is_available_1_to_3650_days CHECK (content_availability_days BETWEEN 1 AND 3650)
 );
 
+COMMENT ON CONSTRAINT pool_name_is_unique_in_its_organization ON pool
+    IS 'already_exists: The organization has a pool by that name already; choose another name.';
+COMMENT ON CONSTRAINT pool_has_a_name ON pool
+    IS 'invalid_input(name): A pool''s name has 1 to 200 characters.';
+COMMENT ON CONSTRAINT pool_starts_before_it_expires ON pool
+    IS 'invalid_input(expires_at): A pool must start before it expires; give a later end.';
+COMMENT ON CONSTRAINT pool_content_is_available_1_to_3650_days ON pool
+    IS 'invalid_input(content_availability_days): Content availability is a whole number of days from 1 to 3650.';
+
 -- Read by pages and settling that go from a course to its pools.
 CREATE INDEX pool_by_course ON pool (course_id);
 
@@ -389,8 +427,10 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER pool_needs_a_live_course BEFORE INSERT OR UPDATE OF course_id ON pool
+CREATE TRIGGER pool_is_not_made_for_an_archived_course BEFORE INSERT OR UPDATE OF course_id ON pool
     FOR EACH ROW EXECUTE FUNCTION refuse_pool_of_archived_course();
+COMMENT ON TRIGGER pool_is_not_made_for_an_archived_course ON pool
+    IS 'course_archived: The course is archived; choose a course that is still taught.';
 
 -- Keys handed to one recipient under one reference; asking again gives the same keys.
 CREATE TABLE distribution (
@@ -665,6 +705,9 @@ CREATE TABLE token (
         CHECK ((role = 'operator') = (organization_id IS NULL))
 );
 
+COMMENT ON CONSTRAINT token_has_a_name ON token
+    IS 'invalid_input(name): A token''s name has 1 to 200 characters.';
+
 -- A person who signs in to the console: a role as tokens have it, and a password as argon2 keeps it.
 -- A session carries the generation it began in; a new password, or closing the door, begins the next.
 CREATE TABLE console_user (
@@ -683,8 +726,13 @@ CREATE TABLE console_user (
         CHECK ((role = 'operator') = (organization_id IS NULL))
 );
 
+COMMENT ON CONSTRAINT user_has_an_address ON console_user
+    IS 'invalid_input(email): A user signs in with an e-mail address.';
+
 -- Read at sign-in; one person, one door, whatever the letter case.
 CREATE UNIQUE INDEX user_email_is_unique ON console_user (lower(email));
+COMMENT ON INDEX user_email_is_unique
+    IS 'already_exists: Somebody signs in with that address already; give another address.';
 
 -- One attempt to sign in, of an address or from a network address, both as hashes; those of an address
 -- are forgotten once one succeeds.
@@ -724,6 +772,11 @@ CREATE TABLE source (
     CONSTRAINT source_has_a_name CHECK (name = btrim(name) AND name <> '' AND length(name) <= 200)
 );
 
+COMMENT ON CONSTRAINT source_name_is_unique_in_its_organization ON source
+    IS 'already_exists: The organization has a source by that name already; choose another name.';
+COMMENT ON CONSTRAINT source_has_a_name ON source
+    IS 'invalid_input(name): A source''s name has 1 to 200 characters.';
+
 -- A signing secret of a source, encrypted; several may be live while one replaces another.
 CREATE TABLE source_secret (
     id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -754,8 +807,13 @@ CREATE TABLE learner (
     CONSTRAINT learner_has_an_email CHECK (email = btrim(email) AND email <> '' AND length(email) <= 320)
 );
 
+COMMENT ON CONSTRAINT learner_has_an_email ON learner
+    IS 'invalid_input(email): A learner is known by an e-mail address of up to 320 characters.';
+
 -- Read by settling: one learner per address, whatever its letter case.
 CREATE UNIQUE INDEX learner_is_one_person_per_organization ON learner (email_lower, organization_id);
+COMMENT ON INDEX learner_is_one_person_per_organization
+    IS 'already_exists: Somebody else in the organization has that address already; give another address.';
 
 -- A course assignment: one learner's access to one course until expires_at, got by one key.
 -- undone: cancelled within 24 hours and before any launch, so that the key was given back.
@@ -785,6 +843,8 @@ CREATE UNIQUE INDEX key_is_spent_once ON assignment (key_id) WHERE status <> 'ca
 -- Keeps "one live assignment per learner and course"; read by settling.
 CREATE UNIQUE INDEX learner_has_one_live_assignment_per_course ON assignment (learner_id, course_id)
     WHERE status = 'active';
+COMMENT ON INDEX learner_has_one_live_assignment_per_course
+    IS 'live_assignment: The learner holds another live assignment for that course; extend that one.';
 -- Read by the expiry sweep: what is overdue, oldest first.
 CREATE INDEX assignment_to_expire ON assignment (expires_at) WHERE status = 'active';
 -- Read by a learner's page, and by "was it mine once?".
@@ -1035,6 +1095,8 @@ $$;
 
 CREATE TRIGGER finalized_invoice_never_changes BEFORE UPDATE ON invoice
     FOR EACH ROW EXECUTE FUNCTION keep_final_invoices();
+COMMENT ON TRIGGER finalized_invoice_never_changes ON invoice
+    IS 'invoice_status: A finalized invoice can only be paid or voided; credit a charge instead.';
 CREATE TRIGGER invoice_is_never_deleted BEFORE DELETE ON invoice
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
 
@@ -1138,9 +1200,11 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER credit_stays_within_its_charge BEFORE INSERT ON charge
+CREATE TRIGGER credits_stay_within_their_charge BEFORE INSERT ON charge
     FOR EACH ROW WHEN (NEW.credits_id IS NOT NULL)
     EXECUTE FUNCTION refuse_credit_beyond_its_charge();
+COMMENT ON TRIGGER credits_stay_within_their_charge ON charge
+    IS 'credit_exceeds_charge: The credits of a charge cannot exceed it; credit what is left of it at most.';
 
 CREATE FUNCTION refuse_rewriting_a_charge() RETURNS trigger
 LANGUAGE plpgsql AS $$
@@ -1342,8 +1406,15 @@ CREATE TABLE endpoint (
     CONSTRAINT endpoint_calls_a_pool_expiring     CHECK (pool_expiring_days BETWEEN 1 AND 3650)
 );
 
+COMMENT ON CONSTRAINT endpoint_calls_a_pool_low ON endpoint
+    IS 'invalid_input(pool_low): A pool is low below 1 to 1,000,000,000 keys.';
+COMMENT ON CONSTRAINT endpoint_calls_a_pool_expiring ON endpoint
+    IS 'invalid_input(pool_expiring_days): A pool is called expiring 1 to 3650 days ahead.';
+
 -- Keeps "an organization has an address once"; read by whatever is told: who listens above.
 CREATE UNIQUE INDEX endpoint_is_registered_once ON endpoint (organization_id, url) WHERE removed_at IS NULL;
+COMMENT ON INDEX endpoint_is_registered_once
+    IS 'already_exists: The organization has an endpoint at that address already; edit that one.';
 
 -- A signing secret of an endpoint, encrypted; several sign while one replaces another.
 CREATE TABLE endpoint_secret (

@@ -75,19 +75,19 @@ class BatchFinishedError(RefusedError):
 
 
 class CircularParentError(RefusedError):
-    """An organization cannot be below its own descendant; choose another parent."""
+    """The organizations would form a circle."""
 
 
 class CourseArchivedError(RefusedError):
-    """The course is archived; choose a course that is still taught."""
+    """The course is archived."""
 
 
 class CreditExceedsChargeError(RefusedError):
-    """The credits of a charge cannot exceed it; credit what is left of it at most."""
+    """The credits of a charge would exceed it."""
 
 
 class InvoiceStatusError(RefusedError):
-    """A finalized invoice can only be paid or voided; credit a charge instead."""
+    """The invoice's status does not allow that."""
 
 
 class PriceInThePastError(RefusedError):
@@ -129,7 +129,7 @@ class KeyNotIssuedError(RefusedError):
 
 
 class LiveAssignmentError(RefusedError):
-    """The learner holds another live assignment for that course; extend that one."""
+    """The learner holds another live assignment for that course."""
 
 
 class NotEnoughKeysError(RefusedError):

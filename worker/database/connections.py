@@ -15,8 +15,8 @@ from sqlalchemy import Engine, ExceptionContext, create_engine, event, func, sel
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from worker import days, errors
-from worker.database import patience
+from worker import errors
+from worker.database import patience, rules
 from worker.machine import homes
 from worker.settings import settings
 
@@ -60,77 +60,6 @@ POOLS: dict[Login, dict[str, bool | int]] = {
 }
 
 BESIDE = "beside"  # where a session keeps what is left before its transaction ends
-
-# Which rule a broken constraint stands for; every other one is told by its name.
-BROKEN: dict[str, Callable[[], errors.KeypoolError]] = {
-    "organization_name_is_unique": lambda: errors.AlreadyExistsError(
-        "There is an organization by that name already; choose another name."
-    ),
-    "organizations_form_a_tree": errors.CircularParentError,
-    "organization_is_not_its_parent": errors.CircularParentError,
-    "organization_time_zone_is_known": lambda: errors.InvalidInputError(
-        "The time zone is not known; give an IANA name such as Europe/Berlin.", field="time_zone"
-    ),
-    "organization_has_a_name": lambda: errors.InvalidInputError(
-        "An organization's name has 1 to 200 characters.", field="name"
-    ),
-    "course_code_is_unique": lambda: errors.AlreadyExistsError(
-        "There is a course with that code already; choose another code."
-    ),
-    "course_has_a_code": lambda: errors.InvalidInputError(
-        "A course's code has 1 to 64 characters.", field="code"
-    ),
-    "course_has_a_title": lambda: errors.InvalidInputError(
-        "A course's title has 1 to 300 characters.", field="title"
-    ),
-    "price_changes_once_an_instant": lambda: errors.AlreadyExistsError(
-        "There is a price from that very time already; choose another start."
-    ),
-    "price_is_not_negative": lambda: errors.InvalidInputError(
-        "A price is zero or more.", field="price"
-    ),
-    "pool_name_is_unique_in_its_organization": lambda: errors.AlreadyExistsError(
-        "The organization has a pool by that name already; choose another name."
-    ),
-    "pool_has_a_name": lambda: errors.InvalidInputError(
-        "A pool's name has 1 to 200 characters.", field="name"
-    ),
-    "pool_starts_before_it_expires": lambda: errors.InvalidInputError(
-        "A pool must start before it expires; give a later end.", field="expires_at"
-    ),
-    "pool_content_is_available_1_to_3650_days": lambda: errors.InvalidInputError(
-        f"Content availability is a whole number of days from 1 to {days.LONGEST}.",
-        field="content_availability_days",
-    ),
-    "pool_is_not_made_for_an_archived_course": errors.CourseArchivedError,
-    "user_email_is_unique": lambda: errors.AlreadyExistsError(
-        "Somebody signs in with that address already; give another address."
-    ),
-    "user_has_an_address": lambda: errors.InvalidInputError(
-        "A user signs in with an e-mail address.", field="email"
-    ),
-    "source_name_is_unique_in_its_organization": lambda: errors.AlreadyExistsError(
-        "The organization has a source by that name already; choose another name."
-    ),
-    "source_has_a_name": lambda: errors.InvalidInputError(
-        "A source's name has 1 to 200 characters.", field="name"
-    ),
-    "token_has_a_name": lambda: errors.InvalidInputError(
-        "A token's name has 1 to 200 characters.", field="name"
-    ),
-    "endpoint_is_registered_once": lambda: errors.AlreadyExistsError(
-        "The organization has an endpoint at that address already; edit that one."
-    ),
-    "endpoint_calls_a_pool_low": lambda: errors.InvalidInputError(
-        "A pool is low below 1 to 1,000,000,000 keys.", field="pool_low"
-    ),
-    "endpoint_calls_a_pool_expiring": lambda: errors.InvalidInputError(
-        f"A pool is called expiring 1 to {days.LONGEST} days ahead.", field="pool_expiring_days"
-    ),
-    "learner_has_one_live_assignment_per_course": errors.LiveAssignmentError,
-    "credits_stay_within_their_charge": errors.CreditExceedsChargeError,
-    "finalized_invoice_never_changes": errors.InvoiceStatusError,
-}
 
 
 @cache
@@ -281,8 +210,7 @@ def _by_itself(driver: Connection) -> Iterator[Connection]:
 
 def _named(original: BaseException) -> errors.KeypoolError | None:
     if isinstance(original, postgres.IntegrityError):
-        broken = BROKEN.get(original.diag.constraint_name or "")
-        return broken() if broken else None
+        return rules.broken(original.diag.constraint_name)
     if isinstance(original, postgres.DataError):
         return errors.InvalidInputError(
             "A value is too large, or has a character that cannot be kept."

@@ -9,8 +9,7 @@ from sqlalchemy.exc import ProgrammingError
 from worker import errors
 from worker.database import migrating, zones
 from worker.database.catalog import Catalog, describe, differences
-
-SCHEMA = Path(__file__).parents[2] / "schema.sql"
+from worker.database.rules import SCHEMA
 
 # Without any of these a crash can lose keys that were handed out or redeemed.
 DURABILITY = ["fsync", "full_page_writes", "synchronous_commit"]

@@ -88,6 +88,8 @@ EVENT = """INSERT INTO event (source_id, organization_id, webhook_id, body_hash,
 REDEMPTION = """INSERT INTO redemption (event_id, organization_id, learner_organization_id,
                         learner_email, key_id, pool_id, assignment_id, outcome, received_at)
                 VALUES (2, 1, 1, 'a@b.c', {key}, {pool}, {assignment}, '{outcome}', now())"""
+REPLACEMENT = """INSERT INTO key_replacement (old_key_id, new_key_id, distribution_id, reason)
+                 SELECT key.id, 2, distribution.id, {reason} FROM key, distribution WHERE {old}"""
 CHUNK = """INSERT INTO batch_chunk (batch_id, position, size, last_line, lines, codes)
            VALUES (1, 0, {}, 9, {})"""
 LINE = """INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month,
@@ -210,6 +212,15 @@ REFUSED = {
     "batch_line_exists_once": [
         "INSERT INTO batch_line (batch_id, line, code, result) VALUES"
         " (1, 1, 'AAAA-0001', 'already_exists'), (1, 2, 'aaaa 0001', 'already_exists')"
+    ],
+    "key_takes_anothers_place": [REPLACEMENT.format(reason="'Lost'", old="key.id = 2")],
+    "key_takes_one_place": [
+        "INSERT INTO key (pool_id, code) VALUES (1, 'AAAA-0003'); "
+        + REPLACEMENT.format(reason="'Lost'", old="key.id <> 2")
+    ],
+    "replacement_has_a_reason": [
+        REPLACEMENT.format(reason=reason, old="key.id = 1")
+        for reason in ("''", "' Lost'", "repeat('x', 1001)")
     ],
     "key_is_made_by_a_batch_of_its_pool": [
         "INSERT INTO key (pool_id, batch_id, code) VALUES (1, 99, 'AAAA-0009')",

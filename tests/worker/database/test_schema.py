@@ -167,19 +167,23 @@ def columns(catalog: Catalog, of: set[str] | None = None) -> dict[tuple[str, str
 
 PLANTED = {
     "a dropped CHECK": (
-        "ALTER TABLE pool DROP CONSTRAINT pool_has_a_name",
-        "constraint pool_has_a_name on pool is missing.",
+        "ALTER TABLE batch DROP CONSTRAINT batch_asks_for_something",
+        "constraint batch_asks_for_something on batch is missing.",
     ),
     "a looser CHECK": (
-        "ALTER TABLE pool DROP CONSTRAINT pool_starts_before_it_expires,"
-        " ADD CONSTRAINT pool_starts_before_it_expires CHECK (starts_at <= expires_at)",
-        "constraint pool_starts_before_it_expires on pool differs: it has"
-        " “CHECK ((starts_at <= expires_at))” and not “CHECK ((starts_at < expires_at))”.",
+        "ALTER TABLE batch DROP CONSTRAINT batch_asks_for_something,"
+        " ADD CONSTRAINT batch_asks_for_something CHECK (requested >= 0)",
+        "constraint batch_asks_for_something on batch differs: it has"
+        " “CHECK ((requested >= 0))” and not “CHECK ((requested > 0))”.",
     ),
     "an unproven CHECK": (
-        "ALTER TABLE pool DROP CONSTRAINT pool_starts_before_it_expires,"
-        " ADD CONSTRAINT pool_starts_before_it_expires CHECK (starts_at < expires_at) NOT VALID",
-        "constraint pool_starts_before_it_expires on pool differs",
+        "ALTER TABLE batch DROP CONSTRAINT batch_asks_for_something,"
+        " ADD CONSTRAINT batch_asks_for_something CHECK (requested > 0) NOT VALID",
+        "constraint batch_asks_for_something on batch differs",
+    ),
+    "another sentence": (
+        "COMMENT ON CONSTRAINT pool_has_a_name ON pool IS 'invalid_input(name): No.'",
+        "comment on table constraint pool_has_a_name on public.pool differs",
     ),
     "another ON DELETE": (
         "ALTER TABLE charge DROP CONSTRAINT charge_pool_id_fkey,"

@@ -1,0 +1,60 @@
+"""The rules that constraints keep, and what people are told who break one: schema.sql says both."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from worker import errors
+
+SCHEMA = Path(__file__).parents[2] / "schema.sql"
+
+# COMMENT ON CONSTRAINT pool_has_a_name ON pool IS 'invalid_input(name): A pool''s name has …';
+COMMENT = re.compile(
+    r"^COMMENT ON (?:CONSTRAINT|INDEX|TRIGGER) (\w+)(?: ON \w+)?\s+IS '((?:[^']|'')*)';$",
+    re.MULTILINE,
+)
+MEANING = re.compile(r"(?P<code>\w+)(?:\((?P<field>\w+)\))?: (?P<sentence>.+)")
+
+
+class Meaning(NamedTuple):
+    """What a broken rule means: an error's code, the field that is wrong, and the sentence."""
+
+    code: str
+    field: str | None
+    sentence: str
+
+    def error(self) -> errors.KeypoolError:
+        """Make the error."""
+        kind = _kinds()[self.code]
+        if issubclass(kind, errors.InvalidInputError):
+            return kind(self.sentence, field=self.field)
+        return kind(self.sentence)
+
+
+@cache
+def meanings() -> dict[str, Meaning]:
+    """Give what each rule that has a sentence means, by its name; read once from schema.sql."""
+    return {
+        rule: _meaning(rule, comment.replace("''", "'"))
+        for rule, comment in COMMENT.findall(SCHEMA.read_text())
+    }
+
+
+def broken(rule: str | None) -> errors.KeypoolError | None:
+    """Give the error that a broken rule means; None where schema.sql has no sentence for it."""
+    meaning = meanings().get(rule or "")
+    return meaning and meaning.error()
+
+
+def _meaning(rule: str, comment: str) -> Meaning:
+    found = MEANING.fullmatch(comment)
+    if not found or found["code"] not in _kinds():
+        raise ValueError(f"{rule}: “{comment}” is no code of an error, field and sentence")
+    return Meaning(**found.groupdict())
+
+
+@cache
+def _kinds() -> dict[str, type[errors.KeypoolError]]:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    return {kind.code: kind for kind in kinds if issubclass(kind, errors.KeypoolError)}
