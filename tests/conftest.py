@@ -135,9 +135,9 @@ def cloned(servers: Addresses, template: str) -> Iterator[Addresses]:
     name, proof = f"keypool_test_{secrets.token_hex(6)}", secrets.token_hex(16)
     database = sql.Identifier(name)
     with _administration(servers) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(database, sql.Identifier(template))
-        )
+        # Through the log, as PostgreSQL copies by default, takes ten times the processor.
+        make = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+        connection.execute(make.format(database, sql.Identifier(template)))
         connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, proof))
         try:
             yield servers.named(name)
