@@ -795,6 +795,8 @@ CREATE INDEX source_secret_by_source ON source_secret (source_id);
 -- A person in an organization, known by e-mail address. What is looked for without its letter case
 -- is kept in lower case, too: behind row level security no index on lower(email) would be used, since
 -- PostgreSQL lets only what is leakproof look at rows before the policy does.
+-- duplicate_of: another learner of the organization, known by what is this one's address in its one
+-- form (L1); both were there before addresses had one. Somebody joins them: joined_at says when.
 CREATE TABLE learner (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id bigint      NOT NULL REFERENCES organization ON DELETE RESTRICT,
@@ -803,8 +805,11 @@ CREATE TABLE learner (
     name            text        NOT NULL DEFAULT '',
     created_at      timestamptz NOT NULL DEFAULT clock_now(),
     erased_at       timestamptz,
+    duplicate_of    bigint      REFERENCES learner ON DELETE RESTRICT,
+    joined_at       timestamptz,
 
-    CONSTRAINT learner_has_an_email CHECK (email = btrim(email) AND email <> '' AND length(email) <= 320)
+    CONSTRAINT learner_has_an_email         CHECK (email = btrim(email) AND email <> '' AND length(email) <= 320),
+    CONSTRAINT learner_is_joined_to_another CHECK (joined_at IS NULL OR duplicate_of IS NOT NULL)
 );
 
 COMMENT ON CONSTRAINT learner_has_an_email ON learner
@@ -814,6 +819,8 @@ COMMENT ON CONSTRAINT learner_has_an_email ON learner
 CREATE UNIQUE INDEX learner_is_one_person_per_organization ON learner (email_lower, organization_id);
 COMMENT ON INDEX learner_is_one_person_per_organization
     IS 'already_exists: Somebody else in the organization has that address already; give another address.';
+-- Read by the list of duplicates, and by whatever is about all of a person.
+CREATE INDEX learner_duplicates ON learner (duplicate_of) WHERE duplicate_of IS NOT NULL;
 
 -- A course assignment: one learner's access to one course until expires_at, got by one key.
 -- undone: cancelled within 24 hours and before any launch, so that the key was given back.

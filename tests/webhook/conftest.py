@@ -201,6 +201,11 @@ def things(place: Place) -> Things:
                  " RETURNING id"),
             {"id": int(endpoint)},
         ).scalar_one()  # fmt: skip
+        duplicate = session.execute(
+            text("""INSERT INTO learner (organization_id, email, duplicate_of)
+                    SELECT organization_id, email || '\u200b', id FROM learner
+                     WHERE email = 'thing@example.com' RETURNING id""")
+        ).scalar_one()
         owner = {"organization": names.name, "role": Role.ANALYST}
         user = users.add(
             session, actor=OPERATOR, email="user@example.com", password="p" * 12, **owner
@@ -224,6 +229,7 @@ def things(place: Place) -> Things:
             "source": str(sender.source),
             "token": token["id"],
             "email": "thing@example.com",
+            "duplicate": str(duplicate),
             "code": key,
             "batch": batch["id"],
             "endpoint": endpoint,

@@ -78,6 +78,8 @@ ROUTES = {
     "assignments list": "GET /assignments",
     "assignments show": "GET /assignments/{assignment}",
     "learners correct": "PATCH /learners/{email}",
+    "learners duplicates": "GET /learners/duplicates",
+    "learners join": "POST /learners/duplicates/{duplicate}/join",
     "learners erase": "POST /learners/{email}/erase",
     "learners export": "GET /learners/{email}/export",
     "learners show": "GET /learners/{email}",

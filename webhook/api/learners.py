@@ -7,11 +7,31 @@ from webhook.api import shapes
 from webhook.http.access import allowed
 from webhook.http.preconditions import versioned
 from webhook.http.shapes import Paging, gives
-from worker.learning import learners
+from worker.database.paging import Page
+from worker.learning import duplicates, learners
+from worker.learning.duplicates import Duplicate, Joined
 from worker.learning.learners import Erasure, LearnerExport, LearnerShape
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("learners", __name__, url_prefix="/api/v1/learners", tag="Learners")
+
+
+@blueprint.get("/duplicates")
+@allowed(Role.MANAGER)
+@gives()
+@blueprint.input(Paging, location="query", arg_name="query")
+def list_duplicates(session: Session, actor: Actor, query: Paging) -> Page[Duplicate]:
+    """List learners who are one person with another, from before addresses had one form."""
+    return duplicates.listing(session, actor=actor, **query.page())
+
+
+@blueprint.post("/duplicates/<duplicate>/join")
+@allowed(Role.MANAGER)
+@gives()
+@blueprint.input(shapes.Joining, arg_name="body")
+def join(session: Session, actor: Actor, duplicate: str, body: shapes.Joining) -> Joined:
+    """Give all that a duplicate holds to the learner that they are."""
+    return duplicates.join(session, actor=actor, duplicate=duplicate, **body.given())
 
 
 @blueprint.get("/<email>")

@@ -217,6 +217,14 @@ class Cancellations(Chosen, Cancellation):
     """Which assignments are cancelled, and why."""
 
 
+class Joining(Taken):
+    """How two learners who are one person are joined."""
+
+    cancel_shorter: bool = Field(
+        False, description="Where both have access to a course, cancel what ends first."
+    )
+
+
 class Correction(Taken):
     """A learner's right address or name."""
 

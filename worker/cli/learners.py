@@ -1,14 +1,22 @@
 """`keypool learners`: the people who redeem, and their data."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from worker.cli import printing
 from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run
 
 with deferred():
+    from worker.learning import duplicates as twins
     from worker.learning import learners
+
+if TYPE_CHECKING:
+    from worker.database.paging import Page
+    from worker.learning.duplicates import Duplicate, Joined
+
+COLUMNS = ("id", "email", "name", "organization", "learner", "assignments")
 
 
 @click.group("learners", cls=Group)
@@ -31,6 +39,25 @@ def show(**given: Any) -> "learners.LearnerShape":
 def correct(**given: Any) -> "learners.LearnerShape":
     """Correct a learner's address or name."""
     return run(learners.correct, actor=operator(), **given)
+
+
+@command.command(shows=printing.table(*COLUMNS))
+@paged
+def duplicates(**given: Any) -> "Page[Duplicate]":
+    """List learners who are one person with another, from before addresses had one form."""
+    return run(twins.listing, actor=operator(), **given)
+
+
+@command.command()
+@click.argument("duplicate", metavar="ID")
+@click.option(
+    "--cancel-shorter",
+    is_flag=True,
+    help="Where both have access to a course, cancel what ends first.",
+)
+def join(**given: Any) -> "Joined":
+    """Give all that a duplicate holds to the learner that they are."""
+    return run(twins.join, actor=operator(), **given)
 
 
 @command.command()

@@ -20,7 +20,7 @@ from worker.tables.learning import Assignment, Learner
 from worker.tables.pools import Key, Pool
 from worker.tables.redemption import Launch
 from worker.tables.tenancy import Organization
-from worker.tenancy import history, organizations
+from worker.tenancy import addresses, history, organizations
 from worker.tenancy.actors import Actor
 from worker.tenancy.history import Act
 
@@ -343,7 +343,7 @@ def _of(
     """Give the conditions that an assignment is the actor's to see, and of whom or what is named."""
     conditions = [actor.sees(Assignment.organization_id)]
     if learner is not None:
-        conditions.append(Learner.email_lower == learner.strip().lower())
+        conditions.append(Learner.email_lower.in_(addresses.spellings(learner)))
     if organization is not None:
         home = organizations.find(session, actor=actor, name=organization)
         conditions.append(Assignment.organization_id == home.id)

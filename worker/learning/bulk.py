@@ -20,6 +20,7 @@ from worker.learning.assignments import AssignmentShown
 from worker.pools import pools
 from worker.tables.labels import AssignmentStatus
 from worker.tables.learning import Assignment, Learner
+from worker.tenancy import addresses
 from worker.tenancy.actors import Actor, Role
 
 AT_ONCE = 500  # assignments in one transaction, whose rows are locked until it ends
@@ -113,8 +114,8 @@ def _chosen(session: Session, actor: Actor, selection: Selection) -> Select[Any]
         pool = pools.find(session, actor=actor, pool=selection.pool)
         wanted = wanted.where(Assignment.pool_id == pool.id)
     if selection.learner is not None:
-        address = selection.learner.strip().lower()
-        known = select(Learner.id).where(Learner.email_lower == address)
+        spelled = addresses.spellings(selection.learner)
+        known = select(Learner.id).where(Learner.email_lower.in_(spelled))
         wanted = wanted.where(Assignment.learner_id.in_(known))
     if selection.expiring_within is not None:
         wanted = wanted.where(assignments.soon_over(selection.expiring_within))

@@ -39,7 +39,10 @@ NAMES = text("""
 # Of the learners themselves. An answer is encrypted, so whom it tells of cannot be told.
 END = [
     text("""
-        UPDATE learner SET email = :pseudonym, name = '', erased_at = clock_now()
+        UPDATE learner SET name = '', erased_at = clock_now(), email = CASE
+               -- Of two in one organization, each needs its own.
+               WHEN duplicate_of IS NULL THEN :pseudonym
+               ELSE replace(:pseudonym, '@', '-' || id || '@') END
          WHERE id = ANY (:learner_ids)"""),
     text("""
         UPDATE assignment

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
@@ -17,7 +17,7 @@ from worker.tables.outgoing import Delivery
 from worker.tables.pools import Distribution, Pool
 from worker.tables.redemption import Event, Redemption
 from worker.tables.tenancy import History, Organization
-from worker.tenancy import history
+from worker.tenancy import addresses, history
 from worker.tenancy.actors import Actor, Role
 from worker.tenancy.history import Act
 
@@ -150,17 +150,20 @@ def correct(
     """Correct a learner's address or name; what was before stays in the history.
 
     Raises:
-        AlreadyExistsError: somebody else in the same organization has the new address.
-        InvalidInputError: nothing to correct is given, or the address has no @.
+        AlreadyExistsError: somebody else in the same organization has the new address, or two
+            there have the old one.
+        InvalidInputError: nothing to correct is given, or the address is none.
     """
     actor.require(Role.MANAGER)
     if new_email is None and name is None:
         raise errors.InvalidInputError("Give a new address or a new name.", field="email")
-    if new_email is not None and "@" not in new_email:
-        raise errors.InvalidInputError(f"“{new_email}” is not an e-mail address.", field="email")
-    for person in find(session, actor=actor, email=email, lock=True):
+    right = addresses.address(new_email) if new_email is not None else None
+    people = find(session, actor=actor, email=email, lock=True)
+    if right is not None:
+        _refuse_duplicates(people)
+    for person in people:
         before = {"email": person.email, "name": person.name}
-        person.email = new_email.strip() if new_email is not None else person.email
+        person.email = right if right is not None else person.email
         person.name = name.strip() if name is not None else person.name
         session.flush()
         after = {"email": person.email, "name": person.name}
@@ -177,7 +180,7 @@ def export(session: Session, *, actor: Actor, email: str) -> LearnerExport:
     """
     actor.require(Role.MANAGER)
     people = _known(session, actor, email)
-    address, of = email.strip().lower(), [person.id for person in people]
+    of = [person.id for person in people]
     held = select(Assignment.id).where(Assignment.learner_id.in_(of)).order_by(Assignment.id)
     return {
         "learner": _named(session, people, email),
@@ -185,7 +188,7 @@ def export(session: Session, *, actor: Actor, email: str) -> LearnerExport:
             assignments.show(session, actor=actor, assignment=str(held_id))
             for held_id in session.scalars(held).all()
         ],
-        **_traces(session, actor, address),
+        **_traces(session, actor, _spelled(email, people)),
         "history": history.of_some(session, thing="learner", thing_ids=of),
     }
 
@@ -203,7 +206,7 @@ def erase(session: Session, *, actor: Actor, email: str) -> Erasure:
     actor.require(Role.MANAGER)
     people = _known(session, actor, email)
     person = erasing.Person(
-        addresses=_addresses(session, email.strip(), people),
+        addresses=_addresses(session, email, people),
         learner_ids=[learner.id for learner in people],
         organization_ids=list(session.scalars(actor.organizations())),
     )
@@ -227,53 +230,72 @@ def find(session: Session, *, actor: Actor, email: str, lock: bool = False) -> l
 
 
 def _learners(session: Session, actor: Actor, email: str, lock: bool = False) -> list[Learner]:
-    wanted = select(Learner).where(
-        Learner.email_lower == email.strip().lower(), actor.sees(Learner.organization_id)
-    )
+    spelled = Learner.email_lower.in_(addresses.spellings(email))
+    wanted = select(Learner).where(spelled, actor.sees(Learner.organization_id))
     wanted = wanted.order_by(Learner.id)
     return list(session.scalars(locked(wanted, of=Learner) if lock else wanted))
 
 
+def _refuse_duplicates(people: list[Learner]) -> None:
+    if len({person.organization_id for person in people}) < len(people):
+        raise errors.AlreadyExistsError(
+            "These are two learners of one organization; join them first: “keypool learners "
+            "duplicates” lists them."
+        )
+
+
+def _spelled(email: str, people: list[Learner]) -> list[str]:
+    """Give all forms in which a person's address is kept, in lower case."""
+    kept = [person.email_lower for person in people]
+    return list(dict.fromkeys([*addresses.spellings(email), *kept]))
+
+
 def _named(session: Session, people: list[Learner], email: str) -> Person:
+    homes = dict.fromkeys(person.organization_id for person in people)
     return {
         "email": people[0].email if people else email.strip(),
         "name": people[0].name if people else "",
-        "organizations": [session.get_one(Organization, p.organization_id).name for p in people],
+        "organizations": [session.get_one(Organization, home).name for home in homes],
     }
 
 
 def _known(session: Session, actor: Actor, email: str) -> list[Learner]:
-    """Find the learners by an address: none, where something else there is about it.
+    """Find the learners by an address, their duplicates too: none, where something else is about it.
 
     Raises:
         NotFoundError: nothing in the actor's organizations is about that address.
     """
     people = _learners(session, actor, email)
-    if people or any(_traces(session, actor, email.strip().lower()).values()):
+    ids = [person.id for person in people]
+    people += session.scalars(
+        select(Learner).where(Learner.duplicate_of.in_(ids), Learner.id.not_in(ids))
+    )
+    if people or any(_traces(session, actor, _spelled(email, people)).values()):
         return people
     raise errors.NotFoundError(f"Nothing in your organizations is about “{email}”.")
 
 
-def _traces(session: Session, actor: Actor, address: str) -> Traces:
-    """Give what there is about an address, whether a learner has it or not."""
+def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
+    """Give what there is about an address in any of its forms, whether a learner has it or not."""
     attempts = select(Redemption.event_id, Redemption.outcome, Redemption.received_at).where(
-        Redemption.learner_email_lower == address, actor.sees(Redemption.learner_organization_id)
+        Redemption.learner_email_lower.in_(spelled), actor.sees(Redemption.learner_organization_id)
     )
     undecided = select(Event.id, Event.status, Event.received_at).where(
         or_(
             and_(Event.status == EventStatus.RECORDED, Event.waits_for.is_(None)),
             Event.status == EventStatus.FAILED,
         ),
-        _is(Event.data["learner"]["email"].astext, address),
+        func.lower(Event.data["learner"]["email"].astext).in_(spelled),
         actor.sees(Event.learner_organization_id),
     )
     told = select(Delivery.id, Delivery.type, Delivery.happened_at).where(
-        _is(Delivery.data["learner"].astext, address), actor.sees(Delivery.learner_organization_id)
+        func.lower(Delivery.data["learner"].astext).in_(spelled),
+        actor.sees(Delivery.learner_organization_id),
     )
     handed = (
         select(Distribution)
         .join(Pool, Pool.id == Distribution.pool_id)
-        .where(Distribution.recipient_lower == address, actor.sees(Pool.organization_id))
+        .where(Distribution.recipient_lower.in_(spelled), actor.sees(Pool.organization_id))
     )
     return {
         "redemptions": [
@@ -301,10 +323,6 @@ def _traces(session: Session, actor: Actor, address: str) -> Traces:
     }
 
 
-def _is(column: Any, address: str) -> ColumnElement[bool]:
-    return func.lower(column) == address
-
-
 def _addresses(session: Session, email: str, people: list[Learner]) -> list[str]:
     """Give a person's address and those it was before, but for what is somebody else's by now."""
     before = History.detail["before"]["email"].astext
@@ -317,7 +335,8 @@ def _addresses(session: Session, email: str, people: list[Learner]) -> list[str]
         .where(History.thing == "learner", History.thing_id.in_(ids), before.is_not(None))
         .where(~others.exists())
     )
-    return list({address.lower(): address for address in [*earlier, email]}.values())
+    known = [*earlier, *_spelled(email, people), email.strip()]
+    return list({address.lower(): address for address in known}.values())
 
 
 def _remember(

@@ -16,7 +16,7 @@ from worker.pools import pools
 from worker.pools.reading import Record, Table, table, unfit_recipient
 from worker.tables.labels import KeyState
 from worker.tables.pools import Distribution, DistributionTally, Key, Pool
-from worker.tenancy import history
+from worker.tenancy import addresses, history
 from worker.tenancy.actors import Actor, Role
 
 MOST = 10**9  # keys for one recipient; more is a slip of the finger
@@ -193,7 +193,7 @@ def distribute(
         NotEnoughKeysError: the pool has fewer keys that nobody holds.
         DistributionRecalledError: what was handed out under this reference was recalled.
     """
-    asked = Asked(recipient.strip(), count, reference.strip(), name.strip())
+    asked = Asked(addresses.recipient(recipient), count, reference.strip(), name.strip())
     (given,) = _distribute(session, actor, pool, [asked])["items"]
     return given
 
@@ -234,10 +234,11 @@ def recall(
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
     wanted = _rows(found).where(
-        Distribution.recipient_lower == recipient.strip().lower(),
+        Distribution.recipient_lower.in_(addresses.spellings(recipient)),
         Distribution.reference == reference.strip(),
     )
-    row = session.execute(wanted).one_or_none()
+    as_typed = Distribution.recipient_lower == recipient.strip().lower()
+    row = session.execute(wanted.order_by(as_typed.desc())).first()
     if row is None:
         raise errors.NotFoundError(
             f"Nothing was distributed to “{recipient}” under the reference “{reference}”."
@@ -262,7 +263,7 @@ def listing(
     """List a pool's distributions with their figures, newest first."""
     wanted = _rows(pools.find(session, actor=actor, pool=pool))
     if recipient is not None:
-        wanted = wanted.where(Distribution.recipient_lower == recipient.strip().lower())
+        wanted = wanted.where(Distribution.recipient_lower.in_(addresses.spellings(recipient)))
     if reference is not None:
         wanted = wanted.where(Distribution.reference == reference.strip())
     return paged(
@@ -401,7 +402,8 @@ def _columns(asked: list[Asked]) -> dict[str, list[str]]:
 def _asked(record: Record, opened: Table) -> Asked:
     recipient, name = opened.cell(record, "recipient"), opened.cell(record, "name")
     count = opened.cell(record, "count") or "1"
-    asked = Asked(recipient or name, -1, opened.cell(record, "reference"), name, record.number)
+    whom = addresses.recipient(recipient or name, line=record.number)
+    asked = Asked(whom, -1, opened.cell(record, "reference"), name, record.number)
     if not (count.isascii() and count.isdecimal() and len(count) < LONGEST_COUNT):
         raise _wrong(asked, f"“{count[:20]}” is not a count; give a whole number from 1.")
     return replace(asked, count=int(count))

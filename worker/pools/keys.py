@@ -41,7 +41,7 @@ from worker.tables.labels import KeyState, LineResult
 from worker.tables.learning import Assignment, Learner
 from worker.tables.pools import Distribution, Key, Pool
 from worker.tables.tenancy import Organization
-from worker.tenancy import history
+from worker.tenancy import addresses, history
 from worker.tenancy.actors import Actor, Role
 
 
@@ -251,7 +251,7 @@ def chosen(
     if recipient is not None or reference is not None:
         held = select(Distribution.id).where(Distribution.pool_id == pool.id)
         if recipient is not None:
-            held = held.where(Distribution.recipient_lower == recipient.strip().lower())
+            held = held.where(Distribution.recipient_lower.in_(addresses.spellings(recipient)))
         if reference is not None:
             held = held.where(Distribution.reference == reference.strip())
         # Looked up first: how many keys they are tells the planner what to begin with.

@@ -18,6 +18,7 @@ from typing import BinaryIO, NamedTuple
 from worker import errors
 from worker.pools import codes
 from worker.pools.codes import is_well_formed
+from worker.tenancy import addresses
 
 BLOCK = 1 << 18  # bytes read at a time
 LONGEST_LINE = 1 << 16  # characters; what is beyond them is let go
@@ -317,6 +318,10 @@ def _line(record: Record, opened: Table) -> Line:
     )
     if (state := opened.cell(record, "state")).lower() in SPENT:
         return line._replace(reason=f"Its state is “{state}”; only unused keys can be added.")
+    try:
+        line = line._replace(recipient=addresses.recipient(line.recipient))
+    except errors.InvalidInputError as error:
+        return line._replace(reason=str(error))
     return line._replace(reason=unfit_recipient(*line[2:5]))
 
 

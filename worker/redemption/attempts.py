@@ -15,6 +15,7 @@ from worker.tables.labels import RedemptionOutcome
 from worker.tables.pools import Key
 from worker.tables.redemption import Event, Redemption
 from worker.tables.tenancy import Organization, OrganizationAncestry
+from worker.tenancy import addresses
 from worker.tenancy.actors import Actor
 
 
@@ -64,7 +65,8 @@ def listing(
             Redemption.outcome == lookup.label(RedemptionOutcome, outcome, field="outcome")
         )
     if learner is not None:
-        wanted = wanted.where(Redemption.learner_email_lower == learner.strip().lower())
+        spelled = addresses.spellings(learner)
+        wanted = wanted.where(Redemption.learner_email_lower.in_(spelled))
     wanted = wanted.where(*within(Redemption.received_at, since, until))
     return paged(
         session,

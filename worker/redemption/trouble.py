@@ -14,7 +14,7 @@ from worker.tables.labels import RedemptionOutcome
 from worker.tables.learning import Learner
 from worker.tables.pools import Key, Pool
 from worker.tables.tenancy import Organization
-from worker.tenancy import organizations
+from worker.tenancy import addresses, organizations
 from worker.tenancy.actors import Actor
 
 
@@ -56,6 +56,7 @@ def show(
     they are known, else the pool's owner.
 
     Raises:
+        InvalidInputError: `dry_run` is no address.
         NotFoundError: the code is of no key in the actor's organizations; the message says so
             where it is mistyped.
     """
@@ -70,15 +71,14 @@ def show(
 def _dry_run(
     session: Session, actor: Actor, key: Key, email: str, organization: str | None
 ) -> Verdict:
+    learner = addresses.address(email, field="as")
     if organization is not None:
         home = organizations.find(session, actor=actor, name=organization)
     else:
-        home = _home(session, actor, key, email)
-    decision = deciding.decide_one(
-        session, code=key.code, email=email.strip(), organization_id=home.id
-    )
+        home = _home(session, actor, key, learner)
+    decision = deciding.decide_one(session, code=key.code, email=learner, organization_id=home.id)
     return {
-        "learner": email.strip(),
+        "learner": learner,
         "organization": home.name,
         "outcome": RedemptionOutcome(decision.outcome),
         "message": decision.message,
@@ -91,7 +91,7 @@ def _home(session: Session, actor: Actor, key: Key, email: str) -> Organization:
     known = session.scalars(
         select(Organization)
         .join(Learner, Learner.organization_id == Organization.id)
-        .where(Learner.email_lower == email.strip().lower(), actor.sees(Organization.id))
+        .where(Learner.email_lower == email, actor.sees(Organization.id))
         .order_by((Organization.id == owner).desc(), Organization.id)
         .limit(1)
     ).first()

@@ -23,6 +23,8 @@ class Learner(Versioned, Base):
     name: Mapped[Words]
     created_at: Mapped[Made]
     erased_at: Mapped[datetime | None]
+    duplicate_of: Mapped[int | None] = of("learner.id")
+    joined_at: Mapped[datetime | None]
 
 
 class Assignment(Versioned, Base):

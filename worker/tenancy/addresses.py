@@ -22,6 +22,9 @@ ORDINARY = re.compile(
     r"@[a-z0-9](?:-?[a-z0-9]){0,30}(?:\.[a-z0-9](?:-?[a-z0-9]){0,30})*"
 )
 
+# What has an @ amid it is meant for an address; “Anna @ Sales” is a name.
+MEANT = re.compile(r"\S@\S")
+
 
 def address(value: str, *, field: str = "email", line: int | None = None) -> str:
     """Give the one form of an address, as `normal` does.
@@ -53,6 +56,24 @@ def normal(value: str) -> str:
     return f"{checked.local_part}@{checked.ascii_domain}"
 
 
-def is_meant(value: str) -> bool:
-    """Say whether a text that may be a name is meant for an address: it has an @, of any width."""
-    return "@" in value or "@" in visible(value)
+def recipient(value: str, *, line: int | None = None) -> str:
+    """Give whom keys are handed to: an address in its one form, or a name as it was typed.
+
+    Raises:
+        InvalidInputError: it has an @ amid it, and is no address.
+    """
+    if MEANT.search(visible(value)):
+        return address(value, field="recipient", line=line)
+    return value.strip()
+
+
+def spellings(value: str) -> list[str]:
+    """Give the forms in which an address may be kept, in lower case.
+
+    Its one form; and as it was typed, for what was kept before addresses had one.
+    """
+    typed = value.strip().lower()
+    try:
+        return list({normal(value): None, typed: None})
+    except ValueError:
+        return [typed]

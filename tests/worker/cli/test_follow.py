@@ -241,3 +241,38 @@ def test_the_history_is_listed_and_exported_in_the_agreed_shape(give, run, world
     assert len(printed.out.splitlines()) == len(listed) + 1
     assert (tmp_path / "history.csv").read_text() == printed.out
     assert written["bytes"] == len(printed.out)
+
+
+def test_a_duplicate_is_listed_and_joined(run, give, world):
+    tag = secrets.token_hex(4)
+    kept, other = f"{tag}@example.org", f"{tag}\u00ad@example.org"
+    with opened(world) as live:
+        ids = live.session.scalars(
+            text("""INSERT INTO learner (organization_id, email)
+                    SELECT :id, unnest(CAST(:emails AS text[])) RETURNING id"""),
+            {"id": world.parent, "emails": [kept, other]},
+        ).all()
+        live.session.execute(
+            text("UPDATE learner SET duplicate_of = :kept WHERE id = :other"),
+            {"kept": min(ids), "other": max(ids)},
+        )
+
+    listed = give("learners", "duplicates")["items"]
+    joined = give("learners", "join", str(max(ids)))
+    again = run("learners", "join", str(max(ids)))
+
+    assert [(one["email"], one["learner"]) for one in listed] == [(other, kept)]
+    assert joined == {"learner": kept, "joined": other, "assignments": [], "cancelled": []}
+    assert (again.code, "learners duplicates" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize("typed", ["mailto:ann@example.org", "ann@example.org.", "ann"])
+def test_what_is_no_address_is_refused(run, ann, redeemed, give, typed):
+    code = give("redemptions", "list", "--learner", ann)["items"][0]["key"]
+
+    shown = run("keys", "show", code, "--as", typed)
+    corrected = run("learners", "correct", ann, "--email", typed)
+
+    for done in (shown, corrected):
+        assert done.code == 2
+        assert f"“{typed}” is not an e-mail address." in done.err

@@ -270,6 +270,7 @@ REFUSED = {
     ],
     # Learners and their assignments
     "learner_has_an_email": ["UPDATE learner SET email = '' WHERE id = 1"],
+    "learner_is_joined_to_another": ["UPDATE learner SET joined_at = clock_now() WHERE id = 1"],
     "learner_is_one_person_per_organization": [
         "INSERT INTO learner (organization_id, email) VALUES (1, 'ann@EXAMPLE.com')"
     ],

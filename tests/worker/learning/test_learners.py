@@ -232,7 +232,8 @@ def test_whoever_was_only_given_keys_is_exported_and_erased(world):
     learners.erase(world.session, actor=OPERATOR, email=ADDRESS)
 
     [handed] = held["distributions"]
-    assert (handed["recipient"], handed["name"], handed["pool"]) == (ADDRESS, NAME, world.pool)
+    whom = (handed["recipient"], handed["name"], handed["pool"])
+    assert whom == (ADDRESS.lower(), NAME, world.pool)
     assert "o'neil" not in everything(world.session)
 
 

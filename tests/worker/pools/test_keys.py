@@ -321,7 +321,7 @@ def test_showing_a_key_tells_its_attempts_and_what_would_happen_now(world):
         ("ann@example.org", "redeemed")
     ]
     assert (shown["dry_run"]["learner"], shown["dry_run"]["outcome"]) == (
-        "Bob@example.org",
+        "bob@example.org",
         "already_redeemed",
     )
 

@@ -191,6 +191,13 @@ def test_a_short_row_has_empty_cells():
     assert lines("name,key\nAnn\n")[0].reason == "There is no key in the line."
 
 
+def test_a_recipients_address_has_its_one_form_or_its_line_is_refused():
+    content = "key,email\nAAAA-0001,Ann@Example．org\nAAAA-0002,mailto:ann@example.org\n"
+
+    assert lines(content)[0].recipient == "ann@example.org"
+    assert refused(content)[3].startswith("“mailto:ann@example.org” is not an e-mail address.")
+
+
 def test_spent_keys_of_an_export_are_refused():
     content = "code,state,recipient\nAAAA-0001,issued,a@example.com\nAAAA-0002,redeemed,\n"
 
@@ -201,7 +208,13 @@ def test_spent_keys_of_an_export_are_refused():
     st.lists(
         st.tuples(
             st.from_regex(r"[A-Z]{4}-[0-9]{4}", fullmatch=True),
-            st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), max_size=30),
+            st.text(
+                # What has an @ amid it is an address, or the line is refused.
+                st.characters(
+                    codec="utf-8", categories=["L", "N", "P", "S"], exclude_characters="@＠﹫"
+                ),
+                max_size=30,
+            ),
         ),
         min_size=1,
         max_size=30,

@@ -3,7 +3,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker import errors
-from worker.tenancy.addresses import ORDINARY, address, is_meant, parse
+from worker.tenancy.addresses import ORDINARY, address, parse, recipient, spellings
 
 LETTERS = st.sampled_from("aZ09._+-'é＠@．。 \u200b\u00adßİｆ/:\"")
 
@@ -132,7 +132,26 @@ def test_what_is_taken_as_it_is_the_library_takes_as_it_is(typed):
     assert f"{known.local_part}@{known.ascii_domain}" == typed
 
 
-def test_a_name_is_not_meant_for_an_address():
-    assert is_meant("max@example.org")
-    assert is_meant("max＠example.org")
-    assert not is_meant("Max Mustermann")
+@pytest.mark.parametrize("name", ["Max Mustermann", "Anna @ Sales", "desk", "@home", "受付"])
+def test_a_recipients_name_stays_as_it_is(name):
+    assert recipient(f" {name} ") == name
+
+
+def test_a_recipients_address_has_its_one_form():
+    assert recipient("Max＠Example.org\u200b") == "max@example.org"
+
+
+@pytest.mark.parametrize(
+    "typed", ["mailto:max@example.org", "Max <max@example.org>", "max@example.org."]
+)
+def test_a_recipient_that_is_meant_for_an_address_is_one(typed):
+    with pytest.raises(errors.InvalidInputError, match="is not an e-mail address") as refused:
+        recipient(typed, line=3)
+
+    assert (refused.value.field, refused.value.line) == ("recipient", 3)
+
+
+def test_an_address_may_be_kept_as_it_was_typed():
+    assert spellings(" Max@Example.org") == ["max@example.org"]
+    assert spellings("Max@example.org\u200b") == ["max@example.org", "max@example.org\u200b"]
+    assert spellings("Max@example.org.") == ["max@example.org."]
