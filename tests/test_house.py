@@ -335,6 +335,28 @@ def test_no_room_of_the_domain_hands_on_what_is_another_rooms():
     assert {name: rooms for name, rooms in facades.items() if rooms} == {}
 
 
+def test_tables_repeat_no_rule_of_schema_sql_and_map_nothing_that_no_code_uses():
+    tables = [name for name in ours_by_name() if name.startswith("worker/tables/")]
+    mapped = {
+        node.name
+        for name in tables
+        for node in ast.parse(texts()[name]).body
+        if isinstance(node, ast.ClassDef)
+    }
+
+    used = {
+        imported.name
+        for name, text in ours_by_name().items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("worker.tables.")
+        for imported in node.names
+        if name not in tables or imported.name == "Base"
+    }
+
+    assert mapped - used == set()
+    assert [name for name in tables if "__table_args__" in texts()[name]] == []
+
+
 def test_every_room_of_more_than_six_modules_has_a_contract_of_its_own():
     large = {name for name, modules in rooms_inside().items() if len(modules) > 6}
 
