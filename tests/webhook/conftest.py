@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apiflask import APIFlask
 from flask.testing import FlaskClient
 from sqlalchemy import make_url, text
 from werkzeug.test import TestResponse
 
 from tests.conftest import Addresses
+from tests.webhook.checking import CheckedClient
 from tests.webhook.weather import Line, line
 from tests.world import OPERATOR, World, build
 from webhook import create_app
@@ -26,6 +28,8 @@ from worker.redemption import settling, sources
 from worker.reporting import claims, keeping
 from worker.tenancy import tokens, users
 from worker.tenancy.actors import Role
+
+APIFlask.test_client_class = CheckedClient
 
 NOW = "2026-03-01T09:30:00Z"
 

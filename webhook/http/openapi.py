@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from apiflask import APIFlask
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from webhook.http import schemas
+from webhook.http.problems import Problem
 from webhook.http.repeating import HEADER
 from webhook.http.schemas import Schema
 from worker.tenancy import answers as remembered
@@ -58,25 +59,6 @@ ANSWERS = {
     "429": "Too many requests; see Retry-After.",
     "503": "The database is away; see Retry-After. Nothing was done.",
 }
-
-
-class FieldError(BaseModel):
-    """What is wrong with one field."""
-
-    field: str
-    message: str
-
-
-class Problem(BaseModel):
-    """Problem details (RFC 9457)."""
-
-    type: str = Field(description="Ends in a stable code, such as /problems/not_found.")
-    title: str
-    status: int
-    detail: str
-    field: str | None = None
-    line: int | None = None
-    errors: list[FieldError] | None = None
 
 
 def describe(

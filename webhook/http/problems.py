@@ -2,20 +2,59 @@
 
 import re
 import traceback
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from apiflask import APIFlask, HTTPError
 from flask import Response, current_app, jsonify
 from psycopg.errors import InsufficientPrivilege, UniqueViolation
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import DataError, IntegrityError, NoResultFound, ProgrammingError
+from typing_extensions import TypedDict
 
 from worker import errors
+from worker.database.lookup import Id
 from worker.logs import log
 
 M = TypeVar("M", bound=BaseModel)
 
 RETRY_AFTER = 2  # seconds, where nothing better is known
+
+
+class FieldError(TypedDict):
+    """What is wrong with one field."""
+
+    field: str
+    """The field; empty where it is the body as a whole."""
+    message: str
+    """What is wrong with it."""
+
+
+class About(TypedDict, total=False):
+    """What a problem is about, where it is known."""
+
+    field: str
+    """The field that is wrong, the first of several."""
+    line: int
+    """The line of the input that is wrong."""
+    ids: list[Id]
+    """What a name may mean that several things have."""
+    errors: list[FieldError]
+    """Each field that is wrong."""
+    launch: Id
+    """The launch that was recorded, and refused."""
+
+
+class Problem(About):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    """Ends in a stable code, such as /problems/not_found."""
+    title: str
+    """The code in words."""
+    status: int
+    """The answer's status."""
+    detail: str
+    """What is wrong, and what to do."""
 
 
 class UnauthenticatedError(errors.KeypoolError):
@@ -53,7 +92,7 @@ class UnsupportedMediaTypeError(errors.KeypoolError):
 class InvalidFieldsError(errors.InvalidInputError):
     """Fields are missing or wrong."""
 
-    def __init__(self, wrong: list[dict[str, str]]) -> None:
+    def __init__(self, wrong: list[FieldError]) -> None:
         first = wrong[0]
         told = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
         super().__init__(told, field=first["field"])
@@ -97,10 +136,7 @@ def for_error(error: errors.KeypoolError) -> Response:
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     if status == 500:
         return for_surprise(error)
-    told = {name: value for name in ("field", "line", "ids") if (value := vars(error).get(name))}
-    if isinstance(error, InvalidFieldsError):
-        told["errors"] = error.wrong
-    return problem(error.code, status, str(error), headers=_headers(error), **told)
+    return problem(error.code, status, str(error), headers=_headers(error), **_about(error))
 
 
 def for_data_error(_error: DataError) -> Response:
@@ -175,14 +211,39 @@ def checked(model: type[M], document: Any) -> M:
 
 
 def problem(
-    code: str, status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any
+    code: str,
+    status: int,
+    detail: str,
+    *,
+    headers: dict[str, str] | None = None,
+    **about: Unpack[About],
 ) -> Response:
     """Make a problem: `type` ends in the stable code."""
-    title = code.replace("_", " ").capitalize()
-    body = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail}
-    response = current_app.make_response((jsonify(body | more), status, headers or {}))
+    body: Problem = {
+        "type": f"/problems/{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        **about,
+    }
+    response = current_app.make_response((jsonify(body), status, headers or {}))
     response.mimetype = "application/problem+json"
     return response
+
+
+def _about(error: errors.KeypoolError) -> About:
+    """Give what an error is about, where it knows."""
+    about: About = {}
+    if isinstance(error, errors.InvalidInputError):
+        if error.field:
+            about["field"] = error.field
+        if error.line:
+            about["line"] = error.line
+    if isinstance(error, errors.AmbiguousError):
+        about["ids"] = error.ids
+    if isinstance(error, InvalidFieldsError):
+        about["errors"] = error.wrong
+    return about
 
 
 def _headers(error: errors.KeypoolError) -> dict[str, str]:
@@ -195,14 +256,14 @@ def _headers(error: errors.KeypoolError) -> dict[str, str]:
     return {}
 
 
-def _wrong_field(kind: str, location: tuple[int | str, ...], message: str) -> dict[str, str]:
+def _wrong_field(kind: str, location: tuple[int | str, ...], message: str) -> FieldError:
     if kind.startswith("union_tag"):
         return {"field": "type", "message": "Unknown; send one of the documented types."}
     field = ".".join(str(part) for part in location)
     return {"field": field, "message": message.removeprefix("Value error, ")}
 
 
-def _flattened(detail: Any) -> list[dict[str, str]]:
+def _flattened(detail: Any) -> list[FieldError]:
     return [
         {"field": WHOLE.get(field, field), "message": message.removeprefix("Value error, ")}
         for fields in detail.values()

@@ -1,0 +1,92 @@
+"""A client that compares each JSON answer with what the app's own document says of it.
+
+No field more and none less, each of the type that is told: what somebody reads in `/openapi.json` is
+what comes. `tests/webhook/conftest.py` makes it every app's client.
+"""
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+from apiflask import APIFlask
+from flask.testing import FlaskClient
+from jsonschema_rs import Draft202012Validator
+from werkzeug.exceptions import HTTPException
+from werkzeug.test import TestResponse
+
+PROBLEM = "application/problem+json"
+DOCUMENT = "/openapi.json"  # which describes itself no further
+
+
+class CheckedClient(FlaskClient):
+    """A test client whose every JSON answer is compared."""
+
+    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
+        answer = super().open(*args, **kwargs)
+        if answer.is_json and answer.request.path != DOCUMENT:
+            compare(self.application, answer)
+        return answer
+
+
+def compare(app: APIFlask, answer: TestResponse) -> None:
+    """Require that the document has an answer's route, status and type, and all that it tells."""
+    route = _route(app, answer)
+    found = _validator(_document(app), route, answer.status_code, answer.mimetype)
+    wrong = [
+        f"{'.'.join(map(str, error.instance_path)) or 'the answer'}: {error.message}"
+        for error in found.iter_errors(answer.get_json())
+    ]
+    assert not wrong, f"{route} {answer.status_code} is not as the document says: {wrong}"
+
+
+def _route(app: APIFlask, answer: TestResponse) -> str | None:
+    """Give the method and path of an answer's route, as the document names them; None: of none."""
+    asked = answer.request
+    try:
+        rule, _ = app.url_map.bind("").match(asked.path, asked.method, return_rule=True)
+    except HTTPException:
+        return None
+    return f"{asked.method} " + re.sub(r"<(?:[^<:]+:)?([^>]+)>", r"{\1}", rule.rule)
+
+
+def _document(app: APIFlask) -> str:
+    """Give the document, which is the same of every app and takes a while to make."""
+    return _made[0] if _made else _made.append(json.dumps(_closed(app.spec))) or _made[0]
+
+
+_made: list[str] = []
+
+
+def _closed(schema: Any) -> Any:
+    """Let every object of a document have the properties that it names, and no others."""
+    if isinstance(schema, list):
+        return [_closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {name: _closed(inner) for name, inner in schema.items()}
+    if schema.get("type") == "object" and "properties" in schema:
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+@cache
+def _validator(
+    document: str, route: str | None, status: int, media_type: str
+) -> Draft202012Validator:
+    known = json.loads(document)
+    schema = _told(known, route, status, media_type)
+    whole = {**schema, "components": known["components"]}
+    return Draft202012Validator(whole, validate_formats=True)
+
+
+def _told(document: Any, route: str | None, status: int, media_type: str) -> Any:
+    if route is None:
+        assert media_type == PROBLEM
+        return {"$ref": "#/components/schemas/Problem"}
+    method, path = route.split()
+    answers = document["paths"][path][method.lower()]["responses"]
+    assert str(status) in answers, f"{route} answers {status}, which the document does not have"
+    contents = answers[str(status)].get("content", {})
+    assert media_type in contents, f"{route} {status} comes as {media_type}, not {list(contents)}"
+    return contents[media_type]["schema"]
