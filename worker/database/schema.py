@@ -51,7 +51,8 @@ def check(engine: Engine) -> list[str]:
             if migrating.revision(connection) is None:
                 return ["The database is not keypool's yet. Run “keypool db init”."]
             found = unsafe_settings(connection) + unsafe_logins(connection)
-            found += due_migrations(connection)
+            if due := due_migrations(connection):
+                return found + due  # until then it is not what schema.sql says
             live = describe(connection)
             unlike = differences(live, wanted=_as_schema_sql_says(connection))
             return found + (unlike or zones.differences(connection))
