@@ -150,7 +150,7 @@ CREATE TYPE report_state      AS ENUM ('queued', 'running', 'done', 'failed');
 CREATE TYPE report_format     AS ENUM ('html', 'pdf');
 CREATE TYPE delivery_type     AS ENUM (
     'redemption.decided', 'assignment.expired', 'assignment.cancelled', 'assignment.extended', 'pool.low',
-    'pool.expiring', 'invoice.finalized');
+    'pool.expiring', 'invoice.finalized', 'invoice.paid', 'invoice.payment_taken_back', 'invoice.voided');
 CREATE TYPE delivery_state    AS ENUM ('waiting', 'delivered', 'failed');
 CREATE TYPE role              AS ENUM ('operator', 'manager', 'finance', 'analyst', 'sender');
 
@@ -306,9 +306,14 @@ CREATE TABLE seller (
     address         text    NOT NULL DEFAULT '',
     tax_id          text    NOT NULL DEFAULT '',
     payment_details text    NOT NULL DEFAULT '',
+    time_zone       text    NOT NULL DEFAULT 'UTC',
 
-    CONSTRAINT seller_is_one CHECK (only_one)
+    CONSTRAINT seller_is_one CHECK (only_one),
+    CONSTRAINT seller_time_zone_is_known CHECK (is_time_zone(time_zone))
 );
+
+COMMENT ON CONSTRAINT seller_time_zone_is_known ON seller
+    IS 'invalid_input(time_zone): The time zone is not known; give an IANA name such as Europe/Berlin.';
 
 INSERT INTO seller DEFAULT VALUES;
 
@@ -1050,6 +1055,7 @@ CREATE TABLE invoice (
     buyer           jsonb,
     created_at      timestamptz    NOT NULL DEFAULT clock_now(),
     finalized_at    timestamptz,
+    issued_on       date,
     due_on          date,
     paid_on         date,
     voided_at       timestamptz,
@@ -1063,7 +1069,9 @@ CREATE TABLE invoice (
         CHECK (status = 'draft' OR (seller IS NOT NULL AND buyer IS NOT NULL)),
     CONSTRAINT invoice_is_numbered_when_final
         CHECK ((status = 'draft') = (serial IS NULL) AND (serial IS NULL) = (year IS NULL)
-               AND (serial IS NULL) = (finalized_at IS NULL) AND (serial IS NULL) = (due_on IS NULL)),
+               AND (serial IS NULL) = (finalized_at IS NULL) AND (serial IS NULL) = (due_on IS NULL)
+               AND (serial IS NULL) = (issued_on IS NULL)),
+    CONSTRAINT invoice_is_numbered_in_the_year_of_its_issue CHECK (year = extract(year FROM issued_on)),
     CONSTRAINT invoice_is_paid_on_a_day         CHECK ((status = 'paid') = (paid_on IS NOT NULL)),
     CONSTRAINT invoice_is_voided_for_a_reason
         CHECK ((status = 'void') = (voided_at IS NOT NULL) AND (status = 'void') = (void_reason IS NOT NULL))
@@ -1091,7 +1099,7 @@ BEGIN
     IF OLD.status = 'draft' AND NEW.status IN ('draft', 'finalized')
        AND (NEW.id, NEW.organization_id, NEW.month, NEW.currency)
          = (OLD.id, OLD.organization_id, OLD.month, OLD.currency)
-    OR OLD.status = 'finalized' AND NEW.status IN ('paid', 'void')
+    OR (OLD.status, NEW.status) IN (('finalized', 'paid'), ('paid', 'finalized'), ('finalized', 'void'))
        AND to_jsonb(NEW) - outcome = to_jsonb(OLD) - outcome THEN
         RETURN NEW;
     END IF;
@@ -1107,12 +1115,84 @@ COMMENT ON TRIGGER finalized_invoice_never_changes ON invoice
 CREATE TRIGGER invoice_is_never_deleted BEFORE DELETE ON invoice
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
 
--- The last invoice number given in a year (of finalization, in UTC: the operator's clock). It is
--- taken under its row lock in the finalizing transaction, so that none is skipped or given twice.
+-- The last invoice number given in a year of issue (in the seller's time zone), and its day. It is
+-- taken under its row lock in the finalizing transaction, so that none is skipped or given twice, and
+-- no number has an earlier day than the one before it.
 CREATE TABLE invoice_serial (
-    year int PRIMARY KEY,
-    last int NOT NULL
+    year           int  PRIMARY KEY,
+    last           int  NOT NULL,
+    last_issued_on date NOT NULL
 );
+
+-- Money received for an invoice, on a day of the seller's; below zero where money was given back for one
+-- whose total is. One that was recorded wrongly is taken back,
+-- with a reason; it stays as the invoice's history.
+CREATE TABLE payment (
+    id                 bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    invoice_id         bigint        NOT NULL REFERENCES invoice ON DELETE RESTRICT,
+    paid_on            date          NOT NULL,
+    amount             numeric(16,4) NOT NULL,
+    reference          text          NOT NULL DEFAULT '',
+    recorded_at        timestamptz   NOT NULL DEFAULT clock_now(),
+    taken_back_at      timestamptz,
+    taken_back_because text,
+
+    CONSTRAINT payment_is_of_money             CHECK (amount <> 0),
+    CONSTRAINT payment_reference_is_short
+        CHECK (reference = btrim(reference) AND length(reference) <= 200),
+    CONSTRAINT payment_is_taken_back_for_a_reason
+        CHECK ((taken_back_at IS NULL) = (taken_back_because IS NULL))
+);
+
+COMMENT ON CONSTRAINT payment_is_of_money ON payment
+    IS 'invalid_input(amount): A payment is more than nothing.';
+COMMENT ON CONSTRAINT payment_reference_is_short ON payment
+    IS 'invalid_input(reference): A reference has up to 200 characters.';
+
+-- Read by whoever asks what is open of an invoice.
+CREATE INDEX payment_by_invoice ON payment (invoice_id);
+
+-- What of an invoice is not paid yet: nothing of a draft or a void one.
+CREATE FUNCTION invoice_open(invoice_id bigint, status invoice_status, total numeric) RETURNS numeric
+LANGUAGE sql STABLE BEGIN ATOMIC
+    SELECT CASE WHEN status NOT IN ('finalized', 'paid') THEN 0
+                ELSE total - coalesce(sum(payment.amount), 0) END
+      FROM payment WHERE payment.invoice_id = invoice_open.invoice_id AND taken_back_at IS NULL;
+END;
+
+-- Payments never exceed their invoice, however many are recorded at once; the invoice is locked first.
+CREATE FUNCTION keep_payments_within_their_invoice() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    paid invoice;
+BEGIN
+    SELECT * INTO paid FROM invoice WHERE id = NEW.invoice_id FOR NO KEY UPDATE;
+    IF paid.status NOT IN ('finalized', 'paid') OR sign(NEW.amount) <> sign(paid.total)
+       OR abs(paid.total) < abs(paid.total - invoice_open(paid.id, paid.status, paid.total)) THEN
+        RAISE EXCEPTION 'payments cannot exceed their invoice'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_stay_within_their_invoice';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER payments_stay_within_their_invoice AFTER INSERT ON payment
+    FOR EACH ROW EXECUTE FUNCTION keep_payments_within_their_invoice();
+
+CREATE FUNCTION refuse_rewriting_a_payment() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a payment is never rewritten; take it back'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'payment_is_never_rewritten';
+END
+$$;
+
+CREATE TRIGGER payment_is_never_rewritten
+    BEFORE UPDATE OF id, invoice_id, paid_on, amount, recorded_at OR DELETE ON payment
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting_a_payment();
+CREATE TRIGGER payment_is_taken_back_once BEFORE UPDATE OF taken_back_at ON payment
+    FOR EACH ROW WHEN (OLD.taken_back_at IS NOT NULL)
+    EXECUTE FUNCTION refuse_rewriting_a_payment();
 
 -- What a redemption (or a paid extension) costs the pool's owner, at the price of that moment.
 -- A credit is a negative charge that names the charge it undoes, wholly or partly. unbilled: on no
@@ -1595,29 +1675,36 @@ CREATE TRIGGER assignments_are_told AFTER UPDATE ON assignment
     REFERENCING OLD TABLE AS before NEW TABLE AS after
     FOR EACH STATEMENT EXECUTE FUNCTION tell_assignments();
 
--- A finalized invoice, to those who listen at its buyer.
+-- What became of an invoice, to those who listen at its buyer.
 CREATE FUNCTION tell_invoice() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    told CONSTANT delivery_type := CASE
+        WHEN NEW.status = 'paid'     THEN 'invoice.paid'
+        WHEN NEW.status = 'void'     THEN 'invoice.voided'
+        WHEN OLD.status = 'draft'    THEN 'invoice.finalized'
+        ELSE                              'invoice.payment_taken_back' END;
 BEGIN
     INSERT INTO delivery (endpoint_id, type, data)
-    SELECT endpoint.id, 'invoice.finalized', jsonb_build_object(
+    SELECT endpoint.id, told, jsonb_build_object(
                'id', NEW.id::text, 'number', NEW.number, 'organization', organization.name,
                'month', to_char(NEW.month, 'YYYY-MM'), 'currency', NEW.currency, 'status', NEW.status,
                'subtotal', round(NEW.subtotal, minor_unit(NEW.currency))::text,
                'tax', round(NEW.tax, minor_unit(NEW.currency))::text,
                'total', round(NEW.total, minor_unit(NEW.currency))::text,
-               'due_on', NEW.due_on)
+               'issued_on', NEW.issued_on, 'due_on', NEW.due_on, 'paid_on', NEW.paid_on,
+               'open', round(invoice_open(NEW.id, NEW.status, NEW.total), minor_unit(NEW.currency))::text)
       FROM organization_ancestry AS above
       JOIN endpoint ON endpoint.organization_id = above.ancestor_id AND removed_at IS NULL
       JOIN organization ON organization.id = NEW.organization_id
-     WHERE above.descendant_id = NEW.organization_id AND 'invoice.finalized' = ANY (endpoint.types)
+     WHERE above.descendant_id = NEW.organization_id AND told = ANY (endpoint.types)
      ORDER BY endpoint.id;
     RETURN NULL;
 END
 $$;
 
-CREATE TRIGGER finalized_invoice_is_told AFTER UPDATE OF status ON invoice
-    FOR EACH ROW WHEN (OLD.status = 'draft' AND NEW.status = 'finalized')
+CREATE TRIGGER invoice_is_told AFTER UPDATE OF status ON invoice
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status)
     EXECUTE FUNCTION tell_invoice();
 
 
@@ -1771,6 +1858,7 @@ ALTER TABLE redemption     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE launch         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_serial ENABLE ROW LEVEL SECURITY;
+ALTER TABLE payment        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE charge         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_line   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_share  ENABLE ROW LEVEL SECURITY;
@@ -1822,6 +1910,7 @@ CREATE POLICY tenancy ON answer         TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON source_secret  TO keypool_web USING ((SELECT sees_everything()) OR source_id IN (SELECT id FROM source));
 CREATE POLICY tenancy ON endpoint_secret TO keypool_web USING ((SELECT sees_everything()) OR endpoint_id IN (SELECT id FROM endpoint));
 CREATE POLICY tenancy ON delivery       TO keypool_web USING ((SELECT sees_everything()) OR endpoint_id IN (SELECT id FROM endpoint));
+CREATE POLICY tenancy ON payment        TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_line   TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_share  TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_charge TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
@@ -1840,7 +1929,7 @@ CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_eve
 GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
     organization, tax_rate, course, price, pool, distribution, batch, batch_chunk, batch_line, key, token, console_user, source,
-    source_secret, learner, assignment, event, launch, invoice, invoice_serial, charge, invoice_line,
+    source_secret, learner, assignment, event, launch, invoice, invoice_serial, payment, charge, invoice_line,
     invoice_share, invoice_charge, endpoint, endpoint_secret TO keypool_web;
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer TO keypool_web;
@@ -2118,14 +2207,14 @@ SELECT charge.id, charge.kind::text AS kind, organization.name AS organization,
  CROSS JOIN LATERAL (SELECT charge.occurred_at AT TIME ZONE organization.time_zone AS occurred) AS there
  WHERE (charge.organization_id IN (SELECT report.visible_organization())) IS TRUE;
 
--- One row an invoice. overdue: finalized, unpaid, and past its day in the organization's time zone.
+-- One row an invoice. overdue: finalized, not wholly paid, and past its day in the seller's time zone.
 -- lines and charges: what its lines, and the charges on it (or that were, of a void one), add up to.
 CREATE VIEW report.invoice WITH (security_barrier) AS
 SELECT invoice.id, invoice.number, organization.name AS organization, invoice.month, invoice.currency,
        invoice.status::text AS status, invoice.subtotal, invoice.tax, invoice.total,
        invoice.finalized_at, invoice.due_on, invoice.paid_on,
        invoice.status = 'finalized'
-           AND invoice.due_on < (clock_now() AT TIME ZONE organization.time_zone)::date AS overdue,
+           AND invoice.due_on < (clock_now() AT TIME ZONE (SELECT time_zone FROM seller))::date AS overdue,
        (SELECT coalesce(sum(invoice_line.amount), 0) FROM invoice_line
          WHERE invoice_line.invoice_id = invoice.id) AS lines,
        (SELECT coalesce(sum(charge.amount), 0) FROM invoice_charge JOIN charge ON charge.id = charge_id

@@ -90,6 +90,7 @@ ROUTES = {
     "invoices export": "GET /invoices/{invoice}.csv",
     "invoices finalize": "POST /invoices/{invoice}/finalize",
     "invoices list": "GET /invoices",
+    "invoices unpay": "POST /payments/{payment}/unpay",
     "invoices pay": "POST /invoices/{invoice}/pay",
     "invoices run": "POST /invoices/run",
     "invoices show": "GET /invoices/{invoice}",

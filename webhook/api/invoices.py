@@ -15,7 +15,7 @@ from webhook.http.access import allowed, known
 from webhook.http.openapi import describe
 from webhook.http.preconditions import versioned
 from webhook.http.shapes import Paging, Taken, gives
-from worker.billing import documents, invoices, runs
+from worker.billing import documents, invoices, payments, runs
 from worker.billing.invoices import InvoiceShape, InvoiceShown, InvoiceVoided
 from worker.billing.runs import BillingRun
 from worker.database import connections, patience
@@ -23,7 +23,6 @@ from worker.database.connections import Login
 from worker.database.paging import Page
 from worker.reporting import keeping
 from worker.tables.billing import Invoice
-from worker.tables.labels import InvoiceStatus
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("invoices", __name__, url_prefix="/api/v1/invoices", tag="Invoices")
@@ -44,7 +43,7 @@ class Query(Paging):
 
     organization: str | None = Field(None, max_length=200)
     month: str | None = Field(None, description="Such as 2026-05.", max_length=10)
-    status: InvoiceStatus | None = None
+    status: Literal["draft", "finalized", "paid", "void", "overdue"] | None = None
     sort: Literal["made", "-made", "month", "-month", "total", "-total"] | None = None
 
 
@@ -115,10 +114,10 @@ def finalize(session: Session, actor: Actor, invoice: Invoice) -> InvoiceShown:
 @allowed()
 @versioned(invoices.find)
 @gives()
-@blueprint.input(shapes.Payment, arg_name="body")
-def pay(session: Session, actor: Actor, invoice: Invoice, body: shapes.Payment) -> InvoiceShown:
-    """Say that an invoice was paid on a day."""
-    return invoices.pay(session, actor=actor, invoice=invoice, on=body.on)
+@blueprint.input(shapes.NewPayment, arg_name="body")
+def pay(session: Session, actor: Actor, invoice: Invoice, body: shapes.NewPayment) -> InvoiceShown:
+    """Record money received for an invoice; parts add up until nothing is open."""
+    return payments.pay(session, actor=actor, invoice=invoice, **body.given())
 
 
 @blueprint.post("/<invoice>/void")

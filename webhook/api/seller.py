@@ -8,7 +8,7 @@ from webhook.http.access import allowed
 from webhook.http.preconditions import versioned
 from webhook.http.shapes import gives
 from worker.billing import seller
-from worker.billing.seller import SellerShape
+from worker.billing.seller import SellerShown
 from worker.tables.billing import Seller
 from worker.tenancy.actors import Actor
 
@@ -24,7 +24,7 @@ def _found(session: Session, *, actor: Actor, lock: bool) -> Seller:
 @allowed()
 @versioned(_found)
 @gives()
-def show(session: Session, _actor: Actor) -> SellerShape:
+def show(session: Session, _actor: Actor) -> SellerShown:
     """Show what invoices print of the seller."""
     return seller.show(session)
 
@@ -34,6 +34,6 @@ def show(session: Session, _actor: Actor) -> SellerShape:
 @versioned(_found)
 @gives()
 @blueprint.input(shapes.SellerChanges, arg_name="body")
-def edit(session: Session, actor: Actor, body: shapes.SellerChanges) -> SellerShape:
+def edit(session: Session, actor: Actor, body: shapes.SellerChanges) -> SellerShown:
     """Change what is given of the seller."""
     return seller.edit(session, actor=actor, **body.given())

@@ -45,6 +45,7 @@ class SellerChanges(Taken):
     address: str | None = None
     tax_id: str | None = None
     payment_details: str | None = None
+    time_zone: str | None = None
 
 
 class NewCourse(Taken):
@@ -246,10 +247,12 @@ class NewBillingRun(Taken):
     finalize: bool = False
 
 
-class Payment(Taken):
-    """The day of a payment, such as 2026-06-30."""
+class NewPayment(Taken):
+    """Money received: on a day such as 2026-06-30, by default all that is open."""
 
     on: str
+    amount: str | None = None
+    reference: str | None = Field(None, max_length=200)
 
 
 class Reason(Taken):

@@ -9,7 +9,7 @@ from webhook.console.access import known, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.http import files
-from worker.billing import charges, invoices
+from worker.billing import charges, invoices, payments
 from worker.reporting import keeping
 from worker.tenancy.actors import Actor, Role
 
@@ -67,9 +67,27 @@ def finalize_invoice(session: Session, actor: Actor, invoice: str) -> Any:
 @blueprint.post("/invoices/<invoice>/pay")
 @page(on="invoice")
 def pay_invoice(session: Session, actor: Actor, invoice: str) -> Any:
-    """Say that an invoice was paid."""
-    invoices.pay(session, actor=actor, invoice=invoice, on=request.form.get("on", ""))
-    return done("The invoice is paid.", "invoice", invoice=invoice)
+    """Record money received for an invoice."""
+    form = request.form
+    made = payments.pay(
+        session,
+        actor=actor,
+        invoice=invoice,
+        on=form.get("on", ""),
+        amount=form.get("amount") or None,
+        reference=form.get("reference", ""),
+    )
+    still = f"{made['open']} {made['currency']} is still open."
+    told = "The invoice is paid." if made["status"] == "paid" else f"The payment is kept; {still}"
+    return done(told, "invoice", invoice=invoice)
+
+
+@blueprint.post("/invoices/<invoice>/payments/<payment>/unpay")
+@page(on="invoice")
+def unpay_invoice(session: Session, actor: Actor, invoice: str, payment: str) -> Any:
+    """Take back a payment that was recorded wrongly."""
+    payments.take_back(session, actor=actor, payment=payment, reason=request.form.get("reason", ""))
+    return done("The payment is taken back; it is open again.", "invoice", invoice=invoice)
 
 
 @blueprint.post("/invoices/<invoice>/void")

@@ -164,20 +164,30 @@ NUMBER = text(f"""
         SELECT id, row_number() OVER (ORDER BY month, currency) AS place, count(*) OVER () AS taken
           FROM invoice WHERE id = ANY (:invoice_ids) AND status = 'draft'),
     serial AS (
-        INSERT INTO invoice_serial (year, last)
-        SELECT extract(year FROM clock_now() AT TIME ZONE 'UTC'), count(*)
-          FROM due HAVING count(*) > 0
-        ON CONFLICT (year) DO UPDATE SET last = invoice_serial.last + excluded.last
-        RETURNING year, last)
+        INSERT INTO invoice_serial (year, last, last_issued_on)
+        SELECT extract(year FROM today), count(*), today
+          FROM due, (SELECT (clock_now() AT TIME ZONE coalesce(
+                         (SELECT time_zone FROM seller), 'UTC'))::date AS today) AS clock
+         GROUP BY today
+        ON CONFLICT (year) DO UPDATE
+           SET last = invoice_serial.last + excluded.last,
+               last_issued_on = greatest(invoice_serial.last_issued_on, excluded.last_issued_on)
+        RETURNING year, last, last_issued_on AS issued_on)
     UPDATE invoice
        SET status = 'finalized', finalized_at = clock_now(), year = serial.year,
-           serial = serial.last - due.taken + due.place,
-           due_on = (clock_now() AT TIME ZONE buyer.time_zone)::date + buyer.payment_terms_days,
+           serial = serial.last - due.taken + due.place, issued_on = serial.issued_on,
+           due_on = serial.issued_on + buyer.payment_terms_days,
            seller = {SELLER}, buyer = {BUYER}
       FROM due CROSS JOIN serial LEFT JOIN seller ON true, organization AS buyer
      WHERE invoice.id = due.id AND buyer.id = invoice.organization_id
     RETURNING invoice.id
 """)  # noqa: S608  # both are constants of this module
+
+# What is owed nothing for is paid as it is issued.
+PAY_NOTHING = text("""
+    UPDATE invoice SET status = 'paid', paid_on = issued_on
+     WHERE id = ANY (:invoice_ids) AND status = 'finalized' AND total = 0
+""")
 
 RELEASE = text("""
     UPDATE invoice_charge SET released_at = clock_now()
@@ -297,7 +307,9 @@ def number(session: Session, invoice_ids: list[int]) -> list[int]:
         return []
     add_up(session, invoice_ids)
     session.execute(COPY_TITLES, {"invoice_ids": invoice_ids})
-    return sorted(session.scalars(NUMBER, {"invoice_ids": invoice_ids}))
+    final = sorted(session.scalars(NUMBER, {"invoice_ids": invoice_ids}))
+    session.execute(PAY_NOTHING, {"invoice_ids": final})
+    return final
 
 
 def draft_anew(session: Session, invoice_id: int) -> int:

@@ -1,9 +1,9 @@
 """Invoices: finalized, paid or voided; and shown as everybody sees them."""
 
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Select, func, literal_column, select, true
+from sqlalchemy import Date, Select, and_, cast, func, literal_column, select, text, true
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, aliased
 from typing_extensions import TypedDict
@@ -12,7 +12,7 @@ from worker import days, errors
 from worker.billing import gathering, lines
 from worker.billing.lines import LineShape, LineShown, ShareOfTotal
 from worker.billing.seller import SellerShape
-from worker.database import connections, lookup
+from worker.database import lookup
 from worker.database.lookup import Id
 from worker.database.paging import Page, paged
 from worker.days import Day, Month
@@ -39,6 +39,19 @@ class BuyerShape(TypedDict):
     """Whose days the dates are, by its IANA name."""
     payment_terms_days: int
     """How long it may take to pay, in days."""
+
+
+class PaymentShape(TypedDict):
+    """Money received for an invoice; below zero where it was given back."""
+
+    id: Id
+    """The payment's id."""
+    on: Day
+    """The day, in the seller's time zone."""
+    amount: Amount
+    """How much."""
+    reference: str
+    """What it was recorded under, such as the bank's reference."""
 
 
 class InvoiceFacts(TypedDict):
@@ -74,10 +87,18 @@ class InvoiceFacts(TypedDict):
     """What is to be paid: subtotal and tax."""
     finalized_at: datetime | None
     """When it was finalized."""
+    issued_on: Day | None
+    """The day of its issue, in the seller's time zone; null while it is a draft."""
     due_on: Day | None
-    """The last day to pay it, where its organization is."""
+    """The last day to pay it, in the seller's time zone."""
     paid_on: Day | None
-    """The day on which it was paid."""
+    """The day of the last payment, once nothing is open."""
+    open: Amount
+    """What of the total is not paid; nothing of a draft or a void one."""
+    overdue: bool
+    """Whether it is finalized and its day is over."""
+    payments: list[PaymentShape]
+    """The payments that stand, by day."""
     voided_at: datetime | None
     """When it was voided."""
     void_reason: str | None
@@ -111,6 +132,25 @@ class InvoiceVoided(InvoiceShown):
     """The draft of the same month that took its charges, and that only a person finalizes."""
 
 
+# A day is over in the seller's time zone.
+OVERDUE = and_(
+    Invoice.status == InvoiceStatus.FINALIZED,
+    Invoice.due_on < cast(func.timezone(Seller.time_zone, func.clock_now()), Date),
+)
+
+PAID_IN_PART = text("""
+    SELECT EXISTS (SELECT FROM payment WHERE invoice_id = :invoice_id AND taken_back_at IS NULL)
+""")
+
+# The payments that stand, as everybody sees them.
+PAYMENTS = """(
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+               'id', payment.id::text, 'on', paid_on,
+               'amount', round(payment.amount, currency.minor_unit)::text, 'reference', reference)
+               ORDER BY paid_on, payment.id), '[]')
+      FROM payment WHERE payment.invoice_id = invoice.id AND taken_back_at IS NULL)"""
+
+
 def finalize(
     session: Session,
     *,
@@ -136,29 +176,11 @@ def finalize(
     return show(session, actor=actor, invoice=found)
 
 
-def pay(session: Session, *, actor: Actor, invoice: str | Invoice, on: str) -> InvoiceShown:
-    """Say that an invoice was paid on a day; saying the same again changes nothing.
-
-    Raises:
-        InvoiceStatusError: it is not finalized, or was paid on another day.
-        InvalidInputError: the day is none, or more than a year from now.
-    """
-    actor.require()
-    found = find(session, actor=actor, invoice=invoice, lock=True)
-    day = _payment_day(session, on)
-    if found.paid_on != day:
-        _refuse_unless(found, InvoiceStatus.FINALIZED, "cannot be paid")
-        found.status, found.paid_on = InvoiceStatus.PAID, day
-        session.flush()
-        remember(session, actor, "invoice paid", [found.id], found.organization_id, on=on)
-    return show(session, actor=actor, invoice=found)
-
-
 def void(session: Session, *, actor: Actor, invoice: str | Invoice, reason: str) -> InvoiceVoided:
     """Void a finalized invoice: it keeps its number and detail, its charges go to a new draft.
 
     Raises:
-        InvoiceStatusError: it is a draft, void already, or paid (credit its charges instead).
+        InvoiceStatusError: it is a draft, void already, or has a payment.
         InvalidInputError: no reason is given.
     """
     actor.require()
@@ -166,6 +188,10 @@ def void(session: Session, *, actor: Actor, invoice: str | Invoice, reason: str)
         raise errors.InvalidInputError("Give the reason for voiding it.", field="reason")
     found = find(session, actor=actor, invoice=invoice, lock=True)
     _refuse_unless(found, InvoiceStatus.FINALIZED, "cannot be voided")
+    if session.scalar(PAID_IN_PART, {"invoice_id": found.id}):
+        raise errors.InvoiceStatusError(
+            f"Invoice {found.number} has a payment, so it cannot be voided: credit its charges instead."
+        )
     found.status, found.void_reason = InvoiceStatus.VOID, reason.strip()
     found.voided_at = func.clock_now()
     session.flush()
@@ -197,7 +223,9 @@ def listing(
         wanted = wanted.where(Invoice.organization_id == owner.id)
     if month:
         wanted = wanted.where(Invoice.month == days.month(month))
-    if status:
+    if status == "overdue":
+        wanted = wanted.where(OVERDUE)
+    elif status:
         wanted = wanted.where(Invoice.status == lookup.label(InvoiceStatus, status, field="status"))
     if ids is not None:
         wanted = wanted.where(Invoice.id.in_(ids))
@@ -256,15 +284,6 @@ def _refuse_unless(found: Invoice, status: InvoiceStatus, sentence: str) -> None
     raise errors.InvoiceStatusError(f"{called} {sentence}{hint}.")
 
 
-def _payment_day(session: Session, on: str) -> date:
-    day = days.day(on, field="on")
-    if abs(day - connections.clock_now(session).date()) > timedelta(days=366):
-        raise errors.InvalidInputError(
-            f"{day} is more than a year from now; check the year.", field="on"
-        )
-    return day
-
-
 def _rows() -> Select[Any]:
     """Select invoices with whom they are between: a draft's parties are as they stand now."""
     buyer = aliased(Organization, name="buyer")
@@ -272,6 +291,9 @@ def _rows() -> Select[Any]:
         Invoice,
         buyer.name.label("organization"),
         Currency.minor_unit.label("decimals"),
+        func.invoice_open(Invoice.id, Invoice.status, Invoice.total).label("open"),
+        OVERDUE.label("overdue"),
+        literal_column(PAYMENTS, JSONB).label("payments"),
         func.coalesce(Invoice.seller, literal_column(gathering.SELLER, JSONB)).label("seller"),
         func.coalesce(Invoice.buyer, literal_column(gathering.BUYER, JSONB)).label("buyer"),
     ]
@@ -302,8 +324,12 @@ def _facts(row: Any) -> InvoiceFacts:
         "tax": f"{invoice.tax:.{row.decimals}f}",
         "total": f"{invoice.total:.{row.decimals}f}",
         "finalized_at": invoice.finalized_at,
+        "issued_on": invoice.issued_on.isoformat() if invoice.issued_on else None,
         "due_on": invoice.due_on.isoformat() if invoice.due_on else None,
         "paid_on": invoice.paid_on.isoformat() if invoice.paid_on else None,
+        "open": f"{row.open:.{row.decimals}f}",
+        "overdue": bool(row.overdue),
+        "payments": row.payments,
         "voided_at": invoice.voided_at,
         "void_reason": invoice.void_reason,
         "seller": row.seller,

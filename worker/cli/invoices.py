@@ -12,7 +12,7 @@ from worker.cli.system import operator, run, system
 
 with deferred():
     from worker import reporting
-    from worker.billing import charges, documents, invoices, runs
+    from worker.billing import charges, documents, invoices, payments, runs
     from worker.database import connections
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "id", "number", "organization", "month", "status", "subtotal", "tax", "total", "currency",
-    "due_on", "paid_on",
+    "due_on", "open",
 )  # fmt: skip
 CHARGED = (
     "id", "occurred_at", "kind", "organization", "learner_organization", "course", "assignment",
@@ -69,7 +69,7 @@ def run_(month: str | None, finalize: bool) -> dict[str, Any]:
 @command.command("list", shows=printing.table(*COLUMNS))
 @click.option("--organization", metavar="ORG", help="One organization's.")
 @click.option("--month", metavar="YYYY-MM", help="One month's.")
-@click.option("--status", metavar="STATUS", help="draft, finalized, paid or void.")
+@click.option("--status", metavar="STATUS", help="draft, finalized, paid, void or overdue.")
 @ordered("month", "total")
 @paged
 def listing(**given: Any) -> "Page[invoices.InvoiceShape]":
@@ -96,9 +96,19 @@ def finalize(invoice: str) -> "invoices.InvoiceShown":
 @command.command()
 @click.argument("invoice", metavar="ID")
 @click.option("--on", required=True, metavar="DAY", help="The day it was paid: 2026-05-31.")
-def pay(invoice: str, on: str) -> "invoices.InvoiceShown":
-    """Say that an invoice was paid."""
-    return run(invoices.pay, actor=operator(), invoice=invoice, on=on)
+@click.option("--amount", metavar="AMOUNT", help="By default all that is open.")
+@click.option("--reference", default="", metavar="R", help="Such as the bank's; tells parts apart.")
+def pay(**given: Any) -> "invoices.InvoiceShown":
+    """Record money received for an invoice; parts add up until nothing is open."""
+    return run(payments.pay, actor=operator(), **given)
+
+
+@command.command()
+@click.argument("payment")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; it stays in the history.")
+def unpay(payment: str, reason: str) -> "invoices.InvoiceShown":
+    """Take back a PAYMENT that was recorded wrongly, by the id that `show` tells."""
+    return run(payments.take_back, actor=operator(), payment=payment, reason=reason)
 
 
 @command.command()

@@ -17,7 +17,7 @@ def command() -> None:
 
 
 @command.command()
-def show() -> "seller.SellerShape":
+def show() -> "seller.SellerShown":
     """Show what invoices print of the seller."""
     return run(seller.show)
 
@@ -27,6 +27,7 @@ def show() -> "seller.SellerShape":
 @click.option("--address", help="Several lines, as on an envelope.")
 @click.option("--tax-id", help="The seller's tax number.")
 @click.option("--payment-details", help="Where to pay: several lines.")
-def edit(**given: Any) -> "seller.SellerShape":
+@click.option("--time-zone", metavar="ZONE", help="Whose days invoices are issued and due on.")
+def edit(**given: Any) -> "seller.SellerShown":
     """Change what is given; finalized invoices stay as they are."""
     return run(seller.edit, actor=operator(), **given)

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from worker import errors
-from worker.billing import invoices, runs
+from worker.billing import payments, runs
 from worker.database import connections
 from worker.database.connections import clock_now
 from worker.reporting import keeping
@@ -84,7 +84,7 @@ def bill(*, paid_after: timedelta = timedelta(days=60)) -> dict[str, int]:
             Invoice.id.in_(run.finalized), Invoice.month < today - paid_after
         )
         for invoice in opened.scalars(old).all():
-            invoices.pay(opened, actor=actor, invoice=str(invoice), on=today.isoformat())
+            payments.pay(opened, actor=actor, invoice=str(invoice), on=today.isoformat())
     return {"invoices": len(run.finalized), "charges": run.charges}
 
 

@@ -36,6 +36,7 @@ class Seller(Versioned, Base):
     address: Mapped[Words]
     tax_id: Mapped[Words]
     payment_details: Mapped[Words]
+    time_zone: Mapped[str] = mapped_column(server_default="UTC")
 
 
 class Invoice(Versioned, Base):
@@ -66,10 +67,26 @@ class Invoice(Versioned, Base):
     buyer: Mapped[dict[str, Any] | None]
     created_at: Mapped[Made]
     finalized_at: Mapped[datetime | None]
+    issued_on: Mapped[date | None]
     due_on: Mapped[date | None]
     paid_on: Mapped[date | None]
     voided_at: Mapped[datetime | None]
     void_reason: Mapped[str | None]
+
+
+class Payment(Base):
+    """Money received for an invoice, on a day of the seller's."""
+
+    __tablename__ = "payment"
+
+    id: Mapped[Id]
+    invoice_id: Mapped[int] = of(Invoice.id)
+    paid_on: Mapped[date]
+    amount: Mapped[Sum]
+    reference: Mapped[Words]
+    recorded_at: Mapped[Made]
+    taken_back_at: Mapped[datetime | None]
+    taken_back_because: Mapped[str | None]
 
 
 class Charge(Base):

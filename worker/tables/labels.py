@@ -113,6 +113,9 @@ class DeliveryType(StrEnum):
     POOL_LOW = "pool.low"
     POOL_EXPIRING = "pool.expiring"
     INVOICE_FINALIZED = "invoice.finalized"
+    INVOICE_PAID = "invoice.paid"
+    INVOICE_PAYMENT_TAKEN_BACK = "invoice.payment_taken_back"
+    INVOICE_VOIDED = "invoice.voided"
 
 
 class DeliveryState(StrEnum):

@@ -79,6 +79,7 @@ ACTS = {
     "/tokens/{token}/revoke": {"manager"},
     "/invoices/{invoice}/finalize": set(),
     "/invoices/{invoice}/pay": set(),
+    "/invoices/{invoice}/payments/{payment}/unpay": set(),
     "/invoices/{invoice}/void": set(),
     "/invoices/{invoice}/lines/{line}/charges/{charge}/credit": set(),
     "/courses": set(),

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
 from worker import days, errors
-from worker.billing import charges, invoices, runs
-from worker.tenancy import actors, history, organizations
+from worker.billing import charges, invoices, payments, runs, seller
+from worker.tenancy import actors, organizations
 
 NO_GRACE = timedelta()
 
@@ -49,9 +49,46 @@ def test_a_draft_has_no_number_and_no_due_date(session, draft):
     assert (shown["subtotal"], shown["tax"], shown["total"]) == ("99.80", "18.96", "118.76")
 
 
-def test_finalizing_numbers_an_invoice_and_sets_when_it_is_due_in_the_buyers_time_zone(final):
+def test_finalizing_numbers_an_invoice_and_sets_its_days_in_the_sellers_time_zone(session, draft):
+    seller.edit(session, actor=OPERATOR, time_zone="Asia/Tokyo")
+
+    final = invoices.finalize(session, actor=OPERATOR, invoice=draft)
+
     assert (final["status"], final["number"]) == ("finalized", "2026-000001")
-    assert final["due_on"] == "2026-07-21"  # it is 21 June in Berlin already, and terms are 30 days
+    # It is 21 June in Tokyo already, and terms are 30 days.
+    assert (final["issued_on"], final["due_on"]) == ("2026-06-21", "2026-07-21")
+
+
+def test_the_day_of_issue_decides_the_numbers_year(session, draft):
+    seller.edit(session, actor=OPERATOR, time_zone="Pacific/Auckland")
+    set_clock(session, "2026-12-31T12:00")
+
+    final = invoices.finalize(session, actor=OPERATOR, invoice=draft)
+
+    assert (final["number"], final["issued_on"]) == ("2027-000001", "2027-01-01")
+
+
+def test_no_number_has_an_earlier_day_than_the_one_before_it(session, buyer, final):
+    redeem(session, buyer.pool, "2026-06-05")
+    set_clock(session, "2026-06-19T12:00")  # as a transaction that began earlier and numbers later
+
+    drafted, _ = runs.bill(
+        session, actor=OPERATOR, organization_id=buyer.id, month=days.month("2026-06")
+    )
+    later = invoices.finalize(session, actor=OPERATOR, invoice=str(*drafted))
+
+    assert (later["number"], later["issued_on"]) == ("2026-000002", final["issued_on"])
+
+
+def test_what_nothing_is_owed_for_is_paid_as_it_is_issued(session):
+    free = add_buyer(session, name="Free", price="0.00")
+    redeem(session, free.pool, "2026-05-05")
+    set_clock(session, "2026-06-20T12:00")
+
+    drafted, _ = runs.bill(session, actor=OPERATOR, organization_id=free.id)
+    final = invoices.finalize(session, actor=OPERATOR, invoice=str(*drafted))
+
+    assert (final["status"], final["paid_on"], final["open"]) == ("paid", "2026-06-20", "0.00")
 
 
 def test_finalizing_takes_what_turned_up_since_the_run(session, buyer, draft):
@@ -180,41 +217,6 @@ def test_a_draft_takes_no_charge_of_another_organization(session, draft):
         )
 
 
-# Paying -------------------------------------------------------------------------------------------
-
-
-def test_a_finalized_invoice_is_paid_on_a_day(session, final):
-    paid = invoices.pay(session, actor=OPERATOR, invoice="2026-000001", on="2026-06-30")
-
-    assert (paid["status"], paid["paid_on"]) == ("paid", "2026-06-30")
-    acts = [act["action"] for act in history.of(session, thing="invoice", thing_id=int(paid["id"]))]
-    assert acts == ["invoice drafted", "invoice finalized", "invoice paid"]
-
-
-def test_paying_the_same_day_again_changes_nothing(session, final):
-    first = invoices.pay(session, actor=OPERATOR, invoice=final["id"], on="2026-06-30")
-
-    assert invoices.pay(session, actor=OPERATOR, invoice=final["id"], on="2026-06-30") == first
-
-
-@pytest.mark.parametrize(
-    ("on", "sentence"),
-    [
-        ("2062-06-30", "check the year"),
-        ("yesterday", "is not a day"),
-        ("2026-06-31", "is not a day"),
-    ],
-)
-def test_a_day_that_cannot_be_meant_is_refused(session, final, on, sentence):
-    with pytest.raises(errors.InvalidInputError, match=sentence):
-        invoices.pay(session, actor=OPERATOR, invoice=final["id"], on=on)
-
-
-def test_a_draft_cannot_be_paid(session, draft):
-    with pytest.raises(errors.InvoiceStatusError, match=r"\(draft\) cannot be paid"):
-        invoices.pay(session, actor=OPERATOR, invoice=draft, on="2026-06-30")
-
-
 # Voiding ------------------------------------------------------------------------------------------
 
 
@@ -267,7 +269,7 @@ def test_late_charges_of_a_void_invoice_stay_on_its_month(session, buyer, final)
 
 
 def test_a_paid_invoice_is_credited_and_never_voided(session, final):
-    invoices.pay(session, actor=OPERATOR, invoice=final["id"], on="2026-06-30")
+    payments.pay(session, actor=OPERATOR, invoice=final["id"], on="2026-06-20")
 
     with pytest.raises(errors.InvoiceStatusError, match="credit its charges instead"):
         invoices.void(session, actor=OPERATOR, invoice=final["id"], reason="wrong address")
@@ -298,7 +300,7 @@ def test_the_operator_alone_finalizes_pays_voids_and_runs(session, buyer, draft,
 
     for act in (
         lambda: invoices.finalize(session, actor=somebody, invoice=draft),
-        lambda: invoices.pay(session, actor=somebody, invoice=draft, on="2026-06-30"),
+        lambda: payments.pay(session, actor=somebody, invoice=draft, on="2026-06-30"),
         lambda: invoices.void(session, actor=somebody, invoice=draft, reason="x"),
         lambda: runs.run(actor=somebody),
         lambda: charges.credit(session, actor=somebody, charge="1", reason="x"),

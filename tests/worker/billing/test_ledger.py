@@ -31,7 +31,7 @@ from tests.ledger import (
     set_tax_rate,
 )
 from worker import errors
-from worker.billing import charges, gathering, invoices, runs
+from worker.billing import charges, gathering, invoices, payments, runs
 from worker.catalogue import courses, prices
 from worker.database import connections
 from worker.tenancy import organizations
@@ -53,6 +53,7 @@ class Paper:
     number: str | None = None
     id: int | None = None
     charges: list[int] = field(default_factory=list)
+    payments: list[Decimal] = field(default_factory=list)
 
 
 @dataclass
@@ -127,7 +128,7 @@ class Model:
     def finalize(self, papers: list[Paper]) -> None:
         for paper in sorted(papers, key=lambda p: (p.month, p.currency)):
             self.serials[self.now.year] += 1
-            paper.status = "finalized"
+            paper.status = "paid" if self.totals(paper)[2] == 0 else "finalized"
             paper.number = f"{self.now.year}-{self.serials[self.now.year]:06d}"
 
     def run(self, organization: int, only: date | None, grace: timedelta | None) -> None:
@@ -150,6 +151,10 @@ class Model:
     def _end(month: date, zone: ZoneInfo) -> datetime:
         following = (month.replace(day=28) + timedelta(days=4)).replace(day=1)
         return datetime(following.year, following.month, 1, tzinfo=zone).astimezone(UTC)
+
+    def open(self, paper: Paper) -> Decimal:
+        issued = paper.status in ("finalized", "paid")
+        return self.totals(paper)[2] - sum(paper.payments) if issued else Decimal(0)
 
     def void(self, paper: Paper) -> None:
         paper.status = "void"
@@ -212,7 +217,8 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("die"), WHOSE),
     st.tuples(st.just("finalize"), WHICH),
     st.tuples(st.just("void"), WHICH),
-    st.tuples(st.just("pay"), WHICH),
+    st.tuples(st.just("pay"), WHICH, st.booleans()),
+    st.tuples(st.just("unpay"), WHICH),
 )
 
 
@@ -350,16 +356,35 @@ class Ledger:
 
     def void(self, index: int) -> None:
         if paper := self.pick(index, "finalized"):
-            invoices.void(
-                self.session, actor=OPERATOR, invoice=paper.number, reason="wrong address"
-            )
-            self.model.void(paper)
+            with self.refusing(errors.InvoiceStatusError if paper.payments else None):
+                invoices.void(
+                    self.session, actor=OPERATOR, invoice=paper.number, reason="wrong address"
+                )
+            if not paper.payments:
+                self.model.void(paper)
 
-    def pay(self, index: int) -> None:
+    def pay(self, index: int, whole: bool) -> None:
         if paper := self.pick(index, "finalized"):
-            day = self.model.now.date().isoformat()
-            invoices.pay(self.session, actor=OPERATOR, invoice=paper.number, on=day)
-            paper.status = "paid"
+            still, unit = self.model.open(paper), Decimal(1).scaleb(-CURRENCIES[paper.currency])
+            part = still if whole or abs(still) == unit else unit.copy_sign(still)
+            payments.pay(
+                self.session,
+                actor=OPERATOR,
+                invoice=paper.number,
+                on=self.model.now.date().isoformat(),
+                amount=None if part == still else f"{abs(part):f}",
+            )
+            paper.payments.append(part)
+            paper.status = "paid" if part == still else "finalized"
+
+    def unpay(self, index: int) -> None:
+        papers = [paper for paper in self.model.papers if paper.payments]
+        if papers:
+            paper = papers[index % len(papers)]
+            *_, last = invoices.show(self.session, actor=OPERATOR, invoice=paper.number)["payments"]
+            payments.take_back(self.session, actor=OPERATOR, payment=last["id"], reason="another's")
+            paper.payments.remove(Decimal(last["amount"]))
+            paper.status = "finalized"
 
     def pick(self, index: int, status: str) -> Paper | None:
         self.compare()  # which also learns the drafts' ids
@@ -381,8 +406,9 @@ class Ledger:
             (row.organization_id, row.month, row.currency, row.status, row.number): row
             for row in self.session.execute(
                 text("""
-                SELECT *, status::text AS status, (SELECT array_agg(charge_id ORDER BY charge_id)
-                  FROM invoice_charge WHERE invoice_id = invoice.id) AS carried FROM invoice""")
+                SELECT *, status::text AS status, invoice_open(id, status, total) AS open,
+                  (SELECT array_agg(charge_id ORDER BY charge_id)
+                     FROM invoice_charge WHERE invoice_id = invoice.id) AS carried FROM invoice""")
             )
         }
         expected = {
@@ -395,6 +421,7 @@ class Ledger:
             assert row.by_hand == paper.by_hand
             assert row.carried == sorted(paper.charges)
             assert (row.subtotal, row.tax, row.total) == self.model.totals(paper)
+            assert row.open == self.model.open(paper)
             shares = self.model.shares(paper)
             assert self.shares(row.id) == shares
             assert self.lines(row.id) == summed(shares)

@@ -52,11 +52,16 @@ def test_an_invoice_is_finalized_found_by_its_number_and_paid(run, give, world, 
     [invoice] = give("invoices", "run")["drafted"]
 
     final = give("invoices", "finalize", invoice)
-    paid = give("invoices", "pay", final["number"], "--on", f"{charged:%Y-%m-%d}")
+    today = final["issued_on"]
+    part = give("invoices", "pay", final["number"], "--on", today, "--amount", "1.00")
+    payment = part["payments"][0]["id"]
+    open_again = give("invoices", "unpay", payment, "--reason", "Another's")
+    paid = give("invoices", "pay", final["number"], "--on", today)
     again = run("invoices", "finalize", final["number"])
 
     assert final["status"] == "finalized"
-    assert (paid["status"], paid["paid_on"]) == ("paid", f"{charged:%Y-%m-%d}")
+    assert (part["status"], open_again["open"]) == ("finalized", final["total"])
+    assert (paid["status"], paid["paid_on"]) == ("paid", today)
     assert paid["id"] in [
         one["id"] for one in give("invoices", "list", "--status", "paid")["items"]
     ]

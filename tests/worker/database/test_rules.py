@@ -72,7 +72,8 @@ INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantit
      VALUES (1, 1, 1, 1), (2, 2, 1, 1);
 INSERT INTO invoice_charge (invoice_id, charge_id, line_id) VALUES (2, 1, 2);
 UPDATE invoice SET status = 'finalized', year = 2026, serial = 1, finalized_at = '2026-03-04',
-       due_on = '2026-04-03', subtotal = 49.90, total = 49.90, seller = '{}', buyer = '{}'
+       issued_on = '2026-03-04', due_on = '2026-04-03', subtotal = 49.90, total = 49.90,
+       seller = '{}', buyer = '{}'
  WHERE id = 2;
 INSERT INTO history (actor, action, thing, thing_id) VALUES ('test', 'built', 'world', 1);
 """
@@ -92,6 +93,8 @@ REPLACEMENT = """INSERT INTO key_replacement (old_key_id, new_key_id, distributi
                  SELECT key.id, 2, distribution.id, {reason} FROM key, distribution WHERE {old}"""
 CHUNK = """INSERT INTO batch_chunk (batch_id, position, size, last_line, lines, codes)
            VALUES (1, 0, {}, 9, {})"""
+PAYMENT = """INSERT INTO payment (invoice_id, paid_on, amount, reference)
+    VALUES ({invoice}, '2026-03-05', {amount}, '{reference}')"""
 LINE = """INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month,
                                     unit_price, quantity, amount)
           VALUES ({invoice}, 1, 1, 'extension', '2026-02-01', {price}, 1, {amount})"""
@@ -150,6 +153,7 @@ REFUSED = {
         "INSERT INTO tax_rate (organization_id, percent, valid_from) VALUES (1, 7, '2026-01-01')"
     ],
     "tax_rate_is_a_percentage": ["UPDATE tax_rate SET percent = 100.001"],
+    "seller_time_zone_is_known": ["UPDATE seller SET time_zone = 'Mars/Olympus'"],
     "seller_is_one": ["INSERT INTO seller (only_one) VALUES (false)"],
     "course_code_is_unique": ["INSERT INTO course (code, title) VALUES ('k8s-101', 'Again')"],
     "course_has_a_code": ["UPDATE course SET code = ' '", "UPDATE course SET code = ''"],
@@ -396,19 +400,38 @@ REFUSED = {
     "invoice_total_adds_up": ["UPDATE invoice SET total = 1 WHERE id = 1"],
     "invoice_number_is_given_once": [
         "UPDATE invoice SET status = 'finalized', year = 2026, serial = 1, finalized_at = now(),"
-        " due_on = now(), seller = '{}', buyer = '{}' WHERE id = 1"
+        " issued_on = '2026-03-04', due_on = now(), seller = '{}', buyer = '{}' WHERE id = 1"
     ],
     "invoice_number_counts_from_1": [
         "UPDATE invoice SET status = 'finalized', year = 2026, serial = 0, finalized_at = now(),"
-        " due_on = now(), seller = '{}', buyer = '{}' WHERE id = 1"
+        " issued_on = '2026-03-04', due_on = now(), seller = '{}', buyer = '{}' WHERE id = 1"
     ],
     "invoice_has_seller_and_buyer_when_final": [
         "UPDATE invoice SET status = 'finalized', year = 2026, serial = 2, finalized_at = now(),"
-        " due_on = now() WHERE id = 1"
+        " issued_on = '2026-03-04', due_on = now() WHERE id = 1"
     ],
     "invoice_is_numbered_when_final": [
         "UPDATE invoice SET year = 2026, serial = 2 WHERE id = 1",
         "UPDATE invoice SET status = 'finalized', seller = '{}', buyer = '{}' WHERE id = 1",
+    ],
+    "invoice_is_numbered_in_the_year_of_its_issue": [
+        "UPDATE invoice SET status = 'finalized', year = 2026, serial = 2, finalized_at = now(),"
+        " issued_on = '2027-01-01', due_on = now(), seller = '{}', buyer = '{}' WHERE id = 1"
+    ],
+    "payment_is_of_money": [PAYMENT.format(invoice=2, amount=0, reference="")],
+    "payment_reference_is_short": [PAYMENT.format(invoice=2, amount=1, reference=" x")],
+    "payment_is_taken_back_for_a_reason": [
+        f"{PAYMENT.format(invoice=2, amount=1, reference='')};"
+        " UPDATE payment SET taken_back_at = now()"
+    ],
+    "payments_stay_within_their_invoice": [
+        PAYMENT.format(invoice=2, amount=49.91, reference=""),
+        PAYMENT.format(invoice=2, amount=-1, reference=""),
+        PAYMENT.format(invoice=1, amount=1, reference=""),
+    ],
+    "payment_is_never_rewritten": [
+        f"{PAYMENT.format(invoice=2, amount=1, reference='')}; UPDATE payment SET amount = 2",
+        "DELETE FROM payment",
     ],
     "invoice_is_paid_on_a_day": [
         "UPDATE invoice SET status = 'paid' WHERE id = 2",

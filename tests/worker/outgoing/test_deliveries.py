@@ -10,7 +10,7 @@ from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors
-from worker.billing import invoices, runs
+from worker.billing import invoices, payments, runs
 from worker.learning import cancelling, expiring, extending, learners
 from worker.outgoing import deliveries, endpoints
 from worker.redemption import deciding, outcomes
@@ -191,7 +191,7 @@ def test_a_finalized_invoice_is_told_once_with_its_number_and_total(world):
     [drafted] = run.drafted
 
     final = invoices.finalize(world.session, actor=OPERATOR, invoice=str(drafted))
-    invoices.pay(world.session, actor=OPERATOR, invoice=str(drafted), on=final["due_on"])
+    payments.pay(world.session, actor=OPERATOR, invoice=str(drafted), on=final["issued_on"])
 
     [data] = told(world, endpoint)
     shown = {name: final[name] for name in ("id", "number", "month", "currency", "total", "due_on")}

@@ -76,7 +76,12 @@ SELECT id, id, 1, id, 'redemption', '2026-02-01', 49, 1, 49 FROM town;
 INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
 SELECT id, id, id, 1 FROM town;
 INSERT INTO invoice_charge (invoice_id, charge_id, line_id) SELECT id, id, id FROM town;
-INSERT INTO invoice_serial VALUES (2026, 0);
+INSERT INTO invoice_serial VALUES (2026, 0, '2026-01-01');
+ALTER TABLE payment DISABLE TRIGGER payments_stay_within_their_invoice;
+INSERT INTO payment (invoice_id, paid_on, amount) SELECT id, '2026-03-05', 1 FROM town;
+ALTER TABLE payment ENABLE TRIGGER payments_stay_within_their_invoice;
+INSERT INTO key_replacement (old_key_id, new_key_id, distribution_id, reason)
+SELECT id, id % 3 + 1, id, 'Torn' FROM town;
 INSERT INTO history (actor, organization_id, action, thing, thing_id)
 SELECT 'test', id, 'founded', 'organization', id FROM town;
 INSERT INTO report_run (organization_id, notebook, first_day, last_day, asked_by)
@@ -96,6 +101,8 @@ OWNER = {
     "tax_rate": "organization_id",
     "pool": "organization_id",
     "key": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
+    "key_replacement": "(SELECT organization_id FROM pool JOIN key ON pool.id = pool_id"
+    " WHERE key.id = old_key_id)",
     "pool_tally": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "pool_charged": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "pool_growth": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
@@ -119,6 +126,7 @@ OWNER = {
     "launch": "organization_id",
     "charge": "organization_id",
     "invoice": "organization_id",
+    "payment": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "invoice_line": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "invoice_share": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "invoice_charge": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
@@ -410,7 +418,7 @@ def test_what_would_happen_to_a_key_is_found_by_index(web):
 
     for found in (
         "canonical = canon.canonical",
-        "canonical = canon.alike",
+        r"canonical = CASE WHEN .* THEN translate\(canon.canonical,",
         "email_lower = canon.address",
     ):
         assert re.search(rf"Index Cond: .*{found}", plan), plan
