@@ -6,6 +6,9 @@ PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
 
+# Where it is set (in images, mostly), every process that starts compiles keypool anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 KEYS        ?= 10000
 REDEMPTIONS ?= 2000
 TESTS       ?= tests
