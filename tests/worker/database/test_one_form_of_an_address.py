@@ -1,4 +1,4 @@
-"""Migration 0009: addresses get one form, and two learners who are one person are known as such."""
+"""Migration 0008: addresses get one form, and two learners who are one person are known as such."""
 
 import pytest
 from sqlalchemy import Engine, text
@@ -25,7 +25,7 @@ LEARNERS = [
 @pytest.fixture
 def engine(databases) -> Engine:
     engine = databases.empty()
-    upgrading.make_first_release(engine, up_to="0008")
+    upgrading.make_first_release(engine, up_to="0007")
     with engine.begin() as connection:
         connection.execute(
             text("""INSERT INTO learner (id, organization_id, email) OVERRIDING SYSTEM VALUE
@@ -44,7 +44,7 @@ def learners(engine: Engine) -> dict[int, tuple[str, int | None]]:
 
 
 def test_the_older_takes_the_one_form_and_the_others_are_its_duplicates(engine):
-    migrating.upgrade(engine, to="0009")
+    migrating.upgrade(engine, to="0008")
 
     assert learners(engine) == {
         9001: ("upper@example.org", None),
@@ -64,7 +64,7 @@ def test_the_older_takes_the_one_form_and_the_others_are_its_duplicates(engine):
 
 
 def test_the_first_releases_own_twins_are_found(engine):
-    migrating.upgrade(engine, to="0009")
+    migrating.upgrade(engine, to="0008")
 
     with engine.connect() as connection:
         rows = connection.execute(
@@ -79,12 +79,12 @@ def test_the_first_releases_own_twins_are_found(engine):
 
 
 def test_a_second_run_changes_nothing(engine):
-    migrating.upgrade(engine, to="0009")
+    migrating.upgrade(engine, to="0008")
     before = learners(engine)
 
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0008'"))
-    migrating.upgrade(engine, to="0009")
+        connection.execute(text("UPDATE alembic_version SET version_num = '0007'"))
+    migrating.upgrade(engine, to="0008")
 
     assert learners(engine) == before
 
@@ -115,7 +115,7 @@ def test_attempts_recipients_and_undecided_messages_get_the_one_form_too(engine)
         "UPDATE distribution SET recipient = '受付＠' WHERE id = (SELECT max(id) FROM distribution)",
     )
 
-    migrating.upgrade(engine, to="0009")
+    migrating.upgrade(engine, to="0008")
 
     with engine.connect() as connection:
         held = connection.execute(text(HELD)).one()

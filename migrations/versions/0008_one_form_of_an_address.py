@@ -8,8 +8,8 @@ from sqlalchemy import text
 
 from worker.tenancy import addresses
 
-revision = "0009"
-down_revision = "0008"
+revision = "0008"
+down_revision = "0007"
 oldest_code = "0001"
 changes = {
     "learner.email": "It gets its one form.",
