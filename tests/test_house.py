@@ -444,3 +444,17 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module)
     return found
+
+
+def test_migrations_are_numbered_one_after_the_other():
+    files = sorted(HOUSE.glob("migrations/versions/[0-9]*.py"))
+
+    told = [
+        dict(re.findall(r'^(revision|down_revision) = "?(\w+)"?$', file.read_text(), re.MULTILINE))
+        for file in files
+    ]
+
+    numbers = [f"{n:04}" for n in range(1, len(files) + 1)]
+    assert [file.name[:4] for file in files] == numbers
+    assert [one["revision"] for one in told] == numbers
+    assert [one["down_revision"] for one in told] == ["None", *numbers[:-1]]
