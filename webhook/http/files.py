@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import quote
 
 from flask import Response
-from werkzeug.http import dump_options_header
 
 from worker.billing import documents
 from worker.database import connections, patience
@@ -15,6 +14,7 @@ from worker.database.connections import Login
 from worker.tenancy.actors import Actor
 
 CSV = "text/csv"
+ESCAPED = str.maketrans({'"': r"\"", "\\": r"\\"})  # inside a quoted string
 ATTRIBUTE = "!#$&+-.^_`|~"  # what RFC 5987 lets stand as it is
 # A report may say how it looks, and nothing else: it runs no script and loads nothing.
 ALONE = {
@@ -29,10 +29,11 @@ ALONE = {
 def attachment(name: str) -> dict[str, str]:
     """Have what is answered kept as a file; a name that is not ASCII is told as RFC 6266 says."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().strip()
-    names = {"filename": plain if plain.partition(".")[0] else f"keys{Path(name).suffix}"}
+    plain = plain if plain.partition(".")[0] else f"keys{Path(name).suffix}"
+    told = f'attachment; filename="{plain.translate(ESCAPED)}"'
     if plain != name:
-        names["filename*"] = f"UTF-8''{quote(name, safe=ATTRIBUTE)}"
-    return {"Content-Disposition": dump_options_header("attachment", names)}
+        told += f"; filename*=UTF-8''{quote(name, safe=ATTRIBUTE)}"
+    return {"Content-Disposition": told}
 
 
 def table(

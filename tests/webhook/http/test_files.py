@@ -10,8 +10,8 @@ from webhook.http.files import attachment
     [
         ("Autumn 2026.csv", 'attachment; filename="Autumn 2026.csv"'),
         ('a"b.csv', 'attachment; filename="a\\"b.csv"'),
-        ("Übung.csv", "attachment; filename=Ubung.csv; filename*=UTF-8''%C3%9Cbung.csv"),
-        ("春.xlsx", "attachment; filename=keys.xlsx; filename*=UTF-8''%E6%98%A5.xlsx"),
+        ("Übung.csv", "attachment; filename=\"Ubung.csv\"; filename*=UTF-8''%C3%9Cbung.csv"),
+        ("春.xlsx", "attachment; filename=\"keys.xlsx\"; filename*=UTF-8''%E6%98%A5.xlsx"),
     ],
 )
 def test_a_name_is_told_as_rfc_6266_says(name, header):
