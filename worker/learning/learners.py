@@ -324,7 +324,7 @@ def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
 
 
 def _addresses(session: Session, email: str, people: list[Learner]) -> list[str]:
-    """Give a person's address and those it was before, but for what is somebody else's by now."""
+    """Give the addresses that a person had, but for what is somebody else's by now; today's is last."""
     before = History.detail["before"]["email"].astext
     ids = [person.id for person in people]
     others = select(Learner.id).where(
@@ -335,8 +335,10 @@ def _addresses(session: Session, email: str, people: list[Learner]) -> list[str]
         .where(History.thing == "learner", History.thing_id.in_(ids), before.is_not(None))
         .where(~others.exists())
     )
-    known = [*earlier, *_spelled(email, people), email.strip()]
-    return list({address.lower(): address for address in known}.values())
+    now = people[0].email if people else email.strip()
+    known = {address.lower(): address for address in [*earlier, *_spelled(email, people), email]}
+    known.pop(now.lower(), None)
+    return [*known.values(), now]
 
 
 def _remember(
