@@ -23,6 +23,7 @@ FirstDay = TypedDict(
 )
 
 YEARS = range(1970, 9000)
+YEAR = timedelta(days=365)
 # How many days access may last, an end may be put off, and an end may be warned of ahead (P3): ten
 # years. Constraints of schema.sql keep it, and a test compares them.
 LONGEST = 3650
@@ -88,6 +89,20 @@ def month(value: str, *, field: str = "month") -> date:
     if MONTH.fullmatch(value) and (first := _day(f"{value}-01")) is not None:
         return first
     raise errors.InvalidInputError(f"“{value}” is not a month; write 2026-05.", field=field)
+
+
+def period(
+    from_: str | date | None, to: str | date | None, *, now: datetime, zone: str
+) -> tuple[date, date]:
+    """Give the first and the last day that are asked about: by default the year that ends today.
+
+    Raises:
+        InvalidInputError: a day is none, or the last comes before the first.
+    """
+    last = bare(to, field="to") or now.astimezone(ZoneInfo(zone)).date()
+    first = bare(from_, field="from") or last - YEAR + timedelta(days=1)
+    in_order(first, last)
+    return first, last
 
 
 def in_order(first: date | None, last: date | None) -> None:

@@ -5,9 +5,8 @@ questions of these expressions, and `show` gives their figures for one period.
 """
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
@@ -20,8 +19,6 @@ from worker.money import Amount
 from worker.tables.tenancy import Organization
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
-
-YEAR = timedelta(days=365)
 
 # Of report.redemption.
 ATTEMPTS = """
@@ -47,22 +44,26 @@ STOCK = """
     coalesce(sum(redeemed), 0)::bigint AS redeemed, coalesce(sum(retired), 0)::bigint AS retired,
     coalesce(sum(breakage), 0)::bigint AS breakage"""
 
-# A day is one of the row's organization; the instants are for the index, a day wider.
+# Rows of a period: a day is one of the row's organization. The instants only spare reading what can
+# be on none of these days anywhere on earth.
 WITHIN = """
-    day BETWEEN :first AND :last AND {at} >= CAST(:first AS timestamptz) - interval '1 day'
-    AND {at} < CAST(:last AS timestamptz) + interval '2 days' AND {family}"""
-FAMILY = """
-    (CAST(:name AS text) IS NULL
-     OR organization IN (SELECT member FROM report.family WHERE organization = :name))"""
+    day BETWEEN {first} AND {last}
+    AND {at} >= CAST({first} AS timestamptz) - interval '1 day'
+    AND {at} < CAST({last} AS timestamptz) + interval '2 days'"""
+# Rows of an organization and its descendants.
+FAMILY = "organization IN (SELECT member FROM report.family WHERE organization = {name})"
 
-KEYS_NOW = text(f"SELECT {STOCK} FROM report.pool WHERE {FAMILY}")  # noqa: S608  # constants
+SOME = f"(CAST(:name AS text) IS NULL OR {FAMILY.format(name=':name')})"
+ASKED = WITHIN.format(first="CAST(:first AS date)", last="CAST(:last AS date)", at="{at}")
+
+KEYS_NOW = text(f"SELECT {STOCK} FROM report.pool WHERE {SOME}")  # noqa: S608  # constants
 ATTEMPTED = text(
     f"SELECT {ATTEMPTS} FROM report.redemption"  # noqa: S608  # as above
-    f" WHERE {WITHIN.format(at='received_at', family=FAMILY)}"
+    f" WHERE {ASKED.format(at='received_at')} AND {SOME}"
 )
 EARNED = text(
     f"SELECT currency, {CHARGED}, {REVENUE}"  # noqa: S608  # as above
-    f" FROM report.charge WHERE {WITHIN.format(at='occurred_at', family=FAMILY)}"
+    f" FROM report.charge WHERE {ASKED.format(at='occurred_at')} AND {SOME}"
     " GROUP BY currency ORDER BY currency"
 )
 DECIMALS = text("SELECT code, minor_unit FROM currency")
@@ -173,16 +174,12 @@ def whom(session: Session, actor: Actor, organization: str | None) -> Organizati
 def period(
     session: Session, about: Organization | None, from_: str | date | None, to: str | date | None
 ) -> tuple[date, date]:
-    """Give the first and last day that are asked about, the last of them today by default.
+    """Give the first and last day that are asked about, in that organization's time zone.
 
     Raises:
         InvalidInputError: a day is none, or the last comes before the first.
     """
-    zone = about.time_zone if about else "UTC"
-    last = days.bare(to, field="to") or clock_now(session).astimezone(ZoneInfo(zone)).date()
-    first = days.bare(from_, field="from") or last - YEAR + timedelta(days=1)
-    days.in_order(first, last)
-    return first, last
+    return days.period(from_, to, now=clock_now(session), zone=about.time_zone if about else "UTC")
 
 
 def _keys(session: Session, told: Asked) -> Stock:

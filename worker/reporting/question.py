@@ -11,24 +11,13 @@ import babel
 from psycopg import sql
 
 from worker import days, errors
-from worker.reporting import reading
+from worker.reporting import measures, reading
 
 EVERYTHING = "All organizations"
-YEAR = timedelta(days=365)
 
 HOME = """
     SELECT name, time_zone, locale, clock_now() AS now FROM report.organization
      WHERE name = {name} OR id::text = {name} ORDER BY name <> {name} LIMIT 1"""
-
-# A day is one of the row's organization. The instants only spare reading what can be on none of
-# these days anywhere on earth.
-WITHIN = """
-    day BETWEEN {first} AND {last}
-    AND {at} >= {first}::timestamptz - interval '1 day'
-    AND {at} < {last}::timestamptz + interval '2 days'"""
-
-FAMILY = """
-    AND organization IN (SELECT member FROM report.family WHERE organization = {name})"""
 
 
 @dataclass(frozen=True)
@@ -65,11 +54,11 @@ class Question:
 
     def family(self) -> sql.Composed:
         """Give the SQL condition of rows of the organization and its descendants, behind AND."""
-        named = FAMILY if self.organization else ""
+        named = f" AND {measures.FAMILY}" if self.organization else ""
         return sql.SQL(named).format(name=sql.Literal(self.organization))
 
     def _between(self, first: date, at: str) -> sql.Composed:
-        return sql.SQL(WITHIN).format(
+        return sql.SQL(measures.WITHIN).format(
             first=sql.Literal(first), last=sql.Literal(self.last), at=sql.Identifier(at)
         )
 
@@ -124,10 +113,7 @@ def ask(
         InvalidInputError: a day is none, or the last comes before the first.
     """
     home = _home(organization)
-    today = home["now"].astimezone(ZoneInfo(home["time_zone"])).date()
-    last = days.bare(to, field="to") or today
-    first = days.bare(from_, field="from") or last - YEAR + timedelta(days=1)
-    days.in_order(first, last)
+    first, last = days.period(from_, to, now=home["now"], zone=home["time_zone"])
     question = Question(
         organization=home["name"],
         first=first,
