@@ -3,8 +3,21 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Numeric,
+    Select,
+    TableValuedAlias,
+    Text,
+    column,
+    func,
+    null,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.orm import QueryableAttribute, Session
 from typing_extensions import TypedDict
 
 from worker.database import lookup
@@ -89,7 +102,7 @@ def archive(session: Session, *, actor: Actor, course: str | Course) -> CourseSh
 
 def listing(session: Session, *, search: str | None = None) -> list[CourseShape]:
     """List courses by code; `search` finds a piece of the code or title, in any letter case."""
-    wanted = select(Course).order_by(Course.code)
+    wanted = _rows().order_by(Course.code)
     if search:
         wanted = wanted.where(
             or_(
@@ -97,7 +110,7 @@ def listing(session: Session, *, search: str | None = None) -> list[CourseShape]
                 Course.title.icontains(search, autoescape=True),
             )
         )
-    return [show(session, course) for course in session.scalars(wanted)]
+    return [_shape(row) for row in session.execute(wanted)]
 
 
 def find(session: Session, *, name: str | Course, lock: bool = False) -> Course:
@@ -118,22 +131,37 @@ def find(session: Session, *, name: str | Course, lock: bool = False) -> Course:
 
 def show(session: Session, course: Course) -> CourseShape:
     """Give a course's public fields with the list price in force now."""
-    price = session.scalars(
-        select(Price)
-        .where(
-            Price.course_id == course.id,
-            Price.organization_id.is_(None),
-            Price.valid_from <= func.clock_now(),
-        )
-        .order_by(Price.valid_from.desc())
-        .limit(1)
-    ).one_or_none()
+    return _shape(session.execute(_rows().where(Course.id == course.id)).one())
+
+
+def price_in_force(
+    course_id: ColumnElement[int] | QueryableAttribute[int],
+    organization_id: ColumnElement[Any] | QueryableAttribute[Any],
+) -> TableValuedAlias:
+    """Give what an organization (none: the list) pays now (B1): `amount, currency, price_id`, or no row.
+
+    schema.sql says which price that is.
+    """
+    found = func.price_in_force(course_id, organization_id, func.clock_now())
+    columns = (column("amount", Numeric), column("currency", Text), column("price_id", BigInteger))
+    return found.table_valued(*columns, name="in_force")
+
+
+def _rows() -> Select[Any]:
+    price = price_in_force(Course.id, null())
+    columns: list[Any] = [price.c.amount, price.c.currency]
+    decimals = func.minor_unit(price.c.currency).label("decimals")
+    return select(Course, *columns, decimals).join(price, true(), isouter=True)
+
+
+def _shape(row: Any) -> CourseShape:
+    course: Course = row.Course
     return {
         "id": str(course.id),
         "code": course.code,
         "title": course.title,
-        "price": currencies.text(session, price.amount, price.currency) if price else None,
-        "currency": price.currency if price else None,
+        "price": None if row.amount is None else f"{row.amount:.{row.decimals}f}",
+        "currency": row.currency,
         "archived": course.archived_at is not None,
     }
 

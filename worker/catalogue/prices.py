@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Select, and_, exists, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import days, errors
@@ -206,20 +206,14 @@ def _list_currency(session: Session, course: Course) -> str:
 
 
 def _rows() -> Select[Any]:
-    later = aliased(Price)
-    superseded = exists().where(
-        later.course_id == Price.course_id,
-        later.organization_id.is_not_distinct_from(Price.organization_id),
-        later.valid_from > Price.valid_from,
-        later.valid_from <= func.clock_now(),
-    )
+    held = courses.price_in_force(Price.course_id, Price.organization_id)
     return (
         select(
             Price,
             Course.code.label("course"),
             Organization.name.label("organization"),
             func.minor_unit(Price.currency).label("minor_unit"),
-            and_(Price.valid_from <= func.clock_now(), ~superseded).label("in_force"),
+            exists().where(held.c.price_id == Price.id).label("in_force"),
         )
         .join(Course, Course.id == Price.course_id)
         .join(Organization, Organization.id == Price.organization_id, isouter=True)
