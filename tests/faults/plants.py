@@ -123,13 +123,13 @@ def workers_clock() -> None:
 
 def lock_let_go() -> None:
     """The settler's lock is taken and let go at once, not at the commit."""
-    from worker.redemption import settling
+    from worker.database import locks
 
-    name = "hashtext('keypool.settling')"
-    settling.TRY_LOCK = text(
+    name = locks.SETTLING
+    locks.BE_SETTLER = text(
         f"SELECT CASE WHEN pg_try_advisory_lock({name}) THEN pg_advisory_unlock({name}) END"
     )
-    settling.TRY_SETTLER_LOCK = text("SELECT 1")
+    locks.AWAIT_SETTLER = text("SELECT 1")
 
 
 IN_PROCESSES = {

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from worker import days, errors
 from worker.catalogue import courses
+from worker.database import locks
 from worker.database.lookup import Id
 from worker.database.paging import Page, paged
 from worker.days import Beginning
@@ -50,10 +51,6 @@ class PriceShape(Beginning):
     """Whether it holds at this moment for whoever it is meant for."""
 
 
-# A settler that is half-way has read the old prices: wait for it, and let none begin meanwhile,
-# so that whatever it charges is seen by CHARGED. The lock is worker.redemption.settling's.
-SETTLER_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('keypool.settling'))")
-
 # Whether anything was charged in the time for which a price, just written, would now hold.
 CHARGED = text("""
     SELECT EXISTS (
@@ -68,7 +65,7 @@ CHARGED = text("""
                                              WHERE ancestor_id = :organization_id)))
 """)
 
-# Now, or just after whatever was charged while we waited for SETTLER_LOCK.
+# Now, or just after whatever was charged while we waited for the settler.
 NOW = text("""
     SELECT greatest(clock_now(), max(charge.occurred_at) + interval '1 microsecond')
       FROM charge JOIN pool ON pool.id = charge.pool_id
@@ -106,7 +103,8 @@ def set_price(
     owner = organizations.find(session, actor=actor, name=organization) if organization else None
     code = currency or (owner.currency if owner else _list_currency(session, found))
     amount = currencies.amount(session, price, currency_code=code)
-    session.execute(SETTLER_LOCK)
+    # A settler that is half-way has read the old prices: whatever it charges is seen by CHARGED.
+    locks.await_settler(session)
     row = {
         "course_id": found.id,
         "organization_id": owner and owner.id,

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker.catalogue.prices import SETTLER_LOCK as SETTLED
+from worker.database import locks
 from worker.reporting import claims
 from worker.settings import settings
 
@@ -160,7 +160,7 @@ def erase(session: Session, *, person: Person) -> str:
 
     A name of one word is somebody else's, too: it goes from what is about this person alone.
     """
-    session.execute(SETTLED)  # what a settler read before, it has written down by now
+    locks.await_settler(session)
     session.execute(text("SELECT set_config('keypool.erasing', 'on', true)"))
     asked = {
         "learner_ids": person.learner_ids,

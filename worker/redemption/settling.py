@@ -14,6 +14,7 @@ from psycopg.errors import QueryCanceled
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from worker.database import locks
 from worker.database.connections import dispose, transaction
 from worker.errors import DatabaseAwayError
 from worker.learning import launches
@@ -21,14 +22,10 @@ from worker.logs import log
 from worker.redemption import deciding
 from worker.settings import settings
 
-# One settler decides at a time; the lock ends with the transaction. A claim is only tried for,
-# since somebody else is at it then; the work waits, for at most another's claim.
-TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('keypool.settling'))")
 # A batch's rows are looked up one by one, whatever the planner holds of the tables: a plan that was
 # made while they were small, and reads them whole, would be kept while they grow.
-TRY_SETTLER_LOCK = text("""
-    SELECT pg_advisory_xact_lock(hashtext('keypool.settling')),
-           set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+ONE_BY_ONE = text("""
+    SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
            set_config('enable_mergejoin', 'off', true)
 """)
 
@@ -144,7 +141,7 @@ def _waiting(session: Session) -> bool:
 
 
 def _claim(session: Session, *, limit: int) -> Claim | None:
-    if not session.scalar(TRY_LOCK):
+    if not locks.be_settler(session):
         return None
     left = session.execute(LEFT_OVER).one_or_none()
     if left and not left.abandoned:
@@ -165,7 +162,8 @@ def _hand_back(claim: Claim) -> None:
 
 
 def _settle(session: Session, *, claim: Claim) -> list[str]:
-    session.execute(TRY_SETTLER_LOCK)
+    locks.await_settler(session)
+    session.execute(ONE_BY_ONE)
     if session.execute(RELEASE, {"id": claim.id}).one_or_none() is None:
         return []  # this settler slept too long: another one took its claim away
     settled = deciding.settle(session, event_ids=claim.event_ids)
