@@ -167,6 +167,13 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN status = 'active' AND expires_at <= at;
 
 
+-- Whether an event is undecided: it was recorded, and does not wait for its launch to come. This is
+-- the one place that says so. Inlined, too: event_unsettled lists those.
+CREATE FUNCTION is_undecided(status event_status, waits_for text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN status = 'recorded' AND waits_for IS NULL;
+
+
 -- Organizations, courses, prices -----------------------------------------------------------------
 
 CREATE TABLE currency (

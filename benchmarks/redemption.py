@@ -25,7 +25,7 @@ BATCH = 20_000  # events that are settled on full tables
 SENDERS = 8
 LASTING = 10  # seconds for which events come in at half the rate
 
-NEXT = """SELECT id FROM event WHERE status = 'recorded' AND waits_for IS NULL
+NEXT = """SELECT id FROM event WHERE is_undecided(status, waits_for)
            ORDER BY received_at, id LIMIT %s"""
 LEFT = "SELECT count(*) FROM event WHERE status = 'recorded'"
 SCANS = """SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables

@@ -433,6 +433,56 @@ def test_how_many_days_anything_may_last_is_written_once_beside_schema_sql():
     assert places == ["worker/days.py: LONGEST = 3650"]
 
 
+SAID_ONCE = {
+    "which events are undecided": (
+        r"""status\s*(?:=|<>|!=)\s*'recorded'|status\s*(?:==|!=)\s*EventStatus\.RECORDED"""
+        r"|waits_for (?:IS NULL|\.is_\()",
+        [
+            "schema.sql: RETURN status = 'recorded' AND waits_for IS NULL;",
+            # What a row may hold, and the index whose rows they are.
+            "schema.sql: CONSTRAINT event_waits_while_recorded         "
+            "CHECK (waits_for IS NULL OR status = 'recorded'),",
+            "schema.sql: CREATE INDEX event_unsettled ON event (received_at, id) "
+            "WHERE status = 'recorded' AND waits_for IS NULL;",
+        ],
+    ),
+    "which price is in force": (
+        r"(?:Price|price)\.valid_from\s*(?:<|>)",
+        [
+            "schema.sql: AND price.valid_from <= price_in_force.at",  # the organization's own
+            "schema.sql: AND price.valid_from <= price_in_force.at",  # the list's
+        ],
+    ),
+    "which days a report is about by default": (
+        r"timedelta\(days=365\)",
+        ["worker/days.py: YEAR = timedelta(days=365)"],
+    ),
+    "which rows are of a report's days": (
+        r"\bday BETWEEN",
+        ["worker/reporting/measures.py: day BETWEEN {first} AND {last}"],
+    ),
+    "what the settling lock is": (
+        r"keypool\.settling",
+        ["""worker/database/locks.py: SETTLING = "hashtext('keypool.settling')\""""],
+    ),
+}
+
+
+@pytest.mark.parametrize("truth", SAID_ONCE)
+def test_one_place_says(truth):
+    pattern, wanted = SAID_ONCE[truth]
+
+    places = [
+        f"{name}: {line.strip()}"
+        for name, content in texts().items()
+        if re.match(r"schema\.sql|(worker|webhook|notebooks)/.*\.(py|html)$", name)
+        for line in content.splitlines()
+        if re.search(pattern, line)
+    ]
+
+    assert places == wanted
+
+
 def imports(path: Path) -> set[str]:
     """The modules that a file imports; `from worker import x` counts as worker.x."""
     found: set[str] = set()

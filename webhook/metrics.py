@@ -24,12 +24,12 @@ RECENT = 10_000  # attempts: enough to see a change, few enough to count at ever
 FIGURES = {
     "keypool_events_waiting": (
         "Events recorded and not yet decided.",
-        "SELECT count(*) FROM event WHERE status = 'recorded' AND waits_for IS NULL",
+        "SELECT count(*) FROM event WHERE is_undecided(status, waits_for)",
     ),
     "keypool_events_waiting_oldest_seconds": (
         "How long the oldest of them has waited.",
         "SELECT coalesce(extract(epoch FROM clock_now() - min(received_at)), 0) FROM event"
-        " WHERE status = 'recorded' AND waits_for IS NULL",
+        " WHERE is_undecided(status, waits_for)",
     ),
     "keypool_events_waiting_for_a_launch": (
         "Ends of training whose launch has not come yet.",

@@ -133,11 +133,11 @@ CHECKS = [
     ),
     Check(
         "no event is unsettled past its time",
-        """SELECT count(*) FILTER (WHERE status = 'recorded') AS waiting,
+        """SELECT count(*) FILTER (WHERE status <> 'failed') AS waiting,
                   count(*) FILTER (WHERE status = 'failed') AS set_apart
              FROM event WHERE status <> 'settled'""",
         """SELECT 'event ' || id AS broken FROM event
-            WHERE status = 'recorded' AND waits_for IS NULL
+            WHERE is_undecided(status, waits_for)
               AND received_at < clock_now() - interval '5 minutes'""",
     ),
     Check(

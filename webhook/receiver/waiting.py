@@ -15,7 +15,7 @@ MOST = 32  # requests at once
 LOOK = 0.025
 
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
-DECIDED = text("SELECT id FROM event WHERE id = ANY (:waited) AND status <> 'recorded'")
+DECIDED = text("SELECT id FROM event WHERE id = ANY (:waited) AND status IN ('settled', 'failed')")
 
 
 def preferred(header: str | None) -> int | None:

@@ -69,7 +69,7 @@ ENTRIES = [
                 WHERE learner_email_lower = lower(:word) AND learner_organization_id = ANY (:organization_ids)
                UNION ALL
                SELECT id FROM event
-                WHERE status = 'recorded' AND waits_for IS NULL
+                WHERE is_undecided(status, waits_for)
                   AND lower(data->'learner'->>'email') = lower(:word)
                   AND learner_organization_id = ANY (:organization_ids)
                UNION ALL

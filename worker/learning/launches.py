@@ -37,7 +37,8 @@ LAUNCH = text("""
           JOIN assignment ON assignment.id = CAST(event.data->>'assignment' AS bigint)
           JOIN organization_ancestry AS upward ON upward.ancestor_id = event.organization_id
                                               AND upward.descendant_id = assignment.organization_id
-         WHERE event.id = ANY (:event_ids) AND event.status = 'recorded' AND event.type = 'training.launched'
+         WHERE event.id = ANY (:event_ids) AND is_undecided(event.status, event.waits_for)
+           AND event.type = 'training.launched'
          ORDER BY event.source_id, event.data->>'launch', event.received_at, event.id)
     INSERT INTO launch (assignment_id, organization_id, source_id, launch, launched_at, outcome)
     SELECT assignment_id, organization_id, source_id, launch, launched_at, outcome FROM told
@@ -51,7 +52,7 @@ SETTLE_LAUNCHES = text("""
       FROM event AS told
       LEFT JOIN launch ON launch.source_id = told.source_id AND launch.launch = told.data->>'launch'
      WHERE told.id = event.id AND event.id = ANY (:event_ids)
-       AND event.status = 'recorded' AND event.type = 'training.launched'
+       AND is_undecided(event.status, event.waits_for) AND event.type = 'training.launched'
     RETURNING event.outcome
 """)
 
@@ -72,7 +73,8 @@ END = text("""
                CAST(event.data->>'score' AS numeric) AS score
           FROM event
           JOIN launch ON launch.source_id = event.source_id AND launch.launch = event.data->>'launch'
-         WHERE event.id = ANY (:event_ids) AND event.status = 'recorded' AND event.type = 'training.ended'
+         WHERE event.id = ANY (:event_ids) AND is_undecided(event.status, event.waits_for)
+           AND event.type = 'training.ended'
            AND CAST(event.data->>'ended_at' AS timestamptz) >= launch.launched_at
          ORDER BY launch.id, event.received_at, event.id)
     UPDATE launch SET ended_at = told.ended_at, completed = told.completed, score = told.score
@@ -97,9 +99,9 @@ SETTLE_ENDS = text("""
           FROM event
           LEFT JOIN launch ON launch.source_id = event.source_id AND launch.launch = event.data->>'launch'
          WHERE event.id = ANY (:event_ids)
-           AND event.status = 'recorded' AND event.type = 'training.ended')
+           AND is_undecided(event.status, event.waits_for) AND event.type = 'training.ended')
     UPDATE event
-       SET status        = CASE WHEN told.outcome IS NULL THEN 'recorded' ELSE 'settled' END::event_status,
+       SET status        = CASE WHEN told.outcome IS NULL THEN event.status ELSE 'settled' END,
            waits_for     = CASE WHEN told.outcome IS NULL THEN told.launch END,
            settled_at    = CASE WHEN told.outcome IS NOT NULL THEN clock_now() END,
            assignment_id = told.assignment_id,

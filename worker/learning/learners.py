@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
@@ -282,7 +282,7 @@ def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
     )
     undecided = select(Event.id, Event.status, Event.received_at).where(
         or_(
-            and_(Event.status == EventStatus.RECORDED, Event.waits_for.is_(None)),
+            func.is_undecided(Event.status, Event.waits_for),
             Event.status == EventStatus.FAILED,
         ),
         func.lower(Event.data["learner"]["email"].astext).in_(spelled),

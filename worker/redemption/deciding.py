@@ -85,7 +85,7 @@ BATCH = """attempt AS (
            coalesce(data->'learner'->>'name', '') AS name, organization_id AS source_organization_id,
            learner_organization_id, received_at AS at
       FROM event
-     WHERE id = ANY (:event_ids) AND status = 'recorded' AND type = 'redemption.requested')"""
+     WHERE id = ANY (:event_ids) AND is_undecided(status, waits_for) AND type = 'redemption.requested')"""
 
 ONE = """attempt AS (
     SELECT 0::bigint AS event_id, CAST(:code AS text) AS code, CAST(:email AS text) AS email,

@@ -31,10 +31,10 @@ ONE_BY_ONE = text("""
 
 DEATHS = 5
 
-WAITING = text("SELECT EXISTS (SELECT FROM event WHERE status = 'recorded' AND waits_for IS NULL)")
+WAITING = text("SELECT EXISTS (SELECT FROM event WHERE is_undecided(status, waits_for))")
 
 FIRST = text("""
-    SELECT id FROM event WHERE status = 'recorded' AND waits_for IS NULL
+    SELECT id FROM event WHERE is_undecided(status, waits_for)
      ORDER BY received_at, id LIMIT 1
 """)
 
@@ -51,10 +51,10 @@ LEFT_OVER = text("""
 # The head of the queue; how far it reaches is limited while the first event is under suspicion.
 CLAIM = text("""
     WITH head AS (
-        SELECT id FROM event WHERE status = 'recorded' AND waits_for IS NULL
+        SELECT id FROM event WHERE is_undecided(status, waits_for)
          ORDER BY received_at, id
          LIMIT least(:limit, coalesce((
-             SELECT claim_limit FROM event WHERE status = 'recorded' AND waits_for IS NULL
+             SELECT claim_limit FROM event WHERE is_undecided(status, waits_for)
               ORDER BY received_at, id LIMIT 1), :limit)))
     INSERT INTO settlement (event_ids)
     SELECT ids FROM (SELECT array_agg(id) AS ids FROM head) AS claimed WHERE ids IS NOT NULL
@@ -69,7 +69,7 @@ SUSPECT = text("""
            deaths = deaths + CASE WHEN :size = 1 THEN 1 ELSE 0 END,
            status = CASE WHEN :size = 1 AND deaths + 1 >= :deaths THEN 'failed' ELSE status END,
            error = CASE WHEN :size = 1 THEN :error ELSE error END
-     WHERE id = ANY (:event_ids) AND status = 'recorded'
+     WHERE id = ANY (:event_ids) AND is_undecided(status, waits_for)
 """)
 
 

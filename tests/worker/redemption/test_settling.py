@@ -12,7 +12,10 @@ from sqlalchemy.orm import Session
 
 from tests import world as worlds
 from tests.world import OPERATOR, World
+from webhook import metrics
+from worker import audit
 from worker.catalogue import courses
+from worker.database.connections import Login
 from worker.database.connections import session as transaction_of
 from worker.errors import DatabaseAwayError
 from worker.pools import pools
@@ -40,6 +43,41 @@ def outcomes(world: World) -> Counter:
     with transaction_of() as opened:
         rows = opened.execute(text("SELECT coalesce(outcome, status::text) FROM event")).scalars()
         return Counter(rows)
+
+
+# Who looks for undecided events, and with which login.
+UNDECIDED = {
+    "whether anything waits": (settling.WAITING.text, Login.OWNER),
+    "the first that waits": (settling.FIRST.text, Login.OWNER),
+    "a claim": (settling.CLAIM.text.replace(":limit", "500"), Login.OWNER),
+    "the audit": (
+        next(check.broken for check in audit.CHECKS if check.name.startswith("no event is")),
+        Login.OWNER,
+    ),
+    "the metrics": (metrics.FIGURES["keypool_events_waiting"][1], Login.WEB),
+    "the oldest": (metrics.FIGURES["keypool_events_waiting_oldest_seconds"][1], Login.WEB),
+}
+
+
+def test_whoever_looks_for_undecided_events_reads_the_index_of_those_alone(world):
+    settled = text("""
+        INSERT INTO event (source_id, organization_id, webhook_id, body_hash, type, status, outcome,
+                           settled_at)
+        SELECT :source, :parent, number, '', 'training.ended', 'settled', 'ended', clock_now()
+          FROM generate_series(1, 1000) AS number""")
+    committed(
+        world,
+        lambda w: w.session.execute(settled, {"source": w.source, "parent": w.parent}),
+    )
+    committed(world, lambda w: w.session.execute(text("ANALYZE event")))
+
+    plans = {}
+    for reader, (query, login) in UNDECIDED.items():
+        with transaction_of(login, sees="*") as opened:
+            opened.execute(text("SET LOCAL enable_seqscan = off"))  # so few are read as fast whole
+            plans[reader] = "\n".join(opened.scalars(text(f"EXPLAIN {query}")))
+
+    assert [reader for reader, plan in plans.items() if "event_unsettled" not in plan] == []
 
 
 def test_everything_that_waits_is_settled_in_batches(world):
