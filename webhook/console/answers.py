@@ -28,6 +28,10 @@ HEADERS = {
 REFUSED = (404, 409, 422)  # by what was typed: something else might be taken
 
 
+class NotSavedError(errors.RefusedError):
+    """Nothing is saved yet: look at the report on the keys, then save."""
+
+
 def install(blueprint: APIBlueprint) -> None:
     """Answer every page of a blueprint so."""
     blueprint.after_request(_headed)

@@ -6,10 +6,9 @@ from flask import render_template, request
 from sqlalchemy.orm import Session
 
 from webhook.console.access import page
-from webhook.console.answers import attempt, done
+from webhook.console.answers import NotSavedError, attempt, done
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
-from webhook.console.new_pool import NotSavedError
 from webhook.console.words import number
 from webhook.http import nudging
 from worker.database import patience

@@ -10,7 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from webhook.console import forms
 from webhook.console.access import page
-from webhook.console.answers import attempt, done
+from webhook.console.answers import NotSavedError, attempt, done
 from webhook.console.forms import Form, whole
 from webhook.console.frame import blueprint
 from webhook.console.words import number
@@ -125,10 +125,6 @@ def _create(session: Session, actor: Actor, draft: Draft) -> PoolShape:
             raise errors.InvalidInputError("Fill this in.", field=name)
     availability = whole(given.pop("content_availability"), field="content_availability")
     return pools.create(session, actor=actor, **given, content_availability=availability)
-
-
-class NotSavedError(errors.RefusedError):
-    """Nothing is saved yet: look at the report on the keys, then save."""
 
 
 def _told(draft: Draft, made: PoolShape) -> str:
