@@ -103,7 +103,7 @@ def show(session: Session, actor: Actor, invoice: Invoice) -> InvoiceShown:
 
 @blueprint.post("/<invoice>/finalize")
 @allowed()
-@versioned(invoices.find)
+@versioned(invoices.find_to_bill)
 @gives()
 def finalize(session: Session, actor: Actor, invoice: Invoice) -> InvoiceShown:
     """Finalize a draft: number it and set its due date."""
@@ -122,7 +122,7 @@ def pay(session: Session, actor: Actor, invoice: Invoice, body: shapes.NewPaymen
 
 @blueprint.post("/<invoice>/void")
 @allowed()
-@versioned(invoices.find)
+@versioned(invoices.find_to_bill)
 @gives()
 @blueprint.input(shapes.Reason, arg_name="body")
 def void(session: Session, actor: Actor, invoice: Invoice, body: shapes.Reason) -> InvoiceVoided:

@@ -166,7 +166,7 @@ def finalize(
         InvoiceStatusError: it is not a draft.
     """
     actor.require()
-    found = find(session, actor=actor, invoice=invoice, lock=True)
+    found = find_to_bill(session, actor=actor, invoice=invoice, lock=True)
     _refuse_unless(found, InvoiceStatus.DRAFT, "is no draft, so it cannot be finalized")
     buyer = gathering.lock(session, found.organization_id)
     gathering.gather(session, buyer, month=found.month)
@@ -186,7 +186,7 @@ def void(session: Session, *, actor: Actor, invoice: str | Invoice, reason: str)
     actor.require()
     if not reason.strip():
         raise errors.InvalidInputError("Give the reason for voiding it.", field="reason")
-    found = find(session, actor=actor, invoice=invoice, lock=True)
+    found = find_to_bill(session, actor=actor, invoice=invoice, lock=True)
     _refuse_unless(found, InvoiceStatus.FINALIZED, "cannot be voided")
     if session.scalar(PAID_IN_PART, {"invoice_id": found.id}):
         raise errors.InvoiceStatusError(
@@ -256,20 +256,25 @@ def show(session: Session, *, actor: Actor, invoice: str | Invoice) -> InvoiceSh
 def find(session: Session, *, actor: Actor, invoice: str | Invoice, lock: bool = False) -> Invoice:
     """Find an invoice of the actor's organizations by id or number.
 
-    It takes an invoice that was found before. With `lock`, it is locked as whoever bills does it: the
-    organization first.
+    It takes an invoice that was found before, and `lock`, as `lookup.find` does.
     """
-    if isinstance(invoice, Invoice):
-        return invoice
-    found = lookup.find(
+    return lookup.find(
         session,
         Invoice,
         thing="invoice",
         name=invoice,
         named=Invoice.number,
         within=[actor.sees(Invoice.organization_id)],
+        lock=lock,
     )
-    if lock:
+
+
+def find_to_bill(
+    session: Session, *, actor: Actor, invoice: str | Invoice, lock: bool = False
+) -> Invoice:
+    """Find an invoice as `find` does; it is locked as whoever bills does it, the organization first."""
+    found = find(session, actor=actor, invoice=invoice)
+    if lock and found is not invoice:
         gathering.lock(session, found.organization_id)
         session.refresh(found, with_for_update={"key_share": True})
     return found

@@ -2,8 +2,9 @@
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
 from worker import days, errors
@@ -17,7 +18,9 @@ from worker.tenancy.actors import Actor
 
 OPEN = text("""
     SELECT invoice_open(id, status, total) AS open,
-           (clock_now() AT TIME ZONE seller.time_zone)::date AS today
+           (clock_now() AT TIME ZONE seller.time_zone)::date AS today,
+           (SELECT max(paid_on) FROM payment
+             WHERE invoice_id = invoice.id AND taken_back_at IS NULL) AS last_paid_on
       FROM invoice, seller WHERE id = :invoice_id
 """)
 TAKE_BACK = text("""
@@ -53,7 +56,7 @@ def pay(
     if not _is_recorded(session, found, day, part, reference):
         _require_open(found)
         _check_day(found, day, today=now.today)
-        _record(session, actor, found, day, _within(found, part, now.open), now.open, reference)
+        _record(session, actor, found, day, _within(found, part, now.open), now, reference)
     return invoices.show(session, actor=actor, invoice=found)
 
 
@@ -144,22 +147,17 @@ def _record(
     found: Invoice,
     day: date,
     part: Decimal,
-    still: Decimal,
+    before: Row[Any],
     reference: str,
 ) -> None:
     payment = Payment(invoice_id=found.id, paid_on=day, amount=part, reference=reference)
     session.add(payment)
     session.flush()
-    if part == still:
-        found.status, found.paid_on = InvoiceStatus.PAID, _last_day(session, found)
+    if whole := part == before.open:
+        found.status, found.paid_on = InvoiceStatus.PAID, max(day, before.last_paid_on or day)
         session.flush()
     invoices.remember(
-        session, actor, "invoice paid" if part == still else "payment recorded", [found.id],
+        session, actor, "invoice paid" if whole else "payment recorded", [found.id],
         found.organization_id, payment=str(payment.id), on=str(day), amount=f"{part.normalize():f}",
         reference=reference,
     )  # fmt: skip
-
-
-def _last_day(session: Session, found: Invoice) -> date:
-    standing = (Payment.invoice_id == found.id, Payment.taken_back_at.is_(None))
-    return session.scalars(select(func.max(Payment.paid_on)).where(*standing)).one()

@@ -28,7 +28,7 @@ MOST = {
     "GET /assignments/{assignment}": 3,
     "POST /assignments/{assignment}/extend": 5,
     "GET /invoices/{invoice}": 3,
-    "POST /invoices/{invoice}/pay": 8,
+    "POST /invoices/{invoice}/pay": 7,
     "POST /pools/{pool}/distributions": 7,
     "POST /assignments/{assignment}/cancel": 9,
 }
