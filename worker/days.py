@@ -26,6 +26,7 @@ YEARS = range(1970, 9000)
 YEAR = timedelta(days=365)
 # How many days access may last, an end may be put off, and an end may be warned of ahead (P3): ten
 # years. Constraints of schema.sql keep it, and a test compares them.
+FURTHEST = 36_500  # days ahead that a list can be asked for
 LONGEST = 3650
 DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 MONTH = re.compile("[0-9]{4}-(?:0[1-9]|1[0-2])")

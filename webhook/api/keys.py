@@ -8,10 +8,11 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from webhook.api import shapes
-from webhook.http import files, nudging, problems
+from webhook.http import files, nudging, problems, queries
 from webhook.http.access import allowed, known
 from webhook.http.openapi import describe
-from webhook.http.shapes import Sorted, Taken, answer, gives
+from webhook.http.queries import Query
+from webhook.http.shapes import Taken, answer, gives
 from webhook.http.uploads import uploaded
 from worker.database import patience
 from worker.database.paging import Page
@@ -21,7 +22,6 @@ from worker.pools.keys import KeyShape, RetiredKeys
 from worker.pools.replacing import Replacement
 from worker.redemption import trouble
 from worker.redemption.trouble import KeyShown
-from worker.tables.labels import KeyState
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("keys", __name__, url_prefix="/api/v1", tag="Keys")
@@ -31,16 +31,13 @@ CSV = "text/csv"
 KINDS = {CSV: reading.Kind.CSV, "text/plain": reading.Kind.TEXT}
 
 
-class Query(Sorted):
-    """Which of a pool's keys."""
+@queries.of(keys.Filters)
+class KeyQuery(Query[keys.Filters]):
+    """Which of a pool's keys, and as what."""
 
     format: exporting.Format | None = Field(
         None, description="Export them all: as CSV, as CSV for Excel, or as a workbook."
     )
-    state: KeyState | None = None
-    undistributed: bool = False
-    recipient: str | None = Field(None, max_length=320)
-    reference: str | None = Field(None, max_length=320)
 
 
 class Table(Taken):
@@ -62,19 +59,24 @@ class DryRun(Taken):
 @describe(gives=(CSV, exporting.WORKBOOK))
 @allowed(*READERS)
 @gives()
-@blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, pool: str, query: Query) -> Page[KeyShape] | Response:
+@blueprint.input(KeyQuery, location="query", arg_name="query")
+def listing(
+    session: Session, actor: Actor, pool: str, query: KeyQuery
+) -> Page[KeyShape] | Response:
     """List a pool's keys; with `format`, or `Accept: text/csv`, export them all, from one moment."""
-    wanted = query.page()
-    kind = wanted.pop("format", None) or _accepted_format()
+    kind = query.format or _accepted_format()
     if kind is None:
-        return keys.listing(session, actor=actor, pool=pool, **wanted)
+        return keys.listing(session, actor=actor, pool=pool, filters=query.filters, **query.page)
     found = str(pools.find(session, actor=actor, pool=pool).id)
-    filters = {name: wanted.get(name) for name in ("state", "recipient", "reference")}
-    filters |= {"pool": found, "undistributed": query.undistributed, "format": kind}
     file = exporting.file(session, actor=actor, pool=found, format=kind)
     return files.table(
-        file.name, exporting.export, actor=actor, media_type=file.media_type, **filters
+        file.name,
+        exporting.export,
+        actor=actor,
+        media_type=file.media_type,
+        pool=found,
+        filters=query.filters,
+        format=kind,
     )
 
 

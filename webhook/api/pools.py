@@ -1,15 +1,13 @@
 """Pools."""
 
-from typing import Literal
-
 from apiflask import APIBlueprint
-from pydantic import Field
 from sqlalchemy.orm import Session
 
 from webhook.api import shapes
 from webhook.http.access import allowed
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Paging, gives
+from webhook.http.queries import Query, query
+from webhook.http.shapes import gives
 from worker.billing import charges
 from worker.billing.charges import PoolCharged
 from worker.database.paging import Page
@@ -28,28 +26,13 @@ FIELD_NAMES = {
 }
 
 
-class Query(Paging):
-    """Which pools."""
-
-    organization: str | None = Field(None, max_length=200)
-    course: str | None = Field(None, max_length=64)
-    state: Literal["archived", "paused", "scheduled", "expired", "active"] | None = None
-    search: str | None = Field(None, description="A piece of the name.", max_length=200)
-    sort: (
-        Literal[
-            "made", "-made", "name", "-name", "starts_at", "-starts_at", "expires_at", "-expires_at"
-        ]
-        | None
-    ) = None
-
-
 @blueprint.get("")
 @allowed(Role.MANAGER, Role.ANALYST)
 @gives()
-@blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Page[PoolShape]:
+@blueprint.input(query(pools.Filters), location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query[pools.Filters]) -> Page[PoolShape]:
     """List pools in the order in which they were made, or another."""
-    return pools.listing(session, actor=actor, **query.page())
+    return pools.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.post("")

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from webhook.console.access import READERS, known, page
 from webhook.console.answers import done
+from webhook.console.choosing import chosen
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
 from webhook.http import files
@@ -19,15 +20,15 @@ from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
 SHOWN = 50  # rows of a page
-FILTERS = ("state", "recipient", "reference")
 
 
 @blueprint.get("/pools", endpoint="pools")
 @page(*READERS)
 def pools_page(session: Session, actor: Actor) -> Any:
     """List pools."""
-    listed = pools.listing(session, actor=actor, after=request.args.get("after"), limit=SHOWN)
-    return render_template("pools.html", listed=listed)
+    wanted, after = chosen(pools.Filters), request.args.get("after")
+    listed = pools.listing(session, actor=actor, filters=wanted, after=after, limit=SHOWN)
+    return render_template("pools.html", listed=listed, filtered=pools.Filters)
 
 
 @blueprint.get("/pools/<pool>")
@@ -36,15 +37,18 @@ def pool(session: Session, actor: Actor, pool: str) -> Any:
     """Show a pool: its settings, figures, running batch, keys, redemptions and refusals."""
     shown = pools.show(session, actor=actor, pool=pool)
     found, after = shown["id"], request.args.get("after")
-    filters = _filters()
+    wanted = chosen(keys.Filters)
     return render_template(
         "pool.html",
         pool=shown,
+        filtered=keys.Filters,
         batches=batches.listing(session, actor=actor, pool=found, limit=3).items,
         charged=charges.of_pool(session, actor=actor, pool=found),
         recent=recent.of_pool(session, actor=actor, pool=found),
         attempts=recent.ATTEMPTS,
-        listed=keys.listing(session, actor=actor, pool=found, **filters, after=after, limit=SHOWN),
+        listed=keys.listing(
+            session, actor=actor, pool=found, filters=wanted, after=after, limit=SHOWN
+        ),
         distributions=distributions.listing(session, actor=actor, pool=found, limit=10),
     )
 
@@ -95,18 +99,19 @@ def resume_pool(session: Session, actor: Actor, pool: str) -> Any:
 @known(*READERS)
 def export_keys(actor: Actor, pool: str) -> Any:
     """Export a pool's keys as CSV, as Excel takes it, or as a workbook, from one moment."""
-    given = _filters() | {"format": request.args.get("format") or exporting.Format.CSV}
+    format, wanted = request.args.get("format") or exporting.Format.CSV, chosen(keys.Filters)
     with connections.session(Login.WEB, sees=actor.scope) as session:
         found = str(pools.find(session, actor=actor, pool=pool).id)
-        file = exporting.file(session, actor=actor, pool=found, format=given["format"])
+        file = exporting.file(session, actor=actor, pool=found, format=format)
     return files.table(
-        file.name, exporting.export, actor=actor, media_type=file.media_type, pool=found, **given
+        file.name,
+        exporting.export,
+        actor=actor,
+        media_type=file.media_type,
+        pool=found,
+        filters=wanted,
+        format=format,
     )
-
-
-def _filters() -> dict[str, Any]:
-    given = {name: request.args.get(name) or None for name in FILTERS}
-    return {**given, "undistributed": "undistributed" in request.args}
 
 
 def _as_typed(session: Session, actor: Actor, name: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -11,7 +11,8 @@ import rich_click as click
 
 from worker.cli import printing, waiting
 from worker.cli.files import Written, deliver, written
-from worker.cli.frame import Group, deferred, ordered, paged, wants_json
+from worker.cli.frame import Group, deferred, wants_json
+from worker.cli.lists import ChoosingCommand, ListCommand
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -41,18 +42,6 @@ wait_or_not = click.option(
 output = click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it."
 )
-
-
-def filters(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that choose among a pool's keys."""
-    for option in (
-        click.option("--reference", metavar="R", help="Handed out under this reference."),
-        click.option("--recipient", metavar="R", help="Handed to this recipient."),
-        click.option("--undistributed", is_flag=True, help="Handed to nobody."),
-        click.option("--state", metavar="S", help="issued, redeemed or retired."),
-    ):
-        function = option(function)
-    return function
 
 
 @click.group("keys", cls=Group)
@@ -133,11 +122,10 @@ def generate(pool: str, count: int, wait: bool) -> "batches.BatchShape":
         return batch
 
 
-@command.command("list", shows=printing.table(*COLUMNS))
+@command.command(
+    "list", cls=ListCommand, filters=lambda: keys.Filters, shows=printing.table(*COLUMNS)
+)
 @click.argument("pool")
-@filters
-@ordered()
-@paged
 def listing(**given: Any) -> "Page[keys.KeyShape]":
     """List a pool's keys."""
     return run(keys.listing, actor=operator(), **given)
@@ -196,9 +184,8 @@ def replace(**given: Any) -> "replacing.Replacement":
     return run(replacing.replace, actor=operator(), **given)
 
 
-@command.command(shows=written)
+@command.command(cls=ChoosingCommand, filters=lambda: keys.Filters, shows=written)
 @click.argument("pool")
-@filters
 @click.option(
     "--format",
     type=click.Choice(["csv", "excel", "xlsx"]),

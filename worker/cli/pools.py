@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import Group, deferred, ordered, paged
+from worker.cli.frame import Group, deferred
+from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run
 
 with deferred():
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from worker.database.paging import Page
 
 COLUMNS = ("id", "name", "organization", "course", "state", "keys_work_until")
-STATES = ["archived", "paused", "scheduled", "expired", "active"]
 FIGURES = ("keys.issued", "keys.distributed", "keys.redeemed", "keys.retired")
 
 starts = "The first day on which keys can be redeemed, in the organization's time zone."
@@ -44,13 +44,12 @@ def create(**given: Any) -> "pools.PoolShape":
     return run(pools.create, actor=operator(), **given)
 
 
-@command.command("list", shows=printing.table(*COLUMNS, *FIGURES))
-@click.option("--organization", metavar="ORG", help="Those that it owns.")
-@click.option("--course", metavar="CODE", help="Those of this course.")
-@click.option("--state", type=click.Choice(STATES), help="Those that are so now.")
-@click.option("--search", metavar="TEXT", help="A piece of the name.")
-@ordered("name", "starts_at", "expires_at")
-@paged
+@command.command(
+    "list",
+    cls=ListCommand,
+    filters=lambda: pools.Filters,
+    shows=printing.table(*COLUMNS, *FIGURES),
+)
 def listing(**given: Any) -> "Page[pools.PoolShape]":
     """List pools with their state and figures."""
     return run(pools.listing, actor=operator(), **given)

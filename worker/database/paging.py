@@ -3,23 +3,22 @@
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
-from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select, tuple_
 from sqlalchemy.orm import QueryableAttribute, Session
+from typing_extensions import TypedDict
 
 from worker import errors
+from worker.database.filters import MADE, NO_SORTS, Sorts
 
 T = TypeVar("T")
 
 LARGEST_PAGE = 1000
-MADE = "made"  # every list's own order: by the one unique id, which is given as a row is made
-NO_SORTS: Mapping[str, QueryableAttribute[Any]] = MappingProxyType({})
 ID = re.compile("[0-9]{1,19}")
 BAD_CURSOR = "The cursor is not one that this list gave, sorted so; start without it."
 
@@ -32,6 +31,14 @@ class Page(Generic[T]):
     """What is on it, in the list's order."""
     next: str | None
     """The cursor of the page that follows; null on the last."""
+
+
+class Paging(TypedDict, total=False):
+    """Which page of a list is wanted: the first hundred rows, where nothing is said."""
+
+    sort: str | None
+    after: str | None
+    limit: int
 
 
 @dataclass(frozen=True)
@@ -88,12 +95,12 @@ def paged(
     wanted: Select[Any],
     *,
     by: QueryableAttribute[int],
-    after: str | None,
-    limit: int,
     shape: Callable[[Any], T],
     newest_first: bool = False,
+    sorts: Sorts = NO_SORTS,
     sort: str | None = None,
-    sorts: Mapping[str, QueryableAttribute[Any]] = NO_SORTS,
+    after: str | None = None,
+    limit: int = 100,
 ) -> Page[T]:
     """Read the page of a query that follows a cursor, ordered by one unique id.
 
@@ -124,9 +131,7 @@ def within(
     return [compare(end) for end, compare in ends if end is not None]
 
 
-def _order(
-    by: QueryableAttribute[int], sort: str, sorts: Mapping[str, QueryableAttribute[Any]]
-) -> Order:
+def _order(by: QueryableAttribute[int], sort: str, sorts: Sorts) -> Order:
     name, descending = sort.removeprefix("-"), sort.startswith("-")
     if name == MADE:
         return Order(by, descending)

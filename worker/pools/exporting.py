@@ -109,27 +109,24 @@ def export(
     actor: Actor,
     pool: str,
     format: str = "csv",
-    state: str | None = None,
-    undistributed: bool = False,
-    recipient: str | None = None,
-    reference: str | None = None,
+    filters: keys.Filters = keys.ALL,
 ) -> Iterator[bytes]:
     """Give a pool's keys as they are at this one moment, in blocks of many lines.
 
     The session's transaction must be one of `connections.session(snapshot=True)`.
 
     Raises:
-        InvalidInputError: the state or the format is not one.
+        InvalidInputError: the format is not one.
     """
     kind = label(Format, format, field="format")
     found = pools.find(session, actor=actor, pool=pool)
-    filters = keys.chosen(session, found, state, undistributed, recipient, reference)
+    wanted = keys.chosen(session, found, filters)
     if session.scalar(text("SHOW transaction_isolation")) != "repeatable read":
         raise RuntimeError("an export reads one snapshot: open its session with snapshot=True")
     owner = session.get_one(Organization, found.organization_id)
     comma = _separator(owner.locale) if kind is Format.EXCEL else ","
     line = text(LINE.format(comma)).bindparams(owner_id=owner.id, owner=owner.name)
-    lines = _blocks(session, line, filters, HELD.format(comma))
+    lines = _blocks(session, line, wanted, HELD.format(comma))
     return _written(kind, lines, comma)
 
 

@@ -5,9 +5,10 @@ Codes stand in what is given back, and never whole in a message: messages are lo
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, Unpack
 
 from sqlalchemy import (
     ARRAY,
@@ -31,9 +32,9 @@ from sqlalchemy.orm import Session, outerjoin
 from typing_extensions import TypedDict
 
 from worker import errors
-from worker.database import lookup
+from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged
+from worker.database.paging import Page, Paging, paged
 from worker.pools import batches, codes, making, pools
 from worker.pools.batches import ImportReport
 from worker.pools.reading import Kind, Line, pasted, read
@@ -41,7 +42,7 @@ from worker.tables.labels import KeyState, LineResult
 from worker.tables.learning import Assignment, Learner
 from worker.tables.pools import Distribution, Key, Pool
 from worker.tables.tenancy import Organization
-from worker.tenancy import addresses, history
+from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 
 
@@ -92,6 +93,17 @@ class RetiredKeys(TypedDict):
     """Null: all that was asked for is told."""
 
 
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which of a pool's keys."""
+
+    state: KeyState | None = by("Those that are so.")
+    undistributed: bool = by("Those that nobody was handed.", default=False)
+    recipient: str | None = by("Those handed to this recipient.", longest=320)
+    reference: str | None = by("Those handed out under this reference.", longest=320)
+
+
+ALL = Filters()
 AT_ONCE = 500  # lines that are added while the caller waits; more are a batch (K6)
 # The assignment that a key led to. The keys that nobody spent are not looked for; an assignment
 # that was undone gave its key back.
@@ -173,18 +185,13 @@ def listing(
     *,
     actor: Actor,
     pool: str,
-    state: str | None = None,
-    undistributed: bool = False,
-    recipient: str | None = None,
-    reference: str | None = None,
-    sort: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
+    filters: Filters = ALL,
+    **page: Unpack[Paging],
 ) -> Page[KeyShape]:
     """List a pool's keys in the order in which they were made, a page at a time."""
     found = pools.find(session, actor=actor, pool=pool)
-    wanted = ROWS.where(*chosen(session, found, state, undistributed, recipient, reference))
-    return paged(session, wanted, by=Key.id, after=after, limit=limit, shape=shape, sort=sort)
+    wanted = ROWS.where(*chosen(session, found, filters))
+    return paged(session, wanted, by=Key.id, shape=shape, sorts=Filters.sorts, **page)
 
 
 def find(session: Session, *, actor: Actor, code: str) -> Key:
@@ -234,30 +241,23 @@ def retire_one(session: Session, *, actor: Actor, code: str) -> KeyShape:
     return shape(session.execute(ROWS.where(Key.id == found)).one())
 
 
-def chosen(
-    session: Session,
-    pool: Pool,
-    state: str | None,
-    undistributed: bool,
-    recipient: str | None,
-    reference: str | None,
-) -> list[ColumnElement[bool]]:
-    """Give the conditions that choose keys of a pool; raises InvalidInputError for an unknown state."""
-    filters = [Key.pool_id == pool.id]
-    if state is not None:
-        filters.append(Key.state == lookup.label(KeyState, state, field="state"))
-    if undistributed:
-        filters.append(Key.distribution_id.is_(None))
-    if recipient is not None or reference is not None:
+def chosen(session: Session, pool: Pool, filters: Filters) -> list[ColumnElement[bool]]:
+    """Give the conditions that choose keys of a pool."""
+    wanted = [Key.pool_id == pool.id]
+    if filters.state is not None:
+        wanted.append(Key.state == filters.state)
+    if filters.undistributed:
+        wanted.append(Key.distribution_id.is_(None))
+    if filters.recipient is not None or filters.reference is not None:
         held = select(Distribution.id).where(Distribution.pool_id == pool.id)
-        if recipient is not None:
-            held = held.where(Distribution.recipient_lower.in_(addresses.spellings(recipient)))
-        if reference is not None:
-            held = held.where(Distribution.reference == reference.strip())
+        if filters.recipient is not None:
+            held = held.where(Distribution.recipient_lower == filters.recipient.strip().lower())
+        if filters.reference is not None:
+            held = held.where(Distribution.reference == filters.reference.strip())
         # Looked up first: how many keys they are tells the planner what to begin with.
         ids = session.scalars(held).all()
-        filters.append(Key.distribution_id == any_(literal(ids, ARRAY(BigInteger))))
-    return filters
+        wanted.append(Key.distribution_id == any_(literal(ids, ARRAY(BigInteger))))
+    return wanted
 
 
 def shape(row: Row[*tuple[Any, ...]]) -> KeyShape:

@@ -1,8 +1,9 @@
 """Training key pools: one owner, one course, a window, a content availability."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar, Unpack
 
 from sqlalchemy import Select, func, select, true
 from sqlalchemy.orm import Session
@@ -11,8 +12,9 @@ from typing_extensions import TypedDict
 from worker import days, errors
 from worker.catalogue import courses
 from worker.database import lookup
+from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged
+from worker.database.paging import Page, Paging, paged
 from worker.tables.catalogue import Course
 from worker.tables.pools import Pool, PoolTally
 from worker.tables.tenancy import Organization
@@ -74,7 +76,25 @@ class PoolShape(TypedDict):
 STATE = func.pool_state(
     Course.archived_at, Pool.paused_at, Pool.starts_at, Pool.expires_at, func.clock_now()
 )
-SORTS = {"name": Pool.name, "starts_at": Pool.starts_at, "expires_at": Pool.expires_at}
+
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which pools."""
+
+    sorts: ClassVar[Sorts] = {
+        "name": Pool.name,
+        "starts_at": Pool.starts_at,
+        "expires_at": Pool.expires_at,
+    }
+
+    organization: str | None = by("Those that it owns.")
+    course: str | None = by("Those of this course.", longest=64)
+    state: PoolState | None = by("Those that are so now.")
+    search: str | None = by("A piece of the name, in any letter case.")
+
+
+ALL = Filters()
 
 
 def create(
@@ -165,31 +185,21 @@ def listing(
     session: Session,
     *,
     actor: Actor,
-    organization: str | None = None,
-    course: str | None = None,
-    state: str | None = None,
-    search: str | None = None,
-    sort: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
+    filters: Filters = ALL,
+    **page: Unpack[Paging],
 ) -> Page[PoolShape]:
-    """List the actor's pools in the order in which they were made or another, a page at a time.
-
-    `search` is a piece of the name, in any letter case.
-    """
+    """List the actor's pools in the order in which they were made or another, a page at a time."""
     wanted = _rows().where(actor.sees(Pool.organization_id))
-    if organization is not None:
-        owner = organizations.find(session, actor=actor, name=organization)
+    if filters.organization is not None:
+        owner = organizations.find(session, actor=actor, name=filters.organization)
         wanted = wanted.where(Pool.organization_id == owner.id)
-    if course is not None:
-        wanted = wanted.where(Pool.course_id == courses.find(session, name=course).id)
-    if state is not None:
-        wanted = wanted.where(STATE.in_([state]))
-    if search is not None:
-        wanted = wanted.where(Pool.name.icontains(search.strip(), autoescape=True))
-    return paged(
-        session, wanted, by=Pool.id, after=after, limit=limit, shape=shape, sort=sort, sorts=SORTS
-    )
+    if filters.course is not None:
+        wanted = wanted.where(Pool.course_id == courses.find(session, name=filters.course).id)
+    if filters.state is not None:
+        wanted = wanted.where(STATE.in_([str(filters.state)]))
+    if filters.search is not None:
+        wanted = wanted.where(Pool.name.icontains(filters.search.strip(), autoescape=True))
+    return paged(session, wanted, by=Pool.id, shape=shape, sorts=Filters.sorts, **page)
 
 
 def find(session: Session, *, actor: Actor, pool: str | Pool, lock: bool = False) -> Pool:

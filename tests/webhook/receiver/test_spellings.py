@@ -10,6 +10,7 @@ from tests.webhook.receiver.test_receiver import events
 from tests.world import OPERATOR
 from worker.database import connections as databases
 from worker.pools import batches, keys
+from worker.tables.labels import KeyState
 
 FULL_WIDTH = str.maketrans({chr(ascii): chr(ascii + 0xFEE0) for ascii in range(0x21, 0x7F)})
 
@@ -95,7 +96,11 @@ def generated(place) -> str:
         pass
     with databases.session() as session:
         page = keys.listing(
-            session, actor=OPERATOR, pool=place.world.pool, state="issued", sort="-made"
+            session,
+            actor=OPERATOR,
+            pool=place.world.pool,
+            filters=keys.Filters(state=KeyState.ISSUED),
+            sort="-made",
         )
         return str(page.items[0]["code"])
 

@@ -1,0 +1,78 @@
+"""The forms that filter lists, made of the filters that each noun has (`worker.database.filters`)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from apiflask import APIBlueprint
+from flask import request
+
+from webhook.console import forms, words
+from worker import days
+from worker.database import lookup
+from worker.database.filters import Criterion, ListFilters, criteria
+
+F = TypeVar("F", bound=ListFilters)
+
+TYPES = {datetime: "date", timedelta: "number", int: "number", bool: "checkbox"}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a list's form: what it is called, its input's type, and what there is to choose."""
+
+    name: str
+    label: str
+    type: str
+    words: str
+    longest: int
+    options: Sequence[str] = ()
+
+
+def install(blueprint: APIBlueprint) -> None:
+    """Let a blueprint's templates ask for a form's fields."""
+    blueprint.add_app_template_global(fields)
+
+
+def chosen(filters: type[F], **fixed: Any) -> F:
+    """Read a list's filters from the page's address; a field that is empty chooses nothing.
+
+    `fixed` are filters that the page itself gives.
+
+    Raises:
+        InvalidInputError: a field holds what its filter does not take.
+    """
+    asked = [one for one in criteria(filters) if one.name not in fixed]
+    return filters(**fixed, **{one.name: _read(one) for one in asked})
+
+
+def fields(filters: type[ListFilters], **options: Sequence[str]) -> list[Field]:
+    """Give the fields of a list's form; `options` are names to choose from, for fields that have some."""
+    return [_field(one, options.get(one.name, ())) for one in criteria(filters)]
+
+
+def _field(one: Criterion, options: Sequence[str]) -> Field:
+    if issubclass(one.kind, StrEnum):
+        options = list(one.kind)
+    label = words.words(one.name).capitalize() + (" (days)" if one.kind is timedelta else "")
+    return Field(one.name, label, TYPES.get(one.kind, "text"), one.words, one.longest, options)
+
+
+def _read(one: Criterion) -> Any:
+    value = request.args.get(one.name, "").strip()
+    if one.kind is bool:
+        return one.name in request.args or one.default
+    if not value:
+        return None
+    if one.kind is datetime:
+        return forms.day(one.name, request.args, end=one.name == "until")
+    if one.kind is timedelta:
+        ahead = forms.whole(value, field=one.name)
+        return timedelta(days=max(0, min(ahead, days.FURTHEST)))
+    if one.kind is int:
+        return forms.whole(value, field=one.name)
+    if issubclass(one.kind, StrEnum):
+        return lookup.label(one.kind, value, field=one.name)
+    return value

@@ -1,0 +1,93 @@
+"""A list's query, made of the filters that its noun has (`worker.database.filters`)."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, create_model
+
+from webhook.http.instants import Instant
+from webhook.http.shapes import Taken
+from worker import days
+from worker.database.filters import Criterion, ListFilters, criteria, orders
+from worker.database.lookup import BIGGEST_ID
+from worker.database.paging import Paging
+
+F = TypeVar("F", bound=ListFilters)
+Q = TypeVar("Q", bound=Taken)
+
+
+def _days(value: object) -> timedelta:
+    text = str(value)
+    if not (text.isascii() and text.isdecimal() and int(text) <= days.FURTHEST):
+        raise ValueError(f"Give a number of days from 0 to {days.FURTHEST}.")
+    return timedelta(days=int(text))
+
+
+WHOLE_DAYS = {"type": "integer", "minimum": 0, "maximum": days.FURTHEST}
+KINDS: dict[type, Any] = {
+    datetime: Instant,
+    timedelta: Annotated[timedelta, BeforeValidator(_days), WithJsonSchema(WHOLE_DAYS)],
+    int: Annotated[int, Field(ge=0, le=BIGGEST_ID)],
+}
+
+
+class Choice(Taken, Generic[F]):
+    """Which of a list's things."""
+
+    kind: ClassVar[type[ListFilters]]
+
+    @property
+    def filters(self) -> F:
+        """What was asked for, as the domain takes it."""
+        given = {one.name: getattr(self, one.name) for one in criteria(self.kind)}
+        return self.kind(**given)  # type: ignore[return-value]  # F is the kind that it was made of
+
+
+class Query(Choice[F], Generic[F]):
+    """Which of a list's things, how sorted, and which page of them."""
+
+    sort: str | None = None
+    cursor: str | None = Field(None, description="`next` of the page before.", max_length=2000)
+    limit: int = Field(100, ge=1, le=1000, description="How many things the page has at most.")
+
+    @property
+    def page(self) -> Paging:
+        """Which page, as the domain takes it."""
+        return {"sort": self.sort, "after": self.cursor, "limit": self.limit}
+
+
+def choice(filters: type[F]) -> type[Choice[F]]:
+    """Make the query of what has no pages, of a list's filters."""
+    return cast(type[Choice[F]], _made(Choice, filters))
+
+
+def query(filters: type[F]) -> type[Query[F]]:
+    """Make a list's query of its filters."""
+    return cast(type[Query[F]], _made(Query, filters))
+
+
+def of(filters: type[ListFilters]) -> Any:
+    """Complete a query that has fields of its own with a list's filters; a class decorator."""
+    return lambda base: _made(base, filters)
+
+
+def _made(base: Any, filters: type[ListFilters]) -> Any:
+    read: dict[str, Any] = {one.name: _field(one) for one in criteria(filters)}
+    if issubclass(base, Query):
+        words = "“-” in front: the other way round."
+        read["sort"] = (_one_of(orders(filters)), Field(None, description=words))
+    made = create_model("Query", __base__=base, __doc__=filters.__doc__, **read)
+    made.kind = filters
+    return made
+
+
+def _one_of(names: list[str]) -> Any:
+    literal: Any = Literal
+    return literal[tuple(names)] | None
+
+
+def _field(one: Criterion) -> tuple[Any, Any]:
+    kind = KINDS.get(one.kind, one.kind)
+    longest = one.longest if one.kind is str else None
+    told = Field(one.default, description=one.words, max_length=longest)
+    return (kind if one.default is not None else kind | None, told)
