@@ -1,4 +1,4 @@
-"""The scheduler that hints to what is due, whatever the machines' clocks say."""
+"""The scheduler: it publishes hints for what is due, and tolerates wrong clocks."""
 
 from datetime import timedelta
 from typing import Any
@@ -7,36 +7,36 @@ from celery.beat import PersistentScheduler, ScheduleEntry
 
 from worker.celery import app
 
-MOST_WAITING = 100  # hints that nobody takes; one more would say nothing
-OFTEN = timedelta(hours=1)  # what comes less often than this is hinted to all the same
+MOST_WAITING = 100  # queued hints that no worker takes; one more would add nothing
+OFTEN = timedelta(hours=1)  # jobs less frequent than this are published regardless
 
 
 class Scheduler(PersistentScheduler):
-    """Celery's scheduler, made to go on where clocks are set back, or differ between machines.
+    """Celery's scheduler, made robust against clocks that are set back or differ between machines.
 
-    Celery's own keeps still until a clock has come again to where it was. And a hint of its that
-    expires does so by the worker's clock at a time that was reckoned by beat's: a worker whose
-    clock is ahead throws every one away. So no hint expires; how many may wait is bounded instead.
+    After its clock was set back, Celery's own publishes nothing until the old time is reached
+    again. And it computes a task's expiry by beat's clock, while the worker checks it by its own: a
+    worker whose clock is ahead discards every task. So no hint expires; their number is bounded.
     """
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Hint to what is due, and give the seconds until the next tick."""
+        """Publish hints for what is due, and give the seconds until the next tick."""
         ahead = [one for one in self.schedule.values() if one.last_run_at > one.default_now()]
         for entry in ahead:
             entry.last_run_at = entry.default_now()
         if ahead:
-            self._heap = None  # it is made anew, with times that this clock knows
+            self._heap = None  # it is rebuilt with times of the current clock
         seconds: float = super().tick(*args, **kwargs)
         return seconds
 
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
-        """Hint to what is due, unless that is often and its hints are not being taken."""
+        """Publish a due entry's hint, unless it is frequent and too many hints wait."""
         if entry.schedule.run_every >= OFTEN or hints_waiting() < MOST_WAITING:
             super().apply_entry(entry, producer=producer)
 
 
 def hints_waiting() -> int:
-    """Count the hints that no worker has taken; 0 while the broker is away."""
+    """Count the hints that no worker has taken; 0 while the broker is unreachable."""
     with app.connection_or_acquire() as connection:
         try:
             queue = app.amqp.queues[app.conf.task_default_queue](connection.default_channel)

@@ -15,7 +15,7 @@ from worker.machine import homes
 from worker.settings import settings
 
 PREFIX = "keypool:"
-AWAY_PAUSE = 1  # seconds between looks whether the database is back
+AWAY_PAUSE = 1  # seconds between checks whether the database is back
 
 
 def broker_url() -> str:
@@ -47,9 +47,9 @@ def redis_url() -> str:
 
 
 def transport(socket_timeout: float) -> dict[str, Any]:
-    """Give the transport's options; the default would block without end on a frozen Redis."""
+    """Give the transport's options: timeouts, since the default blocks for ever on a frozen Redis."""
     return {
-        "visibility_timeout": 300,  # longer than any task may take, or it would run twice at once
+        "visibility_timeout": 300,  # longer than any task's timeout, or a task would run twice at once
         "global_keyprefix": PREFIX,
         "socket_timeout": socket_timeout,
         "socket_connect_timeout": socket_timeout,
@@ -59,16 +59,16 @@ def transport(socket_timeout: float) -> dict[str, Any]:
 
 
 def configuration() -> dict[str, Any]:
-    """Give Celery's settings, once it first asks: to import this module takes no broker."""
+    """Give Celery's settings when it first asks for them, so that importing this module needs no broker."""
     return {
         "broker_url": broker_url(),
         "broker_transport_options": transport(5),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # the default gives up after 100
-        "broker_channel_error_retry": True,  # a Redis that refuses writes would end the worker
+        "broker_channel_error_retry": True,  # otherwise a Redis that refuses writes ends the worker
         "task_ignore_result": True,  # state lives in tables
         "result_expires": None,  # so there are no results to clean up either
-        "task_acks_late": True,  # a dead child's hint comes back; tasks are safe to run twice
+        "task_acks_late": True,  # a dead child's hint is redelivered; tasks are idempotent
         "task_reject_on_worker_lost": True,
         "task_publish_retry": False,  # a sweep finds what a lost hint leaves
         "task_time_limit": 120,
@@ -85,20 +85,20 @@ def configuration() -> dict[str, Any]:
         "enable_utc": True,
         "beat_scheduler": "worker.beat:Scheduler",  # Celery's relies on clocks
         "beat_schedule": {
-            # What a lost nudge left.
+            # Finds what a lost nudge left.
             "settle": _every(settings().settle_sweep, "settle"),
             "work-batches": _every(timedelta(seconds=10), "work_batches"),
-            # What became due: a first try whose nudge was lost, and every try after it.
+            # Finds what is due: a first attempt whose nudge was lost, and every retry.
             "deliver": _every(timedelta(seconds=5), "deliver"),
             "tell-of-pools": _every(timedelta(minutes=1), "tell_of_pools"),
             "blank-bodies": _every(timedelta(hours=1), "blank_bodies"),
             "forget-answers": _every(timedelta(hours=1), "forget_answers"),
             "expire": _every(timedelta(minutes=1), "expire"),
             "fold-tallies": _every(timedelta(minutes=1), "fold_tallies"),
-            # Heals by itself after an outage: every closed month that is not invoiced.
+            # Catches up after an outage: bills every closed month that is not invoiced.
             "bill": _every(timedelta(hours=1), "bill"),
             "make-reports": _every(timedelta(minutes=1), "make_reports"),
-            # Asked every hour, done once a day: see schedule_run.
+            # Runs every hour, but does its work once a day: see schedule_run.
             "audit": _every(timedelta(hours=1), "audit"),
         },
     }
@@ -120,10 +120,10 @@ def _log(**_: object) -> None:
 @worker_init.connect
 @beat_init.connect
 def _require_a_fitting_database(**_: object) -> None:
-    """Let neither a worker nor beat start on a database that its code does not run with.
+    """Stop a worker or beat from starting on a database that its code does not run with.
 
-    One that is away is waited for. It ends by SystemExit, the one error of a signal's receiver that
-    Celery does not swallow.
+    A database that is unreachable is waited for. A refusal raises SystemExit: Celery swallows every
+    other error in a signal handler.
     """
     logs.configure()
     try:
@@ -152,6 +152,6 @@ def _say_ready(**_: object) -> None:
 
 
 def publish_quickly() -> None:
-    """Never keep the web waiting for the broker: 0.3 seconds at most, and no second try."""
+    """Bound how long the web waits for the broker: a timeout of 0.3 seconds and no retry."""
     app.conf.broker_transport_options = transport(0.3)
     app.conf.broker_pool_acquire_timeout = 0.3

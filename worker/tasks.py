@@ -1,6 +1,6 @@
-"""What the worker is asked to do: each task opens transactions, calls the domain, logs figures.
+"""The Celery tasks: each opens transactions, calls the domain, logs figures.
 
-Every task may run twice or at any time; none carries anything that the database does not know.
+Every task is idempotent and may run at any time. None carries data: the work is in the database.
 """
 
 import time
@@ -29,16 +29,16 @@ from worker.tenancy.actors import Actor
 
 SCHEDULE = Actor.operator("schedule")
 STINT = 60  # seconds that one task works at most; then it makes room and asks for the next
-# Less than the minute after which the database ends an idle transaction, the deliverer's lock.
+# Less than PostgreSQL's idle-in-transaction timeout (a minute), which would release the deliverer's lock.
 DELIVERY_STINT = 40
 BLANKED_AT_ONCE = 5_000
 REMOVED_AT_ONCE = 5_000
 
-# A nudge that is under way: set by who sends it, taken away by the task before it looks. So while
-# it stands, whatever was committed before is seen.
+# Marks a queued nudge. The sender sets it, and the task removes it before it reads the database. So
+# while it is set, a task is still to come that sees everything committed before.
 NUDGED = f"{PREFIX}nudged:"
 NUDGE_LASTS = 30_000
-AWAY = 1.0  # seconds for which a broker that did not answer is not asked again
+AWAY = 1.0  # seconds; circuit breaker: after a timeout the broker is not tried again for so long
 
 
 @app.task(name="settle")
@@ -56,7 +56,7 @@ def settle() -> None:
 
 @app.task(name="work_batches")
 def work_batches() -> None:
-    """Make keys, chunk by chunk, of whichever batch's turn it is."""
+    """Make keys, chunk by chunk, for the batch whose turn it is."""
     _looked("work_batches")
     until, made = time.monotonic() + STINT, 0
     while (chunk := transaction(batches.work_chunk)) is not None:
@@ -79,7 +79,7 @@ def expire() -> None:
 
 @app.task(name="deliver")
 def deliver() -> None:
-    """Tell endpoints whatever is due."""
+    """Deliver to endpoints whatever is due."""
     _looked("deliver")
     until = time.monotonic() + DELIVERY_STINT
     told = delivering.deliver_all(until=until)
@@ -91,7 +91,7 @@ def deliver() -> None:
 
 @app.task(name="tell_of_pools")
 def tell_of_pools() -> None:
-    """Have endpoints told which pools ran low or come to their end."""
+    """Write deliveries about pools that run low or expire soon."""
     if told := transaction(deliveries.tell_of_pools):
         log.info("pools told of", count=told)
         _deliver_soon()
@@ -99,7 +99,7 @@ def tell_of_pools() -> None:
 
 @app.task(name="blank_bodies")
 def blank_bodies() -> None:
-    """Blank the bodies of deliveries and of events that were kept long enough."""
+    """Blank (redact) the bodies of deliveries and of events that are past their retention."""
     _looked("blank_bodies")
     until, blanked = time.monotonic() + STINT, 0
     old = {"kept": settings().bodies_kept, "limit": BLANKED_AT_ONCE}
@@ -114,7 +114,7 @@ def blank_bodies() -> None:
 
 @app.task(name="forget_answers")
 def forget_answers() -> None:
-    """Remove the answers that were kept long enough."""
+    """Remove the answers to idempotency keys that are past their retention."""
     kept, removed = settings().answers_kept, 0
     while some := transaction(answers.remove_old, kept=kept, limit=REMOVED_AT_ONCE):
         removed += some
@@ -124,13 +124,13 @@ def forget_answers() -> None:
 
 @app.task(name="fold_tallies")
 def fold_tallies() -> None:
-    """Fold the pools' figures together."""
+    """Compact the pools' counters: fold the rows of each into one."""
     transaction(tallies.fold)
 
 
 @app.task(name="bill")
 def bill() -> None:
-    """Invoice every closed month that is not invoiced yet, and finalize what is past its grace."""
+    """Invoice every closed month that is not invoiced yet, and finalize drafts past their grace period."""
     until = time.monotonic() + STINT
     figures = runs.run_scheduled(actor=SCHEDULE, until=until, then=keeping.ask_after)
     if any(figures.values()):
@@ -139,11 +139,11 @@ def bill() -> None:
         nudge("bill")
 
 
-# A cell may take long; with what a worker's pause may add, it stays within the time after which the
-# broker would hand the task to another.
+# A cell may take long. Even if the worker pauses, the task stays within the visibility timeout,
+# after which the broker would redeliver it.
 @app.task(name="make_reports", soft_time_limit=240, time_limit=270)
 def make_reports() -> None:
-    """Make reports that were asked for, or are due after an invoice; print anew what was erased from."""
+    """Make reports that were requested or are due after an invoice; reprint PDFs after an erasure."""
     _looked("make_reports")
     until = time.monotonic() + STINT
     made = reporting.make_all(until=until)
@@ -164,10 +164,10 @@ def audit() -> None:
 
 
 def nudge(task: str) -> None:
-    """Ask the worker to look, unless somebody just did; best effort, for the sweeps look anyway.
+    """Send a hint that there is work, unless one is queued already. Best effort: the sweeps look anyway.
 
-    Call it after the commit. It takes 0.3 s at most, and nothing while the broker is known to be
-    away.
+    Call it after the commit. It takes 0.3 s at most, and no time while the circuit breaker is open
+    (the broker was unreachable a moment ago).
     """
     global _asked_in_vain
     if time.monotonic() < _asked_in_vain + AWAY:
@@ -186,7 +186,7 @@ def nudge_settle() -> None:
 
 
 def _deliver_soon() -> None:
-    """Ask the worker to tell endpoints, where there is something to tell."""
+    """Ask the worker to deliver, if something is due."""
     if transaction(delivering.is_due):
         nudge("deliver")
 
@@ -203,7 +203,7 @@ _asked_in_vain = -AWAY
 
 
 def _looked(task: str) -> None:
-    """Say that a nudged task looks now, so that the next event nudges again."""
+    """Remove the mark of a queued nudge as its task begins, so that the next event nudges again."""
     try:
         _redis().delete(NUDGED + task)
     except (RedisError, OSError):

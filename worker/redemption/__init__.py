@@ -1,4 +1,4 @@
-"""Spending keys: sources, the inbox, settling in order, and what was decided.
+"""Redeeming keys: sources, the inbox, settling in order, and the outcomes.
 
-Enters: everything between a recorded event and its outcome. What a grant makes lies in rooms below.
+Enters: everything between a recorded event and its outcome. Assignments and charges are in rooms below.
 """

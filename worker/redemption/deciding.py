@@ -1,7 +1,7 @@
-"""Redemption: deciding who gets which key, set-wise in SQL, and what follows from it.
+"""Deciding redemptions, set-wise in SQL: who gets which key, and what follows from it.
 
-The decision is one query over attempts (DECIDE), whether they are the events of a batch or the
-one attempt of a dry run. What it decides is written down by a second statement (SETTLE).
+The decision is one query over attempts (DECIDE): the events of a batch, or the one attempt of a
+dry run. A second statement (SETTLE) writes what it decided.
 """
 
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from worker.pools import codes
 from worker.redemption import outcomes
 from worker.tables.labels import RedemptionOutcome
 
-# One row an attempt, judged as if it were alone. Clock conditions hold as of the attempt's time,
-# acts of people as they stand (R1); the CASE is the order of precedence (R3). Of the learner's
-# assignments for the course, held is the active one (perhaps overdue), and late one that a sweep
-# expired though it was still running at the attempt's time.
-# waits: an earlier attempt of the same batch is about to be granted the same key, or (where this
-# one is about to be granted, too) the same learner the same course. Only grants are waited for:
-# what is refused alone stays refused, and only the key's own fate could change the reason.
+# One row per attempt, judged as if it were the only one. Starts and ends are compared with the
+# attempt's time; acts of people (a pause, a retirement) count as they are now (R1). The CASE is the
+# order of precedence (R3). Of the learner's assignments for the course, `held` is the active one
+# (perhaps overdue); `late` is one that a sweep expired although it was running at the attempt's time.
+# `waits` is true if an earlier attempt of the batch is about to be granted the same key, or if both
+# are about to be granted to the same learner for the same course. Only grants are waited for: an
+# attempt refused alone stays refused, and only another grant of its key could change the reason.
 DECIDE = """
 WITH {attempt},
 canon AS MATERIALIZED (
@@ -95,7 +95,7 @@ ONE = """attempt AS (
 DECIDE_BATCH = text(DECIDE.format(attempt=BATCH))
 DECIDE_ONE = text(DECIDE.format(attempt=ONE))
 
-# Learners that a grant makes known. Where another transaction was first, its row is taken.
+# Learners that a grant creates. If another transaction was first, its row is used.
 MEET_LEARNERS = text("""
     INSERT INTO learner (organization_id, email, name)
     SELECT DISTINCT ON (organization_id, lower(email)) organization_id, email, name
@@ -105,16 +105,16 @@ MEET_LEARNERS = text("""
     RETURNING id, organization_id, email_lower AS address
 """)
 
-# An assignment that was over by the attempt's time makes room, though the sweep is late (A1).
+# An assignment that had ended by the attempt's time does not count, even if the sweep is late (A1).
 MAKE_ROOM = text("""
     UPDATE assignment SET status = 'expired', expired_at = clock_now()
      WHERE id = ANY (:held_ids) AND status = 'active'
 """)
 
-# Spend the keys that are still issued (whoever holds a key's row at this moment decides about it
-# first; its event stays for the next round), and write key, assignment, charge, redemption and
-# outcome in one statement. An event is settled together with what it caused, or not at all.
-# Rows are carried along rather than looked up again: the planner takes a CTE for one row.
+# Redeem the keys that are still issued, and write key, assignment, charge, redemption and outcome
+# in one statement: an event is settled together with its effects, or not at all. A key whose row
+# another transaction has locked is skipped, and its event stays for the next round. Rows are passed
+# from CTE to CTE instead of being looked up again, because the planner expects one row of a CTE.
 SETTLE = text("""
     WITH decided AS (
         SELECT * FROM unnest(
@@ -168,7 +168,7 @@ SETTLE = text("""
 
 @dataclass(frozen=True)
 class Decision:
-    """What would become of one attempt; `assignment` is the learner's own, where there is one."""
+    """The outcome of one attempt; `assignment` is the learner's own, if there is one."""
 
     outcome: str
     message: str
@@ -177,10 +177,10 @@ class Decision:
 
 
 def settle(session: Session, *, event_ids: list[int]) -> list[str]:
-    """Decide what can be decided of a batch's redemption.requested events, and give the outcomes.
+    """Decide those of a batch's redemption.requested events that can be decided, and give the outcomes.
 
-    The caller holds the settler's lock. Events that depend on another grant of the same batch
-    stay recorded for the next round (R4).
+    The caller holds the settling lock. Events that depend on another grant of the same batch
+    stay undecided until the next round (R4).
     """
     judged = session.execute(DECIDE_BATCH, {"event_ids": event_ids}).all()
     decided = [row for row in judged if not row.waits]
@@ -194,7 +194,7 @@ def settle(session: Session, *, event_ids: list[int]) -> list[str]:
 
 
 def decide_one(session: Session, *, code: str, email: str, organization_id: int) -> Decision:
-    """Say what would happen if a learner redeemed a code now (K10); changes nothing."""
+    """Dry run: say what would happen if a learner redeemed a code now (K10); changes nothing."""
     parameters = {"code": code, "email": email, "organization_id": organization_id}
     row = session.execute(DECIDE_ONE, parameters).one()
     outcome = _outcome(row)
@@ -203,7 +203,7 @@ def decide_one(session: Session, *, code: str, email: str, organization_id: int)
 
 
 def _meet(session: Session, strangers: list[Row[Any]]) -> dict[tuple[int, str], int]:
-    """Make learners of those who are granted their first key; gives ids by organization and address."""
+    """Create learners for people who are granted their first key; gives ids by organization and address."""
     if not strangers:
         return {}
     people = {
@@ -232,7 +232,7 @@ def _columns(decided: list[Row[Any]], learners: dict[tuple[int, str], int]) -> d
 
 
 def _outcome(row: Row[Any]) -> str:
-    """Tell a mistyped key from an unknown one, which is a matter of its symbols alone (K4)."""
+    """Turn `unknown_key` into `mistyped_key` if the check symbol is wrong (K4)."""
     if row.outcome == "unknown_key" and codes.is_mistyped(row.code):
         return RedemptionOutcome.MISTYPED_KEY
     return str(row.outcome)

@@ -1,4 +1,4 @@
-"""The inbox: webhook messages, each recorded once and for good, and what became of them."""
+"""The inbox: webhook messages, each recorded exactly once (idempotent by `webhook-id`), and their outcomes."""
 
 import json
 from dataclasses import dataclass
@@ -57,15 +57,14 @@ class EventShape(TypedDict):
 
 READERS = (Role.MANAGER, Role.ANALYST, Role.SENDER)
 
-# One look gives all that the receiver must know of a source. A signature's age is judged by the
-# unshifted clock (now, not clock_now): senders sign with theirs, which KEYPOOL_CLOCK_OFFSET does
-# not reach.
+# One query gives all that the receiver needs of a source. A signature's age is checked by the
+# unshifted clock (now, not clock_now), since KEYPOOL_CLOCK_OFFSET does not shift the sender's.
 OPEN_DOOR = """
     SELECT organization_id, encrypted, extract(epoch FROM now())::bigint AS at
       FROM find_source(%(source_id)s)
 """
 
-# Opens the organization's rows to the transaction, which is the statement where it stands alone.
+# Makes the organization's rows visible to this transaction (with autocommit: to this statement).
 SEEN = "set_config('keypool.organization', %(organization_id)s::text, true)"
 SEE = f"SELECT {SEEN}"
 
@@ -81,8 +80,8 @@ INSERT = """
 PAUSE = """guessing_pause(
     %(source_id)s, %(email)s, %(guess_window)s, %(guesses_per_source)s, %(guesses_per_learner)s)"""
 
-# What keeps a message out leaves no row; only then is it asked which it was. So the good road is
-# one statement.
+# A refused message inserts no row. Only then does a second statement find the reason, so the
+# usual case is one statement.
 RECORD = INSERT.format(seen=SEEN, unless="")
 RECORD_REDEMPTION = INSERT.format(seen=SEEN, unless=f"AND {PAUSE} IS NULL")
 SECONDS_TO_WAIT = f"SELECT ceil(extract(epoch FROM {PAUSE}))::int"  # noqa: S608  # a constant
@@ -92,7 +91,7 @@ REPEATED = """
      WHERE source_id = %(source_id)s AND webhook_id = %(webhook_id)s
 """
 
-# Of what is undecided or failed the body is still needed, and of a guess as long as it counts.
+# Undecided and failed events keep their body, and guesses as long as they count for the rate limit.
 BLANK = text("""
     WITH old AS (
         SELECT id FROM event
@@ -110,7 +109,7 @@ BELOW = """
 
 @dataclass(frozen=True)
 class Door:
-    """A source as the receiver knows it: whose it is, its live secrets, and the time (unshifted)."""
+    """A source for the receiver: its organization, its live secrets, and the time (unshifted)."""
 
     source_id: int
     organization_id: int
@@ -120,7 +119,7 @@ class Door:
 
 @dataclass(frozen=True)
 class Message:
-    """What a well-formed webhook message says; `organization` is the learner's, by name."""
+    """A well-formed webhook message; `organization` is the learner's, by name."""
 
     type: EventType
     data: dict[str, Any]
@@ -134,7 +133,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Recorded:
-    """An event as the receiver left it; one that is not new came before under the same id."""
+    """An event after recording; it is not new if the same message was received before."""
 
     event_id: int
     status: EventStatus
@@ -144,9 +143,8 @@ class Recorded:
 def open_door(connection: Connection, *, source_id: int) -> Door | None:
     """Find a source, None where it is unknown.
 
-    It takes the driver's connection, as `record` does: both are done at every message, and what
-    SQLAlchemy does around a statement would cost as much again. Works with the web's login before
-    any tenancy is set.
+    It takes the driver's connection, as `record` does: both run for every message, and SQLAlchemy
+    would double their cost. Works with the web's login before any tenancy is set.
     """
     rows = connection.execute(OPEN_DOOR, {"source_id": source_id}).fetchall()
     if not rows:
@@ -164,12 +162,12 @@ def record(
     body_hash: bytes,
     message: Message,
 ) -> Recorded:
-    """Record a message once, however often it is sent; for good, where the connection commits by itself.
+    """Record a message once, however often it is sent (idempotent). Committed if the connection autocommits.
 
     Raises:
         WebhookIdReusedError: the source used this id before with another body.
         InvalidInputError: the learner's organization is not the source's or a descendant.
-        TooManyGuessesError: the source or the learner's address sent too many wrong keys lately.
+        TooManyGuessesError: rate limit: the source or the learner's address sent too many wrong keys.
     """
     given = {
         "source_id": source_id,
@@ -239,7 +237,7 @@ def listing(
 
 
 def retry(session: Session, *, actor: Actor, event: str) -> EventShape:
-    """Hand a failed event to the settler again, as if it had just been recorded.
+    """Retry a failed event (a dead letter): put it back into the queue as if it had just been recorded.
 
     Raises:
         NotFailedError: the event is waiting or decided; there is nothing to retry.
@@ -267,7 +265,7 @@ def retry(session: Session, *, actor: Actor, event: str) -> EventShape:
 def blank_old(session: Session, *, kept: timedelta, limit: int) -> int:
     """Blank the bodies of up to `limit` events that were decided longer ago than `kept` (D1).
 
-    Id and hash stay: what is sent once more is still known as a repeat.
+    Id and hash stay, so a repeated message is still recognized.
     """
     asked = {"kept": kept, "guesses": settings().guess_window, "limit": limit}
     return len(session.scalars(BLANK, asked).all())
@@ -346,7 +344,7 @@ def _kept_out(connection: Connection, given: dict[str, Any]) -> errors.KeypoolEr
     return errors.TooManyGuessesError(retry_after=max(1, wait or 0))
 
 
-# A source's secret is asked for at each message; here it is as safe as the key that opens it.
+# Decrypted secrets are cached, since each message needs one. Memory holds the encryption key anyway.
 _decrypted = lru_cache(maxsize=4096)(secrets.decrypt)
 
 

@@ -1,8 +1,8 @@
-"""Settling the inbox: claim a batch in order, decide it, and survive whatever dies meanwhile.
+"""Settling the inbox: claim a batch in order, decide it, retry what failed.
 
-A claim is committed before its work and removed together with it. So a claim that is left over
-tells which events a settler died on: those are tried again in halves, then alone, and an event
-that five settlers died on alone is set apart as failed.
+A claim is committed before the work, and removed in the transaction of the work. A claim that is
+left over says which events a settler died on. Those are retried in halves, then one by one. An event
+that failed alone five times becomes a dead letter: it is set apart as `failed`.
 """
 
 import math
@@ -22,8 +22,8 @@ from worker.logs import log
 from worker.redemption import deciding
 from worker.settings import settings
 
-# A batch's rows are looked up one by one, whatever the planner holds of the tables: a plan that was
-# made while they were small, and reads them whole, would be kept while they grow.
+# Force index lookups, whatever the planner's statistics say: a cached plan that was made while the
+# tables were small would scan them sequentially after they grew.
 ONE_BY_ONE = text("""
     SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
            set_config('enable_mergejoin', 'off', true)
@@ -38,8 +38,8 @@ FIRST = text("""
      ORDER BY received_at, id LIMIT 1
 """)
 
-# A claim is abandoned when its settler's connection is gone, or was silent for longer than any
-# batch may take. Where the whole server went down in between, no event is to blame.
+# A claim is abandoned if its settler's connection is gone, or if it is older than any batch may take
+# (a timeout). If the whole server went down in between, no event is blamed.
 LEFT_OVER = text("""
     SELECT id, event_ids, claimed_at >= pg_postmaster_start_time() AS blamed,
            claimed_at < clock_timestamp() - interval '120 seconds' OR NOT EXISTS (
@@ -48,7 +48,7 @@ LEFT_OVER = text("""
       FROM settlement ORDER BY id LIMIT 1
 """)
 
-# The head of the queue; how far it reaches is limited while the first event is under suspicion.
+# The head of the queue. The batch is smaller while its first event has failed before.
 CLAIM = text("""
     WITH head AS (
         SELECT id FROM event WHERE is_undecided(status, waits_for)
@@ -86,8 +86,8 @@ def settle_all(*, until: float = math.inf) -> Counter[str]:
 
     `until` is a time of time.monotonic after which no further batch is begun.
 
-    Safe to run at any time and any number at once: where another settler is at work this one
-    leaves at once, and the other looks again after letting go of the lock.
+    Safe to run at any time and any number at once: if another settler is at work, this one
+    returns at once, and the other looks again after it released the lock.
     """
     outcomes: Counter[str] = Counter()
     while time.monotonic() < until and transaction(_waiting):
@@ -96,18 +96,18 @@ def settle_all(*, until: float = math.inf) -> Counter[str]:
             break
         outcomes.update(batch)
         if not batch:
-            break  # somebody holds these keys' rows; the sweep comes back to them
+            break  # other transactions have locked these keys' rows; the sweep retries
     return outcomes
 
 
 def settle_batch(*, limit: int) -> list[str] | None:
-    """Claim up to `limit` events, decide them, and give the outcomes; None where another settles.
+    """Claim up to `limit` events, decide them, and give the outcomes; None if another settler is at work.
 
-    An error is not raised: it is written down with the claim, whose events are then tried in
+    An error is not raised: it is stored with the claim, whose events are then retried in
     halves.
 
     Raises:
-        DatabaseAwayError: the database is away, or had no room; no event is to blame for that.
+        DatabaseAwayError: the database is unreachable or out of space; no event is blamed for that.
     """
     claim = transaction(_claim, limit=limit)
     if claim is None:
@@ -130,7 +130,7 @@ def first_waiting(session: Session) -> int | None:
 
 
 def first_line(error: Exception) -> str:
-    """Give what an error says without the values that it was about."""
+    """Redact an error: give its first line, without the values that it quotes."""
     original = getattr(error, "orig", None) or error
     diagnosis = getattr(original, "diag", None)
     return (diagnosis and diagnosis.message_primary) or str(original).partition("\n")[0]
@@ -154,7 +154,7 @@ def _claim(session: Session, *, limit: int) -> Claim | None:
 
 
 def _hand_back(claim: Claim) -> None:
-    """Let go of a claim that the database had no room for; else hang up, which abandons it."""
+    """Release a claim when the database is out of space; if that fails, hang up, which abandons it."""
     try:
         transaction(_give_up, claim=claim, error=None)
     except DatabaseAwayError:
@@ -165,13 +165,13 @@ def _settle(session: Session, *, claim: Claim) -> list[str]:
     locks.await_settler(session)
     session.execute(ONE_BY_ONE)
     if session.execute(RELEASE, {"id": claim.id}).one_or_none() is None:
-        return []  # this settler slept too long: another one took its claim away
+        return []  # this settler was paused for too long: another one took its claim
     settled = deciding.settle(session, event_ids=claim.event_ids)
     return settled + launches.settle(session, event_ids=claim.event_ids)
 
 
 def _give_up(session: Session, *, claim: Claim, error: str | None) -> None:
-    """Let go of a claim that came to nothing; with an error, its events are under suspicion."""
+    """Release a claim without a result; with an error, its events count as failed once more."""
     session.execute(RELEASE, {"id": claim.id})
     if error is not None:
         suspected = {"event_ids": claim.event_ids, "size": len(claim.event_ids)}
