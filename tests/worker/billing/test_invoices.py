@@ -17,20 +17,6 @@ NO_GRACE = timedelta()
 
 
 @pytest.fixture
-def buyer(session: Session) -> Buyer:
-    return add_buyer(session, tax_rate="19", time_zone="Europe/Berlin")
-
-
-@pytest.fixture
-def draft(session: Session, buyer: Buyer) -> str:
-    """The id of a draft of May with two charges; it is 20 June."""
-    redeem(session, buyer.pool, "2026-05-05", "2026-05-06")
-    set_clock(session, "2026-06-20T22:30")
-    drafted, _ = runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
-    return str(*drafted)
-
-
-@pytest.fixture
 def final(session: Session, draft: str) -> dict[str, Any]:
     return invoices.finalize(session, actor=OPERATOR, invoice=draft)
 

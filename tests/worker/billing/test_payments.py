@@ -7,24 +7,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
+from tests.ledger import OPERATOR, set_clock
 from worker import errors
-from worker.billing import invoices, payments, runs, seller
+from worker.billing import invoices, payments, seller
 from worker.outgoing import deliveries, endpoints
 from worker.tenancy import history
-
-
-@pytest.fixture
-def buyer(session: Session) -> Buyer:
-    return add_buyer(session, tax_rate="19", time_zone="Europe/Berlin")
-
-
-@pytest.fixture
-def draft(session: Session, buyer: Buyer) -> str:
-    redeem(session, buyer.pool, "2026-05-05", "2026-05-06")
-    set_clock(session, "2026-06-20T22:30")
-    drafted, _ = runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
-    return str(*drafted)
 
 
 @pytest.fixture

@@ -1,19 +1,12 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy.orm import Session
 
-from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.learning import assignments, cancelling, extending
 from worker.tenancy.actors import Actor, Role
-
-
-@pytest.fixture
-def world(session: Session) -> World:
-    return worlds.build(session, share_with_children=True)
 
 
 def show(world: World, assignment: str) -> dict:

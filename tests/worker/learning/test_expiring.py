@@ -2,18 +2,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker.database import connections as databases
 from worker.learning import assignments, expiring
-
-
-@pytest.fixture
-def world(session: Session) -> World:
-    return worlds.build(session, share_with_children=True)
 
 
 def show(world: World, assignment: str) -> dict:

@@ -2,10 +2,7 @@ import io
 import threading
 
 import pytest
-from sqlalchemy.orm import Session
 
-from tests import world as worlds
-from tests.conftest import Addresses
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.database import connections
@@ -14,20 +11,6 @@ from worker.redemption import deciding
 from worker.tenancy.actors import Actor, Role
 
 MANY = tallies.FEW + 1
-
-
-@pytest.fixture
-def world(session: Session) -> World:
-    return worlds.build(session)
-
-
-@pytest.fixture
-def committed(fresh_database: Addresses) -> World:
-    """A world that other transactions see, with 100 keys."""
-    with connections.session() as opened:
-        made = worlds.build(opened)
-        made.keys(100)
-        return made
 
 
 def give(world: World, recipient: str = "shop@example.com", **options) -> dict:

@@ -8,27 +8,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from tests import world as worlds
-from tests.conftest import Addresses
 from tests.world import OPERATOR, World
 from worker.database import connections
 from worker.pools import distributions, keys, tallies
 
 MANY = tallies.FEW + 1
-
-
-@pytest.fixture
-def world(session: Session) -> World:
-    return worlds.build(session)
-
-
-@pytest.fixture
-def committed(fresh_database: Addresses) -> World:
-    """A world that other transactions see, with 100 keys."""
-    with connections.session() as opened:
-        made = worlds.build(opened)
-        made.keys(100)
-        return made
 
 
 def give(world: World, recipient: str = "shop@example.com", **options) -> dict:
