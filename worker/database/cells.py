@@ -1,4 +1,4 @@
-"""What a cell of a CSV file may hold, where Python writes it: as csv_cell of schema.sql has it."""
+"""Escaping of CSV cells against formula injection, in Python; csv_cell of schema.sql does the same in SQL."""
 
 import re
 
@@ -14,5 +14,5 @@ def guarded(text: str) -> str:
 
 
 def bare(cell: str) -> str:
-    """Take the guard away again, for where a cell is text whatever it looks like."""
+    """Remove the guard again, for formats in which every cell is text."""
     return GUARDED.sub("", cell, count=1)

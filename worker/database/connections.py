@@ -32,7 +32,7 @@ class Login(StrEnum):
     ANALYST = "analyst_database_url"
 
 
-# A statement that outlives these is given up: a frozen process must not hold keys, and the web
+# PostgreSQL's own timeouts: a frozen process must not hold locks on keys, and the web
 # answers 503 within five seconds when the database hangs.
 TIMEOUTS = {
     Login.OWNER: {
@@ -116,7 +116,7 @@ def dispose() -> None:
 
 @contextmanager
 def connection(login: Login = Login.OWNER) -> Iterator[Connection]:
-    """Lend the driver's own connection, on which each statement is a transaction: for what must be quick.
+    """Lend the driver's own connection, in autocommit: for what must be quick.
 
     Raises:
         KeypoolError: a constraint said no (as the rule it keeps), or the database is away.
@@ -161,10 +161,10 @@ def session(
 
 
 def beside(opened: Session, worker: AbstractContextManager[T]) -> T:
-    """Enter what works on a session's connection beside its caller, a thread for instance.
+    """Enter a context that uses a session's connection beside its caller, in a thread for instance.
 
-    It is left before the transaction ends, however that comes: a statement that began later would
-    be one in a connection of the pool.
+    It is exited before the transaction ends, also after an error, so that no statement of its runs
+    on a connection that is back in the pool.
     """
     found: ExitStack = opened.info[BESIDE]
     return found.enter_context(worker)
@@ -186,10 +186,10 @@ def clock_now(opened: Session) -> datetime:
 
 @event.listens_for(Engine, "handle_error")
 def _translate(context: ExceptionContext) -> BaseException | None:
-    """Raise, in place of what the database says, the named error that the rule has.
+    """Translate the database's error into the named error of the constraint that was broken.
 
     A signal amid a statement may leave a connection that cannot even roll back. The connection is
-    given up and the signal raised again, lest who bears with errors goes on when told to end.
+    closed and the interrupt raised again, so that a retry loop does not swallow the interrupt.
     """
     if signal := errors.interruption(context.original_exception.__context__):
         context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
@@ -199,7 +199,7 @@ def _translate(context: ExceptionContext) -> BaseException | None:
 
 @contextmanager
 def _by_itself(driver: Connection) -> Iterator[Connection]:
-    """Let a connection commit each statement; one that broke is past that, and the pool sees to it."""
+    """Switch a connection to autocommit; a broken one is left to the pool."""
     driver.autocommit = True
     try:
         yield driver

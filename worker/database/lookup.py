@@ -34,9 +34,9 @@ def find(
 ) -> T:
     """Find the one row that an id or a name means, among those that the caller may see.
 
-    A name is looked for in `named`, in any letter case where that is `folded`. It wins over an id, so
-    that a thing named “12” can be reached by its name. A thing that was found before is given as it
-    is. With `lock`, the row is locked against other writers, and is as they left it.
+    The name is compared with the column `named`, ignoring case if that is `folded`. A name wins over an
+    id, so that a thing named “12” can be found by its name. A row that was found before is returned as
+    it is. With `lock`, the row is locked and read after the lock is held.
 
     Raises:
         NotFoundError: nothing in sight is called so; a foreign thing reads the same.
@@ -64,10 +64,10 @@ def find(
 
 
 def locked(wanted: S, *, of: type[Base], alone: bool = False) -> S:
-    """Lock what is selected of a table against other writers, until the transaction ends.
+    """Lock the selected rows against other writers, until the transaction ends.
 
-    Whoever waited for another sees what they wrote. `alone`: who adds rows that refer to these is
-    waited for, too, and waits.
+    After waiting for another writer, it reads what that one wrote. With `alone`, the lock also excludes
+    transactions that insert rows with a foreign key to these.
     """
     held = wanted.with_for_update(key_share=not alone, of=of)
     return held.execution_options(populate_existing=True)

@@ -1,9 +1,9 @@
-"""Which connection the pool hands out, and how long the web waits for the database: timeouts.
+"""Timeouts on the client's side, and which connection the pool hands out.
 
-A server's own timeouts end a statement that runs too long, but a server that is frozen or cut off
-keeps no time. So the web's connections are watched from here, and one that waits for too long is
-hung up on: the request that waits on it then fails at once, as away, instead of never. A slot in the
-pool or a ping (1 s), and then connecting and the transaction (3.5 s), are less than 5 s together.
+PostgreSQL's statement timeout does not help when the server is frozen or cut off. So a thread watches
+the web's connections and closes one that waits for too long: its request then fails at once with
+503. The timeouts are 1 s for a slot in the pool or a ping, then 3.5 s for connecting and the
+transaction together: less than 5 s in all.
 """
 
 import os
@@ -30,7 +30,7 @@ LOOK = 0.1
 class Loan:
     """A connection in use, and how many seconds it may still wait for the server.
 
-    Only waiting counts: on a busy machine, what the process itself does takes long, too.
+    Only waiting counts, because on a busy machine the process's own work may take long.
     """
 
     connection: Any
@@ -41,20 +41,20 @@ class Loan:
         self._line = self.connection.fileno()
 
     def overdue(self, passed: float) -> bool:
-        """Say whether it waited for too long, seconds after it was looked at last."""
+        """Count the seconds since the last check, if it waits; say whether its timeout is over."""
         asked, self.asking = self.asking, _status(self.connection) is TransactionStatus.ACTIVE
         if asked and self.asking:
             self.left -= passed
         return self.left < 0
 
     def hang_up(self) -> None:
-        """Have whoever waits for the server fail at once."""
+        """Close the socket, so that the thread that waits for the server fails at once."""
         with suppress(OSError), socket.socket(fileno=os.dup(self._line)) as line:
             line.shutdown(socket.SHUT_RDWR)
 
 
 class Watch:
-    """The connections of one engine that are in use; those that wait for too long are hung up on."""
+    """The connections of one engine that are in use; it closes those whose timeout is over."""
 
     def __init__(self, *, hurried: bool) -> None:
         self._hurried = hurried
@@ -63,7 +63,7 @@ class Watch:
         self._looking = False
 
     def begin(self, connection: Any, seconds: float) -> None:
-        """Bound how long a connection waits until `end`; not where nothing is hurried."""
+        """Start a connection's timeout, until `end`; nothing on engines without one."""
         if not self._hurried:
             return
         with self._lock:
@@ -73,7 +73,7 @@ class Watch:
                 threading.Thread(target=self._look, name="patience", daemon=True).start()
 
     def end(self, connection: Any) -> None:
-        """Forget a connection: it was given back, or has all the time it wants."""
+        """Forget a connection: it was given back, or has no timeout any more."""
         with self._lock:
             self._loans.pop(id(connection), None)
 
@@ -92,7 +92,7 @@ class Watch:
 def watch(engine: Engine, *, hurried: bool) -> None:
     """Hand out only connections that are alive and idle; it replaces pool_pre_ping.
 
-    Where `hurried`, it also bounds how long anything may wait for the engine's server.
+    With `hurried`, it also bounds how long a connection may wait for the server.
     """
     watching = Watch(hurried=hurried)
 
@@ -125,7 +125,7 @@ def watch(engine: Engine, *, hurried: bool) -> None:
 
 
 def unhurried(session: Session) -> None:
-    """Let the session's transaction take its time: for what is streamed."""
+    """Lift the timeouts of the session's transaction: for what is streamed."""
     proxy = session.connection().connection
     if watching := proxy.info.get("watch"):
         watching.end(proxy.dbapi_connection)
@@ -133,13 +133,13 @@ def unhurried(session: Session) -> None:
 
 
 def waiting(session: Session) -> None:
-    """Let the session's transaction wait, too, for what other transactions do meanwhile."""
+    """Lift the timeouts of the session's transaction, the one for idling in it included."""
     unhurried(session)
     session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
 def _require_idle(connection: Any) -> None:
-    """Have the pool replace a connection that is amid a transaction: somebody still uses it."""
+    """Have the pool replace a connection that is inside a transaction: something still uses it."""
     if _status(connection) is not TransactionStatus.IDLE:
         raise DisconnectionError
 

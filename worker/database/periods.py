@@ -1,11 +1,11 @@
-"""Scheduled periods: each done once, however many schedulers run, and again if its run died."""
+"""Scheduled periods: each is run once, however many schedulers there are, and retried if its run died."""
 
 from typing import Literal
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-# In the transaction of the job's work: what died left no row, and two at once make one.
+# In the transaction of the job's work: a run that died leaves no row, and of two at once one wins.
 RUN = text("""
     INSERT INTO schedule_run (job, period) VALUES (:job, date_trunc(:every, clock_now(), 'UTC'))
     ON CONFLICT DO NOTHING RETURNING job
@@ -13,5 +13,5 @@ RUN = text("""
 
 
 def is_due(session: Session, *, job: str, every: Literal["hour", "day"]) -> bool:
-    """Take this period's run of a job, if nobody has; it is taken for good when the session commits."""
+    """Take this period's run of a job unless it is taken; the session's commit makes that permanent."""
     return session.scalar(RUN, {"job": job, "every": every}) is not None

@@ -1,4 +1,4 @@
-"""The rules that constraints keep, and what people are told who break one: schema.sql says both."""
+"""Constraints and the error messages for breaking them: schema.sql has both."""
 
 import re
 from functools import cache

@@ -1,4 +1,4 @@
-"""What a migration may call beside alembic's `op`. Released migrations do, so nothing here goes away."""
+"""What a migration may call beside alembic's `op`. Released migrations use it, so nothing is removed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +49,7 @@ def fill(name: str, statement: str, *, rows: int = 10_000) -> None:
 
 @contextmanager
 def _waiting_for_locks() -> Iterator[None]:
-    # What works concurrently keeps nobody waiting while it waits.
+    # A concurrent build blocks nobody while it waits for a lock, so it needs no lock timeout.
     before = op.get_bind().execute(text("SHOW lock_timeout")).scalar_one()
     op.execute("SET lock_timeout = 0")
     yield

@@ -1,4 +1,4 @@
-"""A thing's version: by it one tells whether somebody changed the thing since it was read."""
+"""A row's version, for optimistic locking: it says whether somebody changed the row since it was read."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,10 +7,11 @@ from worker.tables.columns import Versioned
 
 
 def of(things: Sequence[Versioned]) -> str:
-    """Give the version of rows taken together: it is another one after every write to any of them.
+    """Give one version of several rows together: it changes with every write to any of them.
 
-    PostgreSQL says who wrote a row last: `xmin`, which is no one's twice within billions of
-    transactions. A figure or state that is kept elsewhere, or follows from the clock, changes nothing.
+    It is made of PostgreSQL's `xmin`, the transaction that wrote a row last, which does not repeat within
+    billions of transactions. Figures kept in other tables, and states that follow from the clock, do
+    not change it.
     """
     written = " ".join(thing.xmin for thing in things)
     return hashlib.sha256(written.encode()).hexdigest()[:16]
