@@ -1,4 +1,4 @@
-"""What keypool sends to others: endpoints, deliveries, and the posting of them.
+"""Outgoing webhooks: endpoints, the outbox of deliveries, and posting them with retries.
 
-Enters: rendering and sending. What is to be sent is a row that whoever causes it writes.
+Enters: rendering and sending. The rows of the outbox are written by triggers, with the change itself.
 """

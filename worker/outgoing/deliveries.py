@@ -1,7 +1,7 @@
-"""Deliveries: the outbox, what became of each, and what is sent once more.
+"""Deliveries: the outbox, the state of each delivery, and resending (dead letters too).
 
-Triggers of schema.sql write the outbox in the transaction of what happened. What no row's change
-tells, that a pool is low or near its end, is told here by a sweep.
+Triggers of schema.sql write the outbox in the transaction of the change. That a pool is low or
+expires soon is no change of a row; a sweep here finds it.
 """
 
 import json
@@ -73,9 +73,9 @@ class Resent(TypedDict):
     """How many deliveries."""
 
 
-# A pool is low where fewer keys are left than the endpoint says, of those that nobody holds; it is
-# told once, until it is not low any more. One that never had a key, or is being filled, has not run
-# low. The mark and what is told are one statement: of two sweeps at once, the second finds the mark.
+# A pool is low if fewer undistributed keys are left than the endpoint's threshold. It is reported
+# once, until it is no longer low. A pool that never had a key, or is being filled, is not low. The
+# mark and the delivery are written in one statement: of two sweeps at once, the second finds the mark.
 TELL_LOW = text("""
     WITH figure AS MATERIALIZED (
         SELECT endpoint.id AS endpoint_id, endpoint.pool_low, pool.id AS pool_id, pool.name,
@@ -113,7 +113,7 @@ TELL_LOW = text("""
     RETURNING id
 """)
 
-# Once for each end that a pool is given, and only where somebody could still redeem a key.
+# Once for each expiry date that a pool is given, and only if a key could still be redeemed.
 TELL_EXPIRING = text("""
     WITH near AS MATERIALIZED (
         SELECT endpoint.id AS endpoint_id, endpoint.pool_expiring_days, pool.id AS pool_id, pool.name,
@@ -145,7 +145,7 @@ TELL_EXPIRING = text("""
     RETURNING id
 """)
 
-# Beginning anew: an attempt that is under way ends as it will.
+# Starts the retries anew; an attempt that is in progress is not interrupted.
 RESEND = text("""
     UPDATE delivery
        SET state = 'waiting', due_at = clock_now(), attempts = 0, tried_since = NULL, ended_at = NULL,
@@ -169,7 +169,7 @@ BLANK = text("""
 
 
 def tell_of_pools(session: Session) -> int:
-    """Write to the outbox which pools ran low or come to their end; gives how many were told."""
+    """Write to the outbox which pools run low or expire soon; gives the number of deliveries."""
     told = [session.scalars(tell).all() for tell in (TELL_LOW, TELL_EXPIRING)]
     return sum(map(len, told))
 
@@ -221,7 +221,7 @@ def resend(
 ) -> Resent:
     """Have deliveries sent once more, under the ids that they had: some, or all since a time.
 
-    With `failed`, only those of them that were set apart. A body that was blanked is not sent.
+    With `failed`, only the dead letters among them. A delivery whose body was blanked is not sent.
 
     Raises:
         InvalidInputError: neither ids nor a time nor `failed` is given.
@@ -255,12 +255,12 @@ def resend(
 
 
 def blank_old(session: Session, *, kept: timedelta, limit: int) -> int:
-    """Blank the bodies of up to `limit` deliveries that ended longer ago than `kept`."""
+    """Blank (redact) the bodies of up to `limit` deliveries that ended longer ago than `kept`."""
     return len(session.scalars(BLANK, {"kept": kept, "limit": limit}).all())
 
 
 def webhook_id(delivery_id: int) -> str:
-    """Give the id that a delivery has at its receiver, however often it is sent."""
+    """Give a delivery's `webhook-id`, the receiver's idempotency key: the same on every retry."""
     return f"msg_{delivery_id}"
 
 

@@ -1,8 +1,9 @@
-"""Delivering the outbox: signed posts, many endpoints at once, and again until they are taken.
+"""Delivering the outbox: signed posts to many endpoints at once, with retries.
 
-A claim puts a delivery's due time off before it is tried, and commits that: what its deliverer
-dies on comes back by itself, so each is delivered at least once. One deliverer works at a time, with
-a lane for each endpoint: who answers slowly holds up nobody else, and rests after it failed.
+A claim moves a delivery's due time into the future and commits that before the attempt. If the
+deliverer dies, the delivery becomes due again, so delivery is at least once. One deliverer works at a
+time. Each endpoint has a lane (a thread), so a slow one does not hold up the others, and a failing
+one is paused: a circuit breaker.
 """
 
 import time
@@ -26,13 +27,13 @@ from worker.tenancy import secrets
 
 LANES = 16  # endpoints that are posted to at once
 CHUNK = 20  # deliveries of one endpoint that are posted on one connection
-SHARE = 5.0  # seconds after which a lane makes room, whatever is left of its chunk
-LEASE = timedelta(seconds=60)  # beyond what a lane may take: then a claim's deliverer has died
-LOOK = 0.5  # seconds between looks for what became due while lanes are busy
+SHARE = 5.0  # seconds after which a lane is freed, whatever is left of its chunk
+LEASE = timedelta(seconds=60)  # timeout of a claim, longer than a lane takes: then it is retried
+LOOK = 0.5  # seconds between polls for due deliveries while lanes are busy
 
 TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('keypool.delivering'))")
 
-# An endpoint that has something due, is not at rest, and has no lane yet.
+# Endpoints that have something due, are not paused, and have no lane yet.
 HEAD = """
     endpoint CROSS JOIN LATERAL (
         SELECT delivery.due_at FROM delivery
@@ -43,7 +44,7 @@ HEAD = """
 
 WAITING = text(f"SELECT EXISTS (SELECT FROM {HEAD})")  # noqa: S608  # a constant
 
-# Of the endpoints, those that wait longest; of each, its next few.
+# The endpoints that have waited longest; of each, its next few deliveries.
 CLAIM = text(f"""
     WITH open AS MATERIALIZED (
         SELECT endpoint.id, endpoint.url FROM {HEAD} AND endpoint.id <> ALL (:busy)
@@ -74,9 +75,9 @@ TAKEN = text("""
     UPDATE delivery SET state = 'delivered', ended_at = clock_now(), error = NULL WHERE id = ANY (:ids)
 """)
 
-# The next try comes after 5 seconds, then 10, and so on up to 6 hours, give or take half; the last
-# one when the time is over. tried_since, and not the time of the happening: an outage of ours takes
-# nothing of an endpoint's time.
+# Exponential backoff with jitter: retries after 5 seconds, then 10, and so on up to 6 hours, give or
+# take half; the last one when the time is over. It counts from tried_since, not from the event: an
+# outage of ours must not shorten the time for retries.
 OVER = "clock_now() >= delivery.tried_since + CAST(:lasts AS interval)"
 FAILED = text(f"""
     UPDATE delivery
@@ -92,7 +93,7 @@ FAILED = text(f"""
     RETURNING delivery.state::text
 """)  # noqa: S608  # OVER is a constant
 
-# Behind one that failed, or too many for a lane's share of time: as if never claimed.
+# Behind a failed one, or not reached within the lane's time: as if never claimed.
 UNTRIED = text("""
     UPDATE delivery
        SET attempts = greatest(attempts - 1, 0), due_at = clock_now(),
@@ -104,7 +105,7 @@ AWAKE = text("""
     UPDATE endpoint SET failures = 0, rests_until = NULL WHERE id = ANY (:ids) AND failures > 0
 """)
 
-# An endpoint that fails again and again is asked seldom: every five minutes or so, at least.
+# Circuit breaker: the pause grows with each failure in a row, to some five minutes at most.
 REST = text("""
     UPDATE endpoint
        SET failures = failures + 1,
@@ -126,7 +127,7 @@ class Lane:
 
 @dataclass
 class Outcome:
-    """What became of a lane: ids that were taken, one that failed and why, those not tried."""
+    """The result of a lane: ids delivered, the one that failed and why, ids not attempted."""
 
     endpoint_id: int
     taken: list[int] = field(default_factory=list)
@@ -137,14 +138,14 @@ class Outcome:
 def deliver_all(*, until: float) -> Counter[str]:
     """Deliver whatever is due, and count what was delivered, failed and set apart.
 
-    Until the time of time.monotonic that is given, it looks for what becomes due meanwhile. Where
-    another deliverer is at work this one leaves at once.
+    Until the given time of time.monotonic, it keeps looking for what becomes due. If another
+    deliverer is at work, this one returns at once.
     """
     told: Counter[str] = Counter()
     with ThreadPoolExecutor(LANES, thread_name_prefix="lane") as threads:
         busy: dict[Future[Outcome], int] = {}
         with connections.session() as holding:
-            # Held for as long as this transaction idles; of a deliverer that froze, the
+            # Held while this transaction idles; if the deliverer freezes, the
             # database ends it after a minute.
             if not holding.scalar(TRY_LOCK):
                 return told
@@ -184,7 +185,7 @@ def signed(
 def _turn(
     session: Session, done: list[Outcome], busy: dict[Future[Outcome], int], told: Counter[str]
 ) -> list[Lane]:
-    """Write down what lanes came to, and claim for as many as are free."""
+    """Record the results of finished lanes, and claim deliveries for free lanes."""
     _record(session, done, told)
     working = set(busy.values()) - {outcome.endpoint_id for outcome in done}
     return _claim(session, working) if len(working) < LANES else []
@@ -231,13 +232,13 @@ def _post(
     data: dict[str, Any],
 ) -> posting.Answer:
     body = deliveries.encoded(deliveries.body(type_, happened_at, data))
-    # The true time: receivers judge a signature's age by theirs, which no offset reaches.
+    # The unshifted time: receivers check a signature's age by their own clock.
     now, name = int(time.time()), deliveries.webhook_id(delivery_id)
     return receiver.post(body, signed(secrets, webhook_id=name, timestamp=now, body=body))
 
 
 def _record(session: Session, outcomes: list[Outcome], told: Counter[str]) -> None:
-    """Write down what lanes came to: each delivery's fate, and whose turn it is to rest."""
+    """Record the results of lanes: each delivery's state, and which endpoints are paused."""
     if not outcomes:
         return
     taken = [one for outcome in outcomes for one in outcome.taken]
@@ -253,5 +254,5 @@ def _record(session: Session, outcomes: list[Outcome], told: Counter[str]) -> No
     )
 
 
-# A secret is asked for at each delivery; here it is as safe as the key that opens it.
+# Decrypted secrets are cached, since each delivery needs one. Memory holds the encryption key anyway.
 _decrypted = lru_cache(maxsize=4096)(secrets.decrypt)

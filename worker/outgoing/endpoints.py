@@ -1,4 +1,4 @@
-"""Endpoints: where an organization is told of what happens, and with which secrets that is signed."""
+"""Endpoints: the URLs that get an organization's outgoing webhooks, and the secrets that sign them."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -67,7 +67,7 @@ def add(
 ) -> EndpointInClear:
     """Register an endpoint and give its signing secret in clear, this once.
 
-    It is told of what happens in the organization and below it: of all types, unless some are named.
+    It gets the events of the organization and of those below it: of all types, unless some are named.
 
     Raises:
         AlreadyExistsError: the organization has an endpoint at that address.
@@ -99,7 +99,7 @@ def edit(
     pool_low: int | None = None,
     pool_expiring_days: int | None = None,
 ) -> EndpointShape:
-    """Change where an endpoint is, what it is told of, and when a pool is low or expiring.
+    """Change an endpoint's URL, its types, and its thresholds for a pool that is low or expires soon.
 
     Raises:
         As `add` does.
@@ -139,7 +139,7 @@ def rotate(
 
 
 def remove(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> EndpointShape:
-    """Tell an endpoint nothing any more; what still waited for it is set apart."""
+    """Remove an endpoint; deliveries that still waited for it become dead letters."""
     actor.require(Role.MANAGER)
     found = find(session, actor=actor, name=endpoint, lock=True)
     found.removed_at = func.clock_now()

@@ -1,8 +1,8 @@
-"""Posting to a receiver of somebody else's choosing: to public addresses, bounded, no redirects.
+"""Posting to an untrusted URL: public addresses only, with a timeout, no redirects (against SSRF).
 
-Whoever registers an endpoint names any host, so a request could be led to what only this machine
-reaches. The name is looked up once, every address that it has is checked, and the connection goes to
-one of those very addresses: a name that answers otherwise a moment later gains nothing.
+An endpoint may name any host, so a request could reach what only this machine can reach. The name
+is resolved once, every address is checked, and the connection goes to one of the checked
+addresses. So DNS rebinding does not help an attacker.
 """
 
 import http.client
@@ -21,8 +21,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from worker import errors
 
-REQUEST_TIMEOUT = 10.0  # seconds for one request, from the look-up to the end of the answer
-LARGEST_ANSWER = 64 * 1024  # bytes that are read of an answer; more of it is not waited for
+REQUEST_TIMEOUT = 10.0  # seconds for one request, from the look-up to the end of the response
+LARGEST_ANSWER = 64 * 1024  # bytes read of a response body; the rest is ignored
 LONGEST_URL = 2000
 PORTS = {"http": 80, "https": 443}
 
@@ -39,14 +39,14 @@ class RefusedAddressError(errors.KeypoolError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a post: an HTTP status, or in `error` why there is none or it is no success."""
+    """The result of a post: an HTTP status, and in `error` why there is none or why it is no success."""
 
     status: int | None = None
     error: str | None = None
 
     @property
     def taken(self) -> bool:
-        """Say whether the receiver has it."""
+        """Say whether the receiver accepted it (any 2xx)."""
         return self.error is None
 
 
@@ -69,7 +69,7 @@ class Receiver:
         self._hang_up()
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Post a body and say what came of it; whatever goes wrong is an answer, too."""
+        """Post a body and give the result; a failure is a result too, and never raised."""
         until = time.monotonic() + self._patience
         try:
             return self._posted(body, headers, until)
@@ -79,7 +79,7 @@ class Receiver:
 
     def _posted(self, body: bytes, headers: Mapping[str, str], until: float) -> Answer:
         if self._connection is not None:
-            # The other side may have closed it meanwhile: that alone is tried again, on a new one.
+            # The receiver may have closed the idle connection: only that is retried, on a new one.
             with suppress(http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
                 return self._exchanged(self._connection, body, headers, until)
             self._hang_up()
@@ -107,7 +107,7 @@ class Receiver:
     def _connected(self, until: float) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port or PORTS[self._url.scheme]
         connection = http.client.HTTPConnection(host, port)
-        connection.auto_open = 0  # it would look the name up again, and nobody would check
+        connection.auto_open = 0  # it would resolve the name again, unchecked
         if self._url.scheme == "https":
             connection.default_port = PORTS["https"]  # which the header Host leaves out
         connection.sock = _reached(addresses(host, port, private=self._private), port, until)
@@ -220,7 +220,7 @@ def _reached(known: list[str], port: int, until: float) -> socket.socket:
 
 @contextmanager
 def _hurried(connection: socket.socket, until: float) -> Iterator[None]:
-    """Cut a connection at a time: a socket's own time-out starts anew with every byte."""
+    """Close a connection at a deadline: a socket's own timeout starts anew with every byte."""
 
     def cut() -> None:
         with suppress(OSError):  # not SSLSocket's own, which would let go of what is being read
@@ -248,7 +248,7 @@ def _judged(status: int) -> Answer:
 
 
 def _failed(error: Exception, until: float) -> Answer:
-    """Say in a few words, and none of the receiver's own, why there is no answer."""
+    """Say in a few words of our own, and none of the receiver's, why there is no response."""
     if isinstance(error, TimeoutError) or time.monotonic() >= until:
         return Answer(error="took too long")
     match error:
