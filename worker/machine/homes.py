@@ -1,4 +1,4 @@
-"""Where a home's servers are, for whoever reaches them: importing this takes no servers along."""
+"""The addresses of a home's servers, for their clients: importing this imports no server code."""
 
 import json
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What terminating signals do to work that must not be left half done."""
+"""Handling of SIGINT, SIGTERM and SIGHUP around work that must not be left half done."""
 
 import signal
 import sys
@@ -22,7 +22,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def exiting_when_told() -> Iterator[None]:
-    """Let what would end this process at once end it by SystemExit, so that it cleans up."""
+    """Turn signals that would end this process at once into SystemExit, so that it cleans up."""
     unhandled = [number for number in ENDINGS if signal.getsignal(number) == signal.SIG_DFL]
     with _handling(unhandled, lambda number, _: sys.exit(128 + number)):
         yield
@@ -30,7 +30,7 @@ def exiting_when_told() -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGINT interrupt, which a shell script has its background jobs ignore."""
+    """Restore SIGINT, which a shell script sets to be ignored in its background jobs."""
     with _handling([signal.SIGINT], signal.default_int_handler):
         yield
 

@@ -1,7 +1,7 @@
-"""Batches: bulk jobs that add keys to a pool, in chunks, in turn, whatever dies meanwhile.
+"""Batches: bulk jobs that add keys to a pool in chunks, take turns, and survive crashes.
 
-A chunk's keys are committed together with the batch's progress. So a batch that was killed
-anywhere goes on from where it was, and makes neither a key too few nor one too many.
+A chunk's keys are committed together with the batch's progress. So a killed batch continues after
+its last committed chunk, and makes exactly the keys that were requested.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,8 +27,8 @@ from worker.tables.pools import Batch, BatchLine, Pool
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 
-MOST = 10**9  # keys in one batch; more is a slip of the finger
-MAX_FAILURES = 5  # failures in a row, each followed by a longer pause, before a batch is given up
+MOST = 10**9  # keys in one batch; more is a typing error
+MAX_FAILURES = 5  # failures in a row, with growing pauses (backoff), before a batch has failed
 MAX_REFUSED = 1000  # refused lines in a report; all of them are in its CSV
 
 
@@ -98,8 +98,8 @@ class ImportReport(TypedDict):
 
 UNFINISHED = (BatchState.QUEUED, BatchState.RUNNING)
 
-# The batch whose turn it is: the one that nobody attended to for the longest, unless it is being
-# worked by somebody else or rests after a failure.
+# The batch whose turn it is: the one not worked for the longest time, unless another worker has it
+# locked or it is paused after a failure.
 NEXT = (
     select(Batch)
     .where(
@@ -159,7 +159,7 @@ REPORT = text("""
 
 
 def generate(session: Session, *, actor: Actor, pool: str, count: int) -> BatchShape:
-    """Have so many keys generated into a pool, by whoever works batches; gives the batch.
+    """Request that the worker generate so many keys into a pool; gives the batch.
 
     Raises:
         InvalidInputError: the count is not a whole number from 1 to 1,000,000,000.
@@ -180,9 +180,9 @@ def generate(session: Session, *, actor: Actor, pool: str, count: int) -> BatchS
 
 
 def stage(session: Session, *, actor: Actor, pool: str, lines: Iterable[Line]) -> BatchShape:
-    """Have the keys of any number of lines imported, by whoever works batches; gives the batch.
+    """Request that the worker import keys from any number of lines; gives the batch.
 
-    The lines are kept in chunks, and read one chunk at a time.
+    The lines are stored in chunks, and read one chunk at a time.
     """
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
@@ -196,8 +196,8 @@ def stage(session: Session, *, actor: Actor, pool: str, lines: Iterable[Line]) -
 def work_chunk(session: Session) -> int | None:
     """Work one chunk of the batch whose turn it is; gives how many keys it made.
 
-    None says that there is nothing to do: every batch is finished, is being worked by somebody
-    else, or rests after a failure. A chunk that fails is undone, and tried again later; after five
+    None means that there is nothing to do: every batch is finished, locked by another worker, or
+    paused after a failure. A chunk that fails is rolled back and retried later; after five
     failures in a row its batch has failed.
     """
     batch = session.scalars(NEXT).first()
@@ -301,9 +301,9 @@ def shape(batch: Batch, pool_name: str) -> BatchShape:
 
 
 def report(session: Session, *, actor: Actor, batch: str) -> ImportReport:
-    """Give an import's report so far: how many lines came to what, and the first 1,000 refused.
+    """Give an import's report so far: the number of lines by result, and the first 1,000 refused.
 
-    Of a generation, whatever it made is added and nothing refused.
+    A generation only has added keys.
     """
     found = find(session, actor=actor, batch=batch)
     tally = select(BatchLine.result, func.count()).where(BatchLine.batch_id == found.id)
@@ -317,7 +317,7 @@ def report(session: Session, *, actor: Actor, batch: str) -> ImportReport:
 
 
 def report_csv(session: Session, *, actor: Actor, batch: str) -> Iterator[bytes]:
-    """Give what became of every line of an import as CSV, in blocks of many lines.
+    """Give the result of every line of an import as CSV, in blocks of many lines.
 
     A line that was not worked (yet, or before the batch was cancelled) has no result.
     """

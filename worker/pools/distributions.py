@@ -19,14 +19,14 @@ from worker.tables.pools import Distribution, DistributionTally, Key, Pool
 from worker.tenancy import addresses, history
 from worker.tenancy.actors import Actor, Role
 
-MOST = 10**9  # keys for one recipient; more is a slip of the finger
+MOST = 10**9  # keys for one recipient; more is a typing error
 LONGEST_COUNT = 12
 MAX_CODES = 1000  # codes in a distribution's answer; an export gives all
 BLOCK = 5_000
 HEADER = "email,name,reference,code\n"
 
-# Whoever distributes from a pool waits for whoever does already, so that nobody is told that keys
-# are missing while another's are given back.
+# One distribution at a time per pool. Otherwise one could be refused for lack of keys while another
+# that holds them rolls back.
 DISTRIBUTION_LOCK = text(
     "SELECT pg_advisory_xact_lock(hashtextextended('keypool.distribution', :pool_id))"
 )
@@ -34,8 +34,8 @@ DISTRIBUTION_LOCK = text(
 ASKED = """unnest(CAST(:recipients AS text[]), CAST(:names AS text[]), CAST(:references AS text[]))
            WITH ORDINALITY AS asked (recipient, name, reference, nth)"""
 
-# What is asked for anew, numbered in that order; and all of it, where some of it is not: the same
-# recipient and reference is the same distribution.
+# Insert the requested distributions, numbered in order, and give all of them, those that existed
+# included: the same recipient and reference is the same distribution (idempotent).
 RECORD = """
     INSERT INTO distribution (pool_id, recipient, recipient_name, reference)
     SELECT :pool_id, recipient, name, reference FROM {asked} ORDER BY nth
@@ -52,14 +52,14 @@ FIND = """
 """
 RECORD_ASKED, FIND_ASKED = (text(sql.format(asked=ASKED)) for sql in (RECORD, FIND))
 
-# How many keys of a pool nobody holds.
+# The number of a pool's undistributed keys.
 FREE = (
     "SELECT coalesce(sum(issued - distributed), 0)::bigint FROM pool_tally WHERE pool_id = :pool_id"
 )
 COUNT_FREE = text(FREE)
 
-# Give the pool's next keys that nobody holds; none, where those are too few. A key that is being
-# redeemed or retired is passed by.
+# Give out the pool's next undistributed keys; none if there are too few. A key that is being
+# redeemed or retired is skipped (its row is locked).
 GIVE = text(f"""
     WITH slot AS (
         SELECT id AS distribution_id, row_number() OVER (ORDER BY nth) AS nth
@@ -186,7 +186,7 @@ def distribute(
     reference: str = "",
     name: str = "",
 ) -> DistributionMade:
-    """Hand keys to a recipient; the same recipient and reference again gives the same keys.
+    """Hand keys to a recipient. Idempotent: the same recipient and reference gives the same keys again.
 
     Raises:
         InvalidInputError: there is no recipient, or the count is not a whole number from 1.
@@ -226,7 +226,7 @@ def distribute_file(
 def recall(
     session: Session, *, actor: Actor, pool: str, recipient: str, reference: str = ""
 ) -> DistributionRecalled:
-    """Retire what is unredeemed of a distribution; recalling again changes nothing.
+    """Retire the unredeemed keys of a distribution. Idempotent: recalling again changes nothing.
 
     Raises:
         NotFoundError: nothing was distributed to the recipient under the reference.

@@ -1,22 +1,22 @@
-"""Tallies: what pools and large distributions hold, as sums that are folded now and then."""
+"""Tallies: counters of pools and large distributions, kept as rows and compacted by folding."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-# A distribution of more keys than this is tallied; to count so many takes a page no time.
+# A distribution of more keys than this has counters; fewer keys are counted by a query.
 FEW = 100
 
 ONE_FOLD_AT_A_TIME = text(
     "SELECT pg_try_advisory_xact_lock(hashtextextended('keypool.fold_tallies', 0))"
 )
-# The plan is kept: made while tables were empty, it would read all of them for each distribution
+# Against a cached plan: one made while the tables were empty would scan them for each distribution
 # once they are full.
 ONE_BY_ONE = text("SELECT set_config('enable_seqscan', 'off', true)")
 
-# All rows of one snapshot; what others add meanwhile waits for the next fold. A distribution that
-# has grown is counted in the same snapshot: all that was told of its keys is taken, and whatever
-# the count does not see is told later. Those given one key are passed by: they may be millions, and
-# one key makes none large.
+# All rows of one snapshot; rows added meanwhile wait for the next fold. A distribution that became
+# large is counted in the same snapshot: rows that the count includes are removed, and later changes
+# add rows of their own. Distributions that got one key are skipped: there may be millions of them,
+# and one key makes none large.
 FOLD = text("""
     WITH taken AS (DELETE FROM pool_tally RETURNING *),
     folded AS (
@@ -48,7 +48,7 @@ FOLD = text("""
            AND EXISTS (SELECT FROM key WHERE distribution_id = changed.id OFFSET :few))
     SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM folded)
 """).bindparams(few=FEW)
-# The charges of a quarter of an hour, while they are new: only rows that nobody else holds.
+# The charges of the last quarter of an hour: only rows that no other transaction has locked.
 FOLD_CHARGED = text("""
     WITH taken AS (
         DELETE FROM pool_charged WHERE ctid = ANY (ARRAY(
@@ -71,9 +71,9 @@ FOLD_CHARGED = text("""
 
 
 def fold(session: Session) -> int:
-    """Fold each pool's changes of figures into one row; gives how many rows were folded away.
+    """Compact the counters: fold each pool's rows into one; gives the number of rows removed.
 
-    What changed in distributions of many keys goes to their own figures.
+    Changes of large distributions are folded into their own counters.
     """
     if not session.scalar(ONE_FOLD_AT_A_TIME):
         return 0

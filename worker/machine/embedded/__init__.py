@@ -1,8 +1,8 @@
 """PostgreSQL and Redis for a machine that has neither, under one home folder.
 
-Whoever needs them holds a lease. The first lease starts both servers, later ones share them, and
-the last to leave stops them. A lease is a file lock, so a killed holder's falls back by itself;
-where all were killed, the servers run on until the next lease takes them over.
+A process that needs them holds a lease. The first lease starts both servers, later ones share them,
+and the end of the last one stops them. A lease is a file lock, so it is released when its holder is
+killed. If all were killed, the servers keep running until the next lease takes them over.
 """
 
 import fcntl
@@ -57,9 +57,9 @@ def running(home: Path) -> Servers | None:
 def lease(home: Path, *, durable: bool = True) -> Iterator[Servers]:
     """Hold the home's servers, starting what does not run; the last to leave stops them.
 
-    Any number of processes may hold any number of leases. A further lease also starts again what
-    was killed meanwhile, at the same addresses. SIGTERM and SIGHUP, where nobody handles them,
-    end the process by SystemExit while it holds a lease, so that it leaves in order.
+    Any number of processes may hold any number of leases. A further lease also restarts servers
+    that were killed meanwhile, at the same addresses. While a lease is held, SIGTERM and SIGHUP
+    without a handler raise SystemExit, so that the lease is released in order.
 
     Args:
         home: the folder of data, logs and passwords; made where it is missing.
@@ -79,14 +79,14 @@ def lease(home: Path, *, durable: bool = True) -> Iterator[Servers]:
                 servers = running(home) or _start(home, durable)
             yield servers
         finally:
-            if os.getpid() == holder:  # a fork's copy of a lease is not its own to give back
+            if os.getpid() == holder:  # a forked child must not release its parent's lease
                 with undisturbed(), _starting_or_stopping(home):
                     if _is_last(held):
                         _stop(home)
 
 
 def revive(home: Path) -> None:
-    """Start again what was killed of servers that somebody holds."""
+    """Restart those of a home's servers that were killed while somebody holds a lease."""
     if running(home) is None:
         with lease(home):
             pass
@@ -110,7 +110,7 @@ def scratch(*, durable: bool = True) -> Iterator[Servers]:
 
 
 def _clear_away(home: Path) -> None:
-    # One that is being made has no servers.json yet: it is left alone.
+    # A home that is being made has no servers.json yet, and is skipped.
     if home.stat().st_uid != os.geteuid() or not (home / "run" / "servers.json").exists():
         return
     with (home / "run" / "lease").open("w") as held, _starting_or_stopping(home), undisturbed():

@@ -54,8 +54,8 @@ def start(home: Path, sockets: Path, password: str, durable: bool) -> None:
     try:
         ours.start([program(), str(settings)], answers, tries=2)
     except EmbeddedServersError:
-        # It holds hints alone, so it had better run without them than not run: files that it
-        # cannot read (cut short, or written by a newer version) are put aside.
+        # Redis holds only hints, so starting empty is better than not starting: files that it
+        # cannot read (truncated, or written by a newer version) are moved aside.
         aside = ours.folder.with_name("redis.unreadable")
         shutil.rmtree(aside, ignore_errors=True)
         ours.folder.rename(aside)

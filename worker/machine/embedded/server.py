@@ -1,7 +1,7 @@
-"""One server of a home: proven to be ours, started as nobody's child, ended ever more firmly.
+"""One server of a home: started as a daemon, identified safely, stopped with escalating signals.
 
-A process counts as ours when the server's own pid file names it and it works in that server's
-folder: neither a reboot, a reused process id nor a changed clock can make us signal a stranger.
+A process counts as ours if the server's pid file names it and its working directory is that server's
+folder. So we never signal a foreign process after a reboot, a reused process id or a clock change.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""What runs keypool on one machine: it starts services, starts them again, and ends them all.
+"""The supervisor of one machine: it starts services, restarts those that die, and stops them all.
 
-A service runs in a session of its own, where no terminal's Ctrl-C reaches it, and is told to end
-in order. A thread tends the services, so that no interrupt falls between starting one and knowing
-of it. If this process is killed, a guard ends them.
+A service runs in a session of its own, so that a terminal's Ctrl-C does not reach it, and is stopped
+by SIGTERM. A thread starts the services, so that no interrupt falls between starting a process and
+noting its id. If this process is killed, a guard ends the services.
 """
 
 import errno
@@ -174,7 +174,7 @@ def services(
         host: where the web answers; with `port`.
         port: as above.
         processes: how many the web and the worker have, each.
-        stalled: says whether the worker leaves work undone, and must be started again.
+        stalled: says whether the worker is stuck, and must be restarted (a liveness check).
     """
     environment = {"KEYPOOL_HOME": str(home)}
     celery = [sys.executable, "-m", "celery", "-A", "worker.celery"]

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import IO, cast
 
-# A service's shell names itself to the guard before it becomes the service: were its starter to
-# do so, a kill between the two would leave a service that the guard does not know of.
+# A service's shell reports its own id to the guard before it execs the service. If the supervisor
+# reported it, a kill in between would leave a service that the guard does not know.
 LAUNCH = ("/bin/sh", "-c", 'echo "+ $$" >&0; exec "$@" </dev/null', "sh")
 
-# Reads until nobody holds the pipe's other end, then ends in order who is still there: the first
-# of each group is told, for it knows how to end the others, and half a minute later all are killed.
+# Reads until the pipe's other end is closed, then ends the remaining groups: SIGTERM to the leader
+# of each, which stops its children itself, and SIGKILL to all half a minute later.
 GUARD = """
 groups=' '
 while read -r change group; do

@@ -11,10 +11,10 @@ from pathlib import Path
 from worker.logs import log
 from worker.machine.supervisor.guard import LAUNCH, Guard
 
-GRACE = 30  # seconds from being told to end to being killed
-STEADY = 30  # seconds of life after which earlier deaths are forgiven
+GRACE = 30  # seconds from SIGTERM to SIGKILL
+STEADY = 30  # seconds of life after which earlier deaths no longer count
 LONGEST_PAUSE = 10  # seconds before a service that keeps dying is started again
-QUESTION = 5  # seconds between asking whether it is stuck
+QUESTION = 5  # seconds between liveness checks
 LONGEST_LOG = 10_000_000  # bytes; one older log is kept
 
 
@@ -24,8 +24,8 @@ class Service:
 
     A service that `announces` makes the file that KEYPOOL_READY_FILE names once it works.
 
-    A service that is stuck is started again. It is asked every few seconds, and not before it has
-    run for `settle_in` seconds; the answer should come quickly, for all services wait for it.
+    A service that is stuck is restarted (a liveness check). It is checked every few seconds, at first
+    after `settle_in` seconds. The check should be quick, since all services wait for it.
     """
 
     name: str
