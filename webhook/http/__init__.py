@@ -1,4 +1,4 @@
-"""What every door needs: problems, JSON, limits, preconditions, files, the OpenAPI document.
+"""HTTP for every route: problem details, JSON, rate limits, preconditions, files, the OpenAPI document.
 
-Enters: what HTTP asks of any route. What a route is about belongs to its door.
+Enters: what any route needs of HTTP. What only one door needs belongs to that door.
 """

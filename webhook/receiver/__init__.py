@@ -1,4 +1,4 @@
 """The receiver: verify, record, enqueue, answer.
 
-Enters: what a signed message passes on its way into the inbox. No question about keys is answered here.
+Enters: the steps of a signed message into the inbox. Keys are judged by the worker, never here.
 """

@@ -1,5 +1,5 @@
-"""What a redemption costs and how it is invoiced: charges, runs, invoices, payments, documents.
+"""Billing: charges, credits, billing runs, invoices, payments, documents.
 
-Enters: what has an amount, a tax or a number on paper. Charges are written by settling, in its own
-statement; the amounts and prices come from the catalogue.
+Enters: what has an amount, a tax or an invoice number. Settling writes the charges of redemptions, in its
+own statement; prices come from the catalogue.
 """

@@ -1,7 +1,7 @@
-"""What happens to one organization's bills: gathered, added up, numbered. Set-wise, in SQL.
+"""Billing one organization: charges are gathered on drafts, added up, numbered. Set-wise, in SQL.
 
-Everything here runs while the organization's row is locked, so that a run, a finalization and a
-voiding of the same organization take turns. A month is a calendar month in its time zone.
+The caller holds a lock on the organization's row, so runs, finalizations and voidings of one
+organization run one after another. A month is a calendar month in its time zone.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from worker import days
 
-# What follows when invoices become final, in the same transaction: it is given their ids.
+# A callback for invoices that became final, in the same transaction: it gets their ids.
 Then = Callable[[Session, list[int]], None]
 
 # What an invoice prints of the seller and the buyer, as they are now.
@@ -25,9 +25,9 @@ BUYER = """jsonb_build_object(
     'tax_id', buyer.tax_id, 'locale', buyer.locale, 'time_zone', buyer.time_zone,
     'payment_terms_days', buyer.payment_terms_days)"""
 
-# A month's invoice can carry millions of charges: more than one statement's usual time. And plans
-# (those of foreign keys and triggers too) are kept for many organizations: made while a table was
-# empty, they would read all of it for each charge once it is full.
+# A month's invoice can have millions of charges: more than the usual statement timeout allows. And
+# plans (those of foreign keys and triggers too) are cached across organizations: one made while a
+# table was empty would scan it for each charge once it is full.
 UNHURRIED = text("""
     SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),
            set_config('enable_seqscan', 'off', true)
@@ -39,8 +39,9 @@ LOCK_BUYER = text("""
       FROM organization WHERE id = :organization_id FOR NO KEY UPDATE
 """)
 
-# Who has something to gather from before :month ends (or before the running month), or a draft
-# that could be finalized. Reads the partial indexes charge_unbilled and invoice_has_one_draft.
+# Organizations with unbilled charges from before the end of :month (or before the running month), or
+# with a draft that could be finalized. Reads the partial indexes charge_unbilled and
+# invoice_has_one_draft.
 DUE = text("""
     SELECT organization.id
       FROM organization
@@ -126,7 +127,7 @@ GATHER = text("""
     SELECT invoice_id, count(*) AS charges FROM carried GROUP BY invoice_id ORDER BY invoice_id
 """)
 
-# Tax is rounded once an invoice, on its subtotal, to the minor unit, half away from zero.
+# Tax is rounded once per invoice, on its subtotal, to the minor unit, half away from zero.
 # Multiplied by 0.01 and not divided by 100: that keeps every digit.
 ADD_UP = text("""
     UPDATE invoice
@@ -157,8 +158,8 @@ COPY_TITLES = text("""
        AND course.id = invoice_line.course_id AND pool.id = invoice_line.pool_id
 """)
 
-# The serial's row stays locked until the commit: whoever numbers next waits, and a transaction
-# that dies gives its numbers back. The left join makes a missing seller break a constraint.
+# The serial's row stays locked until the commit: the next numbering waits, and a transaction
+# that dies releases its numbers. The left join makes a missing seller break a constraint.
 NUMBER = text(f"""
     WITH due AS (
         SELECT id, row_number() OVER (ORDER BY month, currency) AS place, count(*) OVER () AS taken
@@ -183,7 +184,7 @@ NUMBER = text(f"""
     RETURNING invoice.id
 """)  # noqa: S608  # both are constants of this module
 
-# What is owed nothing for is paid as it is issued.
+# An invoice of 0 is paid as it is issued.
 PAY_NOTHING = text("""
     UPDATE invoice SET status = 'paid', paid_on = issued_on
      WHERE id = ANY (:invoice_ids) AND status = 'finalized' AND total = 0
@@ -248,13 +249,13 @@ class Buyer:
 
 
 def lock(session: Session, organization_id: int) -> Buyer:
-    """Wait for the organization's turn and take it until the transaction ends."""
+    """Lock the organization until the transaction ends, after waiting for others."""
     row = session.execute(LOCK_BUYER, {"organization_id": organization_id}).one()
     return Buyer(row.id, row.time_zone, row.now, row.running_month)
 
 
 def unhurry(session: Session) -> None:
-    """Let this transaction's statements wait for their turn, take their time, and use indexes."""
+    """Lift this transaction's timeouts, and have its statements use indexes."""
     session.execute(UNHURRIED)
 
 

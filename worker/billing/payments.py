@@ -40,8 +40,8 @@ def pay(
 ) -> InvoiceShown:
     """Record money received for an invoice; by default all that is open. Gives the invoice.
 
-    The same day, amount and reference again are the same payment; so is the day on which the
-    invoice was wholly paid, where no amount is given.
+    Idempotent: the same day, amount and reference again are the same payment. Without an amount, so
+    is the day on which the invoice was fully paid.
 
     Raises:
         InvoiceStatusError: the invoice is a draft or void, or paid already.

@@ -86,11 +86,11 @@ def run(
 ) -> Run:
     """Bill what is unbilled of every closed month, or of one `month` (the running one: a draft).
 
-    Each organization is one transaction of its own; whoever runs at the same time waits for it,
-    and a run that died is made good by the next. With `finalize`, drafts of closed months are
-    finalized once `grace` has passed since their month's end, but for those that a voiding left
-    for a person. `then` is given the ids of those that became final, in their transaction. Between
-    organizations, `stop` is asked whether to leave the rest to a later run. `transaction` runs a
+    Idempotent. Each organization has a transaction of its own; runs at the same time wait for each
+    other there, and the next run completes one that died. With `finalize`, drafts of closed months are
+    finalized once `grace` has passed since their month's end, except those that a voiding left
+    for a person. `then` gets the ids of those that became final, in their transaction. Between
+    organizations, `stop` says whether to leave the rest to a later run. `transaction` runs a
     function in one, as `database.transaction` does.
 
     Raises:
@@ -115,7 +115,7 @@ def run(
             )
         except errors.DatabaseAwayError:
             raise
-        except Exception:  # one organization's trouble keeps no other's invoice back
+        except Exception:  # one organization's error must not stop the others' invoices
             log.exception("organization not billed", organization=organization_id)
             done.failed.append(organization_id)
     return done

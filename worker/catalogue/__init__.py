@@ -1,4 +1,4 @@
-"""What is taught and what it costs: courses and prices.
+"""The catalogue: courses and prices.
 
-Enters: what a course has, and which price is in force. Who owns a pool of it is not known here.
+Enters: a course's fields, and which price is in force. This room does not know pools.
 """

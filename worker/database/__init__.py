@@ -1,4 +1,4 @@
-"""The way to the database: connections, the schema, and what every query needs.
+"""Access to the database: connections, timeouts, the schema, migrations, and what every query needs.
 
 Enters: what serves any table alike (paging, look-up, versions, locks). No noun of the domain does.
 """

@@ -1,4 +1,4 @@
-"""What people write and read: its characters, and the catalogue of words for them.
+"""Text that people write and read: normalizing its characters, and the catalogue of translations.
 
-Enters: what is so for all text, whatever it is about. No noun of the domain does.
+Enters: what holds for any text. No noun of the domain does.
 """

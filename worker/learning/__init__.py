@@ -1,4 +1,4 @@
-"""Learners and what they may take: assignments, launches, erasing.
+"""Learners and their access: assignments, launches, and erasing a person (redaction).
 
-Enters: what happens to a learner after a key was redeemed. Redeeming itself is next door.
+Enters: what happens to a learner after a key was redeemed. Redeeming itself is in `worker.redemption`.
 """

@@ -1,4 +1,4 @@
 """Pools and their keys: making, importing, distributing, exporting.
 
-Enters: what is done with keys before a learner has one. Who redeems them is not known here.
+Enters: what is done with keys before they are redeemed. This room does not know redemption.
 """

@@ -1,4 +1,4 @@
-"""Who may do what, and where: organizations, actors, users, tokens, secrets, history.
+"""Who may do what, and in which organizations: organizations, actors, users, tokens, secrets, history.
 
-Enters: what bounds an act to somebody and their organizations, and what remembers it.
+Enters: what limits an act to an actor and their organizations, and what records it.
 """
