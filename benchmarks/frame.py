@@ -6,7 +6,6 @@ ratios are medians over the rounds.
 """
 
 import json
-import os
 import resource
 import secrets
 import subprocess
@@ -24,8 +23,8 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from worker.database import connections, schema
+from worker.demo import scratch
 from worker.machine import embedded
-from worker.settings import settings
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 LOGINS = ("database_url", "web_database_url", "analyst_database_url")
@@ -131,27 +130,18 @@ class Rig:
 
     @contextmanager
     def _using(self, name: str) -> Iterator[None]:
-        before = dict(os.environ)
-        for login in LOGINS:
-            url = make_url(getattr(self.servers, login)).set(database=name)
-            os.environ[f"KEYPOOL_{login.upper()}"] = url.render_as_string(hide_password=False)
-        os.environ["KEYPOOL_REDIS_URL"] = self.servers.redis_url
-        os.environ["KEYPOOL_REQUESTS_PER_MINUTE"] = "1000000000"  # speed is what is asked for
-        os.environ["KEYPOOL_SECRET_KEY"] = "benchmarks-only"  # noqa: S105  # opens nothing
-        _forget()
-        try:
+        urls = {
+            login: make_url(getattr(self.servers, login)).set(database=name) for login in LOGINS
+        }
+        variables = {
+            f"KEYPOOL_{login.upper()}": url.render_as_string(hide_password=False)
+            for login, url in urls.items()
+        }
+        variables["KEYPOOL_REDIS_URL"] = self.servers.redis_url
+        variables["KEYPOOL_REQUESTS_PER_MINUTE"] = "1000000000"  # speed is what is asked for
+        variables["KEYPOOL_SECRET_KEY"] = "benchmarks-only"  # noqa: S105  # opens nothing
+        with scratch.environment(variables):
             yield
-        finally:
-            _forget()
-            os.environ.clear()
-            os.environ.update(before)
-
-
-def _forget() -> None:
-    if connections.url.cache_info().currsize:
-        connections.dispose()
-    connections.url.cache_clear()
-    settings.cache_clear()
 
 
 def plain() -> str:

@@ -30,9 +30,24 @@ def system() -> Iterator[Path]:
         EmbeddedServersError, DatabaseAwayError: there are no servers to be had.
     """
     made = _beside(settings().database_url) if settings().database_url else _embedded()
-    with made as environment, _environment(environment):
+    with made as variables, environment(variables):
         schema.init(connections.engine())
         yield settings().home
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Let this process use what these variables name, and afterwards what it used before."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    _forget()
+    try:
+        yield
+    finally:
+        _forget()
+        os.environ.clear()
+        os.environ.update(before)
+        settings.cache_clear()
 
 
 @contextmanager
@@ -92,20 +107,6 @@ def _renamed(name: str) -> dict[str, str]:
         )
         for login, address in addresses.items()
     }
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(variables)
-    _forget()
-    try:
-        yield
-    finally:
-        _forget()
-        os.environ.clear()
-        os.environ.update(before)
-        settings.cache_clear()
 
 
 def _free_port() -> int:
