@@ -1,40 +1,27 @@
 """Events: what sources posted, and what became of it."""
 
 from apiflask import APIBlueprint
-from pydantic import Field
 from sqlalchemy.orm import Session
 
 from webhook.http import nudging
 from webhook.http.access import allowed
-from webhook.http.instants import Instant
-from webhook.http.shapes import Sorted, gives
+from webhook.http.queries import Query, query
+from webhook.http.shapes import gives
 from worker.database.paging import Page
 from worker.redemption import inbox
 from worker.redemption.inbox import EventShape
-from worker.tables.labels import EventStatus, EventType
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("events", __name__, url_prefix="/api/v1/events", tag="Events")
 
 
-class Query(Sorted):
-    """Which events."""
-
-    webhook_id: str | None = Field(None, max_length=128)
-    type: EventType | None = None
-    status: EventStatus | None = None
-    since: Instant | None = Field(None, description="Received at this time or later.")
-    until: Instant | None = Field(None, description="Received before this time.")
-    failed: bool = Field(False, description="Only those that are set apart for a person.")
-
-
 @blueprint.get("")
 @allowed(*inbox.READERS)
 @gives()
-@blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Page[EventShape]:
+@blueprint.input(query(inbox.Filters), location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query[inbox.Filters]) -> Page[EventShape]:
     """List events, newest first."""
-    return inbox.listing(session, actor=actor, **query.page(type="kind"))
+    return inbox.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.get("/<event>")

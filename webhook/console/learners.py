@@ -19,7 +19,9 @@ from worker.tenancy.actors import Actor, Role
 @page(*READERS)
 def learner(session: Session, actor: Actor, email: str) -> Any:
     """Show a person's assignments and attempts; attempts alone, where nothing was granted yet."""
-    tried = attempts.listing(session, actor=actor, learner=email, limit=50)
+    tried = attempts.listing(
+        session, actor=actor, filters=attempts.Filters(learner=email), limit=50
+    )
     try:
         after = request.args.get("after")
         person = learners.show(session, actor=actor, email=email, after=after)

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from webhook.console.access import page
 from webhook.console.answers import done
+from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
 from webhook.http import nudging
 from worker.redemption import inbox, sources
@@ -42,14 +43,10 @@ def rotate_source(session: Session, actor: Actor, source: str) -> Any:
 @blueprint.get("/events", endpoint="events")
 @page(*READERS)
 def events_page(session: Session, actor: Actor) -> Any:
-    """List the latest events, or the failed ones."""
-    args = request.args
-    given: dict[str, Any] = {
-        "failed": "failed" in args,
-        "webhook_id": args.get("webhook_id") or None,
-    }
-    found = inbox.listing(session, actor=actor, **given, after=args.get("after"), limit=50)
-    return render_template("events.html", listed=found)
+    """List the latest events, or some of them."""
+    wanted, after = chosen(inbox.Filters), request.args.get("after")
+    found = inbox.listing(session, actor=actor, filters=wanted, after=after, limit=50)
+    return render_template("events.html", listed=found, filtered=inbox.Filters)
 
 
 @blueprint.post("/events/<event>/retry")

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import Group, deferred, ordered, paged
-from worker.cli.options import SINCE, UNTIL
+from worker.cli.frame import Group, deferred
+from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from worker.database.paging import Page
 
 COLUMNS = ("id", "received_at", "type", "source", "webhook_id", "status", "outcome", "assignment")
-TYPES = ["redemption.requested", "training.launched", "training.ended"]
 
 
 @click.group("events", cls=Group)
@@ -26,17 +25,9 @@ def command() -> None:
     """Events: the webhook messages that came in, each recorded once."""
 
 
-@command.command("list", shows=printing.table(*COLUMNS))
-@click.option("--failed", is_flag=True, help="Those that could not be settled and were set apart.")
-@click.option("--webhook-id", metavar="ID", help="The one that its sender gave this id.")
-@click.option("--type", "kind", metavar="TYPE", type=click.Choice(TYPES), help="Of this type.")
-@click.option("--status", type=click.Choice(["recorded", "settled", "failed"]))
-@click.option("--since", type=SINCE, metavar="TIME", help="Received at this time or later.")
-@click.option(
-    "--until", type=UNTIL, metavar="TIME", help="Received before this time; a day is included."
+@command.command(
+    "list", cls=ListCommand, filters=lambda: inbox.Filters, shows=printing.table(*COLUMNS)
 )
-@ordered()
-@paged
 def listing(**given: Any) -> "Page[inbox.EventShape]":
     """List events, newest first."""
     return run(inbox.listing, actor=operator(), **given)

@@ -9,8 +9,8 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.files import Written, deliver, written
-from worker.cli.frame import Group, deferred, ordered, paged, wants_json
-from worker.cli.options import SINCE, UNTIL, together
+from worker.cli.frame import Group, deferred, wants_json
+from worker.cli.lists import ChoosingCommand, ListCommand
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -22,35 +22,21 @@ if TYPE_CHECKING:
 
 COLUMNS = ("at", "actor", "organization", "action", "thing", "thing_id", "detail")
 
-chosen = together(
-    click.option("--organization", metavar="ORG", help="What was done in one organization."),
-    click.option("--thing", metavar="THING", help="Such as pool or assignment."),
-    click.option("--id", "thing_id", type=click.IntRange(0, 2**63 - 1), help="The thing's id."),
-    click.option("--action", metavar="ACTION", help="Such as paused."),
-    click.option("--by", metavar="WHO", help="Who, as the list tells it."),
-    click.option("--since", type=SINCE, metavar="TIME", help="At this time or later."),
-    click.option(
-        "--until", type=UNTIL, metavar="TIME", help="Before this time; a day is included."
-    ),
-)
-
 
 @click.group("history", cls=Group)
 def command() -> None:
     """History: who did what to which thing, and when; nothing in it is ever rewritten."""
 
 
-@command.command("list", shows=printing.table(*COLUMNS))
-@chosen
-@ordered()
-@paged
+@command.command(
+    "list", cls=ListCommand, filters=lambda: history.Filters, shows=printing.table(*COLUMNS)
+)
 def listing(**given: Any) -> "Page[history.Act]":
     """List what was done, newest first."""
     return run(history.listing, actor=operator(), **given)
 
 
-@command.command(shows=written)
-@chosen
+@command.command(cls=ChoosingCommand, filters=lambda: history.Filters, shows=written)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it."
 )

@@ -1,15 +1,16 @@
 """Attempts to redeem: each is kept with its outcome, refused ones too (R5)."""
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from sqlalchemy import Select, and_, case, func, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
-from worker.database import lookup
+from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged, within
+from worker.database.paging import Page, Paging, paged, within
 from worker.pools import pools
 from worker.tables.labels import RedemptionOutcome
 from worker.tables.pools import Key
@@ -40,44 +41,35 @@ class RedemptionShape(TypedDict):
     """The course assignment that it gave, or that the learner had already."""
 
 
-def listing(
-    session: Session,
-    *,
-    actor: Actor,
-    pool: str | None = None,
-    outcome: str | None = None,
-    learner: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    sort: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
-) -> Page[RedemptionShape]:
-    """List attempts that the actor may see, newest first; a stranger's learner is masked (R5).
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which attempts."""
 
-    `since` and `until` bound when they were received; the latter is not in the range.
-    """
+    pool: str | None = by("Those on one pool's keys.")
+    outcome: RedemptionOutcome | None = by("Those that came to this.")
+    learner: str | None = by("One learner's, by e-mail address.", longest=320)
+    since: datetime | None = by("Received at this time or later.")
+    until: datetime | None = by("Received before this time.")
+
+
+ALL = Filters()
+
+
+def listing(
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
+) -> Page[RedemptionShape]:
+    """List attempts that the actor may see, newest first; a stranger's learner is masked (R5)."""
     wanted = _attempts(actor)
-    if pool is not None:
-        wanted = wanted.where(Redemption.pool_id == pools.find(session, actor=actor, pool=pool).id)
-    if outcome is not None:
-        wanted = wanted.where(
-            Redemption.outcome == lookup.label(RedemptionOutcome, outcome, field="outcome")
-        )
-    if learner is not None:
-        spelled = addresses.spellings(learner)
+    if filters.pool is not None:
+        pool = pools.find(session, actor=actor, pool=filters.pool)
+        wanted = wanted.where(Redemption.pool_id == pool.id)
+    if filters.outcome is not None:
+        wanted = wanted.where(Redemption.outcome == filters.outcome)
+    if filters.learner is not None:
+        spelled = addresses.spellings(filters.learner)
         wanted = wanted.where(Redemption.learner_email_lower.in_(spelled))
-    wanted = wanted.where(*within(Redemption.received_at, since, until))
-    return paged(
-        session,
-        wanted,
-        by=Redemption.event_id,
-        after=after,
-        limit=limit,
-        shape=shape,
-        newest_first=True,
-        sort=sort,
-    )
+    wanted = wanted.where(*within(Redemption.received_at, filters.since, filters.until))
+    return paged(session, wanted, by=Redemption.event_id, shape=shape, newest_first=True, **page)
 
 
 def on_key(session: Session, *, actor: Actor, key_id: int) -> list[RedemptionShape]:

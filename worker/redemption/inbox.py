@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, LiteralString
+from typing import Any, LiteralString, Unpack
 
 from psycopg import Connection
 from sqlalchemy import ColumnElement, Select, select, text
@@ -13,8 +13,9 @@ from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
+from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged, within
+from worker.database.paging import Page, Paging, paged, within
 from worker.redemption import outcomes
 from worker.settings import settings
 from worker.tables.labels import AssignmentStatus, EventStatus, EventType
@@ -53,6 +54,21 @@ class EventShape(TypedDict):
     """When it was decided."""
     error: str | None
     """Why it was set apart."""
+
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which events."""
+
+    webhook_id: str | None = by("The one that its sender gave this id.", longest=128)
+    type: EventType | None = by("Those of this type.")
+    status: EventStatus | None = by("Those that are so.")
+    since: datetime | None = by("Received at this time or later.")
+    until: datetime | None = by("Received before this time.")
+    failed: bool = by("Only those that are set apart for a person.", default=False)
+
+
+ALL = Filters()
 
 
 READERS = (Role.MANAGER, Role.ANALYST, Role.SENDER)
@@ -196,44 +212,21 @@ def show(session: Session, *, actor: Actor, event: str) -> EventShape:
 
 
 def listing(
-    session: Session,
-    *,
-    actor: Actor,
-    webhook_id: str | None = None,
-    kind: str | None = None,
-    status: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    failed: bool = False,
-    sort: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[EventShape]:
-    """List the actor's events, newest first: one message's, say, or those of a time.
-
-    `since` and `until` bound when they were received; the latter is not in the range.
-    """
+    """List the actor's events, newest first: one message's, say, or those of a time."""
     actor.require(*READERS)
     wanted = _rows().where(actor.sees(Event.organization_id))
-    if webhook_id is not None:
-        wanted = wanted.where(Event.webhook_id == webhook_id)
-    wanted = wanted.where(*within(Event.received_at, since, until))
-    if kind is not None:
-        wanted = wanted.where(Event.type == lookup.label(EventType, kind, field="type"))
-    if status is not None:
-        wanted = wanted.where(Event.status == lookup.label(EventStatus, status, field="status"))
-    if failed:
+    if filters.webhook_id is not None:
+        wanted = wanted.where(Event.webhook_id == filters.webhook_id)
+    wanted = wanted.where(*within(Event.received_at, filters.since, filters.until))
+    if filters.type is not None:
+        wanted = wanted.where(Event.type == filters.type)
+    if filters.status is not None:
+        wanted = wanted.where(Event.status == filters.status)
+    if filters.failed:
         wanted = wanted.where(Event.status == EventStatus.FAILED)
-    return paged(
-        session,
-        wanted,
-        by=Event.id,
-        after=after,
-        limit=limit,
-        shape=shape,
-        newest_first=True,
-        sort=sort,
-    )
+    return paged(session, wanted, by=Event.id, shape=shape, newest_first=True, **page)
 
 
 def retry(session: Session, *, actor: Actor, event: str) -> EventShape:

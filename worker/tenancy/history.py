@@ -1,16 +1,19 @@
 """Who did what to which thing, and when: the one append-only table."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from sqlalchemy import Select, Text, cast, func, insert, literal, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker.database import lookup
+from worker.database.filters import ListFilters
+from worker.database.filters import by as chosen_by
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged, within
+from worker.database.paging import Page, Paging, paged, within
 from worker.tables.tenancy import History, Organization
 from worker.tenancy.actors import Actor, Role
 
@@ -34,6 +37,22 @@ class Act(TypedDict):
     """Which of them."""
     detail: dict[str, object]
     """What changed, from what, and why."""
+
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which acts."""
+
+    organization: str | None = chosen_by("What was done in one organization.")
+    thing: str | None = chosen_by("Such as pool or assignment.", longest=40)
+    thing_id: int | None = chosen_by("The thing's id.")
+    action: str | None = chosen_by("Such as “pool paused”.", longest=40)
+    by: str | None = chosen_by("Who, as the list tells it.", longest=320)
+    since: datetime | None = chosen_by("At this time or later.")
+    until: datetime | None = chosen_by("Before this time.")
+
+
+ALL = Filters()
 
 
 HEADER = "at,actor,organization,action,thing,thing_id,detail\n"
@@ -87,34 +106,17 @@ def of_some(session: Session, *, thing: str, thing_ids: Sequence[int]) -> list[A
 
 
 def listing(
-    session: Session,
-    *,
-    actor: Actor,
-    sort: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
-    **filters: Any,
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[Act]:
     """List who did what in the actor's organizations, newest first, a page at a time.
 
-    `filters` are an `organization`, a `thing` and its `thing_id`, an `action`, whose it was (`by`),
-    and the times `since` and `until`, the latter not included. What belongs to no organization,
-    such as a course, the operator alone sees.
+    What belongs to no organization, such as a course, the operator alone sees.
     """
-    wanted = _chosen(session, actor, **filters).add_columns(*COLUMNS)
-    return paged(
-        session,
-        wanted,
-        by=History.id,
-        after=after,
-        limit=limit,
-        shape=shape,
-        newest_first=True,
-        sort=sort,
-    )
+    wanted = _chosen(session, actor, filters).add_columns(*COLUMNS)
+    return paged(session, wanted, by=History.id, shape=shape, newest_first=True, **page)
 
 
-def export(session: Session, *, actor: Actor, **filters: Any) -> Iterator[bytes]:
+def export(session: Session, *, actor: Actor, filters: Filters = ALL) -> Iterator[bytes]:
     """Give the history as CSV, oldest first, in blocks of many lines and in constant memory.
 
     It takes what `listing` takes; no cell runs as a spreadsheet's formula.
@@ -124,7 +126,7 @@ def export(session: Session, *, actor: Actor, **filters: Any) -> Iterator[bytes]
         cast(History.thing_id, Text), cast(History.detail, Text),
     )  # fmt: skip
     line = func.concat_ws(",", *map(func.csv_cell, cells))
-    lines = _chosen(session, actor, **filters).add_columns(line).order_by(History.id)
+    lines = _chosen(session, actor, filters).add_columns(line).order_by(History.id)
     return _blocks(session, lines)
 
 
@@ -143,33 +145,22 @@ def shape(row: Any) -> Act:
     }
 
 
-def _chosen(
-    session: Session,
-    actor: Actor,
-    *,
-    organization: str | None = None,
-    thing: str | None = None,
-    thing_id: int | None = None,
-    action: str | None = None,
-    by: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> Select[Any]:
+def _chosen(session: Session, actor: Actor, filters: Filters) -> Select[Any]:
     actor.require(Role.MANAGER)
     seen = actor.sees(History.organization_id)
     wanted = select().select_from(History).join(Organization, isouter=True).where(seen)
-    owner = None if organization is None else _organization(session, actor, organization)
+    named = filters.organization
     equal = {
-        History.organization_id: owner,
-        History.thing: thing,
-        History.thing_id: thing_id,
-        History.action: action,
-        History.actor: by,
+        History.organization_id: None if named is None else _organization(session, actor, named),
+        History.thing: filters.thing,
+        History.thing_id: filters.thing_id,
+        History.action: filters.action,
+        History.actor: filters.by,
     }
     wanted = wanted.where(
         *(column == value for column, value in equal.items() if value is not None)
     )
-    return wanted.where(*within(History.at, since, until))
+    return wanted.where(*within(History.at, filters.since, filters.until))
 
 
 def _organization(session: Session, actor: Actor, name: str) -> int:

@@ -49,6 +49,6 @@ def test_the_history_is_exported_as_it_is_filtered(somebody, things):
 
 
 def test_a_filter_that_is_none_is_told_before_anything_is_exported(somebody):
-    for query in ("since=yesterday", "id=first"):
+    for query in ("since=yesterday", "thing_id=first"):
         assert somebody().get(f"/history.csv?{query}").status_code == 422
         assert somebody().get(f"/history?{query}").status_code == 422

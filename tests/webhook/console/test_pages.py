@@ -305,7 +305,7 @@ def test_digits_are_grouped(value, told):
 
 @pytest.mark.parametrize("number", ["-99999999999", "9" * 30, "-" + "9" * 30, "one", "\0"])
 @pytest.mark.parametrize(
-    "path", ["/assignments?days=", "/history?thing=key&id=", "/history.csv?id="]
+    "path", ["/assignments?days=", "/history?thing=key&thing_id=", "/history.csv?thing_id="]
 )
 def test_a_number_in_an_address_may_be_anything(somebody, path, number):
     answer = somebody(Role.MANAGER).get(f"{path}{quote(number)}")

@@ -233,7 +233,9 @@ def test_a_strangers_learner_is_masked_to_the_pools_owner(session):
     world.request(code, "ann@example.org")
     settle(world)
 
-    newest, oldest = attempts.listing(session, actor=OPERATOR, pool=world.pool).items
+    newest, oldest = attempts.listing(
+        session, actor=OPERATOR, filters=attempts.Filters(pool=world.pool)
+    ).items
 
     assert (newest["learner"], newest["key"]) == ("ann@example.org", code)
     assert (oldest["learner"], oldest["organization"]) == ("s***@e***", None)
