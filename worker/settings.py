@@ -29,7 +29,7 @@ def duration(value: object) -> timedelta:
     """
     if isinstance(value, timedelta):
         return value
-    match = re.fullmatch(r"([+-]?\d{1,10}(?:\.\d{1,6})?)([smhd]?)", str(value).strip())
+    match = re.fullmatch(r"([+-]?[0-9]{1,10}(?:\.[0-9]{1,6})?)([smhd]?)", str(value).strip())
     if not match:
         raise ValueError("give seconds, or a number with s, m, h or d, such as 40d")
     return timedelta(seconds=float(match[1]) * UNITS[match[2]])

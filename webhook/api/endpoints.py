@@ -9,7 +9,7 @@ from webhook.http import nudging
 from webhook.http.access import allowed
 from webhook.http.instants import Instant
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Paging, Taken, gives, whole
+from webhook.http.shapes import Changes, Paging, Taken, gives, left_out, whole
 from worker import days
 from worker.database.paging import Page
 from worker.outgoing import deliveries, endpoints
@@ -22,13 +22,13 @@ from worker.tenancy.actors import Actor, Role
 blueprint = APIBlueprint("endpoints", __name__, url_prefix="/api/v1", tag="Endpoints")
 
 
-class EndpointChanges(Taken):
+class EndpointChanges(Changes):
     """What may change of an endpoint."""
 
-    url: str | None = Field(None, max_length=2000)
-    types: list[DeliveryType] | None = Field(None, min_length=1)
-    pool_low: int | None = Field(None, ge=1, le=1_000_000_000, description="Keys left: low below.")
-    pool_expiring_days: int | None = Field(None, ge=1, le=days.LONGEST)
+    url: str = left_out(max_length=2000)
+    types: list[DeliveryType] = left_out(min_length=1)
+    pool_low: int = left_out(ge=1, le=1_000_000_000, description="Keys left: low below.")
+    pool_expiring_days: int = left_out(ge=1, le=days.LONGEST)
 
 
 class NewEndpoint(EndpointChanges):

@@ -1,11 +1,12 @@
 """What the API gives and takes: the objects of docs/webhooks.md and the command line's --json."""
 
 from datetime import timedelta
+from typing import Any
 
 from pydantic import Field, RootModel
 
 from webhook.http.instants import Instant
-from webhook.http.shapes import Taken
+from webhook.http.shapes import Changes, Clearable, Taken, left_out
 from worker.settings import Duration
 from worker.tables.labels import ReportFormat
 from worker.tenancy.actors import Role
@@ -21,31 +22,36 @@ class NewOrganization(Taken):
     tax_rate: str | None = None
 
 
-class OrganizationChanges(Taken):
-    """What may change of an organization; what is not given stays."""
+class OrganizationChanges(Changes):
+    """What may change of an organization; without a parent (null) it is a root."""
 
-    name: str | None = None
+    name: str = left_out()
     parent: str | None = None
-    time_zone: str | None = None
-    currency: str | None = None
-    tax_rate: str | None = None
-    tax_label: str | None = None
-    tax_from: str | None = None
-    locale: str | None = None
-    legal_name: str | None = None
-    address: str | None = None
-    tax_id: str | None = None
-    payment_terms_days: int | None = None
+    time_zone: str = left_out()
+    currency: str = left_out()
+    tax_rate: str = left_out()
+    tax_label: str = left_out()
+    tax_from: str = left_out()
+    locale: str = left_out()
+    legal_name: Clearable = None
+    address: Clearable = None
+    tax_id: Clearable = None
+    payment_terms_days: int = left_out()
+
+    def given(self, **names: str) -> dict[str, Any]:
+        """Give the fields that were sent; null for a parent as `no_parent`."""
+        sent = super().given(**names)
+        return {"no_parent": True, **sent} if sent.get("parent", "") is None else sent
 
 
-class SellerChanges(Taken):
+class SellerChanges(Changes):
     """What may change of the seller; finalized invoices stay as they are."""
 
-    name: str | None = None
-    address: str | None = None
-    tax_id: str | None = None
-    payment_details: str | None = None
-    time_zone: str | None = None
+    name: str = left_out()
+    address: Clearable = None
+    tax_id: Clearable = None
+    payment_details: Clearable = None
+    time_zone: str = left_out()
 
 
 class NewCourse(Taken):
@@ -57,10 +63,10 @@ class NewCourse(Taken):
     currency: str
 
 
-class CourseChanges(Taken):
+class CourseChanges(Changes):
     """What may change of a course; a list price is changed by POST /prices."""
 
-    title: str | None = None
+    title: str = left_out()
 
 
 class NewPrice(Taken):
@@ -85,14 +91,14 @@ class NewPool(Taken):
     share_with_children: bool = False
 
 
-class PoolChanges(Taken):
+class PoolChanges(Changes):
     """What may change of a pool; what is not given stays."""
 
-    name: str | None = None
-    starts_at: str | None = None
-    expires_at: str | None = None
-    content_availability_days: int | None = None
-    share_with_children: bool | None = None
+    name: str = left_out()
+    starts_at: str = left_out()
+    expires_at: str = left_out()
+    content_availability_days: int = left_out()
+    share_with_children: bool = left_out()
 
 
 class Replacing(Taken):
@@ -226,11 +232,11 @@ class Joining(Taken):
     )
 
 
-class Correction(Taken):
+class Correction(Changes):
     """A learner's right address or name."""
 
-    email: str | None = None
-    name: str | None = None
+    email: str = left_out()
+    name: Clearable = None
 
 
 class Credit(Taken):

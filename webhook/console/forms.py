@@ -14,6 +14,9 @@ from webhook.console.frame import standing
 from worker import days, errors
 from worker.tenancy.actors import Role
 
+# Groups of three digits may be set off, as the pages themselves do.
+WHOLE = re.compile("-?(?:[0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})")
+
 # What shapes and constraints call otherwise than the forms do.
 FORM_NAMES = {
     "starts_at": "starts",
@@ -110,10 +113,9 @@ def whole(value: str, *, field: str) -> int:
     Raises:
         InvalidInputError: it is none.
     """
-    try:
-        return int(value.replace(",", "").strip())
-    except ValueError:
-        raise errors.InvalidInputError("Give a whole number.", field=field) from None
+    if not WHOLE.fullmatch(value.strip()):
+        raise errors.InvalidInputError("Give a whole number.", field=field)
+    return int(value.replace(",", ""))
 
 
 def day(name: str, form: Mapping[str, str], *, end: bool = False) -> datetime | None:

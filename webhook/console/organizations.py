@@ -53,6 +53,7 @@ def edit_organization(session: Session, actor: Actor, organization: str) -> Any:
     """Change an organization; what invoices print of it may be emptied."""
     given: dict[str, Any] = {name: request.form.get(name, "").strip() for name in NEEDED + INVOICED}
     given |= forms.given("parent", *TAX)
+    given["no_parent"] = request.form.get("parent") == ""
     days = forms.whole(request.form.get("payment_terms_days", ""), field="payment_terms_days")
     made = organizations.edit(
         session, actor=actor, organization=organization, payment_terms_days=days, **given

@@ -10,7 +10,7 @@ from flask import Response, after_this_request, g, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from webhook.http import preconditions, repeating
+from webhook.http import parameters, preconditions, repeating
 from webhook.http.problems import UnauthenticatedError
 from worker import errors
 from worker.database import connections
@@ -36,12 +36,14 @@ def allowed(*roles: Role) -> Callable[[View[P]], Callable[P, Response]]:
     """
 
     def guard(view: View[P]) -> Callable[P, Response]:
+        asked = parameters.checked(view)
+
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> Response:
             with connections.session(Login.WEB) as session:
                 token_id, actor = authenticate(session)
                 actor.require(*roles)
-                act = partial(view, session, actor, *args, **kwargs)
+                act = partial(asked, session, actor, *args, **kwargs)
                 return preconditions.answered(repeating.once(session, token_id, act))
 
         guarded.roles = (Role.OPERATOR, *roles)  # type: ignore[attr-defined]  # read by openapi.py
@@ -57,12 +59,14 @@ def known(*roles: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """
 
     def guard(view: Callable[P, R]) -> Callable[P, R]:
+        asked = parameters.checked(view)
+
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             with connections.session(Login.WEB) as session:
                 _, g.actor = authenticate(session)
                 g.actor.require(*roles)
-            return view(*args, **kwargs)
+            return asked(*args, **kwargs)
 
         guarded.roles = (Role.OPERATOR, *roles)  # type: ignore[attr-defined]  # as above
         return guarded

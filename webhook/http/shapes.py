@@ -1,16 +1,25 @@
 """What every answer, request and list of the API has in common."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from types import UnionType
-from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from flask import Response, jsonify
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from worker.database.paging import Page
 
 T = TypeVar("T")
+DIGITS = re.compile("-?[0-9]{1,18}")
 P = ParamSpec("P")
 
 
@@ -50,12 +59,44 @@ class Taken(BaseModel):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _whole(cls, value: object, field: ValidationInfo) -> object:
+        """Take ASCII's digits for a whole number, and nothing else that Python would."""
+        if cls.model_fields[field.field_name or ""].annotation not in (int, int | None):
+            return value
+        if isinstance(value, bool) or (isinstance(value, str) and not DIGITS.fullmatch(value)):
+            raise ValueError("Give a whole number, in digits alone.")
+        return value
+
     def given(self, **names: str) -> dict[str, Any]:
         """Give the fields that were sent, as the domain's arguments; `names` renames some."""
         return {
             names.get(field, field): value
             for field, value in self.model_dump(exclude_none=True).items()
         }
+
+
+def left_out(**bounds: Any) -> Any:
+    """Make a field that may be left out, though it cannot be empty: null is refused."""
+    return Field(default_factory=lambda: None, **bounds)
+
+
+def _empty(value: str | None) -> str:
+    return value or ""
+
+
+# A text that null clears.
+Clearable = Annotated[str | None, AfterValidator(_empty)]
+
+
+class Changes(Taken):
+    """What may change of a thing: what is left out stays, and null clears what can be empty."""
+
+    def given(self, **names: str) -> dict[str, Any]:
+        """Give the fields that were sent, null as the empty text; `names` renames some."""
+        sent = self.model_dump(exclude_unset=True)
+        return {names.get(field, field): value for field, value in sent.items()}
 
 
 class Paging(Taken):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import Group, deferred, ordered, paged
+from worker.cli.frame import WHOLE, Group, deferred, ordered, paged
 from worker.cli.options import DAYS
 from worker.cli.system import operator, run, system
 
@@ -101,7 +101,7 @@ def chosen(function: Callable[..., Any]) -> Callable[..., Any]:
 @command.command(shows=_show_changed)
 @chosen
 @click.option("--until", metavar="DATE", help="The last day of access, where the learner is.")
-@click.option("--by", "by_days", type=int, metavar="DAYS", help="So many days later than now.")
+@click.option("--by", "by_days", type=WHOLE, metavar="DAYS", help="So many days later than now.")
 @click.option("--price", metavar="AMOUNT", help="Charge the pool's owner; free by default.")
 def extend(**given: Any) -> "Changed":
     """Let access end later; an expired assignment comes back to life.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing, progress
-from worker.cli.frame import Command, deferred, wants_json
+from worker.cli.frame import WHOLE, Command, deferred, wants_json
 from worker.cli.system import quieten
 
 with deferred():
@@ -50,9 +50,9 @@ def _verdict(done: dict[str, Any]) -> str:
 
 
 @click.command("demo", cls=Command, shows=_show, failed=lambda done: not done["ok"])
-@click.option("--keys", type=int, default=10_000, show_default=True, help="How many keys.")
+@click.option("--keys", type=WHOLE, default=10_000, show_default=True, help="How many keys.")
 @click.option(
-    "--redemptions", type=int, default=2_000, show_default=True, help="How many signed webhooks."
+    "--redemptions", type=WHOLE, default=2_000, show_default=True, help="How many signed webhooks."
 )
 @click.option(
     "-o",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import Group, deferred, paged
+from worker.cli.frame import WHOLE, Group, deferred, paged
 from worker.cli.options import SINCE, old_valid, together
 from worker.cli.system import operator, run, system
 
@@ -23,9 +23,9 @@ DELIVERY_COLUMNS = ("id", "happened_at", "type", "url", "state", "attempts", "du
 
 wishes = together(
     click.option("--types", metavar="TYPE,…", help="What it is told; all types by default."),
-    click.option("--pool-low", type=int, metavar="N", help="A pool is low below so many keys."),
+    click.option("--pool-low", type=WHOLE, metavar="N", help="A pool is low below so many keys."),
     click.option(
-        "--pool-expiring", "pool_expiring_days", type=int, metavar="DAYS",
+        "--pool-expiring", "pool_expiring_days", type=WHOLE, metavar="DAYS",
         help="A pool is expiring so many days ahead.",
     ),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """What every command has in common: `--json`, printing, exit codes, and a quick start."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from worker.cli.printing import Shows
 from worker.errors import DatabaseAwayError, KeypoolError
 
 WANTS_JSON = "keypool.json"
+DIGITS = re.compile("-?[0-9]{1,18}")
 
 
 class Command(click.RichCommand):
@@ -51,6 +53,21 @@ class Command(click.RichCommand):
         return int(self.failed(result))
 
 
+class Whole(click.ParamType[int]):
+    """A whole number: ASCII's digits, and nothing else that Python would take for one."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it; a usage error where it is none."""
+        if not DIGITS.fullmatch(str(value)):
+            self.fail(f"“{value}” is not a whole number; write digits alone.", param, ctx)
+        return int(value)
+
+
+WHOLE = Whole()
+
+
 class Group(click.RichGroup):
     """A group of such commands."""
 
@@ -66,7 +83,7 @@ def paged(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a list's command the options `--limit` and `--after`."""
     function = click.option("--after", metavar="CURSOR", help="Go on where a list ended.")(function)
     return click.option(
-        "--limit", type=int, default=100, show_default=True, help="How many at once, up to 1000."
+        "--limit", type=WHOLE, default=100, show_default=True, help="How many at once, up to 1000."
     )(function)
 
 

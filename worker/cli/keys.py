@@ -11,7 +11,7 @@ import rich_click as click
 
 from worker.cli import printing, waiting
 from worker.cli.files import Written, deliver, written
-from worker.cli.frame import Group, deferred, wants_json
+from worker.cli.frame import WHOLE, Group, deferred, wants_json
 from worker.cli.lists import ChoosingCommand, ListCommand
 from worker.cli.system import operator, run, system
 
@@ -110,7 +110,7 @@ def _added(wait: bool, report: "batches.ImportReport") -> "batches.ImportReport"
 
 @command.command(shows=printing.sentences(waiting.lines), failed=waiting.failed)
 @click.argument("pool")
-@click.argument("count", type=int)
+@click.argument("count", type=WHOLE)
 @wait_or_not
 def generate(pool: str, count: int, wait: bool) -> "batches.BatchShape":
     """Generate COUNT keys into a pool."""
@@ -232,7 +232,7 @@ def _each(
 @click.argument("pool")
 @click.argument("recipient", required=False)
 @click.option("--file", type=click.File("rb"), help="CSV: email,name,count,reference.")
-@click.option("--count", type=int, default=1, show_default=True, help="How many keys.")
+@click.option("--count", type=WHOLE, default=1, show_default=True, help="How many keys.")
 @click.option("--reference", default="", metavar="R", help="An order number, say.")
 @click.option("--name", default="", help="The recipient's name.")
 @output

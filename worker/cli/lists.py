@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from worker.cli.frame import Command, deferred
+from worker.cli.frame import WHOLE, Command, deferred
 from worker.cli.options import DAYS, SINCE, UNTIL
 
 with deferred():
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 AFTER = click.Option(["--after"], metavar="CURSOR", help="Go on where a list ended.")
 LIMIT = click.Option(
-    ["--limit"], type=int, default=100, show_default=True, help="How many at once, up to 1000."
+    ["--limit"], type=WHOLE, default=100, show_default=True, help="How many at once, up to 1000."
 )
 
 

@@ -70,7 +70,7 @@ class Days(click.ParamType[timedelta]):
     ) -> timedelta:
         """Give the days as a time."""
         number = str(value).removesuffix("d")
-        if not number.isdecimal() or int(number) > MOST_DAYS:
+        if not (number.isascii() and number.isdecimal()) or int(number) > MOST_DAYS:
             self.fail(f"{value!r} is not a number of days from 0 to {MOST_DAYS}.", param, ctx)
         return timedelta(days=int(number))
 

@@ -5,7 +5,7 @@ from typing import Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import Group, deferred
+from worker.cli.frame import WHOLE, Group, deferred
 from worker.cli.system import operator, run
 
 with deferred():
@@ -32,6 +32,7 @@ def add(**given: Any) -> "organizations.OrganizationShape":
 @click.argument("organization", metavar="ORG")
 @click.option("--name", help="Its new name.")
 @click.option("--parent", metavar="ORG", help="The organization that it goes below.")
+@click.option("--no-parent", is_flag=True, help="It goes below none.")
 @click.option("--time-zone", metavar="TZ", help="Whose days its dates are.")
 @click.option("--currency", metavar="CUR", help="The currency of prices set for it from now on.")
 @click.option("--tax-rate", metavar="PCT", help="The tax on its invoices from now on.")
@@ -41,7 +42,7 @@ def add(**given: Any) -> "organizations.OrganizationShape":
 @click.option("--legal-name", help="Its name on invoices.")
 @click.option("--address", help="Its address on invoices.")
 @click.option("--tax-id", help="Its tax number on invoices.")
-@click.option("--payment-terms", "payment_terms_days", type=int, metavar="DAYS")
+@click.option("--payment-terms", "payment_terms_days", type=WHOLE, metavar="DAYS")
 def edit(organization: str, **given: Any) -> "organizations.OrganizationShape":
     """Change what is given of an organization."""
     return run(organizations.edit, actor=operator(), organization=organization, **given)

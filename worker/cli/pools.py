@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import Group, deferred
+from worker.cli.frame import WHOLE, Group, deferred
 from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run
 
@@ -35,7 +35,9 @@ def command() -> None:
 @click.option("--course", required=True, metavar="CODE", help="What its keys give access to.")
 @click.option("--starts", required=True, metavar="DATE", help=starts)
 @click.option("--expires", required=True, metavar="DATE", help=expires)
-@click.option("--content-availability", required=True, type=int, metavar="DAYS", help=availability)
+@click.option(
+    "--content-availability", required=True, type=WHOLE, metavar="DAYS", help=availability
+)
 @click.option(
     "--share-with-children", is_flag=True, help="Let learners of organizations below redeem too."
 )
@@ -67,7 +69,7 @@ def show(pool: str) -> "pools.PoolShape":
 @click.option("--name", help="Its new name.")
 @click.option("--starts", metavar="DATE", help=starts)
 @click.option("--expires", metavar="DATE", help=expires)
-@click.option("--content-availability", type=int, metavar="DAYS", help=availability)
+@click.option("--content-availability", type=WHOLE, metavar="DAYS", help=availability)
 @click.option(
     "--share-with-children/--no-share-with-children",
     default=None,

@@ -30,7 +30,11 @@ NOWHERE: Final = "Factory"
 YEARS_COMPARED: Final = 10
 
 NOW = text("SELECT clock_now()")
-IN_USE = text("SELECT time_zone, count(*) FROM organization GROUP BY 1 ORDER BY 1")
+IN_USE = text("""
+    SELECT time_zone, count(*)
+      FROM (SELECT time_zone FROM organization UNION ALL SELECT time_zone FROM seller) AS used
+     GROUP BY 1 ORDER BY 1
+""")
 
 # Seconds east of UTC at each instant; null where the name is not known.
 OFFSETS = text("""
@@ -81,12 +85,12 @@ def differing(connection: Connection, names: Sequence[str]) -> list[str]:
 
 
 def differences(connection: Connection) -> list[str]:
-    """Say in a sentence each which organizations' time zones this PostgreSQL answers otherwise."""
-    organizations = dict(tuple(row) for row in connection.execute(IN_USE))
+    """Say in a sentence each for which time zones in use this PostgreSQL has other rules."""
+    used = dict(tuple(row) for row in connection.execute(IN_USE))
     return [
-        f"The time zone {name} (organizations: {organizations[name]:,}) has other rules in this "
-        f"PostgreSQL than in keypool (tzdata {version('tzdata')}). Update its time zones."
-        for name in differing(connection, list(organizations))
+        f"The time zone {name} (in use {used[name]:,} times) has other rules in this PostgreSQL than "
+        f"in keypool (tzdata {version('tzdata')}). Update its time zones."
+        for name in differing(connection, list(used))
     ]
 
 

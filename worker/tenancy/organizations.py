@@ -90,23 +90,26 @@ def edit(
     tax_label: str | None = None,
     tax_from: str | None = None,
     parent: str | None = None,
+    no_parent: bool = False,
     currency: str | None = None,
     time_zone: str | None = None,
     **changes: str | int | None,
 ) -> OrganizationShape:
     """Change what is given of an organization: name, locale, legal_name, address, …
 
-    A tax rate holds from `tax_from` on, a day in its time zone, or from now.
+    With `no_parent` it is a root. A tax rate holds from `tax_from` on, a day in its time zone, or from now.
 
     Raises:
-        InvalidInputError: the currency, time zone, tax rate or its day is none.
+        InvalidInputError: the currency, time zone, tax rate or its day is none; or a parent is
+            given besides `no_parent`.
         CircularParentError: the new parent is the organization itself or one of its descendants.
     """
     actor.require()
     found = find(session, actor=actor, name=organization, lock=True)
-    given = {field: value for field, value in changes.items() if value is not None}
-    if parent:
-        given["parent_id"] = find(session, actor=actor, name=parent).id
+    given: dict[str, str | int | None] = {
+        field: value for field, value in changes.items() if value is not None
+    }
+    given |= _place(session, actor, parent, no_parent)
     if currency:
         given["currency"] = currencies.find(session, currency).code
     if time_zone and time_zone != found.time_zone:
@@ -119,8 +122,26 @@ def edit(
         taxes.set_rate(session, found, percent=tax_rate, label=tax_label, from_=tax_from)
     elif tax_label or tax_from:
         raise errors.InvalidInputError("Give the tax rate too.", field="tax_rate")
-    _remember(session, actor, "organization edited", found, **given, tax_rate=tax_rate)
+    _remember(
+        session,
+        actor,
+        "organization edited",
+        found,
+        **given,
+        tax_rate=tax_rate,
+        no_parent=no_parent or None,
+    )
     return shape(found, _parent_name(session, found))
+
+
+def _place(
+    session: Session, actor: Actor, parent: str | None, no_parent: bool
+) -> dict[str, int | None]:
+    if parent is not None and no_parent:
+        raise errors.InvalidInputError("Give a parent, or say that it has none.", field="parent")
+    if parent is not None:
+        return {"parent_id": find(session, actor=actor, name=parent).id}
+    return {"parent_id": None} if no_parent else {}
 
 
 def show(session: Session, *, actor: Actor, organization: str | Organization) -> OrganizationShown:

@@ -148,4 +148,4 @@ def test_a_check_names_the_zones_that_another_postgresql_has_otherwise(fresh_dat
     told = [line for line in schema.check(connections.engine()) if "time zone" in line]
 
     assert len(told) == 1
-    assert told[0].startswith("The time zone America/Vancouver (organizations: 1) has other rules")
+    assert told[0].startswith("The time zone America/Vancouver (in use 1 times) has other rules")

@@ -202,3 +202,16 @@ def test_a_new_list_price_is_shown_from_its_day_on(session):
     prices.set_price(session, actor=OPERATOR, course="C", price="12", from_="2080-01-01")
 
     assert courses.listing(session)[0]["price"] == "10.00"
+
+
+def test_an_organization_is_made_a_root_again(session):
+    organizations.add(session, actor=OPERATOR, name="Above")
+    organizations.add(session, actor=OPERATOR, name="Below", parent="Above")
+
+    edited = organizations.edit(session, actor=OPERATOR, organization="Below", no_parent=True)
+
+    assert edited["parent"] is None
+    with pytest.raises(errors.InvalidInputError, match="Give a parent, or say that it has none"):
+        organizations.edit(
+            session, actor=OPERATOR, organization="Below", parent="Above", no_parent=True
+        )
