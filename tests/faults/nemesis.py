@@ -1,4 +1,4 @@
-"""The nemesis: what goes wrong, each fault with the proof that it did, chosen by a seeded chance."""
+"""The nemesis of the chaos tests: the faults, each with a proof that it took effect, chosen at random."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""What the harness does aboard the product's processes: crash points, slow commits, poison, a trace.
+"""Failpoints in the product's processes: places to crash at, slow commits, poison, a trace.
 
 Nothing of it is in the product. The harness puts a `sitecustomize` on the path of the processes
 that it starts, and that calls `come_aboard`.

@@ -1,4 +1,4 @@
-"""A small proxy on a loopback port, whose lines can be reset, swallow everything, or break midway."""
+"""A small proxy on a loopback port, whose connections can be reset, go silent, or break midway."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What storms have in common: how long they are, and how each begins and ends."""
+"""Storms, the chaos tests: how long they are, and how each begins and ends."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""A coarse limit: so many requests a minute of one token, or of one client that has none.
+"""The API's rate limit: requests a minute for one token, or for one client without a token.
 
 It keeps a caller that runs wild from the others' share of the web. It is no wall: guesses at keys and
 passwords are counted in the database, and the receiver has no limit of this kind.
@@ -93,7 +93,7 @@ class Counter:
 
 
 def install(app: APIFlask) -> None:
-    """Limit an app's API, and tell callers what is left (draft-ietf-httpapi-ratelimit-headers)."""
+    """Rate limit an app's API, and tell callers what is left (draft-ietf-httpapi-ratelimit-headers)."""
     counter = Counter()
 
     @app.before_request

@@ -1,7 +1,7 @@
-"""Erasing a person (D1): a pseudonym in the place of name and address, wherever they stand.
+"""Erasing a person (D1), a redaction: a pseudonym replaces name and address wherever they stand.
 
-Ids, dates, amounts and hashes stay. What an address leads to is told by `Person`; the learner's own
-row, access and history are ended once, and everything else is gone through for each word (an address
+Ids, dates, amounts and hashes stay. `Person` holds what belongs to an address. The learner's own
+row, access and history are treated once; every other table, once for each word (an address
 or a name) that the person was known by.
 """
 
