@@ -39,6 +39,16 @@ def committed(world: World, build):
         return build(World(**{**world.__dict__, "session": opened}))
 
 
+def hang_up(dying: psycopg.Connection) -> None:
+    """Close a connection, and see that the server knows."""
+    pid = dying.info.backend_pid
+    dying.close()
+    there = text("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :pid)")
+    with transaction_of() as opened:
+        while opened.scalar(there, {"pid": pid}):
+            opened.execute(text("SELECT pg_stat_clear_snapshot()"))
+
+
 def outcomes(world: World) -> Counter:
     with transaction_of() as opened:
         rows = opened.execute(text("SELECT coalesce(outcome, status::text) FROM event")).scalars()
@@ -144,7 +154,7 @@ def test_a_claim_whose_settler_died_is_taken_up_in_halves(world, fresh_database)
     dying.commit()
 
     alive = settling.settle_batch(limit=500)
-    dying.close()
+    hang_up(dying)
     after_its_death = settling.settle_batch(limit=500)
 
     assert alive is None
