@@ -1,4 +1,4 @@
-"""Sending: what an external system does to post events, signed, and again until they are taken.
+"""Sending: what an external system does to post events: signed, with retries until they are accepted.
 
 This is the other side of the receiver, for integrators to try it with and to copy from.
 """
@@ -23,7 +23,7 @@ import httpx
 from worker import signatures
 from worker.errors import InvalidInputError, KeypoolError
 
-RETRY_SECONDS = 30  # seconds for which a receiver that is away is tried again
+RETRY_SECONDS = 30  # seconds for which requests to an unreachable receiver are retried
 PAUSE = 0.5  # seconds between tries, where it does not say
 TIMEOUT = 15  # seconds for one try; the receiver takes 10 at most when it is asked to wait
 TRY_AGAIN = {429, 502, 503, 504}

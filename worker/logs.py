@@ -17,7 +17,7 @@ from worker.settings import settings
 if TYPE_CHECKING:
     from structlog.types import FilteringBoundLogger, Processor
 
-# Nothing that logs should be handed these; what slips through all the same is masked here.
+# Redaction: no caller should log these; those that slip through are masked here.
 SECRETS = re.compile(
     r"whsec_[A-Za-z0-9+/=_-]+"  # signing secrets
     r"|kp_[A-Za-z0-9_-]{8,}"  # tokens

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from worker.database.connections import transaction
 
-# The oldest overdue first, so that an outage is made good in order. Rows that another sweep or a
-# person holds are left to the next round.
+# The oldest overdue first, so that the backlog after an outage is worked in order. Rows locked by
+# another transaction are left to the next round (SKIP LOCKED).
 EXPIRE = text("""
     UPDATE assignment SET status = 'expired', expired_at = clock_now()
      WHERE id = ANY (ARRAY(

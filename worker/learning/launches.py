@@ -131,7 +131,7 @@ def begin(
     launch: str,
     launched_at: datetime | None = None,
 ) -> LaunchShape:
-    """Record that a learner takes the training; told again under the same id, it is the same launch.
+    """Record that a learner takes the training. Idempotent: the same id again is the same launch.
 
     Its `outcome` says whether it was let in: one that was refused is recorded too.
 

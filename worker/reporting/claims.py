@@ -1,7 +1,7 @@
-"""Claims: which worker makes which kept report, what it came to, and who is erased from its page.
+"""Claims: which worker makes which kept report, its result, and redacting erased people from its page.
 
-A report whose worker died is made again by the next; one that fails is set apart with its traceback
-and keeps no other back.
+A worker's progress is its heartbeat. A report without one is retried by the next worker; one that
+fails is a dead letter: set apart with its traceback. Neither holds up other reports.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from worker.reporting import personal
 from worker.tables.reporting import ReportRun
 
-MAX_DEATHS = 3  # deaths of a worker after which a report is set apart
-LAPSE = "5 minutes"  # without a word from its worker, which has died then: a cell takes less
+MAX_DEATHS = 3  # deaths of a worker after which a report is a dead letter
+LAPSE = "5 minutes"  # heartbeat timeout: without progress for so long, its worker has died
 GAVE_UP = "Whoever made it died, three times over. Ask for it again, or for fewer days."
 
 GIVE_UP = text("""
@@ -109,7 +109,7 @@ def take(session: Session, *, only: int | None = None) -> Claim | None:
 
 
 def advance(session: Session, *, claim: Claim, worked: int, cells: int) -> None:
-    """Say how many of its cells are done."""
+    """Record how many of its cells are done; this is the claim's heartbeat."""
     session.execute(ADVANCE, claim.mine | {"worked": min(worked, cells), "cells": cells})
 
 

@@ -83,7 +83,7 @@ def _told(error: Exception) -> str:
 def _made(claim: claims.Claim, tell: running.Advance) -> tuple[str, bytes | None]:
     if claim.format != ReportFormat.PDF:
         return _page(claim, tell), None
-    printing.browser()  # lest the notebook run in vain
+    printing.browser()  # checked first, so that the notebook does not run for nothing
     page = _page(claim, tell)
     return page, printing.pdf(page)
 
