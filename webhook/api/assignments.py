@@ -7,10 +7,9 @@ from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http.access import allowed
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Paging, gives
+from webhook.http.shapes import Paging, Taken, gives
 from worker.database import patience
 from worker.database.paging import Page
 from worker.learning import assignments, bulk, cancelling, extending
@@ -39,6 +38,39 @@ class Query(Paging):
     sort: (
         Literal["made", "-made", "redeemed_at", "-redeemed_at", "expires_at", "-expires_at"] | None
     ) = Field(None, description="redeemed_at of a pool's; expires_at of active ones.")
+
+
+class Extension(Taken):
+    """A later end, or a number of days; with a price the pool's owner is charged."""
+
+    until: str | None = None
+    days: int | None = None
+    price: str | None = None
+
+
+class Cancellation(Taken):
+    """What becomes of the key, and why; a late cancellation takes a reason."""
+
+    retire_key: bool = False
+    reason: str | None = None
+
+
+class Chosen(Taken):
+    """Which assignments, up to 500 by id or any number by conditions, a page of 500 at a time."""
+
+    assignments: list[str] = Field([], max_length=500)
+    pool: str | None = None
+    learner: str | None = None
+    expiring_within: int | None = Field(None, description="Days.", ge=0, le=36_500)
+    cursor: str | None = None
+
+
+class Extensions(Chosen, Extension):
+    """Which assignments end later, and when."""
+
+
+class Cancellations(Chosen, Cancellation):
+    """Which assignments are cancelled, and why."""
 
 
 @blueprint.get("")
@@ -73,8 +105,8 @@ def access(session: Session, actor: Actor, assignment: str) -> Access:
 @blueprint.post("/extend")
 @allowed(Role.MANAGER)
 @gives()
-@blueprint.input(shapes.Extensions, arg_name="body")
-def extend_many(session: Session, actor: Actor, body: shapes.Extensions) -> Page[ChangedAssignment]:
+@blueprint.input(Extensions, arg_name="body")
+def extend_many(session: Session, actor: Actor, body: Extensions) -> Page[ChangedAssignment]:
     """Let many assignments end later; each has a result of its own."""
     patience.unhurried(session)
     selection, given = _selection(body.given(days="by_days", cursor="after"))
@@ -84,10 +116,8 @@ def extend_many(session: Session, actor: Actor, body: shapes.Extensions) -> Page
 @blueprint.post("/cancel")
 @allowed(Role.MANAGER)
 @gives()
-@blueprint.input(shapes.Cancellations, arg_name="body")
-def cancel_many(
-    session: Session, actor: Actor, body: shapes.Cancellations
-) -> Page[ChangedAssignment]:
+@blueprint.input(Cancellations, arg_name="body")
+def cancel_many(session: Session, actor: Actor, body: Cancellations) -> Page[ChangedAssignment]:
     """Cancel many assignments; each has a result of its own."""
     patience.unhurried(session)
     selection, given = _selection(body.given(cursor="after"))
@@ -98,9 +128,9 @@ def cancel_many(
 @allowed(Role.MANAGER)
 @versioned(assignments.find)
 @gives()
-@blueprint.input(shapes.Extension, arg_name="body")
+@blueprint.input(Extension, arg_name="body")
 def extend(
-    session: Session, actor: Actor, assignment: Assignment, body: shapes.Extension
+    session: Session, actor: Actor, assignment: Assignment, body: Extension
 ) -> AssignmentShown:
     """Let access end later, free or at a price."""
     given = body.given(days="by_days")
@@ -111,9 +141,9 @@ def extend(
 @allowed(Role.MANAGER)
 @versioned(assignments.find)
 @gives()
-@blueprint.input(shapes.Cancellation, arg_name="body")
+@blueprint.input(Cancellation, arg_name="body")
 def cancel(
-    session: Session, actor: Actor, assignment: Assignment, body: shapes.Cancellation
+    session: Session, actor: Actor, assignment: Assignment, body: Cancellation
 ) -> AssignmentShown:
     """Cancel an assignment; soon and unused the charge is credited and the key issued again."""
     return cancelling.cancel(session, actor=actor, assignment=assignment, **body.given())

@@ -4,10 +4,9 @@ from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http.access import allowed
 from webhook.http.instants import Instant
-from webhook.http.shapes import Sorted, gives
+from webhook.http.shapes import Sorted, Taken, gives
 from worker.billing import charges
 from worker.billing.charges import ChargeShape
 from worker.database.paging import Page
@@ -33,6 +32,13 @@ class Query(Sorted):
     until: Instant | None = Field(None, description="Owed before this time.")
 
 
+class Credit(Taken):
+    """What of a charge is credited, all that is left unless an amount is given, and why."""
+
+    reason: str
+    amount: str | None = None
+
+
 @blueprint.get("")
 @allowed(*READERS)
 @gives()
@@ -53,7 +59,7 @@ def show(session: Session, actor: Actor, charge: str) -> ChargeShape:
 @blueprint.post("/<charge>/credit")
 @allowed()
 @gives(201)
-@blueprint.input(shapes.Credit, arg_name="body")
-def credit(session: Session, actor: Actor, charge: str, body: shapes.Credit) -> ChargeShape:
+@blueprint.input(Credit, arg_name="body")
+def credit(session: Session, actor: Actor, charge: str, body: Credit) -> ChargeShape:
     """Credit a charge, wholly or partly, on the next invoice."""
     return charges.credit(session, actor=actor, charge=charge, **body.given())

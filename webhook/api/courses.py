@@ -4,10 +4,9 @@ from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http.access import EVERYBODY, allowed
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Taken, gives, whole
+from webhook.http.shapes import Changes, Taken, gives, left_out, whole
 from worker.catalogue import courses
 from worker.catalogue.courses import CourseShape
 from worker.database.paging import Page
@@ -28,6 +27,21 @@ class Query(Taken):
     search: str | None = Field(None, description="A piece of the code or title.", max_length=200)
 
 
+class NewCourse(Taken):
+    """What a course is made of."""
+
+    code: str
+    title: str
+    price: str
+    currency: str
+
+
+class CourseChanges(Changes):
+    """What may change of a course; a list price is changed by POST /prices."""
+
+    title: str = left_out()
+
+
 @blueprint.get("")
 @allowed(*EVERYBODY)
 @gives()
@@ -40,8 +54,8 @@ def listing(session: Session, _actor: Actor, query: Query) -> Page[CourseShape]:
 @blueprint.post("")
 @allowed()
 @gives(201)
-@blueprint.input(shapes.NewCourse, arg_name="body")
-def add(session: Session, actor: Actor, body: shapes.NewCourse) -> CourseShape:
+@blueprint.input(NewCourse, arg_name="body")
+def add(session: Session, actor: Actor, body: NewCourse) -> CourseShape:
     """Add a course at a list price that holds from now on."""
     return courses.add(session, actor=actor, **body.given())
 
@@ -59,8 +73,8 @@ def show(session: Session, _actor: Actor, course: Course) -> CourseShape:
 @allowed()
 @versioned(_found)
 @gives()
-@blueprint.input(shapes.CourseChanges, arg_name="body")
-def edit(session: Session, actor: Actor, course: Course, body: shapes.CourseChanges) -> CourseShape:
+@blueprint.input(CourseChanges, arg_name="body")
+def edit(session: Session, actor: Actor, course: Course, body: CourseChanges) -> CourseShape:
     """Change a course's title."""
     return courses.edit(session, actor=actor, course=course, **body.given())
 

@@ -7,11 +7,10 @@ from flask import request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http import problems
 from webhook.http.access import allowed, known
 from webhook.http.openapi import describe
-from webhook.http.shapes import Paging, gives
+from webhook.http.shapes import Paging, Taken, gives
 from webhook.http.uploads import uploaded
 from worker.database import patience
 from worker.database.paging import Page
@@ -34,6 +33,22 @@ class Query(Paging):
 
     recipient: str | None = Field(None, max_length=320)
     reference: str | None = Field(None, max_length=320)
+
+
+class NewDistribution(Taken):
+    """Who is handed how many keys, and for what."""
+
+    recipient: str
+    count: int = 1
+    reference: str = ""
+    name: str = ""
+
+
+class Recall(Taken):
+    """Whose keys are recalled."""
+
+    recipient: str
+    reference: str = ""
 
 
 @blueprint.get("")
@@ -61,14 +76,14 @@ def distribute(
     patience.unhurried(session)
     if upload is not None:
         return distributions.distribute_file(session, actor=actor, pool=pool, stream=upload)
-    body = problems.checked(shapes.NewDistribution, request.get_json(force=True))
+    body = problems.checked(NewDistribution, request.get_json(force=True))
     return distributions.distribute(session, actor=actor, pool=pool, **body.given())
 
 
 @blueprint.post("/recall")
 @allowed(Role.MANAGER)
 @gives()
-@blueprint.input(shapes.Recall, arg_name="body")
-def recall(session: Session, actor: Actor, pool: str, body: shapes.Recall) -> DistributionRecalled:
+@blueprint.input(Recall, arg_name="body")
+def recall(session: Session, actor: Actor, pool: str, body: Recall) -> DistributionRecalled:
     """Retire what is unredeemed of what a recipient was handed under a reference."""
     return distributions.recall(session, actor=actor, pool=pool, **body.given())

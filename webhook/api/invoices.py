@@ -47,6 +47,21 @@ class Query(Paging):
     sort: Literal["made", "-made", "month", "-month", "total", "-total"] | None = None
 
 
+class NewBillingRun(Taken):
+    """What to bill: every closed month or one, such as 2026-05; and whether to finalize it."""
+
+    month: str | None = None
+    finalize: bool = False
+
+
+class NewPayment(Taken):
+    """Money received: on a day such as 2026-06-30, by default all that is open."""
+
+    on: str
+    amount: str | None = None
+    reference: str | None = Field(None, max_length=200)
+
+
 @blueprint.get("")
 @allowed(*READERS)
 @gives()
@@ -59,8 +74,8 @@ def listing(session: Session, actor: Actor, query: Query) -> Page[InvoiceShape]:
 @blueprint.post("/run")
 @allowed()
 @gives()
-@blueprint.input(shapes.NewBillingRun, arg_name="body")
-def run(session: Session, actor: Actor, body: shapes.NewBillingRun) -> BillingRun:
+@blueprint.input(NewBillingRun, arg_name="body")
+def run(session: Session, actor: Actor, body: NewBillingRun) -> BillingRun:
     """Bill what is not billed yet, of all closed months or one; again changes nothing."""
     patience.waiting(session)  # a run has transactions of its own, an organization each
     done = runs.run(
@@ -114,8 +129,8 @@ def finalize(session: Session, actor: Actor, invoice: Invoice) -> InvoiceShown:
 @allowed()
 @versioned(invoices.find)
 @gives()
-@blueprint.input(shapes.NewPayment, arg_name="body")
-def pay(session: Session, actor: Actor, invoice: Invoice, body: shapes.NewPayment) -> InvoiceShown:
+@blueprint.input(NewPayment, arg_name="body")
+def pay(session: Session, actor: Actor, invoice: Invoice, body: NewPayment) -> InvoiceShown:
     """Record money received for an invoice; parts add up until nothing is open."""
     return payments.pay(session, actor=actor, invoice=invoice, **body.given())
 

@@ -4,10 +4,9 @@ from typing import BinaryIO
 
 from apiflask import APIBlueprint
 from flask import Response, request
-from pydantic import Field
+from pydantic import Field, RootModel
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http import files, nudging, problems, queries
 from webhook.http.access import allowed, known
 from webhook.http.openapi import describe
@@ -55,6 +54,29 @@ class DryRun(Taken):
     organization: str | None = Field(None, description="The learner's.", max_length=200)
 
 
+class Replacing(Taken):
+    """Why a key is replaced, and for whom where nobody was handed the old one."""
+
+    reason: str = Field(min_length=1, max_length=1000)
+    recipient: str | None = Field(None, max_length=320)
+
+
+class Codes(Taken):
+    """Keys, by their codes."""
+
+    codes: list[str] = Field(min_length=1, max_length=10_000)
+
+
+class Generation(Taken):
+    """How many keys to generate."""
+
+    generate: int
+
+
+class NewKeys(RootModel[list[str]]):
+    """Codes to add."""
+
+
 @blueprint.get("/pools/<pool>/keys")
 @describe(gives=(CSV, exporting.WORKBOOK))
 @allowed(*READERS)
@@ -100,9 +122,9 @@ def add(
         return _reported(report)
     document = request.get_json(force=True)
     if isinstance(document, list):
-        codes = problems.checked(shapes.NewKeys, document).root
+        codes = problems.checked(NewKeys, document).root
         return _reported(keys.add_keys(session, actor=actor, pool=pool, codes=codes))
-    count = problems.checked(shapes.Generation, document).generate
+    count = problems.checked(Generation, document).generate
     return _queued(batches.generate(session, actor=actor, pool=pool, count=count))
 
 
@@ -119,8 +141,8 @@ def show(session: Session, actor: Actor, code: str, query: DryRun) -> KeyShown:
 @blueprint.post("/keys/retire")
 @allowed(Role.MANAGER)
 @gives()
-@blueprint.input(shapes.Codes, arg_name="body")
-def retire(session: Session, actor: Actor, body: shapes.Codes) -> RetiredKeys:
+@blueprint.input(Codes, arg_name="body")
+def retire(session: Session, actor: Actor, body: Codes) -> RetiredKeys:
     """Retire issued keys; each code has a result of its own."""
     patience.unhurried(session)
     return keys.retire(session, actor=actor, codes=body.codes)
@@ -129,8 +151,8 @@ def retire(session: Session, actor: Actor, body: shapes.Codes) -> RetiredKeys:
 @blueprint.post("/keys/<code>/replace")
 @allowed(Role.MANAGER)
 @gives()
-@blueprint.input(shapes.Replacing, arg_name="body")
-def replace(session: Session, actor: Actor, code: str, body: shapes.Replacing) -> Replacement:
+@blueprint.input(Replacing, arg_name="body")
+def replace(session: Session, actor: Actor, code: str, body: Replacing) -> Replacement:
     """Retire an issued key, and give its recipient another of the pool."""
     return replacing.replace(session, actor=actor, code=code, **body.given())
 

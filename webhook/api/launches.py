@@ -2,12 +2,13 @@
 
 from apiflask import APIBlueprint
 from flask import Response
+from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http import problems
 from webhook.http.access import allowed
-from webhook.http.shapes import gives
+from webhook.http.instants import Instant
+from webhook.http.shapes import Taken, gives
 from worker.learning import launches
 from worker.learning.assignments import LaunchShape
 from worker.redemption import outcomes
@@ -18,12 +19,27 @@ blueprint = APIBlueprint("launches", __name__, url_prefix="/api/v1", tag="Assign
 REFUSED = ("assignment_expired", "assignment_cancelled")
 
 
+class NewLaunch(Taken):
+    """A learner takes the training; `launch` is the sender's unique id of it."""
+
+    launch: str = Field(min_length=1, max_length=200)
+    launched_at: Instant | None = Field(None, description="Now, where it is not given.")
+
+
+class LaunchEnd(Taken):
+    """A training came to its end."""
+
+    ended_at: Instant
+    completed: bool | None = None
+    score: float | None = Field(None, ge=-99_999, le=99_999, allow_inf_nan=False)
+
+
 @blueprint.post("/assignments/<assignment>/launches")
 @allowed(*launches.TELLERS)
 @gives(201)
-@blueprint.input(shapes.NewLaunch, arg_name="body")
+@blueprint.input(NewLaunch, arg_name="body")
 def launch(
-    session: Session, actor: Actor, assignment: str, body: shapes.NewLaunch
+    session: Session, actor: Actor, assignment: str, body: NewLaunch
 ) -> LaunchShape | Response:
     """Record that a learner takes the training. One that is refused (409) is recorded too."""
     told = launches.begin(session, actor=actor, assignment=assignment, **body.given())
@@ -36,7 +52,7 @@ def launch(
 @blueprint.post("/launches/<launch>/end")
 @allowed(*launches.TELLERS)
 @gives()
-@blueprint.input(shapes.LaunchEnd, arg_name="body")
-def end(session: Session, actor: Actor, launch: str, body: shapes.LaunchEnd) -> LaunchShape:
+@blueprint.input(LaunchEnd, arg_name="body")
+def end(session: Session, actor: Actor, launch: str, body: LaunchEnd) -> LaunchShape:
     """Record that a training came to its end; of several ends the first counts."""
     return launches.end(session, actor=actor, launch=launch, **body.given())

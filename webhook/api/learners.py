@@ -1,12 +1,12 @@
 """Learners: what is held on a person."""
 
 from apiflask import APIBlueprint
+from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http.access import allowed
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Paging, gives
+from webhook.http.shapes import Changes, Clearable, Paging, Taken, gives, left_out
 from worker.database.paging import Page
 from worker.learning import duplicates, learners
 from worker.learning.duplicates import Duplicate, Joined
@@ -14,6 +14,21 @@ from worker.learning.learners import Erasure, LearnerExport, LearnerShape
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("learners", __name__, url_prefix="/api/v1/learners", tag="Learners")
+
+
+class Joining(Taken):
+    """How two learners who are one person are joined."""
+
+    cancel_shorter: bool = Field(
+        False, description="Where both have access to a course, cancel what ends first."
+    )
+
+
+class Correction(Changes):
+    """A learner's right address or name."""
+
+    email: str = left_out()
+    name: Clearable = None
 
 
 @blueprint.get("/duplicates")
@@ -28,8 +43,8 @@ def list_duplicates(session: Session, actor: Actor, query: Paging) -> Page[Dupli
 @blueprint.post("/duplicates/<duplicate>/join")
 @allowed(Role.MANAGER)
 @gives()
-@blueprint.input(shapes.Joining, arg_name="body")
-def join(session: Session, actor: Actor, duplicate: str, body: shapes.Joining) -> Joined:
+@blueprint.input(Joining, arg_name="body")
+def join(session: Session, actor: Actor, duplicate: str, body: Joining) -> Joined:
     """Give all that a duplicate holds to the learner that they are."""
     return duplicates.join(session, actor=actor, duplicate=duplicate, **body.given())
 
@@ -48,8 +63,8 @@ def show(session: Session, actor: Actor, email: str, query: Paging) -> LearnerSh
 @allowed(Role.MANAGER)
 @versioned(learners.find)
 @gives()
-@blueprint.input(shapes.Correction, arg_name="body")
-def correct(session: Session, actor: Actor, email: str, body: shapes.Correction) -> LearnerShape:
+@blueprint.input(Correction, arg_name="body")
+def correct(session: Session, actor: Actor, email: str, body: Correction) -> LearnerShape:
     """Correct a learner's address or name."""
     return learners.correct(session, actor=actor, email=email, **body.given(email="new_email"))
 

@@ -1,12 +1,13 @@
 """Organizations."""
 
+from typing import Any
+
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http.access import EVERYBODY, STAFF, allowed
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import gives, whole
+from webhook.http.shapes import Changes, Clearable, Taken, gives, left_out, whole
 from worker.database.paging import Page
 from worker.tables.tenancy import Organization
 from worker.tenancy import organizations
@@ -16,6 +17,38 @@ from worker.tenancy.organizations import OrganizationShape, OrganizationShown
 blueprint = APIBlueprint(
     "organizations", __name__, url_prefix="/api/v1/organizations", tag="Organizations"
 )
+
+
+class NewOrganization(Taken):
+    """What an organization is made of."""
+
+    name: str
+    parent: str | None = None
+    time_zone: str = "UTC"
+    currency: str = "EUR"
+    tax_rate: str | None = None
+
+
+class OrganizationChanges(Changes):
+    """What may change of an organization; without a parent (null) it is a root."""
+
+    name: str = left_out()
+    parent: str | None = None
+    time_zone: str = left_out()
+    currency: str = left_out()
+    tax_rate: str = left_out()
+    tax_label: str = left_out()
+    tax_from: str = left_out()
+    locale: str = left_out()
+    legal_name: Clearable = None
+    address: Clearable = None
+    tax_id: Clearable = None
+    payment_terms_days: int = left_out()
+
+    def given(self, **names: str) -> dict[str, Any]:
+        """Give the fields that were sent; null for a parent as `no_parent`."""
+        sent = super().given(**names)
+        return {"no_parent": True, **sent} if sent.get("parent", "") is None else sent
 
 
 @blueprint.get("")
@@ -29,8 +62,8 @@ def listing(session: Session, actor: Actor) -> Page[OrganizationShape]:
 @blueprint.post("")
 @allowed()
 @gives(201)
-@blueprint.input(shapes.NewOrganization, arg_name="body")
-def add(session: Session, actor: Actor, body: shapes.NewOrganization) -> OrganizationShape:
+@blueprint.input(NewOrganization, arg_name="body")
+def add(session: Session, actor: Actor, body: NewOrganization) -> OrganizationShape:
     """Add an organization."""
     return organizations.add(session, actor=actor, **body.given())
 
@@ -48,9 +81,9 @@ def show(session: Session, actor: Actor, organization: Organization) -> Organiza
 @allowed()
 @versioned(organizations.find, organization="name")
 @gives()
-@blueprint.input(shapes.OrganizationChanges, arg_name="body")
+@blueprint.input(OrganizationChanges, arg_name="body")
 def edit(
-    session: Session, actor: Actor, organization: Organization, body: shapes.OrganizationChanges
+    session: Session, actor: Actor, organization: Organization, body: OrganizationChanges
 ) -> OrganizationShape:
     """Change what is given of an organization."""
     return organizations.edit(session, actor=actor, organization=organization, **body.given())

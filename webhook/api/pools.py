@@ -3,11 +3,10 @@
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http.access import allowed
 from webhook.http.preconditions import versioned
 from webhook.http.queries import Query, query
-from webhook.http.shapes import gives
+from webhook.http.shapes import Changes, Taken, gives, left_out
 from worker.billing import charges
 from worker.billing.charges import PoolCharged
 from worker.database.paging import Page
@@ -26,6 +25,28 @@ FIELD_NAMES = {
 }
 
 
+class NewPool(Taken):
+    """What a pool is made of; bare dates are days in its owner's time zone, the last included."""
+
+    name: str
+    organization: str
+    course: str
+    starts_at: str
+    expires_at: str
+    content_availability_days: int
+    share_with_children: bool = False
+
+
+class PoolChanges(Changes):
+    """What may change of a pool; what is not given stays."""
+
+    name: str = left_out()
+    starts_at: str = left_out()
+    expires_at: str = left_out()
+    content_availability_days: int = left_out()
+    share_with_children: bool = left_out()
+
+
 @blueprint.get("")
 @allowed(Role.MANAGER, Role.ANALYST)
 @gives()
@@ -38,8 +59,8 @@ def listing(session: Session, actor: Actor, query: Query[pools.Filters]) -> Page
 @blueprint.post("")
 @allowed(Role.MANAGER)
 @gives(201)
-@blueprint.input(shapes.NewPool, arg_name="body")
-def create(session: Session, actor: Actor, body: shapes.NewPool) -> PoolShape:
+@blueprint.input(NewPool, arg_name="body")
+def create(session: Session, actor: Actor, body: NewPool) -> PoolShape:
     """Create a pool."""
     return pools.create(session, actor=actor, **body.given(**FIELD_NAMES))
 
@@ -57,8 +78,8 @@ def show(session: Session, actor: Actor, pool: Pool) -> PoolShape:
 @allowed(Role.MANAGER)
 @versioned(pools.find)
 @gives()
-@blueprint.input(shapes.PoolChanges, arg_name="body")
-def edit(session: Session, actor: Actor, pool: Pool, body: shapes.PoolChanges) -> PoolShape:
+@blueprint.input(PoolChanges, arg_name="body")
+def edit(session: Session, actor: Actor, pool: Pool, body: PoolChanges) -> PoolShape:
     """Change what is given of a pool; live assignments keep the access they have."""
     return pools.edit(session, actor=actor, pool=pool, **body.given(**FIELD_NAMES))
 

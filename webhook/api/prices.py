@@ -4,9 +4,8 @@ from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http.access import allowed
-from webhook.http.shapes import Paging, gives
+from webhook.http.shapes import Paging, Taken, gives
 from worker.catalogue import prices
 from worker.catalogue.prices import PriceShape
 from worker.database.paging import Page
@@ -22,6 +21,16 @@ class Query(Paging):
     organization: str | None = Field(None, max_length=200)
 
 
+class NewPrice(Taken):
+    """A price to hold from a day or instant on, from now where none is given."""
+
+    course: str
+    price: str
+    organization: str | None = None
+    currency: str | None = None
+    from_: str | None = Field(None, alias="from")
+
+
 @blueprint.get("")
 @allowed(Role.FINANCE, Role.ANALYST)
 @gives()
@@ -34,7 +43,7 @@ def listing(session: Session, actor: Actor, query: Query) -> Page[PriceShape]:
 @blueprint.post("")
 @allowed()
 @gives(201)
-@blueprint.input(shapes.NewPrice, arg_name="body")
-def set_price(session: Session, actor: Actor, body: shapes.NewPrice) -> PriceShape:
+@blueprint.input(NewPrice, arg_name="body")
+def set_price(session: Session, actor: Actor, body: NewPrice) -> PriceShape:
     """Set what a redemption of a course costs from a time on."""
     return prices.set_price(session, actor=actor, **body.given())

@@ -5,7 +5,6 @@ from flask import Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http import files, nudging
 from webhook.http.access import STAFF, allowed
 from webhook.http.openapi import describe
@@ -17,7 +16,7 @@ from worker.reporting import keeping, measures
 from worker.reporting.keeping import ReportShape
 from worker.reporting.measures import Measures
 from worker.reporting.rendering import NotebookShape
-from worker.tables.labels import ReportState
+from worker.tables.labels import ReportFormat, ReportState
 from worker.tenancy.actors import Actor
 
 blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1/reports", tag="Reports")
@@ -39,6 +38,19 @@ class Period(Taken):
     to: str | None = Field(None, max_length=10)
 
 
+class NewReport(Taken):
+    """What to ask: which notebook, about whom, from which day to which; by default the last year.
+
+    `format` is `html`, or `pdf` for both.
+    """
+
+    notebook: str = Field(max_length=100)
+    organization: str | None = Field(None, max_length=200)
+    from_: str | None = Field(None, alias="from", max_length=10)
+    to: str | None = Field(None, max_length=10)
+    format: ReportFormat = ReportFormat.HTML
+
+
 @blueprint.get("")
 @allowed(*STAFF)
 @gives()
@@ -51,8 +63,8 @@ def listing(session: Session, actor: Actor, query: Query) -> Page[ReportShape]:
 @blueprint.post("")
 @allowed(*STAFF)
 @gives(202)
-@blueprint.input(shapes.NewReport, arg_name="body")
-def ask(session: Session, actor: Actor, body: shapes.NewReport) -> ReportShape | Response:
+@blueprint.input(NewReport, arg_name="body")
+def ask(session: Session, actor: Actor, body: NewReport) -> ReportShape | Response:
     """Have a report made now, and kept; as PDF, too, where that is its format."""
     asked = keeping.ask(session, actor=actor, **body.given())
     nudging.after_commit("make_reports")

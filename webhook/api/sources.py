@@ -5,13 +5,20 @@ from sqlalchemy.orm import Session
 
 from webhook.api import shapes
 from webhook.http.access import allowed
-from webhook.http.shapes import gives, whole
+from webhook.http.shapes import Taken, gives, whole
 from worker.database.paging import Page
 from worker.redemption import sources
 from worker.redemption.sources import SourceInClear, SourceShape
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("sources", __name__, url_prefix="/api/v1/sources", tag="Sources")
+
+
+class NewSource(Taken):
+    """What a source is made of."""
+
+    name: str
+    organization: str
 
 
 @blueprint.get("")
@@ -25,8 +32,8 @@ def listing(session: Session, actor: Actor) -> Page[SourceShape]:
 @blueprint.post("")
 @allowed(Role.MANAGER)
 @gives(201)
-@blueprint.input(shapes.NewSource, arg_name="body")
-def add(session: Session, actor: Actor, body: shapes.NewSource) -> SourceInClear:
+@blueprint.input(NewSource, arg_name="body")
+def add(session: Session, actor: Actor, body: NewSource) -> SourceInClear:
     """Add a source; its signing secret is shown this once."""
     return sources.add(session, actor=actor, **body.given())
 

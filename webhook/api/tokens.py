@@ -1,17 +1,26 @@
 """Tokens: the API's own credentials."""
 
 from apiflask import APIBlueprint
+from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http.access import allowed
-from webhook.http.shapes import gives, whole
+from webhook.http.shapes import Taken, gives, whole
 from worker.database.paging import Page
 from worker.tenancy import tokens
 from worker.tenancy.actors import Actor, Role
 from worker.tenancy.tokens import TokenInClear, TokenShape
 
 blueprint = APIBlueprint("tokens", __name__, url_prefix="/api/v1/tokens", tag="Tokens")
+
+
+class NewToken(Taken):
+    """What a token is made of."""
+
+    name: str
+    role: Role
+    organization: str | None = None
+    expires_at: str | None = Field(None, description="A day, which it includes, or a time.")
 
 
 @blueprint.get("")
@@ -25,8 +34,8 @@ def listing(session: Session, actor: Actor) -> Page[TokenShape]:
 @blueprint.post("")
 @allowed(Role.MANAGER)
 @gives(201)
-@blueprint.input(shapes.NewToken, arg_name="body")
-def add(session: Session, actor: Actor, body: shapes.NewToken) -> TokenInClear:
+@blueprint.input(NewToken, arg_name="body")
+def add(session: Session, actor: Actor, body: NewToken) -> TokenInClear:
     """Make a token, shown this once."""
     return tokens.add(session, actor=actor, **body.given(expires_at="expires"))
 

@@ -3,15 +3,28 @@
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
-from webhook.api import shapes
 from webhook.http.access import allowed
-from webhook.http.shapes import gives, whole
+from webhook.http.shapes import Taken, gives, whole
 from worker.database.paging import Page
 from worker.tenancy import users
 from worker.tenancy.actors import Actor, Role
 from worker.tenancy.users import UserShape
 
 blueprint = APIBlueprint("users", __name__, url_prefix="/api/v1/users", tag="Users")
+
+
+class NewPassword(Taken):
+    """A password of at least 12 characters."""
+
+    password: str
+
+
+class NewUser(NewPassword):
+    """Who signs in, and what they may do; an operator belongs to no organization."""
+
+    email: str
+    role: Role
+    organization: str | None = None
 
 
 @blueprint.get("")
@@ -25,8 +38,8 @@ def listing(session: Session, actor: Actor) -> Page[UserShape]:
 @blueprint.post("")
 @allowed(Role.MANAGER)
 @gives(201)
-@blueprint.input(shapes.NewUser, arg_name="body")
-def add(session: Session, actor: Actor, body: shapes.NewUser) -> UserShape:
+@blueprint.input(NewUser, arg_name="body")
+def add(session: Session, actor: Actor, body: NewUser) -> UserShape:
     """Let somebody sign in to the console."""
     return users.add(session, actor=actor, **body.given())
 
@@ -34,10 +47,8 @@ def add(session: Session, actor: Actor, body: shapes.NewUser) -> UserShape:
 @blueprint.post("/<user>/password")
 @allowed(Role.MANAGER)
 @gives()
-@blueprint.input(shapes.NewPassword, arg_name="body")
-def renew_password(
-    session: Session, actor: Actor, user: str, body: shapes.NewPassword
-) -> UserShape:
+@blueprint.input(NewPassword, arg_name="body")
+def renew_password(session: Session, actor: Actor, user: str, body: NewPassword) -> UserShape:
     """Give a user a new password; every session of theirs is over."""
     return users.set_password(session, actor=actor, user=user, password=body.password)
 
