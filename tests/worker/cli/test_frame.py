@@ -253,7 +253,7 @@ sys.exit(answer(["up"]))
     ) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=120)
 
     assert process.returncode == 130
     assert "Traceback" not in told
