@@ -466,7 +466,8 @@ CREATE INDEX distribution_by_time ON distribution USING brin (distributed_at) WI
 -- A bulk job that adds keys to a pool, in chunks; what was worked and made of what was requested is
 -- committed together with each chunk. letters: how many codes of a generation begin with each of
 -- the 22 letters, drawn when it is asked for: its chunks go through the alphabet, so that each
--- works on one stretch of the keys' unique index.
+-- works on one stretch of the keys' unique index. read: as what an import's input was read (encoding,
+-- delimiter, heading, columns).
 CREATE TABLE batch (
     id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     pool_id     bigint      NOT NULL REFERENCES pool ON DELETE RESTRICT,
@@ -482,6 +483,7 @@ CREATE TABLE batch (
     started_at  timestamptz,
     worked_at   timestamptz,
     finished_at timestamptz,
+    read        json,  -- its order matters
 
     CONSTRAINT batch_asks_for_something      CHECK (requested > 0),
     CONSTRAINT batch_works_what_it_was_asked CHECK (worked BETWEEN 0 AND requested),
@@ -660,7 +662,8 @@ CREATE TRIGGER changed_keys_are_tallied AFTER UPDATE ON key
 
 -- Lines of an import that could be keys, as they were supplied, with whom each is for where the
 -- input says so. position counts the import's lines before them: those worked when it is their turn.
--- size and last_line count the chunk's other lines too, which are batch_lines already.
+-- size and last_line count the chunk's other lines too, which are batch_lines already. parts tells the
+-- keys of one line apart; null says that each line has one.
 CREATE TABLE batch_chunk (
     batch_id             bigint   NOT NULL REFERENCES batch ON DELETE RESTRICT,
     position             bigint   NOT NULL,
@@ -671,23 +674,35 @@ CREATE TABLE batch_chunk (
     recipients           text[],
     recipient_names      text[],
     recipient_references text[],
+    parts                int[],
 
     PRIMARY KEY (batch_id, position),
     CONSTRAINT batch_chunk_has_a_code_per_line CHECK (cardinality(codes) = cardinality(lines)),
     CONSTRAINT batch_chunk_counts_its_lines    CHECK (size >= cardinality(lines) AND size > 0)
 );
 
+-- Which of some canonical forms are keys' of any organization: an import says so of each of its lines.
+CREATE FUNCTION known_keys(canonicals text[]) RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT canonical FROM key WHERE canonical = ANY (canonicals COLLATE "C")
+$$;
+REVOKE ALL ON FUNCTION known_keys(text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION known_keys(text[]) TO keypool_web;
+
 CREATE TYPE line_result AS ENUM ('added', 'duplicate_in_input', 'already_exists', 'invalid');
 
--- One line of an import that made no key, and why.
+-- One line of an import that made no key, and why; or the part of one, where it has several keys.
+-- An unlike one is invalid only as long as no such key is known.
 CREATE TABLE batch_line (
     batch_id bigint      NOT NULL REFERENCES batch ON DELETE RESTRICT,
     line     bigint      NOT NULL,
     code     text        NOT NULL,
     result   line_result NOT NULL,
     reason   text        NOT NULL DEFAULT '',
+    part     int         NOT NULL DEFAULT 1,
+    unlike   boolean     NOT NULL DEFAULT false,
 
-    PRIMARY KEY (batch_id, line),
+    PRIMARY KEY (batch_id, line, part),
     CONSTRAINT batch_line_made_no_key             CHECK (result <> 'added'),
     CONSTRAINT batch_line_is_invalid_for_a_reason CHECK ((result = 'invalid') = (reason <> ''))
 );

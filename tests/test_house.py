@@ -70,8 +70,6 @@ USED_BY_NAME = {
     "pytest-timeout": "a plugin of pytest",
     "pytest-xdist": "a plugin of pytest",
     # Each is taken out of this list with its first import.
-    "python-calamine": "reading the tables that people give: to come",
-    "charset-normalizer": "reading the tables that people give: to come",
     "python-stdnum": "numbers of taxpayers: to come",
 }
 
@@ -87,8 +85,12 @@ def tracked() -> list[Path]:
 
 @cache
 def texts() -> dict[str, str]:
-    """The tracked text files by their name in the repository."""
-    contents = {str(path.relative_to(HOUSE)): path.read_bytes() for path in tracked()}
+    """The tracked text files by their name in the repository, but for those that people gave."""
+    contents = {
+        str(path.relative_to(HOUSE)): path.read_bytes()
+        for path in tracked()
+        if "given" not in path.parts
+    }
     return {name: raw.decode() for name, raw in contents.items() if b"\0" not in raw}
 
 

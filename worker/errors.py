@@ -28,11 +28,18 @@ class InvalidInputError(KeypoolError):
     """The input is not valid."""
 
     def __init__(
-        self, message: str | None = None, *, field: str | None = None, line: int | None = None
+        self,
+        message: str | None = None,
+        *,
+        field: str | None = None,
+        line: int | None = None,
+        rows: Sequence[tuple[int, str]] = (),
     ) -> None:
+        """Say what is wrong, and where: a field, a line, or all rows of a table with their reasons."""
         super().__init__(message)
         self.field = field
         self.line = line
+        self.rows = list(rows)
 
 
 class IdempotencyKeyReusedError(InvalidInputError):
@@ -140,6 +147,10 @@ class NotEnoughKeysError(RefusedError):
             f"{wanted:,} keys were asked for, and the pool has {free:,} that nobody holds; "
             "add keys to it or ask for fewer."
         )
+
+
+class AskedOtherwiseError(RefusedError):
+    """Another number of keys was given under this reference; use another reference for more."""
 
 
 class PoolOverError(RefusedError):

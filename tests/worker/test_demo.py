@@ -15,7 +15,6 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from tests.waiting import eventually
 from worker.database.connections import clock_now, session
 from worker.demo import scratch, traffic, world
 from worker.errors import InvalidInputError
@@ -50,7 +49,7 @@ def test_the_main_job_runs_from_end_to_end_and_leaves_files_and_no_process(tmp_p
         capture_output=True,
         text=True,
         check=False,
-        timeout=500,
+        timeout=170,
     )
 
     assert done.returncode == 0, done.stderr
@@ -62,7 +61,7 @@ def test_the_main_job_runs_from_end_to_end_and_leaves_files_and_no_process(tmp_p
     files = [tmp_path / file for file in told["files"].values()]
     assert [file.suffix for file in files] == [".html", ".csv", ".pdf", ".pdf"]
     assert all(file.stat().st_size for file in files)
-    assert eventually(lambda: processes_of(tmp_path) == [], seconds=10)
+    assert processes_of(tmp_path) == []
     assert list((tmp_path / "tmp").glob("keypool-*")) == []
 
 
@@ -90,11 +89,11 @@ def test_an_interrupt_at_any_time_leaves_no_process_behind(tmp_path, moment, end
         else:
             next(line for line in demo.stdout if moment in line)
         demo.send_signal(ending)
-        _, told = demo.communicate(timeout=300)
+        _, told = demo.communicate(timeout=90)
 
     assert demo.returncode == 128 + ending, told
     assert "Traceback" not in told
-    assert eventually(lambda: processes_of(tmp_path) == [], seconds=10)
+    assert processes_of(tmp_path) == []
     assert list((tmp_path / "tmp").glob("keypool-*")) == []
 
 
@@ -108,7 +107,7 @@ def test_a_demo_on_servers_that_are_set_uses_a_database_of_its_own(servers, tmp_
         capture_output=True,
         text=True,
         check=False,
-        timeout=500,
+        timeout=170,
     )
 
     assert done.returncode == 0, done.stderr

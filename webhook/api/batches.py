@@ -11,7 +11,8 @@ from webhook.http.openapi import describe
 from webhook.http.shapes import Paging, gives
 from worker.database.paging import Page
 from worker.pools import batches
-from worker.pools.batches import BatchShape, ImportReport
+from worker.pools.batches import BatchShape
+from worker.pools.import_reports import ImportReport
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("batches", __name__, url_prefix="/api/v1/batches", tag="Batches")

@@ -1,25 +1,26 @@
 """Distributions: keys handed to recipients, once each."""
 
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from apiflask import APIBlueprint
 from flask import request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from webhook.api.tables import Reading
 from webhook.http import problems
 from webhook.http.access import allowed, known
 from webhook.http.openapi import describe
 from webhook.http.shapes import Paging, Taken, gives
-from webhook.http.uploads import uploaded
+from webhook.http.uploads import TABLES, uploaded
 from worker.database import patience
 from worker.database.paging import Page
 from worker.pools import distributions
 from worker.pools.distributions import (
-    DistributionMade,
     DistributionRecalled,
     DistributionShape,
     DistributionsMade,
+    OneDistributionMade,
 )
 from worker.tenancy.actors import Actor, Role
 
@@ -39,7 +40,7 @@ class NewDistribution(Taken):
     """Who is handed how many keys, and for what."""
 
     recipient: str
-    count: int = 1
+    count: int | None = None
     reference: str = ""
     name: str = ""
 
@@ -49,6 +50,13 @@ class Recall(Taken):
 
     recipient: str
     reference: str = ""
+
+
+class Handing(Reading):
+    """How a table of recipients is read, and what its rows take where they say nothing."""
+
+    count: int | None = Field(None, description="How many keys each row asks for.", ge=1)
+    reference: str = Field("", description="Under which reference.", max_length=320)
 
 
 @blueprint.get("")
@@ -61,23 +69,26 @@ def listing(session: Session, actor: Actor, pool: str, query: Query) -> Page[Dis
 
 
 @blueprint.post("")
-@describe(takes=("text/csv",))
+@describe(takes=TABLES)
 @known(Role.MANAGER)
 @uploaded
 @allowed(Role.MANAGER)
 @gives(201)
+@blueprint.input(Handing, location="query", arg_name="query")
 def distribute(
-    session: Session, actor: Actor, pool: str, upload: BinaryIO | None
-) -> DistributionMade | DistributionsMade:
-    """Hand keys to a recipient, or to everybody in a table `email,name,count,reference`.
+    session: Session, actor: Actor, pool: str, upload: BinaryIO | None, query: Handing
+) -> OneDistributionMade | DistributionsMade:
+    """Hand keys to a recipient, or to everybody in a table with a column of addresses.
 
     The same recipient and reference again gives the same keys.
     """
     patience.unhurried(session)
+    given: dict[str, Any] = {"actor": actor, "pool": pool, "dry_run": query.dry_run}
     if upload is not None:
-        return distributions.distribute_file(session, actor=actor, pool=pool, stream=upload)
+        given |= {"told": query.told(), "count": query.count, "reference": query.reference}
+        return distributions.distribute_file(session, stream=upload, **given)
     body = problems.checked(NewDistribution, request.get_json(force=True))
-    return distributions.distribute(session, actor=actor, pool=pool, **body.given())
+    return distributions.distribute(session, **given, **body.given())
 
 
 @blueprint.post("/recall")

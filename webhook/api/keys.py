@@ -1,22 +1,25 @@
 """Keys: added, generated, listed, exported and withdrawn."""
 
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from apiflask import APIBlueprint
 from flask import Response, request
 from pydantic import Field, RootModel
 from sqlalchemy.orm import Session
 
+from webhook.api.tables import Reading
 from webhook.http import files, nudging, problems, queries
 from webhook.http.access import allowed, known
 from webhook.http.openapi import describe
 from webhook.http.queries import Query
 from webhook.http.shapes import Taken, answer, gives
-from webhook.http.uploads import uploaded
+from webhook.http.uploads import TABLES, uploaded
+from worker import errors
 from worker.database import patience
 from worker.database.paging import Page
-from worker.pools import batches, exporting, keys, pools, reading, replacing
-from worker.pools.batches import BatchShape, ImportReport
+from worker.pools import batches, exporting, keys, pools, replacing
+from worker.pools.batches import BatchShape
+from worker.pools.import_reports import ImportReport
 from worker.pools.keys import KeyShape, RetiredKeys
 from worker.pools.replacing import Replacement
 from worker.redemption import trouble
@@ -27,7 +30,6 @@ blueprint = APIBlueprint("keys", __name__, url_prefix="/api/v1", tag="Keys")
 
 READERS = (Role.MANAGER, Role.ANALYST)
 CSV = "text/csv"
-KINDS = {CSV: reading.Kind.CSV, "text/plain": reading.Kind.TEXT}
 
 
 @queries.of(keys.Filters)
@@ -36,14 +38,6 @@ class KeyQuery(Query[keys.Filters]):
 
     format: exporting.Format | None = Field(
         None, description="Export them all: as CSV, as CSV for Excel, or as a workbook."
-    )
-
-
-class Table(Taken):
-    """How a CSV file of keys is read."""
-
-    column: str | None = Field(
-        None, description="The one that holds the keys, by its header or number.", max_length=200
     )
 
 
@@ -103,27 +97,34 @@ def listing(
 
 
 @blueprint.post("/pools/<pool>/keys")
-@describe(takes=("text/plain", CSV))
+@describe(takes=TABLES)
 @known(Role.MANAGER)
 @uploaded
 @allowed(Role.MANAGER)
 @gives(201, accepted=BatchShape | ImportReport)
-@blueprint.input(Table, location="query", arg_name="query")
+@blueprint.input(Reading, location="query", arg_name="query")
 def add(
-    session: Session, actor: Actor, pool: str, upload: BinaryIO | None, query: Table
+    session: Session, actor: Actor, pool: str, upload: BinaryIO | None, query: Reading
 ) -> ImportReport | Response:
-    """Add keys: a JSON list of codes, a text or CSV file of them, or `{"generate": 1000}`."""
+    """Add keys: a JSON list of codes, a text or a table of them, or `{"generate": 1000}`."""
     patience.unhurried(session)
+    given: dict[str, Any] = {
+        "actor": actor,
+        "pool": pool,
+        "told": query.told(),
+        "dry_run": query.dry_run,
+    }
     if upload is not None:
-        kind, column = KINDS[request.mimetype], query.column
-        report = keys.import_keys(
-            session, actor=actor, pool=pool, stream=upload, kind=kind, column=column
-        )
+        report = keys.import_keys(session, stream=upload, **given)
         return _reported(report)
     document = request.get_json(force=True)
     if isinstance(document, list):
         codes = problems.checked(NewKeys, document).root
-        return _reported(keys.add_keys(session, actor=actor, pool=pool, codes=codes))
+        return _reported(keys.add_keys(session, codes=codes, **given))
+    if isinstance(document, dict) and "codes" in document:
+        raise errors.InvalidInputError(
+            'Send the list of codes itself, and not an object with it: ["…", "…"].', field="codes"
+        )
     count = problems.checked(Generation, document).generate
     return _queued(batches.generate(session, actor=actor, pool=pool, count=count))
 

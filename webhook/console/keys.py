@@ -63,8 +63,8 @@ def generate_keys(session: Session, actor: Actor, pool: str) -> Any:
 def distribute(session: Session, actor: Actor, pool: str) -> Any:
     """Hand keys to a recipient, and show which."""
     form = request.form
-    given = {name: form.get(name, "") for name in ("recipient", "reference", "name")}
-    count = whole(form.get("count", "1"), field="count")
+    given: dict[str, Any] = {n: form.get(n, "") for n in ("recipient", "reference", "name")}
+    count = whole(form["count"], field="count") if form.get("count", "").strip() else None
     made = distributions.distribute(session, actor=actor, pool=pool, count=count, **given)
     told = f"{made['recipient']} has {number(made['given'])} keys."
     filters = {"recipient": made["recipient"], "reference": made["reference"]}

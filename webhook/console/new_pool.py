@@ -1,5 +1,6 @@
 """Create Training Key Pool: the whole pool in one form, its keys too."""
 
+import io
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +19,8 @@ from webhook.http import nudging
 from worker import days, errors
 from worker.catalogue import courses
 from worker.database import patience
-from worker.pools import batches, keys, pools
-from worker.pools.batches import ImportReport
+from worker.pools import batches, import_reports, keys, pools
+from worker.pools.import_reports import ImportReport
 from worker.pools.pools import PoolShape
 from worker.tables.tenancy import OrganizationAncestry
 from worker.tenancy import organizations
@@ -46,10 +47,6 @@ class Draft:
         """Give it as a form's fields, with the error under its field's name."""
         wrong = forms.wrong_field(self.error, str(self.error)) if self.error else {}
         return Form(typed={**self.values, "generate": self.generate}, wrong=wrong)
-
-    def lines(self) -> list[str]:
-        """Give the keys that were typed or pasted, a line each."""
-        return [code for code in [*self.codes, *self.pasted.splitlines()] if code.strip()]
 
 
 def read(form: MultiDict[str, str]) -> Draft:
@@ -105,9 +102,8 @@ def choose_course(session: Session, _actor: Actor) -> Any:
 def _save(session: Session, actor: Actor, draft: Draft, wanted: str) -> PoolShape:
     """Create a draft's pool and keys. Empty, and undone, where the keys were only to be tried."""
     pool = _create(session, actor, draft)
-    if lines := draft.lines():
-        patience.unhurried(session)
-        draft.report = keys.add_keys(session, actor=actor, pool=pool["id"], codes=lines)
+    patience.unhurried(session)
+    draft.report = _add(session, actor, pool["id"], draft)
     if draft.generate:
         count = whole(draft.generate, field="generate")
         batches.generate(session, actor=actor, pool=pool["id"], count=count)
@@ -116,6 +112,18 @@ def _save(session: Session, actor: Actor, draft: Draft, wanted: str) -> PoolShap
         raise NotSavedError
     nudging.after_commit("work_batches")
     return pool
+
+
+def _add(session: Session, actor: Actor, pool: str, draft: Draft) -> ImportReport | None:
+    """Add what was typed and what was pasted; gives what became of both."""
+    report = None
+    if any(map(str.strip, draft.codes)):
+        report = keys.add_keys(session, actor=actor, pool=pool, codes=draft.codes)
+    if draft.pasted.strip():
+        pasted = io.BytesIO(draft.pasted.encode(errors="replace"))
+        more = keys.import_keys(session, actor=actor, pool=pool, stream=pasted)
+        report = import_reports.together(report, more) if report else more
+    return report
 
 
 def _create(session: Session, actor: Actor, draft: Draft) -> PoolShape:

@@ -29,6 +29,15 @@ class FieldError(TypedDict):
     """What is wrong with it."""
 
 
+class RowError(TypedDict):
+    """What is wrong with one row of a table."""
+
+    line: int
+    """The row's line."""
+    reason: str
+    """What is wrong with it."""
+
+
 class About(TypedDict, total=False):
     """What a problem is about, where it is known."""
 
@@ -40,6 +49,8 @@ class About(TypedDict, total=False):
     """What a name may mean that several things have."""
     errors: list[FieldError]
     """Each field that is wrong."""
+    rows: list[RowError]
+    """Each row of a table that is wrong."""
     launch: Id
     """The launch that was recorded, and refused."""
 
@@ -239,6 +250,8 @@ def _about(error: errors.KeypoolError) -> About:
             about["field"] = error.field
         if error.line:
             about["line"] = error.line
+        if error.rows:
+            about["rows"] = [{"line": line, "reason": reason} for line, reason in error.rows]
     if isinstance(error, errors.AmbiguousError):
         about["ids"] = error.ids
     if isinstance(error, InvalidFieldsError):

@@ -1,4 +1,4 @@
-"""Bodies of any length: read into a file before a transaction is opened for them."""
+"""Bodies of any length, such as tables: read into a file before a transaction is opened for them."""
 
 import hashlib
 import tempfile
@@ -9,29 +9,52 @@ from typing import IO, Any, TypeVar
 from flask import request
 from werkzeug.exceptions import ClientDisconnected, LengthRequired
 
+from webhook.http.problems import UnsupportedMediaTypeError
+
 R = TypeVar("R")
 
 TEXTS = ("text/plain", "text/csv")
-HASH = "keypool.upload.hash"  # where a text's SHA-256 is, in the request's environ
+WORKBOOKS = (
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "application/vnd.ms-excel",
+    "application/vnd.oasis.opendocument.spreadsheet",
+)
+TABLES = (*TEXTS, *WORKBOOKS)
+HASH = "keypool.upload.hash"  # where a table's SHA-256 is, in the request's environ
 BLOCK = 1 << 20
 LONGEST = 1 << 40  # bytes; a disk is full before
 
 
 def uploaded(view: Callable[..., R]) -> Callable[..., R]:
-    """Give a view the request's text as the file `upload`, or None where the body is no text.
+    """Give a view the request's table as the file `upload`, or None where the body is JSON.
 
-    A slow sender then holds up neither a connection of the database nor a lock.
+    A slow sender then holds up neither a connection of the database nor a lock. A body of another
+    type is answered 415.
     """
 
     @wraps(view)
     def read(*args: Any, **kwargs: Any) -> R:
-        if request.mimetype not in TEXTS:
+        if "Content-Encoding" in request.headers:
+            raise UnsupportedMediaTypeError(
+                "The body cannot have a Content-Encoding; send it as it is, not compressed."
+            )
+        if request.mimetype not in TABLES:
+            _refuse_others(request.mimetype)
             return view(*args, upload=None, **kwargs)
         with tempfile.TemporaryFile() as file:
             request.environ[HASH] = _spool(file)
             return view(*args, upload=file, **kwargs)
 
     return read
+
+
+def _refuse_others(media_type: str) -> None:
+    """Refuse a body that is neither a table nor JSON; one without a type is taken for JSON."""
+    if media_type and not media_type.endswith("json"):
+        raise UnsupportedMediaTypeError(
+            f"A body of the type {media_type} is not taken here; send JSON, or a table as one of "
+            f"{', '.join(TABLES)}."
+        )
 
 
 def _spool(file: IO[bytes]) -> bytes:

@@ -208,7 +208,7 @@ def _facts(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     )
     facts = [
         ("Number", invoice["number"] or "not given yet"),
-        ("Date", printed.day(invoice["issued_on"])),
+        ("Date", printed.day(invoice["finalized_at"])),
         ("Billing month", printed.month(invoice["month"])),
         ("Due", printed.day(invoice["due_on"])),
         ("Currency", invoice["currency"]),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from worker.cli import printing, waiting
+from worker.cli import printing, tables, waiting
 from worker.cli.files import Written, deliver, written
 from worker.cli.frame import Group, deferred, paged
 from worker.cli.system import operator, run, system
@@ -16,6 +16,7 @@ with deferred():
 
 if TYPE_CHECKING:
     from worker.database.paging import Page
+    from worker.pools.import_reports import ImportReport
 
 COLUMNS = ("id", "pool", "kind", "requested", "made", "state", "created_at", "finished_at")
 
@@ -56,8 +57,8 @@ def cancel(batch: str) -> "batches.BatchShape":
     return run(batches.cancel, actor=operator(), batch=batch)
 
 
-def _reported(result: "Written | batches.ImportReport") -> None:
-    written(result) if "file" in result else waiting.report(result)
+def _reported(result: "Written | ImportReport") -> None:
+    written(result) if "file" in result else tables.show(result)
 
 
 @command.command(shows=_reported)
@@ -69,7 +70,7 @@ def _reported(result: "Written | batches.ImportReport") -> None:
     metavar="FILE.csv",
     help="Write every line to a file, not just the first that were refused.",
 )
-def report(batch: str, output: Path | None) -> "Written | batches.ImportReport | None":
+def report(batch: str, output: Path | None) -> "Written | ImportReport | None":
     """Show what became of the lines of an import."""
     if output is None:
         return run(batches.report, actor=operator(), batch=batch)

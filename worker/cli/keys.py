@@ -3,13 +3,14 @@
 import csv
 import io
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import rich_click as click
+from click import get_current_context
 
-from worker.cli import printing, waiting
+from worker.cli import printing, tables, waiting
 from worker.cli.files import Written, deliver, written
 from worker.cli.frame import WHOLE, Group, deferred, wants_json
 from worker.cli.lists import ChoosingCommand, ListCommand
@@ -17,11 +18,12 @@ from worker.cli.system import operator, run, system
 
 with deferred():
     from worker.database import connections, paging
-    from worker.pools import batches, distributions, exporting, keys, reading, replacing
+    from worker.pools import batches, distributions, exporting, keys, replacing
     from worker.redemption import trouble
 
 if TYPE_CHECKING:
     from worker.database.paging import Page
+    from worker.pools.import_reports import ImportReport
 
 COLUMNS = (
     "code",
@@ -33,7 +35,6 @@ COLUMNS = (
     "redeemed_at",
 )
 
-REFUSED = 2
 RETIRED_AT_ONCE = 10_000  # in one transaction
 
 wait_or_not = click.option(
@@ -49,63 +50,68 @@ def command() -> None:
     """Keys: added, listed, shown, retired, exported, handed out."""
 
 
-def _nothing_added(report: "batches.ImportReport") -> int:
-    """Say whether not one line of an input could be a key: then it is refused."""
-    sound = report["added"] + report["duplicate_in_input"] + report["already_exists"]
-    return REFUSED if report["invalid"] and not sound and not report["batch"] else 0
-
-
-def _tell(report: "batches.ImportReport") -> "batches.ImportReport":
-    if _nothing_added(report):
-        first = report["refused"][0]
-        printing.warn(f"Line {first['line']}: {first['reason']}")
-    return report
-
-
-@command.command(shows=waiting.report, failed=_nothing_added)
+@command.command(shows=tables.show, failed=tables.none_added)
 @click.argument("pool")
 @click.argument("codes", metavar="CODE…", nargs=-1, required=True)
+@tables.read_as
 @wait_or_not
-def add(pool: str, codes: tuple[str, ...], wait: bool) -> "batches.ImportReport":
-    """Add keys that you have, a CODE each; “-” reads pasted lines from standard input."""
-    given: Iterable[str] = sys.stdin if codes == ("-",) else codes
+def add(
+    pool: str, codes: tuple[str, ...], wait: bool, dry_run: bool, **said: Any
+) -> "ImportReport":
+    """Add keys that you have, a CODE each; “-” reads what is pasted to standard input."""
     with system():
-        return _added(
-            wait, connections.transaction(keys.add_keys, actor=operator(), pool=pool, codes=given)
-        )
+        given: dict[str, Any] = {"actor": operator(), "pool": pool, "told": tables.told(said)}
+        given["dry_run"] = dry_run
+        if codes == ("-",):
+            pasted = _pasted()
+            return _added(wait, connections.transaction(keys.import_keys, stream=pasted, **given))
+        return _added(wait, connections.transaction(keys.add_keys, codes=codes, **given))
 
 
-@command.command("import", shows=waiting.report, failed=_nothing_added)
+def _pasted() -> BinaryIO:
+    """Give what is pasted to standard input, which need not have bytes where it was replaced."""
+    raw: BinaryIO | None = getattr(sys.stdin, "buffer", None)
+    return raw or io.BytesIO("".join(sys.stdin).encode())
+
+
+@command.command("import", shows=tables.show, failed=tables.nothing_added)
 @click.argument("pool")
 @click.argument("file", type=click.File("rb"))
 @click.option(
-    "--format", "kind", type=click.Choice(["text", "csv"]), help="By default told by its look."
+    "--format",
+    "kind",
+    type=click.Choice(["text", "csv", "workbook"]),
+    help="What it is; by default told by its bytes.",
 )
-@click.option(
-    "--column", metavar="NAME", help="The column that holds the keys, by its header or number."
-)
+@tables.read_as
 @wait_or_not
-def import_(
-    pool: str, file: BinaryIO, kind: str | None, column: str | None, wait: bool
-) -> "batches.ImportReport":
-    """Add the keys of a file: one a line, or CSV with a column of codes."""
-    form = reading.Kind(kind) if kind else None
+def import_(pool: str, file: BinaryIO, wait: bool, dry_run: bool, **said: Any) -> "ImportReport":
+    """Add the keys of a file: text, CSV, or a workbook (xlsx, xls, ods).
+
+    A column called code, key, voucher or the like holds the keys; recipients, references and states are
+    read too. What was read as what is told; --dry-run tells it and changes nothing.
+    """
     with system():
-        report = connections.transaction(
-            keys.import_keys, actor=operator(), pool=pool, stream=file, kind=form, column=column
+        given: dict[str, Any] = {"actor": operator(), "pool": pool, "told": tables.told(said)}
+        return _added(
+            wait, connections.transaction(keys.import_keys, stream=file, dry_run=dry_run, **given)
         )
-        return _added(wait, report)
 
 
-def _added(wait: bool, report: "batches.ImportReport") -> "batches.ImportReport":
+def _added(wait: bool, report: "ImportReport") -> "ImportReport":
     """Wait for the batch of an import, where there is one, and give its report then."""
     if report["batch"] and wait:
-        waiting.finish(report["batch"])
-        return connections.transaction(batches.report, actor=operator(), batch=report["batch"])
-    if report["batch"]:
+        failed = waiting.failed(waiting.finish(report["batch"]))
+        get_current_context().meta[tables.FAILED] = failed
+        report = connections.transaction(batches.report, actor=operator(), batch=report["batch"])
+    elif report["batch"]:
         waiting.leave()
         printing.warn(waiting.left(report["batch"]))
-    return _tell(report)
+        return report
+    if report["invalid"] and not report["added"]:
+        first = next(line for line in report["refused"] if line["result"] == "invalid")
+        printing.warn(f"Line {first['line']}: {first['reason']}")
+    return report
 
 
 @command.command(shows=printing.sentences(waiting.lines), failed=waiting.failed)
@@ -149,7 +155,7 @@ def show(**given: Any) -> "trouble.KeyShown":
 
 def _none_retired(told: "keys.RetiredKeys") -> int:
     """Say whether not one of the codes was retired: then all is refused."""
-    return 0 if told["retired"] else REFUSED
+    return 0 if told["retired"] else tables.REFUSED
 
 
 def _retired(told: "keys.RetiredKeys") -> None:
@@ -215,15 +221,23 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[str]:
         yield from io.StringIO(block.decode())
 
 
-def _given(result: "distributions.DistributionMade | distributions.DistributionsMade") -> None:
+def _given(result: "distributions.OneDistributionMade | distributions.DistributionsMade") -> None:
+    if "items" in result:
+        printing.line(tables.read(result["read"]))
+        printing.line(
+            *(f"Line {row['line']} is left out. {row['reason']}" for row in result["left_out"])
+        )
+    if result["note"]:
+        printing.line(result["note"])
     for item in _each(result):
         again = " again, as before" if item["repeated"] else ""
         printing.line(f"{printing.counted(item['given'], 'key')} for {item['recipient']}{again}:")
         printing.line(*(f"  {code}" for code in item["keys"]))
+        printing.line(*(f"  {code} (retired)" for code in item["retired_keys"]))
 
 
 def _each(
-    result: "distributions.DistributionMade | distributions.DistributionsMade",
+    result: "distributions.OneDistributionMade | distributions.DistributionsMade",
 ) -> "list[distributions.DistributionMade]":
     return [result] if "keys" in result else result["items"]
 
@@ -231,38 +245,48 @@ def _each(
 @command.command(shows=_given)
 @click.argument("pool")
 @click.argument("recipient", required=False)
-@click.option("--file", type=click.File("rb"), help="CSV: email,name,count,reference.")
-@click.option("--count", type=WHOLE, default=1, show_default=True, help="How many keys.")
-@click.option("--reference", default="", metavar="R", help="An order number, say.")
+@click.option("--file", type=click.File("rb"), help="A table with a column of addresses or names.")
+@click.option("--count", type=WHOLE, help="How many keys; of a file's rows, those that say none.")
+@click.option("--reference", default="", metavar="R", help="An order number, say; likewise.")
 @click.option("--name", default="", help="The recipient's name.")
+@tables.read_as
 @output
 def distribute(
     pool: str, recipient: str | None, file: BinaryIO | None, output: Path | None, **given: Any
-) -> "distributions.DistributionMade | distributions.DistributionsMade":
+) -> "distributions.OneDistributionMade | distributions.DistributionsMade":
     """Hand keys to a recipient, or to everybody in a file.
 
-    The same recipient and reference again gives the same keys. With -o, the keys are also written
-    as CSV for a mail merge: email,name,reference,code.
+    The same recipient and reference again gives the same keys. A file has a heading, such as
+    email,name,count,reference; a column of codes says which very key each is for. With -o, the keys are
+    also written as CSV for a mail merge: email,name,reference,code.
     """
-    if (recipient is None) == (file is None):
-        raise click.UsageError("Give either a recipient or --file.")
-    result: distributions.DistributionMade | distributions.DistributionsMade
+    said = tables.told(given)
+    _check_recipient(recipient, file, given["name"])
+    result: distributions.OneDistributionMade | distributions.DistributionsMade
     with system(), connections.session() as session:
         if file is not None:
-            result = distributions.distribute_file(
-                session, actor=operator(), pool=pool, stream=file
-            )
+            given.pop("name")
+            given |= {"stream": file, "told": said}
+            result = distributions.distribute_file(session, actor=operator(), pool=pool, **given)
         else:
-            result = distributions.distribute(
-                session, actor=operator(), pool=pool, recipient=recipient or "", **given
-            )
-        if output is not None:
+            given["recipient"] = recipient or ""
+            result = distributions.distribute(session, actor=operator(), pool=pool, **given)
+        if output is not None and not given["dry_run"]:
             ids = [item["id"] for item in _each(result)]
             merge = distributions.mail_merge(
                 session, actor=operator(), pool=pool, distributions=ids
             )
             deliver(merge, name="keys.csv", output=output)
     return result
+
+
+def _check_recipient(recipient: str | None, file: BinaryIO | None, name: str) -> None:
+    if (recipient is None) == (file is None):
+        raise click.UsageError("Give either a recipient or --file.")
+    if recipient is not None and Path(recipient).is_file():
+        raise click.UsageError(f"{recipient} is a file; give it as --file {recipient}.")
+    if file is not None and name:
+        raise click.UsageError("--name goes with a recipient; a file has names of its own.")
 
 
 @command.command()

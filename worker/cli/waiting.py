@@ -15,7 +15,6 @@ with deferred():
 PAUSE = 0.2  # seconds between looks, while somebody else works it
 UNFINISHED = ("queued", "running")
 DOING = {"generate": "Generating keys", "import": "Importing keys"}
-LISTED = 20
 
 
 def finish(batch: str) -> "batches.BatchShape":
@@ -63,19 +62,6 @@ def lines(batch: "batches.BatchShape") -> Iterator[str]:
 def failed(batch: "batches.BatchShape") -> bool:
     """Say whether a batch ended without all that was asked for."""
     return batch["state"] in ("failed", "cancelled")
-
-
-def report(result: "batches.ImportReport") -> None:
-    """Print what became of the lines of an import, and the first that were refused."""
-    printing.line(
-        f"{printing.counted(result['added'], 'key')} added, "
-        f"{printing.counted(result['duplicate_in_input'], 'duplicate')} in the input, "
-        f"{result['already_exists']:,} already there, {result['invalid']:,} invalid."
-    )
-    if result["refused"]:
-        printing.table("line", "code", "result", "reason")(result["refused"][:LISTED])
-    if len(result["refused"]) > LISTED and result["batch"]:
-        printing.line(f"All of them: “keypool batches report {result['batch']} -o refused.csv”.")
 
 
 def _look(batch: str) -> "batches.BatchShape":

@@ -178,6 +178,13 @@ def transaction(
         return function(opened, *args, **kwargs)
 
 
+def copy(opened: Session, statement: str, rows: bytes) -> None:
+    """Send rows to a COPY … FROM STDIN, in the session's transaction."""
+    connection = cast(Connection, opened.connection().connection.driver_connection)
+    with connection.cursor() as cursor, cursor.copy(statement) as copying:
+        copying.write(rows)
+
+
 def clock_now(opened: Session) -> datetime:
     """Give the one clock's now (T2): the database's, shifted by KEYPOOL_CLOCK_OFFSET."""
     now: datetime = opened.execute(select(func.clock_now())).scalar_one()

@@ -14,7 +14,8 @@ from worker.database.connections import clock_now, session
 from worker.demo import traffic
 from worker.errors import InvalidInputError
 from worker.pools import batches, exporting, keys, pools
-from worker.pools.batches import BatchShape, ImportReport
+from worker.pools.batches import BatchShape
+from worker.pools.import_reports import ImportReport
 from worker.redemption import sources
 from worker.redemption.sources import SourceInClear
 from worker.tenancy import organizations

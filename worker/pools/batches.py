@@ -4,10 +4,9 @@ A chunk's keys are committed together with the batch's progress. So a killed bat
 its last committed chunk, and makes exactly the keys that were requested.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import islice
-from typing import Any, final
+from typing import Any
 
 import psycopg
 from sqlalchemy import Select, func, or_, select, text
@@ -20,16 +19,16 @@ from worker.database import lookup
 from worker.database.connections import clock_now
 from worker.database.lookup import Id
 from worker.database.paging import Page, paged
-from worker.pools import codes, making, pools
-from worker.pools.reading import Line
-from worker.tables.labels import BatchKind, BatchState, LineResult
-from worker.tables.pools import Batch, BatchLine, Pool
+from worker.pools import codes, import_reports, importing, making, pools
+from worker.pools.import_reports import ImportReport
+from worker.pools.reading import Keys, Read
+from worker.tables.labels import BatchKind, BatchState
+from worker.tables.pools import Batch, Pool
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 
 MOST = 10**9  # keys in one batch; more is a typing error
 MAX_FAILURES = 5  # failures in a row, with growing pauses (backoff), before a batch has failed
-MAX_REFUSED = 1000  # refused lines in a report; all of them are in its CSV
 
 
 class BatchShape(TypedDict):
@@ -65,37 +64,6 @@ class BatchShape(TypedDict):
     """When it came to its end."""
 
 
-class RefusedLine(TypedDict):
-    """A line that made no key."""
-
-    line: int
-    """The line's number, blank lines counted."""
-    code: str
-    """What stands on it."""
-    result: LineResult
-    """What became of it."""
-    reason: str
-    """Why, in words."""
-
-
-@final
-class ImportReport(TypedDict):
-    """What became of the lines of an import."""
-
-    batch: Id | None
-    """The batch that works on the lines that are not counted yet; null where all are."""
-    added: int
-    """How many lines made a key."""
-    duplicate_in_input: int
-    """How many have the key of an earlier line."""
-    already_exists: int
-    """How many have a key that there was already."""
-    invalid: int
-    """How many have no key."""
-    refused: list[RefusedLine]
-    """The first thousand lines that made none, in order; all of them are in the report's CSV."""
-
-
 UNFINISHED = (BatchState.QUEUED, BatchState.RUNNING)
 
 # The batch whose turn it is: the one not worked for the longest time, unless another worker has it
@@ -117,45 +85,6 @@ NEXT = (
 
 # now() is when the transaction began; a chunk's end is later.
 END_OF_CHUNK = func.clock_now() + (func.clock_timestamp() - func.now())
-
-REASONS = {
-    LineResult.DUPLICATE_IN_INPUT: "An earlier line has the same key.",
-    LineResult.ALREADY_EXISTS: "There is a key with this code already.",
-}
-
-
-SENTENCES = {str(result): sentence for result, sentence in REASONS.items()}
-
-REPORT_HEADER = "line,code,result,reason\n"
-
-# The lines of one chunk, those that could be keys (whose codes need no quotes) and those that could
-# not.
-REPORT = text("""
-    WITH chunk AS (
-        SELECT * FROM batch_chunk WHERE batch_id = :batch_id AND position = :position),
-    told AS (
-        SELECT given.line,
-               given.line || ',' || given.code || CASE
-                   WHEN refused.line IS NOT NULL THEN
-                       ',' || refused.result || ',' || csv_cell(CASE refused.result
-                           WHEN 'duplicate_in_input' THEN :duplicate_in_input
-                           ELSE :already_exists END)
-                   WHEN :position < :worked THEN ',added,'
-                   ELSE ',,' END || chr(10) AS words
-          FROM (SELECT unnest(lines) AS line, unnest(codes) AS code FROM chunk) AS given
-          LEFT JOIN batch_line AS refused
-                 ON refused.batch_id = :batch_id AND refused.line = given.line
-        UNION ALL
-        SELECT refused.line,
-               concat(refused.line, ',', csv_cell(refused.code), ',', refused.result, ',',
-                      csv_cell(refused.reason), chr(10))
-          FROM batch_line AS refused, chunk
-         WHERE refused.batch_id = :batch_id AND refused.result = 'invalid'
-           AND refused.line > :after AND refused.line <= chunk.last_line)
-    SELECT chunk.position + chunk.size AS next, chunk.last_line,
-           (SELECT string_agg(words, '' ORDER BY line) FROM told) AS lines
-      FROM chunk
-""")
 
 
 def generate(session: Session, *, actor: Actor, pool: str, count: int) -> BatchShape:
@@ -179,18 +108,20 @@ def generate(session: Session, *, actor: Actor, pool: str, count: int) -> BatchS
     return _queue(session, actor, batch)
 
 
-def stage(session: Session, *, actor: Actor, pool: str, lines: Iterable[Line]) -> BatchShape:
-    """Request that the worker import keys from any number of lines; gives the batch.
+def stage(
+    session: Session, *, actor: Actor, pool: str, blocks: Iterable[Keys], read: Read | None = None
+) -> BatchShape:
+    """Request that the worker import any number of keys; gives the batch.
 
-    The lines are stored in chunks, and read one chunk at a time.
+    They are stored in chunks, and read one chunk at a time. `read` says as what the input was read.
     """
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
-    batch = Batch(pool_id=found.id, kind=BatchKind.IMPORT, requested=1)
-    _queue(session, actor, batch)
-    batch.requested = _stage_chunks(session, batch.id, iter(lines))
+    batch = Batch(pool_id=found.id, kind=BatchKind.IMPORT, requested=1, read=read)
+    shape = _queue(session, actor, batch)
+    batch.requested = importing.stage(session, batch.id, blocks)
     session.flush()
-    return _told(session, batch)
+    return {**shape, "requested": batch.requested}
 
 
 def work_chunk(session: Session) -> int | None:
@@ -209,7 +140,8 @@ def work_chunk(session: Session) -> int | None:
     batch.state = BatchState.RUNNING
     try:
         with session.begin_nested():
-            made = making.work(session, batch)
+            work = making.generate if batch.kind is BatchKind.GENERATE else importing.work
+            made = work(session, batch)
             batch.failures = 0
     except (DBAPIError, psycopg.Error, errors.KeypoolError) as error:
         batch.failures += 1
@@ -305,15 +237,7 @@ def report(session: Session, *, actor: Actor, batch: str) -> ImportReport:
 
     A generation only has added keys.
     """
-    found = find(session, actor=actor, batch=batch)
-    tally = select(BatchLine.result, func.count()).where(BatchLine.batch_id == found.id)
-    refused = select(BatchLine).where(BatchLine.batch_id == found.id)
-    return report_shape(
-        batch=str(found.id),
-        added=found.made,
-        tally=dict(session.execute(tally.group_by(BatchLine.result)).all()),
-        refused=session.scalars(refused.order_by(BatchLine.line).limit(MAX_REFUSED)),
-    )
+    return import_reports.of_batch(session, find(session, actor=actor, batch=batch))
 
 
 def report_csv(session: Session, *, actor: Actor, batch: str) -> Iterator[bytes]:
@@ -321,45 +245,7 @@ def report_csv(session: Session, *, actor: Actor, batch: str) -> Iterator[bytes]
 
     A line that was not worked (yet, or before the batch was cancelled) has no result.
     """
-    found = find(session, actor=actor, batch=batch)
-    return _report_blocks(session, found)
-
-
-def _report_blocks(session: Session, batch: Batch) -> Iterator[bytes]:
-    yield REPORT_HEADER.encode()
-    place = {"batch_id": batch.id, "worked": batch.worked, "position": 0, "after": 0, **SENTENCES}
-    while block := session.execute(REPORT, place).one_or_none():
-        yield (block.lines or "").encode()
-        place |= {"position": block.next, "after": block.last_line}
-
-
-def report_shape(
-    *, batch: str | None, added: int, tally: Mapping[LineResult, int], refused: Iterable[Any]
-) -> ImportReport:
-    """Give an import report's public fields."""
-    return {
-        "batch": batch,
-        "added": added,
-        "duplicate_in_input": tally.get(LineResult.DUPLICATE_IN_INPUT, 0),
-        "already_exists": tally.get(LineResult.ALREADY_EXISTS, 0),
-        "invalid": tally.get(LineResult.INVALID, 0),
-        "refused": [refused_shape(line) for line in refused],
-    }
-
-
-def refused_shape(line: Any) -> RefusedLine:
-    """Give the public fields of a line that made no key."""
-    return {
-        "line": line.line,
-        "code": line.code,
-        "result": line.result,
-        "reason": line.reason or REASONS[LineResult(line.result)],
-    }
-
-
-def invalid(line: Line) -> making.Refused:
-    """Refuse a line whose code cannot be a key."""
-    return making.Refused(line.number, line.code, LineResult.INVALID, line.reason)
+    return import_reports.csv_blocks(session, find(session, actor=actor, batch=batch))
 
 
 def _told(session: Session, batch: Batch) -> BatchShape:
@@ -377,44 +263,10 @@ def _queue(session: Session, actor: Actor, batch: Batch) -> BatchShape:
     return _told(session, batch)
 
 
-# Lines and codes come as one text each: an array's elements would be written one by one.
-AS_ARRAY = str.maketrans("[]", "{}", " ")
-STAGE = text("""
-    INSERT INTO batch_chunk (batch_id, position, size, last_line, lines, codes,
-                             recipients, recipient_names, recipient_references)
-    VALUES (:batch_id, :position, :size, :last_line, CAST(:lines AS bigint[]),
-            string_to_array(:codes, chr(10)), CAST(:recipients AS text[]),
-            CAST(:recipient_names AS text[]), CAST(:recipient_references AS text[]))
-""")
-
-
-def _stage_chunks(session: Session, batch_id: int, lines: Iterator[Line]) -> int:
-    position = 0
-    while chunk := list(islice(lines, making.LINES)):
-        good = [line for line in chunk if not line.reason]
-        counted = {"position": position, "size": len(chunk), "last_line": chunk[-1].number}
-        session.execute(STAGE, _chunk(batch_id, good) | counted)
-        making.refuse(session, batch_id, [invalid(line) for line in chunk if line.reason])
-        position += len(chunk)
-    return position
-
-
-def _chunk(batch_id: int, good: list[Line]) -> dict[str, Any]:
-    handed_out = any(line.recipient for line in good)
-    return {
-        "batch_id": batch_id,
-        "lines": str([line.number for line in good]).translate(AS_ARRAY),
-        "codes": "\n".join(line.code for line in good),
-        "recipients": [line.recipient for line in good] if handed_out else None,
-        "recipient_names": [line.name for line in good] if handed_out else None,
-        "recipient_references": [line.reference for line in good] if handed_out else None,
-    }
-
-
 def _finish(session: Session, batch: Batch, state: BatchState, *, error: str | None = None) -> None:
     now = session.scalar(select(END_OF_CHUNK))
     batch.state, batch.error, batch.finished_at = state, error, now
-    making.forget(session, batch)
+    importing.forget(session, batch)
 
 
 def _cause(error: Exception) -> str:

@@ -9,6 +9,7 @@ swapped, always leaves another remainder. docs/keys.md has the algorithm and its
 import os
 import re
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
@@ -26,10 +27,16 @@ Codes = NDArray[np.bytes_]
 Symbols = NDArray[np.uint8]
 
 CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")
+DIGIT = re.compile("[0-9]")
 NOT_CANONICAL = re.compile("[^A-Za-z0-9]")
 NOT_IN_A_CODE = re.compile("[^A-Za-z0-9_. -]")
 WELL_FORMED = re.compile(r"(?=.{8,64}\Z)[A-Za-z0-9](?:[_. -]*[A-Za-z0-9]){7,}")
 GENERATED = re.compile(f"[{ALPHABET[10:]}][{ALPHABET}]{{{LENGTH - 1}}}")
+# What Unicode calls dashes and what is typed for a hyphen; NFKC makes `-` of the full-width ones.
+HYPHENS = re.compile(
+    "[\u02d7\u058a\u05be\u1400\u1806\u2010-\u2015\u2043\u2212\u2e17\u2e1a\u2e3a\u2e3b\u2e40\u2e5d"
+    "\u301c\u3030\u30a0\ufe31\ufe32\U00010ead]"
+)
 # What people read into a code, and what Crockford meant.
 LOOKALIKES = str.maketrans("OIL", "011")
 # Doubling in GF(32), which is built on x^5 + x^2 + 1: five bits up, and the overflow folded in.
@@ -47,6 +54,11 @@ def canonical(code: str) -> str:
 def typed(code: str) -> str:
     """Give a code as people typed it, in one line of characters that can be seen."""
     return CONTROL.sub("", visible(code)).strip()
+
+
+def supplied(code: str) -> str:
+    """Give a code as it is kept (K1): NFKC, hyphens as `-`, nothing invisible, trimmed."""
+    return HYPHENS.sub("-", visible(code)).strip()
 
 
 def is_well_formed(code: str) -> bool:
@@ -80,6 +92,12 @@ def is_mistyped(code: str) -> bool:
     """Say whether a code that no key has looks generated, but for its check symbol (K4)."""
     symbols = lookalike(code)
     return bool(GENERATED.fullmatch(symbols)) and check_symbol(symbols[:-1]) != symbols[-1]
+
+
+def is_generated(code: str) -> bool:
+    """Say whether a code is one that keypool could have generated: its check symbol is right."""
+    symbols = canonical(code)
+    return bool(GENERATED.fullmatch(symbols)) and check_symbol(symbols[:-1]) == symbols[-1]
 
 
 def check_symbol(symbols: str) -> str:
@@ -145,4 +163,11 @@ def _in_groups(symbols: Symbols) -> Codes:
 
 
 def _named(character: str) -> str:
-    return f"“{character}”" if character.isprintable() else f"The character U+{ord(character):04X}"
+    """Name a character; one that may look like a letter of ASCII, by its code point (K2)."""
+    point = f"U+{ord(character):04X}"
+    if not character.isprintable():
+        return f"The character {point}"
+    if unicodedata.normalize("NFD", character)[0].isascii():
+        return f"“{character}”"
+    name = unicodedata.name(character, "").lower()
+    return f"“{character}” ({point}{name and ', '}{name})"

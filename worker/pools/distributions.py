@@ -1,81 +1,27 @@
 """Distributions: keys handed to a recipient under a reference, once, and recalled (K7)."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, BinaryIO, final
+from typing import Any, BinaryIO, NamedTuple, final
 
-from sqlalchemy import BigInteger, Select, func, select, text, true
+from sqlalchemy import BigInteger, ColumnElement, Select, func, select, text, true
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database.lookup import Id
 from worker.database.paging import Page, paged
-from worker.pools import pools
-from worker.pools.reading import Record, Table, table, unfit_recipient
+from worker.pools import giving, pools
+from worker.pools.giving import Asked, Given
+from worker.pools.reading import NOTHING, Purpose, Read, Told, opened
 from worker.tables.labels import KeyState
 from worker.tables.pools import Distribution, DistributionTally, Key, Pool
 from worker.tenancy import addresses, history
 from worker.tenancy.actors import Actor, Role
 
-MOST = 10**9  # keys for one recipient; more is a typing error
-LONGEST_COUNT = 12
 MAX_CODES = 1000  # codes in a distribution's answer; an export gives all
 BLOCK = 5_000
 HEADER = "email,name,reference,code\n"
-
-# One distribution at a time per pool. Otherwise one could be refused for lack of keys while another
-# that holds them rolls back.
-DISTRIBUTION_LOCK = text(
-    "SELECT pg_advisory_xact_lock(hashtextextended('keypool.distribution', :pool_id))"
-)
-
-ASKED = """unnest(CAST(:recipients AS text[]), CAST(:names AS text[]), CAST(:references AS text[]))
-           WITH ORDINALITY AS asked (recipient, name, reference, nth)"""
-
-# Insert the requested distributions, numbered in order, and give all of them, those that existed
-# included: the same recipient and reference is the same distribution (idempotent).
-RECORD = """
-    INSERT INTO distribution (pool_id, recipient, recipient_name, reference)
-    SELECT :pool_id, recipient, name, reference FROM {asked} ORDER BY nth
-    ON CONFLICT (pool_id, recipient_lower, reference) DO NOTHING
-    RETURNING id
-"""
-FIND = """
-    SELECT distribution.id
-      FROM {asked}
-      JOIN distribution ON distribution.pool_id = :pool_id
-                       AND distribution.recipient_lower = lower(asked.recipient)
-                       AND distribution.reference = asked.reference
-     ORDER BY nth
-"""
-RECORD_ASKED, FIND_ASKED = (text(sql.format(asked=ASKED)) for sql in (RECORD, FIND))
-
-# The number of a pool's undistributed keys.
-FREE = (
-    "SELECT coalesce(sum(issued - distributed), 0)::bigint FROM pool_tally WHERE pool_id = :pool_id"
-)
-COUNT_FREE = text(FREE)
-
-# Give out the pool's next undistributed keys; none if there are too few. A key that is being
-# redeemed or retired is skipped (its row is locked).
-GIVE = text(f"""
-    WITH slot AS (
-        SELECT id AS distribution_id, row_number() OVER (ORDER BY nth) AS nth
-          FROM unnest(CAST(:ids AS bigint[]), CAST(:counts AS bigint[]))
-               WITH ORDINALITY AS asked (id, count, nth),
-               generate_series(1, asked.count)),
-    free AS (
-        SELECT id, row_number() OVER (ORDER BY id) AS nth
-          FROM (SELECT id FROM key
-                 WHERE pool_id = :pool_id AND state = 'issued' AND distribution_id IS NULL
-                 ORDER BY id LIMIT CASE WHEN :total <= ({FREE}) THEN :total ELSE 0 END
-                   FOR NO KEY UPDATE SKIP LOCKED) AS next)
-    UPDATE key SET distribution_id = slot.distribution_id
-      FROM free JOIN slot ON slot.nth = free.nth
-     WHERE key.id = free.id
-""")  # noqa: S608  # a constant
 
 RECALL = text("""
     WITH recalled AS (
@@ -102,6 +48,7 @@ MERGE = text("""
                           csv_cell(reference), ',', key.code, chr(10)) AS line
               FROM key JOIN distribution ON distribution.id = key.distribution_id
              WHERE distribution.pool_id = :pool_id AND distribution.id = ANY (:ids) AND key.id > :after
+               AND key.state <> 'retired'
              ORDER BY key.id LIMIT :block) AS row
 """)
 
@@ -131,19 +78,40 @@ class DistributionShape(TypedDict):
     """How many of them were retired."""
 
 
-@final
 class DistributionMade(DistributionShape):
     """Keys handed out, with the keys."""
 
     repeated: bool
     """Whether the recipient had them already."""
     keys: list[str]
-    """The first thousand of the keys."""
+    """The first thousand of the keys that are not retired; none in a dry run, if they are new."""
+    retired_keys: list[str]
+    """The first thousand of those that are: nobody should pass them on."""
+
+
+@final
+class OneDistributionMade(DistributionMade):
+    """Keys handed to one recipient."""
+
+    note: str | None
+    """Why the keys do not work yet, if they do not."""
+
+
+class RowLeftOut(TypedDict):
+    """A row of a table that is due no key."""
+
+    line: int
+    """The row's line."""
+    reason: str
+    """Why it is due none: a refunded order, say."""
 
 
 @final
 class DistributionsMade(TypedDict):
     """Keys handed to everybody in a table."""
+
+    read: Read
+    """What was read as what."""
 
     recipients: int
     """How many recipients there are."""
@@ -151,6 +119,10 @@ class DistributionsMade(TypedDict):
     """How many keys they have."""
     items: list[DistributionMade]
     """What each has, in the table's order."""
+    left_out: list[RowLeftOut]
+    """The rows that are due no key."""
+    note: str | None
+    """Why the keys do not work yet, if they do not."""
 
 
 class DistributionRecalled(DistributionShape):
@@ -160,67 +132,66 @@ class DistributionRecalled(DistributionShape):
     """How many keys were retired by that."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """How many keys a recipient is to have under a reference; `line` is where a file says so."""
-
-    recipient: str
-    count: int = 1
-    reference: str = ""
-    name: str = ""
-    line: int | None = None
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        """What makes two of them the same distribution."""
-        return self.recipient.lower(), self.reference
-
-
 def distribute(
     session: Session,
     *,
     actor: Actor,
     pool: str,
     recipient: str,
-    count: int = 1,
+    count: int | None = None,
     reference: str = "",
     name: str = "",
-) -> DistributionMade:
-    """Hand keys to a recipient. Idempotent: the same recipient and reference gives the same keys again.
+    dry_run: bool = False,
+) -> OneDistributionMade:
+    """Hand keys to a recipient, one unless told otherwise; gives the distribution with its `keys`.
+
+    Idempotent: the same recipient and reference gives the same keys again. A dry run gives the same,
+    but for new keys, and changes nothing.
 
     Raises:
         InvalidInputError: there is no recipient, or the count is not a whole number from 1.
         NotEnoughKeysError: the pool has fewer keys that nobody holds.
         DistributionRecalledError: what was handed out under this reference was recalled.
+        AskedOtherwiseError: another number of keys was handed out under this reference.
+        PoolOverError: the pool's keys do not work any more.
     """
     asked = Asked(addresses.recipient(recipient), count, reference.strip(), name.strip())
-    (given,) = _distribute(session, actor, pool, [asked])["items"]
-    return given
+    made = _distribute(session, actor, pool, [asked], dry_run=dry_run)
+    (item,) = made.items
+    return {**item, "note": made.note}
 
 
 def distribute_file(
-    session: Session, *, actor: Actor, pool: str, stream: BinaryIO
+    session: Session,
+    *,
+    actor: Actor,
+    pool: str,
+    stream: BinaryIO,
+    told: Told = NOTHING,
+    count: int | None = None,
+    reference: str = "",
+    dry_run: bool = False,
 ) -> DistributionsMade:
-    """Hand keys to every recipient of a table (`email,name,count,reference`), or to none.
+    """Hand keys to every recipient of a table, or to none; `mail_merge` writes them as CSV.
 
-    `mail_merge` writes what was given as CSV.
+    `count` and `reference` are of the rows that say none.
 
     Raises:
-        InvalidInputError: a line has no recipient or a wrong count; the error knows the line.
+        InvalidInputError: rows are wrong (the error has them all), or a column has to be told.
+        RefusedError: as `distribute` does, with the row.
     """
-    asked: dict[tuple[str, str], Asked] = {}
-    opened = table(stream)
-    if "recipient" not in opened.places and "name" not in opened.places:
-        raise errors.InvalidInputError(
-            "The first line names no column for recipients; begin with email,name,count,reference."
-        )
-    for record in opened.records:
-        one = _asked(record, opened)
-        if (before := asked.setdefault(one.identity, one)).count != one.count:
-            raise _wrong(
-                one, f"It asks for other than line {before.line} under the same reference."
-            )
-    return _distribute(session, actor, pool, list(asked.values()))
+    table = opened(stream, told=told, purpose=Purpose.RECIPIENTS)
+    found = table.recipients(reference=reference.strip())
+    asked = giving.of_rows(found.rows, count=count)
+    made = _distribute(session, actor, pool, asked, dry_run=dry_run)
+    return {
+        "read": table.read,
+        "recipients": len(made.items),
+        "given": sum(item["given"] for item in made.items),
+        "items": made.items,
+        "left_out": [{"line": row.line, "reason": row.reason} for row in found.left_out],
+        "note": made.note,
+    }
 
 
 def recall(
@@ -310,52 +281,56 @@ def shape(row: Any) -> DistributionShape:
 # -------------------------------------------------------------------------------------- handing out
 
 
-def _distribute(session: Session, actor: Actor, pool: str, asked: list[Asked]) -> DistributionsMade:
+class _Made(NamedTuple):
+    items: list[DistributionMade]
+    note: str | None
+
+
+def _distribute(
+    session: Session, actor: Actor, pool: str, asked: list[Asked], *, dry_run: bool
+) -> _Made:
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
-    for one in asked:
-        _check(one)
-    place = {"pool_id": found.id}
-    session.execute(DISTRIBUTION_LOCK, place)
-    ids = session.scalars(RECORD_ASKED, place | _columns(asked)).all()
-    fresh = set(ids)
-    if len(ids) < len(asked):
-        ids = session.scalars(FIND_ASKED, place | _columns(asked)).all()
-    _give(session, place, {i: one.count for i, one in zip(ids, asked, strict=True) if i in fresh})
-    if fresh:
-        _remember(session, actor, "keys distributed", found, list(fresh))
-    items = _held(session, found, ids, fresh)
-    return {"recipients": len(items), "given": sum(i["given"] for i in items), "items": items}
+    tried = session.begin_nested() if dry_run else None
+    given = giving.give(session, found, asked)
+    if given.fresh:
+        _remember(session, actor, "keys distributed", found, list(given.fresh))
+    items = _held(session, found, given)
+    if tried is not None:
+        tried.rollback()
+        for item in items:
+            item["keys"] = item["keys"] if item["repeated"] else []
+    return _Made(items, given.note)
 
 
-def _give(session: Session, place: dict[str, int], counts: dict[int, int]) -> None:
-    total = sum(counts.values())
-    asked = {"ids": list(counts), "counts": list(counts.values()), "total": total}
-    given = session.connection().execute(GIVE, place | asked).rowcount if total else 0
-    if given < total:
-        free = given + session.scalars(COUNT_FREE, place).one()
-        raise errors.NotEnoughKeysError(wanted=total, free=free if free < total else given)
+def _held(session: Session, pool: Pool, given: Given) -> list[DistributionMade]:
+    """Give what each recipient holds now, in the order in which it was asked for.
+
+    Retired keys are told apart: nobody should pass them on.
+    """
+    good, retired = (_codes(Key.state != KeyState.RETIRED), _codes(Key.state == KeyState.RETIRED))
+    wanted = _rows(pool).add_columns(good.label("good"), retired.label("gone"))
+    rows = session.execute(wanted.where(Distribution.id.in_(given.ids)))
+    held = {row.Distribution.id: row for row in rows}
+    return [
+        {
+            **shape(held[i]),
+            "repeated": i not in given.fresh,
+            "keys": held[i].good,
+            "retired_keys": held[i].gone,
+        }
+        for i in dict.fromkeys(given.ids)
+    ]
 
 
-def _held(
-    session: Session, pool: Pool, ids: Sequence[int], fresh: set[int]
-) -> list[DistributionMade]:
-    """Give what each recipient holds now, in the order in which it was asked for."""
+def _codes(which: ColumnElement[bool]) -> ColumnElement[list[str]]:
     first = (
         select(Key.code)
-        .where(Key.distribution_id == Distribution.id)
+        .where(Key.distribution_id == Distribution.id, which)
         .order_by(Key.id)
         .limit(MAX_CODES)
     )
-    codes = func.array(first.scalar_subquery())
-    wanted = _rows(pool).add_columns(codes.label("codes")).where(Distribution.id.in_(ids))
-    held = {row.Distribution.id: row for row in session.execute(wanted)}
-    if any(row.Distribution.recalled_at for row in held.values()):
-        raise errors.DistributionRecalledError
-    return [
-        {**shape(held[i]), "repeated": i not in fresh, "keys": held[i].codes}
-        for i in dict.fromkeys(ids)
-    ]
+    return func.array(first.scalar_subquery())
 
 
 def _rows(pool: Pool) -> Select[Any]:
@@ -386,43 +361,6 @@ def _rows(pool: Pool) -> Select[Any]:
         .join(counted, true())
         .where(Distribution.pool_id == pool.id)
     )
-
-
-def _columns(asked: list[Asked]) -> dict[str, list[str]]:
-    return {
-        "recipients": [one.recipient for one in asked],
-        "names": [one.name for one in asked],
-        "references": [one.reference for one in asked],
-    }
-
-
-# ------------------------------------------------------------------------------------ what is asked
-
-
-def _asked(record: Record, opened: Table) -> Asked:
-    recipient, name = opened.cell(record, "recipient"), opened.cell(record, "name")
-    count = opened.cell(record, "count") or "1"
-    whom = addresses.recipient(recipient or name, line=record.number)
-    asked = Asked(whom, -1, opened.cell(record, "reference"), name, record.number)
-    if not (count.isascii() and count.isdecimal() and len(count) < LONGEST_COUNT):
-        raise _wrong(asked, f"“{count[:20]}” is not a count; give a whole number from 1.")
-    return replace(asked, count=int(count))
-
-
-def _check(asked: Asked) -> None:
-    if not asked.recipient:
-        raise _wrong(asked, "There is no recipient; give an e-mail address or a name.")
-    if reason := unfit_recipient(asked.recipient, asked.name, asked.reference):
-        raise _wrong(asked, reason)
-    if type(asked.count) is not int or not 1 <= asked.count <= MOST:
-        raise _wrong(
-            asked, f"{asked.count} keys cannot be distributed; give a whole number from 1."
-        )
-
-
-def _wrong(asked: Asked, reason: str) -> errors.InvalidInputError:
-    where = f"Line {asked.line}: " if asked.line else ""
-    return errors.InvalidInputError(where + reason, line=asked.line)
 
 
 def _remember(

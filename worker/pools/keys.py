@@ -4,10 +4,11 @@ A code is found by its canonical form, else as a person may have misread a gener
 Codes stand in what is given back, and never whole in a message: messages are logged and shown.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, BinaryIO, Literal, NamedTuple, Unpack
 
 from sqlalchemy import (
@@ -35,9 +36,9 @@ from worker import errors
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
-from worker.pools import batches, codes, making, pools
-from worker.pools.batches import ImportReport
-from worker.pools.reading import Kind, Line, pasted, read
+from worker.pools import batches, codes, import_reports, importing, pools, trying
+from worker.pools.import_reports import ImportReport
+from worker.pools.reading import NOTHING, Input, Keys, Read, Told, joined, opened, typed
 from worker.tables.labels import KeyState, LineResult
 from worker.tables.learning import Assignment, Learner
 from worker.tables.pools import Distribution, Key, Pool
@@ -152,15 +153,24 @@ class Held(NamedTuple):
     owner_id: int
 
 
-def add_keys(session: Session, *, actor: Actor, pool: str, codes: Iterable[str]) -> ImportReport:
-    """Add typed or pasted codes to a pool, one a line; gives an import report.
+def add_keys(
+    session: Session,
+    *,
+    actor: Actor,
+    pool: str,
+    codes: Iterable[str],
+    told: Told = NOTHING,
+    dry_run: bool = False,
+) -> ImportReport:
+    """Add codes to a pool that were given one by one; gives an import report.
 
-    Up to 500 lines are added at once; more are a batch, which the report names.
+    Up to 500 are added at once; more are a batch, which the report names. A dry run gives the same
+    report and changes nothing.
 
     Raises:
         InvalidInputError: there is no code at all.
     """
-    return _add(session, actor, pool, pasted(codes))
+    return _add(session, actor, pool, typed(codes, told=told), dry_run)
 
 
 def import_keys(
@@ -169,15 +179,18 @@ def import_keys(
     actor: Actor,
     pool: str,
     stream: BinaryIO,
-    kind: Kind | None = None,
-    column: str | None = None,
+    told: Told = NOTHING,
+    dry_run: bool = False,
 ) -> ImportReport:
     """Add the keys of a file, as `worker.pools.reading` reads it; gives an import report.
 
+    Up to 500 are added at once; more are a batch, which the report names. A dry run gives the same
+    report and changes nothing.
+
     Raises:
-        InvalidInputError: the file is empty, or has no such column.
+        InvalidInputError: the file is no table of keys, or a column has to be told.
     """
-    return _add(session, actor, pool, read(stream, kind=kind, column=column))
+    return _add(session, actor, pool, opened(stream, told=told), dry_run)
 
 
 def listing(
@@ -280,23 +293,41 @@ def shape(row: Row[*tuple[Any, ...]]) -> KeyShape:
 # ------------------------------------------------------------------------------------------ adding
 
 
-def _add(session: Session, actor: Actor, pool: str, lines: Iterator[Line]) -> ImportReport:
+def _add(session: Session, actor: Actor, pool: str, given: Input, dry_run: bool) -> ImportReport:
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
-    first = list(islice(lines, AT_ONCE + 1))
-    if not first:
-        raise errors.InvalidInputError("There is nothing in the input; give a key per line.")
-    if len(first) > AT_ONCE:
-        staged = batches.stage(session, actor=actor, pool=str(found.id), lines=chain(first, lines))
+    blocks = given.keys()
+    if dry_run:
+        tried = trying.try_out(session, blocks, most=import_reports.MAX_REFUSED)
+        added = tried.tally.get(LineResult.ADDED, 0)
+        return import_reports.shape(
+            batch=None, read=given.read, added=added, tally=tried.tally, refused=tried.refused
+        )
+    first = _first(blocks)
+    if sum(map(len, first)) > AT_ONCE:
+        blocks = chain(first, blocks)
+        staged = batches.stage(
+            session, actor=actor, pool=str(found.id), blocks=blocks, read=given.read
+        )
         return batches.report(session, actor=actor, batch=staged["id"])
-    return _add_at_once(session, actor, found, first)
+    return _add_at_once(session, actor, found, joined(first), given.read)
 
 
-def _add_at_once(session: Session, actor: Actor, pool: Pool, lines: list[Line]) -> ImportReport:
-    good = [line for line in lines if not line.reason]
-    refused = [batches.invalid(line) for line in lines if line.reason]
-    refused += making.add(session, pool_id=pool.id, lines=good)
-    added = len(lines) - len(refused)
+def _first(blocks: Iterator[Keys]) -> list[Keys]:
+    """Take the first blocks of an input: all of it, or more than are added at once."""
+    taken: list[Keys] = []
+    for block in blocks:
+        taken.append(block)
+        if sum(map(len, taken)) > AT_ONCE:
+            break
+    return taken
+
+
+def _add_at_once(
+    session: Session, actor: Actor, pool: Pool, found: Keys, read: Read
+) -> ImportReport:
+    refused = importing.add(session, pool_id=pool.id, keys=found)
+    added = len(found) - len(refused)
     if added:
         history.record(
             session,
@@ -307,13 +338,8 @@ def _add_at_once(session: Session, actor: Actor, pool: Pool, lines: list[Line]) 
             organization_id=pool.organization_id,
             count=added,
         )
-    results = [LineResult(line.result) for line in refused]
-    return batches.report_shape(
-        batch=None,
-        added=added,
-        tally={result: results.count(result) for result in results},
-        refused=sorted(refused),
-    )
+    tally = Counter(LineResult(line.result) for line in refused)
+    return import_reports.shape(batch=None, read=read, added=added, tally=tally, refused=refused)
 
 
 # --------------------------------------------------------------------------------------- reading

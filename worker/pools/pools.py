@@ -224,9 +224,22 @@ def require_giving(session: Session, pool: Pool) -> None:
     Raises:
         PoolOverError: it has expired, or its course is archived.
     """
-    state = session.scalar(select(STATE).join_from(Pool, Course).where(Pool.id == pool.id))
+    refuse_over(session.scalar(select(STATE).join_from(Pool, Course).where(Pool.id == pool.id)))
+
+
+def refuse_over(state: str | None) -> None:
+    """Refuse to hand out keys of a pool in a state in which they do not work any more (K7)."""
     if state in (PoolState.EXPIRED, PoolState.ARCHIVED):
         raise errors.PoolOverError
+
+
+def not_working_yet(state: str, *, starts_at: datetime, zone: str) -> str | None:
+    """Say why a pool's keys do not work yet, though they can be handed out; None where they do (K7)."""
+    if state == PoolState.PAUSED:
+        return "The pool is paused: its keys work once it is resumed."
+    if state == PoolState.SCHEDULED:
+        return f"The pool's keys work from {days.as_typed(starts_at, zone)} on, {zone}."
+    return None
 
 
 def shape(row: Any) -> PoolShape:

@@ -4,7 +4,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session, aliased
 
 from worker import errors
-from worker.pools import distributions, keys, pools
+from worker.pools import giving, keys, pools
 from worker.pools.keys import KeyShape
 from worker.pools.reading import unfit_recipient
 from worker.tables.labels import KeyState
@@ -79,7 +79,7 @@ def replace(
         raise keys.not_issued(old.code, old.state)
     pool = session.get_one(Pool, old.pool_id)
     pools.require_giving(session, pool)
-    session.execute(distributions.DISTRIBUTION_LOCK, {"pool_id": pool.id})
+    session.execute(select(giving.LOCK).where(Pool.id == pool.id))
     held = old.distribution_id or _handed_to(session, pool, recipient)
     _withdraw(session, old)
     new = _give(session, pool, held)

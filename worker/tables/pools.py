@@ -1,8 +1,9 @@
 """Pools, their keys, and how keys come in and go out."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, Computed, Integer, Text, text
+from sqlalchemy import ARRAY, JSON, BigInteger, Computed, Integer, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.tables.catalogue import Course
@@ -62,10 +63,11 @@ class Batch(Base):
     started_at: Mapped[datetime | None]
     worked_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    read: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class BatchLine(Base):
-    """One line of an import that made no key, and why."""
+    """One line of an import that made no key, and why; or the part of one that has several."""
 
     __tablename__ = "batch_line"
 
@@ -74,6 +76,10 @@ class BatchLine(Base):
     code: Mapped[str]
     result: Mapped[LineResult]
     reason: Mapped[Words]
+    part: Mapped[int] = mapped_column(
+        Integer, primary_key=True, autoincrement=False, server_default=text("1")
+    )
+    unlike: Mapped[No]
 
 
 class Key(Base):

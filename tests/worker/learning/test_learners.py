@@ -120,9 +120,8 @@ def known_everywhere(world: World) -> dict[str, Any]:
         session, actor=OPERATOR, charge=str(charged), amount="1", reason=f"as {NAME} asked"
     )
     table = f"code,email,name\nWAITING-1,{ADDRESS},{NAME}\n{ADDRESS},,\n"
-    batches.stage(
-        session, actor=OPERATOR, pool=world.pool, lines=reading.read(io.BytesIO(table.encode()))
-    )
+    given = reading.opened(io.BytesIO(table.encode()))
+    batches.stage(session, actor=OPERATOR, pool=world.pool, blocks=given.keys())
     history.record(
         session, actor=OPERATOR, action="noted", thing="pool", thing_ids=int(world.pool),
         organization_id=world.parent, note={"people": [f"for {NAME.upper()}, {ADDRESS}"]},
@@ -299,8 +298,8 @@ def test_an_erase_reaches_what_another_organization_was_told_of_the_person(world
 def test_an_erase_reaches_what_an_import_still_waits_to_hand_out(world):
     redeemed(world)
     table = f"code,email,name\nWAITING-1,{ADDRESS},Ann O'Neil\nWAITING-2,bo@example.org,Bo Li\n"
-    lines = reading.read(io.BytesIO(table.encode()))
-    batches.stage(world.session, actor=OPERATOR, pool=world.pool, lines=lines)
+    given = reading.opened(io.BytesIO(table.encode()))
+    batches.stage(world.session, actor=OPERATOR, pool=world.pool, blocks=given.keys())
 
     learners.erase(world.session, actor=OPERATOR, email=ADDRESS)
 

@@ -22,14 +22,14 @@ from tests.conftest import SCHEMA, Addresses, pass_time
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.database import connections
-from worker.pools import batches, codes, keys, making, pools
+from worker.pools import batches, codes, importing, keys, making, pools, reading
 from worker.tenancy.actors import Actor, Role
 
 HOUSE = SCHEMA.parent
 WORKER = """
 from worker.database import connections
-from worker.pools import batches, making
-making.KEYS = making.LINES = 2_000
+from worker.pools import batches, importing, making
+making.KEYS = importing.LINES = 2_000
 while True:
     connections.transaction(batches.work_chunk)
 """
@@ -50,7 +50,7 @@ def committed(fresh_database: Addresses) -> World:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(making, "KEYS", 100)
-    monkeypatch.setattr(making, "LINES", 100)
+    monkeypatch.setattr(importing, "LINES", 100)
 
 
 def generate(world: World, count: int) -> str:
@@ -60,8 +60,16 @@ def generate(world: World, count: int) -> str:
 def import_lines(world: World, lines: list[str]) -> str:
     """Import lines as a batch, however few they are."""
     stream = io.BytesIO("\n".join(lines).encode())
-    read = keys.read(stream, kind=keys.Kind.TEXT)
-    return batches.stage(world.session, actor=OPERATOR, pool=world.pool, lines=read)["id"]
+    return stage(world, reading.opened(stream))
+
+
+def stage(world: World, given: reading.Input) -> str:
+    """Import an input as a batch, however small it is."""
+    blocks = given.keys()
+    staged = batches.stage(
+        world.session, actor=OPERATOR, pool=world.pool, blocks=blocks, read=given.read
+    )
+    return staged["id"]
 
 
 def show(world: World, batch: str) -> dict:
@@ -306,19 +314,19 @@ def test_cancelling_waits_for_the_chunk_that_is_being_worked(committed):
 @pytest.mark.usefixtures("small_chunks")
 def test_a_chunk_that_fails_is_undone_and_tried_again(world, monkeypatch):
     batch = generate(world, 200)
-    genuine = making._generate
+    genuine = making.generate
 
     def failing(session: Session, batch_: object) -> int:
         genuine(session, batch_)
         session.execute(text("SELECT 1 / 0"))
         return 100
 
-    monkeypatch.setattr(making, "_generate", failing)
+    monkeypatch.setattr(making, "generate", failing)
     assert batches.work_chunk(world.session) == 0
     assert counted(world) == 0
     assert batches.work_chunk(world.session) is None  # it rests
 
-    monkeypatch.setattr(making, "_generate", genuine)
+    monkeypatch.setattr(making, "generate", genuine)
     pass_time(world.session, seconds=60)
     finish(world)
 
@@ -336,7 +344,7 @@ def test_an_interrupt_amid_a_statement_is_no_failure_of_its_chunk(committed, mon
         batches.generate, actor=OPERATOR, pool=committed.pool, count=1_000
     )["id"]
     with monkeypatch.context() as patched:
-        patched.setattr(making, "work", work)
+        patched.setattr(making, "generate", work)
         with pytest.raises(KeyboardInterrupt):
             connections.transaction(batches.work_chunk)
     while connections.transaction(batches.work_chunk) is None:
@@ -348,7 +356,7 @@ def test_an_interrupt_amid_a_statement_is_no_failure_of_its_chunk(committed, mon
 
 def test_a_batch_that_fails_for_good_says_why_and_lets_others_go_on(world, monkeypatch):
     batch, other = generate(world, 200), import_lines(world, ["AAAA-0001"])
-    monkeypatch.setattr(making, "_generate", lambda s, _: s.execute(text("SELECT 1 / 0")))
+    monkeypatch.setattr(making, "generate", lambda s, _: s.execute(text("SELECT 1 / 0")))
 
     for _ in range(10):
         batches.work_chunk(world.session)
@@ -387,7 +395,7 @@ def worked(batch: str) -> dict:
 def test_a_batch_that_is_killed_at_random_moments_makes_every_key_once(
     committed, workers, kind, monkeypatch
 ):
-    monkeypatch.setattr(making, "LINES", 2_000)
+    monkeypatch.setattr(importing, "LINES", 2_000)
     chance = random.Random(7)  # noqa: S311  # repeatable, not secret
     count = 60_000
     with connections.session() as opened:
@@ -458,7 +466,7 @@ def test_an_imports_report_has_every_line_as_csv(world):
     assert [int(row["line"]) for row in rows] == [*range(1, 100), *range(101, 251)]
     assert [row["code"] for row in rows if row["result"] == "invalid"] == ["'=1+1", "'@\"x"]
     results = [row["result"] for row in rows]
-    assert (results.count("added"), results.count("invalid"), results.count("")) == (99, 2, 148)
+    assert (results.count("added"), results.count("invalid"), results.count("")) == (100, 2, 147)
 
 
 def test_a_report_tells_the_first_1000_refused_lines_and_counts_all(world):
@@ -485,8 +493,7 @@ def test_an_import_of_nothing_but_bad_lines_is_done_too(world):
 def test_a_batch_knows_for_whom_its_keys_are_until_they_are_made_and_no_longer(world):
     rows = "\n".join(f"AAAA-{n:04},r{n % 3}@example.com,O-{n % 2}" for n in range(150))
     stream = io.BytesIO(f"key,email,order\n{rows}".encode())
-    lines = keys.read(stream)
-    batch = batches.stage(world.session, actor=OPERATOR, pool=world.pool, lines=lines)["id"]
+    batch = stage(world, reading.opened(stream))
 
     batches.work_chunk(world.session)
     waiting = world.figures("SELECT count(recipients) AS n FROM batch_chunk").n

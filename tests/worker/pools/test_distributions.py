@@ -220,23 +220,22 @@ def test_a_file_again_gives_the_same_keys(world):
     assert [i["repeated"] for i in second["items"]] == [True, True, False]
 
 
-def test_a_recipient_who_is_twice_in_a_file_is_one(world):
+def test_a_recipient_who_is_twice_in_a_file_under_one_reference_is_told_with_both_lines(world):
     world.keys(9)
 
-    answer = give_file(world, "email,reference\na@example.com,O-1\nA@example.com,O-1\n")
-
-    assert (answer["recipients"], answer["given"]) == (1, 1)
+    with pytest.raises(errors.InvalidInputError, match=r"Line 3: .* as line 2"):
+        give_file(world, "email,reference\na@example.com,O-1\nA@example.com,O-1\n")
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
         ("b@example.com,x", "“x” is not a count"),
-        ("b@example.com,0", "0 keys cannot be distributed"),
+        ("b@example.com,0", "“0” is not a count"),
         ("b@example.com,-3", "“-3” is not a count"),
         ("b@example.com,1000000000000", "is not a count"),
         (",2", "There is no recipient"),
-        ("a@example.com,3", "It asks for other than line 2"),
+        ("a@example.com,3", "It has the same recipient and reference as line 2"),
     ],
 )
 def test_a_bad_line_is_told_by_its_number_and_nobody_gets_a_key(committed, line, reason):

@@ -1,0 +1,94 @@
+"""What tests give to the reader, and what they ask of it."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from worker.pools.reading import Keys, Purpose, Recipients, Told, joined, opened
+
+GIVEN = Path(__file__).parent / "given"
+
+
+class Found(NamedTuple):
+    """A key that can be added."""
+
+    line: int
+    code: str
+    recipient: str = ""
+    name: str = ""
+    reference: str = ""
+    labels: str = ""
+
+
+def raw(content: str | bytes) -> bytes:
+    return content if isinstance(content, bytes) else content.encode()
+
+
+def keys(content: str | bytes, **told: object) -> Keys:
+    blocks = list(opened(io.BytesIO(raw(content)), told=Told.of(**told)).keys())
+    return joined(blocks) if blocks else Keys([], [])
+
+
+def found(content: str | bytes, **told: object) -> list[tuple[int, str]]:
+    read = keys(content, **told)
+    return list(zip(read.numbers, read.codes, strict=True))
+
+
+def owned(content: str | bytes, **told: object) -> list[Found]:
+    read = keys(content, **told)
+    rows = zip(read.numbers, read.codes, read.all_owners(), strict=True)
+    return [Found(number, code, *owner) for number, code, owner in rows]
+
+
+def refused(content: str | bytes, **told: object) -> dict[int, str]:
+    return {line.number: line.reason for line in keys(content, **told).refused}
+
+
+def read(content: str | bytes, purpose: Purpose = Purpose.KEYS, **told: object) -> dict:
+    return dict(opened(io.BytesIO(raw(content)), told=Told.of(**told), purpose=purpose).read)
+
+
+def recipients(content: str | bytes, *, reference: str = "", **told: object) -> Recipients:
+    given = opened(io.BytesIO(raw(content)), told=Told.of(**told), purpose=Purpose.RECIPIENTS)
+    return given.recipients(reference=reference)
+
+
+def asked(content: str | bytes, **told: object) -> list[tuple[str, int | None, str]]:
+    rows = recipients(content, **told).rows
+    return [(row.recipient, row.count, row.reference) for row in rows]
+
+
+def ods(rows: Sequence[Sequence[str]], *, sheet: str = "Sheet1") -> bytes:
+    """Make a workbook as LibreOffice does, of texts alone."""
+    cells = "".join(
+        "<table:table-row>"
+        + "".join(
+            '<table:table-cell office:value-type="string" calcext:value-type="string">'
+            f"<text:p>{cell}</text:p></table:table-cell>"
+            for cell in row
+        )
+        + "</table:table-row>"
+        for row in rows
+    )
+    space = "urn:oasis:names:tc:opendocument:xmlns"
+    content = (
+        f'<office:document-content xmlns:office="{space}:office:1.0" xmlns:table="{space}:table:1.0"'
+        f' xmlns:text="{space}:text:1.0" xmlns:calcext="urn:org:documentfoundation:names:calc"'
+        f' office:version="1.2"><office:body><office:spreadsheet><table:table table:name="{sheet}">'
+        f"{cells}</table:table></office:spreadsheet></office:body></office:document-content>"
+    )
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("content.xml", content)
+        archive.writestr(
+            "META-INF/manifest.xml",
+            f'<manifest:manifest xmlns:manifest="{space}:manifest:1.0"><manifest:file-entry'
+            ' manifest:full-path="/"'
+            ' manifest:media-type="application/vnd.oasis.opendocument.spreadsheet"/>'
+            '<manifest:file-entry manifest:full-path="content.xml" manifest:media-type="text/xml"/>'
+            "</manifest:manifest>",
+        )
+    return made.getvalue()

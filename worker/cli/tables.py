@@ -1,0 +1,91 @@
+"""Tables that people give to a command: how they are read, and what became of their lines."""
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+from click import get_current_context
+
+from worker.cli import printing
+from worker.cli.frame import deferred
+from worker.cli.options import together
+
+with deferred():
+    from worker.pools import reading
+
+if TYPE_CHECKING:
+    from worker.pools.import_reports import ImportReport
+
+REFUSED = 2
+LISTED = 20
+SIGNS = {"\t": "tabs", " ": "spaces"}
+FAILED = "keypool.batch failed"  # in a command's context, where the batch that it waited for failed
+
+read_as = together(
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="MEANING=HEADING",
+        help="What a column means, by its heading or number: recipient=E-Mail, code=2.",
+    ),
+    click.option("--ignore", multiple=True, metavar="HEADING", help="A column to leave."),
+    click.option("--any-shape", is_flag=True, help="Take keys that are unlike the others."),
+    click.option("--encoding", metavar="NAME", help="A text's, as windows-1252; else told by it."),
+    click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing."),
+)
+
+
+def told(given: dict[str, Any]) -> "reading.Told":
+    """Take the options of `read_as`, but for the dry run, out of a command's."""
+    names = ("columns", "ignore", "any_shape", "encoding")
+    said = {name: given.pop(name) for name in names}
+    kind = given.pop("kind", None)
+    return reading.Told.of(**said, kind=reading.Kind(kind) if kind else None)
+
+
+def nothing_added(report: "ImportReport") -> int:
+    """Give an import's exit code: 2 where lines were refused and none was added."""
+    context = get_current_context()
+    if context.meta.get(FAILED):
+        return 1
+    under_way = report["batch"] is not None and not context.params.get("wait", True)
+    return REFUSED if report["invalid"] and not report["added"] and not under_way else 0
+
+
+def none_added(report: "ImportReport") -> int:
+    """Give the exit code of a command that was given keys one by one: 2 where it added none."""
+    under_way = report["batch"] is not None and not get_current_context().params["wait"]
+    return nothing_added(report) or (0 if report["added"] or under_way else REFUSED)
+
+
+def show(report: "ImportReport") -> None:
+    """Print what became of an input's lines, as what it was read, and the first that were refused."""
+    printing.line(
+        f"{printing.counted(report['added'], 'key')} added, "
+        f"{printing.counted(report['duplicate_in_input'], 'duplicate')} in the input, "
+        f"{report['already_exists']:,} already there, {report['invalid']:,} invalid."
+    )
+    if report["read"] and (report["read"]["encoding"] or report["read"]["sheet"]):
+        printing.line(read(report["read"]))
+    if report["refused"]:
+        printing.table("line", "code", "result", "reason")(report["refused"][:LISTED])
+    if len(report["refused"]) > LISTED and report["batch"]:
+        printing.line(f"All of them: “keypool batches report {report['batch']} -o refused.csv”.")
+    if get_current_context().params.get("dry_run"):
+        printing.line("This was a dry run: nothing was changed.")
+
+
+def read(about: "reading.Read") -> str:
+    """Say in a sentence as what an input was read."""
+    told = [about["encoding"] or f"the sheet “{about['sheet']}”"]
+    if sign := about["delimiter"]:
+        told.append(f"columns separated by {SIGNS.get(sign, f'“{sign}”')}")
+    if about["heading_line"]:
+        told.append(f"heading on line {about['heading_line']}")
+    columns = ", ".join(f"{meaning} is “{name}”" for meaning, name in about["columns"].items())
+    sentences = [f"Read: {', '.join(told)}; {columns}."]
+    if about["not_read"]:
+        sentences.append(f"Not read: {', '.join(about['not_read'])}.")
+    if about["other_sheets"]:
+        sentences.append(f"Sheets that were not read: {', '.join(about['other_sheets'])}.")
+    return " ".join(sentences)

@@ -1,0 +1,293 @@
+"""Giving keys to recipients, each once: so many of the pool's next, or the very keys that were named (K7).
+
+Whoever asks again for the same recipient and reference gets the same keys. All that is asked for is
+given, or none of it; what stands against it is told of every row at once.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, func, select, text
+from sqlalchemy.orm import Session
+
+from worker import errors
+from worker.pools import codes, pools
+from worker.pools.reading import Recipient, Wrong, unfit_recipient, wrong_rows
+from worker.tables.catalogue import Course
+from worker.tables.labels import KeyState
+from worker.tables.pools import Key, Pool
+from worker.tables.tenancy import Organization
+
+MOST = 10**9  # keys for one recipient; more is a slip of the finger
+
+# Whoever gives from a pool waits for whoever does already, so that nobody is told that keys are
+# missing while another's are given back.
+LOCK = func.pg_advisory_xact_lock(func.hashtextextended("keypool.distribution", Pool.id))
+# The pool's state now, with its owner's time zone, once the lock is held.
+ENTER = (
+    select(pools.STATE, Organization.time_zone, LOCK)
+    .select_from(Pool)
+    .join(Course)
+    .join(Organization)
+)
+
+ASKED = """unnest(CAST(:recipients AS text[]), CAST(:names AS text[]), CAST(:references AS text[]))
+           WITH ORDINALITY AS asked (recipient, name, reference, nth)"""
+
+# Insert the requested distributions, numbered in order, and give all of them, those that existed
+# included: the same recipient and reference is the same distribution (idempotent).
+RECORD = """
+    INSERT INTO distribution (pool_id, recipient, recipient_name, reference)
+    SELECT :pool_id, recipient, name, reference FROM {asked} ORDER BY nth
+    ON CONFLICT (pool_id, recipient_lower, reference) DO NOTHING
+    RETURNING id
+"""
+FIND = """
+    SELECT distribution.id, distribution.recalled_at,
+           (SELECT count(*) FROM key WHERE key.distribution_id = distribution.id) AS given
+      FROM {asked}
+      JOIN distribution ON distribution.pool_id = :pool_id
+                       AND distribution.recipient_lower = lower(asked.recipient)
+                       AND distribution.reference = asked.reference
+     ORDER BY nth
+"""
+RECORD_ASKED, FIND_ASKED = (text(sql.format(asked=ASKED)) for sql in (RECORD, FIND))
+
+# The number of a pool's undistributed keys.
+FREE = (
+    "SELECT coalesce(sum(issued - distributed), 0)::bigint FROM pool_tally WHERE pool_id = :pool_id"
+)
+COUNT_FREE = text(FREE)
+
+# Give out the pool's next undistributed keys; none if there are too few. A key that is being
+# redeemed or retired is skipped (its row is locked).
+GIVE = text(f"""
+    WITH slot AS (
+        SELECT id AS distribution_id, row_number() OVER (ORDER BY nth) AS nth
+          FROM unnest(CAST(:ids AS bigint[]), CAST(:counts AS bigint[]))
+               WITH ORDINALITY AS asked (id, count, nth),
+               generate_series(1, asked.count)),
+    free AS (
+        SELECT id, row_number() OVER (ORDER BY id) AS nth
+          FROM (SELECT id FROM key
+                 WHERE pool_id = :pool_id AND state = 'issued' AND distribution_id IS NULL
+                 ORDER BY id LIMIT CASE WHEN :total <= ({FREE}) THEN :total ELSE 0 END
+                   FOR NO KEY UPDATE SKIP LOCKED) AS next)
+    UPDATE key SET distribution_id = slot.distribution_id
+      FROM free JOIN slot ON slot.nth = free.nth
+     WHERE key.id = free.id
+""")  # noqa: S608  # a constant
+
+# The very keys that were named go to whom they were named for, unless somebody else holds them.
+GIVE_NAMED = text("""
+    UPDATE key SET distribution_id = named.distribution_id
+      FROM unnest(CAST(:key_ids AS bigint[]), CAST(:ids AS bigint[])) AS named (key_id, distribution_id)
+     WHERE key.id = named.key_id AND key.state = 'issued' AND key.distribution_id IS NULL
+""")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a recipient is to have under a reference: so many keys, or the very ones of some codes.
+
+    `count` is None where nobody said how many: one, or as many as they were given before. `lines` are
+    those of a file that say so.
+    """
+
+    recipient: str
+    count: int | None = None
+    reference: str = ""
+    name: str = ""
+    lines: tuple[int, ...] = ()
+    codes: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What makes two of them the same distribution."""
+        return self.recipient.lower(), self.reference
+
+    @property
+    def line(self) -> int:
+        """The first line that says so; 0 where no file does."""
+        return next(iter(self.lines), 0)
+
+
+class Given(NamedTuple):
+    """Distributions in the order in which they were asked for.
+
+    Attributes:
+        ids: of all that were asked for.
+        fresh: those that are new.
+        note: why the keys do not work yet; None where they do.
+    """
+
+    ids: list[int]
+    fresh: set[int]
+    note: str | None
+
+
+def of_rows(rows: Sequence[Recipient], *, count: int | None) -> list[Asked]:
+    """Make one of each recipient and reference of a table; `count` is of rows that say none."""
+    asked: dict[tuple[str, str], Asked] = {}
+    for row in rows:
+        named: tuple[str, ...] = (row.code,) if row.code else ()
+        many = row.count if named else row.count or count
+        one = Asked(row.recipient, many, row.reference, row.name, (row.line,), named)
+        before = asked.get(one.identity)
+        if before is None:
+            asked[one.identity] = one
+        else:
+            asked[one.identity] = replace(
+                before, lines=before.lines + one.lines, codes=before.codes + one.codes
+            )
+    return list(asked.values())
+
+
+def give(session: Session, pool: Pool, asked: Sequence[Asked]) -> Given:
+    """Give what is asked for, or nothing.
+
+    Raises:
+        PoolOverError: the pool's keys do not work any more.
+        InvalidInputError: a recipient or a count is wrong, or a named key cannot be given.
+        DistributionRecalledError: what somebody was given under this reference was recalled.
+        AskedOtherwiseError: somebody was given another number of keys under this reference.
+        NotEnoughKeysError: the pool has fewer keys that nobody holds.
+    """
+    _refuse([wrong for one in asked for wrong in _check(one)])
+    state, zone, _ = session.execute(ENTER.where(Pool.id == pool.id)).one()
+    pools.refuse_over(state)
+    place = {"pool_id": pool.id}
+    ids = session.scalars(RECORD_ASKED, place | _columns(asked)).all()
+    fresh = set(ids)
+    if len(ids) < len(asked):
+        ids = _given_before(session, pool, asked, fresh)
+    _give_named(session, pool, asked, ids)
+    pairs = zip(ids, asked, strict=True)
+    counts = {i: one.count or 1 for i, one in pairs if i in fresh and not one.codes}
+    _give_next(session, place, counts)
+    note = pools.not_working_yet(state, starts_at=pool.starts_at, zone=zone)
+    return Given(list(ids), fresh, note)
+
+
+def _check(asked: Asked) -> Iterator[Wrong]:
+    if not asked.recipient:
+        yield Wrong(asked.line, "There is no recipient; give an e-mail address or a name.")
+    if reason := unfit_recipient(asked.recipient, asked.name, asked.reference):
+        yield Wrong(asked.line, reason)
+    if asked.count is not None and not _is_count(asked.count):
+        yield Wrong(
+            asked.line, f"{asked.count} keys cannot be distributed; give a whole number from 1."
+        )
+    elif asked.codes and asked.count not in (None, len(asked.codes)):
+        yield Wrong(
+            asked.line, f"It names one key and asks for {asked.count}; leave one of them away."
+        )
+
+
+def _is_count(count: object) -> bool:
+    return type(count) is int and 1 <= count <= MOST
+
+
+def _given_before(
+    session: Session, pool: Pool, asked: Sequence[Asked], fresh: set[int]
+) -> list[int]:
+    """Find what is asked for where some of it was given before; refuse what does not agree with that."""
+    found = session.execute(FIND_ASKED, {"pool_id": pool.id, **_columns(asked)}).all()
+    _refuse_recalled(asked, found)
+    _refuse_otherwise(asked, found, fresh)
+    return [row.id for row in found]
+
+
+def _refuse_recalled(asked: Sequence[Asked], found: Sequence[Row[Any]]) -> None:
+    recalled = [one for one, row in zip(asked, found, strict=True) if row.recalled_at]
+    if recalled:
+        raise errors.DistributionRecalledError(
+            _at_lines(
+                (
+                    one.line,
+                    f"What {one.recipient} was given under this reference was recalled; use another "
+                    "reference.",
+                )
+                for one in recalled
+            )
+        )
+
+
+def _refuse_otherwise(asked: Sequence[Asked], found: Sequence[Row[Any]], fresh: set[int]) -> None:
+    """Refuse another number of keys than was given: nobody knows which of both is meant."""
+    wrong = [
+        (
+            one.line,
+            f"{one.recipient} was given {row.given:,} keys under this reference, and not "
+            f"{one.count:,}; use another reference for more.",
+        )
+        for one, row in zip(asked, found, strict=True)
+        if row.id not in fresh and not one.codes and one.count not in (None, row.given)
+    ]
+    if wrong:
+        raise errors.AskedOtherwiseError(_at_lines(iter(wrong)))
+
+
+def _give_named(session: Session, pool: Pool, asked: Sequence[Asked], ids: Sequence[int]) -> None:
+    named = {
+        codes.canonical(code): (line, id_)
+        for one, id_ in zip(asked, ids, strict=True)
+        for code, line in zip(one.codes, one.lines, strict=False)
+    }
+    if not named:
+        return
+    rows = session.scalars(select(Key).where(Key.pool_id == pool.id, Key.canonical.in_(named)))
+    held = {key.canonical: key for key in rows}
+    _refuse(
+        [
+            Wrong(line, reason)
+            for form, (line, id_) in named.items()
+            if (reason := _why_not(held.get(form), id_))
+        ]
+    )
+    free = [key for key in held.values() if key.distribution_id is None]
+    theirs = [named[key.canonical][1] for key in free]
+    given = {"key_ids": [key.id for key in free], "ids": theirs}
+    if free and session.connection().execute(GIVE_NAMED, given).rowcount < len(free):
+        raise errors.NotEnoughKeysError(wanted=len(named), free=len(named) - 1)
+
+
+def _why_not(key: Key | None, distribution_id: int) -> str:
+    """Say why a named key cannot be given under a distribution; an empty text where it can."""
+    if key is None:
+        return "The pool has no such key."
+    if key.state is not KeyState.ISSUED:
+        return f"The key is {key.state} already."
+    if key.distribution_id not in (None, distribution_id):
+        return "The key was handed to somebody else already, or under another reference."
+    return ""
+
+
+def _give_next(session: Session, place: dict[str, int], counts: dict[int, int]) -> None:
+    total = sum(counts.values())
+    asked = {"ids": list(counts), "counts": list(counts.values()), "total": total}
+    given = session.connection().execute(GIVE, place | asked).rowcount if total else 0
+    if given < total:
+        free = given + session.scalars(COUNT_FREE, place).one()
+        raise errors.NotEnoughKeysError(wanted=total, free=free if free < total else given)
+
+
+def _columns(asked: Sequence[Asked]) -> dict[str, list[str]]:
+    return {
+        "recipients": [one.recipient for one in asked],
+        "names": [one.name for one in asked],
+        "references": [one.reference for one in asked],
+    }
+
+
+def _refuse(wrong: list[Wrong]) -> None:
+    """Refuse what is wrong, of every line; of what is no file's, in a sentence."""
+    if wrong and wrong[0].line:
+        raise wrong_rows(sorted(wrong))
+    if wrong:
+        raise errors.InvalidInputError(wrong[0].reason)
+
+
+def _at_lines(sentences: Iterator[tuple[int, str]]) -> str:
+    return " ".join(f"Line {line}: {words}" if line else words for line, words in sentences)

@@ -1,0 +1,337 @@
+"""Imports: the keys of an input, added at once or in chunks, or tried without adding any (K5, K6).
+
+Keys are added in the order of their canonical forms, so that two imports of the same keys wait for
+each other instead of deadlocking; the index likes it too.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from sqlalchemy import Row, TextClause, text
+from sqlalchemy.orm import Session
+
+from worker.database.connections import copy
+from worker.pools import codes
+from worker.pools.reading import Keys, Line, in_chunks
+from worker.tables.labels import LineResult
+from worker.tables.pools import Batch
+
+# Lines in one transaction: large enough that a commit costs little, small enough that a batch of a
+# hundred need not wait for long.
+LINES = 50_000
+MOST_ATTEMPTS = 5  # where others add the same keys at the same moment
+
+# The lines of a chunk as they are staged, and a few as they are given.
+STAGED = """
+    SELECT line, coalesce(part, 1) AS part, code, recipient, name, reference
+      FROM (SELECT unnest(lines) AS line, unnest(parts) AS part, unnest(codes) AS code,
+                   unnest(recipients) AS recipient, unnest(recipient_names) AS name,
+                   unnest(recipient_references) AS reference
+              FROM batch_chunk WHERE batch_id = :batch_id AND position = :position) AS staged"""
+GIVEN = """
+    SELECT * FROM unnest(
+        CAST(:lines AS bigint[]), CAST(:parts AS int[]), CAST(:codes AS text[]),
+        CAST(:recipients AS text[]), CAST(:names AS text[]), CAST(:references AS text[]))
+        AS given (line, part, code, recipient, name, reference)"""
+
+# Whom the lines are for. What was recalled and is handed out again is recalled no more.
+HAND_OUT = """
+    INSERT INTO distribution (pool_id, recipient, recipient_name, reference)
+    SELECT DISTINCT ON (lower(recipient), reference) :pool_id, recipient, name, reference
+      FROM ({lines}) AS line
+     WHERE recipient <> ''
+       AND NOT EXISTS (SELECT FROM key WHERE key.canonical = canonical_code(line.code))
+     ORDER BY lower(recipient), reference, line
+    ON CONFLICT (pool_id, recipient_lower, reference) DO UPDATE SET recalled_at = NULL
+     WHERE distribution.recalled_at IS NOT NULL
+"""
+
+# Add what is new, and give the rest: a line whose key an earlier line of the same input has, in
+# this chunk or one before it, is a duplicate, whatever became of the earlier one. NOT IN, for the
+# planner takes a CTE for a few rows and would loop over it.
+ADD = """
+    WITH given AS MATERIALIZED (
+        SELECT line.*, canonical_code(code) AS canonical FROM ({lines}) AS line),
+    numbered AS MATERIALIZED (
+        SELECT *, row_number() OVER (PARTITION BY canonical ORDER BY line, part) AS nth FROM given),
+    added AS (
+        INSERT INTO key (pool_id, batch_id, distribution_id, code)
+        SELECT :pool_id, :batch_id, {distribution}, code
+          FROM numbered AS line WHERE nth = 1 ORDER BY canonical
+        ON CONFLICT (canonical) DO NOTHING
+        RETURNING canonical)
+    SELECT line, part, code,
+           CASE WHEN nth > 1
+                  OR EXISTS (SELECT FROM key
+                              WHERE key.canonical = line.canonical AND key.batch_id = :batch_id)
+                  OR {refused_before}
+                THEN 'duplicate_in_input' ELSE 'already_exists' END AS result
+      FROM numbered AS line
+     WHERE nth > 1 OR canonical NOT IN (SELECT canonical FROM added)
+     ORDER BY line, part
+"""
+
+# The distribution that a line's key is of, and whether an earlier line of its key was refused.
+DISTRIBUTION = """
+    CASE WHEN recipient <> '' THEN (
+        SELECT id FROM distribution
+         WHERE pool_id = :pool_id AND distribution.recipient_lower = lower(line.recipient)
+           AND distribution.reference = line.reference) END"""
+REFUSED_BEFORE = """
+    EXISTS (SELECT FROM batch_line
+             WHERE batch_line.batch_id = :batch_id AND result = 'already_exists'
+               AND canonical_code(batch_line.code) = {canonical})"""
+
+
+def _statement(sql: str, lines: str) -> TextClause:
+    refused_before = REFUSED_BEFORE.format(canonical="line.canonical")
+    return text(sql.format(lines=lines, distribution=DISTRIBUTION, refused_before=refused_before))
+
+
+HAND_OUT_STAGED, ADD_STAGED = (_statement(sql, STAGED) for sql in (HAND_OUT, ADD))
+HAND_OUT_GIVEN, ADD_GIVEN = (_statement(sql, GIVEN) for sql in (HAND_OUT, ADD))
+
+# Codes come and go as one text: an array's elements would be read one by one.
+NEXT = text("""
+    SELECT size, lines, parts, array_to_string(codes, chr(10)) AS codes, last_line,
+           recipients IS NOT NULL AS handed_out,
+           coalesce((SELECT max(last_line) FROM batch_chunk AS before
+                      WHERE before.batch_id = chunk.batch_id AND before.position < chunk.position), 0)
+               AS after
+      FROM batch_chunk AS chunk WHERE batch_id = :batch_id AND position = :position
+""")
+
+# Which canonical forms are keys', and which of them earlier lines of the same import have.
+CAME_BEFORE = "(key.batch_id IS NOT DISTINCT FROM :batch_id OR {refused_before})".format(
+    refused_before=REFUSED_BEFORE.format(canonical="key.canonical")
+)
+LOOK = """
+    SELECT canonical, {came_before} AS came_before
+      FROM key WHERE canonical = ANY (string_to_array(:canonicals, chr(10)) COLLATE "C")
+"""
+COPY = "COPY key (pool_id, batch_id, code) FROM STDIN"
+
+REFUSE = text("""
+    INSERT INTO batch_line (batch_id, line, part, code, result, reason, unlike)
+    SELECT :batch_id, * FROM unnest(
+        CAST(:lines AS bigint[]), CAST(:parts AS int[]), CAST(:codes AS text[]),
+        CAST(:results AS line_result[]), CAST(:reasons AS text[]), CAST(:unlike AS boolean[]))
+""")
+
+# A line that is unlike the others is none the less of a key that is there, or of an earlier line's.
+KNOW = """
+    WITH known AS (
+        SELECT line.batch_id, line.line, line.part,
+               {came_before} OR row_number() OVER (
+                   PARTITION BY key.canonical ORDER BY line.line, line.part) > 1 AS came_before
+          FROM batch_line AS line JOIN key ON key.canonical = canonical_code(line.code)
+         WHERE line.batch_id = :batch_id AND line.line > :after AND line.line <= :last_line
+           AND line.unlike)
+    UPDATE batch_line AS line
+       SET reason = '', result = CAST(CASE WHEN came_before THEN 'duplicate_in_input'
+                                           ELSE 'already_exists' END AS line_result)
+      FROM known
+     WHERE (line.batch_id, line.line, line.part) = (known.batch_id, known.line, known.part)
+"""
+LOOK_UP, KNOW_UNLIKE = (text(sql.format(came_before=CAME_BEFORE)) for sql in (LOOK, KNOW))
+
+STAGE = text("""
+    INSERT INTO batch_chunk (batch_id, position, size, last_line, lines, parts, codes,
+                             recipients, recipient_names, recipient_references)
+    VALUES (:batch_id, :position, :size, :last_line, CAST(:lines AS bigint[]),
+            CAST(:parts AS int[]), string_to_array(:codes, chr(10)), CAST(:recipients AS text[]),
+            CAST(:names AS text[]), CAST(:references AS text[]))
+""")
+AS_ARRAY = str.maketrans("[]", "{}", " ")
+
+# Whom the keys are for stands in the distributions now; of keys that will not be made, nowhere.
+FORGET = """
+    UPDATE batch_chunk
+       SET recipients = NULL, recipient_names = NULL, recipient_references = NULL
+     WHERE batch_id = :batch_id AND position {which} :position AND recipients IS NOT NULL
+"""
+FORGET_ONE, FORGET_REST = (text(FORGET.format(which=which)) for which in ("=", ">="))
+
+KNOWN = text("SELECT known_keys(CAST(:canonicals AS text[]))")
+
+Canonicals = NDArray[np.bytes_]
+
+
+class Refused(NamedTuple):
+    """A line, or a part of one, that made no key: why, in a word, and in a sentence where it is invalid."""
+
+    line: int
+    part: int
+    code: str
+    result: str
+    reason: str = ""
+    unlike: bool = False
+
+
+# -------------------------------------------------------------------------------------- at once
+
+
+def add(session: Session, *, pool_id: int, keys: Keys) -> list[Refused]:
+    """Add a few keys, and give those lines that made none, in order."""
+    parameters = {"pool_id": pool_id, "batch_id": None, **_arrays(keys)}
+    if any(owner.recipient for owner in keys.owners):
+        session.execute(HAND_OUT_GIVEN, parameters)
+    refused = [Refused(*row) for row in session.execute(ADD_GIVEN, parameters)]
+    return sorted([*refused, *_refused_at_once(session, keys)])
+
+
+def _arrays(keys: Keys) -> dict[str, list[Any]]:
+    owners = keys.all_owners()
+    return {
+        "lines": keys.numbers,
+        "parts": keys.all_parts(),
+        "codes": keys.codes,
+        "recipients": [owner.recipient for owner in owners],
+        "names": [owner.name for owner in owners],
+        "references": [owner.reference for owner in owners],
+    }
+
+
+def _refused_at_once(session: Session, keys: Keys) -> Iterator[Refused]:
+    """Refuse what cannot be added; a line that is unlike the others is looked up first."""
+    unlike = [codes.canonical(line.code) for line in keys.refused if line.unlike]
+    known = set(session.scalars(KNOWN, {"canonicals": unlike})) if unlike else set()
+    came = {codes.canonical(code) for code in keys.codes}
+    for line in keys.refused:
+        canonical = codes.canonical(line.code)
+        if not (line.unlike and canonical in known):
+            yield invalid(line)
+            continue
+        result = LineResult.DUPLICATE_IN_INPUT if canonical in came else LineResult.ALREADY_EXISTS
+        came.add(canonical)
+        yield Refused(line.number, line.part, line.code, result)
+
+
+# ------------------------------------------------------------------------------------- in chunks
+
+
+def stage(session: Session, batch_id: int, blocks: Iterable[Keys]) -> int:
+    """Keep the keys of an input in chunks until they are worked; gives how many there are."""
+    position = 0
+    for keys in in_chunks(blocks, LINES):
+        counted = {"position": position, "size": len(keys), "last_line": keys.last_line}
+        session.execute(STAGE, {"batch_id": batch_id, **_staged(keys), **counted})
+        refuse(session, batch_id, list(map(invalid, keys.refused)))
+        position += len(keys)
+    return position
+
+
+def work(session: Session, batch: Batch) -> int:
+    """Work the next chunk of an import and count it there; gives how many keys it made."""
+    place = {"pool_id": batch.pool_id, "batch_id": batch.id, "position": batch.worked}
+    chunk = session.execute(NEXT, place).one()
+    place |= {"after": chunk.after, "last_line": chunk.last_line}
+    if chunk.handed_out:
+        session.execute(HAND_OUT_STAGED, place)
+        refused = [Refused(*row) for row in session.execute(ADD_STAGED, place)]
+        session.execute(FORGET_ONE, place)
+    else:
+        refused = _add_at_best(session, place, _Chunk(chunk))
+    session.execute(KNOW_UNLIKE, place)
+    refuse(session, batch.id, refused)
+    made: int = len(chunk.lines) - len(refused)
+    batch.worked += chunk.size
+    batch.made += made
+    return made
+
+
+def forget(session: Session, batch: Batch) -> None:
+    """Forget whom the keys were to be for that a batch will not make."""
+    session.execute(FORGET_REST, {"batch_id": batch.id, "position": batch.worked})
+
+
+def refuse(session: Session, batch_id: int, lines: Sequence[Refused]) -> None:
+    """Write down which of a batch's lines made no key."""
+    if lines:
+        names = ("lines", "parts", "codes", "results", "reasons", "unlike")
+        arrays = {
+            name: list(some) for name, some in zip(names, zip(*lines, strict=True), strict=True)
+        }
+        session.execute(REFUSE, {"batch_id": batch_id, **arrays})
+
+
+class _Chunk:
+    """The lines of a chunk that are for nobody, by their canonical forms."""
+
+    def __init__(self, chunk: Row[Any]) -> None:
+        self._lines, self._parts = chunk.lines, chunk.parts
+        self._codes = chunk.codes.encode().split(b"\n") if chunk.lines else []
+        canonicals = chunk.codes.upper().encode().translate(None, b"-_. ").split(b"\n")
+        # In order, and of each form the place of the first.
+        self.forms, self.places = np.unique(
+            np.array(canonicals if chunk.lines else [], np.bytes_), return_index=True
+        )
+
+    def rows(self, new: NDArray[np.bool_], before: bytes) -> bytes:
+        """Write the codes of some forms as rows, after the same columns."""
+        found = [self._codes[place] for place in self.places[new].tolist()]
+        return before + (b"\n" + before).join(found) + b"\n" if found else b""
+
+    def refused(self, known: dict[str, bool]) -> list[Refused]:
+        """Give the lines that make no key, by which forms are known: whether from an earlier line."""
+        lines = (
+            [
+                self._refused(place, came_before=known[form.decode()])
+                for form, place in zip(self.forms.tolist(), self.places.tolist(), strict=True)
+                if form.decode() in known
+            ]
+            if known
+            else []
+        )
+        again = np.setdiff1d(np.arange(len(self._codes)), self.places)
+        lines += [self._refused(place, came_before=True) for place in again.tolist()]
+        return sorted(lines)
+
+    def _refused(self, place: int, *, came_before: bool) -> Refused:
+        result = LineResult.DUPLICATE_IN_INPUT if came_before else LineResult.ALREADY_EXISTS
+        part = self._parts[place] if self._parts else 1
+        return Refused(self._lines[place], part, self._codes[place].decode(), result)
+
+
+def _add_at_best(session: Session, place: dict[str, Any], chunk: _Chunk) -> list[Refused]:
+    """Look up which keys are there, and add the others: twice as fast as to try each.
+
+    Where somebody else adds one of them at the same moment, that is looked up again.
+    """
+    for _ in range(MOST_ATTEMPTS):
+        asked = place | {"canonicals": b"\n".join(chunk.forms.tolist()).decode()}
+        known = {row.canonical: row.came_before for row in session.execute(LOOK_UP, asked)}
+        new = ~np.isin(chunk.forms, np.array(list(known), np.bytes_))
+        try:
+            with session.begin_nested():
+                copy(
+                    session,
+                    COPY,
+                    chunk.rows(new, b"%d\t%d\t" % (place["pool_id"], place["batch_id"])),
+                )
+        except psycopg.errors.UniqueViolation:
+            continue
+        return chunk.refused(known)
+    return [Refused(*row) for row in session.execute(ADD_STAGED, place)]
+
+
+def _staged(keys: Keys) -> dict[str, Any]:
+    arrays = _arrays(keys)
+    handed_out = any(arrays["recipients"])
+    return {
+        "lines": str(keys.numbers).translate(AS_ARRAY),
+        "parts": str(keys.parts).translate(AS_ARRAY) if keys.parts else None,
+        "codes": "\n".join(keys.codes),
+        **{
+            name: arrays[name] if handed_out else None
+            for name in ("recipients", "names", "references")
+        },
+    }
+
+
+def invalid(line: Line) -> Refused:
+    """Refuse a line that can be no key."""
+    return Refused(*line[:3], LineResult.INVALID, line.reason, line.unlike)

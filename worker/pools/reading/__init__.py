@@ -1,0 +1,36 @@
+"""Tables that people give, of keys or of recipients: read right, or refused with where and why.
+
+Enters: what turns bytes into keys and recipients (K1, K2, K5, K5a, K7). No database does.
+"""
+
+from worker.pools.reading.blocks import Keys, Line, in_chunks, joined
+from worker.pools.reading.files import Kind
+from worker.pools.reading.inputs import Column, Input, Read, opened, typed
+from worker.pools.reading.owners import Owner
+from worker.pools.reading.people import unfit as unfit_recipient
+from worker.pools.reading.recipients import Recipient, Recipients, Wrong, wrong_rows
+from worker.pools.reading.told import NOTHING, Purpose, Told
+from worker.pools.reading.words import Meaning
+
+__all__ = [
+    "NOTHING",
+    "Column",
+    "Input",
+    "Keys",
+    "Kind",
+    "Line",
+    "Meaning",
+    "Owner",
+    "Purpose",
+    "Read",
+    "Recipient",
+    "Recipients",
+    "Told",
+    "Wrong",
+    "in_chunks",
+    "joined",
+    "opened",
+    "typed",
+    "unfit_recipient",
+    "wrong_rows",
+]

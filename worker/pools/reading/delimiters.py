@@ -1,0 +1,62 @@
+"""What separates a table's cells: said by Excel's first line, shown by a heading, or by most lines."""
+
+import re
+from collections import Counter
+
+from worker.pools.reading.headings import known
+from worker.pools.reading.records import Dialect
+from worker.pools.reading.told import Told
+
+DELIMITERS = ";\t|,"
+TOP = 10  # lines within which a heading is found
+SAID = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+
+
+def said(line: str) -> str | None:
+    """Give the delimiter that a file's first line says, as Excel has it: `sep=;`."""
+    found = SAID.fullmatch(line.strip("\r\n "))
+    return found[1] if found else None
+
+
+def delimiter(lines: list[str], told: Told) -> str | None:
+    """Tell the delimiter by lines that are not blank; None where each is one cell."""
+    return _by_heading(lines, told) or _by_most_lines(lines)
+
+
+def _by_heading(lines: list[str], told: Told) -> str | None:
+    best: tuple[int, str] | None = None
+    for sign in DELIMITERS:
+        dialect = Dialect(sign)
+        for place, line in enumerate(lines[:TOP]):
+            if sign not in line or not _in_most(sign, lines[place + 1 :]):
+                continue
+            number = known(dialect.parsed(line), told)
+            if number and (best is None or number > best[0]):
+                best = (number, sign)
+    return best and best[1]
+
+
+def _by_most_lines(lines: list[str]) -> str | None:
+    """Give the sign that most lines have, and have equally often, a title above them aside."""
+    rated = {sign: _rating(sign, _below_titles(sign, lines)) for sign in DELIMITERS}
+    sign = max(DELIMITERS, key=lambda sign: rated[sign])
+    return sign if rated[sign] > (0, 0) else None
+
+
+def _below_titles(sign: str, lines: list[str]) -> list[str]:
+    for place, line in enumerate(lines[: TOP - 1]):
+        if sign in line:
+            return lines[place:]
+    return lines
+
+
+def _rating(sign: str, lines: list[str]) -> tuple[float, int]:
+    counted = Counter(line.count(sign) for line in lines)
+    having = len(lines) - counted.pop(0, 0)
+    if 2 * having <= len(lines):
+        return (0, 0)
+    return counted.most_common(1)[0][1] / len(lines), having
+
+
+def _in_most(sign: str, lines: list[str]) -> bool:
+    return 2 * sum(sign in line for line in lines) >= len(lines)

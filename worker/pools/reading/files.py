@@ -1,0 +1,126 @@
+"""What a file is by its first bytes, whatever its name or its sender says: text, or a workbook.
+
+What is neither is named, with what to do instead.
+"""
+
+import zipfile
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import BinaryIO
+
+from worker import errors
+from worker.pools.reading import encodings, workbooks
+from worker.pools.reading.texts import Text, rewindable
+
+START = 1 << 10
+
+
+class Kind(StrEnum):
+    """What a caller says a file is."""
+
+    TEXT = "text"
+    CSV = "csv"
+    WORKBOOK = "workbook"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file's lines; of a workbook the sheet that is read, and those that are not."""
+
+    text: Text
+    sheet: str | None = None
+    other_sheets: list[str] = field(default_factory=list)
+
+
+# By how it begins: what it is, with what to do.
+SIGNATURES = (
+    (b"%PDF", "a PDF"),
+    (b"\x1f\x8b", "compressed (gzip)"),
+    (b"BZh", "compressed (bzip2)"),
+    (b"\xfd7zXZ", "compressed (xz)"),
+    (b"\x28\xb5\x2f\xfd", "compressed (zstd)"),
+    (b"7z\xbc\xaf", "compressed (7z)"),
+    (b"Rar!", "compressed (rar)"),
+    (b"{\\rtf", "a text document (RTF)"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+)
+MARKUP = (
+    (b"<!doctype html", "a web page"),
+    (b"<html", "a web page"),
+    (b"<?xml", "XML"),
+    (b"<table", "a web page"),
+)
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+ZIP = b"PK\x03\x04"
+IN_A_ZIP = {
+    "xl/workbook.xml": "xlsx",
+    "xl/workbook.bin": "xlsb",
+    "word/document.xml": "a text document (Word)",
+    "ppt/presentation.xml": "slides (PowerPoint)",
+    "Index/Document.iwa": "a document of Numbers or Pages",
+}
+ODS = "application/vnd.oasis.opendocument.spreadsheet"
+WORKBOOKS = ("xlsx", "xlsb", "xls", "ods")
+
+
+def opened(stream: BinaryIO, *, kind: Kind | None = None, encoding: str | None = None) -> File:
+    """Open a file that somebody gave.
+
+    Args:
+        stream: its bytes; a stream that cannot go back is kept in a file meanwhile.
+        kind: what it is said to be; None has it told by its bytes.
+        encoding: a text's, where it is said; None has it told by its bytes.
+
+    Raises:
+        InvalidInputError: it is neither text nor a workbook, other than it is said to be, damaged,
+            or of no encoding that can be told.
+    """
+    file = rewindable(stream)
+    found = _found(file)
+    file.seek(0)
+    if found is None:
+        if kind is Kind.WORKBOOK:
+            raise errors.InvalidInputError("It is text and no workbook; send it as text/csv.")
+        return File(Text(file, encodings.of(file, declared=encoding)))
+    if found not in WORKBOOKS:
+        raise errors.InvalidInputError(f"It is {found}; save the table as xlsx or CSV.")
+    if kind in (Kind.TEXT, Kind.CSV):
+        raise errors.InvalidInputError(
+            f"It is a workbook ({found}) and no text; say so, or save it as CSV."
+        )
+    read = workbooks.read(file, found)
+    return File(read.text, read.sheet, read.others)
+
+
+def _found(file: BinaryIO) -> str | None:
+    """Say what a file is, where it is no text."""
+    file.seek(0)
+    start = file.read(START)
+    if start.startswith(OLE):
+        return "xls"
+    if start.startswith(ZIP):
+        return _in_a_zip(file)
+    named = next((name for signature, name in SIGNATURES if start.startswith(signature)), None)
+    if named:
+        return named
+    bare = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((name for signature, name in MARKUP if bare.startswith(signature)), None)
+
+
+def _in_a_zip(file: BinaryIO) -> str:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            if "mimetype" in names:
+                return (
+                    "ods"
+                    if archive.open("mimetype").read(START).decode() == ODS
+                    else "another document"
+                )
+    except (zipfile.BadZipFile, UnicodeDecodeError, RuntimeError):
+        raise errors.InvalidInputError(workbooks.DAMAGED) from None
+    bare = {name.replace("\\", "/").lower(): name for name in names}
+    return next(
+        (kind for part, kind in IN_A_ZIP.items() if part.lower() in bare), "compressed (zip)"
+    )

@@ -1,0 +1,143 @@
+"""An input from end to end: opened, laid out, told of in a report, and read."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from typing_extensions import TypedDict
+
+from worker import errors
+from worker.pools.reading import files, layouts
+from worker.pools.reading.blocks import Keys
+from worker.pools.reading.headings import Row
+from worker.pools.reading.keys import KeyReader
+from worker.pools.reading.layouts import SAMPLE, Layout
+from worker.pools.reading.norms import Norm
+from worker.pools.reading.owners import Owners
+from worker.pools.reading.recipients import RecipientReader, Recipients
+from worker.pools.reading.shapes import Shapes
+from worker.pools.reading.texts import Text, Typed
+from worker.pools.reading.told import NOTHING, Purpose, Told
+from worker.pools.reading.words import Meaning
+from worker.pools.reading.workbooks import DELIMITER
+
+SHOWN = 3  # cells of a column, to tell what it is
+LONGEST_SHOWN = 60
+
+
+class Read(TypedDict):
+    """What was read as what."""
+
+    encoding: str | None
+    """A text's character encoding; null of a workbook, and of keys given one by one."""
+    delimiter: str | None
+    """What separates a text's columns; null where there is one."""
+    heading_line: int | None
+    """The line of the heading; null where there is none."""
+    columns: dict[str, str]
+    """Each meaning with the heading of its column, or with its number from 1."""
+    not_read: list[str]
+    """The columns that are not read."""
+    sheet: str | None
+    """The sheet of a workbook that is read."""
+    other_sheets: list[str]
+    """Its other sheets that hold something, and are not."""
+
+
+class Column(TypedDict):
+    """A column of an input: its heading or number, what it is read as, and what stands in it first."""
+
+    column: str
+    meaning: str | None
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input that is laid out, and can be read."""
+
+    text: Text | Typed
+    layout: Layout
+    told: Told = NOTHING
+    sheet: str | None = None
+    other_sheets: list[str] = field(default_factory=list)
+
+    @property
+    def _is_text(self) -> bool:
+        return self.sheet is None and isinstance(self.text, Text)
+
+    @property
+    def read(self) -> Read:
+        """Say what was read as what."""
+        layout = self.layout
+        delimiter = layout.dialect.delimiter if layout.dialect else None
+        return {
+            "encoding": self.text.encoding if self._is_text else None,
+            "delimiter": None if delimiter == DELIMITER else delimiter,
+            "heading_line": layout.heading.number if layout.heading else None,
+            "columns": {str(m): layout.names(places) for m, places in layout.places.items()},
+            "not_read": [layout.name(place) for place in layout.unread],
+            "sheet": self.sheet,
+            "other_sheets": self.other_sheets,
+        }
+
+    @property
+    def columns(self) -> list[Column]:
+        """Give all columns in their order, for a person to say what they are."""
+        meanings = {place: str(m) for m, places in self.layout.places.items() for place in places}
+        places = sorted({*meanings, *self.layout.unread})
+        return [
+            {
+                "column": self.layout.name(place),
+                "meaning": meanings.get(place),
+                "cells": self.layout.cells(place, SHOWN, LONGEST_SHOWN),
+            }
+            for place in places
+        ]
+
+    def keys(self) -> Iterator[Keys]:
+        """Give the keys, a block at a time.
+
+        Raises:
+            InvalidInputError: a column that is not read holds e-mail addresses. It is raised before
+                the first block is given.
+        """
+        reader = KeyReader(self.text, self.layout, self.told)
+        # Whoever gives keys one by one means each of them.
+        norm = Norm(Shapes()) if isinstance(self.text, Typed) else reader.survey()
+        return reader.blocks(norm)
+
+    def recipients(self, *, reference: str = "") -> Recipients:
+        """Give the recipients; `reference` is of those that say none.
+
+        Raises:
+            InvalidInputError: rows are wrong, or a column has to be told.
+        """
+        return RecipientReader(self.text, self.layout, Owners(self.layout)).read(
+            reference=reference
+        )
+
+
+def opened(stream: BinaryIO, *, told: Told = NOTHING, purpose: Purpose = Purpose.KEYS) -> Input:
+    """Open what somebody gave, and tell how it is laid out.
+
+    Raises:
+        InvalidInputError: it is no table, is empty, or cannot be told from another thing.
+    """
+    file = files.opened(stream, kind=told.kind, encoding=told.encoding)
+    layout = layouts.find(file.text, told, purpose)
+    return Input(file.text, layout, told, file.sheet, file.other_sheets)
+
+
+def typed(codes: Iterable[str], *, told: Told = NOTHING) -> Input:
+    """Take keys that were given one by one: nothing among them is a heading, and none has columns.
+
+    Raises:
+        InvalidInputError: there is none.
+    """
+    lines = list(codes)
+    filled = [Row(number, [line]) for number, line in enumerate(lines, 1) if line.strip()]
+    if not filled:
+        raise errors.InvalidInputError("There is nothing in the input; give a key per line.")
+    layout = Layout(None, None, frozenset(), {Meaning.CODE: (0,)}, (), (), filled[:SAMPLE])
+    return Input(Typed(lines), layout, told)

@@ -1,0 +1,82 @@
+"""What a caller says of a file: what its columns mean, which to leave, and what to take as it is."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from worker import errors
+from worker.pools.reading.files import Kind
+from worker.pools.reading.words import Meaning, plain
+
+
+class Purpose(StrEnum):
+    """What a table is read for."""
+
+    KEYS = "keys"
+    RECIPIENTS = "recipients"
+
+
+# Which columns matter for what.
+READ = {
+    Purpose.KEYS: frozenset(Meaning) - {Meaning.COUNT},
+    Purpose.RECIPIENTS: frozenset(Meaning) - {Meaning.USES},
+}
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a caller says of a file; where nothing is said, the file is looked at.
+
+    Attributes:
+        columns: meanings with a heading each, or with a column's number from 1.
+        ignore: headings, or numbers, of columns that are left.
+        any_shape: take lines that K5a would refuse, where they could be keys at all.
+        kind: what the file is said to be.
+        encoding: a text's character encoding.
+    """
+
+    columns: tuple[tuple[Meaning, str], ...] = ()
+    ignore: tuple[str, ...] = ()
+    any_shape: bool = False
+    kind: Kind | None = None
+    encoding: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        columns: Iterable[str] = (),
+        ignore: Iterable[str] = (),
+        any_shape: bool = False,
+        kind: Kind | None = None,
+        encoding: str | None = None,
+    ) -> "Told":
+        """Read what a caller says; a column is `MEANING=HEADING`, or a heading alone: of the keys.
+
+        Raises:
+            InvalidInputError: there is no such meaning; the error lists them.
+        """
+        said = tuple(_column(column) for column in columns)
+        return cls(said, tuple(ignore), any_shape, kind, encoding)
+
+
+NOTHING = Told()
+
+
+def is_called(heading: str, name: str) -> bool:
+    """Say whether a column's heading is meant by a name: in any letter case, with or without signs."""
+    if heading.strip().casefold() == name.strip().casefold():
+        return True
+    return bool(plain(name)) and plain(heading) == plain(name)
+
+
+def _column(said: str) -> tuple[Meaning, str]:
+    meaning, sign, heading = said.partition("=")
+    if not sign:
+        return Meaning.CODE, said.strip()
+    try:
+        return Meaning(meaning.strip().lower()), heading.strip()
+    except ValueError:
+        raise errors.InvalidInputError(
+            f"“{meaning}” is no meaning of a column; one of {', '.join(Meaning)}.", field="column"
+        ) from None

@@ -1,0 +1,127 @@
+"""Workbooks (xlsx, xls, ods): which sheet is read, and its rows as lines of text.
+
+A workbook becomes text as it is read, a row a line, so that whatever comes behind knows lines alone.
+"""
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+from xml.parsers.expat import ExpatError
+
+from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetVisibleEnum
+
+from worker import errors
+from worker.pools.reading import xlsx
+from worker.pools.reading.cells import Cell, shown
+from worker.pools.reading.texts import IN_MEMORY, Text
+
+DELIMITER = "\x1f"  # between the cells of a row that has become a line
+ROW_BREAKS = str.maketrans({"\n": " ", "\r": " ", DELIMITER: " "})
+ROWS = 2_000  # written at once
+LARGEST = 1 << 29  # bytes of a sheet that is not read by slices, unpacked
+DAMAGED = "The workbook is damaged, or none at all; save it anew, or as CSV."
+
+
+class Read(NamedTuple):
+    """A workbook's text: of its first visible sheet that holds something; the others are named."""
+
+    text: Text
+    sheet: str
+    others: list[str]
+
+
+class _Sheet(NamedTuple):
+    name: str
+    rows: Iterator[xlsx.Row]
+
+
+def read(file: BinaryIO, kind: str) -> Read:
+    """Read a workbook, told to be `xlsx`, `xls` or `ods`.
+
+    Raises:
+        InvalidInputError: it is damaged, protected, too large, or empty.
+    """
+    try:
+        return _read(file, kind)
+    except PasswordError:
+        raise errors.InvalidInputError(
+            "The workbook is protected by a password; save it without one."
+        ) from None
+    except (
+        CalamineError,
+        ExpatError,
+        zipfile.BadZipFile,
+        KeyError,
+        ValueError,
+        EOFError,
+        RuntimeError,
+    ):
+        raise errors.InvalidInputError(DAMAGED) from None
+
+
+def _read(file: BinaryIO, kind: str) -> Read:
+    sheets = (_sliced if kind == "xlsx" else _loaded)(file)
+    chosen: Read | None = None
+    for name, rows in sheets:
+        first = next((row for row in rows if any(map(shown, row.cells))), None)
+        if first is None:
+            continue
+        if chosen is None:
+            chosen = Read(Text(_spooled(first, rows), "utf-8", DELIMITER), name, [])
+        else:
+            chosen.others.append(name)
+    if chosen is None:
+        raise errors.InvalidInputError("There is nothing in the workbook.")
+    return chosen
+
+
+def _sliced(file: BinaryIO) -> Iterator[_Sheet]:
+    book = xlsx.Workbook.open(file)
+    for sheet in book.sheets:
+        yield _Sheet(sheet.name, book.rows(sheet))
+
+
+def _loaded(file: BinaryIO) -> Iterator[_Sheet]:
+    _refuse_large(file)
+    with CalamineWorkbook.from_filelike(file) as book:
+        for about in book.sheets_metadata:
+            if about.visible is SheetVisibleEnum.Visible:
+                sheet = book.get_sheet_by_name(about.name)
+                yield _Sheet(
+                    sheet.name, (xlsx.Row(n, r) for n, r in enumerate(sheet.iter_rows(), 1))
+                )
+
+
+def _refuse_large(file: BinaryIO) -> None:
+    """Refuse an archive that is far larger unpacked than any sheet is."""
+    if zipfile.is_zipfile(file):
+        file.seek(0)
+        if sum(part.file_size for part in zipfile.ZipFile(file).infolist()) > LARGEST:
+            raise errors.InvalidInputError("The workbook is too large; save it as xlsx or CSV.")
+    file.seek(0)
+
+
+def _spooled(first: xlsx.Row, rows: Iterator[xlsx.Row]) -> BinaryIO:
+    """Write rows as lines, each at its own number."""
+    spool: BinaryIO = tempfile.SpooledTemporaryFile(IN_MEMORY)  # type: ignore[assignment]  # noqa: SIM115  # lives as long as what reads it
+    lines = [""] * (first.number - 1) + [_line(first.cells)]
+    number = first.number
+    for row in rows:
+        lines += [""] * (row.number - number - 1)
+        lines.append(_line(row.cells))
+        number = row.number
+        if len(lines) >= ROWS:
+            _write(spool, lines)
+            lines = []
+    _write(spool, lines)
+    spool.seek(0)
+    return spool
+
+
+def _write(spool: BinaryIO, lines: list[str]) -> None:
+    spool.write("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
+
+
+def _line(cells: list[Cell]) -> str:
+    return DELIMITER.join([shown(cell).translate(ROW_BREAKS) for cell in cells])
