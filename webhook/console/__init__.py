@@ -8,7 +8,7 @@ from flask import Flask, Request, Response, redirect
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_wtf import CSRFProtect
 
-from webhook.console import access, answers, choosing, forms, packing, words
+from webhook.console import access, answers, choosing, forms, packing, tables, words
 from webhook.console.frame import blueprint, install_routes
 from worker.settings import settings
 
@@ -57,6 +57,7 @@ def _pages() -> APIBlueprint:
     choosing.install(blueprint)
     packing.install(blueprint)
     answers.install(blueprint)
+    tables.install(blueprint)
     blueprint.before_request(csrf.protect)
     return blueprint
 

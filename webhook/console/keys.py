@@ -1,18 +1,22 @@
 """Keys: added to a pool, handed out, withdrawn."""
 
+from contextlib import suppress
 from typing import Any
 
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
+from webhook.console import tables
 from webhook.console.access import page
 from webhook.console.answers import NotSavedError, attempt, done
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
 from webhook.console.words import number
 from webhook.http import nudging
+from worker import errors
 from worker.database import patience
 from worker.pools import batches, distributions, keys, pools, replacing
+from worker.pools.reading import Purpose
 from worker.tenancy.actors import Actor, Role
 
 
@@ -21,31 +25,43 @@ from worker.tenancy.actors import Actor, Role
 def more_keys(session: Session, actor: Actor, pool: str) -> Any:
     """Show the form that adds keys to a pool."""
     shown = pools.show(session, actor=actor, pool=pool)
-    return render_template("add_keys.html", pool=shown, told=None, error=None)
+    return render_template("add_keys.html", pool=shown, told=None, error=None, columns=[])
 
 
 @blueprint.post("/pools/<pool>/keys/add")
 @page(Role.MANAGER, on="more_keys")
 def add_keys(session: Session, actor: Actor, pool: str) -> Any:
-    """Add pasted keys; a line that is refused is shown before anything is saved."""
-    shown = pools.show(session, actor=actor, pool=pool)
+    """Add pasted keys, or those of a file; what is refused is shown before anything is saved."""
     told: dict[str, Any] = {}
 
     def add() -> None:
         patience.unhurried(session)
-        lines = request.form.get("pasted", "").splitlines()
-        told.update(keys.add_keys(session, actor=actor, pool=pool, codes=lines))
-        if request.form.get("do") == "check" or (told["refused"] and "anyway" not in request.form):
+        given: dict[str, Any] = {"stream": tables.given(), "told": tables.told()}
+        check = request.form.get("do") == "check"
+        told.update(keys.import_keys(session, actor=actor, pool=pool, dry_run=check, **given))
+        if check or (told["refused"] and "anyway" not in request.form):
             raise NotSavedError
 
     if error := attempt(session, add):
-        given = {"pool": shown, "told": told or None, "error": error}
-        return render_template("add_keys.html", **given), 422
+        return _previewed(session, actor, pool, told, error)
     nudging.after_commit("work_batches")
     added = (
         "The worker adds the keys" if told["batch"] else f"{number(told['added'])} keys are added"
     )
     return done(f"{added}.", "pool", pool=pool)
+
+
+def _previewed(
+    session: Session, actor: Actor, pool: str, told: dict[str, Any], error: errors.KeypoolError
+) -> Any:
+    """Show what would become of keys: on the page, or as the piece of it that the browser asks for."""
+    given: dict[str, Any] = {"told": told or None, "error": error, "columns": []}
+    with suppress(errors.InvalidInputError):
+        given |= tables.preview(tables.given(), Purpose.KEYS)
+    if "HX-Request" in request.headers:
+        return render_template("keys_preview.html", **given)
+    shown = pools.show(session, actor=actor, pool=pool)
+    return render_template("add_keys.html", pool=shown, **given), 422
 
 
 @blueprint.post("/pools/<pool>/keys/generate")
@@ -69,6 +85,47 @@ def distribute(session: Session, actor: Actor, pool: str) -> Any:
     told = f"{made['recipient']} has {number(made['given'])} keys."
     filters = {"recipient": made["recipient"], "reference": made["reference"]}
     return done(told, "pool", pool=pool, **filters, _anchor="keys")
+
+
+@blueprint.get("/pools/<pool>/distribute/table")
+@page(Role.MANAGER)
+def recipients(session: Session, actor: Actor, pool: str) -> Any:
+    """Show the form that hands keys to everybody in a table."""
+    shown = pools.show(session, actor=actor, pool=pool)
+    return render_template("recipients.html", pool=shown, made=None, error=None, columns=[])
+
+
+@blueprint.post("/pools/<pool>/distribute/table")
+@page(Role.MANAGER, on="recipients")
+def distribute_table(session: Session, actor: Actor, pool: str) -> Any:
+    """Hand keys to everybody in a table, or show what would be handed out."""
+    made: dict[str, Any] = {}
+    check = request.form.get("do") == "check"
+
+    def hand_out() -> None:
+        patience.unhurried(session)
+        given: dict[str, Any] = {"stream": tables.given(), "told": tables.told()}
+        given["dry_run"] = check
+        made.update(distributions.distribute_file(session, actor=actor, pool=pool, **given))
+        if check:
+            raise NotSavedError
+
+    if error := attempt(session, hand_out):
+        return _recipients_previewed(session, actor, pool, made, error)
+    words = f"{number(made['recipients'])} recipients have {number(made['given'])} keys."
+    return done(words, "pool", pool=pool)
+
+
+def _recipients_previewed(
+    session: Session, actor: Actor, pool: str, made: dict[str, Any], error: errors.KeypoolError
+) -> Any:
+    given: dict[str, Any] = {"made": made or None, "error": error, "columns": []}
+    with suppress(errors.InvalidInputError):
+        given |= tables.preview(tables.given(), Purpose.RECIPIENTS)
+    if "HX-Request" in request.headers:
+        return render_template("recipients_preview.html", **given)
+    shown = pools.show(session, actor=actor, pool=pool)
+    return render_template("recipients.html", pool=shown, **given), 422
 
 
 @blueprint.post("/pools/<pool>/recall")

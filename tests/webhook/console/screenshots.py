@@ -50,6 +50,7 @@ PAGES = {
     "new-pool-keys": (MANAGER, "/pools/new"),
     "edit-pool": (MANAGER, "/pools/{pool}/edit"),
     "add-keys": (MANAGER, "/pools/{pool}/keys/add"),
+    "recipients": (MANAGER, "/pools/{pool}/distribute/table"),
     "trouble": (MANAGER, "/trouble?q={code}&as={email}"),
     "assignments": (MANAGER, "/assignments"),
     "assignment": (MANAGER, "/assignments/{assignment}"),

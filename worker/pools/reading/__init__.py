@@ -5,11 +5,11 @@ Enters: what turns bytes into keys and recipients (K1, K2, K5, K5a, K7). No data
 
 from worker.pools.reading.blocks import Keys, Line, in_chunks, joined
 from worker.pools.reading.files import Kind
-from worker.pools.reading.inputs import Column, Input, Read, opened, typed
+from worker.pools.reading.inputs import Column, Input, Read, columns, opened, typed
 from worker.pools.reading.owners import Owner
 from worker.pools.reading.people import unfit as unfit_recipient
 from worker.pools.reading.recipients import Recipient, Recipients, Wrong, wrong_rows
-from worker.pools.reading.told import NOTHING, Purpose, Told
+from worker.pools.reading.told import NOTHING, Purpose, Told, meanings
 from worker.pools.reading.words import Meaning
 
 __all__ = [
@@ -27,8 +27,10 @@ __all__ = [
     "Recipients",
     "Told",
     "Wrong",
+    "columns",
     "in_chunks",
     "joined",
+    "meanings",
     "opened",
     "typed",
     "unfit_recipient",

@@ -1,7 +1,7 @@
 """An input from end to end: opened, laid out, told of in a report, and read."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from typing_extensions import TypedDict
@@ -127,6 +127,26 @@ def opened(stream: BinaryIO, *, told: Told = NOTHING, purpose: Purpose = Purpose
     file = files.opened(stream, kind=told.kind, encoding=told.encoding)
     layout = layouts.find(file.text, told, purpose)
     return Input(file.text, layout, told, file.sheet, file.other_sheets)
+
+
+def columns(
+    stream: BinaryIO, *, told: Told = NOTHING, purpose: Purpose = Purpose.KEYS
+) -> list[Column]:
+    """Give an input's columns, for a person to say what they are, also where they cannot be told.
+
+    Raises:
+        InvalidInputError: it is no table, or is empty.
+    """
+    try:
+        return opened(stream, told=told, purpose=purpose).columns
+    except errors.InvalidInputError as error:
+        if error.field != "column":
+            raise
+    # Any meaning of the first column makes a layout of it; what it means is not said, then.
+    stand_in = Meaning.CODE if purpose is Purpose.KEYS else Meaning.EMAIL
+    told = replace(told, columns=((stand_in, "1"),), ignore=())
+    found = opened(stream, told=told, purpose=purpose).columns
+    return [{**column, "meaning": None} for column in found]
 
 
 def typed(codes: Iterable[str], *, told: Told = NOTHING) -> Input:

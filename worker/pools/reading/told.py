@@ -23,6 +23,11 @@ READ = {
 }
 
 
+def meanings(purpose: Purpose) -> frozenset[Meaning]:
+    """Give the meanings that a column can have."""
+    return READ[purpose]
+
+
 @dataclass(frozen=True)
 class Told:
     """What a caller says of a file; where nothing is said, the file is looked at.

@@ -1,0 +1,202 @@
+"""Tables in the console: previewed, told of, and only then added or handed out."""
+
+import io
+import itertools
+import re
+from html import unescape
+
+import pytest
+import xlsxwriter
+
+from tests.world import OPERATOR
+from worker.database import connections
+from worker.pools import batches, pools
+
+NUMBERS = itertools.count(1)
+
+
+def codes(count: int) -> list[str]:
+    """Make up keys that no other test has."""
+    batch = next(NUMBERS)
+    return [f"DESK-{batch:04}-{n:05}" for n in range(count)]
+
+
+def table(*lines: str) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def figures(place) -> dict[str, int]:
+    with connections.session() as session:
+        return dict(pools.show(session, actor=OPERATOR, pool=place.world.pool)["keys"])
+
+
+def listed_batches(place) -> int:
+    with connections.session() as session:
+        return len(batches.listing(session, actor=OPERATOR, pool=place.world.pool).items)
+
+
+def read_as(html: str) -> dict[str, str]:
+    """What each column's choice says."""
+    rows = re.findall(r'name="column" value="(.*?)".*?<select(.*?)</select>', html, re.DOTALL)
+    chosen = {
+        unescape(column): re.findall(r"<option selected>(.*?)<", told) for column, told in rows
+    }
+    return {column: meanings[0] if meanings else "" for column, meanings in chosen.items()}
+
+
+@pytest.fixture
+def send(somebody, place):
+    """What posts one of the pool's forms of tables as a manager."""
+    manager = somebody()
+
+    def post(to: str = "keys/add", **form):
+        where = f"/pools/{place.world.pool}/{to}"
+        return manager.post(where, page=where, **form)
+
+    return post
+
+
+def test_a_preview_says_what_is_read_as_what_and_changes_nothing(send, place):
+    before = figures(place)
+    [code] = codes(1)
+
+    shown = send(do="check", pasted=table("Zugangscode;Kurs", f"{code};K8S"))
+
+    assert shown.status_code == 422
+    assert "Read: utf-8, heading on line 1. Not read: Kurs." in unescape(shown.text)
+    assert read_as(shown.text) == {"Zugangscode": "code", "Kurs": ""}
+    assert "<strong>1</strong> good" in shown.text
+    assert figures(place) == before
+
+
+def test_a_preview_makes_no_batch_however_long(send, place):
+    before = listed_batches(place)
+
+    shown = send(do="check", pasted=table(*codes(700), "=1+1"))
+
+    assert "<strong>700</strong> good, 1 invalid." in shown.text
+    assert listed_batches(place) == before
+
+
+def test_a_preview_is_a_piece_of_the_page_where_the_browser_asks_for_one(somebody, place):
+    manager = somebody()
+    where = f"/pools/{place.world.pool}/keys/add"
+    token = re.search(r'name="csrf_token" value="(.*?)"', manager.get(where).text)[1]
+
+    shown = manager.client.post(
+        f"/console{where}",
+        data={"csrf_token": token, "do": "check", "pasted": table(*codes(2))},
+        headers={"HX-Request": "true"},
+    )
+
+    assert (shown.status_code, "<html" in shown.text) == (200, False)
+    assert "<strong>2</strong> good" in shown.text
+
+
+def test_a_column_of_addresses_stops_until_a_person_says_what_it_is(send, place):
+    [code] = codes(1)
+    pasted = table("Kulcs;Kontakt", f"{code};ann@example.org")
+    columns = {"column": ["Kulcs", "Kontakt"]}
+
+    stopped = send(do="save", pasted=pasted)
+    added = send(do="save", pasted=pasted, **columns, meaning=["code", "recipient"])
+
+    assert "“Kontakt” holds e-mail addresses" in unescape(stopped.text)
+    assert read_as(stopped.text) == {"Kulcs": "code", "Kontakt": ""}
+    assert added.status_code == 303
+    assert figures(place)["distributed"] >= 1
+
+
+def test_a_column_may_be_left(send):
+    [code] = codes(1)
+    pasted = table("Kulcs;Kontakt", f"{code};ann@example.org")
+
+    shown = send(do="check", pasted=pasted, column=["Kulcs", "Kontakt"], meaning=["code", "ignore"])
+
+    assert read_as(shown.text) == {"Kulcs": "code", "Kontakt": "ignore"}
+    assert "<strong>1</strong> good" in shown.text
+
+
+def test_two_columns_that_look_like_keys_are_offered_to_choose_from(send):
+    [one, other] = codes(2)
+
+    shown = send(do="check", pasted=table("this;that", f"{one};{other}"))
+
+    assert "cannot be told which column holds the keys" in unescape(shown.text)
+    assert list(read_as(shown.text)) == ["this", "that"]
+
+
+def test_the_keys_of_a_file_are_added(send, place):
+    made, [code] = io.BytesIO(), codes(1)
+    with xlsxwriter.Workbook(made, {"in_memory": True}) as book:
+        book.add_worksheet().write_column(0, 0, ["Voucher", code])
+    made.seek(0)
+    before = figures(place)["issued"]
+
+    added = send(do="save", pasted="", file=(made, "keys.xlsx"))
+
+    assert added.status_code == 303
+    assert figures(place)["issued"] == before + 1
+
+
+def test_a_file_larger_than_other_requests_may_be_is_taken(send, place):
+    content = table(*codes(1_000)).encode() + b"\n" * (3 << 20)
+
+    added = send(do="save", pasted="", file=(io.BytesIO(content), "keys.txt"))
+
+    assert added.status_code == 303
+    assert listed_batches(place) >= 1
+
+
+def test_lines_unlike_the_others_are_taken_where_that_is_said(send):
+    pasted = table(*codes(3), "SUMMERSALE-DESK")
+
+    assert "1 invalid" in send(do="check", pasted=pasted).text
+    assert "<strong>4</strong> good" in send(do="check", pasted=pasted, any_shape="on").text
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({"pasted": " \n"}, "Paste lines, or choose a file."),
+        ({"pasted": "DESK-0000-00000", "file": (b"x", "keys.txt")}, "not both"),
+        ({"pasted": "", "file": (b"%PDF-1.7", "keys.pdf")}, "It is a PDF"),
+    ],
+)
+def test_what_cannot_be_read_is_said_on_the_page(send, form, words):
+    if "file" in form:
+        form["file"] = (io.BytesIO(form["file"][0]), form["file"][1])
+
+    shown = send(do="check", **form)
+
+    assert (shown.status_code, words in unescape(shown.text)) == (422, True)
+
+
+# Recipients
+
+
+def test_keys_are_handed_to_everybody_in_a_table_after_a_preview_that_hands_out_nothing(
+    send, place
+):
+    send(do="save", pasted=table(*codes(5)))
+    before = figures(place)["distributed"]
+    pasted = table("E-Mail;Anzahl;Status", "zora@example.org;2;paid", "yan@example.org;1;refunded")
+
+    shown = send("distribute/table", do="check", pasted=pasted)
+    previewed = figures(place)["distributed"]
+    handed = send("distribute/table", do="save", pasted=pasted)
+
+    assert read_as(shown.text) == {"E-Mail": "email", "Anzahl": "count", "Status": "state"}
+    assert "<strong>1</strong> recipients get 2 keys." in shown.text
+    assert "Its state is “refunded”." in unescape(shown.text)
+    assert (previewed, figures(place)["distributed"]) == (before, before + 2)
+    assert handed.status_code == 303
+
+
+def test_all_wrong_rows_of_a_table_are_shown(send):
+    pasted = table("email;count", ";1", "no-at-sign;1", "yan@example.org;0")
+
+    shown = send("distribute/table", do="save", pasted=pasted)
+
+    assert shown.status_code == 422
+    assert re.findall(r"<td>(\d)</td>", shown.text) == ["2", "3", "4"]

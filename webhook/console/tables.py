@@ -1,0 +1,85 @@
+"""Tables that people paste or choose as a file, previewed: what each column is read as can be changed."""
+
+import io
+from typing import Any, BinaryIO
+
+from apiflask import APIBlueprint
+from flask import request
+from flask_login import current_user
+
+from worker import errors
+from worker.pools import reading
+from worker.pools.reading import Column, Purpose, Told
+
+LARGEST = 1 << 30  # bytes of a file
+LARGEST_PASTED = 1 << 24
+IGNORED = "ignore"
+ROUTES = ("console.add_keys", "console.distribute_table")
+
+
+def install(blueprint: APIBlueprint) -> None:
+    """Let those who signed in send large tables; before anything reads the form."""
+    blueprint.before_request(_allow_large)
+
+
+def given() -> BinaryIO:
+    """Give the table of the request's form.
+
+    Raises:
+        InvalidInputError: there is none, or two.
+    """
+    file, pasted = request.files.get("file"), request.form.get("pasted", "")
+    chosen = file is not None and bool(file.filename)
+    if chosen and pasted.strip():
+        raise errors.InvalidInputError("Paste lines or choose a file, not both.", field="pasted")
+    if file is not None and chosen:
+        return file.stream  # type: ignore[return-value]  # werkzeug's is as good as one
+    if not pasted.strip():
+        raise errors.InvalidInputError("Paste lines, or choose a file.", field="pasted")
+    return io.BytesIO(pasted.encode(errors="replace"))
+
+
+def told() -> Told:
+    """Give what the form says of its columns; a column of which it says nothing is told by itself."""
+    said = [
+        (column, meaning)
+        for column, meaning in zip(
+            request.form.getlist("column"), request.form.getlist("meaning"), strict=False
+        )
+        if meaning
+    ]
+    return Told.of(
+        columns=[f"{meaning}={column}" for column, meaning in said if meaning != IGNORED],
+        ignore=[column for column, meaning in said if meaning == IGNORED],
+        any_shape="any_shape" in request.form,
+    )
+
+
+def preview(stream: BinaryIO, purpose: Purpose) -> dict[str, Any]:
+    """Give what a template shows of a table's columns: each with what it is read as, and the choices."""
+    choices = sorted(map(str, reading.meanings(purpose)))
+    return {"columns": columns(stream, purpose), "choices": choices}
+
+
+def columns(stream: BinaryIO, purpose: Purpose) -> list[Column]:
+    """Give a table's columns; none where it is no table."""
+    try:
+        found = reading.columns(stream, told=told(), purpose=purpose)
+    except errors.InvalidInputError:
+        return []
+    return [_as_chosen(column) for column in found]
+
+
+def _as_chosen(column: Column) -> Column:
+    """Keep what was chosen for a column that is left."""
+    chosen = dict(
+        zip(request.form.getlist("column"), request.form.getlist("meaning"), strict=False)
+    )
+    meaning = column["meaning"] or (IGNORED if chosen.get(column["column"]) == IGNORED else None)
+    return {**column, "meaning": meaning}
+
+
+def _allow_large() -> None:
+    if request.method == "POST" and request.endpoint in ROUTES and current_user.is_authenticated:
+        request.max_content_length = LARGEST
+        request.max_form_memory_size = LARGEST_PASTED
