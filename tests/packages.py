@@ -1,6 +1,7 @@
 """Which packages a part of keypool brings, and processes that have those and no others."""
 
 import os
+import tomllib
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import distribution, packages_distributions
@@ -9,6 +10,13 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+# What pyproject.toml has the lock leave out, though a package asks for it.
+LEFT_OUT = {
+    canonicalize_name(Requirement(line).name)
+    for line in tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["tool"][
+        "uv"
+    ]["override-dependencies"]
+}
 ABSENT = "KEYPOOL_TESTS_ABSENT"  # what tests/imaged/sitecustomize.py reads
 
 
@@ -40,6 +48,7 @@ def imported(modules: Iterable[str]) -> set[str]:
 def _needs(package: str, extra: str) -> list[tuple[str, str]]:
     """Give the packages, each with an extra, that a package asks for on this machine."""
     needed = [Requirement(line) for line in distribution(package).requires or []]
+    needed = [need for need in needed if canonicalize_name(need.name) not in LEFT_OUT]
     return [
         (canonicalize_name(need.name), part)
         for need in needed

@@ -177,7 +177,7 @@ def test_a_failed_event_is_retried_and_settled(tab, house):
         )
     page = tab()
     page.goto("/console/events")
-    page.get_by_label("Failed alone").check()
+    page.get_by_label("Failed", exact=True).check()
     page.get_by_role("button", name="Filter").click()
     expect(page.get_by_role("region", name="Events")).to_contain_text("It killed.")
 
