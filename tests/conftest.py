@@ -17,7 +17,7 @@ import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.orm import Session
 
 from worker.database import connections as databases
@@ -31,6 +31,8 @@ from worker.settings import settings
 hypothesis.settings.register_profile(
     "untraced",
     phases=[phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain],
+    deadline=None,  # nor is any test about how fast a machine is that has other work
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("untraced")
 
@@ -182,15 +184,21 @@ def fresh_database(servers: Addresses, template: str) -> Iterator[Addresses]:
         yield addresses
 
 
+@pytest.fixture(scope="module")
+def engine(database: Addresses) -> Iterator[Engine]:
+    """The owner's way to the module's database: to connect anew takes longer than most tests."""
+    made = create_engine(database.database_url, connect_args={"options": "-c timezone=UTC"})
+    yield made
+    made.dispose()
+
+
 @pytest.fixture
-def session(database: Addresses) -> Iterator[Session]:
+def session(engine: Engine) -> Iterator[Session]:
     """A transaction of the owner's that is rolled back after the test."""
-    engine = create_engine(database.database_url, connect_args={"options": "-c timezone=UTC"})
     with engine.connect() as connection, connection.begin() as outer:
         with Session(connection, join_transaction_mode="create_savepoint") as opened:
             yield opened
         outer.rollback()
-    engine.dispose()
 
 
 def pass_time(session: Session, *, seconds: float = 0, days: float = 0) -> None:

@@ -2,12 +2,12 @@
 
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 
 from redis import Redis
 from sqlalchemy import text
 
+from tests import waiting
 from worker.celery import PREFIX
 from worker.database.connections import session as transaction_of
 
@@ -26,18 +26,18 @@ def a_worker(addresses):
         yield process
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def queued(broker: Redis) -> int:
     return broker.llen(f"{PREFIX}celery")
 
 
-def eventually(question: str, *, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def eventually(question: str, *, seconds: float = waiting.LONGEST) -> bool:
+    """Say whether the answer to a question in SQL comes to be true."""
+
+    def asked() -> bool:
         with transaction_of() as session:
-            if session.scalar(text(question)):
-                return True
-        time.sleep(0.1)
-    return False
+            return bool(session.scalar(text(question)))
+
+    return waiting.eventually(asked, seconds=seconds)

@@ -12,6 +12,7 @@ import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 from sqlalchemy import make_url, text
+from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from tests.conftest import Addresses
@@ -20,7 +21,7 @@ from tests.webhook.weather import Line, line
 from tests.world import OPERATOR, World, build
 from webhook import create_app
 from worker import signatures
-from worker.billing import invoices, runs
+from worker.billing import invoices, payments, runs
 from worker.database import connections as databases
 from worker.outgoing import endpoints
 from worker.pools import batches
@@ -159,6 +160,21 @@ class Things:
     ids: dict[str, str]
 
 
+def _paid_in_part(session: Session, organization: str) -> str:
+    """Have an invoice of 10.00 that is paid in part; give the payment's id."""
+    invoice = session.scalar(
+        text("""INSERT INTO invoice (organization_id, month, currency, subtotal, total)
+                SELECT id, '2019-01-01', 'EUR', 10, 10 FROM organization WHERE name = :name
+                RETURNING id"""),
+        {"name": organization},
+    )
+    final = invoices.finalize(session, actor=OPERATOR, invoice=str(invoice))
+    paid = payments.pay(
+        session, actor=OPERATOR, invoice=str(invoice), on=final["issued_on"], amount="1.00"
+    )
+    return paid["payments"][0]["id"]
+
+
 @pytest.fixture(scope="module")
 def things(place: Place) -> Things:
     sender, [key] = place.sender(), place.keys()
@@ -217,6 +233,7 @@ def things(place: Place) -> Things:
     [invoice] = runs.run(actor=OPERATOR, month=month).invoices
     with databases.session() as session:
         line = invoices.show(session, actor=OPERATOR, invoice=str(invoice))["lines"][0]["id"]
+        payment = _paid_in_part(session, names.name)
     token = place.client.get("/api/v1/tokens", headers=place.token(Role.MANAGER)).json["items"][0]
     return Things(
         {
@@ -226,6 +243,7 @@ def things(place: Place) -> Things:
             "charge": str(charge),
             "invoice": str(invoice),
             "line": line,
+            "payment": payment,
             "user": user,
             "pool": place.world.pool,
             "organization": names.name,

@@ -67,6 +67,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/invoices/run": {},
     "POST /api/v1/invoices/<invoice>/pay": {"on": "2026-01-01"},
     "POST /api/v1/invoices/<invoice>/void": {"reason": "test"},
+    "POST /api/v1/payments/<payment>/unpay": {"reason": "test"},
     "POST /api/v1/reports": {
         "notebook": "{notebook}", "organization": "{organization}", "format": "pdf"
     },
@@ -78,6 +79,7 @@ QUERIES = {
 }
 # Where another of its kind is meant than the one in Things by that name.
 INSTEAD = {
+    "POST /api/v1/keys/<code>/replace": {"code": "issued key"},
     "POST /api/v1/events/<event>/retry": {"event": "failed event"},
     "POST /api/v1/invoices/<invoice>/pay": {"invoice": "finalized invoice"},
     "POST /api/v1/invoices/<invoice>/void": {"invoice": "finalized invoice"},
@@ -202,13 +204,14 @@ def everything(place: Place, things: Things) -> Things:
             SELECT source_id, organization_id, 'failed', body_hash, 'training.launched', 'failed', 'x'
               FROM event WHERE id = :event RETURNING id"""), ids))  # fmt: skip
         ids["finalized invoice"] = str(session.scalar(text("""
-            INSERT INTO invoice (organization_id, month, currency)
-            SELECT organization_id, '2020-01-01', 'EUR' FROM invoice WHERE id = :invoice
+            INSERT INTO invoice (organization_id, month, currency, subtotal, total)
+            SELECT organization_id, '2020-01-01', 'EUR', 10, 10 FROM invoice WHERE id = :invoice
             RETURNING id"""), ids))  # fmt: skip
         ids["launch"] = launches.begin(
             session, actor=OPERATOR, assignment=ids["assignment"], launch="walked"
         )["id"]
-        invoices.finalize(session, actor=OPERATOR, invoice=ids["finalized invoice"])
+        final = invoices.finalize(session, actor=OPERATOR, invoice=ids["finalized invoice"])
+        BODIES["POST /api/v1/invoices/<invoice>/pay"]["on"] = str(final["issued_on"])
     return Things(ids)
 
 

@@ -72,6 +72,6 @@ def seller_page(session: Session, _actor: Actor) -> Any:
 @page(on="seller")
 def edit_seller(session: Session, actor: Actor) -> Any:
     """Change what drafts print of the seller."""
-    given = {name: request.form.get(name, "") for name in seller.FIELDS}
+    given = {name: request.form.get(name) for name in seller.FIELDS}
     seller.edit(session, actor=actor, **given)
     return done("It is changed; finalized invoices stay as they are.", "seller")

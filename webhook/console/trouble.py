@@ -27,6 +27,6 @@ def trouble(session: Session, actor: Actor) -> Any:
         try:
             key = show(session, actor=actor, code=wanted, dry_run=learner)
             told |= {"key": key, "pool": pools.show(session, actor=actor, pool=key["pool"])}
-        except errors.NotFoundError as error:
+        except (errors.NotFoundError, errors.InvalidInputError) as error:
             told |= {"words": str(error), "mistyped": codes.is_mistyped(wanted)}
     return render_template("trouble.html", q=wanted, learner=learner, **told)

@@ -208,7 +208,7 @@ def _facts(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     )
     facts = [
         ("Number", invoice["number"] or "not given yet"),
-        ("Date", printed.day(invoice["finalized_at"])),
+        ("Date", printed.day(invoice["issued_on"])),
         ("Billing month", printed.month(invoice["month"])),
         ("Due", printed.day(invoice["due_on"])),
         ("Currency", invoice["currency"]),

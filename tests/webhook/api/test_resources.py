@@ -461,7 +461,7 @@ def test_the_billing_run_and_what_follows_it_go_over_http(place, sender):
     again = place.client.post("/api/v1/invoices/run", json={"month": month}, headers=operator).json
     path = f"/api/v1/invoices/{done['drafted'][0]}"
     finalized = place.client.post(f"{path}/finalize", headers=operator).json
-    paid = place.client.post(f"{path}/pay", json={"on": "2026-01-31"}, headers=operator)
+    paid = place.client.post(f"{path}/pay", json={"on": finalized["issued_on"]}, headers=operator)
     void = place.client.post(f"{path}/void", json={"reason": "test"}, headers=operator)
     lines = place.client.get(f"/api/v1/charges?invoice={path[-1]}", headers=operator).json["items"]
     credit = place.client.post(

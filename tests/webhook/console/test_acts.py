@@ -82,7 +82,7 @@ def test_a_distribution_is_recalled(manager, place):
 
     assert handed == "desk has 2 keys."
     assert recalled == "What of it was unredeemed is retired."
-    of_desk = ask(keys.listing, pool=place.world.pool, recipient="desk").items
+    of_desk = ask(keys.listing, pool=place.world.pool, filters=keys.Filters(recipient="desk")).items
     assert {str(key["state"]) for key in of_desk} == {"retired"}
     assert ask(distributions.listing, pool=place.world.pool).items[0]["recalled_at"]
 
@@ -204,13 +204,20 @@ def test_a_charge_is_credited_in_part(operator, invoice):
 
 def test_an_invoice_is_finalized_and_paid(operator, invoice):
     final = acted(operator, f"{invoice}/finalize", page=invoice)
-    paid = acted(operator, f"{invoice}/pay", page=invoice, on="2026-01-31")
+    today = ask(invoices.show, invoice=invoice.rpartition("/")[2])["issued_on"]
+    part = acted(operator, f"{invoice}/pay", page=invoice, on=today, amount="1.00")
+    [payment] = ask(invoices.show, invoice=invoice.rpartition("/")[2])["payments"]
+    unpay = f"{invoice}/payments/{payment['id']}/unpay"
+    taken_back = acted(operator, unpay, page=invoice, reason="Another's")
+    paid = acted(operator, f"{invoice}/pay", page=invoice, on=today)
     page = operator.get(invoice).text
 
     assert final.startswith("The invoice is final: ")
+    assert part.startswith("The payment is kept; ")
+    assert taken_back == "The payment is taken back; it is open again."
     assert paid == "The invoice is paid."
     assert '<span class="state paid">' in page
-    assert "paid 2026-01-31" in page
+    assert f"paid {today}" in page
     assert operator.get(f"{invoice}.pdf").data.startswith(b"%PDF")
     assert operator.get(f"{invoice}.csv").text.startswith("invoice,")
 

@@ -168,11 +168,11 @@ def test_the_pdf_says_what_the_invoice_says(session, final):
     for expected in (
         "Invoice", "2026-000001", "Operator GmbH", "Hauptstraße 12", "Tax id DE123456789",
         "Academy gGmbH", "10557 Berlin", "Tax id DE987654321",
-        "June 5, 2026", "May 2026", "July 5, 2026",  # it is 5 June in Berlin already
+        "June 4, 2026", "May 2026", "July 4, 2026",  # the seller's days: it is 5 June in Berlin
         "A course (C-Academy)", "49.90 149.70", "-9.90 -9.90",
         "Subtotal €139.80", "Tax 19 % €26.56", "Total €166.36",
         "Academy €89.90", "Branch €49.90",
-        "Please pay €166.36 by July 5, 2026, quoting 2026-000001.", "IBAN DE89 3704 0044 0532 0130 00",
+        "Please pay €166.36 by July 4, 2026, quoting 2026-000001.", "IBAN DE89 3704 0044 0532 0130 00",
         "page 1 of 1",
     ):  # fmt: skip
         assert expected in words(pdf)
@@ -213,6 +213,7 @@ def printed(**changes: Any) -> dict[str, Any]:
         "tax": str(subtotal * 0),
         "total": str(subtotal),
         "finalized_at": datetime(2026, 6, 4, tzinfo=UTC),
+        "issued_on": "2026-06-04",
         "due_on": "2026-07-04",
         "paid_on": None,
         "void_reason": None,
@@ -246,7 +247,7 @@ def test_money_and_dates_are_written_in_the_buyers_locale(locale, currency, deci
 @pytest.mark.parametrize(
     ("changes", "expected", "absent"),
     [
-        ({"status": "draft", "number": None, "finalized_at": None, "due_on": None},
+        ({"status": "draft", "number": None, "finalized_at": None, "issued_on": None, "due_on": None},
          ["DRAFT – do not pay", "not given yet", "amounts may still change"], "Please pay"),
         ({"status": "void", "void_reason": "wrong address"},
          ["VOID – do not pay", "This invoice is void: wrong address"], "Please pay"),

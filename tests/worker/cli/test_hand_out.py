@@ -126,7 +126,7 @@ def test_an_interrupted_wait_leaves_the_batch_and_says_how_to_watch_it(give, wor
         while not running(give("batches", "list", "--pool", world.pool)["items"]):
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        told = process.communicate(timeout=60)[1]
+        told = process.communicate(timeout=300)[1]
 
     [batch] = give("batches", "list", "--pool", world.pool)["items"]
     assert process.returncode == 130

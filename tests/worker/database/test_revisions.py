@@ -114,7 +114,7 @@ def test_neither_worker_nor_beat_starts_on_an_older_database(old_database, tmp_p
         env={**os.environ, **old_database.environment()},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 

@@ -91,7 +91,7 @@ def kill(*numbers: int) -> None:
 
 
 def gone(process: psutil.Process) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     with suppress(psutil.NoSuchProcess):
         while process.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline
@@ -127,7 +127,7 @@ def reaches(servers: embedded.Servers) -> bool:
     with create_engine(servers.database_url).connect() as connection:
         connection.execute(text("SELECT 1"))
     with kombu.Connection(servers.redis_url) as connection:
-        connection.ensure_connection(max_retries=1, timeout=1)
+        connection.ensure_connection(max_retries=1, timeout=60)
     return bool(broker(servers).ping())
 
 

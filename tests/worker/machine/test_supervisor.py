@@ -6,13 +6,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.waiting import eventually
 from worker.machine import supervisor
 from worker.machine.supervisor import Service, service
 
@@ -21,8 +21,8 @@ PYTHON = [sys.executable, "-S", "-c"]
 SLEEP = [*PYTHON, "import time; print('started', flush=True); time.sleep(600)"]
 STUBBORN = [
     *PYTHON,
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-    "print('started', flush=True); time.sleep(600)",
+    "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('told', flush=True));"
+    "print('started', flush=True)\nwhile True: time.sleep(600)",
 ]
 PARENT = [
     *PYTHON,
@@ -36,6 +36,7 @@ ANNOUNCE = [
     "while not os.path.exists(sys.argv[1]): time.sleep(0.01)\n"
     "pathlib.Path(os.environ['KEYPOOL_READY_FILE']).touch(); time.sleep(600)",
 ]
+DYING = 10  # seconds; what is not killed at once has three times as long
 SUPERVISE = f"""
 import sys
 from pathlib import Path
@@ -43,7 +44,10 @@ from worker.machine.supervisor import Service, supervised
 mark = sys.argv[1]
 services = [Service(n, [*{PARENT!r}, mark]) for n in ("a", "b")]
 print("here", flush=True)
-with supervised(services, logs=Path(mark)) as supervision:
+def upkeep():
+    with (Path(mark) / "upkeep.log").open("a") as log:
+        print("tended", file=log)
+with supervised(services, logs=Path(mark), upkeep=upkeep) as supervision:
     supervision.wait_until_ready()
     print("ready", flush=True)
     supervision.wait()
@@ -60,13 +64,9 @@ def marked(mark: Path) -> list[psutil.Process]:
     return found
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+def none_left(mark: Path) -> bool:
+    """Whether none of them lives on; what was just killed needs the processor once more to die."""
+    return eventually(lambda: marked(mark) == [], seconds=DYING)
 
 
 def supervising(mark: Path) -> subprocess.Popen:
@@ -81,8 +81,13 @@ def supervising(mark: Path) -> subprocess.Popen:
 
 def started(tmp_path: Path, name: str) -> int:
     """How often a service has said that it started."""
+    return said(tmp_path, name, "started")
+
+
+def said(tmp_path: Path, name: str, word: str) -> int:
+    """How often a service has said a word."""
     log = tmp_path / f"{name}.log"
-    return log.read_text().count("started") if log.exists() else 0
+    return log.read_text().count(word) if log.exists() else 0
 
 
 def test_a_service_that_dies_is_started_again(tmp_path):
@@ -115,7 +120,7 @@ def test_every_service_and_what_it_started_is_ended_with_the_block(tmp_path):
     with supervisor.supervised(services, logs=tmp_path):
         assert eventually(lambda: len(marked(tmp_path)) == 6)
 
-    assert marked(tmp_path) == []
+    assert none_left(tmp_path)
 
 
 def test_an_error_in_the_block_ends_the_services_too(tmp_path):
@@ -127,7 +132,7 @@ def test_an_error_in_the_block_ends_the_services_too(tmp_path):
     ):
         supervision.wait_until_ready(seconds=1 / 0)
 
-    assert marked(tmp_path) == []
+    assert none_left(tmp_path)
 
 
 def test_a_service_that_does_not_end_when_told_is_killed(tmp_path, monkeypatch):
@@ -136,7 +141,7 @@ def test_a_service_that_does_not_end_when_told_is_killed(tmp_path, monkeypatch):
     with supervisor.supervised([Service("a", [*STUBBORN, str(tmp_path)])], logs=tmp_path):
         assert eventually(lambda: started(tmp_path, "a") == 1)
 
-    assert marked(tmp_path) == []
+    assert none_left(tmp_path)
 
 
 def test_an_interrupt_ends_a_supervisor_in_the_background_of_a_script(tmp_path):
@@ -150,7 +155,7 @@ def test_an_interrupt_ends_a_supervisor_in_the_background_of_a_script(tmp_path):
 
         psutil.Process(shell.pid).children()[0].send_signal(signal.SIGINT)
 
-    assert marked(tmp_path) == []
+    assert none_left(tmp_path)
 
 
 def test_a_second_interrupt_has_stubborn_services_killed_at_once(tmp_path):
@@ -164,11 +169,11 @@ def test_a_second_interrupt_has_stubborn_services_killed_at_once(tmp_path):
     assert eventually(lambda: started(tmp_path, "a") and started(tmp_path, "b"))
 
     process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
+    assert eventually(lambda: said(tmp_path, "a", "told") and said(tmp_path, "b", "told"))
     process.send_signal(signal.SIGINT)
-    process.wait(10)
+    process.wait(service.GRACE)
 
-    assert marked(tmp_path) == []
+    assert none_left(tmp_path)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -177,9 +182,9 @@ def test_a_supervisor_that_is_told_to_end_leaves_nothing(tmp_path, ending):
     assert eventually(lambda: len(marked(tmp_path)) == 5)
 
     process.send_signal(ending)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
 
-    assert marked(tmp_path) == []
+    assert none_left(tmp_path)
 
 
 @pytest.mark.parametrize("delay", [0, 0.05, 0.15])
@@ -189,9 +194,9 @@ def test_an_interrupt_while_services_start_leaves_nothing(tmp_path, delay):
     time.sleep(delay)
 
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
 
-    assert marked(tmp_path) == []
+    assert none_left(tmp_path)
 
 
 @pytest.mark.parametrize("delay", [0, 0.06, 1])
@@ -203,7 +208,7 @@ def test_the_services_of_a_killed_supervisor_end(tmp_path, delay):
     process.kill()
     process.communicate()
 
-    assert eventually(lambda: marked(tmp_path) == [], seconds=20)
+    assert eventually(lambda: marked(tmp_path) == [])
 
 
 def test_a_guard_that_is_killed_is_replaced_by_one_that_knows_the_services(tmp_path):
@@ -213,12 +218,13 @@ def test_a_guard_that_is_killed_is_replaced_by_one_that_knows_the_services(tmp_p
     guards = [child for child in family.children() if "while read" in " ".join(child.cmdline())]
     guards[0].kill()
     assert eventually(lambda: len(family.children()) == 3 and guards[0] not in family.children())
-    time.sleep(0.5)  # the new guard is there before it is told of the services
+    before = said(tmp_path, "upkeep", "tended")  # upkeep comes when the new guard knows of all
+    assert eventually(lambda: said(tmp_path, "upkeep", "tended") > before)
 
     process.kill()
     process.communicate()
 
-    assert eventually(lambda: marked(tmp_path) == [], seconds=20)
+    assert eventually(lambda: marked(tmp_path) == [])
 
 
 def test_a_service_that_is_stuck_is_started_again(tmp_path):

@@ -15,6 +15,7 @@ from standardwebhooks import Webhook
 
 from tests import world as worlds
 from tests.receiving import receiving, redirecting, slow
+from tests.waiting import eventually
 from tests.world import OPERATOR
 from worker.database import connections
 from worker.outgoing import deliveries, delivering, endpoints
@@ -23,9 +24,9 @@ from worker.settings import settings
 
 @pytest.fixture
 def world(fresh_database, monkeypatch):
-    """A committed world; endpoints may be on this machine, and have a second to answer."""
+    """A committed world; endpoints may be on this machine, and have time to answer."""
     monkeypatch.setenv("KEYPOOL_PRIVATE_ENDPOINTS", "true")
-    monkeypatch.setenv("KEYPOOL_ENDPOINT_PATIENCE", "1s")
+    monkeypatch.setenv("KEYPOOL_ENDPOINT_PATIENCE", "60s")
     settings.cache_clear()
     with connections.session() as session:
         yield worlds.build(session)
@@ -57,7 +58,7 @@ def sql(statement: str, **given) -> list:
         return list(done) if done.returns_rows else []
 
 
-def deliver(seconds: float = 20) -> dict:
+def deliver(seconds: float = 120) -> dict:
     return dict(delivering.deliver_all(until=time.monotonic() + seconds))
 
 
@@ -198,14 +199,16 @@ def test_an_address_that_resolves_to_loopback_is_refused_where_no_setting_allows
     assert receiver.connections == 0
 
 
-def test_a_slow_endpoint_holds_up_no_other(place):
+def test_a_slow_endpoint_holds_up_no_other(place, monkeypatch):
     """While one keeps its connection to the limit, another is told of hundreds."""
+    monkeypatch.setenv("KEYPOOL_ENDPOINT_PATIENCE", "3s")
+    settings.cache_clear()
     with receiving(slow(30)) as tortoise, receiving() as hare:
         tell(listen(place, tortoise.url), 50)
         tell(listen(place, hare.url), 300)
         working = threading.Thread(target=deliver)
         working.start()
-        waited(lambda: len(hare.received) >= 300)
+        assert eventually(lambda: len(hare.received) >= 300)
         slow_ones = len(tortoise.received)
         working.join()
 
@@ -268,12 +271,14 @@ def test_what_a_killed_deliverer_was_at_is_delivered_by_the_next(place, fresh_da
             "KEYPOOL_ENDPOINT_PATIENCE": "60s",
         }
         with subprocess.Popen([sys.executable, "-c", KILLED], env=environment) as process:
-            waited(lambda: receiver.received)
+            assert eventually(lambda: receiver.received)
             process.send_signal(signal.SIGKILL)
         held = fates()
         [(lapses,)] = sql("SELECT due_at > clock_now() FROM delivery")
         now_due()  # the claim's time is over
-        waited(lambda: not sql("SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted"))
+        assert eventually(
+            lambda: not sql("SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted")
+        )
         deliver()
 
     assert lapses
@@ -305,11 +310,3 @@ def test_what_was_resent_is_delivered_once_more(place):
 
     names = [request.headers["webhook-id"] for request in receiver.received]
     assert names == [*names[:3], names[0]]
-
-
-def waited(condition, seconds: float = 30) -> None:
-    """Wait until something holds."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)

@@ -42,7 +42,7 @@ NOT_PUBLIC = [
 
 
 def posted(url: str, **given):
-    with Receiver(url, **{"private": True, "patience": 2, **given}) as receiver:
+    with Receiver(url, **{"private": True, "patience": 60, **given}) as receiver:
         return receiver.post(b"{}", HEADERS)
 
 
@@ -109,14 +109,14 @@ def test_a_redirect_is_not_followed():
     assert (answer.status, answer.taken, inner.received) == (302, False, [])
 
 
-@pytest.mark.parametrize("behaviour", [slow(20), dripping], ids=["silent", "dripping"])
+@pytest.mark.parametrize("behaviour", [slow(30), dripping], ids=["silent", "dripping"])
 def test_an_answer_that_takes_too_long_is_cut_off(behaviour):
     with receiving(behaviour) as receiver:
         began = time.monotonic()
         answer = posted(receiver.url, patience=0.5)
 
     assert answer.error == "took too long"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
 
 
 def test_an_answer_without_end_is_not_read_to_its_end():
@@ -152,7 +152,7 @@ def test_a_connection_is_kept_and_a_closed_one_opened_anew():
 
     with (
         receiving(200, 200, farewell, 200) as receiver,
-        Receiver(receiver.url, private=True, patience=5) as kept,
+        Receiver(receiver.url, private=True, patience=60) as kept,
     ):
         answers = [kept.post(b"{}", HEADERS) for _ in range(4)]
 
@@ -162,7 +162,7 @@ def test_a_connection_is_kept_and_a_closed_one_opened_anew():
 
 def test_a_certificate_that_nobody_vouches_for_is_not_taken():
     with receiving() as receiver:
-        answer = posted(receiver.url.replace("http:", "https:"), patience=5)
+        answer = posted(receiver.url.replace("http:", "https:"), patience=60)
 
     assert "certificate or encryption" in answer.error
 
