@@ -9,10 +9,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 import psycopg
+import xlsxwriter
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, psql, seconds
+from benchmarks.frame import Child, Rig, Round, benchmark, in_a_process, plain, psql, seconds
 from benchmarks.serving import memory_mb, served
 from benchmarks.shop import OPERATOR, copy
 from worker.catalogue import courses
@@ -147,24 +148,80 @@ def _orm(rig: Rig) -> float:
 
 @benchmark("keys.import", unit="lines/s", n=1_000_000)
 def importing(rig: Rig, count: int) -> Round:
-    """A file's import with its line-by-line report, bare COPY, and a look-up and insert per line."""
-    limit = bare_copy(rig, count)
-    with rig.database(filled), tempfile.TemporaryDirectory() as folder:
-        os.environ["BENCHMARK_FILE"] = str(_file(Path(folder) / "keys.txt", count))
-        ours = in_a_process("benchmarks.keys:import_file")
+    """A file's import with its line-by-line report; COPY and an anti-join; an insert per line."""
+    lines = _lines(count)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "keys.txt"
+        path.write_text("\n".join(lines))
+        ours = _imported(rig, path)
     return Round(
-        ours=count / ours.seconds, limit=limit, peer=_one_by_one(rig), peak_memory_mb=ours.memory_mb
+        ours=count / ours.seconds,
+        limit=_copy_and_anti_join(rig, lines),
+        peer=_one_by_one(rig),
+        peak_memory_mb=ours.memory_mb,
     )
 
 
-def _file(path: Path, count: int) -> Path:
-    """Write lines of which one in a hundred is a duplicate and one in a hundred is bad."""
+@benchmark("keys.import_xlsx", unit="rows/s", n=500_000)
+def importing_xlsx(rig: Rig, count: int) -> Round:
+    """A workbook's import, likewise; and whether memory grows with its rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        large, small = (_workbook(Path(folder), rows) for rows in (count, max(1, count // 10)))
+        ours, few = _imported(rig, large), _imported(rig, small)
+    return Round(
+        ours=count / ours.seconds,
+        peak_memory_mb=ours.memory_mb,
+        notes={"memory, times that for a tenth": ours.memory_mb / few.memory_mb},
+    )
+
+
+def _imported(rig: Rig, path: Path) -> Child:
+    with rig.database(filled):
+        os.environ["BENCHMARK_FILE"] = str(path)
+        return in_a_process("benchmarks.keys:import_file")
+
+
+def _lines(count: int) -> list[str]:
+    """Make lines of which one in a hundred is a duplicate and one in a hundred is bad."""
     lines = [code.decode() for code in codes.draw(codes.first_letters(count)).tolist()]
     for place in range(100, count, 100):
         lines[place] = lines[place - 100].lower()
         lines[place - 50] = "=1+1"
-    path.write_text("\n".join(lines))
+    return lines
+
+
+def _workbook(folder: Path, rows: int) -> Path:
+    path = folder / f"{rows}.xlsx"
+    with xlsxwriter.Workbook(path, {"constant_memory": True}) as book:
+        sheet = book.add_worksheet()
+        for number, line in enumerate(["Code", *_lines(rows)]):
+            sheet.write_string(number, 0, line)
     return path
+
+
+ANTI_JOIN = """
+    INSERT INTO key (pool_id, code)
+    SELECT 1, code
+      FROM (SELECT DISTINCT ON (canonical) canonical, code
+              FROM (SELECT line, code, canonical_code(code) AS canonical FROM given) AS given
+             ORDER BY canonical, line) AS given
+     WHERE NOT EXISTS (SELECT FROM key WHERE key.canonical = given.canonical)
+     ORDER BY canonical"""
+
+
+def _copy_and_anti_join(rig: Rig, lines: list[str]) -> float:
+    """Measure the limit: the good lines by COPY, and those that are no key's yet in one statement."""
+    rows = "".join(f"{n}\t{line}\n" for n, line in enumerate(lines, 1) if line[0] != "=").encode()
+
+    def added() -> None:
+        connection.execute("CREATE TEMPORARY TABLE given (line bigint, code text)")
+        with connection.cursor().copy("COPY given FROM STDIN") as copying:
+            copying.write(rows)
+        connection.execute(ANTI_JOIN)
+        connection.commit()
+
+    with rig.database(filled), psycopg.connect(plain()) as connection:
+        return len(lines) / seconds(added)
 
 
 def import_file() -> None:
