@@ -153,6 +153,7 @@ DOORS = {
     "keypool_web": {
         "find_source(bigint)",
         "guessing_pause(bigint,text,interval,bigint,bigint)",
+        "known_keys(text[])",
         "find_token(bytea)",
         "note_token(bytea)",
         "find_user(text)",
