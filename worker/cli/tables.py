@@ -76,14 +76,17 @@ def show(report: "ImportReport") -> None:
 
 
 def read(about: "reading.Read") -> str:
-    """Say in a sentence as what an input was read."""
-    told = [about["encoding"] or f"the sheet “{about['sheet']}”"]
+    """Say in a sentence how an input was read: encoding, delimiter, heading line, columns."""
+    how = [about["encoding"] or f"the sheet “{about['sheet']}”"]
     if sign := about["delimiter"]:
-        told.append(f"columns separated by {SIGNS.get(sign, f'“{sign}”')}")
+        how.append(f"columns separated by {SIGNS.get(sign, f'“{sign}”')}")
     if about["heading_line"]:
-        told.append(f"heading on line {about['heading_line']}")
-    columns = ", ".join(f"{meaning} is “{name}”" for meaning, name in about["columns"].items())
-    sentences = [f"Read: {', '.join(told)}; {columns}."]
+        how.append(f"heading on line {about['heading_line']}")
+    column = "“{}”" if about["heading_line"] else "column {}"
+    columns = ", ".join(
+        f"{meaning} is {column.format(name)}" for meaning, name in about["columns"].items()
+    )
+    sentences = [f"Read: {', '.join(how)}; {columns}."]
     if about["not_read"]:
         sentences.append(f"Not read: {', '.join(about['not_read'])}.")
     if about["other_sheets"]:
