@@ -25,7 +25,7 @@ uv = UV_SYSTEM_CERTS=true \
      $(BIN)/uv --quiet pip
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults fuzz bench screenshots sure lock notebooks clean
+.PHONY: help setup demo up test faults fuzz bench screenshots languages sure lock notebooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -52,6 +52,9 @@ bench: $(READY) ## speed and memory against the limit and a peer, in one run (SC
 
 screenshots: $(READY) ## every page of the console, wide, narrow, light and dark, into docs/images
 	$(BIN)/python -m tests.webhook.console.screenshots
+
+languages: $(READY) ## bring the catalogues up to the messages of the code (ADD=it begins another language)
+	$(BIN)/python -m worker.languages.upkeep $(ADD)
 
 sure: $(READY) ## every check that runs in seconds: the gate before a commit
 	$(BIN)/ruff format --check .

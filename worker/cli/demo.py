@@ -75,20 +75,20 @@ def command(keys: int, redemptions: int, output: Path) -> dict[str, Any]:
         redemptions=redemptions,
         folder=output,
         bar=progress.bar,
-        say=_speaker(begun),
+        tell=_speaker(begun),
     )
     return _result(told, round(time.monotonic() - begun, 1))
 
 
 def _speaker(begun: float) -> Callable[[str], None]:
-    def say(sentence: str) -> None:
+    def tell(sentence: str) -> None:
         told = f"{time.monotonic() - begun:5.1f} s  {sentence}"
         if wants_json():
             printing.warn(told)
         else:
             printing.line(told)
 
-    return say
+    return tell
 
 
 def _result(told: "Told", seconds: float) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Told:
 
 
 def run(
-    *, keys_wanted: int, redemptions: int, folder: Path, bar: Bar, say: Callable[[str], None]
+    *, keys_wanted: int, redemptions: int, folder: Path, bar: Bar, tell: Callable[[str], None]
 ) -> Told:
     """Run the demo, put its files into a folder, and tell what happened.
 
@@ -65,21 +65,21 @@ def run(
     shares = traffic.parts(redemptions)
     wanted, told = world.needs(keys_wanted, shares), Told()
     folder.mkdir(parents=True, exist_ok=True)
-    say("Starting PostgreSQL, Redis, a worker, the scheduler and the web.")
+    tell("Starting PostgreSQL, Redis, a worker, the scheduler and the web.")
     with scratch.system() as home, scratch.services(home) as url:
-        say("They are up.")
+        tell("They are up.")
         source = transaction(world.found)
         _make_keys(told, wanted, bar)
-        say(f"{keys_wanted:,} keys are made: typed, pasted and generated.")
+        tell(f"{keys_wanted:,} keys are made: typed, pasted and generated.")
         with bar(redemptions, "Posting webhooks") as advance:
             _post(told, url + source["url"], source["secret"], shares, wanted, advance)
-        say(f"{redemptions:,} signed webhooks are received and settled.")
+        tell(f"{redemptions:,} signed webhooks are received and settled.")
         _pass_time(told)
-        say(f"{LATER.days} days have passed: access ran out, and the closed month is billed.")
+        tell(f"{LATER.days} days have passed: access ran out, and the closed month is billed.")
         _hand_out(told, wanted, folder)
-        say("The report, the keys and the invoices are written.")
+        tell("The report, the keys and the invoices are written.")
         told.checks = transaction(audit.audit)["checks"]
-        say("The ledger is audited.")
+        tell("The ledger is audited.")
     return told
 
 
