@@ -3,6 +3,10 @@
 import time
 from collections.abc import Callable
 
+from sqlalchemy import text
+
+from worker.database import connections
+
 LONGEST = 120  # seconds; against a hang only
 
 
@@ -14,3 +18,14 @@ def eventually(condition: Callable[[], object], *, seconds: float = LONGEST) -> 
             return False
         time.sleep(0.02)
     return True
+
+
+WAITS_FOR_A_LOCK = text("""
+    SELECT count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid)
+     WHERE datname = current_database() AND NOT granted
+""")
+
+
+def somebody_waits_for_a_lock() -> bool:
+    """Say whether a statement on the test's database waits for another transaction."""
+    return bool(connections.transaction(lambda session: session.scalar(WAITS_FOR_A_LOCK)))

@@ -22,11 +22,12 @@ HAS_LAUNCHES = text("""
 
 # A launch is let in by the assignment as it was when the event was received; a cancellation, an
 # act of people, holds as it stands. A source sees the assignments of its organization's tree.
-# The same launch told again comes to what it came to first.
+# The same launch told again comes to what it came to first. FOR SHARE waits for whoever cancels at
+# that moment and reads what it wrote; whoever cancels next finds the launch.
 LAUNCH = text("""
     WITH told AS (
-        SELECT DISTINCT ON (event.source_id, event.data->>'launch')
-               event.id AS event_id, event.source_id, event.data->>'launch' AS launch,
+        SELECT event.id AS event_id, event.source_id, event.received_at,
+               event.data->>'launch' AS launch,
                assignment.id AS assignment_id, assignment.organization_id,
                CAST(event.data->>'launched_at' AS timestamptz) AS launched_at,
                CASE WHEN gives_access(assignment.status, assignment.expires_at, event.received_at)
@@ -39,9 +40,11 @@ LAUNCH = text("""
                                               AND upward.descendant_id = assignment.organization_id
          WHERE event.id = ANY (:event_ids) AND is_undecided(event.status, event.waits_for)
            AND event.type = 'training.launched'
-         ORDER BY event.source_id, event.data->>'launch', event.received_at, event.id)
+         ORDER BY assignment.id FOR SHARE OF assignment)
     INSERT INTO launch (assignment_id, organization_id, source_id, launch, launched_at, outcome)
-    SELECT assignment_id, organization_id, source_id, launch, launched_at, outcome FROM told
+    SELECT DISTINCT ON (source_id, launch)
+           assignment_id, organization_id, source_id, launch, launched_at, outcome
+      FROM told ORDER BY source_id, launch, received_at, event_id
     ON CONFLICT (launch, source_id) DO NOTHING
 """)
 
@@ -112,13 +115,14 @@ SETTLE_ENDS = text("""
 """)
 
 # One that is told over the API, judged as it comes; its id is known in the learner's organization.
+# FOR SHARE as above.
 LAUNCH_NOW = text("""
     INSERT INTO launch (assignment_id, organization_id, launch, launched_at, outcome)
     SELECT id, organization_id, :launch, coalesce(CAST(:launched_at AS timestamptz), clock_now()),
            CASE WHEN gives_access(status, expires_at, clock_now()) THEN 'launched'
                 WHEN status = 'cancelled' THEN 'assignment_cancelled'
                 ELSE 'assignment_expired' END::launch_outcome
-      FROM assignment WHERE id = :assignment_id
+      FROM assignment WHERE id = :assignment_id FOR SHARE
         ON CONFLICT (organization_id, launch) WHERE source_id IS NULL DO NOTHING
 """)
 

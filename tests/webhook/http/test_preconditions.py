@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from tests.waiting import eventually, somebody_waits_for_a_lock
 from tests.webhook.conftest import Place, Things
 from tests.webhook.test_access import ask, routes
 from tests.world import OPERATOR
@@ -165,8 +166,7 @@ def test_an_edit_waits_for_one_that_is_under_way_and_is_late(place, operator):
                 session, actor=OPERATOR, organization=str(place.world.child), tax_rate="7"
             )
             waiting = threads.submit(edit, place, path, operator, tag, locale="de")
-            while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
-                assert not waiting.done()
+            assert eventually(somebody_waits_for_a_lock)
         late = waiting.result()
 
     assert late.status_code == 412

@@ -1,11 +1,17 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import pytest
 from sqlalchemy.orm import Session
 
 from tests import world as worlds
 from tests.conftest import pass_time
+from tests.waiting import eventually, somebody_waits_for_a_lock
 from tests.world import OPERATOR, World
 from worker import errors
-from worker.learning import assignments, launches
+from worker.database import connections as databases
+from worker.learning import assignments, cancelling, launches
 from worker.redemption import deciding
 
 LAUNCHED, ENDED = "2026-05-01T10:00:00Z", "2026-05-01T11:30:00Z"
@@ -198,3 +204,33 @@ def test_a_launchs_id_over_the_api_is_of_one_assignment(world):
 
     with pytest.raises(errors.LaunchIdReusedError):
         begin(world, assignment(world, "bob@example.org"))
+
+
+def begun_by_a_source(world: World, assignment: int) -> str | None:
+    launch = launched(world, assignment)
+    settle(world)
+    return world.outcome(launch)
+
+
+def begun_over_the_api(world: World, assignment: int) -> str:
+    return begin(world, assignment)["outcome"]
+
+
+@pytest.mark.parametrize("begun", [begun_by_a_source, begun_over_the_api])
+def test_a_launch_waits_for_whoever_cancels_at_that_moment_and_is_refused(
+    fresh_database, begun: Callable[[World, int], str | None]
+):
+    with databases.session() as session:
+        world = worlds.build(session)
+        held = assignment(world)
+
+    def launch() -> str | None:
+        with databases.session() as another:
+            return begun(replace(world, session=another), held)
+
+    with ThreadPoolExecutor(1) as beside:
+        with databases.session() as session:
+            cancelling.cancel(session, actor=OPERATOR, assignment=str(held))
+            outcome = beside.submit(launch)
+            assert eventually(somebody_waits_for_a_lock)
+        assert outcome.result() == "assignment_cancelled"
