@@ -36,7 +36,7 @@ def duration(value: object) -> timedelta:
 
 
 def _list(value: object) -> object:
-    return [part for part in value.split(",") if part] if isinstance(value, str) else value
+    return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 Duration = Annotated[timedelta, BeforeValidator(duration)]
@@ -127,10 +127,13 @@ class Settings(BaseSettings):
         """Give the keys that encrypt secrets at rest, newest first, each 32 bytes for Fernet.
 
         On embedded servers without a setting, one is made once and kept in the home folder.
+        Spaces around a key do not count. The first release counted them, so the keys as they are
+        written come last: what it sealed still opens.
         """
+        written = self.secret_key or [_kept_secret(self.home)]
         return [
             base64.urlsafe_b64encode(hashlib.sha256(key.encode()).digest())
-            for key in self.secret_key or [_kept_secret(self.home)]
+            for key in dict.fromkeys([*map(str.strip, written), *written])
         ]
 
 

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -66,6 +68,33 @@ def test_the_embedded_systems_secret_is_made_once_and_readable_by_its_owner_alon
 
     assert settings().secret_keys() == first
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+
+
+def test_spaces_around_the_keys_of_a_list_do_not_count(monkeypatch):
+    monkeypatch.setenv("KEYPOOL_SECRET_KEY", "old")
+    [old] = settings().secret_keys()
+    settings.cache_clear()
+
+    monkeypatch.setenv("KEYPOOL_SECRET_KEY", " new, old ,, ")
+    newest, second, *_ = settings().secret_keys()
+
+    assert (newest != old, second) == (True, old)
+
+
+def test_what_was_sealed_with_a_key_and_its_spaces_still_opens(monkeypatch):
+    as_the_first_release_did = base64.urlsafe_b64encode(hashlib.sha256(b" new").digest())
+
+    monkeypatch.setenv("KEYPOOL_SECRET_KEY", " new,old")
+
+    assert as_the_first_release_did in settings().secret_keys()[2:]
+
+
+def test_a_list_of_spaces_is_no_secret_key(monkeypatch):
+    monkeypatch.setenv("KEYPOOL_DATABASE_URL", "postgresql+psycopg://somewhere/keypool")
+    monkeypatch.setenv("KEYPOOL_SECRET_KEY", " , ")
+
+    with pytest.raises(errors.SettingsError, match="KEYPOOL_SECRET_KEY must be set"):
+        settings()
 
 
 def test_every_setting_is_in_the_documents_table():
