@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from apiflask import APIBlueprint
 from flask import Response, g
@@ -14,7 +14,8 @@ from webhook.http import files
 from webhook.http.access import allowed, known
 from webhook.http.openapi import describe
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Paging, Taken, gives
+from webhook.http.queries import Query, query
+from webhook.http.shapes import Taken, gives
 from worker.billing import documents, invoices, payments, runs
 from worker.billing.invoices import InvoiceShape, InvoiceShown, InvoiceVoided
 from worker.billing.runs import BillingRun
@@ -38,15 +39,6 @@ class Csv(Taken):
     detail: bool = False
 
 
-class Query(Paging):
-    """Which invoices."""
-
-    organization: str | None = Field(None, max_length=200)
-    month: str | None = Field(None, description="Such as 2026-05.", max_length=10)
-    status: Literal["draft", "finalized", "paid", "void", "overdue"] | None = None
-    sort: Literal["made", "-made", "month", "-month", "total", "-total"] | None = None
-
-
 class NewBillingRun(Taken):
     """What to bill: every closed month or one, such as 2026-05; and whether to finalize it."""
 
@@ -65,10 +57,10 @@ class NewPayment(Taken):
 @blueprint.get("")
 @allowed(*READERS)
 @gives()
-@blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Page[InvoiceShape]:
+@blueprint.input(query(invoices.Filters), location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query[invoices.Filters]) -> Page[InvoiceShape]:
     """List invoices, newest first."""
-    return invoices.listing(session, actor=actor, **query.page())
+    return invoices.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.post("/run")

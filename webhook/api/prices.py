@@ -5,20 +5,14 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from webhook.http.access import allowed
-from webhook.http.shapes import Paging, Taken, gives
+from webhook.http.queries import Query, query
+from webhook.http.shapes import Taken, gives
 from worker.catalogue import prices
 from worker.catalogue.prices import PriceShape
 from worker.database.paging import Page
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("prices", __name__, url_prefix="/api/v1/prices", tag="Prices")
-
-
-class Query(Paging):
-    """Which prices."""
-
-    course: str | None = Field(None, max_length=200)
-    organization: str | None = Field(None, max_length=200)
 
 
 class NewPrice(Taken):
@@ -34,10 +28,10 @@ class NewPrice(Taken):
 @blueprint.get("")
 @allowed(Role.FINANCE, Role.ANALYST)
 @gives()
-@blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Page[PriceShape]:
+@blueprint.input(query(prices.Filters), location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query[prices.Filters]) -> Page[PriceShape]:
     """List the list prices and your organizations' own, history included."""
-    return prices.listing(session, actor=actor, **query.page())
+    return prices.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.post("")

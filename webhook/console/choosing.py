@@ -57,7 +57,7 @@ def _field(one: Criterion, options: Sequence[str]) -> Field:
     if issubclass(one.kind, StrEnum):
         options = list(one.kind)
     label = words.words(one.name).capitalize() + (" (days)" if one.kind is timedelta else "")
-    return Field(one.name, label, TYPES.get(one.kind, "text"), one.words, one.longest, options)
+    return Field(one.name, label, TYPES.get(one.kind, one.typed), one.words, one.longest, options)
 
 
 def _read(one: Criterion) -> Any:

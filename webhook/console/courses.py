@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from webhook.console import forms
 from webhook.console.access import READERS, page
 from webhook.console.answers import done
+from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
 from worker.catalogue import courses, prices
 from worker.tenancy import organizations
@@ -62,10 +63,10 @@ def archive_course(session: Session, actor: Actor, course: str) -> Any:
 @page(Role.FINANCE, Role.ANALYST)
 def prices_page(session: Session, actor: Actor) -> Any:
     """List prices, history included: a course's, an organization's own, or all."""
-    given = {name: request.args.get(name) or None for name in ("course", "organization", "after")}
-    listed = prices.listing(session, actor=actor, **given, limit=50)
-    owners = organizations.listing(session, actor=actor)
-    return render_template("prices.html", listed=listed, owners=owners)
+    wanted, after = chosen(prices.Filters), request.args.get("after")
+    listed = prices.listing(session, actor=actor, filters=wanted, after=after, limit=50)
+    owners = [owner["name"] for owner in organizations.listing(session, actor=actor)]
+    return render_template("prices.html", listed=listed, owners=owners, filtered=prices.Filters)
 
 
 @blueprint.post("/prices")

@@ -5,8 +5,10 @@ from typing import Any
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
+from webhook.console import forms
 from webhook.console.access import known, page
 from webhook.console.answers import done
+from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
 from webhook.http import files
 from worker.billing import charges, invoices, payments
@@ -20,12 +22,9 @@ READERS = (Role.FINANCE, Role.ANALYST)
 @page(*READERS)
 def invoices_page(session: Session, actor: Actor) -> Any:
     """List invoices, newest first."""
-    given: dict[str, Any] = {
-        name: request.args.get(name) or None for name in ("organization", "month", "status")
-    }
-    after = request.args.get("after")
-    found = invoices.listing(session, actor=actor, **given, after=after, limit=50)
-    return render_template("invoices.html", listed=found)
+    wanted, after = chosen(invoices.Filters), request.args.get("after")
+    found = invoices.listing(session, actor=actor, filters=wanted, after=after, limit=50)
+    return render_template("invoices.html", listed=found, filtered=invoices.Filters)
 
 
 @blueprint.get("/invoices/<invoice>")
@@ -39,13 +38,9 @@ def invoice(session: Session, actor: Actor, invoice: str) -> Any:
 @page(*READERS)
 def invoice_line(session: Session, actor: Actor, invoice: str, line: str) -> Any:
     """Show the charges behind a line, each with its redemption."""
-    given: dict[str, Any] = {
-        "invoice": invoice,
-        "line": line,
-        "after": request.args.get("after"),
-        "limit": 50,
-    }
-    listed = charges.listing(session, actor=actor, **given)
+    carried = charges.Filters(invoice=invoice, line=forms.whole(line, field="line"))
+    after = request.args.get("after")
+    listed = charges.listing(session, actor=actor, filters=carried, after=after, limit=50)
     return render_template("invoice_line.html", invoice=invoice, line=line, listed=listed)
 
 

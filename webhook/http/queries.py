@@ -1,5 +1,6 @@
 """A list's query, made of the filters that its noun has (`worker.database.filters`)."""
 
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast
 
@@ -34,13 +35,13 @@ KINDS: dict[type, Any] = {
 class Choice(Taken, Generic[F]):
     """Which of a list's things."""
 
-    kind: ClassVar[type[ListFilters]]
+    made_of: ClassVar[type[ListFilters]]
 
     @property
     def filters(self) -> F:
         """What was asked for, as the domain takes it."""
-        given = {one.name: getattr(self, one.name) for one in criteria(self.kind)}
-        return self.kind(**given)  # type: ignore[return-value]  # F is the kind that it was made of
+        given = {one.name: getattr(self, one.name) for one in fields(self.made_of)}
+        return self.made_of(**given)  # type: ignore[return-value]  # that is F
 
 
 class Query(Choice[F], Generic[F]):
@@ -77,7 +78,7 @@ def _made(base: Any, filters: type[ListFilters]) -> Any:
         words = "“-” in front: the other way round."
         read["sort"] = (_one_of(orders(filters)), Field(None, description=words))
     made = create_model("Query", __base__=base, __doc__=filters.__doc__, **read)
-    made.kind = filters
+    made.made_of = filters
     return made
 
 

@@ -1,18 +1,21 @@
 """Charges: what redemptions and paid extensions cost, and the credits that give it back."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Unpack
 
-from sqlalchemy import Select, and_, func, select, text
+from sqlalchemy import ColumnElement, Select, and_, func, select, text
 from sqlalchemy.orm import Session, aliased
 from typing_extensions import TypedDict
 
 from worker import errors
 from worker.billing import invoices
 from worker.database import lookup
+from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged, within
+from worker.database.paging import Page, Paging, paged, within
 from worker.days import Month
 from worker.money import Amount
 from worker.pools import pools
@@ -99,6 +102,23 @@ class PoolCharged(TypedDict):
     currencies: list[ChargedInCurrency]
     """What it was charged, by currency; empty where nothing was."""
 
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which charges."""
+
+    organization: str | None = by("What one organization owes.")
+    pool: str | None = by("What one pool was charged.")
+    assignment: int | None = by("What one assignment cost, by its id.")
+    invoice: str | None = by("What an invoice carries, by its id or number.", longest=40)
+    line: int | None = by("What one line of an invoice carries, by its id.")
+    unbilled: bool | None = by("On no invoice yet.", otherwise="billed")
+    kind: ChargeKind | None = by("Those that are for this.")
+    since: datetime | None = by("Owed at this time or later.")
+    until: datetime | None = by("Owed before this time.")
+
+
+ALL = Filters()
 
 # What a credit may still give back (B3). The charge is locked by a statement before: whoever waited
 # for another credit of the same charge then sees it.
@@ -226,53 +246,15 @@ def show(session: Session, *, actor: Actor, charge: str) -> ChargeShape:
 
 
 def listing(
-    session: Session,
-    *,
-    actor: Actor,
-    organization: str | None = None,
-    pool: str | None = None,
-    assignment: str | None = None,
-    invoice: str | None = None,
-    line: str | None = None,
-    unbilled: bool | None = None,
-    kind: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    sort: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[ChargeShape]:
     """List charges and credits of the actor's organizations, newest first, a page at a time.
 
-    `invoice` and `line` leave what that invoice or line carries or, when void, carried; `since` and
-    `until` bound when it was owed, the latter not in the range.
+    Those of an invoice or a line are what it carries or, when void, carried.
     """
     actor.require(Role.FINANCE, Role.ANALYST)
-    wanted = _rows().where(actor.sees(Charge.organization_id))
-    if organization:
-        owner = organizations.find(session, actor=actor, name=organization)
-        wanted = wanted.where(Charge.organization_id == owner.id)
-    if pool:
-        wanted = wanted.where(Charge.pool_id == pools.find(session, actor=actor, pool=pool).id)
-    if assignment:
-        wanted = wanted.where(Charge.assignment_id == _id(assignment, "assignment"))
-    if invoice or line:
-        wanted = wanted.where(Charge.id.in_(_carried(session, actor, invoice, line)))
-    if unbilled is not None:
-        wanted = wanted.where(Charge.unbilled.is_(unbilled))
-    if kind is not None:
-        wanted = wanted.where(Charge.kind == lookup.label(ChargeKind, kind, field="kind"))
-    wanted = wanted.where(*within(Charge.occurred_at, since, until))
-    return paged(
-        session,
-        wanted,
-        by=Charge.id,
-        after=after,
-        limit=limit,
-        shape=shape,
-        newest_first=True,
-        sort=sort,
-    )
+    wanted = _rows().where(actor.sees(Charge.organization_id), *_chosen(session, actor, filters))
+    return paged(session, wanted, by=Charge.id, shape=shape, newest_first=True, **page)
 
 
 def of_pool(session: Session, *, actor: Actor, pool: str) -> PoolCharged:
@@ -367,25 +349,35 @@ def _rows() -> Select[Any]:
     )
 
 
-def _carried(session: Session, actor: Actor, invoice: str | None, line: str | None) -> Select[Any]:
-    columns: list[Any] = [InvoiceCharge.charge_id]
-    carried = select(*columns)
-    if invoice:
-        found = invoices.find(session, actor=actor, invoice=invoice)
+def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[ColumnElement[bool]]:
+    if filters.organization:
+        owner = organizations.find(session, actor=actor, name=filters.organization)
+        yield Charge.organization_id == owner.id
+    if filters.pool:
+        yield Charge.pool_id == pools.find(session, actor=actor, pool=filters.pool).id
+    if filters.assignment is not None:
+        yield Charge.assignment_id == filters.assignment
+    if filters.invoice or filters.line is not None:
+        yield Charge.id.in_(_carried(session, actor, filters))
+    if filters.unbilled is not None:
+        yield Charge.unbilled.is_(filters.unbilled)
+    if filters.kind is not None:
+        yield Charge.kind == filters.kind
+    yield from within(Charge.occurred_at, filters.since, filters.until)
+
+
+def _carried(session: Session, actor: Actor, filters: Filters) -> Select[int]:
+    carried = select(InvoiceCharge.charge_id)
+    if filters.invoice:
+        found = invoices.find(session, actor=actor, invoice=filters.invoice)
         carried = carried.where(InvoiceCharge.invoice_id == found.id)
-    if line:
-        owner = select(InvoiceLine.invoice_id).where(InvoiceLine.id == _id(line, "line"))
+    if filters.line is not None:
+        owner = select(InvoiceLine.invoice_id).where(InvoiceLine.id == filters.line)
         carried = carried.where(
             InvoiceCharge.invoice_id == owner.scalar_subquery(),
-            InvoiceCharge.line_id == int(line),
+            InvoiceCharge.line_id == filters.line,
         )
     return carried
-
-
-def _id(value: str, field: str) -> int:
-    if not lookup.is_id(value):
-        raise errors.InvalidInputError(f"“{value}” is not an id.", field=field)
-    return int(value)
 
 
 def _redemption_charge(session: Session, assignment: Assignment, *, lock: bool = False) -> Charge:

@@ -1,9 +1,23 @@
 """Invoices: finalized, paid or voided; and shown as everybody sees them."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any, ClassVar, Literal, Unpack
 
-from sqlalchemy import Date, Select, and_, cast, func, literal_column, select, text, true
+from sqlalchemy import (
+    ColumnElement,
+    Date,
+    Select,
+    and_,
+    cast,
+    func,
+    literal_column,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, aliased
 from typing_extensions import TypedDict
@@ -13,8 +27,9 @@ from worker.billing import gathering, lines
 from worker.billing.lines import LineShape, LineShown, ShareOfTotal
 from worker.billing.seller import SellerShape
 from worker.database import lookup
+from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged
+from worker.database.paging import Page, Paging, paged
 from worker.days import Day, Month
 from worker.money import Amount, Percent
 from worker.tables.billing import Invoice, Seller
@@ -132,6 +147,29 @@ class InvoiceVoided(InvoiceShown):
     """The draft of the same month that took its charges, and that only a person finalizes."""
 
 
+class Standing(StrEnum):
+    """How far an invoice is, or that it should be paid by now."""
+
+    DRAFT = InvoiceStatus.DRAFT
+    FINALIZED = InvoiceStatus.FINALIZED
+    PAID = InvoiceStatus.PAID
+    VOID = InvoiceStatus.VOID
+    OVERDUE = "overdue"
+
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which invoices."""
+
+    sorts: ClassVar[Sorts] = {"month": Invoice.month, "total": Invoice.total}
+
+    organization: str | None = by("One organization's.")
+    month: str | None = by("One month's, such as 2026-05.", longest=10, typed="month")
+    status: Standing | None = by("Those that stand so.")
+
+
+ALL = Filters()
+
 # A day is over in the seller's time zone.
 OVERDUE = and_(
     Invoice.status == InvoiceStatus.FINALIZED,
@@ -207,41 +245,23 @@ def listing(
     session: Session,
     *,
     actor: Actor,
-    organization: str | None = None,
-    month: str | None = None,
-    status: str | None = None,
+    filters: Filters = ALL,
     ids: list[int] | None = None,
-    sort: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
+    **page: Unpack[Paging],
 ) -> Page[InvoiceShape]:
-    """List the invoices of the actor's organizations, newest first, a page at a time."""
+    """List the invoices of the actor's organizations, newest first, a page at a time.
+
+    `ids` leaves those invoices alone.
+    """
     actor.require(Role.FINANCE, Role.ANALYST)
-    wanted = _rows().where(actor.sees(Invoice.organization_id))
-    if organization:
-        owner = organizations.find(session, actor=actor, name=organization)
-        wanted = wanted.where(Invoice.organization_id == owner.id)
-    if month:
-        wanted = wanted.where(Invoice.month == days.month(month))
-    if status == "overdue":
-        wanted = wanted.where(OVERDUE)
-    elif status:
-        wanted = wanted.where(Invoice.status == lookup.label(InvoiceStatus, status, field="status"))
+    wanted = _rows().where(actor.sees(Invoice.organization_id), *_chosen(session, actor, filters))
     if ids is not None:
         wanted = wanted.where(Invoice.id.in_(ids))
-    page = paged(
-        session,
-        wanted,
-        by=Invoice.id,
-        after=after,
-        limit=limit,
-        shape=_facts,
-        newest_first=True,
-        sort=sort,
-        sorts={"month": Invoice.month, "total": Invoice.total},
+    found = paged(
+        session, wanted, by=Invoice.id, shape=_facts, newest_first=True, sorts=Filters.sorts, **page
     )
-    carried = lines.of(session, {item["id"]: item["decimals"] for item in page.items})
-    return Page([{**item, "lines": carried[item["id"]]} for item in page.items], page.next)
+    carried = lines.of(session, {item["id"]: item["decimals"] for item in found.items})
+    return Page([{**item, "lines": carried[item["id"]]} for item in found.items], found.next)
 
 
 def show(session: Session, *, actor: Actor, invoice: str | Invoice) -> InvoiceShown:
@@ -278,6 +298,18 @@ def find_to_bill(
         gathering.lock(session, found.organization_id)
         session.refresh(found, with_for_update={"key_share": True})
     return found
+
+
+def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[ColumnElement[bool]]:
+    if filters.organization:
+        owner = organizations.find(session, actor=actor, name=filters.organization)
+        yield Invoice.organization_id == owner.id
+    if filters.month:
+        yield Invoice.month == days.month(filters.month)
+    if filters.status is Standing.OVERDUE:
+        yield OVERDUE
+    elif filters.status is not None:
+        yield Invoice.status == InvoiceStatus(filters.status)
 
 
 def _refuse_unless(found: Invoice, status: InvoiceStatus, sentence: str) -> None:

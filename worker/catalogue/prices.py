@@ -1,7 +1,8 @@
 """Prices: what a redemption of a course costs from an instant on, per organization or for all."""
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from sqlalchemy import Select, and_, exists, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -11,8 +12,9 @@ from typing_extensions import TypedDict
 from worker import days, errors
 from worker.catalogue import courses
 from worker.database import locks
+from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged
+from worker.database.paging import Page, Paging, paged
 from worker.days import Beginning
 from worker.money import Amount
 from worker.tables.catalogue import Course, Price
@@ -50,6 +52,16 @@ class PriceShape(Beginning):
     in_force: bool
     """Whether it holds at this moment for whoever it is meant for."""
 
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which prices."""
+
+    course: str | None = by("One course's.", longest=64)
+    organization: str | None = by("One organization's own.")
+
+
+ALL = Filters()
 
 # Whether anything was charged in the time for which a price, just written, would now hold.
 CHARGED = text("""
@@ -119,27 +131,21 @@ def set_price(
 
 
 def listing(
-    session: Session,
-    *,
-    actor: Actor,
-    course: str | None = None,
-    organization: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[PriceShape]:
     """List the list prices and those of the actor's organizations, history included.
 
-    `organization` leaves the prices that are its own. Each item tells whether it is in force now
-    for whoever it is meant for.
+    Each item tells whether it is in force now for whoever it is meant for.
     """
     actor.require(Role.FINANCE, Role.ANALYST)
     wanted = _rows().where(actor.sees(Price.organization_id) | Price.organization_id.is_(None))
-    if course:
-        wanted = wanted.where(Price.course_id == courses.find(session, name=course).id)
-    if organization:
-        owner = organizations.find(session, actor=actor, name=organization)
+    if filters.course:
+        course = courses.find(session, name=filters.course)
+        wanted = wanted.where(Price.course_id == course.id)
+    if filters.organization:
+        owner = organizations.find(session, actor=actor, name=filters.organization)
         wanted = wanted.where(Price.organization_id == owner.id)
-    return paged(session, wanted, by=Price.id, after=after, limit=limit, shape=_shape)
+    return paged(session, wanted, by=Price.id, shape=_shape, **page)
 
 
 def in_force(

@@ -7,7 +7,8 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.files import Written, deliver, written
-from worker.cli.frame import Group, deferred, ordered, paged
+from worker.cli.frame import Group, deferred
+from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -66,12 +67,9 @@ def run_(month: str | None, finalize: bool) -> dict[str, Any]:
     }
 
 
-@command.command("list", shows=printing.table(*COLUMNS))
-@click.option("--organization", metavar="ORG", help="One organization's.")
-@click.option("--month", metavar="YYYY-MM", help="One month's.")
-@click.option("--status", metavar="STATUS", help="draft, finalized, paid, void or overdue.")
-@ordered("month", "total")
-@paged
+@command.command(
+    "list", cls=ListCommand, filters=lambda: invoices.Filters, shows=printing.table(*COLUMNS)
+)
 def listing(**given: Any) -> "Page[invoices.InvoiceShape]":
     """List invoices, newest first."""
     return run(invoices.listing, actor=operator(), **given)
@@ -119,14 +117,10 @@ def void(invoice: str, reason: str) -> "invoices.InvoiceVoided":
     return run(invoices.void, actor=operator(), invoice=invoice, reason=reason)
 
 
-@command.command("charges", shows=printing.table(*CHARGED))
+@command.command(
+    "charges", cls=ListCommand, filters=lambda: charges.Filters, shows=printing.table(*CHARGED)
+)
 @click.argument("invoice", required=False)
-@click.option("--line", metavar="ID", help="What one line of an invoice carries.")
-@click.option("--organization", metavar="ORG", help="What one organization owes.")
-@click.option("--pool", help="What one pool was charged.")
-@click.option("--assignment", metavar="ID", help="What one assignment cost.")
-@click.option("--unbilled/--billed", default=None, help="What is on no invoice yet, or on one.")
-@paged
 def charged(**given: Any) -> "Page[charges.ChargeShape]":
     """List charges, newest first: what an invoice or its line carries, and where each is billed."""
     return run(charges.listing, actor=operator(), **given)

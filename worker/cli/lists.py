@@ -95,7 +95,7 @@ def _option(one: "Criterion") -> click.Option:
     if one.kind is timedelta:
         return click.Option([f"--{name}"], type=DAYS, metavar="DAYS", help=one.words)
     if one.kind in (str, int):
-        return click.Option([f"--{name}"], type=one.kind, help=one.words)
+        return click.Option([f"--{name}"], type=WHOLE if one.kind is int else str, help=one.words)
     return click.Option([f"--{name}"], type=click.Choice(_labels(one.kind)), help=one.words)
 
 

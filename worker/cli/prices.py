@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import Group, deferred, paged
+from worker.cli.frame import Group, deferred
+from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run
 
 with deferred():
@@ -33,10 +34,9 @@ def set_(**given: Any) -> "prices.PriceShape":
     return run(prices.set_price, actor=operator(), **given)
 
 
-@command.command("list", shows=printing.table(*COLUMNS))
-@click.option("--course", metavar="CODE", help="One course's prices.")
-@click.option("--organization", metavar="ORG", help="One organization's own prices.")
-@paged
+@command.command(
+    "list", cls=ListCommand, filters=lambda: prices.Filters, shows=printing.table(*COLUMNS)
+)
 def listing(**given: Any) -> "Page[prices.PriceShape]":
     """List prices, those of the past too."""
     return run(prices.listing, actor=operator(), **given)

@@ -28,8 +28,9 @@ class ListFilters:
 class Criterion:
     """A filter as the doors need to know it: its name, its type, and what it chooses in words.
 
-    A text has up to `longest` characters; `otherwise` is what the command line calls the opposite
-    of a filter that is true, false or not given.
+    A text has up to `longest` characters, and pages ask for it by an input that is `typed` so (an
+    HTML input's type). `otherwise` is what the command line calls the opposite of a filter that is
+    true, false or not given.
     """
 
     name: str
@@ -37,14 +38,20 @@ class Criterion:
     default: object
     words: str
     longest: int
+    typed: str
     otherwise: str | None
 
 
 def by(
-    words: str, *, default: object = None, longest: int = LONGEST, otherwise: str | None = None
+    words: str,
+    *,
+    default: object = None,
+    longest: int = LONGEST,
+    typed: str = "text",
+    otherwise: str | None = None,
 ) -> Any:
     """Make a filter's field, as a default in the class's body; by default it is not given."""
-    about = {"words": words, "longest": longest, "otherwise": otherwise}
+    about = {"words": words, "longest": longest, "typed": typed, "otherwise": otherwise}
     return field(default=default, metadata=about)
 
 

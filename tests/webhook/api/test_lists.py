@@ -59,6 +59,11 @@ def full(place: Place) -> Place:
             SELECT :owner, month, currency
               FROM generate_series('2020-01-01'::date, '2020-04-01', '1 month') AS month,
                    unnest('{EUR,USD}'::text[]) AS currency"""), {"owner": place.world.parent})  # fmt: skip
+        session.execute(text("""
+            INSERT INTO price (course_id, organization_id, amount, currency, valid_from)
+            SELECT course_id, organization_id, 9.90, 'EUR', clock_now() + months * interval '1 month'
+              FROM pool, generate_series(1, 7) AS months WHERE pool.id = :pool"""),
+            {"pool": place.world.pool})  # fmt: skip
     runs.run(actor=OPERATOR)
     return place
 

@@ -69,7 +69,7 @@ def invoice(things):
         month = session.execute(text("SELECT to_char(clock_now(), 'YYYY-MM')")).scalar_one()
     settle()
     runs.run(actor=OPERATOR, month=month)
-    [made] = ask(invoices.listing, organization=str(world.parent)).items
+    [made] = ask(invoices.listing, filters=invoices.Filters(organization=str(world.parent))).items
     return f"/invoices/{made['id']}"
 
 

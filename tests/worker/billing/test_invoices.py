@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
 from worker import days, errors
 from worker.billing import charges, invoices, payments, runs, seller
+from worker.billing.invoices import Standing
+from worker.tables.labels import InvoiceStatus
 from worker.tenancy import actors, organizations
 
 NO_GRACE = timedelta()
@@ -220,7 +222,8 @@ def test_a_void_invoices_charges_go_to_a_draft_of_the_same_month(session, final)
     draft = show(session, void["draft"])
     assert (draft["status"], draft["month"], draft["by_hand"]) == ("draft", "2026-05", True)
     assert draft["total"] == final["total"]
-    assert charges.listing(session, actor=OPERATOR, unbilled=True).items == []
+    unbilled = charges.Filters(unbilled=True)
+    assert charges.listing(session, actor=OPERATOR, filters=unbilled).items == []
 
 
 def test_only_a_person_finalizes_the_draft_that_voiding_made(session, buyer, final):
@@ -322,16 +325,20 @@ def test_an_invoice_is_listed_by_organization_month_and_status(session, buyer, f
     second = organizations.find(session, actor=OPERATOR, name="Second")
     runs.bill(session, actor=OPERATOR, organization_id=second.id)
 
-    def found(**wanted: str) -> list[str]:
-        page = invoices.listing(session, actor=OPERATOR, **wanted)
+    def found(**wanted: Any) -> list[str]:
+        page = invoices.listing(session, actor=OPERATOR, filters=invoices.Filters(**wanted))
         return [item["organization"] for item in page.items]
 
     assert found() == ["Second", "Academy"]
     assert found(organization="Academy") == ["Academy"]
     assert found(month="2026-04") == ["Second"]
-    assert found(status="finalized") == ["Academy"]
-    with pytest.raises(errors.InvalidInputError, match="one of draft, finalized, paid, void"):
-        found(status="open")
+    assert found(status=Standing.FINALIZED) == ["Academy"]
+    with pytest.raises(errors.InvalidInputError, match="not a month; write 2026-05"):
+        found(month="May")
+
+
+def test_an_invoice_stands_as_its_status_says_or_is_overdue():
+    assert [*Standing] == [*InvoiceStatus, "overdue"]
 
 
 @pytest.fixture
@@ -352,7 +359,8 @@ def test_lines_are_traced_to_whose_learners_they_were_for(session, buyer, branch
         {"organization": "Academy", "quantity": 2, "amount": "99.80"},
         {"organization": "Branch", "quantity": 1, "amount": "49.90"},
     ]
-    carried = charges.listing(session, actor=OPERATOR, line=line["id"]).items
+    of_line = charges.Filters(line=int(line["id"]))
+    carried = charges.listing(session, actor=OPERATOR, filters=of_line).items
     assert [c["learner_organization"] for c in carried] == ["Branch", "Academy", "Academy"]
     assert {c["invoice"] for c in carried} == {shown["id"]}
 

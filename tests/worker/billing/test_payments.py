@@ -31,7 +31,8 @@ def take_back(session: Session, payment: str, reason: str = "Another's") -> dict
 
 
 def listed(session: Session, status: str) -> list[str | None]:
-    page = invoices.listing(session, actor=OPERATOR, status=status)
+    filters = invoices.Filters(status=invoices.Standing(status))
+    page = invoices.listing(session, actor=OPERATOR, filters=filters)
     return [item["number"] for item in page.items]
 
 

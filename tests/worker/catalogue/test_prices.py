@@ -180,7 +180,9 @@ def test_a_future_price_can_be_changed(session, parent):
 
     set_price(session, "21", "Parent", from_="2026-07-01")
 
-    found = prices.listing(session, actor=OPERATOR, organization="Parent").items
+    found = prices.listing(
+        session, actor=OPERATOR, filters=prices.Filters(organization="Parent")
+    ).items
     assert [item["price"] for item in found] == ["21.00"]
 
 
@@ -221,7 +223,7 @@ def test_prices_are_listed_with_their_history(session, parent, grandchild):
     set_price(session, "40", "Parent")
     set_price(session, "30", "Grandchild", from_="2026-08-01")
 
-    items = prices.listing(session, actor=OPERATOR, course="c-parent").items
+    items = prices.listing(session, actor=OPERATOR, filters=prices.Filters(course="c-parent")).items
 
     assert [(i["organization"], i["price"], i["in_force"]) for i in items] == [
         (None, "49.90", False),

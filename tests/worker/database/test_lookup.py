@@ -5,7 +5,6 @@ import pytest
 from tests import world as worlds
 from tests.world import OPERATOR
 from worker import errors
-from worker.billing import charges, invoices
 from worker.learning import assignments
 from worker.reporting import keeping
 
@@ -19,8 +18,6 @@ def world(session):
     ("listing", "filters", "sentence"),
     [
         (assignments.listing, {"status": "x"}, "not a status; one of active, expired, cancelled."),
-        (charges.listing, {"kind": "x"}, "not a kind; one of redemption, extension, credit."),
-        (invoices.listing, {"status": "x"}, "not a status; one of draft, finalized, paid, void."),
         (keeping.listing, {"state": "x"}, "not a state; one of queued, running, done, failed."),
     ],
 )

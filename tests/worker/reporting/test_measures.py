@@ -73,7 +73,8 @@ def test_they_are_those_of_the_pools(billed):
 def test_unbilled_is_what_the_list_of_charges_says(billed):
     with databases.session() as session:
         amounts = measures.show(session, actor=OPERATOR, from_="2000-01-01")["amounts"]
-        listed = charges.listing(session, actor=OPERATOR, unbilled=True, limit=1000)
+        unbilled = charges.Filters(unbilled=True)
+        listed = charges.listing(session, actor=OPERATOR, filters=unbilled, limit=1000)
 
     assert listed.next is None
     for row in amounts:
