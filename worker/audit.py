@@ -1,4 +1,4 @@
-"""The ledger's audit: proof, on the live database and in figures, that nothing was lost or doubled."""
+"""The ledger's audit: proves on the live database that nothing was lost or doubled."""
 
 from dataclasses import dataclass
 
@@ -35,9 +35,9 @@ class AuditShape(TypedDict):
 
 @dataclass(frozen=True)
 class Check:
-    """A rule: a query for its figures (one row) and one for what breaks it (no row where it holds).
+    """A rule: a query for its figures (one row), and one for rows that break it (none if it holds).
 
-    `equal`: the figures themselves must be the same number.
+    With `equal`, the figures must also be the same number.
     """
 
     name: str
@@ -192,14 +192,14 @@ CHECKS = [
 def audit(session: Session) -> AuditShape:
     """Prove the ledger's rules on one snapshot.
 
-    The session must be new: the snapshot begins here.
+    The session must be new, because the snapshot begins here.
     """
     _take_snapshot(session)
     return _prove(session)
 
 
 def audit_daily(session: Session) -> AuditShape | None:
-    """Audit, unless it was done today; None then."""
+    """Audit; None if that was done today already."""
     _take_snapshot(session)
     return _prove(session) if periods.is_due(session, job="audit", every="day") else None
 

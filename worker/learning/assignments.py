@@ -24,7 +24,7 @@ from worker.tenancy import addresses, history, organizations
 from worker.tenancy.actors import Actor
 from worker.tenancy.history import Act
 
-# One look by the id. It is asked at every launch, so nothing is composed for it.
+# Plain SQL instead of a composed query, because every launch asks this.
 ACCESS = text("""
     SELECT status, expires_at, gives_access(status, expires_at, clock_now()) AS valid
       FROM assignment
@@ -41,27 +41,27 @@ class AssignmentShape(TypedDict):
     learner: str
     """Who has access, by e-mail address."""
     organization: str
-    """Where the learner is, by name."""
+    """The learner's organization, by name."""
     course: str
-    """What it gives access to, by the course's code."""
+    """The course, by code."""
     pool: Id
     """The pool that its key came from."""
     key: str | None
-    """The key that it was got by; null where that is out of your sight."""
+    """The redeemed key; null if you may not see it."""
     status: AssignmentStatus
-    """Whether it lives."""
+    """Whether it is active, expired or cancelled."""
     valid: bool
-    """Whether it gives access at this moment."""
+    """Whether it gives access now."""
     days_left: int
-    """How many days of access are left, begun ones counted."""
+    """How many days of access are left, rounded up."""
     redeemed_at: datetime
     """When the key was redeemed."""
     expires_at: datetime
     """When access ends, or ended."""
     access_lasts_until: str
-    """That end in words, in the learner's organization's time zone."""
+    """The end of access in words, in the time zone of the learner's organization."""
     launches: int
-    """How often the training was taken."""
+    """How often the training was launched."""
     completed: bool
     """Whether it was ever completed."""
 
@@ -74,7 +74,7 @@ class LaunchShape(TypedDict):
     assignment: Id
     """The assignment that it was taken under."""
     launch: str
-    """The sender's unique id of it."""
+    """The unique id that the sender gave it."""
     launched_at: datetime
     """When it began."""
     ended_at: datetime | None
@@ -82,11 +82,11 @@ class LaunchShape(TypedDict):
     seconds: float | None
     """How long it took, once it ended."""
     completed: bool | None
-    """Whether the training was completed, where the sender said so."""
+    """Whether the training was completed; null if the sender did not say."""
     score: float | None
-    """What the learner reached, where the sender said so."""
+    """The learner's score; null if the sender did not say."""
     outcome: LaunchOutcome | Literal["ended"]
-    """Whether it was let in, or ended."""
+    """Whether it was allowed, or has ended."""
 
 
 class AssignmentShown(AssignmentShape):
@@ -95,12 +95,12 @@ class AssignmentShown(AssignmentShape):
     launched: list[LaunchShape]
     """The launches, oldest first; refused ones too."""
     history: list[Act]
-    """What was done to it, oldest first."""
+    """The changes made to it, oldest first."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """Whether an assignment gives access at this moment."""
+    """Whether an assignment gives access now."""
 
     allowed: bool
     """Whether it does."""
@@ -120,16 +120,16 @@ def soon_over(within: timedelta) -> ColumnElement[bool]:
 def gives_access(
     at: ColumnElement[datetime], *, until: ColumnElement[datetime] | None = None
 ) -> ColumnElement[bool]:
-    """Give the condition for an assignment that is valid at an instant, as schema.sql has it (A1).
+    """Give the condition for an assignment that is valid at an instant (A1), as in schema.sql.
 
-    `until` is where it ends, if that is another time than it has.
+    `until` stands in for the assignment's own end.
     """
     end = Assignment.expires_at if until is None else until
     return func.gives_access(Assignment.status, end, at)
 
 
 def _rows(launches: ColumnElement[int], completed: ColumnElement[bool]) -> Select[Any]:
-    """Select assignments with what they are called by, and what holds of them at this moment."""
+    """Select assignments with the names and current values that their public fields need."""
     left = func.ceil(func.extract("epoch", Assignment.expires_at - func.clock_now()) / 86400)
     return (
         select(
@@ -147,7 +147,7 @@ def _rows(launches: ColumnElement[int], completed: ColumnElement[bool]) -> Selec
         .join(Learner, Learner.id == Assignment.learner_id)
         .join(Organization, Organization.id == Assignment.organization_id)
         .join(Course, Course.id == Assignment.course_id)
-        # A parent's key is out of the sight of the child's login.
+        # The web's login, for a child, cannot see its parent's key.
         .join(Key, Key.id == Assignment.key_id, isouter=True)
     )
 
@@ -157,7 +157,7 @@ ROWS = _rows(
     select(func.count()).where(TAKEN, Launch.outcome == "launched").scalar_subquery(),
     exists().where(TAKEN, Launch.completed.is_(True)),
 )
-# A row a launch, or one without; each tells of all.
+# One row per launch, or one row without; each row has the totals.
 WITH_LAUNCHES = (
     _rows(
         func.count().filter(Launch.outcome == "launched").over(),
@@ -195,13 +195,13 @@ def listing(
     after: str | None = None,
     limit: int = 100,
 ) -> Page[AssignmentShape]:
-    """List assignments of the actor's organizations; of one learner, say, or those that soon end.
+    """List assignments of the actor's organizations; for instance one learner's, or those that end soon.
 
-    Those that are active can be sorted by `expires_at`. Those that soon end come as they end, and a
-    pool's as they were redeemed.
+    Active ones can be sorted by `expires_at`. Those that end soon are sorted by their end, and a
+    pool's by redemption.
 
     Raises:
-        InvalidInputError: the status is not one, or others than active ones are to be sorted so.
+        InvalidInputError: the status is unknown, or a sort by `expires_at` is not limited to active ones.
     """
     wanted = ROWS.where(*_of(session, actor, learner, organization, course, pool))
     if status is not None:
@@ -210,7 +210,7 @@ def listing(
         )
     if expiring_within is not None:
         wanted = wanted.where(soon_over(expiring_within))
-    sorts = {}  # those for which there is an index
+    sorts = {}  # only these have an index
     if status == AssignmentStatus.ACTIVE or expiring_within is not None:
         sorts["expires_at"] = Assignment.expires_at
     if expiring_within is not None:
@@ -245,8 +245,8 @@ def find(
 ) -> Assignment:
     """Find an assignment of the actor's organizations by id, with the learner's organization.
 
-    It takes an assignment that was found before, and `lock`, as `lookup.find` does; who launches at
-    that moment is waited for, too.
+    It also takes an assignment that was found before, and `lock`, as `lookup.find` does; that
+    waits for concurrent launches, too.
     """
     if isinstance(assignment, Assignment):
         return assignment
@@ -264,15 +264,15 @@ def find(
 
 
 def owned(actor: Actor, assignment: Assignment) -> ColumnElement[bool]:
-    """Give the condition that the pool it came from is the actor's, and not only the learner."""
+    """Give the condition that the actor sees the assignment's pool, not only its learner."""
     return exists().where(Pool.id == assignment.pool_id, actor.sees(Pool.organization_id))
 
 
 def require_owner(owned: bool | None) -> None:
-    """Refuse what concerns the pool's owner to those who see the learner alone.
+    """Require that the actor sees the assignment's pool, not only its learner.
 
     Raises:
-        ForbiddenError: the pool is out of the actor's organizations.
+        ForbiddenError: the pool is outside the actor's organizations.
     """
     if not owned:
         raise errors.ForbiddenError(
@@ -283,7 +283,7 @@ def require_owner(owned: bool | None) -> None:
 def remember(
     session: Session, actor: Actor, action: str, assignment: Assignment, **detail: Any
 ) -> None:
-    """Write into the history what was done with an assignment."""
+    """Record a change of an assignment in the history."""
     history.record(
         session,
         actor=actor,
@@ -340,7 +340,7 @@ def _of(
     course: str | None,
     pool: str | None,
 ) -> list[ColumnElement[bool]]:
-    """Give the conditions that an assignment is the actor's to see, and of whom or what is named."""
+    """Give the conditions that the actor may see an assignment, and that the filters hold."""
     conditions = [actor.sees(Assignment.organization_id)]
     if learner is not None:
         conditions.append(Learner.email_lower.in_(addresses.spellings(learner)))

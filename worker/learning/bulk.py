@@ -1,6 +1,6 @@
-"""Many assignments extended or cancelled at once: named, or chosen by pool, learner or their end.
+"""Extending or cancelling many assignments at once: named ones, or by pool, learner or end.
 
-Each comes out for itself: one that is refused says why, and leaves the others as they are.
+Each has its own result: one that is refused gives its reason and does not affect the others.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,14 +23,14 @@ from worker.tables.learning import Assignment, Learner
 from worker.tenancy import addresses
 from worker.tenancy.actors import Actor, Role
 
-AT_ONCE = 500  # assignments in one transaction, whose rows are locked until it ends
+AT_ONCE = 500  # assignments per transaction, which locks their rows
 
 
 class ChangedAssignment(TypedDict):
-    """What became of one assignment among many."""
+    """The result for one of many assignments."""
 
     assignment: str
-    """The assignment, as it was named."""
+    """The assignment, as it was named in the request."""
     result: Literal["extended", "cancelled", "refused"]
     """What was done to it."""
     code: str | None
@@ -43,9 +43,10 @@ class ChangedAssignment(TypedDict):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which assignments: those named by id, or those that every given condition holds for.
+    """Which assignments: those with the given ids, or those for which every condition holds.
 
-    `expiring_within` is met by live ones that end so soon; cancelled ones are never chosen.
+    `expiring_within` selects live ones that end within so many days. Conditions never select
+    cancelled ones.
     """
 
     ids: Sequence[str] = ()
@@ -65,9 +66,9 @@ def change(
     limit: int = AT_ONCE,
     **how: Any,
 ) -> Page[ChangedAssignment]:
-    """Do to a page of a selection what an act does to one assignment; gives each one's result.
+    """Apply `act` to each assignment of a page of a selection; gives each one's result.
 
-    `done` is the result of those that were not refused. `how` is what the act takes besides.
+    `done` is the result of those that were not refused. `how` are further arguments of `act`.
 
     Raises:
         InvalidInputError: nothing is selected, both ids and conditions are given, or more than 500
@@ -85,7 +86,7 @@ def change(
         raise errors.InvalidInputError(f"Up to {AT_ONCE} assignments are changed at once.")
     result = partial(_result, session, partial(act, session, actor=actor, **how), done)
     if selection.ids:
-        # In one order, so that no two of us wait for each other.
+        # Always in the same order, so that two transactions do not deadlock.
         return Page([result(named) for named in sorted(set(selection.ids), key=_order)], None)
     wanted = _chosen(session, actor, selection)
     return paged(

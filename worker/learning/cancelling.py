@@ -1,4 +1,4 @@
-"""Cancelling: an assignment is taken back; for nothing, if it is soon and nobody trained (A5)."""
+"""Cancelling an assignment; free of charge if it is soon and the training was not launched (A5)."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ FREE_CANCELLING = timedelta(hours=24)
 
 
 class CancellationPreview(charges.Left):
-    """What cancelling an assignment would do, with what is left of its charge."""
+    """What cancelling an assignment would do, and the amount that is left of its charge."""
 
     credited: bool
     """Whether the charge is credited and the key can be issued again."""
@@ -36,8 +36,8 @@ def cancel(
     """Cancel an assignment (A5).
 
     Within 24 hours of redemption and before any launch, the charge is credited and the key is
-    issued again (retired, where the caller says so). Later it takes a reason: nothing is credited,
-    and the key is retired.
+    issued again (or retired, if the caller says so). Later a reason is required, nothing is
+    credited, and the key is retired.
 
     Raises:
         AssignmentCancelledError: it was cancelled before.
@@ -72,7 +72,7 @@ def cancel(
 def preview(session: Session, *, actor: Actor, assignment: str) -> CancellationPreview | None:
     """Say what cancelling now would do (A5).
 
-    None where the key is of another organization's pool: its owner decides.
+    None if the key is of another organization's pool, because its owner decides.
     """
     found = assignments.find(session, actor=actor, assignment=assignment)
     terms = _terms(session, actor, found)
@@ -83,7 +83,7 @@ def preview(session: Session, *, actor: Actor, assignment: str) -> CancellationP
 
 
 def _terms(session: Session, actor: Actor, assignment: Assignment) -> Row[bool, bool]:
-    """Say whether the pool is the actor's (`owned`), and whether a cancelling credits (`undone`)."""
+    """Say whether the actor sees the pool (`owned`), and whether cancelling credits (`undone`)."""
     launched = exists().where(
         Launch.assignment_id == assignment.id, Launch.outcome == LaunchOutcome.LAUNCHED
     )

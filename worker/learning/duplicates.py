@@ -1,6 +1,6 @@
-"""Duplicates: two learners of an organization who are one person (L1).
+"""Duplicates: two learners of an organization who are the same person (L1).
 
-They are from before addresses had one form. From now on nobody becomes two.
+They were made before addresses were normalized. No new ones can arise.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from worker.tenancy.actors import Actor, Role
 
 Kept = aliased(Learner, name="kept")
 
-# Courses for which both hold a live assignment; the one that ends first makes room.
+# Courses for which both hold a live assignment; the one that ends first can be cancelled.
 BOTH = text("""
     SELECT course.code, shorter.id AS shorter, longer.id AS longer, longer.expires_at AS ends_at
       FROM assignment AS theirs
@@ -38,7 +38,7 @@ BOTH = text("""
      ORDER BY course.code
 """)
 
-# What a late sweep has not seen is over all the same (A1), and in nobody's way.
+# Overdue assignments that the sweep has not expired yet; they are not valid (A1).
 OVER = text("""
     UPDATE assignment SET status = 'expired', expired_at = clock_now()
      WHERE learner_id IN (:duplicate, :kept) AND is_overdue(status, expires_at, clock_now())
@@ -52,37 +52,37 @@ class Duplicate(TypedDict):
     """A learner who is a duplicate of another in the same organization."""
 
     id: Id
-    """What they are joined by."""
+    """The duplicate's id, by which it is joined."""
     email: str
-    """Their address, as it was typed."""
+    """The duplicate's address, as it was typed."""
     name: str
-    """Their name; empty where nobody gave one."""
+    """The duplicate's name; empty if none is known."""
     organization: str
-    """Where both are."""
+    """The organization of both."""
     learner: str
-    """The address of the other, who is met from now on: the same in its one form."""
+    """The address of the other learner: the same address, normalized."""
     learner_id: Id
-    """The other's id."""
+    """The other learner's id."""
     assignments: int
     """How many assignments the duplicate holds, over or not."""
 
 
 class Joined(TypedDict):
-    """What became of a duplicate."""
+    """The result of joining a duplicate."""
 
     learner: str
-    """Who has it all now."""
+    """The learner who remains, by address."""
     joined: str
-    """Who had it before."""
+    """The duplicate, by address."""
     assignments: list[Id]
-    """What moved."""
+    """The assignments that were moved."""
     cancelled: list[Id]
-    """What was cancelled for a longer access to the same course."""
+    """The assignments that were cancelled because the other one for the course ends later."""
 
 
 @dataclass(frozen=True)
 class Clash:
-    """Two live assignments for one course, of which a person can hold one."""
+    """Two live assignments for one course; a person can hold only one."""
 
     course: str
     shorter: int
@@ -93,20 +93,20 @@ class Clash:
 def listing(
     session: Session, *, actor: Actor, after: str | None = None, limit: int = 100
 ) -> Page[Duplicate]:
-    """List the learners who are duplicates of another and were not joined yet."""
+    """List the duplicates that were not joined yet."""
     actor.require(Role.MANAGER)
     wanted = _rows().where(actor.sees(Learner.organization_id))
     return paged(session, wanted, by=Learner.id, after=after, limit=limit, shape=shape)
 
 
 def join(session: Session, *, actor: Actor, duplicate: str, cancel_shorter: bool = False) -> Joined:
-    """Give all that a duplicate holds to the learner that they are; both stay in the history.
+    """Move everything of a duplicate to the learner that it duplicates; the history keeps both.
 
-    Where both hold live access to a course, nothing is done, unless the access that ends first is
-    to be cancelled: as by hand, so within 24 hours and before a launch its charge is credited.
+    If both hold live access to a course, nothing is done, unless the assignment that ends first is to
+    be cancelled. That credits its charge within 24 hours and before a launch, as cancelling does.
 
     Raises:
-        NotFoundError: there is no such duplicate that is still to be joined.
+        NotFoundError: there is no such duplicate, or it was joined before.
         LiveAssignmentError: both hold a live assignment for a course.
     """
     actor.require(Role.MANAGER)

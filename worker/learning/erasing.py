@@ -1,8 +1,7 @@
-"""Erasing a person (D1), a redaction: a pseudonym replaces name and address wherever they stand.
+"""Erasing a person (D1), a redaction: a pseudonym replaces name and address everywhere.
 
-Ids, dates, amounts and hashes stay. `Person` holds what belongs to an address. The learner's own
-row, access and history are treated once; every other table, once for each word (an address
-or a name) that the person was known by.
+Ids, dates, amounts and hashes stay. The learner's own row, access and history are redacted once;
+every other table once for each word (an address or a name) that the person was known by.
 """
 
 import hashlib
@@ -36,7 +35,7 @@ NAMES = text("""
      WHERE btrim(name) <> ''
 """)
 
-# Of the learners themselves. An answer is encrypted, so whom it tells of cannot be told.
+# Rows of the learners themselves. Stored answers are encrypted, so they cannot be searched: all go.
 END = [
     text("""
         UPDATE learner SET name = '', erased_at = clock_now(), email = CASE
@@ -59,7 +58,7 @@ END = [
                                                     OR organization_id = ANY (:organization_ids))"""),
 ]
 
-# Where a word is the whole of what stands there. Decided events are found by their redemptions.
+# Columns whose whole value is a word. Decided events are found by their redemptions.
 ENTRIES = [
     text("""
         UPDATE event
@@ -103,7 +102,7 @@ ENTRIES = [
                              WHERE organization_id = ANY (:organization_ids))"""),
 ]
 
-# Where a word may stand among others: what people wrote, and lines that made no key.
+# Columns where a word may be part of a text: what people wrote, and refused lines of imports.
 MENTIONS = [
     text("""
         UPDATE assignment SET cancel_reason = regexp_replace(cancel_reason, :pattern, :pseudonym, 'gi')
@@ -130,7 +129,7 @@ MENTIONS = [
            AND (organization_id IS NULL OR organization_id = ANY (:organization_ids))"""),
 ]
 
-# Another learner's own history is left alone: they may share a name.
+# Another learner's history is not changed: they may have the same name.
 REMEMBERED = text("""
     SELECT id, detail FROM history
      WHERE detail::text ~* :pattern
@@ -148,7 +147,7 @@ REWRITE = text("UPDATE history SET detail = CAST(:detail AS jsonb) WHERE id = :i
 
 @dataclass(frozen=True)
 class Person:
-    """Who is erased: the addresses that they had, and the learners that they are in organizations."""
+    """Who is erased: all addresses that they had, and their learners in all organizations."""
 
     addresses: list[str]
     learner_ids: list[int]
@@ -156,9 +155,9 @@ class Person:
 
 
 def erase(session: Session, *, person: Person) -> str:
-    """Put a pseudonym in place of a person's names and addresses everywhere, and give it.
+    """Replace a person's names and addresses by a pseudonym everywhere, and give it.
 
-    A name of one word is somebody else's, too: it goes from what is about this person alone.
+    A name of a single word may be somebody else's, too: it is replaced only in this person's rows.
     """
     locks.await_settler(session)
     session.execute(text("SELECT set_config('keypool.erasing', 'on', true)"))
@@ -194,7 +193,7 @@ def _erase_word(session: Session, word: str, asked: dict[str, Any], *, is_addres
 
 
 def _pseudonym(word: str, learner_ids: list[int]) -> str:
-    """Make a name that says nothing about the person and cannot be guessed back without the key."""
+    """Make a pseudonym that reveals nothing; only the secret key could recompute it."""
     [key, *_] = settings().secret_keys()
     person = min(learner_ids, default=0)
     digest = hmac.new(key, f"{person} {word.lower()}".encode(), hashlib.sha256).hexdigest()
@@ -202,13 +201,13 @@ def _pseudonym(word: str, learner_ids: list[int]) -> str:
 
 
 def _pattern(word: str) -> str:
-    """Make a regular expression, PostgreSQL's and Python's, that finds a word but not inside another."""
+    """Make a regular expression, for PostgreSQL and Python, that finds a word, not inside another."""
     literal = "".join(c if c.isalnum() or not c.isascii() else f"\\{c}" for c in word)
     return rf"(?<![\w.+-]){literal}(?!\w)"
 
 
 def _without(detail: Any, word: str, pseudonym: str) -> Any:
-    """Put a pseudonym in place of a word in every text of a detail."""
+    """Replace a word by a pseudonym in every text of a detail."""
     if isinstance(detail, dict):
         return {name: _without(value, word, pseudonym) for name, value in detail.items()}
     if isinstance(detail, list):

@@ -1,4 +1,4 @@
-"""Expiring: a sweep marks the assignments that are over."""
+"""Expiring: a sweep that marks overdue assignments as expired."""
 
 import time
 
@@ -29,7 +29,7 @@ def expire_overdue(session: Session, *, limit: int) -> int:
 def expire_all(*, limit: int) -> int:
     """Expire every overdue assignment, in transactions of `limit` rows; gives how many it marked.
 
-    After each it rests for a tenth of the time that it took, so that redemptions have their turn.
+    After each it sleeps for a tenth of the time that it took, so that redemptions are not held up.
     """
     total, begun = 0, time.monotonic()
     while expired := transaction(expire_overdue, limit=limit):

@@ -1,4 +1,4 @@
-"""Extending: access to a course ends later, for a price where one is given."""
+"""Extending: access to a course ends later, free or for a price."""
 
 from datetime import datetime, timedelta
 
@@ -25,9 +25,9 @@ def extend(
     by_days: int | None = None,
     price: str | None = None,
 ) -> AssignmentShown:
-    """Let access end later: on a day of the learner's organization, or so many days later.
+    """Move the end of access: to a day in the learner's organization's time zone, or by so many days.
 
-    An expired assignment comes back to life. With a price, the pool's owner is charged.
+    An expired assignment becomes active again. With a price, the pool's owner is charged.
 
     Raises:
         InvalidInputError: not exactly one of until and by_days, or the new end is not later.
@@ -72,7 +72,7 @@ def _later_end(assignment: Assignment, until: str | None, by_days: int | None) -
 
 
 def _is_valid(session: Session, assignment: Assignment, *, until: datetime) -> bool:
-    """Say whether it would give access now, if it lasted until then."""
+    """Say whether the assignment would give access now, if it lasted until then."""
     valid = assignments.gives_access(
         func.clock_now(), until=literal(until, Assignment.expires_at.type)
     )

@@ -1,4 +1,4 @@
-"""Launches: a learner takes the training, and ends it, as often as access lasts (A2)."""
+"""Launches: a learner takes the training, any number of times while access lasts (A2)."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -20,10 +20,10 @@ HAS_LAUNCHES = text("""
     SELECT EXISTS (SELECT FROM event WHERE id = ANY (:event_ids) AND type <> 'redemption.requested')
 """)
 
-# A launch is let in by the assignment as it was when the event was received; a cancellation, an
-# act of people, holds as it stands. A source sees the assignments of its organization's tree.
-# The same launch told again comes to what it came to first. FOR SHARE waits for whoever cancels at
-# that moment and reads what it wrote; whoever cancels next finds the launch.
+# A launch is allowed if access had not ended when the event was received, and was not cancelled until
+# now. A source sees the assignments of its organization's tree. A repeated launch has the first one's
+# outcome. FOR SHARE waits for a concurrent cancellation and reads what it wrote; a later cancellation
+# finds the launch.
 LAUNCH = text("""
     WITH told AS (
         SELECT event.id AS event_id, event.source_id, event.received_at,
@@ -59,7 +59,7 @@ SETTLE_LAUNCHES = text("""
     RETURNING event.outcome
 """)
 
-# Ends that came before these launches are ready now: they are taken in the next round.
+# Ends that waited for these launches can be decided in the next round.
 WAKE_ENDS = text("""
     UPDATE event SET waits_for = NULL
       FROM event AS told
@@ -67,7 +67,7 @@ WAKE_ENDS = text("""
        AND event.source_id = told.source_id AND event.waits_for = told.data->>'launch'
 """)
 
-# Of several ends of one launch the first counts.
+# If a launch is ended several times, the first counts.
 END = text("""
     WITH told AS (
         SELECT DISTINCT ON (launch.id) launch.id,
@@ -85,7 +85,7 @@ END = text("""
      WHERE launch.id = told.id AND launch.ended_at IS NULL AND launch.outcome = 'launched'
 """)
 
-# An end whose launch has not come waits for it; the end of a refused launch is refused alike.
+# An end whose launch has not arrived waits for it; the end of a refused launch is refused, too.
 SETTLE_ENDS = text("""
     WITH told AS (
         SELECT event.id, event.data->>'launch' AS launch, launch.assignment_id,
@@ -114,8 +114,8 @@ SETTLE_ENDS = text("""
     RETURNING coalesce(event.outcome, 'waiting')
 """)
 
-# One that is told over the API, judged as it comes; its id is known in the learner's organization.
-# FOR SHARE as above.
+# A launch over the API, judged as of now; its id is unique in the learner's organization. FOR SHARE as
+# above.
 LAUNCH_NOW = text("""
     INSERT INTO launch (assignment_id, organization_id, launch, launched_at, outcome)
     SELECT id, organization_id, :launch, coalesce(CAST(:launched_at AS timestamptz), clock_now()),
@@ -135,9 +135,9 @@ def begin(
     launch: str,
     launched_at: datetime | None = None,
 ) -> LaunchShape:
-    """Record that a learner takes the training. Idempotent: the same id again is the same launch.
+    """Record that a learner starts the training. Idempotent: the same id again is the same launch.
 
-    Its `outcome` says whether it was let in: one that was refused is recorded too.
+    `outcome` says whether it was allowed; a refused launch is recorded too.
 
     Raises:
         LaunchIdReusedError: another assignment was launched under this id.
@@ -167,11 +167,11 @@ def end(
     completed: bool | None = None,
     score: float | None = None,
 ) -> LaunchShape:
-    """Record that a training came to its end; of several ends the first counts.
+    """Record that a training ended; if that is recorded several times, the first counts.
 
     Raises:
         EndedBeforeLaunchedError: the end is before the beginning.
-        LaunchRefusedError: the launch was not let in.
+        LaunchRefusedError: the launch was refused.
     """
     actor.require(*TELLERS)
     within = [actor.sees(Launch.organization_id)]

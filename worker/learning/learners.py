@@ -1,4 +1,4 @@
-"""Learners: what is held on a person, corrected, given out, and erased (A6, D1)."""
+"""Learners: a person's data, shown, corrected, exported and erased (A6, D1)."""
 
 from datetime import datetime
 from typing import Any
@@ -28,18 +28,18 @@ class Person(TypedDict):
     email: str
     """The address."""
     name: str
-    """The name, where one is known."""
+    """The name, if known."""
     organizations: list[str]
-    """Where they are a learner, by name."""
+    """The organizations that know them, by name."""
 
 
 class LearnerShape(Person):
-    """A learner with what they have access to."""
+    """A learner with their assignments."""
 
     assignments: list[AssignmentShape]
     """A page of their assignments."""
     next: str | None
-    """The cursor of the assignments that follow; null at the end."""
+    """The cursor of the next page of assignments; null at the end."""
 
 
 class TracedAttempt(TypedDict):
@@ -59,80 +59,80 @@ class TracedEvent(TypedDict):
     event: Id
     """The message."""
     status: EventStatus
-    """Whether it waits, or was set apart for a person."""
+    """Whether it waits, or was set apart (a dead letter)."""
     received_at: datetime
-    """When it came."""
+    """When it was received."""
 
 
 class TracedDelivery(TypedDict):
-    """What an endpoint was told of the person."""
+    """A message to an endpoint about the person."""
 
     delivery: Id
     """The delivery."""
     type: DeliveryType
-    """What it tells."""
+    """What happened, as a type."""
     happened_at: datetime
-    """When that happened."""
+    """When it happened."""
 
 
 class TracedDistribution(TypedDict):
-    """Keys that the person was handed."""
+    """Keys that the person was given."""
 
     pool: Id
-    """The pool that they are of."""
+    """The keys' pool."""
     recipient: str
-    """To whom they were handed."""
+    """The recipient, as given."""
     name: str
-    """What the recipient was called."""
+    """The recipient's name."""
     reference: str
-    """Under which reference."""
+    """The reference."""
     distributed_at: datetime
-    """When."""
+    """When they were given."""
 
 
 class Traces(TypedDict):
-    """What there is about an address, whether a learner has it or not."""
+    """What is stored about an address, even if no learner has it."""
 
     redemptions: list[TracedAttempt]
     """Attempts to redeem a key."""
     undecided: list[TracedEvent]
     """Webhook messages that are not decided yet."""
     deliveries: list[TracedDelivery]
-    """What endpoints were told."""
+    """Messages to endpoints."""
     distributions: list[TracedDistribution]
-    """Keys that were handed out."""
+    """Keys that were given to the person."""
 
 
 class LearnerExport(Traces):
-    """Everything that is held on a person."""
+    """Everything that is stored about a person."""
 
     learner: Person
     """The person."""
     assignments: list[AssignmentShown]
-    """What they have access to, with what happened under it."""
+    """Their assignments, with launches and history."""
     history: list[Act]
-    """What was done to them."""
+    """Changes made to the learner."""
 
 
 class Erasure(TypedDict):
-    """What became of a person's data."""
+    """The result of erasing a person."""
 
     pseudonym: str
-    """What stands in place of name and address."""
+    """The pseudonym that replaces name and address."""
     erased: int
-    """How many learners were the person."""
+    """How many learners (one per organization) were erased."""
 
 
 def show(
     session: Session, *, actor: Actor, email: str, after: str | None = None, limit: int = 100
 ) -> LearnerShape:
-    """Give a learner's view: every assignment with course, days left, launches and completion.
+    """Show a learner with a page of assignments: course, days left, launches and completion.
 
-    The same address in several of the actor's organizations is shown as one person. Of very many
-    assignments it is a page; `next` is the cursor of the one that follows.
+    The same address in several of the actor's organizations is shown as one person. `next` is the
+    cursor of the next page.
 
     Raises:
-        NotFoundError: nobody by that address is in the actor's organizations.
+        NotFoundError: no learner of the actor's organizations has that address.
     """
     people = find(session, actor=actor, email=email)
     held = assignments.listing(session, actor=actor, learner=email, after=after, limit=limit)
@@ -147,12 +147,12 @@ def correct(
     new_email: str | None = None,
     name: str | None = None,
 ) -> LearnerShape:
-    """Correct a learner's address or name; what was before stays in the history.
+    """Correct a learner's address or name; the history keeps the old ones.
 
     Raises:
-        AlreadyExistsError: somebody else in the same organization has the new address, or two
-            there have the old one.
-        InvalidInputError: nothing to correct is given, or the address is none.
+        AlreadyExistsError: another learner of the same organization has the new address, or two
+            have the old one.
+        InvalidInputError: neither address nor name is given, or the address is malformed.
     """
     actor.require(Role.MANAGER)
     if new_email is None and name is None:
@@ -173,10 +173,10 @@ def correct(
 
 
 def export(session: Session, *, actor: Actor, email: str) -> LearnerExport:
-    """Give everything held on a person in the actor's organizations, be they a learner or not.
+    """Give everything stored about a person in the actor's organizations, even if they are no learner.
 
     Raises:
-        NotFoundError: nothing there is about that address.
+        NotFoundError: nothing is stored about that address.
     """
     actor.require(Role.MANAGER)
     people = _known(session, actor, email)
@@ -194,11 +194,10 @@ def export(session: Session, *, actor: Actor, email: str) -> LearnerExport:
 
 
 def erase(session: Session, *, actor: Actor, email: str) -> Erasure:
-    """End a person's live access and put a pseudonym in place of name and address everywhere.
+    """End a person's live access, and replace name and address by a pseudonym everywhere.
 
-    Ids, dates, amounts and the hashes of events stay, so that figures, invoices and the
-    recognition of repeats do not change. Whoever is known from refused attempts alone, or as the
-    recipient of keys, is erased, too.
+    Ids, dates, amounts and the hashes of events stay, so that figures, invoices and deduplication do
+    not change. A person who only made refused attempts, or only received keys, is erased, too.
 
     Raises:
         NotFoundError: nothing in the actor's organizations is about that address.
@@ -211,7 +210,7 @@ def erase(session: Session, *, actor: Actor, email: str) -> Erasure:
         organization_ids=list(session.scalars(actor.organizations())),
     )
     pseudonym = erasing.erase(session, person=person)
-    # Of no learner, where there is none: reports that are being made look for this act.
+    # Recorded even if there is no learner, because reports that are being made look for this act.
     if not people:
         _remember(session, actor, "learner erased", 0, actor.organization_id)
     for one in people:
@@ -220,7 +219,7 @@ def erase(session: Session, *, actor: Actor, email: str) -> Erasure:
 
 
 def find(session: Session, *, actor: Actor, email: str, lock: bool = False) -> list[Learner]:
-    """Find a person by address: a learner in each of the actor's organizations that knows them.
+    """Find a person by address: their learners in the actor's organizations.
 
     With `lock`, they are locked against other changes.
     """
@@ -245,7 +244,7 @@ def _refuse_duplicates(people: list[Learner]) -> None:
 
 
 def _spelled(email: str, people: list[Learner]) -> list[str]:
-    """Give all forms in which a person's address is kept, in lower case."""
+    """Give all forms in which a person's address is stored, in lower case."""
     kept = [person.email_lower for person in people]
     return list(dict.fromkeys([*addresses.spellings(email), *kept]))
 
@@ -260,7 +259,7 @@ def _named(session: Session, people: list[Learner], email: str) -> Person:
 
 
 def _known(session: Session, actor: Actor, email: str) -> list[Learner]:
-    """Find the learners by an address, their duplicates too: none, where something else is about it.
+    """Find the learners with an address, duplicates too; empty if only other rows have it.
 
     Raises:
         NotFoundError: nothing in the actor's organizations is about that address.
@@ -276,7 +275,7 @@ def _known(session: Session, actor: Actor, email: str) -> list[Learner]:
 
 
 def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
-    """Give what there is about an address in any of its forms, whether a learner has it or not."""
+    """Give what is stored about an address in any of its forms, even if no learner has it."""
     attempts = select(Redemption.event_id, Redemption.outcome, Redemption.received_at).where(
         Redemption.learner_email_lower.in_(spelled), actor.sees(Redemption.learner_organization_id)
     )
@@ -324,7 +323,7 @@ def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
 
 
 def _addresses(session: Session, email: str, people: list[Learner]) -> list[str]:
-    """Give the addresses that a person had, but for what is somebody else's by now; today's is last."""
+    """Give a person's addresses, the current one last; without those that somebody else has by now."""
     before = History.detail["before"]["email"].astext
     ids = [person.id for person in people]
     others = select(Learner.id).where(

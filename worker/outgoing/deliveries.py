@@ -1,7 +1,7 @@
 """Deliveries: the outbox, the state of each delivery, and resending (dead letters too).
 
-Triggers of schema.sql write the outbox in the transaction of the change. That a pool is low or
-expires soon is no change of a row; a sweep here finds it.
+Triggers of schema.sql write the outbox in the transaction of the change. No row changes when a pool
+runs low or expires soon: a sweep here finds those pools.
 """
 
 import json
@@ -30,44 +30,44 @@ class DeliveryBody(TypedDict):
     """What is sent to an endpoint."""
 
     type: DeliveryType
-    """What it tells."""
+    """What happened, as a type."""
     timestamp: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
     """When that happened."""
     data: dict[str, object]
-    """What happened; its fields are those of the type."""
+    """The details; the fields depend on the type."""
 
 
 class DeliveryShape(TypedDict):
-    """One thing that an endpoint was told, or is to be."""
+    """One message to an endpoint, sent or still to be sent."""
 
     id: Id
     """The delivery's id."""
     webhook_id: str
-    """The message's id, however often it is sent."""
+    """The message's id; every retry has the same."""
     endpoint: Id
-    """Who is told."""
+    """The endpoint that it is sent to."""
     url: str
-    """Where that is."""
+    """The endpoint's URL."""
     type: DeliveryType
-    """What it tells."""
+    """What happened, as a type."""
     state: DeliveryState
-    """Whether the endpoint took it."""
+    """Whether the endpoint accepted it."""
     attempts: int
     """How often it was tried."""
     happened_at: datetime
-    """When what it tells happened."""
+    """When it happened."""
     due_at: datetime | None
     """When it is tried next; null once it ended."""
     ended_at: datetime | None
-    """When the endpoint took it, or it was set apart."""
+    """When the endpoint accepted it, or when it was set apart (a dead letter)."""
     error: str | None
-    """Why the last try failed."""
+    """Why the last attempt failed."""
     body: DeliveryBody | None
-    """What is sent; null once it was blanked."""
+    """What is sent; null after it was blanked (redacted)."""
 
 
 class Resent(TypedDict):
-    """What is sent once more."""
+    """How much is sent again."""
 
     resent: int
     """How many deliveries."""
@@ -169,7 +169,7 @@ BLANK = text("""
 
 
 def tell_of_pools(session: Session) -> int:
-    """Write to the outbox which pools run low or expire soon; gives the number of deliveries."""
+    """Write a delivery for each pool that runs low or expires soon; gives their number."""
     told = [session.scalars(tell).all() for tell in (TELL_LOW, TELL_EXPIRING)]
     return sum(map(len, told))
 
@@ -184,8 +184,9 @@ def listing(
     after: str | None = None,
     limit: int = 100,
 ) -> Page[DeliveryShape]:
-    """List what endpoints of the actor's organizations were told, newest first: one endpoint's, the
-    failed ones, those since a time."""
+    """List deliveries to endpoints of the actor's organizations, newest first.
+
+    Filters: one endpoint's, the failed ones, those since a time."""
     actor.require(Role.MANAGER)
     wanted = _seen(actor)
     if endpoint is not None:
@@ -201,7 +202,7 @@ def listing(
 
 
 def show(session: Session, *, actor: Actor, delivery: str) -> DeliveryShape:
-    """Show a delivery with the body that it has."""
+    """Show a delivery with its body."""
     actor.require(Role.MANAGER)
     wanted = int(delivery) if lookup.is_id(delivery) else -1
     row = session.execute(_seen(actor).where(Delivery.id == wanted)).one_or_none()
@@ -219,13 +220,13 @@ def resend(
     since: datetime | None = None,
     failed: bool = False,
 ) -> Resent:
-    """Have deliveries sent once more, under the ids that they had: some, or all since a time.
+    """Send deliveries again, under the same ids: the named ones, or all since a time.
 
-    With `failed`, only the dead letters among them. A delivery whose body was blanked is not sent.
+    `failed` selects only dead letters. A delivery whose body was blanked is not sent.
 
     Raises:
         InvalidInputError: neither ids nor a time nor `failed` is given.
-        NotFoundError: one of the ids is none of the endpoint's, or its body was blanked.
+        NotFoundError: one of the ids is not a delivery of the endpoint, or its body was blanked.
     """
     actor.require(Role.MANAGER)
     found = endpoints.find(session, actor=actor, name=endpoint)
@@ -265,7 +266,7 @@ def webhook_id(delivery_id: int) -> str:
 
 
 def body(type_: str, happened_at: datetime, data: dict[str, Any]) -> DeliveryBody:
-    """Give what is sent: a type, the time, and the data; an outcome comes with its sentence (R3)."""
+    """Give what is sent: type, time and data; an outcome comes with its sentence (R3)."""
     if "outcome" in data:
         ends = data["access_expires_at"]
         until = datetime.fromisoformat(ends) if ends else None
@@ -275,7 +276,7 @@ def body(type_: str, happened_at: datetime, data: dict[str, Any]) -> DeliveryBod
 
 
 def encoded(content: DeliveryBody) -> bytes:
-    """Give a body's bytes: the same each time, for its signature."""
+    """Give a body as bytes, always the same, because they are signed."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
 

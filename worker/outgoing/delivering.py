@@ -27,8 +27,10 @@ from worker.tenancy import secrets
 
 LANES = 16  # endpoints that are posted to at once
 CHUNK = 20  # deliveries of one endpoint that are posted on one connection
-SHARE = 5.0  # seconds after which a lane is freed, whatever is left of its chunk
-LEASE = timedelta(seconds=60)  # timeout of a claim, longer than a lane takes: then it is retried
+SHARE = 5.0  # seconds after which a lane stops, even if part of its chunk is left
+LEASE = timedelta(
+    seconds=60
+)  # timeout of a claim, longer than a lane takes; then the delivery is retried
 LOOK = 0.5  # seconds between polls for due deliveries while lanes are busy
 
 TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('keypool.delivering'))")
@@ -44,7 +46,7 @@ HEAD = """
 
 WAITING = text(f"SELECT EXISTS (SELECT FROM {HEAD})")  # noqa: S608  # a constant
 
-# The endpoints that have waited longest; of each, its next few deliveries.
+# The endpoints that have waited longest, and the next few deliveries of each.
 CLAIM = text(f"""
     WITH open AS MATERIALIZED (
         SELECT endpoint.id, endpoint.url FROM {HEAD} AND endpoint.id <> ALL (:busy)
@@ -76,8 +78,8 @@ TAKEN = text("""
 """)
 
 # Exponential backoff with jitter: retries after 5 seconds, then 10, and so on up to 6 hours, give or
-# take half; the last one when the time is over. It counts from tried_since, not from the event: an
-# outage of ours must not shorten the time for retries.
+# take half; the last one at the end of the time for retries. That counts from tried_since, not from
+# the event, so that an outage of ours does not shorten it.
 OVER = "clock_now() >= delivery.tried_since + CAST(:lasts AS interval)"
 FAILED = text(f"""
     UPDATE delivery
@@ -93,7 +95,7 @@ FAILED = text(f"""
     RETURNING delivery.state::text
 """)  # noqa: S608  # OVER is a constant
 
-# Behind a failed one, or not reached within the lane's time: as if never claimed.
+# Deliveries behind a failed one, or not reached in the lane's time: the claim is undone.
 UNTRIED = text("""
     UPDATE delivery
        SET attempts = greatest(attempts - 1, 0), due_at = clock_now(),
@@ -105,7 +107,7 @@ AWAKE = text("""
     UPDATE endpoint SET failures = 0, rests_until = NULL WHERE id = ANY (:ids) AND failures > 0
 """)
 
-# Circuit breaker: the pause grows with each failure in a row, to some five minutes at most.
+# Circuit breaker: the pause grows with each failure in a row, up to about five minutes.
 REST = text("""
     UPDATE endpoint
        SET failures = failures + 1,
@@ -117,7 +119,7 @@ REST = text("""
 
 @dataclass(frozen=True)
 class Lane:
-    """An endpoint's next few deliveries, in order, and the secrets that sign them."""
+    """An endpoint's next deliveries, in order, and the secrets that sign them."""
 
     endpoint_id: int
     url: str
@@ -136,10 +138,10 @@ class Outcome:
 
 
 def deliver_all(*, until: float) -> Counter[str]:
-    """Deliver whatever is due, and count what was delivered, failed and set apart.
+    """Deliver what is due, and count what was delivered, failed and set apart.
 
-    Until the given time of time.monotonic, it keeps looking for what becomes due. If another
-    deliverer is at work, this one returns at once.
+    It goes on until `until`, a time of time.monotonic. If another deliverer is at work, this one
+    returns at once.
     """
     told: Counter[str] = Counter()
     with ThreadPoolExecutor(LANES, thread_name_prefix="lane") as threads:
@@ -158,7 +160,7 @@ def deliver_all(*, until: float) -> Counter[str]:
                 if not busy:
                     break
                 wait(busy, timeout=LOOK, return_when=FIRST_COMPLETED)
-        # Others may deliver now; these lanes end within their time.
+        # The lock is released: others may deliver now. These lanes end within their time.
         connections.transaction(_record, [future.result() for future in busy], told)
     return told
 

@@ -21,28 +21,28 @@ from worker.tenancy.actors import Actor, Role
 
 
 class EndpointShape(TypedDict):
-    """Where an organization is told of what happens."""
+    """A URL to which an organization's events are posted."""
 
     id: Id
     """The endpoint's id."""
     url: str
-    """Where it is."""
+    """The URL."""
     organization: str
-    """Whose affairs it is told of, and of those below, by name."""
+    """The organization, by name: its events are posted, and those of its descendants."""
     types: list[DeliveryType]
-    """What it is told."""
+    """The types of events that are posted."""
     pool_low: int
-    """A pool is low where fewer keys are left than this."""
+    """A pool is low if it has fewer undistributed keys than this."""
     pool_expiring_days: int
-    """A pool is expiring so many days ahead of its end."""
+    """A pool expires soon this many days before its end."""
     created_at: datetime
     """When it was registered."""
     removed_at: datetime | None
     """When it was removed."""
     failures: int
-    """How many tries failed in a row."""
+    """How many attempts failed in a row."""
     rests_until: datetime | None
-    """Until when it is left alone after that."""
+    """Until when it is paused after failures (circuit breaker)."""
 
 
 class EndpointInClear(EndpointShape):
@@ -67,12 +67,12 @@ def add(
 ) -> EndpointInClear:
     """Register an endpoint and give its signing secret in clear, this once.
 
-    It gets the events of the organization and of those below it: of all types, unless some are named.
+    It gets the events of the organization and its descendants, of the given types or of all.
 
     Raises:
-        AlreadyExistsError: the organization has an endpoint at that address.
-        InvalidInputError: the address is none, or not public; a type is not known; a number is out
-            of bounds.
+        AlreadyExistsError: the organization has an endpoint with that URL.
+        InvalidInputError: the URL is malformed or not public; a type is unknown; a number is out
+            of range.
     """
     actor.require(Role.MANAGER)
     owner = organizations.find(session, actor=actor, name=organization)
@@ -124,7 +124,7 @@ def rotate(
     endpoint: str | Endpoint,
     old_valid: timedelta = timedelta(hours=24),
 ) -> EndpointInClear:
-    """Give an endpoint a new secret; deliveries are signed with the old ones, too, for `old_valid`.
+    """Give an endpoint a new secret; for `old_valid`, deliveries are signed with the old ones too.
 
     Raises:
         InvalidInputError: `old_valid` is negative.
@@ -139,7 +139,7 @@ def rotate(
 
 
 def remove(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> EndpointShape:
-    """Remove an endpoint; deliveries that still waited for it become dead letters."""
+    """Remove an endpoint; its waiting deliveries become dead letters."""
     actor.require(Role.MANAGER)
     found = find(session, actor=actor, name=endpoint, lock=True)
     found.removed_at = func.clock_now()
@@ -172,9 +172,9 @@ def listing(session: Session, *, actor: Actor) -> list[EndpointShape]:
 
 
 def find(session: Session, *, actor: Actor, name: str | Endpoint, lock: bool = False) -> Endpoint:
-    """Find an endpoint of the actor's organizations, by id or address; not one that was removed.
+    """Find an endpoint of the actor's organizations by id or URL; not a removed one.
 
-    It takes an endpoint that was found before, and `lock`, as `lookup.find` does.
+    It also takes an endpoint that was found before, and `lock`, as `lookup.find` does.
     """
     return lookup.find(
         session,
@@ -204,7 +204,7 @@ def shape(endpoint: Endpoint, organization: str) -> EndpointShape:
 
 
 def _types(given: Sequence[str] | None) -> list[DeliveryType]:
-    """Read the types' names, in the order that they have; all of them where none is given."""
+    """Read the names of types, and give them in the enumeration's order; all if none is given."""
     wanted = set(DeliveryType) if given is None else {name.strip() for name in given}
     if unknown := wanted - set(DeliveryType):
         known = ", ".join(DeliveryType)

@@ -1,7 +1,7 @@
 """Posting to an untrusted URL: public addresses only, with a timeout, no redirects (against SSRF).
 
-An endpoint may name any host, so a request could reach what only this machine can reach. The name
-is resolved once, every address is checked, and the connection goes to one of the checked
+An endpoint may name any host, so a request could reach services that only this machine can reach. The
+name is resolved once, every address is checked, and the connection goes to one of the checked
 addresses. So DNS rebinding does not help an attacker.
 """
 
@@ -27,7 +27,7 @@ LONGEST_URL = 2000
 PORTS = {"http": 80, "https": 443}
 
 UNICAST = ipaddress.ip_network("2000::/3")  # what is given out of IPv6
-# For protocols and relays, and nobody's own; older Pythons take most of the first for public.
+# Reserved for protocols and relays; older Pythons call most of the first one public.
 SPECIAL = [ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("192.88.99.0/24")]
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -39,7 +39,7 @@ class RefusedAddressError(errors.KeypoolError):
 
 @dataclass(frozen=True)
 class Answer:
-    """The result of a post: an HTTP status, and in `error` why there is none or why it is no success."""
+    """The result of a post: an HTTP status if there was a response, and in `error` why it failed."""
 
     status: int | None = None
     error: str | None = None
@@ -51,10 +51,10 @@ class Answer:
 
 
 class Receiver:
-    """One receiver, and the connection to it that is kept while it is posted to."""
+    """One receiver, and the connection to it, which is reused."""
 
     def __init__(self, url: str, *, private: bool, patience: float = REQUEST_TIMEOUT) -> None:
-        """Name a receiver; `private` lets addresses be reached that are not public."""
+        """Name a receiver; `private` allows addresses that are not public."""
         self._url, self._private, self._patience = urlsplit(url), private, patience
         self._connection: http.client.HTTPConnection | None = None
 
@@ -96,7 +96,7 @@ class Receiver:
         with _hurried(connection.sock, until):
             connection.request("POST", _target(self._url), body, dict(headers))
             response = connection.getresponse()
-            # The status is the answer; the rest is read so that the connection can be kept.
+            # Only the status counts; the rest is read so that the connection can be reused.
             whole = False
             with suppress(OSError, http.client.HTTPException):
                 whole = len(response.read(LARGEST_ANSWER + 1)) <= LARGEST_ANSWER
@@ -109,7 +109,7 @@ class Receiver:
         connection = http.client.HTTPConnection(host, port)
         connection.auto_open = 0  # it would resolve the name again, unchecked
         if self._url.scheme == "https":
-            connection.default_port = PORTS["https"]  # which the header Host leaves out
+            connection.default_port = PORTS["https"]  # the Host header leaves the default port out
         connection.sock = _reached(addresses(host, port, private=self._private), port, until)
         if self._url.scheme == "https":
             secured = _trusted().wrap_socket(
@@ -127,10 +127,10 @@ class Receiver:
 
 
 def read_url(url: str, *, private: bool) -> str:
-    """Check an address as people give it, as far as that goes without looking its name up.
+    """Check a URL as far as that is possible without resolving its host.
 
     Raises:
-        InvalidInputError: it is none to post to, or is itself an address that is not public.
+        InvalidInputError: it cannot be posted to, or its host is an IP address that is not public.
     """
     url = url.strip()
     try:
@@ -157,11 +157,11 @@ def read_url(url: str, *, private: bool) -> str:
 
 
 def addresses(host: str, port: int, *, private: bool) -> list[str]:
-    """Look a host up and give its addresses, all of them public unless `private` ones may be too.
+    """Resolve a host and give its addresses; all must be public, unless `private` allows others.
 
     Raises:
         RefusedAddressError: one of them is not public.
-        OSError: the name is not known.
+        OSError: the name cannot be resolved.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     known = list(dict.fromkeys(str(place[0]) for *_, place in found))
@@ -172,10 +172,10 @@ def addresses(host: str, port: int, *, private: bool) -> list[str]:
 
 
 def is_public(address: IPAddress) -> bool:
-    """Say whether an address is one of the public internet's, whatever form it is written in.
+    """Say whether an address is public, in whatever form it is written.
 
-    An IPv4 address inside an IPv6 one (mapped, 6to4) counts as itself. The other forms (compatible,
-    translated, Teredo) are nobody's public address.
+    An IPv4 address inside an IPv6 one (mapped, 6to4) is judged itself. The other forms (compatible,
+    translated, Teredo) are never public.
     """
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
@@ -202,7 +202,7 @@ def _refuse_at_once(host: str, *, private: bool) -> None:
 
 
 def _reached(known: list[str], port: int, until: float) -> socket.socket:
-    """Connect to the first address that lets us; the last one's error where none does."""
+    """Connect to the first address that accepts; raise the last one's error if none does."""
     failure: OSError = OSError("no address")
     for address in known:
         left = until - time.monotonic()
@@ -210,7 +210,7 @@ def _reached(known: list[str], port: int, until: float) -> socket.socket:
             raise TimeoutError
         try:
             reached = socket.create_connection((address, port), timeout=left)
-            # Head and body go out as two pieces: the second must not wait for the first's receipt.
+            # Head and body are two writes: the second must not wait for the first's ACK (Nagle).
             reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return reached
         except OSError as error:
@@ -220,10 +220,10 @@ def _reached(known: list[str], port: int, until: float) -> socket.socket:
 
 @contextmanager
 def _hurried(connection: socket.socket, until: float) -> Iterator[None]:
-    """Close a connection at a deadline: a socket's own timeout starts anew with every byte."""
+    """Close a connection at a deadline, because a socket's own timeout restarts with every byte."""
 
     def cut() -> None:
-        with suppress(OSError):  # not SSLSocket's own, which would let go of what is being read
+        with suppress(OSError):  # not SSLSocket's own, which would drop what is being read
             socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     timer = threading.Timer(max(until - time.monotonic(), 0), cut)
@@ -248,7 +248,7 @@ def _judged(status: int) -> Answer:
 
 
 def _failed(error: Exception, until: float) -> Answer:
-    """Say in a few words of our own, and none of the receiver's, why there is no response."""
+    """Say why there is no response, without quoting the receiver."""
     if isinstance(error, TimeoutError) or time.monotonic() >= until:
         return Answer(error="took too long")
     match error:

@@ -24,19 +24,19 @@ class RedemptionShape(TypedDict):
     """One attempt to redeem a key."""
 
     event: Id
-    """The webhook message that asked for it."""
+    """The event (webhook message) that requested it."""
     key: str | None
-    """The key; where there is none, what was given for it, null once that was blanked."""
+    """The key's code; for an unknown key what was sent, null after that was blanked."""
     pool: Id | None
-    """The key's pool; null where there is no such key."""
+    """The key's pool; null for an unknown key."""
     learner: str
-    """Who tried, by e-mail address; masked, where the pool's owner does not know them."""
+    """The learner's e-mail address; masked for a learner from outside the owner's organizations."""
     organization: str | None
-    """Where the learner is; null where the learner is masked."""
+    """The learner's organization; null where the learner is masked."""
     outcome: RedemptionOutcome
     """What was decided."""
     received_at: datetime
-    """When it was asked for."""
+    """When the event was received."""
     assignment: Id | None
     """The course assignment that it gave, or that the learner had already."""
 
@@ -94,10 +94,7 @@ def shape(row: Any) -> RedemptionShape:
 
 
 def _attempts(actor: Actor) -> Select[Any]:
-    """Select attempts; `known` tells whether the learner is within the seeing organization's tree.
-
-    Who is not is masked (R5).
-    """
+    """Select attempts; `known` is whether the learner is in the owner's tree, else masked (R5)."""
     known = OrganizationAncestry.ancestor_id.is_not(None)
     email = Redemption.learner_email
     return (
@@ -108,7 +105,7 @@ def _attempts(actor: Actor) -> Select[Any]:
             known.label("known"),
             case((known, email), else_=func.masked_address(email)).label("learner"),
         )
-        # A stranger's event and organization are out of the sight of the web's login.
+        # The web's login cannot see a stranger's event and organization.
         .join(Event, Event.id == Redemption.event_id, isouter=True)
         .join(Organization, Organization.id == Redemption.learner_organization_id, isouter=True)
         .join(Key, Key.id == Redemption.key_id, isouter=True)

@@ -31,11 +31,11 @@ class EventShape(TypedDict):
     id: Id
     """The event's id."""
     type: EventType
-    """What the message tells."""
+    """The message's type."""
     source: Id
-    """Who sent it."""
+    """The source that sent it."""
     webhook_id: str
-    """The message's id, which its sender gave it."""
+    """The `webhook-id` that the sender gave it."""
     status: EventStatus
     """Whether it was decided."""
     outcome: str | None
@@ -43,17 +43,17 @@ class EventShape(TypedDict):
     message: str | None
     """That outcome in a sentence for people."""
     assignment: Id | None
-    """The assignment that it led to, or was about."""
+    """The assignment that it made, or was about."""
     assignment_status: AssignmentStatus | None
-    """Whether that lives at this moment."""
+    """The assignment's status now."""
     access_expires_at: datetime | None
     """When its access ends, or ended."""
     received_at: datetime
-    """When the message came."""
+    """When the message was received."""
     settled_at: datetime | None
     """When it was decided."""
     error: str | None
-    """Why it was set apart."""
+    """Why it was set apart (a dead letter)."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Door:
 
 @dataclass(frozen=True)
 class Message:
-    """A well-formed webhook message; `organization` is the learner's, by name."""
+    """A valid webhook message; `organization` is the learner's, by name."""
 
     type: EventType
     data: dict[str, Any]
@@ -149,7 +149,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Recorded:
-    """An event after recording; it is not new if the same message was received before."""
+    """A recorded event; `is_new` is false if the same message was received before."""
 
     event_id: int
     status: EventStatus
@@ -205,7 +205,7 @@ def record(
 
 
 def show(session: Session, *, actor: Actor, event: str) -> EventShape:
-    """Give an event of the actor's organizations with its outcome and what became of access."""
+    """Give an event of the actor's organizations with its outcome and the assignment's access."""
     actor.require(*READERS)
     found = find(session, actor=actor, event=event)
     return shape(session.execute(_rows().where(Event.id == found.id)).one())
@@ -214,7 +214,7 @@ def show(session: Session, *, actor: Actor, event: str) -> EventShape:
 def listing(
     session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[EventShape]:
-    """List the actor's events, newest first: one message's, say, or those of a time."""
+    """List the actor's events, newest first; for instance one message's, or those of a period."""
     actor.require(*READERS)
     wanted = _rows().where(actor.sees(Event.organization_id))
     if filters.webhook_id is not None:
@@ -322,7 +322,7 @@ def _repeated(connection: Connection, given: dict[str, Any]) -> Recorded:
 
 
 def _one(connection: Connection, statement: LiteralString, given: dict[str, Any]) -> int | None:
-    """Give the one number that a statement answers with, or None where it answers nothing."""
+    """Give the single number that a statement returns, or None if it returns no row."""
     row = connection.execute(statement, given).fetchone()
     return int(row[0]) if row and row[0] is not None else None
 

@@ -1,4 +1,4 @@
-"""What an outcome says to people."""
+"""The sentence that people see for each outcome."""
 
 from datetime import datetime
 

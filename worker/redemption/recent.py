@@ -1,4 +1,4 @@
-"""What a pool saw lately: its attempts by day and by outcome, however many it ever had."""
+"""A pool's recent attempts, by day and by outcome, in bounded time."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -31,18 +31,18 @@ class Refused(TypedDict):
 
 
 class Lately(TypedDict):
-    """What a pool saw lately."""
+    """A pool's recent attempts."""
 
     per_day: list[Redeemed]
     """Its redemptions, oldest day first."""
     refused: list[Refused]
-    """What was refused, the most frequent reason first."""
+    """Refused attempts, the most frequent reason first."""
     since: date | None
-    """The day of the oldest attempt that is counted, where not all are; it is counted in part."""
+    """The day of the oldest attempt counted, if not all are; that day is incomplete."""
 
 
 DAYS = 30
-ATTEMPTS = 20_000  # the latest that are looked at: a page must not grow with its pool
+ATTEMPTS = 20_000  # the latest attempts that are counted: a page must not get slower with its pool
 
 LATELY = text("""
     WITH zone AS (
@@ -59,10 +59,10 @@ LATELY = text("""
 
 
 def of_pool(session: Session, *, actor: Actor, pool: str) -> Lately:
-    """Give a pool's redemptions of each of the last 30 days, and what was refused.
+    """Give a pool's redemptions on each of the last 30 days, and its refused attempts.
 
-    Days are the owner's. Of a pool with more than 20,000 attempts in that time, the latest are
-    counted, and the days before the oldest of these are left out.
+    Days are in the owner's time zone. Only the latest 20,000 attempts are counted; days before the
+    oldest of these are left out.
     """
     actor.require(Role.MANAGER, Role.ANALYST)
     found = pools.find(session, actor=actor, pool=pool)

@@ -124,7 +124,7 @@ def settle_batch(*, limit: int) -> list[str] | None:
 
 
 def first_waiting(session: Session) -> int | None:
-    """Give the event that is decided next; None where nothing waits."""
+    """Give the id of the event that is decided next; None if nothing waits."""
     first: int | None = session.scalar(FIRST)
     return first
 
@@ -154,7 +154,7 @@ def _claim(session: Session, *, limit: int) -> Claim | None:
 
 
 def _hand_back(claim: Claim) -> None:
-    """Release a claim when the database is out of space; if that fails, hang up, which abandons it."""
+    """Release a claim when the database is out of space; if that fails, disconnect, which abandons it."""
     try:
         transaction(_give_up, claim=claim, error=None)
     except DatabaseAwayError:

@@ -22,7 +22,7 @@ class SourceShape(TypedDict):
     name: str
     """What it is called."""
     organization: str
-    """Whose learners it speaks for, by name."""
+    """The organization whose learners it may name, by name."""
     url: str
     """The path that it posts to."""
 
@@ -51,7 +51,7 @@ def add(session: Session, *, actor: Actor, name: str, organization: str) -> Sour
 def rotate(
     session: Session, *, actor: Actor, source: str, old_valid: timedelta = timedelta(hours=24)
 ) -> SourceInClear:
-    """Give a source a new secret; the old ones stay good for `old_valid` at most.
+    """Give a source a new secret; the old ones stay valid for `old_valid` at most.
 
     Raises:
         InvalidInputError: `old_valid` is negative.
@@ -91,7 +91,7 @@ def find(session: Session, *, actor: Actor, name: str) -> Source:
 
 
 def live_secrets(session: Session, *, source_id: int) -> tuple[int | None, list[bytes]]:
-    """Give a source's organization and its live secrets, newest first; (None, []) where unknown.
+    """Give a source's organization and its live secrets, newest first; (None, []) if unknown.
 
     Works with the web's login before any tenancy is set, through the function find_source.
     """

@@ -22,15 +22,15 @@ class Verdict(TypedDict):
     """What would happen if a learner redeemed a key now."""
 
     learner: str
-    """Who, by e-mail address."""
+    """The learner, by e-mail address."""
     organization: str
     """Where the learner is, or would be."""
     outcome: RedemptionOutcome
-    """What the redemption would come to."""
+    """The outcome of the redemption."""
     message: str
     """That outcome in a sentence for people."""
     access_expires_at: datetime | None
-    """When access would end; null where none would be given."""
+    """When access would end; null if there would be none."""
 
 
 class KeyShown(KeyInLine):
@@ -39,7 +39,7 @@ class KeyShown(KeyInLine):
     attempts: list[RedemptionShape]
     """The attempts to redeem it, newest first."""
     dry_run: Verdict | None
-    """What would happen now; null where no learner is named."""
+    """What would happen now; null if no learner is named."""
 
 
 def show(
@@ -52,13 +52,13 @@ def show(
 ) -> KeyShown:
     """Show a key with its attempts and, for a learner, what would happen if they redeemed it now.
 
-    `dry_run` is the learner's e-mail address; their organization is the one named, else where
-    they are known, else the pool's owner.
+    `dry_run` is the learner's e-mail address. Their organization is `organization`, else the one
+    that knows them, else the pool's owner.
 
     Raises:
-        InvalidInputError: `dry_run` is no address.
-        NotFoundError: the code is of no key in the actor's organizations; the message says so
-            where it is mistyped.
+        InvalidInputError: `dry_run` is not an e-mail address.
+        NotFoundError: no key of the actor's organizations has the code; the message says if it is
+            mistyped.
     """
     found = keys.find(session, actor=actor, code=code)
     return {

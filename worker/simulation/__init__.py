@@ -1,7 +1,7 @@
 """Years of realistic history, drawn with numpy and loaded by COPY.
 
-What is drawn obeys every rule that the live system keeps: an outcome is the first that holds, a
-key is spent once, a learner has one live assignment per course, a charge is the price in force.
+The history obeys every rule of the live system: an outcome is the first that holds, a key is
+redeemed once, a learner has one live assignment per course, a charge is the price in force.
 """
 
 from datetime import datetime, timedelta
@@ -41,9 +41,9 @@ def simulate(
 ) -> dict[str, int]:
     """Add organizations with years of history, up to last midnight (UTC), and count the rows.
 
-    `redemptions` counts attempts; some are refused. The same seed gives the same history on
-    databases that hold the same, on the same day. Tables are locked against other writers until
-    the transaction ends. Launches come without inbox events, and events without bodies.
+    `redemptions` is the number of attempts; some are refused. The same seed gives the same history on
+    databases with the same contents, on the same day. Tables are locked against other writers until
+    the transaction ends. Launches have no inbox events, and events have no bodies.
 
     Raises:
         InvalidInputError: a number is out of range.
@@ -72,7 +72,7 @@ def simulate(
 
 
 def bill(*, paid_after: timedelta = timedelta(days=60)) -> dict[str, int]:
-    """Invoice every closed month, say that older invoices were paid, and count.
+    """Invoice every closed month, mark older invoices as paid, and count.
 
     Each organization is billed in a transaction of its own, as `runs.run` does.
     """

@@ -9,7 +9,7 @@ from worker.simulation.seasons import DAY, NEVER, SECOND, Instants, Seasons
 from worker.simulation.stock import ISSUED, RETIRED, Stock
 from worker.simulation.world import Indexes, World
 
-# How many of a hundred attempts come to what; the others are granted.
+# The refused outcomes, in per cent of all attempts; the others are granted.
 SHARES = {
     "already_yours": 2.0,
     "mistyped_key": 1.3,
@@ -36,14 +36,14 @@ class Attempts:
     key: Indexes
     pool: Indexes
     person: Indexes
-    grant: Indexes  # the assignment that it got, or had got already
+    grant: Indexes  # the assignment that it gave, or that the learner had already
 
     def __len__(self) -> int:
         return len(self.at)
 
 
 def refused(number: int) -> dict[str, int]:
-    """Say how many of so many attempts come to which outcome other than redeemed."""
+    """Say how many of `attempts` have each outcome other than redeemed."""
     least = 1 if number >= FEW else 0
     return {name: max(least, round(number * share / 100)) for name, share in SHARES.items()}
 
@@ -56,7 +56,7 @@ def draw(
     stock: Stock,
     number: int,
 ) -> Attempts:
-    """Draw the refused attempts, and put them among the granted ones: so many in all."""
+    """Draw the refused attempts, and merge them with the granted ones, `count` in all."""
     drawing = _Refusals(rng, seasons, world, grants, stock)
     parts = [_granted(grants, stock)]
     for outcome, share in refused(number).items():
@@ -85,7 +85,7 @@ def _sorted(parts: list[Attempts]) -> Attempts:
 
 
 class _Refusals:
-    """Draws attempts by outcome: each a method that draws up to so many."""
+    """Draws refused attempts; each method draws up to so many of one outcome."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class _Refusals:
         newest = len(world.courses) - 1
         self.archived = np.array([pool.course == newest for pool in world.pools])
         self.halted = self.archived | (self.paused != NEVER)
-        # The grants whose keys are spent for good: nothing of them was cancelled.
+        # The grants that were not cancelled, whose keys stay redeemed.
         last = np.full(len(stock.pool), NEVER)
         last[stock.of_grant] = np.arange(len(grants.at))
         self.kept = np.flatnonzero(
@@ -185,7 +185,7 @@ class _Refusals:
         return self._attempts(at, key, self.grants.person[grant])
 
     def unknown_key(self, number: int) -> Attempts:
-        # Typed wrong, minutes before it was typed right.
+        # Mistyped, minutes before it was typed right.
         grant = self._some(np.arange(len(self.grants.at)), number)
         if not len(grant):
             return self._attempts(

@@ -24,8 +24,8 @@ SLICE = 100_000
 
 Columns = Mapping[str, Any]
 
-# A table's foreign keys and unique constraints, and its other indexes; foreign keys come first,
-# because they lean on the others. Primary keys stay: rows come in their order.
+# A table's foreign keys and unique constraints, and its other indexes. Foreign keys come first,
+# because they depend on the others. Primary keys stay: rows are copied in their order.
 ASIDE = """
     SELECT 'CONSTRAINT', conname, conrelid::regclass::text,
            format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', conrelid::regclass, conname,
@@ -49,10 +49,10 @@ class Copying:
 
     @contextmanager
     def bare(self, *tables: str) -> Iterator[None]:
-        """Put the tables' foreign keys and indexes aside, and bring them back over all rows.
+        """Drop the tables' foreign keys and indexes, and recreate them after the rows are copied.
 
         Checking a million rows at once takes seconds; one by one it takes minutes. Both happen in
-        the session's transaction: nobody ever sees the tables without them.
+        the session's transaction, so nobody sees the tables without them.
         """
         names = {"tables": [f'"{table}"' for table in tables]}
         aside = self._cursor.execute(ASIDE, names).fetchall()
@@ -66,7 +66,7 @@ class Copying:
             self._cursor.execute(definition.encode())
 
     def reserve(self, table: str, number: int) -> int:
-        """Take so many ids that follow one another, and give the first.
+        """Reserve so many consecutive ids, and give the first.
 
         The table is locked against other writers until the transaction ends.
         """
@@ -79,11 +79,11 @@ class Copying:
         return first
 
     def rows(self, table: str, columns: Columns) -> None:
-        """Copy columns that are all there: numpy arrays, Arrow arrays or lists."""
+        """Copy whole columns: numpy arrays, Arrow arrays or lists."""
         self.slices(table, len(next(iter(columns.values()))), lambda _: columns)
 
     def slices(self, table: str, number: int, make: Callable[[slice], Columns]) -> None:
-        """Copy so many rows, whose columns are made slice by slice."""
+        """Copy so many rows; their columns are made slice by slice."""
         whole = number <= SLICE
         for begin in range(0, number, SLICE) if not whole else [0] * bool(number):
             columns = make(slice(begin, min(begin + SLICE, number)))
@@ -105,18 +105,18 @@ class Copying:
 
 
 def instants(values: Instants) -> pa.Array:
-    """Give instants as Arrow has them, null where they are NEVER."""
+    """Convert instants to Arrow; NEVER becomes null."""
     whole = pa.array(values, pa.int64(), mask=np.asarray(values) < 0)
     return whole.cast(pa.timestamp("us", "UTC"))
 
 
 def ids(first: int, indexes: Indexes) -> pa.Array:
-    """Give the ids of indexes, null where they are NEVER."""
+    """Convert indexes to ids; NEVER becomes null."""
     return pa.array(indexes + first, mask=indexes < 0)
 
 
 def chosen(words: Sequence[str | None], indexes: Indexes | NDArray[np.bool_]) -> pa.Array:
-    """Give a word for each index."""
+    """Give the word of each index."""
     return pc.take(pa.array(words, pa.string()), pa.array(np.asarray(indexes).astype(np.int64)))
 
 
@@ -127,5 +127,5 @@ def joined(*parts: Any) -> pa.Array:
 
 
 def texts(values: Indexes) -> pa.Array:
-    """Give whole numbers as text."""
+    """Convert whole numbers to text."""
     return pa.array(values).cast(pa.string())

@@ -1,4 +1,4 @@
-"""Who redeemed a key of which pool and when, and what became of the assignment."""
+"""Granted redemptions: who redeemed a key of which pool and when, and how the assignment went on."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ Marks = NDArray[np.bool_]
 OWN_LEARNERS = 0.45  # of a shared pool's redemptions; the others are the descendants'
 RETURNING = 0.08  # learners who take the course again after their access ended
 UNDONE, CANCELLED, EXTENDED = 0.012, 0.008, 0.01
-GIVEN_BACK = 0.7  # of undone assignments' keys; the others are retired
-SPENT_AGAIN = 0.5  # of the keys given back
+GIVEN_BACK = 0.7  # of the keys of undone assignments: issued again; the others are retired
+SPENT_AGAIN = 0.5  # of the keys issued again: redeemed again
 EXTENSION = 30 * DAY
-# A person is told by one number: the organization's index, then the person's within it.
+# A person is one number: the organization's index, then the person's index within it.
 WITHIN = 32
 
 
@@ -32,7 +32,7 @@ class Grants:
     undone: Marks
     given_back: Marks
     extended: Instants
-    repeats: Indexes  # the earlier grant whose key, given back, is spent again
+    repeats: Indexes  # the earlier grant whose key was issued again and redeemed by this one
 
 
 def organization_of(person: Indexes) -> Indexes:
@@ -63,7 +63,7 @@ def draw(rng: np.random.Generator, seasons: Seasons, world: World, number: int) 
 
 
 def groups(*columns: Indexes) -> list[Indexes]:
-    """Give the rows that are alike in the first columns, each group sorted by the last column."""
+    """Group the rows that are equal in the first columns, each group sorted by the last column."""
     order = np.lexsort(columns[::-1])
     alike = np.stack([column[order] for column in columns[:-1]])
     cuts = 1 + np.flatnonzero((alike[:, 1:] != alike[:, :-1]).any(axis=0))
@@ -121,7 +121,7 @@ def _people(
 
 
 def _returns(rng: np.random.Generator, at: Instants, expires: Instants) -> tuple[Indexes, Indexes]:
-    """Pair rows with earlier ones that had ended by then: the same learner's, a second time."""
+    """Pair rows with earlier ones that had ended by then, so that a learner takes a course again."""
     before = np.flatnonzero(rng.random(len(at)) < RETURNING)
     soonest = np.searchsorted(at, expires[before])
     again = soonest + rng.integers(0, 1 + (len(at) - soonest) // 4)

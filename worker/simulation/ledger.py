@@ -1,4 +1,4 @@
-"""What the redemptions cost, and what of it was given back."""
+"""Charges of redemptions and extensions, and their credits."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,8 +11,8 @@ from worker.simulation.world import Indexes, World
 
 REDEMPTION, EXTENSION, CREDIT = range(3)
 REASONS = (None, "Cancelled within 24 hours", "Disputed by the customer")
-DISPUTED = 0.001  # of the charges: half is credited
-# Of a price: what is charged for a redemption and for an extension, and what credits give back.
+DISPUTED = 0.001  # of the charges: half of the amount is credited
+# In parts of a price: the charge of a redemption and of an extension, and their credits.
 PARTS = (Decimal(1), Decimal("0.2"), Decimal(-1), Decimal("-0.5"))
 WHOLE, EXTENDED, UNDONE, HALVED = range(len(PARTS))
 

@@ -1,4 +1,4 @@
-"""What was drawn, as rows of the tables."""
+"""Turns the drawn history into rows of the tables."""
 
 import re
 from contextlib import AbstractContextManager
@@ -36,11 +36,11 @@ LARGE = (
     "launch",
     "charge",
 )
-SWEEP = 60 * SECOND  # within which an overdue assignment is marked
+SWEEP = 60 * SECOND  # how long after its end an assignment is marked as expired
 
 
 class Loading:
-    """Gives every drawn thing its id, and copies table after table in the order of references."""
+    """Assigns ids, and copies table after table in the order of the foreign keys."""
 
     def __init__(
         self, session: Session, rng: np.random.Generator, seasons: Seasons, world: World, seed: int
@@ -52,11 +52,11 @@ class Loading:
 
     @property
     def copied(self) -> dict[str, int]:
-        """How many rows each table was given."""
+        """How many rows were copied into each table."""
         return self._copying.copied
 
     def bare(self) -> AbstractContextManager[None]:
-        """Put aside what makes the large tables slow to fill, until all rows are there."""
+        """Drop the large tables' indexes and foreign keys until all rows are copied."""
         return self._copying.bare(*LARGE)
 
     def teachers(self) -> None:
@@ -263,7 +263,7 @@ class Loading:
         })  # fmt: skip
 
     def attempts(self, attempts: Attempts) -> None:
-        """Load the inbox's events and what was decided on them. Their bodies are blank already."""
+        """Load the inbox's events, with blank bodies, and their redemptions."""
         numbers = self._reserve("event", len(attempts))
         waited = (self._rng.exponential(0.4, len(attempts)) * SECOND).astype(np.int64)
         organization = organization_of(attempts.person)
@@ -328,12 +328,12 @@ class Loading:
         self._copying.slices("launch", len(numbers), columns)
 
     def charges(self, charges: Charges, grants: Grants) -> None:
-        """Load what was charged."""
+        """Load the charges."""
         self._reserve("charge", len(charges))
         self._charges(charges, grants, slice(0, charges.charged))
 
     def credits(self, charges: Charges, grants: Grants) -> None:
-        """Load what was credited: the table must have its indexes, which each credit reads."""
+        """Load the credits, after the indexes are back, because each credit reads its charge."""
         self._charges(charges, grants, slice(charges.charged, len(charges)))
 
     def _charges(self, charges: Charges, grants: Grants, part: slice) -> None:
@@ -375,7 +375,7 @@ def _parts(people: Indexes) -> tuple[Indexes, Indexes, pa.Array]:
     number = people & ((1 << WITHIN) - 1)
     more = number // (len(FIRST) * len(LAST))
     suffix = pc.if_else(pa.array(more == 0), "", texts(more))
-    # Every pair of names once: 58 first names and 50 last ones, counted up together.
+    # Counting both up together gives every pair of the 58 first names and 50 last names once.
     return number % len(FIRST), (number + number // len(FIRST)) % len(LAST), suffix
 
 

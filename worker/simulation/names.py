@@ -1,4 +1,4 @@
-"""The names that simulated things are given. Addresses end in .example: they reach nobody."""
+"""Names for simulated things. Addresses end in .example, so they reach nobody."""
 
 # (time zone, currency, locale) of a tree of organizations.
 HOMES = (
@@ -11,7 +11,7 @@ HOMES = (
     ("America/Sao_Paulo", "BRL", "pt_BR"),
 )
 
-# What each home's tax is called, and its percentage; None where there is none.
+# Each home's tax: name and percentage; None if it has none.
 TAXES = (("VAT", "19"), None, ("VAT", "20"), ("TVA", "20"), ("JCT", "10"), ("GST", "10"), None)
 
 TREES = (

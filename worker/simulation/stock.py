@@ -1,4 +1,4 @@
-"""The keys of every pool: when they were made, to whom they were handed, what became of them."""
+"""The keys of every pool: when they were made, distributed and redeemed."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ HANDED_OUT = (0.9, 0.45)  # of the keys that are redeemed, and of the others
 DAYS_UNTIL_REDEEMED = (9.0, 1.2)  # from distribution: the median, and the spread of its logarithm
 KEYS_A_RECIPIENT = (1.0, 1.0, 0.25, 0.1, 0.04)  # pools differ: one each, or boxes of 25
 RECALLED, RETIRED_BY_HAND = 0.02, 0.015
-LONGEST_ORDER = 14 * DAY  # within which keys still go to the same recipient
+LONGEST_ORDER = 14 * DAY  # within which further keys go to the same recipient
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Stock:
 
 
 def draw(rng: np.random.Generator, seasons: Seasons, world: World, grants: Grants) -> Stock:
-    """Draw the keys that the grants spent, and those that nobody did."""
+    """Draw the keys that were redeemed by the grants, and those that were not."""
     fresh = np.flatnonzero(grants.repeats == NEVER)
     spare_pool = np.repeat(np.arange(len(world.pools)), _spares(rng, world, grants, fresh))
     pool = np.concatenate([grants.pool[fresh], spare_pool])
@@ -76,7 +76,7 @@ def _spares(rng: np.random.Generator, world: World, grants: Grants, fresh: Index
 
 
 def _whenever(rng: np.random.Generator, seasons: Seasons, world: World, pool: Indexes) -> Instants:
-    """Give a time within each pool's life by which a key is there, though nobody redeems it."""
+    """Draw a time in each pool's life by which an unredeemed key exists."""
     until = np.minimum(_column(world, "expires"), seasons.end)[pool]
     return rng.integers(_column(world, "made")[pool] + 2 * HOUR, until)
 
@@ -102,7 +102,7 @@ def _distribute(
 
 
 def _made(rng: np.random.Generator, world: World, pool: Indexes, known: Instants) -> Instants:
-    """Give when the batch was made that a key is of: the last one before the key is known of."""
+    """Give when a key's batch was made: the last batch before the key is first needed."""
     first = _column(world, "made")[pool]
     pause = rng.integers(20, 90, len(world.pools))[pool] * DAY
     return first + (known - first) // pause * pause

@@ -1,4 +1,4 @@
-"""How the training was taken, and re-taken, under each assignment."""
+"""Launches of the training under each assignment."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from worker.simulation.grants import Grants, Marks, organization_of
 from worker.simulation.seasons import DAY, NEVER, SECOND, Instants, Seasons
 from worker.simulation.world import Indexes, World
 
-UNUSED = 0.18  # of the assignments: nothing is ever launched
+UNUSED = 0.18  # of the assignments: never launched
 RETAKES = 0.35
 DAYS_UNTIL_LAUNCHED = 4.0
-SPAN = 3 * DAY  # in which a learner who wants to finds the time
+SPAN = 3 * DAY  # within which a launch is drawn
 MINUTES = (45.0, 0.7)  # the median, and the spread of its logarithm
 NEVER_ENDED, COMPLETED, SCORED = 0.06, 0.62, 0.7
 
@@ -45,7 +45,7 @@ def draw(rng: np.random.Generator, seasons: Seasons, world: World, grants: Grant
     homes = np.array([organization.home for organization in world.organizations])
     zones = homes[organization_of(grants.person[grant])]
     at = seasons.draw(rng, since, np.minimum(since + SPAN, until), zones)
-    # What would have come after the end is not squeezed in before it.
+    # Drop the share of launches that would come after the assignment's end.
     came = rng.random(len(at)) * SPAN < until - since
     grant, at = grant[came], at[came]
     order = np.argsort(at, kind="stable")

@@ -14,13 +14,15 @@ from worker.simulation.seasons import DAY, NEVER, Instants, Seasons, microsecond
 
 Indexes = NDArray[np.int64]  # of organizations, pools, keys …; NEVER where there is none
 
-BEFORE = 500 * DAY  # how long before the first redemption the world was made
+BEFORE = (
+    500 * DAY
+)  # how long before the first redemption organizations, courses and pools were made
 LENGTHS = (120, 180, 365, 365, 730)  # of a pool's window, in days
 AVAILABILITY = (30, 60, 90, 180, 180, 365)
 WORTH = {"EUR": 1.0, "USD": 1.1, "GBP": 0.85, "JPY": 160.0, "AUD": 1.65, "BRL": 6.0}
 DEEPEST = 3
-# The pools that every simulation has, whatever the dice say, as (starts, expires) in parts of the
-# history: over, paused, of a course archived meanwhile, running and shared, not begun yet.
+# The pools that every simulation has, as (starts, expires) in parts of the history: expired, paused,
+# of an archived course, active and shared, scheduled.
 CERTAIN = ((0.0, 0.5), (0.1, 1.2), (0.05, 1.3), (0.02, 1.5), (1.05, 1.9))
 OVER, PAUSED, ARCHIVED, SHARED, SCHEDULED = range(len(CERTAIN))
 
@@ -38,7 +40,7 @@ class Organization:
 
 @dataclass(frozen=True)
 class Price:
-    """What a course costs an organization (None: everybody) from an instant on."""
+    """A course's price for an organization (None: the list price) from an instant on."""
 
     course: int
     organization: int | None
@@ -49,7 +51,7 @@ class Price:
 
 @dataclass(frozen=True)
 class Pool:
-    """A pool of keys; keys are spent from `opens` to `closes`, within the simulated days."""
+    """A pool; its keys are redeemed from `opens` to `closes`, within the simulated days."""
 
     name: str
     organization: int
@@ -67,7 +69,7 @@ class Pool:
 
 @dataclass
 class World:
-    """Who teaches what at which price. Everything is told by its index; ids come when loading."""
+    """Organizations, courses, prices and pools, by index; they get ids when they are loaded."""
 
     organizations: list[Organization]
     courses: list[tuple[str, str]]
@@ -92,7 +94,7 @@ class World:
         return HOMES[self.organizations[organization].home][0]
 
     def prices_of(self, pool: Pool) -> tuple[Instants, Indexes]:
-        """Give the instants from which a pool's redemptions have another price, and the prices."""
+        """Give the instants at which a pool's price changes, and the prices."""
         relevant = [
             [n for n, price in enumerate(self.prices)
              if (price.course, price.organization) == (pool.course, payer)]
@@ -117,7 +119,7 @@ def draw(
     names_taken: set[str],
     codes_taken: set[str],
 ) -> World:
-    """Draw a world. Names and codes that are taken already are told apart by a number."""
+    """Draw a world. A number is added to names and codes that are taken already."""
     taught = min(len(COURSES), 5 + organizations // 3)
     world = World(
         organizations=list(_organizations(rng, seasons, organizations, names_taken)),
@@ -131,7 +133,7 @@ def draw(
 
 
 def untaken(name: str, taken: set[str]) -> str:
-    """Give the name, or the first of `name 2`, `name 3` … that is not taken, and take it."""
+    """Give the name, or the first free one of `name 2`, `name 3` …, and mark it as taken."""
     free = next(
         candidate
         for candidate in (name if n == 1 else f"{name} {n}" for n in count(1))

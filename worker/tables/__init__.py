@@ -1,7 +1,7 @@
-"""The tables as Python sees them: columns and relations, by schema.sql's own headings.
+"""The ORM classes: columns and relations, by schema.sql's headings.
 
-schema.sql is the truth and says why each rule and index is there; a test compares the two. What
-Python never touches (functions, triggers, policies, views, some tables) is in schema.sql alone.
+schema.sql is the source of truth and says why each rule and index is there; a test compares the two.
+What Python never uses (functions, triggers, policies, views, some tables) is only in schema.sql.
 
-Enters: columns only. Rules stand in schema.sql, and what is done with rows in the rooms above.
+Enters: only columns. Rules are in schema.sql, and code that works with rows in the rooms above.
 """
