@@ -347,7 +347,9 @@ COMMENT ON INDEX course_code_is_unique
     IS 'already_exists: There is a course with that code already; choose another code.';
 
 -- What a redemption of a course costs from an instant on: for one organization and its
--- descendants, or for everybody (the list price) where no organization is named.
+-- descendants, or for everybody (the list price) where no organization is named. An organization's
+-- own can be withdrawn: it ends at valid_until, and the nearest ancestor's or the list price holds
+-- again. One that was withdrawn before it began (valid_until = valid_from) never holds.
 CREATE TABLE price (
     id              bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     course_id       bigint        NOT NULL REFERENCES course       ON DELETE RESTRICT,
@@ -356,8 +358,11 @@ CREATE TABLE price (
     currency        char(3)       NOT NULL REFERENCES currency     ON DELETE RESTRICT,
     valid_from      timestamptz   NOT NULL,
     created_at      timestamptz   NOT NULL DEFAULT clock_now(),
+    valid_until     timestamptz,
 
     CONSTRAINT price_is_not_negative         CHECK (amount >= 0),
+    CONSTRAINT price_ends_after_it_began     CHECK (valid_until >= valid_from),
+    CONSTRAINT list_price_never_ends         CHECK (organization_id IS NOT NULL OR valid_until IS NULL),
     CONSTRAINT price_is_in_the_minor_unit    CHECK (amount = round(amount, minor_unit(currency))),
     CONSTRAINT price_changes_once_an_instant UNIQUE NULLS NOT DISTINCT (course_id, organization_id, valid_from)
 );
@@ -368,8 +373,9 @@ COMMENT ON CONSTRAINT price_changes_once_an_instant ON price
     IS 'already_exists: There is a price from that very time already; choose another start.';
 
 -- The price in force (B1): the organization's own, else the nearest ancestor's, else the list
--- price; of each the latest that has begun. No row where there is none yet. It is inlined into a
--- LATERAL join, and each level is one look into price_changes_once_an_instant.
+-- price; of each the latest that has begun, unless it was withdrawn: what it replaced stays
+-- replaced. No row where there is none yet. It is inlined into a LATERAL join, and each level is one
+-- look into price_changes_once_an_instant.
 CREATE FUNCTION price_in_force(course_id bigint, organization_id bigint, at timestamptz)
 RETURNS TABLE (amount numeric, currency char(3), price_id bigint)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 BEGIN ATOMIC
@@ -377,12 +383,14 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 BEGIN ATOMIC
       FROM (SELECT above.distance, own.amount, own.currency, own.id
               FROM organization_ancestry AS above
              CROSS JOIN LATERAL (
-                   SELECT price.amount, price.currency, price.id FROM price
+                   SELECT price.amount, price.currency, price.id, price.valid_until FROM price
                     WHERE price.course_id = price_in_force.course_id
                       AND price.organization_id = above.ancestor_id
                       AND price.valid_from <= price_in_force.at
+                      AND (price.valid_until > price.valid_from) IS NOT FALSE
                     ORDER BY price.valid_from DESC LIMIT 1) AS own
              WHERE above.descendant_id = price_in_force.organization_id
+               AND (own.valid_until > price_in_force.at) IS NOT FALSE
             UNION ALL
             (SELECT NULL::int AS distance, price.amount, price.currency, price.id FROM price
               WHERE price.course_id = price_in_force.course_id

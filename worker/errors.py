@@ -101,6 +101,10 @@ class PriceInThePastError(RefusedError):
     """A price in the past cannot be changed once something was charged at it; give a later start."""
 
 
+class ListPriceCannotEndError(RefusedError):
+    """The list price cannot end: set a new one. A free course has a price of 0."""
+
+
 class LaunchIdReusedError(RefusedError):
     """Another assignment was launched under this id; give each launch an id of its own."""
 

@@ -22,6 +22,7 @@ from tests.world import OPERATOR, World, build
 from webhook import create_app
 from worker import signatures
 from worker.billing import invoices, payments, runs
+from worker.catalogue import prices
 from worker.database import connections as databases
 from worker.outgoing import endpoints
 from worker.pools import batches
@@ -230,6 +231,10 @@ def things(place: Place) -> Things:
         user = users.add(
             session, actor=OPERATOR, email="user@example.com", password="p" * 12, **owner
         )["id"]
+        price = prices.set_price(
+            session, actor=OPERATOR, course=names.code, price="3", organization=names.name,
+            from_="2080-01-01",
+        )["id"]  # fmt: skip
     [invoice] = runs.run(actor=OPERATOR, month=month).invoices
     with databases.session() as session:
         line = invoices.show(session, actor=OPERATOR, invoice=str(invoice))["lines"][0]["id"]
@@ -244,6 +249,7 @@ def things(place: Place) -> Things:
             "invoice": str(invoice),
             "line": line,
             "payment": payment,
+            "price": price,
             "user": user,
             "pool": place.world.pool,
             "organization": names.name,

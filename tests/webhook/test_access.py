@@ -14,7 +14,6 @@ from sqlalchemy import event, text
 from tests.webhook.conftest import Place, Things
 from tests.world import OPERATOR
 from worker.billing import invoices
-from worker.catalogue import prices
 from worker.database import connections as databases
 from worker.database.connections import Login
 from worker.learning import launches
@@ -33,6 +32,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/prices": {
         "course": "{course}", "organization": "{organization}", "price": "2.00"
     },
+    "POST /api/v1/prices/<price>/withdraw": {"from": "2090-01-01"},
     "POST /api/v1/pools": {
         "name": "New", "organization": "{organization}", "course": "{course}",
         "starts_at": "2020-01-01", "expires_at": "2090-12-31", "content_availability_days": 30,
@@ -191,14 +191,9 @@ def everything(place: Place, things: Things) -> Things:
     ids = dict(things.ids)
     ids |= {"issued key": place.keys(2)[0], "notebook": "usage"}
     with databases.session() as session:
-        owner = {"organization": ids["organization"]}
-        price = prices.set_price(
-            session, actor=OPERATOR, course=ids["course"], price="3.00", currency="EUR", **owner
-        )
         distributions.distribute(
             session, actor=OPERATOR, pool=ids["pool"], recipient="ann@example.com"
         )
-        ids["price"] = price["id"]
         ids["failed event"] = str(session.scalar(text("""
             INSERT INTO event (source_id, organization_id, webhook_id, body_hash, type, status, error)
             SELECT source_id, organization_id, 'failed', body_hash, 'training.launched', 'failed', 'x'

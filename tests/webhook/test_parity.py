@@ -27,6 +27,7 @@ ROUTES = {
     "courses list": "GET /courses",
     "prices list": "GET /prices",
     "prices set": "POST /prices",
+    "prices withdraw": "POST /prices/{price}/withdraw",
     "seller edit": "PATCH /seller",
     "seller show": "GET /seller",
     "sources add": "POST /sources",

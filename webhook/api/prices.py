@@ -25,6 +25,12 @@ class NewPrice(Taken):
     from_: str | None = Field(None, alias="from")
 
 
+class Withdrawal(Taken):
+    """The day or instant from which on the price holds no more, from now where none is given."""
+
+    from_: str | None = Field(None, alias="from")
+
+
 @blueprint.get("")
 @allowed(Role.FINANCE, Role.ANALYST)
 @gives()
@@ -41,3 +47,12 @@ def listing(session: Session, actor: Actor, query: Query[prices.Filters]) -> Pag
 def set_price(session: Session, actor: Actor, body: NewPrice) -> PriceShape:
     """Set what a redemption of a course costs from a time on."""
     return prices.set_price(session, actor=actor, **body.given())
+
+
+@blueprint.post("/<price>/withdraw")
+@allowed()
+@gives()
+@blueprint.input(Withdrawal, arg_name="body")
+def withdraw(session: Session, actor: Actor, price: str, body: Withdrawal) -> PriceShape:
+    """End an organization's own price from a time on: an ancestor's or the list price holds again."""
+    return prices.withdraw(session, actor=actor, price=price, **body.given())

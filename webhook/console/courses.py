@@ -78,3 +78,14 @@ def set_price(session: Session, actor: Actor) -> Any:
     whose = told["organization"] or "everybody without a price of their own"
     words = f"{told['course']} costs {told['price']} {told['currency']} for {whose}."
     return done(words, "prices", course=told["course"])
+
+
+@blueprint.post("/prices/<price>/withdraw")
+@page(on="prices")
+def withdraw_price(session: Session, actor: Actor, price: str) -> Any:
+    """End an organization's own price from a day on, or from now."""
+    told = prices.withdraw(
+        session, actor=actor, price=price, from_=request.form.get("from") or None
+    )
+    words = f"{told['course']} is sold to {told['organization']} at that price no longer."
+    return done(words, "prices", course=told["course"])

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from worker import days, errors
 from worker.catalogue import courses
-from worker.database import locks
+from worker.database import locks, lookup
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
@@ -49,6 +49,8 @@ class PriceShape(Beginning):
     """What one redemption costs."""
     currency: str
     """The price's currency, by its ISO 4217 code."""
+    until: datetime | None
+    """When it was withdrawn from: the first instant at which it holds no more; null for none."""
     in_force: bool
     """Whether it holds at this moment for whoever it is meant for."""
 
@@ -85,7 +87,7 @@ NOW = text("""
 """)
 
 IN_FORCE = text("""
-    SELECT amount, currency
+    SELECT amount, currency, price_id
       FROM price_in_force(:course_id, :organization_id, coalesce(:at, clock_now()))
 """)
 
@@ -102,9 +104,10 @@ def set_price(
 ) -> PriceShape:
     """Set a course's price from a time on (default: now); the operator alone may.
 
-    With an organization it holds for it and its descendants, else it is the list price. A bare
-    date is a day in the organization's time zone, UTC for a list price. The currency defaults to
-    the organization's, or to the list price's so far. Setting the same again changes nothing.
+    With an organization it holds for it and its descendants, else it is the list price. A price of 0
+    makes the course free. A bare date is a day in the organization's time zone, UTC for a list
+    price. The currency defaults to the organization's, or to the list price's so far. Setting the
+    same again changes nothing.
 
     Raises:
         InvalidInputError: the price, currency or date is not one.
@@ -122,12 +125,40 @@ def set_price(
         "organization_id": owner and owner.id,
         "amount": amount,
         "currency": code.strip().upper(),
-        "valid_from": _start(session, found, owner, from_),
+        "valid_from": _start(session, found.id, owner, from_),
     }
     if (price_id := _write(session, row)) is not None:
         _refuse_rewriting(session, row, price_id)
-        _remember(session, actor, row, price_id)
+        written = session.get_one(Price, price_id, populate_existing=True)
+        _remember(session, actor, "price set", written)
     return _shape(session.execute(_rows().where(_is(row))).one())
+
+
+def withdraw(session: Session, *, actor: Actor, price: str, from_: str | None = None) -> PriceShape:
+    """End an organization's own price from a time on (default: now); the operator alone may.
+
+    From then on the nearest ancestor's price holds, or the list price. A bare date is a day in the
+    organization's time zone. From a time before the price begins, it never holds. Another time moves
+    the end; the same again changes nothing.
+
+    Raises:
+        NotFoundError: there is no such price.
+        ListPriceCannotEndError: it is a list price.
+        InvalidInputError: it was replaced before then; or the date is none.
+        PriceInThePastError: something was charged already in the time for which this would count.
+    """
+    actor.require()
+    locks.await_settler(session)
+    found = lookup.find(session, Price, thing="price", name=price, lock=True)
+    if found.organization_id is None:
+        raise errors.ListPriceCannotEndError
+    owner = session.get_one(Organization, found.organization_id)
+    until = max(_start(session, found.course_id, owner, from_), found.valid_from)
+    if until != found.valid_until:
+        _end(session, found, until)
+        _refuse_when_replaced(session, found, until)
+        _remember(session, actor, "price withdrawn", found, until=until.isoformat())
+    return _shape(session.execute(_rows().where(Price.id == found.id)).one())
 
 
 def listing(
@@ -171,25 +202,59 @@ def in_force(
 
 
 def _start(
-    session: Session, course: Course, owner: Organization | None, from_: str | None
+    session: Session, course_id: int, owner: Organization | None, from_: str | None
 ) -> datetime:
     if from_ is not None:
         return days.instant(from_, zone=owner.time_zone if owner else "UTC", field="from")
-    start: datetime = session.execute(NOW, {"course_id": course.id}).scalar_one()
+    start: datetime = session.execute(NOW, {"course_id": course_id}).scalar_one()
     return start
 
 
 def _write(session: Session, row: dict[str, Any]) -> int | None:
     """Insert or replace the price from that instant; None where it is there just so."""
     asked = insert(Price).values(row)
-    changed = or_(Price.amount != asked.excluded.amount, Price.currency != asked.excluded.currency)
+    changed = or_(
+        Price.amount != asked.excluded.amount,
+        Price.currency != asked.excluded.currency,
+        Price.valid_until.is_not(None),
+    )
     return session.scalar(
         asked.on_conflict_do_update(
             constraint="price_changes_once_an_instant",
-            set_={"amount": asked.excluded.amount, "currency": asked.excluded.currency},
+            set_={
+                "amount": asked.excluded.amount,
+                "currency": asked.excluded.currency,
+                "valid_until": None,
+            },
             where=changed,
         ).returning(Price.id)
     )
+
+
+def _end(session: Session, price: Price, until: datetime) -> None:
+    """Move a price's end, where nothing was charged in the time between the old end and the new."""
+    row = {
+        "course_id": price.course_id,
+        "organization_id": price.organization_id,
+        "valid_from": min(until, price.valid_until or until),
+    }
+    _refuse_rewriting(session, row, price.id)  # what was charged at it
+    price.valid_until = until
+    session.flush()
+    _refuse_rewriting(session, row, price.id)  # what was charged while it did not hold
+
+
+def _refuse_when_replaced(session: Session, price: Price, until: datetime) -> None:
+    before = {
+        "course_id": price.course_id,
+        "organization_id": price.organization_id,
+        "at": until - datetime.resolution,
+    }
+    never = until == price.valid_from
+    if not never and session.execute(IN_FORCE, before).one().price_id != price.id:
+        raise errors.InvalidInputError(
+            "Another price replaced this one before then; withdraw that one.", field="from"
+        )
 
 
 def _refuse_rewriting(session: Session, row: dict[str, Any], price_id: int) -> None:
@@ -240,19 +305,21 @@ def _shape(row: Any) -> PriceShape:
         "price": f"{row.Price.amount:.{row.minor_unit}f}",
         "currency": row.Price.currency,
         "from": row.Price.valid_from,
+        "until": row.Price.valid_until,
         "in_force": row.in_force,
     }
 
 
-def _remember(session: Session, actor: Actor, row: dict[str, Any], price_id: int) -> None:
+def _remember(session: Session, actor: Actor, action: str, price: Price, **when: str) -> None:
     history.record(
         session,
         actor=actor,
-        action="price set",
+        action=action,
         thing="price",
-        thing_ids=price_id,
-        organization_id=row["organization_id"],
-        price=str(row["amount"]),
-        currency=row["currency"],
-        valid_from=row["valid_from"].isoformat(),
+        thing_ids=price.id,
+        organization_id=price.organization_id,
+        price=str(price.amount),
+        currency=price.currency,
+        valid_from=price.valid_from.isoformat(),
+        **when,
     )

@@ -15,7 +15,7 @@ with deferred():
 if TYPE_CHECKING:
     from worker.database.paging import Page
 
-COLUMNS = ("course", "organization", "price", "currency", "from", "in_force")
+COLUMNS = ("id", "course", "organization", "price", "currency", "from", "until", "in_force")
 
 
 @click.group("prices", cls=Group)
@@ -32,6 +32,14 @@ def command() -> None:
 def set_(**given: Any) -> "prices.PriceShape":
     """Set a course's price for an organization and those below it."""
     return run(prices.set_price, actor=operator(), **given)
+
+
+@command.command()
+@click.argument("price", metavar="PRICE-ID")
+@click.option("--from", "from_", metavar="DATE", help="The first day without it; now by default.")
+def withdraw(**given: Any) -> "prices.PriceShape":
+    """End an organization's own price; the one of the organization above, or the list price, holds again."""
+    return run(prices.withdraw, actor=operator(), **given)
 
 
 @command.command(

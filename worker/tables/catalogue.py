@@ -32,3 +32,4 @@ class Price(Base):
     currency: Mapped[CurrencyCode] = of(Currency.code)
     valid_from: Mapped[datetime]
     created_at: Mapped[Made]
+    valid_until: Mapped[datetime | None]

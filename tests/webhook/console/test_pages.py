@@ -90,6 +90,7 @@ ACTS = {
     "/organizations": set(),
     "/organizations/{organization}": set(),
     "/prices": set(),
+    "/prices/{price}/withdraw": set(),
     "/seller": set(),
     "/sources": {"manager"},
     "/endpoints": {"manager"},

@@ -95,6 +95,26 @@ def test_an_organizations_own_price_stands_beside_the_list_price(operator, someb
     assert f"<option selected>{owner}</option>" in own
 
 
+def test_an_organizations_own_price_is_withdrawn_and_the_list_price_is_not_offered_for_it(
+    operator, somebody, things
+):
+    course, owner = things.ids["course"], things.ids["organization"]
+    operator.post(
+        "/prices", course=course, organization=owner, price="34", **{"from": "2091-01-01"}
+    )
+    where = f"/prices?course={course}"
+    offered = re.findall(r"/console/prices/(\d+)/withdraw", operator.get(where).text)
+
+    told = operator.post(f"/prices/{offered[-1]}/withdraw", **{"from": "2091-03-01"})
+    page = operator.get(where).text
+    finance = somebody(Role.FINANCE).get(where).text
+
+    assert path(told) == where
+    assert "1 Mar 2091, 00:00" in page
+    assert re.findall(r"/console/prices/(\d+)/withdraw", page) == offered[:-1]
+    assert "/withdraw" not in finance
+
+
 def test_the_seller_is_what_drafts_print(operator):
     seller = {"name": "Keys & Co.", "address": "Dock 1", "tax_id": "", "payment_details": "IBAN"}
 

@@ -48,6 +48,7 @@ NEVER = (
 )  # fmt: skip
 DATED = {
     "POST /api/v1/prices": "from",
+    "POST /api/v1/prices/<price>/withdraw": "from",
     "POST /api/v1/pools": "starts_at",
     "PATCH /api/v1/pools/<pool>": "expires_at",
     "POST /api/v1/tokens": "expires_at",

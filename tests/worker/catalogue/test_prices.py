@@ -11,7 +11,7 @@ from worker.billing import charges
 from worker.catalogue import prices
 from worker.database import connections
 from worker.database.connections import Login
-from worker.tenancy import actors, organizations
+from worker.tenancy import actors, history, organizations
 
 
 @pytest.fixture
@@ -38,6 +38,10 @@ def set_price(session: Session, price: str, organization: str | None = None, **g
     )
 
 
+def withdraw(session: Session, price: Any, **given: Any) -> Any:
+    return prices.withdraw(session, actor=OPERATOR, price=price["id"], **given)
+
+
 def paid(session: Session, organization: str, at: datetime | None = None) -> str | None:
     found = prices.in_force(
         session, actor=OPERATOR, course="c-parent", organization=organization, at=at
@@ -55,6 +59,7 @@ def test_a_price_is_shown_as_it_was_set(session, parent):
         "price": "40.00",
         "currency": "USD",
         "from": datetime(2026, 6, 30, 22, tzinfo=UTC),  # 1 July in Berlin
+        "until": None,
         "in_force": False,
     }
 
@@ -142,6 +147,131 @@ def test_a_price_that_something_was_charged_at_cannot_be_changed(session, parent
 
     with pytest.raises(errors.PriceInThePastError), session.begin_nested():
         set_price(session, "49.91", from_="2000-01-01")
+
+
+def test_a_withdrawn_price_gives_way_to_the_nearest_ancestors(session, parent, grandchild):
+    set_price(session, "40", "Parent")
+    own = set_price(session, "30", "Grandchild", from_="2026-01-01")
+
+    shown = withdraw(session, own, from_="2026-07-01")
+
+    assert shown == {
+        **own,
+        "until": datetime(2026, 7, 1, tzinfo=UTC),
+    }  # the grandchild's day is UTC's
+    at = [datetime(2026, 6, 30, 23, 59, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)]
+    assert [paid(session, "Grandchild", moment) for moment in at] == ["30.00 EUR", "40.00 EUR"]
+
+
+def test_a_price_is_withdrawn_from_now_and_the_list_price_holds_again(session, parent):
+    own = set_price(session, "40", "Parent", from_="2026-05-01")
+
+    shown = withdraw(session, own)
+
+    assert shown["until"] == datetime(2026, 6, 1, 12, tzinfo=UTC)
+    assert not shown["in_force"]
+    assert paid(session, "Parent") == "49.90 EUR"
+
+
+def test_a_day_of_withdrawal_begins_where_the_organization_is(session, parent):
+    own = set_price(session, "40", "Parent")
+
+    shown = withdraw(session, own, from_="2026-07-01")
+
+    assert shown["until"] == datetime(2026, 6, 30, 22, tzinfo=UTC)
+
+
+def test_a_price_that_was_replaced_does_not_come_back_when_the_newer_one_is_withdrawn(
+    session, parent
+):
+    older = set_price(session, "40", "Parent", from_="2026-05-01")
+    newer = set_price(session, "30", "Parent")
+
+    withdraw(session, newer, from_="2026-07-01")
+
+    assert paid(session, "Parent", datetime(2026, 8, 1, tzinfo=UTC)) == "49.90 EUR"
+    with pytest.raises(errors.InvalidInputError, match="Another price replaced this one"):
+        withdraw(session, older, from_="2026-06-02")
+
+
+def test_a_price_that_is_withdrawn_before_it_begins_never_holds(session, parent):
+    set_price(session, "40", "Parent", from_="2026-05-01")
+    coming = set_price(session, "30", "Parent", from_="2026-08-01")
+
+    shown = withdraw(session, coming)
+
+    assert shown["until"] == shown["from"]
+    assert paid(session, "Parent", datetime(2026, 9, 1, tzinfo=UTC)) == "40.00 EUR"
+
+
+def test_the_list_price_cannot_end(session, parent):
+    (list_price,) = prices.listing(session, actor=OPERATOR).items
+
+    with pytest.raises(errors.ListPriceCannotEndError, match="price of 0"):
+        withdraw(session, list_price)
+
+    assert prices.listing(session, actor=OPERATOR).items == [list_price]
+
+
+def test_a_price_is_not_withdrawn_for_a_time_in_which_something_was_charged(session, parent):
+    own = set_price(session, "40", "Parent", from_="2026-05-01")
+    redeem(session, parent.pool, "2026-05-20")
+
+    with pytest.raises(errors.PriceInThePastError), session.begin_nested():
+        withdraw(session, own, from_="2026-05-20")
+
+    assert withdraw(session, own, from_="2026-05-21")["until"]
+
+
+def test_a_withdrawal_is_not_put_off_beyond_what_was_charged_without_the_price(session, parent):
+    own = set_price(session, "40", "Parent", from_="2026-05-01")
+    withdraw(session, own, from_="2026-05-10")
+    redeem(session, parent.pool, "2026-05-20")
+
+    with pytest.raises(errors.PriceInThePastError), session.begin_nested():
+        withdraw(session, own, from_="2026-06-15")
+
+    assert withdraw(session, own, from_="2026-05-19")["until"]
+
+
+def test_withdrawing_again_changes_nothing_and_is_remembered_once(session, parent):
+    own = set_price(session, "40", "Parent")
+    withdraw(session, own, from_="2026-07-01")
+
+    again = withdraw(session, own, from_="2026-07-01")
+
+    done = history.of(session, thing="price", thing_id=int(own["id"]))
+    assert again["until"] == datetime(2026, 6, 30, 22, tzinfo=UTC)
+    assert [act["action"] for act in done] == ["price set", "price withdrawn"]
+    assert done[1]["organization"] == "Parent"
+
+
+def test_a_withdrawn_price_that_is_set_again_holds_again(session, parent):
+    own = set_price(session, "40", "Parent", from_="2026-07-01")
+    withdraw(session, own, from_="2026-08-01")
+
+    shown = set_price(session, "40", "Parent", from_="2026-07-01")
+
+    assert (shown["id"], shown["until"]) == (own["id"], None)
+
+
+def test_a_redemption_after_the_withdrawal_is_charged_at_the_list_price(session, parent):
+    withdraw(session, set_price(session, "20", "Parent"), from_="2026-06-10T00:00Z")
+    set_clock(session, "2026-06-20")
+
+    redeem(session, parent.pool, "2026-06-09T23:59:59.999999", "2026-06-10T00:00")
+
+    items = charges.listing(session, actor=OPERATOR).items
+    assert [item["amount"] for item in items] == ["49.90", "20.00"]
+
+
+def test_the_operator_alone_withdraws_prices(session, parent):
+    own = set_price(session, "40", "Parent")
+
+    with pytest.raises(errors.ForbiddenError):
+        prices.withdraw(
+            session, actor=actors.Actor("x", actors.Role.FINANCE, parent.id), price=own["id"]
+        )
 
 
 def test_setting_the_same_price_again_changes_nothing(session, parent):

@@ -70,6 +70,22 @@ def test_a_price_of_an_organization_is_set_from_a_day_on_and_listed(give, world)
     assert price in listed["items"]
 
 
+def test_a_price_is_withdrawn_by_its_id_from_a_day_on(give, run, world):
+    course = give("pools", "show", world.pool)["course"]
+    price = give(
+        "prices", "set", course, "--organization", str(world.parent), "--price", "0",
+        "--from", "2089-01-01",
+    )  # fmt: skip
+
+    withdrawn = give("prices", "withdraw", price["id"], "--from", "2089-03-01")
+    (list_price, *_) = give("prices", "list", "--course", course)["items"]
+    refused = run("prices", "withdraw", list_price["id"])
+
+    assert withdrawn == price | {"until": "2089-03-01T00:00:00Z"}
+    assert refused.code == 2
+    assert "list price cannot end" in refused.err
+
+
 def test_a_pool_is_created_in_the_agreed_shape_and_says_its_end_in_words(run, give, world):
     give("organizations", "edit", str(world.parent), "--time-zone", "Europe/Berlin")
 

@@ -167,6 +167,10 @@ REFUSED = {
         "UPDATE price SET amount = 49.9, currency = 'JPY'",
         "UPDATE price SET amount = 0.0001, currency = 'KWD'",
     ],
+    "price_ends_after_it_began": [
+        "UPDATE price SET organization_id = 1, valid_until = valid_from - interval '1 second'"
+    ],
+    "list_price_never_ends": ["UPDATE price SET valid_until = '2030-01-01'"],
     "price_is_not_negative": ["UPDATE price SET amount = -1"],
     # Pools and keys
     "pool_name_is_unique_in_its_organization": [
