@@ -3,9 +3,9 @@
 import os
 import sys
 
-# One time zone database (T3): the pinned package tzdata, never the host's files, here and in every
-# process that is started from here. Python reads them where they are, and they are of any year.
+# One time zone database (T3): the pinned package tzdata, never the host's files, which may be old. The
+# environment passes this on to child processes.
 os.environ["PYTHONTZPATH"] = ""
-if zoneinfo := sys.modules.get("zoneinfo"):  # whoever imported it first has it search the host
+if zoneinfo := sys.modules.get("zoneinfo"):  # an earlier import has it search the host's files
     zoneinfo.reset_tzpath(to=())
     zoneinfo.ZoneInfo.clear_cache()

@@ -35,7 +35,7 @@ def broker_url() -> str:
 
 
 def redis_url() -> str:
-    """Give the broker's address as redis-py writes it; Celery has other words for Unix sockets.
+    """Give the broker's URL in redis-py's form; Celery writes Unix sockets differently.
 
     Raises:
         SettingsError: as `broker_url`.

@@ -1,6 +1,6 @@
-"""Sending: what an external system does to post events: signed, with retries until they are accepted.
+"""Posting events as an external system does: signed, with retries until they are accepted.
 
-This is the other side of the receiver, for integrators to try it with and to copy from.
+This is the client of the receiver, for integrators to test with and to copy from.
 """
 
 import hashlib
@@ -24,13 +24,15 @@ from worker import signatures
 from worker.errors import InvalidInputError, KeypoolError
 
 RETRY_SECONDS = 30  # seconds for which requests to an unreachable receiver are retried
-PAUSE = 0.5  # seconds between tries, where it does not say
-TIMEOUT = 15  # seconds for one try; the receiver takes 10 at most when it is asked to wait
+PAUSE = 0.5  # seconds between retries, if the receiver does not say
+TIMEOUT = (
+    15  # timeout of one attempt in seconds; the receiver takes 10 at most if it is asked to wait
+)
 TRY_AGAIN = {429, 502, 503, 504}
 
-# In `KEY=VALUE` words everything is a text, but for these.
+# The values of `KEY=VALUE` words are texts, except for these.
 LITERALS = {"completed", "score"}
-# What a message that is made here happened at, where nobody says.
+# The field with the time of the event, which is filled in if it is missing.
 HAPPENED = {"training.launched": "launched_at", "training.ended": "ended_at"}
 
 
@@ -40,7 +42,7 @@ class ReceiverAwayError(KeypoolError):
 
 @dataclass(frozen=True)
 class Message:
-    """An event as it is sent: its id stays the same however often it is tried."""
+    """An event to send; every retry has the same id."""
 
     type: str
     webhook_id: str
@@ -49,7 +51,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the receiver said to a message: an HTTP status and a JSON object."""
+    """The receiver's answer to a message: an HTTP status and a JSON object."""
 
     type: str
     webhook_id: str
@@ -71,9 +73,9 @@ class Sender:
     """A source's connections to its receiver, one a thread."""
 
     def __init__(self, url: str, secret: str) -> None:
-        """Raise InvalidInputError where the address or the secret cannot be one."""
+        """Raise InvalidInputError if the URL or the secret is malformed."""
         self._url, self._secret = _address(url), signatures.read_secret(secret)
-        # Threads that wait for a connection of one shared client were seen to wait for ever.
+        # One client per thread: threads that shared one were seen to wait for a connection for ever.
         self._own, self._clients = threading.local(), list[httpx.Client]()
 
     def __enter__(self) -> Self:
@@ -88,7 +90,7 @@ class Sender:
             client.close()
 
     def post(self, message: Message, *, wait: int = 0) -> Answer:
-        """Post a message until it is answered for good; ask to `wait` for the outcome.
+        """Post a message, with retries until the answer is final; `wait` asks to wait for the outcome.
 
         Raises:
             ReceiverAwayError: nobody answered within 30 seconds.
@@ -123,7 +125,7 @@ class Sender:
 
     def _client(self) -> httpx.Client:
         if not hasattr(self._own, "client"):
-            # A proxy in the environment is not for reaching this machine.
+            # Do not use the environment's proxy to reach this machine.
             proxied = not _is_this_machine(self._url)
             self._own.client = httpx.Client(timeout=TIMEOUT, trust_env=proxied)
             self._clients.append(self._own.client)
@@ -134,7 +136,7 @@ class Sender:
 def message(
     type_: str, data: dict[str, Any], *, webhook_id: str | None = None, timestamp: str | None = None
 ) -> Message:
-    """Make a message. Without an id it gets a new one, without a timestamp the present."""
+    """Make a message; by default with a new id and the current time."""
     body = {"type": type_, "timestamp": timestamp or _now(), "data": data}
     return Message(
         type_,
@@ -147,7 +149,7 @@ def from_words(type_: str, words: Iterable[str]) -> Message:
     """Make a message from `KEY=VALUE` words, such as `learner.email=ann@example.org`.
 
     Raises:
-        InvalidInputError: a word has no `=`, or names what another one holds.
+        InvalidInputError: a word has no `=`, or two words set the same field.
     """
     data: dict[str, Any] = {}
     for word in words:
@@ -161,13 +163,13 @@ def from_words(type_: str, words: Iterable[str]) -> Message:
 
 
 def from_file(path: Path) -> Iterator[Message]:
-    """Read messages, one JSON object a line: `type`, `data`, and optionally `timestamp` and `id`.
+    """Read messages, one JSON object per line: `type`, `data`, and optionally `timestamp` and `id`.
 
-    A line with a timestamp and no id always gets the same id, so that sending a file again does
-    nothing twice.
+    A line with a timestamp and no id always gets the same id, so that sending a file again is
+    idempotent.
 
     Raises:
-        InvalidInputError: a line is none; it is named.
+        InvalidInputError: a line is not a message; the error has its number.
     """
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
@@ -178,9 +180,9 @@ def from_file(path: Path) -> Iterator[Message]:
 def send_all(
     sender: Sender, messages: Iterable[Message], *, wait: int, at_once: int
 ) -> Iterator[Answer]:
-    """Post messages, so many at once, and give their answers in order.
+    """Post messages concurrently, and give their answers in order.
 
-    Once waiting for an outcome was in vain, nothing is waited for any more: nobody settles there.
+    After the first answer without an outcome, it waits for no more outcomes: nobody settles there.
     """
     under_way: deque[Future[Answer]] = deque()
     with ThreadPoolExecutor(at_once) as threads:
@@ -234,7 +236,7 @@ def _literal(value: str) -> Any:
 
 
 def _pause(response: httpx.Response | None) -> float | None:
-    """Say how long to wait before the next try; None where the answer is final."""
+    """Give the seconds to wait before a retry; None if the answer is final."""
     if response is None:
         return PAUSE
     if response.status_code not in TRY_AGAIN:
@@ -273,5 +275,5 @@ def _is_this_machine(url: str) -> bool:
 
 
 def _now() -> str:
-    """Give the sender's own time, as the receiver asks for it."""
+    """Give the sender's time, as the receiver expects it."""
     return datetime.fromtimestamp(time.time(), UTC).isoformat().replace("+00:00", "Z")

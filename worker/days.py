@@ -10,11 +10,11 @@ from typing_extensions import TypedDict
 
 from worker import errors
 
-# A day and a month as they are given out.
+# A day and a month in public objects.
 Day = Annotated[str, Field(json_schema_extra={"format": "date"})]
 Month = Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}$")]
 
-# Objects that hold from an instant on, and those about a period; `from` is a word of Python's own.
+# Base classes with a field `from`, which is a keyword of Python.
 Beginning = TypedDict(
     "Beginning", {"from": Annotated[datetime, Field(description="From when on it holds.")]}
 )
@@ -24,9 +24,9 @@ FirstDay = TypedDict(
 
 YEARS = range(1970, 9000)
 YEAR = timedelta(days=365)
-# How many days access may last, an end may be put off, and an end may be warned of ahead (P3): ten
-# years. Constraints of schema.sql keep it, and a test compares them.
-FURTHEST = 36_500  # days ahead that a list can be asked for
+# Limits in days (P3): how long access may last, be extended, and be warned of ahead: ten years.
+# Constraints of schema.sql enforce them, and a test compares them.
+FURTHEST = 36_500  # for filters of lists
 LONGEST = 3650
 DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 MONTH = re.compile("[0-9]{4}-(?:0[1-9]|1[0-2])")
@@ -66,7 +66,7 @@ def moment(value: object) -> datetime:
 
 
 def bare(value: str | date | None, *, field: str) -> date | None:
-    """Read a date as `day` does, where there is one."""
+    """Read a date as `day` does; None stays None."""
     return day(value, field=field) if isinstance(value, str) else value
 
 
@@ -95,10 +95,10 @@ def month(value: str, *, field: str = "month") -> date:
 def period(
     from_: str | date | None, to: str | date | None, *, now: datetime, zone: str
 ) -> tuple[date, date]:
-    """Give the first and the last day that are asked about: by default the year that ends today.
+    """Give the first and the last day of a period; by default the year that ends today.
 
     Raises:
-        InvalidInputError: a day is none, or the last comes before the first.
+        InvalidInputError: a day is malformed, or the last is before the first.
     """
     last = bare(to, field="to") or now.astimezone(ZoneInfo(zone)).date()
     first = bare(from_, field="from") or last - YEAR + timedelta(days=1)
@@ -120,10 +120,10 @@ def in_order(first: date | None, last: date | None) -> None:
 
 
 def day_start(day: date, zone: str, *, after: int = 0) -> datetime:
-    """Give the first instant of a day (or of the day so many days after it) in a time zone.
+    """Give the first instant of a day (or of the day `days` later) in a time zone.
 
-    A midnight that a clock change skips is the next instant; of two, the first (`fold` 0 gives
-    both).
+    If a clock change skips midnight, it is the next instant; of two midnights it is the first (`fold` 0
+    does both).
     """
     if day.year not in YEARS:
         raise ValueError(f"the year {day.year} is out of range")
@@ -132,7 +132,7 @@ def day_start(day: date, zone: str, *, after: int = 0) -> datetime:
 
 
 def end_in_words(end: datetime, zone: str) -> str:
-    """Say an end as people do: `the end of 31 Dec 2026, Europe/Berlin`."""
+    """Write an end in words: `the end of 31 Dec 2026, Europe/Berlin`."""
     last_day = _last_day(end, zone)
     if day_start(last_day, zone, after=1) == end:
         return f"the end of {last_day:%-d %b %Y}, {zone}"
@@ -140,7 +140,7 @@ def end_in_words(end: datetime, zone: str) -> str:
 
 
 def as_typed(moment: datetime, zone: str, *, end: bool = False) -> str:
-    """Give an instant as `instant` reads it back: a date where it is one, a local time else."""
+    """Write an instant so that `instant` reads it back: as a date if possible, else as a local time."""
     local = moment.astimezone(ZoneInfo(zone))
     day = _last_day(moment, zone) if end else local.date()
     if day_start(day, zone, after=1 if end else 0) == moment:
@@ -149,9 +149,9 @@ def as_typed(moment: datetime, zone: str, *, end: bool = False) -> str:
 
 
 def _last_day(end: datetime, zone: str) -> date:
-    """Give the day that an end includes, or falls in.
+    """Give the last day that an end includes.
 
-    It is counted back in UTC: local time knows no instant before a midnight that is skipped.
+    It subtracts in UTC, because local time has no instant just before a skipped midnight.
     """
     return (end.astimezone(UTC) - timedelta(microseconds=1)).astimezone(ZoneInfo(zone)).date()
 

@@ -1,7 +1,7 @@
 """Every error that keypool raises on purpose, under one root.
 
 A docstring is its error's default message. A message is one sentence for people: it says what is
-true, and what to do next where that is not plain. It carries no secrets. `code` is stable: it
+wrong, and what to do next if that is not obvious. It carries no secrets. `code` is stable: it
 names the error in problem types and in `--json` answers.
 """
 
@@ -35,7 +35,7 @@ class InvalidInputError(KeypoolError):
         line: int | None = None,
         rows: Sequence[tuple[int, str]] = (),
     ) -> None:
-        """Say what is wrong, and where: a field, a line, or all rows of a table with their reasons."""
+        """Say what is wrong, and where: a field, a line, or all wrong rows of a table with reasons."""
         super().__init__(message)
         self.field = field
         self.line = line
@@ -205,7 +205,7 @@ class ExtraMissingError(KeypoolError):
 
 @contextmanager
 def of_extra(name: str) -> Iterator[None]:
-    """Import an extra's packages within.
+    """Import an extra's packages inside the block.
 
     Raises:
         ExtraMissingError: one of them is not installed.
@@ -217,10 +217,10 @@ def of_extra(name: str) -> Iterator[None]:
 
 
 def interruption(error: BaseException | None) -> KeyboardInterrupt | SystemExit | None:
-    """Give the signal that is behind an error; None where none is.
+    """Give the signal that caused an error; None if there was none.
 
-    What was interrupted may raise an error of its own while it cleans up: a database connection
-    that was in the midst of a statement does.
+    Interrupted code may raise another error while it cleans up, as a database connection does in the
+    middle of a statement.
     """
     while error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
         error = error.__cause__ or error.__context__

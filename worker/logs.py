@@ -1,7 +1,7 @@
-"""Logs: one line an event, to standard error, for people or as JSON, and no secrets in them.
+"""Logs: one line per event, to standard error, for people or as JSON, without secrets.
 
-structlog is imported with the first line: it takes a tenth of the time in which a command starts, and
-most commands write none.
+structlog is imported when the first line is written, because the import takes a tenth of a command's
+start, and most commands write none.
 """
 
 import logging
@@ -29,34 +29,34 @@ SECRETS = re.compile(
 
 
 class Lines(logging.StreamHandler[TextIO]):
-    """Our own handler, told from others' by its class; there is one at a time."""
+    """Our own handler, recognized by its class; there is one at a time."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give a library's line as ours are."""
+        """Format a library's line like ours."""
         if self.formatter is None:
             self.formatter = _formatter()
         return super().format(record)
 
 
 class Unfailing:
-    """A file whose writer goes on where a line cannot be written: a full disk stops no request."""
+    """A file that ignores failed writes, so that a full disk stops no request."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
 
     def write(self, text: str) -> None:
-        """Write a text, if that can be."""
+        """Write a text, if possible."""
         with suppress(OSError, ValueError):
             self._file.write(text)
 
     def flush(self) -> None:
-        """Send what was written on its way, if that can be."""
+        """Flush what was written, if possible."""
         with suppress(OSError, ValueError):
             self._file.flush()
 
 
 class Log:
-    """What all of keypool writes lines with: `log.info("keys made", count=3)`."""
+    """The logger of all of keypool: `log.info("keys made", count=3)`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(_logger(), name)
@@ -66,9 +66,9 @@ log = cast("FilteringBoundLogger", Log())
 
 
 def configure(*, ours: int = logging.INFO, others: int = logging.INFO) -> None:
-    """Send our logs and the standard library's the same way, as KEYPOOL_LOG_FORMAT says.
+    """Write our logs and the standard library's in the same way, as KEYPOOL_LOG_FORMAT says.
 
-    `ours` and `others` are the least levels that are written: of keypool, and of libraries.
+    `ours` and `others` are the lowest levels that are written, of keypool and of libraries.
     """
     global _target
     _target = ours, sys.stderr
@@ -85,14 +85,14 @@ def is_configured() -> bool:
 
 
 def mask(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Put … in place of secrets, keys and people's addresses in a line's texts."""
+    """Replace secrets, keys and people's addresses in a line's texts by “…”."""
     for name, value in line.items():
         if isinstance(value, str):
             line[name] = SECRETS.sub("…", value)
     return line
 
 
-# The least level of ours that is written, and where; None: structlog's own defaults hold.
+# The lowest level of ours that is written, and where; None: structlog's own defaults.
 _target: tuple[int, TextIO] | None = None
 
 
@@ -102,7 +102,7 @@ def _logger() -> "FilteringBoundLogger":
 
     if _target:
         least, file = _target
-        # Ours are written at once: by way of the standard library a line would cost twice as much.
+        # Ours are written directly: through the standard library a line would cost twice as much.
         structlog.configure(
             processors=[*_shared(), _renderer()],
             logger_factory=structlog.WriteLoggerFactory(cast(TextIO, Unfailing(file))),

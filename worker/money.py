@@ -9,7 +9,7 @@ from pydantic import Field
 from worker import errors
 
 LARGEST = Decimal(10) ** 10
-# An amount as it is given out, with the decimals of its currency; and a rate in percent.
+# An amount in public objects, with the decimals of its currency; and a rate in percent.
 Amount = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
 Percent = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$")]
 
@@ -19,7 +19,7 @@ PLAIN = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 def decimal(value: str) -> Decimal | None:
     """Read a plain decimal, `49.90`: ASCII digits, at most one point between them, no sign.
 
-    None where it is none: `1_000`, `1e2`, `٤٩`, `+5`, `-0` and ` 5` are not guessed at.
+    None for anything else: `1_000`, `1e2`, `٤٩`, `+5`, `-0` and ` 5` are not guessed at.
     """
     return Decimal(value) if PLAIN.fullmatch(value) else None
 
@@ -28,7 +28,7 @@ def percentage(value: str, *, field: str) -> Decimal:
     """Read a rate from 0 to 100 with up to three decimals; a percent sign may follow it.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: it is not such a rate.
     """
     number = decimal(value.removesuffix("%").removesuffix(" ") if "%" in value else value)
     if number is None or number > 100 or number != round(number, 3):

@@ -1,4 +1,4 @@
-"""The environment, read once, typed, and refused in one sentence where it is wrong."""
+"""The environment, read once and typed; a wrong variable gives one sentence."""
 
 import base64
 import hashlib
@@ -44,7 +44,7 @@ Listed = Annotated[list[str], NoDecode, BeforeValidator(_list)]
 
 
 class Settings(BaseSettings):
-    """What the environment says; every field is KEYPOOL_ and its name in capitals."""
+    """The settings; a field's variable is KEYPOOL_ and its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="KEYPOOL_", frozen=True)
 
@@ -144,14 +144,14 @@ def _kept_secret(home: Path) -> str:
         with tempfile.NamedTemporaryFile("w", dir=home) as draft:  # mode 0600
             draft.write(secrets.token_urlsafe(32))
             draft.flush()
-            with suppress(FileExistsError):  # another process was first; its secret holds
+            with suppress(FileExistsError):  # another process was first; use its secret
                 os.link(draft.name, path)
     return path.read_text()
 
 
 @cache
 def settings() -> Settings:
-    """Read the environment, once a process.
+    """Read the environment, once per process.
 
     Raises:
         SettingsError: a variable is wrong; the message names it.

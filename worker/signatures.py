@@ -1,7 +1,7 @@
-"""Standard Webhooks signatures: made on what `keypool send` posts, checked on what arrives.
+"""Standard Webhooks signatures: signing what `keypool send` posts, verifying what arrives.
 
-The standardwebhooks library fixes one secret and one tolerance and raises raw errors on malformed
-input; this is the same scheme (https://www.standardwebhooks.com), with the library as its test.
+The standardwebhooks library allows one secret and one tolerance, and raises raw errors on malformed
+input. This is the same scheme (https://www.standardwebhooks.com); tests compare it with the library.
 """
 
 import base64
@@ -28,8 +28,7 @@ def verify(
     """Say whether one of a header's signatures was made with one of the secrets.
 
     Every signature is compared with every secret in constant time and without an early exit, so
-    that the time taken tells nothing. Versions other than v1 and malformed signatures just do not
-    fit: they never mask a good one.
+    that timing reveals nothing. Signatures of other versions than v1 and malformed ones are ignored.
     """
     given = [token.encode() for token in header.split(" ")]
     expected = [sign(secret, webhook_id, timestamp, body).encode() for secret in secrets]
@@ -37,7 +36,7 @@ def verify(
 
 
 def read_secret(secret: str) -> bytes:
-    """Give the bytes of a secret as people hold it: `whsec_` and base64, padded or not.
+    """Decode a secret in its text form: `whsec_` and base64, padded or not.
 
     Raises:
         InvalidInputError: it is not one, or shorter than 24 bytes.
@@ -56,5 +55,5 @@ def read_secret(secret: str) -> bytes:
 
 
 def write_secret(secret: bytes) -> str:
-    """Give a secret's bytes as people hold it: `whsec_` and base64."""
+    """Encode a secret in its text form: `whsec_` and base64."""
     return PREFIX + base64.b64encode(secret).decode()

@@ -70,7 +70,7 @@ def work_batches() -> None:
 
 @app.task(name="expire")
 def expire() -> None:
-    """Expire every overdue assignment, however long nobody looked."""
+    """Expire every overdue assignment."""
     expired = expiring.expire_all(limit=settings().expiry_chunk)
     if expired:
         log.info("assignments expired", count=expired)
@@ -79,7 +79,7 @@ def expire() -> None:
 
 @app.task(name="deliver")
 def deliver() -> None:
-    """Deliver to endpoints whatever is due."""
+    """Deliver what is due to endpoints."""
     _looked("deliver")
     until = time.monotonic() + DELIVERY_STINT
     told = delivering.deliver_all(until=until)
@@ -203,7 +203,7 @@ _asked_in_vain = -AWAY
 
 
 def _looked(task: str) -> None:
-    """Remove the mark of a queued nudge as its task begins, so that the next event nudges again."""
+    """Remove the mark of a queued nudge when its task begins, so that the next event nudges again."""
     try:
         _redis().delete(NUDGED + task)
     except (RedisError, OSError):
@@ -216,5 +216,5 @@ def _redis() -> Redis:
         redis_url(),
         socket_timeout=0.3,
         socket_connect_timeout=0.3,
-        retry=Retry(NoBackoff(), 0),  # the default pauses and asks again
+        retry=Retry(NoBackoff(), 0),  # the default retries with backoff
     )

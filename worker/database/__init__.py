@@ -1,4 +1,4 @@
 """Access to the database: connections, timeouts, the schema, migrations, and what every query needs.
 
-Enters: what serves any table alike (paging, look-up, versions, locks). No noun of the domain does.
+Enters: what works for any table (paging, look-up, versions, locks), and nothing of the domain.
 """

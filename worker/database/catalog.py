@@ -1,4 +1,4 @@
-"""What a database holds: every table, constraint, index, right and comment, described to be compared."""
+"""Describing a database for comparison: every table, constraint, index, privilege and comment."""
 
 import textwrap
 
@@ -6,8 +6,8 @@ from sqlalchemy import Connection, text
 
 Catalog = dict[tuple[str, str], str]
 
-# One row a thing in the schemas public and report: its kind, its name, and all that defines it.
-# Whatever an extension brought is left out, and so is alembic's own table.
+# One row per object in the schemas public and report: kind, name, definition. Objects of extensions
+# and alembic's own table are left out.
 CATALOG = text("""
 WITH namespace AS (
     SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname IN ('public', 'report')
@@ -127,17 +127,17 @@ SELECT 'grant', format('on %s to %s', name,
  GROUP BY name, grantee
 """)
 
-# What tells that somebody lives in a database already.
+# Whether a database has any objects.
 OCCUPANTS = frozenset({"table", "partitioned table", "foreign table", "view", "type"})
 
 
 def describe(connection: Connection, *, kinds: frozenset[str] | None = None) -> Catalog:
-    """Describe what the schemas public and report hold: `{(kind, name): definition}`.
+    """Describe the objects in the schemas public and report: `{(kind, name): definition}`.
 
-    Two databases that describe alike behave alike; the order of columns is left aside, since a
-    migration can only append.
+    Two databases with the same description behave alike. The order of columns is not compared,
+    because a migration can only append columns.
     """
-    # Names in definitions come out the same in whichever database and whoever asks.
+    # Makes the names in definitions the same in any database and for any login.
     connection.execute(text("SET LOCAL search_path = public"))
     return {
         (kind, name): " ".join(definition.split())
@@ -147,7 +147,7 @@ def describe(connection: Connection, *, kinds: frozenset[str] | None = None) -> 
 
 
 def differences(live: Catalog, *, wanted: Catalog) -> list[str]:
-    """Say in a line each where a database is not as wanted."""
+    """Give one line for each difference between a database and the wanted one."""
     return [
         _difference(f"{kind} {name}", live.get((kind, name)), wanted.get((kind, name)))
         for kind, name in sorted(live.keys() | wanted.keys())
@@ -164,7 +164,7 @@ def _difference(thing: str, live: str | None, wanted: str | None) -> str:
 
 
 def _part(definition: str, other: str) -> str:
-    # Long definitions are shown from the first word in which they differ.
+    # Of long definitions, show the part from the first difference on.
     words, others = definition.split(), other.split()
     alike = next((i for i, (a, b) in enumerate(zip(words, others, strict=False)) if a != b), 0)
     start = 0 if len(definition) <= 120 else max(alike - 3, 0)

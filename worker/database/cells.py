@@ -2,7 +2,7 @@
 
 import re
 
-# What a spreadsheet would run: its signs count in full width, too. A test compares csv_cell.
+# A text that a spreadsheet would run, with full-width signs too. A test compares csv_cell.
 FORMULA = r"'*\s*[-=+@\t\r＝＋－＠]"
 RUNS = re.compile(FORMULA)
 GUARDED = re.compile(f"'(?={FORMULA})")

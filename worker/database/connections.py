@@ -1,4 +1,4 @@
-"""Connections to the one database, by login; transactions; broken constraints made into errors."""
+"""Connections to the database, by login; transactions; broken constraints translated into errors."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Login(StrEnum):
-    """Whose rights a connection has: schema.sql grants them."""
+    """The login of a connection; schema.sql grants its privileges."""
 
     OWNER = "database_url"
     WEB = "web_database_url"
@@ -52,14 +52,14 @@ TIMEOUTS = {
     },
 }
 
-# The web's connections are all kept: opening one costs more than a request.
+# The web's pool keeps all its connections: opening one costs more than a request.
 POOLS: dict[Login, dict[str, bool | int]] = {
     Login.OWNER: {"pool_use_lifo": True},
     Login.WEB: {"pool_size": 16, "max_overflow": 0},
     Login.ANALYST: {},
 }
 
-BESIDE = "beside"  # where a session keeps what is left before its transaction ends
+BESIDE = "beside"  # key of Session.info: contexts to leave before the transaction ends
 
 
 @cache
@@ -81,7 +81,7 @@ def url(login: Login = Login.OWNER) -> str:
 def _engine(login: Login, address: str, pid: int) -> Engine:
     # pid: a forked child must not share its parent's connections.
     flags = TIMEOUTS[login] | {
-        # Compiling a statement that answers in a millisecond takes a hundred.
+        # JIT takes a hundred milliseconds for a statement that runs in one.
         "jit": "on" if login is Login.ANALYST else "off",
         "timezone": "UTC",
         "keypool.clock_offset": str(settings().clock_offset.total_seconds()),
@@ -116,10 +116,10 @@ def dispose() -> None:
 
 @contextmanager
 def connection(login: Login = Login.OWNER) -> Iterator[Connection]:
-    """Lend the driver's own connection, in autocommit: for what must be quick.
+    """Lend the driver's own connection, in autocommit: for code that must be fast.
 
     Raises:
-        KeypoolError: a constraint said no (as the rule it keeps), or the database is away.
+        KeypoolError: a constraint was broken (its own error), or the database is unreachable.
     """
     try:
         with (
@@ -139,11 +139,11 @@ def session(
 ) -> Iterator[Session]:
     """Open one transaction and commit it at the end; roll it back when anything is raised.
 
-    `sees` is what the web may see in it: an organization's id, or `*` for the operator. With
-    `snapshot`, all its statements see the database as the first one does.
+    `sees` is the scope of the web's row level security: an organization's id, or `*` for the operator.
+    With `snapshot`, all its statements read the same snapshot (repeatable read).
 
     Raises:
-        KeypoolError: a constraint said no (as the rule it keeps), or the database is away.
+        KeypoolError: a constraint was broken (its own error), or the database is unreachable.
     """
     try:
         with (
@@ -161,9 +161,9 @@ def session(
 
 
 def beside(opened: Session, worker: AbstractContextManager[T]) -> T:
-    """Enter a context that uses a session's connection beside its caller, in a thread for instance.
+    """Enter a context that uses a session's connection concurrently, for instance in a thread.
 
-    It is exited before the transaction ends, also after an error, so that no statement of its runs
+    It is exited before the transaction ends, also after an error, so that none of its statements runs
     on a connection that is back in the pool.
     """
     found: ExitStack = opened.info[BESIDE]
@@ -173,7 +173,7 @@ def beside(opened: Session, worker: AbstractContextManager[T]) -> T:
 def transaction(
     function: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Run one function in one transaction of the owner's, and give its result."""
+    """Run a function in a transaction of its own, with the owner's login, and give its result."""
     with session() as opened:
         return function(opened, *args, **kwargs)
 
@@ -186,16 +186,16 @@ def copy(opened: Session, statement: str, rows: bytes) -> None:
 
 
 def clock_now(opened: Session) -> datetime:
-    """Give the one clock's now (T2): the database's, shifted by KEYPOOL_CLOCK_OFFSET."""
+    """Give the current time by the only clock (T2): the database's, shifted by KEYPOOL_CLOCK_OFFSET."""
     now: datetime = opened.execute(select(func.clock_now())).scalar_one()
     return now
 
 
 @event.listens_for(Engine, "handle_error")
 def _translate(context: ExceptionContext) -> BaseException | None:
-    """Translate the database's error into the named error of the constraint that was broken.
+    """Translate the database's error into the named error of the broken constraint.
 
-    A signal amid a statement may leave a connection that cannot even roll back. The connection is
+    A signal during a statement may leave a connection that cannot even roll back. The connection is
     closed and the interrupt raised again, so that a retry loop does not swallow the interrupt.
     """
     if signal := errors.interruption(context.original_exception.__context__):
@@ -206,7 +206,7 @@ def _translate(context: ExceptionContext) -> BaseException | None:
 
 @contextmanager
 def _by_itself(driver: Connection) -> Iterator[Connection]:
-    """Switch a connection to autocommit; a broken one is left to the pool."""
+    """Switch a connection to autocommit; a broken one is left for the pool to discard."""
     driver.autocommit = True
     try:
         yield driver

@@ -1,7 +1,7 @@
-"""What a list can be asked for: filters and sorts, named once for API, command line and console.
+"""Filters and sorts of lists, defined once for API, command line and console.
 
-A noun's `Filters` is a frozen dataclass with a field for each filter, made by `by`. The doors make
-their queries, options and forms of it, and give the domain one that is read.
+A noun's `Filters` is a frozen dataclass with a field for each filter, made by `by`. The doors derive
+their query parameters, options and forms from it, and pass an instance to the domain.
 """
 
 from collections.abc import Mapping
@@ -11,22 +11,22 @@ from typing import Any, ClassVar, get_args, get_type_hints
 
 from sqlalchemy.orm import QueryableAttribute
 
-MADE = "made"  # every list's own order: by the one unique id, which is given as a row is made
+MADE = "made"  # the default order of every list: by its unique id, that is, by creation
 Sorts = Mapping[str, QueryableAttribute[Any]]
 NO_SORTS: Sorts = MappingProxyType({})
-LONGEST = 200  # characters of a text
+LONGEST = 200  # characters in a text
 
 
 @dataclass(frozen=True)
 class ListFilters:
-    """Which rows of a list are wanted: all of them, where no filter is given."""
+    """Which rows of a list are wanted; all, if no filter is given."""
 
-    sorts: ClassVar[Sorts] = NO_SORTS  # by what it can be sorted besides the order of making
+    sorts: ClassVar[Sorts] = NO_SORTS  # sorts besides the order of creation
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A filter as the doors need to know it: its name, its type, and what it chooses in words.
+    """A filter as the doors need it: its name, its type, and what it selects, in words.
 
     A text has up to `longest` characters, and pages ask for it by an input that is `typed` so (an
     HTML input's type). `otherwise` is what the command line calls the opposite of a filter that is
@@ -50,13 +50,13 @@ def by(
     typed: str = "text",
     otherwise: str | None = None,
 ) -> Any:
-    """Make a filter's field, as a default in the class's body; by default it is not given."""
+    """Make the field of a filter, as its default in the class's body."""
     about = {"words": words, "longest": longest, "typed": typed, "otherwise": otherwise}
     return field(default=default, metadata=about)
 
 
 def criteria(filters: type[ListFilters]) -> list[Criterion]:
-    """Give a list's filters, in the order in which they are declared."""
+    """Give a list's filters in the order of their declaration."""
     kinds = get_type_hints(filters)
     return [
         Criterion(one.name, _kind(kinds[one.name]), one.default, **one.metadata)
@@ -65,11 +65,11 @@ def criteria(filters: type[ListFilters]) -> list[Criterion]:
 
 
 def orders(filters: type[ListFilters]) -> list[str]:
-    """Give what a list can be sorted by; “-” in front is the other way round."""
+    """Give the sorts of a list; “-” in front means descending."""
     return [sign + name for name in (MADE, *filters.sorts) for sign in ("", "-")]
 
 
 def _kind(annotation: Any) -> type:
-    """Give what a filter takes where it is given: of `KeyState | None`, KeyState."""
+    """Give the type of a filter without its None: KeyState for `KeyState | None`."""
     [kind] = [one for one in get_args(annotation) or [annotation] if one is not NoneType]
     return kind  # type: ignore[no-any-return]  # a filter's type is a class

@@ -9,13 +9,13 @@ AWAIT_SETTLER = text(f"SELECT pg_advisory_xact_lock({SETTLING})")
 
 
 def be_settler(session: Session) -> bool:
-    """Become the one that settles, where nobody is; False where somebody is at it."""
+    """Take the settling lock for this transaction; False if another transaction has it."""
     return bool(session.scalar(BE_SETTLER))
 
 
 def await_settler(session: Session) -> None:
-    """Wait for whoever settles, and let nobody begin meanwhile.
+    """Wait for the settling lock, and take it for this transaction.
 
-    Whatever a settler has read before is written down by then, and what comes after sees ours.
+    A settler that read old rows has committed by then, and the next one sees this transaction's changes.
     """
     session.execute(AWAIT_SETTLER)

@@ -1,4 +1,4 @@
-"""Names, ids and labels: one way to find the thing that a person means."""
+"""Finding what a person names: rows by name or id, labels of enumerations."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -32,14 +32,14 @@ def find(
     within: Sequence[ColumnElement[bool]] = (),
     lock: bool = False,
 ) -> T:
-    """Find the one row that an id or a name means, among those that the caller may see.
+    """Find the row with an id or a name, among those that the caller may see.
 
     The name is compared with the column `named`, ignoring case if that is `folded`. A name wins over an
     id, so that a thing named “12” can be found by its name. A row that was found before is returned as
     it is. With `lock`, the row is locked and read after the lock is held.
 
     Raises:
-        NotFoundError: nothing in sight is called so; a foreign thing reads the same.
+        NotFoundError: no visible row has the name; another tenant's row gives the same error.
         AmbiguousError: the name fits several things.
     """
     if isinstance(name, model):
@@ -74,10 +74,10 @@ def locked(wanted: S, *, of: type[Base], alone: bool = False) -> S:
 
 
 def label(kind: type[E], value: str, *, field: str) -> E:
-    """Find the label that a word means, of those that a field may have.
+    """Find the label with a given name in an enumeration.
 
     Raises:
-        InvalidInputError: it is none of them.
+        InvalidInputError: there is no such label.
     """
     try:
         return kind(value)

@@ -1,8 +1,8 @@
 """Bringing an older database to schema.sql, one migration after the other.
 
-Each is a transaction of its own, recorded in it: a run that was killed goes on where it ended. A
-migration gives up soon on a lock that it cannot have, so that nobody queues behind it for long, and
-tries again after a pause.
+Each is a transaction that also records its revision, so a killed run continues where it ended. A
+migration has a short lock timeout, so that nobody queues behind it for long, and is retried with
+backoff.
 """
 
 import threading
@@ -25,13 +25,13 @@ from worker.database import catalog, revisions
 
 LOCK_TIMEOUT = "2s"
 PAUSES = (1, 2, 4, 8, 15, 30, 30, 30, 30, 30)  # seconds between tries for a lock
-TURN_PAUSES = (0.1, 0.5, 1)  # seconds between looks whether the other run has ended
-REPORT_SECONDS = 5.0  # how often a long migration says what it is doing
+TURN_PAUSES = (0.1, 0.5, 1)  # seconds between checks whether the other run has ended
+REPORT_SECONDS = 5.0  # seconds between lines of progress of a long migration
 
 Tell = Callable[[str], None]
 
-# The connection has all the time it needs, whatever its login's settings are. A server process
-# whose client was killed ends soon, and gives its locks back.
+# No timeouts, whatever the login's settings are. The server checks every second whether the client
+# lives, so that a killed run's locks are released.
 UNHURRIED = text("""
 SELECT set_config(name, CASE name WHEN 'client_connection_check_interval' THEN '1s'
                                   WHEN 'search_path' THEN 'public' ELSE '0' END, false)
@@ -78,15 +78,15 @@ def _tell_nobody(sentence: str) -> None:
 
 
 def upgrade(engine: Engine, *, to: str = "head", tell: Tell = _tell_nobody) -> list[str]:
-    """Apply the migrations that the database has not had yet; give their revisions, in order.
+    """Apply the pending migrations; give their revisions, in order.
 
-    While another run is under way, it waits for its end. `tell` gets a sentence for whatever
-    happens: a migration begun and done, a wait, what a long one is doing.
+    If another run is under way, it waits for its end. `tell` gets a sentence for each event: a
+    migration started or done, a wait, the progress of a long one.
 
     Raises:
         ForeignDatabaseError: the database holds something else; nothing was changed.
         DatabaseTooNewError: the database was made by a newer version.
-        MigrationLockedError: a lock was not to be had; the migrations before are done.
+        MigrationLockedError: a lock was not granted after all retries; earlier migrations are done.
         MigrationFailedError: as above, for any other reason.
     """
     with alone(engine, tell) as connection:
@@ -100,17 +100,17 @@ def upgrade(engine: Engine, *, to: str = "head", tell: Tell = _tell_nobody) -> l
 
 
 def stamp(connection: Connection) -> None:
-    """Note in a database that schema.sql has just made that every migration is in it."""
+    """Record in a database just made from schema.sql that every migration is applied."""
     command.stamp(_alembic(connection), "head")
 
 
 def revision(connection: Connection) -> str | None:
-    """Give the last migration that the database has had, or None for a database not keypool's."""
+    """Give the last migration applied to the database; None if the database is not keypool's."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def pending(connection: Connection, to: str = "head") -> list[Script]:
-    """Give the migrations that the database has not had yet, in the order they will be applied.
+    """Give the pending migrations, in the order in which they will be applied.
 
     Raises:
         DatabaseTooNewError: the database was made by a newer version.
@@ -124,23 +124,23 @@ def pending(connection: Connection, to: str = "head") -> list[Script]:
 
 
 def oldest_code(at: str) -> str:
-    """Give the oldest code that runs with a database at a revision: no migration asks for newer."""
+    """Give the oldest code that runs with a database at a revision: the highest that a migration names."""
     scripts = ScriptDirectory(str(revisions.MIGRATIONS)).iterate_revisions(at, "base")
     return str(max(script.module.oldest_code for script in scripts))
 
 
 def note_oldest_code(connection: Connection, at: str) -> None:
-    """Leave in the database the oldest code that runs with it."""
-    # A comment is part of a statement that takes no parameters; it is four digits of our own.
+    """Record in the database the oldest code that runs with it."""
+    # COMMENT takes no parameters; the value is four digits of our own.
     note = revisions.NOTE + oldest_code(at)
     connection.exec_driver_sql(f"COMMENT ON TABLE alembic_version IS '{note}'")
 
 
 def refuse_foreign(connection: Connection) -> None:
-    """Refuse a database that holds something, and not keypool.
+    """Refuse a database that has objects and is not keypool's.
 
     Raises:
-        ForeignDatabaseError: it does.
+        ForeignDatabaseError: it is such a database.
     """
     if revision(connection) is None and catalog.describe(connection, kinds=catalog.OCCUPANTS):
         raise ForeignDatabaseError
@@ -148,7 +148,7 @@ def refuse_foreign(connection: Connection) -> None:
 
 @contextmanager
 def alone(engine: Engine, tell: Tell = _tell_nobody) -> Iterator[Connection]:
-    """Lend a connection without timeouts, in no transaction, while no other run has one."""
+    """Lend a connection without timeouts, in autocommit, while no other run has one."""
     with engine.connect() as connection:
         try:
             connection.execute(UNHURRIED)
@@ -156,12 +156,12 @@ def alone(engine: Engine, tell: Tell = _tell_nobody) -> Iterator[Connection]:
             _wait_for_turn(connection, tell)
             yield connection
         finally:
-            connection.invalidate()  # it ends, and its settings and its lock with it
+            connection.invalidate()  # closed, not pooled: its settings and its lock end with it
 
 
 def _wait_for_turn(connection: Connection, tell: Tell) -> None:
-    # Asked again and again: whoever waits inside a statement is, to an index that is built
-    # concurrently, an old transaction to be waited for in turn.
+    # Polls, because waiting inside a statement is an open transaction, for which another run's
+    # CREATE INDEX CONCURRENTLY would wait: a deadlock.
     turn = text("SELECT pg_try_advisory_lock(hashtext('keypool.schema'))")
     tries = 0
     while not connection.execute(turn).scalar_one():
@@ -190,7 +190,7 @@ def _apply_patiently(connection: Connection, script: Script, tell: Tell) -> None
 
 
 def _applied(connection: Connection, script: Script, tell: Tell) -> bool:
-    """Apply a migration; False: a lock was not to be had in time."""
+    """Apply a migration; False if it timed out waiting for a lock."""
     by_itself = not getattr(script.module, "transactional", True)
     connection.execution_options(isolation_level="AUTOCOMMIT" if by_itself else "READ COMMITTED")
     connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
@@ -214,7 +214,7 @@ def _alembic(connection: Connection, tell: Tell = _tell_nobody) -> Config:
 
 @contextmanager
 def _watched(engine: Engine, connection: Connection, revision: str, tell: Tell) -> Iterator[None]:
-    """Tell every few seconds what the connection's statement is doing."""
+    """Report every few seconds which statement the connection is running."""
     pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
     connection.commit()
     ended = threading.Event()
@@ -234,7 +234,7 @@ def _watched(engine: Engine, connection: Connection, revision: str, tell: Tell) 
 
 
 def _doing(engine: Engine, pid: int) -> str | None:
-    """Say which statement a connection is in, and since when; None where nothing is known."""
+    """Say which statement a connection is running, and since when; None if unknown."""
     with suppress(SQLAlchemyError, errors.KeypoolError), engine.connect() as other:
         if row := other.execute(DOING, {"pid": pid}).one_or_none():
             return f"for {row.seconds} s: {row.statement}{row.progress}"

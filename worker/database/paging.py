@@ -1,4 +1,4 @@
-"""Lists, a page at a time: by cursor, so that rows added meanwhile move nothing."""
+"""Cursor paging: rows added meanwhile do not shift the pages."""
 
 import base64
 import binascii
@@ -28,13 +28,13 @@ class Page(Generic[T]):
     """A page of a list."""
 
     items: list[T]
-    """What is on it, in the list's order."""
+    """The page's items, in the list's order."""
     next: str | None
-    """The cursor of the page that follows; null on the last."""
+    """The cursor of the next page; null on the last."""
 
 
 class Paging(TypedDict, total=False):
-    """Which page of a list is wanted: the first hundred rows, where nothing is said."""
+    """Which page of a list is wanted; by default the first hundred rows."""
 
     sort: str | None
     after: str | None
@@ -43,7 +43,7 @@ class Paging(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Order:
-    """How a list is sorted: by one unique id, or by a column (which is never null) and then by it."""
+    """How a list is sorted: by its unique id, or by a column without nulls and then by the id."""
 
     by: QueryableAttribute[int]
     descending: bool
@@ -51,29 +51,29 @@ class Order:
     column: QueryableAttribute[Any] | None = None
 
     def columns(self) -> list[QueryableAttribute[Any]]:
-        """Give what is sorted by, first things first."""
+        """Give the columns that the list is sorted by, in order."""
         return [self.by] if self.column is None else [self.column, self.by]
 
     def after(self, wanted: Select[Any], cursor: str) -> Select[Any]:
-        """Leave of a query what follows a cursor."""
+        """Restrict a query to the rows after a cursor."""
         here, there = tuple_(*self.columns()), tuple_(*self.place(cursor))
         return wanted.where(here < there if self.descending else here > there)
 
     def sorted(self, wanted: Select[Any]) -> Select[Any]:
-        """Sort a query, and let its rows tell their places."""
+        """Sort a query, and add the sort columns to its rows."""
         places = [column.label(f"place_{n}") for n, column in enumerate(self.columns())]
         ordered = (column.desc() if self.descending else column for column in self.columns())
         return wanted.add_columns(*places).order_by(*ordered)
 
     def cursor(self, row: Any) -> str:
-        """Make the cursor that leads past a row; opaque, so that nobody builds on its inside."""
+        """Make the cursor that continues after a row; opaque, so that clients do not rely on its contents."""
         if self.column is None:
             return _packed(f"after {row.place_0}")
         value = row.place_0.isoformat() if isinstance(row.place_0, date) else row.place_0
         return _packed(f"{self.name} {row.place_1} {value}")
 
     def place(self, cursor: str) -> list[Any]:
-        """Read a cursor back; InvalidInputError where it is not one of this order's."""
+        """Read a cursor; InvalidInputError if it was not made by this order."""
         try:
             word, number, *value = _unpacked(cursor).split(" ", 2)
             if word != ("after" if self.column is None else self.name):
@@ -102,14 +102,14 @@ def paged(
     after: str | None = None,
     limit: int = 100,
 ) -> Page[T]:
-    """Read the page of a query that follows a cursor, ordered by one unique id.
+    """Read the page of a query after a cursor, ordered by a unique id.
 
-    `sort` is `made` or one of `sorts`, each with a minus before it for the other way round; by
-    default rows come as they were made, or the other way round with `newest_first`.
+    `sort` is `made` or one of `sorts`, with a leading minus for descending order. The default is the
+    order of creation, descending with `newest_first`.
 
     Raises:
-        InvalidInputError: the cursor is not one of ours, the limit not in 1 to 1000, or the list
-            cannot be sorted so.
+        InvalidInputError: the cursor is invalid, the limit is not in 1 to 1000, or there is no such
+            sort.
     """
     if not 1 <= limit <= LARGEST_PAGE:
         raise errors.InvalidInputError(f"A page has 1 to {LARGEST_PAGE} items.", field="limit")
@@ -126,7 +126,7 @@ def paged(
 def within(
     column: QueryableAttribute[datetime], since: datetime | None, until: datetime | None
 ) -> list[ColumnElement[bool]]:
-    """Give the conditions that a time is in a half-open range, whose ends may be left open."""
+    """Give the conditions that a time is in a half-open range; None leaves an end open."""
     ends = ((since, column.__ge__), (until, column.__lt__))
     return [compare(end) for end, compare in ends if end is not None]
 

@@ -19,10 +19,10 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 
-CONNECT = 3  # seconds; PostgreSQL's driver knows whole ones only
+CONNECT = 3  # seconds; libpq takes whole numbers only
 HELD = 3.5  # seconds that a transaction may wait for the server in all, connecting included
 PING = 1.0
-FRESH = 1.0  # a connection that answered within this time is not asked whether it lives
+FRESH = 1.0  # a connection that answered within this time is not pinged
 LOOK = 0.1
 
 
@@ -100,7 +100,7 @@ def watch(engine: Engine, *, hurried: bool) -> None:
     def _connect(_dialect: Any, record: Any, _words: Any, _parameters: Any) -> None:
         record.info["asked"] = time.monotonic()
 
-    @event.listens_for(engine, "connect", insert=True)  # SQLAlchemy's own has questions
+    @event.listens_for(engine, "connect", insert=True)  # without the queries of SQLAlchemy's own
     def _opened(connection: Any, record: Any) -> None:
         record.info["used"] = time.monotonic()
         record.info["opened"] = True
@@ -125,7 +125,7 @@ def watch(engine: Engine, *, hurried: bool) -> None:
 
 
 def unhurried(session: Session) -> None:
-    """Lift the timeouts of the session's transaction: for what is streamed."""
+    """Lift the timeouts of the session's transaction, for streaming."""
     proxy = session.connection().connection
     if watching := proxy.info.get("watch"):
         watching.end(proxy.dbapi_connection)
@@ -133,7 +133,7 @@ def unhurried(session: Session) -> None:
 
 
 def waiting(session: Session) -> None:
-    """Lift the timeouts of the session's transaction, the one for idling in it included."""
+    """Lift the timeouts of the session's transaction, the one for idling included."""
     unhurried(session)
     session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 

@@ -1,6 +1,6 @@
 """Which revision the database is at, and whether this code runs with it.
 
-A revision is a migration's number. Old code cannot read new migrations, so each migration leaves in
+A revision is a migration's number. Old code cannot read new migrations, so each migration records in
 the database the oldest code that runs with it.
 """
 
@@ -16,11 +16,11 @@ from worker import errors
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
-# What this code was made for: its newest migration. Read once, so that files which are replaced
-# under a running process do not make it seem newer.
+# The revision of this code: its newest migration. Read once, so that files replaced under a running
+# process do not change it.
 CODE = max(path.name[:4] for path in MIGRATIONS.glob("versions/[0-9]*.py"))
 
-# Any login may ask. The comment is NOTE's.
+# Any login may read this. `migrating.NOTE` writes the comment.
 STANDING = text(
     "SELECT schema_revision(), obj_description(to_regclass('public.alembic_version'), 'pg_class')"
 )
@@ -53,13 +53,13 @@ class DatabaseTooNewError(errors.RefusedError):
 
 
 class Standing(NamedTuple):
-    """Where a database stands: its revision, and the oldest code that runs with it."""
+    """A database's revision, and the oldest code that runs with it."""
 
     revision: str
     oldest_code: str
 
     def refusal(self) -> errors.KeypoolError | None:
-        """Say why this code does not run with it; None where it does."""
+        """Say why this code does not run with it; None if it does."""
         if self.revision < CODE:
             return DatabaseTooOldError(self.revision)
         if self.oldest_code > CODE:
@@ -68,7 +68,7 @@ class Standing(NamedTuple):
 
 
 def standing(session: Session) -> Standing:
-    """Ask a database where it stands.
+    """Read a database's revision and the oldest code that runs with it.
 
     Raises:
         NotMadeError: the database is not keypool's.
@@ -90,7 +90,7 @@ def require(session: Session) -> None:
     Raises:
         NotMadeError: the database is not keypool's.
         DatabaseTooOldError: a migration is due.
-        DatabaseTooNewError: a migration that this code does not know asks for newer code.
+        DatabaseTooNewError: a migration that this code does not know requires newer code.
     """
     if refusal := standing(session).refusal():
         raise refusal

@@ -18,7 +18,7 @@ MEANING = re.compile(r"(?P<code>\w+)(?:\((?P<field>\w+)\))?: (?P<sentence>.+)")
 
 
 class Meaning(NamedTuple):
-    """What a broken rule means: an error's code, the field that is wrong, and the sentence."""
+    """The error for a broken rule: its code, the wrong field, and the message."""
 
     code: str
     field: str | None
@@ -34,7 +34,7 @@ class Meaning(NamedTuple):
 
 @cache
 def meanings() -> dict[str, Meaning]:
-    """Give what each rule that has a sentence means, by its name; read once from schema.sql."""
+    """Give the error of each rule that has a message, by the rule's name; read once from schema.sql."""
     return {
         rule: _meaning(rule, comment.replace("''", "'"))
         for rule, comment in COMMENT.findall(SCHEMA.read_text())
@@ -42,7 +42,7 @@ def meanings() -> dict[str, Meaning]:
 
 
 def broken(rule: str | None) -> errors.KeypoolError | None:
-    """Give the error that a broken rule means; None where schema.sql has no sentence for it."""
+    """Give the error for a broken rule; None if schema.sql has no message for it."""
     meaning = meanings().get(rule or "")
     return meaning and meaning.error()
 

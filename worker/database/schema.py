@@ -1,4 +1,4 @@
-"""schema.sql and the database: make one, and say where the two differ."""
+"""schema.sql and the database: apply it, and list the differences."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from worker.database import migrating, zones
 from worker.database.catalog import Catalog, describe, differences
 from worker.database.rules import SCHEMA
 
-# Without any of these a crash can lose keys that were handed out or redeemed.
+# If one of these is off, a crash can lose keys that were handed out or redeemed.
 DURABILITY = ["fsync", "full_page_writes", "synchronous_commit"]
 
 
@@ -22,7 +22,7 @@ class SchemaOwnerError(errors.RefusedError):
 def init(engine: Engine) -> bool:
     """Apply schema.sql to an empty database; say whether that was needed.
 
-    False: the database is keypool's already, though a migration may be due.
+    False if the database is keypool's already; a migration may still be due.
 
     Raises:
         ForeignDatabaseError: the database holds something else; nothing was changed.
@@ -37,10 +37,10 @@ def init(engine: Engine) -> bool:
 
 
 def check(engine: Engine) -> list[str]:
-    """Say in a sentence each where the database is not what schema.sql says, or is not safe.
+    """Give one sentence for each way in which the database differs from schema.sql or is not safe.
 
-    An empty list: all is well. Nothing is changed: schema.sql is applied beside the live tables,
-    in a transaction that is rolled back.
+    An empty list means that all is well. Nothing is changed: schema.sql is applied beside the live
+    tables, in a transaction that is rolled back.
 
     Raises:
         SchemaOwnerError: the login does not own the database.
@@ -52,7 +52,7 @@ def check(engine: Engine) -> list[str]:
                 return ["The database is not keypool's yet. Run “keypool db init”."]
             found = unsafe_settings(connection) + unsafe_logins(connection)
             if due := due_migrations(connection):
-                return found + due  # until then it is not what schema.sql says
+                return found + due  # until then it differs anyway
             live = describe(connection)
             unlike = differences(live, wanted=_as_schema_sql_says(connection))
             return found + (unlike or zones.differences(connection))
@@ -74,13 +74,13 @@ def due_migrations(connection: Connection) -> list[str]:
 
 def run_file(connection: Connection, path: Path) -> None:
     """Run a file of SQL in the connection's transaction."""
-    # Without parameters the driver sends it all at once and takes no % for a placeholder.
+    # Without parameters the driver sends the file as it is, and a % is not a placeholder.
     connection.exec_driver_sql(path.read_text(), execution_options={"no_parameters": True})
 
 
-# For one transaction, schema.sql is applied in the place of the live schemas, which make room.
-# That asks for no right to create databases and leaves nothing behind, however it ends; nobody
-# else sees the names change, or waits.
+# For one transaction, the live schemas are renamed and schema.sql is applied in their place. That
+# needs no privilege to create databases and leaves nothing behind, however it ends. Nobody else
+# sees the names change, or waits.
 MAKE_ROOM = text("""
 DO $$
 DECLARE
@@ -106,7 +106,7 @@ def _as_schema_sql_says(connection: Connection) -> Catalog:
 
 
 def unsafe_settings(connection: Connection) -> list[str]:
-    """Say in a sentence each which settings let a crash lose what was committed."""
+    """Give one sentence for each setting that lets a crash lose committed data."""
     settings = connection.execute(
         text("SELECT name, setting FROM pg_settings WHERE name = ANY(:names) AND setting = 'off'"),
         {"names": DURABILITY},
@@ -118,8 +118,8 @@ def unsafe_settings(connection: Connection) -> list[str]:
 
 
 def unsafe_logins(connection: Connection) -> list[str]:
-    """Say in a sentence each which login no wall between organizations holds."""
-    # Roles belong to the whole server, so describing one database cannot tell of them.
+    """Give one sentence for each login that bypasses the separation of organizations."""
+    # Roles belong to the whole server, so the description of a database does not have them.
     unsafe = connection.scalars(
         text("""
         SELECT DISTINCT inside.rolname FROM pg_roles AS inside

@@ -1,4 +1,4 @@
-"""What a migration may call beside alembic's `op`. Released migrations use it, so nothing is removed."""
+"""Functions for migrations, besides alembic's `op`. Released migrations use them: remove none."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +8,16 @@ from sqlalchemy import BigInteger, column, func, select, table, text
 
 
 def tell(sentence: str) -> None:
-    """Say what a long migration is doing, to whoever runs it."""
+    """Print a line of progress of a long migration."""
     if config := op.get_context().config:
         config.attributes["tell"](sentence)
 
 
 def build_index(name: str, definition: str, *, unique: bool = False) -> None:
-    """Build an index while others write; its migration says `transactional = False`.
+    """Build an index concurrently; its migration says `transactional = False`.
 
     Args:
-        name: the index, which is dropped first: a run that was killed leaves an invalid one.
+        name: the index; it is dropped first, because a killed run leaves an invalid one.
         definition: what comes after its name: `ON key (pool_id) WHERE state = 'issued'`.
         unique: whether it is a unique one.
     """
@@ -30,12 +30,12 @@ def build_index(name: str, definition: str, *, unique: bool = False) -> None:
 def fill(name: str, statement: str, *, rows: int = 10_000) -> None:
     """Change a large table's rows chunk by chunk; its migration says `transactional = False`.
 
-    It may run twice: after a kill it begins anew.
+    It must be idempotent: after a kill it starts again.
 
     Args:
         name: the table, which has a column `id`.
         statement: an UPDATE with `id > :after AND id <= :upto` among its conditions.
-        rows: how many ids a chunk has; each is committed by itself.
+        rows: how many ids a chunk has; each chunk is committed by itself.
     """
     ids = column("id", BigInteger)
     ends = select(func.min(ids), func.max(ids)).select_from(table(name))

@@ -1,7 +1,7 @@
-"""Time zones: the names that Python's database has, and what this PostgreSQL answers for them (T3).
+"""Time zones: names that Python knows, and whether this PostgreSQL has the same rules for them (T3).
 
 Python and SQL both turn days into instants, so they must agree. The package tzdata is pinned to the
-release that the embedded PostgreSQL was built with; another PostgreSQL may be of another year.
+release that the embedded PostgreSQL was built with; another PostgreSQL may have another release.
 """
 
 import zoneinfo
@@ -15,8 +15,8 @@ from sqlalchemy import Connection, text
 
 from worker import errors
 
-# What PostgreSQL takes for a fixed offset, though Python knows a zone with summer time by that
-# name or a place; and the place that the name stands for since tzdata 2024b.
+# Names that PostgreSQL reads as fixed offsets, though in Python they are zones of a place; and that
+# place (since tzdata 2024b).
 PLACES: Final = {
     "CET": "Europe/Brussels",
     "EET": "Europe/Athens",
@@ -36,7 +36,7 @@ IN_USE = text("""
      GROUP BY 1 ORDER BY 1
 """)
 
-# Seconds east of UTC at each instant; null where the name is not known.
+# Seconds east of UTC at each instant; null if the name is unknown.
 OFFSETS = text("""
     SELECT CASE WHEN is_time_zone(:zone) THEN (
         SELECT array_agg(extract(epoch FROM (at AT TIME ZONE :zone) - (at AT TIME ZONE 'UTC'))::int
@@ -48,10 +48,10 @@ OFFSETS = text("""
 
 
 def check(connection: Connection, name: str, *, field: str = "time_zone") -> str:
-    """Give a time zone's name back where Python and this PostgreSQL know it, and answer alike.
+    """Give a time zone's name back if Python and this PostgreSQL know it and have the same rules.
 
     Raises:
-        InvalidInputError: it is no IANA name, stands for a fixed offset in SQL, or differs.
+        InvalidInputError: it is no IANA name, is a fixed offset in SQL, or its rules differ.
     """
     if (place := PLACES.get(name)) is not None:
         raise errors.InvalidInputError(
@@ -73,10 +73,10 @@ def check(connection: Connection, name: str, *, field: str = "time_zone") -> str
 
 
 def differing(connection: Connection, names: Sequence[str]) -> list[str]:
-    """Give those of some time zones for which Python and this PostgreSQL answer otherwise.
+    """Give those of some time zones whose rules differ between Python and this PostgreSQL.
 
-    They are compared at every day of this year's and the ten following years', and to the second
-    at both sides of each change of a clock.
+    They are compared on every day of this year and the next ten, and to the second on both sides
+    of each clock change.
     """
     year = connection.execute(NOW).scalar_one().year
     first = datetime(year, 1, 1, tzinfo=UTC)
@@ -85,7 +85,7 @@ def differing(connection: Connection, names: Sequence[str]) -> list[str]:
 
 
 def differences(connection: Connection) -> list[str]:
-    """Say in a sentence each for which time zones in use this PostgreSQL has other rules."""
+    """Give one sentence for each time zone in use for which this PostgreSQL has other rules."""
     used = dict(tuple(row) for row in connection.execute(IN_USE))
     return [
         f"The time zone {name} (in use {used[name]:,} times) has other rules in this PostgreSQL than "
@@ -102,7 +102,7 @@ def _agrees(connection: Connection, name: str, first: datetime, last: datetime) 
 
 
 def _offsets(zone: ZoneInfo, first: datetime, last: datetime) -> Iterator[tuple[datetime, int]]:
-    """Give the offset at each day, and in between at both sides of each change."""
+    """Give the offset on each day, and on both sides of each change between."""
     at, known = first, _offset(zone, first)
     while at < last:
         yield at, known
@@ -115,7 +115,7 @@ def _offsets(zone: ZoneInfo, first: datetime, last: datetime) -> Iterator[tuple[
 
 
 def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
-    """Find the second, of the day between, at which the clocks of a zone change."""
+    """Find the second at which a zone's clocks change, between two days."""
     known, seconds = _offset(zone, before), int((after - before).total_seconds())
     low, high = 0, seconds
     while high - low > 1:

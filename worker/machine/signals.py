@@ -12,7 +12,7 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hold terminating signals back until the work within is complete."""
+    """Defer terminating signals until the block is complete."""
     arrived: list[int] = []
     with _handling(ENDINGS, lambda number, _: arrived.append(number)):
         yield
@@ -22,7 +22,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def exiting_when_told() -> Iterator[None]:
-    """Turn signals that would end this process at once into SystemExit, so that it cleans up."""
+    """Raise SystemExit on signals that would end this process at once, so that it cleans up."""
     unhandled = [number for number in ENDINGS if signal.getsignal(number) == signal.SIG_DFL]
     with _handling(unhandled, lambda number, _: sys.exit(128 + number)):
         yield
@@ -30,7 +30,7 @@ def exiting_when_told() -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Restore SIGINT, which a shell script sets to be ignored in its background jobs."""
+    """Restore SIGINT, which shells ignore in the background jobs of a script."""
     with _handling([signal.SIGINT], signal.default_int_handler):
         yield
 

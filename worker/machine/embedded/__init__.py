@@ -55,14 +55,14 @@ def running(home: Path) -> Servers | None:
 
 @contextmanager
 def lease(home: Path, *, durable: bool = True) -> Iterator[Servers]:
-    """Hold the home's servers, starting what does not run; the last to leave stops them.
+    """Hold a lease on the home's servers, starting what does not run; the last lease stops them.
 
     Any number of processes may hold any number of leases. A further lease also restarts servers
     that were killed meanwhile, at the same addresses. While a lease is held, SIGTERM and SIGHUP
     without a handler raise SystemExit, so that the lease is released in order.
 
     Args:
-        home: the folder of data, logs and passwords; made where it is missing.
+        home: the folder of data, logs and passwords; made if it is missing.
         durable: False lets servers that this call starts lose their data in a crash: for tests.
 
     Raises:
@@ -86,7 +86,7 @@ def lease(home: Path, *, durable: bool = True) -> Iterator[Servers]:
 
 
 def revive(home: Path) -> None:
-    """Restart those of a home's servers that were killed while somebody holds a lease."""
+    """Restart a home's servers that were killed while somebody holds a lease."""
     if running(home) is None:
         with lease(home):
             pass
@@ -96,7 +96,7 @@ def revive(home: Path) -> None:
 def scratch(*, durable: bool = True) -> Iterator[Servers]:
     """Hold servers in a temporary home, which is deleted afterwards.
 
-    Also clears away the temporary homes, and their servers, of holders that were killed.
+    Also removes temporary homes of killed holders, with their servers.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
         with suppress(OSError):
@@ -157,7 +157,7 @@ def _is_last(held: IO[str]) -> bool:
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        fcntl.flock(held, fcntl.LOCK_UN)  # now: who leaves next must not find it held
+        fcntl.flock(held, fcntl.LOCK_UN)  # now, so that the next to leave does not find it held
         return False
     return True
 

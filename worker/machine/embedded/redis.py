@@ -1,4 +1,4 @@
-"""A home's Redis: this machine's own where it has one, else the Valkey of a wheel."""
+"""A home's Redis: the program on PATH if there is one, else the Valkey of a wheel."""
 
 import json
 import re
@@ -28,12 +28,12 @@ def server(home: Path) -> Server:
 
 
 def start(home: Path, sockets: Path, password: str, durable: bool) -> None:
-    """Start the home's Redis, empty where it cannot read what it held.
+    """Start the home's Redis; empty if it cannot read its files.
 
     Raises:
-        EmbeddedServersError: there is none, or it did not start.
+        EmbeddedServersError: there is no program, or it did not start.
     """
-    import redis  # takes half a second, and most who ask for the servers find them running
+    import redis  # importing takes half a second, and mostly the servers run already
 
     ours, socket = server(home), sockets / "redis.sock"
     ours.folder.mkdir(mode=0o700, exist_ok=True)
@@ -43,7 +43,7 @@ def start(home: Path, sockets: Path, password: str, durable: bool) -> None:
         unix_socket_path=str(socket),
         username="keypool",
         password=password,
-        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),  # its own pauses are long
+        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),  # redis-py's own backoff is long
     )
 
     def answers() -> bool:
@@ -79,7 +79,7 @@ user keypool on >{password} ~* &* +@all -@admin -@dangerous +info
 
 
 def program() -> str:
-    """Find this machine's Redis, if it knows the rights to channels (6.2), else the wheel's."""
+    """Find the Redis on PATH if it has ACLs for channels (6.2), else the wheel's."""
     for found in filter(None, map(shutil.which, ("valkey-server", "redis-server"))):
         printed = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
         version = re.search(r"v=(\d+)\.(\d+)", printed)

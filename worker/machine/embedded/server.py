@@ -28,7 +28,7 @@ class EmbeddedServersError(KeypoolError):
 
 @dataclass(frozen=True)
 class Server:
-    """Where a server works, what its program may be called, and the signals that end it."""
+    """A server's folder, the names of its program, and the signals that end it."""
 
     folder: Path
     pid_file: Path
@@ -44,10 +44,10 @@ class Server:
         return None
 
     def start(self, command: list[str], answers: Callable[[], bool], *, tries: int) -> None:
-        """Start it and wait until it answers; one that runs already is only waited for.
+        """Start it if it does not run, and wait until it answers.
 
         Raises:
-            EmbeddedServersError: it ended each time; the message has its last words.
+            EmbeddedServersError: it ended each time; the message has the last lines of its log.
         """
         log = self.folder.with_name("log") / f"{self.folder.name}.log"
         for _ in range(tries):
@@ -57,12 +57,14 @@ class Server:
                 if answers():
                     return
                 time.sleep(0.01)
-            time.sleep(0.2)  # a killed PostgreSQL's children hold its memory until they notice
+            time.sleep(
+                0.2
+            )  # children of a killed PostgreSQL hold its shared memory until they notice
         reason = log.read_text(errors="replace").strip().rpartition("\n")[2]
         raise EmbeddedServersError(f"The embedded server did not start ({reason}); see {log}.")
 
     def stop(self) -> None:
-        """End it, and wait until it has ended."""
+        """Stop it, and wait until it has ended."""
         for ending in self.endings:
             if not (process := self.process()):
                 return
@@ -74,7 +76,7 @@ class Server:
 
 
 def _orphan(command: list[str], folder: Path, log: Path) -> psutil.Process | None:
-    """Start a process that is nobody's child and out of every terminal's reach."""
+    """Start a daemon: a process without parent and terminal."""
     script = 'log=$1; shift; "$@" >>"$log" 2>&1 </dev/null & echo $!'
     printed = subprocess.run(
         ["/bin/sh", "-c", script, "sh", str(log), *command],
@@ -97,7 +99,7 @@ def _alive(process: psutil.Process | None) -> bool:
 
 
 def lives(pid: int) -> bool:
-    """Say whether there is a process by that id, whosever it is."""
+    """Say whether a process with that id exists, whoever owns it."""
     return psutil.pid_exists(pid)
 
 

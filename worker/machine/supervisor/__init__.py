@@ -67,10 +67,10 @@ class Supervision:
     def wait_until_ready(
         self, seconds: float = 60, tell: Callable[[str], object] = lambda _: None
     ) -> None:
-        """Wait until every service works, and tell the name of each when it does.
+        """Wait until every service works, and call `tell` with the name of each when it does.
 
         Raises:
-            ServiceFailedError: one of them keeps ending, or takes too long.
+            ServiceFailedError: one keeps ending, or takes too long.
         """
         deadline, waiting = time.monotonic() + seconds, self._children[:]
         while waiting:
@@ -86,19 +86,19 @@ class Supervision:
             time.sleep(TICK)
 
     def wait(self) -> None:
-        """Tend the services until a signal ends this process."""
+        """Supervise the services until a signal ends this process."""
         self._idle.wait()
         if self._failure:
             raise self._failure
 
     def start(self) -> None:
-        """Begin to tend the services."""
+        """Start the thread that supervises the services."""
         with undisturbed():
             self._idle.clear()
             threading.Thread(target=self._run, name="supervisor").start()
 
     def stop(self) -> None:
-        """End every service and wait for it; an impatient Ctrl-C meanwhile has them killed."""
+        """End every service and wait for it; another Ctrl-C kills them."""
         self._stopping.set()
         while not self._idle.is_set():  # not join: once interrupted, it says the thread has ended
             try:
@@ -124,7 +124,7 @@ class Supervision:
             self._upkeep_at = now + UPKEEP
             try:
                 self._upkeep()
-            except Exception as error:  # it is tried again in a second; the services need us
+            except Exception as error:  # retried in a second; the services must stay supervised
                 log.warning("upkeep failed", error=str(error))
 
     def _end_all(self) -> None:
@@ -147,7 +147,7 @@ def supervised(
     Args:
         services: what to run; each logs to a file of its name.
         logs: the folder of those files.
-        upkeep: called every second, between tending services; it should return quickly.
+        upkeep: called every second, between the services; it should return quickly.
     """
     logs.mkdir(parents=True, exist_ok=True)
     supervision = Supervision(services, logs, upkeep)
@@ -170,10 +170,10 @@ def services(
     """Give keypool's own services: web, worker and beat, on the system under this home.
 
     Args:
-        home: what KEYPOOL_HOME is to them.
-        host: where the web answers; with `port`.
-        port: as above.
-        processes: how many the web and the worker have, each.
+        home: their KEYPOOL_HOME.
+        host: the address on which the web listens.
+        port: its port.
+        processes: how many processes the web and the worker have, each.
         stalled: says whether the worker is stuck, and must be restarted (a liveness check).
     """
     environment = {"KEYPOOL_HOME": str(home)}
@@ -181,9 +181,9 @@ def services(
     worker = ["worker", "--without-gossip", "--without-mingle", f"--concurrency={processes}"]
     beat = ["beat", "--schedule", str(home / "run" / "beat")]
     granian = [sys.executable, "-m", "granian", "--interface=wsgi", "--factory"]
-    # A web process told to end while it starts does not hear it: granian must not wait for ever.
-    # 64 threads: 32 may wait for a decision. Of the hundreds that are usual, those that wait longest
-    # for one of the web's connections would be turned away.
+    # A web process that gets SIGTERM while it starts misses it: granian must not wait for ever.
+    # 64 threads: 32 may wait for a decision. With granian's usual hundreds, some would time out
+    # waiting for one of the web's connections.
     steady = ["--respawn-failed-workers", "--workers-kill-timeout=10", "--blocking-threads=64"]
     web = [f"--host={host}", f"--port={port}", f"--workers={processes}", "webhook:create_app"]
     return [
@@ -196,11 +196,11 @@ def services(
 
 
 def answers(url: str) -> Callable[[], bool]:
-    """Make the question whether a URL of this machine answers 200."""
+    """Make a check whether a URL of this machine answers 200."""
     where = urlsplit(url)
 
     def ask() -> bool:
-        # Not httpx: to import it would hold up the services' start.
+        # Not httpx: importing it would delay the services' start.
         connection = http.client.HTTPConnection(where.netloc, timeout=2)
         with closing(connection), suppress(OSError, http.client.HTTPException):
             connection.request("GET", where.path)
@@ -211,10 +211,10 @@ def answers(url: str) -> Callable[[], bool]:
 
 
 def require_free(host: str, port: int) -> None:
-    """Refuse a port on which somebody listens; two web servers could share it unnoticed.
+    """Refuse a port that is in use; two web servers could share it unnoticed.
 
     Raises:
-        PortTakenError: somebody does.
+        PortTakenError: it is in use.
     """
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -38,12 +38,12 @@ class Guard:
         self._shell: subprocess.Popen[bytes] | None = None
 
     def pipe(self) -> IO[bytes]:
-        """Give the pipe, which a service's shell gets as its standard input."""
+        """Give the pipe that a service's shell gets as its standard input."""
         if self._shell is None:
             self._shell = subprocess.Popen(
                 ["/bin/sh", "-c", GUARD],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,  # or a pipe of our own would stay open
+                stdout=subprocess.DEVNULL,  # a pipe of ours would stay open
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
                 start_new_session=True,
@@ -55,14 +55,14 @@ class Guard:
         self._say("-", group)
 
     def replace_if_dead(self, groups: Iterable[int]) -> None:
-        """Take a new guard where the old one died, and tell it of the groups there are."""
+        """Start a new guard if the old one died, and tell it the process groups."""
         if self._shell and self._shell.poll() is not None:
             self.dismiss()
             for group in groups:
                 self._say("+", group)
 
     def dismiss(self) -> None:
-        """Let the guard go: there is nobody left to end."""
+        """End the guard: there is no group left."""
         if self._shell:
             with suppress(BrokenPipeError):
                 self.pipe().close()

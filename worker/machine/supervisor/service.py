@@ -38,14 +38,14 @@ class Service:
 
 
 class Child:
-    """A service's process, and how it has fared."""
+    """A service's process, and its history of deaths."""
 
     def __init__(self, service: Service, folder: Path, guard: Guard) -> None:
         self.service, self.guard = service, guard
         self.log = folder / f"{service.name}.log"
         self.announced = folder / f"{service.name}.ready"
         self.process: subprocess.Popen[bytes] | None = None
-        self.deaths = 0  # since it last ran for a while
+        self.deaths = 0  # since it last ran long enough
         self.started = self.start_at = self.ask_at = self.kill_at = 0.0
         if self.log.exists() and self.log.stat().st_size > LONGEST_LOG:
             self.log.replace(self.log.with_suffix(".log.1"))
@@ -63,19 +63,19 @@ class Child:
             self.end(now)
 
     def ready(self) -> bool:
-        """Say whether it runs, says that it works, and answers."""
+        """Say whether it runs, has announced that it works, and answers."""
         if self.process is None or (self.service.announces and not self.announced.exists()):
             return False
         return not self.service.ready or self.service.ready()
 
     def end(self, now: float) -> None:
-        """Tell it to end, in the time it needs for that."""
+        """Send it SIGTERM, with time to end."""
         if self.process:
             self.kill_at = now + GRACE
             self.process.terminate()
 
     def gone(self, now: float) -> bool:
-        """Say whether it has ended; kill what did not end in time, and what an end left over."""
+        """Say whether it has ended; kill it if it did not end in time, and what is left of its group."""
         if not self.process:
             return True
         ended = self.process.poll() is not None
@@ -113,6 +113,6 @@ class Child:
         self.ask_at = now + QUESTION
         try:
             return self.service.stuck()
-        except Exception as error:  # whatever went wrong: no answer is no reason to act
+        except Exception as error:  # a check that fails is no reason to restart
             log.warning("service cannot be asked", service=self.service.name, error=str(error))
             return False
