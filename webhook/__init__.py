@@ -18,7 +18,7 @@ from worker.database.connections import Login
 from worker.logs import log
 from worker.settings import settings
 
-LARGEST_BODY = 1024 * 1024  # of a request of the API; imports take what they need
+LARGEST_BODY = 1024 * 1024  # bytes of an API request; imports have no limit
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -31,8 +31,8 @@ def create_app() -> APIFlask:
     """Make the web application, as granian serves it: `granian --interface wsgi --factory`.
 
     Raises:
-        KeypoolError: the database is not one that this code runs with. One that is away is no
-            reason: until it is back, what needs it is answered 503.
+        KeypoolError: this code does not run with the database's revision. If the database is
+            unreachable, the application starts, and answers 503 until it is back.
     """
     logs.configure()
     _require_a_fitting_database()
@@ -73,13 +73,13 @@ def _begin() -> None:
 
 
 def _refuse_nul() -> None:
-    # No text of PostgreSQL holds one, so nothing can be found by it.
+    # PostgreSQL's texts cannot contain it, so nothing has such a name.
     if "\0" in request.path or "\0" in "".join(sum(request.args.items(multi=True), ())):
         raise problems.BadPathError
 
 
 def _end(response: Response) -> Response:
-    if "Content-Security-Policy" not in response.headers:  # whoever has its own has all of them
+    if "Content-Security-Policy" not in response.headers:  # with its own policy it has all of them
         response.headers.extend(HEADERS)
     if (settings().public_url or "").startswith("https:"):
         response.headers["Strict-Transport-Security"] = "max-age=31536000"

@@ -1,4 +1,4 @@
-"""Is it alive, and is it ready? For balancers, supervisors and people."""
+"""Health checks: liveness and readiness, for load balancers, supervisors and people."""
 
 from datetime import datetime
 from typing import Literal
@@ -17,14 +17,14 @@ blueprint = APIBlueprint("health", __name__, tag="Health")
 
 
 class Alive(TypedDict):
-    """That this process answers."""
+    """This process answers."""
 
     ok: Literal[True]
     """True."""
 
 
 class Part(TypedDict):
-    """Whether something that is needed answers."""
+    """Whether a needed service answers."""
 
     ok: bool
     """Whether it does."""
@@ -34,27 +34,27 @@ class SchemaPart(Part):
     """Whether the database is at a revision that this code runs with."""
 
     revision: str | None
-    """The database's; null where there is none, or nobody can tell."""
+    """The database's revision; null if it has none or is unreachable."""
     code: str
-    """The code's."""
+    """The code's revision."""
     message: str | None
-    """Why they do not fit, and what to do."""
+    """Why the two do not fit, and what to do; null if they do."""
 
 
 class ClockPart(TypedDict):
     """The one clock, the database's."""
 
     now: datetime | None
-    """What it says; null while the database is away."""
+    """The current time; null while the database is unreachable."""
     offset_seconds: float
-    """By how much `KEYPOOL_CLOCK_OFFSET` shifts it."""
+    """The shift by `KEYPOOL_CLOCK_OFFSET`."""
 
 
 class Ready(TypedDict):
-    """Whether the receiver can keep its promise."""
+    """Whether the receiver can record messages."""
 
     ok: bool
-    """Whether database and schema are as they should be."""
+    """Whether database and schema are ok."""
     database: Part
     """The database."""
     schema: SchemaPart
@@ -75,10 +75,9 @@ def alive() -> Alive:
 @blueprint.get("/readyz")
 @gives(200, 503)
 def ready() -> Ready | Response:
-    """Say whether the receiver can keep its promise: the database is there and as it should be.
+    """Say whether the receiver can record messages: the database answers and has the right schema.
 
-    A broker that is away delays decisions and refuses nothing, so it is told but counts for
-    nothing.
+    An unreachable broker is reported but does not count: it delays decisions and refuses nothing.
     """
     database, schema, clock = _database()
     told: Ready = {
@@ -106,6 +105,6 @@ def _database() -> tuple[Part, SchemaPart, ClockPart]:
 
 
 def _schema(revision: str | None, refusal: errors.KeypoolError | None) -> SchemaPart:
-    """Tell which revision the database is at and which this code is of, and why they do not fit."""
+    """Give the revisions of the database and of this code, and why they do not fit."""
     message = str(refusal) if refusal else None
     return {"ok": refusal is None, "revision": revision, "code": revisions.CODE, "message": message}

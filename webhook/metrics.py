@@ -1,6 +1,6 @@
-"""What Prometheus reads: figures of the whole system, asked of the database at each scrape.
+"""Prometheus metrics of the whole system, read from the database at each scrape.
 
-So every web process gives the same answer, and none has to add up what the others counted.
+So every web process gives the same answer, and no process adds up what others counted.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ from worker.database.connections import Login
 
 blueprint = APIBlueprint("metrics", __name__, tag="Health")
 
-RECENT = 10_000  # attempts: enough to see a change, few enough to count at every scrape
+RECENT = 10_000  # attempts that are counted: enough to see a change, few enough for every scrape
 
-# Each is one look into an index that holds the waiting, the failed or the unfinished alone.
+# Each reads a partial index that has only the waiting, failed or unfinished rows.
 FIGURES = {
     "keypool_events_waiting": (
         "Events recorded and not yet decided.",
@@ -79,10 +79,10 @@ def metrics() -> Response:
 
 
 class Figures(Collector):
-    """Reads all figures in one transaction."""
+    """A Prometheus collector that reads all figures in one transaction."""
 
     def collect(self) -> Iterator[Metric]:
-        """Give a family for each figure, and one for the latest attempts by outcome."""
+        """Give a metric family for each figure, and one for the latest attempts by outcome."""
         with connections.session(Login.WEB, sees="*") as session:
             for name, (words, sql) in FIGURES.items():
                 yield GaugeMetricFamily(name, words, float(session.execute(text(sql)).scalar_one()))

@@ -25,9 +25,7 @@ from worker.errors import InvalidInputError, KeypoolError
 
 RETRY_SECONDS = 30  # seconds for which requests to an unreachable receiver are retried
 PAUSE = 0.5  # seconds between retries, if the receiver does not say
-TIMEOUT = (
-    15  # timeout of one attempt in seconds; the receiver takes 10 at most if it is asked to wait
-)
+TIMEOUT = 15  # seconds for one attempt; the receiver takes 10 at most if it is asked to wait
 TRY_AGAIN = {429, 502, 503, 504}
 
 # The values of `KEY=VALUE` words are texts, except for these.

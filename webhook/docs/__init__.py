@@ -1,4 +1,4 @@
-"""`/docs`: the OpenAPI document as a page to browse, made on the server. It runs no script."""
+"""`/docs`: the OpenAPI document as a page, rendered on the server, without scripts."""
 
 from functools import cache
 from typing import Any
@@ -27,7 +27,7 @@ blueprint = APIBlueprint(
 
 @blueprint.get("")
 def page() -> Response:
-    """Show what the API takes and gives, route by route."""
+    """Show the API's requests and responses, route by route."""
     app: Any = current_app
     answer = make_response(_rendered(app._get_current_object()))
     answer.headers.extend(HEADERS)
@@ -41,7 +41,7 @@ def _rendered(app: APIFlask) -> str:
 
 
 def _groups(document: Any) -> dict[str, list[dict[str, Any]]]:
-    """Gather the operations by what they are about, by name."""
+    """Group the operations by tag, sorted by name."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():

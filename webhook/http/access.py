@@ -23,16 +23,16 @@ R = TypeVar("R")
 View = Callable[Concatenate[Session, Actor, P], ResponseReturnValue]
 
 EVERYBODY = (Role.MANAGER, Role.FINANCE, Role.ANALYST, Role.SENDER)
-STAFF = (Role.MANAGER, Role.FINANCE, Role.ANALYST)  # people, whose work is not bound to one list
+STAFF = (Role.MANAGER, Role.FINANCE, Role.ANALYST)  # a sender is limited to a few routes
 LONGEST_TOKEN = 200
 
 
 def allowed(*roles: Role) -> Callable[[View[P]], Callable[P, Response]]:
-    """Let the operator's tokens in and those of the given roles, in one transaction.
+    """Admit tokens of the operator and of the given roles; run the view in one transaction.
 
-    The view is given the session, which sees the token's organizations alone, and the actor; a POST
-    with an Idempotency-Key is done once. Put it right under the route: nobody without a token
-    learns what a request should look like.
+    The view gets the session, which sees only the token's organizations, and the actor. A POST with an
+    Idempotency-Key is done once. Put it directly under the route, so that a request without a token is
+    refused before it is validated.
     """
 
     def guard(view: View[P]) -> Callable[P, Response]:
@@ -53,9 +53,9 @@ def allowed(*roles: Role) -> Callable[[View[P]], Callable[P, Response]]:
 
 
 def known(*roles: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let in whom `allowed` lets in, but in a moment of its own: before something that takes long.
+    """Admit the same tokens as `allowed`, but in a short transaction of its own, for long requests.
 
-    The view is given no session; the actor is `flask.g.actor`.
+    The view gets no session; the actor is `flask.g.actor`.
     """
 
     def guard(view: Callable[P, R]) -> Callable[P, R]:
@@ -75,10 +75,10 @@ def known(*roles: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def authenticate(session: Session) -> tuple[int, Actor]:
-    """Say whose token asks, by its id, and let the session see the actor's organizations.
+    """Give the actor of the bearer token, and set the session's scope to the actor's organizations.
 
     Raises:
-        UnauthenticatedError: there is no bearer token, or it is unknown, revoked or over.
+        UnauthenticatedError: there is no bearer token, or it is unknown, revoked or expired.
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     token = token.strip()
@@ -95,7 +95,7 @@ def authenticate(session: Session) -> tuple[int, Actor]:
 
 
 def _note(token: str, response: Response) -> Response:
-    # In a transaction of its own: a long request would hold the row, and its revocation up.
+    # In a transaction of its own, because a long one would keep the row locked, and delay revoking it.
     with suppress(errors.DatabaseAwayError), connections.session(Login.WEB) as session:
         tokens.note(session, token)
     return response

@@ -1,4 +1,4 @@
-"""What is handed out as a file: tables streamed from one moment, invoices' documents, reports."""
+"""Responses that are files: tables streamed from one snapshot, invoices' documents, reports."""
 
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -15,8 +15,8 @@ from worker.tenancy.actors import Actor
 
 CSV = "text/csv"
 ESCAPED = str.maketrans({'"': r"\"", "\\": r"\\"})  # inside a quoted string
-ATTRIBUTE = "!#$&+-.^_`|~"  # what RFC 5987 lets stand as it is
-# A report may say how it looks, and nothing else: it runs no script and loads nothing.
+ATTRIBUTE = "!#$&+-.^_`|~"  # characters that RFC 5987 does not encode
+# A report may have inline styles, but runs no script and loads nothing.
 ALONE = {
     "Content-Security-Policy": (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
@@ -27,7 +27,7 @@ ALONE = {
 
 
 def attachment(name: str) -> dict[str, str]:
-    """Have what is answered kept as a file; a name that is not ASCII is told as RFC 6266 says."""
+    """Give the header that saves a response as a file; a non-ASCII name is encoded by RFC 6266."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().strip()
     plain = plain if plain.partition(".")[0] else f"keys{Path(name).suffix}"
     told = f'attachment; filename="{plain.translate(ESCAPED)}"'
@@ -44,9 +44,9 @@ def table(
     media_type: str = CSV,
     **filters: Any,
 ) -> Response:
-    """Stream as a table what `export` makes of a session, the actor and the filters.
+    """Stream the table that `export` makes from a session, the actor and the filters.
 
-    It runs once the request is over: what is wrong with a filter must be refused before.
+    It runs after the view has returned, so wrong filters must be refused before.
     """
 
     def blocks() -> Iterator[bytes]:
@@ -58,7 +58,7 @@ def table(
 
 
 def document(*, actor: Actor, invoice: str, format: str) -> Response:
-    """Give an invoice's document; a PDF is printed once the transaction is over: that may take long."""
+    """Give an invoice's document; a PDF is printed after the transaction, because it may take long."""
     with connections.session(Login.WEB, sees=actor.scope) as session:
         patience.unhurried(session)
         made = documents.export(session, actor=actor, invoice=invoice, format=format)
@@ -68,5 +68,5 @@ def document(*, actor: Actor, invoice: str, format: str) -> Response:
 
 
 def report(name: str, content: str | bytes, media_type: str) -> Response:
-    """Give a report to be saved: whoever opens it there has left our pages."""
+    """Give a report as a file to save, not as a page of this site."""
     return Response(content, mimetype=media_type, headers=ALONE | attachment(name))

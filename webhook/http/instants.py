@@ -1,4 +1,4 @@
-"""Times as they come in, in bodies and queries."""
+"""Times in requests' bodies and queries."""
 
 from datetime import datetime
 from typing import Annotated

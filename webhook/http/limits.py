@@ -1,7 +1,7 @@
 """The API's rate limit: requests a minute for one token, or for one client without a token.
 
-It keeps a caller that runs wild from the others' share of the web. It is no wall: guesses at keys and
-passwords are counted in the database, and the receiver has no limit of this kind.
+It keeps one caller from taking the others' share of the web. It is no security measure: guesses at keys
+and passwords are limited in the database, and the receiver has no such limit.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ from worker import celery
 from worker.logs import log
 from worker.settings import settings
 
-WINDOW = 60  # seconds; every minute of the clock is one
-# Where Redis does not answer within this, each process counts for itself for a while.
+WINDOW = 60  # seconds; a window is a minute of the clock
+# If Redis does not answer within this, each process counts by itself for a while.
 REDIS: dict[str, Any] = {
     "socket_timeout": 0.3,
     "socket_connect_timeout": 0.3,
-    "retry": Retry(NoBackoff(), 0),  # the default pauses and asks again
+    "retry": Retry(NoBackoff(), 0),  # the default retries with backoff
 }
 AWHILE = 10  # seconds
 
@@ -36,17 +36,17 @@ WORDS = "Too many requests within a minute; wait before the next."
 
 @dataclass
 class Share:
-    """What a caller was counted this minute, and what of that is still to come in this process."""
+    """A caller's count in this minute, and how much of it this process has reserved but not used."""
 
     counted: int = 0
     ahead: int = 0
 
 
 class Counter:
-    """Counts callers' requests in this minute: all processes together, as long as Redis answers.
+    """Counts each caller's requests in this minute, over all processes while Redis answers.
 
-    Each process counts a hundredth of the quota ahead, so that few requests ask Redis; a caller whom
-    several processes serve may be told to wait that much early.
+    Each process reserves a hundredth of the quota at a time, so that few requests ask Redis. A caller
+    served by several processes may be limited that much early.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Counter:
         self._shares: dict[str, Share] = {}
 
     def count(self, caller: str) -> int:
-        """Count one request more, and say how many that makes."""
+        """Count a request, and give the caller's count in this minute."""
         share = self._share(caller)
         with self._lock:
             if share.ahead:
@@ -93,7 +93,7 @@ class Counter:
 
 
 def install(app: APIFlask) -> None:
-    """Rate limit an app's API, and tell callers what is left (draft-ietf-httpapi-ratelimit-headers)."""
+    """Rate limit an app's API, with headers for what is left (draft-ietf-httpapi-ratelimit-headers)."""
     counter = Counter()
 
     @app.before_request

@@ -1,4 +1,4 @@
-"""Hints to the worker, sent beside the requests that ask for them: many requests, one hint."""
+"""Hints to the worker, sent by a thread of their own: many requests share one hint."""
 
 import os
 import threading
@@ -8,11 +8,11 @@ from flask import Response, after_this_request
 
 from worker import tasks
 
-REST = 0.005  # seconds: many requests at once are one hint
+REST = 0.005  # seconds; requests within this time share one hint
 
 
 class Nudger:
-    """A thread that nudges for each task that was asked for since it last did."""
+    """A thread that nudges each task that was asked for since its last round."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -21,7 +21,7 @@ class Nudger:
         self._process = 0
 
     def ask(self, task: str) -> None:
-        """Have the worker nudged, soon: what was committed before is seen. Never waits."""
+        """Have a task nudged soon; the task will see what was committed before. Never waits."""
         with self._lock:
             self._tasks.add(task)
             self._asked.set()
@@ -43,7 +43,7 @@ nudger = Nudger()
 
 
 def after_commit(task: str) -> None:
-    """Nudge for a task once the request's transaction is over."""
+    """Nudge a task after the request's transaction."""
 
     @after_this_request
     def _ask(response: Response) -> Response:

@@ -1,4 +1,4 @@
-"""The OpenAPI document, where APIFlask cannot know: tokens, roles, problems, and the receiver."""
+"""Additions to APIFlask's OpenAPI document: tokens, roles, problems, and the receiver."""
 
 import json
 import re
@@ -64,7 +64,7 @@ ANSWERS = {
 def describe(
     *, takes: Sequence[str] = (), gives: Sequence[str] = (), only: str | None = None
 ) -> Callable[[T], T]:
-    """Describe what a route takes and gives besides JSON, or `only`."""
+    """Describe a route's requests and responses that are not JSON; with `only` it has no others."""
 
     def mark(view: T) -> T:
         view.described = (takes, gives, only)  # type: ignore[attr-defined]
@@ -74,9 +74,9 @@ def describe(
 
 
 def install(app: APIFlask, *, posted: type[BaseModel], decided: Any, accepted: Any) -> None:
-    """Complete an app's document when it is made.
+    """Complete an app's document when it is generated.
 
-    The receiver takes `posted`, and answers with what was `decided` or `accepted`.
+    The receiver takes `posted`, and answers `decided` or `accepted`.
     """
     app.config.update(
         OPENAPI_VERSION="3.1.0",
@@ -110,7 +110,7 @@ def _completed(
 
 
 def _flat(document: Any) -> Any:
-    """Name each shape once: APIFlask puts a shape's name before those of the shapes in it."""
+    """Remove the prefix from nested shapes' names, so that each shape has one name."""
     schemas = document["components"]["schemas"]
     document["components"]["schemas"] = {
         name.rpartition(".")[2]: schema for name, schema in sorted(schemas.items())

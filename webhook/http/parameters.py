@@ -1,4 +1,4 @@
-"""Parameters: one that a route does not know is refused, so that a typing error is noticed."""
+"""Query parameters: unknown ones are refused, so that typing errors are noticed."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def checked(view: Callable[P, R]) -> Callable[P, R]:
-    """Let a view be asked with those parameters alone that its shapes have."""
+    """Refuse requests with parameters that the view's shapes do not have."""
     shapes = [
         shape for shape, place in vars(view).get("_spec", {}).get("args", []) if place == "query"
     ]
@@ -28,10 +28,10 @@ def checked(view: Callable[P, R]) -> Callable[P, R]:
 
 
 def refuse_unknown(names: Sequence[str]) -> None:
-    """Refuse the request where its query has another parameter than those named.
+    """Refuse the request if its query has a parameter that is not named here.
 
     Raises:
-        InvalidFieldsError: it has; each is named, and so are those that there are.
+        InvalidFieldsError: it has; the error names each, and the known ones.
     """
     there = f"there are {', '.join(sorted(names))}" if names else "there are none"
     unknown: list[FieldError] = [

@@ -1,8 +1,8 @@
-"""ETags: what was read is not sent again unless it changed, and not changed unless it is as read.
+"""ETags: conditional reads (304) and optimistic locking of edits (412).
 
-An ETag has two halves: the version of the thing that can be edited, and a hash of what was told of
-it. If-None-Match compares both; If-Match the version alone, so that a figure which goes on by itself,
-such as a pool's redeemed keys, keeps nobody from an edit.
+An ETag has two parts: the version of the editable row, and a hash of the response. If-None-Match
+compares both. If-Match compares only the version, so that a figure that changes by itself, such as
+a pool's redeemed keys, does not prevent an edit.
 """
 
 import hashlib
@@ -25,12 +25,11 @@ READING = ("GET", "HEAD")
 
 
 def versioned(find: Find, **names: str) -> Callable[[View], View]:
-    """Let a thing be changed under If-Match only as it was read; put it right under `allowed`.
+    """Check If-Match before a view changes something; put it directly under `allowed`.
 
-    `find` finds the thing, locked where it is to be changed, and `names` says what it calls the
-    route's parameters. The view is given one thing in the place of its name, so that it is found
-    once. The version is compared under the lock, in the transaction of the act: of two edits at once
-    one is late.
+    `find` finds the thing, locked if it is to be changed; `names` maps the route's parameters to its
+    own. The view gets the thing found instead of its name, so that it is found once. The version is
+    compared under the lock, in the transaction of the change, so of two concurrent edits one fails.
 
     Raises:
         ChangedMeanwhileError: the thing has another version than If-Match names.
@@ -43,7 +42,7 @@ def versioned(find: Find, **names: str) -> Callable[[View], View]:
             sought = {names.get(name, name): value for name, value in given.items()}
             found = find(session, actor=actor, **sought, lock=not reading)
             things = [found] if isinstance(found, Versioned) else found
-            version = versions.of(things)  # as it was found: never too new
+            version = versions.of(things)  # as it was before the view ran
             if not reading:
                 _refuse_unless_as_read(version)
             if isinstance(found, Versioned):
@@ -58,7 +57,7 @@ def versioned(find: Find, **names: str) -> Callable[[View], View]:
 
 
 def answered(answer: Response) -> Response:
-    """Give what is read its ETag; where the caller has just that already, 304 without a body."""
+    """Add the ETag to what is read; 304 without a body if the caller has it already."""
     if request.method not in READING or answer.is_streamed or not answer.is_json:
         return answer
     tag, _ = _tagged(answer).get_etag()
@@ -77,6 +76,6 @@ def _tagged(answer: Response, version: str | None = None) -> Response:
 def _refuse_unless_as_read(version: str) -> None:
     if "If-Match" not in request.headers or request.if_match.star_tag:
         return
-    known = {(tag or "").partition(".")[0] for tag in request.if_match}  # of "" werkzeug makes None
+    known = {(tag or "").partition(".")[0] for tag in request.if_match}  # werkzeug makes None of ""
     if version not in known:
         raise ChangedMeanwhileError

@@ -1,4 +1,4 @@
-"""Every error as problem details (RFC 9457): one place that says which is which."""
+"""Every error as problem details (RFC 9457), mapped to its status in one place."""
 
 import re
 import traceback
@@ -17,14 +17,14 @@ from worker.logs import log
 
 M = TypeVar("M", bound=BaseModel)
 
-RETRY_AFTER = 2  # seconds, where nothing better is known
+RETRY_AFTER = 2  # seconds, if nothing better is known
 
 
 class FieldError(TypedDict):
     """What is wrong with one field."""
 
     field: str
-    """The field; empty where it is the body as a whole."""
+    """The field; empty for the body as a whole."""
     message: str
     """What is wrong with it."""
 
@@ -39,20 +39,20 @@ class RowError(TypedDict):
 
 
 class About(TypedDict, total=False):
-    """What a problem is about, where it is known."""
+    """Details of a problem, if known."""
 
     field: str
-    """The field that is wrong, the first of several."""
+    """The wrong field, the first of several."""
     line: int
-    """The line of the input that is wrong."""
+    """The wrong line of the input."""
     ids: list[Id]
-    """What a name may mean that several things have."""
+    """The ids of all things that have an ambiguous name."""
     errors: list[FieldError]
-    """Each field that is wrong."""
+    """All wrong fields."""
     rows: list[RowError]
-    """Each row of a table that is wrong."""
+    """All wrong rows of a table."""
     launch: Id
-    """The launch that was recorded, and refused."""
+    """The launch, which was recorded as refused."""
 
 
 class Problem(About):
@@ -112,7 +112,7 @@ class InvalidFieldsError(errors.InvalidInputError):
 
 InvalidFieldsError.code = errors.InvalidInputError.code
 
-# The nearest class counts. Everything else that keypool raises on purpose is its own failure.
+# The nearest base class counts. Any other KeypoolError is a failure of ours (500).
 STATUS: dict[type[Exception], int] = {
     BadPathError: 400,
     NotJsonError: 400,
@@ -156,7 +156,7 @@ def for_data_error(_error: DataError) -> Response:
 
 
 def for_broken_rule(error: IntegrityError) -> Response:
-    """Answer a constraint that has no error of its own: its name says the rule that it keeps."""
+    """Answer a broken constraint without an error message: its name is the error's code."""
     diagnosis = getattr(error.orig, "diag", None)
     rule = (getattr(diagnosis, "constraint_name", None) or "unknown_rule").replace("_", " ")
     if isinstance(error.orig, UniqueViolation):
@@ -165,12 +165,12 @@ def for_broken_rule(error: IntegrityError) -> Response:
 
 
 def for_hidden(_error: NoResultFound) -> Response:
-    """Answer a thing that row level security hides: a foreign one reads as an unknown one."""
+    """Answer something that row level security hides like something unknown."""
     return for_error(errors.NotFoundError())
 
 
 def for_programming_error(error: ProgrammingError) -> Response:
-    """Answer what the web's login has no right to; anything else is nobody's intention."""
+    """Answer a missing privilege of the web's login; any other such error is a bug."""
     if isinstance(error.orig, InsufficientPrivilege):
         log.error("right missing", where="".join(traceback.format_tb(error.__traceback__)))
         return for_error(errors.ForbiddenError("This cannot be done over the web."))
@@ -178,14 +178,14 @@ def for_programming_error(error: ProgrammingError) -> Response:
 
 
 def for_surprise(error: Exception) -> Response:
-    """Answer what nobody foresaw, and log where it happened: never the values it happened with."""
+    """Answer an unexpected error, and log where it happened, without any values."""
     where = traceback.format_tb(error.__traceback__)
     log.error("request failed", error=type(error).__name__, where="".join(where))
     return problem("internal_error", 500, "Something went wrong here; it is logged.")
 
 
 def for_http_error(error: HTTPError) -> Response:
-    """Answer what Flask and APIFlask refuse: no such path or method, bodies they cannot read."""
+    """Answer the errors of Flask and APIFlask: unknown paths or methods, unreadable bodies."""
     if error.status_code == 422:
         return for_error(InvalidFieldsError(_flattened(error.detail)))
     words = error.message or "Error"
@@ -195,13 +195,14 @@ def for_http_error(error: HTTPError) -> Response:
 
 
 KEPT = ("Allow", "Retry-After")
-WHOLE = {"_schema": ""}  # what APIFlask calls a body that is wrong as a whole
+WHOLE = {"_schema": ""}  # APIFlask's name for the body as a whole
 
 
 def wrong_fields(error: ValidationError, *, skip: int) -> InvalidFieldsError:
-    """Turn what pydantic says into a problem that repeats no value.
+    """Turn pydantic's errors into a problem that repeats no values.
 
-    `skip` is how many steps into the model are not the sender's, such as a message's type.
+    `skip` is the number of leading path segments that the sender does not know, such as a message's
+    type.
     """
     told = error.errors(include_input=False, include_url=False, include_context=False)
     return InvalidFieldsError(
@@ -210,7 +211,7 @@ def wrong_fields(error: ValidationError, *, skip: int) -> InvalidFieldsError:
 
 
 def checked(model: type[M], document: Any) -> M:
-    """Read a body that is not a route's only one into its shape.
+    """Validate a body against one of a route's shapes.
 
     Raises:
         InvalidFieldsError: it does not fit.
@@ -243,7 +244,7 @@ def problem(
 
 
 def _about(error: errors.KeypoolError) -> About:
-    """Give what an error is about, where it knows."""
+    """Give an error's details, if it has some."""
     about: About = {}
     if isinstance(error, errors.InvalidInputError):
         if error.field:

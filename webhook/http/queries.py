@@ -1,4 +1,4 @@
-"""A list's query, made of the filters that its noun has (`worker.database.filters`)."""
+"""A list's query parameters, made from the noun's filters (`worker.database.filters`)."""
 
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -33,19 +33,19 @@ KINDS: dict[type, Any] = {
 
 
 class Choice(Taken, Generic[F]):
-    """Which of a list's things."""
+    """The filters of a list."""
 
     made_of: ClassVar[type[ListFilters]]
 
     @property
     def filters(self) -> F:
-        """What was asked for, as the domain takes it."""
+        """The filters as the domain takes them."""
         given = {one.name: getattr(self, one.name) for one in fields(self.made_of)}
         return self.made_of(**given)  # type: ignore[return-value]  # that is F
 
 
 class Query(Choice[F], Generic[F]):
-    """Which of a list's things, how sorted, and which page of them."""
+    """The filters, the sort and the page of a list."""
 
     sort: str | None = None
     cursor: str | None = Field(None, description="`next` of the page before.", max_length=2000)
@@ -53,22 +53,22 @@ class Query(Choice[F], Generic[F]):
 
     @property
     def page(self) -> Paging:
-        """Which page, as the domain takes it."""
+        """The page as the domain takes it."""
         return {"sort": self.sort, "after": self.cursor, "limit": self.limit}
 
 
 def choice(filters: type[F]) -> type[Choice[F]]:
-    """Make the query of what has no pages, of a list's filters."""
+    """Make the query of a list without pages from its filters."""
     return cast(type[Choice[F]], _made(Choice, filters))
 
 
 def query(filters: type[F]) -> type[Query[F]]:
-    """Make a list's query of its filters."""
+    """Make a list's query from its filters."""
     return cast(type[Query[F]], _made(Query, filters))
 
 
 def of(filters: type[ListFilters]) -> Any:
-    """Complete a query that has fields of its own with a list's filters; a class decorator."""
+    """Class decorator: add a list's filters to a query with fields of its own."""
     return lambda base: _made(base, filters)
 
 

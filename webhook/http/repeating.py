@@ -1,4 +1,4 @@
-"""Requests that are sent again: under one Idempotency-Key a POST is done once, and answered alike."""
+"""Idempotency keys: a POST with the same Idempotency-Key is done once, and has the same answer."""
 
 import hashlib
 import json
@@ -12,14 +12,14 @@ from webhook.http.uploads import HASH
 from worker.tenancy import answers
 
 HEADER = "Idempotency-Key"
-KEPT = ("Content-Type", "Location")  # of an answer's headers; the others belong to each request
+KEPT = ("Content-Type", "Location")  # an answer's stored headers; the others are each request's own
 
 
 def once(session: Session, token_id: int, act: Callable[[], ResponseReturnValue]) -> Response:
-    """Do what a request asks for or, where it was done under its key, answer as then.
+    """Run a request or, if it was done under its key before, give the same answer again.
 
-    The answer is remembered in the session's transaction, with the act or not at all. What is
-    refused is undone by it, and so forgotten: it may be sent again, mended, under its key.
+    The answer is stored in the transaction of the change. A refused request is rolled back and so not
+    stored: it may be corrected and sent again under its key.
     """
     key = request.headers.get(HEADER)
     if key is None or request.method != "POST":
@@ -34,7 +34,7 @@ def once(session: Session, token_id: int, act: Callable[[], ResponseReturnValue]
 
 
 def _hash() -> bytes:
-    """Tell one request from another: where it goes, and what it carries."""
+    """Hash a request, its method, path and body, to recognize it."""
     body = request.environ.get(HASH) or hashlib.sha256(request.get_data()).digest()
     where = json.dumps([request.path, request.query_string.decode("latin-1"), request.mimetype])
     return hashlib.sha256(where.encode() + body).digest()

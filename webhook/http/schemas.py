@@ -1,4 +1,4 @@
-"""JSON Schemas of what is answered, made from the domain's own types."""
+"""JSON Schemas of the responses, made from the domain's types."""
 
 import ast
 import inspect
@@ -18,10 +18,10 @@ AT = "#/components/schemas/{model}"
 
 
 def of(types: Iterable[Any]) -> tuple[dict[Any, Schema], dict[str, Schema]]:
-    """Give the schema of each type, as it is on the wire, and of those that they are made of, by name."""
+    """Give the serialized schemas of types, and of the types in them, by name."""
     adapters = [(kind, "serialization", TypeAdapter(kind)) for kind in dict.fromkeys(types)]
     schemas, shared = TypeAdapter.json_schemas(
-        adapters,  # type: ignore[arg-type]  # the list is of "serialization" alone
+        adapters,  # type: ignore[arg-type]  # the list has only "serialization"
         ref_template=AT,
         schema_generator=_Documented,
     )
@@ -29,7 +29,7 @@ def of(types: Iterable[Any]) -> tuple[dict[Any, Schema], dict[str, Schema]]:
 
 
 class _Documented(GenerateJsonSchema):
-    """Tells each field by its docstring, that of a base class too, and names no field twice."""
+    """Describes each field by its docstring, also one of a base class, and adds no titles."""
 
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> Schema:
         return _documented(super().typed_dict_schema(schema), schema["cls"])

@@ -1,4 +1,4 @@
-"""What every answer, request and list of the API has in common."""
+"""What all responses, requests and lists of the API have in common."""
 
 import re
 from collections.abc import Callable
@@ -26,10 +26,10 @@ P = ParamSpec("P")
 def gives(
     status: int = 200, *others: int, accepted: Any = None
 ) -> Callable[[Callable[P, Any]], Callable[P, Response]]:
-    """Answer with what a view gives as JSON; the document tells of it by the view's return type.
+    """Answer with a view's result as JSON; the document takes the schema from its return type.
 
-    The same may come with `others`, where the view makes the response itself; `accepted` is the
-    type of what it answers with 202. mypy checks the view's return annotation.
+    `others` are further statuses with the same schema, for which the view makes the response itself;
+    `accepted` is the type of its 202. mypy checks the view's return annotation.
     """
 
     def answering(view: Callable[P, Any]) -> Callable[P, Response]:
@@ -48,21 +48,21 @@ def gives(
 
 
 def _told(kind: Any) -> Any:
-    """Leave of a view's return type what is told as JSON; a response is made by the view itself."""
+    """Give the JSON part of a view's return type, without responses that it makes itself."""
     if get_origin(kind) not in (Union, UnionType):
         return kind
     return Union[tuple(one for one in get_args(kind) if one is not Response)]  # noqa: UP007  # of a tuple
 
 
 class Taken(BaseModel):
-    """A request's body or query: unknown fields are refused, lest a typing error go unnoticed."""
+    """A request's body or query: unknown fields are refused, so that typing errors are noticed."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     @field_validator("*", mode="before")
     @classmethod
     def _whole(cls, value: object, field: ValidationInfo) -> object:
-        """Take ASCII's digits for a whole number, and nothing else that Python would."""
+        """Accept only ASCII digits as a whole number; Python would accept more."""
         if cls.model_fields[field.field_name or ""].annotation not in (int, int | None):
             return value
         if isinstance(value, bool) or (isinstance(value, str) and not DIGITS.fullmatch(value)):
@@ -70,7 +70,7 @@ class Taken(BaseModel):
         return value
 
     def given(self, **names: str) -> dict[str, Any]:
-        """Give the fields that were sent, as the domain's arguments; `names` renames some."""
+        """Give the sent fields as the domain's arguments; `names` renames some."""
         return {
             names.get(field, field): value
             for field, value in self.model_dump(exclude_none=True).items()
@@ -78,7 +78,7 @@ class Taken(BaseModel):
 
 
 def left_out(**bounds: Any) -> Any:
-    """Make a field that may be left out, though it cannot be empty: null is refused."""
+    """Make a field that may be left out, but not null."""
     return Field(default_factory=lambda: None, **bounds)
 
 
@@ -86,21 +86,21 @@ def _empty(value: str | None) -> str:
     return value or ""
 
 
-# A text that null clears.
+# A text; null clears it.
 Clearable = Annotated[str | None, AfterValidator(_empty)]
 
 
 class Changes(Taken):
-    """What may change of a thing: what is left out stays, and null clears what can be empty."""
+    """Changes of a thing: omitted fields stay, and null clears what can be empty."""
 
     def given(self, **names: str) -> dict[str, Any]:
-        """Give the fields that were sent, null as the empty text; `names` renames some."""
+        """Give the sent fields, null as the empty text; `names` renames some."""
         sent = self.model_dump(exclude_unset=True)
         return {names.get(field, field): value for field, value in sent.items()}
 
 
 class Paging(Taken):
-    """Which page of a list, and how long."""
+    """Which page of a list, and its length."""
 
     cursor: str | None = Field(None, description="`next` of the page before.", max_length=2000)
     limit: int = Field(100, ge=1, le=1000)
@@ -111,13 +111,13 @@ class Paging(Taken):
 
 
 class Sorted(Paging):
-    """A page of a list that can be turned round."""
+    """A page of a list that can be sorted in both directions."""
 
     sort: Literal["made", "-made"] | None = Field(None, description="-made: the newest first.")
 
 
 def whole(items: list[T]) -> Page[T]:
-    """Make a list of what fits one page."""
+    """Make a list that has a single page."""
     return Page(items, None)
 
 

@@ -1,4 +1,4 @@
-"""JSON that says one thing only: what two readers could understand differently is refused."""
+"""Strict JSON: what two parsers could read differently is refused."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from flask.json.provider import DefaultJSONProvider
 from webhook.http.problems import InvalidFieldsError, NotJsonError
 
 DEEPEST = 32
-LONGEST_NUMBER = 40  # digits; Python itself would read 4,300
+LONGEST_NUMBER = 40  # digits; Python would accept 4,300
 
 STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 BRACKETS = re.compile(r"[\[\]{}]")
@@ -24,7 +24,7 @@ def parse(raw: bytes | str) -> Any:
     """Read a JSON document in UTF-8.
 
     Raises:
-        ValueError: it is not JSON, or hostile: NaN, a name twice in one object, nesting deeper
+        ValueError: it is not JSON, or has NaN, a name twice in one object, nesting deeper
             than 32, a number of over 40 digits, a NUL or half a surrogate pair in a string.
     """
     text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
@@ -35,13 +35,13 @@ def parse(raw: bytes | str) -> Any:
         parse_constant=_refuse_constant,
         parse_int=_integer,
     )
-    if "\\u" in text:  # the only way for them to come in
+    if "\\u" in text:  # only escapes can produce them
         _refuse_unstorable(document)
     return document
 
 
 class StrictJSONProvider(DefaultJSONProvider):
-    """How the app reads and writes JSON: strictly in, names in the order in which we gave them."""
+    """The app's JSON: strict parsing, and fields in the order of the objects."""
 
     def dumps(self, obj: Any, **_kwargs: Any) -> str:
         """Write times as ISO 8601, those of UTC with a Z, and amounts as decimal strings."""
@@ -53,10 +53,10 @@ class StrictJSONProvider(DefaultJSONProvider):
 
 
 class StrictRequest(Request):
-    """A request whose body, where it is not JSON, is told so like every problem."""
+    """A request whose malformed JSON is answered as problem details."""
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
-        """Read the body; `null` is not taken for an object in which nothing is given."""
+        """Read the body; `null` is not an empty object."""
         document = super().get_json(force=force, silent=silent, cache=cache)
         if document is None and force:
             raise InvalidFieldsError([{"field": "", "message": "Send an object, not null."}])
@@ -68,7 +68,7 @@ class StrictRequest(Request):
 
 
 def install(app: APIFlask) -> None:
-    """Make an app read and write JSON so."""
+    """Make an app read and write JSON in this way."""
     app.json = StrictJSONProvider(app)
     app.request_class = StrictRequest
 

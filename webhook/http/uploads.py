@@ -1,4 +1,4 @@
-"""Bodies of any length, such as tables: read into a file before a transaction is opened for them."""
+"""Bodies of any length, such as tables: read into a file before a transaction begins."""
 
 import hashlib
 import tempfile
@@ -20,16 +20,16 @@ WORKBOOKS = (
     "application/vnd.oasis.opendocument.spreadsheet",
 )
 TABLES = (*TEXTS, *WORKBOOKS)
-HASH = "keypool.upload.hash"  # where a table's SHA-256 is, in the request's environ
+HASH = "keypool.upload.hash"  # the key of a table's SHA-256 in the request's environ
 BLOCK = 1 << 20
-LONGEST = 1 << 40  # bytes; a disk is full before
+LONGEST = 1 << 40  # bytes; more than a disk has
 
 
 def uploaded(view: Callable[..., R]) -> Callable[..., R]:
-    """Give a view the request's table as the file `upload`, or None where the body is JSON.
+    """Give a view the request's table as the file `upload`, or None if the body is JSON.
 
-    A slow sender then holds up neither a connection of the database nor a lock. A body of another
-    type is answered 415.
+    So a slow sender holds neither a database connection nor a lock. A body of another type is
+    answered 415.
     """
 
     @wraps(view)
@@ -49,7 +49,7 @@ def uploaded(view: Callable[..., R]) -> Callable[..., R]:
 
 
 def _refuse_others(media_type: str) -> None:
-    """Refuse a body that is neither a table nor JSON; one without a type is taken for JSON."""
+    """Refuse a body that is neither a table nor JSON; a body without a type counts as JSON."""
     if media_type and not media_type.endswith("json"):
         raise UnsupportedMediaTypeError(
             f"A body of the type {media_type} is not taken here; send JSON, or a table as one of "
@@ -59,7 +59,7 @@ def _refuse_others(media_type: str) -> None:
 
 def _spool(file: IO[bytes]) -> bytes:
     if request.content_length is None:
-        raise LengthRequired  # or half a body could not be told from a whole one
+        raise LengthRequired  # otherwise a truncated body would look complete
     request.max_content_length = LONGEST
     digest = hashlib.sha256()
     while block := request.stream.read(BLOCK):

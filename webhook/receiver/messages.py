@@ -1,4 +1,4 @@
-"""The messages that sources post: their shapes, and nothing about whether a key is good."""
+"""The messages that sources post: only their shapes; the worker judges the keys."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -25,21 +25,21 @@ CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")
 
 
 def line(value: str) -> str:
-    """Take one line of text, trimmed."""
+    """Read one line of text, trimmed."""
     if CONTROL.search(value):
         raise ValueError("Give one line of text without control characters.")
     return value
 
 
 def code(value: str) -> str:
-    """Take a key as people type it: full-width letters, a line end inside. NFKC here spares SQL it."""
+    """Read a key as typed: full-width letters, line breaks. NFKC is done here, so that SQL need not."""
     if not (seen := codes.typed(value)):
         raise ValueError("Give a key.")
     return seen
 
 
 def identity(value: object) -> object:
-    """Take an id as we gave it, a string of digits, or as a number."""
+    """Read an id: a string of digits, as we gave it, or a number."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
@@ -48,7 +48,7 @@ def identity(value: object) -> object:
 
 
 def text(longest: int, *, shortest: int = 1) -> Any:
-    """Give the bounds of a text; white space around it does not count."""
+    """Give the length limits of a text, without surrounding white space."""
     return StringConstraints(strip_whitespace=True, min_length=shortest, max_length=longest)
 
 
@@ -56,20 +56,20 @@ Email = Annotated[str, text(320), AfterValidator(addresses.normal)]
 
 
 class Shape(BaseModel):
-    """A piece of a message: exact types, unknown fields ignored."""
+    """A part of a message: strict types, unknown fields ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
 class LearnerOfMessage(Shape):
-    """Who redeems."""
+    """The learner who redeems."""
 
     email: Email
     name: Annotated[str, text(200, shortest=0), AfterValidator(line)] | None = None
 
 
 class RedemptionData(Shape):
-    """A learner wants to spend a key."""
+    """A learner wants to redeem a key."""
 
     key: Annotated[str, text(256), AfterValidator(code)]
     learner: LearnerOfMessage
@@ -80,7 +80,7 @@ class RedemptionData(Shape):
 
 
 class LaunchData(Shape):
-    """A learner takes the training."""
+    """A learner starts the training."""
 
     assignment: Annotated[str, BeforeValidator(identity)]
     launch: Annotated[str, text(200), AfterValidator(line)]
@@ -88,7 +88,7 @@ class LaunchData(Shape):
 
 
 class EndData(Shape):
-    """A learner's training came to its end."""
+    """A learner's training ended."""
 
     launch: Annotated[str, text(200), AfterValidator(line)]
     ended_at: Instant
@@ -135,7 +135,7 @@ def read(body: bytes) -> Message:
 
     Raises:
         NotJsonError: the body is not JSON, or hostile.
-        InvalidFieldsError: it is JSON, but not a message we know.
+        InvalidFieldsError: it is JSON, but not a known message.
     """
     try:
         document = strictjson.parse(body)

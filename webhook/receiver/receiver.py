@@ -27,16 +27,16 @@ class Accepted(TypedDict):
     event: Id
     """The event's id."""
     status: EventStatus
-    """Whether it waits, or was set apart for a person."""
+    """Whether it waits, or was set apart (a dead letter)."""
     url: str
-    """Where to ask what became of it."""
+    """The event's URL, for polling its outcome."""
 
 
 class Decided(EventShape):
     """A message that is decided."""
 
     event: Id
-    """The event's id, as where it is recorded only."""
+    """The event's id, as in `Accepted`."""
 
 
 waiting_room = waiting.WaitingRoom()
@@ -46,11 +46,13 @@ waiting_room = waiting.WaitingRoom()
 def receive(source: str) -> Response:
     """Post a signed message.
 
-    Whether the key is good is the worker's affair: an answer of 202 means that the message is
-    recorded for good, and decided soon.
+    The worker judges the key. 202 means that the message is recorded durably and will be decided
+    soon.
     """
     signed = signatures.read(request)
-    with connections.connection(Login.WEB) as connection:  # what it records is committed by itself
+    with connections.connection(
+        Login.WEB
+    ) as connection:  # autocommit: the record is committed at once
         door = signatures.verify(connection, source, signed)
         recorded = inbox.record(
             connection,
@@ -62,7 +64,7 @@ def receive(source: str) -> Response:
         )
     structlog.contextvars.bind_contextvars(event_id=recorded.event_id)
     if recorded.is_new:
-        nudger.ask("settle")  # after its commit; the sweep finds what a lost nudge leaves
+        nudger.ask("settle")  # after the commit; if the nudge is lost, the sweep finds the event
     return _answer(door, recorded)
 
 

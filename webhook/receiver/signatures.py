@@ -1,4 +1,4 @@
-"""A webhook's way in: size, type, header shapes, then the signature over the raw bytes."""
+"""Verifying a webhook: size, type, format of the headers, then the signature over the raw bytes."""
 
 import re
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from worker import signatures
 from worker.redemption import inbox
 
 LARGEST_BODY = 64 * 1024
-TOLERANCE = 300  # seconds, both ways
+TOLERANCE = 300  # seconds, in both directions
 
 SOURCE_ID = re.compile(r"[0-9]{1,18}")
-# No dots: `id.timestamp.body` could be split elsewhere.
+# No dots, because the signature covers `id.timestamp.body`, which must split in one way only.
 WEBHOOK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 TIMESTAMP = re.compile(r"[0-9]{10}")
 LONGEST_SIGNATURE = 1024
 MOST_SIGNATURES = 8
 
-# What an unknown source's message is compared with, so that it takes as long as a known one's.
+# A secret to verify an unknown source's message with, so that timing does not reveal which exist.
 DUMMY = inbox.Door(source_id=0, organization_id=0, secrets=[b"\0" * 32], at=0)
 
 
 @dataclass(frozen=True)
 class Signed:
-    """A message as it came, its headers well formed; nobody has verified it yet."""
+    """A message with well-formed headers, not yet verified."""
 
     webhook_id: str
     timestamp: int
@@ -53,11 +53,11 @@ def read(request: Request) -> Signed:
 
 
 def verify(connection: Connection, source: str, signed: Signed) -> inbox.Door:
-    """Give the source that signed a message, and let the connection see its organization.
+    """Give the source that signed a message, and set the connection's scope to its organization.
 
     Raises:
-        UnknownSenderError: no such source, another's signature, or a time more than five minutes
-            from the database's.
+        UnknownSenderError: an unknown source, a wrong signature, or a timestamp more than five
+            minutes from the database's time.
     """
     known = SOURCE_ID.fullmatch(source)
     door = inbox.open_door(connection, source_id=int(source)) if known else None
@@ -75,8 +75,8 @@ def verify(connection: Connection, source: str, signed: Signed) -> inbox.Door:
 
 
 def _bounded(request: Request) -> bytes:
-    # What is a little too large is read whole, so that its sender is still there for the answer.
-    # Werkzeug cuts a body without a length off at the app's limit, and says nothing.
+    # A body that is a little too large is read whole, so that the sender gets the answer.
+    # Werkzeug silently cuts a body without a length at the app's limit.
     try:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge:

@@ -19,13 +19,13 @@ DECIDED = text("SELECT id FROM event WHERE id = ANY (:waited) AND status IN ('se
 
 
 def preferred(header: str | None) -> int | None:
-    """Read how many seconds a Prefer header is ready to wait, 10 at most; None where it is not."""
+    """Read the seconds to wait from a Prefer header, 10 at most; None if it asks for no wait."""
     wanted = WAIT.search(header or "")
     return min(int(wanted[1]), LONGEST) if wanted else None
 
 
 class WaitingRoom:
-    """Requests that wait for events; one thread looks for all of them, while there are any."""
+    """Requests that wait for events; one thread polls for all of them, while there are any."""
 
     def __init__(self, most: int = MOST) -> None:
         self._seats = threading.BoundedSemaphore(most)
@@ -33,7 +33,7 @@ class WaitingRoom:
         self._waited: dict[int, list[threading.Event]] = {}
 
     def wait(self, event_id: int, seconds: float) -> bool:
-        """Wait until an event is decided or the time is over; False at once where all is full."""
+        """Wait until an event is decided or the time is over; False at once if too many wait already."""
         if not self._seats.acquire(blocking=False):
             return False
         decided = threading.Event()
@@ -64,7 +64,7 @@ class WaitingRoom:
             with self._lock:
                 waited = list(self._waited)
                 if not waited:
-                    return  # under the lock: whoever enters next starts another look
+                    return  # under the lock, so that the next request starts a new thread
             for event_id in _decided(waited):
                 with self._lock:
                     for decided in self._waited.get(event_id, []):
@@ -76,4 +76,4 @@ def _decided(waited: list[int]) -> list[int]:
         with connections.session(Login.WEB, sees="*") as session:
             return list(session.scalars(DECIDED, {"waited": waited}))
     except errors.DatabaseAwayError:
-        return []  # whoever waits is told "recorded" when the time is over
+        return []  # waiting requests answer "recorded" when their time is over

@@ -28,9 +28,7 @@ from worker.tenancy import secrets
 LANES = 16  # endpoints that are posted to at once
 CHUNK = 20  # deliveries of one endpoint that are posted on one connection
 SHARE = 5.0  # seconds after which a lane stops, even if part of its chunk is left
-LEASE = timedelta(
-    seconds=60
-)  # timeout of a claim, longer than a lane takes; then the delivery is retried
+LEASE = timedelta(seconds=60)  # timeout of a claim, longer than a lane takes
 LOOK = 0.5  # seconds between polls for due deliveries while lanes are busy
 
 TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('keypool.delivering'))")

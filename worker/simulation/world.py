@@ -14,9 +14,7 @@ from worker.simulation.seasons import DAY, NEVER, Instants, Seasons, microsecond
 
 Indexes = NDArray[np.int64]  # of organizations, pools, keys …; NEVER where there is none
 
-BEFORE = (
-    500 * DAY
-)  # how long before the first redemption organizations, courses and pools were made
+BEFORE = 500 * DAY  # how long before the first redemption pools and courses were made
 LENGTHS = (120, 180, 365, 365, 730)  # of a pool's window, in days
 AVAILABILITY = (30, 60, 90, 180, 180, 365)
 WORTH = {"EUR": 1.0, "USD": 1.1, "GBP": 0.85, "JPY": 160.0, "AUD": 1.65, "BRL": 6.0}

@@ -57,9 +57,7 @@ class Server:
                 if answers():
                     return
                 time.sleep(0.01)
-            time.sleep(
-                0.2
-            )  # children of a killed PostgreSQL hold its shared memory until they notice
+            time.sleep(0.2)  # a killed PostgreSQL's children hold its memory until they notice
         reason = log.read_text(errors="replace").strip().rpartition("\n")[2]
         raise EmbeddedServersError(f"The embedded server did not start ({reason}); see {log}.")
 
