@@ -1,4 +1,4 @@
-"""The API under /api/v1: a module a resource, a route a domain function."""
+"""The API under /api/v1: a module per resource, a domain function per route."""
 
 from webhook.api import (
     assignments,

@@ -41,7 +41,7 @@ class Query(Paging):
 
 
 class Extension(Taken):
-    """A later end, or a number of days; with a price the pool's owner is charged."""
+    """A later end, or a number of days; if a price is given, the pool's owner is charged."""
 
     until: str | None = None
     days: int | None = None
@@ -49,14 +49,14 @@ class Extension(Taken):
 
 
 class Cancellation(Taken):
-    """What becomes of the key, and why; a late cancellation takes a reason."""
+    """Whether to retire the key, and why; a late cancellation requires a reason."""
 
     retire_key: bool = False
     reason: str | None = None
 
 
 class Chosen(Taken):
-    """Which assignments, up to 500 by id or any number by conditions, a page of 500 at a time."""
+    """Which assignments: up to 500 by id, or any number by conditions, 500 per page."""
 
     assignments: list[str] = Field([], max_length=500)
     pool: str | None = None
@@ -66,11 +66,11 @@ class Chosen(Taken):
 
 
 class Extensions(Chosen, Extension):
-    """Which assignments end later, and when."""
+    """Which assignments to extend, and until when."""
 
 
 class Cancellations(Chosen, Cancellation):
-    """Which assignments are cancelled, and why."""
+    """Which assignments to cancel, and why."""
 
 
 @blueprint.get("")
@@ -78,7 +78,7 @@ class Cancellations(Chosen, Cancellation):
 @gives()
 @blueprint.input(Query, location="query", arg_name="query")
 def listing(session: Session, actor: Actor, query: Query) -> Page[AssignmentShape]:
-    """List assignments: all, one learner's, or those that soon end."""
+    """List assignments: all, one learner's, or those that end soon."""
     wanted = query.page()
     if query.expiring_within is not None:
         wanted["expiring_within"] = timedelta(days=query.expiring_within)
@@ -98,7 +98,7 @@ def show(session: Session, actor: Actor, assignment: Assignment) -> AssignmentSh
 @allowed(*READERS, Role.SENDER)
 @gives()
 def access(session: Session, actor: Actor, assignment: str) -> Access:
-    """Say whether an assignment gives access at this moment."""
+    """Say whether an assignment gives access now."""
     return assignments.access(session, actor=actor, assignment=assignment)
 
 
@@ -107,7 +107,7 @@ def access(session: Session, actor: Actor, assignment: str) -> Access:
 @gives()
 @blueprint.input(Extensions, arg_name="body")
 def extend_many(session: Session, actor: Actor, body: Extensions) -> Page[ChangedAssignment]:
-    """Let many assignments end later; each has a result of its own."""
+    """Extend many assignments; each has its own result."""
     patience.unhurried(session)
     selection, given = _selection(body.given(days="by_days", cursor="after"))
     return bulk.extend(session, actor=actor, selection=selection, **given)
@@ -118,7 +118,7 @@ def extend_many(session: Session, actor: Actor, body: Extensions) -> Page[Change
 @gives()
 @blueprint.input(Cancellations, arg_name="body")
 def cancel_many(session: Session, actor: Actor, body: Cancellations) -> Page[ChangedAssignment]:
-    """Cancel many assignments; each has a result of its own."""
+    """Cancel many assignments; each has its own result."""
     patience.unhurried(session)
     selection, given = _selection(body.given(cursor="after"))
     return bulk.cancel(session, actor=actor, selection=selection, **given)
@@ -132,7 +132,7 @@ def cancel_many(session: Session, actor: Actor, body: Cancellations) -> Page[Cha
 def extend(
     session: Session, actor: Actor, assignment: Assignment, body: Extension
 ) -> AssignmentShown:
-    """Let access end later, free or at a price."""
+    """Extend an assignment, free or at a price."""
     given = body.given(days="by_days")
     return extending.extend(session, actor=actor, assignment=assignment, **given)
 
@@ -145,12 +145,12 @@ def extend(
 def cancel(
     session: Session, actor: Actor, assignment: Assignment, body: Cancellation
 ) -> AssignmentShown:
-    """Cancel an assignment; soon and unused the charge is credited and the key issued again."""
+    """Cancel an assignment; if it is soon and unused, the charge is credited and the key issued again."""
     return cancelling.cancel(session, actor=actor, assignment=assignment, **body.given())
 
 
 def _selection(given: dict[str, Any]) -> tuple[Selection, dict[str, Any]]:
-    """Part what says which assignments from what is to become of them."""
+    """Split a body into the selection of assignments and the arguments of the change."""
     days = given.pop("expiring_within", None)
     within = None if days is None else timedelta(days=days)
     which = {name: given.pop(name, None) for name in ("pool", "learner")}

@@ -39,7 +39,7 @@ def listing(session: Session, actor: Actor, query: Query) -> Page[BatchShape]:
 @allowed(*READERS)
 @gives()
 def show(session: Session, actor: Actor, batch: str) -> BatchShape:
-    """Show a batch and how far it is."""
+    """Show a batch and its progress."""
     return batches.show(session, actor=actor, batch=batch)
 
 
@@ -48,7 +48,7 @@ def show(session: Session, actor: Actor, batch: str) -> BatchShape:
 @allowed(*READERS)
 @gives()
 def report(session: Session, actor: Actor, batch: str) -> ImportReport | Response:
-    """Say what became of an import's lines; with `Accept: text/csv` of each of them."""
+    """Show an import's report; with `Accept: text/csv` every line of it."""
     if request.accept_mimetypes.best_match(["application/json", files.CSV]) != files.CSV:
         return batches.report(session, actor=actor, batch=batch)
     found = str(batches.find(session, actor=actor, batch=batch).id)
@@ -59,5 +59,5 @@ def report(session: Session, actor: Actor, batch: str) -> ImportReport | Respons
 @allowed(Role.MANAGER)
 @gives()
 def cancel(session: Session, actor: Actor, batch: str) -> BatchShape:
-    """Cancel a batch; the keys that it made stay."""
+    """Cancel a batch; keys that it made stay."""
     return batches.cancel(session, actor=actor, batch=batch)

@@ -17,7 +17,7 @@ READERS = (Role.FINANCE, Role.ANALYST)
 
 
 class Credit(Taken):
-    """What of a charge is credited, all that is left unless an amount is given, and why."""
+    """How much of a charge to credit (by default all that is left), and why."""
 
     reason: str
     amount: str | None = None

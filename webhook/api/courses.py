@@ -1,4 +1,4 @@
-"""Courses: the operator makes them, everybody may know them."""
+"""Courses: made by the operator, visible to everybody."""
 
 from apiflask import APIBlueprint
 from pydantic import Field
@@ -17,7 +17,7 @@ blueprint = APIBlueprint("courses", __name__, url_prefix="/api/v1/courses", tag=
 
 
 def _found(session: Session, *, actor: Actor, course: str, lock: bool) -> Course:
-    del actor  # everybody may know every course
+    del actor  # every role may see every course
     return courses.find(session, name=course, lock=lock)
 
 
@@ -28,7 +28,7 @@ class Query(Taken):
 
 
 class NewCourse(Taken):
-    """What a course is made of."""
+    """A new course."""
 
     code: str
     title: str
@@ -37,7 +37,7 @@ class NewCourse(Taken):
 
 
 class CourseChanges(Changes):
-    """What may change of a course; a list price is changed by POST /prices."""
+    """Changes of a course; its list price is changed by POST /prices."""
 
     title: str = left_out()
 
@@ -84,5 +84,5 @@ def edit(session: Session, actor: Actor, course: Course, body: CourseChanges) ->
 @versioned(_found)
 @gives()
 def archive(session: Session, actor: Actor, course: Course) -> CourseShape:
-    """Archive a course: its pools' keys stop, live assignments go on."""
+    """Archive a course: its pools' keys stop working, live assignments continue."""
     return courses.archive(session, actor=actor, course=course)

@@ -1,4 +1,4 @@
-"""Distributions: keys handed to recipients, once each."""
+"""Distributions: keys given to recipients, each key once."""
 
 from typing import Any, BinaryIO
 
@@ -37,7 +37,7 @@ class Query(Paging):
 
 
 class NewDistribution(Taken):
-    """Who is handed how many keys, and for what."""
+    """The recipient, the number of keys and the reference."""
 
     recipient: str
     count: int | None = None
@@ -46,14 +46,14 @@ class NewDistribution(Taken):
 
 
 class Recall(Taken):
-    """Whose keys are recalled."""
+    """The distribution to recall."""
 
     recipient: str
     reference: str = ""
 
 
 class Handing(Reading):
-    """How a table of recipients is read, and what its rows take where they say nothing."""
+    """How to read a table of recipients, and defaults for its rows."""
 
     count: int | None = Field(None, description="How many keys each row asks for.", ge=1)
     reference: str = Field("", description="Under which reference.", max_length=320)
@@ -78,7 +78,7 @@ def listing(session: Session, actor: Actor, pool: str, query: Query) -> Page[Dis
 def distribute(
     session: Session, actor: Actor, pool: str, upload: BinaryIO | None, query: Handing
 ) -> OneDistributionMade | DistributionsMade:
-    """Hand keys to a recipient, or to everybody in a table with a column of addresses.
+    """Give keys to a recipient, or to every recipient in a table with a column of addresses.
 
     The same recipient and reference again gives the same keys.
     """
@@ -96,5 +96,5 @@ def distribute(
 @gives()
 @blueprint.input(Recall, arg_name="body")
 def recall(session: Session, actor: Actor, pool: str, body: Recall) -> DistributionRecalled:
-    """Retire what is unredeemed of what a recipient was handed under a reference."""
+    """Retire a recipient's unredeemed keys of one reference."""
     return distributions.recall(session, actor=actor, pool=pool, **body.given())

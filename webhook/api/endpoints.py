@@ -1,4 +1,4 @@
-"""Endpoints: where organizations are told of what happens, and what each was told."""
+"""Endpoints: URLs that get an organization's webhooks, and their deliveries."""
 
 from apiflask import APIBlueprint
 from pydantic import Field
@@ -23,7 +23,7 @@ blueprint = APIBlueprint("endpoints", __name__, url_prefix="/api/v1", tag="Endpo
 
 
 class EndpointChanges(Changes):
-    """What may change of an endpoint."""
+    """Changes of an endpoint."""
 
     url: str = left_out(max_length=2000)
     types: list[DeliveryType] = left_out(min_length=1)
@@ -32,7 +32,7 @@ class EndpointChanges(Changes):
 
 
 class NewEndpoint(EndpointChanges):
-    """What an endpoint is made of; without types, it is told of all."""
+    """A new endpoint; without `types` it gets all types."""
 
     url: str = Field(max_length=2000)
     organization: str
@@ -47,7 +47,7 @@ class Query(Paging):
 
 
 class Resending(Taken):
-    """What is sent once more: deliveries by id, or all since a time; with failed, only such ones."""
+    """Deliveries to send again: by id, or all since a time; with `failed`, only failed ones."""
 
     deliveries: list[str] | None = Field(None, max_length=1000)
     since: Instant | None = None
@@ -67,7 +67,7 @@ def listing(session: Session, actor: Actor) -> Page[EndpointShape]:
 @gives(201)
 @blueprint.input(NewEndpoint, arg_name="body")
 def add(session: Session, actor: Actor, body: NewEndpoint) -> EndpointInClear:
-    """Register an endpoint; its signing secret is shown this once."""
+    """Register an endpoint; its signing secret is shown only now."""
     return endpoints.add(session, actor=actor, **body.given())
 
 
@@ -88,7 +88,7 @@ def show_endpoint(session: Session, actor: Actor, endpoint: tables.Endpoint) -> 
 def edit(
     session: Session, actor: Actor, endpoint: tables.Endpoint, body: EndpointChanges
 ) -> EndpointShape:
-    """Change where an endpoint is and what it is told."""
+    """Change an endpoint's URL, types and thresholds."""
     return endpoints.edit(session, actor=actor, endpoint=endpoint, **body.given())
 
 
@@ -100,7 +100,7 @@ def edit(
 def rotate(
     session: Session, actor: Actor, endpoint: tables.Endpoint, body: shapes.Rotation
 ) -> EndpointInClear:
-    """Give an endpoint a new secret; deliveries are signed with the old ones, too, for a while."""
+    """Give an endpoint a new secret; for a while deliveries are signed with the old ones too."""
     return endpoints.rotate(session, actor=actor, endpoint=endpoint, old_valid=body.old_valid)
 
 
@@ -109,7 +109,7 @@ def rotate(
 @versioned(endpoints.find, endpoint="name")
 @gives()
 def remove(session: Session, actor: Actor, endpoint: tables.Endpoint) -> EndpointShape:
-    """Tell an endpoint nothing any more."""
+    """Remove an endpoint: it gets no more deliveries."""
     return endpoints.remove(session, actor=actor, endpoint=endpoint)
 
 
@@ -118,7 +118,7 @@ def remove(session: Session, actor: Actor, endpoint: tables.Endpoint) -> Endpoin
 @gives()
 @blueprint.input(Resending, arg_name="body")
 def resend(session: Session, actor: Actor, endpoint: str, body: Resending) -> Resent:
-    """Send once more what an endpoint was told: some deliveries, or all since a time."""
+    """Send deliveries to an endpoint again: some, or all since a time."""
     nudging.after_commit("deliver")
     return deliveries.resend(session, actor=actor, endpoint=endpoint, **body.given())
 
@@ -128,7 +128,7 @@ def resend(session: Session, actor: Actor, endpoint: str, body: Resending) -> Re
 @gives()
 @blueprint.input(Query, location="query", arg_name="query")
 def told(session: Session, actor: Actor, query: Query) -> Page[DeliveryShape]:
-    """List what endpoints were told, newest first."""
+    """List deliveries to endpoints, newest first."""
     return deliveries.listing(session, actor=actor, **query.page())
 
 

@@ -1,4 +1,4 @@
-"""Events: what sources posted, and what became of it."""
+"""Events: messages that sources posted, and their outcomes."""
 
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
@@ -36,6 +36,6 @@ def show(session: Session, actor: Actor, event: str) -> EventShape:
 @allowed(Role.MANAGER)
 @gives()
 def retry(session: Session, actor: Actor, event: str) -> EventShape:
-    """Hand a failed event to the worker again."""
+    """Retry a failed event."""
     nudging.after_commit("settle")
     return inbox.retry(session, actor=actor, event=event)

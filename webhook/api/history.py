@@ -24,9 +24,9 @@ blueprint = APIBlueprint("history", __name__, url_prefix="/api/v1/history", tag=
 @gives()
 @blueprint.input(query(history.Filters), location="query", arg_name="query")
 def listing(session: Session, actor: Actor, query: Query[history.Filters]) -> Page[Act] | Response:
-    """List who did what, newest first; with `Accept: text/csv` export it all, oldest first."""
+    """List who did what, newest first; with `Accept: text/csv` export everything, oldest first."""
     filters = query.filters
     if request.accept_mimetypes.best_match(["application/json", CSV]) != CSV:
         return history.listing(session, actor=actor, filters=filters, **query.page)
-    history.export(session, actor=actor, filters=filters)  # refuses before anything is streamed
+    history.export(session, actor=actor, filters=filters)  # errors must come before streaming
     return files.table("history.csv", history.export, actor=actor, filters=filters)

@@ -1,4 +1,4 @@
-"""Invoices: run, finalized, paid or voided."""
+"""Invoices: billing runs, finalizing, paying, voiding."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -40,14 +40,14 @@ class Csv(Taken):
 
 
 class NewBillingRun(Taken):
-    """What to bill: every closed month or one, such as 2026-05; and whether to finalize it."""
+    """The month to bill, such as 2026-05 (by default every closed one), and whether to finalize."""
 
     month: str | None = None
     finalize: bool = False
 
 
 class NewPayment(Taken):
-    """Money received: on a day such as 2026-06-30, by default all that is open."""
+    """Money received: the day, such as 2026-06-30, and the amount (by default what is open)."""
 
     on: str
     amount: str | None = None
@@ -68,8 +68,8 @@ def listing(session: Session, actor: Actor, query: Query[invoices.Filters]) -> P
 @gives()
 @blueprint.input(NewBillingRun, arg_name="body")
 def run(session: Session, actor: Actor, body: NewBillingRun) -> BillingRun:
-    """Bill what is not billed yet, of all closed months or one; again changes nothing."""
-    patience.waiting(session)  # a run has transactions of its own, an organization each
+    """Bill what is unbilled, of all closed months or one; idempotent."""
+    patience.waiting(session)  # a run has its own transactions, one per organization
     done = runs.run(
         actor=actor,
         transaction=partial(_transaction, actor),
@@ -83,7 +83,7 @@ def run(session: Session, actor: Actor, body: NewBillingRun) -> BillingRun:
 @describe(only="application/pdf")
 @known(*READERS)
 def pdf(invoice: str) -> Response:
-    """Print an invoice."""
+    """Give an invoice as PDF."""
     return files.document(actor=g.actor, invoice=invoice, format="pdf")
 
 
@@ -92,7 +92,7 @@ def pdf(invoice: str) -> Response:
 @known(*READERS)
 @blueprint.input(Csv, location="query", arg_name="query")
 def csv(invoice: str, query: Csv) -> Response:
-    """Give an invoice's lines as a table or, with `detail`, every charge on it."""
+    """Give an invoice's lines as CSV or, with `detail`, its charges."""
     if not query.detail:
         return files.document(actor=g.actor, invoice=invoice, format="csv")
     found = str(_transaction(g.actor, invoices.find, actor=g.actor, invoice=invoice).id)
@@ -113,7 +113,7 @@ def show(session: Session, actor: Actor, invoice: Invoice) -> InvoiceShown:
 @versioned(invoices.find_to_bill)
 @gives()
 def finalize(session: Session, actor: Actor, invoice: Invoice) -> InvoiceShown:
-    """Finalize a draft: number it and set its due date."""
+    """Finalize a draft: it gets its number and due date."""
     return invoices.finalize(session, actor=actor, invoice=invoice, then=keeping.ask_after)
 
 
@@ -123,7 +123,7 @@ def finalize(session: Session, actor: Actor, invoice: Invoice) -> InvoiceShown:
 @gives()
 @blueprint.input(NewPayment, arg_name="body")
 def pay(session: Session, actor: Actor, invoice: Invoice, body: NewPayment) -> InvoiceShown:
-    """Record money received for an invoice; parts add up until nothing is open."""
+    """Record a payment of an invoice, in full or in part."""
     return payments.pay(session, actor=actor, invoice=invoice, **body.given())
 
 
@@ -133,7 +133,7 @@ def pay(session: Session, actor: Actor, invoice: Invoice, body: NewPayment) -> I
 @gives()
 @blueprint.input(shapes.Reason, arg_name="body")
 def void(session: Session, actor: Actor, invoice: Invoice, body: shapes.Reason) -> InvoiceVoided:
-    """Void a finalized invoice: its number stays, its charges go to a new draft."""
+    """Void a finalized invoice: it keeps its number, its charges go to a new draft."""
     return invoices.void(session, actor=actor, invoice=invoice, reason=body.reason)
 
 

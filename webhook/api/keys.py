@@ -1,4 +1,4 @@
-"""Keys: added, generated, listed, exported and withdrawn."""
+"""Keys: adding, generating, listing, exporting and retiring them."""
 
 from typing import Any, BinaryIO
 
@@ -34,7 +34,7 @@ CSV = "text/csv"
 
 @queries.of(keys.Filters)
 class KeyQuery(Query[keys.Filters]):
-    """Which of a pool's keys, and as what."""
+    """Which of a pool's keys, and in which format."""
 
     format: exporting.Format | None = Field(
         None, description="Export them all: as CSV, as CSV for Excel, or as a workbook."
@@ -42,21 +42,21 @@ class KeyQuery(Query[keys.Filters]):
 
 
 class DryRun(Taken):
-    """For whom to try a key, without spending it."""
+    """The learner of a dry run: what would happen, without redeeming the key."""
 
     learner: str | None = Field(None, alias="as", description="An e-mail address.", max_length=320)
     organization: str | None = Field(None, description="The learner's.", max_length=200)
 
 
 class Replacing(Taken):
-    """Why a key is replaced, and for whom where nobody was handed the old one."""
+    """Why a key is replaced, and the recipient if the old key had none."""
 
     reason: str = Field(min_length=1, max_length=1000)
     recipient: str | None = Field(None, max_length=320)
 
 
 class Codes(Taken):
-    """Keys, by their codes."""
+    """Keys, by code."""
 
     codes: list[str] = Field(min_length=1, max_length=10_000)
 
@@ -79,7 +79,7 @@ class NewKeys(RootModel[list[str]]):
 def listing(
     session: Session, actor: Actor, pool: str, query: KeyQuery
 ) -> Page[KeyShape] | Response:
-    """List a pool's keys; with `format`, or `Accept: text/csv`, export them all, from one moment."""
+    """List a pool's keys; with `format`, or `Accept: text/csv`, export all, from one snapshot."""
     kind = query.format or _accepted_format()
     if kind is None:
         return keys.listing(session, actor=actor, pool=pool, filters=query.filters, **query.page)
@@ -106,7 +106,7 @@ def listing(
 def add(
     session: Session, actor: Actor, pool: str, upload: BinaryIO | None, query: Reading
 ) -> ImportReport | Response:
-    """Add keys: a JSON list of codes, a text or a table of them, or `{"generate": 1000}`."""
+    """Add keys: a JSON list of codes, a text or table of codes, or `{"generate": 1000}`."""
     patience.unhurried(session)
     given: dict[str, Any] = {
         "actor": actor,
@@ -144,7 +144,7 @@ def show(session: Session, actor: Actor, code: str, query: DryRun) -> KeyShown:
 @gives()
 @blueprint.input(Codes, arg_name="body")
 def retire(session: Session, actor: Actor, body: Codes) -> RetiredKeys:
-    """Retire issued keys; each code has a result of its own."""
+    """Retire issued keys; each code has its own result."""
     patience.unhurried(session)
     return keys.retire(session, actor=actor, codes=body.codes)
 
@@ -154,7 +154,7 @@ def retire(session: Session, actor: Actor, body: Codes) -> RetiredKeys:
 @gives()
 @blueprint.input(Replacing, arg_name="body")
 def replace(session: Session, actor: Actor, code: str, body: Replacing) -> Replacement:
-    """Retire an issued key, and give its recipient another of the pool."""
+    """Retire an issued key, and give its recipient another key of the pool."""
     return replacing.replace(session, actor=actor, code=code, **body.given())
 
 

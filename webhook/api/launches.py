@@ -1,4 +1,4 @@
-"""Launches: a learner takes the training, and ends it; a webhook may tell the same."""
+"""Launches: a learner starts and ends the training; webhooks can report the same."""
 
 from apiflask import APIBlueprint
 from flask import Response
@@ -20,14 +20,14 @@ REFUSED = ("assignment_expired", "assignment_cancelled")
 
 
 class NewLaunch(Taken):
-    """A learner takes the training; `launch` is the sender's unique id of it."""
+    """A learner starts the training; `launch` is the sender's unique id for it."""
 
     launch: str = Field(min_length=1, max_length=200)
     launched_at: Instant | None = Field(None, description="Now, where it is not given.")
 
 
 class LaunchEnd(Taken):
-    """A training came to its end."""
+    """A training ended."""
 
     ended_at: Instant
     completed: bool | None = None
@@ -41,7 +41,7 @@ class LaunchEnd(Taken):
 def launch(
     session: Session, actor: Actor, assignment: str, body: NewLaunch
 ) -> LaunchShape | Response:
-    """Record that a learner takes the training. One that is refused (409) is recorded too."""
+    """Record that a learner starts the training. A refused launch (409) is recorded too."""
     told = launches.begin(session, actor=actor, assignment=assignment, **body.given())
     if told["outcome"] in REFUSED:
         sentence = outcomes.message(told["outcome"], until=None)
@@ -54,5 +54,5 @@ def launch(
 @gives()
 @blueprint.input(LaunchEnd, arg_name="body")
 def end(session: Session, actor: Actor, launch: str, body: LaunchEnd) -> LaunchShape:
-    """Record that a training came to its end; of several ends the first counts."""
+    """Record that a training ended; if that is recorded several times, the first counts."""
     return launches.end(session, actor=actor, launch=launch, **body.given())

@@ -1,4 +1,4 @@
-"""Learners: what is held on a person."""
+"""Learners: a person's data."""
 
 from apiflask import APIBlueprint
 from pydantic import Field
@@ -17,7 +17,7 @@ blueprint = APIBlueprint("learners", __name__, url_prefix="/api/v1/learners", ta
 
 
 class Joining(Taken):
-    """How two learners who are one person are joined."""
+    """How to join a duplicate to its learner."""
 
     cancel_shorter: bool = Field(
         False, description="Where both have access to a course, cancel what ends first."
@@ -25,7 +25,7 @@ class Joining(Taken):
 
 
 class Correction(Changes):
-    """A learner's right address or name."""
+    """A learner's correct address or name."""
 
     email: str = left_out()
     name: Clearable = None
@@ -36,7 +36,7 @@ class Correction(Changes):
 @gives()
 @blueprint.input(Paging, location="query", arg_name="query")
 def list_duplicates(session: Session, actor: Actor, query: Paging) -> Page[Duplicate]:
-    """List learners who are one person with another, from before addresses had one form."""
+    """List duplicates: learners who are the same person as another, from before addresses were normalized."""
     return duplicates.listing(session, actor=actor, **query.page())
 
 
@@ -45,7 +45,7 @@ def list_duplicates(session: Session, actor: Actor, query: Paging) -> Page[Dupli
 @gives()
 @blueprint.input(Joining, arg_name="body")
 def join(session: Session, actor: Actor, duplicate: str, body: Joining) -> Joined:
-    """Give all that a duplicate holds to the learner that they are."""
+    """Move everything of a duplicate to the learner that it duplicates."""
     return duplicates.join(session, actor=actor, duplicate=duplicate, **body.given())
 
 
@@ -55,7 +55,7 @@ def join(session: Session, actor: Actor, duplicate: str, body: Joining) -> Joine
 @gives()
 @blueprint.input(Paging, location="query", arg_name="query")
 def show(session: Session, actor: Actor, email: str, query: Paging) -> LearnerShape:
-    """Show a learner with every assignment, a page of them at a time."""
+    """Show a learner with a page of their assignments."""
     return learners.show(session, actor=actor, email=email, **query.page())
 
 
@@ -73,14 +73,14 @@ def correct(session: Session, actor: Actor, email: str, body: Correction) -> Lea
 @allowed(Role.MANAGER)
 @gives()
 def export(session: Session, actor: Actor, email: str) -> LearnerExport:
-    """Give everything held on a person."""
+    """Export everything stored about a person."""
     return learners.export(session, actor=actor, email=email)
 
 
-# An organization's own sight ends at its tree, where a person's traces need not.
+# Use the owner's login: row level security would hide traces outside the organization's tree.
 @blueprint.post("/<email>/erase")
 @allowed()
 @gives()
 def erase(session: Session, actor: Actor, email: str) -> Erasure:
-    """End a person's access and put a pseudonym in place of name and address."""
+    """End a person's access, and replace name and address by a pseudonym."""
     return learners.erase(session, actor=actor, email=email)

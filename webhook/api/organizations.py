@@ -20,7 +20,7 @@ blueprint = APIBlueprint(
 
 
 class NewOrganization(Taken):
-    """What an organization is made of."""
+    """A new organization."""
 
     name: str
     parent: str | None = None
@@ -30,7 +30,7 @@ class NewOrganization(Taken):
 
 
 class OrganizationChanges(Changes):
-    """What may change of an organization; without a parent (null) it is a root."""
+    """Changes of an organization; with a null parent it becomes a root."""
 
     name: str = left_out()
     parent: str | None = None
@@ -46,7 +46,7 @@ class OrganizationChanges(Changes):
     payment_terms_days: int = left_out()
 
     def given(self, **names: str) -> dict[str, Any]:
-        """Give the fields that were sent; null for a parent as `no_parent`."""
+        """Give the sent fields; a null parent becomes `no_parent`."""
         sent = super().given(**names)
         return {"no_parent": True, **sent} if sent.get("parent", "") is None else sent
 
@@ -73,7 +73,7 @@ def add(session: Session, actor: Actor, body: NewOrganization) -> OrganizationSh
 @versioned(organizations.find, organization="name")
 @gives()
 def show(session: Session, actor: Actor, organization: Organization) -> OrganizationShown:
-    """Show an organization with what its invoices print, and its tax rates."""
+    """Show an organization with its invoice details and tax rates."""
     return organizations.show(session, actor=actor, organization=organization)
 
 
@@ -85,5 +85,5 @@ def show(session: Session, actor: Actor, organization: Organization) -> Organiza
 def edit(
     session: Session, actor: Actor, organization: Organization, body: OrganizationChanges
 ) -> OrganizationShape:
-    """Change what is given of an organization."""
+    """Change an organization."""
     return organizations.edit(session, actor=actor, organization=organization, **body.given())

@@ -1,4 +1,4 @@
-"""Payments: taken back where one was recorded wrongly. They are recorded at their invoice."""
+"""Payments: taking one back that was recorded wrongly. They are recorded at their invoice."""
 
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
@@ -18,5 +18,5 @@ blueprint = APIBlueprint("payments", __name__, url_prefix="/api/v1/payments", ta
 @gives()
 @blueprint.input(shapes.Reason, arg_name="body")
 def unpay(session: Session, actor: Actor, payment: str, body: shapes.Reason) -> InvoiceShown:
-    """Take back a payment; what it paid of its invoice is open again."""
+    """Take back a payment; its amount is open again on the invoice."""
     return payments.take_back(session, actor=actor, payment=payment, reason=body.reason)

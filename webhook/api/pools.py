@@ -17,7 +17,7 @@ from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("pools", __name__, url_prefix="/api/v1/pools", tag="Pools")
 
-# The domain's words for what people give, where they differ from the object's.
+# Arguments of the domain whose names differ from the public fields'.
 FIELD_NAMES = {
     "starts_at": "starts",
     "expires_at": "expires",
@@ -26,7 +26,7 @@ FIELD_NAMES = {
 
 
 class NewPool(Taken):
-    """What a pool is made of; bare dates are days in its owner's time zone, the last included."""
+    """A new pool; bare dates are days in its owner's time zone, the last day included."""
 
     name: str
     organization: str
@@ -38,7 +38,7 @@ class NewPool(Taken):
 
 
 class PoolChanges(Changes):
-    """What may change of a pool; what is not given stays."""
+    """Changes of a pool; omitted fields stay."""
 
     name: str = left_out()
     starts_at: str = left_out()
@@ -52,7 +52,7 @@ class PoolChanges(Changes):
 @gives()
 @blueprint.input(query(pools.Filters), location="query", arg_name="query")
 def listing(session: Session, actor: Actor, query: Query[pools.Filters]) -> Page[PoolShape]:
-    """List pools in the order in which they were made, or another."""
+    """List pools, by default in the order of creation."""
     return pools.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
@@ -70,7 +70,7 @@ def create(session: Session, actor: Actor, body: NewPool) -> PoolShape:
 @versioned(pools.find)
 @gives()
 def show(session: Session, actor: Actor, pool: Pool) -> PoolShape:
-    """Show a pool with its state and its keys' figures."""
+    """Show a pool with its state and figures."""
     return pools.show(session, actor=actor, pool=pool)
 
 
@@ -80,7 +80,7 @@ def show(session: Session, actor: Actor, pool: Pool) -> PoolShape:
 @gives()
 @blueprint.input(PoolChanges, arg_name="body")
 def edit(session: Session, actor: Actor, pool: Pool, body: PoolChanges) -> PoolShape:
-    """Change what is given of a pool; live assignments keep the access they have."""
+    """Change a pool; live assignments keep their access."""
     return pools.edit(session, actor=actor, pool=pool, **body.given(**FIELD_NAMES))
 
 
@@ -89,7 +89,7 @@ def edit(session: Session, actor: Actor, pool: Pool, body: PoolChanges) -> PoolS
 @versioned(pools.find)
 @gives()
 def pause(session: Session, actor: Actor, pool: Pool) -> PoolShape:
-    """Stop a pool's keys until it is resumed; live assignments go on."""
+    """Pause a pool: its keys cannot be redeemed until it is resumed; live assignments continue."""
     return pools.pause(session, actor=actor, pool=pool)
 
 
@@ -98,7 +98,7 @@ def pause(session: Session, actor: Actor, pool: Pool) -> PoolShape:
 @versioned(pools.find)
 @gives()
 def resume(session: Session, actor: Actor, pool: Pool) -> PoolShape:
-    """Let a paused pool's keys be redeemed again."""
+    """Resume a paused pool: its keys can be redeemed again."""
     return pools.resume(session, actor=actor, pool=pool)
 
 
@@ -106,5 +106,5 @@ def resume(session: Session, actor: Actor, pool: Pool) -> PoolShape:
 @allowed(Role.MANAGER, Role.FINANCE, Role.ANALYST)
 @gives()
 def charged(session: Session, actor: Actor, pool: str) -> PoolCharged:
-    """Say what a pool was charged so far this month, and what of that is unbilled."""
+    """Give what a pool was charged so far this month, and how much of it is unbilled."""
     return charges.of_pool(session, actor=actor, pool=pool)

@@ -16,7 +16,7 @@ blueprint = APIBlueprint("prices", __name__, url_prefix="/api/v1/prices", tag="P
 
 
 class NewPrice(Taken):
-    """A price to hold from a day or instant on, from now where none is given."""
+    """A price from a day or instant on, by default from now on."""
 
     course: str
     price: str
@@ -26,7 +26,7 @@ class NewPrice(Taken):
 
 
 class Withdrawal(Taken):
-    """The day or instant from which on the price holds no more, from now where none is given."""
+    """The day or instant at which the price ends, by default now."""
 
     from_: str | None = Field(None, alias="from")
 
@@ -36,7 +36,7 @@ class Withdrawal(Taken):
 @gives()
 @blueprint.input(query(prices.Filters), location="query", arg_name="query")
 def listing(session: Session, actor: Actor, query: Query[prices.Filters]) -> Page[PriceShape]:
-    """List the list prices and your organizations' own, history included."""
+    """List the list prices and your organizations' prices, past ones included."""
     return prices.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
@@ -45,7 +45,7 @@ def listing(session: Session, actor: Actor, query: Query[prices.Filters]) -> Pag
 @gives(201)
 @blueprint.input(NewPrice, arg_name="body")
 def set_price(session: Session, actor: Actor, body: NewPrice) -> PriceShape:
-    """Set what a redemption of a course costs from a time on."""
+    """Set the price of a course's redemptions from a time on."""
     return prices.set_price(session, actor=actor, **body.given())
 
 
@@ -54,5 +54,5 @@ def set_price(session: Session, actor: Actor, body: NewPrice) -> PriceShape:
 @gives()
 @blueprint.input(Withdrawal, arg_name="body")
 def withdraw(session: Session, actor: Actor, price: str, body: Withdrawal) -> PriceShape:
-    """End an organization's own price from a time on: an ancestor's or the list price holds again."""
+    """End an organization's price at a time: an ancestor's or the list price is in force again."""
     return prices.withdraw(session, actor=actor, price=price, **body.given())

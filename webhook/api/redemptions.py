@@ -1,4 +1,4 @@
-"""Redemptions: every attempt to spend a key."""
+"""Redemptions: every attempt to redeem a key."""
 
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session

@@ -1,4 +1,4 @@
-"""Reports that are kept: asked for, listed, read."""
+"""Stored reports: requesting, listing and reading them."""
 
 from apiflask import APIBlueprint
 from flask import Response
@@ -31,7 +31,7 @@ class Query(Paging):
 
 
 class Period(Taken):
-    """About whom, from which day to which; by default the last year."""
+    """The organization, the first and the last day; by default the last year."""
 
     organization: str | None = Field(None, max_length=200)
     from_: str | None = Field(None, alias="from", max_length=10)
@@ -39,7 +39,7 @@ class Period(Taken):
 
 
 class NewReport(Taken):
-    """What to ask: which notebook, about whom, from which day to which; by default the last year.
+    """A new report: its notebook, organization, first and last day; by default the last year.
 
     `format` is `html`, or `pdf` for both.
     """
@@ -56,7 +56,7 @@ class NewReport(Taken):
 @gives()
 @blueprint.input(Query, location="query", arg_name="query")
 def listing(session: Session, actor: Actor, query: Query) -> Page[ReportShape]:
-    """List the reports that are kept, newest first."""
+    """List stored reports, newest first."""
     return keeping.listing(session, actor=actor, **query.page())
 
 
@@ -65,7 +65,7 @@ def listing(session: Session, actor: Actor, query: Query) -> Page[ReportShape]:
 @gives(202)
 @blueprint.input(NewReport, arg_name="body")
 def ask(session: Session, actor: Actor, body: NewReport) -> ReportShape | Response:
-    """Have a report made now, and kept; as PDF, too, where that is its format."""
+    """Request a report, as HTML or also as PDF; it is made soon and stored."""
     asked = keeping.ask(session, actor=actor, **body.given())
     nudging.after_commit("make_reports")
     return answer(asked, 202, {"Location": f"/api/v1/reports/{asked['id']}"})
@@ -75,7 +75,7 @@ def ask(session: Session, actor: Actor, body: NewReport) -> ReportShape | Respon
 @allowed(*STAFF)
 @gives()
 def notebooks(session: Session, actor: Actor) -> Page[NotebookShape]:
-    """List the notebooks that can be asked for."""
+    """List the notebooks of reports."""
     return whole(reporting.listing())
 
 
@@ -84,7 +84,7 @@ def notebooks(session: Session, actor: Actor) -> Page[NotebookShape]:
 @gives()
 @blueprint.input(Period, location="query", arg_name="query")
 def show_measures(session: Session, actor: Actor, query: Period) -> Measures:
-    """Give the measures that reports show, of a period."""
+    """Give the measures of reports for a period."""
     patience.unhurried(session)
     return measures.show(session, actor=actor, **query.given())
 
@@ -93,7 +93,7 @@ def show_measures(session: Session, actor: Actor, query: Period) -> Measures:
 @describe(only="text/html")
 @allowed(*STAFF)
 def page(session: Session, actor: Actor, report: str) -> Response:
-    """Give a report that is done, as one HTML file."""
+    """Give a finished report as one HTML file."""
     made = keeping.page(session, actor=actor, report=report)
     return files.report(f"report-{report}.html", made, "text/html")
 
@@ -102,7 +102,7 @@ def page(session: Session, actor: Actor, report: str) -> Response:
 @describe(only="application/pdf")
 @allowed(*STAFF)
 def pdf(session: Session, actor: Actor, report: str) -> Response:
-    """Give a report that was asked for as PDF and is done."""
+    """Give the PDF of a finished report that was requested as PDF."""
     made = keeping.pdf(session, actor=actor, report=report)
     return files.report(f"report-{report}.pdf", made, "application/pdf")
 
@@ -111,5 +111,5 @@ def pdf(session: Session, actor: Actor, report: str) -> Response:
 @allowed(*STAFF)
 @gives()
 def show(session: Session, actor: Actor, report: str) -> ReportShape:
-    """Show a report that is kept: what it was asked, how far it is, why it failed."""
+    """Show a stored report: its parameters, its progress, and why it failed."""
     return keeping.show(session, actor=actor, report=report)

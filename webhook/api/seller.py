@@ -1,4 +1,4 @@
-"""The seller: the operator as its invoices name it."""
+"""The seller: the operator's details on invoices."""
 
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
@@ -20,7 +20,7 @@ def _found(session: Session, *, actor: Actor, lock: bool) -> Seller:
 
 
 class SellerChanges(Changes):
-    """What may change of the seller; finalized invoices stay as they are."""
+    """Changes of the seller; finalized invoices do not change."""
 
     name: str = left_out()
     address: Clearable = None
@@ -34,7 +34,7 @@ class SellerChanges(Changes):
 @versioned(_found)
 @gives()
 def show(session: Session, _actor: Actor) -> SellerShown:
-    """Show what invoices print of the seller."""
+    """Show the seller's details on invoices."""
     return seller.show(session)
 
 
@@ -44,5 +44,5 @@ def show(session: Session, _actor: Actor) -> SellerShown:
 @gives()
 @blueprint.input(SellerChanges, arg_name="body")
 def edit(session: Session, actor: Actor, body: SellerChanges) -> SellerShown:
-    """Change what is given of the seller."""
+    """Change the seller's details."""
     return seller.edit(session, actor=actor, **body.given())

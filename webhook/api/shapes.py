@@ -1,4 +1,4 @@
-"""What resources share of what they take."""
+"""Request fields that several resources share."""
 
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ from worker.settings import Duration
 
 
 class Rotation(Taken):
-    """How long the old secrets stay good: seconds, or 15m, 24h, 7d."""
+    """How long the old secrets stay valid: seconds, or 15m, 24h, 7d."""
 
     old_valid: Duration = Field(timedelta(hours=24), validate_default=True)
 

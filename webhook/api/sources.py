@@ -15,7 +15,7 @@ blueprint = APIBlueprint("sources", __name__, url_prefix="/api/v1/sources", tag=
 
 
 class NewSource(Taken):
-    """What a source is made of."""
+    """A new source."""
 
     name: str
     organization: str
@@ -34,7 +34,7 @@ def listing(session: Session, actor: Actor) -> Page[SourceShape]:
 @gives(201)
 @blueprint.input(NewSource, arg_name="body")
 def add(session: Session, actor: Actor, body: NewSource) -> SourceInClear:
-    """Add a source; its signing secret is shown this once."""
+    """Add a source; its signing secret is shown only now."""
     return sources.add(session, actor=actor, **body.given())
 
 
@@ -43,5 +43,5 @@ def add(session: Session, actor: Actor, body: NewSource) -> SourceInClear:
 @gives()
 @blueprint.input(shapes.Rotation, arg_name="body")
 def rotate(session: Session, actor: Actor, source: str, body: shapes.Rotation) -> SourceInClear:
-    """Give a source a new secret; the old ones stay good for a while."""
+    """Give a source a new secret; the old ones stay valid for a while."""
     return sources.rotate(session, actor=actor, source=source, old_valid=body.old_valid)

@@ -1,4 +1,4 @@
-"""Tokens: the API's own credentials."""
+"""Tokens: the API's credentials."""
 
 from apiflask import APIBlueprint
 from pydantic import Field
@@ -15,7 +15,7 @@ blueprint = APIBlueprint("tokens", __name__, url_prefix="/api/v1/tokens", tag="T
 
 
 class NewToken(Taken):
-    """What a token is made of."""
+    """A new token."""
 
     name: str
     role: Role
@@ -36,7 +36,7 @@ def listing(session: Session, actor: Actor) -> Page[TokenShape]:
 @gives(201)
 @blueprint.input(NewToken, arg_name="body")
 def add(session: Session, actor: Actor, body: NewToken) -> TokenInClear:
-    """Make a token, shown this once."""
+    """Make a token; it is shown only now."""
     return tokens.add(session, actor=actor, **body.given(expires_at="expires"))
 
 

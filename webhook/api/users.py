@@ -20,7 +20,7 @@ class NewPassword(Taken):
 
 
 class NewUser(NewPassword):
-    """Who signs in, and what they may do; an operator belongs to no organization."""
+    """A new user and their role; an operator belongs to no organization."""
 
     email: str
     role: Role
@@ -31,7 +31,7 @@ class NewUser(NewPassword):
 @allowed(Role.MANAGER)
 @gives()
 def listing(session: Session, actor: Actor) -> Page[UserShape]:
-    """List the console's users by address."""
+    """List the console's users, by address."""
     return whole(users.listing(session, actor=actor))
 
 
@@ -40,7 +40,7 @@ def listing(session: Session, actor: Actor) -> Page[UserShape]:
 @gives(201)
 @blueprint.input(NewUser, arg_name="body")
 def add(session: Session, actor: Actor, body: NewUser) -> UserShape:
-    """Let somebody sign in to the console."""
+    """Add a user of the console."""
     return users.add(session, actor=actor, **body.given())
 
 
@@ -49,7 +49,7 @@ def add(session: Session, actor: Actor, body: NewUser) -> UserShape:
 @gives()
 @blueprint.input(NewPassword, arg_name="body")
 def renew_password(session: Session, actor: Actor, user: str, body: NewPassword) -> UserShape:
-    """Give a user a new password; every session of theirs is over."""
+    """Give a user a new password; all their sessions end."""
     return users.set_password(session, actor=actor, user=user, password=body.password)
 
 
@@ -57,5 +57,5 @@ def renew_password(session: Session, actor: Actor, user: str, body: NewPassword)
 @allowed(Role.MANAGER)
 @gives()
 def disable(session: Session, actor: Actor, user: str) -> UserShape:
-    """Let a user in no more; their sessions are over at once."""
+    """Disable a user; their sessions end at once."""
     return users.disable(session, actor=actor, user=user)

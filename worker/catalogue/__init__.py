@@ -1,4 +1,4 @@
 """The catalogue: courses and prices.
 
-Enters: a course's fields, and which price is in force. This room does not know pools.
+Enters: a course's fields, and which price is in force. Nothing about pools.
 """

@@ -1,4 +1,4 @@
-"""Courses: what is taught, at a list price, archived or not."""
+"""Courses: code, title, list price, archived or not."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -29,33 +29,33 @@ from worker.tenancy.actors import Actor
 
 
 class CourseShape(TypedDict):
-    """What is taught, at its list price."""
+    """A course with its list price."""
 
     id: Id
     """The course's id."""
     code: str
-    """Unique, in whatever letter case."""
+    """The code; unique, regardless of case."""
     title: str
-    """What people call it."""
+    """The title."""
     price: Amount | None
-    """The list price in force at this moment."""
+    """The list price in force now."""
     currency: str | None
-    """That price's currency, by its ISO 4217 code."""
+    """The price's currency, as its ISO 4217 code."""
     archived: bool
-    """Whether its pools' keys cannot be redeemed any more."""
+    """Whether it is archived: its pools' keys cannot be redeemed any more."""
 
 
-# A course has a price at any time (B1): a queue may hold an event from before the course was made.
+# The first list price holds for all the past, because an event may be older than its course (B1).
 FROM_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def add(
     session: Session, *, actor: Actor, code: str, title: str, price: str, currency: str
 ) -> CourseShape:
-    """Add a course with its list price, which holds from ever on; the operator alone may.
+    """Add a course with its list price, which also holds for the past; only the operator may.
 
     Raises:
-        AlreadyExistsError: the code is taken, in whatever letter case.
+        AlreadyExistsError: the code is taken, regardless of case.
         InvalidInputError: the price does not fit the currency.
     """
     actor.require()
@@ -90,7 +90,7 @@ def edit(
 
 
 def archive(session: Session, *, actor: Actor, course: str | Course) -> CourseShape:
-    """Archive a course: its pools' keys stop, live assignments go on; again changes nothing."""
+    """Archive a course: its pools' keys stop working, live assignments continue; idempotent."""
     actor.require()
     found = find(session, name=course, lock=True)
     if found.archived_at is None:
@@ -101,7 +101,7 @@ def archive(session: Session, *, actor: Actor, course: str | Course) -> CourseSh
 
 
 def listing(session: Session, *, search: str | None = None) -> list[CourseShape]:
-    """List courses by code; `search` finds a piece of the code or title, in any letter case."""
+    """List courses by code; `search` is a part of the code or title, regardless of case."""
     wanted = _rows().order_by(Course.code)
     if search:
         wanted = wanted.where(
@@ -114,9 +114,9 @@ def listing(session: Session, *, search: str | None = None) -> list[CourseShape]
 
 
 def find(session: Session, *, name: str | Course, lock: bool = False) -> Course:
-    """Find a course by code (in any letter case) or id; everybody may know every course.
+    """Find a course by code (regardless of case) or id; every actor may see every course.
 
-    It takes a course that was found before, and `lock`, as `lookup.find` does.
+    It also takes a course that was found before, and `lock`, as `lookup.find` does.
     """
     return lookup.find(
         session,
@@ -138,9 +138,9 @@ def price_in_force(
     course_id: ColumnElement[int] | QueryableAttribute[int],
     organization_id: ColumnElement[Any] | QueryableAttribute[Any],
 ) -> TableValuedAlias:
-    """Give what an organization (none: the list) pays now (B1): `amount, currency, price_id`, or no row.
+    """Select the price in force now (B1) for an organization, or the list price if None.
 
-    schema.sql says which price that is.
+    Gives `amount, currency, price_id`, or no row; a function of schema.sql decides.
     """
     found = func.price_in_force(course_id, organization_id, func.clock_now())
     columns = (column("amount", Numeric), column("currency", Text), column("price_id", BigInteger))

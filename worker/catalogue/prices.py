@@ -1,4 +1,4 @@
-"""Prices: what a redemption of a course costs from an instant on, per organization or for all."""
+"""Prices of a course's redemptions from an instant on, for an organization or for all."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,12 +24,12 @@ from worker.tenancy.actors import Actor, Role
 
 
 class PriceInForce(TypedDict):
-    """What an organization pays for a course at some time."""
+    """An organization's price for a course at a time."""
 
     course: str
     """The course, by its code."""
     organization: str
-    """Who pays, by name."""
+    """The organization that pays, by name."""
     price: Amount
     """What one redemption costs."""
     currency: str
@@ -37,22 +37,22 @@ class PriceInForce(TypedDict):
 
 
 class PriceShape(Beginning):
-    """What a redemption of a course costs from an instant on."""
+    """A price of a course's redemptions from an instant on."""
 
     id: Id
     """The price's id."""
     course: str
     """The course, by its code."""
     organization: str | None
-    """Whose price it is, and of those below it; null for the list price."""
+    """The organization whose price it is (and its descendants'); null for the list price."""
     price: Amount
     """What one redemption costs."""
     currency: str
     """The price's currency, by its ISO 4217 code."""
     until: datetime | None
-    """When it was withdrawn from: the first instant at which it holds no more; null for none."""
+    """When it ends, if it was withdrawn: the first instant at which it does not hold; else null."""
     in_force: bool
-    """Whether it holds at this moment for whoever it is meant for."""
+    """Whether it is in force now for its organization, or for all."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Filters(ListFilters):
 
 ALL = Filters()
 
-# Whether anything was charged in the time for which a price, just written, would now hold.
+# Whether anything was charged in the time that a price just written covers.
 CHARGED = text("""
     SELECT EXISTS (
         SELECT FROM pool
@@ -79,7 +79,7 @@ CHARGED = text("""
                                              WHERE ancestor_id = :organization_id)))
 """)
 
-# Now, or just after whatever was charged while we waited for the settler.
+# Now, or just after what was charged while this transaction waited for the settling lock.
 NOW = text("""
     SELECT greatest(clock_now(), max(charge.occurred_at) + interval '1 microsecond')
       FROM charge JOIN pool ON pool.id = charge.pool_id
@@ -102,23 +102,22 @@ def set_price(
     currency: str | None = None,
     from_: str | None = None,
 ) -> PriceShape:
-    """Set a course's price from a time on (default: now); the operator alone may.
+    """Set a course's price from a time on (default: now); only the operator may.
 
     With an organization it holds for it and its descendants, else it is the list price. A price of 0
     makes the course free. A bare date is a day in the organization's time zone, UTC for a list
-    price. The currency defaults to the organization's, or to the list price's so far. Setting the
-    same again changes nothing.
+    price. The currency defaults to the organization's, or to the present list price's. Idempotent.
 
     Raises:
-        InvalidInputError: the price, currency or date is not one.
-        PriceInThePastError: something was charged already in the time that it would hold for.
+        InvalidInputError: the price, currency or date is malformed.
+        PriceInThePastError: something was charged already in the time that it would cover.
     """
     actor.require()
     found = courses.find(session, name=course)
     owner = organizations.find(session, actor=actor, name=organization) if organization else None
     code = currency or (owner.currency if owner else _list_currency(session, found))
     amount = currencies.amount(session, price, currency_code=code)
-    # A settler that is half-way has read the old prices: whatever it charges is seen by CHARGED.
+    # A running settler has read the old prices; after waiting for it, CHARGED sees its charges.
     locks.await_settler(session)
     row = {
         "course_id": found.id,
@@ -135,17 +134,17 @@ def set_price(
 
 
 def withdraw(session: Session, *, actor: Actor, price: str, from_: str | None = None) -> PriceShape:
-    """End an organization's own price from a time on (default: now); the operator alone may.
+    """End an organization's price at a time (default: now); only the operator may.
 
-    From then on the nearest ancestor's price holds, or the list price. A bare date is a day in the
-    organization's time zone. From a time before the price begins, it never holds. Another time moves
-    the end; the same again changes nothing.
+    After that the nearest ancestor's price holds, or the list price. A bare date is a day in the
+    organization's time zone. With a time before its start, the price never holds. Another time moves
+    the end; idempotent.
 
     Raises:
         NotFoundError: there is no such price.
         ListPriceCannotEndError: it is a list price.
-        InvalidInputError: it was replaced before then; or the date is none.
-        PriceInThePastError: something was charged already in the time for which this would count.
+        InvalidInputError: the price was replaced before then; or the date is malformed.
+        PriceInThePastError: something was charged already in the time that this would change.
     """
     actor.require()
     locks.await_settler(session)
@@ -164,10 +163,7 @@ def withdraw(session: Session, *, actor: Actor, price: str, from_: str | None = 
 def listing(
     session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[PriceShape]:
-    """List the list prices and those of the actor's organizations, history included.
-
-    Each item tells whether it is in force now for whoever it is meant for.
-    """
+    """List the list prices and those of the actor's organizations, past ones included."""
     actor.require(Role.FINANCE, Role.ANALYST)
     wanted = _rows().where(actor.sees(Price.organization_id) | Price.organization_id.is_(None))
     if filters.course:
@@ -182,7 +178,7 @@ def listing(
 def in_force(
     session: Session, *, actor: Actor, course: str, organization: str, at: datetime | None = None
 ) -> PriceInForce | None:
-    """Say what an organization pays for a course at a time (default: now); None where no price is.
+    """Give an organization's price for a course at a time (default: now); None if there is none.
 
     Its own price, else the nearest ancestor's, else the list price (B1).
     """
@@ -211,7 +207,7 @@ def _start(
 
 
 def _write(session: Session, row: dict[str, Any]) -> int | None:
-    """Insert or replace the price from that instant; None where it is there just so."""
+    """Insert or replace the price from that instant; None if the same is there already."""
     asked = insert(Price).values(row)
     changed = or_(
         Price.amount != asked.excluded.amount,
@@ -232,7 +228,7 @@ def _write(session: Session, row: dict[str, Any]) -> int | None:
 
 
 def _end(session: Session, price: Price, until: datetime) -> None:
-    """Move a price's end, where nothing was charged in the time between the old end and the new."""
+    """Move a price's end, if nothing was charged between the old end and the new."""
     row = {
         "course_id": price.course_id,
         "organization_id": price.organization_id,

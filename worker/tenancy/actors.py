@@ -1,4 +1,4 @@
-"""Who acts: a name for the history, a role, and the organization whose tree bounds it."""
+"""Actors: a name for the history, a role, and the organization whose tree they may see."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,7 +23,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Actor:
-    """Who does something. `organization_id` is None for the operator, whom nothing bounds."""
+    """Who does something. `organization_id` is None for the operator, who may see everything."""
 
     name: str
     role: Role
@@ -31,11 +31,11 @@ class Actor:
 
     @classmethod
     def operator(cls, name: str) -> "Actor":
-        """Make the operator's actor, as the command line and the schedule act."""
+        """Make the operator as an actor, for the command line and the schedule."""
         return cls(name, Role.OPERATOR)
 
     def require(self, *roles: Role) -> None:
-        """Let the operator and the given roles pass.
+        """Require the operator or one of the given roles.
 
         Raises:
             ForbiddenError: the actor has another role.
@@ -59,5 +59,5 @@ class Actor:
 
     @property
     def scope(self) -> str:
-        """What the actor's transactions may see, as row level security reads it."""
+        """The scope of the actor's transactions, as row level security reads it."""
         return "*" if self.organization_id is None else str(self.organization_id)

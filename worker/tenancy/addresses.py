@@ -1,4 +1,4 @@
-"""E-mail addresses: the one form by which a person is known (L1)."""
+"""Normalizing e-mail addresses: a person is known by the normalized address (L1)."""
 
 import re
 from functools import partial
@@ -9,28 +9,28 @@ from email_validator import validate_email
 from worker import errors
 from worker.languages.characters import visible
 
-# Names such as `.test` and `localhost` are as good as any: nobody is looked up, and many a system
-# that sends to us is a closed one.
+# Domains such as `.test` and `localhost` are allowed: nothing is looked up, and senders may be on
+# private networks.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
-# By its syntax alone; `strict` counts the characters before the @, too.
+# Only the syntax is checked; `strict` also limits the length before the @.
 parse = partial(validate_email, check_deliverability=False, globally_deliverable=False, strict=True)
 
-# What email-validator gives back as it is, at a twentieth of the time.
+# A fast path: email-validator would return such an address unchanged, in twenty times the time.
 ORDINARY = re.compile(
     r"(?=[^@]{1,64}@)(?=.{3,254}\Z)[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*"
     r"@[a-z0-9](?:-?[a-z0-9]){0,30}(?:\.[a-z0-9](?:-?[a-z0-9]){0,30})*"
 )
 
-# What has an @ amid it is meant for an address; “Anna @ Sales” is a name.
+# A text with an @ between two characters is meant as an address; “Anna @ Sales” is a name.
 MEANT = re.compile(r"\S@\S")
 
 
 def address(value: str, *, field: str = "email", line: int | None = None) -> str:
-    """Give the one form of an address, as `normal` does.
+    """Normalize an address, as `normal` does.
 
     Raises:
-        InvalidInputError: it is no address; the error knows the field, or the line.
+        InvalidInputError: it is no address; the error has the field or the line.
     """
     try:
         return normal(value)
@@ -41,13 +41,13 @@ def address(value: str, *, field: str = "email", line: int | None = None) -> str
 
 
 def normal(value: str) -> str:
-    """Give the one form of an address, however it was typed.
+    """Normalize an address.
 
-    It is in Unicode's NFKC without characters that cannot be seen, in lower case, with the domain
-    in its ASCII form (IDNA, UTS 46). Syntax alone is judged.
+    The result is in Unicode's NFKC without invisible characters, in lower case, with the domain in
+    its ASCII form (IDNA, UTS 46). Only the syntax is checked.
 
     Raises:
-        ValueError: it is no address; the message says why, and not what it is.
+        ValueError: it is no address; the message says why, without repeating it.
     """
     typed = visible(value).strip().lower()
     if ORDINARY.fullmatch(typed):
@@ -57,10 +57,10 @@ def normal(value: str) -> str:
 
 
 def recipient(value: str, *, line: int | None = None) -> str:
-    """Give whom keys are handed to: an address in its one form, or a name as it was typed.
+    """Read a recipient: an address, normalized, or a name as typed.
 
     Raises:
-        InvalidInputError: it has an @ amid it, and is no address.
+        InvalidInputError: it is meant as an address (it has an @) and is malformed.
     """
     if MEANT.search(visible(value)):
         return address(value, field="recipient", line=line)
@@ -68,9 +68,9 @@ def recipient(value: str, *, line: int | None = None) -> str:
 
 
 def spellings(value: str) -> list[str]:
-    """Give the forms in which an address may be kept, in lower case.
+    """Give the forms in which an address may be stored, in lower case.
 
-    Its one form; and as it was typed, for what was kept before addresses had one.
+    These are the normalized one and the typed one, for rows from before addresses were normalized.
     """
     typed = value.strip().lower()
     try:

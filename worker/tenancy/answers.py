@@ -1,4 +1,4 @@
-"""Answers that are remembered: a request that is sent again under its key is done once, and answered alike."""
+"""Stored answers of requests with an idempotency key: a retry is not done again and gets the same answer."""
 
 import re
 from datetime import timedelta
@@ -12,7 +12,7 @@ from worker.tenancy import secrets
 
 KEY = re.compile("[!-~]{1,255}")
 
-# By the row's key, so that what is answered meanwhile is found before it is begun anew.
+# A lock per key, so that a concurrent request waits for the first one's answer.
 TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:token_id || ' ' || :key, 2))")
 
 REMOVE = text("""
@@ -24,15 +24,15 @@ REMOVE = text("""
 
 
 def begin(session: Session, *, token_id: int, key: str, request: bytes) -> bytes | None:
-    """Hold a key for this transaction, and give what was answered under it before, if anything was.
+    """Lock an idempotency key for this transaction, and give its stored answer, if there is one.
 
-    `request` is the hash of what is asked.
+    `request` is the hash of the request.
 
     Raises:
         InvalidInputError: the key is empty, over 255 characters, or not of printable ASCII.
         IdempotencyKeyInUseError: another transaction holds it.
-        IdempotencyKeyReusedError: it came with another request before.
-        AnswerForgottenError: a person's data was erased since, and the answer with it.
+        IdempotencyKeyReusedError: it was used for another request before.
+        AnswerForgottenError: the answer was removed because a person was erased since.
     """
     if not KEY.fullmatch(key):
         raise errors.InvalidInputError(
@@ -54,12 +54,12 @@ def begin(session: Session, *, token_id: int, key: str, request: bytes) -> bytes
 
 
 def keep(session: Session, *, token_id: int, key: str, request: bytes, answer: bytes) -> None:
-    """Remember what was answered, encrypted, in the transaction of what was done."""
+    """Store an answer, encrypted, in the transaction of the change."""
     encrypted = secrets.encrypt(answer)
     session.add(Answer(token_id=token_id, key=key, request=request, encrypted=encrypted))
     session.flush()
 
 
 def remove_old(session: Session, *, kept: timedelta, limit: int) -> int:
-    """Remove up to `limit` answers that were given longer ago than `kept`."""
+    """Delete up to `limit` answers that are older than `kept`."""
     return len(session.scalars(REMOVE, {"kept": kept, "limit": limit}).all())

@@ -9,10 +9,10 @@ from worker.tables.tenancy import Currency
 
 
 def find(session: Session, code: str, *, field: str = "currency") -> Currency:
-    """Find a currency by its ISO 4217 code, in any letter case.
+    """Find a currency by its ISO 4217 code, regardless of case.
 
     Raises:
-        InvalidInputError: there is none by that code.
+        InvalidInputError: no currency has that code.
     """
     found = session.get(Currency, code.strip().upper())
     if found is None:
@@ -33,5 +33,5 @@ def amount(session: Session, value: str, *, currency_code: str, field: str = "pr
 
 
 def text(session: Session, number: Decimal, currency_code: str) -> str:
-    """Print an amount with its currency's decimals: `49.90`."""
+    """Format an amount with its currency's decimals: `49.90`."""
     return f"{number:.{find(session, currency_code).minor_unit}f}"

@@ -1,4 +1,4 @@
-"""Who did what to which thing, and when: the one append-only table."""
+"""The history: an append-only log of who did what to which thing, and when."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from worker.tenancy.actors import Actor, Role
 
 
 class Act(TypedDict):
-    """What somebody did to one thing."""
+    """One entry: what somebody did to one thing."""
 
     id: Id
     """The act's id."""
@@ -28,13 +28,13 @@ class Act(TypedDict):
     actor: str
     """Who did it, such as `token 7 (shop)`, `user ann@example.com` or `schedule`."""
     organization: str | None
-    """Whose thing it was; null where it belongs to no organization."""
+    """The organization that the thing belongs to; null if none."""
     action: str
     """What was done, such as `pool paused`."""
     thing: str
-    """What kind of thing it was done to, such as `pool`."""
+    """The kind of thing, such as `pool`."""
     thing_id: Id
-    """Which of them."""
+    """The thing's id."""
     detail: dict[str, object]
     """What changed, from what, and why."""
 
@@ -56,7 +56,7 @@ ALL = Filters()
 
 
 HEADER = "at,actor,organization,action,thing,thing_id,detail\n"
-BLOCK = 2_000  # lines that are written as one piece
+BLOCK = 2_000  # lines per block of an export
 
 COLUMNS = (History, Organization.name.label("organization"))
 ACTS = select(*COLUMNS).join_from(History, Organization, isouter=True)
@@ -72,10 +72,9 @@ def record(
     organization_id: int | None = None,
     **detail: Any,
 ) -> None:
-    """Write down one act on one thing or many, in the transaction of the act itself.
+    """Record an act on one thing or many, in the transaction of the act itself.
 
-    `detail` is kept as JSON: what changed, from what, why. Keys' codes and secrets do not belong
-    there.
+    `detail` is stored as JSON: what changed, from what, why. It must not have keys' codes or secrets.
     """
     ids = [thing_ids] if isinstance(thing_ids, int) else thing_ids
     columns = ["actor", "organization_id", "action", "thing", "detail", "thing_id"]
@@ -95,12 +94,12 @@ def record(
 
 
 def of(session: Session, *, thing: str, thing_id: int) -> list[Act]:
-    """List what was done to one thing, oldest first."""
+    """List the acts on one thing, oldest first."""
     return of_some(session, thing=thing, thing_ids=[thing_id])
 
 
 def of_some(session: Session, *, thing: str, thing_ids: Sequence[int]) -> list[Act]:
-    """List what was done to some things of a kind, oldest first."""
+    """List the acts on some things of a kind, oldest first."""
     acts = ACTS.where(History.thing == thing, History.thing_id.in_(thing_ids))
     return [shape(row) for row in session.execute(acts.order_by(History.id))]
 
@@ -110,7 +109,7 @@ def listing(
 ) -> Page[Act]:
     """List who did what in the actor's organizations, newest first, a page at a time.
 
-    What belongs to no organization, such as a course, the operator alone sees.
+    Only the operator sees acts on what belongs to no organization, such as a course.
     """
     wanted = _chosen(session, actor, filters).add_columns(*COLUMNS)
     return paged(session, wanted, by=History.id, shape=shape, newest_first=True, **page)
@@ -119,7 +118,7 @@ def listing(
 def export(session: Session, *, actor: Actor, filters: Filters = ALL) -> Iterator[bytes]:
     """Give the history as CSV, oldest first, in blocks of many lines and in constant memory.
 
-    It takes what `listing` takes; no cell runs as a spreadsheet's formula.
+    It takes the same filters as `listing`. No cell runs as a formula in a spreadsheet.
     """
     cells = (
         History.at, History.actor, Organization.name, History.action, History.thing,

@@ -22,20 +22,20 @@ class OrganizationShape(TypedDict):
     id: Id
     """The organization's id."""
     name: str
-    """Unique in the system."""
+    """The name; unique in the system."""
     parent: str | None
     """The organization above it."""
     time_zone: str
-    """Whose days its dates are, by its IANA name."""
+    """The time zone of its dates, as an IANA name."""
     currency: str
-    """The currency of prices that are set for it, by its ISO 4217 code."""
+    """The default currency of its prices, as an ISO 4217 code."""
 
 
 class OrganizationShown(OrganizationShape):
-    """A tenant with what its invoices print."""
+    """A tenant with its invoice details."""
 
     locale: str
-    """How its invoices write dates and amounts, such as `de`."""
+    """The locale of its invoices' dates and amounts, such as `de`."""
     legal_name: str
     """Its name on invoices."""
     address: str
@@ -43,7 +43,7 @@ class OrganizationShown(OrganizationShape):
     tax_id: str
     """Its tax number on invoices."""
     payment_terms_days: int
-    """How long it may take to pay, in days."""
+    """Its payment terms in days."""
     tax_rates: list[TaxRateShape]
     """The tax on its invoices, oldest first."""
 
@@ -58,11 +58,11 @@ def add(
     currency: str = "EUR",
     tax_rate: str | None = None,
 ) -> OrganizationShape:
-    """Add an organization; the operator alone may.
+    """Add an organization; only the operator may.
 
     Raises:
         AlreadyExistsError: the name is taken.
-        InvalidInputError: the time zone, currency or tax rate is not known.
+        InvalidInputError: the time zone or currency is unknown, or the tax rate is malformed.
         NotFoundError: there is no such parent.
     """
     actor.require()
@@ -95,13 +95,13 @@ def edit(
     time_zone: str | None = None,
     **changes: str | int | None,
 ) -> OrganizationShape:
-    """Change what is given of an organization: name, locale, legal_name, address, …
+    """Change the given fields of an organization: name, locale, legal_name, address, …
 
     With `no_parent` it is a root. A tax rate holds from `tax_from` on, a day in its time zone, or from now.
 
     Raises:
-        InvalidInputError: the currency, time zone, tax rate or its day is none; or a parent is
-            given besides `no_parent`.
+        InvalidInputError: the currency, time zone, tax rate or its day is invalid; or a parent and
+            `no_parent` are both given.
         CircularParentError: the new parent is the organization itself or one of its descendants.
     """
     actor.require()
@@ -116,7 +116,7 @@ def edit(
         given["time_zone"] = zones.check(session.connection(), time_zone)
     for field, value in given.items():
         setattr(found, field, value)
-    flag_modified(found, "name")  # so that a new tax rate, in rows of its own, is a new version
+    flag_modified(found, "name")  # a new version, even if only a tax rate (another table) changed
     session.flush()
     if tax_rate is not None:
         taxes.set_rate(session, found, percent=tax_rate, label=tax_label, from_=tax_from)
@@ -145,7 +145,7 @@ def _place(
 
 
 def show(session: Session, *, actor: Actor, organization: str | Organization) -> OrganizationShown:
-    """Give an organization with what its invoices print and its tax rates, oldest first."""
+    """Give an organization with its invoice details and its tax rates, oldest first."""
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     found = find(session, actor=actor, name=organization)
     return {
@@ -174,9 +174,9 @@ def listing(session: Session, *, actor: Actor) -> list[OrganizationShape]:
 def find(
     session: Session, *, actor: Actor, name: str | Organization, lock: bool = False
 ) -> Organization:
-    """Find one of the actor's organizations by name or id; NotFoundError where there is none.
+    """Find one of the actor's organizations by name or id, or raise NotFoundError.
 
-    It takes an organization that was found before, and `lock`, as `lookup.find` does.
+    It also takes an organization that was found before, and `lock`, as `lookup.find` does.
     """
     return lookup.find(
         session,

@@ -1,4 +1,4 @@
-"""Signing secrets: made, encrypted at rest, one replacing another; a source's and an endpoint's."""
+"""Signing secrets of sources and endpoints: making, encrypting at rest, rotating."""
 
 import secrets
 from datetime import timedelta
@@ -16,7 +16,7 @@ SECRET_BYTES = 32
 
 
 def add(session: Session, secret: SourceSecret | EndpointSecret) -> str:
-    """Keep a new secret in a row, encrypted, and give it in clear, this once: `whsec_…`."""
+    """Store a new secret in a row, encrypted, and give it in clear, only now: `whsec_…`."""
     made = secrets.token_bytes(SECRET_BYTES)
     secret.encrypted = encrypt(made)
     session.add(secret)
@@ -31,7 +31,7 @@ def end(
     *,
     old_valid: timedelta,
 ) -> None:
-    """Let secrets that are live end after `old_valid` at the latest.
+    """Let live secrets expire after `old_valid` at the latest.
 
     Raises:
         InvalidInputError: `old_valid` is negative.
@@ -46,15 +46,15 @@ def end(
 
 
 def encrypt(secret: bytes) -> bytes:
-    """Encrypt a secret with the newest of KEYPOOL_SECRET_KEY."""
+    """Encrypt a secret with the newest key in KEYPOOL_SECRET_KEY."""
     return _cipher().encrypt(secret)
 
 
 def decrypt(encrypted: bytes) -> bytes:
-    """Decrypt a secret with whichever of KEYPOOL_SECRET_KEY it was encrypted with.
+    """Decrypt a secret with the key in KEYPOOL_SECRET_KEY that it was encrypted with.
 
     Raises:
-        SettingsError: none of them fits.
+        SettingsError: none of the keys fits.
     """
     try:
         return _cipher().decrypt(encrypted)

@@ -1,4 +1,4 @@
-"""Tax rates: what is added to an organization's invoices, from a time on."""
+"""Tax rates of an organization's invoices, each from a time on."""
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -11,10 +11,10 @@ from worker.tables.tenancy import Organization, TaxRate
 
 
 class TaxRateShape(Beginning):
-    """The tax on an organization's invoices from a time on."""
+    """The tax rate of an organization's invoices from a time on."""
 
     label: str
-    """What invoices call the tax."""
+    """The tax's name on invoices."""
     percent: Percent
     """The rate."""
 
@@ -29,11 +29,11 @@ def set_rate(
 ) -> None:
     """Set an organization's tax rate from a day in its time zone on (default: now).
 
-    An invoice has the rate in force as its month ends, and keeps it once it is finalized. The
-    label stays as it was where none is given.
+    An invoice has the rate in force at the end of its month, and keeps it once it is finalized. Without
+    a label, the label stays.
 
     Raises:
-        InvalidInputError: the rate is no percentage, or the day is none.
+        InvalidInputError: the rate or the day is malformed.
     """
     start = (
         days.instant(from_, zone=organization.time_zone, field="tax_from")

@@ -1,4 +1,4 @@
-"""API credentials: shown once, kept as a hash, with a role and the organization they belong to."""
+"""API credentials: shown once, stored as a hash, with a role and an organization."""
 
 import hashlib
 import secrets
@@ -23,19 +23,19 @@ class TokenShape(TypedDict):
     id: Id
     """The token's id."""
     name: str
-    """What it is called."""
+    """Its name."""
     organization: str | None
-    """Where it belongs; null for the operator's."""
+    """Its organization; null for the operator's tokens."""
     role: Role
-    """What it may do."""
+    """Its role."""
     created_at: datetime
     """When it was made."""
     expires_at: datetime | None
-    """When it works no more; null where it has no end."""
+    """When it expires; null if it does not."""
     works_until: str | None
-    """That end in words, in its organization's time zone."""
+    """Its end in words, in its organization's time zone."""
     last_used_at: datetime | None
-    """When it was used last, noted once a minute."""
+    """When it was last used, to the minute."""
     revoked_at: datetime | None
     """When it was revoked."""
 
@@ -44,12 +44,12 @@ class TokenInClear(TokenShape):
     """A new token."""
 
     token: str
-    """The token itself, shown this once."""
+    """The token itself, shown only now."""
 
 
 PREFIX = "kp_"
 
-# One look tells whose a token is and opens its organizations' rows to the transaction.
+# One query finds a token and sets the transaction's scope to its organizations.
 OPEN_DOOR = """
     SELECT id, name, role, organization_id, to_note,
            set_config('keypool.organization', coalesce(organization_id::text, '*'), true)
@@ -66,14 +66,14 @@ def add(
     organization: str | None = None,
     expires: str | None = None,
 ) -> TokenInClear:
-    """Make a token and give it in clear, this once.
+    """Make a token and give it in clear, only now.
 
-    It ends with the day `expires` (T1), in its organization's time zone or, the operator's, in UTC;
-    without one it works until it is revoked.
+    It expires at the end of the day `expires` (T1), in its organization's time zone, or in UTC for the
+    operator's; without that it works until it is revoked.
 
     Raises:
-        InvalidInputError: an operator's token names an organization, or another role's none; or it
-            would be over already.
+        InvalidInputError: an operator's token names an organization, or another role's names none; or
+            it would have expired already.
         ForbiddenError: the actor is neither the operator nor a manager.
     """
     actor.require(Role.MANAGER)
@@ -100,7 +100,7 @@ def add(
 
 
 def revoke(session: Session, *, actor: Actor, token: str) -> TokenShape:
-    """Revoke a token, named by id or name, at once; revoking again changes nothing."""
+    """Revoke a token, by id or name, at once; idempotent."""
     actor.require(Role.MANAGER)
     found = _find(session, actor, token)
     if found.revoked_at is None:
@@ -124,7 +124,7 @@ def listing(session: Session, *, actor: Actor) -> list[TokenShape]:
 
 @dataclass(frozen=True)
 class Known:
-    """A token that lets somebody in; `to_note`: its use was not noted within the last minute."""
+    """A valid token; `to_note` is true if its use was not recorded within the last minute."""
 
     id: int
     actor: Actor
@@ -132,7 +132,7 @@ class Known:
 
 
 def authenticate(session: Session, clear: str) -> Known | None:
-    """Say whose a bearer token is, and let the session see its organizations; None: nobody's.
+    """Find a bearer token, and set the session's scope to its organizations; None if it is invalid.
 
     Works with the web's login, before any tenancy is set.
     """
@@ -144,12 +144,12 @@ def authenticate(session: Session, clear: str) -> Known | None:
 
 
 def note(session: Session, clear: str) -> None:
-    """Note that a token is used, unless that was noted within the last minute."""
+    """Record that a token was used, unless that was recorded within the last minute."""
     session.execute(text("SELECT note_token(:hash)"), {"hash": digest(clear)})
 
 
 def digest(clear: str) -> bytes:
-    """Hash a token; it is random enough (256 bits) that no salt or slow hash adds anything."""
+    """Hash a token; with 256 random bits it needs neither a salt nor a slow hash."""
     return hashlib.sha256(clear.encode()).digest()
 
 

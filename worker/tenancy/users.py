@@ -1,4 +1,4 @@
-"""People who sign in to the console: an address, a password, a role in one organization."""
+"""Users of the console: address, password, and a role in one organization."""
 
 import hashlib
 from datetime import datetime, timedelta
@@ -19,25 +19,25 @@ from worker.tenancy.actors import Actor, Role
 
 
 class UserShape(TypedDict):
-    """A person who signs in to the console."""
+    """A user of the console."""
 
     id: Id
     """The user's id."""
     email: str
-    """The address that they sign in with."""
+    """The user's address for signing in."""
     organization: str | None
-    """Where they belong; null for the operator's people."""
+    """The user's organization; null for the operator's users."""
     role: Role
-    """What they may do."""
+    """The user's role."""
     created_at: datetime
-    """Since when they may sign in."""
+    """When the user was added."""
     disabled_at: datetime | None
-    """When they were let in no more."""
+    """When the user was disabled; else null."""
 
 
 SHORTEST, LONGEST = 12, 200  # characters of a password
 LATELY = timedelta(minutes=10)
-PER_USER, PER_CLIENT = 10, 100  # attempts in that time: as one user, from one network address
+PER_USER, PER_CLIENT = 10, 100  # attempts in that time: for one user, from one network address
 
 
 def add(
@@ -52,9 +52,9 @@ def add(
     """Make a user of the console.
 
     Raises:
-        InvalidInputError: an operator names an organization, or another role none; the address or
-            the password is not fit.
-        AlreadyExistsError: somebody signs in with that address already.
+        InvalidInputError: an operator names an organization, or another role names none; the address
+            or the password is invalid.
+        AlreadyExistsError: a user with that address exists.
         ForbiddenError: the actor is neither the operator nor a manager.
     """
     actor.require(Role.MANAGER)
@@ -79,7 +79,7 @@ def add(
 
 
 def set_password(session: Session, *, actor: Actor, user: str, password: str) -> UserShape:
-    """Give a user a new password; every session of theirs is over."""
+    """Give a user a new password; all their sessions end."""
     actor.require(Role.MANAGER)
     found = _find(session, actor, user)
     return _renew(session, actor, found, password)
@@ -88,10 +88,10 @@ def set_password(session: Session, *, actor: Actor, user: str, password: str) ->
 def change_password(
     session: Session, *, actor: Actor, user_id: int, old: str, new: str
 ) -> UserShape:
-    """Change one's own password, knowing the old one; every session is over.
+    """Change one's own password; all sessions end.
 
     Raises:
-        InvalidInputError: the old password is not that, or the new one is not fit.
+        InvalidInputError: the old password is wrong, or the new one is invalid.
     """
     user = session.get_one(User, user_id)
     if not _fits(user.password_hash, old):
@@ -100,7 +100,7 @@ def change_password(
 
 
 def disable(session: Session, *, actor: Actor, user: str) -> UserShape:
-    """Let a user in no more, and end their sessions; again changes nothing."""
+    """Disable a user, and end their sessions; idempotent."""
     actor.require(Role.MANAGER)
     found = _find(session, actor, user)
     if found.disabled_at is None:
@@ -123,22 +123,22 @@ def listing(session: Session, *, actor: Actor) -> list[UserShape]:
 
 
 def may_try(session: Session, *, email: str, client: str) -> bool:
-    """Count an attempt to sign in, and say whether it may be made; commit before it is.
+    """Count an attempt to sign in, and say whether it is within the rate limit; commit before trying.
 
-    Unknown addresses count as known ones do, so that a refusal tells nothing of who exists.
+    Unknown addresses are counted like known ones, so that a refusal does not reveal who exists.
     """
     limits = {_subject("user", email): PER_USER, _subject("client", client): PER_CLIENT}
     counts = [
         session.scalar(select(func.note_sign_in(subject, LATELY))) <= limit  # type: ignore[operator]
-        for subject, limit in sorted(limits.items())  # always in one order: they lock
+        for subject, limit in sorted(limits.items())  # always in the same order: rows are locked
     ]
     return all(counts)
 
 
 def sign_in(session: Session, *, email: str, password: str) -> str | None:
-    """Give the session that a right password begins, None for a wrong one or an unknown address.
+    """Check a password and begin a session; None for a wrong one or an unknown address.
 
-    It takes as long for an unknown address. Works with the web's login, before any tenancy is set.
+    An unknown address takes as long as a known one. Works with the web's login, before any tenancy is set.
     """
     found = session.execute(select("*").select_from(func.find_user(email.strip()))).one_or_none()
     right = _fits(found.password_hash if found else _nobodys(), password[:LONGEST])
@@ -149,7 +149,7 @@ def sign_in(session: Session, *, email: str, password: str) -> str | None:
 
 
 def resume(session: Session, *, session_id: str) -> tuple[int, Actor] | None:
-    """Say whose session this is, None where it is over; gives the user's id and the actor."""
+    """Give the user's id and the actor of a session; None if it is over."""
     user_id, _, generation = session_id.partition(":")
     if not (user_id.isdecimal() and generation.isdecimal()):
         return None
