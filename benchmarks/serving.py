@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
-KEYPOOL = "webhook:create_app"
+from webhook.__main__ import OPTIONS
+
+KEYPOOL = "webhook.__main__:app"
 
 
 @contextmanager
@@ -22,11 +24,9 @@ def served(folder: Path, app: str = KEYPOOL) -> Iterator[tuple[str, psutil.Proce
     """Serve an app with one process of granian's; give its address and that process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "granian", "--interface=wsgi", "--factory"]
-    steady = ["--workers-kill-timeout=10", "--blocking-threads=64"]
-    web = [f"--port={port}", "--workers=1", *steady, app]
+    command = [sys.executable, "-m", "granian", *OPTIONS, f"--port={port}", "--workers=1", app]
     with (folder / "web.log").open("wb") as log:
-        process = subprocess.Popen([*command, *web], stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             _await(f"http://127.0.0.1:{port}/healthz")
             yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)

@@ -52,7 +52,6 @@ DOOR = re.compile(rf"worker/(?:{'|'.join(sorted(DOMAIN))})/__init__\.py")
 # Declared, though no file of ours imports it: how it is used instead.
 USED_BY_NAME = {
     "coverage": "a program",
-    "granian": "a program: the web's server",
     "import-linter": "a program: lint-imports",
     "jupyterlab": "a program: what `keypool reports lab` starts",
     "mypy": "a program",

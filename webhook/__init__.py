@@ -28,7 +28,7 @@ HEADERS = {
 
 
 def create_app() -> APIFlask:
-    """Make the web application, as granian serves it: `granian --interface wsgi --factory`.
+    """Make the web application, as `python -m webhook` serves it.
 
     Raises:
         KeypoolError: this code does not run with the database's revision. If the database is

@@ -98,7 +98,7 @@ def _tell_the_time(file: str) -> None:
     def begin() -> None:
         threading.Thread(target=tell, daemon=True).start()
 
-    if not {"worker", "granian"} & set(sys.orig_argv):
+    if not {"worker", "webhook"} & set(sys.orig_argv):
         begin()
     os.register_at_fork(after_in_child=begin)
 

@@ -19,8 +19,7 @@ from tests.conftest import Addresses
 from tests.webhook.conftest import Sender
 from worker import signatures
 
-SERVE = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
-SERVE += ["--blocking-threads", "64"]
+SERVE = [sys.executable, "-m", "webhook"]
 # One for all: to make a client, with what it needs for TLS, takes longer than to ask a question.
 CLIENT = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
 
@@ -55,7 +54,7 @@ def serving(addresses: Addresses, folder: Path, *, workers: int = 1) -> Iterator
     log = folder / "web.log"
     environment = os.environ | addresses.environment() | {"KEYPOOL_LOG_FORMAT": "json"}
     environment.pop("KEYPOOL_DATABASE_URL")  # the web has its own login, and no other
-    command = [*SERVE, "--port", str(port), "--workers", str(workers), "webhook:create_app"]
+    command = [*SERVE, "--port", str(port), "--workers", str(workers)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=output, env=environment, start_new_session=True

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import httpx
+import psutil
 import pytest
 from sqlalchemy import text
 
+from tests import upgrading
 from tests.conftest import Addresses
-from tests.waiting import eventually
+from tests.waiting import LONGEST, eventually
 from tests.webhook.conftest import Sender, redemption, settle
 from tests.webhook.serving import Server, serving
 from tests.world import OPERATOR
@@ -103,6 +105,20 @@ def test_a_server_told_to_stop_ends_what_it_began_and_leaves(database, place, se
         slow.join()
         assert [answer.status_code for answer in answers] == [200]
         assert server.process.wait(timeout=60) == 0
+
+
+def test_a_process_that_dies_on_a_database_that_became_too_new_ends_the_server_in_a_sentence(
+    fresh_database, tmp_path
+):
+    with serving(fresh_database, tmp_path, workers=2) as server:
+        upgrading.pretend("9999", oldest_code="9998")
+
+        psutil.Process(server.process.pid).children()[0].kill()
+
+        assert server.process.wait(timeout=LONGEST) == 1
+        log = server.log.read_text()
+        assert "needs a keypool of revision 9998 or newer" in log
+        assert "Traceback" not in log
 
 
 def test_no_log_line_carries_a_key_an_address_or_a_secret(server, place, sender):

@@ -29,7 +29,6 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.orm import Session
-from xlsxwriter import Workbook
 
 from worker.database import connections
 from worker.database.cells import bare
@@ -149,6 +148,8 @@ def _text(blocks: Iterable[bytes]) -> Iterator[str]:
 
 def _workbook(rows: Iterable[list[str]]) -> Iterator[bytes]:
     """Write rows to a workbook, a sheet a million of them, and give its file piece by piece."""
+    from xlsxwriter import Workbook  # here: every process would start a tenth of a second later
+
     with tempfile.TemporaryFile() as made:
         # Each row goes to the disk as it is written; a cell is text, whatever it looks like.
         with Workbook(made, {"constant_memory": True}) as book:

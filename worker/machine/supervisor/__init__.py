@@ -180,18 +180,12 @@ def services(
     celery = [sys.executable, "-m", "celery", "-A", "worker.celery"]
     worker = ["worker", "--without-gossip", "--without-mingle", f"--concurrency={processes}"]
     beat = ["beat", "--schedule", str(home / "run" / "beat")]
-    granian = [sys.executable, "-m", "granian", "--interface=wsgi", "--factory"]
-    # A web process that gets SIGTERM while it starts misses it: granian must not wait for ever.
-    # 64 threads: 32 may wait for a decision. With granian's usual hundreds, some would time out
-    # waiting for one of the web's connections.
-    steady = ["--respawn-failed-workers", "--workers-kill-timeout=10", "--blocking-threads=64"]
-    web = [f"--host={host}", f"--port={port}", f"--workers={processes}", "webhook:create_app"]
+    web = [sys.executable, "-m", "webhook"]
+    where = [f"--host={host}", f"--port={port}", f"--workers={processes}"]
     return [
         Service("worker", celery + worker, environment, announces=True, stuck=stalled),
         Service("beat", celery + beat, environment, announces=True),
-        Service(
-            "web", granian + steady + web, environment, answers(f"http://{host}:{port}/readyz")
-        ),
+        Service("web", web + where, environment, answers(f"http://{host}:{port}/readyz")),
     ]
 
 

@@ -1,0 +1,47 @@
+"""`python -m webhook`: the app, served by granian; further words are options of granian's.
+
+The app is made once before granian forks its processes. So what is wrong with settings or database is
+said once, in a sentence, instead of by each process that granian starts; and what is imported is
+imported once, so that a process which is started again answers at once.
+"""
+
+import sys
+
+from apiflask import APIFlask
+from granian import cli
+
+from webhook import create_app
+from worker.database import connections
+from worker.errors import KeypoolError
+
+OPTIONS = [
+    "--interface=wsgi",
+    "--factory",
+    # 64 threads: 32 may wait for a decision. With granian's usual hundreds, some would time out
+    # waiting for one of the web's connections.
+    "--blocking-threads=64",
+    "--respawn-failed-workers",
+    # A web process that gets SIGTERM while it starts misses it: granian must not wait for ever.
+    "--workers-kill-timeout=10",
+]
+
+
+def app() -> APIFlask:
+    """Make the app, or end this process with a sentence on why there is none."""
+    try:
+        return create_app()
+    except KeypoolError as error:
+        raise SystemExit(str(error)) from None
+    finally:
+        connections.dispose()  # processes are forked, and must not share them
+
+
+def main() -> None:
+    """Serve the app until a signal ends it."""
+    app()
+    words = [*OPTIONS, *sys.argv[1:], "webhook.__main__:app"]
+    cli.cli(words, auto_envvar_prefix="GRANIAN")  # as granian's own command reads its variables
+
+
+if __name__ == "__main__":
+    main()
