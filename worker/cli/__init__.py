@@ -1,7 +1,7 @@
-"""The command line: `keypool`, one module a group, each command one call of the domain.
+"""The command line: `keypool`, one module per group, each command one call of the domain.
 
 A module of this package has the `command` that is called by the module's name. The domain is
-imported when a command first needs it, so that help comes at once.
+imported when a command first needs it, so that help is fast.
 """
 
 import gc
@@ -16,7 +16,7 @@ from worker.errors import KeypoolError, interruption
 
 __all__ = ["answer", "main"]
 
-# In the order in which people meet them.
+# In the order of help.
 PANELS = {
     "Run": ["up", "demo", "simulate", "db"],
     "Set up": [
@@ -40,14 +40,14 @@ NOT_DONE = 2
 
 
 class Keypool(click.RichGroup):
-    """The one command, whose groups are modules of this package."""
+    """The root command; its groups are modules of this package."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names of all groups and single commands."""
         return NAMES
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the module that has a command; None where there is none by that name."""
+        """Import a command's module; None if there is no such command."""
         if cmd_name not in NAMES:
             return None
         found: click.Command = import_module(f"worker.cli.{cmd_name}").command
@@ -70,8 +70,8 @@ for title, names in PANELS.items():
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    # What imports make stays: to look through it for garbage, amid a command and once more at its
-    # end, takes a fifth of the time of a short one.
+    # Garbage collection off: going through all that imports made takes a fifth of a short command's
+    # time.
     gc.set_threshold(50_000)
     code = answer(sys.argv[1:])
     gc.freeze()
@@ -81,7 +81,7 @@ def main() -> None:
 def answer(arguments: Sequence[str]) -> int:
     """Run one command and give its exit code: 0 done, 1 a job failed, 2 refused, 130 interrupted.
 
-    What people can put right is told in one sentence on standard error.
+    An error that people can correct is printed as one sentence on standard error.
     """
     try:
         return _run(arguments)
@@ -99,7 +99,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _told(error: Exception) -> int:
-    """Tell what went wrong where people can put it right; raise it again where they cannot."""
+    """Print an error that people can correct; raise any other again."""
     match error:
         case click.UsageError():
             return _refuse(frame.usage(error))

@@ -19,7 +19,7 @@ with deferred():
 if TYPE_CHECKING:
     from worker.database.paging import Page
 
-    # What became of the one that was named, or of each of many.
+    # The result for one named assignment, or for each of many.
     Changed = assignments.AssignmentShown | Page[bulk.ChangedAssignment]
 
 COLUMNS = (
@@ -42,7 +42,7 @@ def _changed(
     many: "Callable[..., paging.Page[bulk.ChangedAssignment]]",
     **given: Any,
 ) -> "Changed":
-    """Change the one assignment that is named, or many, in transactions of 500."""
+    """Change one named assignment, or many, in transactions of 500."""
     named = given.pop("named")
     conditions = {name: given.pop(name) for name in ("pool", "learner", "expiring_within")}
     if len(named) == 1 and not any(value is not None for value in conditions.values()):
@@ -60,7 +60,7 @@ def _changed(
 
 @click.group("assignments", cls=Group)
 def command() -> None:
-    """Assignments: a learner's access to a course, got by one key."""
+    """Assignments: a learner's access to a course, granted by one key."""
 
 
 @command.command("list", shows=printing.table(*COLUMNS))
@@ -85,7 +85,7 @@ def show(assignment: str) -> "assignments.AssignmentShown":
 
 
 def chosen(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the words that say which assignments: ids, or conditions."""
+    """Add the arguments that select assignments: ids, or conditions."""
     for option in (
         click.option(
             "--expiring-within", type=DAYS, metavar="DAYS", help="Those that end so soon."
@@ -104,7 +104,7 @@ def chosen(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--by", "by_days", type=WHOLE, metavar="DAYS", help="So many days later than now.")
 @click.option("--price", metavar="AMOUNT", help="Charge the pool's owner; free by default.")
 def extend(**given: Any) -> "Changed":
-    """Let access end later; an expired assignment comes back to life.
+    """Extend access; an expired assignment becomes active again.
 
     Several ids, or a pool, a learner or a number of days, extend many: each has its own result.
     """

@@ -1,4 +1,4 @@
-"""`keypool audit`: proof that nothing was lost or doubled."""
+"""`keypool audit`: proves that nothing was lost or doubled."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ with deferred():
 
 
 def lines(result: "audit.AuditShape") -> Iterator[str]:
-    """Say of each check whether it holds, its figures, and the rows that break it."""
+    """Print each check: whether it holds, its figures, and the rows that break it."""
     for check in result["checks"]:
         yield f"{'✓' if check['ok'] else '✗'} {check['name']}"
         yield f"    {printing.text(check['figures'])}"
@@ -29,6 +29,6 @@ def lines(result: "audit.AuditShape") -> Iterator[str]:
 def command() -> "audit.AuditShape":
     """Prove on the live database that every rule of the ledger holds.
 
-    The exit code is 1 where one does not, and the rows that break it are named.
+    If one does not hold, the exit code is 1, and the rows that break it are listed.
     """
     return run(audit.audit)

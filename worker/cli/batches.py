@@ -37,14 +37,14 @@ def listing(**given: Any) -> "Page[batches.BatchShape]":
 @command.command()
 @click.argument("batch", metavar="ID")
 def show(batch: str) -> "batches.BatchShape":
-    """Show a batch and how far it is."""
+    """Show a batch and its progress."""
     return run(batches.show, actor=operator(), batch=batch)
 
 
 @command.command(shows=printing.sentences(waiting.lines), failed=waiting.failed)
 @click.argument("batch", metavar="ID")
 def watch(batch: str) -> "batches.BatchShape":
-    """Wait until a batch is finished, and show how far it is."""
+    """Wait until a batch is finished, and show its progress."""
     with system():
         connections.transaction(batches.find, actor=operator(), batch=batch)
         return waiting.finish(batch)
@@ -53,7 +53,7 @@ def watch(batch: str) -> "batches.BatchShape":
 @command.command()
 @click.argument("batch", metavar="ID")
 def cancel(batch: str) -> "batches.BatchShape":
-    """Cancel a batch; the keys that it made stay."""
+    """Cancel a batch; keys that it made stay."""
     return run(batches.cancel, actor=operator(), batch=batch)
 
 
@@ -71,7 +71,7 @@ def _reported(result: "Written | ImportReport") -> None:
     help="Write every line to a file, not just the first that were refused.",
 )
 def report(batch: str, output: Path | None) -> "Written | ImportReport | None":
-    """Show what became of the lines of an import."""
+    """Show an import's report."""
     if output is None:
         return run(batches.report, actor=operator(), batch=batch)
     with system(), connections.session(snapshot=True) as session:

@@ -1,4 +1,4 @@
-"""`keypool courses`: what is taught."""
+"""`keypool courses`: courses and their list prices."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ with deferred():
 
 @click.group("courses", cls=Group)
 def command() -> None:
-    """Courses: what is taught, and its list price."""
+    """Courses and their list prices."""
 
 
 @command.command()
@@ -45,5 +45,5 @@ def listing(search: str | None) -> "list[courses.CourseShape]":
 @command.command()
 @click.argument("course", metavar="CODE")
 def archive(course: str) -> "courses.CourseShape":
-    """Archive a course: its pools' keys stop, live assignments go on."""
+    """Archive a course: its pools' keys stop working, live assignments continue."""
     return run(courses.archive, actor=operator(), course=course)

@@ -24,7 +24,7 @@ def _made(result: dict[str, Any]) -> Iterator[str]:
 
 @command.command(shows=printing.sentences(_made))
 def init() -> dict[str, Any]:
-    """Apply schema.sql to an empty database; do nothing to keypool's own."""
+    """Apply schema.sql to an empty database; does nothing if it is keypool's already."""
     with servers():
         return {"made": schema.init(connections.engine())}
 
@@ -35,7 +35,7 @@ def _applied(result: dict[str, Any]) -> Iterator[str]:
 
 @command.command(shows=printing.sentences(_applied))
 def upgrade() -> dict[str, Any]:
-    """Apply the migrations that the database has not had yet, one after the other."""
+    """Apply the pending migrations, one after the other."""
     with servers():
         return {"applied": migrating.upgrade(connections.engine(), tell=printing.warn)}
 
@@ -46,7 +46,7 @@ def _checked(result: dict[str, Any]) -> Iterator[str]:
 
 @command.command(shows=printing.sentences(_checked), failed=lambda result: not result["ok"])
 def check() -> dict[str, Any]:
-    """Say where the database is not what schema.sql says, or not safe; exit code 1 then."""
+    """Check that the database matches schema.sql and is safe; exit code 1 if not."""
     with servers():
         found = schema.check(connections.engine())
         return {"ok": not found, "differences": found}

@@ -17,7 +17,7 @@ with deferred():
 if TYPE_CHECKING:
     from worker.demo import Told
 
-# What is no event's outcome.
+# Results that are not outcomes of events.
 MEANINGS = {
     "repeated": "the same message again (done once)",
     "401": "forged (turned away)",
@@ -65,8 +65,8 @@ def _verdict(done: dict[str, Any]) -> str:
 def command(keys: int, redemptions: int, output: Path) -> dict[str, Any]:
     """Run the main job from end to end on a scratch system, and say what happened.
 
-    Servers, worker, scheduler and web are the real ones, and gone afterwards; Ctrl-C at any time
-    leaves nothing behind. The exit code is 1 where anything came to other than it had to.
+    Servers, worker, scheduler and web are the real ones. Nothing is left afterwards, not even after
+    Ctrl-C. The exit code is 1 if any result differs from what was expected.
     """
     quieten()
     begun = time.monotonic()

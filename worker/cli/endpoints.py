@@ -1,4 +1,4 @@
-"""`keypool endpoints`: where organizations are told of what happens."""
+"""`keypool endpoints`: URLs that get an organization's webhooks."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ wishes = together(
 
 @click.group("endpoints", cls=Group)
 def command() -> None:
-    """Endpoints: where an organization's systems are told of what happens, by signed webhooks."""
+    """Endpoints: URLs that get an organization's events as signed webhooks."""
 
 
 @command.command(shows=printing.secret)
@@ -43,7 +43,7 @@ def command() -> None:
 def add(
     url: str, organization: str, types: str | None, **given: Any
 ) -> "endpoints.EndpointInClear":
-    """Register an endpoint and print its signing secret, this once."""
+    """Register an endpoint and print its signing secret, once."""
     asked = {"url": url, "organization": organization, "types": _split(types), **given}
     return run(endpoints.add, actor=operator(), **asked)
 
@@ -55,7 +55,7 @@ def add(
 def edit(
     endpoint: str, url: str | None, types: str | None, **given: Any
 ) -> "endpoints.EndpointShape":
-    """Change where an endpoint is and what it is told."""
+    """Change an endpoint's URL, types and thresholds."""
     asked = {"endpoint": endpoint, "url": url, "types": _split(types), **given}
     return run(endpoints.edit, actor=operator(), **asked)
 
@@ -64,20 +64,20 @@ def edit(
 @click.argument("endpoint")
 @old_valid
 def rotate(endpoint: str, old_valid: timedelta) -> "endpoints.EndpointInClear":
-    """Give an endpoint a new signing secret and print it, this once."""
+    """Give an endpoint a new signing secret and print it, once."""
     return run(endpoints.rotate, actor=operator(), endpoint=endpoint, old_valid=old_valid)
 
 
 @command.command()
 @click.argument("endpoint")
 def remove(endpoint: str) -> "endpoints.EndpointShape":
-    """Tell an endpoint nothing any more."""
+    """Remove an endpoint: it gets no more deliveries."""
     return run(endpoints.remove, actor=operator(), endpoint=endpoint)
 
 
 @command.command("list", shows=printing.table(*COLUMNS))
 def listing() -> "list[endpoints.EndpointShape]":
-    """List endpoints, what they are told, and whether they take it."""
+    """List endpoints, their types, and their failures."""
     return run(endpoints.listing, actor=operator())
 
 
@@ -87,7 +87,7 @@ def listing() -> "list[endpoints.EndpointShape]":
 @click.option("--since", type=SINCE, metavar="TIME", help="Of what happened at this time or later.")
 @paged
 def told(**given: Any) -> "Page[deliveries.DeliveryShape]":
-    """List what endpoints, or one of them, were told, newest first."""
+    """List deliveries to endpoints, newest first."""
     return run(deliveries.listing, actor=operator(), **given)
 
 
@@ -106,7 +106,7 @@ def show(delivery: str) -> "deliveries.DeliveryShape":
 def resend(
     endpoint: str, ids: tuple[str, ...], since: datetime | None, failed: bool
 ) -> "deliveries.Resent":
-    """Send once more what an endpoint was told: deliveries by id, or all since a time."""
+    """Send deliveries to an endpoint again: by id, or all since a time."""
     asked: dict[str, Any] = {
         "endpoint": endpoint,
         "deliveries": list(ids),

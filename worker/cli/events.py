@@ -1,4 +1,4 @@
-"""`keypool events`: what sources sent, and what became of it."""
+"""`keypool events`: webhook messages and their outcomes."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ COLUMNS = ("id", "received_at", "type", "source", "webhook_id", "status", "outco
 
 @click.group("events", cls=Group)
 def command() -> None:
-    """Events: the webhook messages that came in, each recorded once."""
+    """Events: the webhook messages received, each recorded once."""
 
 
 @command.command(
@@ -43,7 +43,7 @@ def show(event: str) -> "inbox.EventShape":
 @command.command()
 @click.argument("event", metavar="ID")
 def retry(event: str) -> "inbox.EventShape":
-    """Hand a failed event to the worker again."""
+    """Retry a failed event."""
     with system():
         retried = connections.transaction(inbox.retry, actor=operator(), event=event)
         tasks.nudge_settle()

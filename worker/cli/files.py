@@ -1,4 +1,4 @@
-"""What a command hands out as a file: written whole or not at all."""
+"""Files that a command writes, atomically."""
 
 import sys
 from collections.abc import Iterable
@@ -20,9 +20,9 @@ class Written(TypedDict):
 def deliver(
     content: Iterable[bytes], *, name: str, output: Path | None, printable: bool = True
 ) -> Written | None:
-    """Write to a file and say which; or, where none is named and it can be read there, print it.
+    """Write to a file and give its name; without a name, print what is text.
 
-    A file that there was stays as it is until the new one is whole.
+    An existing file is replaced only when the new one is complete.
 
     Raises:
         InvalidInputError: the file cannot be written.
@@ -40,7 +40,7 @@ def deliver(
 
 
 def written(result: Written) -> None:
-    """Say which file was written."""
+    """Print which file was written."""
     printing.line(f"Written to {result['file']}.")
 
 

@@ -1,4 +1,4 @@
-"""What every command has in common: `--json`, printing, exit codes, and a quick start."""
+"""What all commands have in common: `--json`, printing, exit codes, and deferred imports."""
 
 import os
 import re
@@ -21,10 +21,10 @@ DIGITS = re.compile("-?[0-9]{1,18}")
 
 
 class Command(click.RichCommand):
-    """A command that gives an object: printed for people, or with `--json` as one document.
+    """A command that returns an object, printed for people or with `--json` as one document.
 
-    `shows` prints it for people; `failed` says of it whether the job failed (exit code 1), or
-    gives another exit code. A command that prints by itself gives None.
+    `shows` prints the object for people. `failed` says whether the job failed (exit code 1), or gives
+    another exit code. A command that prints by itself returns None.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Command(click.RichCommand):
         self.params.append(as_json)
 
     def invoke(self, ctx: click.Context) -> int:
-        """Run the command, print what it gives, and give the exit code."""
+        """Run the command, print its result, and give the exit code."""
         as_json = ctx.meta[WANTS_JSON] = ctx.params.pop("as_json")
         try:
             result = super().invoke(ctx)
@@ -54,12 +54,12 @@ class Command(click.RichCommand):
 
 
 class Whole(click.ParamType[int]):
-    """A whole number: ASCII's digits, and nothing else that Python would take for one."""
+    """A whole number in ASCII digits; Python would accept more."""
 
     name = "integer"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read it; a usage error where it is none."""
+        """Read it, or raise a usage error."""
         if not DIGITS.fullmatch(str(value)):
             self.fail(f"“{value}” is not a whole number; write digits alone.", param, ctx)
         return int(value)
@@ -75,12 +75,12 @@ class Group(click.RichGroup):
 
 
 def wants_json() -> bool:
-    """Say whether the running command is to print JSON, so nothing else."""
+    """Say whether the running command must print JSON and nothing else."""
     return bool(get_current_context().meta[WANTS_JSON])
 
 
 def paged(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a list's command the options `--limit` and `--after`."""
+    """Add the options `--limit` and `--after`."""
     function = click.option("--after", metavar="CURSOR", help="Go on where a list ended.")(function)
     return click.option(
         "--limit", type=WHOLE, default=100, show_default=True, help="How many at once, up to 1000."
@@ -88,7 +88,7 @@ def paged(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def ordered(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a list's command the option `--sort`, by the order of making and some names."""
+    """Add the option `--sort`, with the order of creation and some names."""
     choices = [sign + name for name in ("made", *names) for sign in ("", "-")]
     return click.option(
         "--sort", type=click.Choice(choices), help="“-” in front: the other way round."
@@ -96,29 +96,29 @@ def ordered(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def sentence(error: KeypoolError) -> str:
-    """Say in one sentence what was refused, and what to do where the error cannot know."""
+    """Give the sentence for an error, with advice that the error itself cannot have."""
     if isinstance(error, DatabaseAwayError) and "KEYPOOL_DATABASE_URL" in os.environ:
         return f"{str(error).rstrip('.')}, or check KEYPOOL_DATABASE_URL."
     return str(error)
 
 
 def usage(error: click.UsageError) -> str:
-    """Say in a line what was wrong with the words of a command, and where to read more."""
+    """Give one line for a usage error, and where to read more."""
     where = error.ctx.command_path if error.ctx else "keypool"
     return f"{error.format_message()} Try “{where} --help”."
 
 
 def hush() -> int:
-    """Let go of a standard output that nobody reads any more, and give that exit code."""
+    """Replace a standard output that was closed (SIGPIPE), and give its exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Put off running the worker's modules imported within until something of them is used.
+    """Defer the imports of the worker's modules in the block until they are used.
 
-    SQLAlchemy and what needs it take longer to import than help may take to come.
+    Importing SQLAlchemy takes longer than help may take.
     """
     finder = _Deferring()
     sys.meta_path.insert(0, finder)

@@ -25,14 +25,14 @@ COLUMNS = ("at", "actor", "organization", "action", "thing", "thing_id", "detail
 
 @click.group("history", cls=Group)
 def command() -> None:
-    """History: who did what to which thing, and when; nothing in it is ever rewritten."""
+    """History: who did what to which thing, and when; append-only."""
 
 
 @command.command(
     "list", cls=ListCommand, filters=lambda: history.Filters, shows=printing.table(*COLUMNS)
 )
 def listing(**given: Any) -> "Page[history.Act]":
-    """List what was done, newest first."""
+    """List acts, newest first."""
     return run(history.listing, actor=operator(), **given)
 
 
@@ -41,7 +41,7 @@ def listing(**given: Any) -> "Page[history.Act]":
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it."
 )
 def export(output: Path | None, **given: Any) -> "Written | paging.Page[dict[str, str]] | None":
-    """Write what was done as CSV, oldest first, to standard output or a file."""
+    """Write the history as CSV, oldest first, to standard output or a file."""
     with system(), connections.session(snapshot=True) as session:
         blocks = history.export(session, actor=operator(), **given)
         if output is None and wants_json():

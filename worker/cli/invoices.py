@@ -1,4 +1,4 @@
-"""`keypool invoices`: each month's charges, billed."""
+"""`keypool invoices`: billing runs, invoices and payments."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ def _ran(result: dict[str, Any]) -> None:
 @click.option("--month", metavar="YYYY-MM", help="One month; by default every closed one.")
 @click.option("--finalize", is_flag=True, help="Number the invoices of closed months.")
 def run_(month: str | None, finalize: bool) -> dict[str, Any]:
-    """Bill what is not billed yet; running it again changes nothing."""
+    """Bill what is unbilled; idempotent."""
     with system():
         done = runs.run(
             actor=operator(), month=month, finalize=finalize, then=reporting.keeping.ask_after
@@ -85,7 +85,7 @@ def show(invoice: str) -> "invoices.InvoiceShown":
 @command.command()
 @click.argument("invoice", metavar="ID")
 def finalize(invoice: str) -> "invoices.InvoiceShown":
-    """Finalize a draft: number it and set its due date."""
+    """Finalize a draft: it gets its number and due date."""
     return run(
         invoices.finalize, actor=operator(), invoice=invoice, then=reporting.keeping.ask_after
     )
@@ -97,7 +97,7 @@ def finalize(invoice: str) -> "invoices.InvoiceShown":
 @click.option("--amount", metavar="AMOUNT", help="By default all that is open.")
 @click.option("--reference", default="", metavar="R", help="Such as the bank's; tells parts apart.")
 def pay(**given: Any) -> "invoices.InvoiceShown":
-    """Record money received for an invoice; parts add up until nothing is open."""
+    """Record a payment of an invoice, in full or in part."""
     return run(payments.pay, actor=operator(), **given)
 
 
@@ -105,7 +105,7 @@ def pay(**given: Any) -> "invoices.InvoiceShown":
 @click.argument("payment")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it stays in the history.")
 def unpay(payment: str, reason: str) -> "invoices.InvoiceShown":
-    """Take back a PAYMENT that was recorded wrongly, by the id that `show` tells."""
+    """Take back a PAYMENT that was recorded wrongly; `show` lists the ids."""
     return run(payments.take_back, actor=operator(), payment=payment, reason=reason)
 
 
@@ -122,7 +122,7 @@ def void(invoice: str, reason: str) -> "invoices.InvoiceVoided":
 )
 @click.argument("invoice", required=False)
 def charged(**given: Any) -> "Page[charges.ChargeShape]":
-    """List charges, newest first: what an invoice or its line carries, and where each is billed."""
+    """List charges, newest first: those of an invoice or a line, and the invoice of each."""
     return run(charges.listing, actor=operator(), **given)
 
 
@@ -146,7 +146,7 @@ def credit(charge: str, amount: str | None, reason: str) -> "charges.ChargeShape
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
 def export(invoice: str, format: str, output: Path | None) -> Written | None:
-    """Write an invoice's document to a file, or print it where it is text."""
+    """Write an invoice's document to a file, or print it if it is text."""
 
     def write(session: Any) -> Written | None:
         made = documents.export(session, actor=operator(), invoice=invoice, format=format)

@@ -1,4 +1,4 @@
-"""`keypool keys`: adding, listing, handing out and withdrawing keys."""
+"""`keypool keys`: adding, listing, distributing and retiring keys."""
 
 import csv
 import io
@@ -47,7 +47,7 @@ output = click.option(
 
 @click.group("keys", cls=Group)
 def command() -> None:
-    """Keys: added, listed, shown, retired, exported, handed out."""
+    """Keys: adding, listing, showing, retiring, exporting, distributing them."""
 
 
 @command.command(shows=tables.show, failed=tables.none_added)
@@ -58,7 +58,7 @@ def command() -> None:
 def add(
     pool: str, codes: tuple[str, ...], wait: bool, dry_run: bool, **said: Any
 ) -> "ImportReport":
-    """Add keys that you have, a CODE each; “-” reads what is pasted to standard input."""
+    """Add keys by CODE; “-” reads them from standard input."""
     with system():
         given: dict[str, Any] = {"actor": operator(), "pool": pool, "told": tables.told(said)}
         given["dry_run"] = dry_run
@@ -69,7 +69,7 @@ def add(
 
 
 def _pasted() -> BinaryIO:
-    """Give what is pasted to standard input, which need not have bytes where it was replaced."""
+    """Give standard input as bytes; a replaced one (in tests) may only have text."""
     raw: BinaryIO | None = getattr(sys.stdin, "buffer", None)
     return raw or io.BytesIO("".join(sys.stdin).encode())
 
@@ -89,7 +89,7 @@ def import_(pool: str, file: BinaryIO, wait: bool, dry_run: bool, **said: Any) -
     """Add the keys of a file: text, CSV, or a workbook (xlsx, xls, ods).
 
     A column called code, key, voucher or the like holds the keys; recipients, references and states are
-    read too. What was read as what is told; --dry-run tells it and changes nothing.
+    read too. The result says how each column was read; --dry-run shows it and changes nothing.
     """
     with system():
         given: dict[str, Any] = {"actor": operator(), "pool": pool, "told": tables.told(said)}
@@ -99,7 +99,7 @@ def import_(pool: str, file: BinaryIO, wait: bool, dry_run: bool, **said: Any) -
 
 
 def _added(wait: bool, report: "ImportReport") -> "ImportReport":
-    """Wait for the batch of an import, where there is one, and give its report then."""
+    """Wait for an import's batch, if there is one, and give the report."""
     if report["batch"] and wait:
         failed = waiting.failed(waiting.finish(report["batch"]))
         get_current_context().meta[tables.FAILED] = failed
@@ -154,7 +154,7 @@ def show(**given: Any) -> "trouble.KeyShown":
 
 
 def _none_retired(told: "keys.RetiredKeys") -> int:
-    """Say whether not one of the codes was retired: then all is refused."""
+    """Say whether none of the codes was retired."""
     return 0 if told["retired"] else tables.REFUSED
 
 
@@ -168,7 +168,7 @@ def _retired(told: "keys.RetiredKeys") -> None:
 @command.command(shows=_retired, failed=_none_retired)
 @click.argument("codes", metavar="CODE…", nargs=-1, required=True)
 def retire(codes: tuple[str, ...]) -> "keys.RetiredKeys":
-    """Retire issued keys, each for itself; “-” reads codes from standard input, one a line."""
+    """Retire issued keys, each with its own result; “-” reads one code per line from standard input."""
     given = [line.strip() for line in sys.stdin if line.strip()] if codes == ("-",) else codes
     told: keys.RetiredKeys = {"retired": 0, "items": [], "next": None}
     for first in range(0, len(given), RETIRED_AT_ONCE):
@@ -203,7 +203,7 @@ def replace(**given: Any) -> "replacing.Replacement":
 def export(
     pool: str, format: str, output: Path | None, **given: Any
 ) -> "Written | paging.Page[dict[str, str]] | None":
-    """Write a pool's keys to standard output or a file, as they are at one moment.
+    """Write a pool's keys to standard output or a file, from one snapshot.
 
     A workbook is written to a file named after the pool, unless -o names another.
     """
@@ -254,7 +254,7 @@ def _each(
 def distribute(
     pool: str, recipient: str | None, file: BinaryIO | None, output: Path | None, **given: Any
 ) -> "distributions.OneDistributionMade | distributions.DistributionsMade":
-    """Hand keys to a recipient, or to everybody in a file.
+    """Give keys to a recipient, or to every recipient in a file.
 
     The same recipient and reference again gives the same keys. A file has a heading, such as
     email,name,count,reference; a column of codes says which very key each is for. With -o, the keys are
@@ -294,5 +294,5 @@ def _check_recipient(recipient: str | None, file: BinaryIO | None, name: str) ->
 @click.argument("recipient")
 @click.option("--reference", default="", metavar="R", help="What it was handed out under.")
 def recall(**given: Any) -> "distributions.DistributionRecalled":
-    """Retire what is unredeemed of what a recipient was handed."""
+    """Retire a recipient's unredeemed keys."""
     return run(distributions.recall, actor=operator(), **given)

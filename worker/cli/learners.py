@@ -1,4 +1,4 @@
-"""`keypool learners`: the people who redeem, and their data."""
+"""`keypool learners`: people who redeem keys, and their data."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ def correct(**given: Any) -> "learners.LearnerShape":
 @command.command(shows=printing.table(*COLUMNS))
 @paged
 def duplicates(**given: Any) -> "Page[Duplicate]":
-    """List learners who are one person with another, from before addresses had one form."""
+    """List duplicates: learners who are the same person, from before addresses were normalized."""
     return run(twins.listing, actor=operator(), **given)
 
 
@@ -56,19 +56,19 @@ def duplicates(**given: Any) -> "Page[Duplicate]":
     help="Where both have access to a course, cancel what ends first.",
 )
 def join(**given: Any) -> "Joined":
-    """Give all that a duplicate holds to the learner that they are."""
+    """Move everything of a duplicate to the learner that it duplicates."""
     return run(twins.join, actor=operator(), **given)
 
 
 @command.command()
 @click.argument("email")
 def export(email: str) -> "learners.LearnerExport":
-    """Give everything that is held on a person."""
+    """Export everything stored about a person."""
     return run(learners.export, actor=operator(), email=email)
 
 
 @command.command()
 @click.argument("email")
 def erase(email: str) -> "learners.Erasure":
-    """End a person's access, and put a pseudonym in place of name and address everywhere."""
+    """End a person's access, and replace name and address by a pseudonym everywhere."""
     return run(learners.erase, actor=operator(), email=email)

@@ -1,6 +1,6 @@
-"""What commands that list things take: options made of the filters that the domain's noun has.
+"""Options of commands that list things, made from the noun's filters.
 
-They are made when they are asked for, so that a group's help comes without the domain.
+They are made when they are needed, so that a group's help does not import the domain.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ LIMIT = click.Option(
 
 
 class PagedCommand(Command):
-    """A command that shows a list a page at a time; its function is given `limit` and `after`."""
+    """A command that shows a page of a list; its function gets `limit` and `after`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -35,9 +35,9 @@ class PagedCommand(Command):
 
 
 class ChoosingCommand(Command):
-    """A command with an option for each filter of a noun; its function is given `filters`.
+    """A command with an option for each filter of a noun; its function gets `filters`.
 
-    A filter that is an argument of the command's own has no option.
+    A filter that is an argument of the command has no option.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ChoosingCommand(Command):
 
     @cached_property
     def options(self) -> list[click.Option]:
-        """The options that are made of the filters."""
+        """The options made from the filters."""
         return self.made()
 
     def made(self) -> list[click.Option]:
@@ -62,7 +62,7 @@ class ChoosingCommand(Command):
         return [*(one for one in self.options if one.name not in names), *own]
 
     def invoke(self, ctx: click.Context) -> int:
-        """Run the command with the filters that were given."""
+        """Run the command with the given filters."""
         kind = self.filters()
         given = {one.name: _read(one, ctx.params.pop(one.name)) for one in asked.criteria(kind)}
         ctx.params["filters"] = kind(**given)
@@ -70,10 +70,10 @@ class ChoosingCommand(Command):
 
 
 class ListCommand(ChoosingCommand, PagedCommand):
-    """A command that lists things, chosen and sorted, a page at a time."""
+    """A command that lists things, filtered, sorted and paged."""
 
     def made(self) -> list[click.Option]:
-        """Make the options of the filters, and the one that sorts."""
+        """Make the options of the filters, and `--sort`."""
         sort = click.Option(
             ["--sort"],
             type=click.Choice(asked.orders(self.filters())),

@@ -1,4 +1,4 @@
-"""What several commands read from their words."""
+"""Options and parameter types that several commands share."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ MOST_DAYS = 36_500
 
 
 def together(*options: Callable[..., Any]) -> Callable[..., Any]:
-    """Make several options one: whichever commands share them."""
+    """Combine several options into one decorator."""
 
     def give(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -28,7 +28,7 @@ def together(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Duration(click.ParamType[timedelta]):
-    """A length of time: seconds, or a number with s, m, h or d."""
+    """A duration: seconds, or a number with s, m, h or d."""
 
     name = "duration"
 
@@ -79,7 +79,7 @@ DAYS = Days()
 DURATION = Duration()
 SINCE, UNTIL = Instant(), Instant(end=True)
 
-# Of whatever rotates a signing secret.
+# For commands that rotate a signing secret.
 old_valid = click.option(
     "--old-valid",
     type=DURATION,

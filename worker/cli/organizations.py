@@ -14,7 +14,7 @@ with deferred():
 
 @click.group("organizations", cls=Group)
 def command() -> None:
-    """Organizations: who owns pools and pays for what is redeemed."""
+    """Organizations: they own pools and pay for redemptions."""
 
 
 @command.command()
@@ -44,14 +44,14 @@ def add(**given: Any) -> "organizations.OrganizationShape":
 @click.option("--tax-id", help="Its tax number on invoices.")
 @click.option("--payment-terms", "payment_terms_days", type=WHOLE, metavar="DAYS")
 def edit(organization: str, **given: Any) -> "organizations.OrganizationShape":
-    """Change what is given of an organization."""
+    """Change an organization."""
     return run(organizations.edit, actor=operator(), organization=organization, **given)
 
 
 @command.command()
 @click.argument("organization", metavar="ORG")
 def show(organization: str) -> "organizations.OrganizationShown":
-    """Show an organization with what its invoices print, and its tax rates."""
+    """Show an organization with its invoice details and tax rates."""
     return run(organizations.show, actor=operator(), organization=organization)
 
 

@@ -76,26 +76,26 @@ def show(pool: str) -> "pools.PoolShape":
     help="Whether learners of organizations below redeem too.",
 )
 def edit(pool: str, **given: Any) -> "pools.PoolShape":
-    """Change what is given of a pool; live assignments keep the access they have."""
+    """Change a pool; live assignments keep their access."""
     return run(pools.edit, actor=operator(), pool=pool, **given)
 
 
 @command.command()
 @click.argument("pool")
 def pause(pool: str) -> "pools.PoolShape":
-    """Stop a pool's keys until it is resumed; live assignments go on."""
+    """Pause a pool: its keys cannot be redeemed until it is resumed; live assignments continue."""
     return run(pools.pause, actor=operator(), pool=pool)
 
 
 @command.command()
 @click.argument("pool")
 def resume(pool: str) -> "pools.PoolShape":
-    """Let a paused pool's keys be redeemed again."""
+    """Resume a paused pool: its keys can be redeemed again."""
     return run(pools.resume, actor=operator(), pool=pool)
 
 
 @command.command("charges")
 @click.argument("pool")
 def charged(pool: str) -> "charges.PoolCharged":
-    """Say what a pool was charged so far this month, and what of that is unbilled."""
+    """Show what a pool was charged so far this month, and how much of it is unbilled."""
     return run(charges.of_pool, actor=operator(), pool=pool)

@@ -1,4 +1,4 @@
-"""`keypool prices`: what a redemption costs, from when on, and for whom."""
+"""`keypool prices`: the price of a redemption, per course and organization, from a day on."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ COLUMNS = ("id", "course", "organization", "price", "currency", "from", "until",
 
 @click.group("prices", cls=Group)
 def command() -> None:
-    """Prices: an organization's own, from a day on, or everybody's."""
+    """Prices: list prices, and organizations' own, each from a day on."""
 
 
 @command.command("set")
@@ -30,7 +30,7 @@ def command() -> None:
 @click.option("--from", "from_", metavar="DATE", help="The first day of the price; now by default.")
 @click.option("--currency", metavar="CUR", help="By default the organization's.")
 def set_(**given: Any) -> "prices.PriceShape":
-    """Set a course's price for an organization and those below it."""
+    """Set a course's price for an organization and its descendants."""
     return run(prices.set_price, actor=operator(), **given)
 
 
@@ -38,7 +38,7 @@ def set_(**given: Any) -> "prices.PriceShape":
 @click.argument("price", metavar="PRICE-ID")
 @click.option("--from", "from_", metavar="DATE", help="The first day without it; now by default.")
 def withdraw(**given: Any) -> "prices.PriceShape":
-    """End an organization's own price; the one of the organization above, or the list price, holds again."""
+    """End an organization's price; its nearest ancestor's or the list price is in force again."""
     return run(prices.withdraw, actor=operator(), **given)
 
 
@@ -46,5 +46,5 @@ def withdraw(**given: Any) -> "prices.PriceShape":
     "list", cls=ListCommand, filters=lambda: prices.Filters, shows=printing.table(*COLUMNS)
 )
 def listing(**given: Any) -> "Page[prices.PriceShape]":
-    """List prices, those of the past too."""
+    """List prices, past ones too."""
     return run(prices.listing, actor=operator(), **given)

@@ -1,6 +1,6 @@
-"""Results as people read them, and as JSON.
+"""Printing results, for people and as JSON.
 
-What comes from outside is printed as it is: never as markup, nor as a terminal's commands.
+Text from outside is escaped: it is never printed as markup or as control sequences of a terminal.
 """
 
 import json
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 Shows = Callable[[Any], None]
 
-# Lines are not broken where nobody looks at them in a window.
+# Lines are not wrapped if the output is not a terminal.
 UNBROKEN = 100_000
 
-# A time as history's detail holds it.
+# A time in the detail of the history.
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)")
 
 
@@ -36,7 +36,7 @@ def document(result: Any) -> None:
 
 
 def record(result: Any, closing: str = "") -> None:
-    """Print an object's fields a line each, and its lists as tables below."""
+    """Print an object's fields, one per line, and its lists as tables below."""
     fields = plain(result)
     width = max(len(name) for name in fields)
     for name, value in fields.items():
@@ -51,7 +51,7 @@ def record(result: Any, closing: str = "") -> None:
 
 
 def closing(text: str) -> Shows:
-    """Make what prints an object and a sentence after it."""
+    """Make a function that prints an object and a sentence after it."""
     return lambda result: record(result, text)
 
 
@@ -59,7 +59,7 @@ secret = closing("Keep the secret now: it is not shown again.")
 
 
 def table(*columns: str) -> Shows:
-    """Make what prints a list as a table of some columns, such as `name` or `keys.issued`."""
+    """Make a function that prints a list as a table of columns such as `name` or `keys.issued`."""
 
     def show(result: Any) -> None:
         page = plain(result)
@@ -75,7 +75,7 @@ def table(*columns: str) -> Shows:
 
 
 def sentences(say: Callable[[Any], Iterable[str]]) -> Shows:
-    """Make what prints an object as the lines that `say` makes of it."""
+    """Make a function that prints an object as the lines that `say` gives for it."""
     return lambda result: line(*say(result))
 
 
@@ -91,23 +91,23 @@ def warn(sentence: str) -> None:
 
 
 def counted(number: int, thing: str) -> str:
-    """Say how many there are: `1 key`, `2,000 keys`."""
+    """Write a count with its noun: `1 key`, `2,000 keys`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def words(name: str) -> str:
-    """Give a field's or column's name as people read it."""
+    """Give a field's or column's name in words."""
     return name.rpartition(".")[2].replace("_", " ")
 
 
 def text(value: Any) -> str:
-    """Give a value as people read it."""
+    """Give a value as text for people."""
     if value is None or value == "":
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return f"{value:,}".removesuffix(".0")  # ids are texts: this counts something
+        return f"{value:,}".removesuffix(".0")  # a count: ids are texts
     if isinstance(value, str) and INSTANT.fullmatch(value):
         return text(datetime.fromisoformat(value))
     if isinstance(value, datetime):

@@ -1,4 +1,4 @@
-"""How far long work is: a bar on a terminal, plain lines elsewhere, both on standard error."""
+"""Progress of long work: a bar on a terminal, else plain lines, both on standard error."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ EVERY = 5  # seconds between plain lines
 
 @contextmanager
 def bar(total: int, doing: str) -> Iterator[Callable[[int], None]]:
-    """Show how much of `total` is done; the block calls what it gets with how much is."""
+    """Show progress towards `total`; the block gets a function to call with the amount done."""
     if sys.stderr.isatty():
         with _drawn(total, doing) as advance:
             yield advance
@@ -22,7 +22,7 @@ def bar(total: int, doing: str) -> Iterator[Callable[[int], None]]:
 
 
 def over(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
-    """Give items on, and show how many there were."""
+    """Yield items, and show how many were taken."""
     with bar(total, doing) as advance:
         for done, item in enumerate(items, 1):
             yield item
@@ -43,7 +43,7 @@ def _drawn(total: int, doing: str) -> Iterator[Callable[[int], None]]:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     )  # fmt: skip
-    # Lines printed meanwhile go above the bar, unless they go elsewhere than the terminal.
+    # Lines printed meanwhile go above the bar, if they go to the terminal too.
     console, above = Console(stderr=True), sys.stdout.isatty()
     with Progress(*columns, console=console, redirect_stdout=above) as shown:
         task = shown.add_task(doing, total=total)

@@ -1,4 +1,4 @@
-"""`keypool redemptions`: every attempt to spend a key, and what it came to."""
+"""`keypool redemptions`: every attempt to redeem a key, and its outcome."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ COLUMNS = (
 
 @click.group("redemptions", cls=Group)
 def command() -> None:
-    """Redemptions: every attempt to spend a key, refused ones too."""
+    """Redemptions: every attempt to redeem a key, refused ones too."""
 
 
 @command.command(

@@ -1,4 +1,4 @@
-"""`keypool reports`: notebooks, run and rendered; and the reports that are kept."""
+"""`keypool reports`: running notebooks, and stored reports."""
 
 import os
 import subprocess
@@ -26,13 +26,13 @@ COLUMNS = (
     "id", "notebook", "organization", "from", "to", "format", "state", "data_at", "invoice", "asked_by",
 )  # fmt: skip
 UNFINISHED = ("queued", "running")
-PAUSE = 0.5  # seconds between looks, while a worker makes it
+PAUSE = 0.5  # seconds between polls, while a worker makes it
 FORMATS = click.Choice(["html", "pdf"])
 
 
 @click.group("reports", cls=Group)
 def command() -> None:
-    """Reports: notebooks, run and rendered as one file each, or kept by the system."""
+    """Reports: notebooks, run and rendered as one file each, or stored by the system."""
 
 
 @command.command("list", shows=printing.table("name", "title", "question"))
@@ -65,7 +65,7 @@ def measures(**given: Any) -> "reporting.measures.Measures":
 def run_(
     notebook: str, output: Path | None, format: str | None, keep: bool, **given: Any
 ) -> "Written | reporting.keeping.ReportShape":
-    """Run a notebook, by its name or file, and write what it shows."""
+    """Run a notebook, by name or file, and write the result."""
     if keep and output:
         raise click.UsageError("--keep writes no file; export the report afterwards.")
     with system(), progress.bar(100, f"Running {Path(notebook).stem}") as done:
@@ -89,14 +89,14 @@ def run_(
 @click.option("--state", metavar="STATE", help="queued, running, done or failed.")
 @paged
 def kept(**given: Any) -> "Page[reporting.keeping.ReportShape]":
-    """List the reports that are kept, newest first."""
+    """List stored reports, newest first."""
     return run(reporting.keeping.listing, actor=operator(), **given)
 
 
 @command.command()
 @click.argument("report", metavar="ID")
 def show(report: str) -> "reporting.keeping.ReportShape":
-    """Show a report that is kept, how far it is, or why it failed."""
+    """Show a stored report, its progress, and why it failed."""
     return run(reporting.keeping.show, actor=operator(), report=report)
 
 
@@ -105,7 +105,7 @@ def show(report: str) -> "reporting.keeping.ReportShape":
 @click.option("--format", type=FORMATS, default="html", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
 def export(report: str, format: str, output: Path | None) -> Written | None:
-    """Write a report that is kept to a file; a PDF that is not kept is printed here, by Chromium."""
+    """Write a stored report to a file; a PDF that is not stored is printed by the local Chromium."""
 
     def write(session: Any) -> Written | None:
         give = _pdf if format == "pdf" else _page
@@ -141,7 +141,7 @@ def _pdf(session: Any, report: str) -> bytes:
 
 
 def _kept(notebook: str, *, advance: Any, **given: Any) -> "reporting.keeping.ReportShape":
-    """Ask for a report, and make it here, unless a worker is quicker to take it."""
+    """Request a report, and make it here, unless a worker takes it first."""
     shown = run(reporting.keeping.ask, actor=operator(), notebook=notebook, **given)
     while shown["state"] in UNFINISHED:
         if reporting.make_next(only=int(shown["id"]), advance=advance) is None:

@@ -1,4 +1,4 @@
-"""`keypool seller`: the operator as its invoices name it."""
+"""`keypool seller`: the operator's details on invoices."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def command() -> None:
 
 @command.command()
 def show() -> "seller.SellerShown":
-    """Show what invoices print of the seller."""
+    """Show the seller's details on invoices."""
     return run(seller.show)
 
 
@@ -29,5 +29,5 @@ def show() -> "seller.SellerShown":
 @click.option("--payment-details", help="Where to pay: several lines.")
 @click.option("--time-zone", metavar="ZONE", help="Whose days invoices are issued and due on.")
 def edit(**given: Any) -> "seller.SellerShown":
-    """Change what is given; finalized invoices stay as they are."""
+    """Change the seller's details; finalized invoices do not change."""
     return run(seller.edit, actor=operator(), **given)

@@ -55,9 +55,9 @@ def command(
 ) -> dict[str, Any]:
     """Sign events, post them and print the answers: for integrators.
 
-    One event is told by its type and its data, such as redemption.requested key=K7QM-…
-    learner.email=ann@example.org. What the receiver cannot take now is sent again for 30 seconds.
-    The exit code is 1 where an event was not taken.
+    One event is given by its type and data, such as redemption.requested key=K7QM-…
+    learner.email=ann@example.org. While the receiver is unreachable, it retries for 30 seconds. The
+    exit code is 1 if an event was not taken.
     """
     if (type_ is None) == (file is None):
         raise click.UsageError("Give either an event's type and data, or --file.")

@@ -22,7 +22,7 @@ def command() -> None:
 @click.argument("name")
 @click.option("--organization", required=True, metavar="ORG", help="Whose learners it speaks for.")
 def add(name: str, organization: str) -> "sources.SourceInClear":
-    """Add a source and print its signing secret, this once."""
+    """Add a source and print its signing secret, once."""
     return run(sources.add, actor=operator(), name=name, organization=organization)
 
 
@@ -30,7 +30,7 @@ def add(name: str, organization: str) -> "sources.SourceInClear":
 @click.argument("source")
 @old_valid
 def rotate(source: str, old_valid: timedelta) -> "sources.SourceInClear":
-    """Give a source a new signing secret and print it, this once."""
+    """Give a source a new signing secret and print it, once."""
     return run(sources.rotate, actor=operator(), source=source, old_valid=old_valid)
 
 

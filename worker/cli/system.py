@@ -1,4 +1,4 @@
-"""The system that a command works on, and who works there."""
+"""The system that a command works on, and the actor."""
 
 import getpass
 import logging
@@ -23,23 +23,23 @@ T = TypeVar("T")
 
 @cache
 def operator() -> "actors.Actor":
-    """Say who acts: the operator, by the name of the machine's user."""
+    """Give the operator as an actor, with the name of the machine's user."""
     try:
         name = getpass.getuser()
-    except (OSError, KeyError):  # nobody by that id is known here, as in some containers
+    except (OSError, KeyError):  # the user id has no name, as in some containers
         name = f"user {os.getuid()}"
     return actors.Actor.operator(f"command line ({name})")
 
 
 def quieten(*, ours: int = logging.WARNING) -> None:
-    """Have logs go to standard error, standard output being for results, and only what matters."""
+    """Log only warnings, to standard error: standard output is for results."""
     if not logs.is_configured():
         logs.configure(ours=ours, others=logging.WARNING)
 
 
 @contextmanager
 def servers() -> Iterator[None]:
-    """Hold the database and the broker: those of the environment, or else the home's own."""
+    """Hold the database and the broker: those of the environment, else the home's own."""
     known = environment.settings()
     quieten()
     if known.database_url:
@@ -54,7 +54,7 @@ def servers() -> Iterator[None]:
 
 @contextmanager
 def system() -> Iterator[None]:
-    """Hold the servers, with a database that this code runs with; the home's own is begun where empty."""
+    """Hold the servers, and require a fitting database; the home's own is initialised if it is empty."""
     with servers(), _refusing_plainly():
         try:
             connections.transaction(revisions.require)
@@ -66,7 +66,7 @@ def system() -> Iterator[None]:
 
 
 def run(function: Callable[..., T], **given: Any) -> T:
-    """Run one function of the domain on the system, in one transaction of the owner's."""
+    """Run a function of the domain on the system, in one transaction with the owner's login."""
     with system(), connections.session() as session:
         return function(session, **given)
 

@@ -1,4 +1,4 @@
-"""Tables that people give to a command: how they are read, and what became of their lines."""
+"""Files that people give to a command: options for reading them, and printing the result."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REFUSED = 2
 LISTED = 20
 SIGNS = {"\t": "tabs", " ": "spaces"}
-FAILED = "keypool.batch failed"  # in a command's context, where the batch that it waited for failed
+FAILED = "keypool.batch failed"  # key in a command's context: the batch that it waited for failed
 
 read_as = together(
     click.option(
@@ -36,7 +36,7 @@ read_as = together(
 
 
 def told(given: dict[str, Any]) -> "reading.Told":
-    """Take the options of `read_as`, but for the dry run, out of a command's."""
+    """Take the options of `read_as`, except the dry run, out of a command's arguments."""
     names = ("columns", "ignore", "any_shape", "encoding")
     said = {name: given.pop(name) for name in names}
     kind = given.pop("kind", None)
@@ -44,7 +44,7 @@ def told(given: dict[str, Any]) -> "reading.Told":
 
 
 def nothing_added(report: "ImportReport") -> int:
-    """Give an import's exit code: 2 where lines were refused and none was added."""
+    """Give an import's exit code: 2 if lines were refused and none was added."""
     context = get_current_context()
     if context.meta.get(FAILED):
         return 1
@@ -53,13 +53,13 @@ def nothing_added(report: "ImportReport") -> int:
 
 
 def none_added(report: "ImportReport") -> int:
-    """Give the exit code of a command that was given keys one by one: 2 where it added none."""
+    """Give the exit code for keys given one by one: 2 if none was added."""
     under_way = report["batch"] is not None and not get_current_context().params["wait"]
     return nothing_added(report) or (0 if report["added"] or under_way else REFUSED)
 
 
 def show(report: "ImportReport") -> None:
-    """Print what became of an input's lines, as what it was read, and the first that were refused."""
+    """Print an import's counts, how the input was read, and the first refused lines."""
     printing.line(
         f"{printing.counted(report['added'], 'key')} added, "
         f"{printing.counted(report['duplicate_in_input'], 'duplicate')} in the input, "

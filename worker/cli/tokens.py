@@ -28,14 +28,14 @@ def command() -> None:
 @click.option("--role", required=True, type=click.Choice(ROLES), help="What it may do.")
 @click.option("--until", "expires", metavar="DATE", help="The last day on which it works.")
 def add(role: str, **given: Any) -> "tokens.TokenInClear":
-    """Make a token and print it, this once."""
+    """Make a token and print it, once."""
     return run(tokens.add, actor=operator(), role=actors.Role(role), **given)
 
 
 @command.command()
 @click.argument("token")
 def revoke(token: str) -> "tokens.TokenShape":
-    """Revoke a token, by its id or name; it stops at once."""
+    """Revoke a token, by id or name, at once."""
     return run(tokens.revoke, actor=operator(), token=token)
 
 

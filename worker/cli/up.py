@@ -1,4 +1,4 @@
-"""`keypool up`: everything on this machine, kept."""
+"""`keypool up`: runs everything on this machine."""
 
 import logging
 import time
@@ -20,7 +20,7 @@ with deferred():
     from worker.tenancy import actors, tokens
 
 SERVICES = {"worker": "The worker", "beat": "The scheduler", "web": "The web"}
-STALLED = 60  # seconds for which the same event may wait at the head of the inbox
+STALLED = 60  # seconds that the same event may wait at the head of the inbox
 
 
 @click.command("up", cls=Command)
@@ -46,7 +46,7 @@ def command(port: int, host: str) -> None:
                 running.wait_until_ready(tell=lambda name: tell(f"{SERVICES[name]} is"))
                 _tell(_about(f"http://{host}:{port}", home))
                 running.wait()
-            except KeyboardInterrupt:  # the way in which it is meant to end
+            except KeyboardInterrupt:  # Ctrl-C is the normal end
                 printing.warn("Stopping.")
 
 
@@ -56,9 +56,9 @@ def _clocked() -> Callable[[str], None]:
 
 
 def watch() -> Callable[[], bool]:
-    """Make the question whether the worker, though it runs, leaves the inbox as it is.
+    """Make the worker's liveness check: it is stuck if the head of the inbox does not change.
 
-    A long queue that moves is no reason to start the worker again; one whose head does not, is.
+    A long queue that moves is no reason to restart it.
     """
     head, since = None, 0.0
 
@@ -84,7 +84,7 @@ def _about(url: str, home: Path) -> dict[str, Any]:
 
 
 def first_token(session: Any) -> str | None:
-    """Make the operator's first token; None where there is one already."""
+    """Make the operator's first token; None if there is one already."""
     if tokens.listing(session, actor=operator()):
         return None
     made = tokens.add(session, actor=operator(), name="first", role=actors.Role.OPERATOR)

@@ -1,4 +1,4 @@
-"""`keypool users`: people who sign in to the console."""
+"""`keypool users`: users of the console."""
 
 import rich_click as click
 
@@ -24,7 +24,7 @@ PASSWORD = click.option(
 
 @click.group("users", cls=Group)
 def command() -> None:
-    """Users: people who sign in to the console, each with a role in one organization."""
+    """Users of the console, each with a role in one organization."""
 
 
 @command.command()
@@ -33,7 +33,7 @@ def command() -> None:
 @click.option("--role", required=True, type=click.Choice(ROLES), help="What they may do.")
 @PASSWORD
 def add(email: str, organization: str | None, role: str, password: str) -> "users.UserShape":
-    """Let somebody sign in to the console."""
+    """Add a user of the console."""
     given = {"email": email, "organization": organization, "password": password}
     return run(users.add, actor=operator(), role=actors.Role(role), **given)
 
@@ -42,14 +42,14 @@ def add(email: str, organization: str | None, role: str, password: str) -> "user
 @click.argument("email")
 @PASSWORD
 def password(email: str, password: str) -> "users.UserShape":
-    """Give a user a new password; every session of theirs is over."""
+    """Give a user a new password; all their sessions end."""
     return run(users.set_password, actor=operator(), user=email, password=password)
 
 
 @command.command()
 @click.argument("email")
 def disable(email: str) -> "users.UserShape":
-    """Let a user in no more; their sessions are over at once."""
+    """Disable a user; their sessions end at once."""
     return run(users.disable, actor=operator(), user=email)
 
 

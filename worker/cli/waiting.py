@@ -1,4 +1,4 @@
-"""Waiting for a batch: working along with the worker, so that it is done where none is alive."""
+"""Waiting for a batch, and working on it, so that it is done even if no worker is alive."""
 
 import time
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ with deferred():
     from worker.database import connections
     from worker.pools import batches
 
-PAUSE = 0.2  # seconds between looks, while somebody else works it
+PAUSE = 0.2  # seconds between polls, while somebody else works on it
 UNFINISHED = ("queued", "running")
 DOING = {"generate": "Generating keys", "import": "Importing keys"}
 
 
 def finish(batch: str) -> "batches.BatchShape":
-    """Show how far a batch is until it is finished, and give it as it ended.
+    """Show a batch's progress until it is finished, and give the finished batch.
 
-    Whoever waits also works: chunks are taken in turn, so that helping the worker does no harm.
-    An interrupt leaves the batch running.
+    This process works on chunks, too; workers take turns, so that does no harm. An interrupt leaves
+    the batch running.
     """
     shown = _look(batch)
     try:
@@ -38,17 +38,17 @@ def finish(batch: str) -> "batches.BatchShape":
 
 
 def leave() -> None:
-    """Have the worker look at once for a batch that nobody waits for."""
+    """Nudge the worker for a batch that nobody waits for."""
     tasks.nudge("work_batches")
 
 
 def left(batch: str) -> str:
-    """Say how to go on watching a batch."""
+    """Say how to watch a batch."""
     return f"Batch {batch} goes on; watch it with “keypool batches watch {batch}”."
 
 
 def lines(batch: "batches.BatchShape") -> Iterator[str]:
-    """Say what a batch came to, or how to watch it."""
+    """Say what a batch made, or how to watch it."""
     made = printing.counted(batch["made"], "key")
     if batch["state"] in UNFINISHED:
         yield left(batch["id"])
@@ -60,7 +60,7 @@ def lines(batch: "batches.BatchShape") -> Iterator[str]:
 
 
 def failed(batch: "batches.BatchShape") -> bool:
-    """Say whether a batch ended without all that was asked for."""
+    """Say whether a batch ended without making all that was requested."""
     return batch["state"] in ("failed", "cancelled")
 
 

@@ -1,7 +1,7 @@
-"""The main job from end to end, on a system that is gone afterwards.
+"""The main job from end to end, on a scratch system.
 
-Servers, worker, scheduler and web are the real ones; webhooks are signed and posted over HTTP. What
-each message must come to is known before it is sent, and compared with what came of it.
+Servers, worker, scheduler and web are the real ones; webhooks are signed and posted over HTTP. The
+expected result of each message is known before it is sent, and compared with the actual one.
 """
 
 import time
@@ -28,15 +28,15 @@ from worker.settings import settings
 
 __all__ = ["Bar", "Told", "run"]
 
-# Shows how much of a total is done: called with the total and with what is being done.
+# Makes a progress display, from a total and a description.
 Bar = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 
-LATER = timedelta(days=40)  # every month that has begun is over by then
+LATER = timedelta(days=40)  # so that every month that has begun is closed
 
 
 @dataclass
 class Told:
-    """What happened: outcomes and other counts, how fast, what the audit says, files to open."""
+    """What happened: outcomes and other counts, rates, the audit's result, files to open."""
 
     expected: Counter[str] = field(default_factory=Counter)
     happened: Counter[str] = field(default_factory=Counter)
@@ -47,20 +47,20 @@ class Told:
 
     @property
     def ok(self) -> bool:
-        """Say whether everything came to what it had to, and the ledger holds."""
+        """Say whether all results are as expected, and the ledger holds."""
         return self.expected == self.happened and all(check["ok"] for check in self.checks)
 
 
 def run(
     *, keys_wanted: int, redemptions: int, folder: Path, bar: Bar, tell: Callable[[str], None]
 ) -> Told:
-    """Run the demo, put its files into a folder, and tell what happened.
+    """Run the demo, write its files into a folder, and give what happened.
 
     Nothing of its system is left, however it ends.
 
     Raises:
         InvalidInputError: there are too few redemptions, or too few keys for them.
-        KeypoolError: servers or services do not start, or get stuck.
+        KeypoolError: servers or services do not start, or are stuck.
     """
     shares = traffic.parts(redemptions)
     wanted, told = world.needs(keys_wanted, shares), Told()

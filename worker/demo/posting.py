@@ -1,4 +1,4 @@
-"""Posting the demo's messages, and comparing what came of them with what had to."""
+"""Posting the demo's messages, and comparing actual with expected results."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PAGE = 1000
 
 @dataclass
 class Post:
-    """What was sent so far, and what the receiver said to it."""
+    """The messages sent so far, with the receiver's answers."""
 
     sender: Sender
     advance: Callable[[int], None]
@@ -28,7 +28,7 @@ class Post:
     answers: list[Answer] = field(default_factory=list)
 
     def send(self, wave: list[Planned], *, sender: Sender | None = None) -> list[Planned]:
-        """Send messages, many at once, and wait for all answers."""
+        """Send messages concurrently, and wait for all answers."""
         messages = (one.message for one in wave)
         self.planned += wave
         for answer in client.send_all(sender or self.sender, messages, wait=0, at_once=AT_ONCE):
@@ -38,7 +38,7 @@ class Post:
 
 
 def post(post: Post, url: str, shares: Counter[str], stock: traffic.Stock) -> None:
-    """Send everything, in three waves: what follows on something is sent after it is recorded."""
+    """Send everything, in three waves: a message is sent after those that it depends on."""
     first = post.send(traffic.first(shares, stock, TREE))
     post.send(traffic.second(shares, stock, first))
     forged, *strange = traffic.at_the_door(first[0])
@@ -52,12 +52,12 @@ def post(post: Post, url: str, shares: Counter[str], stock: traffic.Stock) -> No
 
 
 def expected(planned: list[Planned]) -> Counter[str]:
-    """Count what messages must come to."""
+    """Count the messages' expected results."""
     return Counter(one.expects for one in planned)
 
 
 def happened(answers: list[Answer]) -> Counter[str]:
-    """Count what messages came to: outcomes, repeats, and statuses of what was turned away."""
+    """Count the messages' actual results: outcomes, repeats, and statuses of refused requests."""
     told = Counter(str(answer.status) for answer in answers if not answer.taken)
     recorded = Counter(answer.answer["event"] for answer in answers if answer.taken)
     told["repeated"] = recorded.total() - len(recorded)

@@ -1,4 +1,4 @@
-"""A system that is nobody's: made for a while, on servers of its own or on those that are set."""
+"""A scratch system: temporary, on servers of its own or on those of the environment."""
 
 import os
 import secrets
@@ -22,12 +22,12 @@ HOST = "127.0.0.1"
 
 @contextmanager
 def system() -> Iterator[Path]:
-    """Point this process, and those it starts, at a system that is gone afterwards; give its home.
+    """Make a temporary system, for this process and its children, and give its home.
 
-    Where KEYPOOL_DATABASE_URL is set, it is a database of its own on that server.
+    If KEYPOOL_DATABASE_URL is set, it has a database of its own on that server.
 
     Raises:
-        EmbeddedServersError, DatabaseAwayError: there are no servers to be had.
+        EmbeddedServersError, DatabaseAwayError: the servers do not start or answer.
     """
     made = _beside(settings().database_url) if settings().database_url else _embedded()
     with made as variables, environment(variables):
@@ -37,7 +37,7 @@ def system() -> Iterator[Path]:
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Let this process use what these variables name, and afterwards what it used before."""
+    """Set environment variables for the block, and restore them."""
     before = dict(os.environ)
     os.environ.update(variables)
     _forget()
@@ -62,7 +62,7 @@ def services(home: Path) -> Iterator[str]:
 
 @contextmanager
 def later(passed: timedelta) -> Iterator[None]:
-    """Let this process's transactions take place that much later, as the one clock has it."""
+    """Shift the clock of this process's transactions by that much."""
     seconds = str((settings().clock_offset + passed).total_seconds())
 
     def shift(_session: Session, _begun: SessionTransaction, connection: Connection) -> None:
@@ -83,7 +83,7 @@ def _embedded() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _beside(address: str | None) -> Iterator[dict[str, str]]:
-    """Make a database on the server that is set, and drop it afterwards."""
+    """Make a database on the configured server, and drop it afterwards."""
     name = f"keypool_demo_{secrets.token_hex(6)}"
     server = create_engine(address or "", isolation_level="AUTOCOMMIT")
     with tempfile.TemporaryDirectory(prefix="keypool-demo-") as home, server.connect() as opened:
@@ -96,7 +96,7 @@ def _beside(address: str | None) -> Iterator[dict[str, str]]:
 
 
 def _renamed(name: str) -> dict[str, str]:
-    """Give each login's address with another database; the owner's where it has none."""
+    """Give each login's URL with another database; the owner's URL if it has none."""
     known = settings()
     addresses = {
         login: make_url(str(getattr(known, login.value) or known.database_url)) for login in Login
@@ -117,7 +117,7 @@ def _free_port() -> int:
 
 
 def _forget() -> None:
-    """Let go of connections and settings, so that the next use reads the environment."""
+    """Drop connections and cached settings, so that the next use reads the environment."""
     if connections.url.cache_info().currsize:
         connections.dispose()
     settings.cache_clear()

@@ -1,4 +1,4 @@
-"""What a shop and a lab platform send: mostly good, and every awkward thing now and then."""
+"""The messages of a shop and a lab platform: mostly good ones, and every kind of bad one."""
 
 import random
 from collections import Counter
@@ -11,7 +11,7 @@ from worker.client import Message, message
 from worker.errors import InvalidInputError
 from worker.pools import codes
 
-# How often each awkward thing happens, in a thousand messages; the rest are good.
+# How many of a thousand messages are of each special kind; the rest are good.
 AWKWARD = {
     "already_yours": 20,
     "already_redeemed": 20,
@@ -35,17 +35,17 @@ REFUSED = (
 )  # fmt: skip
 GUESSES = ("unknown_key", "mistyped_key")
 AT_THE_DOOR = ("401", "409", "422")  # forged, an id used again, not a message we know
-MOST_GUESSES = 200  # what a source may guess wrong is limited, and rightly so
+MOST_GUESSES = 200  # wrong guesses are rate limited
 FEWEST = 50
 
-# Codes that nobody took yet, by the outcome that they lead to; by an organization's name, those
-# of its own pool.
+# Codes not used yet, by the outcome that they lead to; under an organization's name, those of its
+# own pool.
 Stock = dict[str, Iterator[str]]
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A message, and what it must come to: an outcome, or what the receiver says to it."""
+    """A message and its expected result: an outcome, or the receiver's answer."""
 
     message: Message
     data: dict[str, Any]
@@ -53,7 +53,7 @@ class Planned:
 
 
 def parts(total: int) -> Counter[str]:
-    """Say how many messages of each kind make up the total; each kind comes at least once.
+    """Split the total into messages of each kind, at least one of each.
 
     Raises:
         InvalidInputError: the total is too small for that.
@@ -66,13 +66,13 @@ def parts(total: int) -> Counter[str]:
     shares = Counter({kind: max(1, total * share // 1000) for kind, share in AWKWARD.items()})
     for kind in GUESSES:
         shares[kind] = min(shares[kind], MOST_GUESSES)
-    # A race is two messages; some more are refused at the door.
+    # A race is two messages; some more are refused by the receiver.
     shares["redeemed"] = total - shares.total() - shares["raced"] - len(AT_THE_DOOR)
     return shares
 
 
 def first(shares: Counter[str], stock: Stock, organizations: list[str]) -> list[Planned]:
-    """Plan what depends on nothing before it, in a mixed order: good ones, races, refused ones."""
+    """Plan the messages that depend on no others, shuffled: good ones, races, refused ones."""
     planned, visitors = _good(shares["redeemed"], stock, organizations), count()
     for kind in (*REFUSED, *GUESSES):
         for _ in range(shares[kind]):
@@ -81,12 +81,12 @@ def first(shares: Counter[str], stock: Stock, organizations: list[str]) -> list[
         key = next(stock["redeemed"])
         planned.append(_attempt(key, "redeemed", "racer", n))
         planned.append(_attempt(key, "already_redeemed", "rival", n))
-    random.Random(len(planned)).shuffle(planned)  # noqa: S311  # nothing hangs on it
+    random.Random(len(planned)).shuffle(planned)  # noqa: S311  # no security needed
     return planned
 
 
 def second(shares: Counter[str], stock: Stock, before: Iterable[Planned]) -> list[Planned]:
-    """Plan what follows on good messages: the same again, the same key, the same course."""
+    """Plan messages that follow good ones: the same again, the same key, the same course."""
     learned = [one for one in before if one.data["learner"]["email"].startswith("learner")]
     good, abroad = cycle(learned), cycle([one for one in learned if "organization" in one.data])
     planned = []
@@ -103,7 +103,7 @@ def second(shares: Counter[str], stock: Stock, before: Iterable[Planned]) -> lis
 
 
 def third(shares: Counter[str], assignments: Iterable[str], at: str) -> list[Planned]:
-    """Plan launches and their ends, some of which come before their launch."""
+    """Plan launches and ends; some ends come before their launch."""
     held, planned = cycle(assignments), []
     for n in range(shares["launched"]):
         launch = {"assignment": next(held), "launch": f"launch-{n}", "launched_at": at}
@@ -114,12 +114,12 @@ def third(shares: Counter[str], assignments: Iterable[str], at: str) -> list[Pla
     for n in range(shares["unknown_assignment"]):
         launch = {"assignment": str(10**15 + n), "launch": f"lost-{n}", "launched_at": at}
         planned.append(_planned("training.launched", launch, "unknown_assignment"))
-    random.Random(len(planned)).shuffle(planned)  # noqa: S311  # nothing hangs on it
+    random.Random(len(planned)).shuffle(planned)  # noqa: S311  # no security needed
     return planned
 
 
 def at_the_door(before: Planned) -> list[Planned]:
-    """Plan what the receiver itself turns away, in the order of AT_THE_DOOR."""
+    """Plan messages that the receiver refuses, in the order of AT_THE_DOOR."""
     forged = _planned("redemption.requested", before.data, AT_THE_DOOR[0])
     reused = message("redemption.requested", before.data, webhook_id=before.message.webhook_id)
     strange = _planned("redemption.wished", before.data, AT_THE_DOOR[2])
@@ -127,7 +127,7 @@ def at_the_door(before: Planned) -> list[Planned]:
 
 
 def mistyped(code: str) -> str:
-    """Misread a generated code's last symbol."""
+    """Change a generated code's last symbol."""
     last = next(s for s in codes.ALPHABET if codes.is_mistyped(code[:-1] + s))
     return code[:-1] + last
 
@@ -138,7 +138,7 @@ def unknown() -> Iterator[str]:
 
 
 def _good(number: int, stock: Stock, organizations: list[str]) -> list[Planned]:
-    """Spend keys of every open pool: four in five for the whole tree, the fifth in a workshop."""
+    """Redeem keys of every open pool: four of five from the shared pool, the fifth from a workshop's."""
     planned, places = [], cycle(organizations)
     for n in range(number):
         place = next(places) if n % 5 else None

@@ -10,7 +10,7 @@ from worker.redemption import settling
 
 T = TypeVar("T")
 
-LONGEST = 120  # seconds without anything getting on
+LONGEST = 120  # seconds without progress
 PAUSE = 0.05
 
 
@@ -19,7 +19,7 @@ class WorkerStuckError(KeypoolError):
 
 
 def during(question: Callable[[], T]) -> Iterator[T]:
-    """Ask until the answer is nothing, and give each answer meanwhile.
+    """Poll until the answer is zero, and yield each answer.
 
     Raises:
         WorkerStuckError: the answer stays the same for two minutes.

@@ -26,7 +26,7 @@ ACADEMY, NORDIC, AMERICAS = "Harbour Academy", "Harbour Nordic", "Harbour Americ
 RIDGEWAY = "Ridgeway Training"
 TREE = [ACADEMY, NORDIC, AMERICAS]
 SPRING, FALL, WORKSHOP = "Spring intake", "Fall intake", "Workshop week"
-# A pool for each way in which a key can be good and yet refused, by the outcome.
+# A pool for each outcome that refuses a good key.
 REFUSING = {
     "pool_paused": "Summer school",
     "pool_not_started": "Next year",
@@ -36,12 +36,12 @@ REFUSING = {
 }
 TYPED = 3
 SPARE = 5
-# What is pasted along with good lines, as people do.
+# Bad lines that are pasted along with good ones.
 SLIPS = ["", "WORKSHOP-0000001", "workshop 0000002", "short", "WORKSHOP-0000003!"]
 
 
 def found(opened: Session) -> SourceInClear:
-    """Found organizations, courses, prices and pools, and give the source that may post."""
+    """Make organizations, courses, prices and pools, and give the source that may post."""
     organizations.add(
         opened, actor=ACTOR, name=ACADEMY, time_zone="Europe/Berlin", currency="EUR", tax_rate="19"
     )
@@ -64,7 +64,7 @@ def found(opened: Session) -> SourceInClear:
 
 
 def _found_pools(opened: Session) -> None:
-    """Every pool with its owner, course, access, and the days from now in which its keys work."""
+    """Make each pool, with its owner, course, access, and its window in days from now."""
     here, there = (ACADEMY, "SQL-201", 30), (RIDGEWAY, "SQL-201", 30)
     for name, (owner, course, access), starts, expires in [
         (SPRING, (ACADEMY, "K8S-101", 180), -7, 90),
@@ -91,7 +91,7 @@ def _found_pools(opened: Session) -> None:
 
 
 def needs(keys_wanted: int, shares: Counter[str]) -> dict[str, int]:
-    """Say how many keys each pool is to have.
+    """Decide how many keys each pool gets.
 
     Raises:
         InvalidInputError: there are fewer keys than redemptions need.
@@ -114,7 +114,7 @@ def needs(keys_wanted: int, shares: Counter[str]) -> dict[str, int]:
 
 
 def type_and_paste(opened: Session, wanted: dict[str, int]) -> list[ImportReport]:
-    """Add keys as people do, some typed one by one, others pasted, and give the reports."""
+    """Add some keys one by one and others as pasted text, and give the reports."""
     workshop = [f"WORKSHOP-{n:07}" for n in range(1, wanted[WORKSHOP] + 1)]
     given = [(WORKSHOP, [code]) for code in workshop[:TYPED]]
     given.append((WORKSHOP, workshop[TYPED:] + SLIPS))
@@ -126,7 +126,7 @@ def type_and_paste(opened: Session, wanted: dict[str, int]) -> list[ImportReport
 
 
 def generate(opened: Session, wanted: dict[str, int]) -> list[BatchShape]:
-    """Have the rest of the keys generated, and give the batches."""
+    """Start batches that generate the rest of the keys, and give them."""
     return [
         batches.generate(opened, actor=ACTOR, pool=pool, count=wanted[pool])
         for pool in (SPRING, FALL)
@@ -140,7 +140,7 @@ def withdraw(opened: Session, wanted: dict[str, int]) -> None:
 
 
 def stock(wanted: dict[str, int], most: int) -> traffic.Stock:
-    """Give keys to spend, `most` of the large pools', by the outcome that they lead to."""
+    """Give keys to redeem, at `most` so many of the large pools, by the outcome that they lead to."""
     spring = codes(SPRING, most)
     return {
         "redeemed": spring,
