@@ -1032,6 +1032,21 @@ CREATE INDEX redemption_by_learner ON redemption (learner_email_lower);
 -- Read by reports of a period: rows come in the order of time, so a summary of their blocks is enough.
 CREATE INDEX redemption_by_time ON redemption USING brin (received_at) WITH (pages_per_range = 32);
 
+-- The instant that a pool's window refused a key by: its start or its end, as they are now.
+CREATE FUNCTION refusing_limit(outcome text, starts_at timestamptz, expires_at timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE outcome WHEN 'pool_not_started' THEN starts_at WHEN 'pool_expired' THEN expires_at END;
+
+-- That instant of a decided event, for its sentence. The pool may be a parent's, whose rows the sender
+-- does not see; it tells nothing of it but that.
+CREATE FUNCTION limit_of_attempt(event_id bigint) RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT refusing_limit(outcome::text, starts_at, expires_at)
+      FROM redemption JOIN pool ON pool.id = pool_id WHERE redemption.event_id = limit_of_attempt.event_id
+$$;
+REVOKE ALL ON FUNCTION limit_of_attempt(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION limit_of_attempt(bigint) TO keypool_web;
+
 -- One time a learner takes the training, known by its sender's id; refused ones are kept too.
 CREATE TABLE launch (
     id              bigint       GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -1593,7 +1608,8 @@ RETURN left(split_part(email, '@', 1), 1) || '***@' || left(split_part(email, '@
 
 -- The decisions on redemptions, to those who listen at the pool's owner (or the source, where no key
 -- was found) and at the source. A body names the learner, the source and the pool to whom may see
--- them. Where nobody wants this type, that is all that it costs.
+-- them; `reader` is what its sentence is made of, and is not sent. Where nobody wants this type, that
+-- is all that it costs.
 CREATE FUNCTION tell_redemptions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
@@ -1630,10 +1646,15 @@ BEGIN
                'organization', CASE WHEN known.distance IS NOT NULL THEN organization.name END,
                'assignment', decided.assignment_id::text,
                'access_expires_at', iso_instant(assignment.expires_at),
-               'received_at', iso_instant(decided.received_at))
+               'received_at', iso_instant(decided.received_at),
+               'reader', jsonb_build_object(
+                   'time_zone', CASE WHEN known.distance IS NULL THEN listener.time_zone ELSE organization.time_zone END,
+                   'locale', CASE WHEN known.distance IS NULL THEN listener.locale ELSE organization.locale END,
+                   'limit', iso_instant(refusing_limit(decided.outcome::text, pool.starts_at, pool.expires_at))))
       FROM told
       JOIN decided USING (event_id)
       JOIN organization ON organization.id = decided.learner_organization_id
+      JOIN organization AS listener ON listener.id = told.listener_id
       LEFT JOIN pool ON pool.id = decided.pool_id
       LEFT JOIN course ON course.id = pool.course_id
       LEFT JOIN assignment ON assignment.id = decided.assignment_id

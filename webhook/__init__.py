@@ -10,7 +10,7 @@ from apiflask import APIFlask
 from flask import Response, g, request
 
 from webhook import api, console, docs, health, metrics
-from webhook.http import limits, openapi, problems, strictjson
+from webhook.http import languages, limits, openapi, problems, strictjson
 from webhook.receiver import messages, receiver
 from worker import celery, errors, logs
 from worker.database import connections, revisions
@@ -68,6 +68,7 @@ def _require_a_fitting_database() -> None:
 def _begin() -> None:
     g.begun = time.perf_counter()
     structlog.contextvars.clear_contextvars()
+    languages.begin()
     structlog.contextvars.bind_contextvars(request=f"{random.getrandbits(48):012x}")
     _refuse_nul()
 
@@ -83,6 +84,7 @@ def _end(response: Response) -> Response:
         response.headers.extend(HEADERS)
     if (settings().public_url or "").startswith("https:"):
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
+    languages.marked(response)
     log.info(
         "request",
         method=request.method,

@@ -133,10 +133,15 @@ def day_start(day: date, zone: str, *, after: int = 0) -> datetime:
 
 def end_in_words(end: datetime, zone: str) -> str:
     """Write an end in words: `the end of 31 Dec 2026, Europe/Berlin`."""
-    last_day = _last_day(end, zone)
-    if day_start(last_day, zone, after=1) == end:
+    if last_day := ended_by(end, zone):
         return f"the end of {last_day:%-d %b %Y}, {zone}"
     return f"{end.astimezone(ZoneInfo(zone)):%-d %b %Y, %H:%M}, {zone}"
+
+
+def ended_by(end: datetime, zone: str) -> date | None:
+    """Give the day that an end includes to its last instant; None where it ends within a day."""
+    last_day = _last_day(end, zone)
+    return last_day if day_start(last_day, zone, after=1) == end else None
 
 
 def as_typed(moment: datetime, zone: str, *, end: bool = False) -> str:

@@ -9,9 +9,8 @@ from webhook.http import problems
 from webhook.http.access import allowed
 from webhook.http.instants import Instant
 from webhook.http.shapes import Taken, gives
-from worker.learning import launches
+from worker.learning import assignments, launches
 from worker.learning.assignments import LaunchShape
-from worker.redemption import outcomes
 from worker.tenancy.actors import Actor
 
 blueprint = APIBlueprint("launches", __name__, url_prefix="/api/v1", tag="Assignments")
@@ -44,8 +43,8 @@ def launch(
     """Record that a learner starts the training. A refused launch (409) is recorded too."""
     told = launches.begin(session, actor=actor, assignment=assignment, **body.given())
     if told["outcome"] in REFUSED:
-        sentence = outcomes.message(told["outcome"], until=None)
-        return problems.problem(told["outcome"], 409, sentence, launch=told["id"])
+        access = assignments.access(session, actor=actor, assignment=assignment)
+        return problems.problem(told["outcome"], 409, access.message, launch=told["id"])
     return told
 
 

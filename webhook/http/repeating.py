@@ -8,11 +8,13 @@ from flask import Response, current_app, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
+from webhook.http import languages
 from webhook.http.uploads import HASH
 from worker.tenancy import answers
 
 HEADER = "Idempotency-Key"
-KEPT = ("Content-Type", "Location")  # an answer's stored headers; the others are each request's own
+# An answer's stored headers; the others are each request's own.
+KEPT = ("Content-Type", "Content-Language", "Location")
 
 
 def once(session: Session, token_id: int, act: Callable[[], ResponseReturnValue]) -> Response:
@@ -28,7 +30,7 @@ def once(session: Session, token_id: int, act: Callable[[], ResponseReturnValue]
     known = answers.begin(session, token_id=token_id, key=key, request=asked)
     if known is not None:
         return _again(known)
-    answer = current_app.make_response(act())
+    answer = languages.marked(current_app.make_response(act()))
     answers.keep(session, token_id=token_id, key=key, request=asked, answer=_packed(answer))
     return answer
 

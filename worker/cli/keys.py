@@ -18,6 +18,7 @@ from worker.cli.system import operator, run, system
 
 with deferred():
     from worker.database import connections, paging
+    from worker.languages import negotiation, readers
     from worker.pools import batches, distributions, exporting, keys, replacing
     from worker.redemption import trouble
 
@@ -148,8 +149,10 @@ def _shown(key: "trouble.KeyShown") -> None:
 @click.argument("code")
 @click.option("--as", "dry_run", metavar="EMAIL", help="What if this learner redeemed it now?")
 @click.option("--organization", metavar="ORG", help="Theirs, where nothing is known of them.")
-def show(**given: Any) -> "trouble.KeyShown":
+@click.option("--language", metavar="LANG", help="In which they are told, such as de.")
+def show(language: str | None, **given: Any) -> "trouble.KeyShown":
     """Show a key and its attempts: why does it not work?"""
+    readers.begin(negotiation.choose(language))
     return run(trouble.show, actor=operator(), **given)
 
 

@@ -13,6 +13,7 @@ from worker.catalogue import courses
 from worker.database import lookup
 from worker.database.lookup import Id
 from worker.database.paging import Page, paged
+from worker.learning import sentences
 from worker.pools import pools
 from worker.tables.catalogue import Course
 from worker.tables.labels import AssignmentStatus, LaunchOutcome
@@ -26,9 +27,10 @@ from worker.tenancy.history import Act
 
 # Plain SQL instead of a composed query, because every launch asks this.
 ACCESS = text("""
-    SELECT status, expires_at, gives_access(status, expires_at, clock_now()) AS valid
-      FROM assignment
-     WHERE id = :id AND (CAST(:organization_id AS bigint) IS NULL OR organization_id IN (
+    SELECT status, expires_at, gives_access(status, expires_at, clock_now()) AS valid,
+           time_zone, locale, clock_now() AS now
+      FROM assignment JOIN organization ON organization.id = assignment.organization_id
+     WHERE assignment.id = :id AND (CAST(:organization_id AS bigint) IS NULL OR organization_id IN (
            SELECT descendant_id FROM organization_ancestry WHERE ancestor_id = :organization_id))
 """)
 
@@ -60,6 +62,8 @@ class AssignmentShape(TypedDict):
     """When access ends, or ended."""
     access_lasts_until: str
     """The end of access in words, in the time zone of the learner's organization."""
+    message: str
+    """A sentence for the learner: in the language asked for, else their organization's."""
     launches: int
     """How often the training was launched."""
     completed: bool
@@ -108,6 +112,8 @@ class Access:
     """Why."""
     until: datetime
     """When access ends, or ended."""
+    message: str
+    """That in a sentence for the learner: in the language asked for, else their organization's."""
 
 
 def soon_over(within: timedelta) -> ColumnElement[bool]:
@@ -137,6 +143,8 @@ def _rows(launches: ColumnElement[int], completed: ColumnElement[bool]) -> Selec
             Learner.email,
             Organization.name.label("organization"),
             Organization.time_zone,
+            Organization.locale,
+            func.clock_now().label("now"),
             Course.code.label("course"),
             Key.code,
             launches.label("launches"),
@@ -175,10 +183,11 @@ def access(session: Session, *, actor: Actor, assignment: str) -> Access:
     row = session.execute(ACCESS, asked).one_or_none()
     if row is None:
         raise errors.NotFoundError(f"There is no assignment “{assignment}” in your organizations.")
+    message = _message(row)
     if row.valid:
-        return Access(True, "valid", row.expires_at)
+        return Access(True, "valid", row.expires_at, message)
     cancelled = row.status == AssignmentStatus.CANCELLED
-    return Access(False, "cancelled" if cancelled else "expired", row.expires_at)
+    return Access(False, "cancelled" if cancelled else "expired", row.expires_at, message)
 
 
 def listing(
@@ -311,6 +320,7 @@ def shape(row: Any) -> AssignmentShape:
         "redeemed_at": assignment.redeemed_at,
         "expires_at": assignment.expires_at,
         "access_lasts_until": days.end_in_words(assignment.expires_at, row.time_zone),
+        "message": _message(row, assignment),
         "launches": row.launches,
         "completed": row.completed,
     }
@@ -330,6 +340,18 @@ def launch_shape(launch: Launch) -> LaunchShape:
         "score": None if launch.score is None else float(launch.score),
         "outcome": "ended" if launch.ended_at else launch.outcome,
     }
+
+
+def _message(row: Any, assignment: Assignment | None = None) -> str:
+    """Say to the learner whether there is access, and until when."""
+    about = row if assignment is None else assignment
+    return sentences.told(
+        cancelled=about.status == AssignmentStatus.CANCELLED,
+        end=about.expires_at,
+        zone=row.time_zone,
+        locale=row.locale,
+        now=row.now,
+    )
 
 
 def _of(

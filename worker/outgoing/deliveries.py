@@ -18,8 +18,10 @@ from worker import errors
 from worker.database import lookup
 from worker.database.lookup import Id
 from worker.database.paging import Page, paged
+from worker.languages.phrasebooks import phrasebook
 from worker.outgoing import endpoints
 from worker.redemption import outcomes
+from worker.redemption.outcomes import Facts
 from worker.tables.labels import DeliveryState, DeliveryType
 from worker.tables.outgoing import Delivery, Endpoint
 from worker.tenancy import history
@@ -266,13 +268,31 @@ def webhook_id(delivery_id: int) -> str:
 
 
 def body(type_: str, happened_at: datetime, data: dict[str, Any]) -> DeliveryBody:
-    """Give what is sent: type, time and data; an outcome comes with its sentence (R3)."""
+    """Give what is sent: type, time and data; an outcome comes with its sentence (R3).
+
+    The sentence is made as of that time, in the language of the learner's organization.
+    """
     if "outcome" in data:
-        ends = data["access_expires_at"]
-        until = datetime.fromisoformat(ends) if ends else None
-        data = data | {"message": outcomes.message(data["outcome"], until=until)}
+        sent = {name: value for name, value in data.items() if name != "reader"}
+        data = sent | {"message": _message(data, happened_at)}
     moment = happened_at.isoformat().replace("+00:00", "Z")
     return {"type": DeliveryType(type_), "timestamp": moment, "data": data}
+
+
+def _message(data: dict[str, Any], now: datetime) -> str:
+    """Say a decision as it is sent, whoever reads it here; one of an older release in UTC."""
+    reader: dict[str, str | None] = data.get("reader", {})
+    facts = Facts(
+        reader.get("time_zone") or "UTC",
+        now=now,
+        ends=_instant(data["access_expires_at"]),
+        limit=_instant(reader.get("limit")),
+    )
+    return outcomes.message(phrasebook(reader.get("locale")), data["outcome"], facts)
+
+
+def _instant(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None
 
 
 def encoded(content: DeliveryBody) -> bytes:

@@ -12,7 +12,6 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from worker.pools import codes
-from worker.redemption import outcomes
 from worker.tables.labels import RedemptionOutcome
 
 # One row per attempt, judged as if it were the only one. Starts and ends are compared with the
@@ -31,7 +30,7 @@ found AS (
     SELECT canon.*, meant.id AS key_id, meant.pool_id, meant.state
       FROM canon CROSS JOIN LATERAL meant_key(canon.canonical) AS meant),
 judged AS (
-    SELECT found.*, learner.id AS learner_id, pool.course_id,
+    SELECT found.*, learner.id AS learner_id, pool.course_id, pool.starts_at, pool.expires_at AS closes_at,
            coalesce(pool.organization_id, found.source_organization_id) AS owner_id,
            yours.id AS assignment_id, held.id AS held_id,
            coalesce(yours.expires_at, found.at + make_interval(hours => 24 * pool.content_availability_days))
@@ -69,7 +68,7 @@ judged AS (
                AND assignment.status = 'expired' AND assignment.redeemed_at <= found.at
                AND gives_access(assignment.status, assignment.expires_at, found.at)
              LIMIT 1) AS late ON true)
-SELECT judged.*,
+SELECT judged.*, refusing_limit(outcome, starts_at, closes_at) AS window_limit,
        key_id IS NOT NULL AND (
            count(*) FILTER (WHERE outcome = 'redeemed') OVER (
                PARTITION BY key_id ORDER BY at, event_id
@@ -168,12 +167,16 @@ SETTLE = text("""
 
 @dataclass(frozen=True)
 class Decision:
-    """The outcome of one attempt; `assignment` is the learner's own, if there is one."""
+    """The outcome of one attempt; `assignment` is the learner's own, if there is one.
+
+    `limit` is when the pool's keys begin or cease to work, where that is why it is refused.
+    """
 
     outcome: str
-    message: str
     assignment: int | None
     access_expires_at: datetime | None
+    limit: datetime | None
+    at: datetime
 
 
 def settle(session: Session, *, event_ids: list[int]) -> list[str]:
@@ -199,7 +202,7 @@ def decide_one(session: Session, *, code: str, email: str, organization_id: int)
     row = session.execute(DECIDE_ONE, parameters).one()
     outcome = _outcome(row)
     ends = row.access_expires_at if outcome in ("redeemed", "already_yours") else None
-    return Decision(outcome, outcomes.message(outcome, until=ends), row.assignment_id, ends)
+    return Decision(outcome, row.assignment_id, ends, row.window_limit, row.at)
 
 
 def _meet(session: Session, strangers: list[Row[Any]]) -> dict[tuple[int, str], int]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, LiteralString, Unpack
 
 from psycopg import Connection
-from sqlalchemy import ColumnElement, Select, select, text
+from sqlalchemy import Select, case, func, select, text
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
@@ -16,11 +16,14 @@ from worker.database import lookup
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged, within
+from worker.languages import readers
 from worker.redemption import outcomes
+from worker.redemption.outcomes import Facts
 from worker.settings import settings
 from worker.tables.labels import AssignmentStatus, EventStatus, EventType
 from worker.tables.learning import Assignment
 from worker.tables.redemption import Event
+from worker.tables.tenancy import Organization
 from worker.tenancy import history, secrets
 from worker.tenancy.actors import Actor, Role
 
@@ -41,7 +44,7 @@ class EventShape(TypedDict):
     outcome: str | None
     """What was decided, as a stable code; null until then."""
     message: str | None
-    """That outcome in a sentence for people."""
+    """That outcome in a sentence for the learner: in the language asked for, else their organization's."""
     assignment: Id | None
     """The assignment that it made, or was about."""
     assignment_status: AssignmentStatus | None
@@ -280,7 +283,7 @@ def shape(row: Any) -> EventShape:
         "webhook_id": event.webhook_id,
         "status": event.status,
         "outcome": event.outcome,
-        "message": outcomes.message(event.outcome, until=row.ends) if event.outcome else None,
+        "message": _message(event.outcome, row) if event.outcome else None,
         "assignment": str(event.assignment_id) if event.assignment_id else None,
         "assignment_status": row.assignment_status,
         "access_expires_at": row.ends,
@@ -288,6 +291,11 @@ def shape(row: Any) -> EventShape:
         "settled_at": event.settled_at,
         "error": event.error,
     }
+
+
+def _message(outcome: str, row: Any) -> str:
+    facts = Facts(row.time_zone, now=row.now, ends=row.ends, limit=row.limit)
+    return outcomes.message(readers.book_for(row.locale), outcome, facts)
 
 
 def _learners_place(connection: Connection, organization_id: int, message: Message) -> int | None:
@@ -342,10 +350,21 @@ _decrypted = lru_cache(maxsize=4096)(secrets.decrypt)
 
 
 def _rows() -> Select[Any]:
-    access: list[ColumnElement[Any]] = [
+    """Select events with the access that they led to, and what their sentence tells."""
+    learners = func.coalesce(
+        Event.learner_organization_id, Assignment.organization_id, Event.organization_id
+    )
+    refused = Event.outcome.in_(("pool_not_started", "pool_expired"))
+    columns: list[Any] = [
         Assignment.status.label("assignment_status"),
         Assignment.expires_at.label("ends"),
+        Organization.time_zone,
+        Organization.locale,
+        func.clock_now().label("now"),
+        case((refused, func.limit_of_attempt(Event.id))).label("limit"),
     ]
-    return select(Event, *access).join(
-        Assignment, Assignment.id == Event.assignment_id, isouter=True
+    return (
+        select(Event, *columns)
+        .join(Assignment, Assignment.id == Event.assignment_id, isouter=True)
+        .join(Organization, Organization.id == learners)
     )

@@ -1,13 +1,16 @@
-"""The sentence that people see for each outcome."""
+"""The sentence that a learner sees for each outcome, in their words and time zone (R3)."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
-from worker.languages.phrasebooks import phrase
+from worker.languages import times
+from worker.languages.phrasebooks import Phrasebook, phrase
+from worker.learning import sentences
 
-# What each outcome says to people. {until} is when access ends, where there is access.
+# What each outcome says by itself. When access ends, or the pool's keys work, is said where it is known.
 SENTENCES = {
-    "redeemed": phrase("The key is redeemed. Access ends {until}."),
-    "already_yours": phrase("You redeemed this key before. Access ends {until}."),
+    "redeemed": phrase("The key is redeemed."),
+    "already_yours": phrase("You redeemed this key before."),
     "mistyped_key": phrase(
         "The key is mistyped: its last symbol does not fit the others. Check each symbol."
     ),
@@ -27,12 +30,49 @@ SENTENCES = {
     "launched": phrase("The launch is recorded."),
     "ended": phrase("The end of the training is recorded."),
     "assignment_expired": phrase("Access to the course had ended."),
-    "assignment_cancelled": phrase("Access to the course was cancelled."),
+    "assignment_cancelled": sentences.CANCELLED,
     "unknown_assignment": phrase("There is no such assignment."),
     "ended_before_launched": phrase("The training cannot end before it was launched."),
 }
 
 
-def message(outcome: str, *, until: datetime | None) -> str:
-    """Give an outcome's sentence for people; `until` is when access ends or ended, if there is any."""
-    return SENTENCES[outcome].format(until=until and f"on {until:%Y-%m-%d at %H:%M} UTC")
+@dataclass(frozen=True)
+class Facts:
+    """What an outcome's sentence may tell.
+
+    Attributes:
+        time_zone: the learner's organization's.
+        now: when it is told.
+        ends: when access ends or ended, where there is any.
+        limit: when the pool's keys begin or cease to work, where that is why one was refused.
+    """
+
+    time_zone: str
+    now: datetime
+    ends: datetime | None = None
+    limit: datetime | None = None
+
+
+def message(book: Phrasebook, outcome: str, facts: Facts) -> str:
+    """Give an outcome's sentence in a language."""
+    if facts.limit is not None and (dated := _limited(book, outcome, facts.limit, facts)):
+        return dated
+    if facts.ends is None:
+        return book.say(SENTENCES[outcome])
+    access = sentences.access(book, facts.ends, facts.time_zone, now=facts.now)
+    if outcome in ("redeemed", "already_yours"):
+        return f"{book.say(SENTENCES[outcome])} {access}"
+    if outcome == "assignment_expired" and facts.ends <= facts.now:
+        return access
+    return book.say(SENTENCES[outcome])
+
+
+def _limited(book: Phrasebook, outcome: str, limit: datetime, facts: Facts) -> str | None:
+    """Say when a key can or could be redeemed; None where the pool's end was put off meanwhile."""
+    if outcome == "pool_not_started":
+        before = times.before(book, limit, facts.time_zone)
+        return book.say("The key cannot be redeemed {before}.", before=before)
+    if outcome == "pool_expired" and limit <= facts.now:
+        until = times.until(book, limit, facts.time_zone)
+        return book.say("The key could be redeemed {until}.", until=until)
+    return None

@@ -6,10 +6,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
+from worker.languages import readers
 from worker.pools import keys, replacing
 from worker.pools.replacing import KeyInLine
-from worker.redemption import attempts, deciding
+from worker.redemption import attempts, deciding, outcomes
 from worker.redemption.attempts import RedemptionShape
+from worker.redemption.outcomes import Facts
 from worker.tables.labels import RedemptionOutcome
 from worker.tables.learning import Learner
 from worker.tables.pools import Key, Pool
@@ -28,7 +30,9 @@ class Verdict(TypedDict):
     outcome: RedemptionOutcome
     """The outcome of the redemption."""
     message: str
-    """That outcome in a sentence for people."""
+    """That outcome in a sentence for the learner: in the language asked for, else their organization's."""
+    language: str
+    """The language of that sentence."""
     access_expires_at: datetime | None
     """When access would end; null if there would be none."""
 
@@ -77,11 +81,16 @@ def _dry_run(
     else:
         home = _home(session, actor, key, learner)
     decision = deciding.decide_one(session, code=key.code, email=learner, organization_id=home.id)
+    facts = Facts(
+        home.time_zone, now=decision.at, ends=decision.access_expires_at, limit=decision.limit
+    )
+    book = readers.book_for(home.locale)
     return {
         "learner": learner,
         "organization": home.name,
         "outcome": RedemptionOutcome(decision.outcome),
-        "message": decision.message,
+        "message": outcomes.message(book, decision.outcome, facts),
+        "language": book.language,
         "access_expires_at": decision.access_expires_at,
     }
 

@@ -147,11 +147,16 @@ def test_my_key_does_not_work_is_answered(somebody, place):
     reader = somebody()
 
     fits = reader.get(f"/trouble?q={code}&as=ann@example.com").text
+    french = reader.client.get(
+        f"/console/trouble?q={code}&as=ann@example.com", headers={"Accept-Language": "fr"}
+    )
     unknown = reader.get("/trouble?q=NOT-A-KEY-1234").text
 
     assert code in fits
     assert "Nobody tried this key yet" in fits
     assert 'class="told done" role="status"><strong>ann@example.com</strong>' in fits
+    assert '<span lang="fr">La clé est utilisée.' in french.text
+    assert "Accept-Language" in french.headers["Vary"]
     assert "There is no key" in unknown
     assert reader.get("/trouble?q=ann@example.com").location == "/console/learners/ann@example.com"
 

@@ -177,6 +177,20 @@ def test_a_key_is_shown_with_its_attempts_and_what_would_happen_now(run, give, w
     assert "redeemed: The key is redeemed. Access ends" in told.out
 
 
+def test_what_a_learner_would_be_told_is_shown_in_their_language_or_the_one_asked_for(
+    run, give, world
+):
+    [key] = made_up(1)
+    give("keys", "add", world.pool, key)
+    give("organizations", "edit", str(world.parent), "--locale", "de")
+
+    own = give("keys", "show", key, "--as", "bob@example.org")["dry_run"]
+    told = run("keys", "show", key, "--as", "bob@example.org", "--language", "es")
+
+    assert (own["language"], own["message"][:30]) == ("de", "Der Schlüssel ist eingelöst. D")
+    assert "redeemed: La clave está canjeada. El acceso termina el " in told.out
+
+
 def test_keys_are_retired_each_for_itself(run, give, world):
     [first, second] = made_up(2)
     give("keys", "add", world.pool, first, second)

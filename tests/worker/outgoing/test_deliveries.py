@@ -1,6 +1,7 @@
 """The outbox: who is told what of what happens, in the transaction in which it does."""
 
-from datetime import timedelta
+from contextvars import copy_context
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -11,6 +12,7 @@ from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.billing import invoices, payments, runs
+from worker.languages import readers
 from worker.learning import cancelling, expiring, extending, learners
 from worker.outgoing import deliveries, endpoints
 from worker.redemption import deciding, outcomes
@@ -65,10 +67,9 @@ def test_a_decision_is_told_with_the_id_of_the_message_that_it_answers(world):
     assert (data["event"], data["source"]) == (str(event.id), str(world.source))
     assert (data["outcome"], data["assignment"], data["learner"]) == ("redeemed", assignment, ANN)
     assert data["access_expires_at"] == event.expires_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    assert (
-        data["message"]
-        == f"The key is redeemed. Access ends on {event.expires_at:%Y-%m-%d at %H:%M} UTC."
-    )
+    end = f"{event.expires_at:%-d %b %Y, %H:%M}"
+    assert data["message"] == f"The key is redeemed. Access ends on {end} (UTC)."
+    assert "reader" not in data
     assert data["pool"] == world.pool
 
 
@@ -81,6 +82,66 @@ def test_a_refusal_is_told_too_to_whoever_sent_it(world):
     [data] = told(world, endpoint)
     assert (data["outcome"], data["assignment"], data["pool"]) == ("unknown_key", None, None)
     assert data["message"] == outcomes.SENTENCES["unknown_key"]
+
+
+def test_a_refusals_sentence_has_its_date_in_the_learners_zone_and_language(world):
+    endpoint = listening(world, world.parent)
+    world.session.execute(
+        text(
+            "UPDATE organization SET time_zone = 'America/New_York', locale = 'fr' WHERE id = :id"
+        ),
+        {"id": world.child},
+    )
+    world.session.execute(text("UPDATE pool SET starts_at = '2080-12-01T05:00Z'"))
+    [key] = world.keys(1)
+
+    event = world.request(key, ANN, organization=world.child)
+    deciding.settle(world.session, event_ids=[event])
+
+    [data] = told(world, endpoint)
+    assert data["outcome"] == "pool_not_started"
+    assert (
+        data["message"]
+        == "La clé ne peut pas être utilisée avant le 1 déc. 2080 (America/New_York)."
+    )
+
+
+def test_a_stranger_is_not_told_a_learners_zone_and_language(world):
+    endpoint = listening(world, world.parent)
+    world.session.execute(
+        text("UPDATE organization SET time_zone = 'Asia/Tokyo', locale = 'es' WHERE id = :id"),
+        {"id": world.sibling},
+    )
+    [key] = world.keys(1)
+
+    event = world.request(key, ANN, organization=world.sibling)
+    deciding.settle(world.session, event_ids=[event])
+
+    [data] = told(world, endpoint)
+    assert data["organization"] is None
+    assert data["message"] == "The key is not for learners of your organization."
+
+
+def test_a_delivery_is_shown_as_it_is_sent_whatever_language_is_asked_for(world):
+    endpoint = listening(world, world.parent)
+    event = world.request("UNKNOWN-KEY-9", ANN)
+    deciding.settle(world.session, event_ids=[event])
+
+    def ask() -> str:
+        readers.begin("de")
+        return str(told(world, endpoint)[0]["message"])
+
+    assert copy_context().run(ask) == outcomes.SENTENCES["unknown_key"]
+
+
+def test_what_an_older_release_wrote_is_told_in_utc():
+    data = {"outcome": "redeemed", "access_expires_at": "2027-02-26T10:10:00.000000Z"}
+
+    body = deliveries.body("redemption.decided", datetime(2026, 11, 28, tzinfo=UTC), data)
+
+    assert (
+        body["data"]["message"] == "The key is redeemed. Access ends on 26 Feb 2027, 10:10 (UTC)."
+    )
 
 
 def test_nothing_is_told_to_whom_it_does_not_concern(world):

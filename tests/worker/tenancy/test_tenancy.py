@@ -154,6 +154,7 @@ DOORS = {
         "find_source(bigint)",
         "guessing_pause(bigint,text,interval,bigint,bigint)",
         "known_keys(text[])",
+        "limit_of_attempt(bigint)",
         "find_token(bytea)",
         "note_token(bytea)",
         "find_user(text)",
