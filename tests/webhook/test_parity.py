@@ -57,6 +57,7 @@ ROUTES = {
     "pools show": "GET /pools/{pool}",
     "keys add": "POST /pools/{pool}/keys",
     "keys distribute": "POST /pools/{pool}/distributions",
+    "keys distributions": "GET /pools/{pool}/distributions",
     "keys export": "GET /pools/{pool}/keys",
     "keys generate": "POST /pools/{pool}/keys",
     "keys import": "POST /pools/{pool}/keys",

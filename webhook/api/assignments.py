@@ -1,21 +1,19 @@
 """Assignments: learners' access to courses."""
 
-from datetime import timedelta
-from typing import Any, Literal
-
 from apiflask import APIBlueprint
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from webhook.http import queries
 from webhook.http.access import allowed
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Paging, Taken, gives
+from webhook.http.queries import Choice, Query
+from webhook.http.shapes import Taken, gives
 from worker.database import patience
 from worker.database.paging import Page
 from worker.learning import assignments, bulk, cancelling, extending
 from worker.learning.assignments import Access, AssignmentShape, AssignmentShown
-from worker.learning.bulk import ChangedAssignment, Selection
-from worker.tables.labels import AssignmentStatus
+from worker.learning.bulk import ChangedAssignment
 from worker.tables.learning import Assignment
 from worker.tenancy.actors import Actor, Role
 
@@ -24,20 +22,6 @@ blueprint = APIBlueprint(
 )
 
 READERS = (Role.MANAGER, Role.ANALYST)
-
-
-class Query(Paging):
-    """Which assignments."""
-
-    learner: str | None = Field(None, description="An e-mail address.", max_length=320)
-    organization: str | None = Field(None, description="The learner's.", max_length=200)
-    course: str | None = Field(None, max_length=64)
-    pool: str | None = Field(None, max_length=200)
-    status: AssignmentStatus | None = None
-    expiring_within: int | None = Field(None, description="Days.", ge=0, le=36_500)
-    sort: (
-        Literal["made", "-made", "redeemed_at", "-redeemed_at", "expires_at", "-expires_at"] | None
-    ) = Field(None, description="redeemed_at of a pool's; expires_at of active ones.")
 
 
 class Extension(Taken):
@@ -55,13 +39,11 @@ class Cancellation(Taken):
     reason: str | None = None
 
 
-class Chosen(Taken):
-    """Which assignments: up to 500 by id, or any number by conditions, 500 per page."""
+@queries.of(bulk.Filters)
+class Chosen(Choice[bulk.Filters]):
+    """Which assignments: up to 500 by id, or any number by filters, 500 per page."""
 
     assignments: list[str] = Field([], max_length=500)
-    pool: str | None = None
-    learner: str | None = None
-    expiring_within: int | None = Field(None, description="Days.", ge=0, le=36_500)
     cursor: str | None = None
 
 
@@ -76,13 +58,12 @@ class Cancellations(Chosen, Cancellation):
 @blueprint.get("")
 @allowed(*READERS)
 @gives()
-@blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Page[AssignmentShape]:
+@blueprint.input(queries.query(assignments.Filters), location="query", arg_name="query")
+def listing(
+    session: Session, actor: Actor, query: Query[assignments.Filters]
+) -> Page[AssignmentShape]:
     """List assignments: all, one learner's, or those that end soon."""
-    wanted = query.page()
-    if query.expiring_within is not None:
-        wanted["expiring_within"] = timedelta(days=query.expiring_within)
-    return assignments.listing(session, actor=actor, **wanted)
+    return assignments.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.get("/<assignment>")
@@ -109,8 +90,16 @@ def access(session: Session, actor: Actor, assignment: str) -> Access:
 def extend_many(session: Session, actor: Actor, body: Extensions) -> Page[ChangedAssignment]:
     """Extend many assignments; each has its own result."""
     patience.unhurried(session)
-    selection, given = _selection(body.given(days="by_days", cursor="after"))
-    return bulk.extend(session, actor=actor, selection=selection, **given)
+    return bulk.extend(
+        session,
+        actor=actor,
+        ids=body.assignments,
+        filters=body.filters,
+        after=body.cursor,
+        until=body.until,
+        by_days=body.days,
+        price=body.price,
+    )
 
 
 @blueprint.post("/cancel")
@@ -120,8 +109,15 @@ def extend_many(session: Session, actor: Actor, body: Extensions) -> Page[Change
 def cancel_many(session: Session, actor: Actor, body: Cancellations) -> Page[ChangedAssignment]:
     """Cancel many assignments; each has its own result."""
     patience.unhurried(session)
-    selection, given = _selection(body.given(cursor="after"))
-    return bulk.cancel(session, actor=actor, selection=selection, **given)
+    return bulk.cancel(
+        session,
+        actor=actor,
+        ids=body.assignments,
+        filters=body.filters,
+        after=body.cursor,
+        retire_key=body.retire_key,
+        reason=body.reason,
+    )
 
 
 @blueprint.post("/<assignment>/extend")
@@ -147,11 +143,3 @@ def cancel(
 ) -> AssignmentShown:
     """Cancel an assignment; if it is soon and unused, the charge is credited and the key issued again."""
     return cancelling.cancel(session, actor=actor, assignment=assignment, **body.given())
-
-
-def _selection(given: dict[str, Any]) -> tuple[Selection, dict[str, Any]]:
-    """Split a body into the selection of assignments and the arguments of the change."""
-    days = given.pop("expiring_within", None)
-    within = None if days is None else timedelta(days=days)
-    which = {name: given.pop(name, None) for name in ("pool", "learner")}
-    return Selection(given.pop("assignments", ()), expiring_within=within, **which), given

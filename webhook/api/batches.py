@@ -2,13 +2,13 @@
 
 from apiflask import APIBlueprint
 from flask import Response, request
-from pydantic import Field
 from sqlalchemy.orm import Session
 
 from webhook.http import files
 from webhook.http.access import allowed
 from webhook.http.openapi import describe
-from webhook.http.shapes import Paging, gives
+from webhook.http.queries import Query, query
+from webhook.http.shapes import gives
 from worker.database.paging import Page
 from worker.pools import batches
 from worker.pools.batches import BatchShape
@@ -20,19 +20,13 @@ blueprint = APIBlueprint("batches", __name__, url_prefix="/api/v1/batches", tag=
 READERS = (Role.MANAGER, Role.ANALYST)
 
 
-class Query(Paging):
-    """Which batches."""
-
-    pool: str | None = Field(None, max_length=200)
-
-
 @blueprint.get("")
 @allowed(*READERS)
 @gives()
-@blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Page[BatchShape]:
+@blueprint.input(query(batches.Filters), location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query[batches.Filters]) -> Page[BatchShape]:
     """List batches, newest first."""
-    return batches.listing(session, actor=actor, **query.page())
+    return batches.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.get("/<batch>")

@@ -1,11 +1,11 @@
 """Courses: made by the operator, visible to everybody."""
 
 from apiflask import APIBlueprint
-from pydantic import Field
 from sqlalchemy.orm import Session
 
 from webhook.http.access import EVERYBODY, allowed
 from webhook.http.preconditions import versioned
+from webhook.http.queries import Choice, choice
 from webhook.http.shapes import Changes, Taken, gives, left_out, whole
 from worker.catalogue import courses
 from worker.catalogue.courses import CourseShape
@@ -19,12 +19,6 @@ blueprint = APIBlueprint("courses", __name__, url_prefix="/api/v1/courses", tag=
 def _found(session: Session, *, actor: Actor, course: str, lock: bool) -> Course:
     del actor  # every role may see every course
     return courses.find(session, name=course, lock=lock)
-
-
-class Query(Taken):
-    """Which courses."""
-
-    search: str | None = Field(None, description="A piece of the code or title.", max_length=200)
 
 
 class NewCourse(Taken):
@@ -45,10 +39,10 @@ class CourseChanges(Changes):
 @blueprint.get("")
 @allowed(*EVERYBODY)
 @gives()
-@blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, _actor: Actor, query: Query) -> Page[CourseShape]:
+@blueprint.input(choice(courses.Filters), location="query", arg_name="query")
+def listing(session: Session, _actor: Actor, query: Choice[courses.Filters]) -> Page[CourseShape]:
     """List courses by code."""
-    return whole(courses.listing(session, search=query.search))
+    return whole(courses.listing(session, filters=query.filters))
 
 
 @blueprint.post("")

@@ -11,7 +11,8 @@ from webhook.api.tables import Reading
 from webhook.http import problems
 from webhook.http.access import allowed, known
 from webhook.http.openapi import describe
-from webhook.http.shapes import Paging, Taken, gives
+from webhook.http.queries import Query, query
+from webhook.http.shapes import Taken, gives
 from webhook.http.uploads import TABLES, uploaded
 from worker.database import patience
 from worker.database.paging import Page
@@ -27,13 +28,6 @@ from worker.tenancy.actors import Actor, Role
 blueprint = APIBlueprint(
     "distributions", __name__, url_prefix="/api/v1/pools/<pool>/distributions", tag="Distributions"
 )
-
-
-class Query(Paging):
-    """Which distributions."""
-
-    recipient: str | None = Field(None, max_length=320)
-    reference: str | None = Field(None, max_length=320)
 
 
 class NewDistribution(Taken):
@@ -62,10 +56,13 @@ class Handing(Reading):
 @blueprint.get("")
 @allowed(Role.MANAGER, Role.ANALYST)
 @gives()
-@blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, pool: str, query: Query) -> Page[DistributionShape]:
+@blueprint.input(query(distributions.Filters), location="query", arg_name="query")
+def listing(
+    session: Session, actor: Actor, pool: str, query: Query[distributions.Filters]
+) -> Page[DistributionShape]:
     """List a pool's distributions with their figures, newest first."""
-    return distributions.listing(session, actor=actor, pool=pool, **query.page())
+    filters = query.filters
+    return distributions.listing(session, actor=actor, pool=pool, filters=filters, **query.page)
 
 
 @blueprint.post("")

@@ -9,7 +9,8 @@ from webhook.http import nudging
 from webhook.http.access import allowed
 from webhook.http.instants import Instant
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Changes, Paging, Taken, gives, left_out, whole
+from webhook.http.queries import Query, query
+from webhook.http.shapes import Changes, Taken, gives, left_out, whole
 from worker import days
 from worker.database.paging import Page
 from worker.outgoing import deliveries, endpoints
@@ -36,14 +37,6 @@ class NewEndpoint(EndpointChanges):
 
     url: str = Field(max_length=2000)
     organization: str
-
-
-class Query(Paging):
-    """Which deliveries."""
-
-    endpoint: str | None = Field(None, description="Of this endpoint, by id or address.")
-    since: Instant | None = Field(None, description="Of what happened at this time or later.")
-    failed: bool = Field(False, description="Only those that are set apart for a person.")
 
 
 class Resending(Taken):
@@ -126,10 +119,10 @@ def resend(session: Session, actor: Actor, endpoint: str, body: Resending) -> Re
 @blueprint.get("/deliveries")
 @allowed(Role.MANAGER)
 @gives()
-@blueprint.input(Query, location="query", arg_name="query")
-def told(session: Session, actor: Actor, query: Query) -> Page[DeliveryShape]:
+@blueprint.input(query(deliveries.Filters), location="query", arg_name="query")
+def told(session: Session, actor: Actor, query: Query[deliveries.Filters]) -> Page[DeliveryShape]:
     """List deliveries to endpoints, newest first."""
-    return deliveries.listing(session, actor=actor, **query.page())
+    return deliveries.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.get("/deliveries/<delivery>")

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from webhook.http import files, nudging
 from webhook.http.access import STAFF, allowed
 from webhook.http.openapi import describe
-from webhook.http.shapes import Paging, Taken, answer, gives, whole
+from webhook.http.queries import Query, query
+from webhook.http.shapes import Taken, answer, gives, whole
 from worker import reporting
 from worker.database import patience
 from worker.database.paging import Page
@@ -16,18 +17,10 @@ from worker.reporting import keeping, measures
 from worker.reporting.keeping import ReportShape
 from worker.reporting.measures import Measures
 from worker.reporting.rendering import NotebookShape
-from worker.tables.labels import ReportFormat, ReportState
+from worker.tables.labels import ReportFormat
 from worker.tenancy.actors import Actor
 
 blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1/reports", tag="Reports")
-
-
-class Query(Paging):
-    """Which reports."""
-
-    organization: str | None = Field(None, max_length=200)
-    notebook: str | None = Field(None, max_length=100)
-    state: ReportState | None = None
 
 
 class Period(Taken):
@@ -54,10 +47,10 @@ class NewReport(Taken):
 @blueprint.get("")
 @allowed(*STAFF)
 @gives()
-@blueprint.input(Query, location="query", arg_name="query")
-def listing(session: Session, actor: Actor, query: Query) -> Page[ReportShape]:
+@blueprint.input(query(keeping.Filters), location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query[keeping.Filters]) -> Page[ReportShape]:
     """List stored reports, newest first."""
-    return keeping.listing(session, actor=actor, **query.page())
+    return keeping.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.post("")

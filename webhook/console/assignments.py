@@ -1,6 +1,5 @@
 """Assignments: found by learner, extended, cancelled."""
 
-from datetime import timedelta
 from typing import Any
 
 from flask import render_template, request
@@ -8,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from webhook.console.access import READERS, page
 from webhook.console.answers import done
+from webhook.console.choosing import chosen
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
 from worker.learning import assignments, cancelling, extending
@@ -19,19 +19,17 @@ from worker.tenancy.actors import Actor, Role
 @page(*READERS)
 def assignments_page(session: Session, actor: Actor) -> Any:
     """List assignments: one learner's, those that soon end, or all."""
-    args = request.args
-    days = args.get("days", "").strip()
-    within = timedelta(days=max(0, min(whole(days, field="days"), 36_500))) if days else None
+    wanted, after = chosen(assignments.Filters), request.args.get("after")
+    sorted_so = wanted.expiring_within is not None or wanted.pool is not None
     found = assignments.listing(
         session,
         actor=actor,
-        learner=args.get("learner", "").strip() or None,
-        expiring_within=within,
-        sort=None if within else "-made",
-        after=args.get("after"),
+        filters=wanted,
+        sort=None if sorted_so else "-made",
+        after=after,
         limit=50,
     )
-    return render_template("assignments.html", listed=found)
+    return render_template("assignments.html", listed=found, filtered=assignments.Filters)
 
 
 @blueprint.get("/assignments/<assignment>")

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from webhook.console.access import READERS, page
 from webhook.console.answers import done
+from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
 from webhook.console.words import number
 from webhook.http import files
@@ -18,9 +19,9 @@ from worker.tenancy.actors import Actor, Role
 @page(*READERS)
 def batches_page(session: Session, actor: Actor) -> Any:
     """List batches, newest first: a pool's, or all."""
-    given = {name: request.args.get(name) or None for name in ("pool", "after")}
-    listed = batches.listing(session, actor=actor, **given, limit=30)
-    return render_template("batches.html", listed=listed)
+    wanted, after = chosen(batches.Filters), request.args.get("after")
+    listed = batches.listing(session, actor=actor, filters=wanted, after=after, limit=30)
+    return render_template("batches.html", listed=listed, filtered=batches.Filters)
 
 
 @blueprint.get("/batches/<batch>/progress")

@@ -48,9 +48,13 @@ def chosen(filters: type[F], **fixed: Any) -> F:
     return filters(**fixed, **{one.name: _read(one) for one in asked})
 
 
-def fields(filters: type[ListFilters], **options: Sequence[str]) -> list[Field]:
-    """Give the fields of a list's form; `options` are names to choose from, for fields that have some."""
-    return [_field(one, options.get(one.name, ())) for one in criteria(filters)]
+def fields(filters: type[ListFilters], *fixed: str, **options: Sequence[str]) -> list[Field]:
+    """Give the fields of a list's form, without the filters that the page itself gives.
+
+    `options` are names to choose from, for fields that have some.
+    """
+    asked = [one for one in criteria(filters) if one.name not in fixed]
+    return [_field(one, options.get(one.name, ())) for one in asked]
 
 
 def _field(one: Criterion, options: Sequence[str]) -> Field:

@@ -21,8 +21,11 @@ SHOWN = 200  # courses of a page; a search finds the others
 @page(*READERS)
 def courses_page(session: Session, _actor: Actor) -> Any:
     """List courses, or find some."""
-    listed = courses.listing(session, search=request.args.get("search") or None)
-    return render_template("courses.html", listed=listed[:SHOWN], more=len(listed) > SHOWN)
+    listed = courses.listing(session, filters=chosen(courses.Filters))
+    more = len(listed) > SHOWN
+    return render_template(
+        "courses.html", listed=listed[:SHOWN], more=more, filtered=courses.Filters
+    )
 
 
 @blueprint.post("/courses")

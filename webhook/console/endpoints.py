@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from webhook.console import forms
 from webhook.console.access import page
 from webhook.console.answers import done
+from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
 from webhook.http import nudging
 from worker.outgoing import deliveries, endpoints
@@ -92,15 +93,12 @@ def delivery(session: Session, actor: Actor, delivery: str) -> Any:
 
 def _endpoint(session: Session, actor: Actor, shown: EndpointShape) -> Any:
     """Show an endpoint; with its secret, where it has just been given one."""
-    told = deliveries.listing(
-        session,
-        actor=actor,
-        endpoint=shown["id"],
-        failed="failed" in request.args,
-        after=request.args.get("after"),
-        limit=50,
+    wanted, after = chosen(deliveries.Filters, endpoint=shown["id"]), request.args.get("after")
+    sent = deliveries.listing(session, actor=actor, filters=wanted, after=after, limit=50)
+    types = list(DeliveryType)
+    return render_template(
+        "endpoint.html", it=shown, listed=sent, types=types, filtered=deliveries.Filters
     )
-    return render_template("endpoint.html", it=shown, listed=told, types=list(DeliveryType))
 
 
 def _wishes() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from flask import current_app, request
 PAGES = (
     "sign_in",
     "pools",
+    "redemptions",
     "new_pool",
     "keys",
     "batches",

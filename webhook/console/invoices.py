@@ -44,6 +44,15 @@ def invoice_line(session: Session, actor: Actor, invoice: str, line: str) -> Any
     return render_template("invoice_line.html", invoice=invoice, line=line, listed=listed)
 
 
+@blueprint.get("/charges", endpoint="charges")
+@page(*READERS)
+def charges_page(session: Session, actor: Actor) -> Any:
+    """List charges and credits, newest first, and where each is billed."""
+    wanted, after = chosen(charges.Filters), request.args.get("after")
+    found = charges.listing(session, actor=actor, filters=wanted, after=after, limit=50)
+    return render_template("charges.html", listed=found, filtered=charges.Filters)
+
+
 @blueprint.get("/invoices/<invoice>.<any(pdf, csv):kind>")
 @known(*READERS)
 def invoice_file(actor: Actor, invoice: str, kind: str) -> Any:

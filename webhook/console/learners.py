@@ -19,17 +19,15 @@ from worker.tenancy.actors import Actor, Role
 @page(*READERS)
 def learner(session: Session, actor: Actor, email: str) -> Any:
     """Show a person's assignments and attempts; attempts alone, where nothing was granted yet."""
-    tried = attempts.listing(
-        session, actor=actor, filters=attempts.Filters(learner=email), limit=50
-    )
+    tried = attempts.of_learner(session, actor=actor, email=email, limit=50)
     try:
         after = request.args.get("after")
         person = learners.show(session, actor=actor, email=email, after=after)
     except errors.NotFoundError:
-        if not tried.items:
+        if not tried:
             raise
         person = _unknown(email)
-    return render_template("learner.html", person=person, attempts=tried.items)
+    return render_template("learner.html", person=person, attempts=tried)
 
 
 @blueprint.post("/learners/<email>")

@@ -12,6 +12,7 @@ from werkzeug.datastructures import MultiDict
 from webhook.console import forms
 from webhook.console.access import page
 from webhook.console.answers import NotSavedError, attempt, done
+from webhook.console.choosing import chosen
 from webhook.console.forms import Form, whole
 from webhook.console.frame import blueprint
 from webhook.console.words import number
@@ -95,7 +96,7 @@ def pool_words(session: Session, actor: Actor) -> Any:
 @page(Role.MANAGER)
 def choose_course(session: Session, _actor: Actor) -> Any:
     """Find courses by a piece of their code or title; archived ones cannot be chosen."""
-    found = courses.listing(session, search=request.args.get("search") or None)
+    found = courses.listing(session, filters=chosen(courses.Filters))
     return render_template("course_choices.html", found=found[:CHOICES], more=len(found) > CHOICES)
 
 

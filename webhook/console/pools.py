@@ -37,19 +37,21 @@ def pool(session: Session, actor: Actor, pool: str) -> Any:
     """Show a pool: its settings, figures, running batch, keys, redemptions and refusals."""
     shown = pools.show(session, actor=actor, pool=pool)
     found, after = shown["id"], request.args.get("after")
-    wanted = chosen(keys.Filters)
+    wanted, of_pool = chosen(keys.Filters), batches.Filters(pool=found)
     return render_template(
         "pool.html",
         pool=shown,
         filtered=keys.Filters,
-        batches=batches.listing(session, actor=actor, pool=found, limit=3).items,
+        batches=batches.listing(session, actor=actor, filters=of_pool, limit=3).items,
         charged=charges.of_pool(session, actor=actor, pool=found),
         recent=recent.of_pool(session, actor=actor, pool=found),
         attempts=recent.ATTEMPTS,
         listed=keys.listing(
             session, actor=actor, pool=found, filters=wanted, after=after, limit=SHOWN
         ),
-        distributions=distributions.listing(session, actor=actor, pool=found, limit=10),
+        distributions=distributions.listing(
+            session, actor=actor, pool=found, filters=chosen(distributions.Filters), limit=10
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from webhook.console.access import page
 from webhook.console.answers import done
+from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
 from webhook.http import files, nudging
 from webhook.http.access import STAFF
@@ -20,10 +21,14 @@ from worker.tenancy.actors import Actor
 @page(*STAFF)
 def reports_page(session: Session, actor: Actor) -> Any:
     """List reports, newest first, and offer to run one."""
-    listed = keeping.listing(session, actor=actor, after=request.args.get("after"), limit=30)
-    owners = organizations.listing(session, actor=actor)
-    notebooks = reporting.listing()
-    return render_template("reports.html", listed=listed, owners=owners, notebooks=notebooks)
+    wanted, after = chosen(keeping.Filters), request.args.get("after")
+    return render_template(
+        "reports.html",
+        listed=keeping.listing(session, actor=actor, filters=wanted, after=after, limit=30),
+        owners=[owner["name"] for owner in organizations.listing(session, actor=actor)],
+        notebooks=reporting.listing(),
+        filtered=keeping.Filters,
+    )
 
 
 @blueprint.post("/reports")

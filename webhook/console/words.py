@@ -23,8 +23,15 @@ MENU = (
         "Training Keys",
         (("pools", "Pools"), ("new_pool", "Create Training Key Pool"), ("batches", "Batches")),
     ),
-    ("Help", (("trouble", "My key does not work"), ("assignments", "Assignments"))),
-    ("Account", (("invoices", "Invoices"), ("reports", "Reports"))),
+    (
+        "Help",
+        (
+            ("trouble", "My key does not work"),
+            ("assignments", "Assignments"),
+            ("redemptions", "Redemptions"),
+        ),
+    ),
+    ("Account", (("invoices", "Invoices"), ("charges", "Charges"), ("reports", "Reports"))),
     (
         "Connect",
         (

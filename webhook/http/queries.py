@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, create_model
 from webhook.http.instants import Instant
 from webhook.http.shapes import Taken
 from worker import days
-from worker.database.filters import Criterion, ListFilters, criteria, orders
+from worker.database.filters import Criterion, ListFilters, criteria, ordering, orders
 from worker.database.lookup import BIGGEST_ID
 from worker.database.paging import Paging
 
@@ -75,8 +75,7 @@ def of(filters: type[ListFilters]) -> Any:
 def _made(base: Any, filters: type[ListFilters]) -> Any:
     read: dict[str, Any] = {one.name: _field(one) for one in criteria(filters)}
     if issubclass(base, Query):
-        words = "“-” in front: the other way round."
-        read["sort"] = (_one_of(orders(filters)), Field(None, description=words))
+        read["sort"] = (_one_of(orders(filters)), Field(None, description=ordering(filters)))
     made = create_model("Query", __base__=base, __doc__=filters.__doc__, **read)
     made.made_of = filters
     return made

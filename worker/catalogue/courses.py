@@ -1,5 +1,6 @@
 """Courses: code, title, list price, archived or not."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from sqlalchemy.orm import QueryableAttribute, Session
 from typing_extensions import TypedDict
 
 from worker.database import lookup
+from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.money import Amount
 from worker.tables.catalogue import Course, Price
@@ -44,6 +46,15 @@ class CourseShape(TypedDict):
     archived: bool
     """Whether it is archived: its pools' keys cannot be redeemed any more."""
 
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which courses."""
+
+    search: str | None = by("A piece of the code or title, in any letter case.")
+
+
+ALL = Filters()
 
 # The first list price holds for all the past, because an event may be older than its course (B1).
 FROM_EVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -100,14 +111,14 @@ def archive(session: Session, *, actor: Actor, course: str | Course) -> CourseSh
     return show(session, found)
 
 
-def listing(session: Session, *, search: str | None = None) -> list[CourseShape]:
-    """List courses by code; `search` is a part of the code or title, regardless of case."""
+def listing(session: Session, *, filters: Filters = ALL) -> list[CourseShape]:
+    """List courses by code."""
     wanted = _rows().order_by(Course.code)
-    if search:
+    if filters.search:
         wanted = wanted.where(
             or_(
-                Course.code.icontains(search, autoescape=True),
-                Course.title.icontains(search, autoescape=True),
+                Course.code.icontains(filters.search, autoescape=True),
+                Course.title.icontains(filters.search, autoescape=True),
             )
         )
     return [_shape(row) for row in session.execute(wanted)]

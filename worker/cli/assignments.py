@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import WHOLE, Group, deferred, ordered, paged
-from worker.cli.options import DAYS
+from worker.cli.frame import WHOLE, Group, deferred
+from worker.cli.lists import ChoosingCommand, ListCommand
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -40,18 +40,18 @@ def _show_changed(result: "Changed") -> None:
 def _changed(
     one: "Callable[..., assignments.AssignmentShown]",
     many: "Callable[..., paging.Page[bulk.ChangedAssignment]]",
-    **given: Any,
+    named: tuple[str, ...],
+    filters: "bulk.Filters",
+    **how: Any,
 ) -> "Changed":
     """Change one named assignment, or many, in transactions of 500."""
-    named = given.pop("named")
-    conditions = {name: given.pop(name) for name in ("pool", "learner", "expiring_within")}
-    if len(named) == 1 and not any(value is not None for value in conditions.values()):
-        return run(one, actor=operator(), assignment=named[0], **given)
+    if len(named) == 1 and filters == bulk.NONE:
+        return run(one, actor=operator(), assignment=named[0], **how)
     items: list[bulk.ChangedAssignment] = []
     for ids in [named[i : i + bulk.AT_ONCE] for i in range(0, len(named), bulk.AT_ONCE)] or [()]:
-        selection, after = bulk.Selection(ids, **conditions), None
+        after = None
         while True:
-            page = run(many, actor=operator(), selection=selection, after=after, **given)
+            page = run(many, actor=operator(), ids=ids, filters=filters, after=after, **how)
             items += page.items
             if (after := page.next) is None:
                 break
@@ -63,15 +63,9 @@ def command() -> None:
     """Assignments: a learner's access to a course, granted by one key."""
 
 
-@command.command("list", shows=printing.table(*COLUMNS))
-@click.option("--learner", metavar="EMAIL", help="One learner's.")
-@click.option("--organization", metavar="ORG", help="Those of its learners.")
-@click.option("--course", metavar="CODE", help="Those for this course.")
-@click.option("--pool", metavar="POOL", help="Those that its keys gave.")
-@click.option("--status", type=click.Choice(["active", "expired", "cancelled"]))
-@click.option("--expiring-within", type=DAYS, metavar="DAYS", help="Those that end so soon.")
-@ordered("redeemed_at", "expires_at")
-@paged
+@command.command(
+    "list", cls=ListCommand, filters=lambda: assignments.Filters, shows=printing.table(*COLUMNS)
+)
 def listing(**given: Any) -> "Page[assignments.AssignmentShape]":
     """List assignments."""
     return run(assignments.listing, actor=operator(), **given)
@@ -84,22 +78,11 @@ def show(assignment: str) -> "assignments.AssignmentShown":
     return run(assignments.show, actor=operator(), assignment=assignment)
 
 
-def chosen(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the arguments that select assignments: ids, or conditions."""
-    for option in (
-        click.option(
-            "--expiring-within", type=DAYS, metavar="DAYS", help="Those that end so soon."
-        ),
-        click.option("--learner", metavar="EMAIL", help="All of a learner's."),
-        click.option("--pool", metavar="POOL", help="All of a pool's."),
-        click.argument("named", nargs=-1, metavar="[ID]..."),
-    ):
-        function = option(function)
-    return function
+named = click.argument("named", nargs=-1, metavar="[ID]...")
 
 
-@command.command(shows=_show_changed)
-@chosen
+@command.command(cls=ChoosingCommand, filters=lambda: bulk.Filters, shows=_show_changed)
+@named
 @click.option("--until", metavar="DATE", help="The last day of access, where the learner is.")
 @click.option("--by", "by_days", type=WHOLE, metavar="DAYS", help="So many days later than now.")
 @click.option("--price", metavar="AMOUNT", help="Charge the pool's owner; free by default.")
@@ -111,8 +94,8 @@ def extend(**given: Any) -> "Changed":
     return _changed(extending.extend, bulk.extend, **given)
 
 
-@command.command(shows=_show_changed)
-@chosen
+@command.command(cls=ChoosingCommand, filters=lambda: bulk.Filters, shows=_show_changed)
+@named
 @click.option("--retire-key", is_flag=True, help="Do not issue the key again.")
 @click.option("--reason", metavar="TEXT", help="Needed after 24 hours or a launch.")
 def cancel(**given: Any) -> "Changed":

@@ -7,7 +7,8 @@ import rich_click as click
 
 from worker.cli import printing, tables, waiting
 from worker.cli.files import Written, deliver, written
-from worker.cli.frame import Group, deferred, paged
+from worker.cli.frame import Group, deferred
+from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run, system
 
 with deferred():
@@ -26,9 +27,9 @@ def command() -> None:
     """Batches: bulk jobs that generate or import keys."""
 
 
-@command.command("list", shows=printing.table(*COLUMNS))
-@click.option("--pool", metavar="POOL", help="One pool's.")
-@paged
+@command.command(
+    "list", cls=ListCommand, filters=lambda: batches.Filters, shows=printing.table(*COLUMNS)
+)
 def listing(**given: Any) -> "Page[batches.BatchShape]":
     """List batches, newest first."""
     return run(batches.listing, actor=operator(), **given)

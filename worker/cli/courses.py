@@ -6,6 +6,7 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred
+from worker.cli.lists import ChoosingCommand
 from worker.cli.system import operator, run
 
 with deferred():
@@ -35,11 +36,15 @@ def edit(course: str, title: str | None) -> "courses.CourseShape":
     return run(courses.edit, actor=operator(), course=course, title=title)
 
 
-@command.command("list", shows=printing.table("code", "title", "price", "currency", "archived"))
-@click.option("--search", metavar="TEXT", help="A piece of the code or title.")
-def listing(search: str | None) -> "list[courses.CourseShape]":
+@command.command(
+    "list",
+    cls=ChoosingCommand,
+    filters=lambda: courses.Filters,
+    shows=printing.table("code", "title", "price", "currency", "archived"),
+)
+def listing(filters: "courses.Filters") -> "list[courses.CourseShape]":
     """List courses, or search them."""
-    return run(courses.listing, search=search)
+    return run(courses.listing, filters=filters)
 
 
 @command.command()

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import WHOLE, Group, deferred, paged
+from worker.cli.frame import WHOLE, Group, deferred
+from worker.cli.lists import ListCommand
 from worker.cli.options import SINCE, old_valid, together
 from worker.cli.system import operator, run, system
 
@@ -81,11 +82,13 @@ def listing() -> "list[endpoints.EndpointShape]":
     return run(endpoints.listing, actor=operator())
 
 
-@command.command("deliveries", shows=printing.table(*DELIVERY_COLUMNS))
+@command.command(
+    "deliveries",
+    cls=ListCommand,
+    filters=lambda: deliveries.Filters,
+    shows=printing.table(*DELIVERY_COLUMNS),
+)
 @click.argument("endpoint", required=False)
-@click.option("--failed", is_flag=True, help="Those that no endpoint took in three days.")
-@click.option("--since", type=SINCE, metavar="TIME", help="Of what happened at this time or later.")
-@paged
 def told(**given: Any) -> "Page[deliveries.DeliveryShape]":
     """List deliveries to endpoints, newest first."""
     return run(deliveries.listing, actor=operator(), **given)

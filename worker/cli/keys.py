@@ -36,6 +36,17 @@ COLUMNS = (
     "redeemed_at",
 )
 
+HANDED_OUT = (
+    "id",
+    "recipient",
+    "reference",
+    "distributed_at",
+    "recalled_at",
+    "given",
+    "redeemed",
+    "retired",
+)
+
 RETIRED_AT_ONCE = 10_000  # in one transaction
 
 wait_or_not = click.option(
@@ -290,6 +301,18 @@ def _check_recipient(recipient: str | None, file: BinaryIO | None, name: str) ->
         raise click.UsageError(f"{recipient} is a file; give it as --file {recipient}.")
     if file is not None and name:
         raise click.UsageError("--name goes with a recipient; a file has names of its own.")
+
+
+@command.command(
+    "distributions",
+    cls=ListCommand,
+    filters=lambda: distributions.Filters,
+    shows=printing.table(*HANDED_OUT),
+)
+@click.argument("pool")
+def distributed(**given: Any) -> "Page[distributions.DistributionShape]":
+    """List whom a pool's keys were handed to, newest first, and how many of them are redeemed."""
+    return run(distributions.listing, actor=operator(), **given)
 
 
 @command.command()

@@ -77,7 +77,7 @@ class ListCommand(ChoosingCommand, PagedCommand):
         sort = click.Option(
             ["--sort"],
             type=click.Choice(asked.orders(self.filters())),
-            help="“-” in front: the other way round.",
+            help=asked.ordering(self.filters()),
         )
         return [*super().made(), sort]
 

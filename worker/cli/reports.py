@@ -12,7 +12,8 @@ import rich_click as click
 
 from worker.cli import printing, progress
 from worker.cli.files import Written, deliver, written
-from worker.cli.frame import Group, deferred, paged
+from worker.cli.frame import Group, deferred
+from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run, system
 from worker.errors import ExtraMissingError
 
@@ -83,11 +84,9 @@ def run_(
     return {"file": str(path), "bytes": path.stat().st_size}
 
 
-@command.command(shows=printing.table(*COLUMNS))
-@click.option("--organization", metavar="ORG", help="One organization's.")
-@click.option("--notebook", metavar="NOTEBOOK", help="One notebook's.")
-@click.option("--state", metavar="STATE", help="queued, running, done or failed.")
-@paged
+@command.command(
+    cls=ListCommand, filters=lambda: reporting.keeping.Filters, shows=printing.table(*COLUMNS)
+)
 def kept(**given: Any) -> "Page[reporting.keeping.ReportShape]":
     """List stored reports, newest first."""
     return run(reporting.keeping.listing, actor=operator(), **given)

@@ -22,6 +22,7 @@ class ListFilters:
     """Which rows of a list are wanted; all, if no filter is given."""
 
     sorts: ClassVar[Sorts] = NO_SORTS  # sorts besides the order of creation
+    sorting: ClassVar[str] = ""  # which of them need a filter, in words
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ def criteria(filters: type[ListFilters]) -> list[Criterion]:
 def orders(filters: type[ListFilters]) -> list[str]:
     """Give the sorts of a list; “-” in front means descending."""
     return [sign + name for name in (MADE, *filters.sorts) for sign in ("", "-")]
+
+
+def ordering(filters: type[ListFilters]) -> str:
+    """Say how a list is sorted."""
+    return f"{filters.sorting} “-” in front: the other way round.".strip()
 
 
 def _kind(annotation: Any) -> type:

@@ -1,8 +1,9 @@
 """Course assignments: who has access to what, and until when."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 from sqlalchemy import ColumnElement, Select, and_, exists, false, func, select, text
 from sqlalchemy.orm import Session, joinedload
@@ -11,8 +12,9 @@ from typing_extensions import TypedDict
 from worker import days, errors
 from worker.catalogue import courses
 from worker.database import lookup
+from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged
+from worker.database.paging import Page, Paging, paged
 from worker.learning import sentences
 from worker.pools import pools
 from worker.tables.catalogue import Course
@@ -116,6 +118,27 @@ class Access:
     """That in a sentence for the learner: in the language asked for, else their organization's."""
 
 
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which assignments."""
+
+    sorts: ClassVar[Sorts] = {
+        "redeemed_at": Assignment.redeemed_at,
+        "expires_at": Assignment.expires_at,
+    }
+    sorting: ClassVar[str] = "redeemed_at: of a pool's; expires_at: of active ones."
+
+    learner: str | None = by("One learner's, by e-mail address.", longest=320)
+    organization: str | None = by("Those of its learners.")
+    course: str | None = by("Those for this course.", longest=64)
+    pool: str | None = by("Those that its keys gave.")
+    status: AssignmentStatus | None = by("Those that are so.")
+    expiring_within: timedelta | None = by("Those that end within so many days.")
+
+
+ALL = Filters()
+
+
 def soon_over(within: timedelta) -> ColumnElement[bool]:
     """Give the condition for a valid assignment that ends within a time from now."""
     now = func.clock_now()
@@ -194,48 +217,23 @@ def listing(
     session: Session,
     *,
     actor: Actor,
-    learner: str | None = None,
-    organization: str | None = None,
-    course: str | None = None,
-    pool: str | None = None,
-    status: str | None = None,
-    expiring_within: timedelta | None = None,
-    sort: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
+    filters: Filters = ALL,
+    learners: Sequence[int] | None = None,
+    **page: Unpack[Paging],
 ) -> Page[AssignmentShape]:
     """List assignments of the actor's organizations; for instance one learner's, or those that end soon.
 
     Active ones can be sorted by `expires_at`. Those that end soon are sorted by their end, and a
-    pool's by redemption.
+    pool's by redemption. `learners` are ids of learners, whose assignments alone are listed.
 
     Raises:
-        InvalidInputError: the status is unknown, or a sort by `expires_at` is not limited to active ones.
+        InvalidInputError: the learner is no address, or a sort has no index for these filters.
     """
-    wanted = ROWS.where(*_of(session, actor, learner, organization, course, pool))
-    if status is not None:
-        wanted = wanted.where(
-            Assignment.status == lookup.label(AssignmentStatus, status, field="status")
-        )
-    if expiring_within is not None:
-        wanted = wanted.where(soon_over(expiring_within))
-    sorts = {}  # only these have an index
-    if status == AssignmentStatus.ACTIVE or expiring_within is not None:
-        sorts["expires_at"] = Assignment.expires_at
-    if expiring_within is not None:
-        sort = sort or "expires_at"
-    if pool is not None:
-        sorts["redeemed_at"], sort = Assignment.redeemed_at, sort or "redeemed_at"
-    return paged(
-        session,
-        wanted,
-        by=Assignment.id,
-        after=after,
-        limit=limit,
-        shape=shape,
-        sort=sort,
-        sorts=sorts,
-    )
+    wanted = ROWS.where(actor.sees(Assignment.organization_id), *_chosen(session, actor, filters))
+    if learners is not None:
+        wanted = wanted.where(Assignment.learner_id.in_(learners))
+    page["sort"] = page.get("sort") or _sort(filters)
+    return paged(session, wanted, by=Assignment.id, shape=shape, sorts=_sorts(filters), **page)
 
 
 def show(session: Session, *, actor: Actor, assignment: str | Assignment) -> AssignmentShown:
@@ -354,27 +352,36 @@ def _message(row: Any, assignment: Assignment | None = None) -> str:
     )
 
 
-def _of(
-    session: Session,
-    actor: Actor,
-    learner: str | None,
-    organization: str | None,
-    course: str | None,
-    pool: str | None,
-) -> list[ColumnElement[bool]]:
-    """Give the conditions that the actor may see an assignment, and that the filters hold."""
-    conditions = [actor.sees(Assignment.organization_id)]
-    if learner is not None:
-        conditions.append(Learner.email_lower.in_(addresses.spellings(learner)))
-    if organization is not None:
-        home = organizations.find(session, actor=actor, name=organization)
-        conditions.append(Assignment.organization_id == home.id)
-    if course is not None:
-        conditions.append(Assignment.course_id == courses.find(session, name=course).id)
-    if pool is not None:
-        found = pools.find(session, actor=actor, pool=pool)
-        conditions.append(Assignment.pool_id == found.id)
-    return conditions
+def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[ColumnElement[bool]]:
+    if filters.learner is not None:
+        yield Learner.email_lower.in_(addresses.asked(filters.learner, field="learner"))
+    if filters.organization is not None:
+        home = organizations.find(session, actor=actor, name=filters.organization)
+        yield Assignment.organization_id == home.id
+    if filters.course is not None:
+        yield Assignment.course_id == courses.find(session, name=filters.course).id
+    if filters.pool is not None:
+        yield Assignment.pool_id == pools.find(session, actor=actor, pool=filters.pool).id
+    if filters.status is not None:
+        yield Assignment.status == filters.status
+    if filters.expiring_within is not None:
+        yield soon_over(filters.expiring_within)
+
+
+def _sort(filters: Filters) -> str | None:
+    if filters.expiring_within is not None:
+        return "expires_at"
+    return "redeemed_at" if filters.pool is not None else None
+
+
+def _sorts(filters: Filters) -> Sorts:
+    """Give by what a list can be sorted: there is an index for a pool's, and for active ones."""
+    names = []
+    if filters.pool is not None:
+        names.append("redeemed_at")
+    if filters.status is AssignmentStatus.ACTIVE or filters.expiring_within is not None:
+        names.append("expires_at")
+    return {name: Filters.sorts[name] for name in names}
 
 
 def _id(assignment: str) -> int:

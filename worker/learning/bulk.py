@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
+from worker.database.filters import ListFilters, by
 from worker.database.paging import Page, paged
 from worker.learning import assignments, cancelling, extending
 from worker.learning.assignments import AssignmentShown
@@ -42,17 +43,15 @@ class ChangedAssignment(TypedDict):
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Which assignments: those with the given ids, or those for which every condition holds.
+class Filters(ListFilters):
+    """Which assignments that are not cancelled: those that every given filter chooses."""
 
-    `expiring_within` selects live ones that end within so many days. Conditions never select
-    cancelled ones.
-    """
+    pool: str | None = by("All of a pool's.")
+    learner: str | None = by("All of a learner's, by e-mail address.", longest=320)
+    expiring_within: timedelta | None = by("Those that end within so many days.")
 
-    ids: Sequence[str] = ()
-    pool: str | None = None
-    learner: str | None = None
-    expiring_within: timedelta | None = None
+
+NONE = Filters()
 
 
 def change(
@@ -61,34 +60,33 @@ def change(
     act: Callable[..., AssignmentShown],
     done: Literal["extended", "cancelled"],
     actor: Actor,
-    selection: Selection,
+    ids: Sequence[str] = (),
+    filters: Filters = NONE,
     after: str | None = None,
     limit: int = AT_ONCE,
     **how: Any,
 ) -> Page[ChangedAssignment]:
-    """Apply `act` to each assignment of a page of a selection; gives each one's result.
+    """Apply `act` to the assignments with these ids, or to a page of those that `filters` selects.
 
-    `done` is the result of those that were not refused. `how` are further arguments of `act`.
+    Gives each one's result; `done` is that of those that were not refused. `how` are further
+    arguments of `act`.
 
     Raises:
-        InvalidInputError: nothing is selected, both ids and conditions are given, or more than 500
-            at once.
+        InvalidInputError: nothing is selected, both ids and filters are given, or more than 500 at once.
     """
     actor.require(Role.MANAGER)
-    conditions = (selection.pool, selection.learner, selection.expiring_within)
-    chosen = any(condition is not None for condition in conditions)
-    if chosen == bool(selection.ids):
+    if (filters != NONE) == bool(ids):
         raise errors.InvalidInputError(
             "Name assignments, or say of which pool or learner, or how soon they end: one of both.",
             field="assignments",
         )
-    if limit > AT_ONCE or len(selection.ids) > AT_ONCE:
+    if limit > AT_ONCE or len(ids) > AT_ONCE:
         raise errors.InvalidInputError(f"Up to {AT_ONCE} assignments are changed at once.")
     result = partial(_result, session, partial(act, session, actor=actor, **how), done)
-    if selection.ids:
+    if ids:
         # Always in the same order, so that two transactions do not deadlock.
-        return Page([result(named) for named in sorted(set(selection.ids), key=_order)], None)
-    wanted = _chosen(session, actor, selection)
+        return Page([result(named) for named in sorted(set(ids), key=_order)], None)
+    wanted = _chosen(session, actor, filters)
     return paged(
         session,
         wanted,
@@ -107,19 +105,19 @@ def _order(named: str) -> tuple[int, str]:
     return len(named), named
 
 
-def _chosen(session: Session, actor: Actor, selection: Selection) -> Select[Any]:
+def _chosen(session: Session, actor: Actor, filters: Filters) -> Select[Any]:
     wanted = select(Assignment.id).where(
         actor.sees(Assignment.organization_id), Assignment.status != AssignmentStatus.CANCELLED
     )
-    if selection.pool is not None:
-        pool = pools.find(session, actor=actor, pool=selection.pool)
+    if filters.pool is not None:
+        pool = pools.find(session, actor=actor, pool=filters.pool)
         wanted = wanted.where(Assignment.pool_id == pool.id)
-    if selection.learner is not None:
-        spelled = addresses.spellings(selection.learner)
+    if filters.learner is not None:
+        spelled = addresses.asked(filters.learner, field="learner")
         known = select(Learner.id).where(Learner.email_lower.in_(spelled))
         wanted = wanted.where(Assignment.learner_id.in_(known))
-    if selection.expiring_within is not None:
-        wanted = wanted.where(assignments.soon_over(selection.expiring_within))
+    if filters.expiring_within is not None:
+        wanted = wanted.where(assignments.soon_over(filters.expiring_within))
     return wanted
 
 

@@ -135,7 +135,8 @@ def show(
         NotFoundError: no learner of the actor's organizations has that address.
     """
     people = find(session, actor=actor, email=email)
-    held = assignments.listing(session, actor=actor, learner=email, after=after, limit=limit)
+    ids = [person.id for person in people]
+    held = assignments.listing(session, actor=actor, learners=ids, after=after, limit=limit)
     return {**_named(session, people, email), "assignments": held.items, "next": held.next}
 
 

@@ -6,8 +6,9 @@ runs low or expires soon: a sweep here finds those pools.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 from pydantic import Field
 from sqlalchemy import Select, select, text
@@ -16,8 +17,9 @@ from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
+from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged
+from worker.database.paging import Page, Paging, paged
 from worker.languages.phrasebooks import phrasebook
 from worker.outgoing import endpoints
 from worker.redemption import outcomes
@@ -74,6 +76,17 @@ class Resent(TypedDict):
     resent: int
     """How many deliveries."""
 
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which deliveries."""
+
+    endpoint: str | None = by("To this endpoint, by id or address.", longest=2000)
+    since: datetime | None = by("Of what happened at this time or later.")
+    failed: bool = by("Only those that are set apart for a person.", default=False)
+
+
+ALL = Filters()
 
 # A pool is low if fewer undistributed keys are left than the endpoint's threshold. It is reported
 # once, until it is no longer low. A pool that never had a key, or is being filled, is not low. The
@@ -177,30 +190,19 @@ def tell_of_pools(session: Session) -> int:
 
 
 def listing(
-    session: Session,
-    *,
-    actor: Actor,
-    endpoint: str | None = None,
-    failed: bool = False,
-    since: datetime | None = None,
-    after: str | None = None,
-    limit: int = 100,
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[DeliveryShape]:
-    """List deliveries to endpoints of the actor's organizations, newest first.
-
-    Filters: one endpoint's, the failed ones, those since a time."""
+    """List what endpoints of the actor's organizations were sent, newest first."""
     actor.require(Role.MANAGER)
     wanted = _seen(actor)
-    if endpoint is not None:
-        found = endpoints.find(session, actor=actor, name=endpoint)
+    if filters.endpoint is not None:
+        found = endpoints.find(session, actor=actor, name=filters.endpoint)
         wanted = wanted.where(Delivery.endpoint_id == found.id)
-    if failed:
+    if filters.failed:
         wanted = wanted.where(Delivery.state == DeliveryState.FAILED)
-    if since is not None:
-        wanted = wanted.where(Delivery.happened_at >= since)
-    return paged(
-        session, wanted, by=Delivery.id, after=after, limit=limit, shape=shape, newest_first=True
-    )
+    if filters.since is not None:
+        wanted = wanted.where(Delivery.happened_at >= filters.since)
+    return paged(session, wanted, by=Delivery.id, shape=shape, newest_first=True, **page)
 
 
 def show(session: Session, *, actor: Actor, delivery: str) -> DeliveryShape:

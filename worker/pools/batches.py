@@ -5,8 +5,9 @@ its last committed chunk, and makes exactly the keys that were requested.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 import psycopg
 from sqlalchemy import Select, func, or_, select, text
@@ -17,8 +18,9 @@ from typing_extensions import TypedDict
 from worker import errors
 from worker.database import lookup
 from worker.database.connections import clock_now
+from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged
+from worker.database.paging import Page, Paging, paged
 from worker.pools import codes, import_reports, importing, making, pools
 from worker.pools.import_reports import ImportReport
 from worker.pools.reading import Keys, Read
@@ -64,6 +66,14 @@ class BatchShape(TypedDict):
     """When it came to its end."""
 
 
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which batches."""
+
+    pool: str | None = by("One pool's.")
+
+
+ALL = Filters()
 UNFINISHED = (BatchState.QUEUED, BatchState.RUNNING)
 
 # The batch whose turn it is: the one not worked for the longest time, unless another worker has it
@@ -179,26 +189,14 @@ def show(session: Session, *, actor: Actor, batch: str) -> BatchShape:
 
 
 def listing(
-    session: Session,
-    *,
-    actor: Actor,
-    pool: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[BatchShape]:
-    """List the batches of the actor's pools, or of one of them, newest first."""
+    """List the batches of the actor's pools, newest first."""
     wanted = _seen(actor).add_columns(Pool.name)
-    if pool is not None:
-        wanted = wanted.where(Batch.pool_id == pools.find(session, actor=actor, pool=pool).id)
-    return paged(
-        session,
-        wanted,
-        by=Batch.id,
-        after=after,
-        limit=limit,
-        shape=lambda row: shape(row.Batch, row.name),
-        newest_first=True,
-    )
+    if filters.pool is not None:
+        found = pools.find(session, actor=actor, pool=filters.pool)
+        wanted = wanted.where(Batch.pool_id == found.id)
+    return paged(session, wanted, by=Batch.id, shape=_shape, newest_first=True, **page)
 
 
 def find(session: Session, *, actor: Actor, batch: str) -> Batch:
@@ -208,6 +206,10 @@ def find(session: Session, *, actor: Actor, batch: str) -> Batch:
     if found is None:
         raise errors.NotFoundError(f"There is no batch “{batch}” in your organizations.")
     return found
+
+
+def _shape(row: Any) -> BatchShape:
+    return shape(row.Batch, row.name)
 
 
 def shape(batch: Batch, pool_name: str) -> BatchShape:

@@ -1,16 +1,18 @@
 """Distributions: keys handed to a recipient under a reference, once, and recalled (K7)."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, BinaryIO, NamedTuple, final
+from typing import Any, BinaryIO, NamedTuple, Unpack, final
 
 from sqlalchemy import BigInteger, ColumnElement, Select, func, select, text, true
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
+from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged
+from worker.database.paging import Page, Paging, paged
 from worker.pools import giving, pools
 from worker.pools.giving import Asked, Given
 from worker.pools.reading import NOTHING, Purpose, Read, Told, opened
@@ -132,6 +134,17 @@ class DistributionRecalled(DistributionShape):
     """How many keys were retired by that."""
 
 
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which distributions."""
+
+    recipient: str | None = by("Those handed to this recipient.", longest=320)
+    reference: str | None = by("Those handed out under this reference.", longest=320)
+
+
+ALL = Filters()
+
+
 def distribute(
     session: Session,
     *,
@@ -222,30 +235,24 @@ def recall(
 
 
 def listing(
-    session: Session,
-    *,
-    actor: Actor,
-    pool: str,
-    recipient: str | None = None,
-    reference: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
+    session: Session, *, actor: Actor, pool: str, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[DistributionShape]:
     """List a pool's distributions with their figures, newest first."""
-    wanted = _rows(pools.find(session, actor=actor, pool=pool))
-    if recipient is not None:
-        wanted = wanted.where(Distribution.recipient_lower.in_(addresses.spellings(recipient)))
-    if reference is not None:
-        wanted = wanted.where(Distribution.reference == reference.strip())
-    return paged(
-        session,
-        wanted,
-        by=Distribution.id,
-        after=after,
-        limit=limit,
-        shape=shape,
-        newest_first=True,
-    )
+    found = pools.find(session, actor=actor, pool=pool)
+    wanted = _rows(found).where(*chosen(filters))
+    return paged(session, wanted, by=Distribution.id, shape=shape, newest_first=True, **page)
+
+
+def chosen(filters: Filters) -> Iterator[ColumnElement[bool]]:
+    """Give the conditions that choose distributions.
+
+    Raises:
+        InvalidInputError: the recipient has an @ amid it, and is no address.
+    """
+    if filters.recipient is not None:
+        yield Distribution.recipient_lower.in_(addresses.recipients(filters.recipient))
+    if filters.reference is not None:
+        yield Distribution.reference == filters.reference.strip()
 
 
 def mail_merge(

@@ -33,10 +33,10 @@ from sqlalchemy.orm import Session, outerjoin
 from typing_extensions import TypedDict
 
 from worker import errors
-from worker.database.filters import ListFilters, by
+from worker.database.filters import by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
-from worker.pools import batches, codes, import_reports, importing, pools, trying
+from worker.pools import batches, codes, distributions, import_reports, importing, pools, trying
 from worker.pools.import_reports import ImportReport
 from worker.pools.reading import NOTHING, Input, Keys, Read, Told, joined, opened, typed
 from worker.tables.labels import KeyState, LineResult
@@ -95,13 +95,11 @@ class RetiredKeys(TypedDict):
 
 
 @dataclass(frozen=True)
-class Filters(ListFilters):
+class Filters(distributions.Filters):
     """Which of a pool's keys."""
 
     state: KeyState | None = by("Those that are so.")
     undistributed: bool = by("Those that nobody was handed.", default=False)
-    recipient: str | None = by("Those handed to this recipient.", longest=320)
-    reference: str | None = by("Those handed out under this reference.", longest=320)
 
 
 ALL = Filters()
@@ -262,11 +260,9 @@ def chosen(session: Session, pool: Pool, filters: Filters) -> list[ColumnElement
     if filters.undistributed:
         wanted.append(Key.distribution_id.is_(None))
     if filters.recipient is not None or filters.reference is not None:
-        held = select(Distribution.id).where(Distribution.pool_id == pool.id)
-        if filters.recipient is not None:
-            held = held.where(Distribution.recipient_lower == filters.recipient.strip().lower())
-        if filters.reference is not None:
-            held = held.where(Distribution.reference == filters.reference.strip())
+        held = select(Distribution.id).where(
+            Distribution.pool_id == pool.id, *distributions.chosen(filters)
+        )
         # Looked up first: how many keys they are tells the planner what to begin with.
         ids = session.scalars(held).all()
         wanted.append(Key.distribution_id == any_(literal(ids, ARRAY(BigInteger))))

@@ -66,10 +66,18 @@ def listing(
     if filters.outcome is not None:
         wanted = wanted.where(Redemption.outcome == filters.outcome)
     if filters.learner is not None:
-        spelled = addresses.spellings(filters.learner)
+        spelled = addresses.asked(filters.learner, field="learner")
         wanted = wanted.where(Redemption.learner_email_lower.in_(spelled))
     wanted = wanted.where(*within(Redemption.received_at, filters.since, filters.until))
     return paged(session, wanted, by=Redemption.event_id, shape=shape, newest_first=True, **page)
+
+
+def of_learner(session: Session, *, actor: Actor, email: str, limit: int) -> list[RedemptionShape]:
+    """List the latest attempts of a learner, newest first, masked as R5 says."""
+    spelled = addresses.spellings(email)
+    wanted = _attempts(actor).where(Redemption.learner_email_lower.in_(spelled))
+    rows = session.execute(wanted.order_by(Redemption.event_id.desc()).limit(limit))
+    return [shape(row) for row in rows]
 
 
 def on_key(session: Session, *, actor: Actor, key_id: int) -> list[RedemptionShape]:

@@ -4,16 +4,18 @@ What a report shows is `worker.reporting`'s affair. Here is which are wanted, ho
 what it came to: a page and, where that was asked for, the same as PDF.
 """
 
+from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, final
+from typing import Any, Unpack, final
 
 from sqlalchemy import ColumnElement, Select, func, select, text, true
 from sqlalchemy.orm import Session
 
 from worker import errors
 from worker.database import lookup
+from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged
+from worker.database.paging import Page, Paging, paged
 from worker.days import FirstDay
 from worker.reporting import measures
 from worker.tables.billing import Invoice
@@ -61,6 +63,17 @@ class ReportShape(FirstDay):
     traceback: str | None
     """Why it failed."""
 
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which reports."""
+
+    organization: str | None = by("One organization's.")
+    notebook: str | None = by("One notebook's.", longest=100)
+    state: ReportState | None = by("Those that are so.")
+
+
+ALL = Filters()
 
 # What can be asked for: keypool's own notebooks. Others are run by path, and kept by who runs them.
 NOTEBOOKS = ("billing", "learners_at_risk", "pools", "redemptions", "usage")
@@ -142,28 +155,19 @@ def ask_after(session: Session, invoice_ids: list[int]) -> None:
 
 
 def listing(
-    session: Session,
-    *,
-    actor: Actor,
-    organization: str | None = None,
-    notebook: str | None = None,
-    state: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[ReportShape]:
     """List the reports that are kept of the actor's organizations, newest first."""
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     wanted = _rows(actor)
-    if organization:
-        owner = organizations.find(session, actor=actor, name=organization)
+    if filters.organization:
+        owner = organizations.find(session, actor=actor, name=filters.organization)
         wanted = wanted.where(ReportRun.organization_id == owner.id)
-    if notebook:
-        wanted = wanted.where(ReportRun.notebook == notebook)
-    if state:
-        wanted = wanted.where(ReportRun.state == lookup.label(ReportState, state, field="state"))
-    return paged(
-        session, wanted, by=ReportRun.id, after=after, limit=limit, shape=_shape, newest_first=True
-    )
+    if filters.notebook:
+        wanted = wanted.where(ReportRun.notebook == filters.notebook)
+    if filters.state:
+        wanted = wanted.where(ReportRun.state == filters.state)
+    return paged(session, wanted, by=ReportRun.id, shape=_shape, newest_first=True, **page)
 
 
 def show(session: Session, *, actor: Actor, report: str) -> ReportShape:

@@ -67,6 +67,26 @@ def recipient(value: str, *, line: int | None = None) -> str:
     return value.strip()
 
 
+def asked(value: str, *, field: str) -> list[str]:
+    """Give the forms in which the address that a list is asked for may be kept, as `spellings` does.
+
+    Raises:
+        InvalidInputError: it is no address.
+    """
+    address(value, field=field)
+    return spellings(value)
+
+
+def recipients(value: str) -> list[str]:
+    """Give the forms in which a recipient that a list is asked for may be kept: an address or a name.
+
+    Raises:
+        InvalidInputError: it has an @ amid it, and is no address.
+    """
+    recipient(value)
+    return spellings(value)
+
+
 def spellings(value: str) -> list[str]:
     """Give the forms in which an address may be stored, in lower case.
 

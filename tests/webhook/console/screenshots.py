@@ -56,6 +56,8 @@ PAGES = {
     "assignment": (MANAGER, "/assignments/{assignment}"),
     "assignment-cancel": (MANAGER, "/assignments/{assignment}"),
     "learner": (MANAGER, "/learners/{email}"),
+    "redemptions": (MANAGER, "/redemptions"),
+    "charges": (SELLER, "/charges"),
     "invoices": (SELLER, "/invoices"),
     "invoice": (SELLER, "/invoices/{invoice}"),
     "invoice-line": (SELLER, "/invoices/{invoice}/lines/{line}"),

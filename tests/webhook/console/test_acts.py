@@ -90,7 +90,7 @@ def test_a_distribution_is_recalled(manager, place):
 def test_a_batch_is_listed_with_its_progress_and_cancelled(manager, place):
     where = f"/pools/{place.world.pool}"
     acted(manager, f"{where}/keys/generate", page=f"{where}/keys/add", generate="7,000")
-    newest = ask(batches.listing, pool=place.world.pool, limit=1).items[0]
+    newest = ask(batches.listing, limit=1).items[0]
 
     listed = manager.get(f"/batches?pool={place.world.pool}").text
     told = acted(manager, f"/batches/{newest['id']}/cancel", page="/batches")
@@ -106,7 +106,7 @@ def test_an_imports_lines_are_told_as_csv(manager, place):
     where = f"/pools/{place.world.pool}/keys/add"
     lines = "\n".join([*(f"BULK-{number:08}" for number in range(501)), "bad"])
     acted(manager, where, page=where, pasted=lines, do="save", anyway="on")
-    batch = ask(batches.listing, pool=place.world.pool, limit=1).items[0]["id"]
+    batch = ask(batches.listing, limit=1).items[0]["id"]
     with databases.session() as session:
         while batches.work_chunk(session) is not None:
             pass
@@ -226,7 +226,7 @@ def test_an_invoice_that_is_finalized_has_its_months_reports_made(operator, invo
     acted(operator, f"{invoice}/finalize", page=invoice)
 
     final = ask(invoices.show, invoice=invoice.rpartition("/")[2])
-    kept = ask(keeping.listing, organization=final["organization"]).items
+    kept = ask(keeping.listing, filters=keeping.Filters(organization=final["organization"])).items
     asked = [one["notebook"] for one in kept if one["invoice"] == final["number"]]
     assert sorted(asked) == sorted(keeping.MONTHLY)
 

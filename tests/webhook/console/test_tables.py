@@ -31,8 +31,9 @@ def figures(place) -> dict[str, int]:
 
 
 def listed_batches(place) -> int:
+    wanted = batches.Filters(pool=place.world.pool)
     with connections.session() as session:
-        return len(batches.listing(session, actor=OPERATOR, pool=place.world.pool).items)
+        return len(batches.listing(session, actor=OPERATOR, filters=wanted).items)
 
 
 def read_as(html: str) -> dict[str, str]:

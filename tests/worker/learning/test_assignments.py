@@ -60,7 +60,9 @@ def test_those_that_end_soon_are_listed_for_reminders(world):
     world.redeemed("bob@example.org")
 
     listed = assignments.listing(
-        world.session, actor=OPERATOR, expiring_within=timedelta(days=14)
+        world.session,
+        actor=OPERATOR,
+        filters=assignments.Filters(expiring_within=timedelta(days=14)),
     ).items
 
     assert [item["id"] for item in listed] == [soon]

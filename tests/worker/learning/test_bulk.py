@@ -8,7 +8,7 @@ from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.learning import assignments, bulk, cancelling, expiring
-from worker.learning.bulk import Selection
+from worker.learning.bulk import Filters
 from worker.redemption import deciding
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
@@ -27,9 +27,9 @@ def redeemed(world: World, *emails: str) -> list[str]:
     return [str(world.figures(found, id=event).id) for event in events]
 
 
-def extend(world: World, selection: Selection, *, actor: Actor = OPERATOR, **given: object):
+def extend(world: World, *ids: str, actor: Actor = OPERATOR, **given: object):
     given.setdefault("by_days", 10)
-    return bulk.extend(world.session, actor=actor, selection=selection, **given)
+    return bulk.extend(world.session, actor=actor, ids=ids, **given)
 
 
 def results(page) -> dict[str, str]:
@@ -49,7 +49,7 @@ def test_each_of_the_named_comes_out_for_itself(world):
     cancelling.cancel(world.session, actor=OPERATOR, assignment=bob)
     before = end(world, ann)
 
-    page = extend(world, Selection([eve, bob, ann, "999999999", "no such"]))
+    page = extend(world, eve, bob, ann, "999999999", "no such")
 
     assert results(page) == {
         ann: "extended",
@@ -68,7 +68,7 @@ def test_what_is_named_twice_is_extended_once(world):
     [ann] = redeemed(world, "ann@example.org")
     before = end(world, ann)
 
-    extend(world, Selection([ann, ann]))
+    extend(world, ann, ann)
 
     assert end(world, ann) == before + timedelta(days=10)
 
@@ -79,8 +79,8 @@ def test_a_pools_assignments_are_extended_page_by_page_but_for_the_cancelled(wor
     elsewhere = redeemed(worlds.build(world.session), "ann@example.org")[0]
     there = end(world, elsewhere)
 
-    first = extend(world, Selection(pool=world.pool), limit=3)
-    second = extend(world, Selection(pool=world.pool), limit=3, after=first.next)
+    first = extend(world, filters=Filters(pool=world.pool), limit=3)
+    second = extend(world, filters=Filters(pool=world.pool), limit=3, after=first.next)
 
     assert list(results(first)) == [ids[0], ids[2], ids[3]]
     assert (list(results(second)), second.next) == ([ids[4]], None)
@@ -90,7 +90,7 @@ def test_a_pools_assignments_are_extended_page_by_page_but_for_the_cancelled(wor
 def test_a_learners_are_chosen_in_any_letter_case(world):
     ann, _ = redeemed(world, "ann@example.org", "bob@example.org")
 
-    assert list(results(extend(world, Selection(learner=" Ann@Example.ORG ")))) == [ann]
+    assert list(results(extend(world, filters=Filters(learner=" Ann@Example.ORG ")))) == [ann]
 
 
 def test_those_that_soon_end_are_chosen_and_those_that_ended_are_not(world):
@@ -98,9 +98,13 @@ def test_those_that_soon_end_are_chosen_and_those_that_ended_are_not(world):
     pass_time(world.session, days=20)
     redeemed(world, "late@example.org")
 
-    soon = results(extend(world, Selection(pool=world.pool, expiring_within=timedelta(days=14))))
+    soon = results(
+        extend(world, filters=Filters(pool=world.pool, expiring_within=timedelta(days=14)))
+    )
     pass_time(world.session, days=60)
-    over = results(extend(world, Selection(pool=world.pool, expiring_within=timedelta(days=14))))
+    over = results(
+        extend(world, filters=Filters(pool=world.pool, expiring_within=timedelta(days=14)))
+    )
 
     assert (list(soon), over) == ([early], {})
 
@@ -111,7 +115,7 @@ def test_a_refusal_of_the_database_leaves_the_others_as_they_come_out(world):
     expiring.expire_overdue(world.session, limit=100)
     redeemed(world, "ann@example.org")
 
-    page = extend(world, Selection([old, other]), by_days=60)
+    page = extend(world, old, other, by_days=60)
 
     assert results(page) == {old: "live_assignment", other: "extended"}
     assert status(world, old) == "expired"
@@ -121,7 +125,7 @@ def test_a_refusal_of_the_database_leaves_the_others_as_they_come_out(world):
 def test_many_are_cancelled_each_with_its_credit_and_its_key_back(world):
     ids = redeemed(world, "ann@example.org", "bob@example.org")
 
-    page = bulk.cancel(world.session, actor=OPERATOR, selection=Selection(pool=world.pool))
+    page = bulk.cancel(world.session, actor=OPERATOR, filters=Filters(pool=world.pool))
 
     assert results(page) == dict.fromkeys(ids, "cancelled")
     credited = "SELECT count(*) AS n FROM charge WHERE kind = 'credit' AND pool_id = :pool"
@@ -134,8 +138,8 @@ def test_late_cancellations_without_a_reason_are_refused_one_by_one(world):
     ids = redeemed(world, "ann@example.org", "bob@example.org")
     pass_time(world.session, days=2)
 
-    refused = bulk.cancel(world.session, actor=OPERATOR, selection=Selection(ids))
-    done = bulk.cancel(world.session, actor=OPERATOR, selection=Selection(ids), reason="a test")
+    refused = bulk.cancel(world.session, actor=OPERATOR, ids=ids)
+    done = bulk.cancel(world.session, actor=OPERATOR, ids=ids, reason="a test")
 
     assert set(results(refused).values()) == {"invalid_input"}
     assert set(results(done).values()) == {"cancelled"}
@@ -145,7 +149,7 @@ def test_who_did_it_stands_in_the_history_of_each(world):
     ids = redeemed(world, "ann@example.org", "bob@example.org")
     manager = Actor("token 7 (Ann)", Role.MANAGER, world.parent)
 
-    extend(world, Selection(ids), actor=manager)
+    extend(world, *ids, actor=manager)
 
     for one in ids:
         [entry] = history.of(world.session, thing="assignment", thing_id=int(one))
@@ -156,27 +160,29 @@ def test_a_strangers_assignments_are_as_good_as_none(world):
     ids = redeemed(world, "ann@example.org")
     stranger = Actor("token 8", Role.MANAGER, world.sibling)
 
-    by_id = extend(world, Selection(ids), actor=stranger)
-    by_learner = extend(world, Selection(learner="ann@example.org"), actor=stranger)
+    by_id = extend(world, *ids, actor=stranger)
+    by_learner = extend(world, filters=Filters(learner="ann@example.org"), actor=stranger)
 
     assert results(by_id) == {ids[0]: "not_found"}
     assert by_learner.items == []
     with pytest.raises(errors.NotFoundError):
-        extend(world, Selection(pool=world.pool), actor=stranger)
+        extend(world, filters=Filters(pool=world.pool), actor=stranger)
 
 
 @pytest.mark.parametrize(
-    ("selection", "limit"),
+    ("ids", "filters", "limit"),
     [
-        (Selection(), 500),
-        (Selection(["1"], learner="ann@example.org"), 500),
-        (Selection([str(n) for n in range(501)]), 500),
-        (Selection(learner="ann@example.org"), 501),
+        ([], Filters(), 500),
+        (["1"], Filters(learner="ann@example.org"), 500),
+        ([str(n) for n in range(501)], Filters(), 500),
+        ([], Filters(learner="ann@example.org"), 501),
     ],
 )
-def test_a_selection_says_one_thing_and_no_more_than_one_transaction_holds(world, selection, limit):
+def test_a_selection_says_one_thing_and_no_more_than_one_transaction_holds(
+    world, ids, filters, limit
+):
     with pytest.raises(errors.InvalidInputError):
-        extend(world, selection, limit=limit)
+        extend(world, *ids, filters=filters, limit=limit)
 
 
 @pytest.mark.parametrize("role", [Role.ANALYST, Role.FINANCE, Role.SENDER])
@@ -184,4 +190,4 @@ def test_only_managers_change_many(world, role):
     ids = redeemed(world, "ann@example.org")
 
     with pytest.raises(errors.ForbiddenError):
-        extend(world, Selection(ids), actor=Actor("token 9", role, world.parent))
+        extend(world, *ids, actor=Actor("token 9", role, world.parent))

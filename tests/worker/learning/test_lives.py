@@ -20,7 +20,7 @@ from tests.conftest import pass_time
 from tests.world import OPERATOR
 from worker import audit, errors
 from worker.learning import assignments, bulk, cancelling, expiring, extending, launches
-from worker.learning.bulk import Selection
+from worker.learning.bulk import Filters
 from worker.redemption import deciding, inbox
 from worker.tables.labels import EventType
 
@@ -214,7 +214,7 @@ class Life(RuleBasedStateMachine):
         return done
 
     def together(self, act: Any, **how: Any) -> list[tuple[str, str]]:
-        page = act(self.session, actor=OPERATOR, selection=Selection(pool=self.world.pool), **how)
+        page = act(self.session, actor=OPERATOR, filters=Filters(pool=self.world.pool), **how)
         return [(item["assignment"], item["code"] or item["result"]) for item in page.items]
 
     @precondition(lambda self: self.held)

@@ -2,6 +2,7 @@
 
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -12,9 +13,11 @@ from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.billing import invoices, payments, runs
+from worker.database.paging import Page
 from worker.languages import readers
 from worker.learning import cancelling, expiring, extending, learners
 from worker.outgoing import deliveries, endpoints
+from worker.outgoing.deliveries import DeliveryShape, Filters
 from worker.redemption import deciding, outcomes
 from worker.tenancy.actors import Actor, Role
 
@@ -35,10 +38,15 @@ def listening(world: World, organization: int, **given) -> str:
     return made["id"]
 
 
+def listed(world: World, **asked: Any) -> Page[DeliveryShape]:
+    return deliveries.listing(world.session, actor=OPERATOR, filters=Filters(**asked), limit=1000)
+
+
 def told(world: World, endpoint: str, type_: str | None = None) -> list[dict]:
     """Give the data of what an endpoint was told, oldest first."""
-    page = deliveries.listing(world.session, actor=OPERATOR, endpoint=endpoint, limit=1000)
-    items = [item for item in page.items if type_ in (None, item["type"])]
+    items = [
+        item for item in listed(world, endpoint=endpoint).items if type_ in (None, item["type"])
+    ]
     return [item["body"]["data"] for item in reversed(items)]
 
 
@@ -376,7 +384,7 @@ def test_bodies_are_blanked_once_they_are_old_and_done_with(world):
     late = deliveries.blank_old(world.session, kept=kept, limit=10)
 
     assert (early, late) == (0, 1)
-    bodies = deliveries.listing(world.session, actor=OPERATOR, endpoint=endpoint).items
+    bodies = listed(world, endpoint=endpoint).items
     assert [item["body"] is None for item in bodies] == [False, True]
 
 
@@ -393,7 +401,7 @@ def test_what_was_told_is_sent_once_more_by_id_under_the_same_id(world):
     redeemed(world)
     redeemed(world, email="bob@child.example")
     ended(world)
-    [later, _] = deliveries.listing(world.session, actor=OPERATOR, endpoint=endpoint).items
+    [later, _] = listed(world, endpoint=endpoint).items
 
     done = deliveries.resend(
         world.session, actor=OPERATOR, endpoint=endpoint, deliveries=[later["id"]]
@@ -425,7 +433,7 @@ def test_the_failed_ones_are_listed_and_sent_once_more(world):
     ended(world, "failed")
     redeemed(world, email="bob@child.example")
 
-    failed = deliveries.listing(world.session, actor=OPERATOR, failed=True).items
+    failed = listed(world, failed=True).items
     done = deliveries.resend(world.session, actor=OPERATOR, endpoint=endpoint, failed=True)
 
     assert [(item["state"], item["error"]) for item in failed] == [("failed", "answered 500")]
@@ -436,7 +444,7 @@ def test_what_cannot_be_sent_once_more_is_refused(world):
     endpoint, other = listening(world, world.parent), listening(world, world.child)
     redeemed(world, organization=world.parent)
     ended(world)
-    [item] = deliveries.listing(world.session, actor=OPERATOR, endpoint=endpoint).items
+    [item] = listed(world, endpoint=endpoint).items
 
     def resend(**given):
         return deliveries.resend(world.session, actor=OPERATOR, **given)
@@ -453,11 +461,11 @@ def test_what_cannot_be_sent_once_more_is_refused(world):
 def test_a_stranger_does_not_read_what_an_endpoint_was_told(world):
     endpoint = listening(world, world.parent)
     redeemed(world)
-    [item] = deliveries.listing(world.session, actor=OPERATOR, endpoint=endpoint).items
+    [item] = listed(world, endpoint=endpoint).items
     stranger = Actor("token", Role.MANAGER, world.sibling)
 
     assert deliveries.listing(world.session, actor=stranger).items == []
     with pytest.raises(errors.NotFoundError):
-        deliveries.listing(world.session, actor=stranger, endpoint=endpoint)
+        deliveries.listing(world.session, actor=stranger, filters=Filters(endpoint=endpoint))
     with pytest.raises(errors.NotFoundError):
         deliveries.show(world.session, actor=stranger, delivery=item["id"])

@@ -7,6 +7,7 @@ from tests.world import OPERATOR, World
 from worker import errors
 from worker.database import connections
 from worker.pools import distributions, keys, pools, tallies
+from worker.pools.distributions import Filters
 from worker.redemption import deciding
 from worker.tenancy.actors import Actor, Role
 
@@ -92,7 +93,7 @@ def test_a_reseller_sees_how_many_of_an_order_are_redeemed(world):
         redeem(world, code, f"ann{number}@example.org")
 
     (shown,) = distributions.listing(
-        world.session, actor=OPERATOR, pool=world.pool, reference="A-17"
+        world.session, actor=OPERATOR, pool=world.pool, filters=Filters(reference="A-17")
     ).items
 
     assert (shown["given"], shown["redeemed"]) == (5, 3)

@@ -24,6 +24,8 @@ from worker.database import connections as databases
 from worker.learning import learners
 from worker.redemption import deciding
 from worker.reporting import claims, keeping, personal, rendering, showing
+from worker.reporting.keeping import ReportShape
+from worker.tables.labels import ReportState
 from worker.tenancy.actors import Actor, Role
 
 EMAIL = "Ann.O'Neil@example.org"
@@ -33,6 +35,11 @@ NOW = float("inf")  # until when it may take
 @pytest.fixture
 def world(session) -> World:
     return worlds.build(session)
+
+
+def listed(world: World, **asked: Any) -> list[ReportShape]:
+    filters = keeping.Filters(**({"organization": str(world.parent)} | asked))
+    return keeping.listing(world.session, actor=OPERATOR, filters=filters).items
 
 
 def manager(world: World) -> Actor:
@@ -185,12 +192,10 @@ def test_reports_are_listed_newest_first_and_by_their_state(world):
     claims.fail(world.session, claim=claimed(world.session, first), traceback="Boom")
     about = str(world.parent)
 
-    listed = keeping.listing(world.session, actor=OPERATOR, organization=about).items
-    failed = keeping.listing(
-        world.session, actor=OPERATOR, organization=about, state="failed"
-    ).items
+    made = listed(world, organization=about)
+    failed = listed(world, organization=about, state=ReportState.FAILED)
 
-    assert [report["id"] for report in listed] == [second["id"], first["id"]]
+    assert [report["id"] for report in made] == [second["id"], first["id"]]
     assert [(report["id"], report["traceback"]) for report in failed] == [(first["id"], "Boom")]
 
 
@@ -201,7 +206,7 @@ def test_an_invoice_that_is_finalized_has_its_months_reports_made_once(world):
     [invoice] = invoiced(world)
     keeping.ask_after(world.session, [invoice])
 
-    made = keeping.listing(world.session, actor=OPERATOR, organization=str(world.parent)).items
+    made = listed(world)
 
     number, month = world.figures("SELECT number, month FROM invoice WHERE id = :id", id=invoice)
     assert sorted(report["notebook"] for report in made) == sorted(keeping.MONTHLY)
@@ -214,7 +219,7 @@ def test_an_invoice_that_is_finalized_has_its_months_reports_made_once(world):
 def test_an_invoice_of_long_ago_has_no_reports_made(world):
     assert invoiced(world, days=200)
 
-    assert not keeping.listing(world.session, actor=OPERATOR, organization=str(world.parent)).items
+    assert not listed(world)
 
 
 def test_people_come_before_the_schedule(world):

@@ -185,7 +185,7 @@ def test_courses_are_searched_by_a_piece_of_code_or_title_as_written(session):
     for code, title in [("A-1", "100% Kubernetes"), ("A-2", "1000 Tips")]:
         courses.add(session, actor=OPERATOR, code=code, title=title, price="1", currency="EUR")
 
-    assert [c["code"] for c in courses.listing(session, search="100%")] == ["A-1"]
+    assert [c["code"] for c in courses.listing(session, filters=courses.Filters("100%"))] == ["A-1"]
 
 
 def test_archiving_again_changes_nothing(session):

@@ -1,0 +1,21 @@
+"""Redemptions: every attempt to spend a key, refused ones too."""
+
+from typing import Any
+
+from flask import render_template, request
+from sqlalchemy.orm import Session
+
+from webhook.console.access import READERS, page
+from webhook.console.choosing import chosen
+from webhook.console.frame import blueprint
+from worker.redemption import attempts
+from worker.tenancy.actors import Actor
+
+
+@blueprint.get("/redemptions", endpoint="redemptions")
+@page(*READERS)
+def redemptions_page(session: Session, actor: Actor) -> Any:
+    """List attempts, newest first, or some of them."""
+    wanted, after = chosen(attempts.Filters), request.args.get("after")
+    found = attempts.listing(session, actor=actor, filters=wanted, after=after, limit=50)
+    return render_template("redemptions.html", listed=found, filtered=attempts.Filters)
