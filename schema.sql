@@ -206,12 +206,21 @@ CREATE TABLE organization (
     tax_id             text        NOT NULL DEFAULT '',
     payment_terms_days int         NOT NULL DEFAULT 30,
     created_at         timestamptz NOT NULL DEFAULT clock_now(),
+    street             text        NOT NULL DEFAULT '',
+    postcode           text        NOT NULL DEFAULT '',
+    city               text        NOT NULL DEFAULT '',
+    country            text        NOT NULL DEFAULT '',
+    electronic_address text        NOT NULL DEFAULT '',
+    buyer_reference    text        NOT NULL DEFAULT '',
+    purchase_order     text        NOT NULL DEFAULT '',
+    billing_email      text        NOT NULL DEFAULT '',
 
     CONSTRAINT organization_name_is_unique       UNIQUE (name),
     CONSTRAINT organization_has_a_name           CHECK (name = btrim(name) AND name <> '' AND length(name) <= 200),
     CONSTRAINT organization_time_zone_is_known   CHECK (is_time_zone(time_zone)),
     CONSTRAINT organization_is_not_its_parent    CHECK (parent_id <> id),
-    CONSTRAINT organization_pays_in_time         CHECK (payment_terms_days BETWEEN 0 AND 365)
+    CONSTRAINT organization_pays_in_time         CHECK (payment_terms_days BETWEEN 0 AND 365),
+    CONSTRAINT organization_country_is_a_code    CHECK (country ~ '^([A-Z]{2})?$')
 );
 
 COMMENT ON CONSTRAINT organization_name_is_unique ON organization
@@ -308,21 +317,50 @@ END;
 
 -- The operator who sells: one row, printed on invoices.
 CREATE TABLE seller (
-    only_one        boolean PRIMARY KEY DEFAULT true,
-    name            text    NOT NULL DEFAULT 'keypool operator',
-    address         text    NOT NULL DEFAULT '',
-    tax_id          text    NOT NULL DEFAULT '',
-    payment_details text    NOT NULL DEFAULT '',
-    time_zone       text    NOT NULL DEFAULT 'UTC',
+    only_one           boolean PRIMARY KEY DEFAULT true,
+    name               text    NOT NULL DEFAULT '',
+    address            text    NOT NULL DEFAULT '',
+    tax_id             text    NOT NULL DEFAULT '',
+    payment_details    text    NOT NULL DEFAULT '',
+    time_zone          text    NOT NULL DEFAULT 'UTC',
+    street             text    NOT NULL DEFAULT '',
+    postcode           text    NOT NULL DEFAULT '',
+    city               text    NOT NULL DEFAULT '',
+    country            text    NOT NULL DEFAULT '',
+    electronic_address text    NOT NULL DEFAULT '',
+    contact            text    NOT NULL DEFAULT '',
+    phone              text    NOT NULL DEFAULT '',
+    email              text    NOT NULL DEFAULT '',
 
-    CONSTRAINT seller_is_one CHECK (only_one),
-    CONSTRAINT seller_time_zone_is_known CHECK (is_time_zone(time_zone))
+    CONSTRAINT seller_is_one               CHECK (only_one),
+    CONSTRAINT seller_time_zone_is_known   CHECK (is_time_zone(time_zone)),
+    CONSTRAINT seller_country_is_a_code    CHECK (country ~ '^([A-Z]{2})?$')
 );
 
 COMMENT ON CONSTRAINT seller_time_zone_is_known ON seller
     IS 'invalid_input(time_zone): The time zone is not known; give an IANA name such as Europe/Berlin.';
 
 INSERT INTO seller DEFAULT VALUES;
+
+-- Where invoices of a currency are paid; one whose account was removed has no IBAN.
+CREATE TABLE seller_bank (
+    currency char(3) PRIMARY KEY REFERENCES currency ON DELETE RESTRICT,
+    iban     text    NOT NULL,
+    bic      text    NOT NULL DEFAULT '',
+
+    CONSTRAINT bank_account_has_an_iban CHECK (iban ~ '^([A-Z]{2}[0-9]{2}[A-Z0-9]{10,30})?$'),
+    CONSTRAINT bank_has_a_bic_or_none   CHECK (bic ~ '^([A-Z0-9]{8}([A-Z0-9]{3})?)?$')
+);
+
+-- What the seller lacks of what every invoice prints: without it, only a person finalizes.
+CREATE FUNCTION seller_lacks() RETURNS text[]
+LANGUAGE sql STABLE BEGIN ATOMIC
+    SELECT array_remove(ARRAY[
+               CASE WHEN name = '' THEN 'name' END,
+               CASE WHEN address = '' AND '' = ANY (ARRAY[street, city, country]) THEN 'address' END,
+               CASE WHEN tax_id = '' THEN 'tax id' END], NULL)
+      FROM seller;
+END;
 
 -- What is taught. Archiving it stops its pools' keys, never a live assignment.
 CREATE TABLE course (
@@ -1882,6 +1920,7 @@ ALTER TABLE organization   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE organization_ancestry ENABLE ROW LEVEL SECURITY;
 ALTER TABLE tax_rate       ENABLE ROW LEVEL SECURITY;
 ALTER TABLE seller         ENABLE ROW LEVEL SECURITY;
+ALTER TABLE seller_bank    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE course         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE price          ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool           ENABLE ROW LEVEL SECURITY;
@@ -1974,6 +2013,8 @@ CREATE POLICY reading ON price  TO keypool_web
            OR organization_id IN (SELECT ancestor_id FROM organization_ancestry))
     WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY reading ON seller TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
+CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
 -- settlement, schedule_run, pool_alert and sign_in_attempt: no policy, no row, no grant for the web.
 
@@ -1985,6 +2026,7 @@ GRANT SELECT, INSERT, UPDATE ON
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
+GRANT SELECT, INSERT, UPDATE ON seller_bank TO keypool_web;
 GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, distribution_tally, pool_growth, pool_charged, redemption TO keypool_web;
 GRANT SELECT, INSERT ON key_replacement TO keypool_web;
 GRANT UPDATE (reason) ON key_replacement TO keypool_web;

@@ -69,7 +69,6 @@ USED_BY_NAME = {
     "pytest-timeout": "a plugin of pytest",
     "pytest-xdist": "a plugin of pytest",
     # Each is taken out of this list with its first import.
-    "python-stdnum": "numbers of taxpayers: to come",
 }
 
 

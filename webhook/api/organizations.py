@@ -43,6 +43,14 @@ class OrganizationChanges(Changes):
     legal_name: Clearable = None
     address: Clearable = None
     tax_id: Clearable = None
+    street: Clearable = None
+    postcode: Clearable = None
+    city: Clearable = None
+    country: Clearable = None
+    electronic_address: Clearable = None
+    buyer_reference: Clearable = None
+    purchase_order: Clearable = None
+    billing_email: Clearable = None
     payment_terms_days: int = left_out()
 
     def given(self, **names: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from webhook.http.access import allowed
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Changes, Clearable, gives, left_out
+from webhook.http.shapes import Changes, Clearable, Taken, gives, left_out
 from worker.billing import seller
 from worker.billing.seller import SellerShown
 from worker.tables.billing import Seller
@@ -19,14 +19,31 @@ def _found(session: Session, *, actor: Actor, lock: bool) -> Seller:
     return seller.find(session, lock=lock)
 
 
+class Bank(Taken):
+    """Where invoices of a currency are paid; without an IBAN, that currency's account is removed."""
+
+    currency: str
+    iban: Clearable
+    bic: Clearable = ""
+
+
 class SellerChanges(Changes):
     """Changes of the seller; finalized invoices do not change."""
 
     name: str = left_out()
     address: Clearable = None
+    street: Clearable = None
+    postcode: Clearable = None
+    city: Clearable = None
+    country: Clearable = None
     tax_id: Clearable = None
+    contact: Clearable = None
+    phone: Clearable = None
+    email: Clearable = None
+    electronic_address: Clearable = None
     payment_details: Clearable = None
     time_zone: str = left_out()
+    banks: list[Bank] = left_out()
 
 
 @blueprint.get("")

@@ -15,7 +15,10 @@ from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
 
 NEEDED = ("name", "time_zone", "currency")
-INVOICED = ("locale", "legal_name", "address", "tax_id")
+INVOICED = (
+    "locale", "legal_name", "address", "tax_id", "street", "postcode", "city", "country",
+    "electronic_address", "buyer_reference", "purchase_order", "billing_email",
+)  # fmt: skip
 TAX = ("tax_rate", "tax_label", "tax_from")
 
 
@@ -73,5 +76,16 @@ def seller_page(session: Session, _actor: Actor) -> Any:
 def edit_seller(session: Session, actor: Actor) -> Any:
     """Change what drafts print of the seller."""
     given = {name: request.form.get(name) for name in seller.FIELDS}
-    seller.edit(session, actor=actor, **given)
+    seller.edit(session, actor=actor, banks=_banks(), **given)
     return done("It is changed; finalized invoices stay as they are.", "seller")
+
+
+def _banks() -> list[dict[str, str]]:
+    """Give the accounts that were typed, a currency each; one that is emptied is to be removed."""
+    columns = (request.form.getlist(name) for name in ("bank_currency", "iban", "bic"))
+    rows = zip(*columns, strict=False)
+    return [
+        {"currency": currency, "iban": iban, "bic": bic}
+        for currency, iban, bic in rows
+        if currency.strip()
+    ]

@@ -12,18 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from worker import days
+from worker.billing import parties
 
 # A callback for invoices that became final, in the same transaction: it gets their ids.
 Then = Callable[[Session, list[int]], None]
-
-# What an invoice prints of the seller and the buyer, as they are now.
-SELLER = """jsonb_build_object(
-    'name', seller.name, 'address', seller.address, 'tax_id', seller.tax_id,
-    'payment_details', seller.payment_details)"""
-BUYER = """jsonb_build_object(
-    'name', coalesce(nullif(buyer.legal_name, ''), buyer.name), 'address', buyer.address,
-    'tax_id', buyer.tax_id, 'locale', buyer.locale, 'time_zone', buyer.time_zone,
-    'payment_terms_days', buyer.payment_terms_days)"""
 
 # A month's invoice can have millions of charges: more than the usual statement timeout allows. And
 # plans (those of foreign keys and triggers too) are cached across organizations: one made while a
@@ -178,11 +170,11 @@ NUMBER = text(f"""
        SET status = 'finalized', finalized_at = clock_now(), year = serial.year,
            serial = serial.last - due.taken + due.place, issued_on = serial.issued_on,
            due_on = serial.issued_on + buyer.payment_terms_days,
-           seller = {SELLER}, buyer = {BUYER}
+           seller = {parties.SELLER}, buyer = {parties.BUYER}
       FROM due CROSS JOIN serial LEFT JOIN seller ON true, organization AS buyer
      WHERE invoice.id = due.id AND buyer.id = invoice.organization_id
     RETURNING invoice.id
-""")  # noqa: S608  # both are constants of this module
+""")  # noqa: S608  # both are constants of ours
 
 # An invoice of 0 is paid as it is issued.
 PAY_NOTHING = text("""

@@ -23,9 +23,9 @@ from sqlalchemy.orm import Session, aliased
 from typing_extensions import TypedDict
 
 from worker import days, errors
-from worker.billing import gathering, lines
+from worker.billing import gathering, lines, parties
 from worker.billing.lines import LineShape, LineShown, ShareOfTotal
-from worker.billing.seller import SellerShape
+from worker.billing.parties import BuyerShape, SellerShape
 from worker.database import lookup
 from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
@@ -37,23 +37,6 @@ from worker.tables.labels import InvoiceStatus
 from worker.tables.tenancy import Currency, Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
-
-
-class BuyerShape(TypedDict):
-    """What an invoice prints of whom it is for."""
-
-    name: str
-    """The legal name, or else the name."""
-    address: str
-    """The address, in lines."""
-    tax_id: str
-    """The tax number."""
-    locale: str
-    """How dates and amounts are written."""
-    time_zone: str
-    """Whose days the dates are, by its IANA name."""
-    payment_terms_days: int
-    """How long it may take to pay, in days."""
 
 
 class PaymentShape(TypedDict):
@@ -331,8 +314,8 @@ def _rows() -> Select[Any]:
         func.invoice_open(Invoice.id, Invoice.status, Invoice.total).label("open"),
         OVERDUE.label("overdue"),
         literal_column(PAYMENTS, JSONB).label("payments"),
-        func.coalesce(Invoice.seller, literal_column(gathering.SELLER, JSONB)).label("seller"),
-        func.coalesce(Invoice.buyer, literal_column(gathering.BUYER, JSONB)).label("buyer"),
+        func.coalesce(Invoice.seller, literal_column(parties.SELLER, JSONB)).label("seller"),
+        func.coalesce(Invoice.buyer, literal_column(parties.BUYER, JSONB)).label("buyer"),
     ]
     return (
         select(*columns)
@@ -369,8 +352,8 @@ def _facts(row: Any) -> InvoiceFacts:
         "payments": row.payments,
         "voided_at": invoice.voided_at,
         "void_reason": invoice.void_reason,
-        "seller": row.seller,
-        "buyer": row.buyer,
+        "seller": parties.seller(row.seller),
+        "buyer": parties.buyer(row.buyer),
     }
 
 

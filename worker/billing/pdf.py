@@ -17,8 +17,8 @@ from babel.numbers import NumberPattern, format_decimal
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 
-from worker.billing.invoices import BuyerShape, InvoiceShown
-from worker.billing.seller import SellerShape
+from worker.billing.invoices import InvoiceShown
+from worker.billing.parties import BuyerShape, SellerShape, address_lines
 
 FONTS = Path(__file__).parent / "fonts"
 
@@ -174,21 +174,23 @@ def invoice_pdf(invoice: InvoiceShown) -> bytes:
 
 def _letterhead(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     top = paper.get_y()
-    _party(paper, invoice["seller"], heading=None)
+    _party(paper, invoice["seller"], printed, heading=None)
     left_ends = paper.get_y() + 8
     paper.set_y(left_ends)
-    _party(paper, invoice["buyer"], heading="Billed to")
+    _party(paper, invoice["buyer"], printed, heading="Billed to")
     left_ends = paper.get_y()
     paper.set_y(top)
     _facts(paper, invoice, printed)
     paper.set_y(max(left_ends, paper.get_y()) + 10)
 
 
-def _party(paper: Paper, party: SellerShape | BuyerShape, *, heading: str | None) -> None:
+def _party(
+    paper: Paper, party: SellerShape | BuyerShape, printed: Printed, *, heading: str | None
+) -> None:
     if heading:
         paper.write_text(heading, size=7.5, colour=GREY, width=95, ends=True)
     _wrapped(paper, party["name"], size=11, bold=True)
-    for row in party["address"].splitlines():
+    for row in address_lines(party, locale=printed.locale):
         _wrapped(paper, row, size=9)
     if party["tax_id"]:
         _wrapped(paper, f"Tax id {party['tax_id']}", size=8, colour=GREY)
@@ -377,6 +379,7 @@ def _called(invoice: InvoiceShown) -> str:
 def _texts(invoice: InvoiceShown) -> Iterable[str]:
     for party in (invoice["seller"], invoice["buyer"]):
         yield from (str(value) for value in party.values())
+        yield from address_lines(party, locale=Printed(invoice).locale)
     yield from (invoice["tax_label"], invoice["void_reason"] or "", _sample(invoice))
     for line in invoice["lines"]:
         yield from (line["course_title"], line["course"], line["pool_name"])

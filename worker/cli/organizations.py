@@ -40,8 +40,16 @@ def add(**given: Any) -> "organizations.OrganizationShape":
 @click.option("--tax-from", metavar="DATE", help="The first day of that rate; now by default.")
 @click.option("--locale", help="How its invoices write dates and amounts: de.")
 @click.option("--legal-name", help="Its name on invoices.")
-@click.option("--address", help="Its address on invoices.")
+@click.option("--address", help="Its address in lines, where it has no street and city.")
+@click.option("--street", help="Street and number on its invoices.")
+@click.option("--postcode", help="The postal code.")
+@click.option("--city", help="The town.")
+@click.option("--country", metavar="CC", help="The country's code of ISO 3166: DE.")
 @click.option("--tax-id", help="Its tax number on invoices.")
+@click.option("--electronic-address", metavar="SCHEME:ID", help="Where it takes e-invoices.")
+@click.option("--buyer-reference", help="What its invoices quote: a Leitweg-ID.")
+@click.option("--purchase-order", help="The order that its invoices quote.")
+@click.option("--billing-email", metavar="EMAIL", help="Where its invoices are sent.")
 @click.option("--payment-terms", "payment_terms_days", type=WHOLE, metavar="DAYS")
 def edit(organization: str, **given: Any) -> "organizations.OrganizationShape":
     """Change an organization."""

@@ -24,10 +24,34 @@ def show() -> "seller.SellerShown":
 
 @command.command()
 @click.option("--name", help="Who sells.")
-@click.option("--address", help="Several lines, as on an envelope.")
+@click.option("--address", help="In lines, where there is no street and city.")
+@click.option("--street", help="Street and number.")
+@click.option("--postcode", help="The postal code.")
+@click.option("--city", help="The town.")
+@click.option("--country", metavar="CC", help="The country's code of ISO 3166: DE.")
 @click.option("--tax-id", help="The seller's tax number.")
-@click.option("--payment-details", help="Where to pay: several lines.")
+@click.option("--contact", help="Whom buyers ask.")
+@click.option("--phone", help="That person's telephone number.")
+@click.option("--email", help="That person's e-mail address.")
+@click.option("--electronic-address", metavar="SCHEME:ID", help="Such as 0088:4012345000009.")
+@click.option(
+    "--bank",
+    "banks",
+    multiple=True,
+    metavar="CUR=IBAN[,BIC]",
+    help="Where invoices of a currency are paid; no IBAN removes it.",
+)
+@click.option("--payment-details", help="How else to pay: several lines.")
 @click.option("--time-zone", metavar="ZONE", help="Whose days invoices are issued and due on.")
-def edit(**given: Any) -> "seller.SellerShown":
+def edit(banks: tuple[str, ...], **given: Any) -> "seller.SellerShown":
     """Change the seller's details; finalized invoices do not change."""
-    return run(seller.edit, actor=operator(), **given)
+    return run(seller.edit, actor=operator(), banks=[_bank(bank) for bank in banks], **given)
+
+
+def _bank(written: str) -> dict[str, str]:
+    """Read `EUR=DE89370400440532013000,COBADEFFXXX`."""
+    currency, equals, account = written.partition("=")
+    if not equals:
+        raise click.BadParameter(f"“{written}” is not CUR=IBAN[,BIC].", param_hint="--bank")
+    iban, _, bic = account.partition(",")
+    return {"currency": currency, "iban": iban, "bic": bic}

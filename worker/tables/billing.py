@@ -23,7 +23,7 @@ from worker.tables.columns import (
 from worker.tables.labels import ChargeKind, InvoiceStatus
 from worker.tables.learning import Assignment
 from worker.tables.pools import Pool
-from worker.tables.tenancy import Organization
+from worker.tables.tenancy import Currency, Organization
 
 
 class Seller(Versioned, Base):
@@ -32,11 +32,29 @@ class Seller(Versioned, Base):
     __tablename__ = "seller"
 
     only_one: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
-    name: Mapped[str] = mapped_column(server_default="keypool operator")
+    name: Mapped[Words]
     address: Mapped[Words]
     tax_id: Mapped[Words]
     payment_details: Mapped[Words]
     time_zone: Mapped[str] = mapped_column(server_default="UTC")
+    street: Mapped[Words]
+    postcode: Mapped[Words]
+    city: Mapped[Words]
+    country: Mapped[Words]
+    electronic_address: Mapped[Words]
+    contact: Mapped[Words]
+    phone: Mapped[Words]
+    email: Mapped[Words]
+
+
+class SellerBank(Base):
+    """Where invoices of a currency are paid."""
+
+    __tablename__ = "seller_bank"
+
+    currency: Mapped[CurrencyCode] = of(Currency.code, primary_key=True)
+    iban: Mapped[str]
+    bic: Mapped[Words]
 
 
 class Invoice(Versioned, Base):

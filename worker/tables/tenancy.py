@@ -40,6 +40,14 @@ class Organization(Versioned, Base):
     tax_id: Mapped[Words]
     payment_terms_days: Mapped[int] = mapped_column(Integer, server_default=text("30"))
     created_at: Mapped[Made]
+    street: Mapped[Words]
+    postcode: Mapped[Words]
+    city: Mapped[Words]
+    country: Mapped[Words]
+    electronic_address: Mapped[Words]
+    buyer_reference: Mapped[Words]
+    purchase_order: Mapped[Words]
+    billing_email: Mapped[Words]
 
 
 class OrganizationAncestry(Base):

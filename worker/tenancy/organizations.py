@@ -11,7 +11,7 @@ from worker import errors
 from worker.database import lookup, zones
 from worker.database.lookup import Id
 from worker.tables.tenancy import Organization
-from worker.tenancy import currencies, history, taxes
+from worker.tenancy import currencies, history, parties, taxes
 from worker.tenancy.actors import Actor, Role
 from worker.tenancy.taxes import TaxRateShape
 
@@ -39,9 +39,25 @@ class OrganizationShown(OrganizationShape):
     legal_name: str
     """Its name on invoices."""
     address: str
-    """Its address on invoices, in lines."""
+    """Its address on invoices, in lines, where it has no street, postcode, city and country."""
     tax_id: str
     """Its tax number on invoices."""
+    street: str
+    """Street and number on its invoices, in one line or more."""
+    postcode: str
+    """The postal code."""
+    city: str
+    """The town."""
+    country: str
+    """The country, by its code of ISO 3166; or empty."""
+    electronic_address: str
+    """Where it takes e-invoices: a scheme of EN 16931 and the address in it."""
+    buyer_reference: str
+    """What it wants its invoices to quote, such as a Leitweg-ID."""
+    purchase_order: str
+    """Its order, which its invoices quote."""
+    billing_email: str
+    """Where its invoices are sent."""
     payment_terms_days: int
     """Its payment terms in days."""
     tax_rates: list[TaxRateShape]
@@ -100,8 +116,8 @@ def edit(
     With `no_parent` it is a root. A tax rate holds from `tax_from` on, a day in its time zone, or from now.
 
     Raises:
-        InvalidInputError: the currency, time zone, tax rate or its day is invalid; or a parent and
-            `no_parent` are both given.
+        InvalidInputError: the currency, country, time zone, electronic or e-mail address, tax rate or
+            its day is invalid; or a parent and `no_parent` are both given.
         CircularParentError: the new parent is the organization itself or one of its descendants.
     """
     actor.require()
@@ -109,6 +125,9 @@ def edit(
     given: dict[str, str | int | None] = {
         field: value for field, value in changes.items() if value is not None
     }
+    given |= parties.checked(
+        {field: value for field, value in given.items() if isinstance(value, str)}
+    )
     given |= _place(session, actor, parent, no_parent)
     if currency:
         given["currency"] = currencies.find(session, currency).code
@@ -154,6 +173,14 @@ def show(session: Session, *, actor: Actor, organization: str | Organization) ->
         "legal_name": found.legal_name,
         "address": found.address,
         "tax_id": found.tax_id,
+        "street": found.street,
+        "postcode": found.postcode,
+        "city": found.city,
+        "country": found.country,
+        "electronic_address": found.electronic_address,
+        "buyer_reference": found.buyer_reference,
+        "purchase_order": found.purchase_order,
+        "billing_email": found.billing_email,
         "payment_terms_days": found.payment_terms_days,
         "tax_rates": taxes.rates(session, found),
     }

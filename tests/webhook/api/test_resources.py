@@ -505,6 +505,22 @@ def test_the_seller_is_the_operators_to_change(place):
     assert shown.json["name"] == "We Sell Ltd"
 
 
+def test_the_sellers_accounts_are_changed_a_currency_at_a_time(place):
+    operator = place.token(Role.OPERATOR)
+
+    def patch(**body):
+        return place.client.patch("/api/v1/seller", json=body, headers=operator)
+
+    account = {"currency": "EUR", "iban": "DE89370400440532013000", "bic": "COBADEFFXXX"}
+    kept = patch(banks=[account], country="de")
+    refused = patch(banks=[account | {"iban": "DE89"}])
+    removed = patch(banks=[{"currency": "EUR", "iban": None}])
+
+    assert (kept.json["banks"], kept.json["country"]) == ([account], "DE")
+    assert (refused.status_code, refused.json["field"]) == (422, "bank")
+    assert removed.json["banks"] == []
+
+
 def test_a_person_is_corrected_exported_and_erased(place, sender):
     operator, [key] = place.token(Role.OPERATOR), place.keys()
     sender.post(redemption(key, "wrong@example.com"))

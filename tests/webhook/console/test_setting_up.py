@@ -124,6 +124,26 @@ def test_the_seller_is_what_drafts_print(operator):
     assert 'value="Keys &amp; Co."' in operator.get("/seller").text
 
 
+def test_the_sellers_accounts_are_typed_a_row_each(operator):
+    seller = {"name": "Keys & Co.", "city": "Hamburg", "country": "DE", "time_zone": "UTC"}
+    accounts = {
+        "bank_currency": ["EUR", "GBP", ""],
+        "iban": ["DE89370400440532013000", "GB33BUKB20201555555555", ""],
+        "bic": ["COBADEFFXXX", "", ""],
+    }
+
+    operator.post("/seller", **seller, **accounts)
+    both = operator.get("/seller").text
+    operator.post("/seller", **seller, **accounts | {"iban": ["", "GB33BUKB20201555555555", ""]})
+    one = operator.get("/seller").text
+
+    assert 'value="DE89370400440532013000"' in both
+    assert 'value="COBADEFFXXX"' in both
+    assert 'value="GB33BUKB20201555555555"' in one
+    assert "DE89" not in one
+    assert '<input name="bank_currency" value=""' in one
+
+
 def test_a_token_is_shown_once_and_works_until_it_is_revoked(somebody, place, things, tag):
     manager, owner = somebody(), things.ids["organization"]
 

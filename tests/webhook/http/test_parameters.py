@@ -14,9 +14,14 @@ from worker.tenancy.actors import Role
 # Of each thing that can be changed: what null clears, as it is shown then.
 CLEARED = {
     "/api/v1/organizations/<organization>": {
-        "parent": None, "legal_name": "", "address": "", "tax_id": "",
+        "parent": None, "legal_name": "", "address": "", "tax_id": "", "street": "", "postcode": "",
+        "city": "", "country": "", "electronic_address": "", "buyer_reference": "",
+        "purchase_order": "", "billing_email": "",
     },
-    "/api/v1/seller": {"address": "", "tax_id": "", "payment_details": ""},
+    "/api/v1/seller": {
+        "address": "", "street": "", "postcode": "", "city": "", "country": "", "tax_id": "",
+        "contact": "", "phone": "", "email": "", "electronic_address": "", "payment_details": "",
+    },
     "/api/v1/learners/<email>": {"name": ""},
     "/api/v1/pools/<pool>": {},
     "/api/v1/courses/<course>": {},

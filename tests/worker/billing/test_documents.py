@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
 from worker import errors
-from worker.billing import charges, documents, invoices, runs
+from worker.billing import charges, documents, invoices, parties, runs
 from worker.billing.pdf import invoice_pdf
 from worker.tenancy import actors, organizations
 
@@ -39,7 +39,8 @@ def final(session: Session, buyer: Buyer) -> dict[str, Any]:
         tax_id="DE987654321",
     )
     session.execute(
-        text("""UPDATE seller SET name = 'Operator GmbH', address = 'Hauptstraße 12\n10115 Berlin',
+        text("""UPDATE seller SET name = 'Operator GmbH', street = '', city = '',
+                    address = 'Hauptstraße 12\n10115 Berlin',
                     tax_id = 'DE123456789', payment_details = 'IBAN DE89 3704 0044 0532 0130 00'""")
     )
     first, _ = redeem(session, buyer.pool, "2026-05-05T08:30", "2026-05-06")
@@ -196,8 +197,10 @@ def printed(**changes: Any) -> dict[str, Any]:
         "quantity": 1,
         "amount": str(subtotal),
     }
-    party = {"name": "Academy", "address": "Street 1\nTown", "tax_id": "", "payment_details": ""}
-    buyer = party | {"locale": changes.pop("locale", "en"), "time_zone": "UTC"}
+    party = {"address": "Street 1\nTown"}
+    buyer = parties.buyer(
+        party | {"name": "Academy", "locale": changes.pop("locale", "en"), "time_zone": "UTC"}
+    )
     return {
         "id": "1",
         "number": "2026-000001",
@@ -217,7 +220,7 @@ def printed(**changes: Any) -> dict[str, Any]:
         "due_on": "2026-07-04",
         "paid_on": None,
         "void_reason": None,
-        "seller": party | {"name": "Operator"},
+        "seller": parties.seller(party | {"name": "Operator"}),
         "buyer": buyer,
         "lines": [line],
         "learner_organizations": [],

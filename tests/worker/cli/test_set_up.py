@@ -86,6 +86,40 @@ def test_a_price_is_withdrawn_by_its_id_from_a_day_on(give, run, world):
     assert "list price cannot end" in refused.err
 
 
+def test_the_seller_has_an_address_and_an_account_for_a_currency(give, run):
+    edited = give(
+        "seller", "edit", "--name", "Keys GmbH", "--street", "Kai 1", "--postcode", "20457",
+        "--city", "Hamburg", "--country", "de", "--tax-id", "DE136695976", "--contact", "Ann",
+        "--phone", "+49 40 1", "--email", "ann@keys.example", "--electronic-address", "0088:4012",
+        "--bank", "EUR=DE89370400440532013000,COBADEFFXXX", "--bank", "GBP=GB33BUKB20201555555555",
+    )  # fmt: skip
+    removed = give("seller", "edit", "--bank", "GBP=")
+    refused = [run("seller", "edit", "--bank", bank) for bank in ("DE89", "EUR=DE12")]
+
+    account = {"currency": "EUR", "iban": "DE89370400440532013000", "bic": "COBADEFFXXX"}
+    assert [bank["currency"] for bank in edited["banks"]] == ["EUR", "GBP"]
+    assert removed == edited | {"banks": [account]} == give("seller", "show")
+    assert (edited["country"], edited["lacks"]) == ("DE", [])
+    assert [done.code for done in refused] == [2, 2]
+    assert "CUR=IBAN" in refused[0].err
+    assert "is not an IBAN" in refused[1].err
+
+
+def test_an_organization_has_what_its_invoices_print(give):
+    give("organizations", "add", "Printed")
+    given = {
+        "street": "Weg 2", "postcode": "53111", "city": "Bonn", "country": "DE",
+        "electronic-address": "0204:991-12345-67", "buyer-reference": "04011000-12345-34",
+        "purchase-order": "PO-7", "billing-email": "ap@buyer.example",
+    }  # fmt: skip
+
+    words = [word for name, value in given.items() for word in (f"--{name}", value)]
+    give("organizations", "edit", "Printed", *words)
+
+    shown = give("organizations", "show", "Printed")
+    assert {name.replace("-", "_"): value for name, value in given.items()}.items() <= shown.items()
+
+
 def test_a_pool_is_created_in_the_agreed_shape_and_says_its_end_in_words(run, give, world):
     give("organizations", "edit", str(world.parent), "--time-zone", "Europe/Berlin")
 

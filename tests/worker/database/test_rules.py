@@ -141,6 +141,7 @@ REFUSED = {
             "Factory",
         )
     ],
+    "organization_country_is_a_code": ["UPDATE organization SET country = 'de'"],
     "organization_is_not_its_parent": ["UPDATE organization SET parent_id = 1 WHERE id = 1"],
     "organization_pays_in_time": ["UPDATE organization SET payment_terms_days = -1 WHERE id = 1"],
     "organizations_form_a_tree": [
@@ -154,6 +155,11 @@ REFUSED = {
     ],
     "tax_rate_is_a_percentage": ["UPDATE tax_rate SET percent = 100.001"],
     "seller_time_zone_is_known": ["UPDATE seller SET time_zone = 'Mars/Olympus'"],
+    "seller_country_is_a_code": ["UPDATE seller SET country = 'Germany'"],
+    "bank_account_has_an_iban": ["INSERT INTO seller_bank VALUES ('EUR', '12345678')"],
+    "bank_has_a_bic_or_none": [
+        "INSERT INTO seller_bank VALUES ('EUR', 'DE89370400440532013000', 'COBA')"
+    ],
     "seller_is_one": ["INSERT INTO seller (only_one) VALUES (false)"],
     "course_code_is_unique": ["INSERT INTO course (code, title) VALUES ('k8s-101', 'Again')"],
     "course_has_a_code": ["UPDATE course SET code = ' '", "UPDATE course SET code = ''"],

@@ -73,6 +73,8 @@ FORMER = dict(zip(LINES.splitlines()[::2], map(str.strip, LINES.splitlines()[1::
 OURS = {
     # What is read was read by our own code before, which says more: a line, a list of what there is.
     "answer_has_a_key",
+    "bank_account_has_an_iban",
+    "bank_has_a_bic_or_none",
     "batch_asks_for_something",
     "charge_is_in_the_minor_unit",
     "charge_is_owed_and_credit_is_given_back",
@@ -84,11 +86,13 @@ OURS = {
     "launch_ends_after_it_began",
     "list_price_never_ends",
     "learner_is_joined_to_another",
+    "organization_country_is_a_code",
     "payment_is_taken_back_for_a_reason",
     "payments_stay_within_their_invoice",
     "price_ends_after_it_began",
     "price_is_in_the_minor_unit",
     "replacement_has_a_reason",
+    "seller_country_is_a_code",
     "report_has_days_in_order",
     "tax_rate_is_a_percentage",
     "token_of_the_operator_has_no_organization",

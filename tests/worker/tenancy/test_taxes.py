@@ -5,9 +5,8 @@ from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, set_clock
 from worker import errors
-from worker.billing import seller
 from worker.tables.tenancy import Organization
-from worker.tenancy import actors, organizations, taxes
+from worker.tenancy import organizations, taxes
 
 
 @pytest.fixture
@@ -73,22 +72,3 @@ def test_what_is_no_percentage_is_refused(session, academy, rate):
 def test_a_label_or_a_day_without_a_rate_is_refused(session, academy):
     with pytest.raises(errors.InvalidInputError, match="Give the tax rate too"):
         edit(session, tax_label="VAT")
-
-
-def test_the_seller_is_edited_and_shown(session):
-    shown = seller.edit(session, actor=OPERATOR, name=" Operator GmbH ", address="Street 1\nTown")
-
-    assert shown == seller.show(session)
-    assert (shown["name"], shown["address"]) == ("Operator GmbH", "Street 1\nTown")
-
-
-def test_the_seller_has_a_name(session):
-    with pytest.raises(errors.InvalidInputError, match="name"):
-        seller.edit(session, actor=OPERATOR, name=" ")
-
-
-def test_the_operator_alone_edits_the_seller(session, academy):
-    finance = actors.Actor("x", actors.Role.FINANCE, academy.id)
-
-    with pytest.raises(errors.ForbiddenError):
-        seller.edit(session, actor=finance, name="Somebody else")

@@ -136,7 +136,12 @@ OWNER = {
     "endpoint_secret": "(SELECT organization_id FROM endpoint WHERE endpoint.id = endpoint_id)",
     "delivery": "(SELECT organization_id FROM endpoint WHERE endpoint.id = endpoint_id)",
 }
-EVERYBODYS = {"course", "seller", "price"}  # of prices, those that hold for the reader
+EVERYBODYS = {
+    "course",
+    "seller",
+    "seller_bank",
+    "price",
+}  # of prices, those that hold for the reader
 PUBLIC_KNOWLEDGE = {"currency"}  # no walls at all
 OPERATORS = {"invoice_serial"}
 WORKERS = {
