@@ -16,17 +16,17 @@ csrf = CSRFProtect()
 
 
 class Sessions(SecureCookieSessionInterface):
-    """Sessions for the console's pages alone: reading one would slow every webhook."""
+    """Sessions only for the console's pages, because reading one would slow every webhook."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        """Read the session of a request for a page; give None, an empty one, for any other."""
+        """Read the session of a request for a page; None (no session) for other requests."""
         if request.path.startswith(f"{blueprint.url_prefix}/"):
             return super().open_session(app, request)
         return None
 
 
 def install(app: APIFlask) -> None:
-    """Put the console on an app: its session, its protection, its pages."""
+    """Add the console to an app: sessions, CSRF protection, pages."""
     https = (settings().public_url or "").startswith("https:")
     newest, *older = [key.decode() for key in settings().secret_keys()]
     app.config.update(
@@ -38,7 +38,7 @@ def install(app: APIFlask) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
         WTF_CSRF_CHECK_DEFAULT=False,  # the API's callers have tokens and no cookies
-        WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a form may be left open overnight
+        WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a form may stay open overnight
         WTF_CSRF_SSL_STRICT=https,
     )
     app.session_interface = Sessions()
@@ -50,7 +50,7 @@ def install(app: APIFlask) -> None:
 
 @cache
 def _pages() -> APIBlueprint:
-    # Once, however many apps a process makes: a blueprint that was registered takes no more.
+    # Once per process, because a registered blueprint takes no more routes.
     install_routes()
     words.install(blueprint)
     forms.install(blueprint)

@@ -1,4 +1,4 @@
-"""Who may see a page: people who signed in, and the roles that each page names."""
+"""Who may see a page: signed-in users, with the roles that the page names."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -29,7 +29,7 @@ class SignedOutError(errors.KeypoolError):
 
 
 class Visitor(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
-    """Somebody who signed in, as Flask-Login knows them."""
+    """A signed-in user, for Flask-Login."""
 
     def __init__(self, session_id: str, user_id: int, actor: Actor) -> None:
         self.id = session_id
@@ -39,7 +39,7 @@ class Visitor(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
 
 @manager.user_loader  # type: ignore[untyped-decorator]  # as above
 def load(session_id: str) -> Visitor | None:
-    """Find whose session a cookie carries; None where it is over."""
+    """Find the user of a session cookie; None if the session is over."""
     with connections.session(Login.WEB) as session:
         found = users.resume(session, session_id=session_id)
     return Visitor(session_id, *found) if found else None
@@ -48,10 +48,10 @@ def load(session_id: str) -> Visitor | None:
 def page(
     *roles: Role, on: str | None = None
 ) -> Callable[[Callable[Concatenate[Session, Actor, P], R]], Callable[P, R]]:
-    """Let the operator's people in and those of the given roles, in one transaction.
+    """Admit users of the operator and of the given roles; run the view in one transaction.
 
-    The view is given the session, which sees the visitor's organizations alone, and the actor. An
-    act, which a form asks for, names the page that the form stands on.
+    The view gets the session, which sees only the visitor's organizations, and the actor. A view that
+    handles a form names the page that the form is on.
     """
 
     def guard(view: Callable[Concatenate[Session, Actor, P], R]) -> Callable[P, R]:
@@ -71,7 +71,7 @@ def page(
 
 
 def known(*roles: Role) -> Callable[[Callable[Concatenate[Actor, P], R]], Callable[P, R]]:
-    """Let in whom `page` lets in, without a transaction: before something that takes long."""
+    """Admit the same users as `page`, without a transaction, for long requests."""
 
     def guard(view: Callable[Concatenate[Actor, P], R]) -> Callable[P, R]:
         @wraps(view)
@@ -86,10 +86,10 @@ def known(*roles: Role) -> Callable[[Callable[Concatenate[Actor, P], R]], Callab
 
 
 def visitor() -> Any:
-    """Give who signed in.
+    """Give the signed-in user.
 
     Raises:
-        SignedOutError: nobody did.
+        SignedOutError: nobody is signed in.
     """
     if not current_user.is_authenticated:
         raise SignedOutError

@@ -1,4 +1,4 @@
-"""How pages are answered: their headers, their errors, and acts that a rule refused."""
+"""Responses of pages: headers, errors, and forms that a rule refused."""
 
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -25,7 +25,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-REFUSED = (404, 409, 422)  # by what was typed: something else might be taken
+REFUSED = (404, 409, 422)  # found by what was typed, which could match something else next time
 
 
 class NotSavedError(errors.RefusedError):
@@ -33,7 +33,7 @@ class NotSavedError(errors.RefusedError):
 
 
 def install(blueprint: APIBlueprint) -> None:
-    """Answer every page of a blueprint so."""
+    """Install these responses on a blueprint."""
     blueprint.after_request(_headed)
     blueprint.register_error_handler(SignedOutError, to_sign_in)
     blueprint.register_error_handler(CSRFError, for_forged)
@@ -42,7 +42,7 @@ def install(blueprint: APIBlueprint) -> None:
 
 
 def attempt(session: Session, act: Callable[[], Any]) -> errors.KeypoolError | None:
-    """Do something wholly or not at all, and give the error to show beside a form's field."""
+    """Run a function in a savepoint, and give the error to show beside a form's field."""
     try:
         with session.begin_nested():
             act()
@@ -52,27 +52,27 @@ def attempt(session: Session, act: Callable[[], Any]) -> errors.KeypoolError | N
 
 
 def done(words: str, endpoint: str, **where: Any) -> Response:
-    """Tell that something was done, and go on to a page."""
+    """Redirect to a page, with a message that something was done."""
     flash(words, "done")
     return redirect(url(f"console.{endpoint}", **where), 303)  # type: ignore[return-value]
 
 
 def to_sign_in(_error: SignedOutError) -> Any:
-    """Ask for a sign-in, and come back to the page afterwards."""
+    """Redirect to the sign-in, and back to the page afterwards."""
     back = request.full_path.rstrip("?") if request.method == "GET" else None
     return redirect(url("console.sign_in", next=back), 303)
 
 
 def for_forged(_error: CSRFError) -> Any:
-    """Refuse a form that did not come from one of our pages, or from a session that is over."""
+    """Refuse a form without a valid CSRF token: it is not from our pages, or its session is over."""
     words = "This form is too old, or not from here. Go back, load the page again, and send it."
     return _page(400, words)
 
 
 def for_error(error: Exception) -> Any:
-    """Answer an error with the status that the API answers it with.
+    """Answer an error with the same status as the API.
 
-    What was typed in a form is not lost: the page that it was on is shown again.
+    A form keeps its input: the page that it is on is shown again.
     """
     if isinstance(error, HTTPException):
         return _page(error.code or 500, error.description or "")

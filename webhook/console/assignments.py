@@ -1,4 +1,4 @@
-"""Assignments: found by learner, extended, cancelled."""
+"""Assignments: listing, extending, cancelling."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from worker.tenancy.actors import Actor, Role
 @blueprint.get("/assignments", endpoint="assignments")
 @page(*READERS)
 def assignments_page(session: Session, actor: Actor) -> Any:
-    """List assignments: one learner's, those that soon end, or all."""
+    """List assignments: one learner's, those that end soon, or all."""
     wanted, after = chosen(assignments.Filters), request.args.get("after")
     sorted_so = wanted.expiring_within is not None or wanted.pool is not None
     found = assignments.listing(
@@ -35,7 +35,7 @@ def assignments_page(session: Session, actor: Actor) -> Any:
 @blueprint.get("/assignments/<assignment>")
 @page(*READERS)
 def assignment(session: Session, actor: Actor, assignment: str) -> Any:
-    """Show an assignment with its launches and history, and what an act on it would cost."""
+    """Show an assignment with its launches and history, and what cancelling it would do."""
     shown = assignments.show(session, actor=actor, assignment=assignment)
     costs = cancelling.preview(session, actor=actor, assignment=assignment)
     return render_template("assignment.html", it=shown, cancelling=costs)
@@ -44,7 +44,7 @@ def assignment(session: Session, actor: Actor, assignment: str) -> Any:
 @blueprint.post("/assignments/<assignment>/extend")
 @page(Role.MANAGER, on="assignment")
 def extend_assignment(session: Session, actor: Actor, assignment: str) -> Any:
-    """Let access end later, by days or until a day, free or at a price."""
+    """Extend an assignment, by days or until a day, free or at a price."""
     form = {name: value.strip() for name, value in request.form.items()}
     by_days = whole(form["by_days"], field="by_days") if form.get("by_days") else None
     given = {"until": form.get("until") or None, "price": form.get("price") or None}

@@ -1,4 +1,4 @@
-"""Batches: listed, their progress while they run, cancelling, and what became of an import's lines."""
+"""Batches: listing, progress, cancelling, and import reports."""
 
 from typing import Any
 
@@ -27,14 +27,14 @@ def batches_page(session: Session, actor: Actor) -> Any:
 @blueprint.get("/batches/<batch>/progress")
 @page(*READERS)
 def progress(session: Session, actor: Actor, batch: str) -> Any:
-    """Give a batch's progress bar, which asks for itself again while the batch runs."""
+    """Give a batch's progress bar, which reloads itself while the batch runs."""
     return render_template("progress.html", batch=batches.show(session, actor=actor, batch=batch))
 
 
 @blueprint.post("/batches/<batch>/cancel")
 @page(Role.MANAGER, on="batches")
 def cancel_batch(session: Session, actor: Actor, batch: str) -> Any:
-    """Cancel a batch; the keys that it made stay."""
+    """Cancel a batch; keys that it made stay."""
     made = batches.cancel(session, actor=actor, batch=batch)
     words = f"The batch is cancelled; the {number(made['made'])} keys that it made stay."
     return done(words, "batches", pool=made["pool"])
@@ -43,6 +43,6 @@ def cancel_batch(session: Session, actor: Actor, batch: str) -> Any:
 @blueprint.get("/batches/<batch>.csv")
 @page(*READERS)
 def batch_report(session: Session, actor: Actor, batch: str) -> Any:
-    """Give what became of every line of an import."""
+    """Give an import's report with every line."""
     found = str(batches.find(session, actor=actor, batch=batch).id)
     return files.table(f"batch-{found}.csv", batches.report_csv, actor=actor, batch=found)

@@ -1,4 +1,4 @@
-"""The forms that filter lists, made of the filters that each noun has (`worker.database.filters`)."""
+"""Filter forms of lists, made from each noun's filters (`worker.database.filters`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ TYPES = {datetime: "date", timedelta: "number", int: "number", bool: "checkbox"}
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a list's form: what it is called, its input's type, and what there is to choose."""
+    """A field of a filter form: its name, its input's type, and its choices."""
 
     name: str
     label: str
@@ -32,17 +32,17 @@ class Field:
 
 
 def install(blueprint: APIBlueprint) -> None:
-    """Let a blueprint's templates ask for a form's fields."""
+    """Make the fields of filter forms available in a blueprint's templates."""
     blueprint.add_app_template_global(fields)
 
 
 def chosen(filters: type[F], **fixed: Any) -> F:
-    """Read a list's filters from the page's address; a field that is empty chooses nothing.
+    """Read a list's filters from the page's query; an empty field is no filter.
 
-    `fixed` are filters that the page itself gives.
+    `fixed` are filters that the page itself sets.
 
     Raises:
-        InvalidInputError: a field holds what its filter does not take.
+        InvalidInputError: a field's value is not valid for its filter.
     """
     asked = [one for one in criteria(filters) if one.name not in fixed]
     return filters(**fixed, **{one.name: _read(one) for one in asked})

@@ -14,7 +14,7 @@ from worker.catalogue import courses, prices
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
 
-SHOWN = 200  # courses of a page; a search finds the others
+SHOWN = 200  # courses on the page; a search finds the others
 
 
 @blueprint.get("/courses", endpoint="courses")
@@ -57,7 +57,7 @@ def edit_course(session: Session, actor: Actor, course: str) -> Any:
 @blueprint.post("/courses/<course>/archive")
 @page(on="course")
 def archive_course(session: Session, actor: Actor, course: str) -> Any:
-    """Archive a course: its pools' keys stop."""
+    """Archive a course: its pools' keys stop working."""
     courses.archive(session, actor=actor, course=course)
     return done("The course is archived; live assignments go on.", "course", course=course)
 
@@ -65,7 +65,7 @@ def archive_course(session: Session, actor: Actor, course: str) -> Any:
 @blueprint.get("/prices", endpoint="prices")
 @page(Role.FINANCE, Role.ANALYST)
 def prices_page(session: Session, actor: Actor) -> Any:
-    """List prices, history included: a course's, an organization's own, or all."""
+    """List prices, past ones included: a course's, an organization's, or all."""
     wanted, after = chosen(prices.Filters), request.args.get("after")
     listed = prices.listing(session, actor=actor, filters=wanted, after=after, limit=50)
     owners = [owner["name"] for owner in organizations.listing(session, actor=actor)]
@@ -75,7 +75,7 @@ def prices_page(session: Session, actor: Actor) -> Any:
 @blueprint.post("/prices")
 @page(on="prices")
 def set_price(session: Session, actor: Actor) -> Any:
-    """Set what a redemption of a course costs, for an organization or for all, from a day on."""
+    """Set the price of a course's redemptions, for an organization or for all, from a day on."""
     given = {"course": "", "price": ""} | forms.given("course", "organization", "price", "currency")
     told = prices.set_price(session, actor=actor, from_=request.form.get("from") or None, **given)
     whose = told["organization"] or "everybody without a price of their own"
@@ -86,7 +86,7 @@ def set_price(session: Session, actor: Actor) -> Any:
 @blueprint.post("/prices/<price>/withdraw")
 @page(on="prices")
 def withdraw_price(session: Session, actor: Actor, price: str) -> Any:
-    """End an organization's own price from a day on, or from now."""
+    """End an organization's price on a day, or now."""
     told = prices.withdraw(
         session, actor=actor, price=price, from_=request.form.get("from") or None
     )

@@ -1,4 +1,4 @@
-"""Endpoints: where organizations are told of what happens, and what each was told."""
+"""Endpoints: URLs that get an organization's webhooks, and their deliveries."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from worker.tenancy.actors import Actor, Role
 @blueprint.get("/endpoints", endpoint="endpoints")
 @page(Role.MANAGER)
 def endpoints_page(session: Session, actor: Actor) -> Any:
-    """List endpoints, and offer to register one."""
+    """List endpoints, with a form to register one."""
     listed = endpoints.listing(session, actor=actor)
     owners = organizations.listing(session, actor=actor)
     return render_template("endpoints.html", listed=listed, owners=owners, types=list(DeliveryType))
@@ -30,7 +30,7 @@ def endpoints_page(session: Session, actor: Actor) -> Any:
 @blueprint.post("/endpoints")
 @page(Role.MANAGER, on="endpoints")
 def add_endpoint(session: Session, actor: Actor) -> Any:
-    """Register an endpoint, and show its secret this once."""
+    """Register an endpoint, and show its secret once."""
     owner = request.form.get("organization", "")
     return _endpoint(
         session, actor, endpoints.add(session, actor=actor, organization=owner, **_wishes())
@@ -40,14 +40,14 @@ def add_endpoint(session: Session, actor: Actor) -> Any:
 @blueprint.get("/endpoints/<name>")
 @page(Role.MANAGER)
 def endpoint(session: Session, actor: Actor, name: str) -> Any:
-    """Show an endpoint and what it was told, or what of that failed."""
+    """Show an endpoint and its deliveries, all or the failed ones."""
     return _endpoint(session, actor, endpoints.show(session, actor=actor, endpoint=name))
 
 
 @blueprint.post("/endpoints/<name>")
 @page(Role.MANAGER, on="endpoint")
 def edit_endpoint(session: Session, actor: Actor, name: str) -> Any:
-    """Change where an endpoint is and what it is told."""
+    """Change an endpoint's URL, types and thresholds."""
     endpoints.edit(session, actor=actor, endpoint=name, **_wishes())
     return done("The endpoint is changed.", "endpoint", name=name)
 
@@ -55,14 +55,14 @@ def edit_endpoint(session: Session, actor: Actor, name: str) -> Any:
 @blueprint.post("/endpoints/<name>/rotate")
 @page(Role.MANAGER, on="endpoint")
 def rotate_endpoint(session: Session, actor: Actor, name: str) -> Any:
-    """Give an endpoint a new secret, shown this once; for a day both sign."""
+    """Give an endpoint a new secret, shown once; for a day deliveries are signed with both."""
     return _endpoint(session, actor, endpoints.rotate(session, actor=actor, endpoint=name))
 
 
 @blueprint.post("/endpoints/<name>/remove")
 @page(Role.MANAGER, on="endpoint")
 def remove_endpoint(session: Session, actor: Actor, name: str) -> Any:
-    """Tell an endpoint nothing any more."""
+    """Remove an endpoint."""
     made = endpoints.remove(session, actor=actor, endpoint=name)
     return done(f"{made['url']} is told nothing any more.", "endpoints")
 
@@ -70,7 +70,7 @@ def remove_endpoint(session: Session, actor: Actor, name: str) -> Any:
 @blueprint.post("/endpoints/<name>/resend")
 @page(Role.MANAGER, on="endpoint")
 def resend(session: Session, actor: Actor, name: str) -> Any:
-    """Send once more: one delivery, or all since a day, or those that failed."""
+    """Send again: one delivery, all since a day, or the failed ones."""
     told = deliveries.resend(
         session,
         actor=actor,
@@ -86,13 +86,13 @@ def resend(session: Session, actor: Actor, name: str) -> Any:
 @blueprint.get("/deliveries/<delivery>")
 @page(Role.MANAGER)
 def delivery(session: Session, actor: Actor, delivery: str) -> Any:
-    """Show a delivery with its body and what came of it."""
+    """Show a delivery with its body and result."""
     shown = deliveries.show(session, actor=actor, delivery=delivery)
     return render_template("delivery.html", it=shown)
 
 
 def _endpoint(session: Session, actor: Actor, shown: EndpointShape) -> Any:
-    """Show an endpoint; with its secret, where it has just been given one."""
+    """Show an endpoint, with its secret if that is new."""
     wanted, after = chosen(deliveries.Filters, endpoint=shown["id"]), request.args.get("after")
     sent = deliveries.listing(session, actor=actor, filters=wanted, after=after, limit=50)
     types = list(DeliveryType)

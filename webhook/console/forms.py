@@ -1,4 +1,4 @@
-"""Forms: read, and shown again as they were typed, with a refusal beside the field it is about."""
+"""Forms: reading them, and showing them again as typed, with an error beside its field."""
 
 import re
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from webhook.console.frame import standing
 from worker import days, errors
 from worker.tenancy.actors import Role
 
-# Groups of three digits may be set off, as the pages themselves do.
+# Digits may be grouped in threes, as the pages do.
 WHOLE = re.compile("-?(?:[0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})")
 
-# What shapes and constraints call otherwise than the forms do.
+# Names in shapes and constraints that differ from the forms'.
 FORM_NAMES = {
     "starts_at": "starts",
     "expires_at": "expires",
@@ -26,16 +26,16 @@ FORM_NAMES = {
 
 
 def install(blueprint: APIBlueprint) -> None:
-    """Let a blueprint's templates ask what was typed, and why it was refused."""
-    for asked in (sent, refusal):  # globals: macros see nothing else
+    """Make a form's input and errors available in a blueprint's templates."""
+    for asked in (sent, refusal):  # globals, because macros see nothing else
         blueprint.add_app_template_global(asked)
 
 
 @dataclass(frozen=True)
 class Form:
-    """A form on a page: what was typed in it, and what a rule says of that, by the field's name.
+    """A form on a page: its input, and its errors, by field name.
 
-    What is said of no field of it stands under the empty name.
+    An error of no field is under the empty name.
     """
 
     address: str = ""
@@ -43,16 +43,16 @@ class Form:
     wrong: Mapping[str, str] = field(default_factory=dict)
 
     def id(self, name: str) -> str:
-        """Give what a field is called on its page, where other forms may have one of that name."""
+        """Give a field's HTML id, unique on a page with several forms."""
         steps = re.findall(r"\w+", self.address)[1:] or ["f"]
         return "-".join([*steps, name])
 
     def value(self, name: str, kept: object = "") -> object:
-        """Give what was typed in a field; `kept` where the form was not sent yet."""
+        """Give the input of a field; `kept` if the form was not sent yet."""
         return kept if self.typed is None else self.typed.get(name, "")
 
     def told(self, name: str, hint: str | None) -> dict[str, object]:
-        """Give a field's attributes: that it is wrong, and which words are about it."""
+        """Give a field's ARIA attributes: that it is invalid, and the id of its error."""
         told: dict[str, object] = {}
         if name in self.wrong:
             told |= {"aria-invalid": "true", "autofocus": True}
@@ -61,24 +61,24 @@ class Form:
         return told
 
     def checked(self, name: str, kept: object = False) -> bool:
-        """Say whether a box was ticked; `kept` where the form was not sent yet."""
+        """Say whether a box was ticked; `kept` if the form was not sent yet."""
         return bool(kept) if self.typed is None else name in self.typed
 
 
 def sent(address: str) -> Form:
-    """Give the form that is sent to an address: as it was typed, where it was refused just now."""
+    """Give the form that is sent to a URL, with its input if it was just refused."""
     refused: Form | None = g.get("refused")
     return refused if refused and refused.address == unquote(address) else Form(address)
 
 
 def refusal() -> str | None:
-    """Give why what was asked for was not done, on a page that is shown again."""
+    """Give the error of the refused form, on a page that is shown again."""
     refused: Form | None = g.get("refused")
     return next(iter(refused.wrong.values())) if refused else None
 
 
 def wrong_field(error: Exception, told: str) -> dict[str, str]:
-    """Give what a rule says under the name of the form's field that it is about, or under none."""
+    """Give an error under the name of the form's field that it is about, or under the empty name."""
     about = vars(error)
     name = about.get("field") or about.get("thing") or ""
     name = FORM_NAMES.get(name, name)
@@ -86,9 +86,9 @@ def wrong_field(error: Exception, told: str) -> dict[str, str]:
 
 
 def shown_again(error: Exception, told: str) -> Response | None:
-    """Show the page that the form of this request stands on once more, with what was typed in it.
+    """Show the page of this request's form again, with the input.
 
-    None where the form stands on no page, or the page is of something that is not there.
+    None if the form is on no page, or if the page's thing does not exist.
     """
     endpoint, arguments = standing()
     if endpoint == request.endpoint:
@@ -103,7 +103,7 @@ def shown_again(error: Exception, told: str) -> Response | None:
 
 
 def given(*names: str) -> dict[str, str]:
-    """Give the fields that were filled in."""
+    """Give the fields that are not empty."""
     return {name: value for name in names if (value := request.form.get(name, "").strip())}
 
 
@@ -111,7 +111,7 @@ def whole(value: str, *, field: str) -> int:
     """Read a whole number from a field.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: it is not a whole number.
     """
     if not WHOLE.fullmatch(value.strip()):
         raise errors.InvalidInputError("Give a whole number.", field=field)
@@ -119,13 +119,13 @@ def whole(value: str, *, field: str) -> int:
 
 
 def day(name: str, form: Mapping[str, str], *, end: bool = False) -> datetime | None:
-    """Read a day of the visitor's time zone as an instant; None where none is given."""
+    """Read a day in the visitor's time zone as an instant; None if the field is empty."""
     value = form.get(name, "").strip()
     return days.instant(value, zone=words.zone(), field=name, end=end) if value else None
 
 
 def role() -> Role:
-    """Read the role that was chosen."""
+    """Read the chosen role."""
     try:
         return Role(request.form.get("role", ""))
     except ValueError:

@@ -38,16 +38,16 @@ blueprint = APIBlueprint(
 
 
 def install_routes() -> None:
-    """Import the pages, whose routes go on the blueprint."""
+    """Import the pages, which register their routes."""
     for page in PAGES:
         import_module(f"webhook.console.{page}")
 
 
 def standing() -> tuple[str, dict[str, Any]]:
-    """Give the page that a request is about, by endpoint and arguments.
+    """Give the page of a request, as endpoint and arguments.
 
-    An act is about the page that its form stands on: it names that page, whose arguments are among
-    its own. Its address carries the page's query, so what the page shows is what it showed before.
+    The page of a submitted form is the one that the form is on: its view names that page, whose
+    arguments are among its own. Its URL has the page's query, so the page shows the same as before.
     """
     given = request.view_args or {}
     on = getattr(current_app.view_functions.get(str(request.endpoint)), "on", None)

@@ -29,5 +29,5 @@ def history_page(session: Session, actor: Actor) -> Any:
 def export_history(session: Session, actor: Actor) -> Any:
     """Export who did what as CSV, oldest first."""
     wanted = chosen(history.Filters)
-    history.export(session, actor=actor, filters=wanted)  # refuses before anything is streamed
+    history.export(session, actor=actor, filters=wanted)  # errors must come before streaming
     return files.table("history.csv", history.export, actor=actor, filters=wanted)

@@ -1,4 +1,4 @@
-"""Invoices: a month's draft, lines and what is behind them, finalized, paid, voided, printed."""
+"""Invoices: lists, lines and their charges, finalizing, paying, voiding, documents."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def invoice_file(actor: Actor, invoice: str, kind: str) -> Any:
 @blueprint.post("/invoices/<invoice>/finalize")
 @page(on="invoice")
 def finalize_invoice(session: Session, actor: Actor, invoice: str) -> Any:
-    """Number a draft and set its due date."""
+    """Finalize a draft: it gets its number and due date."""
     made = invoices.finalize(session, actor=actor, invoice=invoice, then=keeping.ask_after)
     return done(f"The invoice is final: {made['number']}.", "invoice", invoice=made["id"])
 
@@ -71,7 +71,7 @@ def finalize_invoice(session: Session, actor: Actor, invoice: str) -> Any:
 @blueprint.post("/invoices/<invoice>/pay")
 @page(on="invoice")
 def pay_invoice(session: Session, actor: Actor, invoice: str) -> Any:
-    """Record money received for an invoice."""
+    """Record a payment of an invoice."""
     form = request.form
     made = payments.pay(
         session,

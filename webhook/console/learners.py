@@ -1,4 +1,4 @@
-"""A learner's page: everything about one person in the visitor's organizations."""
+"""A learner's page: what the visitor's organizations know about a person."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from worker.tenancy.actors import Actor, Role
 @blueprint.get("/learners/<email>")
 @page(*READERS)
 def learner(session: Session, actor: Actor, email: str) -> Any:
-    """Show a person's assignments and attempts; attempts alone, where nothing was granted yet."""
+    """Show a person's assignments and attempts; only attempts, if nothing was granted yet."""
     tried = attempts.of_learner(session, actor=actor, email=email, limit=50)
     try:
         after = request.args.get("after")
@@ -40,5 +40,5 @@ def correct_learner(session: Session, actor: Actor, email: str) -> Any:
 
 
 def _unknown(email: str) -> LearnerShape:
-    """Give who is no learner, and yet tried to redeem a key."""
+    """Give a person who is no learner but tried to redeem a key."""
     return {"email": email, "name": "", "organizations": [], "assignments": [], "next": None}

@@ -1,4 +1,4 @@
-"""Create Training Key Pool: the whole pool in one form, its keys too."""
+"""Create Training Key Pool: the whole pool, with its keys, in one form."""
 
 import io
 from dataclasses import dataclass, field
@@ -27,13 +27,13 @@ from worker.tables.tenancy import OrganizationAncestry
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
 
-CHOICES = 20  # courses that the chooser shows at once
+CHOICES = 20  # courses shown in the chooser
 FIELDS = ("name", "organization", "course", "starts", "expires", "content_availability")
 
 
 @dataclass
 class Draft:
-    """What was typed so far; `report` is what became of its keys when they were tried."""
+    """The input so far; `report` is the dry run of its keys."""
 
     values: dict[str, str]
     share: bool = False
@@ -45,13 +45,13 @@ class Draft:
 
     @property
     def form(self) -> Form:
-        """Give it as a form's fields, with the error under its field's name."""
+        """Give the draft as a form, with the error under its field's name."""
         wrong = forms.wrong_field(self.error, str(self.error)) if self.error else {}
         return Form(typed={**self.values, "generate": self.generate}, wrong=wrong)
 
 
 def read(form: MultiDict[str, str]) -> Draft:
-    """Read what a form says, as it was typed."""
+    """Read a form, as it was typed."""
     return Draft(
         values={name: form.get(name, "") for name in FIELDS},
         share="share" in form,
@@ -72,7 +72,7 @@ def new_pool(session: Session, actor: Actor) -> Any:
 @blueprint.post("/pools/new")
 @page(Role.MANAGER, on="new_pool")
 def create_pool(session: Session, actor: Actor) -> Any:
-    """Create the pool with its keys; or add a field, or try the keys and save nothing."""
+    """Create the pool with its keys; or only add a field, or check the keys without saving."""
     draft, wanted = read(request.form), request.form.get("do", "save")
     if wanted == "field":
         draft.codes.append("")
@@ -87,7 +87,7 @@ def create_pool(session: Session, actor: Actor) -> Any:
 @blueprint.get("/pools/new/words")
 @page(Role.MANAGER)
 def pool_words(session: Session, actor: Actor) -> Any:
-    """Say in words what the form's window and sharing mean, as it is filled in."""
+    """Say in words what the form's window and sharing mean, while it is filled in."""
     draft = read(request.args)
     return render_template("pool_words.html", draft=draft, **_about(session, actor, draft))
 
@@ -95,13 +95,13 @@ def pool_words(session: Session, actor: Actor) -> Any:
 @blueprint.get("/courses/choose")
 @page(Role.MANAGER)
 def choose_course(session: Session, _actor: Actor) -> Any:
-    """Find courses by a piece of their code or title; archived ones cannot be chosen."""
+    """Find courses by a part of their code or title; archived ones cannot be chosen."""
     found = courses.listing(session, filters=chosen(courses.Filters))
     return render_template("course_choices.html", found=found[:CHOICES], more=len(found) > CHOICES)
 
 
 def _save(session: Session, actor: Actor, draft: Draft, wanted: str) -> PoolShape:
-    """Create a draft's pool and keys. Empty, and undone, where the keys were only to be tried."""
+    """Create a draft's pool and keys; rolled back, with an empty result, if this is only a check."""
     pool = _create(session, actor, draft)
     patience.unhurried(session)
     draft.report = _add(session, actor, pool["id"], draft)
@@ -116,7 +116,7 @@ def _save(session: Session, actor: Actor, draft: Draft, wanted: str) -> PoolShap
 
 
 def _add(session: Session, actor: Actor, pool: str, draft: Draft) -> ImportReport | None:
-    """Add what was typed and what was pasted; gives what became of both."""
+    """Add typed and pasted keys; gives the report on both."""
     report = None
     if any(map(str.strip, draft.codes)):
         report = keys.add_keys(session, actor=actor, pool=pool, codes=draft.codes)

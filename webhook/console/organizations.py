@@ -1,4 +1,4 @@
-"""Organizations: the tree, and what each is set to; and the seller, as invoices name it."""
+"""Organizations and their settings; and the seller's details on invoices."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def add_organization(session: Session, actor: Actor) -> Any:
 @blueprint.get("/organizations/<organization>")
 @page(*STAFF)
 def organization(session: Session, actor: Actor, organization: str) -> Any:
-    """Show what an organization is set to, and its tax rates."""
+    """Show an organization's settings and tax rates."""
     shown = organizations.show(session, actor=actor, organization=organization)
     others = [
         one for one in organizations.listing(session, actor=actor) if one["id"] != shown["id"]
@@ -53,7 +53,7 @@ def organization(session: Session, actor: Actor, organization: str) -> Any:
 @blueprint.post("/organizations/<organization>")
 @page(on="organization")
 def edit_organization(session: Session, actor: Actor, organization: str) -> Any:
-    """Change an organization; what invoices print of it may be emptied."""
+    """Change an organization; its invoice details may be emptied."""
     given: dict[str, Any] = {name: request.form.get(name, "").strip() for name in NEEDED + INVOICED}
     given |= forms.given("parent", *TAX)
     given["no_parent"] = request.form.get("parent") == ""
@@ -67,14 +67,14 @@ def edit_organization(session: Session, actor: Actor, organization: str) -> Any:
 @blueprint.get("/seller", endpoint="seller")
 @page()
 def seller_page(session: Session, _actor: Actor) -> Any:
-    """Show what invoices print of the seller."""
+    """Show the seller's details on invoices."""
     return render_template("seller.html", it=seller.show(session))
 
 
 @blueprint.post("/seller")
 @page(on="seller")
 def edit_seller(session: Session, actor: Actor) -> Any:
-    """Change what drafts print of the seller."""
+    """Change the seller's details; finalized invoices keep theirs."""
     given = {name: request.form.get(name) for name in seller.FIELDS}
     seller.edit(session, actor=actor, banks=_banks(), **given)
     return done("It is changed; finalized invoices stay as they are.", "seller")

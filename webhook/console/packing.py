@@ -1,4 +1,4 @@
-"""Answers made small on their way, for browsers that unpack them; and assets that they may keep."""
+"""Compression of responses, and caching of assets."""
 
 import gzip
 import hashlib
@@ -11,39 +11,38 @@ from flask import url_for as url
 
 STATIC = Path(__file__).parent / "static"
 KINDS = {"text/html", "text/css", "text/javascript", "application/javascript"}
-SMALLEST, LARGEST = 1_000, 500_000  # bytes; a report's pictures are packed already
+SMALLEST, LARGEST = 1_000, 500_000  # bytes; a report's pictures are compressed already
 FOR_EVER = "public, max-age=31536000, immutable"
 FOR_A_DAY = "private, max-age=86400"
 
 
 def install(blueprint: APIBlueprint) -> None:
-    """Let templates name assets."""
+    """Make asset URLs available in templates."""
     blueprint.add_app_template_global(asset)
 
 
 def asset(name: str) -> str:
-    """Give the address of an asset as it is now: with another content it has another address."""
+    """Give an asset's URL, which has a hash of its content."""
     return url("console.static", filename=name, v=_version(name))
 
 
 def keeping() -> str:
-    """Say how long the asset that is asked for may be kept."""
+    """Give the caching headers of the requested asset."""
     return FOR_EVER if "v" in request.args else FOR_A_DAY
 
 
 def pack(response: Response) -> None:
     """Compress a page or an asset.
 
-    What a foreign site could learn of our secrets from a page's length, while it has its guesses
-    packed together with them (BREACH), it cannot ask for: the session's cookie stays behind on
-    requests that others make (SameSite).
+    A foreign site cannot exploit the length of compressed pages (BREACH), because its requests have no
+    session cookie (SameSite).
     """
     if response.mimetype not in KINDS:
         return
     response.vary.add("Accept-Encoding")
     if not request.accept_encodings["gzip"] or response.status_code == 304:
         return
-    response.direct_passthrough = False  # of a file, which is small here
+    response.direct_passthrough = False  # streamed from a file, which is small here
     content = response.get_data()
     if not SMALLEST <= len(content) <= LARGEST:
         return
@@ -51,7 +50,7 @@ def pack(response: Response) -> None:
     response.set_data(_packed_once(content) if is_asset else gzip.compress(content, 5, mtime=0))
     response.headers["Content-Encoding"] = "gzip"
     if etag := response.get_etag()[0]:
-        response.set_etag(etag, weak=True)  # the same in meaning, not in bytes
+        response.set_etag(etag, weak=True)  # weak: the same meaning, not the same bytes
 
 
 @cache

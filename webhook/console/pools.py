@@ -19,7 +19,7 @@ from worker.redemption import recent
 from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
-SHOWN = 50  # rows of a page
+SHOWN = 50  # rows per page
 
 
 @blueprint.get("/pools", endpoint="pools")
@@ -84,7 +84,7 @@ def change_pool(session: Session, actor: Actor, pool: str) -> Any:
 @blueprint.post("/pools/<pool>/pause")
 @page(Role.MANAGER, on="pool")
 def pause_pool(session: Session, actor: Actor, pool: str) -> Any:
-    """Stop a pool's keys until it is resumed."""
+    """Pause a pool: its keys cannot be redeemed until it is resumed."""
     pools.pause(session, actor=actor, pool=pool)
     return done("The pool is paused: its keys cannot be redeemed.", "pool", pool=pool)
 
@@ -92,7 +92,7 @@ def pause_pool(session: Session, actor: Actor, pool: str) -> Any:
 @blueprint.post("/pools/<pool>/resume")
 @page(Role.MANAGER, on="pool")
 def resume_pool(session: Session, actor: Actor, pool: str) -> Any:
-    """Let a paused pool's keys be redeemed again."""
+    """Resume a paused pool: its keys can be redeemed again."""
     pools.resume(session, actor=actor, pool=pool)
     return done("The pool is resumed.", "pool", pool=pool)
 
@@ -100,7 +100,7 @@ def resume_pool(session: Session, actor: Actor, pool: str) -> Any:
 @blueprint.get("/pools/<pool>/keys.csv")
 @known(*READERS)
 def export_keys(actor: Actor, pool: str) -> Any:
-    """Export a pool's keys as CSV, as Excel takes it, or as a workbook, from one moment."""
+    """Export a pool's keys as CSV, as CSV for Excel, or as a workbook, from one snapshot."""
     format, wanted = request.args.get("format") or exporting.Format.CSV, chosen(keys.Filters)
     with connections.session(Login.WEB, sees=actor.scope) as session:
         found = str(pools.find(session, actor=actor, pool=pool).id)

@@ -1,4 +1,4 @@
-"""Reports: those that are kept, and a new one asked for."""
+"""Stored reports, and requesting a new one."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from worker.tenancy.actors import Actor
 @blueprint.get("/reports", endpoint="reports")
 @page(*STAFF)
 def reports_page(session: Session, actor: Actor) -> Any:
-    """List reports, newest first, and offer to run one."""
+    """List reports, newest first, with a form to request one."""
     wanted, after = chosen(keeping.Filters), request.args.get("after")
     return render_template(
         "reports.html",
@@ -34,7 +34,7 @@ def reports_page(session: Session, actor: Actor) -> Any:
 @blueprint.post("/reports")
 @page(*STAFF, on="reports")
 def run_report(session: Session, actor: Actor) -> Any:
-    """Have a report made now."""
+    """Request a report."""
     form = request.form
     given = {name: form.get(name) or None for name in ("organization", "to")}
     notebook, from_ = form.get("notebook", ""), form.get("from") or None
@@ -47,7 +47,7 @@ def run_report(session: Session, actor: Actor) -> Any:
 @blueprint.get("/reports/<report>/progress")
 @page(*STAFF)
 def report_progress(session: Session, actor: Actor, report: str) -> Any:
-    """Give how far a report is, which asks for itself again while it is made."""
+    """Give a report's progress, which reloads itself while it is made."""
     shown = keeping.show(session, actor=actor, report=report)
     return render_template("report_progress.html", report=shown)
 
@@ -55,7 +55,7 @@ def report_progress(session: Session, actor: Actor, report: str) -> Any:
 @blueprint.get("/reports/<report>.html")
 @page(*STAFF)
 def report(session: Session, actor: Actor, report: str) -> Any:
-    """Show a report that is done: it runs no script and loads nothing."""
+    """Show a finished report: it runs no script and loads nothing."""
     made = keeping.page(session, actor=actor, report=report)
     return Response(made, mimetype="text/html", headers=files.ALONE)
 

@@ -1,4 +1,4 @@
-"""Signing in and out, one's own password, and where one starts."""
+"""Signing in and out, the user's own password, and the start page."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ WRONG = "That address and password do not fit; try again, or ask your manager fo
 @blueprint.get("/")
 @page(*EVERYBODY)
 def home(_session: Session, _actor: Actor) -> Any:
-    """Go to the first page that one may see."""
+    """Redirect to the first page that the user may see."""
     start = next(e for e in ("pools", "invoices", "events") if may(e))
     return redirect(url(f"console.{start}"), 303)
 
@@ -36,7 +36,7 @@ def sign_in() -> Any:
 
 @blueprint.post("/sign-in")
 def begin() -> Any:
-    """Begin a session, where the password is right and it was not tried too often."""
+    """Check the password, within the rate limit, and begin a session."""
     email, password = request.form.get("email", ""), request.form.get("password", "")
     client = request.remote_addr or ""
     with connections.session(Login.WEB) as opened:
@@ -61,14 +61,14 @@ def sign_out() -> Any:
 @blueprint.get("/account")
 @page(*EVERYBODY)
 def account(_session: Session, _actor: Actor) -> Any:
-    """Show who one is, and the form for a new password."""
+    """Show the user's account, and the form for a new password."""
     return render_template("account.html")
 
 
 @blueprint.post("/account")
 @page(*EVERYBODY, on="account")
 def change_password(session: Session, actor: Actor) -> Any:
-    """Change one's password, which ends every session, and sign in anew here."""
+    """Change the user's password, which ends every session, and sign in again here."""
     old, new = request.form.get("old", ""), request.form.get("password", "")
     given = {"user_id": visitor().user_id, "old": old, "new": new}
     users.change_password(session, actor=actor, **given)
@@ -77,8 +77,8 @@ def change_password(session: Session, actor: Actor) -> Any:
 
 
 def _begun(known: Visitor) -> Any:
-    session.clear()  # nothing that was set before signing in goes on
-    session.permanent = True  # for as long as PERMANENT_SESSION_LIFETIME says
+    session.clear()  # drop everything from before the sign-in (session fixation)
+    session.permanent = True  # lasts for PERMANENT_SESSION_LIFETIME
     login_user(known)
     wanted = request.args.get("next", "")
     inside = wanted.startswith("/console/") and "\\" not in wanted

@@ -28,7 +28,7 @@ def sources_page(session: Session, actor: Actor) -> Any:
 @blueprint.post("/sources")
 @page(Role.MANAGER, on="sources")
 def add_source(session: Session, actor: Actor) -> Any:
-    """Add a source, and show its secret this once."""
+    """Add a source, and show its secret once."""
     given = {name: request.form.get(name, "") for name in ("name", "organization")}
     return _sources(session, actor, made=sources.add(session, actor=actor, **given))
 
@@ -36,14 +36,14 @@ def add_source(session: Session, actor: Actor) -> Any:
 @blueprint.post("/sources/<source>/rotate")
 @page(Role.MANAGER, on="sources")
 def rotate_source(session: Session, actor: Actor, source: str) -> Any:
-    """Give a source a new secret, shown this once; the old one stays good for a day."""
+    """Give a source a new secret, shown once; the old one stays valid for a day."""
     return _sources(session, actor, made=sources.rotate(session, actor=actor, source=source))
 
 
 @blueprint.get("/events", endpoint="events")
 @page(*READERS)
 def events_page(session: Session, actor: Actor) -> Any:
-    """List the latest events, or some of them."""
+    """List events, newest first."""
     wanted, after = chosen(inbox.Filters), request.args.get("after")
     found = inbox.listing(session, actor=actor, filters=wanted, after=after, limit=50)
     return render_template("events.html", listed=found, filtered=inbox.Filters)
@@ -52,7 +52,7 @@ def events_page(session: Session, actor: Actor) -> Any:
 @blueprint.post("/events/<event>/retry")
 @page(Role.MANAGER, on="events")
 def retry_event(session: Session, actor: Actor, event: str) -> Any:
-    """Hand a failed event to the settler again."""
+    """Retry a failed event."""
     inbox.retry(session, actor=actor, event=event)
     nudging.after_commit("settle")
     return done("The event waits to be settled again.", "events")

@@ -1,4 +1,4 @@
-"""Tables that people paste or choose as a file, previewed: what each column is read as can be changed."""
+"""Pasted or uploaded tables, with a preview in which each column's meaning can be changed."""
 
 import io
 from typing import Any, BinaryIO
@@ -18,7 +18,7 @@ ROUTES = ("console.add_keys", "console.distribute_table")
 
 
 def install(blueprint: APIBlueprint) -> None:
-    """Let those who signed in send large tables; before anything reads the form."""
+    """Allow large tables from signed-in users, before anything reads the form."""
     blueprint.before_request(_allow_large)
 
 
@@ -26,21 +26,21 @@ def given() -> BinaryIO:
     """Give the table of the request's form.
 
     Raises:
-        InvalidInputError: there is none, or two.
+        InvalidInputError: there is no table, or there are two.
     """
     file, pasted = request.files.get("file"), request.form.get("pasted", "")
     chosen = file is not None and bool(file.filename)
     if chosen and pasted.strip():
         raise errors.InvalidInputError("Paste lines or choose a file, not both.", field="pasted")
     if file is not None and chosen:
-        return file.stream  # type: ignore[return-value]  # werkzeug's is as good as one
+        return file.stream  # type: ignore[return-value]  # werkzeug's class has the same methods
     if not pasted.strip():
         raise errors.InvalidInputError("Paste lines, or choose a file.", field="pasted")
     return io.BytesIO(pasted.encode(errors="replace"))
 
 
 def told() -> Told:
-    """Give what the form says of its columns; a column of which it says nothing is told by itself."""
+    """Give the form's choices for columns; other columns are recognized by their contents."""
     said = [
         (column, meaning)
         for column, meaning in zip(
@@ -56,13 +56,13 @@ def told() -> Told:
 
 
 def preview(stream: BinaryIO, purpose: Purpose) -> dict[str, Any]:
-    """Give what a template shows of a table's columns: each with what it is read as, and the choices."""
+    """Give a table's columns for a template: each with its meaning, and the choices."""
     choices = sorted(map(str, reading.meanings(purpose)))
     return {"columns": columns(stream, purpose), "choices": choices}
 
 
 def columns(stream: BinaryIO, purpose: Purpose) -> list[Column]:
-    """Give a table's columns; none where it is no table."""
+    """Give a table's columns; none if the input is no table."""
     try:
         found = reading.columns(stream, told=told(), purpose=purpose)
     except errors.InvalidInputError:
@@ -71,7 +71,7 @@ def columns(stream: BinaryIO, purpose: Purpose) -> list[Column]:
 
 
 def _as_chosen(column: Column) -> Column:
-    """Keep what was chosen for a column that is left."""
+    """Keep the choice for a column that is ignored."""
     chosen = dict(
         zip(request.form.getlist("column"), request.form.getlist("meaning"), strict=False)
     )

@@ -1,4 +1,4 @@
-"""Tokens: the API's credentials."""
+"""Tokens: credentials for the API."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def tokens_page(session: Session, actor: Actor) -> Any:
 @blueprint.post("/tokens")
 @page(Role.MANAGER, on="tokens")
 def add_token(session: Session, actor: Actor) -> Any:
-    """Make a token, and show it this once."""
+    """Make a token, and show it once."""
     form = request.form
     made = tokens.add(
         session,

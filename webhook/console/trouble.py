@@ -1,4 +1,4 @@
-"""“My key does not work”: one box for a key or an address."""
+"""“My key does not work”: a search by key or address."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from worker.tenancy.actors import Actor
 @blueprint.get("/trouble")
 @page(*READERS)
 def trouble(session: Session, actor: Actor) -> Any:
-    """Answer what a key's state is, what was tried, and what would happen now."""
+    """Show a key's state, its attempts, and what would happen now."""
     wanted = request.args.get("q", "").strip()
     if "@" in wanted:
         return redirect(url("console.learner", email=wanted), 303)

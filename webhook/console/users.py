@@ -1,4 +1,4 @@
-"""Users: the people who sign in here."""
+"""Users of the console."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from worker.tenancy.actors import Actor, Role
 @blueprint.get("/users", endpoint="users")
 @page(Role.MANAGER)
 def users_page(session: Session, actor: Actor) -> Any:
-    """List the people who sign in."""
+    """List users."""
     owners = organizations.listing(session, actor=actor)
     listed = users.listing(session, actor=actor)
     return render_template("users.html", listed=listed, owners=owners)
@@ -25,7 +25,7 @@ def users_page(session: Session, actor: Actor) -> Any:
 @blueprint.post("/users")
 @page(Role.MANAGER, on="users")
 def add_user(session: Session, actor: Actor) -> Any:
-    """Let somebody sign in."""
+    """Add a user."""
     given = {name: request.form.get(name, "") for name in ("email", "password")}
     organization = request.form.get("organization") or None
     users.add(session, actor=actor, organization=organization, role=forms.role(), **given)
@@ -44,6 +44,6 @@ def renew_password(session: Session, actor: Actor, user: str) -> Any:
 @blueprint.post("/users/<user>/disable")
 @page(Role.MANAGER, on="users")
 def disable_user(session: Session, actor: Actor, user: str) -> Any:
-    """Let a user in no more."""
+    """Disable a user."""
     users.disable(session, actor=actor, user=user)
     return done("They can sign in no more.", "users")

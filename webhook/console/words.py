@@ -1,4 +1,4 @@
-"""How values are told on pages: times, numbers, states; and who may go where."""
+"""How pages show times, numbers and states; and which pages a visitor may open."""
 
 import json
 from datetime import datetime
@@ -17,7 +17,7 @@ from worker import days
 from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
-# What the menu offers, to those who may go there.
+# The menu; visitors see the entries that their role may open.
 MENU = (
     (
         "Training Keys",
@@ -56,7 +56,7 @@ MENU = (
 
 
 def install(blueprint: APIBlueprint) -> None:
-    """Let a blueprint's templates use these words."""
+    """Make these functions available in a blueprint's templates."""
     for told in (when, number, words, pretty):
         blueprint.add_app_template_filter(told)
     for asked in (
@@ -66,17 +66,17 @@ def install(blueprint: APIBlueprint) -> None:
         here,
         act_from_here,
         longest_days,
-    ):  # globals: macros see nothing else
+    ):  # globals, because macros see nothing else
         blueprint.add_app_template_global(asked)
 
 
 def longest_days() -> int:
-    """Give the most days that a form takes where something lasts days."""
+    """Give the limit for durations in days."""
     return days.LONGEST
 
 
 def when(value: datetime | None) -> Markup:
-    """Tell an instant in the visitor's time zone, with the instant itself for machines."""
+    """Give an instant as a `time` element, shown in the visitor's time zone."""
     if value is None:
         return Markup("")
     there = value.astimezone(ZoneInfo(zone()))
@@ -87,17 +87,17 @@ def when(value: datetime | None) -> Markup:
 
 
 def number(value: int | str) -> str:
-    """Group the digits of a number, or of an amount that is written as text."""
+    """Group the digits of a number, or of an amount given as text."""
     return f"{Decimal(value):,}"
 
 
 def pretty(document: Any) -> str:
-    """Write a JSON document over several lines."""
+    """Format a JSON document over several lines."""
     return json.dumps(document, ensure_ascii=False, indent=2)
 
 
 def words(code: object) -> str:
-    """Say a code in words: `not_available_to_organization`."""
+    """Turn a code such as `not_available_to_organization` into words."""
     return str(code).replace("_", " ")
 
 
@@ -111,7 +111,7 @@ def zone() -> str:
 
 
 def may(endpoint: str) -> bool:
-    """Say whether the visitor's role lets them on a page: the page itself names its roles."""
+    """Say whether the visitor's role may open a page; the page names its roles."""
     if not current_user.is_authenticated:
         return False
     roles = vars(current_app.view_functions[f"console.{endpoint}"])["roles"]
@@ -119,12 +119,12 @@ def may(endpoint: str) -> bool:
 
 
 def operating() -> bool:
-    """Say whether the visitor is one of the operator's people."""
+    """Say whether the visitor is a user of the operator."""
     return current_user.is_authenticated and current_user.actor.role is Role.OPERATOR
 
 
 def menu() -> list[tuple[str, list[tuple[str, bool, str]]]]:
-    """Give the menu's groups: of each page that the visitor may open, address, label and if it is open."""
+    """Give the menu's groups: for each page that the visitor may open, URL, label, and if it is current."""
     offered = [
         (title, [(*_entry(page), label) for page, label in pages if may(page)])
         for title, pages in MENU
@@ -133,7 +133,7 @@ def menu() -> list[tuple[str, list[tuple[str, bool, str]]]]:
 
 
 def here(**changes: Any) -> str:
-    """Give this page's address with other values in its query; None takes one out."""
+    """Give this page's URL with changed query parameters; None removes one."""
     wanted = {**request.args.to_dict(), **changes}
     kept = {name: value for name, value in wanted.items() if value not in (None, "")}
     endpoint, arguments = standing()
@@ -141,7 +141,7 @@ def here(**changes: Any) -> str:
 
 
 def act_from_here(address: str) -> str:
-    """Give the address of an act with this page's query, so that the act knows the page whole."""
+    """Give the URL of a form's action with this page's query, so that the page can be shown again."""
     query = request.query_string.decode("latin-1")
     return f"{address}?{query}" if query else address
 

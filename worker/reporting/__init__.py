@@ -1,9 +1,9 @@
-"""What notebooks call, and how they are run.
+"""Functions that notebooks call, and running the notebooks.
 
 A notebook asks a `Question` and gets DataFrames (counts as integers, amounts as Decimal) and
-pictures. It reads as a login that may only SELECT from schema "report". Pandas and matplotlib are
-imported when they are first needed. The command line defers this package as a whole, and says
-`reporting.keeping`: to import one of its modules by name would run all of it.
+pictures. Its login may only SELECT from schema "report". Pandas and matplotlib are imported when they
+are first needed. The command line defers this package as a whole and uses `reporting.keeping`,
+because importing one module by name would run the package.
 """
 
 from worker.reporting import keeping, measures

@@ -1,7 +1,7 @@
-"""What the notebook on billing asks. One definition of each measure: views report.charge, .invoice.
+"""Queries of the billing notebook. The views report.charge and report.invoice define the measures.
 
-Amounts of different currencies are never added up. A charge counts in its service month, which is
-the month of the buyer's clock in which it occurred, whatever invoice carries it.
+Amounts of different currencies are never added up. A charge counts in its service month: the month in
+which it occurred in the buyer's time zone, whichever invoice it is on.
 """
 
 import html
@@ -36,8 +36,8 @@ INVOICES = """
          GROUP BY 1, 2) AS counted
      ORDER BY array_position('{{overdue,finalized,draft,paid,void}}', status), currency"""
 
-# Each row compares two figures that come from different tables: of what occurred in the period, and
-# of the invoices of its months, which may carry what occurred before.
+# Each row compares two figures from different tables: the charges of the period, and the invoices of
+# its months, which may also have earlier charges.
 RECONCILIATION = """
     WITH owed AS (
         SELECT currency, count(*) FILTER (WHERE kind = 'redemption') AS redemptions,
@@ -68,7 +68,7 @@ RECONCILIATION = """
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether two sides agree, in a sentence. In a notebook it is shown large."""
+    """Whether both sides agree, in a sentence that a notebook shows large."""
 
     agrees: bool
     sentence: str
@@ -79,7 +79,7 @@ class Verdict:
 
 
 def reconciliation(question: Question) -> "pd.DataFrame":
-    """Compare the period's redemptions with charges with invoices, by currency."""
+    """Compare the period's redemptions, charges and invoices, by currency."""
     return reading.frame(_about(RECONCILIATION, question))
 
 

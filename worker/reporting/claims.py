@@ -1,4 +1,4 @@
-"""Claims: which worker makes which kept report, its result, and redacting erased people from its page.
+"""Claims: which worker makes which stored report, its result, and redacting erased people from it.
 
 A worker's progress is its heartbeat. A report without one is retried by the next worker; one that
 fails is a dead letter: set apart with its traceback. Neither holds up other reports.
@@ -14,7 +14,7 @@ from worker.reporting import personal
 from worker.tables.reporting import ReportRun
 
 MAX_DEATHS = 3  # deaths of a worker after which a report is a dead letter
-LAPSE = "5 minutes"  # heartbeat timeout: without progress for so long, its worker has died
+LAPSE = "5 minutes"  # heartbeat timeout: a worker without progress for so long has died
 GAVE_UP = "Whoever made it died, three times over. Ask for it again, or for fewer days."
 
 GIVE_UP = text("""
@@ -23,7 +23,7 @@ GIVE_UP = text("""
        AND worked_at < clock_now() - CAST(:lapse AS interval)
 """)
 
-# One at a time, unless a person waits for one: a report must not take both of a worker's hands.
+# One report at a time, unless a person waits for one: reports must not take both worker processes.
 CLAIM = text("""
     UPDATE report_run
        SET state = 'running', attempts = attempts + 1, worked = 0, cells = 0,
@@ -41,7 +41,7 @@ CLAIM = text("""
     RETURNING id, attempts AS attempt, notebook, organization_id, first_day, last_day, format
 """)
 
-# Whoever lost the report to another has no attempt of it any more, and changes nothing.
+# A worker whose claim was taken over has an older attempt number, so its updates match no row.
 MINE = "id = :id AND state = 'running' AND attempts = :attempt"
 
 ADVANCE = text(f"""
@@ -61,10 +61,10 @@ FAIL = text(f"""
 
 BEGIN_ANEW = text(f"UPDATE report_run SET state = 'queued' WHERE {MINE}")  # noqa: S608  # as above
 
-# Erasures and reports that are done take turns, so that no page keeps whom its data still had.
+# A lock between erasing and finishing, so that no page keeps a person whom its data still had.
 TAKE_TURNS = text("SELECT pg_advisory_xact_lock(hashtext('keypool.erasing'))")
 
-# A PDF cannot be rewritten: it is printed anew, of the page as it is then.
+# A PDF cannot be edited, so it is printed again from the redacted page.
 REWRITE = text("UPDATE report_run SET page = :page, pdf = NULL WHERE id = :id")
 
 UNPRINTED = text("""
@@ -74,7 +74,7 @@ UNPRINTED = text("""
 
 KEEP_PDF = text("UPDATE report_run SET pdf = :pdf WHERE id = :id AND page = :page")
 
-# An erasure's time is when it began, which may be before this report's data was read.
+# An erasure's time is its start, which may be before this report's data was read.
 ERASED_MEANWHILE = text("""
     SELECT EXISTS (SELECT FROM history JOIN report_run ON report_run.id = :id
                     WHERE thing = 'learner' AND action = 'learner erased'
@@ -84,7 +84,7 @@ ERASED_MEANWHILE = text("""
 
 @dataclass(frozen=True)
 class Claim:
-    """A report that is to be made now, and by whom: `attempt` counts who tried."""
+    """A report to be made now; `attempt` counts the claims on it."""
 
     id: int
     attempt: int
@@ -96,12 +96,12 @@ class Claim:
 
     @property
     def mine(self) -> dict[str, int]:
-        """What says that it is still this attempt's."""
+        """The parameters that match the report only while this claim holds."""
         return {"id": self.id, "attempt": self.attempt}
 
 
 def take(session: Session, *, only: int | None = None) -> Claim | None:
-    """Take the report whose turn it is, people's first; None where there is none to make."""
+    """Claim the next report, those that people requested first; None if there is none."""
     told = {"patience": MAX_DEATHS, "lapse": LAPSE, "only": only}
     session.execute(GIVE_UP, told | {"words": GAVE_UP})
     row = session.execute(CLAIM, told).mappings().one_or_none()
@@ -109,12 +109,12 @@ def take(session: Session, *, only: int | None = None) -> Claim | None:
 
 
 def advance(session: Session, *, claim: Claim, worked: int, cells: int) -> None:
-    """Record how many of its cells are done; this is the claim's heartbeat."""
+    """Record how many cells are done; this is the claim's heartbeat."""
     session.execute(ADVANCE, claim.mine | {"worked": min(worked, cells), "cells": cells})
 
 
 def finish(session: Session, *, claim: Claim, page: str, pdf: bytes | None = None) -> None:
-    """Keep what a report came to; it is made anew where a person was erased meanwhile."""
+    """Store a report's result; it is queued again if a person was erased meanwhile."""
     session.execute(TAKE_TURNS)
     if personal.names_people(page) and session.scalar(ERASED_MEANWHILE, {"id": claim.id}):
         session.execute(BEGIN_ANEW, claim.mine)
@@ -123,26 +123,26 @@ def finish(session: Session, *, claim: Claim, page: str, pdf: bytes | None = Non
 
 
 def fail(session: Session, *, claim: Claim, traceback: str) -> None:
-    """Set a report apart with its traceback."""
+    """Set a report apart (a dead letter) with its traceback."""
     words = traceback.replace("\0", "").strip() or "It failed without a word."
     session.execute(FAIL, claim.mine | {"traceback": words})
 
 
 def unprinted(session: Session, *, after: int) -> tuple[int, str] | None:
-    """Give id and page of the next report, by id, whose PDF an erasure took away; None: no more."""
+    """Give id and page of the next report, by id, whose PDF an erasure deleted; None if no more."""
     row = session.execute(UNPRINTED, {"after": after}).one_or_none()
     return (row.id, row.page) if row else None
 
 
 def keep_pdf(session: Session, *, report: int, page: str, pdf: bytes) -> None:
-    """Keep a page printed anew, unless somebody was erased from the page since."""
+    """Store a PDF that was printed again, unless somebody was erased from the page since."""
     session.execute(KEEP_PDF, {"id": report, "page": page, "pdf": pdf})
 
 
 def erase(session: Session, *, email: str, pseudonym: str) -> None:
-    """Put a pseudonym in place of a person's address, and nothing in that of the name, in every page."""
+    """Replace a person's address by a pseudonym, and the name by nothing, in every page."""
     session.execute(TAKE_TURNS)
-    # A long table shows its first rows; the others are in its CSV, where no text is found.
+    # A long table shows its first rows; the others are only in its encoded CSV, which a search misses.
     holding = select(ReportRun.id).where(
         or_(
             func.lower(ReportRun.page).contains(personal.shown(email).lower(), autoescape=True),

@@ -1,4 +1,4 @@
-"""Charts in one hand: colours that colour-blind people tell apart, and text that says it all."""
+"""Charts in one style: colours that colour-blind people can distinguish, and alternative texts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-# Okabe and Ito's, told apart with every kind of colour blindness, and in grey by their lightness.
+# Okabe and Ito's colours, distinct with every kind of colour blindness, and by lightness in grey.
 BLUE, SKY, ORANGE, VERMILION, INK, GREY = (
     "#0072B2", "#8CC8EA", "#E69F00", "#D55E00", "#1f2933", "#6b7785",
 )  # fmt: skip
 WIDTH = 8.4  # inches; the page's column
 TALL, ROW, EMPTY = 3.4, 0.36, 0.9
 LONGEST_NAME = 38
-SEASON = 130  # days; a longer axis names months
+SEASON = 130  # days; a longer axis is labelled with months
 
 STYLE: Any = {
     "svg.fonttype": "path",
@@ -57,7 +57,7 @@ STYLE: Any = {
 def chart(
     title: str, told: str, draw: Callable[["Axes"], None], *, height: float = TALL
 ) -> "Figure":
-    """Draw a chart with a title and an alternative text that tells what it shows."""
+    """Draw a chart with a title and an alternative text."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -67,13 +67,13 @@ def chart(
         axes.set_title(title)
         draw(axes)
         figure.set_label(told)
-        # What is drawn later (ticks, the legend's place) follows the style as well.
+        # Ticks and the legend are drawn later, and need the style too.
         figure.canvas.draw()
     return figure
 
 
 def nothing(title: str) -> "Figure":
-    """Draw that there is nothing to draw yet."""
+    """Draw an empty chart that says that there is no data yet."""
 
     def draw(axes: "Axes") -> None:
         axes.axis("off")
@@ -93,7 +93,7 @@ def counted(
     colour: str = BLUE,
     upright: bool = False,
 ) -> "Figure":
-    """Draw a bar a row: its name and count, by default the frame's first two columns."""
+    """Draw a bar per row: name and count, by default the frame's first two columns."""
     if frame.empty:
         return nothing(title)
     names, counts = (
@@ -111,7 +111,7 @@ def counted(
 
 
 def counted_days(title: str, frame: "pd.DataFrame", locale: babel.Locale, *, unit: str) -> "Figure":
-    """Draw a row a day: the columns are the day, its count, and the mean of seven days."""
+    """Draw a frame with a row per day: the day, its count, and the mean of seven days."""
     if frame.empty:
         return nothing(title)
     each, counts, means = (frame[column].tolist() for column in frame.columns)
@@ -124,7 +124,7 @@ def counted_days(title: str, frame: "pd.DataFrame", locale: babel.Locale, *, uni
 
 
 def listed(names: Sequence[str], counts: Sequence[int], locale: babel.Locale) -> str:
-    """Say names and their counts in words."""
+    """List names with their counts, as text."""
     return ", ".join(f"{n} {showing.number(c, locale)}" for n, c in zip(names, counts, strict=True))
 
 
@@ -138,7 +138,7 @@ def bars(
     locale: babel.Locale,
     upright: bool = False,
 ) -> "Figure":
-    """Draw a bar a name, made of parts laid end to end (label: values, colour), with its total."""
+    """Draw a stacked bar per name, of parts (label: values, colour), with its total."""
 
     def draw(axes: "Axes") -> None:
         shown = [shorten(name) for name in names]
@@ -172,7 +172,7 @@ def days(
     unit: str,
     locale: babel.Locale,
 ) -> "Figure":
-    """Draw a count a day, and its mean over seven days as a line."""
+    """Draw a count per day, and its mean over seven days as a line."""
 
     def draw(axes: "Axes") -> None:
         from matplotlib.dates import AutoDateLocator
@@ -201,7 +201,7 @@ def steps(
     along: str,
     locale: babel.Locale,
 ) -> "Figure":
-    """Draw a share that grows in steps, up to one."""
+    """Draw a share as a step line, up to one."""
 
     def draw(axes: "Axes") -> None:
         from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -230,7 +230,7 @@ def heat(
     along: str,
     write: Callable[[float], str] | None = None,
 ) -> "Figure":
-    """Draw a table of values as shades, darker for more; with `write`, their values too."""
+    """Draw a heat map, darker for more; with `write`, with the values."""
 
     def draw(axes: "Axes") -> None:
         shades = axes.imshow(values, cmap="Blues", aspect="auto", vmin=0)
@@ -258,7 +258,7 @@ def months(
     *,
     locale: babel.Locale,
 ) -> "Figure":
-    """Draw charts above one another, each with its title: months, parts of their bars, and unit."""
+    """Draw one chart per title, above one another: stacked bars by month, with a unit."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -282,7 +282,7 @@ def months(
 
 
 def _named(firsts: Sequence[date], locale: babel.Locale) -> list[str]:
-    """Name months: the year stands below its first."""
+    """Label months; the year is below its first month."""
     years = [first.year for first in firsts]
     return [
         _month(first, locale) + (f"\n{first:%Y}" if first.year not in years[:place] else "")
@@ -295,12 +295,12 @@ def _month(first: date, locale: babel.Locale) -> str:
 
 
 def shorten(name: str) -> str:
-    """Cut a name that is too long for an axis."""
+    """Shorten a name that is too long for an axis."""
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + "…"
 
 
 def _day(locale: babel.Locale, span: int, at: float, _: int | None = None) -> str:
-    """Name a day on an axis of so many: its month and year where there are many."""
+    """Label a day on an axis of so many days: with month and year if there are many."""
     from matplotlib.dates import num2date
 
     form = "yMMM" if span > SEASON else "MMMd"

@@ -1,7 +1,7 @@
-"""Reports that are kept: asked for by a person or due after an invoice, listed, and read.
+"""Stored reports: requested by a person or due after an invoice, listed, and read.
 
-What a report shows is `worker.reporting`'s affair. Here is which are wanted, how far each is, and
-what it came to: a page and, where that was asked for, the same as PDF.
+This module has the queue, the progress and the results: an HTML page and, if requested, the same as
+PDF. Other modules of this package decide what a report shows.
 """
 
 from dataclasses import dataclass
@@ -28,38 +28,38 @@ from worker.tenancy.actors import Actor, Role
 
 @final
 class ReportShape(FirstDay):
-    """A report that is kept."""
+    """A stored report."""
 
     id: Id
     """The report's id."""
     notebook: str
-    """The notebook that it is made of."""
+    """The notebook that it is made from."""
     organization: str | None
-    """Which organization it is about, with those below it; null for all of them."""
+    """The organization that it is about, with its descendants; null for all."""
     to: date
-    """The last day that it is about."""
+    """The last day of its period."""
     format: ReportFormat
-    """What it was asked for as; `pdf` is kept beside its HTML."""
+    """The requested format; with `pdf` it has both HTML and PDF."""
     invoice: str | None
-    """The number of the invoice after which it was made by itself."""
+    """The number of the invoice after which it was made automatically."""
     asked_by: str
-    """Who asked for it, as the history names people, tokens and the schedule."""
+    """Who requested it, as named in the history."""
     state: ReportState
-    """How far it is."""
+    """Its state."""
     worked: int
     """How many of its cells are done."""
     cells: int
-    """How many cells it has; 0 until it is begun."""
+    """How many cells it has; 0 until it is started."""
     data_at: datetime | None
-    """As of when its figures are."""
+    """When its data was read."""
     created_at: datetime
-    """When it was asked for."""
+    """When it was requested."""
     finished_at: datetime | None
-    """When it came to its end."""
+    """When it was finished or failed."""
     bytes: int
-    """How long its HTML is; 0 while there is none."""
+    """The size of its HTML; 0 while there is none."""
     pdf_bytes: int
-    """How long its PDF is; 0 while there is none."""
+    """The size of its PDF; 0 while there is none."""
     traceback: str | None
     """Why it failed."""
 
@@ -75,14 +75,14 @@ class Filters(ListFilters):
 
 ALL = Filters()
 
-# What can be asked for: keypool's own notebooks. Others are run by path, and kept by who runs them.
+# Only keypool's own notebooks can be requested. Others are run by path, and not stored.
 NOTEBOOKS = ("billing", "learners_at_risk", "pools", "redemptions", "usage")
-# What is made for a month once it is invoiced; the others tell how things stand now.
+# The notebooks that are run for a month after it is invoiced; the others show the present state.
 MONTHLY = ("billing", "redemptions", "usage")
-LONGEST_LATE = "45 days"  # after its month's end; of older invoices no report is made by itself
+LONGEST_LATE = "45 days"  # after the month's end; older invoices cause no automatic report
 
-# Asked for in the transaction that finalizes the invoices. Those of one month (in several
-# currencies) share their reports.
+# Requested in the transaction that finalizes the invoices. Several invoices of one month (one per
+# currency) share their reports.
 DUE = text("""
     INSERT INTO report_run (organization_id, invoice_id, notebook, first_day, last_day, asked_by)
     SELECT organization_id, invoice_id, notebook, month, (month + interval '1 month')::date - 1, :by
@@ -108,16 +108,16 @@ def ask(
     to: str | date | None = None,
     format: str = "html",
 ) -> ReportShape:
-    """Have a report made by whoever makes them next, and kept; gives it, queued.
+    """Request a report: it is queued, made soon and stored; gives the queued report.
 
     It is about an organization and its descendants, by default all that the actor sees. Days are
-    inclusive, in its time zone; without them it is the year that ends today. `format` is `html`, or
-    `pdf` for both. Whoever makes it needs Chromium for a PDF; without, the report fails.
+    inclusive, in its time zone; the default is the year that ends today. `format` is `html`, or `pdf`
+    for both. A PDF needs Chromium where the report is made; without it, the report fails.
 
     Raises:
         NotFoundError: there is no such organization or notebook.
-        InvalidInputError: a day or the format is none, or the last day comes before the first.
-        ForbiddenError: the actor's role does not read what the notebook shows.
+        InvalidInputError: a day or the format is invalid, or the last day is before the first.
+        ForbiddenError: the actor's role may not read what the notebook shows.
     """
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     if notebook not in NOTEBOOKS:
@@ -142,7 +142,7 @@ def ask(
 
 
 def ask_after(session: Session, invoice_ids: list[int]) -> None:
-    """Have the monthly reports made of the months that these invoices, now final, are for."""
+    """Request the monthly reports for the months of these finalized invoices."""
     session.execute(
         DUE,
         {
@@ -157,7 +157,7 @@ def ask_after(session: Session, invoice_ids: list[int]) -> None:
 def listing(
     session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[ReportShape]:
-    """List the reports that are kept of the actor's organizations, newest first."""
+    """List the stored reports of the actor's organizations, newest first."""
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     wanted = _rows(actor)
     if filters.organization:
@@ -171,16 +171,16 @@ def listing(
 
 
 def show(session: Session, *, actor: Actor, report: str) -> ReportShape:
-    """Give a report that is kept: what it was asked, how far it is, and why it failed."""
+    """Give a stored report: its parameters, its progress, and why it failed."""
     found = find(session, actor=actor, report=report)
     return _shape(session.execute(_rows(actor).where(ReportRun.id == found.id)).one())
 
 
 def page(session: Session, *, actor: Actor, report: str) -> str:
-    """Give the HTML of a report that is done.
+    """Give the HTML of a finished report.
 
     Raises:
-        ReportNotDoneError: it is not made yet, or failed.
+        ReportNotDoneError: it is not finished, or failed.
     """
     found = find(session, actor=actor, report=report)
     made = session.scalar(select(ReportRun.page).where(ReportRun.id == found.id))
@@ -190,11 +190,11 @@ def page(session: Session, *, actor: Actor, report: str) -> str:
 
 
 def pdf(session: Session, *, actor: Actor, report: str) -> bytes:
-    """Give the PDF of a report that was asked for as PDF and is done.
+    """Give the PDF of a finished report.
 
     Raises:
-        NotFoundError: it was not asked for as PDF.
-        ReportNotDoneError: it is not made yet, or failed, or is printed anew after an erasure.
+        NotFoundError: it was not requested as PDF.
+        ReportNotDoneError: it is not finished, or failed, or is being printed again after an erasure.
     """
     found = find(session, actor=actor, report=report)
     if found.format is not ReportFormat.PDF:
@@ -226,7 +226,7 @@ def _sees(actor: Actor) -> ColumnElement[bool]:
 
 
 def _reads(actor: Actor) -> ColumnElement[bool]:
-    """What a role reads: finance what is billed, a manager the rest, an analyst all of it."""
+    """The notebooks that a role may read: finance those on billing, a manager the rest, an analyst all."""
     billed = ReportRun.notebook == "billing"
     if actor.role is Role.FINANCE:
         return billed

@@ -1,4 +1,4 @@
-"""The kernel of one run: an environment of its own, with one login and no way to others."""
+"""The kernel of one run: its own environment, with one database login and no other secrets."""
 
 import os
 import subprocess
@@ -9,23 +9,23 @@ from typing import Any
 
 from worker.settings import settings
 
-LONGEST_FOLDER = 60  # characters; a socket's whole path has some 100 at most
-# What a kernel needs of this process's environment. None of it opens anything.
+LONGEST_FOLDER = 60  # characters; a socket's path has about 100 at most
+# Variables of this process's environment that a kernel needs. None is a secret.
 INHERITED = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "TMPDIR", "SYSTEMROOT")
 
 
 def short_folder() -> str | None:
-    """Give the folder for temporary files, unless it is too deep for a socket's path."""
+    """Give /tmp if the folder for temporary files has too long a path for sockets; else None."""
     return None if len(tempfile.gettempdir()) <= LONGEST_FOLDER else "/tmp"  # noqa: S108  # made 0700
 
 
 def environment(url: str, scratch: Path) -> dict[str, str]:
-    """Give all that a kernel's environment holds: one login, and no way to this process's others."""
+    """Give a kernel's whole environment: one login, and none of this process's others."""
     caches = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
     return {
         **{name: os.environ[name] for name in INHERITED if name in os.environ},
         "HOME": str(scratch),
-        "XDG_CACHE_HOME": caches,  # matplotlib's list of fonts takes seconds to make
+        "XDG_CACHE_HOME": caches,  # matplotlib's font cache takes seconds to build
         "KEYPOOL_HOME": str(scratch),
         "KEYPOOL_ANALYST_DATABASE_URL": url,
         "KEYPOOL_CLOCK_OFFSET": str(settings().clock_offset.total_seconds()),
@@ -33,12 +33,12 @@ def environment(url: str, scratch: Path) -> dict[str, str]:
 
 
 def kernel(told: dict[str, str], folder: Path, scratch: Path) -> type:
-    """Make the kind of kernel that runs this interpreter with that environment, in that folder."""
+    """Make a kernel manager that runs this interpreter with that environment, in that folder."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
     class Kernel(AsyncKernelManager):
-        # Not the kernel that the user's own settings have under the same name.
+        # Not a kernel of the same name in the user's own settings.
         kernel_spec = KernelSpec(
             argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             name="python3",
@@ -47,12 +47,12 @@ def kernel(told: dict[str, str], folder: Path, scratch: Path) -> type:
         )
 
         def __init__(self, **options: Any) -> None:
-            # Sockets in a folder that nobody else can open, instead of ports.
+            # Unix sockets in a private folder, instead of ports.
             super().__init__(**options, transport="ipc", connection_file=str(scratch / "kernel"))
 
         async def _async_start_kernel(self, **options: Any) -> None:
             options |= {"env": told, "cwd": str(folder)}
-            # A cell's errors come with its outputs; what is left is the kernel's own chatter.
+            # A cell's errors are in its outputs; the rest is the kernel's own messages.
             await super()._async_start_kernel(**options, stderr=subprocess.DEVNULL)
 
         start_kernel = _async_start_kernel

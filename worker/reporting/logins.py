@@ -1,8 +1,8 @@
-"""A database login for one run of a report: it reads one organization's tree, and then is gone.
+"""A temporary database login for one run of a report, which reads one organization's tree.
 
-What a login may read hangs on session_user (schema.sql, report.visible_organization), which
-nothing that a notebook does can change. Each run has a login of its own, with a password that
-nobody else knows, so no two runs disturb each other and nothing is left to steal.
+What a login may read depends on session_user (schema.sql, report.visible_organization), which a
+notebook cannot change. Each run has its own login with a random password, so runs do not interfere,
+and no credential is left afterwards.
 """
 
 import os
@@ -22,12 +22,12 @@ from worker.database import connections
 from worker.settings import settings
 
 PREFIX = "keypool_report_"
-# What opens something: a login of the database, the broker, secrets at rest, or the home with all.
+# Variables that give access: database logins, the broker, the secret key, the home.
 OPENING = (
     "KEYPOOL_HOME", "KEYPOOL_DATABASE_URL", "KEYPOOL_WEB_DATABASE_URL", "KEYPOOL_REDIS_URL",
     "KEYPOOL_SECRET_KEY",
 )  # fmt: skip
-LIFETIME = "3 hours"  # a killed run's login opens nothing after that, and the next run drops it
+LIFETIME = "3 hours"  # after that, a killed run's login has expired, and the next run drops it
 CONNECTIONS = 4
 
 CREATE = """
@@ -53,11 +53,11 @@ class ReportLoginError(errors.KeypoolError):
 
 @contextmanager
 def login(organization_id: int | None) -> Iterator[str]:
-    """Give the database URL of a login for one organization's tree, or of the analyst for all.
+    """Make a login for one organization's tree, or take the analyst's for all; gives its URL.
 
     Raises:
         ReportLoginError: the owner's login may not create roles.
-        SettingsError: a report on all organizations needs the analyst's login, which is not set.
+        SettingsError: a report on all organizations needs KEYPOOL_ANALYST_DATABASE_URL.
     """
     if organization_id is None:
         yield _analyst()
@@ -72,10 +72,10 @@ def login(organization_id: int | None) -> Iterator[str]:
 
 
 def analysts_environment() -> dict[str, str]:
-    """Give this process's environment with the analyst's login in place of all others.
+    """Give this process's environment with only the analyst's login.
 
     Raises:
-        SettingsError: the database is not the embedded one, and the analyst's login is not set.
+        SettingsError: the database is not embedded, and KEYPOOL_ANALYST_DATABASE_URL is not set.
     """
     known = {name: value for name, value in os.environ.items() if name not in OPENING}
     return known | {"KEYPOOL_ANALYST_DATABASE_URL": _analyst()}
@@ -83,7 +83,7 @@ def analysts_environment() -> dict[str, str]:
 
 def _make(session: Session, *, login: str, password: str, organization_id: int) -> None:
     connection = cast(psycopg.Connection, session.connection().connection.driver_connection)
-    # Only a hash travels: the server's log of statements holds no password.
+    # Send only a hash, so that the server's statement log has no password.
     verifier = connection.pgconn.encrypt_password(
         password.encode(), login.encode(), b"scram-sha-256"
     ).decode()
@@ -114,7 +114,7 @@ def _drop_abandoned(session: Session) -> None:
 
 
 def _drop(session: Session, *, login: str) -> None:
-    """Drop a login with all that its notebook may have made; nothing where it is gone."""
+    """Drop a login with everything that its notebook made; nothing if it is gone already."""
     if session.scalar(EXISTS, {"login": login}):
         connection = cast(psycopg.Connection, session.connection().connection.driver_connection)
         name = sql.Identifier(login)

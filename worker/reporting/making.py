@@ -1,4 +1,4 @@
-"""Making the reports that are kept, one after the other: those that `worker.reporting.claims` gives out."""
+"""Making stored reports, one after the other, as `worker.reporting.claims` hands them out."""
 
 import time
 import traceback
@@ -10,9 +10,9 @@ from worker.reporting import claims, printing, rendering, running
 from worker.tables.labels import ReportFormat
 from worker.tables.tenancy import Organization
 
-LONGEST_CELL = 100  # seconds; less than a report may be without a word (claims.LAPSE)
+LONGEST_CELL = 100  # seconds; less than the heartbeat's timeout (claims.LAPSE)
 
-# What tells by itself why a report was not made.
+# Errors whose message explains why a report was not made.
 EXPECTED_FAILURES = (
     printing.NoBrowserError,
     printing.PrintingFailedError,
@@ -21,7 +21,7 @@ EXPECTED_FAILURES = (
 
 
 def make_all(*, until: float) -> int:
-    """Make what waits, and give how many were made; none is begun after `until` (time.monotonic)."""
+    """Make waiting reports, and give their number; none is started after `until` (time.monotonic)."""
     made = 0
     while time.monotonic() < until and make_next() is not None:
         made += 1
@@ -29,12 +29,12 @@ def make_all(*, until: float) -> int:
 
 
 def make_next(*, only: int | None = None, advance: running.Advance = running.untold) -> int | None:
-    """Make the report whose turn it is (or `only` that one) and give its id; None: there is none.
+    """Make the next report (or `only` that one) and give its id; None if there is none.
 
     One that fails is set apart with its traceback.
 
     Raises:
-        DatabaseAwayError: the database went away; the report is made by a later run.
+        DatabaseAwayError: the database became unreachable; a later run makes the report.
     """
     claim = connections.transaction(claims.take, only=only)
     if claim is None:
@@ -43,7 +43,7 @@ def make_next(*, only: int | None = None, advance: running.Advance = running.unt
         page, pdf = _made(claim, advance)
     except errors.DatabaseAwayError:
         raise
-    except Exception as error:  # whatever it is, it keeps no other report back
+    except Exception as error:  # no error may hold up other reports
         connections.transaction(claims.fail, claim=claim, traceback=_told(error))
         log.warning("report failed", report=claim.id, error=type(error).__name__)
     else:
@@ -52,9 +52,9 @@ def make_next(*, only: int | None = None, advance: running.Advance = running.unt
 
 
 def print_anew(*, until: float) -> int:
-    """Print the pages whose PDF an erasure took away, and give how many; none is begun after `until`.
+    """Print the pages whose PDF an erasure deleted, and give their number; none is started after `until`.
 
-    One that cannot be printed keeps no other back, and is tried again by a later run.
+    One that cannot be printed does not hold up the others, and is retried by a later run.
     """
     printed = last = 0
     while time.monotonic() < until and (
@@ -72,7 +72,7 @@ def print_anew(*, until: float) -> int:
 
 
 def _told(error: Exception) -> str:
-    """Tell why a report failed: where its notebook did, why it was not printed, or where we did."""
+    """Say why a report failed: the notebook's traceback, the printer's error, or our own traceback."""
     if told := getattr(error, "traceback", ""):
         return str(told)
     if isinstance(error, EXPECTED_FAILURES):

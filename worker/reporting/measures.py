@@ -1,7 +1,7 @@
 """The measures that notebooks, API and console share, each as one expression over schema "report".
 
-The views say what a row is (schema.sql); here is how rows add up. `worker.reporting` builds its
-questions of these expressions, and `show` gives their figures for one period.
+The views define the rows (schema.sql); the expressions here aggregate them. The notebooks' queries are
+built from these expressions, and `show` gives their figures for one period.
 """
 
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ from worker.tables.tenancy import Organization
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
 
-# Of report.redemption.
+# From report.redemption.
 ATTEMPTS = """
     count(*) AS attempts,
     count(*) FILTER (WHERE answer = 'redeemed') AS redeemed,
     count(*) FILTER (WHERE answer = 'repeated') AS repeated,
     count(*) FILTER (WHERE answer = 'refused') AS refused"""
 
-# Of report.charge, by currency.
+# From report.charge, by currency.
 REVENUE = """
     sum(amount) AS revenue,
     coalesce(sum(amount) FILTER (WHERE NOT unbilled), 0) AS invoiced,
@@ -37,15 +37,15 @@ CHARGED = """
     coalesce(sum(amount) FILTER (WHERE kind <> 'credit'), 0) AS charged,
     coalesce(sum(amount) FILTER (WHERE kind = 'credit'), 0) AS credited"""
 
-# Of report.pool: as keys stand now.
+# From report.pool: keys as they are now.
 STOCK = """
     count(*) AS pools, coalesce(sum(issued + redeemed + retired), 0)::bigint AS keys,
     coalesce(sum(issued), 0)::bigint AS issued, coalesce(sum(undistributed), 0)::bigint AS undistributed,
     coalesce(sum(redeemed), 0)::bigint AS redeemed, coalesce(sum(retired), 0)::bigint AS retired,
     coalesce(sum(breakage), 0)::bigint AS breakage"""
 
-# Rows of a period: a day is one of the row's organization. The instants only spare reading what can
-# be on none of these days anywhere on earth.
+# Rows of a period: days in the time zone of the row's organization. The instants let an index skip
+# rows that are on none of these days in any time zone.
 WITHIN = """
     day BETWEEN {first} AND {last}
     AND {at} >= CAST({first} AS timestamptz) - interval '1 day'
@@ -73,7 +73,7 @@ Asked = Mapping[str, object]
 
 
 class Stock(TypedDict):
-    """Keys as they stand now: issued + redeemed + retired = keys."""
+    """Keys as they are now: issued + redeemed + retired = keys."""
 
     pools: int
     """How many pools there are."""
@@ -82,60 +82,60 @@ class Stock(TypedDict):
     issued: int
     """Those that can be redeemed."""
     undistributed: int
-    """Those of the issued that nobody holds."""
+    """Issued keys that were not distributed."""
     redeemed: int
-    """Those that were spent."""
+    """Redeemed keys."""
     retired: int
-    """Those that were withdrawn."""
+    """Retired keys."""
     breakage: int
-    """Those of the issued whose pool has expired."""
+    """Issued keys of expired pools."""
 
 
 class Attempts(TypedDict):
-    """Attempts of a period by what came of them."""
+    """Attempts of a period by outcome."""
 
     attempts: int
     """All of them."""
     redeemed: int
-    """Those that spent a key."""
+    """Those that redeemed a key."""
     repeated: int
-    """Those of whoever had redeemed the key already."""
+    """Those by the learner who had redeemed the key already."""
     refused: int
     """Those that were refused."""
 
 
 class Earned(TypedDict):
-    """What was charged in a period, in one currency: revenue = charged + credited."""
+    """Charges of a period, in one currency: revenue = charged + credited."""
 
     currency: str
     """The currency, by its ISO 4217 code."""
     redemptions: int
     """How many redemptions were charged."""
     charged: Amount
-    """What they and paid extensions came to."""
+    """The sum of charges for redemptions and paid extensions."""
     credited: Amount
-    """What was given back of charges, below zero."""
+    """The sum of credits, below zero."""
     revenue: Amount
-    """What is left."""
+    """The sum of charges and credits."""
     invoiced: Amount
-    """What of that is on invoices."""
+    """The part of the revenue that is on invoices."""
     unbilled: Amount
-    """What of that is on none yet."""
+    """The part of the revenue that is on no invoice yet."""
 
 
 class Measures(FirstDay):
     """The measures of reports."""
 
     organization: str | None
-    """Which organization they are of, with those below it; null for all of them."""
+    """The organization that they are about, with its descendants; null for all."""
     to: date
-    """The last day that they are about."""
+    """The last day of the period."""
     keys: Stock | None
-    """Keys as they stand now; null for finance."""
+    """Keys as they are now; null for finance."""
     attempts: Attempts | None
     """The period's attempts; null for finance."""
     amounts: list[Earned] | None
-    """What was charged in the period, by currency; null for managers."""
+    """The period's charges, by currency; null for managers."""
 
 
 def show(
@@ -146,10 +146,10 @@ def show(
     from_: str | date | None = None,
     to: str | date | None = None,
 ) -> Measures:
-    """Give the measures of an organization and its descendants, as reports have them.
+    """Give the measures of an organization and its descendants, the same as in reports.
 
-    Days are inclusive; without them it is the year that ends today. Managers see keys and
-    attempts, finance amounts, analysts all.
+    Days are inclusive; the default is the year that ends today. Managers see keys and attempts,
+    finance amounts, analysts all.
     """
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     about = whom(session, actor, organization)
@@ -166,7 +166,7 @@ def show(
 
 
 def whom(session: Session, actor: Actor, organization: str | None) -> Organization | None:
-    """Find the organization that is asked about: the actor's own by default, None for all."""
+    """Find the requested organization, by default the actor's own; None for all."""
     wanted = organization or (actor.organization_id and str(actor.organization_id))
     return organizations.find(session, actor=actor, name=wanted) if wanted else None
 
@@ -174,10 +174,10 @@ def whom(session: Session, actor: Actor, organization: str | None) -> Organizati
 def period(
     session: Session, about: Organization | None, from_: str | date | None, to: str | date | None
 ) -> tuple[date, date]:
-    """Give the first and last day that are asked about, in that organization's time zone.
+    """Give the first and last day of a period, in that organization's time zone.
 
     Raises:
-        InvalidInputError: a day is none, or the last comes before the first.
+        InvalidInputError: a day is malformed, or the last is before the first.
     """
     return days.period(from_, to, now=clock_now(session), zone=about.time_zone if about else "UTC")
 

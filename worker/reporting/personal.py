@@ -1,4 +1,4 @@
-"""People in a report's page: told by the cells they stand in, and erased from it (D1).
+"""People in a report's page: found by marked table cells, and erased (D1).
 
 A table marks the cells that name a person, and its CSV has the same columns: see
 `worker.reporting.showing`.
@@ -10,27 +10,27 @@ import html
 import io
 import re
 
-COLUMNS = ("email", "name")  # what names a person, in a frame that has an e-mail address
+COLUMNS = ("email", "name")  # columns that name a person, in a frame with e-mail addresses
 MARK = "person"
 
 ROW = re.compile(r"<tr>(?:(?!</tr>).)*</tr>", re.DOTALL)
 CELL = re.compile(rf'(<td class="{MARK}[^"]*">)([^<]*)(</td>)')
-CSV = "data:text/csv;charset=utf-8;base64,"  # how a table's CSV begins, inside its page
+CSV = "data:text/csv;charset=utf-8;base64,"  # the prefix of a table's CSV in the page
 TABLE = re.compile(f"({CSV})([A-Za-z0-9+/=]+)")
 
 
 def names_people(page: str) -> bool:
-    """Say whether a page names anybody."""
+    """Say whether a page names people."""
     return CELL.search(page) is not None
 
 
 def shown(text: str) -> str:
-    """Give a text as a page has it."""
+    """Give a text as it is escaped in a page."""
     return html.escape(text)
 
 
 def erased(page: str, *, email: str, pseudonym: str) -> str:
-    """Put a pseudonym in place of an address, and nothing in place of the name beside it."""
+    """Replace an address by a pseudonym, and the name beside it by nothing."""
     page = ROW.sub(lambda row: _without(row[0], email, pseudonym), page)
     return TABLE.sub(lambda found: found[1] + _csv(found[2], email, pseudonym), page)
 

@@ -1,4 +1,4 @@
-"""A report's page on paper: printed as PDF by a Chromium that the machine has."""
+"""Printing a report's page as PDF, with the machine's Chromium."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from worker.settings import settings
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 LONGEST = 120  # seconds
-# It opens one file of ours and must do nothing else: no first steps, no updates, no network.
+# It opens one file of ours and must do nothing else: no first-run page, no updates, no network.
 FLAGS = (
     "--headless",
     "--disable-gpu",
@@ -34,10 +34,10 @@ class PrintingFailedError(errors.KeypoolError):
 
 
 def browser() -> str:
-    """Give the Chromium that prints.
+    """Give the path of Chromium.
 
     Raises:
-        NoBrowserError: there is none.
+        NoBrowserError: there is no Chromium.
     """
     given = settings().chromium
     names = (str(given),) if given else NAMES
@@ -51,7 +51,7 @@ def pdf(page: str) -> bytes:
 
     Raises:
         NoBrowserError: there is no Chromium.
-        PrintingFailedError: it printed nothing.
+        PrintingFailedError: Chromium made no PDF.
     """
     with tempfile.TemporaryDirectory(prefix="keypool-print-") as made:
         folder = Path(made)
@@ -60,7 +60,7 @@ def pdf(page: str) -> bytes:
         command = [
             browser(),
             *FLAGS,
-            # Chromium's own sandbox refuses root, as whom containers run it.
+            # Chromium's sandbox refuses to run as root, which containers do.
             *["--no-sandbox"] * (os.geteuid() == 0),
             f"--user-data-dir={folder / 'profile'}",
             f"--print-to-pdf={printed}",

@@ -1,4 +1,4 @@
-"""What a report is asked: about which organization, from which day to which."""
+"""A report's parameters: the organization, the first and the last day."""
 
 import html
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ HOME = """
 
 @dataclass(frozen=True)
 class Question:
-    """What every figure of a report is about. Shown in a notebook, it says so in a line.
+    """The organization and the period of a report's figures; a notebook shows it as a line.
 
-    `organization` is a name and means its descendants too; None means all that may be seen. Days
-    count from `first` to `last`, both included.
+    `organization` is a name and includes its descendants; None means all that the login may see. The
+    period is from `first` to `last`, both included.
     """
 
     organization: str | None
@@ -36,24 +36,24 @@ class Question:
     asked_at: datetime
 
     def within(self, *, at: str = "received_at", earlier: int = 0) -> sql.Composed:
-        """Give the SQL condition of rows that the question is about, from so many days earlier.
+        """Give the SQL condition for rows of the period, starting so many days earlier.
 
-        `at` is the rows' column of the instant whose day it is.
+        `at` is the column with the rows' instant.
         """
         return self._between(self.first - timedelta(days=earlier), at) + self.family()
 
     def lately(self, span: int) -> sql.Composed:
-        """Give the SQL condition of attempts in so many days up to the last one."""
+        """Give the SQL condition for attempts in so many days up to the last one."""
         return self._between(self.last - timedelta(days=span - 1), "received_at") + self.family()
 
     def months(self) -> sql.Composed:
-        """Give the SQL condition of invoices of the months that the period touches."""
+        """Give the SQL condition for invoices of the months that the period touches."""
         first = sql.Literal(self.first.replace(day=1))
         between = sql.SQL("month BETWEEN {} AND {}").format(first, sql.Literal(self.last))
         return between + self.family()
 
     def family(self) -> sql.Composed:
-        """Give the SQL condition of rows of the organization and its descendants, behind AND."""
+        """Give the SQL condition, after AND, for rows of the organization and its descendants."""
         named = f" AND {measures.FAMILY}" if self.organization else ""
         return sql.SQL(named).format(name=sql.Literal(self.organization))
 
@@ -64,7 +64,7 @@ class Question:
 
     @cached_property
     def babel(self) -> babel.Locale:
-        """How the organization writes numbers; as in English where its locale is unknown."""
+        """The organization's locale; English if it is unknown."""
         try:
             return babel.Locale.parse(self.locale.replace("-", "_"))
         except (ValueError, babel.UnknownLocaleError):
@@ -72,19 +72,19 @@ class Question:
 
     @property
     def subject(self) -> str:
-        """Whom it is about, in words."""
+        """The organization, in words."""
         return self.organization or EVERYTHING
 
     @property
     def period(self) -> str:
-        """Which days it is about, in words."""
+        """The period, in words."""
         if self.first == self.last:
             return _in_words(self.first)
         return f"{_in_words(self.first)} to {_in_words(self.last)}"
 
     @property
     def clock(self) -> str:
-        """Whose days and hours count, in words."""
+        """The time zone of days and hours, in words."""
         return self.time_zone if self.organization else "each organization's own time"
 
     def _repr_html_(self) -> str:
@@ -103,14 +103,14 @@ def ask(
     from_: str | date | None = None,
     to: str | date | None = None,
 ) -> Question:
-    """Ask about an organization (by name or id) and its descendants, or about all in sight.
+    """Make a question about an organization (by name or id) and its descendants, or about all.
 
-    Days are inclusive; without them it is the year that ends today. In a notebook, tables and
-    pictures are shown from here on in the organization's locale.
+    Days are inclusive; the default is the year that ends today. In a notebook, tables and pictures
+    are shown in the organization's locale from here on.
 
     Raises:
-        NotFoundError: no such organization is in sight.
-        InvalidInputError: a day is none, or the last comes before the first.
+        NotFoundError: the login sees no such organization.
+        InvalidInputError: a day is malformed, or the last is before the first.
     """
     home = _home(organization)
     first, last = days.period(from_, to, now=home["now"], zone=home["time_zone"])

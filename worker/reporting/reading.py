@@ -1,7 +1,7 @@
-"""Reads of schema "report", with the analyst's login or a report's own, into pandas.
+"""Reading schema "report" into pandas, with the analyst's login or a report's own.
 
-Large reads go through ADBC, which hands Arrow to pandas; where its driver is missing, psycopg
-does the same more slowly. Both connect anew each time and only read.
+Large reads use ADBC, which passes Arrow to pandas; without its driver, psycopg does the same more
+slowly. Both open a new connection each time, and only read.
 """
 
 from decimal import Decimal
@@ -48,7 +48,7 @@ def frame(query: Query) -> "pd.DataFrame":
 
 
 def figures(query: Query) -> "pd.DataFrame":
-    """Read one row of figures, to be shown large; no row where there is nothing yet."""
+    """Read one row of figures, to be shown large; no row if there is no data yet."""
     read = frame(query)
     read.attrs["figures"] = True
     return read
@@ -74,7 +74,7 @@ def arrow(query: Query) -> "pa.Table":
 
 
 def row(query: Query) -> dict[str, Any]:
-    """Read one row; an empty one where there is none.
+    """Read one row; empty if there is none.
 
     Raises:
         DatabaseAwayError: the database cannot be reached.
@@ -84,7 +84,7 @@ def row(query: Query) -> dict[str, Any]:
 
 
 def address() -> str:
-    """Give the reading login's address as libpq takes it."""
+    """Give the login's connection string for libpq."""
     options = {
         "timezone": "UTC",
         "default_transaction_read_only": "on",
@@ -98,7 +98,7 @@ def address() -> str:
 
 
 def _numerics(table: "pa.Table") -> list[str]:
-    # ADBC has no type for PostgreSQL's numeric: it comes as text that says what it is.
+    # ADBC has no type for numeric: it gives text with the type's name as metadata.
     return [
         column.name for column in table.schema if getattr(column.type, "type_name", "") == "numeric"
     ]

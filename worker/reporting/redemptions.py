@@ -1,8 +1,8 @@
-"""What the notebook on redemptions asks. One definition of each measure: view report.redemption.
+"""Queries of the redemptions notebook. The view report.redemption defines the measures.
 
-Every count is of attempts, each on the day on which it was received. `redeemed` spent a key,
-`repeated` asked again for what the learner had got already, `refused` got nothing. The database
-counts and divides; a frame without rows says that there is nothing yet.
+All counts are of attempts, on the day on which they were received. A `redeemed` attempt redeemed a
+key, a `repeated` one was made again by the same learner, a `refused` one got nothing. The database
+counts and divides; an empty frame means that there is no data yet.
 """
 
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ TOTALS = """
       FROM (SELECT {counts} FROM report.redemption WHERE {within}) AS counted
      WHERE attempts > 0"""
 
-# Six days more are read, so that the first mean is one of seven days too.
+# Reads six more days, so that the first mean is over seven days too.
 PER_DAY = """
     WITH counted AS (
         SELECT day, count(*) AS redeemed FROM report.redemption
@@ -42,7 +42,7 @@ OUTCOMES = """
               FROM report.redemption WHERE {within} GROUP BY outcome, answer) AS counted
      ORDER BY answer = 'redeemed' DESC, answer = 'repeated' DESC, attempts DESC, outcome"""
 
-# The names with the most redeemed keys; the others share the last row.
+# The names with the most redeemed keys; the others are summed in the last row.
 BY = """
     WITH counted AS (
         SELECT {names}, {counts} FROM report.redemption
@@ -87,7 +87,7 @@ MIDDLE = """
      WHERE keys > 0"""
 
 
-# Five counts of one period, not five fates of the same keys: what was created then is redeemed later.
+# Five counts of the same period, not of the same keys: keys created in it are redeemed later.
 FUNNEL = """
     SELECT * FROM (
         SELECT (SELECT coalesce(sum(keys), 0)::bigint FROM report.growth WHERE {made}) AS created,
@@ -99,12 +99,12 @@ FUNNEL = """
 
 
 def redemption_totals(question: Question) -> "pd.DataFrame":
-    """Count attempts, and what they came to: one row."""
+    """Count attempts by outcome: one row."""
     return reading.figures(_about(TOTALS, question))
 
 
 def funnel(question: Question) -> "pd.DataFrame":
-    """Count keys created, distributed and redeemed in the period, and what came of the last: one row."""
+    """Count keys created, distributed, redeemed, launched and completed in the period: one row."""
     return reading.figures(
         sql.SQL(FUNNEL).format(
             made=question.within(at="made_at"),
@@ -115,7 +115,7 @@ def funnel(question: Question) -> "pd.DataFrame":
 
 
 def draw_funnel(question: Question) -> "Figure":
-    """Draw the way from a key's creation to a completed training, as bars."""
+    """Draw the funnel from created keys to completed trainings, as bars."""
     frame, title = funnel(question), "From a key's creation to a completed training"
     if frame.empty:
         return drawing.nothing(title)
@@ -143,18 +143,18 @@ def redemptions_per_day(question: Question) -> "pd.DataFrame":
 
 
 def draw_redemptions_per_day(question: Question) -> "Figure":
-    """Draw redeemed keys a day and their mean over seven days."""
+    """Draw redeemed keys per day and their mean over seven days."""
     frame = redemptions_per_day(question)
     return drawing.counted_days("Keys redeemed each day", frame, question.babel, unit="keys a day")
 
 
 def attempts_by_outcome(question: Question) -> "pd.DataFrame":
-    """Count attempts by outcome: what was granted first, then refusals by how many there were."""
+    """Count attempts by outcome: granted ones first, then refusals by frequency."""
     return reading.frame(_about(OUTCOMES, question))
 
 
 def draw_refusals(question: Question) -> "Figure":
-    """Draw how many attempts were refused for which reason."""
+    """Draw the number of refused attempts by reason."""
     frame, title = attempts_by_outcome(question), "Refused attempts by reason"
     frame = frame[frame["answer"] == "refused"].drop(columns="answer")
     frame["outcome"] = frame["outcome"].map(showing.words)
@@ -162,18 +162,18 @@ def draw_refusals(question: Question) -> "Figure":
 
 
 def redemptions_by_pool(question: Question, *, top: int = TOP) -> "pd.DataFrame":
-    """Count attempts for the pools with the most redeemed keys; the others share the last row."""
+    """Count attempts for the pools with the most redeemed keys; the others are the last row."""
     names = ["pool", "organization", "course"]
     return _by(question, names, keys=[*names, "pool_id"], others="other pools", top=top)
 
 
 def redemptions_by_course(question: Question, *, top: int = TOP) -> "pd.DataFrame":
-    """Count attempts for the courses with the most redeemed keys; the others share the last row."""
+    """Count attempts for the courses with the most redeemed keys; the others are the last row."""
     return _by(question, ["course"], keys=["course"], others="other courses", top=top)
 
 
 def redemptions_by_organization(question: Question, *, top: int = TOP) -> "pd.DataFrame":
-    """Count attempts for the pools' owners with the most redeemed keys; the others share a row."""
+    """Count attempts for the pools' owners with the most redeemed keys; the others are the last row."""
     return _by(
         question, ["organization"], keys=["organization"], others="other organizations", top=top
     )
@@ -207,7 +207,7 @@ def days_until_redeemed(question: Question) -> "pd.DataFrame":
 
 
 def waits_in_short(question: Question) -> "pd.DataFrame":
-    """Give within how many days half, and nine in ten, of the redeemed keys were: one row."""
+    """Give the days within which half, and nine of ten, of the redeemed keys were redeemed: one row."""
     return reading.figures(_about(MIDDLE, question))
 
 

@@ -1,4 +1,4 @@
-"""An executed notebook as one HTML page, and the names of those that come with keypool."""
+"""Rendering an executed notebook as one HTML page, and listing keypool's notebooks."""
 
 import json
 import re
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 class NotebookShape(TypedDict):
-    """A notebook that can be asked for."""
+    """A notebook of reports."""
 
     name: str
-    """What it is asked for by."""
+    """Its name in requests."""
     title: str
     """Its heading."""
     question: str
-    """What it answers."""
+    """The question that it answers."""
 
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 def render(executed: "NotebookNode") -> str:
-    """Give an executed notebook as one HTML page: no code, and nothing to load from elsewhere."""
+    """Render an executed notebook as one HTML page, without code and external resources."""
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(
@@ -55,13 +55,13 @@ def title(notebook: Mapping[str, Any]) -> str:
 
 
 def _texts(notebook: Mapping[str, Any]) -> list[str]:
-    # In a file a text may be a list of its lines.
+    # In a notebook file a text may be a list of lines.
     markdown = (cell for cell in notebook["cells"] if cell["cell_type"] == "markdown")
     return ["".join(cell["source"]) for cell in markdown]
 
 
 def _described(path: Path) -> NotebookShape:
-    # Without nbformat, which takes seconds to import: pages list the notebooks.
+    # Not with nbformat, which takes seconds to import, because pages list the notebooks.
     notebook = json.loads(path.read_text(encoding="utf-8"))
     paragraphs = "\n\n".join(_texts(notebook)).split("\n\n")
     asked = next((text for text in paragraphs if not text.startswith("#")), "")

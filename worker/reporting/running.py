@@ -1,4 +1,4 @@
-"""Running a notebook with nobody at it, and writing what it showed as one file."""
+"""Running a notebook unattended, and writing the result as one file."""
 
 import re
 import tempfile
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 LONGEST_CELL = 600  # seconds
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a traceback, for a terminal
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # lines of a traceback that are shown on a terminal
 
-Advance = Callable[[int, int], None]  # is told how many of how many cells are done
+Advance = Callable[[int, int], None]  # called with the cells done and the number of cells
 
 
 def untold(_worked: int, _cells: int) -> None:
-    """Tell nobody."""
+    """Ignore progress."""
 
 
 class ReportFailedError(errors.KeypoolError):
@@ -44,20 +44,19 @@ def run(
     actor: Actor | None = None,
     advance: Advance = untold,
 ) -> Path:
-    """Run a notebook of keypool's by name, or one's own by path, and give the file that it made.
+    """Run one of keypool's notebooks by name, or another one by path, and give the file written.
 
-    It reads one organization (by name or id) and its descendants, or all of them; days are
-    inclusive, and without them it is the last year. Its kernel knows no login but the one that
-    may read just that.
+    It reads one organization (by name or id) and its descendants, or all. Days are inclusive; the
+    default is the last year. Its kernel only has a login that may read exactly that.
 
-    `format` is `html` or, where Chromium is installed, `pdf`.
+    `format` is `html` or, if Chromium is installed, `pdf`.
 
     Raises:
         NotFoundError: no such notebook, or no such organization within the actor's.
-        InvalidInputError: a day is none, or the last comes before the first.
-        ReportFailedError: a cell failed; the notebook as far as it came lies beside `output`.
+        InvalidInputError: a day is malformed, or the last is before the first.
+        ReportFailedError: a cell failed; the partly executed notebook is beside `output`.
         ReportLoginError: no login could be made for the organization.
-        NoBrowserError: a PDF is wanted, and there is no Chromium to print it.
+        NoBrowserError: a PDF needs Chromium, and there is none.
     """
     notebook = _find(name_or_path)
     first, last = days.bare(from_, field="from"), days.bare(to, field="to")
@@ -87,9 +86,9 @@ def execute(
     advance: Advance = untold,
     longest_cell: int = LONGEST_CELL,
 ) -> "NotebookNode":
-    """Run a notebook about an organization (its id and name) with a login made for that.
+    """Run a notebook about an organization (its id and name) with a temporary login.
 
-    `advance` is told, before each cell, how many of how many are done.
+    `advance` is called before each cell with the cells done and the number of cells.
 
     Raises:
         ReportFailedError: a cell failed, took too long, or ended the kernel; with the traceback.
@@ -106,7 +105,7 @@ def execute(
 
 
 def write(path: Path, content: bytes) -> Path:
-    """Write a file, whole or not at all."""
+    """Write a file, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as draft:
         draft.write(content)
@@ -175,7 +174,7 @@ def _find(name_or_path: str | Path) -> Path:
 
 
 def _organization(actor: Actor, name: str | None) -> tuple[int | None, str | None]:
-    """Give the id and name of the organization that a report is about; of none for all."""
+    """Give the id and name of the report's organization; None for all."""
     wanted = name or (actor.organization_id and str(actor.organization_id))
     if not wanted:
         return None, None

@@ -1,4 +1,4 @@
-"""How a notebook shows tables and pictures: as HTML that needs nothing from elsewhere."""
+"""How a notebook shows tables and pictures: as HTML without external resources."""
 
 import base64
 import html
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 NOTHING = '<p class="nothing">Nothing yet: no row in this period.</p>'
 MISSING = "–"
-LONGEST = 200  # rows of a table on the page
-BRIEF = 16  # characters; a column of such texts is not broken into lines
-CODES = ("outcome", "answer", "status", "state")  # columns whose stable codes are told in words
+LONGEST = 200  # rows of a table shown on the page
+BRIEF = 16  # characters; a column of texts up to this length is not wrapped
+CODES = ("outcome", "answer", "status", "state")  # columns whose codes are shown in words
 
 
 def register(locale: babel.Locale) -> None:
-    """Show every DataFrame and Figure of this kernel in a locale; does nothing elsewhere."""
+    """Show every DataFrame and Figure of this kernel in a locale; does nothing outside a kernel."""
     try:
         from IPython.core.getipython import get_ipython
     except ImportError:
@@ -41,7 +41,7 @@ def register(locale: babel.Locale) -> None:
 
 
 def table(frame: "pd.DataFrame", locale: babel.Locale) -> str:
-    """Give a DataFrame as an HTML table; a frame marked as `figures`, as large figures."""
+    """Give a DataFrame as an HTML table, or as large figures if it is marked as `figures`."""
     if frame.empty:
         return NOTHING
     show = _figures if frame.attrs.get("figures") else _rows
@@ -49,7 +49,7 @@ def table(frame: "pd.DataFrame", locale: babel.Locale) -> str:
 
 
 def picture(figure: "Figure") -> str:
-    """Give a figure as an image inside the page; its label is the alternative text."""
+    """Give a figure as an embedded image; its label is the alternative text."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     data = base64.b64encode(drawn.getvalue()).decode()
@@ -58,24 +58,24 @@ def picture(figure: "Figure") -> str:
 
 
 def number(value: int | float | Decimal, locale: babel.Locale) -> str:
-    """Write a number with the locale's separators, at most two decimals."""
+    """Format a number with the locale's separators and at most two decimals."""
     return str(numbers.format_decimal(value, format="#,##0.##", locale=locale))
 
 
 def money(amount: Decimal, currency: str, locale: babel.Locale) -> str:
-    """Write an amount in its currency, with as many decimals as that has."""
+    """Format an amount with its currency's decimals."""
     return str(numbers.format_currency(amount, currency, locale=locale))
 
 
 def percent(share: float | Decimal, locale: babel.Locale, *, decimals: int = 1) -> str:
-    """Write a share of one as a percentage."""
+    """Format a share of one as a percentage."""
     digits = "#,##0." + "0" * decimals if decimals else "#,##0"
     pattern = locale.percent_formats[None].pattern.replace("#,##0", digits)
     return str(numbers.format_percent(share, format=pattern, locale=locale))
 
 
 def day(value: date, locale: babel.Locale, form: str = "medium") -> str:
-    """Write a day, or the month it is in, as the locale does."""
+    """Format a day, or its month, in the locale."""
     bare = value.date() if isinstance(value, datetime) else value
     return str(dates.format_date(bare, format=form, locale=locale))
 
@@ -148,7 +148,7 @@ def words(name: Hashable) -> str:
 
 
 def cell(name: Hashable, value: Any, row: dict[Hashable, Any], locale: babel.Locale) -> str:
-    """Write one value: shares as percentages, amounts in their row's currency, codes in words."""
+    """Format one value: shares as percentages, amounts in their row's currency, codes in words."""
     if value is None or value != value:
         return MISSING
     if _is_number(value):

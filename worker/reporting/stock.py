@@ -1,4 +1,4 @@
-"""What the notebooks on pools and on learners at risk ask: how things stand now."""
+"""Queries of the notebooks on pools and on learners at risk, about the present state."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-PACE = 28  # days up to the last day asked about
+PACE = 28  # days up to the period's last day
 SOON = 30  # days
 TOP = 25
 SHOWN = 12
@@ -19,7 +19,7 @@ SHOWN = 12
 TOTALS = """
     SELECT {stock} FROM report.pool WHERE true {family} HAVING count(*) > 0"""
 
-# Pools that can be redeemed from, those that run out first.
+# Active pools, those that run out first.
 STOCK = """
     WITH pace AS (
         SELECT pool_id, count(*)::numeric AS lately FROM report.redemption
@@ -64,12 +64,12 @@ AT_RISK_TOTALS = """
 
 
 def stock_totals(question: Question) -> "pd.DataFrame":
-    """Count the keys of all pools by what has become of them: one row."""
+    """Count the keys of all pools by state: one row."""
     return reading.figures(_about(TOTALS, question))
 
 
 def pools_by_stock(question: Question) -> "pd.DataFrame":
-    """Give active pools with their stock and how long it lasts at the pace of four weeks."""
+    """Give active pools with their stock, and how long it lasts at the rate of the last four weeks."""
     return reading.frame(_about(STOCK, question))
 
 
@@ -101,7 +101,7 @@ def risk_totals(question: Question) -> "pd.DataFrame":
 
 
 def learners_at_risk(question: Question) -> "pd.DataFrame":
-    """List live assignments with nothing launched that end within 30 days, the soonest first."""
+    """List live assignments without a launch that end within 30 days, the soonest first."""
     frame = reading.frame(_about(AT_RISK, question))
     frame.attrs["download"] = "learners-at-risk.csv"
     return frame

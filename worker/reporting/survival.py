@@ -1,8 +1,8 @@
-"""How long keys stay unredeemed once they are handed out: Kaplan and Meier's estimate.
+"""Time from distribution to redemption, by the Kaplan-Meier estimator (1958).
 
-Keys that are not redeemed yet count for as long as they have been out, so that young ones do not
-make the waits look short (E. L. Kaplan, P. Meier, 1958). View report.handed_out says what a key's
-wait is; one that was retired unredeemed is left out.
+Unredeemed keys count as censored for the time since their distribution, so that recent ones do not
+make the waits look short. View report.handed_out defines a key's wait; keys retired unredeemed are
+left out.
 """
 
 from decimal import Decimal
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HORIZONS = (1, 7, 14, 30, 60, 90, 180, 365)  # days
 
-# By whole days: how many keys were redeemed after so many, and how many were last seen unredeemed.
+# By whole days: how many keys were redeemed after so many days, and how many were censored.
 WAITED = """
     SELECT days, count(redeemed_at) AS redeemed, count(*) - count(redeemed_at) AS seen_until
       FROM (SELECT redeemed_at, greatest(0, floor(extract(epoch FROM
@@ -30,9 +30,9 @@ WAITED = """
 
 
 def waits_since_distribution(question: Question) -> "pd.DataFrame":
-    """Estimate the share redeemed within each number of days, of keys handed out in the period.
+    """Estimate the share redeemed within each number of days, of keys distributed in the period.
 
-    `at_risk` keys were still out and unredeemed when that day began.
+    `at_risk` keys were still unredeemed at the start of that day.
     """
     import pandas as pd
 
@@ -49,7 +49,7 @@ def waits_since_distribution(question: Question) -> "pd.DataFrame":
 
 
 def waits_in_steps(question: Question) -> "pd.DataFrame":
-    """Give the share that is redeemed within a day, a week, … as far as any key has been out."""
+    """Give the share redeemed within a day, a week, …, up to the age of the oldest key."""
     import pandas as pd
 
     waited = waits_since_distribution(question)
@@ -65,7 +65,7 @@ def waits_in_steps(question: Question) -> "pd.DataFrame":
 
 
 def draw_waits_since_distribution(question: Question) -> "Figure":
-    """Draw the share of keys redeemed by days since they were handed out, as a step line."""
+    """Draw the share of redeemed keys by days since their distribution, as a step line."""
     waited, title = waits_since_distribution(question), "Share of keys redeemed, by days since"
     title += " distribution"
     if waited.empty:

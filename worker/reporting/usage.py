@@ -1,7 +1,7 @@
-"""What the notebook on usage asks. One definition of each measure: views report.assignment, .launch.
+"""Queries of the usage notebook. The views report.assignment and report.launch define the measures.
 
-Assignments count on the day on which they were redeemed, launches on their own, both by the clock
-of the learner's organization. Undone assignments never were.
+Assignments count on the day of their redemption, launches on their own day, both in the time zone of
+the learner's organization. Undone assignments do not count.
 """
 
 from typing import TYPE_CHECKING
@@ -55,7 +55,7 @@ FIRST_LAUNCH = """
               FROM waited) AS told
      GROUP BY first_launch ORDER BY min(place)"""
 
-# A cohort's share in a week is known once the week is over for all of it.
+# A cohort's share in a week is known when the week is over for all its assignments.
 COHORTS = """
     WITH cohort AS (
         SELECT id, organization, date_trunc('month', day)::date AS month, redeemed_at
@@ -86,7 +86,7 @@ HOURS = """
 
 
 def usage_totals(question: Question) -> "pd.DataFrame":
-    """Count launches in the period, whose they were, how long they took: one row."""
+    """Count launches in the period, their learners and their duration: one row."""
     return reading.figures(_about(TOTALS, question))
 
 
@@ -102,7 +102,7 @@ def launches_per_day(question: Question) -> "pd.DataFrame":
 
 
 def draw_launches_per_day(question: Question) -> "Figure":
-    """Draw launches a day and their mean over seven days."""
+    """Draw launches per day and their mean over seven days."""
     frame = launches_per_day(question)
     return drawing.counted_days("Launches each day", frame, question.babel, unit="launches a day")
 
@@ -124,12 +124,12 @@ def draw_first_launches(question: Question) -> "Figure":
 
 
 def cohorts(question: Question) -> "pd.DataFrame":
-    """Give each month's share of assignments that were launched so many weeks after redemption."""
+    """Give, for each month's assignments, the share launched so many weeks after redemption."""
     return reading.frame(_about(COHORTS, question))
 
 
 def draw_cohorts(question: Question) -> "Figure":
-    """Draw how the use of a month's assignments falls week by week."""
+    """Draw the share of each month's assignments in use, week by week."""
     frame, title = (
         cohorts(question),
         "Share of a month's assignments launched, by weeks since redemption",
@@ -156,12 +156,12 @@ def unused_assignments(question: Question) -> "pd.DataFrame":
 
 
 def busiest_hours(question: Question) -> "pd.DataFrame":
-    """Count launches by weekday (1 is Monday) and hour, by the organization's clock."""
+    """Count launches by weekday (1 is Monday) and hour, in the organization's time zone."""
     return reading.frame(_about(HOURS, question))
 
 
 def draw_busiest_hours(question: Question) -> "Figure":
-    """Draw when in the week the training is launched."""
+    """Draw launches by weekday and hour."""
     frame, title = busiest_hours(question), "Launches by weekday and hour"
     if frame.empty:
         return drawing.nothing(title)
