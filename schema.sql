@@ -509,11 +509,27 @@ CREATE UNIQUE INDEX distribution_is_made_once ON distribution (pool_id, recipien
 -- Read by reports of a period: see redemption_by_time.
 CREATE INDEX distribution_by_time ON distribution USING brin (distributed_at) WITH (pages_per_range = 32);
 
+-- Whether labels are a few words each (K12): up to 10, each once, of up to 50 characters, without what
+-- separates them in a cell.
+CREATE FUNCTION are_labels(labels text[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN array_ndims(labels) IS NOT DISTINCT FROM 1 AND cardinality(labels) <= 10
+   AND (SELECT bool_and(label ~ '^[^\s,;|]([^,;|]*[^\s,;|])?$' AND length(label) <= 50)
+               AND count(DISTINCT label) = count(*)
+          FROM unnest(labels) AS label);
+
+-- Labels and more of them, each once, in the order in which they came first; null where there are none.
+CREATE FUNCTION labels_together(labels text[], more text[]) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (SELECT array_agg(label ORDER BY nth)
+          FROM (SELECT label, min(nth) AS nth FROM unnest(labels || more) WITH ORDINALITY AS given (label, nth)
+                 GROUP BY label) AS once);
+
 -- A bulk job that adds keys to a pool, in chunks; what was worked and made of what was requested is
 -- committed together with each chunk. letters: how many codes of a generation begin with each of
 -- the 22 letters, drawn when it is asked for: its chunks go through the alphabet, so that each
 -- works on one stretch of the keys' unique index. read: as what an import's input was read (encoding,
--- delimiter, heading, columns).
+-- delimiter, heading, columns). labels: those of all its keys, null where it has none.
 CREATE TABLE batch (
     id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     pool_id     bigint      NOT NULL REFERENCES pool ON DELETE RESTRICT,
@@ -530,12 +546,14 @@ CREATE TABLE batch (
     worked_at   timestamptz,
     finished_at timestamptz,
     read        json,  -- its order matters
+    labels      text[],
 
     CONSTRAINT batch_asks_for_something      CHECK (requested > 0),
     CONSTRAINT batch_works_what_it_was_asked CHECK (worked BETWEEN 0 AND requested),
     CONSTRAINT batch_makes_what_it_was_asked CHECK (made BETWEEN 0 AND requested),
     CONSTRAINT batch_ends_once               CHECK ((state IN ('done', 'cancelled', 'failed')) = (finished_at IS NOT NULL)),
-    CONSTRAINT batch_failure_has_its_error   CHECK ((state = 'failed') = (error IS NOT NULL))
+    CONSTRAINT batch_failure_has_its_error   CHECK ((state = 'failed') = (error IS NOT NULL)),
+    CONSTRAINT batch_labels_are_a_few_words  CHECK (labels IS NULL OR are_labels(labels))
 );
 
 -- Read by the worker that picks the next chunk: unfinished batches, longest unattended first.
@@ -545,7 +563,7 @@ CREATE INDEX batch_by_pool ON batch (pool_id, id);
 
 -- A training key: one code, for one learner, once. That its pool is there, and that its batch is
 -- one of that pool's, is checked once a statement where it is tallied (below): a foreign key's
--- check of every row would be half of the cost of making keys.
+-- check of every row would be half of the cost of making keys. labels is null where it has none.
 CREATE TABLE key (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     pool_id         bigint      NOT NULL,
@@ -556,12 +574,17 @@ CREATE TABLE key (
     generated       boolean     NOT NULL DEFAULT false,
     code            text        COLLATE "C" NOT NULL,
     canonical       text        COLLATE "C" NOT NULL GENERATED ALWAYS AS (canonical_code(code)) STORED,
+    labels          text[],
 
     CONSTRAINT key_is_unique_in_the_whole_system UNIQUE (canonical),
     CONSTRAINT key_code_is_well_formed
         CHECK (code ~ '^[A-Za-z0-9]([A-Za-z0-9_. -]*[A-Za-z0-9])?$' AND length(code) BETWEEN 8 AND 64
-               AND length(canonical) >= 8)
+               AND length(canonical) >= 8),
+    CONSTRAINT key_labels_are_a_few_words CHECK (labels IS NULL OR are_labels(labels))
 );
+
+COMMENT ON CONSTRAINT key_labels_are_a_few_words ON key
+    IS 'invalid_input(labels): A key has up to 10 labels.';
 
 -- Read by the list of a pool's keys, page by page, and by its export.
 CREATE INDEX key_by_pool ON key (pool_id, id);
@@ -572,6 +595,8 @@ CREATE INDEX key_redeemed ON key (pool_id, id) WHERE state = 'redeemed';
 CREATE INDEX key_retired ON key (pool_id, id) WHERE state = 'retired';
 -- Read by repeats, recalls and filters of a distribution.
 CREATE INDEX key_by_distribution ON key (distribution_id) WHERE distribution_id IS NOT NULL;
+-- Read by filters of a label. Keys without labels are not in it, and cost nothing.
+CREATE INDEX key_by_label ON key USING gin (labels) WHERE labels IS NOT NULL;
 
 -- The key that a canonical form means (K4): the key of that form, else the generated key that a
 -- person read with O, I and L for 0, 1 and 1. One row; all null where there is none. Inlined into a
@@ -630,6 +655,20 @@ CREATE TABLE distribution_tally (
     retired         bigint NOT NULL
 );
 
+-- What changed in the figures of a pool's labels, as pool_tally tells of the pool: a row a label of what
+-- a statement added or changed. Keys without labels have none here.
+CREATE TABLE label_tally (
+    pool_id     bigint NOT NULL REFERENCES pool ON DELETE RESTRICT,
+    label       text   NOT NULL,
+    issued      bigint NOT NULL,
+    distributed bigint NOT NULL,
+    redeemed    bigint NOT NULL,
+    retired     bigint NOT NULL
+);
+
+-- Read by a pool's figures by label, and by the fold.
+CREATE INDEX label_tally_by_pool ON label_tally (pool_id, label);
+
 -- How many keys were added to a pool in a quarter of an hour (no time zone's day begins within one),
 -- a row a statement: reports count what was created in a period without reading every key.
 CREATE TABLE pool_growth (
@@ -671,6 +710,13 @@ BEGIN
            array_agg(redeemed) FILTER (WHERE distribution_id IS NOT NULL),
            array_agg(retired) FILTER (WHERE distribution_id IS NOT NULL)
       FROM counted GROUP BY pool_id;
+    IF EXISTS (SELECT FROM added WHERE labels IS NOT NULL) THEN
+        INSERT INTO label_tally (pool_id, label, issued, distributed, redeemed, retired)
+        SELECT pool_id, label, count(*) FILTER (WHERE state = 'issued'),
+               count(*) FILTER (WHERE state = 'issued' AND distribution_id IS NOT NULL),
+               count(*) FILTER (WHERE state = 'redeemed'), count(*) FILTER (WHERE state = 'retired')
+          FROM added, unnest(labels) AS label GROUP BY pool_id, label;
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -695,6 +741,19 @@ BEGIN
                     SELECT pool_id, state, distribution_id, -1 FROM before) AS change
              GROUP BY pool_id, distribution_id) AS changed
      GROUP BY pool_id;
+    IF EXISTS (SELECT FROM after WHERE labels IS NOT NULL)
+       OR EXISTS (SELECT FROM before WHERE labels IS NOT NULL) THEN
+        INSERT INTO label_tally (pool_id, label, issued, distributed, redeemed, retired)
+        SELECT pool_id, label, coalesce(sum(weight) FILTER (WHERE state = 'issued'), 0),
+               coalesce(sum(weight) FILTER (WHERE state = 'issued' AND distribution_id IS NOT NULL), 0),
+               coalesce(sum(weight) FILTER (WHERE state = 'redeemed'), 0),
+               coalesce(sum(weight) FILTER (WHERE state = 'retired'), 0)
+          FROM (SELECT pool_id, state, distribution_id, labels, 1 AS weight FROM after
+                UNION ALL
+                SELECT pool_id, state, distribution_id, labels, -1 FROM before) AS change,
+               unnest(labels) AS label
+         GROUP BY pool_id, label;
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -709,7 +768,8 @@ CREATE TRIGGER changed_keys_are_tallied AFTER UPDATE ON key
 -- Lines of an import that could be keys, as they were supplied, with whom each is for where the
 -- input says so. position counts the import's lines before them: those worked when it is their turn.
 -- size and last_line count the chunk's other lines too, which are batch_lines already. parts tells the
--- keys of one line apart; null says that each line has one.
+-- keys of one line apart; null says that each line has one. labels has those of each line that has its
+-- own, separated by commas.
 CREATE TABLE batch_chunk (
     batch_id             bigint   NOT NULL REFERENCES batch ON DELETE RESTRICT,
     position             bigint   NOT NULL,
@@ -721,6 +781,7 @@ CREATE TABLE batch_chunk (
     recipient_names      text[],
     recipient_references text[],
     parts                int[],
+    labels               text[],
 
     PRIMARY KEY (batch_id, position),
     CONSTRAINT batch_chunk_has_a_code_per_line CHECK (cardinality(codes) = cardinality(lines)),
@@ -1931,6 +1992,7 @@ ALTER TABLE batch_line     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE key            ENABLE ROW LEVEL SECURITY;
 ALTER TABLE key_replacement ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_tally     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE label_tally    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE distribution_tally ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_growth    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_charged   ENABLE ROW LEVEL SECURITY;
@@ -1988,6 +2050,7 @@ CREATE POLICY tenancy ON history        TO keypool_web USING ((SELECT sees_every
 -- By the row that it hangs on, whose own policy holds inside the sub-select.
 CREATE POLICY tenancy ON key            TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON pool_tally     TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
+CREATE POLICY tenancy ON label_tally    TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON pool_growth    TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON pool_charged   TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON distribution   TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
@@ -2027,7 +2090,7 @@ GRANT SELECT, UPDATE ON delivery TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON seller_bank TO keypool_web;
-GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, distribution_tally, pool_growth, pool_charged, redemption TO keypool_web;
+GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, label_tally, distribution_tally, pool_growth, pool_charged, redemption TO keypool_web;
 GRANT SELECT, INSERT ON key_replacement TO keypool_web;
 GRANT UPDATE (reason) ON key_replacement TO keypool_web;
 GRANT SELECT, INSERT ON history TO keypool_web;
@@ -2180,6 +2243,20 @@ SELECT pool.id, pool.name, organization.name AS organization, course.code AS cou
          FROM pool_tally WHERE pool_tally.pool_id = pool.id) AS figures
  WHERE pool.organization_id IN (SELECT report.visible_organization());
 
+-- One row a pool and a label that some of its keys carry, with the figures of those keys as they are now.
+CREATE VIEW report.pool_label WITH (security_barrier) AS
+SELECT pool.id AS pool_id, pool.name AS pool, organization.name AS organization, course.code AS course,
+       figures.*
+  FROM pool
+  JOIN organization ON organization.id = pool.organization_id
+  JOIN course ON course.id = pool.course_id
+ CROSS JOIN LATERAL (
+       SELECT label, sum(issued)::bigint AS issued, sum(distributed)::bigint AS distributed,
+              sum(redeemed)::bigint AS redeemed, sum(retired)::bigint AS retired
+         FROM label_tally WHERE label_tally.pool_id = pool.id
+        GROUP BY label HAVING sum(issued + redeemed + retired) > 0) AS figures
+ WHERE pool.organization_id IN (SELECT report.visible_organization());
+
 -- One row a quarter of an hour in which keys were added to a pool; day as for the pool's owner.
 CREATE VIEW report.growth WITH (security_barrier) AS
 SELECT pool.name AS pool, organization.name AS organization, course.code AS course,
@@ -2200,13 +2277,15 @@ SELECT key.id AS key, pool.name AS pool, organization.name AS organization, cour
        (distribution.distributed_at AT TIME ZONE organization.time_zone)::date AS day,
        (SELECT min(assignment.redeemed_at) FROM assignment
          WHERE assignment.key_id = key.id AND NOT assignment.undone) AS redeemed_at,
-       least(clock_now(), pool.expires_at) AS until, key.state = 'retired' AS retired
+       least(clock_now(), pool.expires_at) AS until, key.state = 'retired' AS retired, key.labels
   FROM distribution
   JOIN key ON key.distribution_id = distribution.id
   JOIN pool ON pool.id = distribution.pool_id
   JOIN organization ON organization.id = pool.organization_id
   JOIN course ON course.id = pool.course_id
  WHERE pool.organization_id IN (SELECT report.visible_organization());
+
+-- labels, where a view has them, are those of the row's key; null where it has none.
 
 -- Of the large tables a period is read, found by its time: IS TRUE keeps the planner from reading, for
 -- each organization, all that it ever had.
@@ -2232,7 +2311,8 @@ SELECT redemption.event_id AS event, organization.name AS organization,
        EXISTS (SELECT FROM launch WHERE launch.assignment_id = redemption.assignment_id
                                     AND launch.outcome = 'launched') AS launched,
        EXISTS (SELECT FROM launch WHERE launch.assignment_id = redemption.assignment_id
-                                    AND launch.completed) AS completed
+                                    AND launch.completed) AS completed,
+       key.labels
   FROM redemption
   JOIN organization ON organization.id = redemption.organization_id
   LEFT JOIN organization AS learner_organization
@@ -2255,7 +2335,8 @@ SELECT assignment.id, organization.name AS organization, course.code AS course, 
        assignment.redeemed_at, assignment.expires_at,
        (assignment.redeemed_at AT TIME ZONE organization.time_zone)::date AS day,
        last_day(assignment.expires_at, organization.time_zone) AS last_day,
-       taken.launches, taken.first_launched_at, taken.completed
+       taken.launches, taken.first_launched_at, taken.completed,
+       (SELECT key.labels FROM key WHERE key.id = assignment.key_id) AS labels
   FROM assignment
   JOIN organization ON organization.id = assignment.organization_id
   JOIN course ON course.id = assignment.course_id
@@ -2276,7 +2357,9 @@ SELECT launch.id, launch.assignment_id, organization.name AS organization,
        extract(isodow FROM there.launched)::int AS weekday, extract(hour FROM there.launched)::int AS hour,
        round(extract(epoch FROM launch.ended_at - launch.launched_at) / 3600, 6) AS hours,
        launch.completed,
-       (SELECT assignment.redeemed_at FROM assignment WHERE assignment.id = launch.assignment_id) AS redeemed_at
+       (SELECT assignment.redeemed_at FROM assignment WHERE assignment.id = launch.assignment_id) AS redeemed_at,
+       (SELECT key.labels FROM assignment JOIN key ON key.id = assignment.key_id
+         WHERE assignment.id = launch.assignment_id) AS labels
   FROM launch
   JOIN organization ON organization.id = launch.organization_id
  CROSS JOIN LATERAL (SELECT launch.launched_at AT TIME ZONE organization.time_zone AS launched) AS there
@@ -2291,7 +2374,9 @@ SELECT charge.id, charge.kind::text AS kind, organization.name AS organization,
        there.occurred::date AS day, date_trunc('month', there.occurred)::date AS service_month,
        charge.unbilled,
        (SELECT invoice_charge.invoice_id FROM invoice_charge
-         WHERE invoice_charge.charge_id = charge.id AND invoice_charge.released_at IS NULL) AS invoice_id
+         WHERE invoice_charge.charge_id = charge.id AND invoice_charge.released_at IS NULL) AS invoice_id,
+       (SELECT key.labels FROM assignment JOIN key ON key.id = assignment.key_id
+         WHERE assignment.id = charge.assignment_id) AS labels
   FROM charge
   JOIN organization ON organization.id = charge.organization_id
   JOIN organization AS learner_organization ON learner_organization.id = charge.learner_organization_id

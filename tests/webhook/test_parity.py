@@ -51,6 +51,7 @@ ROUTES = {
     "pools charges": "GET /pools/{pool}/charges",
     "pools create": "POST /pools",
     "pools edit": "PATCH /pools/{pool}",
+    "pools labels": "GET /pools/{pool}/labels",
     "pools list": "GET /pools",
     "pools pause": "POST /pools/{pool}/pause",
     "pools resume": "POST /pools/{pool}/resume",

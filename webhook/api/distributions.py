@@ -37,6 +37,7 @@ class NewDistribution(Taken):
     count: int | None = None
     reference: str = ""
     name: str = ""
+    labels: list[str] = Field([], description="Labels of the keys: a few words each.")
 
 
 class Recall(Taken):
@@ -81,11 +82,13 @@ def distribute(
     """
     patience.unhurried(session)
     given: dict[str, Any] = {"actor": actor, "pool": pool, "dry_run": query.dry_run}
+    told = query.told()
     if upload is not None:
-        given |= {"told": query.told(), "count": query.count, "reference": query.reference}
+        given |= {"told": told, "count": query.count, "reference": query.reference}
         return distributions.distribute_file(session, stream=upload, **given)
     body = problems.checked(NewDistribution, request.get_json(force=True))
-    return distributions.distribute(session, **given, **body.given())
+    given |= body.given() | {"labels": [*told.labels, *body.labels]}
+    return distributions.distribute(session, **given)
 
 
 @blueprint.post("/recall")

@@ -39,6 +39,7 @@ class KeyQuery(Query[keys.Filters]):
     format: exporting.Format | None = Field(
         None, description="Export them all: as CSV, as CSV for Excel, or as a workbook."
     )
+    labels: bool = Field(False, description="Export each key's labels, too, in a last column.")
 
 
 class DryRun(Taken):
@@ -62,9 +63,10 @@ class Codes(Taken):
 
 
 class Generation(Taken):
-    """How many keys to generate."""
+    """How many keys to generate, with which labels."""
 
     generate: int
+    labels: list[str] = Field([], description="Labels of the keys: a few words each.")
 
 
 class NewKeys(RootModel[list[str]]):
@@ -92,6 +94,7 @@ def listing(
         media_type=file.media_type,
         pool=found,
         filters=query.filters,
+        labels=query.labels,
         format=kind,
     )
 
@@ -125,8 +128,11 @@ def add(
         raise errors.InvalidInputError(
             'Send the list of codes itself, and not an object with it: ["…", "…"].', field="codes"
         )
-    count = problems.checked(Generation, document).generate
-    return _queued(batches.generate(session, actor=actor, pool=pool, count=count))
+    made = problems.checked(Generation, document)
+    labels = [*given["told"].labels, *made.labels]
+    return _queued(
+        batches.generate(session, actor=actor, pool=pool, count=made.generate, labels=labels)
+    )
 
 
 @blueprint.get("/keys/<code>")

@@ -11,7 +11,7 @@ from worker.billing import charges
 from worker.billing.charges import PoolCharged
 from worker.database.paging import Page
 from worker.pools import pools
-from worker.pools.pools import PoolShape
+from worker.pools.pools import LabelFigures, PoolShape
 from worker.tables.pools import Pool
 from worker.tenancy.actors import Actor, Role
 
@@ -100,6 +100,14 @@ def pause(session: Session, actor: Actor, pool: Pool) -> PoolShape:
 def resume(session: Session, actor: Actor, pool: Pool) -> PoolShape:
     """Resume a paused pool: its keys can be redeemed again."""
     return pools.resume(session, actor=actor, pool=pool)
+
+
+@blueprint.get("/<pool>/labels")
+@allowed(Role.MANAGER, Role.ANALYST)
+@gives()
+def by_label(session: Session, actor: Actor, pool: str) -> Page[LabelFigures]:
+    """Count a pool's keys by the labels that they carry, those of the most keys first: up to 1,000."""
+    return pools.by_label(session, actor=actor, pool=pool)
 
 
 @blueprint.get("/<pool>/charges")

@@ -21,10 +21,11 @@ class Reading(Taken):
         + ", ".join(reading.Meaning),
     )
     ignore: list[str] = Field([], description="The heading of a column to ignore; repeatable.")
+    label: list[str] = Field([], description="A label for all the keys; repeatable.")
     any_shape: bool = Field(False, description="Accept keys that are unlike the others.")
     dry_run: bool = Field(False, description="Say what would happen, and change nothing.")
 
-    @field_validator("column", "ignore", mode="before")
+    @field_validator("column", "ignore", "label", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
@@ -37,4 +38,5 @@ class Reading(Taken):
             any_shape=self.any_shape,
             kind=KINDS.get(request.mimetype),
             encoding=request.mimetype_params.get("charset"),
+            labels=request.args.getlist("label"),
         )

@@ -69,7 +69,8 @@ def _previewed(
 def generate_keys(session: Session, actor: Actor, pool: str) -> Any:
     """Start a batch that generates keys."""
     count = whole(request.form.get("generate", ""), field="generate")
-    batches.generate(session, actor=actor, pool=pool, count=count)
+    labels = [request.form.get("labels", "")]
+    batches.generate(session, actor=actor, pool=pool, count=count, labels=labels)
     nudging.after_commit("work_batches")
     return done(f"The worker generates {number(count)} keys.", "pool", pool=pool)
 
@@ -81,6 +82,7 @@ def distribute(session: Session, actor: Actor, pool: str) -> Any:
     form = request.form
     given: dict[str, Any] = {n: form.get(n, "") for n in ("recipient", "reference", "name")}
     count = whole(form["count"], field="count") if form.get("count", "").strip() else None
+    given["labels"] = [form.get("labels", "")]
     made = distributions.distribute(session, actor=actor, pool=pool, count=count, **given)
     told = f"{made['recipient']} has {number(made['given'])} keys."
     filters = {"recipient": made["recipient"], "reference": made["reference"]}

@@ -46,6 +46,7 @@ def pool(session: Session, actor: Actor, pool: str) -> Any:
         charged=charges.of_pool(session, actor=actor, pool=found),
         recent=recent.of_pool(session, actor=actor, pool=found),
         attempts=recent.ATTEMPTS,
+        labels=pools.by_label(session, actor=actor, pool=found).items,
         listed=keys.listing(
             session, actor=actor, pool=found, filters=wanted, after=after, limit=SHOWN
         ),
@@ -112,6 +113,7 @@ def export_keys(actor: Actor, pool: str) -> Any:
         media_type=file.media_type,
         pool=found,
         filters=wanted,
+        labels="labels" in request.args,
         format=format,
     )
 

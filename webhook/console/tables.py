@@ -52,6 +52,7 @@ def told() -> Told:
         columns=[f"{meaning}={column}" for column, meaning in said if meaning != IGNORED],
         ignore=[column for column, meaning in said if meaning == IGNORED],
         any_shape="any_shape" in request.form,
+        labels=[request.form.get("labels", "")],
     )
 
 

@@ -34,6 +34,7 @@ COLUMNS = (
     "distributed_at",
     "redeemed_by",
     "redeemed_at",
+    "labels",
 )
 
 HANDED_OUT = (
@@ -129,11 +130,12 @@ def _added(wait: bool, report: "ImportReport") -> "ImportReport":
 @command.command(shows=printing.sentences(waiting.lines), failed=waiting.failed)
 @click.argument("pool")
 @click.argument("count", type=WHOLE)
+@tables.labelled
 @wait_or_not
-def generate(pool: str, count: int, wait: bool) -> "batches.BatchShape":
+def generate(wait: bool, **given: Any) -> "batches.BatchShape":
     """Generate COUNT keys into a pool."""
     with system():
-        batch = connections.transaction(batches.generate, actor=operator(), pool=pool, count=count)
+        batch = connections.transaction(batches.generate, actor=operator(), **given)
         if wait:
             return waiting.finish(batch["id"])
         waiting.leave()
@@ -213,6 +215,7 @@ def replace(**given: Any) -> "replacing.Replacement":
     show_default=True,
     help="excel: CSV as Excel takes it. xlsx: a workbook.",
 )
+@click.option("--labels", is_flag=True, help="With a last column of each key's labels.")
 @output
 def export(
     pool: str, format: str, output: Path | None, **given: Any
@@ -271,7 +274,8 @@ def distribute(
     """Give keys to a recipient, or to every recipient in a file.
 
     The same recipient and reference again gives the same keys. A file has a heading, such as
-    email,name,count,reference; a column of codes says which very key each is for. With -o, the keys are
+    email,name,count,reference; a column of codes says which very key each is for, one of labels what
+    they carry. With -o, the keys are
     also written as CSV for a mail merge: email,name,reference,code.
     """
     said = tables.told(given)
@@ -283,7 +287,7 @@ def distribute(
             given |= {"stream": file, "told": said}
             result = distributions.distribute_file(session, actor=operator(), pool=pool, **given)
         else:
-            given["recipient"] = recipient or ""
+            given |= {"recipient": recipient or "", "labels": said.labels}
             result = distributions.distribute(session, actor=operator(), pool=pool, **given)
         if output is not None and not given["dry_run"]:
             ids = [item["id"] for item in _each(result)]

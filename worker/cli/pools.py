@@ -94,6 +94,15 @@ def resume(pool: str) -> "pools.PoolShape":
     return run(pools.resume, actor=operator(), pool=pool)
 
 
+@command.command(
+    "labels", shows=printing.table("label", "issued", "distributed", "redeemed", "retired")
+)
+@click.argument("pool")
+def by_label(pool: str) -> "Page[pools.LabelFigures]":
+    """Count a pool's keys by the labels that they carry."""
+    return run(pools.by_label, actor=operator(), pool=pool)
+
+
 @command.command("charges")
 @click.argument("pool")
 def charged(pool: str) -> "charges.PoolCharged":

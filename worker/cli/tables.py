@@ -20,6 +20,9 @@ LISTED = 20
 SIGNS = {"\t": "tabs", " ": "spaces"}
 FAILED = "keypool.batch failed"  # key in a command's context: the batch that it waited for failed
 
+labelled = click.option(
+    "--label", "labels", multiple=True, metavar="TEXT", help="A label for all the keys; repeatable."
+)
 read_as = together(
     click.option(
         "--column",
@@ -31,13 +34,14 @@ read_as = together(
     click.option("--ignore", multiple=True, metavar="HEADING", help="A column to leave."),
     click.option("--any-shape", is_flag=True, help="Take keys that are unlike the others."),
     click.option("--encoding", metavar="NAME", help="A text's, as windows-1252; else told by it."),
+    labelled,
     click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing."),
 )
 
 
 def told(given: dict[str, Any]) -> "reading.Told":
     """Take the options of `read_as`, except the dry run, out of a command's arguments."""
-    names = ("columns", "ignore", "any_shape", "encoding")
+    names = ("columns", "ignore", "any_shape", "encoding", "labels")
     said = {name: given.pop(name) for name in names}
     kind = given.pop("kind", None)
     return reading.Told.of(**said, kind=reading.Kind(kind) if kind else None)

@@ -4,7 +4,7 @@ A chunk's keys are committed together with the batch's progress. So a killed bat
 its last committed chunk, and makes exactly the keys that were requested.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Unpack
@@ -22,6 +22,7 @@ from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
 from worker.pools import codes, import_reports, importing, making, pools
+from worker.pools import labels as labelling
 from worker.pools.import_reports import ImportReport
 from worker.pools.reading import Keys, Read
 from worker.tables.labels import BatchKind, BatchState
@@ -56,6 +57,8 @@ class BatchShape(TypedDict):
     """How many of them it did a second; null before the first."""
     seconds_left: int | None
     """How long it still takes at that rate; null where it is over or nobody can tell."""
+    labels: list[str]
+    """Those that all its keys get."""
     error: str | None
     """Why it failed."""
     created_at: datetime
@@ -97,11 +100,13 @@ NEXT = (
 END_OF_CHUNK = func.clock_now() + (func.clock_timestamp() - func.now())
 
 
-def generate(session: Session, *, actor: Actor, pool: str, count: int) -> BatchShape:
-    """Request that the worker generate so many keys into a pool; gives the batch.
+def generate(
+    session: Session, *, actor: Actor, pool: str, count: int, labels: Iterable[str] = ()
+) -> BatchShape:
+    """Request that the worker generate so many keys into a pool, with labels; gives the batch.
 
     Raises:
-        InvalidInputError: the count is not a whole number from 1 to 1,000,000,000.
+        InvalidInputError: the count is not a whole number from 1 to 1,000,000,000, or a label is none.
     """
     actor.require(Role.MANAGER)
     if type(count) is not int or not 1 <= count <= MOST:
@@ -114,20 +119,34 @@ def generate(session: Session, *, actor: Actor, pool: str, count: int) -> BatchS
         kind=BatchKind.GENERATE,
         requested=count,
         letters=codes.first_letters(count),
+        labels=list(labelling.checked(labels)) or None,
     )
     return _queue(session, actor, batch)
 
 
 def stage(
-    session: Session, *, actor: Actor, pool: str, blocks: Iterable[Keys], read: Read | None = None
+    session: Session,
+    *,
+    actor: Actor,
+    pool: str,
+    blocks: Iterable[Keys],
+    read: Read | None = None,
+    labels: Sequence[str] = (),
 ) -> BatchShape:
     """Request that the worker import any number of keys; gives the batch.
 
-    They are stored in chunks, and read one chunk at a time. `read` says as what the input was read.
+    They are stored in chunks, and read one chunk at a time. `read` says as what the input was read;
+    `labels` are those of the keys that have none of their own.
     """
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
-    batch = Batch(pool_id=found.id, kind=BatchKind.IMPORT, requested=1, read=read)
+    batch = Batch(
+        pool_id=found.id,
+        kind=BatchKind.IMPORT,
+        requested=1,
+        read=read,
+        labels=list(labels) or None,
+    )
     shape = _queue(session, actor, batch)
     batch.requested = importing.stage(session, batch.id, blocks)
     session.flush()
@@ -227,6 +246,7 @@ def shape(batch: Batch, pool_name: str) -> BatchShape:
         "state": batch.state,
         "per_second": round(rate) if rate else None,
         "seconds_left": round(left / rate) if rate and batch.state in UNFINISHED else None,
+        "labels": batch.labels or [],
         "error": batch.error,
         "created_at": batch.created_at,
         "started_at": batch.started_at,
@@ -261,7 +281,8 @@ def _seen(actor: Actor) -> Select[Batch]:
 def _queue(session: Session, actor: Actor, batch: Batch) -> BatchShape:
     session.add(batch)
     session.flush()
-    _remember(session, actor, "batch requested", batch, kind=batch.kind)
+    labelled = {"labels": batch.labels} if batch.labels else {}
+    _remember(session, actor, "batch requested", batch, kind=batch.kind, **labelled)
     return _told(session, batch)
 
 

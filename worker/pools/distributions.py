@@ -1,6 +1,6 @@
 """Distributions: keys handed to a recipient under a reference, once, and recalled (K7)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, NamedTuple, Unpack, final
@@ -14,6 +14,7 @@ from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
 from worker.pools import giving, pools
+from worker.pools import labels as labelling
 from worker.pools.giving import Asked, Given
 from worker.pools.reading import NOTHING, Purpose, Read, Told, opened
 from worker.tables.labels import KeyState
@@ -154,21 +155,27 @@ def distribute(
     count: int | None = None,
     reference: str = "",
     name: str = "",
+    labels: Iterable[str] = (),
     dry_run: bool = False,
 ) -> OneDistributionMade:
     """Hand keys to a recipient, one unless told otherwise; gives the distribution with its `keys`.
 
-    Idempotent: the same recipient and reference gives the same keys again. A dry run gives the same,
+    Idempotent: the same recipient and reference gives the same keys again. All of them carry the
+    `labels` then, beside those that they had. A dry run gives the same,
     but for new keys, and changes nothing.
 
     Raises:
-        InvalidInputError: there is no recipient, or the count is not a whole number from 1.
+        InvalidInputError: there is no recipient, the count is not a whole number from 1, or a label
+            is none.
         NotEnoughKeysError: the pool has fewer keys that nobody holds.
         DistributionRecalledError: what was handed out under this reference was recalled.
         AskedOtherwiseError: another number of keys was handed out under this reference.
         PoolOverError: the pool's keys do not work any more.
     """
-    asked = Asked(addresses.recipient(recipient), count, reference.strip(), name.strip())
+    words = labelling.joined(labelling.checked(labels))
+    asked = Asked(
+        addresses.recipient(recipient), count, reference.strip(), name.strip(), labels=(words,)
+    )
     made = _distribute(session, actor, pool, [asked], dry_run=dry_run)
     (item,) = made.items
     return {**item, "note": made.note}
@@ -195,7 +202,7 @@ def distribute_file(
     """
     table = opened(stream, told=told, purpose=Purpose.RECIPIENTS)
     found = table.recipients(reference=reference.strip())
-    asked = giving.of_rows(found.rows, count=count)
+    asked = giving.of_rows(found.rows, count=count, labels=labelling.joined(told.labels))
     made = _distribute(session, actor, pool, asked, dry_run=dry_run)
     return {
         "read": table.read,
@@ -301,7 +308,9 @@ def _distribute(
     tried = session.begin_nested() if dry_run else None
     given = giving.give(session, found, asked)
     if given.fresh:
-        _remember(session, actor, "keys distributed", found, list(given.fresh))
+        words = labelling.split(*(cell for one in asked for cell in one.labels))
+        labelled = {"labels": words} if words else {}
+        _remember(session, actor, "keys distributed", found, list(given.fresh), **labelled)
     items = _held(session, found, given)
     if tried is not None:
         tried.rollback()
@@ -371,7 +380,12 @@ def _rows(pool: Pool) -> Select[Any]:
 
 
 def _remember(
-    session: Session, actor: Actor, action: str, pool: Pool, distributions: list[int]
+    session: Session,
+    actor: Actor,
+    action: str,
+    pool: Pool,
+    distributions: list[int],
+    **detail: Any,
 ) -> None:
     history.record(
         session,
@@ -380,4 +394,5 @@ def _remember(
         thing="distribution",
         thing_ids=distributions,
         organization_id=pool.organization_id,
+        **detail,
     )

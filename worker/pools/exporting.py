@@ -48,7 +48,8 @@ HEADER = (
     "code,state,recipient,reference,distributed_at,redeemed_by_email,redeemed_by_name,"
     "redeemed_by_organization,redeemed_at,access_expires_at\n"
 )
-# One line of the export; {0} is what separates its cells (csv_cell quotes whatever that may be).
+# One line of the export; {0} is what separates its cells (csv_cell quotes whatever that may be), {1}
+# its end.
 # Most keys were neither handed out nor redeemed: no other table is looked at for those. What a
 # distribution says is written once for its keys (the planner memoizes it), and most learners are of
 # the pool's own organization, whose name is known.
@@ -58,17 +59,18 @@ LINE = """
     key.code || '{0}'
     || CASE key.state WHEN 'issued' THEN 'issued' WHEN 'redeemed' THEN 'redeemed' ELSE 'retired' END
     || coalesce(held.cells, '{0}{0}{0}')
-    || CASE WHEN key.state = 'issued' THEN E'{0}{0}{0}{0}{0}\\n' ELSE coalesce((
+    || CASE WHEN key.state = 'issued' THEN E'{0}{0}{0}{0}{0}{1}' ELSE coalesce((
             SELECT '{0}' || csv_cell(learner.email) || '{0}' || csv_cell(learner.name) || '{0}'
                    || CASE WHEN assignment.organization_id = :owner_id THEN csv_cell(:owner) ELSE csv_cell((
                            SELECT organization.name FROM organization
                             WHERE organization.id = assignment.organization_id)) END
                    || '{0}' || csv_cell(assignment.redeemed_at)
-                   || '{0}' || csv_cell(assignment.expires_at) || E'\\n'
+                   || '{0}' || csv_cell(assignment.expires_at) || E'{1}'
               FROM assignment LEFT JOIN learner ON learner.id = assignment.learner_id
-             WHERE assignment.key_id = key.id AND NOT assignment.undone LIMIT 1), E'{0}{0}{0}{0}{0}\\n') END
-    AS line
+             WHERE assignment.key_id = key.id AND NOT assignment.undone LIMIT 1), E'{0}{0}{0}{0}{0}{1}') END
 """
+# What of a line stands behind that, where it is asked for.
+LABELS = """ || '{0}' || csv_cell(array_to_string(key.labels, ', ')) || E'\\n'"""
 
 
 class Format(StrEnum):
@@ -109,8 +111,11 @@ def export(
     pool: str,
     format: str = "csv",
     filters: keys.Filters = keys.ALL,
+    labels: bool = False,
 ) -> Iterator[bytes]:
     """Give a pool's keys as they are at this one moment, in blocks of many lines.
+
+    With `labels`, a last column has those of each key.
 
     The session's transaction must be one of `connections.session(snapshot=True)`.
 
@@ -124,9 +129,15 @@ def export(
         raise RuntimeError("an export reads one snapshot: open its session with snapshot=True")
     owner = session.get_one(Organization, found.organization_id)
     comma = _separator(owner.locale) if kind is Format.EXCEL else ","
-    line = text(LINE.format(comma)).bindparams(owner_id=owner.id, owner=owner.name)
+    line = text(_line(comma, labels)).bindparams(owner_id=owner.id, owner=owner.name)
     lines = _blocks(session, line, wanted, HELD.format(comma))
-    return _written(kind, lines, comma)
+    header = HEADER.replace("\n", ",labels\n") if labels else HEADER
+    return _written(kind, header, lines, comma)
+
+
+def _line(comma: str, labels: bool) -> str:
+    line = LINE.format(comma, "") + LABELS.format(comma) if labels else LINE.format(comma, "\\n")
+    return f"{line} AS line"
 
 
 def _separator(locale: str) -> str:
@@ -134,11 +145,11 @@ def _separator(locale: str) -> str:
     return ";" if Locale.parse(locale).number_symbols["latn"]["decimal"] == "," else ","
 
 
-def _written(kind: Format, lines: Iterator[bytes], comma: str) -> Iterator[bytes]:
+def _written(kind: Format, header: str, lines: Iterator[bytes], comma: str) -> Iterator[bytes]:
     if kind is Format.XLSX:
-        return _workbook(csv.reader(_text(chain([HEADER.encode()], lines))))
+        return _workbook(csv.reader(_text(chain([header.encode()], lines))))
     mark = codecs.BOM_UTF8 if kind is Format.EXCEL else b""
-    return chain([mark + HEADER.replace(",", comma).encode()], lines)
+    return chain([mark + header.replace(",", comma).encode()], lines)
 
 
 def _text(blocks: Iterable[bytes]) -> Iterator[str]:

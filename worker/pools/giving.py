@@ -6,6 +6,7 @@ given, or none of it; what stands against it is told of every row at once.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, func, select, text
@@ -86,13 +87,24 @@ GIVE_NAMED = text("""
      WHERE key.id = named.key_id AND key.state = 'issued' AND key.distribution_id IS NULL
 """)
 
+# Label all that a distribution holds, or of it the very key: the labels that a key has stay.
+LABEL = text("""
+    UPDATE key SET labels = labels_together(key.labels, asked.labels)
+      FROM (SELECT id, form, string_to_array(words, ', ') AS labels
+              FROM unnest(CAST(:ids AS bigint[]), CAST(:forms AS text[]), CAST(:labels AS text[]))
+                   AS given (id, form, words)) AS asked
+     WHERE key.distribution_id = asked.id AND (asked.form = '' OR key.canonical = asked.form)
+       AND NOT coalesce(key.labels, '{}') @> asked.labels
+""")
+
 
 @dataclass(frozen=True)
 class Asked:
     """What a recipient is to have under a reference: so many keys, or the very ones of some codes.
 
     `count` is None where nobody said how many: one, or as many as they were given before. `lines` are
-    those of a file that say so.
+    those of a file that say so. `labels`, as `labels.joined` writes them, are of all that is given, or
+    one for each of the codes.
     """
 
     recipient: str
@@ -101,6 +113,7 @@ class Asked:
     name: str = ""
     lines: tuple[int, ...] = ()
     codes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -127,19 +140,23 @@ class Given(NamedTuple):
     note: str | None
 
 
-def of_rows(rows: Sequence[Recipient], *, count: int | None) -> list[Asked]:
-    """Make one of each recipient and reference of a table; `count` is of rows that say none."""
+def of_rows(rows: Sequence[Recipient], *, count: int | None, labels: str = "") -> list[Asked]:
+    """Make one of each recipient and reference of a table; `count` and `labels` are of rows without."""
     asked: dict[tuple[str, str], Asked] = {}
     for row in rows:
         named: tuple[str, ...] = (row.code,) if row.code else ()
         many = row.count if named else row.count or count
-        one = Asked(row.recipient, many, row.reference, row.name, (row.line,), named)
+        labelled = (row.labels or labels,)
+        one = Asked(row.recipient, many, row.reference, row.name, (row.line,), named, labelled)
         before = asked.get(one.identity)
         if before is None:
             asked[one.identity] = one
         else:
             asked[one.identity] = replace(
-                before, lines=before.lines + one.lines, codes=before.codes + one.codes
+                before,
+                lines=before.lines + one.lines,
+                codes=before.codes + one.codes,
+                labels=before.labels + one.labels,
             )
     return list(asked.values())
 
@@ -166,6 +183,7 @@ def give(session: Session, pool: Pool, asked: Sequence[Asked]) -> Given:
     pairs = zip(ids, asked, strict=True)
     counts = {i: one.count or 1 for i, one in pairs if i in fresh and not one.codes}
     _give_next(session, place, counts)
+    _label(session, asked, ids)
     note = pools.not_working_yet(state, starts_at=pool.starts_at, zone=zone)
     return Given(list(ids), fresh, note)
 
@@ -271,6 +289,19 @@ def _give_next(session: Session, place: dict[str, int], counts: dict[int, int]) 
     if given < total:
         free = given + session.scalars(COUNT_FREE, place).one()
         raise errors.NotEnoughKeysError(wanted=total, free=free if free < total else given)
+
+
+def _label(session: Session, asked: Sequence[Asked], ids: Sequence[int]) -> None:
+    """Put labels on what is given, and on what was given before under the same reference."""
+    rows = [
+        (id_, codes.canonical(code), words)
+        for one, id_ in zip(asked, ids, strict=True)
+        for words, code in zip_longest(one.labels, one.codes, fillvalue="")
+        if words
+    ]
+    if rows:
+        named = zip(("ids", "forms", "labels"), zip(*rows, strict=True), strict=True)
+        session.execute(LABEL, {name: list(values) for name, values in named})
 
 
 def _columns(asked: Sequence[Asked]) -> dict[str, list[str]]:

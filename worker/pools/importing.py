@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from worker.database.connections import copy
 from worker.pools import codes
+from worker.pools import labels as labelling
 from worker.pools.reading import Keys, Line, in_chunks
 from worker.tables.labels import LineResult
 from worker.tables.pools import Batch
@@ -26,16 +27,17 @@ MOST_ATTEMPTS = 5  # where others add the same keys at the same moment
 
 # The lines of a chunk as they are staged, and a few as they are given.
 STAGED = """
-    SELECT line, coalesce(part, 1) AS part, code, recipient, name, reference
+    SELECT line, coalesce(part, 1) AS part, code, recipient, name, reference, labels
       FROM (SELECT unnest(lines) AS line, unnest(parts) AS part, unnest(codes) AS code,
                    unnest(recipients) AS recipient, unnest(recipient_names) AS name,
-                   unnest(recipient_references) AS reference
+                   unnest(recipient_references) AS reference, unnest(labels) AS labels
               FROM batch_chunk WHERE batch_id = :batch_id AND position = :position) AS staged"""
 GIVEN = """
     SELECT * FROM unnest(
         CAST(:lines AS bigint[]), CAST(:parts AS int[]), CAST(:codes AS text[]),
-        CAST(:recipients AS text[]), CAST(:names AS text[]), CAST(:references AS text[]))
-        AS given (line, part, code, recipient, name, reference)"""
+        CAST(:recipients AS text[]), CAST(:names AS text[]), CAST(:references AS text[]),
+        CAST(:labels AS text[]))
+        AS given (line, part, code, recipient, name, reference, labels)"""
 
 # Whom the lines are for. What was recalled and is handed out again is recalled no more.
 HAND_OUT = """
@@ -58,8 +60,9 @@ ADD = """
     numbered AS MATERIALIZED (
         SELECT *, row_number() OVER (PARTITION BY canonical ORDER BY line, part) AS nth FROM given),
     added AS (
-        INSERT INTO key (pool_id, batch_id, distribution_id, code)
-        SELECT :pool_id, :batch_id, {distribution}, code
+        INSERT INTO key (pool_id, batch_id, distribution_id, code, labels)
+        SELECT :pool_id, :batch_id, {distribution}, code,
+               coalesce(string_to_array(nullif(line.labels, ''), ', '), CAST(:common AS text[]))
           FROM numbered AS line WHERE nth = 1 ORDER BY canonical
         ON CONFLICT (canonical) DO NOTHING
         RETURNING canonical)
@@ -97,7 +100,7 @@ HAND_OUT_GIVEN, ADD_GIVEN = (_statement(sql, GIVEN) for sql in (HAND_OUT, ADD))
 # Codes come and go as one text: an array's elements would be read one by one.
 NEXT = text("""
     SELECT size, lines, parts, array_to_string(codes, chr(10)) AS codes, last_line,
-           recipients IS NOT NULL AS handed_out,
+           recipients IS NOT NULL AS handed_out, labels IS NOT NULL AS labelled,
            coalesce((SELECT max(last_line) FROM batch_chunk AS before
                       WHERE before.batch_id = chunk.batch_id AND before.position < chunk.position), 0)
                AS after
@@ -112,7 +115,7 @@ LOOK = """
     SELECT canonical, {came_before} AS came_before
       FROM key WHERE canonical = ANY (string_to_array(:canonicals, chr(10)) COLLATE "C")
 """
-COPY = "COPY key (pool_id, batch_id, code) FROM STDIN"
+COPY = "COPY key (pool_id, batch_id, labels, code) FROM STDIN"
 
 REFUSE = text("""
     INSERT INTO batch_line (batch_id, line, part, code, result, reason, unlike)
@@ -140,10 +143,10 @@ LOOK_UP, KNOW_UNLIKE = (text(sql.format(came_before=CAME_BEFORE)) for sql in (LO
 
 STAGE = text("""
     INSERT INTO batch_chunk (batch_id, position, size, last_line, lines, parts, codes,
-                             recipients, recipient_names, recipient_references)
+                             recipients, recipient_names, recipient_references, labels)
     VALUES (:batch_id, :position, :size, :last_line, CAST(:lines AS bigint[]),
             CAST(:parts AS int[]), string_to_array(:codes, chr(10)), CAST(:recipients AS text[]),
-            CAST(:names AS text[]), CAST(:references AS text[]))
+            CAST(:names AS text[]), CAST(:references AS text[]), CAST(:labels AS text[]))
 """)
 AS_ARRAY = str.maketrans("[]", "{}", " ")
 
@@ -174,9 +177,13 @@ class Refused(NamedTuple):
 # -------------------------------------------------------------------------------------- at once
 
 
-def add(session: Session, *, pool_id: int, keys: Keys) -> list[Refused]:
-    """Add a few keys, and give those lines that made none, in order."""
-    parameters = {"pool_id": pool_id, "batch_id": None, **_arrays(keys)}
+def add(session: Session, *, pool_id: int, keys: Keys, labels: Sequence[str] = ()) -> list[Refused]:
+    """Add a few keys, and give those lines that made none, in order.
+
+    `labels` are those of the keys that have none of their own.
+    """
+    parameters = {"pool_id": pool_id, "batch_id": None, "common": list(labels) or None}
+    parameters |= _arrays(keys)
     if any(owner.recipient for owner in keys.owners):
         session.execute(HAND_OUT_GIVEN, parameters)
     refused = [Refused(*row) for row in session.execute(ADD_GIVEN, parameters)]
@@ -192,6 +199,7 @@ def _arrays(keys: Keys) -> dict[str, list[Any]]:
         "recipients": [owner.recipient for owner in owners],
         "names": [owner.name for owner in owners],
         "references": [owner.reference for owner in owners],
+        "labels": [owner.labels for owner in owners],
     }
 
 
@@ -226,10 +234,11 @@ def stage(session: Session, batch_id: int, blocks: Iterable[Keys]) -> int:
 
 def work(session: Session, batch: Batch) -> int:
     """Work the next chunk of an import and count it there; gives how many keys it made."""
-    place = {"pool_id": batch.pool_id, "batch_id": batch.id, "position": batch.worked}
+    place: dict[str, Any] = {"pool_id": batch.pool_id, "batch_id": batch.id}
+    place |= {"position": batch.worked, "common": batch.labels}
     chunk = session.execute(NEXT, place).one()
     place |= {"after": chunk.after, "last_line": chunk.last_line}
-    if chunk.handed_out:
+    if chunk.handed_out or chunk.labelled:
         session.execute(HAND_OUT_STAGED, place)
         refused = [Refused(*row) for row in session.execute(ADD_STAGED, place)]
         session.execute(FORGET_ONE, place)
@@ -301,6 +310,11 @@ def _add_at_best(session: Session, place: dict[str, Any], chunk: _Chunk) -> list
 
     Where somebody else adds one of them at the same moment, that is looked up again.
     """
+    before = b"%d\t%d\t%s\t" % (
+        place["pool_id"],
+        place["batch_id"],
+        labelling.copied(place["common"]),
+    )
     for _ in range(MOST_ATTEMPTS):
         asked = place | {"canonicals": b"\n".join(chunk.forms.tolist()).decode()}
         known = {row.canonical: row.came_before for row in session.execute(LOOK_UP, asked)}
@@ -310,7 +324,7 @@ def _add_at_best(session: Session, place: dict[str, Any], chunk: _Chunk) -> list
                 copy(
                     session,
                     COPY,
-                    chunk.rows(new, b"%d\t%d\t" % (place["pool_id"], place["batch_id"])),
+                    chunk.rows(new, before),
                 )
         except psycopg.errors.UniqueViolation:
             continue
@@ -319,8 +333,8 @@ def _add_at_best(session: Session, place: dict[str, Any], chunk: _Chunk) -> list
 
 
 def _staged(keys: Keys) -> dict[str, Any]:
-    arrays = _arrays(keys)
-    handed_out = any(arrays["recipients"])
+    arrays = _arrays(keys) if keys.owners else {}
+    handed_out = any(arrays.get("recipients", ()))
     return {
         "lines": str(keys.numbers).translate(AS_ARRAY),
         "parts": str(keys.parts).translate(AS_ARRAY) if keys.parts else None,
@@ -329,6 +343,7 @@ def _staged(keys: Keys) -> dict[str, Any]:
             name: arrays[name] if handed_out else None
             for name in ("recipients", "names", "references")
         },
+        "labels": arrays["labels"] if any(arrays.get("labels", ())) else None,
     }
 
 

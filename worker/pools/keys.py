@@ -38,7 +38,8 @@ from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
 from worker.pools import batches, codes, distributions, import_reports, importing, pools, trying
 from worker.pools.import_reports import ImportReport
-from worker.pools.reading import NOTHING, Input, Keys, Read, Told, joined, opened, typed
+from worker.pools.labels import split as split_labels
+from worker.pools.reading import NOTHING, Input, Keys, Told, joined, opened, typed
 from worker.tables.labels import KeyState, LineResult
 from worker.tables.learning import Assignment, Learner
 from worker.tables.pools import Distribution, Key, Pool
@@ -68,6 +69,8 @@ class KeyShape(TypedDict):
     """When it was spent."""
     assignment: Id | None
     """The course assignment that it gave."""
+    labels: list[str]
+    """A few words each, for filters and reports."""
 
 
 class RetiredKey(TypedDict):
@@ -100,6 +103,7 @@ class Filters(distributions.Filters):
 
     state: KeyState | None = by("Those that are so.")
     undistributed: bool = by("Those that nobody was handed.", default=False)
+    label: str | None = by("Those that carry this label, or all of several: a, b.")
 
 
 ALL = Filters()
@@ -130,6 +134,7 @@ ROWS = select(
     Learner.email.label("redeemed_by"),
     SPENT.c.redeemed_at,
     cast(SPENT.c.id, String).label("assignment"),
+    Key.labels,
 ).select_from(KEYS)
 
 # Codes as people typed them, by their places, and the key that each means (K4).
@@ -266,13 +271,28 @@ def chosen(session: Session, pool: Pool, filters: Filters) -> list[ColumnElement
         # Looked up first: how many keys they are tells the planner what to begin with.
         ids = session.scalars(held).all()
         wanted.append(Key.distribution_id == any_(literal(ids, ARRAY(BigInteger))))
+    if filters.label is not None:
+        asked = literal(split_labels(filters.label), ARRAY(Text))
+        wanted.append(Key.labels.bool_op("@>")(asked))
     return wanted
 
 
 def shape(row: Row[*tuple[Any, ...]]) -> KeyShape:
     """Give a key's public fields, which are the columns of ROWS."""
     # By place: a page has a thousand rows. What follows the columns of ROWS is for the cursor.
-    code, pool, state, recipient, reference, handed_out, redeemer, redeemed_at, assignment, *_ = row
+    (
+        code,
+        pool,
+        state,
+        recipient,
+        reference,
+        handed_out,
+        redeemer,
+        redeemed_at,
+        assignment,
+        words,
+        *_,
+    ) = row
     return {
         "code": code,
         "pool": pool,
@@ -283,6 +303,7 @@ def shape(row: Row[*tuple[Any, ...]]) -> KeyShape:
         "redeemed_by": redeemer,
         "redeemed_at": redeemed_at,
         "assignment": assignment,
+        "labels": words or [],
     }
 
 
@@ -303,10 +324,15 @@ def _add(session: Session, actor: Actor, pool: str, given: Input, dry_run: bool)
     if sum(map(len, first)) > AT_ONCE:
         blocks = chain(first, blocks)
         staged = batches.stage(
-            session, actor=actor, pool=str(found.id), blocks=blocks, read=given.read
+            session,
+            actor=actor,
+            pool=str(found.id),
+            blocks=blocks,
+            read=given.read,
+            labels=given.told.labels,
         )
         return batches.report(session, actor=actor, batch=staged["id"])
-    return _add_at_once(session, actor, found, joined(first), given.read)
+    return _add_at_once(session, actor, found, joined(first), given)
 
 
 def _first(blocks: Iterator[Keys]) -> list[Keys]:
@@ -320,9 +346,10 @@ def _first(blocks: Iterator[Keys]) -> list[Keys]:
 
 
 def _add_at_once(
-    session: Session, actor: Actor, pool: Pool, found: Keys, read: Read
+    session: Session, actor: Actor, pool: Pool, found: Keys, given: Input
 ) -> ImportReport:
-    refused = importing.add(session, pool_id=pool.id, keys=found)
+    common = given.told.labels
+    refused = importing.add(session, pool_id=pool.id, keys=found, labels=common)
     added = len(found) - len(refused)
     if added:
         history.record(
@@ -333,9 +360,12 @@ def _add_at_once(
             thing_ids=pool.id,
             organization_id=pool.organization_id,
             count=added,
+            **({"labels": list(common)} if common else {}),
         )
     tally = Counter(LineResult(line.result) for line in refused)
-    return import_reports.shape(batch=None, read=read, added=added, tally=tally, refused=refused)
+    return import_reports.shape(
+        batch=None, read=given.read, added=added, tally=tally, refused=refused
+    )
 
 
 # --------------------------------------------------------------------------------------- reading

@@ -12,19 +12,19 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from worker.database.connections import copy
-from worker.pools import codes
+from worker.pools import codes, labels
 from worker.tables.pools import Batch
 
 # Keys in one transaction: large enough that a commit costs little, small enough that a batch of a
 # hundred need not wait for long.
 KEYS = 50_000
 
-COPY = "COPY key (pool_id, batch_id, generated, code) FROM STDIN"
+COPY = "COPY key (pool_id, batch_id, generated, labels, code) FROM STDIN"
 
 # The slow way, for the day on which two codes are the same.
 INSERT = text("""
-    INSERT INTO key (pool_id, batch_id, generated, code)
-    SELECT :pool_id, :batch_id, true, code FROM unnest(CAST(:codes AS text[])) AS code
+    INSERT INTO key (pool_id, batch_id, generated, labels, code)
+    SELECT :pool_id, :batch_id, true, CAST(:labels AS text[]), code FROM unnest(CAST(:codes AS text[])) AS code
     ON CONFLICT (canonical) DO NOTHING
 """)
 
@@ -35,8 +35,8 @@ def generate(session: Session, batch: Batch) -> int:
     made = codes.draw(_next_letters(batch, count))
     try:
         with session.begin_nested():
-            rows = _lines(f"{batch.pool_id}\t{batch.id}\tt\t".encode(), made)
-            copy(session, COPY, rows)
+            before = b"%d\t%d\tt\t%s\t" % (batch.pool_id, batch.id, labels.copied(batch.labels))
+            copy(session, COPY, _lines(before, made))
     except psycopg.errors.UniqueViolation:
         _insert(session, batch, made)
     batch.worked += count
@@ -68,7 +68,7 @@ def _lines(before: bytes, made: codes.Codes) -> bytes:
 def _insert(session: Session, batch: Batch, made: codes.Codes) -> None:
     """Insert what is new of the codes, and draw others for the rest until all are made."""
     while missing := len(made):
-        place = {"pool_id": batch.pool_id, "batch_id": batch.id}
+        place = {"pool_id": batch.pool_id, "batch_id": batch.id, "labels": batch.labels}
         written = [code.decode() for code in made.tolist()]
         inserted = session.connection().execute(INSERT, {**place, "codes": written}).rowcount
         made = codes.draw(codes.first_letters(missing - inserted))

@@ -16,7 +16,7 @@ from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
 from worker.tables.catalogue import Course
-from worker.tables.pools import Pool, PoolTally
+from worker.tables.pools import LabelTally, Pool, PoolTally
 from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
@@ -45,6 +45,13 @@ class Figures(TypedDict):
     """Those that were withdrawn."""
 
 
+class LabelFigures(Figures):
+    """The keys of a pool that carry a label."""
+
+    label: str
+    """The label, as it is written on them."""
+
+
 class PoolShape(TypedDict):
     """A training key pool."""
 
@@ -71,6 +78,9 @@ class PoolShape(TypedDict):
     keys: Figures
     """How many keys it has."""
 
+
+FIGURES = ("issued", "distributed", "redeemed", "retired")
+MOST_LABELS = 1000  # that a pool's figures tell of
 
 # P7, as it stands now.
 STATE = func.pool_state(
@@ -202,6 +212,26 @@ def listing(
     return paged(session, wanted, by=Pool.id, shape=shape, sorts=Filters.sorts, **page)
 
 
+def by_label(session: Session, *, actor: Actor, pool: str | Pool) -> Page[LabelFigures]:
+    """Give a pool's figures by the labels of its keys, those of the most keys first: up to 1,000.
+
+    A key counts under each of its labels; keys without labels are not counted.
+    """
+    found = find(session, actor=actor, pool=pool)
+    figures = [func.sum(getattr(LabelTally, name)).label(name) for name in FIGURES]
+    many = func.sum(LabelTally.issued + LabelTally.redeemed + LabelTally.retired)
+    wanted = (
+        select(LabelTally.label, *figures)
+        .where(LabelTally.pool_id == found.id)
+        .group_by(LabelTally.label)
+        .having(many > 0)
+        .order_by(many.desc(), LabelTally.label)
+        .limit(MOST_LABELS)
+    )
+    rows = session.execute(wanted)
+    return Page([{"label": row.label, **_figures(row)} for row in rows], None)
+
+
 def find(session: Session, *, actor: Actor, pool: str | Pool, lock: bool = False) -> Pool:
     """Find a pool of the actor's organizations by name or id; NotFoundError where there is none.
 
@@ -256,12 +286,16 @@ def shape(row: Any) -> PoolShape:
         "content_availability_days": pool.content_availability_days,
         "share_with_children": pool.share_with_children,
         "state": PoolState(row.state),
-        "keys": {
-            "issued": int(row.issued),
-            "distributed": int(row.distributed),
-            "redeemed": int(row.redeemed),
-            "retired": int(row.retired),
-        },
+        "keys": _figures(row),
+    }
+
+
+def _figures(row: Any) -> Figures:
+    return {
+        "issued": int(row.issued),
+        "distributed": int(row.distributed),
+        "redeemed": int(row.redeemed),
+        "retired": int(row.retired),
     }
 
 
@@ -277,9 +311,8 @@ def as_typed(pool: Pool, *, zone: str) -> dict[str, str]:
 
 
 def _rows() -> Select[Any]:
-    figures = ("issued", "distributed", "redeemed", "retired")
     tally = (
-        select(*(func.coalesce(func.sum(getattr(PoolTally, f)), 0).label(f) for f in figures))
+        select(*(func.coalesce(func.sum(getattr(PoolTally, f)), 0).label(f) for f in FIGURES))
         .where(PoolTally.pool_id == Pool.id)
         .lateral()
     )
@@ -290,7 +323,7 @@ def _rows() -> Select[Any]:
             Organization.time_zone,
             Course.code.label("course"),
             STATE.label("state"),
-            *(getattr(tally.c, f) for f in figures),
+            *(getattr(tally.c, f) for f in FIGURES),
         )
         .join_from(Pool, Organization)
         .join(Course)

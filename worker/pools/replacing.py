@@ -41,9 +41,11 @@ WITHDRAW = text("""
     RETURNING id
 """)
 
-# The pool's next key that nobody holds; one that is being redeemed or retired is passed by.
+# The pool's next key that nobody holds; one that is being redeemed or retired is passed by. It takes
+# over the labels, as many as a key can have.
 GIVE = text("""
-    UPDATE key SET distribution_id = :distribution_id
+    UPDATE key SET distribution_id = :distribution_id,
+           labels = (labels_together((SELECT labels FROM key WHERE id = :old_id), labels))[1:10]
      WHERE id = (SELECT id FROM key
                   WHERE pool_id = :pool_id AND state = 'issued' AND distribution_id IS NULL
                   ORDER BY id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
@@ -82,7 +84,7 @@ def replace(
     session.execute(select(giving.LOCK).where(Pool.id == pool.id))
     held = old.distribution_id or _handed_to(session, pool, recipient)
     _withdraw(session, old)
-    new = _give(session, pool, held)
+    new = _give(session, pool, held, old)
     session.add(
         KeyReplacement(old_key_id=old.id, new_key_id=new, distribution_id=held, reason=reason)
     )
@@ -152,8 +154,9 @@ def _withdraw(session: Session, old: Key) -> None:
         raise keys.not_issued(old.code, old.state)
 
 
-def _give(session: Session, pool: Pool, distribution: int) -> int:
-    given = session.scalar(GIVE, {"pool_id": pool.id, "distribution_id": distribution})
+def _give(session: Session, pool: Pool, distribution: int, old: Key) -> int:
+    place = {"pool_id": pool.id, "distribution_id": distribution, "old_id": old.id}
+    given = session.scalar(GIVE, place)
     if given is None:
         raise errors.NotEnoughKeysError(wanted=1, free=0)
     return int(given)

@@ -68,6 +68,22 @@ FOLD_CHARGED = text("""
         RETURNING 1)
     SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM folded)
 """)
+# A label's figures whose last keys are gone need no row.
+FOLD_LABELS = text("""
+    WITH taken AS (
+        DELETE FROM label_tally WHERE ctid = ANY (ARRAY(
+            SELECT label_tally.ctid FROM label_tally
+              JOIN (SELECT pool_id, label FROM label_tally GROUP BY 1, 2 HAVING count(*) > 1) AS pieces
+             USING (pool_id, label)))
+        RETURNING *),
+    folded AS (
+        INSERT INTO label_tally (pool_id, label, issued, distributed, redeemed, retired)
+        SELECT pool_id, label, sum(issued), sum(distributed), sum(redeemed), sum(retired)
+          FROM taken GROUP BY 1, 2 HAVING sum(issued + redeemed + retired) > 0
+        RETURNING 1)
+    SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM folded)
+""")
+FOLDS = (FOLD, FOLD_CHARGED, FOLD_LABELS)
 
 
 def fold(session: Session) -> int:
@@ -78,4 +94,4 @@ def fold(session: Session) -> int:
     if not session.scalar(ONE_FOLD_AT_A_TIME):
         return 0
     session.execute(ONE_BY_ONE)
-    return sum(int(session.execute(statement).scalar_one()) for statement in (FOLD, FOLD_CHARGED))
+    return sum(int(session.execute(statement).scalar_one()) for statement in FOLDS)

@@ -64,6 +64,7 @@ class Batch(Base):
     worked_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     read: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    labels: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
 
 
 class BatchLine(Base):
@@ -99,6 +100,7 @@ class Key(Base):
     canonical: Mapped[str] = mapped_column(
         Text(collation="C"), Computed("canonical_code(code)", persisted=True)
     )
+    labels: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
 
 
 class PoolTally(Base):
@@ -119,6 +121,23 @@ class PoolTally(Base):
     # The table has no key, and a mapper wants one: select sums of its columns, never PoolTally.
     __mapper_args__ = {  # noqa: RUF012  # SQLAlchemy reads it from the class
         "primary_key": ["pool_id", "issued", "distributed", "redeemed", "retired"]
+    }
+
+
+class LabelTally(Base):
+    """What changed in the figures of a pool's labels, as `PoolTally` has those of the pool."""
+
+    __tablename__ = "label_tally"
+
+    pool_id: Mapped[int] = of(Pool.id)
+    label: Mapped[str]
+    issued: Mapped[int]
+    distributed: Mapped[int]
+    redeemed: Mapped[int]
+    retired: Mapped[int]
+
+    __mapper_args__ = {  # noqa: RUF012  # as above
+        "primary_key": ["pool_id", "label", "issued", "distributed", "redeemed", "retired"]
     }
 
 

@@ -210,3 +210,42 @@ def test_recipients_are_served_with_what_the_query_says_for_rows_that_say_nothin
     assert [item["keys"] for item in tried["items"]] == [[], []]
     assert [(i["reference"], i["given"]) for i in told["items"]] == [("B-1", 2), ("X-1", 2)]
     assert told["read"]["columns"] == {"email": "email", "reference": "order"}
+
+
+def test_labels_come_with_a_table_with_codes_with_a_generation_and_with_recipients(post, place):
+    one, two, three = codes(3)
+    label = f"gold {one}"
+    words = json.dumps({"generate": 2, "labels": [f"made {one}"]}).encode()
+    given = json.dumps({"recipient": one, "labels": ["vip"]}).encode()
+
+    post(lines("code,labels", f"{one},silver", f"{two},"), query=f"?label={label}&label=b")
+    post(json.dumps([three]).encode(), "application/json", f"?label={label}")
+    batch = post(words, "application/json").json
+    post(given, "application/json", to="distributions")
+    post(lines("email,code,tags", f"bob@example.org,{two},late"), to="distributions")
+
+    manager = place.token(Role.MANAGER)
+    where = f"/api/v1/pools/{place.world.pool}"
+    listed = place.client.get(f"{where}/keys?label={label}", headers=manager).json["items"]
+    counted = place.client.get(f"{where}/labels", headers=manager).json["items"]
+    table = place.client.get(
+        f"{where}/keys?label={label}&labels=true&format=csv", headers=manager
+    ).text
+    assert {key["code"]: key["labels"] for key in listed} == {
+        one: [label, "b", "silver"],
+        two: [label, "b", "late"],
+        three: [label],
+    }
+    assert batch["labels"] == [f"made {one}"]
+    assert {
+        "label": label, "issued": 3, "distributed": 1, "redeemed": 0, "retired": 0,
+    } in counted  # fmt: skip
+    assert table.splitlines()[0].endswith(",access_expires_at,labels")
+    assert f'"{label}, b, silver"' in table
+
+
+@pytest.mark.parametrize("to", ["keys", "distributions"])
+def test_labels_that_are_none_are_422_in_one_field(post, to):
+    told = post(lines("email", "ann@example.org"), query=f"?label={'x' * 51}", to=to)
+
+    assert (told.status_code, told.json["field"]) == (422, "labels")

@@ -201,3 +201,22 @@ def test_all_wrong_rows_of_a_table_are_shown(send):
 
     assert shown.status_code == 422
     assert re.findall(r"<td>(\d)</td>", shown.text) == ["2", "3", "4"]
+
+
+def test_labels_are_given_with_keys_shown_counted_and_filtered_by(send, place, somebody):
+    one, two = codes(2)
+    label = f"gold {one}"
+    where = f"/pools/{place.world.pool}"
+
+    send(pasted=f"{one}\n{two}\n", labels=f"{label}, Berlin")
+    send("keys/generate", generate="1", labels="made")
+    send("distribute/table", pasted=table("email", "ann@example.org"), labels="vip")
+
+    page = somebody().get(f"{where}?label={label}").text
+    exported = somebody().get(f"{where}/keys.csv?label={label}&labels=yes").text
+    assert one in page
+    assert two in page
+    assert f">{label}</a>, <a" in page
+    assert "with labels" in page
+    assert exported.splitlines()[0].endswith(",labels")
+    assert f'"{label}, Berlin' in exported

@@ -155,7 +155,7 @@ def test_a_key_is_listed_in_the_agreed_shape_and_found_by_filters(give, world):
     [key] = held["items"]
     assert set(key) == {
         "code", "pool", "state", "recipient", "reference", "distributed_at", "redeemed_by",
-        "redeemed_at", "assignment",
+        "redeemed_at", "assignment", "labels",
     }  # fmt: skip
     assert [key["code"]] == given["keys"]
     assert (key["state"], key["reference"], key["redeemed_by"]) == ("issued", "O-1", None)
@@ -300,3 +300,35 @@ def test_a_key_is_replaced_for_its_recipient(run, give, world):
 
     assert (new["replaces"], new["recipient"]) == (old, "ann@example.org")
     assert (again.code, "retired already" in again.err) == (2, True)
+
+
+def test_labels_are_given_filtered_by_counted_and_exported(run, give, world, tmp_path):
+    one, two, three = made_up(3)
+    table = tmp_path / "labelled.csv"
+    table.write_text(f"code,labels\n{two},gold\n{three},\n")
+
+    give("keys", "add", world.pool, one, "--label", "autumn", "--label", "gold, Berlin")
+    give("keys", "import", world.pool, str(table), "--label", "autumn")
+    run("keys", "generate", world.pool, "2", "--label", "made")
+    give("keys", "distribute", world.pool, "ann@example.org", "--label", "vip")
+
+    golden = give("keys", "list", world.pool, "--label", "gold")["items"]
+    counted = give("pools", "labels", world.pool)["items"]
+    out = run("keys", "export", world.pool, "--label", "gold", "--labels").out
+    assert [(key["code"], key["labels"]) for key in golden] == [
+        (one, ["autumn", "gold", "Berlin", "vip"]),
+        (two, ["autumn", "gold"]),
+    ]
+    assert counted[0] == {
+        "label": "autumn", "issued": 3, "distributed": 1, "redeemed": 0, "retired": 0,
+    }  # fmt: skip
+    assert [row["label"] for row in counted] == ["autumn", "gold", "made", "Berlin", "vip"]
+    assert out.splitlines()[0] == f"{HEADER},labels"
+    assert out.splitlines()[2] == f'{two},issued,,,,,,,,,"autumn, gold"'
+
+
+def test_a_label_that_is_none_is_refused_in_a_sentence(run, world):
+    done = run("keys", "generate", world.pool, "2", "--label", "x" * 51)
+
+    assert done.code == 2
+    assert done.err == f"The label “{'x' * 50}…” is longer than 50 characters.\n"

@@ -246,6 +246,24 @@ REFUSED = {
         "INSERT INTO key (pool_id, code) VALUES (1, 'aaaa 0002')",
         "UPDATE key SET code = 'aa.aa-00_01' WHERE id = 2",
     ],
+    "key_labels_are_a_few_words": [
+        f"UPDATE key SET labels = {labels} WHERE id = 2"
+        for labels in (
+            "'{}'",
+            "'{\"\"}'",
+            "'{a,a}'",
+            "'{a,NULL}'",
+            "'{{a},{b}}'",
+            "'{\" a\"}'",
+            "'{\"a \"}'",
+            "ARRAY['a, b']",
+            "ARRAY['a;b']",
+            "ARRAY['a|b']",
+            "ARRAY[repeat('a', 51)]",
+            "ARRAY(SELECT n::text FROM generate_series(1, 11) AS n)",
+        )
+    ],
+    "batch_labels_are_a_few_words": ["UPDATE batch SET labels = '{a,a}'"],
     "key_code_is_well_formed": [
         f"UPDATE key SET code = {code} WHERE id = 2"
         for code in (

@@ -127,6 +127,7 @@ OURS = {
     "batch_chunk_has_a_code_per_line",
     "batch_ends_once",
     "batch_failure_has_its_error",
+    "batch_labels_are_a_few_words",
     "batch_line_is_invalid_for_a_reason",
     "batch_line_made_no_key",
     "batch_makes_what_it_was_asked",

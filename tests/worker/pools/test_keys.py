@@ -226,6 +226,7 @@ def test_an_issued_key_has_the_fields_of_its_shape(world):
         "redeemed_by": None,
         "redeemed_at": None,
         "assignment": None,
+        "labels": [],
     }
 
 

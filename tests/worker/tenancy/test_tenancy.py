@@ -34,8 +34,8 @@ SELECT id, id, 1, name || ' pool', '2026-01-01', '2027-01-01', 180 FROM town;
 INSERT INTO distribution (id, pool_id, recipient) OVERRIDING SYSTEM VALUE
 SELECT id, id, 'desk@' || name FROM town;
 INSERT INTO distribution_tally SELECT id, 0, 0, 0 FROM town;
-INSERT INTO key (id, pool_id, distribution_id, code, state) OVERRIDING SYSTEM VALUE
-SELECT id, id, id, 'TOWN-000' || id, 'redeemed' FROM town;
+INSERT INTO key (id, pool_id, distribution_id, code, state, labels) OVERRIDING SYSTEM VALUE
+SELECT id, id, id, 'TOWN-000' || id, 'redeemed', ARRAY[name] FROM town;
 INSERT INTO batch (id, pool_id, kind, requested) OVERRIDING SYSTEM VALUE
 SELECT id, id, 'import', 1 FROM town;
 INSERT INTO batch_chunk (batch_id, position, size, last_line, lines, codes)
@@ -104,6 +104,7 @@ OWNER = {
     "key_replacement": "(SELECT organization_id FROM pool JOIN key ON pool.id = pool_id"
     " WHERE key.id = old_key_id)",
     "pool_tally": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
+    "label_tally": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "pool_charged": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "pool_growth": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "distribution_tally": "(SELECT organization_id FROM pool JOIN distribution ON pool.id = pool_id"

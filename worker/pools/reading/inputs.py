@@ -113,9 +113,8 @@ class Input:
         Raises:
             InvalidInputError: rows are wrong, or a column has to be told.
         """
-        return RecipientReader(self.text, self.layout, Owners(self.layout)).read(
-            reference=reference
-        )
+        owners = Owners(self.layout, common=self.told.labels)
+        return RecipientReader(self.text, self.layout, owners).read(reference=reference)
 
 
 def opened(stream: BinaryIO, *, told: Told = NOTHING, purpose: Purpose = Purpose.KEYS) -> Input:

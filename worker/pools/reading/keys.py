@@ -49,7 +49,7 @@ class KeyReader:
         self._places = self.layout.places[Meaning.CODE]
         self._sample = self._sampled()
         self._form = _form(self._sample)
-        self._owners = Owners(self.layout)
+        self._owners = Owners(self.layout, common=self.told.labels)
         self._used = any(meaning in self.layout.places for meaning in (Meaning.STATE, Meaning.USES))
         self._again = (
             [unquoted(cell) for cell in self.layout.heading.cells] if self.layout.heading else []

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from worker.pools import labels
 from worker.pools.reading import people
 from worker.pools.reading.cells import unguarded
 from worker.pools.reading.layouts import Layout
@@ -14,7 +15,7 @@ class Owner(NamedTuple):
     recipient: str = ""
     name: str = ""
     reference: str = ""
-    labels: str = ""
+    labels: str = ""  # as `labels.joined` writes them
 
 
 NOBODY = Owner()
@@ -27,7 +28,8 @@ OTHERS = (Meaning.REFERENCE, Meaning.LABELS)
 class Owners:
     """Reads the owners of a table's rows."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, common: tuple[str, ...] = ()) -> None:
+        self._common = common  # labels of every row, which those that a row says come behind
         self._places = {meaning: layout.place(meaning) for meaning in Meaning}
         self.known = any(self._places[m] is not None for m in (*ADDRESSES, *NAMES, *OTHERS))
         dialect = layout.dialect
@@ -49,8 +51,13 @@ class Owners:
             NotKeptError: an address is none, or another cell cannot be kept.
         """
         name = people.named(lambda meaning: self.cell(row, meaning)) if self._named else ""
-        reference, labels = (self._words(row, meaning) for meaning in OTHERS)
-        return Owner(self._recipient(row, name), name, reference, labels)
+        reference = self.cell(row, Meaning.REFERENCE)
+        return Owner(
+            self._recipient(row, name),
+            name,
+            people.words(reference) if reference else "",
+            self._labels(row),
+        )
 
     def _recipient(self, row: list[str], name: str) -> str:
         if email := self.cell(row, Meaning.EMAIL):
@@ -58,6 +65,11 @@ class Owners:
         named = self.cell(row, Meaning.RECIPIENT) or name
         return people.recipient(named) if named else ""
 
-    def _words(self, row: list[str], meaning: Meaning) -> str:
-        cell = self.cell(row, meaning)
-        return people.words(cell) if cell else ""
+    def _labels(self, row: list[str]) -> str:
+        cell = self.cell(row, Meaning.LABELS)
+        if not cell:
+            return ""
+        found = labels.split(*self._common, cell)
+        if reason := labels.refusal(found):
+            raise people.NotKeptError(reason)
+        return labels.joined(found)

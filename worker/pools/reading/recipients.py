@@ -32,7 +32,7 @@ class Recipient:
     reference: str = ""
     count: int | None = None
     code: str = ""
-    labels: str = ""
+    labels: str = ""  # as `labels.joined` writes them
 
 
 class Wrong(NamedTuple):

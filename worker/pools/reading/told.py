@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from worker import errors
+from worker.pools import labels as labelling
 from worker.pools.reading.files import Kind
 from worker.pools.reading.words import Meaning, plain
 
@@ -38,6 +39,7 @@ class Told:
         any_shape: take lines that K5a would refuse, where they could be keys at all.
         kind: what the file is said to be.
         encoding: a text's character encoding.
+        labels: those of every key, whatever its row says.
     """
 
     columns: tuple[tuple[Meaning, str], ...] = ()
@@ -45,6 +47,7 @@ class Told:
     any_shape: bool = False
     kind: Kind | None = None
     encoding: str | None = None
+    labels: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -55,14 +58,15 @@ class Told:
         any_shape: bool = False,
         kind: Kind | None = None,
         encoding: str | None = None,
+        labels: Iterable[str] = (),
     ) -> "Told":
         """Read what a caller says; a column is `MEANING=HEADING`, or a heading alone: of the keys.
 
         Raises:
-            InvalidInputError: there is no such meaning; the error lists them.
+            InvalidInputError: there is no such meaning; the error lists them. Or a label is none.
         """
         said = tuple(_column(column) for column in columns)
-        return cls(said, tuple(ignore), any_shape, kind, encoding)
+        return cls(said, tuple(ignore), any_shape, kind, encoding, labelling.checked(labels))
 
 
 NOTHING = Told()
