@@ -64,6 +64,15 @@ reporting.expiring_pools(question)
 # Within 30 days. Their issued keys stop working then, unless the pool is given a later end.
 
 # %% [markdown]
+# ## Which labels do the keys carry?
+
+# %%
+reporting.keys_by_label(question)
+
+# %% [markdown]
+# As of now. A key counts under each of its labels; keys without labels are left out.
+
+# %% [markdown]
 # ## Which keys were lost?
 
 # %%

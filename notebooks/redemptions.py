@@ -108,6 +108,16 @@ reporting.redemptions_by_organization(question)
 # By the pools' owners, also where the learner is in an organization below.
 
 # %% [markdown]
+# ## Which labels do they carry?
+
+# %%
+reporting.redemptions_by_label(question)
+
+# %% [markdown]
+# Attempts with a key that carries the label; one with two labels counts under both. Keys without labels
+# are left out, so these rows do not add up to all attempts.
+
+# %% [markdown]
 # ## How soon is a key redeemed once somebody has it?
 
 # %%

@@ -92,6 +92,16 @@ reporting.unused_assignments(question)
 # never launched.
 
 # %% [markdown]
+# ## Is it used by those who carry a label?
+
+# %%
+reporting.usage_by_label(question)
+
+# %% [markdown]
+# Assignments redeemed in the period, by the labels of their keys: how many were launched at all, and how
+# many completed. A key with two labels counts under both.
+
+# %% [markdown]
 # ## When is it busy?
 
 # %%

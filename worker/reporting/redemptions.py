@@ -62,6 +62,12 @@ BY = """
            refused::numeric / attempts AS refused_share
       FROM listed ORDER BY place NULLS LAST"""
 
+# A key counts under each of its labels.
+BY_LABEL = """
+    SELECT label, {counts}, count(*) FILTER (WHERE answer = 'refused')::numeric / count(*) AS refused_share
+      FROM report.redemption, unnest(labels) AS label WHERE {within}
+     GROUP BY label ORDER BY redeemed DESC, attempts DESC, label LIMIT {top}"""
+
 WAITS = """
     WITH span (redeemed_after, low, high) AS (VALUES
         ('Within a day', NULL, 1), ('1 to 7 days', 1, 7), ('7 to 30 days', 7, 30),
@@ -179,6 +185,11 @@ def redemptions_by_organization(question: Question, *, top: int = TOP) -> "pd.Da
     )
 
 
+def redemptions_by_label(question: Question) -> "pd.DataFrame":
+    """Count attempts for the labels with the most redeemed keys; keys without labels are left out."""
+    return reading.frame(_about(BY_LABEL, question))
+
+
 def draw_redemptions_by_course(question: Question) -> "Figure":
     """Draw each course's attempts: redeemed, repeated and refused."""
     frame, title = redemptions_by_course(question), "Attempts by course"
@@ -218,7 +229,9 @@ def draw_days_until_redeemed(question: Question) -> "Figure":
 
 
 def _about(query: str, question: Question) -> sql.Composed:
-    return sql.SQL(query).format(counts=sql.SQL(measures.ATTEMPTS), within=question.within())
+    return sql.SQL(query).format(
+        counts=sql.SQL(measures.ATTEMPTS), within=question.within(), top=sql.Literal(TOP)
+    )
 
 
 def _by(

@@ -45,6 +45,13 @@ BREAKAGE = """
            breakage, breakage::numeric / nullif(issued + redeemed + retired, 0) AS breakage_share
       FROM report.pool WHERE breakage > 0 {family} ORDER BY breakage DESC, pool LIMIT {top}"""
 
+LABELS = """
+    SELECT label, sum(issued + redeemed + retired)::bigint AS keys, sum(issued)::bigint AS issued,
+           sum(distributed)::bigint AS distributed, sum(redeemed)::bigint AS redeemed,
+           sum(retired)::bigint AS retired
+      FROM report.pool_label WHERE true {family}
+     GROUP BY label ORDER BY keys DESC, label LIMIT {top}"""
+
 AT_RISK = """
     SELECT email, name, organization, course,
            day AS redeemed, last_day AS access_ends,
@@ -93,6 +100,11 @@ def expiring_pools(question: Question) -> "pd.DataFrame":
 def breakage(question: Question) -> "pd.DataFrame":
     """Give pools with keys that were never redeemed and no longer can be."""
     return reading.frame(_about(BREAKAGE, question))
+
+
+def keys_by_label(question: Question) -> "pd.DataFrame":
+    """Count the keys that carry each label, the most frequent first; a key counts under each of its own."""
+    return reading.frame(_about(LABELS, question))
 
 
 def risk_totals(question: Question) -> "pd.DataFrame":

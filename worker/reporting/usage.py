@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WEEKS = 12
+TOP = 12
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 TOTALS = """
@@ -80,6 +81,15 @@ UNUSED = """
      WHERE NOT undone AND NOT live AND {redeemed}
      GROUP BY course ORDER BY unused DESC, course"""
 
+# A key counts under each of its labels. What was never launched for a label is told, too.
+BY_LABEL = """
+    SELECT label, count(*) AS assignments, sum(launches)::bigint AS launches,
+           count(*) FILTER (WHERE launches > 0) AS used, count(*) FILTER (WHERE completed) AS completed,
+           count(*) FILTER (WHERE completed)::numeric / count(*) AS completed_share
+      FROM report.assignment, unnest(labels) AS label
+     WHERE NOT undone AND {redeemed}
+     GROUP BY label ORDER BY assignments DESC, label LIMIT {top}"""
+
 HOURS = """
     SELECT weekday, hour, count(*) AS launches FROM report.launch WHERE {launched}
      GROUP BY weekday, hour ORDER BY weekday, hour"""
@@ -121,6 +131,11 @@ def draw_first_launches(question: Question) -> "Figure":
     """Draw when assignments were first launched."""
     frame, title = first_launches(question), "From redemption to the first launch"
     return drawing.counted(title, frame, question.babel, unit="assignments", upright=True)
+
+
+def usage_by_label(question: Question) -> "pd.DataFrame":
+    """Count assignments redeemed in the period by their keys' labels, and how many were used."""
+    return reading.frame(_about(BY_LABEL, question))
 
 
 def cohorts(question: Question) -> "pd.DataFrame":
@@ -185,5 +200,6 @@ def _about(query: str, question: Question) -> sql.Composed:
         redeemed=question.within(at="redeemed_at"),
         first=sql.Literal(question.first),
         weeks=sql.Literal(WEEKS),
+        top=sql.Literal(TOP),
         now=sql.Literal(question.asked_at),
     )

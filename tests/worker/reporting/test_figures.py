@@ -30,6 +30,9 @@ def billed(database: Addresses) -> None:
     """A history that ends last midnight, with its closed months invoiced."""
     databases.transaction(simulation.simulate, organizations=6, months=8, redemptions=2500, seed=7)
     simulation.bill()
+    with databases.session() as session:
+        session.execute(text("UPDATE key SET labels = '{gold,b}' WHERE id % 3 = 0"))
+        session.execute(text("UPDATE key SET labels = '{gold}' WHERE id % 7 = 0"))
 
 
 @pytest.fixture(scope="module", params=["Alder Academy", None])
@@ -570,4 +573,55 @@ def test_the_other_notebooks_say_of_an_empty_database_that_there_is_nothing_yet(
 ):
     page = reporting.run(all_in_one, output=tmp_path / "empty.html").read_text()
 
-    assert page.lower().count("nothing yet") == 22
+    assert page.lower().count("nothing yet") == 24
+
+
+# --------------------------------------------------------------------------------- labels
+
+
+def test_keys_are_counted_by_label(asked):
+    told = records(reporting.keys_by_label(asked))
+
+    rows = raw(
+        asked,
+        """SELECT pool.organization_id, key.state, key.distribution_id, label
+             FROM key JOIN pool ON pool.id = pool_id, unnest(labels) AS label""",
+    )
+    assert {row["label"]: row["keys"] for row in told} == Counter(row["label"] for row in rows)
+    for state in ("issued", "redeemed", "retired"):
+        counted = Counter(row["label"] for row in rows if row["state"] == state)
+        assert {row["label"]: row[state] for row in told if row[state]} == counted
+
+
+def test_attempts_are_counted_by_label(asked):
+    told = records(reporting.redemptions_by_label(asked))
+
+    rows = raw(
+        asked,
+        """SELECT redemption.organization_id, received_at, outcome, label
+             FROM redemption JOIN key ON key.id = key_id, unnest(labels) AS label""",
+    )
+    rows = during(asked, rows, "received_at_day")
+    redeemed = Counter(row["label"] for row in rows if row["outcome"] == "redeemed")
+    assert {row["label"]: row["attempts"] for row in told} == Counter(r["label"] for r in rows)
+    assert {row["label"]: row["redeemed"] for row in told} == redeemed
+    assert [row["label"] for row in told] == ["gold", "b"]
+
+
+def test_use_is_counted_by_label(asked, assignments):
+    told = records(reporting.usage_by_label(asked))
+
+    with databases.session() as session:
+        query = "SELECT id, labels FROM key WHERE labels IS NOT NULL"
+        labels = dict(session.execute(text(query)).all())
+    rows = [(label, row) for row in assignments for label in labels.get(row["key_id"], [])]
+    used = Counter(label for label, row in rows if row["launched"])
+    assert {r["label"]: r["assignments"] for r in told} == Counter(label for label, _ in rows)
+    assert {r["label"]: r["used"] for r in told} == used
+
+
+@pytest.mark.parametrize("view", ["redemption", "handed_out", "assignment", "launch", "charge"])
+def test_a_view_has_the_labels_of_its_rows_key(billed, view):
+    told = reading.frame(f"SELECT DISTINCT array_to_string(labels, ',') AS l FROM report.{view}")
+
+    assert set(told["l"].dropna()) == {"gold,b", "gold"}
