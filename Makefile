@@ -39,7 +39,7 @@ up: $(READY) ## run everything on this machine and keep its data; Ctrl-C stops i
 	$(BIN)/keypool up
 
 test: $(READY) ## run the tests on servers of their own (TESTS=tests/worker)
-	$(BIN)/pytest -n logical --dist loadfile $(TESTS)
+	$(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder $(TESTS)
 
 faults: $(READY) ## the storms at full length; all mixed for HOURS=2 (FAULTS_SEED=)
 	$(if $(HOURS),$(BIN)/python -m tests.faults --hours $(HOURS) $(if $(FAULTS_SEED),--seed $(FAULTS_SEED)),FAULTS=full $(BIN)/pytest -s --timeout=7200 tests/faults)
