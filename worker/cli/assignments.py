@@ -22,10 +22,20 @@ if TYPE_CHECKING:
     # The result for one named assignment, or for each of many.
     Changed = assignments.AssignmentShown | Page[bulk.ChangedAssignment]
 
-COLUMNS = (
-    "id", "learner", "organization", "course", "key", "status", "redeemed_at", "expires_at",
+ASSIGNMENTS = printing.table(
+    lambda: assignments.AssignmentShape,
+    "id",
+    "learner",
+    "organization",
+    "course",
+    "key",
+    "status",
+    "redeemed_at",
+    "expires_at",
     "launches",
-)  # fmt: skip
+)
+
+REFUSED = printing.table(lambda: bulk.ChangedAssignment, "assignment", "code", "reason")
 
 
 def _show_changed(result: "Changed") -> None:
@@ -34,7 +44,7 @@ def _show_changed(result: "Changed") -> None:
     refused = [item for item in result.items if item["result"] == "refused"]
     done = Counter(item["result"] for item in result.items)
     printing.line(", ".join(f"{count:,} {word}" for word, count in done.items()) or "Nothing.")
-    return printing.table("assignment", "code", "reason")(refused) if refused else None
+    return REFUSED(refused) if refused else None
 
 
 def _changed(
@@ -63,9 +73,7 @@ def command() -> None:
     """Assignments: a learner's access to a course, granted by one key."""
 
 
-@command.command(
-    "list", cls=ListCommand, filters=lambda: assignments.Filters, shows=printing.table(*COLUMNS)
-)
+@command.command("list", cls=ListCommand, filters=lambda: assignments.Filters, shows=ASSIGNMENTS)
 def listing(**given: Any) -> "Page[assignments.AssignmentShape]":
     """List assignments."""
     return run(assignments.listing, actor=operator(), **given)

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from worker.database.paging import Page
     from worker.pools.import_reports import ImportReport
 
-COLUMNS = ("id", "pool", "kind", "requested", "made", "state", "created_at", "finished_at")
+BATCHES = printing.table(
+    lambda: batches.BatchShape,
+    "id",
+    "pool",
+    "kind",
+    "requested",
+    "made",
+    "state",
+    "created_at",
+    "finished_at",
+)
 
 
 @click.group("batches", cls=Group)
@@ -27,9 +37,7 @@ def command() -> None:
     """Batches: bulk jobs that generate or import keys."""
 
 
-@command.command(
-    "list", cls=ListCommand, filters=lambda: batches.Filters, shows=printing.table(*COLUMNS)
-)
+@command.command("list", cls=ListCommand, filters=lambda: batches.Filters, shows=BATCHES)
 def listing(**given: Any) -> "Page[batches.BatchShape]":
     """List batches, newest first."""
     return run(batches.listing, actor=operator(), **given)

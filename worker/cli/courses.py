@@ -40,7 +40,7 @@ def edit(course: str, title: str | None) -> "courses.CourseShape":
     "list",
     cls=ChoosingCommand,
     filters=lambda: courses.Filters,
-    shows=printing.table("code", "title", "price", "currency", "archived"),
+    shows=printing.table(lambda: courses.CourseShape, without=("id",)),
 )
 def listing(filters: "courses.Filters") -> "list[courses.CourseShape]":
     """List courses, or search them."""

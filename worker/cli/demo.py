@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import rich_click as click
 
@@ -26,13 +26,23 @@ MEANINGS = {
 }
 
 
+class Outcome(TypedDict):
+    """How many webhooks came to the same."""
+
+    what_happened: str
+    webhooks: int
+
+
+OUTCOMES = printing.table(lambda: Outcome)
+
+
 def _show(done: dict[str, Any]) -> None:
-    rows = [
-        {"what happened": MEANINGS.get(outcome, outcome), "webhooks": count}
+    rows: list[Outcome] = [
+        {"what_happened": MEANINGS.get(outcome, outcome), "webhooks": count}
         for outcome, count in done["outcomes"].items()
     ]
     printing.line("")
-    printing.table("what happened", "webhooks")(rows)
+    OUTCOMES(rows)
     printing.line("", *(f"{count:>9,}  {name}" for name, count in done["figures"].items()))
     printing.line(
         "", *(f"{rate:>9,}  {name} a second" for name, rate in done["per_second"].items())

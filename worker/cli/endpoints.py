@@ -19,8 +19,20 @@ with deferred():
 if TYPE_CHECKING:
     from worker.database.paging import Page
 
-COLUMNS = ("id", "organization", "url", "types", "failures", "rests_until")
-DELIVERY_COLUMNS = ("id", "happened_at", "type", "url", "state", "attempts", "due_at", "error")
+ENDPOINTS = printing.table(
+    lambda: endpoints.EndpointShape, "id", "organization", "url", "types", "failures", "rests_until"
+)
+DELIVERIES = printing.table(
+    lambda: deliveries.DeliveryShape,
+    "id",
+    "happened_at",
+    "type",
+    "url",
+    "state",
+    "attempts",
+    "due_at",
+    "error",
+)
 
 wishes = together(
     click.option("--types", metavar="TYPE,…", help="What it is told; all types by default."),
@@ -76,7 +88,7 @@ def remove(endpoint: str) -> "endpoints.EndpointShape":
     return run(endpoints.remove, actor=operator(), endpoint=endpoint)
 
 
-@command.command("list", shows=printing.table(*COLUMNS))
+@command.command("list", shows=ENDPOINTS)
 def listing() -> "list[endpoints.EndpointShape]":
     """List endpoints, their types, and their failures."""
     return run(endpoints.listing, actor=operator())
@@ -86,7 +98,7 @@ def listing() -> "list[endpoints.EndpointShape]":
     "deliveries",
     cls=ListCommand,
     filters=lambda: deliveries.Filters,
-    shows=printing.table(*DELIVERY_COLUMNS),
+    shows=DELIVERIES,
 )
 @click.argument("endpoint", required=False)
 def told(**given: Any) -> "Page[deliveries.DeliveryShape]":

@@ -17,7 +17,17 @@ with deferred():
 if TYPE_CHECKING:
     from worker.database.paging import Page
 
-COLUMNS = ("id", "received_at", "type", "source", "webhook_id", "status", "outcome", "assignment")
+EVENTS = printing.table(
+    lambda: inbox.EventShape,
+    "id",
+    "received_at",
+    "type",
+    "source",
+    "webhook_id",
+    "status",
+    "outcome",
+    "assignment",
+)
 
 
 @click.group("events", cls=Group)
@@ -25,9 +35,7 @@ def command() -> None:
     """Events: the webhook messages received, each recorded once."""
 
 
-@command.command(
-    "list", cls=ListCommand, filters=lambda: inbox.Filters, shows=printing.table(*COLUMNS)
-)
+@command.command("list", cls=ListCommand, filters=lambda: inbox.Filters, shows=EVENTS)
 def listing(**given: Any) -> "Page[inbox.EventShape]":
     """List events, newest first."""
     return run(inbox.listing, actor=operator(), **given)

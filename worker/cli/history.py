@@ -20,7 +20,7 @@ with deferred():
 if TYPE_CHECKING:
     from worker.database.paging import Page
 
-COLUMNS = ("at", "actor", "organization", "action", "thing", "thing_id", "detail")
+ACTS = printing.table(lambda: history.Act, without=("id",))
 
 
 @click.group("history", cls=Group)
@@ -28,9 +28,7 @@ def command() -> None:
     """History: who did what to which thing, and when; append-only."""
 
 
-@command.command(
-    "list", cls=ListCommand, filters=lambda: history.Filters, shows=printing.table(*COLUMNS)
-)
+@command.command("list", cls=ListCommand, filters=lambda: history.Filters, shows=ACTS)
 def listing(**given: Any) -> "Page[history.Act]":
     """List acts, newest first."""
     return run(history.listing, actor=operator(), **given)

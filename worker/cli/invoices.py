@@ -19,14 +19,34 @@ with deferred():
 if TYPE_CHECKING:
     from worker.database.paging import Page
 
-COLUMNS = (
-    "id", "number", "organization", "month", "status", "subtotal", "tax", "total", "currency",
-    "due_on", "open",
-)  # fmt: skip
-CHARGED = (
-    "id", "occurred_at", "kind", "organization", "learner_organization", "course", "assignment",
-    "amount", "currency", "invoice", "credits",
-)  # fmt: skip
+INVOICES = printing.table(
+    lambda: invoices.InvoiceShape,
+    "id",
+    "number",
+    "organization",
+    "month",
+    "status",
+    "subtotal",
+    "tax",
+    "total",
+    "currency",
+    "due_on",
+    "open",
+)
+CHARGES = printing.table(
+    lambda: charges.ChargeShape,
+    "id",
+    "occurred_at",
+    "kind",
+    "organization",
+    "learner_organization",
+    "course",
+    "assignment",
+    "amount",
+    "currency",
+    "invoice",
+    "credits",
+)
 
 
 @click.group("invoices", cls=Group)
@@ -40,7 +60,7 @@ def _ran(result: dict[str, Any]) -> None:
         f"{printing.counted(result['organizations'], 'organization')} billed; "
         f"{printing.counted(len(result['finalized']), 'invoice')} finalized."
     )
-    printing.table(*COLUMNS)(result["invoices"])
+    INVOICES(result["invoices"])
     for organization in result["failed"]:
         printing.warn(f"Organization {organization} could not be billed; see the log.")
 
@@ -67,9 +87,7 @@ def run_(month: str | None, finalize: bool) -> dict[str, Any]:
     }
 
 
-@command.command(
-    "list", cls=ListCommand, filters=lambda: invoices.Filters, shows=printing.table(*COLUMNS)
-)
+@command.command("list", cls=ListCommand, filters=lambda: invoices.Filters, shows=INVOICES)
 def listing(**given: Any) -> "Page[invoices.InvoiceShape]":
     """List invoices, newest first."""
     return run(invoices.listing, actor=operator(), **given)
@@ -117,9 +135,7 @@ def void(invoice: str, reason: str) -> "invoices.InvoiceVoided":
     return run(invoices.void, actor=operator(), invoice=invoice, reason=reason)
 
 
-@command.command(
-    "charges", cls=ListCommand, filters=lambda: charges.Filters, shows=printing.table(*CHARGED)
-)
+@command.command("charges", cls=ListCommand, filters=lambda: charges.Filters, shows=CHARGES)
 @click.argument("invoice", required=False)
 def charged(**given: Any) -> "Page[charges.ChargeShape]":
     """List charges, newest first: those of an invoice or a line, and the invoice of each."""

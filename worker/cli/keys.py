@@ -26,27 +26,17 @@ if TYPE_CHECKING:
     from worker.database.paging import Page
     from worker.pools.import_reports import ImportReport
 
-COLUMNS = (
-    "code",
-    "state",
-    "recipient",
-    "reference",
-    "distributed_at",
-    "redeemed_by",
-    "redeemed_at",
-    "labels",
+KEYS = printing.table(
+    lambda: keys.KeyShape,
+    without=("pool", "assignment"),
 )
 
-HANDED_OUT = (
-    "id",
-    "recipient",
-    "reference",
-    "distributed_at",
-    "recalled_at",
-    "given",
-    "redeemed",
-    "retired",
+DISTRIBUTIONS = printing.table(
+    lambda: distributions.DistributionShape,
+    without=("pool", "name"),
 )
+
+REFUSED = printing.table(lambda: keys.RetiredKey, without=("result",))
 
 RETIRED_AT_ONCE = 10_000  # in one transaction
 
@@ -142,9 +132,7 @@ def generate(wait: bool, **given: Any) -> "batches.BatchShape":
         return batch
 
 
-@command.command(
-    "list", cls=ListCommand, filters=lambda: keys.Filters, shows=printing.table(*COLUMNS)
-)
+@command.command("list", cls=ListCommand, filters=lambda: keys.Filters, shows=KEYS)
 @click.argument("pool")
 def listing(**given: Any) -> "Page[keys.KeyShape]":
     """List a pool's keys."""
@@ -178,7 +166,7 @@ def _retired(told: "keys.RetiredKeys") -> None:
     refused = [item for item in told["items"] if item["result"] == "refused"]
     printing.line(f"{printing.counted(told['retired'], 'key')} retired, {len(refused):,} refused.")
     if refused:
-        printing.table("key", "code", "reason")(refused)
+        REFUSED(refused)
 
 
 @command.command(shows=_retired, failed=_none_retired)
@@ -311,7 +299,7 @@ def _check_recipient(recipient: str | None, file: BinaryIO | None, name: str) ->
     "distributions",
     cls=ListCommand,
     filters=lambda: distributions.Filters,
-    shows=printing.table(*HANDED_OUT),
+    shows=DISTRIBUTIONS,
 )
 @click.argument("pool")
 def distributed(**given: Any) -> "Page[distributions.DistributionShape]":

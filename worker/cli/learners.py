@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from worker.database.paging import Page
     from worker.learning.duplicates import Duplicate, Joined
 
-COLUMNS = ("id", "email", "name", "organization", "learner", "assignments")
+DUPLICATES = printing.table(lambda: twins.Duplicate, without=("learner_id",))
 
 
 @click.group("learners", cls=Group)
@@ -41,7 +41,7 @@ def correct(**given: Any) -> "learners.LearnerShape":
     return run(learners.correct, actor=operator(), **given)
 
 
-@command.command(shows=printing.table(*COLUMNS))
+@command.command(shows=DUPLICATES)
 @paged
 def duplicates(**given: Any) -> "Page[Duplicate]":
     """List duplicates: learners who are the same person, from before addresses were normalized."""

@@ -63,7 +63,7 @@ def show(organization: str) -> "organizations.OrganizationShown":
     return run(organizations.show, actor=operator(), organization=organization)
 
 
-@command.command("list", shows=printing.table("id", "name", "parent", "time_zone", "currency"))
+@command.command("list", shows=printing.table(lambda: organizations.OrganizationShape))
 def listing() -> "list[organizations.OrganizationShape]":
     """List all organizations."""
     return run(organizations.listing, actor=operator())

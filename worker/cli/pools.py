@@ -16,8 +16,22 @@ with deferred():
 if TYPE_CHECKING:
     from worker.database.paging import Page
 
-COLUMNS = ("id", "name", "organization", "course", "state", "keys_work_until")
-FIGURES = ("keys.issued", "keys.distributed", "keys.redeemed", "keys.retired")
+LABELS = printing.table(
+    lambda: pools.LabelFigures, "label", "issued", "distributed", "redeemed", "retired"
+)
+POOLS = printing.table(
+    lambda: pools.PoolShape,
+    "id",
+    "name",
+    "organization",
+    "course",
+    "state",
+    "keys_work_until",
+    "keys.issued",
+    "keys.distributed",
+    "keys.redeemed",
+    "keys.retired",
+)
 
 starts = "The first day on which keys can be redeemed, in the organization's time zone."
 expires = "The last day on which they can; that day is included."
@@ -50,7 +64,7 @@ def create(**given: Any) -> "pools.PoolShape":
     "list",
     cls=ListCommand,
     filters=lambda: pools.Filters,
-    shows=printing.table(*COLUMNS, *FIGURES),
+    shows=POOLS,
 )
 def listing(**given: Any) -> "Page[pools.PoolShape]":
     """List pools with their state and figures."""
@@ -94,9 +108,7 @@ def resume(pool: str) -> "pools.PoolShape":
     return run(pools.resume, actor=operator(), pool=pool)
 
 
-@command.command(
-    "labels", shows=printing.table("label", "issued", "distributed", "redeemed", "retired")
-)
+@command.command("labels", shows=LABELS)
 @click.argument("pool")
 def by_label(pool: str) -> "Page[pools.LabelFigures]":
     """Count a pool's keys by the labels that they carry."""

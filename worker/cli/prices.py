@@ -15,7 +15,17 @@ with deferred():
 if TYPE_CHECKING:
     from worker.database.paging import Page
 
-COLUMNS = ("id", "course", "organization", "price", "currency", "from", "until", "in_force")
+PRICES = printing.table(
+    lambda: prices.PriceShape,
+    "id",
+    "course",
+    "organization",
+    "price",
+    "currency",
+    "from",
+    "until",
+    "in_force",
+)
 
 
 @click.group("prices", cls=Group)
@@ -42,9 +52,7 @@ def withdraw(**given: Any) -> "prices.PriceShape":
     return run(prices.withdraw, actor=operator(), **given)
 
 
-@command.command(
-    "list", cls=ListCommand, filters=lambda: prices.Filters, shows=printing.table(*COLUMNS)
-)
+@command.command("list", cls=ListCommand, filters=lambda: prices.Filters, shows=PRICES)
 def listing(**given: Any) -> "Page[prices.PriceShape]":
     """List prices, past ones too."""
     return run(prices.listing, actor=operator(), **given)

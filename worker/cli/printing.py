@@ -7,16 +7,16 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
+    from rich.table import Table as Grid
 
 Shows = Callable[[Any], None]
 
@@ -58,20 +58,44 @@ def closing(text: str) -> Shows:
 secret = closing("Keep the secret now: it is not shown again.")
 
 
-def table(*columns: str) -> Shows:
-    """Make a function that prints a list as a table of columns such as `name` or `keys.issued`."""
+@dataclass(frozen=True)
+class Table:
+    """Prints objects of one type as a table: a row for each, a column for each field that is shown.
 
-    def show(result: Any) -> None:
+    `of` gives the type, a TypedDict or a dataclass, when it is needed. `names` are the fields shown,
+    such as `name` or `keys.issued`; if there are none, all are but those in `without`.
+    """
+
+    of: Callable[[], type]
+    names: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    def columns(self) -> list[str]:
+        """Give the columns, in their order.
+
+        Raises:
+            AttributeError: the type has no such field.
+        """
+        kind = self.of()
+        for name in (*self.names, *self.without):
+            _field(kind, name)
+        return list(self.names or (name for name in _fields(kind) if name not in self.without))
+
+    def __call__(self, result: Any) -> None:
+        """Print a list, or a page of one."""
         page = plain(result)
         items = page["items"] if isinstance(page, Mapping) else page
         if items:
-            _print_table(items, columns)
+            _print_table(items, self.columns())
         else:
             line("There are none.")
         if isinstance(page, Mapping) and page.get("next"):
             line(f"There are more: go on with --after {page['next']}")
 
-    return show
+
+def table(of: Callable[[], type], *names: str, without: Sequence[str] = ()) -> Table:
+    """Make what prints a list of objects of a type as a table; see `Table`."""
+    return Table(of, names, tuple(without))
 
 
 def sentences(say: Callable[[Any], Iterable[str]]) -> Shows:
@@ -133,11 +157,11 @@ def _print_table(items: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> 
     print("\n".join(row.rstrip() for row in printed.get().splitlines()))
 
 
-def _table(items: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> "Table":
+def _table(items: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> "Grid":
     from rich import box
-    from rich.table import Table
+    from rich.table import Table as Grid
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    made = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in columns:
         number = any(isinstance(_at(item, name), int | Decimal) for item in items)
         made.add_column(words(name), justify="right" if number else "left", overflow="fold")
@@ -150,6 +174,18 @@ def _cell(value: Any) -> "RenderableType":
     from rich.text import Text
 
     return Text(text(value))
+
+
+def _fields(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _field(kind: type, path: str) -> None:
+    """Refuse a field that a type does not have."""
+    for name in path.split("."):
+        if name not in (known := _fields(kind)):
+            raise AttributeError(f"{kind.__name__} has no {name}; it has {', '.join(known)}")
+        kind = known[name]
 
 
 def _at(item: Mapping[str, Any], path: str) -> Any:

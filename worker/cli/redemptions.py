@@ -15,9 +15,7 @@ with deferred():
 if TYPE_CHECKING:
     from worker.database.paging import Page
 
-COLUMNS = (
-    "event", "received_at", "key", "pool", "learner", "organization", "outcome", "assignment"
-)  # fmt: skip
+REDEMPTIONS = printing.table(lambda: attempts.RedemptionShape)
 
 
 @click.group("redemptions", cls=Group)
@@ -25,9 +23,7 @@ def command() -> None:
     """Redemptions: every attempt to redeem a key, refused ones too."""
 
 
-@command.command(
-    "list", cls=ListCommand, filters=lambda: attempts.Filters, shows=printing.table(*COLUMNS)
-)
+@command.command("list", cls=ListCommand, filters=lambda: attempts.Filters, shows=REDEMPTIONS)
 def listing(**given: Any) -> "Page[attempts.RedemptionShape]":
     """List attempts, newest first."""
     return run(attempts.listing, actor=operator(), **given)

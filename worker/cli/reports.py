@@ -23,9 +23,19 @@ with deferred():
 if TYPE_CHECKING:
     from worker.database.paging import Page
 
-COLUMNS = (
-    "id", "notebook", "organization", "from", "to", "format", "state", "data_at", "invoice", "asked_by",
-)  # fmt: skip
+REPORTS = printing.table(
+    lambda: reporting.keeping.ReportShape,
+    "id",
+    "notebook",
+    "organization",
+    "from",
+    "to",
+    "format",
+    "state",
+    "data_at",
+    "invoice",
+    "asked_by",
+)
 UNFINISHED = ("queued", "running")
 PAUSE = 0.5  # seconds between polls, while a worker makes it
 FORMATS = click.Choice(["html", "pdf"])
@@ -36,7 +46,7 @@ def command() -> None:
     """Reports: notebooks, run and rendered as one file each, or stored by the system."""
 
 
-@command.command("list", shows=printing.table("name", "title", "question"))
+@command.command("list", shows=printing.table(lambda: reporting.rendering.NotebookShape))
 def listing() -> "list[reporting.rendering.NotebookShape]":
     """List the notebooks that come with keypool."""
     return reporting.listing()
@@ -84,9 +94,7 @@ def run_(
     return {"file": str(path), "bytes": path.stat().st_size}
 
 
-@command.command(
-    cls=ListCommand, filters=lambda: reporting.keeping.Filters, shows=printing.table(*COLUMNS)
-)
+@command.command(cls=ListCommand, filters=lambda: reporting.keeping.Filters, shows=REPORTS)
 def kept(**given: Any) -> "Page[reporting.keeping.ReportShape]":
     """List stored reports, newest first."""
     return run(reporting.keeping.listing, actor=operator(), **given)

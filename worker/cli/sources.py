@@ -34,7 +34,7 @@ def rotate(source: str, old_valid: timedelta) -> "sources.SourceInClear":
     return run(sources.rotate, actor=operator(), source=source, old_valid=old_valid)
 
 
-@command.command("list", shows=printing.table("id", "name", "organization", "url"))
+@command.command("list", shows=printing.table(lambda: sources.SourceShape))
 def listing() -> "list[sources.SourceShape]":
     """List sources, and the paths they post to."""
     return run(sources.listing, actor=operator())

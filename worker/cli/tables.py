@@ -10,13 +10,14 @@ from worker.cli.frame import deferred
 from worker.cli.options import together
 
 with deferred():
-    from worker.pools import reading
+    from worker.pools import import_reports, reading
 
 if TYPE_CHECKING:
     from worker.pools.import_reports import ImportReport
 
 REFUSED = 2
 LISTED = 20
+REFUSED_LINES = printing.table(lambda: import_reports.RefusedLine)
 SIGNS = {"\t": "tabs", " ": "spaces"}
 FAILED = "keypool.batch failed"  # key in a command's context: the batch that it waited for failed
 
@@ -72,7 +73,7 @@ def show(report: "ImportReport") -> None:
     if report["read"] and (report["read"]["encoding"] or report["read"]["sheet"]):
         printing.line(read(report["read"]))
     if report["refused"]:
-        printing.table("line", "code", "result", "reason")(report["refused"][:LISTED])
+        REFUSED_LINES(report["refused"][:LISTED])
     if len(report["refused"]) > LISTED and report["batch"]:
         printing.line(f"All of them: “keypool batches report {report['batch']} -o refused.csv”.")
     if get_current_context().params.get("dry_run"):

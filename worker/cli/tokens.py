@@ -12,9 +12,7 @@ with deferred():
     from worker.tenancy import actors, tokens
 
 ROLES = ["operator", "manager", "finance", "analyst", "sender"]
-COLUMNS = (
-    "id", "name", "organization", "role", "created_at", "expires_at", "last_used_at", "revoked_at",
-)  # fmt: skip
+TOKENS = printing.table(lambda: tokens.TokenShape, without=("works_until",))
 
 
 @click.group("tokens", cls=Group)
@@ -39,7 +37,7 @@ def revoke(token: str) -> "tokens.TokenShape":
     return run(tokens.revoke, actor=operator(), token=token)
 
 
-@command.command("list", shows=printing.table(*COLUMNS))
+@command.command("list", shows=TOKENS)
 def listing() -> "list[tokens.TokenShape]":
     """List tokens; never the tokens themselves."""
     return run(tokens.listing, actor=operator())

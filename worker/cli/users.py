@@ -10,7 +10,7 @@ from worker.cli.tokens import ROLES
 with deferred():
     from worker.tenancy import actors, users
 
-COLUMNS = ("id", "email", "organization", "role", "created_at", "disabled_at")
+USERS = printing.table(lambda: users.UserShape)
 
 PASSWORD = click.option(
     "--password",
@@ -53,7 +53,7 @@ def disable(email: str) -> "users.UserShape":
     return run(users.disable, actor=operator(), user=email)
 
 
-@command.command("list", shows=printing.table(*COLUMNS))
+@command.command("list", shows=USERS)
 def listing() -> "list[users.UserShape]":
     """List the console's users."""
     return run(users.listing, actor=operator())

@@ -70,7 +70,7 @@ def test_the_parameters_that_a_list_knows_are_named(place, operator):
     assert refused.json["errors"] == [
         {
             "field": name,
-            "message": f"There is no parameter “{name}” here; there are cursor, limit, pool.",
+            "message": f"There is no parameter “{name}” here; there are cursor, limit, pool, sort.",
         }
         for name in ("colour", "size")
     ]
