@@ -1,4 +1,4 @@
-"""Charges: what redemptions and paid extensions cost, and the credits that give it back."""
+"""Charges for redemptions and paid extensions, and their credits."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,25 +39,25 @@ class ChargeShape(TypedDict):
     organization: str
     """Who owes it: the pool's owner, by name."""
     learner_organization: str | None
-    """Where the learner is; null where that is out of your sight."""
+    """The learner's organization; null if you may not see it."""
     learner: str | None
-    """Who redeemed, by e-mail address; null where that is out of your sight."""
+    """The learner's e-mail address; null if you may not see it."""
     course: str
-    """What it gave access to, by the course's code."""
+    """The course, by code."""
     pool: Id
     """The pool that the key is of."""
     pool_name: str
     """What that pool is called."""
     key: str | None
-    """The key that was redeemed; null where that is out of your sight."""
+    """The redeemed key; null if you may not see it."""
     assignment: Id
     """The assignment that it was charged for."""
     amount: Amount
-    """What is owed, or given back."""
+    """The amount; negative for a credit."""
     currency: str
     """In which currency, by its ISO 4217 code."""
     occurred_at: datetime
-    """Since when it is owed."""
+    """When the redemption, extension or credit happened."""
     invoice: Id | None
     """The invoice that it is on; null while it is unbilled."""
     invoice_number: str | None
@@ -69,7 +69,7 @@ class ChargeShape(TypedDict):
 
 
 class Left(TypedDict):
-    """What of a charge is not credited yet."""
+    """The part of a charge that is not credited."""
 
     amount: Amount
     """How much."""
@@ -93,12 +93,12 @@ class ChargedInCurrency(TypedDict):
 
 
 class PoolCharged(TypedDict):
-    """What a pool was charged in its owner's running month."""
+    """What a pool was charged in its owner's current month."""
 
     pool: Id
     """The pool."""
     month: Month
-    """The running month, in the owner's time zone."""
+    """The current month, in the owner's time zone."""
     currencies: list[ChargedInCurrency]
     """What it was charged, by currency; empty where nothing was."""
 
@@ -120,11 +120,11 @@ class Filters(ListFilters):
 
 ALL = Filters()
 
-# What a credit may still give back (B3). The charge is locked by a statement before: whoever waited
-# for another credit of the same charge then sees it.
+# What is left to credit (B3). An earlier statement locked the charge, so that this one sees concurrent
+# credits of the same charge.
 LEFT = text("SELECT sum(amount) FROM charge WHERE id = :charge_id OR credits_id = :charge_id")
 
-# Of an amount, or of all that is left; nothing where nothing is.
+# A credit of an amount, or of all that is left; no row if nothing is left.
 CREDIT = text("""
     INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,
                         assignment_id, credits_id, amount, currency, occurred_at, reason)
@@ -138,7 +138,7 @@ CREDIT = text("""
     RETURNING id
 """)
 
-# A pool's running month, in its owner's time zone, by currency.
+# A pool's current month, in its owner's time zone, by currency.
 MONTH_OF_POOL = text("""
     SELECT clock.month, charged.currency, sum(charged.quantity)::bigint AS quantity,
            sum(charged.amount) AS amount,
@@ -193,13 +193,13 @@ def charge_extension(
 
 
 def give_back(session: Session, *, assignment: Assignment, reason: str) -> int | None:
-    """Credit what is left of the charge of a redemption that is undone (A5); None where nothing is."""
+    """Credit what is left of an undone redemption's charge (A5); None if nothing is left."""
     charge = _redemption_charge(session, assignment, lock=True)
     return _credit(session, charge, None, reason)
 
 
 def left_of_redemption(session: Session, *, assignment: Assignment) -> Left:
-    """Give what of an assignment's redemption is still charged."""
+    """Give what is left (not credited) of the charge for an assignment's redemption."""
     charge = _redemption_charge(session, assignment)
     left = currencies.text(session, _left(session, charge), charge.currency)
     return {"amount": left, "currency": charge.currency}
@@ -250,7 +250,7 @@ def listing(
 ) -> Page[ChargeShape]:
     """List charges and credits of the actor's organizations, newest first, a page at a time.
 
-    Those of an invoice or a line are what it carries or, when void, carried.
+    A void invoice's charges are those that it had.
     """
     actor.require(Role.FINANCE, Role.ANALYST)
     wanted = _rows().where(actor.sees(Charge.organization_id), *_chosen(session, actor, filters))

@@ -1,4 +1,4 @@
-"""Invoices as others take them: JSON, CSV of the lines or of every charge, and PDF (B7)."""
+"""An invoice's documents: JSON, CSV of the lines or of every charge, and PDF (B7)."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from worker.billing import invoices
 from worker.billing.invoices import InvoiceShown
 from worker.tenancy.actors import Actor
 
-BLOCK = 2_000  # lines that are written as one piece
+BLOCK = 2_000  # lines per block of CSV
 
 LINES_HEADER = (
     "invoice,month,organization,course,course_title,pool,pool_name,kind,service_month,unit_price,"
@@ -36,7 +36,7 @@ LINES = text("""
      ORDER BY course.code, pool.name, pool.id, line.service_month, line.kind, line.unit_price DESC
 """)
 
-# Every charge of an invoice with whom it was for; a void one's too, released or not.
+# Every charge of an invoice with its learner; also the released charges of a void invoice.
 DETAIL_HEADER = (
     "invoice,occurred_at,kind,key,learner,learner_name,learner_organization,course,pool,pool_name,"
     "service_month,amount,currency,charge,credits,assignment,reason\n"
@@ -66,7 +66,7 @@ DETAIL = text("""
 
 @dataclass(frozen=True)
 class Document:
-    """A file to hand out: its name, its media type, and its content, made as it is read."""
+    """A file: name, media type, and content, which is made as it is read."""
 
     name: str
     media_type: str

@@ -52,11 +52,10 @@ DUE = text("""
      ORDER BY organization.id
 """)
 
-# Put the unbilled charges until an instant on drafts, and say which drafts and how many charges.
-# A charge goes on its own month's invoice or, where that is finalized, on the next month's that
-# is not (B5), with its own service month. Months that open after :last, or other ones than a
-# :month that was asked for, wait. One statement sees one snapshot: what is settled meanwhile
-# waits for the next run.
+# Put the unbilled charges until an instant on drafts; gives the drafts and how many charges each took.
+# A charge goes on its own month's invoice or, if that is finalized, on the next month's that is not
+# (B5), with its own service month. Months that begin after :last, and months other than a given
+# :month, wait. The statement has one snapshot, so what is settled meanwhile waits for the next run.
 GATHER = text("""
     WITH waiting AS (
         SELECT id, learner_organization_id, course_id, pool_id, kind, amount, currency,
@@ -120,7 +119,7 @@ GATHER = text("""
 """)
 
 # Tax is rounded once per invoice, on its subtotal, to the minor unit, half away from zero.
-# Multiplied by 0.01 and not divided by 100: that keeps every digit.
+# Multiplied by 0.01, not divided by 100, which would drop digits.
 ADD_UP = text("""
     UPDATE invoice
        SET subtotal = sums.subtotal, tax_label = coalesce(rate.label, 'Tax'),
@@ -187,8 +186,7 @@ RELEASE = text("""
      WHERE invoice_id = :invoice_id AND released_at IS NULL
 """)
 
-# What a void invoice carried, line for line, share for share and charge for charge, on a draft of the
-# same month.
+# Copies the lines, shares and charges of a void invoice to a draft of the same month.
 DRAFT_ANEW = text("""
     WITH draft AS (
         INSERT INTO invoice (organization_id, month, currency, by_hand)
@@ -228,7 +226,7 @@ DRAFT_ANEW = text("""
 
 @dataclass(frozen=True)
 class Buyer:
-    """An organization whose bills are locked, and its clock: `running_month` is not over yet."""
+    """An organization, locked for billing, and its time: `running_month` is the current month."""
 
     id: int
     time_zone: str
@@ -252,12 +250,12 @@ def unhurry(session: Session) -> None:
 
 
 def due(session: Session, *, month: date | None, finalize: bool) -> list[int]:
-    """Give the organizations that a run has to look at."""
+    """Give the organizations that a run must bill."""
     return list(session.scalars(DUE, {"month": month, "finalize": finalize}))
 
 
 def gather(session: Session, buyer: Buyer, *, month: date | None = None) -> dict[int, int]:
-    """Put what is unbilled on drafts, of every closed month or of one, and add them up.
+    """Put the unbilled charges of every closed month, or of one, on drafts, and add them up.
 
     Gives how many charges each draft that changed took.
     """
@@ -278,7 +276,7 @@ def gather(session: Session, buyer: Buyer, *, month: date | None = None) -> dict
 
 
 def add_up(session: Session, invoice_ids: list[int]) -> None:
-    """Work out drafts' subtotal, tax and total from their lines and the tax rate in force."""
+    """Compute drafts' subtotal, tax and total from their lines and the tax rate in force."""
     if invoice_ids:
         session.execute(ADD_UP, {"invoice_ids": invoice_ids})
 
@@ -286,7 +284,7 @@ def add_up(session: Session, invoice_ids: list[int]) -> None:
 def finalizable(
     session: Session, buyer: Buyer, *, month: date | None, grace: timedelta
 ) -> list[int]:
-    """Give the drafts of closed months whose grace is over, but for those kept for a person."""
+    """Give the drafts of closed months whose grace period is over, except those that a person finalizes."""
     rows = session.execute(
         FINALIZABLE,
         {"organization_id": buyer.id, "running_month": buyer.running_month, "month": month},
@@ -295,7 +293,7 @@ def finalizable(
 
 
 def number(session: Session, invoice_ids: list[int]) -> list[int]:
-    """Finalize drafts: add up anew, copy what they print, number them by month and currency."""
+    """Finalize drafts: add them up again, copy what they print, number them by month and currency."""
     if not invoice_ids:
         return []
     add_up(session, invoice_ids)
@@ -314,11 +312,11 @@ def draft_anew(session: Session, invoice_id: int) -> int:
 
 
 def nothing(session: Session, invoice_ids: list[int]) -> None:
-    """Let nothing follow when invoices become final."""
+    """Do nothing; the default callback for finalized invoices."""
 
 
 def in_words(month: date) -> str:
-    """Print a month as it is read: `2026-05`."""
+    """Format a month: `2026-05`."""
     return f"{month:%Y-%m}"
 
 

@@ -1,4 +1,4 @@
-"""Invoices: finalized, paid or voided; and shown as everybody sees them."""
+"""Invoices: finalizing, voiding, and their public objects."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ from worker.tenancy.actors import Actor, Role
 
 
 class PaymentShape(TypedDict):
-    """Money received for an invoice; below zero where it was given back."""
+    """Money received for an invoice; negative for a refund."""
 
     id: Id
     """The payment's id."""
@@ -49,7 +49,7 @@ class PaymentShape(TypedDict):
     amount: Amount
     """How much."""
     reference: str
-    """What it was recorded under, such as the bank's reference."""
+    """Its reference, such as the bank's."""
 
 
 class InvoiceFacts(TypedDict):
@@ -60,7 +60,7 @@ class InvoiceFacts(TypedDict):
     number: str | None
     """Its number; null while it is a draft."""
     title: Literal["Invoice", "Credit note"]
-    """What it is called on paper: a negative one is a credit note."""
+    """Its title; an invoice with a negative total is a credit note."""
     organization: str
     """Who pays, by name."""
     month: Month
@@ -68,15 +68,15 @@ class InvoiceFacts(TypedDict):
     currency: str
     """Its currency, by its ISO 4217 code."""
     decimals: int
-    """How many decimals that has."""
+    """The currency's decimals."""
     status: InvoiceStatus
-    """How far it is."""
+    """Its status."""
     by_hand: bool
-    """Whether only a person finalizes it, as after a voiding."""
+    """Whether only a person can finalize it, as after a voiding."""
     subtotal: Amount
     """The sum of its lines."""
     tax_label: str
-    """What the tax on that is called."""
+    """The tax's name."""
     tax_percent: Percent
     """The rate of the tax."""
     tax: Amount
@@ -92,19 +92,19 @@ class InvoiceFacts(TypedDict):
     paid_on: Day | None
     """The day of the last payment, once nothing is open."""
     open: Amount
-    """What of the total is not paid; nothing of a draft or a void one."""
+    """The unpaid part of the total; 0 for a draft or a void invoice."""
     overdue: bool
-    """Whether it is finalized and its day is over."""
+    """Whether it is finalized and its due day is over."""
     payments: list[PaymentShape]
-    """The payments that stand, by day."""
+    """The payments that were not taken back, by day."""
     voided_at: datetime | None
     """When it was voided."""
     void_reason: str | None
     """Why it was voided."""
     seller: SellerShape
-    """Who sells; of a draft, as it stands now."""
+    """The seller; for a draft, the present data."""
     buyer: BuyerShape
-    """Whom it is for; of a draft, as it stands now."""
+    """The buyer; for a draft, the present data."""
 
 
 class InvoiceShape(InvoiceFacts):
@@ -115,23 +115,23 @@ class InvoiceShape(InvoiceFacts):
 
 
 class InvoiceShown(InvoiceFacts):
-    """An invoice with whose learners its charges were for."""
+    """An invoice with subtotals by learners' organization."""
 
     lines: list[LineShown]
     """What it carries."""
     learner_organizations: list[ShareOfTotal]
-    """What of the subtotal was for whose learners, by name."""
+    """The part of the subtotal for each organization's learners, by name."""
 
 
 class InvoiceVoided(InvoiceShown):
     """A void invoice."""
 
     draft: Id
-    """The draft of the same month that took its charges, and that only a person finalizes."""
+    """The draft of the same month that got its charges; only a person can finalize it."""
 
 
 class Standing(StrEnum):
-    """How far an invoice is, or that it should be paid by now."""
+    """An invoice's status, or overdue."""
 
     DRAFT = InvoiceStatus.DRAFT
     FINALIZED = InvoiceStatus.FINALIZED
@@ -153,7 +153,7 @@ class Filters(ListFilters):
 
 ALL = Filters()
 
-# A day is over in the seller's time zone.
+# Days end in the seller's time zone.
 OVERDUE = and_(
     Invoice.status == InvoiceStatus.FINALIZED,
     Invoice.due_on < cast(func.timezone(Seller.time_zone, func.clock_now()), Date),
@@ -163,7 +163,7 @@ PAID_IN_PART = text("""
     SELECT EXISTS (SELECT FROM payment WHERE invoice_id = :invoice_id AND taken_back_at IS NULL)
 """)
 
-# The payments that stand, as everybody sees them.
+# The payments that were not taken back, as public objects.
 PAYMENTS = """(
     SELECT coalesce(jsonb_agg(jsonb_build_object(
                'id', payment.id::text, 'on', paid_on,
@@ -179,9 +179,9 @@ def finalize(
     invoice: str | Invoice,
     then: gathering.Then = gathering.nothing,
 ) -> InvoiceShown:
-    """Finalize a draft, with whatever belongs on it by now: number it and set its due date.
+    """Finalize a draft: gather its unbilled charges, number it, and set its due date.
 
-    `then` is given the invoice's id, in the same transaction.
+    `then` gets the invoice's id, in the same transaction.
 
     Raises:
         InvoiceStatusError: it is not a draft.
@@ -234,7 +234,7 @@ def listing(
 ) -> Page[InvoiceShape]:
     """List the invoices of the actor's organizations, newest first, a page at a time.
 
-    `ids` leaves those invoices alone.
+    `ids` limits the list to those invoices.
     """
     actor.require(Role.FINANCE, Role.ANALYST)
     wanted = _rows().where(actor.sees(Invoice.organization_id), *_chosen(session, actor, filters))
@@ -248,7 +248,7 @@ def listing(
 
 
 def show(session: Session, *, actor: Actor, invoice: str | Invoice) -> InvoiceShown:
-    """Give an invoice, found by id or number, whole: parties, lines, and their shares (B6)."""
+    """Give an invoice, by id or number, with parties, lines, and their shares (B6)."""
     actor.require(Role.FINANCE, Role.ANALYST)
     found = find(session, actor=actor, invoice=invoice)
     facts = _facts(session.execute(_rows().where(Invoice.id == found.id)).one())
@@ -259,7 +259,7 @@ def show(session: Session, *, actor: Actor, invoice: str | Invoice) -> InvoiceSh
 def find(session: Session, *, actor: Actor, invoice: str | Invoice, lock: bool = False) -> Invoice:
     """Find an invoice of the actor's organizations by id or number.
 
-    It takes an invoice that was found before, and `lock`, as `lookup.find` does.
+    It also takes an invoice that was found before, and `lock`, as `lookup.find` does.
     """
     return lookup.find(
         session,
@@ -275,7 +275,7 @@ def find(session: Session, *, actor: Actor, invoice: str | Invoice, lock: bool =
 def find_to_bill(
     session: Session, *, actor: Actor, invoice: str | Invoice, lock: bool = False
 ) -> Invoice:
-    """Find an invoice as `find` does; it is locked as whoever bills does it, the organization first."""
+    """Find an invoice as `find` does, with the locks of billing: first the organization's row."""
     found = find(session, actor=actor, invoice=invoice)
     if lock and found is not invoice:
         gathering.lock(session, found.organization_id)
@@ -305,7 +305,7 @@ def _refuse_unless(found: Invoice, status: InvoiceStatus, sentence: str) -> None
 
 
 def _rows() -> Select[Any]:
-    """Select invoices with whom they are between: a draft's parties are as they stand now."""
+    """Select invoices with seller and buyer; for a draft, their present data."""
     buyer = aliased(Organization, name="buyer")
     columns: list[Any] = [
         Invoice,
@@ -360,7 +360,7 @@ def _facts(row: Any) -> InvoiceFacts:
 def remember(
     session: Session, actor: Actor, action: str, ids: list[int], organization_id: int, **detail: Any
 ) -> None:
-    """Write into the history what was done with an organization's invoices, where there are any."""
+    """Record an act on an organization's invoices in the history, if there are any."""
     if ids:
         history.record(
             session,

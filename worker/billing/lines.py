@@ -1,4 +1,4 @@
-"""An invoice's lines: charges alike, and whose learners each line was for (B6)."""
+"""An invoice's lines: groups of equal charges, and their shares by learners' organization (B6)."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from worker.tables.labels import ChargeKind
 
 
 class Share(TypedDict):
-    """What of a line was for one organization's learners."""
+    """The part of a line for one organization's learners."""
 
     organization: str
     """Whose learners, by name."""
@@ -29,7 +29,7 @@ class Share(TypedDict):
 
 
 class ShareOfTotal(TypedDict):
-    """What of an invoice's subtotal was for one organization's learners."""
+    """The part of an invoice's subtotal for one organization's learners."""
 
     organization: str
     """Whose learners, by name."""
@@ -38,24 +38,24 @@ class ShareOfTotal(TypedDict):
 
 
 class LineShape(TypedDict):
-    """Charges alike in course, pool, kind, service month and unit price."""
+    """Charges with the same course, pool, kind, service month and unit price."""
 
     id: Id
     """The line's id."""
     course: str
-    """What the charges gave access to, by the course's code."""
+    """The course, by code."""
     course_title: str
-    """That course's title; once the invoice is final, as it was then."""
+    """The course's title; for a finalized invoice, as it was then."""
     pool: Id
-    """The pool that the keys are of."""
+    """The keys' pool."""
     pool_name: str
-    """What that pool is called; once the invoice is final, as it was then."""
+    """The pool's name; for a finalized invoice, as it was then."""
     kind: ChargeKind
     """What the charges are for."""
     service_month: Month
-    """In which month they occurred."""
+    """The month in which they occurred."""
     unit_price: Amount
-    """What each of them is."""
+    """The amount of each."""
     quantity: int
     """How many they are."""
     amount: Amount
@@ -63,13 +63,13 @@ class LineShape(TypedDict):
 
 
 class LineShown(LineShape):
-    """A line with whose learners its charges were for."""
+    """A line with its parts by learners' organization."""
 
     learner_organizations: list[Share]
-    """What of it was for whose learners, by name."""
+    """The part for each organization's learners, by name."""
 
 
-# A row a line or, with shares, one for each organization whose learners its charges were for.
+# One row per line or, with shares, per line and learners' organization.
 LINES = """
     SELECT invoice_line.*, course.code AS course,
            coalesce(invoice_line.course_title, course.title) AS title,
@@ -107,7 +107,7 @@ def of(session: Session, invoices: Mapping[str, int]) -> dict[str, list[LineShap
 def shared(
     session: Session, invoice: str, decimals: int
 ) -> tuple[list[LineShown], list[ShareOfTotal]]:
-    """Give an invoice's lines with their shares, and what those come to."""
+    """Give an invoice's lines with their shares, and the shares' totals."""
     rows = session.execute(LINES_WITH_SHARES, {"invoice_ids": [int(invoice)]}).all()
     return _with_shares(rows, decimals), _totals(rows, decimals)
 
@@ -145,7 +145,7 @@ def _with_shares(rows: Sequence[Row[Any]], decimals: int) -> list[LineShown]:
 
 
 def _totals(rows: Sequence[Row[Any]], decimals: int) -> list[ShareOfTotal]:
-    """Sum up what an invoice's lines say of whose learners its charges were for."""
+    """Sum up the shares of an invoice's lines by learners' organization."""
     totals: defaultdict[str, Decimal] = defaultdict(Decimal)
     for row in rows:
         if row.learners is not None:

@@ -1,4 +1,4 @@
-"""What an invoice prints of seller and buyer: as they stand, or copied when it was finalized."""
+"""Seller and buyer on an invoice: their present data, or the copy from its finalization."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -39,7 +39,7 @@ class PartyShape(AddressShape):
     tax_id: str
     """The tax number."""
     electronic_address: str
-    """Where it takes e-invoices: a scheme of EN 16931 and the address in it."""
+    """Its electronic address for e-invoices: an EN 16931 scheme and the address in it."""
 
 
 class SellerPrinted(PartyShape):
@@ -84,7 +84,7 @@ BUYER_FIELDS = tuple(field for field in BuyerShape.__annotations__ if field != "
 
 
 def _object(row: str, fields: tuple[str, ...], **others: str) -> str:
-    """Write SQL that makes a JSON object of a row's columns, and of other expressions."""
+    """Give SQL for a JSON object of a row's columns and of other expressions."""
     values = {field: f"{row}.{field}" for field in fields} | others
     pairs = ", ".join(f"'{name}', {sql}" for name, sql in values.items())
     return f"jsonb_build_object({pairs})"

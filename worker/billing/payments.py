@@ -1,4 +1,4 @@
-"""Payments: money received for invoices, in parts, and taken back where one was recorded wrongly (B5a)."""
+"""Payments: money received for invoices, also in parts; wrong ones can be taken back (B5a)."""
 
 from datetime import date
 from decimal import Decimal
@@ -45,8 +45,8 @@ def pay(
 
     Raises:
         InvoiceStatusError: the invoice is a draft or void, or paid already.
-        InvalidInputError: the day is before the invoice's or after today, or the amount is
-            nothing, or more than is open.
+        InvalidInputError: the day is before the issue date or after today, or the amount is
+            zero, or more than is open.
     """
     actor.require()
     found = invoices.find(session, actor=actor, invoice=invoice, lock=True)
@@ -61,7 +61,7 @@ def pay(
 
 
 def take_back(session: Session, *, actor: Actor, payment: str, reason: str) -> InvoiceShown:
-    """Take back a payment that was recorded wrongly: what it paid is open again. Gives the invoice.
+    """Take back a payment that was recorded wrongly: its amount is open again. Gives the invoice.
 
     Raises:
         InvalidInputError: no reason is given.
@@ -103,7 +103,7 @@ def _reference(value: str) -> str:
 def _is_recorded(
     session: Session, found: Invoice, day: date, part: Decimal | None, reference: str
 ) -> bool:
-    """Say whether a payment is recorded already: without a reference, two parts of a day are two."""
+    """Say whether the same payment is recorded already; parts without a reference are never the same."""
     if part is None:
         return found.paid_on == day
     same = select(Payment.id).where(
@@ -132,7 +132,7 @@ def _check_day(found: Invoice, day: date, *, today: date) -> None:
 
 
 def _within(found: Invoice, part: Decimal | None, still: Decimal) -> Decimal:
-    """Give what is paid of what is still open; of a credit's total, which is below zero, it is given back."""
+    """Check an amount against what is open; for a negative total it is a refund, and negative."""
     if part is not None and part > abs(still):
         raise errors.InvalidInputError(
             f"{part} is more than the {abs(still).normalize():f} {found.currency} that is open.",

@@ -1,4 +1,4 @@
-"""An invoice on paper: a PDF made from the invoice's own object, in its buyer's locale."""
+"""An invoice as PDF, made from its public object, in the buyer's locale."""
 
 import copy
 import re
@@ -22,7 +22,7 @@ from worker.billing.parties import BuyerShape, SellerShape, address_lines
 
 FONTS = Path(__file__).parent / "fonts"
 
-# Which font has a script that the main one lacks, by the first word of its characters' names.
+# The fonts for scripts that the main one lacks, by the first word of a character's Unicode name.
 CJK = "DroidSansFallback.ttf"
 FALLBACKS = {
     **dict.fromkeys(
@@ -38,8 +38,7 @@ FALLBACKS = {
     },
 }  # fmt: skip
 
-# Scripts whose letters stand one after another as they are; any other text is shaped, which
-# takes several times as long.
+# Scripts that need no text shaping, which takes several times as long.
 PLAIN = {"LATIN", "GREEK", "CYRILLIC"}
 
 INK, GREY, RULE, ALARM = (24, 28, 36), (104, 112, 124), (208, 212, 220), (176, 32, 32)
@@ -50,7 +49,7 @@ KINDS = {"redemption": "redeemed", "extension": "extended access", "credit": "cr
 
 
 class Printed:
-    """How an invoice's amounts and dates are written in its buyer's locale and time zone."""
+    """Formats an invoice's amounts and dates in its buyer's locale and time zone."""
 
     def __init__(self, invoice: InvoiceShown) -> None:
         self.locale = _locale(invoice["buyer"]["locale"])
@@ -72,7 +71,7 @@ class Printed:
         )
 
     def quantity(self, count: int) -> str:
-        """Write how many."""
+        """Write a quantity."""
         return format_decimal(count, locale=self.locale)
 
     def percent(self, rate: str) -> str:
@@ -97,14 +96,14 @@ class Printed:
 
 
 class Paper(FPDF):
-    """A4 pages whose foot tells which invoice they belong to."""
+    """A4 pages with the invoice's number in the footer."""
 
     def __init__(self, invoice: InvoiceShown) -> None:
         super().__init__(format="A4")
         self.foot = f"{invoice['seller']['name']}  ·  {_called(invoice)}"
         self.columns_on_each_page = False
         self.set_margins(MARGIN, MARGIN)
-        self.c_margin = 0.0  # so that text and rules share their edges
+        self.c_margin = 0.0  # so that text and lines have the same edges
         self.set_auto_page_break(True, margin=24)
         self.alias_nb_pages()
         self._dress(invoice)
@@ -121,12 +120,12 @@ class Paper(FPDF):
             self.set_text_shaping(True)
 
     def header(self) -> None:
-        """Repeat the table's head where the table goes on."""
+        """Repeat the table's head on each further page."""
         if self.columns_on_each_page:
             _table_head(self)
 
     def footer(self) -> None:
-        """Say whose page this is, and which of how many."""
+        """Write the invoice's number, the page and the number of pages."""
         self.set_y(-15)
         told = f"{self.foot}  ·  page {self.page_no()} of {{nb}}"
         self.write_text(told, size=7.5, colour=GREY, width=WIDTH)
@@ -282,7 +281,7 @@ def _lines(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
 
 
 def _fitted(paper: Paper, words: str, *, size: float, bold: bool = False) -> str:
-    """Cut words that are wider than the description's column, and say so by an ellipsis."""
+    """Shorten a text that is wider than the description's column, with an ellipsis."""
     paper.set_font("body", "B" if bold else "", size)
     room = COLUMNS[0] - 3
     if paper.get_string_width(words) <= room:
@@ -387,7 +386,7 @@ def _texts(invoice: InvoiceShown) -> Iterable[str]:
 
 
 def _sample(invoice: InvoiceShown) -> str:
-    """Give what the locale itself writes: its months, digits and currency."""
+    """Give a sample of the locale's own characters: months, digits and currency."""
     printed = Printed(invoice)
     return printed.month(invoice["month"]) + printed.total(invoice["total"])
 
@@ -399,12 +398,12 @@ def _script(character: str) -> str:
 
 
 def _written(figure: str) -> str:
-    """Part a currency's letters from the digits, and leave out the mark that no font draws."""
+    """Separate a currency's letters from the digits, and remove a mark that no font draws."""
     return re.sub(r"(?<=[A-Za-z])(?=\d)", "\u00a0", figure.replace("\u061c", ""))
 
 
 def _exact(pattern: NumberPattern, decimals: int) -> NumberPattern:
-    """Give a locale's pattern with the currency's own number of decimals (ISO 4217's, B2)."""
+    """Give a locale's number pattern with the currency's decimals (ISO 4217, B2)."""
     exact = copy.copy(pattern)
     exact.frac_prec = (decimals, decimals)
     return exact

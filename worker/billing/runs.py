@@ -19,7 +19,7 @@ from worker.logs import log
 from worker.settings import settings
 from worker.tenancy.actors import Actor
 
-# At UTC+14, where every month begins first.
+# UTC+14, where every month begins first.
 BEGUN = text("SELECT CAST(:month AS date) <= clock_now() AT TIME ZONE 'Pacific/Kiritimati'")
 
 
@@ -84,7 +84,7 @@ def run(
     stop: Callable[[], bool] = lambda: False,
     transaction: Callable[..., Any] = connections.transaction,
 ) -> Run:
-    """Bill what is unbilled of every closed month, or of one `month` (the running one: a draft).
+    """Bill the unbilled charges of every closed month, or of one `month` (of the current one, as a draft).
 
     Idempotent. Each organization has a transaction of its own; runs at the same time wait for each
     other there, and the next run completes one that died. With `finalize`, drafts of closed months are
@@ -94,7 +94,7 @@ def run(
     function in one, as `database.transaction` does.
 
     Raises:
-        InvalidInputError: the month is none, or has not begun anywhere.
+        InvalidInputError: the month is malformed, or has not begun anywhere.
     """
     actor.require()
     first = days.month(month) if month else None
@@ -126,7 +126,7 @@ def run_scheduled(
 ) -> dict[str, int]:
     """Bill every closed month, finalize what is past its grace, and give figures for the log.
 
-    It leaves the rest to the next time once `until` (of time.monotonic) has come.
+    At `until` (a time of time.monotonic) it stops and leaves the rest to the next run.
     """
     done = run(
         actor=actor,

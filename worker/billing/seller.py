@@ -1,4 +1,4 @@
-"""The seller: the operator as its invoices name it, and where they are paid."""
+"""The seller: the operator's details on invoices, and its bank accounts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -25,28 +25,28 @@ class Bank(BankShape):
 
 
 class SellerShown(SellerPrinted):
-    """The seller: what invoices print, and whose days they are issued on."""
+    """The seller: its details on invoices, and its time zone."""
 
     time_zone: str
-    """Whose days are those of issues, payments and due dates, by its IANA name."""
+    """The time zone of issue dates, payments and due dates, as an IANA name."""
     banks: list[Bank]
     """Where invoices are paid, by currency."""
     lacks: list[str]
-    """What is missing of name, address and tax id: without it, only a person finalizes an invoice."""
+    """Which of name, address and tax id are missing; meanwhile only a person can finalize invoices."""
 
 
 FIELDS = (*SELLER_FIELDS, "time_zone")
 
 
 def show(session: Session) -> SellerShown:
-    """Give what drafts print of the seller, and its time zone."""
+    """Give the seller's details on drafts, and its time zone."""
     seller = find(session)
     printed = {field: getattr(seller, field) for field in FIELDS}
     return cast("SellerShown", {**printed, "banks": _banks(session), "lacks": lacks(session)})
 
 
 def lacks(session: Session) -> list[str]:
-    """Say what the seller lacks of name, address and tax id, as schema.sql knows it."""
+    """Give which of name, address and tax id the seller lacks, as schema.sql computes it."""
     return list(session.execute(select(func.seller_lacks())).scalar_one())
 
 
@@ -57,10 +57,10 @@ def edit(
     banks: Sequence[Mapping[str, str]] = (),
     **changes: str | None,
 ) -> SellerShown:
-    """Change what is given of the seller, of FIELDS; finalized invoices keep what they print.
+    """Change the given FIELDS of the seller; finalized invoices keep their copies.
 
-    `banks` are of `currency`, `iban` and `bic`; each takes the place of the one of its currency, and
-    one without an IBAN removes it.
+    `banks` have `currency`, `iban` and `bic`; each replaces the one of its currency, or removes it if
+    it has no IBAN.
 
     Raises:
         InvalidInputError: the name is empty, or what is given is no time zone, country, electronic or
@@ -75,7 +75,7 @@ def edit(
     seller = find(session, lock=True)
     for field, value in given.items():
         setattr(seller, field, value)
-    flag_modified(seller, "name")  # so that a new bank, in a row of its own, is a new version
+    flag_modified(seller, "name")  # a new version, even if only a bank (another table) changed
     told: dict[str, Any] = {**given}
     if banks:
         told["banks"] = [_put(session, bank) for bank in banks]
@@ -87,13 +87,13 @@ def edit(
 
 
 def find(session: Session, *, lock: bool = False) -> Seller:
-    """Give the one seller, locked against other changes on demand."""
+    """Give the seller's row, locked against other changes on demand."""
     wanted = select(Seller)
     return session.scalars(locked(wanted, of=Seller) if lock else wanted).one()
 
 
 def _put(session: Session, bank: Mapping[str, str]) -> Bank:
-    """Keep a currency's account; it is removed where no IBAN is given."""
+    """Store a currency's account; without an IBAN remove it."""
     currency = currencies.find(session, bank["currency"], field="bank").code
     number, code = bank["iban"].strip(), bank.get("bic", "").strip()
     account: Bank = {

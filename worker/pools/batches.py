@@ -30,7 +30,7 @@ from worker.tables.pools import Batch, Pool
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 
-MOST = 10**9  # keys in one batch; more is a typing error
+MOST = 10**9  # keys in one batch; more is probably a typing error
 MAX_FAILURES = 5  # failures in a row, with growing pauses (backoff), before a batch has failed
 
 
@@ -42,31 +42,31 @@ class BatchShape(TypedDict):
     pool: Id
     """The pool that it adds keys to."""
     pool_name: str
-    """What that pool is called."""
+    """The pool's name."""
     kind: BatchKind
-    """Where its keys come from."""
+    """Whether keys are generated or imported."""
     requested: int
-    """How many keys, or lines of an import, were asked for."""
+    """How many keys, or lines of an import, were requested."""
     worked: int
-    """How many of them are done, whether each made a key or not."""
+    """How many of them are done, with or without making a key."""
     made: int
     """How many keys it made."""
     state: BatchState
-    """How far it is."""
+    """Its state."""
     per_second: int | None
-    """How many of them it did a second; null before the first."""
+    """How many are done per second; null before the first."""
     seconds_left: int | None
-    """How long it still takes at that rate; null where it is over or nobody can tell."""
+    """The remaining time at that rate; null if it is finished or unknown."""
     labels: list[str]
     """Those that all its keys get."""
     error: str | None
     """Why it failed."""
     created_at: datetime
-    """When it was asked for."""
+    """When it was requested."""
     started_at: datetime | None
-    """When it was begun."""
+    """When it was started."""
     finished_at: datetime | None
-    """When it came to its end."""
+    """When it was finished."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ NEXT = (
     .execution_options(populate_existing=True)
 )
 
-# now() is when the transaction began; a chunk's end is later.
+# clock time: now() would be the start of the transaction.
 END_OF_CHUNK = func.clock_now() + (func.clock_timestamp() - func.now())
 
 
@@ -184,14 +184,14 @@ def work_chunk(session: Session) -> int | None:
 
 
 def cancel(session: Session, *, actor: Actor, batch: str) -> BatchShape:
-    """Cancel a batch; the keys that it made stay.
+    """Cancel a batch; keys that it made stay.
 
     Raises:
         BatchFinishedError: the batch is done, cancelled or failed already.
     """
     actor.require(Role.MANAGER)
     found = find(session, actor=actor, batch=batch)
-    session.refresh(found, with_for_update={"key_share": True})  # a chunk may be under way
+    session.refresh(found, with_for_update={"key_share": True})  # waits for a chunk in progress
     if found.state not in UNFINISHED:
         raise errors.BatchFinishedError(
             f"The batch is {found.state} already; nothing is left of it to cancel."
@@ -203,7 +203,7 @@ def cancel(session: Session, *, actor: Actor, batch: str) -> BatchShape:
 
 
 def show(session: Session, *, actor: Actor, batch: str) -> BatchShape:
-    """Give a batch with its progress: what was requested, worked and made, how fast, how long yet."""
+    """Give a batch with its progress: requested, worked, made, rate and remaining time."""
     return _told(session, find(session, actor=actor, batch=batch))
 
 
@@ -219,7 +219,7 @@ def listing(
 
 
 def find(session: Session, *, actor: Actor, batch: str) -> Batch:
-    """Find a batch of the actor's pools by its id; NotFoundError where there is none."""
+    """Find a batch of the actor's pools by its id, or raise NotFoundError."""
     wanted = _seen(actor).where(Batch.id == int(batch)) if lookup.is_id(batch) else None
     found = None if wanted is None else session.scalars(wanted).one_or_none()
     if found is None:
@@ -293,7 +293,7 @@ def _finish(session: Session, batch: Batch, state: BatchState, *, error: str | N
 
 
 def _cause(error: Exception) -> str:
-    """Say why a chunk failed, without the database's details: those hold codes."""
+    """Say why a chunk failed, without the database's details, which have codes."""
     original = getattr(error, "orig", None) or error.__cause__ or error
     if isinstance(original, psycopg.Error) and original.diag.message_primary:
         return original.diag.message_primary

@@ -1,4 +1,4 @@
-"""Codes of keys: their canonical form, what may be one, and how new ones are drawn (K1 to K4).
+"""Codes of keys: canonical form, validation, and generation (K1 to K4).
 
 A generated code is 16 symbols of Crockford's base 32: a letter, 14 more, and a check symbol that
 is the remainder of the 15 before it in GF(32), where each symbol weighs a different power of x.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from worker.languages.characters import visible
 
 ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-LETTERS: Final = 22  # of the alphabet's 32 symbols; they come after the ten digits
+LETTERS: Final = 22  # letters among the alphabet's 32 symbols; they come after the ten digits
 LENGTH: Final = 16
 SHORTEST, LONGEST = 8, 64
 
@@ -32,14 +32,14 @@ NOT_CANONICAL = re.compile("[^A-Za-z0-9]")
 NOT_IN_A_CODE = re.compile("[^A-Za-z0-9_. -]")
 WELL_FORMED = re.compile(r"(?=.{8,64}\Z)[A-Za-z0-9](?:[_. -]*[A-Za-z0-9]){7,}")
 GENERATED = re.compile(f"[{ALPHABET[10:]}][{ALPHABET}]{{{LENGTH - 1}}}")
-# What Unicode calls dashes and what is typed for a hyphen; NFKC makes `-` of the full-width ones.
+# Unicode's dashes, and other characters typed as hyphens; NFKC turns the full-width ones into `-`.
 HYPHENS = re.compile(
     "[\u02d7\u058a\u05be\u1400\u1806\u2010-\u2015\u2043\u2212\u2e17\u2e1a\u2e3a\u2e3b\u2e40\u2e5d"
     "\u301c\u3030\u30a0\ufe31\ufe32\U00010ead]"
 )
-# What people read into a code, and what Crockford meant.
+# Letters that people confuse with Crockford's digits.
 LOOKALIKES = str.maketrans("OIL", "011")
-# Doubling in GF(32), which is built on x^5 + x^2 + 1: five bits up, and the overflow folded in.
+# Multiplication by x in GF(32), modulo x^5 + x^2 + 1: a shift, and the overflow folded in.
 DOUBLED = [value << 1 ^ (0b100101 if value & 16 else 0) for value in range(32)]
 
 
@@ -52,12 +52,12 @@ def canonical(code: str) -> str:
 
 
 def typed(code: str) -> str:
-    """Give a code as people typed it, in one line of characters that can be seen."""
+    """Give a code as typed, in one line, without invisible characters."""
     return CONTROL.sub("", visible(code)).strip()
 
 
 def supplied(code: str) -> str:
-    """Give a code as it is kept (K1): NFKC, hyphens as `-`, nothing invisible, trimmed."""
+    """Give a code as it is stored (K1): NFKC, hyphens as `-`, nothing invisible, trimmed."""
     return HYPHENS.sub("-", visible(code)).strip()
 
 
@@ -67,7 +67,7 @@ def is_well_formed(code: str) -> bool:
 
 
 def refusal(code: str) -> str | None:
-    """Say why a trimmed code cannot be a key (K2), in a sentence; None where it can."""
+    """Say why a trimmed code cannot be a key (K2), in a sentence; None if it can."""
     if is_well_formed(code):
         return None
     if wrong := NOT_IN_A_CODE.search(code):
@@ -89,13 +89,13 @@ def lookalike(code: str) -> str:
 
 
 def is_mistyped(code: str) -> bool:
-    """Say whether a code that no key has looks generated, but for its check symbol (K4)."""
+    """Say whether an unknown code looks generated, except for its check symbol (K4)."""
     symbols = lookalike(code)
     return bool(GENERATED.fullmatch(symbols)) and check_symbol(symbols[:-1]) != symbols[-1]
 
 
 def is_generated(code: str) -> bool:
-    """Say whether a code is one that keypool could have generated: its check symbol is right."""
+    """Say whether keypool could have generated a code: its check symbol is right."""
     symbols = canonical(code)
     return bool(GENERATED.fullmatch(symbols)) and check_symbol(symbols[:-1]) == symbols[-1]
 
@@ -109,25 +109,25 @@ def check_symbol(symbols: str) -> str:
 
 
 def masked(code: str) -> str:
-    """Give enough of a code to tell which one is meant, and too little to use it."""
+    """Mask a code: enough to recognize it, too little to redeem it."""
     return f"{code.strip()[:4]}…"
 
 
 def first_letters(count: int) -> list[int]:
-    """Draw how many of so many codes begin with each of the 22 letters, in their order.
+    """Draw how many of `count` codes begin with each of the 22 letters, in alphabetical order.
 
-    A long generation draws its letters beforehand and goes through the alphabet, so that each of
-    its chunks works on one stretch of the unique index; as a set, its codes are as random.
+    A long generation goes through the alphabet, so that each of its chunks writes to one part of the
+    unique index; as a set, its codes are as random.
     """
     drawn = _chance().multinomial(count, [1 / LETTERS] * LETTERS)
     return [int(number) for number in drawn]
 
 
 def draw(letters: Sequence[int]) -> Codes:
-    """Draw codes, written in groups (`K7QM-…`), so many with each first letter, in no order.
+    """Draw codes, written in groups (`K7QM-…`), so many with each first letter, in random order.
 
-    All but the first letter is drawn here, from the operating system's secure randomness: 70
-    bits. Nothing but the unique index sees to it that no code is drawn twice.
+    Everything but the first letter is drawn here, 70 bits from the operating system's secure
+    randomness. Only the unique index prevents duplicates.
     """
     firsts = np.arange(len(ALPHABET) - LETTERS, len(ALPHABET), dtype=np.uint8)
     count = sum(letters)
@@ -139,12 +139,12 @@ def draw(letters: Sequence[int]) -> Codes:
 
 
 def _chance() -> np.random.Generator:
-    """Give what chooses first letters: seeded by the operating system, and fast."""
+    """Give a fast random generator for first letters, seeded by the operating system."""
     return np.random.default_rng(secrets.randbits(256))
 
 
 def random_bytes(count: int) -> Symbols:
-    """Read so many bytes of the operating system's secure randomness."""
+    """Read bytes of the operating system's secure randomness."""
     return np.frombuffer(os.urandom(count), np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Distributions: keys handed to a recipient under a reference, once, and recalled (K7)."""
+"""Distributions: keys given to a recipient under a reference, and recalling them (K7)."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from worker.tables.pools import Distribution, DistributionTally, Key, Pool
 from worker.tenancy import addresses, history
 from worker.tenancy.actors import Actor, Role
 
-MAX_CODES = 1000  # codes in a distribution's answer; an export gives all
+MAX_CODES = 1000  # codes in a distribution's answer; an export has all
 BLOCK = 5_000
 HEADER = "email,name,reference,code\n"
 
@@ -34,7 +34,7 @@ RECALL = text("""
 
 FIGURES = ("given", "redeemed", "retired")
 
-# What changed in a pool's distributions since the last fold.
+# Changes of a pool's distributions since their figures were last compacted.
 RECENT = text("""
     SELECT change.id, sum(given)::bigint AS given, sum(change.redeemed)::bigint AS redeemed,
            sum(change.retired)::bigint AS retired
@@ -62,19 +62,19 @@ class DistributionShape(TypedDict):
     id: Id
     """The distribution's id."""
     pool: Id
-    """The pool that they are of."""
+    """The keys' pool."""
     recipient: str
-    """To whom they were handed: an e-mail address or a name."""
+    """The recipient: an e-mail address or a name."""
     name: str
-    """What the recipient is called."""
+    """The recipient's name."""
     reference: str
-    """Under which reference, such as an order number."""
+    """The reference, such as an order number."""
     distributed_at: datetime
-    """When they were handed out."""
+    """When they were distributed."""
     recalled_at: datetime | None
-    """When what was unredeemed of them was retired."""
+    """When it was recalled: the unredeemed keys were retired."""
     given: int
-    """How many keys the recipient was handed."""
+    """How many keys the recipient was given."""
     redeemed: int
     """How many of them were redeemed."""
     retired: int
@@ -217,7 +217,7 @@ def distribute_file(
 def recall(
     session: Session, *, actor: Actor, pool: str, recipient: str, reference: str = ""
 ) -> DistributionRecalled:
-    """Retire the unredeemed keys of a distribution. Idempotent: recalling again changes nothing.
+    """Retire the unredeemed keys of a distribution. Idempotent.
 
     Raises:
         NotFoundError: nothing was distributed to the recipient under the reference.

@@ -39,20 +39,19 @@ from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor
 
 WORKBOOK = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-PIECE = 64 * 1024  # bytes of a finished workbook that are given at once
-SHEET = 1_048_576  # rows that fit a sheet of a workbook
-FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')  # in a file's name, on any system
+PIECE = 64 * 1024  # bytes per block of a finished workbook
+SHEET = 1_048_576  # rows per sheet of a workbook
+FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')  # in file names, on some system
 
-FIRST, BLOCK = 1_000, 50_000  # lines that the database writes into one piece of an export
+FIRST, BLOCK = 1_000, 50_000  # lines per block of an export
 HEADER = (
     "code,state,recipient,reference,distributed_at,redeemed_by_email,redeemed_by_name,"
     "redeemed_by_organization,redeemed_at,access_expires_at\n"
 )
 # One line of the export; {0} is what separates its cells (csv_cell quotes whatever that may be), {1}
 # its end.
-# Most keys were neither handed out nor redeemed: no other table is looked at for those. What a
-# distribution says is written once for its keys (the planner memoizes it), and most learners are of
-# the pool's own organization, whose name is known.
+# Most keys were neither distributed nor redeemed: those need no other table. A distribution is read
+# once for its keys (Memoize), and most learners are in the pool's own organization, whose name is known.
 HELD = """'{0}' || csv_cell(distribution.recipient) || '{0}' || csv_cell(distribution.reference)
     || '{0}' || csv_cell(distribution.distributed_at)"""
 LINE = """
@@ -74,7 +73,7 @@ LABELS = """ || '{0}' || csv_cell(array_to_string(key.labels, ', ')) || E'\\n'""
 
 
 class Format(StrEnum):
-    """As what keys are exported."""
+    """Formats of an export."""
 
     CSV = "csv"
     EXCEL = "excel"
@@ -83,7 +82,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class File:
-    """What a file is called, and what is in it."""
+    """A file's name and media type."""
 
     name: str
     media_type: str
@@ -113,7 +112,7 @@ def export(
     filters: keys.Filters = keys.ALL,
     labels: bool = False,
 ) -> Iterator[bytes]:
-    """Give a pool's keys as they are at this one moment, in blocks of many lines.
+    """Give a pool's keys from one snapshot, in blocks of many lines.
 
     With `labels`, a last column has those of each key.
 
@@ -141,7 +140,7 @@ def _line(comma: str, labels: bool) -> str:
 
 
 def _separator(locale: str) -> str:
-    """Give what Excel takes for the separator: where a comma marks decimals, a semicolon."""
+    """Give Excel's separator: a semicolon in locales with a decimal comma."""
     return ";" if Locale.parse(locale).number_symbols["latn"]["decimal"] == "," else ","
 
 
@@ -158,11 +157,11 @@ def _text(blocks: Iterable[bytes]) -> Iterator[str]:
 
 
 def _workbook(rows: Iterable[list[str]]) -> Iterator[bytes]:
-    """Write rows to a workbook, a sheet a million of them, and give its file piece by piece."""
-    from xlsxwriter import Workbook  # here: every process would start a tenth of a second later
+    """Write rows to a workbook, a million per sheet, and give its file block by block."""
+    from xlsxwriter import Workbook  # here, because it delays a start by a tenth of a second
 
     with tempfile.TemporaryFile() as made:
-        # Each row goes to the disk as it is written; a cell is text, whatever it looks like.
+        # Each row is written to disk at once; every cell is text, whatever it looks like.
         with Workbook(made, {"constant_memory": True}) as book:
             sheet = book.add_worksheet()
             for number, row in enumerate(rows):
@@ -178,7 +177,7 @@ def _workbook(rows: Iterable[list[str]]) -> Iterator[bytes]:
 def _blocks(
     session: Session, line: TextClause, filters: list[ColumnElement[bool]], held: str
 ) -> Iterator[bytes]:
-    # The database writes a block while one is sent.
+    # The database makes the next block while one is sent.
     ahead = connections.beside(session, ThreadPoolExecutor(1))
     block = session.execute(_block(line, filters, held, 0, FIRST)).one()
     while block.last is not None:
@@ -190,7 +189,7 @@ def _blocks(
 def _block(
     line: TextClause, filters: list[ColumnElement[bool]], cells: str, after: int, limit: int
 ) -> Select[Any]:
-    """Have the database write a block of lines itself: a value a line would cost twice the time."""
+    """Let the database build a block of lines as one value; a value per line takes twice the time."""
     held = (
         select(literal_column(cells).label("cells"))
         .where(Distribution.id == Key.distribution_id)

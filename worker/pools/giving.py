@@ -1,7 +1,7 @@
-"""Giving keys to recipients, each once: so many of the pool's next, or the very keys that were named (K7).
+"""Giving keys to recipients: so many of the pool's next, or named ones (K7).
 
-Whoever asks again for the same recipient and reference gets the same keys. All that is asked for is
-given, or none of it; what stands against it is told of every row at once.
+Idempotent: the same recipient and reference gets the same keys. Either all requested keys are given,
+or none; errors of all rows are reported at once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,10 +20,10 @@ from worker.tables.labels import KeyState
 from worker.tables.pools import Key, Pool
 from worker.tables.tenancy import Organization
 
-MOST = 10**9  # keys for one recipient; more is a slip of the finger
+MOST = 10**9  # keys for one recipient; more is probably a typing error
 
-# Whoever gives from a pool waits for whoever does already, so that nobody is told that keys are
-# missing while another's are given back.
+# One transaction at a time gives from a pool, so that none fails for lack of keys that another one
+# is about to release.
 LOCK = func.pg_advisory_xact_lock(func.hashtextextended("keypool.distribution", Pool.id))
 # The pool's state now, with its owner's time zone, once the lock is held.
 ENTER = (

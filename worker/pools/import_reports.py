@@ -1,4 +1,4 @@
-"""Reports on imports: what was read as what, and what became of each line (K5)."""
+"""Reports on imports: how the input was read, and the result of each line (K5)."""
 
 import re
 from bisect import bisect_left, bisect_right
@@ -26,36 +26,36 @@ REASONS = {
 
 
 class RefusedLine(TypedDict):
-    """A line that made no key."""
+    """A line that added no key."""
 
     line: int
     """The line's number, blank lines counted."""
     code: str
-    """What stands on it."""
+    """The line's text."""
     result: LineResult
-    """What became of it."""
+    """The result."""
     reason: str
     """Why, in words."""
 
 
 @final
 class ImportReport(TypedDict):
-    """What became of the lines of an import."""
+    """The results of an import's lines."""
 
     batch: Id | None
-    """The batch that works on the lines that are not counted yet; null where all are."""
+    """The batch that works on lines that are not counted yet; null if all are counted."""
     read: Read | None
-    """What was read as what; null of a batch that generated its keys."""
+    """How the input was read; null for a generation."""
     added: int
     """How many keys were added."""
     duplicate_in_input: int
-    """How many are those of an earlier line."""
+    """How many have the same key as an earlier line."""
     already_exists: int
-    """How many were there already."""
+    """How many keys existed already."""
     invalid: int
-    """How many can be no key."""
+    """How many cannot be keys."""
     refused: list[RefusedLine]
-    """The first thousand that were not added, in order; all of them are in the report's CSV."""
+    """The first thousand refused lines, in order; the report's CSV has all."""
 
 
 class Told(Protocol):
@@ -67,11 +67,11 @@ class Told(Protocol):
 
     @property
     def code(self) -> str:
-        """What stands on it."""
+        """The line's text."""
 
     @property
     def result(self) -> str:
-        """What became of it."""
+        """The result."""
 
     @property
     def reason(self) -> str:
@@ -110,7 +110,7 @@ def shape(
 
 
 def together(first: ImportReport, second: ImportReport) -> ImportReport:
-    """Give one report of two inputs: what was typed, and what was pasted beside it."""
+    """Combine the reports on two inputs: typed keys, and pasted ones."""
     return {
         "batch": second["batch"] or first["batch"],
         "read": second["read"],
@@ -139,7 +139,7 @@ def of_batch(session: Session, batch: Batch) -> ImportReport:
 
 
 def refused_shape(line: Told) -> RefusedLine:
-    """Give the public fields of a line that made no key."""
+    """Give a refused line's public fields."""
     result = LineResult(line.result)
     return {
         "line": line.line,
@@ -150,7 +150,7 @@ def refused_shape(line: Told) -> RefusedLine:
 
 
 def csv_blocks(session: Session, batch: Batch) -> Iterator[bytes]:
-    """Give what became of every line of an import as CSV, in blocks of many lines.
+    """Give the result of every line of an import as CSV, in blocks of many lines.
 
     A line that was not worked (yet, or before the batch was cancelled) has no result.
     """
@@ -181,7 +181,7 @@ def _block(
 
 
 def _place(line: Row[Any], lines: list[int], parts: list[int] | None) -> tuple[int, bool]:
-    """Say where a line belongs among those that could be keys, and whether it is one of them."""
+    """Give a line's position among the valid lines, and whether it is one of them."""
     first, behind = bisect_left(lines, line.line), bisect_right(lines, line.line)
     theirs = parts[first:behind] if parts else [1] * (behind - first)
     return first + bisect_left(theirs, line.part), line.part in theirs

@@ -1,7 +1,7 @@
-"""Imports: the keys of an input, added at once or in chunks, or tried without adding any (K5, K6).
+"""Imports: adding an input's keys at once or in chunks, or a dry run (K5, K6).
 
 Keys are added in the order of their canonical forms, so that two imports of the same keys wait for
-each other instead of deadlocking; the index likes it too.
+each other instead of deadlocking; it is also faster for the index.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,9 +23,9 @@ from worker.tables.pools import Batch
 # Lines in one transaction: large enough that a commit costs little, small enough that a batch of a
 # hundred need not wait for long.
 LINES = 50_000
-MOST_ATTEMPTS = 5  # where others add the same keys at the same moment
+MOST_ATTEMPTS = 5  # if others add the same keys concurrently
 
-# The lines of a chunk as they are staged, and a few as they are given.
+# The staged lines of a chunk, and a few lines given directly.
 STAGED = """
     SELECT line, coalesce(part, 1) AS part, code, recipient, name, reference, labels
       FROM (SELECT unnest(lines) AS line, unnest(parts) AS part, unnest(codes) AS code,
@@ -39,7 +39,7 @@ GIVEN = """
         CAST(:labels AS text[]))
         AS given (line, part, code, recipient, name, reference, labels)"""
 
-# Whom the lines are for. What was recalled and is handed out again is recalled no more.
+# The lines' distributions. A recalled one that is used again is no longer recalled.
 HAND_OUT = """
     INSERT INTO distribution (pool_id, recipient, recipient_name, reference)
     SELECT DISTINCT ON (lower(recipient), reference) :pool_id, recipient, name, reference
@@ -51,9 +51,9 @@ HAND_OUT = """
      WHERE distribution.recalled_at IS NOT NULL
 """
 
-# Add what is new, and give the rest: a line whose key an earlier line of the same input has, in
-# this chunk or one before it, is a duplicate, whatever became of the earlier one. NOT IN, for the
-# planner takes a CTE for a few rows and would loop over it.
+# Add the new keys, and give the other lines. A line with the same key as an earlier line of the input,
+# in this chunk or before, is a duplicate, whatever the earlier one's result. NOT IN, because the
+# planner expects few rows of a CTE and would use a nested loop.
 ADD = """
     WITH given AS MATERIALIZED (
         SELECT line.*, canonical_code(code) AS canonical FROM ({lines}) AS line),
@@ -97,7 +97,7 @@ def _statement(sql: str, lines: str) -> TextClause:
 HAND_OUT_STAGED, ADD_STAGED = (_statement(sql, STAGED) for sql in (HAND_OUT, ADD))
 HAND_OUT_GIVEN, ADD_GIVEN = (_statement(sql, GIVEN) for sql in (HAND_OUT, ADD))
 
-# Codes come and go as one text: an array's elements would be read one by one.
+# Codes are passed as one text, because an array's elements would be converted one by one.
 NEXT = text("""
     SELECT size, lines, parts, array_to_string(codes, chr(10)) AS codes, last_line,
            recipients IS NOT NULL AS handed_out, labels IS NOT NULL AS labelled,
@@ -107,7 +107,7 @@ NEXT = text("""
       FROM batch_chunk AS chunk WHERE batch_id = :batch_id AND position = :position
 """)
 
-# Which canonical forms are keys', and which of them earlier lines of the same import have.
+# Which canonical forms are existing keys, and which of them are from earlier lines of this import.
 CAME_BEFORE = "(key.batch_id IS NOT DISTINCT FROM :batch_id OR {refused_before})".format(
     refused_before=REFUSED_BEFORE.format(canonical="key.canonical")
 )
@@ -124,7 +124,7 @@ REFUSE = text("""
         CAST(:results AS line_result[]), CAST(:reasons AS text[]), CAST(:unlike AS boolean[]))
 """)
 
-# A line that is unlike the others is none the less of a key that is there, or of an earlier line's.
+# A line that is unlike the others may still be an existing key, or a duplicate of an earlier line.
 KNOW = """
     WITH known AS (
         SELECT line.batch_id, line.line, line.part,
@@ -150,7 +150,7 @@ STAGE = text("""
 """)
 AS_ARRAY = str.maketrans("[]", "{}", " ")
 
-# Whom the keys are for stands in the distributions now; of keys that will not be made, nowhere.
+# Recipients are in the distributions by now; those of keys that will not be made are deleted.
 FORGET = """
     UPDATE batch_chunk
        SET recipients = NULL, recipient_names = NULL, recipient_references = NULL
@@ -164,7 +164,7 @@ Canonicals = NDArray[np.bytes_]
 
 
 class Refused(NamedTuple):
-    """A line, or a part of one, that made no key: why, in a word, and in a sentence where it is invalid."""
+    """A refused line, or part of one: the result, and a reason if it is invalid."""
 
     line: int
     part: int
@@ -204,7 +204,7 @@ def _arrays(keys: Keys) -> dict[str, list[Any]]:
 
 
 def _refused_at_once(session: Session, keys: Keys) -> Iterator[Refused]:
-    """Refuse what cannot be added; a line that is unlike the others is looked up first."""
+    """Refuse lines that cannot be added; a line that is unlike the others is looked up first."""
     unlike = [codes.canonical(line.code) for line in keys.refused if line.unlike]
     known = set(session.scalars(KNOWN, {"canonicals": unlike})) if unlike else set()
     came = {codes.canonical(code) for code in keys.codes}
@@ -222,7 +222,7 @@ def _refused_at_once(session: Session, keys: Keys) -> Iterator[Refused]:
 
 
 def stage(session: Session, batch_id: int, blocks: Iterable[Keys]) -> int:
-    """Keep the keys of an input in chunks until they are worked; gives how many there are."""
+    """Store an input's keys in chunks, to be worked later; gives their number."""
     position = 0
     for keys in in_chunks(blocks, LINES):
         counted = {"position": position, "size": len(keys), "last_line": keys.last_line}
@@ -253,12 +253,12 @@ def work(session: Session, batch: Batch) -> int:
 
 
 def forget(session: Session, batch: Batch) -> None:
-    """Forget whom the keys were to be for that a batch will not make."""
+    """Delete the recipients of keys that a batch will not make."""
     session.execute(FORGET_REST, {"batch_id": batch.id, "position": batch.worked})
 
 
 def refuse(session: Session, batch_id: int, lines: Sequence[Refused]) -> None:
-    """Write down which of a batch's lines made no key."""
+    """Record a batch's refused lines."""
     if lines:
         names = ("lines", "parts", "codes", "results", "reasons", "unlike")
         arrays = {
@@ -268,13 +268,13 @@ def refuse(session: Session, batch_id: int, lines: Sequence[Refused]) -> None:
 
 
 class _Chunk:
-    """The lines of a chunk that are for nobody, by their canonical forms."""
+    """The lines of a chunk without recipients, by canonical form."""
 
     def __init__(self, chunk: Row[Any]) -> None:
         self._lines, self._parts = chunk.lines, chunk.parts
         self._codes = chunk.codes.encode().split(b"\n") if chunk.lines else []
         canonicals = chunk.codes.upper().encode().translate(None, b"-_. ").split(b"\n")
-        # In order, and of each form the place of the first.
+        # In order, each form with the position of its first line.
         self.forms, self.places = np.unique(
             np.array(canonicals if chunk.lines else [], np.bytes_), return_index=True
         )
@@ -285,7 +285,7 @@ class _Chunk:
         return before + (b"\n" + before).join(found) + b"\n" if found else b""
 
     def refused(self, known: dict[str, bool]) -> list[Refused]:
-        """Give the lines that make no key, by which forms are known: whether from an earlier line."""
+        """Give the refused lines; `known` maps existing forms to whether they are from an earlier line."""
         lines = (
             [
                 self._refused(place, came_before=known[form.decode()])
@@ -306,9 +306,9 @@ class _Chunk:
 
 
 def _add_at_best(session: Session, place: dict[str, Any], chunk: _Chunk) -> list[Refused]:
-    """Look up which keys are there, and add the others: twice as fast as to try each.
+    """Look up which keys exist, and add the others, which is twice as fast as trying each.
 
-    Where somebody else adds one of them at the same moment, that is looked up again.
+    If somebody else adds one of them concurrently, they are looked up again.
     """
     before = b"%d\t%d\t%s\t" % (
         place["pool_id"],
@@ -348,5 +348,5 @@ def _staged(keys: Keys) -> dict[str, Any]:
 
 
 def invalid(line: Line) -> Refused:
-    """Refuse a line that can be no key."""
+    """Refuse a line that cannot be a key."""
     return Refused(*line[:3], LineResult.INVALID, line.reason, line.unlike)

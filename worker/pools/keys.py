@@ -1,7 +1,7 @@
-"""Keys: added, found, listed and retired.
+"""Keys: adding, finding, listing and retiring them.
 
 A code is found by its canonical form, else as a person may have misread a generated one (K4).
-Codes stand in what is given back, and never whole in a message: messages are logged and shown.
+Results have codes; messages never have a whole code, because they are logged and shown.
 """
 
 from collections import Counter
@@ -54,19 +54,19 @@ class KeyShape(TypedDict):
     code: str
     """The key, as it was supplied or generated."""
     pool: Id
-    """The pool that it is in."""
+    """The key's pool."""
     state: KeyState
-    """What became of it."""
+    """Its state."""
     recipient: str | None
-    """Whom it was handed to; null while nobody has it."""
+    """The recipient that it was given to; null if none."""
     reference: str | None
-    """Under which reference it was handed out, such as an order number."""
+    """The distribution's reference, such as an order number."""
     distributed_at: datetime | None
-    """When it was handed out."""
+    """When it was distributed."""
     redeemed_by: str | None
-    """The learner who spent it, by e-mail address."""
+    """The learner who redeemed it, by e-mail address."""
     redeemed_at: datetime | None
-    """When it was spent."""
+    """When it was redeemed."""
     assignment: Id | None
     """The course assignment that it gave."""
     labels: list[str]
@@ -74,7 +74,7 @@ class KeyShape(TypedDict):
 
 
 class RetiredKey(TypedDict):
-    """What became of one code among many."""
+    """The result for one of many codes."""
 
     key: str
     """The code, as it was given."""
@@ -87,14 +87,14 @@ class RetiredKey(TypedDict):
 
 
 class RetiredKeys(TypedDict):
-    """What became of each code, in the order in which they were given."""
+    """The result for each code, in the given order."""
 
     retired: int
     """How many keys were retired."""
     items: list[RetiredKey]
-    """What became of each."""
+    """The result for each code."""
     next: None
-    """Null: all that was asked for is told."""
+    """Always null: the list is complete."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,8 @@ class Filters(distributions.Filters):
 
 
 ALL = Filters()
-AT_ONCE = 500  # lines that are added while the caller waits; more are a batch (K6)
-# The assignment that a key led to. The keys that nobody spent are not looked for; an assignment
-# that was undone gave its key back.
+AT_ONCE = 500  # lines that are added synchronously; more are a batch (K6)
+# A key's assignment. Only redeemed keys are joined; an undone assignment's key is issued again.
 SPENT = (
     select(Assignment)
     .where(Key.state != KeyState.ISSUED, Assignment.key_id == Key.id, Assignment.undone.is_(False))
@@ -117,13 +116,12 @@ SPENT = (
     .lateral("spent")
 )
 
-# A key with whom it was handed to and who redeemed it.
+# A key with its recipient and its learner.
 KEYS = outerjoin(Key, Distribution, Distribution.id == Key.distribution_id)
 KEYS = outerjoin(KEYS, SPENT, true())
 KEYS = outerjoin(KEYS, Learner, Learner.id == SPENT.c.learner_id)
 KEYS = outerjoin(KEYS, Organization, Organization.id == SPENT.c.organization_id)
-# Columns, no Key: the rows of a page need no objects of their own. Made once: it would be a good part
-# of what a page costs.
+# Columns instead of ORM objects, and composed once, because both are a large part of a page's cost.
 ROWS = select(
     Key.code,
     cast(Key.pool_id, String).label("pool"),
@@ -137,7 +135,7 @@ ROWS = select(
     Key.labels,
 ).select_from(KEYS)
 
-# Codes as people typed them, by their places, and the key that each means (K4).
+# Typed codes, by position, and the key that each means (K4).
 TYPED = (
     func.unnest(bindparam("typed", type_=ARRAY(Text)))
     .table_valued(column("code", Text), with_ordinality="place", name="typed")
@@ -165,7 +163,7 @@ def add_keys(
     told: Told = NOTHING,
     dry_run: bool = False,
 ) -> ImportReport:
-    """Add codes to a pool that were given one by one; gives an import report.
+    """Add individual codes to a pool; gives an import report.
 
     Up to 500 are added at once; more are a batch, which the report names. A dry run gives the same
     report and changes nothing.
@@ -191,7 +189,7 @@ def import_keys(
     report and changes nothing.
 
     Raises:
-        InvalidInputError: the file is no table of keys, or a column has to be told.
+        InvalidInputError: the file is no table of keys, or the caller must say what a column means.
     """
     return _add(session, actor, pool, opened(stream, told=told), dry_run)
 
@@ -204,17 +202,17 @@ def listing(
     filters: Filters = ALL,
     **page: Unpack[Paging],
 ) -> Page[KeyShape]:
-    """List a pool's keys in the order in which they were made, a page at a time."""
+    """List a pool's keys in the order of creation, a page at a time."""
     found = pools.find(session, actor=actor, pool=pool)
     wanted = ROWS.where(*chosen(session, found, filters))
     return paged(session, wanted, by=Key.id, shape=shape, sorts=Filters.sorts, **page)
 
 
 def find(session: Session, *, actor: Actor, code: str) -> Key:
-    """Find the key that a code means (K4), among the actor's organizations.
+    """Find the key that a code means (K4), in the actor's organizations.
 
     Raises:
-        NotFoundError: there is none; the message says so where the code is mistyped.
+        NotFoundError: there is none; the message says if the code is mistyped.
     """
     found: Key | None = session.scalars(_meant(actor, [code], Key)).one_or_none()
     if found is None:
@@ -223,7 +221,7 @@ def find(session: Session, *, actor: Actor, code: str) -> Key:
 
 
 def retire(session: Session, *, actor: Actor, codes: Sequence[str]) -> RetiredKeys:
-    """Retire issued keys, each for itself, and say what became of each."""
+    """Retire issued keys, each with its own result."""
     actor.require(Role.MANAGER)
     found = _find_all(session, actor, codes)
     held = _lock(session, {id_ for id_ in found if id_ is not None})
@@ -246,7 +244,7 @@ def retire_one(session: Session, *, actor: Actor, code: str) -> KeyShape:
 
     Raises:
         KeyNotIssuedError: it is redeemed or retired already.
-        NotFoundError: the code is of no key in the actor's organizations.
+        NotFoundError: no key of the actor's organizations has the code.
     """
     actor.require(Role.MANAGER)
     found = find(session, actor=actor, code=code).id
@@ -258,7 +256,7 @@ def retire_one(session: Session, *, actor: Actor, code: str) -> KeyShape:
 
 
 def chosen(session: Session, pool: Pool, filters: Filters) -> list[ColumnElement[bool]]:
-    """Give the conditions that choose keys of a pool."""
+    """Give the conditions of the filters."""
     wanted = [Key.pool_id == pool.id]
     if filters.state is not None:
         wanted.append(Key.state == filters.state)
@@ -268,7 +266,7 @@ def chosen(session: Session, pool: Pool, filters: Filters) -> list[ColumnElement
         held = select(Distribution.id).where(
             Distribution.pool_id == pool.id, *distributions.chosen(filters)
         )
-        # Looked up first: how many keys they are tells the planner what to begin with.
+        # Looked up first, so that the planner knows their number.
         ids = session.scalars(held).all()
         wanted.append(Key.distribution_id == any_(literal(ids, ARRAY(BigInteger))))
     if filters.label is not None:
@@ -279,7 +277,7 @@ def chosen(session: Session, pool: Pool, filters: Filters) -> list[ColumnElement
 
 def shape(row: Row[*tuple[Any, ...]]) -> KeyShape:
     """Give a key's public fields, which are the columns of ROWS."""
-    # By place: a page has a thousand rows. What follows the columns of ROWS is for the cursor.
+    # By position, because a page has a thousand rows. Columns after those of ROWS are for the cursor.
     (
         code,
         pool,
@@ -336,7 +334,7 @@ def _add(session: Session, actor: Actor, pool: str, given: Input, dry_run: bool)
 
 
 def _first(blocks: Iterator[Keys]) -> list[Keys]:
-    """Take the first blocks of an input: all of it, or more than are added at once."""
+    """Take an input's first blocks: all, or more lines than are added at once."""
     taken: list[Keys] = []
     for block in blocks:
         taken.append(block)
@@ -372,13 +370,13 @@ def _add_at_once(
 
 
 def _find_all(session: Session, actor: Actor, wanted: Sequence[str]) -> list[int | None]:
-    """Find each code's key as `find` does, in one query; None where there is none."""
+    """Find each code's key as `find` does, in one query; None if there is none."""
     ids: dict[int, int] = dict(session.execute(_meant(actor, wanted, TYPED.c.place, Key.id)).all())
     return [ids.get(place) for place in range(1, len(wanted) + 1)]
 
 
 def _meant(actor: Actor, wanted: Sequence[str], *what: Any) -> Select[Any]:
-    """Select something of the keys that codes mean (K4), of those in the actor's organizations."""
+    """Select columns of the keys that codes mean (K4), in the actor's organizations."""
     return (
         select(*what)
         .select_from(TYPED)
@@ -402,7 +400,7 @@ def _missing(code: str) -> errors.NotFoundError:
 
 
 def _lock(session: Session, ids: Collection[int]) -> dict[int, Held]:
-    """Lock keys against whoever redeems or retires them, and give them as they are then."""
+    """Lock keys against redeeming and retiring, and give them as they are then."""
     wanted = (
         select(Key.id, Key.state, Pool.organization_id)
         .join(Pool, Pool.id == Key.pool_id)

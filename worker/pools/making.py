@@ -1,6 +1,6 @@
-"""Making keys: a chunk of a generation at a time.
+"""Generating keys, a chunk at a time.
 
-Generated codes are added in no order: whoever holds one knows nothing of its neighbours but their
+Generated codes are added in random order, so a code reveals nothing of its neighbours except their
 first letter.
 """
 
@@ -21,7 +21,7 @@ KEYS = 50_000
 
 COPY = "COPY key (pool_id, batch_id, generated, labels, code) FROM STDIN"
 
-# The slow way, for the day on which two codes are the same.
+# The slow way, for a collision of two codes.
 INSERT = text("""
     INSERT INTO key (pool_id, batch_id, generated, labels, code)
     SELECT :pool_id, :batch_id, true, CAST(:labels AS text[]), code FROM unnest(CAST(:codes AS text[])) AS code
@@ -30,7 +30,7 @@ INSERT = text("""
 
 
 def generate(session: Session, batch: Batch) -> int:
-    """Make the next chunk of a generation and count it there; gives how many keys it made."""
+    """Make the next chunk of a generation and record the progress; gives how many keys it made."""
     count = min(KEYS, batch.requested - batch.worked)
     made = codes.draw(_next_letters(batch, count))
     try:
@@ -45,7 +45,7 @@ def generate(session: Session, batch: Batch) -> int:
 
 
 def _next_letters(batch: Batch, count: int) -> list[int]:
-    """Give how many of the chunk's codes begin with each letter: the batch goes through them."""
+    """Give how many of the chunk's codes begin with each letter; a batch goes through the alphabet."""
     letters = batch.letters or codes.first_letters(batch.requested)
     ends = accumulate(letters)
     done, due = batch.worked, batch.worked + count
@@ -56,7 +56,7 @@ def _next_letters(batch: Batch, count: int) -> list[int]:
 
 
 def _lines(before: bytes, made: codes.Codes) -> bytes:
-    """Write each code on a line, after the same columns: in one go, not one call a key."""
+    """Write each code as a line after the same columns, in one call for all keys."""
     width = made.itemsize
     lines = np.empty((len(made), len(before) + width + 1), np.uint8)
     lines[:, : len(before)] = np.frombuffer(before, np.uint8)
@@ -66,7 +66,7 @@ def _lines(before: bytes, made: codes.Codes) -> bytes:
 
 
 def _insert(session: Session, batch: Batch, made: codes.Codes) -> None:
-    """Insert what is new of the codes, and draw others for the rest until all are made."""
+    """Insert the new codes, and draw others for duplicates until all are made."""
     while missing := len(made):
         place = {"pool_id": batch.pool_id, "batch_id": batch.id, "labels": batch.labels}
         written = [code.decode() for code in made.tolist()]

@@ -23,7 +23,7 @@ from worker.tenancy.actors import Actor, Role
 
 
 class PoolState(StrEnum):
-    """The first that holds of a pool (P7), as schema.sql's pool_state says."""
+    """A pool's state: the first that holds (P7), as computed by pool_state in schema.sql."""
 
     ARCHIVED = "archived"
     PAUSED = "paused"
@@ -38,11 +38,11 @@ class Figures(TypedDict):
     issued: int
     """Those that can be redeemed."""
     distributed: int
-    """Those of the issued that were handed out."""
+    """Issued keys that were distributed."""
     redeemed: int
-    """Those that were spent."""
+    """Redeemed keys."""
     retired: int
-    """Those that were withdrawn."""
+    """Retired keys."""
 
 
 class LabelFigures(Figures):
@@ -58,25 +58,25 @@ class PoolShape(TypedDict):
     id: Id
     """The pool's id."""
     name: str
-    """Unique within the organization."""
+    """The name; unique within the organization."""
     organization: str
-    """Who owns the pool and pays for what is redeemed, by name."""
+    """The organization that owns the pool and pays for redemptions, by name."""
     course: str
-    """What its keys give access to, by its code."""
+    """The course, by code."""
     starts_at: datetime
-    """When keys can be redeemed first."""
+    """From when keys can be redeemed."""
     expires_at: datetime
-    """When keys can be redeemed no more."""
+    """Until when keys can be redeemed (exclusive)."""
     keys_work_until: str
-    """That end in words, in the organization's time zone."""
+    """The end in words, in the organization's time zone."""
     content_availability_days: int
     """How long access lasts after redemption, in days."""
     share_with_children: bool
-    """Whether learners of the organizations below the owner may redeem, too."""
+    """Whether learners of the owner's descendants may redeem, too."""
     state: PoolState
-    """Where the pool stands at this moment."""
+    """The pool's state now."""
     keys: Figures
-    """How many keys it has."""
+    """The numbers of its keys by state."""
 
 
 FIGURES = ("issued", "distributed", "redeemed", "retired")
@@ -155,7 +155,7 @@ def edit(
     content_availability: int | None = None,
     share_with_children: bool | None = None,
 ) -> PoolShape:
-    """Change what is given of a pool; live assignments keep the access they have."""
+    """Change the given fields of a pool; live assignments keep their access."""
     actor.require(Role.MANAGER)
     found = find(session, actor=actor, pool=pool, lock=True)
     zone = session.get_one(Organization, found.organization_id).time_zone
@@ -176,12 +176,12 @@ def edit(
 
 
 def pause(session: Session, *, actor: Actor, pool: str | Pool) -> PoolShape:
-    """Stop a pool's keys until it is resumed; live assignments go on. Again changes nothing."""
+    """Pause a pool: its keys cannot be redeemed until it is resumed. Idempotent."""
     return _set_paused(session, actor, pool, paused=True)
 
 
 def resume(session: Session, *, actor: Actor, pool: str | Pool) -> PoolShape:
-    """Let a paused pool's keys be redeemed again."""
+    """Resume a paused pool: its keys can be redeemed again. Idempotent."""
     return _set_paused(session, actor, pool, paused=False)
 
 
@@ -198,7 +198,7 @@ def listing(
     filters: Filters = ALL,
     **page: Unpack[Paging],
 ) -> Page[PoolShape]:
-    """List the actor's pools in the order in which they were made or another, a page at a time."""
+    """List the actor's pools, by default in the order of creation, a page at a time."""
     wanted = _rows().where(actor.sees(Pool.organization_id))
     if filters.organization is not None:
         owner = organizations.find(session, actor=actor, name=filters.organization)
@@ -233,9 +233,9 @@ def by_label(session: Session, *, actor: Actor, pool: str | Pool) -> Page[LabelF
 
 
 def find(session: Session, *, actor: Actor, pool: str | Pool, lock: bool = False) -> Pool:
-    """Find a pool of the actor's organizations by name or id; NotFoundError where there is none.
+    """Find a pool of the actor's organizations by name or id, or raise NotFoundError.
 
-    It takes a pool that was found before, and `lock`, as `lookup.find` does.
+    It also takes a pool that was found before, and `lock`, as `lookup.find` does.
     """
     return lookup.find(
         session,
@@ -249,7 +249,7 @@ def find(session: Session, *, actor: Actor, pool: str | Pool, lock: bool = False
 
 
 def require_giving(session: Session, pool: Pool) -> None:
-    """Refuse to hand out keys of a pool whose keys do not work any more (K7).
+    """Refuse to distribute keys of a pool whose keys do not work any more (K7).
 
     Raises:
         PoolOverError: it has expired, or its course is archived.
@@ -258,13 +258,13 @@ def require_giving(session: Session, pool: Pool) -> None:
 
 
 def refuse_over(state: str | None) -> None:
-    """Refuse to hand out keys of a pool in a state in which they do not work any more (K7)."""
+    """Refuse to distribute keys in a pool's state in which they do not work any more (K7)."""
     if state in (PoolState.EXPIRED, PoolState.ARCHIVED):
         raise errors.PoolOverError
 
 
 def not_working_yet(state: str, *, starts_at: datetime, zone: str) -> str | None:
-    """Say why a pool's keys do not work yet, though they can be handed out; None where they do (K7)."""
+    """Say why a pool's keys do not work yet, though they can be distributed (K7); None if they do."""
     if state == PoolState.PAUSED:
         return "The pool is paused: its keys work once it is resumed."
     if state == PoolState.SCHEDULED:
@@ -300,7 +300,7 @@ def _figures(row: Any) -> Figures:
 
 
 def as_typed(pool: Pool, *, zone: str) -> dict[str, str]:
-    """Give what of a pool can be edited as people type it, days where its times are whole ones."""
+    """Give a pool's editable fields as people type them, times as days if possible."""
     return {
         "name": pool.name,
         "starts": days.as_typed(pool.starts_at, zone),

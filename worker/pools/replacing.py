@@ -1,4 +1,4 @@
-"""Replacing a key: it is retired, and its recipient gets another of the pool in its place (K11)."""
+"""Replacing a key: it is retired, and its recipient gets another one of the pool (K11)."""
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session, aliased
@@ -14,34 +14,34 @@ from worker.tenancy.actors import Actor, Role
 
 
 class Replacement(KeyShape):
-    """The key that took another's place."""
+    """The key that replaced another."""
 
     replaces: str
     """The code of the key that it replaces."""
     reason: str
-    """Why that was replaced."""
+    """Why it was replaced."""
 
 
 class KeyInLine(KeyShape):
-    """A key with those before and after it: what it took the place of, and what took its own."""
+    """A key with the key that it replaces, and the one that replaced it."""
 
     replaces: str | None
     """The code of the key that it replaces."""
     replaced_by: str | None
-    """The code of the key that took its place."""
+    """The code of the key that replaced it."""
     replaced_because: str | None
     """Why it was replaced."""
 
 
 LONGEST_REASON = 1000
 
-# Whoever redeems the key at this moment holds its row: then it is waited for, and not issued.
+# Waits for a concurrent redemption, which locks the row; then the key is no longer issued.
 WITHDRAW = text("""
     UPDATE key SET state = 'retired', distribution_id = NULL WHERE id = :id AND state = 'issued'
     RETURNING id
 """)
 
-# The pool's next key that nobody holds; one that is being redeemed or retired is passed by. It takes
+# The pool's next undistributed key; one that is being redeemed or retired is skipped. It takes
 # over the labels, as many as a key can have.
 GIVE = text("""
     UPDATE key SET distribution_id = :distribution_id,
@@ -52,7 +52,7 @@ GIVE = text("""
     RETURNING id
 """)
 
-# What a recipient holds under no reference; made where there is nothing yet.
+# A recipient's distribution without a reference; made if there is none.
 HOLD = text("""
     INSERT INTO distribution (pool_id, recipient) VALUES (:pool_id, :recipient)
     ON CONFLICT (pool_id, recipient_lower, reference)
@@ -66,13 +66,13 @@ def replace(
 ) -> Replacement:
     """Retire an issued key, and give another of its pool to the same recipient; gives the new key.
 
-    A key that keypool handed to nobody is replaced for the `recipient` who is named.
+    A key without a recipient is replaced for the given `recipient`.
 
     Raises:
-        InvalidInputError: no reason, or nobody to give the new key to.
+        InvalidInputError: there is no reason, or no recipient for the new key.
         KeyNotIssuedError: the key is redeemed or retired already.
-        NotEnoughKeysError: the pool has no other key that nobody holds.
-        NotFoundError: the code is of no key in the actor's organizations.
+        NotEnoughKeysError: the pool has no other undistributed key.
+        NotFoundError: no key of the actor's organizations has the code.
     """
     actor.require(Role.MANAGER)
     reason = _checked(reason)
@@ -103,7 +103,7 @@ def replace(
 
 
 def shown(session: Session, *, key_id: int) -> KeyInLine:
-    """Give a key with what it took the place of, and what took its own; then whose it was before."""
+    """Give a key with the keys before and after it in the chain of replacements."""
     old, new = aliased(Key), aliased(Key)
     rows = session.execute(
         select(KeyReplacement, old.code.label("old"), new.code.label("new"), Distribution)
