@@ -80,14 +80,14 @@ def ready() -> Ready | Response:
     An unreachable broker is reported but does not count: it delays decisions and refuses nothing.
     """
     database, schema, clock = _database()
-    told: Ready = {
+    readiness: Ready = {
         "ok": database["ok"] and schema["ok"],
         "database": database,
         "schema": schema,
         "broker": {"ok": tasks.broker_answers()},
         "clock": clock,
     }
-    return told if told["ok"] else answer(told, 503)
+    return readiness if readiness["ok"] else answer(readiness, 503)
 
 
 def _database() -> tuple[Part, SchemaPart, ClockPart]:

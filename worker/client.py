@@ -199,19 +199,19 @@ def send_all(
 
 def _from_line(line: bytes, number: int) -> Message:
     try:
-        given = json.loads(line)
+        document = json.loads(line)
     except ValueError:
         raise InvalidInputError(f"Line {number} is not a JSON object.", line=number) from None
-    if not isinstance(given, dict) or not isinstance(given.get("data"), dict):
+    if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
         raise InvalidInputError(
             f'Line {number} is not an event; write {{"type": "…", "data": {{…}}}}.', line=number
         )
-    timestamp: str | None = given.get("timestamp")
+    timestamp: str | None = document.get("timestamp")
     lasting = hashlib.sha256(line).hexdigest()[:32] if timestamp else None
     return message(
-        str(given.get("type")),
-        given["data"],
-        webhook_id=str(given["id"]) if given.get("id") else lasting,
+        str(document.get("type")),
+        document["data"],
+        webhook_id=str(document["id"]) if document.get("id") else lasting,
         timestamp=timestamp,
     )
 
@@ -239,16 +239,16 @@ def _pause(response: httpx.Response | None) -> float | None:
         return PAUSE
     if response.status_code not in TRY_AGAIN:
         return None
-    told = response.headers.get("retry-after", "")
-    return float(told) if told.isdecimal() else PAUSE
+    retry_after = response.headers.get("retry-after", "")
+    return float(retry_after) if retry_after.isdecimal() else PAUSE
 
 
 def _object(response: httpx.Response) -> dict[str, Any]:
     try:
-        found = response.json()
+        document = response.json()
     except ValueError:
         return {"detail": response.text[:200]}
-    return found if isinstance(found, dict) else {"detail": response.text[:200]}
+    return document if isinstance(document, dict) else {"detail": response.text[:200]}
 
 
 def _address(url: str) -> str:

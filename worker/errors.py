@@ -146,9 +146,9 @@ class LiveAssignmentError(RefusedError):
 class NotEnoughKeysError(RefusedError):
     """The pool has fewer keys that nobody holds than were asked for; add keys to it."""
 
-    def __init__(self, *, wanted: int, free: int) -> None:
+    def __init__(self, *, requested: int, free: int) -> None:
         super().__init__(
-            f"{wanted:,} keys were asked for, and the pool has {free:,} that nobody holds; "
+            f"{requested:,} keys were asked for, and the pool has {free:,} that nobody holds; "
             "add keys to it or ask for fewer."
         )
 

@@ -30,9 +30,9 @@ def verify(
     Every signature is compared with every secret in constant time and without an early exit, so
     that timing reveals nothing. Signatures of other versions than v1 and malformed ones are ignored.
     """
-    given = [token.encode() for token in header.split(" ")]
+    sent = [token.encode() for token in header.split(" ")]
     expected = [sign(secret, webhook_id, timestamp, body).encode() for secret in secrets]
-    return any([hmac.compare_digest(e, g) for e in expected for g in given])  # noqa: C419
+    return any([hmac.compare_digest(e, g) for e in expected for g in sent])  # noqa: C419
 
 
 def read_secret(secret: str) -> bytes:

@@ -82,9 +82,9 @@ def deliver() -> None:
     """Deliver what is due to endpoints."""
     _looked("deliver")
     until = time.monotonic() + DELIVERY_STINT
-    told = delivering.deliver_all(until=until)
-    if any(told.values()):
-        log.info("endpoints told", **told)
+    counts = delivering.deliver_all(until=until)
+    if any(counts.values()):
+        log.info("endpoints told", **counts)
     if time.monotonic() >= until:
         nudge("deliver")
 
@@ -92,8 +92,8 @@ def deliver() -> None:
 @app.task(name="tell_of_pools")
 def tell_of_pools() -> None:
     """Write deliveries about pools that run low or expire soon."""
-    if told := transaction(deliveries.tell_of_pools):
-        log.info("pools told of", count=told)
+    if count := transaction(deliveries.tell_of_pools):
+        log.info("pools told of", count=count)
         _deliver_soon()
 
 

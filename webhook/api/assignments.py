@@ -129,8 +129,8 @@ def extend(
     session: Session, actor: Actor, assignment: Assignment, body: Extension
 ) -> AssignmentShown:
     """Extend an assignment, free or at a price."""
-    given = body.given(days="by_days")
-    return extending.extend(session, actor=actor, assignment=assignment, **given)
+    fields = body.given(days="by_days")
+    return extending.extend(session, actor=actor, assignment=assignment, **fields)
 
 
 @blueprint.post("/<assignment>/cancel")

@@ -45,8 +45,8 @@ def report(session: Session, actor: Actor, batch: str) -> ImportReport | Respons
     """Show an import's report; with `Accept: text/csv` every line of it."""
     if request.accept_mimetypes.best_match(["application/json", files.CSV]) != files.CSV:
         return batches.report(session, actor=actor, batch=batch)
-    found = str(batches.find(session, actor=actor, batch=batch).id)
-    return files.table(f"batch-{found}.csv", batches.report_csv, actor=actor, batch=found)
+    batch_id = str(batches.find(session, actor=actor, batch=batch).id)
+    return files.table(f"batch-{batch_id}.csv", batches.report_csv, actor=actor, batch=batch_id)
 
 
 @blueprint.post("/<batch>/cancel")

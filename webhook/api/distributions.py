@@ -81,14 +81,14 @@ def distribute(
     The same recipient and reference again gives the same keys.
     """
     patience.unhurried(session)
-    given: dict[str, Any] = {"actor": actor, "pool": pool, "dry_run": query.dry_run}
-    told = query.told()
+    arguments: dict[str, Any] = {"actor": actor, "pool": pool, "dry_run": query.dry_run}
+    read_as = query.told()
     if upload is not None:
-        given |= {"told": told, "count": query.count, "reference": query.reference}
-        return distributions.distribute_file(session, stream=upload, **given)
+        arguments |= {"told": read_as, "count": query.count, "reference": query.reference}
+        return distributions.distribute_file(session, stream=upload, **arguments)
     body = problems.checked(NewDistribution, request.get_json(force=True))
-    given |= body.given() | {"labels": [*told.labels, *body.labels]}
-    return distributions.distribute(session, **given)
+    arguments |= body.given() | {"labels": [*read_as.labels, *body.labels]}
+    return distributions.distribute(session, **arguments)
 
 
 @blueprint.post("/recall")

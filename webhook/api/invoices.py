@@ -95,8 +95,10 @@ def csv(invoice: str, query: Csv) -> Response:
     """Give an invoice's lines as CSV or, with `detail`, its charges."""
     if not query.detail:
         return files.document(actor=g.actor, invoice=invoice, format="csv")
-    found = str(_transaction(g.actor, invoices.find, actor=g.actor, invoice=invoice).id)
-    return files.table(f"invoice-{found}-detail.csv", _detail, actor=g.actor, invoice=found)
+    invoice_id = str(_transaction(g.actor, invoices.find, actor=g.actor, invoice=invoice).id)
+    return files.table(
+        f"invoice-{invoice_id}-detail.csv", _detail, actor=g.actor, invoice=invoice_id
+    )
 
 
 @blueprint.get("/<invoice>")
@@ -137,10 +139,10 @@ def void(session: Session, actor: Actor, invoice: Invoice, body: shapes.Reason) 
     return invoices.void(session, actor=actor, invoice=invoice, reason=body.reason)
 
 
-def _transaction(actor: Actor, function: Callable[..., T], /, **given: Any) -> T:
+def _transaction(actor: Actor, function: Callable[..., T], /, **arguments: Any) -> T:
     with connections.session(Login.WEB, sees=actor.scope) as session:
         patience.unhurried(session)
-        return function(session, **given)
+        return function(session, **arguments)
 
 
 def _detail(session: Session, *, actor: Actor, invoice: str) -> Iterator[bytes]:

@@ -85,14 +85,14 @@ def listing(
     kind = query.format or _accepted_format()
     if kind is None:
         return keys.listing(session, actor=actor, pool=pool, filters=query.filters, **query.page)
-    found = str(pools.find(session, actor=actor, pool=pool).id)
-    file = exporting.file(session, actor=actor, pool=found, format=kind)
+    pool_id = str(pools.find(session, actor=actor, pool=pool).id)
+    file = exporting.file(session, actor=actor, pool=pool_id, format=kind)
     return files.table(
         file.name,
         exporting.export,
         actor=actor,
         media_type=file.media_type,
-        pool=found,
+        pool=pool_id,
         filters=query.filters,
         labels=query.labels,
         format=kind,
@@ -111,25 +111,25 @@ def add(
 ) -> ImportReport | Response:
     """Add keys: a JSON list of codes, a text or table of codes, or `{"generate": 1000}`."""
     patience.unhurried(session)
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "actor": actor,
         "pool": pool,
         "told": query.told(),
         "dry_run": query.dry_run,
     }
     if upload is not None:
-        report = keys.import_keys(session, stream=upload, **given)
+        report = keys.import_keys(session, stream=upload, **arguments)
         return _reported(report)
     document = request.get_json(force=True)
     if isinstance(document, list):
         codes = problems.checked(NewKeys, document).root
-        return _reported(keys.add_keys(session, codes=codes, **given))
+        return _reported(keys.add_keys(session, codes=codes, **arguments))
     if isinstance(document, dict) and "codes" in document:
         raise errors.InvalidInputError(
             'Send the list of codes itself, and not an object with it: ["…", "…"].', field="codes"
         )
     made = problems.checked(Generation, document)
-    labels = [*given["told"].labels, *made.labels]
+    labels = [*arguments["told"].labels, *made.labels]
     return _queued(
         batches.generate(session, actor=actor, pool=pool, count=made.generate, labels=labels)
     )
@@ -141,8 +141,8 @@ def add(
 @blueprint.input(DryRun, location="query", arg_name="query")
 def show(session: Session, actor: Actor, code: str, query: DryRun) -> KeyShown:
     """Show a key with its attempts and, with `as`, what would happen if that learner redeemed it."""
-    given = query.given(learner="dry_run")
-    return trouble.show(session, actor=actor, code=code, **given)
+    fields = query.given(learner="dry_run")
+    return trouble.show(session, actor=actor, code=code, **fields)
 
 
 @blueprint.post("/keys/retire")
@@ -178,6 +178,6 @@ def _queued(batch: BatchShape) -> Response:
     return _accepted(batch, batch["id"])
 
 
-def _accepted(told: BatchShape | ImportReport, batch: str) -> Response:
+def _accepted(result: BatchShape | ImportReport, batch: str) -> Response:
     nudging.after_commit("work_batches")
-    return answer(told, 202, {"Location": f"/api/v1/batches/{batch}"})
+    return answer(result, 202, {"Location": f"/api/v1/batches/{batch}"})

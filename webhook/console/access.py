@@ -41,8 +41,8 @@ class Visitor(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
 def load(session_id: str) -> Visitor | None:
     """Find the user of a session cookie; None if the session is over."""
     with connections.session(Login.WEB) as session:
-        found = users.resume(session, session_id=session_id)
-    return Visitor(session_id, *found) if found else None
+        resumed = users.resume(session, session_id=session_id)
+    return Visitor(session_id, *resumed) if resumed else None
 
 
 def page(

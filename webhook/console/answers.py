@@ -78,14 +78,14 @@ def for_error(error: Exception) -> Any:
         return _page(error.code or 500, error.description or "")
     handlers = current_app.error_handler_spec[None][None]
     kind = next(kind for kind in type(error).__mro__ if kind in handlers)
-    told: Any = handlers[kind](error)
-    words = told.get_json()["detail"]
-    if request.method == "POST" and told.status_code in REFUSED:
+    problem: Any = handlers[kind](error)
+    words = problem.get_json()["detail"]
+    if request.method == "POST" and problem.status_code in REFUSED:
         page = forms.shown_again(error, words)
         if page:
-            page.status_code = told.status_code
+            page.status_code = problem.status_code
             return page
-    return _page(told.status_code, words)
+    return _page(problem.status_code, words)
 
 
 def _nowhere(nowhere: str) -> NoReturn:

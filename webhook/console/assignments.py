@@ -19,17 +19,17 @@ from worker.tenancy.actors import Actor, Role
 @page(*READERS)
 def assignments_page(session: Session, actor: Actor) -> Any:
     """List assignments: one learner's, those that end soon, or all."""
-    wanted, after = chosen(assignments.Filters), request.args.get("after")
-    sorted_so = wanted.expiring_within is not None or wanted.pool is not None
-    found = assignments.listing(
+    filters, after = chosen(assignments.Filters), request.args.get("after")
+    sorted_so = filters.expiring_within is not None or filters.pool is not None
+    listed = assignments.listing(
         session,
         actor=actor,
-        filters=wanted,
+        filters=filters,
         sort=None if sorted_so else "-made",
         after=after,
         limit=50,
     )
-    return render_template("assignments.html", listed=found, filtered=assignments.Filters)
+    return render_template("assignments.html", listed=listed, filtered=assignments.Filters)
 
 
 @blueprint.get("/assignments/<assignment>")
@@ -47,11 +47,13 @@ def extend_assignment(session: Session, actor: Actor, assignment: str) -> Any:
     """Extend an assignment, by days or until a day, free or at a price."""
     form = {name: value.strip() for name, value in request.form.items()}
     by_days = whole(form["by_days"], field="by_days") if form.get("by_days") else None
-    given = {"until": form.get("until") or None, "price": form.get("price") or None}
-    told = extending.extend(session, actor=actor, assignment=assignment, by_days=by_days, **given)
+    fields = {"until": form.get("until") or None, "price": form.get("price") or None}
+    extended = extending.extend(
+        session, actor=actor, assignment=assignment, by_days=by_days, **fields
+    )
     costs = cancelling.preview(session, actor=actor, assignment=assignment)
     charged = f"{form['price']} {costs['currency']}" if form.get("price") and costs else "nothing"
-    words = f"Access lasts until {told['access_lasts_until']}; {charged} is charged."
+    words = f"Access lasts until {extended['access_lasts_until']}; {charged} is charged."
     return done(words, "assignment", assignment=assignment)
 
 

@@ -19,8 +19,8 @@ from worker.tenancy.actors import Actor, Role
 @page(*READERS)
 def batches_page(session: Session, actor: Actor) -> Any:
     """List batches, newest first: a pool's, or all."""
-    wanted, after = chosen(batches.Filters), request.args.get("after")
-    listed = batches.listing(session, actor=actor, filters=wanted, after=after, limit=30)
+    filters, after = chosen(batches.Filters), request.args.get("after")
+    listed = batches.listing(session, actor=actor, filters=filters, after=after, limit=30)
     return render_template("batches.html", listed=listed, filtered=batches.Filters)
 
 
@@ -44,5 +44,5 @@ def cancel_batch(session: Session, actor: Actor, batch: str) -> Any:
 @page(*READERS)
 def batch_report(session: Session, actor: Actor, batch: str) -> Any:
     """Give an import's report with every line."""
-    found = str(batches.find(session, actor=actor, batch=batch).id)
-    return files.table(f"batch-{found}.csv", batches.report_csv, actor=actor, batch=found)
+    batch_id = str(batches.find(session, actor=actor, batch=batch).id)
+    return files.table(f"batch-{batch_id}.csv", batches.report_csv, actor=actor, batch=batch_id)

@@ -32,8 +32,8 @@ def courses_page(session: Session, _actor: Actor) -> Any:
 @page(on="courses")
 def add_course(session: Session, actor: Actor) -> Any:
     """Add a course with its list price."""
-    given = {name: request.form.get(name, "") for name in ("code", "title", "price", "currency")}
-    made = courses.add(session, actor=actor, **given)
+    fields = {name: request.form.get(name, "") for name in ("code", "title", "price", "currency")}
+    made = courses.add(session, actor=actor, **fields)
     return done(f"The course {made['code']} is there.", "courses")
 
 
@@ -66,8 +66,8 @@ def archive_course(session: Session, actor: Actor, course: str) -> Any:
 @page(Role.FINANCE, Role.ANALYST)
 def prices_page(session: Session, actor: Actor) -> Any:
     """List prices, past ones included: a course's, an organization's, or all."""
-    wanted, after = chosen(prices.Filters), request.args.get("after")
-    listed = prices.listing(session, actor=actor, filters=wanted, after=after, limit=50)
+    filters, after = chosen(prices.Filters), request.args.get("after")
+    listed = prices.listing(session, actor=actor, filters=filters, after=after, limit=50)
     owners = [owner["name"] for owner in organizations.listing(session, actor=actor)]
     return render_template("prices.html", listed=listed, owners=owners, filtered=prices.Filters)
 
@@ -76,19 +76,21 @@ def prices_page(session: Session, actor: Actor) -> Any:
 @page(on="prices")
 def set_price(session: Session, actor: Actor) -> Any:
     """Set the price of a course's redemptions, for an organization or for all, from a day on."""
-    given = {"course": "", "price": ""} | forms.given("course", "organization", "price", "currency")
-    told = prices.set_price(session, actor=actor, from_=request.form.get("from") or None, **given)
-    whose = told["organization"] or "everybody without a price of their own"
-    words = f"{told['course']} costs {told['price']} {told['currency']} for {whose}."
-    return done(words, "prices", course=told["course"])
+    fields = {"course": "", "price": ""} | forms.given(
+        "course", "organization", "price", "currency"
+    )
+    price = prices.set_price(session, actor=actor, from_=request.form.get("from") or None, **fields)
+    whose = price["organization"] or "everybody without a price of their own"
+    words = f"{price['course']} costs {price['price']} {price['currency']} for {whose}."
+    return done(words, "prices", course=price["course"])
 
 
 @blueprint.post("/prices/<price>/withdraw")
 @page(on="prices")
 def withdraw_price(session: Session, actor: Actor, price: str) -> Any:
     """End an organization's price on a day, or now."""
-    told = prices.withdraw(
+    withdrawn = prices.withdraw(
         session, actor=actor, price=price, from_=request.form.get("from") or None
     )
-    words = f"{told['course']} is sold to {told['organization']} at that price no longer."
-    return done(words, "prices", course=told["course"])
+    words = f"{withdrawn['course']} is sold to {withdrawn['organization']} at that price no longer."
+    return done(words, "prices", course=withdrawn["course"])

@@ -71,7 +71,7 @@ def remove_endpoint(session: Session, actor: Actor, name: str) -> Any:
 @page(Role.MANAGER, on="endpoint")
 def resend(session: Session, actor: Actor, name: str) -> Any:
     """Send again: one delivery, all since a day, or the failed ones."""
-    told = deliveries.resend(
+    resent = deliveries.resend(
         session,
         actor=actor,
         endpoint=name,
@@ -80,7 +80,7 @@ def resend(session: Session, actor: Actor, name: str) -> Any:
         failed="failed" in request.form,
     )
     nudging.after_commit("deliver")
-    return done(f"Sent once more: {told['resent']:,}.", "endpoint", name=name)
+    return done(f"Sent once more: {resent['resent']:,}.", "endpoint", name=name)
 
 
 @blueprint.get("/deliveries/<delivery>")
@@ -93,8 +93,8 @@ def delivery(session: Session, actor: Actor, delivery: str) -> Any:
 
 def _endpoint(session: Session, actor: Actor, shown: EndpointShape) -> Any:
     """Show an endpoint, with its secret if that is new."""
-    wanted, after = chosen(deliveries.Filters, endpoint=shown["id"]), request.args.get("after")
-    sent = deliveries.listing(session, actor=actor, filters=wanted, after=after, limit=50)
+    filters, after = chosen(deliveries.Filters, endpoint=shown["id"]), request.args.get("after")
+    sent = deliveries.listing(session, actor=actor, filters=filters, after=after, limit=50)
     types = list(DeliveryType)
     return render_template(
         "endpoint.html", it=shown, listed=sent, types=types, filtered=deliveries.Filters

@@ -53,12 +53,12 @@ class Form:
 
     def told(self, name: str, hint: str | None) -> dict[str, object]:
         """Give a field's ARIA attributes: that it is invalid, and the id of its error."""
-        told: dict[str, object] = {}
+        attributes: dict[str, object] = {}
         if name in self.wrong:
-            told |= {"aria-invalid": "true", "autofocus": True}
+            attributes |= {"aria-invalid": "true", "autofocus": True}
         if hint or name in self.wrong:
-            told |= {"aria-describedby": f"{self.id(name)}-note"}
-        return told
+            attributes |= {"aria-describedby": f"{self.id(name)}-note"}
+        return attributes
 
     def checked(self, name: str, kept: object = False) -> bool:
         """Say whether a box was ticked; `kept` if the form was not sent yet."""
@@ -77,15 +77,15 @@ def refusal() -> str | None:
     return next(iter(refused.wrong.values())) if refused else None
 
 
-def wrong_field(error: Exception, told: str) -> dict[str, str]:
+def wrong_field(error: Exception, message: str) -> dict[str, str]:
     """Give an error under the name of the form's field that it is about, or under the empty name."""
     about = vars(error)
     name = about.get("field") or about.get("thing") or ""
     name = FORM_NAMES.get(name, name)
-    return {name if name in request.form else "": told}
+    return {name if name in request.form else "": message}
 
 
-def shown_again(error: Exception, told: str) -> Response | None:
+def shown_again(error: Exception, message: str) -> Response | None:
     """Show the page of this request's form again, with the input.
 
     None if the form is on no page, or if the page's thing does not exist.
@@ -93,7 +93,7 @@ def shown_again(error: Exception, told: str) -> Response | None:
     endpoint, arguments = standing()
     if endpoint == request.endpoint:
         return None
-    g.refused = Form(request.path, request.form, wrong_field(error, told))
+    g.refused = Form(request.path, request.form, wrong_field(error, message))
     try:
         page = current_app.ensure_sync(current_app.view_functions[endpoint])
         return current_app.make_response(page(**arguments))

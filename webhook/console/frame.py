@@ -49,10 +49,10 @@ def standing() -> tuple[str, dict[str, Any]]:
     The page of a submitted form is the one that the form is on: its view names that page, whose
     arguments are among its own. Its URL has the page's query, so the page shows the same as before.
     """
-    given = request.view_args or {}
+    arguments = request.view_args or {}
     on = getattr(current_app.view_functions.get(str(request.endpoint)), "on", None)
     if on is None:
-        return str(request.endpoint), given
+        return str(request.endpoint), arguments
     page = f"{blueprint.name}.{on}"
     [rule] = current_app.url_map.iter_rules(page)
-    return page, {name: given[name] for name in rule.arguments}
+    return page, {name: arguments[name] for name in rule.arguments}

@@ -18,8 +18,8 @@ from worker.tenancy.actors import Actor, Role
 def history_page(session: Session, actor: Actor) -> Any:
     """List who did what, newest first."""
     after, owners = request.args.get("after"), organizations.listing(session, actor=actor)
-    wanted = chosen(history.Filters)
-    listed = history.listing(session, actor=actor, filters=wanted, after=after, limit=50)
+    filters = chosen(history.Filters)
+    listed = history.listing(session, actor=actor, filters=filters, after=after, limit=50)
     names = [owner["name"] for owner in owners]
     return render_template("history.html", listed=listed, owners=names, filtered=history.Filters)
 
@@ -28,6 +28,6 @@ def history_page(session: Session, actor: Actor) -> Any:
 @page(Role.MANAGER)
 def export_history(session: Session, actor: Actor) -> Any:
     """Export who did what as CSV, oldest first."""
-    wanted = chosen(history.Filters)
-    history.export(session, actor=actor, filters=wanted)  # errors must come before streaming
-    return files.table("history.csv", history.export, actor=actor, filters=wanted)
+    filters = chosen(history.Filters)
+    history.export(session, actor=actor, filters=filters)  # errors must come before streaming
+    return files.table("history.csv", history.export, actor=actor, filters=filters)

@@ -22,9 +22,9 @@ READERS = (Role.FINANCE, Role.ANALYST)
 @page(*READERS)
 def invoices_page(session: Session, actor: Actor) -> Any:
     """List invoices, newest first."""
-    wanted, after = chosen(invoices.Filters), request.args.get("after")
-    found = invoices.listing(session, actor=actor, filters=wanted, after=after, limit=50)
-    return render_template("invoices.html", listed=found, filtered=invoices.Filters)
+    filters, after = chosen(invoices.Filters), request.args.get("after")
+    listed = invoices.listing(session, actor=actor, filters=filters, after=after, limit=50)
+    return render_template("invoices.html", listed=listed, filtered=invoices.Filters)
 
 
 @blueprint.get("/invoices/<invoice>")
@@ -48,9 +48,9 @@ def invoice_line(session: Session, actor: Actor, invoice: str, line: str) -> Any
 @page(*READERS)
 def charges_page(session: Session, actor: Actor) -> Any:
     """List charges and credits, newest first, and where each is billed."""
-    wanted, after = chosen(charges.Filters), request.args.get("after")
-    found = charges.listing(session, actor=actor, filters=wanted, after=after, limit=50)
-    return render_template("charges.html", listed=found, filtered=charges.Filters)
+    filters, after = chosen(charges.Filters), request.args.get("after")
+    listed = charges.listing(session, actor=actor, filters=filters, after=after, limit=50)
+    return render_template("charges.html", listed=listed, filtered=charges.Filters)
 
 
 @blueprint.get("/invoices/<invoice>.<any(pdf, csv):kind>")
@@ -82,8 +82,10 @@ def pay_invoice(session: Session, actor: Actor, invoice: str) -> Any:
         reference=form.get("reference", ""),
     )
     still = f"{made['open']} {made['currency']} is still open."
-    told = "The invoice is paid." if made["status"] == "paid" else f"The payment is kept; {still}"
-    return done(told, "invoice", invoice=invoice)
+    sentence = (
+        "The invoice is paid." if made["status"] == "paid" else f"The payment is kept; {still}"
+    )
+    return done(sentence, "invoice", invoice=invoice)
 
 
 @blueprint.post("/invoices/<invoice>/payments/<payment>/unpay")
@@ -106,10 +108,10 @@ def void_invoice(session: Session, actor: Actor, invoice: str) -> Any:
 @page(on="invoice_line")
 def credit_charge(session: Session, actor: Actor, invoice: str, line: str, charge: str) -> Any:
     """Credit a charge behind a line, wholly or partly, on the next invoice."""
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "reason": request.form.get("reason", ""),
         "amount": request.form.get("amount") or None,
     }
-    made = charges.credit(session, actor=actor, charge=charge, **given)
-    told = f"{made['amount']} {made['currency']} is credited on the next invoice."
-    return done(told, "invoice_line", invoice=invoice, line=line)
+    made = charges.credit(session, actor=actor, charge=charge, **arguments)
+    sentence = f"{made['amount']} {made['currency']} is credited on the next invoice."
+    return done(sentence, "invoice_line", invoice=invoice, line=line)

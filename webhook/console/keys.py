@@ -32,36 +32,38 @@ def more_keys(session: Session, actor: Actor, pool: str) -> Any:
 @page(Role.MANAGER, on="more_keys")
 def add_keys(session: Session, actor: Actor, pool: str) -> Any:
     """Add pasted keys, or those of a file; refused ones are shown before anything is saved."""
-    told: dict[str, Any] = {}
+    report: dict[str, Any] = {}
 
     def add() -> None:
         patience.unhurried(session)
-        given: dict[str, Any] = {"stream": tables.given(), "told": tables.told()}
+        arguments: dict[str, Any] = {"stream": tables.given(), "told": tables.told()}
         check = request.form.get("do") == "check"
-        told.update(keys.import_keys(session, actor=actor, pool=pool, dry_run=check, **given))
-        if check or (told["refused"] and "anyway" not in request.form):
+        report.update(keys.import_keys(session, actor=actor, pool=pool, dry_run=check, **arguments))
+        if check or (report["refused"] and "anyway" not in request.form):
             raise NotSavedError
 
     if error := attempt(session, add):
-        return _previewed(session, actor, pool, told, error)
+        return _previewed(session, actor, pool, report, error)
     nudging.after_commit("work_batches")
     added = (
-        "The worker adds the keys" if told["batch"] else f"{number(told['added'])} keys are added"
+        "The worker adds the keys"
+        if report["batch"]
+        else f"{number(report['added'])} keys are added"
     )
     return done(f"{added}.", "pool", pool=pool)
 
 
 def _previewed(
-    session: Session, actor: Actor, pool: str, told: dict[str, Any], error: errors.KeypoolError
+    session: Session, actor: Actor, pool: str, report: dict[str, Any], error: errors.KeypoolError
 ) -> Any:
     """Show a preview of the keys: the whole page, or the part that htmx requested."""
-    given: dict[str, Any] = {"told": told or None, "error": error, "columns": []}
+    context: dict[str, Any] = {"told": report or None, "error": error, "columns": []}
     with suppress(errors.InvalidInputError):
-        given |= tables.preview(tables.given(), Purpose.KEYS)
+        context |= tables.preview(tables.given(), Purpose.KEYS)
     if "HX-Request" in request.headers:
-        return render_template("keys_preview.html", **given)
+        return render_template("keys_preview.html", **context)
     shown = pools.show(session, actor=actor, pool=pool)
-    return render_template("add_keys.html", pool=shown, **given), 422
+    return render_template("add_keys.html", pool=shown, **context), 422
 
 
 @blueprint.post("/pools/<pool>/keys/generate")
@@ -80,13 +82,13 @@ def generate_keys(session: Session, actor: Actor, pool: str) -> Any:
 def distribute(session: Session, actor: Actor, pool: str) -> Any:
     """Give keys to a recipient, and show them."""
     form = request.form
-    given: dict[str, Any] = {n: form.get(n, "") for n in ("recipient", "reference", "name")}
+    fields: dict[str, Any] = {n: form.get(n, "") for n in ("recipient", "reference", "name")}
     count = whole(form["count"], field="count") if form.get("count", "").strip() else None
-    given["labels"] = [form.get("labels", "")]
-    made = distributions.distribute(session, actor=actor, pool=pool, count=count, **given)
-    told = f"{made['recipient']} has {number(made['given'])} keys."
+    fields["labels"] = [form.get("labels", "")]
+    made = distributions.distribute(session, actor=actor, pool=pool, count=count, **fields)
+    sentence = f"{made['recipient']} has {number(made['given'])} keys."
     filters = {"recipient": made["recipient"], "reference": made["reference"]}
-    return done(told, "pool", pool=pool, **filters, _anchor="keys")
+    return done(sentence, "pool", pool=pool, **filters, _anchor="keys")
 
 
 @blueprint.get("/pools/<pool>/distribute/table")
@@ -106,9 +108,9 @@ def distribute_table(session: Session, actor: Actor, pool: str) -> Any:
 
     def hand_out() -> None:
         patience.unhurried(session)
-        given: dict[str, Any] = {"stream": tables.given(), "told": tables.told()}
-        given["dry_run"] = check
-        made.update(distributions.distribute_file(session, actor=actor, pool=pool, **given))
+        arguments: dict[str, Any] = {"stream": tables.given(), "told": tables.told()}
+        arguments["dry_run"] = check
+        made.update(distributions.distribute_file(session, actor=actor, pool=pool, **arguments))
         if check:
             raise NotSavedError
 
@@ -121,21 +123,21 @@ def distribute_table(session: Session, actor: Actor, pool: str) -> Any:
 def _recipients_previewed(
     session: Session, actor: Actor, pool: str, made: dict[str, Any], error: errors.KeypoolError
 ) -> Any:
-    given: dict[str, Any] = {"made": made or None, "error": error, "columns": []}
+    context: dict[str, Any] = {"made": made or None, "error": error, "columns": []}
     with suppress(errors.InvalidInputError):
-        given |= tables.preview(tables.given(), Purpose.RECIPIENTS)
+        context |= tables.preview(tables.given(), Purpose.RECIPIENTS)
     if "HX-Request" in request.headers:
-        return render_template("recipients_preview.html", **given)
+        return render_template("recipients_preview.html", **context)
     shown = pools.show(session, actor=actor, pool=pool)
-    return render_template("recipients.html", pool=shown, **given), 422
+    return render_template("recipients.html", pool=shown, **context), 422
 
 
 @blueprint.post("/pools/<pool>/recall")
 @page(Role.MANAGER, on="pool")
 def recall(session: Session, actor: Actor, pool: str) -> Any:
     """Retire a distribution's unredeemed keys."""
-    given = {name: request.form.get(name, "") for name in ("recipient", "reference")}
-    distributions.recall(session, actor=actor, pool=pool, **given)
+    fields = {name: request.form.get(name, "") for name in ("recipient", "reference")}
+    distributions.recall(session, actor=actor, pool=pool, **fields)
     return done("What of it was unredeemed is retired.", "pool", pool=pool)
 
 
@@ -145,8 +147,8 @@ def replace_key(session: Session, actor: Actor, code: str) -> Any:
     """Replace a key: retire it, and give its recipient another."""
     reason, recipient = request.form.get("reason", ""), request.form.get("recipient")
     made = replacing.replace(session, actor=actor, code=code, reason=reason, recipient=recipient)
-    told = f"{made['recipient']} has the key {made['code']} in its place."
-    return done(told, "trouble", q=made["code"])
+    sentence = f"{made['recipient']} has the key {made['code']} in its place."
+    return done(sentence, "trouble", q=made["code"])
 
 
 @blueprint.post("/pools/<pool>/keys/retire")

@@ -73,12 +73,12 @@ def new_pool(session: Session, actor: Actor) -> Any:
 @page(Role.MANAGER, on="new_pool")
 def create_pool(session: Session, actor: Actor) -> Any:
     """Create the pool with its keys; or only add a field, or check the keys without saving."""
-    draft, wanted = read(request.form), request.form.get("do", "save")
-    if wanted == "field":
+    draft, button = read(request.form), request.form.get("do", "save")
+    if button == "field":
         draft.codes.append("")
         return _form(session, actor, draft)
     made: list[PoolShape] = []
-    draft.error = attempt(session, lambda: made.append(_save(session, actor, draft, wanted)))
+    draft.error = attempt(session, lambda: made.append(_save(session, actor, draft, button)))
     if not made:
         return _form(session, actor, draft)
     return done(_told(draft, made[0]), "pool", pool=made[0]["id"])
@@ -96,11 +96,13 @@ def pool_words(session: Session, actor: Actor) -> Any:
 @page(Role.MANAGER)
 def choose_course(session: Session, _actor: Actor) -> Any:
     """Find courses by a part of their code or title; archived ones cannot be chosen."""
-    found = courses.listing(session, filters=chosen(courses.Filters))
-    return render_template("course_choices.html", found=found[:CHOICES], more=len(found) > CHOICES)
+    matches = courses.listing(session, filters=chosen(courses.Filters))
+    return render_template(
+        "course_choices.html", found=matches[:CHOICES], more=len(matches) > CHOICES
+    )
 
 
-def _save(session: Session, actor: Actor, draft: Draft, wanted: str) -> PoolShape:
+def _save(session: Session, actor: Actor, draft: Draft, button: str) -> PoolShape:
     """Create a draft's pool and keys; rolled back, with an empty result, if this is only a check."""
     pool = _create(session, actor, draft)
     patience.unhurried(session)
@@ -109,7 +111,7 @@ def _save(session: Session, actor: Actor, draft: Draft, wanted: str) -> PoolShap
         count = whole(draft.generate, field="generate")
         batches.generate(session, actor=actor, pool=pool["id"], count=count)
     refused = draft.report is not None and bool(draft.report["refused"])
-    if wanted == "check" or (refused and "anyway" not in request.form):
+    if button == "check" or (refused and "anyway" not in request.form):
         raise NotSavedError
     nudging.after_commit("work_batches")
     return pool
@@ -128,21 +130,21 @@ def _add(session: Session, actor: Actor, pool: str, draft: Draft) -> ImportRepor
 
 
 def _create(session: Session, actor: Actor, draft: Draft) -> PoolShape:
-    given: dict[str, Any] = {**draft.values, "share_with_children": draft.share}
+    fields: dict[str, Any] = {**draft.values, "share_with_children": draft.share}
     for name in FIELDS:
-        if not given[name].strip():
+        if not fields[name].strip():
             raise errors.InvalidInputError("Fill this in.", field=name)
-    availability = whole(given.pop("content_availability"), field="content_availability")
-    return pools.create(session, actor=actor, **given, content_availability=availability)
+    availability = whole(fields.pop("content_availability"), field="content_availability")
+    return pools.create(session, actor=actor, **fields, content_availability=availability)
 
 
 def _told(draft: Draft, made: PoolShape) -> str:
-    told = f"The pool “{made['name']}” is there"
+    sentence = f"The pool “{made['name']}” is there"
     if draft.report and not draft.report["batch"]:
-        told += f", with {number(draft.report['added'])} keys"
+        sentence += f", with {number(draft.report['added'])} keys"
     if draft.generate or (draft.report and draft.report["batch"]):
-        told += "; the worker is making its keys"
-    return told + "."
+        sentence += "; the worker is making its keys"
+    return sentence + "."
 
 
 def _form(session: Session, actor: Actor, draft: Draft) -> Any:

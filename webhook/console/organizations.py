@@ -34,8 +34,8 @@ def organizations_page(session: Session, actor: Actor) -> Any:
 @page(on="organizations")
 def add_organization(session: Session, actor: Actor) -> Any:
     """Add an organization."""
-    given = {"name": ""} | forms.given("name", "parent", "time_zone", "currency", "tax_rate")
-    made = organizations.add(session, actor=actor, **given)
+    fields = {"name": ""} | forms.given("name", "parent", "time_zone", "currency", "tax_rate")
+    made = organizations.add(session, actor=actor, **fields)
     return done(f"“{made['name']}” is there.", "organization", organization=made["id"])
 
 
@@ -54,12 +54,14 @@ def organization(session: Session, actor: Actor, organization: str) -> Any:
 @page(on="organization")
 def edit_organization(session: Session, actor: Actor, organization: str) -> Any:
     """Change an organization; its invoice details may be emptied."""
-    given: dict[str, Any] = {name: request.form.get(name, "").strip() for name in NEEDED + INVOICED}
-    given |= forms.given("parent", *TAX)
-    given["no_parent"] = request.form.get("parent") == ""
+    fields: dict[str, Any] = {
+        name: request.form.get(name, "").strip() for name in NEEDED + INVOICED
+    }
+    fields |= forms.given("parent", *TAX)
+    fields["no_parent"] = request.form.get("parent") == ""
     days = forms.whole(request.form.get("payment_terms_days", ""), field="payment_terms_days")
     made = organizations.edit(
-        session, actor=actor, organization=organization, payment_terms_days=days, **given
+        session, actor=actor, organization=organization, payment_terms_days=days, **fields
     )
     return done(f"“{made['name']}” is changed.", "organization", organization=made["id"])
 
@@ -75,8 +77,8 @@ def seller_page(session: Session, _actor: Actor) -> Any:
 @page(on="seller")
 def edit_seller(session: Session, actor: Actor) -> Any:
     """Change the seller's details; finalized invoices keep theirs."""
-    given = {name: request.form.get(name) for name in seller.FIELDS}
-    seller.edit(session, actor=actor, banks=_banks(), **given)
+    fields = {name: request.form.get(name) for name in seller.FIELDS}
+    seller.edit(session, actor=actor, banks=_banks(), **fields)
     return done("It is changed; finalized invoices stay as they are.", "seller")
 
 

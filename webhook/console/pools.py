@@ -26,8 +26,8 @@ SHOWN = 50  # rows per page
 @page(*READERS)
 def pools_page(session: Session, actor: Actor) -> Any:
     """List pools."""
-    wanted, after = chosen(pools.Filters), request.args.get("after")
-    listed = pools.listing(session, actor=actor, filters=wanted, after=after, limit=SHOWN)
+    filters, after = chosen(pools.Filters), request.args.get("after")
+    listed = pools.listing(session, actor=actor, filters=filters, after=after, limit=SHOWN)
     return render_template("pools.html", listed=listed, filtered=pools.Filters)
 
 
@@ -36,22 +36,22 @@ def pools_page(session: Session, actor: Actor) -> Any:
 def pool(session: Session, actor: Actor, pool: str) -> Any:
     """Show a pool: its settings, figures, running batch, keys, redemptions and refusals."""
     shown = pools.show(session, actor=actor, pool=pool)
-    found, after = shown["id"], request.args.get("after")
-    wanted, of_pool = chosen(keys.Filters), batches.Filters(pool=found)
+    pool_id, after = shown["id"], request.args.get("after")
+    filters, of_pool = chosen(keys.Filters), batches.Filters(pool=pool_id)
     return render_template(
         "pool.html",
         pool=shown,
         filtered=keys.Filters,
         batches=batches.listing(session, actor=actor, filters=of_pool, limit=3).items,
-        charged=charges.of_pool(session, actor=actor, pool=found),
-        recent=recent.of_pool(session, actor=actor, pool=found),
+        charged=charges.of_pool(session, actor=actor, pool=pool_id),
+        recent=recent.of_pool(session, actor=actor, pool=pool_id),
         attempts=recent.ATTEMPTS,
-        labels=pools.by_label(session, actor=actor, pool=found).items,
+        labels=pools.by_label(session, actor=actor, pool=pool_id).items,
         listed=keys.listing(
-            session, actor=actor, pool=found, filters=wanted, after=after, limit=SHOWN
+            session, actor=actor, pool=pool_id, filters=filters, after=after, limit=SHOWN
         ),
         distributions=distributions.listing(
-            session, actor=actor, pool=found, filters=chosen(distributions.Filters), limit=10
+            session, actor=actor, pool=pool_id, filters=chosen(distributions.Filters), limit=10
         ),
     )
 
@@ -102,17 +102,17 @@ def resume_pool(session: Session, actor: Actor, pool: str) -> Any:
 @known(*READERS)
 def export_keys(actor: Actor, pool: str) -> Any:
     """Export a pool's keys as CSV, as CSV for Excel, or as a workbook, from one snapshot."""
-    format, wanted = request.args.get("format") or exporting.Format.CSV, chosen(keys.Filters)
+    format, filters = request.args.get("format") or exporting.Format.CSV, chosen(keys.Filters)
     with connections.session(Login.WEB, sees=actor.scope) as session:
-        found = str(pools.find(session, actor=actor, pool=pool).id)
-        file = exporting.file(session, actor=actor, pool=found, format=format)
+        pool_id = str(pools.find(session, actor=actor, pool=pool).id)
+        file = exporting.file(session, actor=actor, pool=pool_id, format=format)
     return files.table(
         file.name,
         exporting.export,
         actor=actor,
         media_type=file.media_type,
-        pool=found,
-        filters=wanted,
+        pool=pool_id,
+        filters=filters,
         labels="labels" in request.args,
         format=format,
     )

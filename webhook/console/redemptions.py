@@ -16,6 +16,6 @@ from worker.tenancy.actors import Actor
 @page(*READERS)
 def redemptions_page(session: Session, actor: Actor) -> Any:
     """List attempts, newest first, or some of them."""
-    wanted, after = chosen(attempts.Filters), request.args.get("after")
-    found = attempts.listing(session, actor=actor, filters=wanted, after=after, limit=50)
-    return render_template("redemptions.html", listed=found, filtered=attempts.Filters)
+    filters, after = chosen(attempts.Filters), request.args.get("after")
+    listed = attempts.listing(session, actor=actor, filters=filters, after=after, limit=50)
+    return render_template("redemptions.html", listed=listed, filtered=attempts.Filters)

@@ -21,10 +21,10 @@ from worker.tenancy.actors import Actor
 @page(*STAFF)
 def reports_page(session: Session, actor: Actor) -> Any:
     """List reports, newest first, with a form to request one."""
-    wanted, after = chosen(keeping.Filters), request.args.get("after")
+    filters, after = chosen(keeping.Filters), request.args.get("after")
     return render_template(
         "reports.html",
-        listed=keeping.listing(session, actor=actor, filters=wanted, after=after, limit=30),
+        listed=keeping.listing(session, actor=actor, filters=filters, after=after, limit=30),
         owners=[owner["name"] for owner in organizations.listing(session, actor=actor)],
         notebooks=reporting.listing(),
         filtered=keeping.Filters,
@@ -36,10 +36,10 @@ def reports_page(session: Session, actor: Actor) -> Any:
 def run_report(session: Session, actor: Actor) -> Any:
     """Request a report."""
     form = request.form
-    given = {name: form.get(name) or None for name in ("organization", "to")}
+    fields = {name: form.get(name) or None for name in ("organization", "to")}
     notebook, from_ = form.get("notebook", ""), form.get("from") or None
     format = form.get("format", "html").lower()
-    keeping.ask(session, actor=actor, notebook=notebook, from_=from_, format=format, **given)
+    keeping.ask(session, actor=actor, notebook=notebook, from_=from_, format=format, **fields)
     nudging.after_commit("make_reports")
     return done("The worker makes the report.", "reports")
 

@@ -70,8 +70,8 @@ def account(_session: Session, _actor: Actor) -> Any:
 def change_password(session: Session, actor: Actor) -> Any:
     """Change the user's password, which ends every session, and sign in again here."""
     old, new = request.form.get("old", ""), request.form.get("password", "")
-    given = {"user_id": visitor().user_id, "old": old, "new": new}
-    users.change_password(session, actor=actor, **given)
+    passwords = {"user_id": visitor().user_id, "old": old, "new": new}
+    users.change_password(session, actor=actor, **passwords)
     logout_user()
     return done("Your password is new. Every session is over: sign in again.", "sign_in")
 
@@ -80,6 +80,6 @@ def _begun(known: Visitor) -> Any:
     session.clear()  # drop everything from before the sign-in (session fixation)
     session.permanent = True  # lasts for PERMANENT_SESSION_LIFETIME
     login_user(known)
-    wanted = request.args.get("next", "")
-    inside = wanted.startswith("/console/") and "\\" not in wanted
-    return redirect(wanted if inside else url("console.home"), 303)
+    target = request.args.get("next", "")
+    inside = target.startswith("/console/") and "\\" not in target
+    return redirect(target if inside else url("console.home"), 303)

@@ -29,8 +29,8 @@ def sources_page(session: Session, actor: Actor) -> Any:
 @page(Role.MANAGER, on="sources")
 def add_source(session: Session, actor: Actor) -> Any:
     """Add a source, and show its secret once."""
-    given = {name: request.form.get(name, "") for name in ("name", "organization")}
-    return _sources(session, actor, made=sources.add(session, actor=actor, **given))
+    fields = {name: request.form.get(name, "") for name in ("name", "organization")}
+    return _sources(session, actor, made=sources.add(session, actor=actor, **fields))
 
 
 @blueprint.post("/sources/<source>/rotate")
@@ -44,9 +44,9 @@ def rotate_source(session: Session, actor: Actor, source: str) -> Any:
 @page(*READERS)
 def events_page(session: Session, actor: Actor) -> Any:
     """List events, newest first."""
-    wanted, after = chosen(inbox.Filters), request.args.get("after")
-    found = inbox.listing(session, actor=actor, filters=wanted, after=after, limit=50)
-    return render_template("events.html", listed=found, filtered=inbox.Filters)
+    filters, after = chosen(inbox.Filters), request.args.get("after")
+    listed = inbox.listing(session, actor=actor, filters=filters, after=after, limit=50)
+    return render_template("events.html", listed=listed, filtered=inbox.Filters)
 
 
 @blueprint.post("/events/<event>/retry")

@@ -65,10 +65,10 @@ def preview(stream: BinaryIO, purpose: Purpose) -> dict[str, Any]:
 def columns(stream: BinaryIO, purpose: Purpose) -> list[Column]:
     """Give a table's columns; none if the input is no table."""
     try:
-        found = reading.columns(stream, told=told(), purpose=purpose)
+        read = reading.columns(stream, told=told(), purpose=purpose)
     except errors.InvalidInputError:
         return []
-    return [_as_chosen(column) for column in found]
+    return [_as_chosen(column) for column in read]
 
 
 def _as_chosen(column: Column) -> Column:

@@ -18,15 +18,15 @@ from worker.tenancy.actors import Actor
 @page(*READERS)
 def trouble(session: Session, actor: Actor) -> Any:
     """Show a key's state, its attempts, and what would happen now."""
-    wanted = request.args.get("q", "").strip()
-    if "@" in wanted:
-        return redirect(url("console.learner", email=wanted), 303)
+    query = request.args.get("q", "").strip()
+    if "@" in query:
+        return redirect(url("console.learner", email=query), 303)
     learner = request.args.get("as", "").strip() or None
-    told: dict[str, Any] = {"key": None, "words": None}
-    if wanted:
+    context: dict[str, Any] = {"key": None, "words": None}
+    if query:
         try:
-            key = show(session, actor=actor, code=wanted, dry_run=learner)
-            told |= {"key": key, "pool": pools.show(session, actor=actor, pool=key["pool"])}
+            key = show(session, actor=actor, code=query, dry_run=learner)
+            context |= {"key": key, "pool": pools.show(session, actor=actor, pool=key["pool"])}
         except (errors.NotFoundError, errors.InvalidInputError) as error:
-            told |= {"words": str(error), "mistyped": codes.is_mistyped(wanted)}
-    return render_template("trouble.html", q=wanted, learner=learner, **told)
+            context |= {"words": str(error), "mistyped": codes.is_mistyped(query)}
+    return render_template("trouble.html", q=query, learner=learner, **context)

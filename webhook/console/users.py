@@ -26,9 +26,9 @@ def users_page(session: Session, actor: Actor) -> Any:
 @page(Role.MANAGER, on="users")
 def add_user(session: Session, actor: Actor) -> Any:
     """Add a user."""
-    given = {name: request.form.get(name, "") for name in ("email", "password")}
+    fields = {name: request.form.get(name, "") for name in ("email", "password")}
     organization = request.form.get("organization") or None
-    users.add(session, actor=actor, organization=organization, role=forms.role(), **given)
+    users.add(session, actor=actor, organization=organization, role=forms.role(), **fields)
     return done("They can sign in now.", "users")
 
 

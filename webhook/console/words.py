@@ -57,8 +57,8 @@ MENU = (
 
 def install(blueprint: APIBlueprint) -> None:
     """Make these functions available in a blueprint's templates."""
-    for told in (when, number, words, pretty):
-        blueprint.add_app_template_filter(told)
+    for filter_ in (when, number, words, pretty):
+        blueprint.add_app_template_filter(filter_)
     for asked in (
         may,
         operating,
@@ -80,9 +80,9 @@ def when(value: datetime | None) -> Markup:
     if value is None:
         return Markup("")
     there = value.astimezone(ZoneInfo(zone()))
-    told = f"{there.day} {there:%b %Y, %H:%M}"
+    local = f"{there.day} {there:%b %Y, %H:%M}"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        value.isoformat(), f"{told} {zone()}", told
+        value.isoformat(), f"{local} {zone()}", local
     )
 
 
@@ -134,8 +134,8 @@ def menu() -> list[tuple[str, list[tuple[str, bool, str]]]]:
 
 def here(**changes: Any) -> str:
     """Give this page's URL with changed query parameters; None removes one."""
-    wanted = {**request.args.to_dict(), **changes}
-    kept = {name: value for name, value in wanted.items() if value not in (None, "")}
+    query = {**request.args.to_dict(), **changes}
+    kept = {name: value for name, value in query.items() if value not in (None, "")}
     endpoint, arguments = standing()
     return url(endpoint, **arguments, **kept)
 

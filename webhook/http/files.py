@@ -30,10 +30,10 @@ def attachment(name: str) -> dict[str, str]:
     """Give the header that saves a response as a file; a non-ASCII name is encoded by RFC 6266."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().strip()
     plain = plain if plain.partition(".")[0] else f"keys{Path(name).suffix}"
-    told = f'attachment; filename="{plain.translate(ESCAPED)}"'
+    header = f'attachment; filename="{plain.translate(ESCAPED)}"'
     if plain != name:
-        told += f"; filename*=UTF-8''{quote(name, safe=ATTRIBUTE)}"
-    return {"Content-Disposition": told}
+        header += f"; filename*=UTF-8''{quote(name, safe=ATTRIBUTE)}"
+    return {"Content-Disposition": header}
 
 
 def table(
@@ -63,8 +63,8 @@ def document(*, actor: Actor, invoice: str, format: str) -> Response:
         patience.unhurried(session)
         made = documents.export(session, actor=actor, invoice=invoice, format=format)
         content = made.content if format == "pdf" else iter([b"".join(made.content)])
-    told = attachment(made.name)
-    return Response(b"".join(content), mimetype=made.media_type, headers=told)
+    headers = attachment(made.name)
+    return Response(b"".join(content), mimetype=made.media_type, headers=headers)
 
 
 def report(name: str, content: str | bytes, media_type: str) -> Response:

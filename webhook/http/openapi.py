@@ -95,8 +95,8 @@ def _completed(
 ) -> Any:
     document = _flat(document)
     views = app.view_functions.values()
-    told = [kind for view in views for kind in getattr(view, "answers", {}).values()]
-    answers, named = schemas.of([Problem, *received.values(), *told])
+    types = [kind for view in views for kind in getattr(view, "answers", {}).values()]
+    answers, named = schemas.of([Problem, *received.values(), *types])
     document["components"]["schemas"] |= _schemas(posted) | named
     for rule in app.url_map.iter_rules():
         path = re.sub(r"<(?:[^<:]+:)?([^>]+)>", r"{\1}", rule.rule)
@@ -125,8 +125,10 @@ def _complete(operation: Schema, method: str, view: Any, schema: dict[Any, Schem
         operation["security"] = [{"token": []}]
         operation["x-roles"] = [str(role) for role in roles]
     if hasattr(view, "answers"):
-        told = {str(status): _answer(status, schema[kind]) for status, kind in view.answers.items()}
-        operation["responses"] = told
+        responses = {
+            str(status): _answer(status, schema[kind]) for status, kind in view.answers.items()
+        }
+        operation["responses"] = responses
     answers = operation.setdefault("responses", {})
     answers.update({status: _problem(status) for status in statuses if status not in answers})
     takes, gives, only = getattr(view, "described", ((), (), None))

@@ -37,17 +37,17 @@ def versioned(find: Find, **names: str) -> Callable[[View], View]:
 
     def guard(view: View) -> View:
         @wraps(view)
-        def guarded(session: Session, actor: Actor, **given: Any) -> Response:
+        def guarded(session: Session, actor: Actor, **arguments: Any) -> Response:
             reading = request.method in READING
-            sought = {names.get(name, name): value for name, value in given.items()}
+            sought = {names.get(name, name): value for name, value in arguments.items()}
             found = find(session, actor=actor, **sought, lock=not reading)
             things = [found] if isinstance(found, Versioned) else found
             version = versions.of(things)  # as it was before the view ran
             if not reading:
                 _refuse_unless_as_read(version)
             if isinstance(found, Versioned):
-                given = dict.fromkeys(given, found)
-            answer = current_app.make_response(view(session, actor, **given))
+                arguments = dict.fromkeys(arguments, found)
+            answer = current_app.make_response(view(session, actor, **arguments))
             return _tagged(answer, version if reading else versions.of(things))
 
         guarded.versioned = True  # type: ignore[attr-defined]  # read by openapi.py
@@ -68,8 +68,8 @@ def answered(answer: Response) -> Response:
 
 def _tagged(answer: Response, version: str | None = None) -> Response:
     if answer.status_code in (200, 201) and "ETag" not in answer.headers:
-        told = hashlib.sha256(answer.get_data()).hexdigest()[:16]
-        answer.set_etag(f"{version}.{told}" if version else told)
+        digest = hashlib.sha256(answer.get_data()).hexdigest()[:16]
+        answer.set_etag(f"{version}.{digest}" if version else digest)
     return answer
 
 

@@ -105,8 +105,8 @@ class InvalidFieldsError(errors.InvalidInputError):
 
     def __init__(self, wrong: list[FieldError]) -> None:
         first = wrong[0]
-        told = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
-        super().__init__(told, field=first["field"])
+        detail = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
+        super().__init__(detail, field=first["field"])
         self.wrong = wrong
 
 
@@ -204,9 +204,9 @@ def wrong_fields(error: ValidationError, *, skip: int) -> InvalidFieldsError:
     `skip` is the number of leading path segments that the sender does not know, such as a message's
     type.
     """
-    told = error.errors(include_input=False, include_url=False, include_context=False)
+    details = error.errors(include_input=False, include_url=False, include_context=False)
     return InvalidFieldsError(
-        [_wrong_field(about["type"], about["loc"][skip:], about["msg"]) for about in told]
+        [_wrong_field(about["type"], about["loc"][skip:], about["msg"]) for about in details]
     )
 
 

@@ -40,8 +40,8 @@ class Choice(Taken, Generic[F]):
     @property
     def filters(self) -> F:
         """The filters as the domain takes them."""
-        given = {one.name: getattr(self, one.name) for one in fields(self.made_of)}
-        return self.made_of(**given)  # type: ignore[return-value]  # that is F
+        values = {one.name: getattr(self, one.name) for one in fields(self.made_of)}
+        return self.made_of(**values)  # type: ignore[return-value]  # that is F
 
 
 class Query(Choice[F], Generic[F]):

@@ -57,19 +57,19 @@ def _documented(schema: Schema, kind: type) -> Schema:
 
 def _docstrings(kind: type) -> dict[str, str]:
     """Read the docstrings of a class's fields, and those of its bases."""
-    found: dict[str, str] = {}
+    docstrings: dict[str, str] = {}
     for base in getattr(kind, "__orig_bases__", ()):
         if isinstance(base, type):
-            found |= _docstrings(base)
+            docstrings |= _docstrings(base)
     try:
         [made] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     except (OSError, TypeError, SyntaxError):  # no class statement made it
-        return found
+        return docstrings
     body = made.body if isinstance(made, ast.ClassDef) else []
     for field, words in itertools.pairwise(body):
         match field, words:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
                 value=ast.Constant(value=str(said))
             ):
-                found[name] = " ".join(said.split())
-    return found
+                docstrings[name] = " ".join(said.split())
+    return docstrings

@@ -35,8 +35,8 @@ def gives(
     def answering(view: Callable[P, Any]) -> Callable[P, Response]:
         @wraps(view)
         def answered(*args: P.args, **kwargs: P.kwargs) -> Response:
-            given = view(*args, **kwargs)
-            return given if isinstance(given, Response) else answer(given, status)
+            result = view(*args, **kwargs)
+            return result if isinstance(result, Response) else answer(result, status)
 
         answers = dict.fromkeys((status, *others), _told(view.__annotations__["return"]))
         if accepted is not None:
@@ -121,9 +121,9 @@ def whole(items: list[T]) -> Page[T]:
     return Page(items, None)
 
 
-def answer(told: object, status: int, headers: dict[str, str] | None = None) -> Response:
+def answer(document: object, status: int, headers: dict[str, str] | None = None) -> Response:
     """Answer with a status."""
-    response = jsonify(told)
+    response = jsonify(document)
     response.status_code = status
     response.headers.extend(headers or {})
     return response

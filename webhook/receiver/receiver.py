@@ -75,10 +75,10 @@ def _answer(door: inbox.Door, recorded: inbox.Recorded) -> Response:
     sender = Actor(f"source {door.source_id}", Role.SENDER, door.organization_id)
     with connections.session(Login.WEB, sees=sender.scope) as session:
         event = inbox.show(session, actor=sender, event=str(recorded.event_id))
-    told = _decided(event) if event["outcome"] else _accepted(event["id"], event["status"])
+    body = _decided(event) if event["outcome"] else _accepted(event["id"], event["status"])
     if waited is not None:
-        told.headers["Preference-Applied"] = f"wait={waited}"
-    return told
+        body.headers["Preference-Applied"] = f"wait={waited}"
+    return body
 
 
 def _wait(recorded: inbox.Recorded) -> int | None:
@@ -89,10 +89,10 @@ def _wait(recorded: inbox.Recorded) -> int | None:
 
 
 def _decided(event: EventShape) -> Response:
-    told: Decided = {**event, "event": event["id"]}
-    return answer(told, 200)
+    body: Decided = {**event, "event": event["id"]}
+    return answer(body, 200)
 
 
 def _accepted(event: str, status: EventStatus) -> Response:
-    told: Accepted = {"event": event, "status": status, "url": f"/api/v1/events/{event}"}
-    return answer(told, 202)
+    body: Accepted = {"event": event, "status": status, "url": f"/api/v1/events/{event}"}
+    return answer(body, 202)

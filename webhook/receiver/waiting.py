@@ -20,8 +20,8 @@ DECIDED = text("SELECT id FROM event WHERE id = ANY (:waited) AND status IN ('se
 
 def preferred(header: str | None) -> int | None:
     """Read the seconds to wait from a Prefer header, 10 at most; None if it asks for no wait."""
-    wanted = WAIT.search(header or "")
-    return min(int(wanted[1]), LONGEST) if wanted else None
+    match = WAIT.search(header or "")
+    return min(int(match[1]), LONGEST) if match else None
 
 
 class WaitingRoom:

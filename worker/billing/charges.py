@@ -187,8 +187,8 @@ def charge_extension(
     )
     session.add(charge)
     session.flush()
-    told = {"amount": str(amount), "currency": code, "assignment": assignment.id}
-    _remember(session, actor, "extension charged", charge.id, charge.organization_id, **told)
+    detail = {"amount": str(amount), "currency": code, "assignment": assignment.id}
+    _remember(session, actor, "extension charged", charge.id, charge.organization_id, **detail)
     return charge
 
 
@@ -221,10 +221,10 @@ def credit(
         raise errors.InvalidInputError("Give the reason for the credit.", field="reason")
     found = find(session, actor=actor, charge=charge, lock=True)
     left = _left(session, found)
-    wanted = left if amount is None else _amount(session, amount, found)
-    if left <= 0 or wanted > left:
+    credited = left if amount is None else _amount(session, amount, found)
+    if left <= 0 or credited > left:
         raise errors.CreditExceedsChargeError(_whats_left(session, found, left))
-    credit_id = _credit(session, found, wanted, reason.strip())
+    credit_id = _credit(session, found, credited, reason.strip())
     _remember(
         session,
         actor,
@@ -232,7 +232,7 @@ def credit(
         found.id,
         found.organization_id,
         credit=credit_id,
-        amount=currencies.text(session, wanted, found.currency),
+        amount=currencies.text(session, credited, found.currency),
         reason=reason.strip(),
     )
     return show(session, actor=actor, charge=str(credit_id))
@@ -253,8 +253,8 @@ def listing(
     A void invoice's charges are those that it had.
     """
     actor.require(Role.FINANCE, Role.ANALYST)
-    wanted = _rows().where(actor.sees(Charge.organization_id), *_chosen(session, actor, filters))
-    return paged(session, wanted, by=Charge.id, shape=shape, newest_first=True, **page)
+    statement = _rows().where(actor.sees(Charge.organization_id), *_chosen(session, actor, filters))
+    return paged(session, statement, by=Charge.id, shape=shape, newest_first=True, **page)
 
 
 def of_pool(session: Session, *, actor: Actor, pool: str) -> PoolCharged:
@@ -381,10 +381,10 @@ def _carried(session: Session, actor: Actor, filters: Filters) -> Select[int]:
 
 
 def _redemption_charge(session: Session, assignment: Assignment, *, lock: bool = False) -> Charge:
-    wanted = select(Charge).where(
+    statement = select(Charge).where(
         Charge.assignment_id == assignment.id, Charge.kind == ChargeKind.REDEMPTION
     )
-    return session.scalars(lookup.locked(wanted, of=Charge) if lock else wanted).one()
+    return session.scalars(lookup.locked(statement, of=Charge) if lock else statement).one()
 
 
 def _left(session: Session, charge: Charge) -> Decimal:
@@ -402,15 +402,15 @@ def _whats_left(session: Session, charge: Charge, left: Decimal) -> str:
 
 
 def _amount(session: Session, amount: str, charge: Charge) -> Decimal:
-    wanted = currencies.amount(session, amount, currency_code=charge.currency, field="amount")
-    if wanted <= 0:
+    checked = currencies.amount(session, amount, currency_code=charge.currency, field="amount")
+    if checked <= 0:
         raise errors.InvalidInputError("Give the amount to credit, above zero.", field="amount")
-    return wanted
+    return checked
 
 
 def _credit(session: Session, charge: Charge, amount: Decimal | None, reason: str) -> int | None:
-    told = {"charge_id": charge.id, "amount": amount, "reason": reason}
-    credit_id: int | None = session.execute(CREDIT, told).scalar_one_or_none()
+    parameters = {"charge_id": charge.id, "amount": amount, "reason": reason}
+    credit_id: int | None = session.execute(CREDIT, parameters).scalar_one_or_none()
     return credit_id
 
 

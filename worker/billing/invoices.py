@@ -237,11 +237,19 @@ def listing(
     `ids` limits the list to those invoices.
     """
     actor.require(Role.FINANCE, Role.ANALYST)
-    wanted = _rows().where(actor.sees(Invoice.organization_id), *_chosen(session, actor, filters))
+    statement = _rows().where(
+        actor.sees(Invoice.organization_id), *_chosen(session, actor, filters)
+    )
     if ids is not None:
-        wanted = wanted.where(Invoice.id.in_(ids))
+        statement = statement.where(Invoice.id.in_(ids))
     found = paged(
-        session, wanted, by=Invoice.id, shape=_facts, newest_first=True, sorts=Filters.sorts, **page
+        session,
+        statement,
+        by=Invoice.id,
+        shape=_facts,
+        newest_first=True,
+        sorts=Filters.sorts,
+        **page,
     )
     carried = lines.of(session, {item["id"]: item["decimals"] for item in found.items})
     return Page([{**item, "lines": carried[item["id"]]} for item in found.items], found.next)

@@ -131,7 +131,7 @@ def _with_shares(rows: Sequence[Row[Any]], decimals: int) -> list[LineShown]:
     lines: list[LineShown] = []
     for _, of_line in groupby(rows, lambda row: row.id):
         first, *_ = shares = list(of_line)
-        told: list[Share] = [
+        shares_of_line: list[Share] = [
             {
                 "organization": row.learners,
                 "quantity": row.share_quantity,
@@ -140,7 +140,7 @@ def _with_shares(rows: Sequence[Row[Any]], decimals: int) -> list[LineShown]:
             for row in shares
             if row.learners is not None
         ]
-        lines.append({**_line(first, decimals), "learner_organizations": told})
+        lines.append({**_line(first, decimals), "learner_organizations": shares_of_line})
     return lines
 
 

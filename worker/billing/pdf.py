@@ -82,12 +82,12 @@ class Printed:
         """Write a day; an instant is a day in the buyer's time zone."""
         if day is None:
             return "–"
-        given = (
+        local = (
             day.astimezone(self.zone).date()
             if isinstance(day, datetime)
             else date.fromisoformat(day)
         )
-        return format_date(given, format="long", locale=self.locale)
+        return format_date(local, format="long", locale=self.locale)
 
     def month(self, month: str) -> str:
         """Write a month."""
@@ -127,8 +127,8 @@ class Paper(FPDF):
     def footer(self) -> None:
         """Write the invoice's number, the page and the number of pages."""
         self.set_y(-15)
-        told = f"{self.foot}  ·  page {self.page_no()} of {{nb}}"
-        self.write_text(told, size=7.5, colour=GREY, width=WIDTH)
+        text = f"{self.foot}  ·  page {self.page_no()} of {{nb}}"
+        self.write_text(text, size=7.5, colour=GREY, width=WIDTH)
 
     def write_text(
         self,
@@ -263,7 +263,7 @@ def _lines(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     for line in invoice["lines"]:
         if paper.will_page_break(11):
             paper.add_page()
-        told = [line["pool_name"], f"{KINDS[line['kind']]} {printed.month(line['service_month'])}"]
+        words = [line["pool_name"], f"{KINDS[line['kind']]} {printed.month(line['service_month'])}"]
         figures = (
             printed.quantity(line["quantity"]),
             printed.number(line["unit_price"]),
@@ -273,7 +273,7 @@ def _lines(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
         paper.write_text(title, bold=True, width=COLUMNS[0])
         for width, figure in zip(COLUMNS[1:], figures, strict=True):
             paper.write_text(figure, width=width, align="R", ends=width == COLUMNS[-1])
-        note = _fitted(paper, "  ·  ".join(told), size=7.5)
+        note = _fitted(paper, "  ·  ".join(words), size=7.5)
         paper.write_text(note, size=7.5, colour=GREY, height=4, ends=True)
         paper.ln(1.6)
     paper.columns_on_each_page = False

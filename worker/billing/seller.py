@@ -67,29 +67,31 @@ def edit(
             e-mail address, IBAN, BIC or currency.
     """
     actor.require()
-    given = parties.checked({field: value for field, value in changes.items() if value is not None})
-    if given.get("name") == "":
+    fields = parties.checked(
+        {field: value for field, value in changes.items() if value is not None}
+    )
+    if fields.get("name") == "":
         raise errors.InvalidInputError("Give the seller's name.", field="name")
-    if "time_zone" in given:
-        given["time_zone"] = zones.check(session.connection(), given["time_zone"])
+    if "time_zone" in fields:
+        fields["time_zone"] = zones.check(session.connection(), fields["time_zone"])
     seller = find(session, lock=True)
-    for field, value in given.items():
+    for field, value in fields.items():
         setattr(seller, field, value)
     flag_modified(seller, "name")  # a new version, even if only a bank (another table) changed
-    told: dict[str, Any] = {**given}
+    detail: dict[str, Any] = {**fields}
     if banks:
-        told["banks"] = [_put(session, bank) for bank in banks]
+        detail["banks"] = [_put(session, bank) for bank in banks]
     session.flush()
     history.record(
-        session, actor=actor, action="seller edited", thing="seller", thing_ids=1, **told
+        session, actor=actor, action="seller edited", thing="seller", thing_ids=1, **detail
     )
     return show(session)
 
 
 def find(session: Session, *, lock: bool = False) -> Seller:
     """Give the seller's row, locked against other changes on demand."""
-    wanted = select(Seller)
-    return session.scalars(locked(wanted, of=Seller) if lock else wanted).one()
+    statement = select(Seller)
+    return session.scalars(locked(statement, of=Seller) if lock else statement).one()
 
 
 def _put(session: Session, bank: Mapping[str, str]) -> Bank:

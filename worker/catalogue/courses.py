@@ -113,15 +113,15 @@ def archive(session: Session, *, actor: Actor, course: str | Course) -> CourseSh
 
 def listing(session: Session, *, filters: Filters = ALL) -> list[CourseShape]:
     """List courses by code."""
-    wanted = _rows().order_by(Course.code)
+    statement = _rows().order_by(Course.code)
     if filters.search:
-        wanted = wanted.where(
+        statement = statement.where(
             or_(
                 Course.code.icontains(filters.search, autoescape=True),
                 Course.title.icontains(filters.search, autoescape=True),
             )
         )
-    return [_shape(row) for row in session.execute(wanted)]
+    return [_shape(row) for row in session.execute(statement)]
 
 
 def find(session: Session, *, name: str | Course, lock: bool = False) -> Course:
@@ -153,9 +153,9 @@ def price_in_force(
 
     Gives `amount, currency, price_id`, or no row; a function of schema.sql decides.
     """
-    found = func.price_in_force(course_id, organization_id, func.clock_now())
+    price = func.price_in_force(course_id, organization_id, func.clock_now())
     columns = (column("amount", Numeric), column("currency", Text), column("price_id", BigInteger))
-    return found.table_valued(*columns, name="in_force")
+    return price.table_valued(*columns, name="in_force")
 
 
 def _rows() -> Select[Any]:

@@ -165,14 +165,14 @@ def listing(
 ) -> Page[PriceShape]:
     """List the list prices and those of the actor's organizations, past ones included."""
     actor.require(Role.FINANCE, Role.ANALYST)
-    wanted = _rows().where(actor.sees(Price.organization_id) | Price.organization_id.is_(None))
+    statement = _rows().where(actor.sees(Price.organization_id) | Price.organization_id.is_(None))
     if filters.course:
         course = courses.find(session, name=filters.course)
-        wanted = wanted.where(Price.course_id == course.id)
+        statement = statement.where(Price.course_id == course.id)
     if filters.organization:
         owner = organizations.find(session, actor=actor, name=filters.organization)
-        wanted = wanted.where(Price.organization_id == owner.id)
-    return paged(session, wanted, by=Price.id, shape=_shape, **page)
+        statement = statement.where(Price.organization_id == owner.id)
+    return paged(session, statement, by=Price.id, shape=_shape, **page)
 
 
 def in_force(

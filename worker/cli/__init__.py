@@ -50,8 +50,8 @@ class Keypool(click.RichGroup):
         """Import a command's module; None if there is no such command."""
         if cmd_name not in NAMES:
             return None
-        found: click.Command = import_module(f"worker.cli.{cmd_name}").command
-        return found
+        loaded: click.Command = import_module(f"worker.cli.{cmd_name}").command
+        return loaded
 
 
 @click.group(cls=Keypool, context_settings={"help_option_names": ["-h", "--help"]})

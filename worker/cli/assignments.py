@@ -74,9 +74,9 @@ def command() -> None:
 
 
 @command.command("list", cls=ListCommand, filters=lambda: assignments.Filters, shows=ASSIGNMENTS)
-def listing(**given: Any) -> "Page[assignments.AssignmentShape]":
+def listing(**arguments: Any) -> "Page[assignments.AssignmentShape]":
     """List assignments."""
-    return run(assignments.listing, actor=operator(), **given)
+    return run(assignments.listing, actor=operator(), **arguments)
 
 
 @command.command()
@@ -94,25 +94,25 @@ named = click.argument("named", nargs=-1, metavar="[ID]...")
 @click.option("--until", metavar="DATE", help="The last day of access, where the learner is.")
 @click.option("--by", "by_days", type=WHOLE, metavar="DAYS", help="So many days later than now.")
 @click.option("--price", metavar="AMOUNT", help="Charge the pool's owner; free by default.")
-def extend(**given: Any) -> "Changed":
+def extend(**arguments: Any) -> "Changed":
     """Extend access; an expired assignment becomes active again.
 
     Several ids, or a pool, a learner or a number of days, extend many: each has its own result.
     """
-    return _changed(extending.extend, bulk.extend, **given)
+    return _changed(extending.extend, bulk.extend, **arguments)
 
 
 @command.command(cls=ChoosingCommand, filters=lambda: bulk.Filters, shows=_show_changed)
 @named
 @click.option("--retire-key", is_flag=True, help="Do not issue the key again.")
 @click.option("--reason", metavar="TEXT", help="Needed after 24 hours or a launch.")
-def cancel(**given: Any) -> "Changed":
+def cancel(**arguments: Any) -> "Changed":
     """Cancel an assignment, or many, each with its own result.
 
     Within 24 hours of redemption and before any launch, the charge is credited and the key can be
     redeemed again. Later nothing is credited and the key is retired.
     """
-    return _changed(cancelling.cancel, bulk.cancel, **given)
+    return _changed(cancelling.cancel, bulk.cancel, **arguments)
 
 
 @command.command(

@@ -38,9 +38,9 @@ def command() -> None:
 
 
 @command.command("list", cls=ListCommand, filters=lambda: batches.Filters, shows=BATCHES)
-def listing(**given: Any) -> "Page[batches.BatchShape]":
+def listing(**arguments: Any) -> "Page[batches.BatchShape]":
     """List batches, newest first."""
-    return run(batches.listing, actor=operator(), **given)
+    return run(batches.listing, actor=operator(), **arguments)
 
 
 @command.command()

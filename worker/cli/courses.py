@@ -23,9 +23,9 @@ def command() -> None:
 @click.argument("title")
 @click.option("--price", required=True, metavar="AMOUNT", help="What one redemption costs: 49.90.")
 @click.option("--currency", required=True, metavar="CUR", help="An ISO 4217 code: EUR.")
-def add(**given: Any) -> "courses.CourseShape":
+def add(**arguments: Any) -> "courses.CourseShape":
     """Add a course with its list price."""
-    return run(courses.add, actor=operator(), **given)
+    return run(courses.add, actor=operator(), **arguments)
 
 
 @command.command()

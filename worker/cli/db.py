@@ -48,5 +48,5 @@ def _checked(result: dict[str, Any]) -> Iterator[str]:
 def check() -> dict[str, Any]:
     """Check that the database matches schema.sql and is safe; exit code 1 if not."""
     with servers():
-        found = schema.check(connections.engine())
-        return {"ok": not found, "differences": found}
+        sentences = schema.check(connections.engine())
+        return {"ok": not sentences, "differences": sentences}

@@ -80,40 +80,40 @@ def command(keys: int, redemptions: int, output: Path) -> dict[str, Any]:
     """
     quieten()
     begun = time.monotonic()
-    told = demo.run(
+    result = demo.run(
         keys_wanted=keys,
         redemptions=redemptions,
         folder=output,
         bar=progress.bar,
         tell=_speaker(begun),
     )
-    return _result(told, round(time.monotonic() - begun, 1))
+    return _result(result, round(time.monotonic() - begun, 1))
 
 
 def _speaker(begun: float) -> Callable[[str], None]:
     def tell(sentence: str) -> None:
-        told = f"{time.monotonic() - begun:5.1f} s  {sentence}"
+        line = f"{time.monotonic() - begun:5.1f} s  {sentence}"
         if wants_json():
-            printing.warn(told)
+            printing.warn(line)
         else:
-            printing.line(told)
+            printing.line(line)
 
     return tell
 
 
-def _result(told: "Told", seconds: float) -> dict[str, Any]:
-    differing = told.expected.keys() | told.happened.keys()
+def _result(result: "Told", seconds: float) -> dict[str, Any]:
+    differing = result.expected.keys() | result.happened.keys()
     return {
-        "ok": told.ok,
-        "outcomes": dict(told.happened.most_common()),
+        "ok": result.ok,
+        "outcomes": dict(result.happened.most_common()),
         "unexpected": {
-            outcome: f"{told.happened[outcome]} instead of {told.expected[outcome]}"
+            outcome: f"{result.happened[outcome]} instead of {result.expected[outcome]}"
             for outcome in sorted(differing)
-            if told.happened[outcome] != told.expected[outcome]
+            if result.happened[outcome] != result.expected[outcome]
         },
-        "figures": told.figures,
-        "per_second": told.per_second,
-        "broken": [check["name"] for check in told.checks if not check["ok"]],
-        "files": {name: str(path) for name, path in told.files.items()},
+        "figures": result.figures,
+        "per_second": result.per_second,
+        "broken": [check["name"] for check in result.checks if not check["ok"]],
+        "files": {name: str(path) for name, path in result.files.items()},
         "seconds": seconds,
     }

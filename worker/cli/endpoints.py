@@ -54,10 +54,10 @@ def command() -> None:
 @click.option("--organization", required=True, metavar="ORG", help="Whose affairs it is told of.")
 @wishes
 def add(
-    url: str, organization: str, types: str | None, **given: Any
+    url: str, organization: str, types: str | None, **arguments: Any
 ) -> "endpoints.EndpointInClear":
     """Register an endpoint and print its signing secret, once."""
-    asked = {"url": url, "organization": organization, "types": _split(types), **given}
+    asked = {"url": url, "organization": organization, "types": _split(types), **arguments}
     return run(endpoints.add, actor=operator(), **asked)
 
 
@@ -66,10 +66,10 @@ def add(
 @click.option("--url", help="Where it is from now on.")
 @wishes
 def edit(
-    endpoint: str, url: str | None, types: str | None, **given: Any
+    endpoint: str, url: str | None, types: str | None, **arguments: Any
 ) -> "endpoints.EndpointShape":
     """Change an endpoint's URL, types and thresholds."""
-    asked = {"endpoint": endpoint, "url": url, "types": _split(types), **given}
+    asked = {"endpoint": endpoint, "url": url, "types": _split(types), **arguments}
     return run(endpoints.edit, actor=operator(), **asked)
 
 
@@ -101,9 +101,9 @@ def listing() -> "list[endpoints.EndpointShape]":
     shows=DELIVERIES,
 )
 @click.argument("endpoint", required=False)
-def told(**given: Any) -> "Page[deliveries.DeliveryShape]":
+def told(**arguments: Any) -> "Page[deliveries.DeliveryShape]":
     """List deliveries to endpoints, newest first."""
-    return run(deliveries.listing, actor=operator(), **given)
+    return run(deliveries.listing, actor=operator(), **arguments)
 
 
 @command.command()

@@ -36,9 +36,9 @@ def command() -> None:
 
 
 @command.command("list", cls=ListCommand, filters=lambda: inbox.Filters, shows=EVENTS)
-def listing(**given: Any) -> "Page[inbox.EventShape]":
+def listing(**arguments: Any) -> "Page[inbox.EventShape]":
     """List events, newest first."""
-    return run(inbox.listing, actor=operator(), **given)
+    return run(inbox.listing, actor=operator(), **arguments)
 
 
 @command.command()

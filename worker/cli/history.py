@@ -29,19 +29,19 @@ def command() -> None:
 
 
 @command.command("list", cls=ListCommand, filters=lambda: history.Filters, shows=ACTS)
-def listing(**given: Any) -> "Page[history.Act]":
+def listing(**arguments: Any) -> "Page[history.Act]":
     """List acts, newest first."""
-    return run(history.listing, actor=operator(), **given)
+    return run(history.listing, actor=operator(), **arguments)
 
 
 @command.command(cls=ChoosingCommand, filters=lambda: history.Filters, shows=written)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it."
 )
-def export(output: Path | None, **given: Any) -> "Written | paging.Page[dict[str, str]] | None":
+def export(output: Path | None, **arguments: Any) -> "Written | paging.Page[dict[str, str]] | None":
     """Write the history as CSV, oldest first, to standard output or a file."""
     with system(), connections.session(snapshot=True) as session:
-        blocks = history.export(session, actor=operator(), **given)
+        blocks = history.export(session, actor=operator(), **arguments)
         if output is None and wants_json():
             lines = io.StringIO(b"".join(blocks).decode())
             return paging.Page(list(csv.DictReader(lines)), None)

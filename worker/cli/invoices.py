@@ -88,9 +88,9 @@ def run_(month: str | None, finalize: bool) -> dict[str, Any]:
 
 
 @command.command("list", cls=ListCommand, filters=lambda: invoices.Filters, shows=INVOICES)
-def listing(**given: Any) -> "Page[invoices.InvoiceShape]":
+def listing(**arguments: Any) -> "Page[invoices.InvoiceShape]":
     """List invoices, newest first."""
-    return run(invoices.listing, actor=operator(), **given)
+    return run(invoices.listing, actor=operator(), **arguments)
 
 
 @command.command()
@@ -114,9 +114,9 @@ def finalize(invoice: str) -> "invoices.InvoiceShown":
 @click.option("--on", required=True, metavar="DAY", help="The day it was paid: 2026-05-31.")
 @click.option("--amount", metavar="AMOUNT", help="By default all that is open.")
 @click.option("--reference", default="", metavar="R", help="Such as the bank's; tells parts apart.")
-def pay(**given: Any) -> "invoices.InvoiceShown":
+def pay(**arguments: Any) -> "invoices.InvoiceShown":
     """Record a payment of an invoice, in full or in part."""
-    return run(payments.pay, actor=operator(), **given)
+    return run(payments.pay, actor=operator(), **arguments)
 
 
 @command.command()
@@ -137,9 +137,9 @@ def void(invoice: str, reason: str) -> "invoices.InvoiceVoided":
 
 @command.command("charges", cls=ListCommand, filters=lambda: charges.Filters, shows=CHARGES)
 @click.argument("invoice", required=False)
-def charged(**given: Any) -> "Page[charges.ChargeShape]":
+def charged(**arguments: Any) -> "Page[charges.ChargeShape]":
     """List charges, newest first: those of an invoice or a line, and the invoice of each."""
-    return run(charges.listing, actor=operator(), **given)
+    return run(charges.listing, actor=operator(), **arguments)
 
 
 @command.command()

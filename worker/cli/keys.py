@@ -63,12 +63,14 @@ def add(
 ) -> "ImportReport":
     """Add keys by CODE; “-” reads them from standard input."""
     with system():
-        given: dict[str, Any] = {"actor": operator(), "pool": pool, "told": tables.told(said)}
-        given["dry_run"] = dry_run
+        arguments: dict[str, Any] = {"actor": operator(), "pool": pool, "told": tables.told(said)}
+        arguments["dry_run"] = dry_run
         if codes == ("-",):
             pasted = _pasted()
-            return _added(wait, connections.transaction(keys.import_keys, stream=pasted, **given))
-        return _added(wait, connections.transaction(keys.add_keys, codes=codes, **given))
+            return _added(
+                wait, connections.transaction(keys.import_keys, stream=pasted, **arguments)
+            )
+        return _added(wait, connections.transaction(keys.add_keys, codes=codes, **arguments))
 
 
 def _pasted() -> BinaryIO:
@@ -95,9 +97,10 @@ def import_(pool: str, file: BinaryIO, wait: bool, dry_run: bool, **said: Any) -
     read too. The result says how each column was read; --dry-run shows it and changes nothing.
     """
     with system():
-        given: dict[str, Any] = {"actor": operator(), "pool": pool, "told": tables.told(said)}
+        arguments: dict[str, Any] = {"actor": operator(), "pool": pool, "told": tables.told(said)}
         return _added(
-            wait, connections.transaction(keys.import_keys, stream=file, dry_run=dry_run, **given)
+            wait,
+            connections.transaction(keys.import_keys, stream=file, dry_run=dry_run, **arguments),
         )
 
 
@@ -122,10 +125,10 @@ def _added(wait: bool, report: "ImportReport") -> "ImportReport":
 @click.argument("count", type=WHOLE)
 @tables.labelled
 @wait_or_not
-def generate(wait: bool, **given: Any) -> "batches.BatchShape":
+def generate(wait: bool, **arguments: Any) -> "batches.BatchShape":
     """Generate COUNT keys into a pool."""
     with system():
-        batch = connections.transaction(batches.generate, actor=operator(), **given)
+        batch = connections.transaction(batches.generate, actor=operator(), **arguments)
         if wait:
             return waiting.finish(batch["id"])
         waiting.leave()
@@ -134,9 +137,9 @@ def generate(wait: bool, **given: Any) -> "batches.BatchShape":
 
 @command.command("list", cls=ListCommand, filters=lambda: keys.Filters, shows=KEYS)
 @click.argument("pool")
-def listing(**given: Any) -> "Page[keys.KeyShape]":
+def listing(**arguments: Any) -> "Page[keys.KeyShape]":
     """List a pool's keys."""
-    return run(keys.listing, actor=operator(), **given)
+    return run(keys.listing, actor=operator(), **arguments)
 
 
 def _shown(key: "trouble.KeyShown") -> None:
@@ -151,20 +154,22 @@ def _shown(key: "trouble.KeyShown") -> None:
 @click.option("--as", "dry_run", metavar="EMAIL", help="What if this learner redeemed it now?")
 @click.option("--organization", metavar="ORG", help="Theirs, where nothing is known of them.")
 @click.option("--language", metavar="LANG", help="In which they are told, such as de.")
-def show(language: str | None, **given: Any) -> "trouble.KeyShown":
+def show(language: str | None, **arguments: Any) -> "trouble.KeyShown":
     """Show a key and its attempts: why does it not work?"""
     readers.begin(negotiation.choose(language))
-    return run(trouble.show, actor=operator(), **given)
+    return run(trouble.show, actor=operator(), **arguments)
 
 
-def _none_retired(told: "keys.RetiredKeys") -> int:
+def _none_retired(result: "keys.RetiredKeys") -> int:
     """Say whether none of the codes was retired."""
-    return 0 if told["retired"] else tables.REFUSED
+    return 0 if result["retired"] else tables.REFUSED
 
 
-def _retired(told: "keys.RetiredKeys") -> None:
-    refused = [item for item in told["items"] if item["result"] == "refused"]
-    printing.line(f"{printing.counted(told['retired'], 'key')} retired, {len(refused):,} refused.")
+def _retired(result: "keys.RetiredKeys") -> None:
+    refused = [item for item in result["items"] if item["result"] == "refused"]
+    printing.line(
+        f"{printing.counted(result['retired'], 'key')} retired, {len(refused):,} refused."
+    )
     if refused:
         REFUSED(refused)
 
@@ -173,25 +178,25 @@ def _retired(told: "keys.RetiredKeys") -> None:
 @click.argument("codes", metavar="CODE…", nargs=-1, required=True)
 def retire(codes: tuple[str, ...]) -> "keys.RetiredKeys":
     """Retire issued keys, each with its own result; “-” reads one code per line from standard input."""
-    given = [line.strip() for line in sys.stdin if line.strip()] if codes == ("-",) else codes
-    told: keys.RetiredKeys = {"retired": 0, "items": [], "next": None}
-    for first in range(0, len(given), RETIRED_AT_ONCE):
-        some = given[first : first + RETIRED_AT_ONCE]
+    typed = [line.strip() for line in sys.stdin if line.strip()] if codes == ("-",) else codes
+    result: keys.RetiredKeys = {"retired": 0, "items": [], "next": None}
+    for first in range(0, len(typed), RETIRED_AT_ONCE):
+        some = typed[first : first + RETIRED_AT_ONCE]
         done = run(keys.retire, actor=operator(), codes=some)
-        told["retired"] += done["retired"]
-        told["items"] += done["items"]
-    if _none_retired(told) and told["items"]:
-        printing.warn(told["items"][0]["reason"] or "")
-    return told
+        result["retired"] += done["retired"]
+        result["items"] += done["items"]
+    if _none_retired(result) and result["items"]:
+        printing.warn(result["items"][0]["reason"] or "")
+    return result
 
 
 @command.command()
 @click.argument("code")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it stays with both keys.")
 @click.option("--recipient", metavar="R", help="Who is to have the new one, if nobody had the old.")
-def replace(**given: Any) -> "replacing.Replacement":
+def replace(**arguments: Any) -> "replacing.Replacement":
     """Retire an issued key, and give its recipient another of the pool."""
-    return run(replacing.replace, actor=operator(), **given)
+    return run(replacing.replace, actor=operator(), **arguments)
 
 
 @command.command(cls=ChoosingCommand, filters=lambda: keys.Filters, shows=written)
@@ -206,7 +211,7 @@ def replace(**given: Any) -> "replacing.Replacement":
 @click.option("--labels", is_flag=True, help="With a last column of each key's labels.")
 @output
 def export(
-    pool: str, format: str, output: Path | None, **given: Any
+    pool: str, format: str, output: Path | None, **arguments: Any
 ) -> "Written | paging.Page[dict[str, str]] | None":
     """Write a pool's keys to standard output or a file, from one snapshot.
 
@@ -215,7 +220,7 @@ def export(
     with system(), connections.session(snapshot=True) as session:
         file = exporting.file(session, actor=operator(), pool=pool, format=format)
         listed = output is None and format == "csv" and wants_json()
-        blocks = exporting.export(session, actor=operator(), pool=pool, format=format, **given)
+        blocks = exporting.export(session, actor=operator(), pool=pool, format=format, **arguments)
         if listed:
             return paging.Page(list(csv.DictReader(_lines(blocks))), None)
         return deliver(blocks, name=file.name, output=output, printable=format != "xlsx")
@@ -257,7 +262,7 @@ def _each(
 @tables.read_as
 @output
 def distribute(
-    pool: str, recipient: str | None, file: BinaryIO | None, output: Path | None, **given: Any
+    pool: str, recipient: str | None, file: BinaryIO | None, output: Path | None, **arguments: Any
 ) -> "distributions.OneDistributionMade | distributions.DistributionsMade":
     """Give keys to a recipient, or to every recipient in a file.
 
@@ -266,18 +271,20 @@ def distribute(
     they carry. With -o, the keys are
     also written as CSV for a mail merge: email,name,reference,code.
     """
-    said = tables.told(given)
-    _check_recipient(recipient, file, given["name"])
+    said = tables.told(arguments)
+    _check_recipient(recipient, file, arguments["name"])
     result: distributions.OneDistributionMade | distributions.DistributionsMade
     with system(), connections.session() as session:
         if file is not None:
-            given.pop("name")
-            given |= {"stream": file, "told": said}
-            result = distributions.distribute_file(session, actor=operator(), pool=pool, **given)
+            arguments.pop("name")
+            arguments |= {"stream": file, "told": said}
+            result = distributions.distribute_file(
+                session, actor=operator(), pool=pool, **arguments
+            )
         else:
-            given |= {"recipient": recipient or "", "labels": said.labels}
-            result = distributions.distribute(session, actor=operator(), pool=pool, **given)
-        if output is not None and not given["dry_run"]:
+            arguments |= {"recipient": recipient or "", "labels": said.labels}
+            result = distributions.distribute(session, actor=operator(), pool=pool, **arguments)
+        if output is not None and not arguments["dry_run"]:
             ids = [item["id"] for item in _each(result)]
             merge = distributions.mail_merge(
                 session, actor=operator(), pool=pool, distributions=ids
@@ -302,15 +309,15 @@ def _check_recipient(recipient: str | None, file: BinaryIO | None, name: str) ->
     shows=DISTRIBUTIONS,
 )
 @click.argument("pool")
-def distributed(**given: Any) -> "Page[distributions.DistributionShape]":
+def distributed(**arguments: Any) -> "Page[distributions.DistributionShape]":
     """List whom a pool's keys were handed to, newest first, and how many of them are redeemed."""
-    return run(distributions.listing, actor=operator(), **given)
+    return run(distributions.listing, actor=operator(), **arguments)
 
 
 @command.command()
 @click.argument("pool")
 @click.argument("recipient")
 @click.option("--reference", default="", metavar="R", help="What it was handed out under.")
-def recall(**given: Any) -> "distributions.DistributionRecalled":
+def recall(**arguments: Any) -> "distributions.DistributionRecalled":
     """Retire a recipient's unredeemed keys."""
-    return run(distributions.recall, actor=operator(), **given)
+    return run(distributions.recall, actor=operator(), **arguments)

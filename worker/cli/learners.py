@@ -27,25 +27,25 @@ def command() -> None:
 @command.command()
 @click.argument("email")
 @paged
-def show(**given: Any) -> "learners.LearnerShape":
+def show(**arguments: Any) -> "learners.LearnerShape":
     """Show a learner's assignments."""
-    return run(learners.show, actor=operator(), **given)
+    return run(learners.show, actor=operator(), **arguments)
 
 
 @command.command()
 @click.argument("email")
 @click.option("--email", "new_email", metavar="NEW", help="The right address.")
 @click.option("--name", metavar="NEW", help="The right name.")
-def correct(**given: Any) -> "learners.LearnerShape":
+def correct(**arguments: Any) -> "learners.LearnerShape":
     """Correct a learner's address or name."""
-    return run(learners.correct, actor=operator(), **given)
+    return run(learners.correct, actor=operator(), **arguments)
 
 
 @command.command(shows=DUPLICATES)
 @paged
-def duplicates(**given: Any) -> "Page[Duplicate]":
+def duplicates(**arguments: Any) -> "Page[Duplicate]":
     """List duplicates: learners who are the same person, from before addresses were normalized."""
-    return run(twins.listing, actor=operator(), **given)
+    return run(twins.listing, actor=operator(), **arguments)
 
 
 @command.command()
@@ -55,9 +55,9 @@ def duplicates(**given: Any) -> "Page[Duplicate]":
     is_flag=True,
     help="Where both have access to a course, cancel what ends first.",
 )
-def join(**given: Any) -> "Joined":
+def join(**arguments: Any) -> "Joined":
     """Move everything of a duplicate to the learner that it duplicates."""
-    return run(twins.join, actor=operator(), **given)
+    return run(twins.join, actor=operator(), **arguments)
 
 
 @command.command()

@@ -64,8 +64,8 @@ class ChoosingCommand(Command):
     def invoke(self, ctx: click.Context) -> int:
         """Run the command with the given filters."""
         kind = self.filters()
-        given = {one.name: _read(one, ctx.params.pop(one.name)) for one in asked.criteria(kind)}
-        ctx.params["filters"] = kind(**given)
+        values = {one.name: _read(one, ctx.params.pop(one.name)) for one in asked.criteria(kind)}
+        ctx.params["filters"] = kind(**values)
         return super().invoke(ctx)
 
 

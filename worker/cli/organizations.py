@@ -23,9 +23,9 @@ def command() -> None:
 @click.option("--time-zone", default="UTC", metavar="TZ", help="An IANA name: Europe/Berlin.")
 @click.option("--currency", default="EUR", metavar="CUR", help="An ISO 4217 code: EUR.")
 @click.option("--tax-rate", metavar="PCT", help="The tax on its invoices: 19.")
-def add(**given: Any) -> "organizations.OrganizationShape":
+def add(**arguments: Any) -> "organizations.OrganizationShape":
     """Add an organization."""
-    return run(organizations.add, actor=operator(), **given)
+    return run(organizations.add, actor=operator(), **arguments)
 
 
 @command.command()
@@ -51,9 +51,9 @@ def add(**given: Any) -> "organizations.OrganizationShape":
 @click.option("--purchase-order", help="The order that its invoices quote.")
 @click.option("--billing-email", metavar="EMAIL", help="Where its invoices are sent.")
 @click.option("--payment-terms", "payment_terms_days", type=WHOLE, metavar="DAYS")
-def edit(organization: str, **given: Any) -> "organizations.OrganizationShape":
+def edit(organization: str, **arguments: Any) -> "organizations.OrganizationShape":
     """Change an organization."""
-    return run(organizations.edit, actor=operator(), organization=organization, **given)
+    return run(organizations.edit, actor=operator(), organization=organization, **arguments)
 
 
 @command.command()

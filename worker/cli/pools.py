@@ -55,9 +55,9 @@ def command() -> None:
 @click.option(
     "--share-with-children", is_flag=True, help="Let learners of organizations below redeem too."
 )
-def create(**given: Any) -> "pools.PoolShape":
+def create(**arguments: Any) -> "pools.PoolShape":
     """Create a pool."""
-    return run(pools.create, actor=operator(), **given)
+    return run(pools.create, actor=operator(), **arguments)
 
 
 @command.command(
@@ -66,9 +66,9 @@ def create(**given: Any) -> "pools.PoolShape":
     filters=lambda: pools.Filters,
     shows=POOLS,
 )
-def listing(**given: Any) -> "Page[pools.PoolShape]":
+def listing(**arguments: Any) -> "Page[pools.PoolShape]":
     """List pools with their state and figures."""
-    return run(pools.listing, actor=operator(), **given)
+    return run(pools.listing, actor=operator(), **arguments)
 
 
 @command.command()
@@ -89,9 +89,9 @@ def show(pool: str) -> "pools.PoolShape":
     default=None,
     help="Whether learners of organizations below redeem too.",
 )
-def edit(pool: str, **given: Any) -> "pools.PoolShape":
+def edit(pool: str, **arguments: Any) -> "pools.PoolShape":
     """Change a pool; live assignments keep their access."""
-    return run(pools.edit, actor=operator(), pool=pool, **given)
+    return run(pools.edit, actor=operator(), pool=pool, **arguments)
 
 
 @command.command()

@@ -39,20 +39,20 @@ def command() -> None:
 @click.option("--price", required=True, metavar="AMOUNT", help="What one redemption costs: 49.90.")
 @click.option("--from", "from_", metavar="DATE", help="The first day of the price; now by default.")
 @click.option("--currency", metavar="CUR", help="By default the organization's.")
-def set_(**given: Any) -> "prices.PriceShape":
+def set_(**arguments: Any) -> "prices.PriceShape":
     """Set a course's price for an organization and its descendants."""
-    return run(prices.set_price, actor=operator(), **given)
+    return run(prices.set_price, actor=operator(), **arguments)
 
 
 @command.command()
 @click.argument("price", metavar="PRICE-ID")
 @click.option("--from", "from_", metavar="DATE", help="The first day without it; now by default.")
-def withdraw(**given: Any) -> "prices.PriceShape":
+def withdraw(**arguments: Any) -> "prices.PriceShape":
     """End an organization's price; its nearest ancestor's or the list price is in force again."""
-    return run(prices.withdraw, actor=operator(), **given)
+    return run(prices.withdraw, actor=operator(), **arguments)
 
 
 @command.command("list", cls=ListCommand, filters=lambda: prices.Filters, shows=PRICES)
-def listing(**given: Any) -> "Page[prices.PriceShape]":
+def listing(**arguments: Any) -> "Page[prices.PriceShape]":
     """List prices, past ones too."""
-    return run(prices.listing, actor=operator(), **given)
+    return run(prices.listing, actor=operator(), **arguments)

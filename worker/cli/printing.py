@@ -189,10 +189,10 @@ def _field(kind: type, path: str) -> None:
 
 
 def _at(item: Mapping[str, Any], path: str) -> Any:
-    found: Any = item
+    value: Any = item
     for name in path.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _is_list(value: Any) -> bool:

@@ -24,6 +24,6 @@ def command() -> None:
 
 
 @command.command("list", cls=ListCommand, filters=lambda: attempts.Filters, shows=REDEMPTIONS)
-def listing(**given: Any) -> "Page[attempts.RedemptionShape]":
+def listing(**arguments: Any) -> "Page[attempts.RedemptionShape]":
     """List attempts, newest first."""
-    return run(attempts.listing, actor=operator(), **given)
+    return run(attempts.listing, actor=operator(), **arguments)

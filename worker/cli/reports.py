@@ -60,9 +60,9 @@ def _ran(result: "Written | reporting.keeping.ReportShape") -> None:
 @click.option("--organization", metavar="ORG", help="Whose; all of them by default.")
 @click.option("--from", "from_", metavar="DAY", help="The first day; a year ago by default.")
 @click.option("--to", metavar="DAY", help="The last day; today by default.")
-def measures(**given: Any) -> "reporting.measures.Measures":
+def measures(**arguments: Any) -> "reporting.measures.Measures":
     """Show the measures of reports: keys as they stand now, attempts and amounts of a period."""
-    return run(reporting.measures.show, actor=operator(), **given)
+    return run(reporting.measures.show, actor=operator(), **arguments)
 
 
 @command.command("run", shows=_ran, failed=lambda result: result.get("state") == "failed")
@@ -74,7 +74,7 @@ def measures(**given: Any) -> "reporting.measures.Measures":
 @click.option("--keep", is_flag=True, help="Keep it in the system; see “keypool reports kept”.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
 def run_(
-    notebook: str, output: Path | None, format: str | None, keep: bool, **given: Any
+    notebook: str, output: Path | None, format: str | None, keep: bool, **arguments: Any
 ) -> "Written | reporting.keeping.ReportShape":
     """Run a notebook, by name or file, and write the result."""
     if keep and output:
@@ -85,19 +85,19 @@ def run_(
             done(100 * worked // cells)
 
         if keep:
-            return _kept(notebook, format=format or "html", advance=advance, **given)
+            return _kept(notebook, format=format or "html", advance=advance, **arguments)
         kind = format or ("pdf" if output and output.suffix == ".pdf" else "html")
         path = reporting.run(
-            notebook, actor=operator(), output=output, format=kind, advance=advance, **given
+            notebook, actor=operator(), output=output, format=kind, advance=advance, **arguments
         )
         done(100)
     return {"file": str(path), "bytes": path.stat().st_size}
 
 
 @command.command(cls=ListCommand, filters=lambda: reporting.keeping.Filters, shows=REPORTS)
-def kept(**given: Any) -> "Page[reporting.keeping.ReportShape]":
+def kept(**arguments: Any) -> "Page[reporting.keeping.ReportShape]":
     """List stored reports, newest first."""
-    return run(reporting.keeping.listing, actor=operator(), **given)
+    return run(reporting.keeping.listing, actor=operator(), **arguments)
 
 
 @command.command()
@@ -132,8 +132,8 @@ def lab(options: tuple[str, ...]) -> None:
     with system():
         command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={reporting.NOTEBOOKS}"]
         as_root = ["--allow-root"] * (os.geteuid() == 0)
-        told = reporting.analysts_environment()
-        ended = subprocess.run([*command, *as_root, *options], env=told, check=False)
+        environment = reporting.analysts_environment()
+        ended = subprocess.run([*command, *as_root, *options], env=environment, check=False)
     sys.exit(ended.returncode)
 
 
@@ -147,9 +147,9 @@ def _pdf(session: Any, report: str) -> bytes:
     return reporting.pdf(_page(session, report).decode())
 
 
-def _kept(notebook: str, *, advance: Any, **given: Any) -> "reporting.keeping.ReportShape":
+def _kept(notebook: str, *, advance: Any, **arguments: Any) -> "reporting.keeping.ReportShape":
     """Request a report, and make it here, unless a worker takes it first."""
-    shown = run(reporting.keeping.ask, actor=operator(), notebook=notebook, **given)
+    shown = run(reporting.keeping.ask, actor=operator(), notebook=notebook, **arguments)
     while shown["state"] in UNFINISHED:
         if reporting.make_next(only=int(shown["id"]), advance=advance) is None:
             time.sleep(PAUSE)

@@ -43,9 +43,9 @@ def show() -> "seller.SellerShown":
 )
 @click.option("--payment-details", help="How else to pay: several lines.")
 @click.option("--time-zone", metavar="ZONE", help="Whose days invoices are issued and due on.")
-def edit(banks: tuple[str, ...], **given: Any) -> "seller.SellerShown":
+def edit(banks: tuple[str, ...], **arguments: Any) -> "seller.SellerShown":
     """Change the seller's details; finalized invoices do not change."""
-    return run(seller.edit, actor=operator(), banks=[_bank(bank) for bank in banks], **given)
+    return run(seller.edit, actor=operator(), banks=[_bank(bank) for bank in banks], **arguments)
 
 
 def _bank(written: str) -> dict[str, str]:

@@ -88,11 +88,11 @@ def _told(answers: "Iterator[Answer]", total: int) -> dict[str, Any]:
 
 
 def _line(answer: "Answer") -> str:
-    told = answer.answer
+    body = answer.answer
     if answer.decided:
-        words = f"event {told['id']} {told['outcome']}: {told['message']}"
+        words = f"event {body['id']} {body['outcome']}: {body['message']}"
     elif answer.taken:
-        words = f"event {told['event']} {told['status']}"
+        words = f"event {body['event']} {body['status']}"
     else:
-        words = str(told.get("detail") or told.get("title") or "")
+        words = str(body.get("detail") or body.get("title") or "")
     return f"{answer.status}  {answer.type}  {answer.webhook_id}  {words}"

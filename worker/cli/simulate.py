@@ -19,7 +19,7 @@ with deferred():
 @click.option(
     "--seed", type=WHOLE, default=0, show_default=True, help="The same, the same history."
 )
-def command(**given: Any) -> dict[str, int]:
+def command(**arguments: Any) -> dict[str, int]:
     """Add organizations with years of realistic history, for trying reports and sizes."""
     with system():
-        return connections.transaction(simulation.simulate, **given) | simulation.bill()
+        return connections.transaction(simulation.simulate, **arguments) | simulation.bill()

@@ -65,10 +65,10 @@ def system() -> Iterator[None]:
         yield
 
 
-def run(function: Callable[..., T], **given: Any) -> T:
+def run(function: Callable[..., T], **arguments: Any) -> T:
     """Run a function of the domain on the system, in one transaction with the owner's login."""
     with system(), connections.session() as session:
-        return function(session, **given)
+        return function(session, **arguments)
 
 
 @contextmanager

@@ -40,12 +40,12 @@ read_as = together(
 )
 
 
-def told(given: dict[str, Any]) -> "reading.Told":
+def told(arguments: dict[str, Any]) -> "reading.Told":
     """Take the options of `read_as`, except the dry run, out of a command's arguments."""
     names = ("columns", "ignore", "any_shape", "encoding", "labels")
-    said = {name: given.pop(name) for name in names}
-    kind = given.pop("kind", None)
-    return reading.Told.of(**said, kind=reading.Kind(kind) if kind else None)
+    options = {name: arguments.pop(name) for name in names}
+    kind = arguments.pop("kind", None)
+    return reading.Told.of(**options, kind=reading.Kind(kind) if kind else None)
 
 
 def nothing_added(report: "ImportReport") -> int:

@@ -25,9 +25,9 @@ def command() -> None:
 @click.option("--organization", metavar="ORG", help="Whose; the operator's belong to none.")
 @click.option("--role", required=True, type=click.Choice(ROLES), help="What it may do.")
 @click.option("--until", "expires", metavar="DATE", help="The last day on which it works.")
-def add(role: str, **given: Any) -> "tokens.TokenInClear":
+def add(role: str, **arguments: Any) -> "tokens.TokenInClear":
     """Make a token and print it, once."""
-    return run(tokens.add, actor=operator(), role=actors.Role(role), **given)
+    return run(tokens.add, actor=operator(), role=actors.Role(role), **arguments)
 
 
 @command.command()

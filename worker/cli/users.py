@@ -34,8 +34,8 @@ def command() -> None:
 @PASSWORD
 def add(email: str, organization: str | None, role: str, password: str) -> "users.UserShape":
     """Add a user of the console."""
-    given = {"email": email, "organization": organization, "password": password}
-    return run(users.add, actor=operator(), role=actors.Role(role), **given)
+    fields = {"email": email, "organization": organization, "password": password}
+    return run(users.add, actor=operator(), role=actors.Role(role), **fields)
 
 
 @command.command()

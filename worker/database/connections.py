@@ -69,8 +69,8 @@ def url(login: Login = Login.OWNER) -> str:
     Raises:
         DatabaseAwayError: no URL is set and no embedded server runs.
     """
-    if given := getattr(settings(), login):
-        return str(given)
+    if configured := getattr(settings(), login):
+        return str(configured)
     known = homes.addresses(settings().home)
     if known is None:
         raise errors.DatabaseAwayError("No database runs here; start one with “keypool up”.")
@@ -166,8 +166,8 @@ def beside(opened: Session, worker: AbstractContextManager[T]) -> T:
     It is exited before the transaction ends, also after an error, so that none of its statements runs
     on a connection that is back in the pool.
     """
-    found: ExitStack = opened.info[BESIDE]
-    return found.enter_context(worker)
+    contexts: ExitStack = opened.info[BESIDE]
+    return contexts.enter_context(worker)
 
 
 def transaction(

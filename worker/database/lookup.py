@@ -50,10 +50,10 @@ def find(
     by_name = None if named is None else named == spoken
     meant = [condition for condition in (by_name, by_id) if condition is not None]
     seen = select(model).where(*within)
-    wanted = locked(seen, of=model) if lock else seen
-    rows = session.scalars(wanted.where(or_(*meant))).all() if meant else []
+    statement = locked(seen, of=model) if lock else seen
+    rows = session.scalars(statement.where(or_(*meant))).all() if meant else []
     if len(rows) > 1 and by_name is not None:
-        rows = session.scalars(wanted.where(by_name)).all() or rows
+        rows = session.scalars(statement.where(by_name)).all() or rows
     if not rows:
         raise errors.NotFoundError(
             f"There is no {thing} “{called}” in your organizations.", thing=thing
@@ -63,13 +63,13 @@ def find(
     return rows[0]
 
 
-def locked(wanted: S, *, of: type[Base], alone: bool = False) -> S:
+def locked(statement: S, *, of: type[Base], alone: bool = False) -> S:
     """Lock the selected rows against other writers, until the transaction ends.
 
     After waiting for another writer, it reads what that one wrote. With `alone`, the lock also excludes
     transactions that insert rows with a foreign key to these.
     """
-    held = wanted.with_for_update(key_share=not alone, of=of)
+    held = statement.with_for_update(key_share=not alone, of=of)
     return held.execution_options(populate_existing=True)
 
 

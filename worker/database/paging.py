@@ -54,16 +54,16 @@ class Order:
         """Give the columns that the list is sorted by, in order."""
         return [self.by] if self.column is None else [self.column, self.by]
 
-    def after(self, wanted: Select[Any], cursor: str) -> Select[Any]:
+    def after(self, statement: Select[Any], cursor: str) -> Select[Any]:
         """Restrict a query to the rows after a cursor."""
         here, there = tuple_(*self.columns()), tuple_(*self.place(cursor))
-        return wanted.where(here < there if self.descending else here > there)
+        return statement.where(here < there if self.descending else here > there)
 
-    def sorted(self, wanted: Select[Any]) -> Select[Any]:
+    def sorted(self, statement: Select[Any]) -> Select[Any]:
         """Sort a query, and add the sort columns to its rows."""
         places = [column.label(f"place_{n}") for n, column in enumerate(self.columns())]
         ordered = (column.desc() if self.descending else column for column in self.columns())
-        return wanted.add_columns(*places).order_by(*ordered)
+        return statement.add_columns(*places).order_by(*ordered)
 
     def cursor(self, row: Any) -> str:
         """Make the cursor that continues after a row; opaque, so that clients do not rely on its contents."""
@@ -92,7 +92,7 @@ class Order:
 
 def paged(
     session: Session,
-    wanted: Select[Any],
+    statement: Select[Any],
     *,
     by: QueryableAttribute[int],
     shape: Callable[[Any], T],
@@ -115,8 +115,8 @@ def paged(
         raise errors.InvalidInputError(f"A page has 1 to {LARGEST_PAGE} items.", field="limit")
     order = _order(by, sort or ("-" if newest_first else "") + MADE, sorts)
     if after is not None:
-        wanted = order.after(wanted, after)
-    rows = session.execute(order.sorted(wanted).limit(limit + 1)).all()
+        statement = order.after(statement, after)
+    rows = session.execute(order.sorted(statement).limit(limit + 1)).all()
     more = len(rows) > limit
     return Page(
         [shape(row) for row in rows[:limit]], order.cursor(rows[limit - 1]) if more else None

@@ -48,10 +48,10 @@ def broken(rule: str | None) -> errors.KeypoolError | None:
 
 
 def _meaning(rule: str, comment: str) -> Meaning:
-    found = MEANING.fullmatch(comment)
-    if not found or found["code"] not in _kinds():
+    match = MEANING.fullmatch(comment)
+    if not match or match["code"] not in _kinds():
         raise ValueError(f"{rule}: “{comment}” is no code of an error, field and sentence")
-    return Meaning(**found.groupdict())
+    return Meaning(**match.groupdict())
 
 
 @cache

@@ -50,12 +50,12 @@ def check(engine: Engine) -> list[str]:
         with engine.connect() as connection:
             if migrating.revision(connection) is None:
                 return ["The database is not keypool's yet. Run “keypool db init”."]
-            found = unsafe_settings(connection) + unsafe_logins(connection)
+            sentences = unsafe_settings(connection) + unsafe_logins(connection)
             if due := due_migrations(connection):
-                return found + due  # until then it differs anyway
+                return sentences + due  # until then it differs anyway
             live = describe(connection)
             unlike = differences(live, wanted=_as_schema_sql_says(connection))
-            return found + (unlike or zones.differences(connection))
+            return sentences + (unlike or zones.differences(connection))
     except ProgrammingError as error:
         if isinstance(error.orig, InsufficientPrivilege):
             raise SchemaOwnerError from error

@@ -63,27 +63,27 @@ def run(
         KeypoolError: servers or services do not start, or are stuck.
     """
     shares = traffic.parts(redemptions)
-    wanted, told = world.needs(keys_wanted, shares), Told()
+    wanted, result = world.needs(keys_wanted, shares), Told()
     folder.mkdir(parents=True, exist_ok=True)
     tell("Starting PostgreSQL, Redis, a worker, the scheduler and the web.")
     with scratch.system() as home, scratch.services(home) as url:
         tell("They are up.")
         source = transaction(world.found)
-        _make_keys(told, wanted, bar)
+        _make_keys(result, wanted, bar)
         tell(f"{keys_wanted:,} keys are made: typed, pasted and generated.")
         with bar(redemptions, "Posting webhooks") as advance:
-            _post(told, url + source["url"], source["secret"], shares, wanted, advance)
+            _post(result, url + source["url"], source["secret"], shares, wanted, advance)
         tell(f"{redemptions:,} signed webhooks are received and settled.")
-        _pass_time(told)
+        _pass_time(result)
         tell(f"{LATER.days} days have passed: access ran out, and the closed month is billed.")
-        _hand_out(told, wanted, folder)
+        _hand_out(result, wanted, folder)
         tell("The report, the keys and the invoices are written.")
-        told.checks = transaction(audit.audit)["checks"]
+        result.checks = transaction(audit.audit)["checks"]
         tell("The ledger is audited.")
-    return told
+    return result
 
 
-def _make_keys(told: Told, wanted: dict[str, int], bar: Bar) -> None:
+def _make_keys(result: Told, wanted: dict[str, int], bar: Bar) -> None:
     reports = transaction(world.type_and_paste, wanted=wanted)
     begun, made = time.monotonic(), transaction(world.generate, wanted=wanted)
     ids = [batch["id"] for batch in made] + [r["batch"] for r in reports if r["batch"]]
@@ -94,18 +94,18 @@ def _make_keys(told: Told, wanted: dict[str, int], bar: Bar) -> None:
             advance(total - sum(batch["requested"] - batch["worked"] for batch in unfinished))
         advance(total)
     generated = sum(batch["requested"] for batch in made)
-    told.per_second["keys generated"] = _rate(generated, begun)
-    told.figures["keys"] = total
+    result.per_second["keys generated"] = _rate(generated, begun)
+    result.figures["keys"] = total
     transaction(world.withdraw, wanted=wanted)
 
 
 def _unfinished(ids: list[str]) -> list[BatchShape]:
-    found = [transaction(batches.show, actor=ACTOR, batch=batch) for batch in ids]
-    return [batch for batch in found if not batch["finished_at"]]
+    shown = [transaction(batches.show, actor=ACTOR, batch=batch) for batch in ids]
+    return [batch for batch in shown if not batch["finished_at"]]
 
 
 def _post(
-    told: Told,
+    result: Told,
     url: str,
     secret: str,
     shares: Counter[str],
@@ -116,33 +116,36 @@ def _post(
     with Sender(url, secret) as sender:
         post = Post(sender, advance)
         posting.post(post, url, shares, world.stock(wanted, shares.total()))
-    told.figures["races for one key, with one winner each"] = shares["raced"]
-    told.per_second["webhooks received and settled"] = _rate(len(post.answers), begun)
-    told.expected, told.happened = posting.expected(post.planned), posting.happened(post.answers)
+    result.figures["races for one key, with one winner each"] = shares["raced"]
+    result.per_second["webhooks received and settled"] = _rate(len(post.answers), begun)
+    result.expected, result.happened = (
+        posting.expected(post.planned),
+        posting.happened(post.answers),
+    )
 
 
-def _pass_time(told: Told) -> None:
+def _pass_time(result: Told) -> None:
     with scratch.later(LATER):
-        told.figures["assignments run out"] = expiring.expire_all(limit=settings().expiry_chunk)
+        result.figures["assignments run out"] = expiring.expire_all(limit=settings().expiry_chunk)
         billed = runs.run(actor=ACTOR, finalize=True, then=keeping.ask_after)
-    told.figures["charges billed"] = billed.charges
-    told.figures["invoices finalized"] = len(billed.finalized)
+    result.figures["charges billed"] = billed.charges
+    result.figures["invoices finalized"] = len(billed.finalized)
 
 
-def _hand_out(told: Told, wanted: dict[str, int], folder: Path) -> None:
+def _hand_out(result: Told, wanted: dict[str, int], folder: Path) -> None:
     """Write the report, the keys of the largest pool, and every invoice."""
-    told.files["report"] = folder / "redemptions.html"
-    reporting.run("redemptions", output=told.files["report"], actor=ACTOR)
+    result.files["report"] = folder / "redemptions.html"
+    reporting.run("redemptions", output=result.files["report"], actor=ACTOR)
     with session(snapshot=True) as opened:
-        begun, told.files["keys"] = time.monotonic(), folder / "spring-intake-keys.csv"
-        with told.files["keys"].open("wb") as file:
+        begun, result.files["keys"] = time.monotonic(), folder / "spring-intake-keys.csv"
+        with result.files["keys"].open("wb") as file:
             for block in exporting.export(opened, actor=ACTOR, pool=world.SPRING):
                 file.write(block)
-        told.per_second["keys exported"] = _rate(wanted[world.SPRING], begun)
+        result.per_second["keys exported"] = _rate(wanted[world.SPRING], begun)
         for invoice in reversed(invoices.listing(opened, actor=ACTOR).items):
             made = documents.export(opened, actor=ACTOR, invoice=invoice["id"], format="pdf")
             (folder / made.name).write_bytes(b"".join(made.content))
-            told.files[f"invoice {invoice['number']}"] = folder / made.name
+            result.files[f"invoice {invoice['number']}"] = folder / made.name
 
 
 def _rate(number: int, begun: float) -> int:

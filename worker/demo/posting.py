@@ -58,10 +58,10 @@ def expected(planned: list[Planned]) -> Counter[str]:
 
 def happened(answers: list[Answer]) -> Counter[str]:
     """Count the messages' actual results: outcomes, repeats, and statuses of refused requests."""
-    told = Counter(str(answer.status) for answer in answers if not answer.taken)
+    results = Counter(str(answer.status) for answer in answers if not answer.taken)
     recorded = Counter(answer.answer["event"] for answer in answers if answer.taken)
-    told["repeated"] = recorded.total() - len(recorded)
-    return told + _outcomes()
+    results["repeated"] = recorded.total() - len(recorded)
+    return results + _outcomes()
 
 
 def _outcomes() -> Counter[str]:

@@ -116,12 +116,14 @@ def needs(keys_wanted: int, shares: Counter[str]) -> dict[str, int]:
 def type_and_paste(opened: Session, wanted: dict[str, int]) -> list[ImportReport]:
     """Add some keys one by one and others as pasted text, and give the reports."""
     workshop = [f"WORKSHOP-{n:07}" for n in range(1, wanted[WORKSHOP] + 1)]
-    given = [(WORKSHOP, [code]) for code in workshop[:TYPED]]
-    given.append((WORKSHOP, workshop[TYPED:] + SLIPS))
+    inputs = [(WORKSHOP, [code]) for code in workshop[:TYPED]]
+    inputs.append((WORKSHOP, workshop[TYPED:] + SLIPS))
     for outcome, name in REFUSING.items():
-        given.append((name, [f"{outcome.upper()}-{n:06}" for n in range(wanted[name])]))
+        inputs.append((name, [f"{outcome.upper()}-{n:06}" for n in range(wanted[name])]))
     return [
-        keys.add_keys(opened, actor=ACTOR, pool=pool, codes=lines) for pool, lines in given if lines
+        keys.add_keys(opened, actor=ACTOR, pool=pool, codes=lines)
+        for pool, lines in inputs
+        if lines
     ]
 
 

@@ -229,11 +229,13 @@ def listing(
     Raises:
         InvalidInputError: the learner is no address, or a sort has no index for these filters.
     """
-    wanted = ROWS.where(actor.sees(Assignment.organization_id), *_chosen(session, actor, filters))
+    statement = ROWS.where(
+        actor.sees(Assignment.organization_id), *_chosen(session, actor, filters)
+    )
     if learners is not None:
-        wanted = wanted.where(Assignment.learner_id.in_(learners))
+        statement = statement.where(Assignment.learner_id.in_(learners))
     page["sort"] = page.get("sort") or _sort(filters)
-    return paged(session, wanted, by=Assignment.id, shape=shape, sorts=_sorts(filters), **page)
+    return paged(session, statement, by=Assignment.id, shape=shape, sorts=_sorts(filters), **page)
 
 
 def show(session: Session, *, actor: Actor, assignment: str | Assignment) -> AssignmentShown:
@@ -257,14 +259,14 @@ def find(
     """
     if isinstance(assignment, Assignment):
         return assignment
-    wanted = (
+    statement = (
         select(Assignment)
         .options(joinedload(Assignment.organization, innerjoin=True))
         .where(Assignment.id == _id(assignment), actor.sees(Assignment.organization_id))
     )
     if lock:
-        wanted = lookup.locked(wanted, of=Assignment, alone=True)
-    found = session.scalars(wanted).one_or_none()
+        statement = lookup.locked(statement, of=Assignment, alone=True)
+    found = session.scalars(statement).one_or_none()
     if found is None:
         raise errors.NotFoundError(f"There is no assignment “{assignment}” in your organizations.")
     return found

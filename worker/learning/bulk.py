@@ -86,10 +86,10 @@ def change(
     if ids:
         # Always in the same order, so that two transactions do not deadlock.
         return Page([result(named) for named in sorted(set(ids), key=_order)], None)
-    wanted = _chosen(session, actor, filters)
+    statement = _chosen(session, actor, filters)
     return paged(
         session,
-        wanted,
+        statement,
         by=Assignment.id,
         after=after,
         limit=limit,
@@ -106,19 +106,19 @@ def _order(named: str) -> tuple[int, str]:
 
 
 def _chosen(session: Session, actor: Actor, filters: Filters) -> Select[Any]:
-    wanted = select(Assignment.id).where(
+    statement = select(Assignment.id).where(
         actor.sees(Assignment.organization_id), Assignment.status != AssignmentStatus.CANCELLED
     )
     if filters.pool is not None:
         pool = pools.find(session, actor=actor, pool=filters.pool)
-        wanted = wanted.where(Assignment.pool_id == pool.id)
+        statement = statement.where(Assignment.pool_id == pool.id)
     if filters.learner is not None:
         spelled = addresses.asked(filters.learner, field="learner")
         known = select(Learner.id).where(Learner.email_lower.in_(spelled))
-        wanted = wanted.where(Assignment.learner_id.in_(known))
+        statement = statement.where(Assignment.learner_id.in_(known))
     if filters.expiring_within is not None:
-        wanted = wanted.where(assignments.soon_over(filters.expiring_within))
-    return wanted
+        statement = statement.where(assignments.soon_over(filters.expiring_within))
+    return statement
 
 
 def _result(
@@ -127,7 +127,7 @@ def _result(
     done: Literal["extended", "cancelled"],
     named: str,
 ) -> ChangedAssignment:
-    told: ChangedAssignment = {
+    result: ChangedAssignment = {
         "assignment": named,
         "result": done,
         "code": None,
@@ -136,8 +136,8 @@ def _result(
     }
     try:
         with session.begin_nested():
-            return {**told, "expires_at": act(assignment=named)["expires_at"]}
+            return {**result, "expires_at": act(assignment=named)["expires_at"]}
     except errors.DatabaseAwayError:
         raise
     except errors.KeypoolError as error:
-        return {**told, "result": "refused", "code": error.code, "reason": str(error)}
+        return {**result, "result": "refused", "code": error.code, "reason": str(error)}

@@ -95,8 +95,8 @@ def listing(
 ) -> Page[Duplicate]:
     """List the duplicates that were not joined yet."""
     actor.require(Role.MANAGER)
-    wanted = _rows().where(actor.sees(Learner.organization_id))
-    return paged(session, wanted, by=Learner.id, after=after, limit=limit, shape=shape)
+    statement = _rows().where(actor.sees(Learner.organization_id))
+    return paged(session, statement, by=Learner.id, after=after, limit=limit, shape=shape)
 
 
 def join(session: Session, *, actor: Actor, duplicate: str, cancel_shorter: bool = False) -> Joined:
@@ -161,11 +161,11 @@ def _rows() -> Select[Any]:
 
 
 def _find(session: Session, actor: Actor, duplicate: str) -> Any:
-    wanted = _rows().where(
+    statement = _rows().where(
         Learner.id == (int(duplicate) if lookup.is_id(duplicate) else -1),
         actor.sees(Learner.organization_id),
     )
-    row = session.execute(wanted.with_for_update(of=[Learner, Kept])).one_or_none()
+    row = session.execute(statement.with_for_update(of=[Learner, Kept])).one_or_none()
     if row is None:
         raise errors.NotFoundError(
             f"There is no duplicate “{duplicate}” to be joined in your organizations; "

@@ -179,13 +179,18 @@ def erase(session: Session, *, person: Person) -> str:
 def _erase_word(session: Session, word: str, asked: dict[str, Any], *, is_address: bool) -> None:
     own = not is_address and " " not in word.strip()
     pseudonym = _pseudonym(word, asked["learner_ids"])
-    told = asked | {"word": word, "pseudonym": pseudonym, "own": own, "is_address": is_address}
+    parameters = asked | {
+        "word": word,
+        "pseudonym": pseudonym,
+        "own": own,
+        "is_address": is_address,
+    }
     for statement in [] if own else ENTRIES:
-        session.execute(statement, told)
+        session.execute(statement, parameters)
     for statement in MENTIONS:
-        session.execute(statement, told | {"pattern": _pattern(word)})
+        session.execute(statement, parameters | {"pattern": _pattern(word)})
     written = json.dumps(word, ensure_ascii=False)[1:-1]
-    for row in session.execute(REMEMBERED, told | {"pattern": _pattern(written)}).all():
+    for row in session.execute(REMEMBERED, parameters | {"pattern": _pattern(written)}).all():
         detail = json.dumps(_without(row.detail, word, pseudonym))
         session.execute(REWRITE, {"id": row.id, "detail": detail})
     if is_address:

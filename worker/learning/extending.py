@@ -46,8 +46,8 @@ def extend(
     if price is not None:
         assignments.require_owner(session.scalar(select(assignments.owned(actor, found))))
         charges.charge_extension(session, actor=actor, assignment=found, price=price)
-    told = {"from": before.isoformat(), "to": end.isoformat(), "price": price}
-    assignments.remember(session, actor, "assignment extended", found, **told)
+    detail = {"from": before.isoformat(), "to": end.isoformat(), "price": price}
+    assignments.remember(session, actor, "assignment extended", found, **detail)
     return assignments.show(session, actor=actor, assignment=found)
 
 

@@ -144,8 +144,8 @@ def begin(
     """
     actor.require(*TELLERS)
     found = assignments.find(session, actor=actor, assignment=assignment)
-    told = {"assignment_id": found.id, "launch": launch, "launched_at": launched_at}
-    session.execute(LAUNCH_NOW, told)
+    parameters = {"assignment_id": found.id, "launch": launch, "launched_at": launched_at}
+    session.execute(LAUNCH_NOW, parameters)
     recorded = session.scalars(
         select(Launch).where(
             Launch.source_id.is_(None),

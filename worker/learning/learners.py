@@ -224,16 +224,16 @@ def find(session: Session, *, actor: Actor, email: str, lock: bool = False) -> l
 
     With `lock`, they are locked against other changes.
     """
-    if not (found := _learners(session, actor, email, lock)):
+    if not (people := _learners(session, actor, email, lock)):
         raise errors.NotFoundError(f"There is no learner “{email}” in your organizations.")
-    return found
+    return people
 
 
 def _learners(session: Session, actor: Actor, email: str, lock: bool = False) -> list[Learner]:
     spelled = Learner.email_lower.in_(addresses.spellings(email))
-    wanted = select(Learner).where(spelled, actor.sees(Learner.organization_id))
-    wanted = wanted.order_by(Learner.id)
-    return list(session.scalars(locked(wanted, of=Learner) if lock else wanted))
+    statement = select(Learner).where(spelled, actor.sees(Learner.organization_id))
+    statement = statement.order_by(Learner.id)
+    return list(session.scalars(locked(statement, of=Learner) if lock else statement))
 
 
 def _refuse_duplicates(people: list[Learner]) -> None:
@@ -288,7 +288,7 @@ def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
         func.lower(Event.data["learner"]["email"].astext).in_(spelled),
         actor.sees(Event.learner_organization_id),
     )
-    told = select(Delivery.id, Delivery.type, Delivery.happened_at).where(
+    sent = select(Delivery.id, Delivery.type, Delivery.happened_at).where(
         func.lower(Delivery.data["learner"].astext).in_(spelled),
         actor.sees(Delivery.learner_organization_id),
     )
@@ -308,7 +308,7 @@ def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
         ],
         "deliveries": [
             {"delivery": str(one.id), "type": one.type, "happened_at": one.happened_at}
-            for one in session.execute(told.order_by(Delivery.id))
+            for one in session.execute(sent.order_by(Delivery.id))
         ],
         "distributions": [
             {

@@ -185,8 +185,8 @@ BLANK = text("""
 
 def tell_of_pools(session: Session) -> int:
     """Write a delivery for each pool that runs low or expires soon; gives their number."""
-    told = [session.scalars(tell).all() for tell in (TELL_LOW, TELL_EXPIRING)]
-    return sum(map(len, told))
+    ids = [session.scalars(tell).all() for tell in (TELL_LOW, TELL_EXPIRING)]
+    return sum(map(len, ids))
 
 
 def listing(
@@ -194,22 +194,22 @@ def listing(
 ) -> Page[DeliveryShape]:
     """List what endpoints of the actor's organizations were sent, newest first."""
     actor.require(Role.MANAGER)
-    wanted = _seen(actor)
+    statement = _seen(actor)
     if filters.endpoint is not None:
-        found = endpoints.find(session, actor=actor, name=filters.endpoint)
-        wanted = wanted.where(Delivery.endpoint_id == found.id)
+        endpoint = endpoints.find(session, actor=actor, name=filters.endpoint)
+        statement = statement.where(Delivery.endpoint_id == endpoint.id)
     if filters.failed:
-        wanted = wanted.where(Delivery.state == DeliveryState.FAILED)
+        statement = statement.where(Delivery.state == DeliveryState.FAILED)
     if filters.since is not None:
-        wanted = wanted.where(Delivery.happened_at >= filters.since)
-    return paged(session, wanted, by=Delivery.id, shape=shape, newest_first=True, **page)
+        statement = statement.where(Delivery.happened_at >= filters.since)
+    return paged(session, statement, by=Delivery.id, shape=shape, newest_first=True, **page)
 
 
 def show(session: Session, *, actor: Actor, delivery: str) -> DeliveryShape:
     """Show a delivery with its body."""
     actor.require(Role.MANAGER)
-    wanted = int(delivery) if lookup.is_id(delivery) else -1
-    row = session.execute(_seen(actor).where(Delivery.id == wanted)).one_or_none()
+    delivery_id = int(delivery) if lookup.is_id(delivery) else -1
+    row = session.execute(_seen(actor).where(Delivery.id == delivery_id)).one_or_none()
     if row is None:
         raise errors.NotFoundError(f"There is no delivery “{delivery}” in your organizations.")
     return shape(row)

@@ -141,17 +141,17 @@ def deliver_all(*, until: float) -> Counter[str]:
     It goes on until `until`, a time of time.monotonic. If another deliverer is at work, this one
     returns at once.
     """
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     with ThreadPoolExecutor(LANES, thread_name_prefix="lane") as threads:
         busy: dict[Future[Outcome], int] = {}
         with connections.session() as holding:
             # Held while this transaction idles; if the deliverer freezes, the
             # database ends it after a minute.
             if not holding.scalar(TRY_LOCK):
-                return told
+                return counts
             while time.monotonic() < until:
                 done = [future for future in busy if future.done()]
-                lanes = connections.transaction(_turn, [f.result() for f in done], busy, told)
+                lanes = connections.transaction(_turn, [f.result() for f in done], busy, counts)
                 for future in done:
                     del busy[future]
                 busy |= {threads.submit(_drive, lane): lane.endpoint_id for lane in lanes}
@@ -159,8 +159,8 @@ def deliver_all(*, until: float) -> Counter[str]:
                     break
                 wait(busy, timeout=LOOK, return_when=FIRST_COMPLETED)
         # The lock is released: others may deliver now. These lanes end within their time.
-        connections.transaction(_record, [future.result() for future in busy], told)
-    return told
+        connections.transaction(_record, [future.result() for future in busy], counts)
+    return counts
 
 
 def is_due(session: Session) -> bool:
@@ -183,10 +183,10 @@ def signed(
 
 
 def _turn(
-    session: Session, done: list[Outcome], busy: dict[Future[Outcome], int], told: Counter[str]
+    session: Session, done: list[Outcome], busy: dict[Future[Outcome], int], counts: Counter[str]
 ) -> list[Lane]:
     """Record the results of finished lanes, and claim deliveries for free lanes."""
-    _record(session, done, told)
+    _record(session, done, counts)
     working = set(busy.values()) - {outcome.endpoint_id for outcome in done}
     return _claim(session, working) if len(working) < LANES else []
 
@@ -237,7 +237,7 @@ def _post(
     return receiver.post(body, signed(secrets, webhook_id=name, timestamp=now, body=body))
 
 
-def _record(session: Session, outcomes: list[Outcome], told: Counter[str]) -> None:
+def _record(session: Session, outcomes: list[Outcome], counts: Counter[str]) -> None:
     """Record the results of lanes: each delivery's state, and which endpoints are paused."""
     if not outcomes:
         return
@@ -249,7 +249,7 @@ def _record(session: Session, outcomes: list[Outcome], told: Counter[str]) -> No
     tried = {"ids": list(failed), "errors": list(failed.values())}
     states = session.scalars(FAILED, tried | {"lasts": settings().delivery_lasts}).all()
     session.execute(REST, {"ids": [o.endpoint_id for o in outcomes if o.failed]})
-    told.update(
+    counts.update(
         {"delivered": len(taken), "failed": len(failed), "set apart": states.count("failed")}
     )
 

@@ -203,17 +203,17 @@ def shape(endpoint: Endpoint, organization: str) -> EndpointShape:
     }
 
 
-def _types(given: Sequence[str] | None) -> list[DeliveryType]:
+def _types(names: Sequence[str] | None) -> list[DeliveryType]:
     """Read the names of types, and give them in the enumeration's order; all if none is given."""
-    wanted = set(DeliveryType) if given is None else {name.strip() for name in given}
-    if unknown := wanted - set(DeliveryType):
+    chosen = set(DeliveryType) if names is None else {name.strip() for name in names}
+    if unknown := chosen - set(DeliveryType):
         known = ", ".join(DeliveryType)
         raise errors.InvalidInputError(
             f"“{min(unknown)}” is not a type of event; one of {known}.", field="types"
         )
-    if not wanted:
+    if not chosen:
         raise errors.InvalidInputError("Name at least one type of event.", field="types")
-    return [one for one in DeliveryType if one in wanted]
+    return [one for one in DeliveryType if one in chosen]
 
 
 def _set_alarms(endpoint: Endpoint, pool_low: int | None, pool_expiring_days: int | None) -> None:

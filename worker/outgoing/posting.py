@@ -163,8 +163,8 @@ def addresses(host: str, port: int, *, private: bool) -> list[str]:
         RefusedAddressError: one of them is not public.
         OSError: the name cannot be resolved.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    known = list(dict.fromkeys(str(place[0]) for *_, place in found))
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    known = list(dict.fromkeys(str(place[0]) for *_, place in infos))
     for address in known:
         if not private and not is_public(ipaddress.ip_address(address.partition("%")[0])):
             raise RefusedAddressError(f"{host} is at {address}, which is not a public address")

@@ -211,17 +211,17 @@ def listing(
     session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[BatchShape]:
     """List the batches of the actor's pools, newest first."""
-    wanted = _seen(actor).add_columns(Pool.name)
+    statement = _seen(actor).add_columns(Pool.name)
     if filters.pool is not None:
         found = pools.find(session, actor=actor, pool=filters.pool)
-        wanted = wanted.where(Batch.pool_id == found.id)
-    return paged(session, wanted, by=Batch.id, shape=_shape, newest_first=True, **page)
+        statement = statement.where(Batch.pool_id == found.id)
+    return paged(session, statement, by=Batch.id, shape=_shape, newest_first=True, **page)
 
 
 def find(session: Session, *, actor: Actor, batch: str) -> Batch:
     """Find a batch of the actor's pools by its id, or raise NotFoundError."""
-    wanted = _seen(actor).where(Batch.id == int(batch)) if lookup.is_id(batch) else None
-    found = None if wanted is None else session.scalars(wanted).one_or_none()
+    statement = _seen(actor).where(Batch.id == int(batch)) if lookup.is_id(batch) else None
+    found = None if statement is None else session.scalars(statement).one_or_none()
     if found is None:
         raise errors.NotFoundError(f"There is no batch “{batch}” in your organizations.")
     return found

@@ -201,15 +201,15 @@ def distribute_file(
         RefusedError: as `distribute` does, with the row.
     """
     table = opened(stream, told=told, purpose=Purpose.RECIPIENTS)
-    found = table.recipients(reference=reference.strip())
-    asked = giving.of_rows(found.rows, count=count, labels=labelling.joined(told.labels))
+    recipients = table.recipients(reference=reference.strip())
+    asked = giving.of_rows(recipients.rows, count=count, labels=labelling.joined(told.labels))
     made = _distribute(session, actor, pool, asked, dry_run=dry_run)
     return {
         "read": table.read,
         "recipients": len(made.items),
         "given": sum(item["given"] for item in made.items),
         "items": made.items,
-        "left_out": [{"line": row.line, "reason": row.reason} for row in found.left_out],
+        "left_out": [{"line": row.line, "reason": row.reason} for row in recipients.left_out],
         "note": made.note,
     }
 
@@ -224,12 +224,12 @@ def recall(
     """
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
-    wanted = _rows(found).where(
+    statement = _rows(found).where(
         Distribution.recipient_lower.in_(addresses.spellings(recipient)),
         Distribution.reference == reference.strip(),
     )
     as_typed = Distribution.recipient_lower == recipient.strip().lower()
-    row = session.execute(wanted.order_by(as_typed.desc())).first()
+    row = session.execute(statement.order_by(as_typed.desc())).first()
     if row is None:
         raise errors.NotFoundError(
             f"Nothing was distributed to “{recipient}” under the reference “{reference}”."
@@ -238,7 +238,7 @@ def recall(
     if row.Distribution.recalled_at is None:
         _remember(session, actor, "distribution recalled", found, [row.Distribution.id])
     session.expire(row.Distribution)
-    return {**shape(session.execute(wanted).one()), "recalled": retired}
+    return {**shape(session.execute(statement).one()), "recalled": retired}
 
 
 def listing(
@@ -246,8 +246,8 @@ def listing(
 ) -> Page[DistributionShape]:
     """List a pool's distributions with their figures, newest first."""
     found = pools.find(session, actor=actor, pool=pool)
-    wanted = _rows(found).where(*chosen(filters))
-    return paged(session, wanted, by=Distribution.id, shape=shape, newest_first=True, **page)
+    statement = _rows(found).where(*chosen(filters))
+    return paged(session, statement, by=Distribution.id, shape=shape, newest_first=True, **page)
 
 
 def chosen(filters: Filters) -> Iterator[ColumnElement[bool]]:
@@ -306,36 +306,36 @@ def _distribute(
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
     tried = session.begin_nested() if dry_run else None
-    given = giving.give(session, found, asked)
-    if given.fresh:
+    result = giving.give(session, found, asked)
+    if result.fresh:
         words = labelling.split(*(cell for one in asked for cell in one.labels))
         labelled = {"labels": words} if words else {}
-        _remember(session, actor, "keys distributed", found, list(given.fresh), **labelled)
-    items = _held(session, found, given)
+        _remember(session, actor, "keys distributed", found, list(result.fresh), **labelled)
+    items = _held(session, found, result)
     if tried is not None:
         tried.rollback()
         for item in items:
             item["keys"] = item["keys"] if item["repeated"] else []
-    return _Made(items, given.note)
+    return _Made(items, result.note)
 
 
-def _held(session: Session, pool: Pool, given: Given) -> list[DistributionMade]:
+def _held(session: Session, pool: Pool, result: Given) -> list[DistributionMade]:
     """Give what each recipient holds now, in the order in which it was asked for.
 
     Retired keys are told apart: nobody should pass them on.
     """
     good, retired = (_codes(Key.state != KeyState.RETIRED), _codes(Key.state == KeyState.RETIRED))
-    wanted = _rows(pool).add_columns(good.label("good"), retired.label("gone"))
-    rows = session.execute(wanted.where(Distribution.id.in_(given.ids)))
+    statement = _rows(pool).add_columns(good.label("good"), retired.label("gone"))
+    rows = session.execute(statement.where(Distribution.id.in_(result.ids)))
     held = {row.Distribution.id: row for row in rows}
     return [
         {
             **shape(held[i]),
-            "repeated": i not in given.fresh,
+            "repeated": i not in result.fresh,
             "keys": held[i].good,
             "retired_keys": held[i].gone,
         }
-        for i in dict.fromkeys(given.ids)
+        for i in dict.fromkeys(result.ids)
     ]
 
 

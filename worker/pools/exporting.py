@@ -123,13 +123,13 @@ def export(
     """
     kind = label(Format, format, field="format")
     found = pools.find(session, actor=actor, pool=pool)
-    wanted = keys.chosen(session, found, filters)
+    conditions = keys.chosen(session, found, filters)
     if session.scalar(text("SHOW transaction_isolation")) != "repeatable read":
         raise RuntimeError("an export reads one snapshot: open its session with snapshot=True")
     owner = session.get_one(Organization, found.organization_id)
     comma = _separator(owner.locale) if kind is Format.EXCEL else ","
     line = text(_line(comma, labels)).bindparams(owner_id=owner.id, owner=owner.name)
-    lines = _blocks(session, line, wanted, HELD.format(comma))
+    lines = _blocks(session, line, conditions, HELD.format(comma))
     header = HEADER.replace("\n", ",labels\n") if labels else HEADER
     return _written(kind, header, lines, comma)
 

@@ -266,9 +266,9 @@ def _give_named(session: Session, pool: Pool, asked: Sequence[Asked], ids: Seque
     )
     free = [key for key in held.values() if key.distribution_id is None]
     theirs = [named[key.canonical][1] for key in free]
-    given = {"key_ids": [key.id for key in free], "ids": theirs}
-    if free and session.connection().execute(GIVE_NAMED, given).rowcount < len(free):
-        raise errors.NotEnoughKeysError(wanted=len(named), free=len(named) - 1)
+    parameters = {"key_ids": [key.id for key in free], "ids": theirs}
+    if free and session.connection().execute(GIVE_NAMED, parameters).rowcount < len(free):
+        raise errors.NotEnoughKeysError(requested=len(named), free=len(named) - 1)
 
 
 def _why_not(key: Key | None, distribution_id: int) -> str:
@@ -285,10 +285,10 @@ def _why_not(key: Key | None, distribution_id: int) -> str:
 def _give_next(session: Session, place: dict[str, int], counts: dict[int, int]) -> None:
     total = sum(counts.values())
     asked = {"ids": list(counts), "counts": list(counts.values()), "total": total}
-    given = session.connection().execute(GIVE, place | asked).rowcount if total else 0
-    if given < total:
-        free = given + session.scalars(COUNT_FREE, place).one()
-        raise errors.NotEnoughKeysError(wanted=total, free=free if free < total else given)
+    count = session.connection().execute(GIVE, place | asked).rowcount if total else 0
+    if count < total:
+        free = count + session.scalars(COUNT_FREE, place).one()
+        raise errors.NotEnoughKeysError(requested=total, free=free if free < total else count)
 
 
 def _label(session: Session, asked: Sequence[Asked], ids: Sequence[int]) -> None:

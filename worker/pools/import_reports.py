@@ -172,9 +172,9 @@ def _block(
     for line in refused:
         place, is_there = _place(line, lines, parts)
         written += rows[done:place]
-        told = refused_shape(line)
+        fields = refused_shape(line)
         written.append(
-            f"{told['line']},{_cell(told['code'])},{told['result']},{_cell(told['reason'])}"
+            f"{fields['line']},{_cell(fields['code'])},{fields['result']},{_cell(fields['reason'])}"
         )
         done = place + is_there
     return "".join(f"{row}\n" for row in written + rows[done:])

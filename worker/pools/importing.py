@@ -281,8 +281,8 @@ class _Chunk:
 
     def rows(self, new: NDArray[np.bool_], before: bytes) -> bytes:
         """Write the codes of some forms as rows, after the same columns."""
-        found = [self._codes[place] for place in self.places[new].tolist()]
-        return before + (b"\n" + before).join(found) + b"\n" if found else b""
+        codes = [self._codes[place] for place in self.places[new].tolist()]
+        return before + (b"\n" + before).join(codes) + b"\n" if codes else b""
 
     def refused(self, known: dict[str, bool]) -> list[Refused]:
         """Give the refused lines; `known` maps existing forms to whether they are from an earlier line."""

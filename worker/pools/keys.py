@@ -204,8 +204,8 @@ def listing(
 ) -> Page[KeyShape]:
     """List a pool's keys in the order of creation, a page at a time."""
     found = pools.find(session, actor=actor, pool=pool)
-    wanted = ROWS.where(*chosen(session, found, filters))
-    return paged(session, wanted, by=Key.id, shape=shape, sorts=Filters.sorts, **page)
+    statement = ROWS.where(*chosen(session, found, filters))
+    return paged(session, statement, by=Key.id, shape=shape, sorts=Filters.sorts, **page)
 
 
 def find(session: Session, *, actor: Actor, code: str) -> Key:
@@ -223,11 +223,11 @@ def find(session: Session, *, actor: Actor, code: str) -> Key:
 def retire(session: Session, *, actor: Actor, codes: Sequence[str]) -> RetiredKeys:
     """Retire issued keys, each with its own result."""
     actor.require(Role.MANAGER)
-    found = _find_all(session, actor, codes)
-    held = _lock(session, {id_ for id_ in found if id_ is not None})
+    keys = _find_all(session, actor, codes)
+    held = _lock(session, {id_ for id_ in keys if id_ is not None})
     items: list[RetiredKey] = []
     retiring: dict[int, Held] = {}
-    for code, id_ in zip(codes, found, strict=True):
+    for code, id_ in zip(codes, keys, strict=True):
         if id_ in retiring:
             items.append(_refused(code, "duplicate_in_input", "An earlier line has the same key."))
         elif error := _not_retired(code, None if id_ is None else held[id_].state):
@@ -247,32 +247,32 @@ def retire_one(session: Session, *, actor: Actor, code: str) -> KeyShape:
         NotFoundError: no key of the actor's organizations has the code.
     """
     actor.require(Role.MANAGER)
-    found = find(session, actor=actor, code=code).id
-    held = _lock(session, {found})[found]
+    key_id = find(session, actor=actor, code=code).id
+    held = _lock(session, {key_id})[key_id]
     if error := _not_retired(code, held.state):
         raise error
     _retire(session, actor, [held])
-    return shape(session.execute(ROWS.where(Key.id == found)).one())
+    return shape(session.execute(ROWS.where(Key.id == key_id)).one())
 
 
 def chosen(session: Session, pool: Pool, filters: Filters) -> list[ColumnElement[bool]]:
     """Give the conditions of the filters."""
-    wanted = [Key.pool_id == pool.id]
+    conditions = [Key.pool_id == pool.id]
     if filters.state is not None:
-        wanted.append(Key.state == filters.state)
+        conditions.append(Key.state == filters.state)
     if filters.undistributed:
-        wanted.append(Key.distribution_id.is_(None))
+        conditions.append(Key.distribution_id.is_(None))
     if filters.recipient is not None or filters.reference is not None:
         held = select(Distribution.id).where(
             Distribution.pool_id == pool.id, *distributions.chosen(filters)
         )
         # Looked up first, so that the planner knows their number.
         ids = session.scalars(held).all()
-        wanted.append(Key.distribution_id == any_(literal(ids, ARRAY(BigInteger))))
+        conditions.append(Key.distribution_id == any_(literal(ids, ARRAY(BigInteger))))
     if filters.label is not None:
         asked = literal(split_labels(filters.label), ARRAY(Text))
-        wanted.append(Key.labels.bool_op("@>")(asked))
-    return wanted
+        conditions.append(Key.labels.bool_op("@>")(asked))
+    return conditions
 
 
 def shape(row: Row[*tuple[Any, ...]]) -> KeyShape:
@@ -401,13 +401,13 @@ def _missing(code: str) -> errors.NotFoundError:
 
 def _lock(session: Session, ids: Collection[int]) -> dict[int, Held]:
     """Lock keys against redeeming and retiring, and give them as they are then."""
-    wanted = (
+    statement = (
         select(Key.id, Key.state, Pool.organization_id)
         .join(Pool, Pool.id == Key.pool_id)
         .where(Key.id.in_(ids))
         .order_by(Key.id)
     )
-    rows = session.execute(wanted.with_for_update(of=Key, key_share=True))
+    rows = session.execute(statement.with_for_update(of=Key, key_share=True))
     return {row.id: Held(*row) for row in rows}
 
 

@@ -166,12 +166,12 @@ def edit(
         "content_availability_days": content_availability,
         "share_with_children": share_with_children,
     }
-    given = {field: value for field, value in changes.items() if value is not None}
-    for field, value in given.items():
+    fields = {field: value for field, value in changes.items() if value is not None}
+    for field, value in fields.items():
         setattr(found, field, value)
     session.flush()
-    told = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in given.items()}
-    _remember(session, actor, "pool edited", found, **told)
+    detail = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in fields.items()}
+    _remember(session, actor, "pool edited", found, **detail)
     return show(session, actor=actor, pool=found)
 
 
@@ -199,17 +199,17 @@ def listing(
     **page: Unpack[Paging],
 ) -> Page[PoolShape]:
     """List the actor's pools, by default in the order of creation, a page at a time."""
-    wanted = _rows().where(actor.sees(Pool.organization_id))
+    statement = _rows().where(actor.sees(Pool.organization_id))
     if filters.organization is not None:
         owner = organizations.find(session, actor=actor, name=filters.organization)
-        wanted = wanted.where(Pool.organization_id == owner.id)
+        statement = statement.where(Pool.organization_id == owner.id)
     if filters.course is not None:
-        wanted = wanted.where(Pool.course_id == courses.find(session, name=filters.course).id)
+        statement = statement.where(Pool.course_id == courses.find(session, name=filters.course).id)
     if filters.state is not None:
-        wanted = wanted.where(STATE.in_([str(filters.state)]))
+        statement = statement.where(STATE.in_([str(filters.state)]))
     if filters.search is not None:
-        wanted = wanted.where(Pool.name.icontains(filters.search.strip(), autoescape=True))
-    return paged(session, wanted, by=Pool.id, shape=shape, sorts=Filters.sorts, **page)
+        statement = statement.where(Pool.name.icontains(filters.search.strip(), autoescape=True))
+    return paged(session, statement, by=Pool.id, shape=shape, sorts=Filters.sorts, **page)
 
 
 def by_label(session: Session, *, actor: Actor, pool: str | Pool) -> Page[LabelFigures]:
@@ -220,7 +220,7 @@ def by_label(session: Session, *, actor: Actor, pool: str | Pool) -> Page[LabelF
     found = find(session, actor=actor, pool=pool)
     figures = [func.sum(getattr(LabelTally, name)).label(name) for name in FIGURES]
     many = func.sum(LabelTally.issued + LabelTally.redeemed + LabelTally.retired)
-    wanted = (
+    statement = (
         select(LabelTally.label, *figures)
         .where(LabelTally.pool_id == found.id)
         .group_by(LabelTally.label)
@@ -228,7 +228,7 @@ def by_label(session: Session, *, actor: Actor, pool: str | Pool) -> Page[LabelF
         .order_by(many.desc(), LabelTally.label)
         .limit(MOST_LABELS)
     )
-    rows = session.execute(wanted)
+    rows = session.execute(statement)
     return Page([{"label": row.label, **_figures(row)} for row in rows], None)
 
 

@@ -113,16 +113,16 @@ def shown(session: Session, *, key_id: int) -> KeyInLine:
         .where((old.id == key_id) | (new.id == key_id))
     ).all()
     key = keys.shape(session.execute(keys.ROWS.where(Key.id == key_id)).one())
-    told: KeyInLine = {**key, "replaces": None, "replaced_by": None, "replaced_because": None}
+    chain: KeyInLine = {**key, "replaces": None, "replaced_by": None, "replaced_because": None}
     for row in rows:
         if row.KeyReplacement.new_key_id == key_id:
-            told["replaces"] = row.old
+            chain["replaces"] = row.old
         else:
-            told["replaced_by"] = row.new
-            told["replaced_because"] = row.KeyReplacement.reason
-            told["recipient"] = row.Distribution.recipient
-            told["reference"] = row.Distribution.reference
-    return told
+            chain["replaced_by"] = row.new
+            chain["replaced_because"] = row.KeyReplacement.reason
+            chain["recipient"] = row.Distribution.recipient
+            chain["reference"] = row.Distribution.reference
+    return chain
 
 
 def _checked(reason: str) -> str:
@@ -156,7 +156,7 @@ def _withdraw(session: Session, old: Key) -> None:
 
 def _give(session: Session, pool: Pool, distribution: int, old: Key) -> int:
     place = {"pool_id": pool.id, "distribution_id": distribution, "old_id": old.id}
-    given = session.scalar(GIVE, place)
-    if given is None:
-        raise errors.NotEnoughKeysError(wanted=1, free=0)
-    return int(given)
+    key_id = session.scalar(GIVE, place)
+    if key_id is None:
+        raise errors.NotEnoughKeysError(requested=1, free=0)
+    return int(key_id)

@@ -59,31 +59,31 @@ def listing(
     session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[RedemptionShape]:
     """List attempts that the actor may see, newest first; a stranger's learner is masked (R5)."""
-    wanted = _attempts(actor)
+    statement = _attempts(actor)
     if filters.pool is not None:
         pool = pools.find(session, actor=actor, pool=filters.pool)
-        wanted = wanted.where(Redemption.pool_id == pool.id)
+        statement = statement.where(Redemption.pool_id == pool.id)
     if filters.outcome is not None:
-        wanted = wanted.where(Redemption.outcome == filters.outcome)
+        statement = statement.where(Redemption.outcome == filters.outcome)
     if filters.learner is not None:
         spelled = addresses.asked(filters.learner, field="learner")
-        wanted = wanted.where(Redemption.learner_email_lower.in_(spelled))
-    wanted = wanted.where(*within(Redemption.received_at, filters.since, filters.until))
-    return paged(session, wanted, by=Redemption.event_id, shape=shape, newest_first=True, **page)
+        statement = statement.where(Redemption.learner_email_lower.in_(spelled))
+    statement = statement.where(*within(Redemption.received_at, filters.since, filters.until))
+    return paged(session, statement, by=Redemption.event_id, shape=shape, newest_first=True, **page)
 
 
 def of_learner(session: Session, *, actor: Actor, email: str, limit: int) -> list[RedemptionShape]:
     """List the latest attempts of a learner, newest first, masked as R5 says."""
     spelled = addresses.spellings(email)
-    wanted = _attempts(actor).where(Redemption.learner_email_lower.in_(spelled))
-    rows = session.execute(wanted.order_by(Redemption.event_id.desc()).limit(limit))
+    statement = _attempts(actor).where(Redemption.learner_email_lower.in_(spelled))
+    rows = session.execute(statement.order_by(Redemption.event_id.desc()).limit(limit))
     return [shape(row) for row in rows]
 
 
 def on_key(session: Session, *, actor: Actor, key_id: int) -> list[RedemptionShape]:
     """List the attempts on one key, newest first, masked as R5 says."""
-    wanted = _attempts(actor).where(Redemption.key_id == key_id)
-    return [shape(row) for row in session.execute(wanted.order_by(Redemption.event_id.desc()))]
+    statement = _attempts(actor).where(Redemption.key_id == key_id)
+    return [shape(row) for row in session.execute(statement.order_by(Redemption.event_id.desc()))]
 
 
 def shape(row: Any) -> RedemptionShape:

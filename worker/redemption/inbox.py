@@ -188,7 +188,7 @@ def record(
         InvalidInputError: the learner's organization is not the source's or a descendant.
         TooManyGuessesError: rate limit: the source or the learner's address sent too many wrong keys.
     """
-    given = {
+    parameters = {
         "source_id": source_id,
         "organization_id": organization_id,
         "learner_organization_id": _learners_place(connection, organization_id, message),
@@ -201,10 +201,10 @@ def record(
         "guesses_per_source": settings().guesses_per_source,
         "guesses_per_learner": settings().guesses_per_learner,
     }
-    event_id = _inserted(connection, given)
+    event_id = _inserted(connection, parameters)
     if event_id is not None:
         return Recorded(event_id, EventStatus.RECORDED, is_new=True)
-    return _repeated(connection, given)
+    return _repeated(connection, parameters)
 
 
 def show(session: Session, *, actor: Actor, event: str) -> EventShape:
@@ -219,17 +219,17 @@ def listing(
 ) -> Page[EventShape]:
     """List the actor's events, newest first; for instance one message's, or those of a period."""
     actor.require(*READERS)
-    wanted = _rows().where(actor.sees(Event.organization_id))
+    statement = _rows().where(actor.sees(Event.organization_id))
     if filters.webhook_id is not None:
-        wanted = wanted.where(Event.webhook_id == filters.webhook_id)
-    wanted = wanted.where(*within(Event.received_at, filters.since, filters.until))
+        statement = statement.where(Event.webhook_id == filters.webhook_id)
+    statement = statement.where(*within(Event.received_at, filters.since, filters.until))
     if filters.type is not None:
-        wanted = wanted.where(Event.type == filters.type)
+        statement = statement.where(Event.type == filters.type)
     if filters.status is not None:
-        wanted = wanted.where(Event.status == filters.status)
+        statement = statement.where(Event.status == filters.status)
     if filters.failed:
-        wanted = wanted.where(Event.status == EventStatus.FAILED)
-    return paged(session, wanted, by=Event.id, shape=shape, newest_first=True, **page)
+        statement = statement.where(Event.status == EventStatus.FAILED)
+    return paged(session, statement, by=Event.id, shape=shape, newest_first=True, **page)
 
 
 def retry(session: Session, *, actor: Actor, event: str) -> EventShape:
@@ -309,39 +309,41 @@ def _learners_place(connection: Connection, organization_id: int, message: Messa
         return _one(connection, BELOW, asked)
 
 
-def _inserted(connection: Connection, given: dict[str, Any]) -> int | None:
-    if given["email"] is None:
-        return _one(connection, RECORD, given)
-    if given["learner_organization_id"] is None:
+def _inserted(connection: Connection, parameters: dict[str, Any]) -> int | None:
+    if parameters["email"] is None:
+        return _one(connection, RECORD, parameters)
+    if parameters["learner_organization_id"] is None:
         return None
-    return _one(connection, RECORD_REDEMPTION, given)
+    return _one(connection, RECORD_REDEMPTION, parameters)
 
 
-def _repeated(connection: Connection, given: dict[str, Any]) -> Recorded:
+def _repeated(connection: Connection, parameters: dict[str, Any]) -> Recorded:
     with connection.transaction():
-        connection.execute(SEE, given)
-        before = connection.execute(REPEATED, given).fetchone()
+        connection.execute(SEE, parameters)
+        before = connection.execute(REPEATED, parameters).fetchone()
     if before is None:
-        raise _kept_out(connection, given)
+        raise _kept_out(connection, parameters)
     event_id, status, same_body = before
     if not same_body:
         raise errors.WebhookIdReusedError
     return Recorded(event_id, EventStatus(status), is_new=False)
 
 
-def _one(connection: Connection, statement: LiteralString, given: dict[str, Any]) -> int | None:
+def _one(
+    connection: Connection, statement: LiteralString, parameters: dict[str, Any]
+) -> int | None:
     """Give the single number that a statement returns, or None if it returns no row."""
-    row = connection.execute(statement, given).fetchone()
+    row = connection.execute(statement, parameters).fetchone()
     return int(row[0]) if row and row[0] is not None else None
 
 
-def _kept_out(connection: Connection, given: dict[str, Any]) -> errors.KeypoolError:
-    if given["learner_organization_id"] is None:
+def _kept_out(connection: Connection, parameters: dict[str, Any]) -> errors.KeypoolError:
+    if parameters["learner_organization_id"] is None:
         return errors.InvalidInputError(
             "The organization is not the source's or one of its descendants.",
             field="data.organization",
         )
-    wait = _one(connection, SECONDS_TO_WAIT, given)
+    wait = _one(connection, SECONDS_TO_WAIT, parameters)
     return errors.TooManyGuessesError(retry_after=max(1, wait or 0))
 
 

@@ -66,8 +66,8 @@ def of_pool(session: Session, *, actor: Actor, pool: str) -> Lately:
     """
     actor.require(Role.MANAGER, Role.ANALYST)
     found = pools.find(session, actor=actor, pool=pool)
-    given = {"pool_id": found.id, "attempts": ATTEMPTS, "days": DAYS}
-    rows = session.execute(LATELY, given).all()
+    parameters = {"pool_id": found.id, "attempts": ATTEMPTS, "days": DAYS}
+    rows = session.execute(LATELY, parameters).all()
     since = _since(rows)
     return {"per_day": _days(rows, since), "refused": _refused(rows), "since": since}
 
@@ -93,5 +93,5 @@ def _refused(rows: Sequence[Row[Any]]) -> list[Refused]:
     for row in rows:
         if row.outcome not in (None, "redeemed", "already_yours"):
             counts[row.outcome] = counts.get(row.outcome, 0) + row.attempts
-    ordered = sorted(counts.items(), key=lambda told: -told[1])
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
     return [{"outcome": outcome, "attempts": count} for outcome, count in ordered]

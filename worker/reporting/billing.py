@@ -121,8 +121,8 @@ def draw_revenue_by_month(question: Question) -> "Figure":
         )
         parts = {"Invoiced": (invoiced, drawing.BLUE), "Unbilled": (unbilled, drawing.ORANGE)}
         charts[f"{title}, {currency}"] = (months, parts, str(currency))
-    told = f"{title}, {len(months)} months: {', '.join(sums)}."
-    return drawing.months(told, charts, locale=question.babel)
+    alternative = f"{title}, {len(months)} months: {', '.join(sums)}."
+    return drawing.months(alternative, charts, locale=question.babel)
 
 
 def revenue_by_course(question: Question) -> "pd.DataFrame":

@@ -102,9 +102,9 @@ class Claim:
 
 def take(session: Session, *, only: int | None = None) -> Claim | None:
     """Claim the next report, those that people requested first; None if there is none."""
-    told = {"patience": MAX_DEATHS, "lapse": LAPSE, "only": only}
-    session.execute(GIVE_UP, told | {"words": GAVE_UP})
-    row = session.execute(CLAIM, told).mappings().one_or_none()
+    parameters = {"patience": MAX_DEATHS, "lapse": LAPSE, "only": only}
+    session.execute(GIVE_UP, parameters | {"words": GAVE_UP})
+    row = session.execute(CLAIM, parameters).mappings().one_or_none()
     return Claim(**row) if row else None
 
 

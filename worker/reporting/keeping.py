@@ -159,15 +159,15 @@ def listing(
 ) -> Page[ReportShape]:
     """List the stored reports of the actor's organizations, newest first."""
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
-    wanted = _rows(actor)
+    statement = _rows(actor)
     if filters.organization:
         owner = organizations.find(session, actor=actor, name=filters.organization)
-        wanted = wanted.where(ReportRun.organization_id == owner.id)
+        statement = statement.where(ReportRun.organization_id == owner.id)
     if filters.notebook:
-        wanted = wanted.where(ReportRun.notebook == filters.notebook)
+        statement = statement.where(ReportRun.notebook == filters.notebook)
     if filters.state:
-        wanted = wanted.where(ReportRun.state == filters.state)
-    return paged(session, wanted, by=ReportRun.id, shape=_shape, newest_first=True, **page)
+        statement = statement.where(ReportRun.state == filters.state)
+    return paged(session, statement, by=ReportRun.id, shape=_shape, newest_first=True, **page)
 
 
 def show(session: Session, *, actor: Actor, report: str) -> ReportShape:

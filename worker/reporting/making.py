@@ -73,8 +73,8 @@ def print_anew(*, until: float) -> int:
 
 def _told(error: Exception) -> str:
     """Say why a report failed: the notebook's traceback, the printer's error, or our own traceback."""
-    if told := getattr(error, "traceback", ""):
-        return str(told)
+    if text := getattr(error, "traceback", ""):
+        return str(text)
     if isinstance(error, EXPECTED_FAILURES):
         return str(error)
     return "".join(traceback.format_exception(error))

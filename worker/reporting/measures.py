@@ -154,21 +154,21 @@ def show(
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     about = whom(session, actor, organization)
     first, last = period(session, about, from_, to)
-    told = {"name": about and about.name, "first": first, "last": last}
+    parameters = {"name": about and about.name, "first": first, "last": last}
     return {
         "organization": about.name if about else None,
         "from": first,
         "to": last,
-        "keys": _keys(session, told) if actor.role is not Role.FINANCE else None,
-        "attempts": _attempts(session, told) if actor.role is not Role.FINANCE else None,
-        "amounts": _amounts(session, told) if actor.role is not Role.MANAGER else None,
+        "keys": _keys(session, parameters) if actor.role is not Role.FINANCE else None,
+        "attempts": _attempts(session, parameters) if actor.role is not Role.FINANCE else None,
+        "amounts": _amounts(session, parameters) if actor.role is not Role.MANAGER else None,
     }
 
 
 def whom(session: Session, actor: Actor, organization: str | None) -> Organization | None:
     """Find the requested organization, by default the actor's own; None for all."""
-    wanted = organization or (actor.organization_id and str(actor.organization_id))
-    return organizations.find(session, actor=actor, name=wanted) if wanted else None
+    name = organization or (actor.organization_id and str(actor.organization_id))
+    return organizations.find(session, actor=actor, name=name) if name else None
 
 
 def period(
@@ -182,8 +182,8 @@ def period(
     return days.period(from_, to, now=clock_now(session), zone=about.time_zone if about else "UTC")
 
 
-def _keys(session: Session, told: Asked) -> Stock:
-    row = session.execute(KEYS_NOW, told).one()
+def _keys(session: Session, parameters: Asked) -> Stock:
+    row = session.execute(KEYS_NOW, parameters).one()
     return {
         "pools": row.pools,
         "keys": row.keys,
@@ -195,8 +195,8 @@ def _keys(session: Session, told: Asked) -> Stock:
     }
 
 
-def _attempts(session: Session, told: Asked) -> Attempts:
-    row = session.execute(ATTEMPTED, told).one()
+def _attempts(session: Session, parameters: Asked) -> Attempts:
+    row = session.execute(ATTEMPTED, parameters).one()
     return {
         "attempts": row.attempts,
         "redeemed": row.redeemed,
@@ -205,9 +205,9 @@ def _attempts(session: Session, told: Asked) -> Attempts:
     }
 
 
-def _amounts(session: Session, told: Asked) -> list[Earned]:
+def _amounts(session: Session, parameters: Asked) -> list[Earned]:
     decimals = {row.code: row.minor_unit for row in session.execute(DECIMALS)}
-    rows = session.execute(EARNED, told).all()
+    rows = session.execute(EARNED, parameters).all()
     return [_earned(row, decimals[row.currency]) for row in rows]
 
 

@@ -32,7 +32,7 @@ def shown(text: str) -> str:
 def erased(page: str, *, email: str, pseudonym: str) -> str:
     """Replace an address by a pseudonym, and the name beside it by nothing."""
     page = ROW.sub(lambda row: _without(row[0], email, pseudonym), page)
-    return TABLE.sub(lambda found: found[1] + _csv(found[2], email, pseudonym), page)
+    return TABLE.sub(lambda match: match[1] + _csv(match[2], email, pseudonym), page)
 
 
 def _without(row: str, email: str, pseudonym: str) -> str:

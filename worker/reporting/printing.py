@@ -39,10 +39,10 @@ def browser() -> str:
     Raises:
         NoBrowserError: there is no Chromium.
     """
-    given = settings().chromium
-    names = (str(given),) if given else NAMES
-    if found := next(filter(None, map(shutil.which, names)), None):
-        return found
+    configured = settings().chromium
+    names = (str(configured),) if configured else NAMES
+    if path := next(filter(None, map(shutil.which, names)), None):
+        return path
     raise NoBrowserError
 
 

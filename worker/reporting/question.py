@@ -90,10 +90,10 @@ class Question:
     def _repr_html_(self) -> str:
         zone = f"days in {self.clock}"
         asked = self.asked_at.astimezone(ZoneInfo(self.time_zone))
-        told = f"Data of {_in_words(asked)}, {asked:%H:%M} ({self.time_zone})"
+        line = f"Data of {_in_words(asked)}, {asked:%H:%M} ({self.time_zone})"
         return (
             f'<p class="question"><strong>{html.escape(self.subject)}</strong>'
-            f"<span>{self.period}, {html.escape(zone)}</span><span>{html.escape(told)}</span></p>"
+            f"<span>{self.period}, {html.escape(zone)}</span><span>{html.escape(line)}</span></p>"
         )
 
 

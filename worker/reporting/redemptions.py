@@ -201,10 +201,10 @@ def draw_redemptions_by_course(question: Question) -> "Figure":
         "Refused": (frame["refused"].tolist(), drawing.VERMILION),
     }
     names = frame["course"].tolist()
-    told = drawing.listed(names, frame["redeemed"].tolist(), question.babel)
+    alternative = drawing.listed(names, frame["redeemed"].tolist(), question.babel)
     return drawing.bars(
         title,
-        f"{title}. Redeemed: {told}.",
+        f"{title}. Redeemed: {alternative}.",
         names,
         parts,
         unit="attempts",

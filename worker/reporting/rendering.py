@@ -50,7 +50,7 @@ def listing() -> list[NotebookShape]:
 def title(notebook: Mapping[str, Any]) -> str:
     """Give a notebook's title: its first heading."""
     return next(
-        (found[1] for text in _texts(notebook) if (found := re.match(r"# +(.+)", text))), "Report"
+        (match[1] for text in _texts(notebook) if (match := re.match(r"# +(.+)", text))), "Report"
     )
 
 

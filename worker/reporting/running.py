@@ -95,13 +95,13 @@ def execute(
         ExtraMissingError: what runs notebooks is not installed.
     """
     parameters = {"organization": organization, "from_": first, "to": last}
-    given = {name: str(value) for name, value in parameters.items() if value is not None}
+    texts = {name: str(value) for name, value in parameters.items() if value is not None}
     folder = kernels.short_folder()
     with (
         logins.login(about) as url,
         tempfile.TemporaryDirectory(prefix="keypool-report-", dir=folder) as scratch,
     ):
-        return _executed(notebook, given, url, Path(scratch), advance, longest_cell)
+        return _executed(notebook, texts, url, Path(scratch), advance, longest_cell)
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -127,14 +127,14 @@ def _executed(
         import papermill
         from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    given, made = scratch / "given.ipynb", scratch / "executed.ipynb"
+    parameterized, made = scratch / "given.ipynb", scratch / "executed.ipynb"
     source = jupytext.read(notebook)
-    nbformat.write(source, given)
+    nbformat.write(source, parameterized)
     cells = len(source.cells) + bool(parameters)
     environment = kernels.environment(url, scratch)
     try:
         papermill.execute_notebook(
-            given,
+            parameterized,
             made,
             parameters=parameters,
             kernel_name="python3",
@@ -145,7 +145,7 @@ def _executed(
             on_cell_start=lambda cell_index, **_: advance(cell_index, cells),
         )
     except (papermill.PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
-        far = made if made.exists() else given
+        far = made if made.exists() else parameterized
         raise _failure(notebook.stem, error, far.read_text(encoding="utf-8")) from None
     read: NotebookNode = nbformat.read(made, as_version=4)
     return read
@@ -161,12 +161,12 @@ def _failure(name: str, error: Any, as_far_as_it_came: str) -> ReportFailedError
 
 
 def _find(name_or_path: str | Path) -> Path:
-    given = Path(name_or_path)
-    ours = rendering.NOTEBOOKS / f"{given}.ipynb"
-    if len(given.parts) == 1 and ours.exists():
+    as_path = Path(name_or_path)
+    ours = rendering.NOTEBOOKS / f"{as_path}.ipynb"
+    if len(as_path.parts) == 1 and ours.exists():
         return ours
-    if given.suffix in (".ipynb", ".py") and given.exists():
-        return given
+    if as_path.suffix in (".ipynb", ".py") and as_path.exists():
+        return as_path
     known = ", ".join(path.stem for path in sorted(rendering.NOTEBOOKS.glob("*.ipynb")))
     raise errors.NotFoundError(
         f"There is no notebook “{name_or_path}”; name one of {known}, or a file that ends in .ipynb or .py."
@@ -175,9 +175,9 @@ def _find(name_or_path: str | Path) -> Path:
 
 def _organization(actor: Actor, name: str | None) -> tuple[int | None, str | None]:
     """Give the id and name of the report's organization; None for all."""
-    wanted = name or (actor.organization_id and str(actor.organization_id))
-    if not wanted:
+    name_or_id = name or (actor.organization_id and str(actor.organization_id))
+    if not name_or_id:
         return None, None
     with connections.session() as session:
-        found = organizations.find(session, actor=actor, name=wanted)
+        found = organizations.find(session, actor=actor, name=name_or_id)
         return found.id, found.name

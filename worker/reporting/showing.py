@@ -53,8 +53,8 @@ def picture(figure: "Figure") -> str:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     data = base64.b64encode(drawn.getvalue()).decode()
-    told = html.escape(str(figure.get_label()), quote=True)
-    return f'<figure><img alt="{told}" src="data:image/svg+xml;base64,{data}"></figure>'
+    label = html.escape(str(figure.get_label()), quote=True)
+    return f'<figure><img alt="{label}" src="data:image/svg+xml;base64,{data}"></figure>'
 
 
 def number(value: int | float | Decimal, locale: babel.Locale) -> str:

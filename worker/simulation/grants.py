@@ -146,8 +146,8 @@ def _extensions(
     rng: np.random.Generator, seasons: Seasons, at: Instants, expires: Instants, free: Marks
 ) -> Instants:
     when = expires - rng.integers(HOUR, 5 * DAY, len(at))
-    wanted = free & (rng.random(len(at)) < EXTENDED) & (when < seasons.end)
-    return np.where(wanted, when, NEVER)
+    extended = free & (rng.random(len(at)) < EXTENDED) & (when < seasons.end)
+    return np.where(extended, when, NEVER)
 
 
 def _repeats(

@@ -86,19 +86,19 @@ def _distribute(
 ) -> tuple[Indexes, Instants, Indexes]:
     median, spread = DAYS_UNTIL_REDEEMED
     waited = (rng.lognormal(np.log(median), spread, len(pool)) * DAY).astype(np.int64)
-    wanted = np.maximum(_column(world, "made")[pool] + HOUR, needed - np.where(spare, 0, waited))
+    at = np.maximum(_column(world, "made")[pool] + HOUR, needed - np.where(spare, 0, waited))
     handed = np.flatnonzero(rng.random(len(pool)) < np.where(spare, HANDED_OUT[1], HANDED_OUT[0]))
-    handed = handed[np.lexsort((wanted[handed], pool[handed]))]
+    handed = handed[np.lexsort((at[handed], pool[handed]))]
 
     style = rng.choice(KEYS_A_RECIPIENT, len(world.pools))[pool[handed]]
     begins = rng.random(len(handed)) < style
     begins[1:] |= np.diff(pool[handed]) != 0
-    begins[1:] |= np.diff(wanted[handed]) > LONGEST_ORDER
+    begins[1:] |= np.diff(at[handed]) > LONGEST_ORDER
     begins[:1] = True
     distribution = np.full(len(pool), NEVER)
     distribution[handed] = np.cumsum(begins) - 1
     firsts = handed[begins]
-    return distribution, wanted[firsts], pool[firsts]
+    return distribution, at[firsts], pool[firsts]
 
 
 def _made(rng: np.random.Generator, world: World, pool: Indexes, known: Instants) -> Instants:

@@ -81,11 +81,11 @@ class World:
 
     def ancestors(self, organization: int) -> list[int]:
         """Give an organization and its ancestors, the nearest first."""
-        found, above = [organization], self.organizations[organization].parent
+        ancestors, above = [organization], self.organizations[organization].parent
         while above is not None:
-            found.append(above)
+            ancestors.append(above)
             above = self.organizations[above].parent
-        return found
+        return ancestors
 
     def zone(self, organization: int) -> str:
         """Give an organization's time zone."""

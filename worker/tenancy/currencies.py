@@ -14,12 +14,12 @@ def find(session: Session, code: str, *, field: str = "currency") -> Currency:
     Raises:
         InvalidInputError: no currency has that code.
     """
-    found = session.get(Currency, code.strip().upper())
-    if found is None:
+    currency = session.get(Currency, code.strip().upper())
+    if currency is None:
         raise errors.InvalidInputError(
             f"“{code}” is not a currency; give an ISO 4217 code such as EUR.", field=field
         )
-    return found
+    return currency
 
 
 def amount(session: Session, value: str, *, currency_code: str, field: str = "price") -> Decimal:

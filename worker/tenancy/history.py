@@ -111,8 +111,8 @@ def listing(
 
     Only the operator sees acts on what belongs to no organization, such as a course.
     """
-    wanted = _chosen(session, actor, filters).add_columns(*COLUMNS)
-    return paged(session, wanted, by=History.id, shape=shape, newest_first=True, **page)
+    statement = _chosen(session, actor, filters).add_columns(*COLUMNS)
+    return paged(session, statement, by=History.id, shape=shape, newest_first=True, **page)
 
 
 def export(session: Session, *, actor: Actor, filters: Filters = ALL) -> Iterator[bytes]:
@@ -147,7 +147,7 @@ def shape(row: Any) -> Act:
 def _chosen(session: Session, actor: Actor, filters: Filters) -> Select[Any]:
     actor.require(Role.MANAGER)
     seen = actor.sees(History.organization_id)
-    wanted = select().select_from(History).join(Organization, isouter=True).where(seen)
+    statement = select().select_from(History).join(Organization, isouter=True).where(seen)
     named = filters.organization
     equal = {
         History.organization_id: None if named is None else _organization(session, actor, named),
@@ -156,10 +156,10 @@ def _chosen(session: Session, actor: Actor, filters: Filters) -> Select[Any]:
         History.action: filters.action,
         History.actor: filters.by,
     }
-    wanted = wanted.where(
+    statement = statement.where(
         *(column == value for column, value in equal.items() if value is not None)
     )
-    return wanted.where(*within(History.at, filters.since, filters.until))
+    return statement.where(*within(History.at, filters.since, filters.until))
 
 
 def _organization(session: Session, actor: Actor, name: str) -> int:

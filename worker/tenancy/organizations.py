@@ -122,18 +122,18 @@ def edit(
     """
     actor.require()
     found = find(session, actor=actor, name=organization, lock=True)
-    given: dict[str, str | int | None] = {
+    fields: dict[str, str | int | None] = {
         field: value for field, value in changes.items() if value is not None
     }
-    given |= parties.checked(
-        {field: value for field, value in given.items() if isinstance(value, str)}
+    fields |= parties.checked(
+        {field: value for field, value in fields.items() if isinstance(value, str)}
     )
-    given |= _place(session, actor, parent, no_parent)
+    fields |= _place(session, actor, parent, no_parent)
     if currency:
-        given["currency"] = currencies.find(session, currency).code
+        fields["currency"] = currencies.find(session, currency).code
     if time_zone and time_zone != found.time_zone:
-        given["time_zone"] = zones.check(session.connection(), time_zone)
-    for field, value in given.items():
+        fields["time_zone"] = zones.check(session.connection(), time_zone)
+    for field, value in fields.items():
         setattr(found, field, value)
     flag_modified(found, "name")  # a new version, even if only a tax rate (another table) changed
     session.flush()
@@ -146,7 +146,7 @@ def edit(
         actor,
         "organization edited",
         found,
-        **given,
+        **fields,
         tax_rate=tax_rate,
         no_parent=no_parent or None,
     )

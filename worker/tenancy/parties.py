@@ -26,13 +26,13 @@ SCHEMES = (
 SCHEMED = re.compile("([0-9A-Za-z]{2}|[0-9]{4}):(.+)")
 
 
-def checked(given: Mapping[str, str]) -> dict[str, str]:
+def checked(fields: Mapping[str, str]) -> dict[str, str]:
     """Give a party's fields, each in its one form; one that is emptied is empty.
 
     Raises:
         InvalidInputError: a field is not what it is called; the error knows which.
     """
-    trimmed = {field: value.strip() for field, value in given.items()}
+    trimmed = {field: value.strip() for field, value in fields.items()}
     return {
         field: CHECKS[field](value) if value and field in CHECKS else value
         for field, value in trimmed.items()

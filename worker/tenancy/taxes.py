@@ -53,7 +53,7 @@ def set_rate(
 
 def rates(session: Session, organization: Organization) -> list[TaxRateShape]:
     """Give an organization's tax rates, oldest first."""
-    found = session.scalars(
+    rows = session.scalars(
         select(TaxRate)
         .where(TaxRate.organization_id == organization.id)
         .order_by(TaxRate.valid_from)
@@ -61,7 +61,7 @@ def rates(session: Session, organization: Organization) -> list[TaxRateShape]:
     )
     return [
         {"label": rate.label, "percent": f"{rate.percent.normalize():f}", "from": rate.valid_from}
-        for rate in found
+        for rate in rows
     ]
 
 

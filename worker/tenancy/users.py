@@ -140,12 +140,12 @@ def sign_in(session: Session, *, email: str, password: str) -> str | None:
 
     An unknown address takes as long as a known one. Works with the web's login, before any tenancy is set.
     """
-    found = session.execute(select("*").select_from(func.find_user(email.strip()))).one_or_none()
-    right = _fits(found.password_hash if found else _nobodys(), password[:LONGEST])
-    if found is None or not right:
+    user = session.execute(select("*").select_from(func.find_user(email.strip()))).one_or_none()
+    right = _fits(user.password_hash if user else _nobodys(), password[:LONGEST])
+    if user is None or not right:
         return None
     session.execute(select(func.forget_sign_ins(_subject("user", email))))
-    return f"{found.id}:{found.generation}"
+    return f"{user.id}:{user.generation}"
 
 
 def resume(session: Session, *, session_id: str) -> tuple[int, Actor] | None:

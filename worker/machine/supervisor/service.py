@@ -95,14 +95,14 @@ class Child:
 
     def _start(self, now: float) -> None:
         self.announced.unlink(missing_ok=True)
-        told = {"KEYPOOL_READY_FILE": str(self.announced)} if self.service.announces else {}
+        announcing = {"KEYPOOL_READY_FILE": str(self.announced)} if self.service.announces else {}
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [*LAUNCH, *self.service.command],
                 stdin=self.guard.pipe(),
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **told, **self.service.environment},
+                env={**os.environ, **announcing, **self.service.environment},
                 start_new_session=True,
             )
         self.started, self.ask_at, self.kill_at = now, now + self.service.settle_in, 0.0

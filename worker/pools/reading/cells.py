@@ -62,5 +62,5 @@ def _are_keys(parts: list[str]) -> bool:
 
 def unguarded(text: str) -> str:
     """Give a cell of a text file without the guard against formulas that keypool writes."""
-    found = AS_TEXT.fullmatch(text)
-    return found[1] if found else bare(text)
+    match = AS_TEXT.fullmatch(text)
+    return match[1] if match else bare(text)

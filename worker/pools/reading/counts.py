@@ -30,9 +30,9 @@ def decimal_sign(cells: Iterable[str], counts: Iterable[str] = ()) -> str | None
     """
     signs = {sign for cell in cells for number in NUMBER.findall(cell) for sign in _signs(number)}
     for count in counts:
-        found = GROUPED.fullmatch(count.strip())
-        if found and found[1] in ".," and not count.strip().endswith("000"):
-            signs.add("," if found[1] == "." else ".")
+        match = GROUPED.fullmatch(count.strip())
+        if match and match[1] in ".," and not count.strip().endswith("000"):
+            signs.add("," if match[1] == "." else ".")
     return signs.pop() if len(signs) == 1 else None
 
 

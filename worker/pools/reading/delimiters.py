@@ -14,8 +14,8 @@ SAID = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
 def said(line: str) -> str | None:
     """Give the delimiter that a file's first line says, as Excel has it: `sep=;`."""
-    found = SAID.fullmatch(line.strip("\r\n "))
-    return found[1] if found else None
+    match = SAID.fullmatch(line.strip("\r\n "))
+    return match[1] if match else None
 
 
 def delimiter(lines: list[str], told: Told) -> str | None:

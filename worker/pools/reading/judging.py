@@ -62,8 +62,8 @@ def candidates(cell: str) -> list[str]:
         return []
     if not cell.isascii() and slips.is_listed(cell.strip()):
         return []
-    found = codes_in(cell)
-    return [code for code in found if codes.is_well_formed(code) and not slips.noticed(code)]
+    in_cell = codes_in(cell)
+    return [code for code in in_cell if codes.is_well_formed(code) and not slips.noticed(code)]
 
 
 def refused(code: str, reason: str) -> Verdict:

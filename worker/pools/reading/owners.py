@@ -69,7 +69,7 @@ class Owners:
         cell = self.cell(row, Meaning.LABELS)
         if not cell:
             return ""
-        found = labels.split(*self._common, cell)
-        if reason := labels.refusal(found):
+        read = labels.split(*self._common, cell)
+        if reason := labels.refusal(read):
             raise people.NotKeptError(reason)
-        return labels.joined(found)
+        return labels.joined(read)

@@ -70,16 +70,16 @@ def is_date(code: str) -> bool:
     """Say whether a text is a date, with or without a time."""
     if NUMERIC_DATE.fullmatch(code):
         return True
-    found = DATE_WITH_A_WORD.fullmatch(code)
-    return found is not None and plain("".join(filter(None, found.groups()))) in _months()
+    match = DATE_WITH_A_WORD.fullmatch(code)
+    return match is not None and plain("".join(filter(None, match.groups()))) in _months()
 
 
 def is_listed(code: str) -> bool:
     """Say whether a text begins as an item of a list does: `1.`, `2)`, `•`."""
     if BULLET.match(code) or NUMBERING.match(code):
         return True
-    found = NUMBERED.fullmatch(code)
-    return found is not None and "." not in found[1] and codes.is_well_formed(found[1])
+    match = NUMBERED.fullmatch(code)
+    return match is not None and "." not in match[1] and codes.is_well_formed(match[1])
 
 
 @cache

@@ -115,21 +115,23 @@ def _sheets(
 ) -> tuple[list[Sheet], bool]:
     sheets: list[Sheet] = []
     since_1904 = False
-    for element, given in _elements(archive, main):
+    for element, attributes in _elements(archive, main):
         if element == "workbookPr":
-            since_1904 = given.get("date1904") in ("1", "true")
-        elif element == "sheet" and given.get("state", "visible") == "visible":
-            relation = relations[next(v for k, v in given.items() if k.split(":")[-1] == "id")]
+            since_1904 = attributes.get("date1904") in ("1", "true")
+        elif element == "sheet" and attributes.get("state", "visible") == "visible":
+            relation = relations[next(v for k, v in attributes.items() if k.split(":")[-1] == "id")]
             if relation.kind == "worksheet":
-                sheets.append(Sheet(given.get("name", ""), relation.part))
+                sheets.append(Sheet(attributes.get("name", ""), relation.part))
     return sheets, since_1904
 
 
 def _relations(archive: zipfile.ZipFile, part: str) -> dict[str, Relation]:
     folder, _, name = part.rpartition("/")
     return {
-        given["Id"]: Relation(_path(folder, given["Target"]), given["Type"].rpartition("/")[2])
-        for element, given in _elements(archive, join(folder, "_rels", f"{name}.rels"))
+        attributes["Id"]: Relation(
+            _path(folder, attributes["Target"]), attributes["Type"].rpartition("/")[2]
+        )
+        for element, attributes in _elements(archive, join(folder, "_rels", f"{name}.rels"))
         if element == "Relationship"
     }
 
@@ -144,12 +146,14 @@ def _first(relations: dict[str, Relation], kind: str) -> str:
 
 def _elements(archive: zipfile.ZipFile, part: str) -> list[tuple[str, Attributes]]:
     """Give a small part's elements by their names without prefix, with their attributes."""
-    found: list[tuple[str, Attributes]] = []
+    elements: list[tuple[str, Attributes]] = []
     parser = expat.ParserCreate()
-    parser.StartElementHandler = lambda name, given: found.append((name.split(":")[-1], given))
+    parser.StartElementHandler = lambda name, attributes: elements.append(
+        (name.split(":")[-1], attributes)
+    )
     parser.StartDoctypeDeclHandler = _refuse
     parser.Parse(_read(archive, part), True)
-    return found
+    return elements
 
 
 def _refuse(*_: object) -> None:
