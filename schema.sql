@@ -286,33 +286,36 @@ CREATE TRIGGER organizations_form_a_tree AFTER UPDATE OF parent_id ON organizati
 COMMENT ON TRIGGER organizations_form_a_tree ON organization
     IS 'circular_parent: An organization cannot be below its own descendant; choose another parent.';
 
--- The rate and name of the tax that an organization is charged, from an instant on.
+-- The rate of the tax on what an organization is charged, from a day on (its first instant in the
+-- organization's time zone). category is the code of EN 16931: S standard, Z zero, E exempt, AE reverse
+-- charge, K intra-community supply, G export, O outside the scope; exemption is the sentence that an
+-- invoice has to print for it. A rate that is kept for old invoices alone has no beginning.
 CREATE TABLE tax_rate (
     id              bigint       GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id bigint       NOT NULL REFERENCES organization ON DELETE RESTRICT,
     label           text         NOT NULL DEFAULT 'Tax',
     percent         numeric(6,3) NOT NULL,
-    valid_from      timestamptz  NOT NULL,
+    category        text         NOT NULL DEFAULT 'S',
+    exemption       text         NOT NULL DEFAULT '',
+    valid_from      timestamptz,
 
     CONSTRAINT tax_rate_changes_once_an_instant UNIQUE (organization_id, valid_from),
-    CONSTRAINT tax_rate_is_a_percentage         CHECK (percent BETWEEN 0 AND 100)
+    CONSTRAINT tax_rate_is_of_its_organization  UNIQUE (id, organization_id),
+    CONSTRAINT tax_rate_is_a_percentage         CHECK (percent BETWEEN 0 AND 100),
+    CONSTRAINT tax_rate_has_a_known_category
+        CHECK (category IN ('S', 'Z', 'E', 'AE', 'K', 'G', 'O') AND (category = 'S') = (percent > 0)),
+    CONSTRAINT tax_rate_says_why_nothing_is_due CHECK ((category IN ('S', 'Z')) = (exemption = ''))
 );
 
--- The tax of an organization's billing month (B6): the rate in force as the month ends in the
--- organization's time zone. An organization's first rate counts for everything before it, too;
--- no row where there is no rate at all.
-CREATE FUNCTION tax_in_force(organization_id bigint, month date)
-RETURNS TABLE (label text, percent numeric)
+-- The rate in force for an organization at an instant: the latest that has begun; no row where there is
+-- none. It is inlined into a LATERAL join: one look into tax_rate_changes_once_an_instant.
+CREATE FUNCTION tax_rate_in_force(organization_id bigint, at timestamptz)
+RETURNS TABLE (tax_rate_id bigint)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 BEGIN ATOMIC
-    SELECT tax_rate.label, tax_rate.percent
-      FROM tax_rate JOIN organization ON organization.id = tax_rate.organization_id
-     CROSS JOIN LATERAL (
-           SELECT tax_rate.valid_from AT TIME ZONE organization.time_zone
-                  < tax_in_force.month + interval '1 month' AS holds) AS period
-     WHERE tax_rate.organization_id = tax_in_force.organization_id
-     ORDER BY period.holds DESC,
-              CASE WHEN period.holds THEN tax_rate.valid_from END DESC,
-              tax_rate.valid_from LIMIT 1;
+    SELECT tax_rate.id FROM tax_rate
+     WHERE tax_rate.organization_id = tax_rate_in_force.organization_id
+       AND tax_rate.valid_from <= tax_rate_in_force.at
+     ORDER BY tax_rate.valid_from DESC LIMIT 1;
 END;
 
 -- The operator who sells: one row, printed on invoices.
@@ -1191,8 +1194,6 @@ CREATE TABLE invoice (
     number          text           GENERATED ALWAYS AS
         (year::text || '-' || lpad(serial::text, greatest(6, length(serial::text)), '0')) STORED,
     subtotal        numeric(16,4)  NOT NULL DEFAULT 0,
-    tax_percent     numeric(6,3)   NOT NULL DEFAULT 0,
-    tax_label       text           NOT NULL DEFAULT 'Tax',
     tax             numeric(16,4)  NOT NULL DEFAULT 0,
     total           numeric(16,4)  NOT NULL DEFAULT 0,
     seller          jsonb,
@@ -1339,7 +1340,8 @@ CREATE TRIGGER payment_is_taken_back_once BEFORE UPDATE OF taken_back_at ON paym
     EXECUTE FUNCTION refuse_rewriting_a_payment();
 
 -- What a redemption (or a paid extension) costs the pool's owner, at the price of that moment.
--- A credit is a negative charge that names the charge it undoes, wholly or partly. unbilled: on no
+-- A credit is a negative charge that names the charge it undoes, wholly or partly. tax_rate_id: the rate
+-- in force for its owner when it occurred, a credit's its charge's; null is no rate. unbilled: on no
 -- unreleased invoice; kept by the triggers of invoice_charge.
 CREATE TABLE charge (
     id                      bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -1355,12 +1357,15 @@ CREATE TABLE charge (
     occurred_at             timestamptz   NOT NULL,
     reason                  text,
     unbilled                boolean       NOT NULL DEFAULT true,
+    tax_rate_id             bigint,
 
     CONSTRAINT charge_is_owed_and_credit_is_given_back
         CHECK (CASE WHEN kind = 'credit' THEN amount <= 0 ELSE amount >= 0 END),
     CONSTRAINT charge_is_in_the_minor_unit       CHECK (amount = round(amount, minor_unit(currency))),
     CONSTRAINT credit_names_the_charge_it_undoes CHECK ((kind = 'credit') = (credits_id IS NOT NULL)),
-    CONSTRAINT credit_has_a_reason               CHECK (kind <> 'credit' OR reason IS NOT NULL)
+    CONSTRAINT credit_has_a_reason               CHECK (kind <> 'credit' OR reason IS NOT NULL),
+    CONSTRAINT charge_has_a_tax_rate_of_its_owner FOREIGN KEY (tax_rate_id, organization_id)
+        REFERENCES tax_rate (id, organization_id) ON DELETE RESTRICT
 );
 
 -- Keeps "one assignment, one redemption charge" (of the others, null is never the same twice); read
@@ -1413,7 +1418,7 @@ CREATE TRIGGER charges_are_tallied AFTER INSERT ON charge
     REFERENCING NEW TABLE AS added
     FOR EACH STATEMENT EXECUTE FUNCTION tally_charges();
 
--- Credits of one charge never exceed it (B3), however many are given at once.
+-- Credits of one charge never exceed it (B3), however many are given at once, and have its tax rate.
 CREATE FUNCTION refuse_credit_beyond_its_charge() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -1422,6 +1427,7 @@ BEGIN
     SELECT * INTO credited FROM charge WHERE id = NEW.credits_id FOR NO KEY UPDATE;
     IF credited.kind = 'credit' OR credited.currency <> NEW.currency
        OR credited.organization_id <> NEW.organization_id
+       OR credited.tax_rate_id IS DISTINCT FROM NEW.tax_rate_id
        OR credited.amount + NEW.amount + coalesce(
            (SELECT sum(amount) FROM charge WHERE credits_id = NEW.credits_id), 0) < 0 THEN
         RAISE EXCEPTION 'the credits of a charge cannot exceed it'
@@ -1448,13 +1454,31 @@ $$;
 -- reason is left out: it may name a person, whom D1 erases.
 CREATE TRIGGER charge_is_never_rewritten
     BEFORE UPDATE OF id, kind, organization_id, learner_organization_id, course_id, pool_id,
-                     assignment_id, credits_id, amount, currency, occurred_at OR DELETE ON charge
+                     assignment_id, credits_id, amount, currency, occurred_at, tax_rate_id
+    OR DELETE ON charge
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting_a_charge();
 CREATE TRIGGER charge_is_billed_by_its_invoice BEFORE UPDATE OF unbilled ON charge
     FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0)
     EXECUTE FUNCTION refuse_rewriting_a_charge();
 
--- One line of an invoice: charges alike in course, pool, kind, service month and unit price.
+-- A rate that something was charged at stays as it is. Its charges are found by their pools.
+CREATE FUNCTION keep_charged_tax_rates() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pool
+                 JOIN charge ON charge.pool_id = pool.id AND charge.occurred_at >= OLD.valid_from
+                WHERE pool.organization_id = OLD.organization_id AND charge.tax_rate_id = OLD.id) THEN
+        RAISE EXCEPTION 'a tax rate that something was charged at never changes'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'charged_tax_rate_never_changes';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER charged_tax_rate_never_changes BEFORE UPDATE ON tax_rate
+    FOR EACH ROW EXECUTE FUNCTION keep_charged_tax_rates();
+
+-- One line of an invoice: charges alike in course, pool, kind, service month, unit price and tax rate.
 -- course_title and pool_name are copied when it is finalized.
 CREATE TABLE invoice_line (
     id            bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -1468,9 +1492,10 @@ CREATE TABLE invoice_line (
     amount        numeric(16,4) NOT NULL,
     course_title  text,
     pool_name     text,
+    tax_rate_id   bigint        REFERENCES tax_rate ON DELETE RESTRICT,
 
     CONSTRAINT invoice_line_is_one_of_its_kind
-        UNIQUE (invoice_id, course_id, pool_id, kind, service_month, unit_price),
+        UNIQUE NULLS NOT DISTINCT (invoice_id, course_id, pool_id, kind, service_month, unit_price, tax_rate_id),
     CONSTRAINT invoice_line_belongs_to_its_invoice UNIQUE (id, invoice_id),
     CONSTRAINT invoice_line_adds_up CHECK (amount = quantity * unit_price AND quantity > 0)
 );
@@ -1520,6 +1545,25 @@ CREATE TRIGGER shares_change_in_drafts AFTER UPDATE ON invoice_share
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_final_lines();
 CREATE TRIGGER share_stays_on_its_line
     BEFORE UPDATE OF invoice_id, line_id, learner_organization_id OR DELETE ON invoice_share
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
+
+-- What of an invoice is taxed at one rate: rounded here, once (B6).
+CREATE TABLE invoice_tax (
+    invoice_id  bigint        NOT NULL REFERENCES invoice  ON DELETE RESTRICT,
+    tax_rate_id bigint        REFERENCES tax_rate          ON DELETE RESTRICT,
+    subtotal    numeric(16,4) NOT NULL,
+    tax         numeric(16,4) NOT NULL,
+
+    CONSTRAINT invoice_is_taxed_once_a_rate UNIQUE NULLS NOT DISTINCT (invoice_id, tax_rate_id)
+);
+
+CREATE TRIGGER taxes_are_added_to_drafts AFTER INSERT ON invoice_tax
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_final_lines();
+CREATE TRIGGER taxes_change_in_drafts AFTER UPDATE ON invoice_tax
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_final_lines();
+CREATE TRIGGER tax_stays_on_its_invoice BEFORE UPDATE OF invoice_id, tax_rate_id OR DELETE ON invoice_tax
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
 
 -- Which charges an invoice carries. Voiding releases them; the row stays as the void's detail.
@@ -2014,6 +2058,7 @@ ALTER TABLE payment        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE charge         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_line   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_share  ENABLE ROW LEVEL SECURITY;
+ALTER TABLE invoice_tax    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_charge ENABLE ROW LEVEL SECURITY;
 ALTER TABLE endpoint       ENABLE ROW LEVEL SECURITY;
 ALTER TABLE endpoint_secret ENABLE ROW LEVEL SECURITY;
@@ -2066,6 +2111,7 @@ CREATE POLICY tenancy ON delivery       TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON payment        TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_line   TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_share  TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
+CREATE POLICY tenancy ON invoice_tax    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_charge TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 
 -- Everybody may read courses and the prices that hold for them; the operator alone writes them.
@@ -2085,7 +2131,7 @@ GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
     organization, tax_rate, course, price, pool, distribution, batch, batch_chunk, batch_line, key, token, console_user, source,
     source_secret, learner, assignment, event, launch, invoice, invoice_serial, payment, charge, invoice_line,
-    invoice_share, invoice_charge, endpoint, endpoint_secret TO keypool_web;
+    invoice_share, invoice_tax, invoice_charge, endpoint, endpoint_secret TO keypool_web;
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;

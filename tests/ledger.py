@@ -36,12 +36,13 @@ REDEEM = text("""
          ORDER BY at
         RETURNING *)
     INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,
-                        assignment_id, amount, currency, occurred_at)
+                        assignment_id, amount, currency, occurred_at, tax_rate_id)
     SELECT 'redemption', pool.organization_id, granted.organization_id, granted.course_id, pool.id,
-           granted.id, price.amount, price.currency, granted.redeemed_at
+           granted.id, price.amount, price.currency, granted.redeemed_at, tax.tax_rate_id
       FROM granted JOIN pool ON pool.id = granted.pool_id
      CROSS JOIN LATERAL price_in_force(
            granted.course_id, pool.organization_id, granted.redeemed_at) AS price
+      LEFT JOIN LATERAL tax_rate_in_force(pool.organization_id, granted.redeemed_at) AS tax ON true
     RETURNING occurred_at, id
 """)
 

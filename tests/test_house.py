@@ -68,7 +68,6 @@ USED_BY_NAME = {
     "types-psutil": "types, for mypy",
     "pytest-timeout": "a plugin of pytest",
     "pytest-xdist": "a plugin of pytest",
-    # Each is taken out of this list with its first import.
 }
 
 

@@ -105,6 +105,10 @@ class ListPriceCannotEndError(RefusedError):
     """The list price cannot end: set a new one. A free course has a price of 0."""
 
 
+class TaxRateInThePastError(RefusedError):
+    """Something was charged on those days already; set the rate from a later day."""
+
+
 class LaunchIdReusedError(RefusedError):
     """Another assignment was launched under this id; give each launch an id of its own."""
 

@@ -38,6 +38,8 @@ class OrganizationChanges(Changes):
     currency: str = left_out()
     tax_rate: str = left_out()
     tax_label: str = left_out()
+    tax_category: str = left_out()
+    tax_exemption: str = left_out()
     tax_from: str = left_out()
     locale: str = left_out()
     legal_name: Clearable = None

@@ -19,7 +19,7 @@ INVOICED = (
     "locale", "legal_name", "address", "tax_id", "street", "postcode", "city", "country",
     "electronic_address", "buyer_reference", "purchase_order", "billing_email",
 )  # fmt: skip
-TAX = ("tax_rate", "tax_label", "tax_from")
+TAX = ("tax_rate", "tax_label", "tax_category", "tax_exemption", "tax_from")
 
 
 @blueprint.get("/organizations", endpoint="organizations")

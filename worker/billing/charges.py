@@ -17,14 +17,14 @@ from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged, within
 from worker.days import Month
-from worker.money import Amount
+from worker.money import Amount, Percent
 from worker.pools import pools
 from worker.tables.billing import Charge, Invoice, InvoiceCharge, InvoiceLine
 from worker.tables.catalogue import Course
 from worker.tables.labels import ChargeKind
 from worker.tables.learning import Assignment, Learner
 from worker.tables.pools import Key, Pool
-from worker.tables.tenancy import Currency, Organization
+from worker.tables.tenancy import Currency, Organization, TaxRate
 from worker.tenancy import currencies, history, organizations
 from worker.tenancy.actors import Actor, Role
 
@@ -56,6 +56,10 @@ class ChargeShape(TypedDict):
     """The amount; negative for a credit."""
     currency: str
     """In which currency, by its ISO 4217 code."""
+    tax_label: str
+    """What the tax on it is called."""
+    tax_percent: Percent
+    """The rate of that tax: the one in force when it occurred, a credit's that of its charge."""
     occurred_at: datetime
     """When the redemption, extension or credit happened."""
     invoice: Id | None
@@ -127,9 +131,9 @@ LEFT = text("SELECT sum(amount) FROM charge WHERE id = :charge_id OR credits_id 
 # A credit of an amount, or of all that is left; no row if nothing is left.
 CREDIT = text("""
     INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,
-                        assignment_id, credits_id, amount, currency, occurred_at, reason)
+                        assignment_id, credits_id, amount, currency, occurred_at, reason, tax_rate_id)
     SELECT 'credit', organization_id, learner_organization_id, course_id, pool_id, assignment_id, id,
-           -coalesce(CAST(:amount AS numeric), rest.amount), currency, clock_now(), :reason
+           -coalesce(CAST(:amount AS numeric), rest.amount), currency, clock_now(), :reason, tax_rate_id
       FROM charge
      CROSS JOIN LATERAL (
            SELECT sum(part.amount) AS amount FROM charge AS part
@@ -137,6 +141,8 @@ CREDIT = text("""
      WHERE charge.id = :charge_id AND rest.amount > 0
     RETURNING id
 """)
+
+TAX_RATE_NOW = text("SELECT tax_rate_id FROM tax_rate_in_force(:organization_id, clock_now())")
 
 # A pool's current month, in its owner's time zone, by currency.
 MONTH_OF_POOL = text("""
@@ -184,6 +190,7 @@ def charge_extension(
         amount=amount,
         currency=code,
         occurred_at=func.clock_now(),
+        tax_rate_id=session.scalar(TAX_RATE_NOW, {"organization_id": redeemed.organization_id}),
     )
     session.add(charge)
     session.flush()
@@ -311,6 +318,8 @@ def shape(row: Any) -> ChargeShape:
         "assignment": str(charge.assignment_id),
         "amount": f"{charge.amount:.{row.decimals}f}",
         "currency": charge.currency,
+        "tax_label": row.tax_label,
+        "tax_percent": f"{row.tax_percent.normalize():f}",
         "occurred_at": charge.occurred_at,
         "invoice": str(row.invoice) if row.invoice else None,
         "invoice_number": row.number,
@@ -332,6 +341,8 @@ def _rows() -> Select[Any]:
         Currency.minor_unit.label("decimals"),
         Invoice.id.label("invoice"),
         Invoice.number,
+        func.coalesce(TaxRate.label, "Tax").label("tax_label"),
+        func.coalesce(TaxRate.percent, Decimal(0)).label("tax_percent"),
     ]
     live = and_(InvoiceCharge.charge_id == Charge.id, InvoiceCharge.released_at.is_(None))
     return (
@@ -346,6 +357,7 @@ def _rows() -> Select[Any]:
         .join(Key, Key.id == Assignment.key_id, isouter=True)
         .join(InvoiceCharge, live, isouter=True)
         .join(Invoice, Invoice.id == InvoiceCharge.invoice_id, isouter=True)
+        .join(TaxRate, TaxRate.id == Charge.tax_rate_id, isouter=True)
     )
 
 

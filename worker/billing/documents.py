@@ -17,7 +17,7 @@ BLOCK = 2_000  # lines per block of CSV
 
 LINES_HEADER = (
     "invoice,month,organization,course,course_title,pool,pool_name,kind,service_month,unit_price,"
-    "quantity,amount,currency\n"
+    "quantity,amount,currency,tax_label,tax_percent,tax_category\n"
 )
 LINES = text("""
     SELECT concat(
@@ -26,20 +26,24 @@ LINES = text("""
         line.pool_id, ',', csv_cell(coalesce(line.pool_name, pool.name)), ',', line.kind, ',',
         to_char(line.service_month, 'YYYY-MM'), ',',
         round(line.unit_price, minor_unit(invoice.currency)), ',', line.quantity, ',',
-        round(line.amount, minor_unit(invoice.currency)), ',', invoice.currency, chr(10))
+        round(line.amount, minor_unit(invoice.currency)), ',', invoice.currency, ',',
+        csv_cell(coalesce(tax_rate.label, 'Tax')), ',', trim_scale(coalesce(percent, 0)), ',',
+        coalesce(category, 'Z'), chr(10))
       FROM invoice
       JOIN organization ON organization.id = invoice.organization_id
       JOIN invoice_line AS line ON line.invoice_id = invoice.id
       JOIN course ON course.id = line.course_id
       JOIN pool ON pool.id = line.pool_id
+      LEFT JOIN tax_rate ON tax_rate.id = line.tax_rate_id
      WHERE invoice.id = :invoice_id
-     ORDER BY course.code, pool.name, pool.id, line.service_month, line.kind, line.unit_price DESC
+     ORDER BY course.code, pool.name, pool.id, line.service_month, line.kind,
+              line.unit_price DESC, percent DESC, line.id
 """)
 
 # Every charge of an invoice with its learner; also the released charges of a void invoice.
 DETAIL_HEADER = (
     "invoice,occurred_at,kind,key,learner,learner_name,learner_organization,course,pool,pool_name,"
-    "service_month,amount,currency,charge,credits,assignment,reason\n"
+    "service_month,amount,currency,charge,credits,assignment,reason,tax_label,tax_percent\n"
 )
 DETAIL = text("""
     SELECT concat(
@@ -48,7 +52,8 @@ DETAIL = text("""
         csv_cell(course.code), ',', charge.pool_id, ',', csv_cell(coalesce(line.pool_name, pool.name)),
         ',', to_char(line.service_month, 'YYYY-MM'), ',',
         round(charge.amount, minor_unit(charge.currency)), ',', charge.currency, ',', charge.id, ',',
-        charge.credits_id, ',', charge.assignment_id, ',', csv_cell(charge.reason), chr(10))
+        charge.credits_id, ',', charge.assignment_id, ',', csv_cell(charge.reason), ',',
+        csv_cell(coalesce(tax_rate.label, 'Tax')), ',', trim_scale(coalesce(percent, 0)), chr(10))
       FROM invoice
       JOIN invoice_charge ON invoice_charge.invoice_id = invoice.id
       JOIN invoice_line AS line ON line.id = invoice_charge.line_id
@@ -59,6 +64,7 @@ DETAIL = text("""
       LEFT JOIN learner ON learner.id = assignment.learner_id
       LEFT JOIN organization ON organization.id = charge.learner_organization_id
       LEFT JOIN key ON key.id = assignment.key_id
+      LEFT JOIN tax_rate ON tax_rate.id = line.tax_rate_id
      WHERE invoice.id = :invoice_id
      ORDER BY charge.occurred_at, charge.id
 """)

@@ -59,6 +59,7 @@ DUE = text("""
 GATHER = text("""
     WITH waiting AS (
         SELECT id, learner_organization_id, course_id, pool_id, kind, amount, currency,
+               coalesce(tax_rate_id, 0) AS rate,
                date_trunc('month', occurred_at AT TIME ZONE :zone)::date AS service_month
           FROM charge
          WHERE unbilled AND organization_id = :organization_id AND occurred_at < :until),
@@ -84,55 +85,59 @@ GATHER = text("""
         RETURNING id, month, currency),
     gathered AS (
         SELECT draft.id AS invoice_id, waiting.id AS charge_id, learner_organization_id, course_id,
-               pool_id, kind, service_month, amount AS unit_price
+               pool_id, kind, service_month, amount AS unit_price, rate
           FROM waiting
           JOIN billing USING (currency, service_month)
           JOIN draft USING (month, currency)),
     shared AS (
-        SELECT invoice_id, course_id, pool_id, kind, service_month, unit_price,
+        SELECT invoice_id, course_id, pool_id, kind, service_month, unit_price, rate,
                learner_organization_id, count(*) AS charges
-          FROM gathered GROUP BY 1, 2, 3, 4, 5, 6, 7),
+          FROM gathered GROUP BY 1, 2, 3, 4, 5, 6, 7, 8),
     line AS (
         INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month, unit_price,
-                                  quantity, amount)
-        SELECT invoice_id, course_id, pool_id, kind, service_month, unit_price,
+                                  tax_rate_id, quantity, amount)
+        SELECT invoice_id, course_id, pool_id, kind, service_month, unit_price, nullif(rate, 0),
                sum(charges), sum(charges) * unit_price
-          FROM shared GROUP BY 1, 2, 3, 4, 5, 6
+          FROM shared GROUP BY 1, 2, 3, 4, 5, 6, rate
         ON CONFLICT ON CONSTRAINT invoice_line_is_one_of_its_kind
         DO UPDATE SET quantity = invoice_line.quantity + excluded.quantity,
                       amount = invoice_line.amount + excluded.amount
-        RETURNING *),
+        RETURNING *, coalesce(tax_rate_id, 0) AS rate),
     share AS (
         INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
         SELECT invoice_id, line.id, learner_organization_id, charges
           FROM shared
-          JOIN line USING (invoice_id, course_id, pool_id, kind, service_month, unit_price)
+          JOIN line USING (invoice_id, course_id, pool_id, kind, service_month, unit_price, rate)
         ON CONFLICT (invoice_id, line_id, learner_organization_id)
         DO UPDATE SET quantity = invoice_share.quantity + excluded.quantity),
     carried AS (
         INSERT INTO invoice_charge (invoice_id, charge_id, line_id)
         SELECT invoice_id, charge_id, line.id
           FROM gathered
-          JOIN line USING (invoice_id, course_id, pool_id, kind, service_month, unit_price)
+          JOIN line USING (invoice_id, course_id, pool_id, kind, service_month, unit_price, rate)
         RETURNING invoice_id)
     SELECT invoice_id, count(*) AS charges FROM carried GROUP BY invoice_id ORDER BY invoice_id
 """)
 
-# Tax is rounded once per invoice, on its subtotal, to the minor unit, half away from zero.
+# Tax is rounded once per rate, on its subtotal, to the minor unit, half away from zero.
 # Multiplied by 0.01, not divided by 100, which would drop digits.
 ADD_UP = text("""
-    UPDATE invoice
-       SET subtotal = sums.subtotal, tax_label = coalesce(rate.label, 'Tax'),
-           tax_percent = coalesce(rate.percent, 0), tax = due.tax, total = sums.subtotal + due.tax
-      FROM (SELECT invoice_line.invoice_id, sum(invoice_line.amount) AS subtotal
-              FROM invoice_line WHERE invoice_line.invoice_id = ANY (:invoice_ids)
-             GROUP BY invoice_line.invoice_id) AS sums
-      JOIN invoice AS draft ON draft.id = sums.invoice_id
-      LEFT JOIN LATERAL tax_in_force(draft.organization_id, draft.month) AS rate ON true
-     CROSS JOIN LATERAL (
-           SELECT round(sums.subtotal * coalesce(rate.percent, 0) * 0.01,
-                        minor_unit(draft.currency)) AS tax) AS due
-     WHERE invoice.id = sums.invoice_id AND invoice.status = 'draft'
+    WITH taxed AS (
+        INSERT INTO invoice_tax (invoice_id, tax_rate_id, subtotal, tax)
+        SELECT draft.id, tax_rate_id, sum(amount),
+               round(sum(amount) * coalesce(percent, 0) * 0.01, minor_unit(currency))
+          FROM invoice AS draft
+          JOIN invoice_line ON invoice_line.invoice_id = draft.id
+          LEFT JOIN tax_rate ON tax_rate.id = tax_rate_id
+         WHERE draft.id = ANY (:invoice_ids) AND draft.status = 'draft'
+         GROUP BY draft.id, tax_rate_id, percent
+        ON CONFLICT ON CONSTRAINT invoice_is_taxed_once_a_rate
+        DO UPDATE SET subtotal = excluded.subtotal, tax = excluded.tax
+        RETURNING *)
+    UPDATE invoice SET subtotal = sums.subtotal, tax = sums.tax, total = sums.subtotal + sums.tax
+      FROM (SELECT invoice_id, sum(subtotal) AS subtotal, sum(tax) AS tax
+              FROM taxed GROUP BY invoice_id) AS sums
+     WHERE invoice.id = sums.invoice_id
 """)
 
 FINALIZABLE = text("""
@@ -196,8 +201,8 @@ DRAFT_ANEW = text("""
         RETURNING id),
     line AS (
         INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month, unit_price,
-                                  quantity, amount)
-        SELECT draft.id, course_id, pool_id, kind, service_month, unit_price, quantity, amount
+                                  tax_rate_id, quantity, amount)
+        SELECT draft.id, course_id, pool_id, kind, service_month, unit_price, tax_rate_id, quantity, amount
           FROM invoice_line, draft WHERE invoice_id = :invoice_id
         ON CONFLICT ON CONSTRAINT invoice_line_is_one_of_its_kind
         DO UPDATE SET quantity = invoice_line.quantity + excluded.quantity,
@@ -207,7 +212,7 @@ DRAFT_ANEW = text("""
         SELECT gone.id AS from_line, line.invoice_id, line.id
           FROM invoice_line AS gone
           JOIN line USING (course_id, pool_id, kind, service_month, unit_price)
-         WHERE gone.invoice_id = :invoice_id),
+         WHERE gone.tax_rate_id IS NOT DISTINCT FROM line.tax_rate_id AND gone.invoice_id = :invoice_id),
     share AS (
         INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
         SELECT moved.invoice_id, moved.id, learner_organization_id, quantity
@@ -276,7 +281,7 @@ def gather(session: Session, buyer: Buyer, *, month: date | None = None) -> dict
 
 
 def add_up(session: Session, invoice_ids: list[int]) -> None:
-    """Compute drafts' subtotal, tax and total from their lines and the tax rate in force."""
+    """Compute drafts' subtotal, tax and total from their lines, a tax per rate."""
     if invoice_ids:
         session.execute(ADD_UP, {"invoice_ids": invoice_ids})
 

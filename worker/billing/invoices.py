@@ -37,6 +37,7 @@ from worker.tables.labels import InvoiceStatus
 from worker.tables.tenancy import Currency, Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
+from worker.tenancy.taxes import Category
 
 
 class PaymentShape(TypedDict):
@@ -50,6 +51,23 @@ class PaymentShape(TypedDict):
     """How much."""
     reference: str
     """Its reference, such as the bank's."""
+
+
+class TaxShape(TypedDict):
+    """What of an invoice is taxed at one rate."""
+
+    label: str
+    """What the tax is called."""
+    percent: Percent
+    """The rate."""
+    category: Category
+    """Its code of EN 16931."""
+    exemption: str | None
+    """Why no tax is due, where that has to be said."""
+    subtotal: Amount
+    """The sum of the lines at that rate."""
+    tax: Amount
+    """The tax on it, rounded once."""
 
 
 class InvoiceFacts(TypedDict):
@@ -75,12 +93,10 @@ class InvoiceFacts(TypedDict):
     """Whether only a person can finalize it, as after a voiding."""
     subtotal: Amount
     """The sum of its lines."""
-    tax_label: str
-    """The tax's name."""
-    tax_percent: Percent
-    """The rate of the tax."""
+    taxes: list[TaxShape]
+    """The tax per rate."""
     tax: Amount
-    """The tax."""
+    """The tax in all."""
     total: Amount
     """What is to be paid: subtotal and tax."""
     finalized_at: datetime | None
@@ -170,6 +186,18 @@ PAYMENTS = """(
                'amount', round(payment.amount, currency.minor_unit)::text, 'reference', reference)
                ORDER BY paid_on, payment.id), '[]')
       FROM payment WHERE payment.invoice_id = invoice.id AND taken_back_at IS NULL)"""
+
+# The taxes by rate, highest first; what has no rate is taxed at none.
+TAXES = """(
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+               'label', coalesce(label, 'Tax'),
+               'percent', trim_scale(coalesce(percent, 0))::text,
+               'category', coalesce(category, 'Z'), 'exemption', nullif(exemption, ''),
+               'subtotal', round(invoice_tax.subtotal, currency.minor_unit)::text,
+               'tax', round(invoice_tax.tax, currency.minor_unit)::text)
+               ORDER BY percent DESC NULLS LAST, label, category, tax_rate.id), '[]')
+      FROM invoice_tax LEFT JOIN tax_rate ON tax_rate.id = tax_rate_id
+     WHERE invoice_tax.invoice_id = invoice.id)"""
 
 
 def finalize(
@@ -322,6 +350,7 @@ def _rows() -> Select[Any]:
         func.invoice_open(Invoice.id, Invoice.status, Invoice.total).label("open"),
         OVERDUE.label("overdue"),
         literal_column(PAYMENTS, JSONB).label("payments"),
+        literal_column(TAXES, JSONB).label("taxes"),
         func.coalesce(Invoice.seller, literal_column(parties.SELLER, JSONB)).label("seller"),
         func.coalesce(Invoice.buyer, literal_column(parties.BUYER, JSONB)).label("buyer"),
     ]
@@ -347,8 +376,7 @@ def _facts(row: Any) -> InvoiceFacts:
         "status": invoice.status,
         "by_hand": invoice.by_hand,
         "subtotal": f"{invoice.subtotal:.{row.decimals}f}",
-        "tax_label": invoice.tax_label,
-        "tax_percent": f"{invoice.tax_percent.normalize():f}",
+        "taxes": row.taxes,
         "tax": f"{invoice.tax:.{row.decimals}f}",
         "total": f"{invoice.total:.{row.decimals}f}",
         "finalized_at": invoice.finalized_at,

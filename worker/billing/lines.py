@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from worker.billing import gathering
 from worker.database.lookup import Id
 from worker.days import Month
-from worker.money import Amount
+from worker.money import Amount, Percent
 from worker.tables.labels import ChargeKind
 
 
@@ -38,7 +38,7 @@ class ShareOfTotal(TypedDict):
 
 
 class LineShape(TypedDict):
-    """Charges with the same course, pool, kind, service month and unit price."""
+    """Charges with the same course, pool, kind, service month, unit price and tax rate."""
 
     id: Id
     """The line's id."""
@@ -60,6 +60,10 @@ class LineShape(TypedDict):
     """How many they are."""
     amount: Amount
     """Their sum."""
+    tax_label: str
+    """What the tax on it is called."""
+    tax_percent: Percent
+    """The rate of that tax."""
 
 
 class LineShown(LineShape):
@@ -73,13 +77,15 @@ class LineShown(LineShape):
 LINES = """
     SELECT invoice_line.*, course.code AS course,
            coalesce(invoice_line.course_title, course.title) AS title,
-           coalesce(invoice_line.pool_name, pool.name) AS pool {shares}
+           coalesce(invoice_line.pool_name, pool.name) AS pool,
+           coalesce(tax_rate.label, 'Tax') AS tax_label, coalesce(percent, 0) AS tax_percent {shares}
       FROM invoice_line
       JOIN course ON course.id = invoice_line.course_id
-      JOIN pool ON pool.id = invoice_line.pool_id {joined}
+      JOIN pool ON pool.id = invoice_line.pool_id
+      LEFT JOIN tax_rate ON tax_rate.id = invoice_line.tax_rate_id {joined}
      WHERE invoice_line.invoice_id = ANY (:invoice_ids)
      ORDER BY invoice_line.invoice_id, course.code, pool.name, invoice_line.pool_id,
-              service_month, kind, unit_price DESC, invoice_line.id {ordered}
+              service_month, kind, unit_price DESC, percent DESC, invoice_line.id {ordered}
 """
 LINES_ALONE = text(LINES.format(shares="", joined="", ordered=""))
 LINES_WITH_SHARES = text(
@@ -124,6 +130,8 @@ def _line(row: Row[Any], decimals: int) -> LineShape:
         "unit_price": f"{row.unit_price:.{decimals}f}",
         "quantity": row.quantity,
         "amount": f"{row.amount:.{decimals}f}",
+        "tax_label": row.tax_label,
+        "tax_percent": f"{row.tax_percent.normalize():f}",
     }
 
 

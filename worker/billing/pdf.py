@@ -298,9 +298,12 @@ def _totals(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     if paper.will_page_break(30):
         paper.add_page()
     left, key, value = MARGIN + WIDTH - 86, 44.0, 42.0
-    tax = f"{invoice['tax_label']} {printed.percent(invoice['tax_percent'])}"
+    taxes = [(f"{tax['label']} {printed.percent(tax['percent'])}", tax) for tax in invoice["taxes"]]
     paper.ln(2)
-    for name, amount in (("Subtotal", invoice["subtotal"]), (tax, invoice["tax"])):
+    for name, amount in (
+        ("Subtotal", invoice["subtotal"]),
+        *((name, tax["tax"]) for name, tax in taxes),
+    ):
         paper.set_x(left)
         paper.write_text(name, width=key, height=6, colour=GREY)
         paper.write_text(printed.total(amount), width=value, height=6, align="R", ends=True)
@@ -379,7 +382,8 @@ def _texts(invoice: InvoiceShown) -> Iterable[str]:
     for party in (invoice["seller"], invoice["buyer"]):
         yield from (str(value) for value in party.values())
         yield from address_lines(party, locale=Printed(invoice).locale)
-    yield from (invoice["tax_label"], invoice["void_reason"] or "", _sample(invoice))
+    yield from (tax["label"] + (tax["exemption"] or "") for tax in invoice["taxes"])
+    yield from (invoice["void_reason"] or "", _sample(invoice))
     for line in invoice["lines"]:
         yield from (line["course_title"], line["course"], line["pool_name"])
     yield from (share["organization"] for share in invoice["learner_organizations"])

@@ -35,9 +35,13 @@ def add(**arguments: Any) -> "organizations.OrganizationShape":
 @click.option("--no-parent", is_flag=True, help="It goes below none.")
 @click.option("--time-zone", metavar="TZ", help="Whose days its dates are.")
 @click.option("--currency", metavar="CUR", help="The currency of prices set for it from now on.")
-@click.option("--tax-rate", metavar="PCT", help="The tax on its invoices from now on.")
+@click.option("--tax-rate", metavar="PCT", help="The tax on what it is charged from a day on.")
 @click.option("--tax-label", metavar="NAME", help="What invoices call that tax: VAT.")
-@click.option("--tax-from", metavar="DATE", help="The first day of that rate; now by default.")
+@click.option(
+    "--tax-category", metavar="CODE", help="S; for a rate of 0: Z, E, AE (reverse charge), K, G, O."
+)
+@click.option("--tax-exemption", metavar="TEXT", help="Why no tax is due, as invoices print it.")
+@click.option("--tax-from", metavar="DATE", help="The first day of that rate; today by default.")
 @click.option("--locale", help="How its invoices write dates and amounts: de.")
 @click.option("--legal-name", help="Its name on invoices.")
 @click.option("--address", help="Its address in lines, where it has no street and city.")

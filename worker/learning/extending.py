@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from worker import days, errors
 from worker.billing import charges
+from worker.database import locks
 from worker.learning import assignments
 from worker.learning.assignments import AssignmentShown
 from worker.tables.labels import AssignmentStatus
@@ -35,6 +36,8 @@ def extend(
         RefusedError: the assignment was cancelled.
     """
     actor.require(Role.MANAGER)
+    if price is not None:
+        locks.await_settler(session)  # so that no tax rate is set for this day meanwhile
     found = assignments.find(session, actor=actor, assignment=assignment, lock=True)
     if found.status is AssignmentStatus.CANCELLED:
         raise errors.AssignmentCancelledError

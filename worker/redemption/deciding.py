@@ -139,13 +139,15 @@ SETTLE = text("""
         RETURNING id, key_id, pool_id, course_id, organization_id, redeemed_at),
     charged AS (
         INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,
-                            assignment_id, amount, currency, occurred_at)
+                            assignment_id, amount, currency, occurred_at, tax_rate_id)
         SELECT 'redemption', pool.organization_id, granted.organization_id, granted.course_id,
-               pool.id, granted.id, price.amount, price.currency, granted.redeemed_at
+               pool.id, granted.id, price.amount, price.currency, granted.redeemed_at, tax.tax_rate_id
           FROM granted
           JOIN pool ON pool.id = granted.pool_id
           LEFT JOIN LATERAL price_in_force(
-               granted.course_id, pool.organization_id, granted.redeemed_at) AS price ON true),
+               granted.course_id, pool.organization_id, granted.redeemed_at) AS price ON true
+          LEFT JOIN LATERAL tax_rate_in_force(
+               pool.organization_id, granted.redeemed_at) AS tax ON true),
     settled AS (
         SELECT decided.*, coalesce(granted.id, decided.assignment_id) AS leads_to
           FROM decided

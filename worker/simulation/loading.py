@@ -95,9 +95,12 @@ class Loading:
             "created_at": instants(np.array([organization.made for organization in all_of_them])),
         })  # fmt: skip
         taxes = [(n, *tax) for n, o in enumerate(all_of_them) if (tax := TAXES[o.home])]
+        self._rates = np.full(len(all_of_them), NEVER)
+        self._rates[[n for n, _, _ in taxes]] = np.arange(len(taxes))
         self._copying.rows(
             "tax_rate",
             {
+                "id": self._reserve("tax_rate", len(taxes)),
                 "organization_id": self._ids("organization", np.array([n for n, _, _ in taxes])),
                 "label": [label for _, label, _ in taxes],
                 "percent": [percent for _, _, percent in taxes],
@@ -361,6 +364,7 @@ class Loading:
                 "currency": chosen(charges.currencies, charges.amount[rows]),
                 "occurred_at": instants(charges.at[rows]),
                 "reason": chosen(charges.reasons, charges.reason[rows]),
+                "tax_rate_id": self._ids("tax_rate", self._rates[owner[pool]]),
             }
 
         self._copying.slices("charge", len(number), columns)

@@ -1,10 +1,9 @@
 """What is owed, and the invoices that ask for it."""
 
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Computed, Integer, Numeric, text
+from sqlalchemy import Computed, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.tables.catalogue import Course
@@ -23,7 +22,7 @@ from worker.tables.columns import (
 from worker.tables.labels import ChargeKind, InvoiceStatus
 from worker.tables.learning import Assignment
 from worker.tables.pools import Pool
-from worker.tables.tenancy import Currency, Organization
+from worker.tables.tenancy import Currency, Organization, TaxRate
 
 
 class Seller(Versioned, Base):
@@ -77,8 +76,6 @@ class Invoice(Versioned, Base):
         )
     )
     subtotal: Mapped[Sum] = mapped_column(server_default=text("0"))
-    tax_percent: Mapped[Decimal] = mapped_column(Numeric(6, 3), server_default=text("0"))
-    tax_label: Mapped[str] = mapped_column(server_default="Tax")
     tax: Mapped[Sum] = mapped_column(server_default=text("0"))
     total: Mapped[Sum] = mapped_column(server_default=text("0"))
     seller: Mapped[dict[str, Any] | None]
@@ -125,10 +122,11 @@ class Charge(Base):
     occurred_at: Mapped[datetime]
     reason: Mapped[str | None]
     unbilled: Mapped[bool] = mapped_column(server_default=text("true"))
+    tax_rate_id: Mapped[int | None]
 
 
 class InvoiceLine(Base):
-    """Charges alike in course, pool, kind, service month and unit price."""
+    """Charges alike in course, pool, kind, service month, unit price and tax rate."""
 
     __tablename__ = "invoice_line"
 
@@ -143,6 +141,7 @@ class InvoiceLine(Base):
     amount: Mapped[Sum]
     course_title: Mapped[str | None]
     pool_name: Mapped[str | None]
+    tax_rate_id: Mapped[int | None] = of(TaxRate.id)
 
 
 class InvoiceCharge(Base):

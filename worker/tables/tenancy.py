@@ -65,7 +65,7 @@ class OrganizationAncestry(Base):
 
 
 class TaxRate(Base):
-    """The rate and name of the tax that an organization is charged, from an instant on."""
+    """A tax rate of what an organization is charged, from an instant on."""
 
     __tablename__ = "tax_rate"
 
@@ -73,7 +73,9 @@ class TaxRate(Base):
     organization_id: Mapped[int] = of(Organization.id)
     label: Mapped[str] = mapped_column(server_default="Tax")
     percent: Mapped[Decimal] = mapped_column(Numeric(6, 3))
-    valid_from: Mapped[datetime]
+    category: Mapped[str] = mapped_column(server_default="S")
+    exemption: Mapped[Words]
+    valid_from: Mapped[datetime | None]
 
 
 class Token(Base):

@@ -92,7 +92,7 @@ def add(
     session.add(organization)
     session.flush()
     if tax_rate is not None:
-        taxes.set_rate(session, organization, percent=tax_rate)
+        taxes.set_first(session, organization, percent=tax_rate)
     _remember(session, actor, "organization added", organization, name=organization.name)
     return shape(organization, above.name if above else None)
 
@@ -104,6 +104,8 @@ def edit(
     organization: str | Organization,
     tax_rate: str | None = None,
     tax_label: str | None = None,
+    tax_category: str | None = None,
+    tax_exemption: str | None = None,
     tax_from: str | None = None,
     parent: str | None = None,
     no_parent: bool = False,
@@ -113,11 +115,12 @@ def edit(
 ) -> OrganizationShape:
     """Change the given fields of an organization: name, locale, legal_name, address, …
 
-    With `no_parent` it is a root. A tax rate holds from `tax_from` on, a day in its time zone, or from now.
+    With `no_parent` it is a root. A tax rate holds from a day on, as `taxes.set_rate` says.
 
     Raises:
-        InvalidInputError: the currency, country, time zone, electronic or e-mail address, tax rate or
-            its day is invalid; or a parent and `no_parent` are both given.
+        InvalidInputError: the currency, country, time zone, electronic or e-mail address, tax number, tax
+            rate or its day is invalid; or a parent and `no_parent` are both given.
+        TaxRateInThePastError: something was charged on the rate's days already.
         CircularParentError: the new parent is the organization itself or one of its descendants.
     """
     actor.require()
@@ -133,13 +136,23 @@ def edit(
         fields["currency"] = currencies.find(session, currency).code
     if time_zone and time_zone != found.time_zone:
         fields["time_zone"] = zones.check(session.connection(), time_zone)
+    if fields.get("tax_id") and fields["tax_id"] != found.tax_id:
+        fields["tax_id"] = taxes.taxpayer(str(fields["tax_id"]), field="tax_id")
     for field, value in fields.items():
         setattr(found, field, value)
     flag_modified(found, "name")  # a new version, even if only a tax rate (another table) changed
     session.flush()
     if tax_rate is not None:
-        taxes.set_rate(session, found, percent=tax_rate, label=tax_label, from_=tax_from)
-    elif tax_label or tax_from:
+        taxes.set_rate(
+            session,
+            found,
+            percent=tax_rate,
+            label=tax_label,
+            category=tax_category,
+            exemption=tax_exemption,
+            from_=tax_from,
+        )
+    elif tax_label or tax_category or tax_exemption or tax_from:
         raise errors.InvalidInputError("Give the tax rate too.", field="tax_rate")
     _remember(
         session,
@@ -148,6 +161,9 @@ def edit(
         found,
         **fields,
         tax_rate=tax_rate,
+        tax_label=tax_label,
+        tax_category=tax_category,
+        tax_from=tax_from,
         no_parent=no_parent or None,
     )
     return shape(found, _parent_name(session, found))

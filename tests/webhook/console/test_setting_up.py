@@ -31,7 +31,7 @@ def test_an_organization_is_added_and_set_up_for_its_invoices(operator, tag):
         "locale": "de",
         "legal_name": "Acme GmbH & Co. KG",
         "address": "Hauptstr. 1\nBerlin",
-        "tax_id": "DE123",
+        "tax_id": "DE136695976",
         "payment_terms_days": "14",
         "tax_rate": "7",
         "tax_label": "MwSt",

@@ -51,6 +51,8 @@ def test_a_charge_is_shown_with_whom_it_was_for(session, buyer, charge):
         "pool_name": "Pool",
         "amount": "49.90",
         "currency": "EUR",
+        "tax_label": "Tax",
+        "tax_percent": "19",
         "occurred_at": datetime(2026, 5, 5, tzinfo=UTC),
         "invoice": None,
         "invoice_number": None,

@@ -211,8 +211,16 @@ def printed(**changes: Any) -> dict[str, Any]:
         "decimals": 2,
         "status": "finalized",
         "subtotal": str(subtotal),
-        "tax_label": "VAT",
-        "tax_percent": "0",
+        "taxes": [
+            {
+                "label": "VAT",
+                "percent": "0",
+                "category": "Z",
+                "exemption": None,
+                "subtotal": str(subtotal),
+                "tax": str(subtotal * 0),
+            }
+        ],
         "tax": str(subtotal * 0),
         "total": str(subtotal),
         "finalized_at": datetime(2026, 6, 4, tzinfo=UTC),

@@ -21,6 +21,7 @@ from tests.ledger import (
 from worker import days, errors
 from worker.billing import charges, gathering, invoices
 from worker.catalogue import prices
+from worker.tenancy import organizations
 
 
 def months_of(session: Session, buyer: Buyer) -> dict[str, tuple[str, int]]:
@@ -275,32 +276,78 @@ def test_tax_is_rounded_half_up_to_the_minor_unit_once(session, price, currency,
     assert Decimal(shown["total"]) == Decimal(shown["subtotal"]) + Decimal(tax)
 
 
-def test_the_tax_rate_is_the_one_in_force_as_the_month_ends(session):
-    buyer = add_buyer(session, time_zone="Europe/Berlin")
-    set_tax_rate(session, buyer, "19", "2020-01-01T00:00+01:00")
-    set_tax_rate(session, buyer, "21", "2026-06-01T00:00+02:00")
-    redeem(session, buyer.pool, "2026-05-05", "2026-06-05")
-    set_clock(session, "2026-07-20")
+def test_each_charge_is_taxed_at_the_rate_of_its_day(session):
+    buyer = add_buyer(session, price="100", time_zone="Europe/Berlin")
+    set_tax_rate(session, buyer, "19", "2026-12-01T00:00+01:00")
+    set_tax_rate(session, buyer, "21", "2026-12-10T00:00+01:00")
+    redeem(
+        session,
+        buyer.pool,
+        "2026-11-30T12:00Z",
+        "2026-12-03",
+        "2026-12-09T22:59Z",
+        "2026-12-09T23:00Z",
+    )
+    set_clock(session, "2027-01-20")
 
-    drafted, _ = bill(session, buyer, grace=NO_GRACE)
+    drafted, _ = bill(session, buyer)
 
-    shown = [invoices.show(session, actor=OPERATOR, invoice=str(i)) for i in drafted]
-    assert [(s["month"], s["tax_label"], s["tax_percent"]) for s in shown] == [
-        ("2026-05", "VAT", "19"),
-        ("2026-06", "VAT", "21"),
+    november, december = (
+        invoices.show(session, actor=OPERATOR, invoice=str(one)) for one in drafted
+    )
+    assert november["taxes"] == [
+        {
+            "label": "Tax",
+            "percent": "0",
+            "category": "Z",
+            "exemption": None,
+            "subtotal": "100.00",
+            "tax": "0.00",
+        }
+    ]
+    assert [(t["label"], t["percent"], t["subtotal"], t["tax"]) for t in december["taxes"]] == [
+        ("VAT", "21", "100.00", "21.00"),
+        ("VAT", "19", "200.00", "38.00"),
+    ]
+    assert (december["subtotal"], december["tax"], december["total"]) == (
+        "300.00",
+        "59.00",
+        "359.00",
+    )
+    assert [(one["quantity"], one["tax_percent"]) for one in december["lines"]] == [
+        (1, "21"),
+        (2, "19"),
     ]
 
 
-def test_the_first_tax_rate_counts_for_months_before_it_too(session):
-    buyer = add_buyer(session)
-    redeem(session, buyer.pool, "2026-05-05")
-    set_tax_rate(session, buyer, "7.5", "2026-06-10T00:00Z")
-    set_tax_rate(session, buyer, "9", "2026-06-11T00:00Z")
+def test_tax_is_rounded_once_a_rate(session):
+    buyer = add_buyer(session, price="0.10")
+    set_tax_rate(session, buyer, "4", "2026-05-01T00:00Z")
+    set_tax_rate(session, buyer, "5", "2026-05-10T00:00Z")
+    redeem(session, buyer.pool, "2026-05-05", "2026-05-06", "2026-05-15")
     set_clock(session, "2026-06-20")
 
     drafted, _ = bill(session, buyer)
 
-    assert invoices.show(session, actor=OPERATOR, invoice=str(*drafted))["tax_percent"] == "7.5"
+    shown = invoices.show(session, actor=OPERATOR, invoice=str(*drafted))
+    assert [tax["tax"] for tax in shown["taxes"]] == ["0.01", "0.01"]  # 0.005 and 0.008
+    assert (shown["tax"], shown["total"]) == ("0.02", "0.32")
+
+
+def test_a_draft_is_taxed_alike_in_lists_and_documents_after_a_rate_changes(session):
+    buyer = add_buyer(session, tax_rate="19")
+    redeem(session, buyer.pool, "2026-05-05")
+    set_clock(session, "2026-06-20")
+    drafted, _ = bill(session, buyer)
+    organizations.edit(session, actor=OPERATOR, organization=buyer.name, tax_rate="7")
+
+    listed = invoices.listing(session, actor=OPERATOR).items[0]
+    shown = invoices.show(session, actor=OPERATOR, invoice=str(*drafted))
+    gathering.number(session, list(drafted))
+    final = invoices.show(session, actor=OPERATOR, invoice=str(*drafted))
+
+    assert listed["taxes"] == shown["taxes"] == final["taxes"]
+    assert listed["total"] == shown["total"] == final["total"] == "59.38"
 
 
 def test_due_leaves_out_who_has_nothing_to_bill(session):

@@ -157,7 +157,7 @@ def test_a_finalization_that_dies_gives_its_number_back(session, draft):
         "UPDATE invoice SET number = DEFAULT, serial = 7",
         "UPDATE invoice SET buyer = '{}'",
         "UPDATE invoice SET status = 'draft', serial = NULL, year = NULL, finalized_at = NULL, due_on = NULL",
-        "UPDATE invoice SET status = 'paid', paid_on = '2026-06-30', tax_label = 'Other'",
+        "UPDATE invoice SET status = 'paid', paid_on = '2026-06-30', currency = 'USD'",
         "DELETE FROM invoice",
         "UPDATE invoice_line SET quantity = quantity + 1, amount = amount + unit_price",
         "UPDATE invoice_line SET pool_name = 'Other'",

@@ -39,6 +39,7 @@ from worker.tenancy import organizations
 ZONES = ("Europe/Berlin", "Pacific/Auckland", "Asia/Kathmandu")
 CURRENCIES = {"EUR": 2, "JPY": 0, "KWD": 3}
 START = datetime(2026, 1, 10, tzinfo=UTC)
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Model:
 
     parents: dict[int, int | None]
     zones: dict[int, str]
-    taxes: dict[int, list[tuple[datetime, str]]]
+    taxes: dict[int, dict[datetime, Decimal]]
     prices: dict[tuple[str, int | None], dict[datetime, tuple[Decimal, str]]]
     now: datetime = START
     charges: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -168,14 +169,41 @@ class Model:
             )
         )
 
-    def totals(self, paper: Paper) -> tuple[Decimal, Decimal, Decimal]:
-        subtotal = sum((self.charges[c]["amount"] for c in paper.charges), Decimal(0))
-        zone = ZoneInfo(self.zones[paper.organization])
-        rates = sorted(self.taxes[paper.organization])
-        held = [rate for start, rate in rates if start < self._end(paper.month, zone)]
-        rate = Decimal(held[-1] if held else rates[0][1]) if rates else Decimal(0)
+    def rate(self, charge: dict[str, Any]) -> datetime | None:
+        """Give when a charge's tax rate began; a credit's is its charge's."""
+        if charge["credits"] is not None:
+            return self.rate(self.charges[charge["credits"]])
+        begun = [start for start in self.taxes[charge["organization"]] if start <= charge["at"]]
+        return max(begun, default=None)
+
+    def refuses_rate(self, organization: int, start: datetime) -> bool:
+        later = [begun for begun in self.taxes[organization] if begun > start]
+        return any(
+            charge["organization"] == organization
+            and start <= charge["at"] < min(later, default=NEVER)
+            for charge in self.charges.values()
+        )
+
+    def taxed(self, paper: Paper) -> dict[datetime | None, tuple[Decimal, Decimal]]:
+        """Give a paper's subtotal and tax by rate."""
+        subtotals: dict[datetime | None, Decimal] = defaultdict(Decimal)
+        for charge_id in paper.charges:
+            charge = self.charges[charge_id]
+            subtotals[self.rate(charge)] += charge["amount"]
         unit = Decimal(1).scaleb(-CURRENCIES[paper.currency])
-        tax = (subtotal * rate / 100).quantize(unit, ROUND_HALF_UP)
+        rates = self.taxes[paper.organization]
+        return {
+            start: (
+                subtotal,
+                (subtotal * (rates[start] if start else 0) / 100).quantize(unit, ROUND_HALF_UP),
+            )
+            for start, subtotal in subtotals.items()
+        }
+
+    def totals(self, paper: Paper) -> tuple[Decimal, Decimal, Decimal]:
+        taxed = self.taxed(paper).values()
+        subtotal = sum((subtotal for subtotal, _ in taxed), Decimal(0))
+        tax = sum((tax for _, tax in taxed), Decimal(0))
         return subtotal, tax, subtotal + tax
 
     def shares(self, paper: Paper) -> dict[tuple[Any, ...], int]:
@@ -183,8 +211,14 @@ class Model:
         for charge_id in paper.charges:
             c = self.charges[charge_id]
             month = self.month(paper.organization, c["at"])
-            counted[c["pool"], c["kind"], month, c["amount"], c["learners"]] += 1
+            percent = self.taxes[paper.organization].get(self.rate(c), Decimal(0))
+            counted[c["pool"], c["kind"], month, c["amount"], percent, c["learners"]] += 1
         return dict(counted)
+
+
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """Give a day's first instant."""
+    return datetime.combine(day, datetime.min.time(), zone).astimezone(UTC)
 
 
 def summed(shares: dict[tuple[Any, ...], int]) -> dict[tuple[Any, ...], int]:
@@ -213,6 +247,13 @@ OPERATIONS = st.one_of(
         st.just("price"), WHAT, st.integers(0, 3), st.integers(0, 12_345), st.integers(-40, 10)
     ),
     st.tuples(st.just("credit"), WHICH, st.one_of(st.none(), st.integers(1, 9_999))),
+    st.tuples(
+        st.just("rate"),
+        WHOSE,
+        st.integers(0, 30_000),
+        st.one_of(st.none(), st.integers(-60, 10)),
+    ),
+    st.tuples(st.just("move"), st.booleans()),
     st.tuples(st.just("running"), WHOSE),
     st.tuples(st.just("die"), WHOSE),
     st.tuples(st.just("finalize"), WHICH),
@@ -236,12 +277,12 @@ class Ledger:
             parents=dict(zip(ids, [None, ids[0], ids[1]], strict=True)),
             zones=dict(zip(ids, ZONES, strict=True)),
             taxes={
-                ids[0]: [
-                    (datetime(2020, 1, 1, tzinfo=UTC), "19"),
-                    (datetime(2026, 3, 15, tzinfo=UTC), "20.5"),
-                ],
-                ids[1]: [(datetime(2026, 4, 1, tzinfo=UTC), "7.125")],
-                ids[2]: [],
+                ids[0]: {
+                    datetime(2020, 1, 1, tzinfo=UTC): Decimal(19),
+                    datetime(2026, 3, 15, tzinfo=UTC): Decimal("20.5"),
+                },
+                ids[1]: {datetime(2026, 4, 1, tzinfo=UTC): Decimal("7.125")},
+                ids[2]: {},
             },
             prices=defaultdict(dict),
         )
@@ -311,6 +352,39 @@ class Ledger:
                 organization=self.buyers[level].name if level < 3 else None,
                 from_=start.isoformat(),
             )
+
+    def rate(self, buyer: int, thousandths: int, days: int | None) -> None:
+        """Set a tax rate from a day on: without one from today, or tomorrow where today was charged."""
+        organization, zone = self.buyers[buyer], ZoneInfo(ZONES[buyer])
+        rates, percent = self.model.taxes[organization.id], Decimal(thousandths).scaleb(-3)
+        today = self.model.now.astimezone(zone).date()
+        day = today + timedelta(days=days or 0)
+        start = midnight(day, zone)
+        refused = self.model.refuses_rate(organization.id, start)
+        if days is None and refused:
+            start, refused = midnight(day + timedelta(days=1), zone), False
+        begun = [at for at in rates if at <= self.model.now]
+        held = rates[max(begun)] if begun else None
+        same = rates.get(start) == percent if days is not None else held == percent
+        refused = not same and self.model.refuses_rate(organization.id, start)
+        with self.refusing(errors.TaxRateInThePastError if refused else None):
+            organizations.edit(
+                self.session,
+                actor=OPERATOR,
+                organization=organization.name,
+                tax_rate=str(percent),
+                tax_label="VAT",
+                tax_from=None if days is None else day.isoformat(),
+            )
+        if not refused and not same:
+            rates[start] = percent
+
+    def move(self, above: bool) -> None:
+        """Move the last organization of the chain: its prices are those of whoever is above it."""
+        top, _, last = self.buyers
+        parent = self.buyers[1] if above else top
+        organizations.edit(self.session, actor=OPERATOR, organization=last.name, parent=parent.name)
+        self.model.parents[last.id] = parent.id
 
     def credit(self, index: int, units: int | None) -> None:
         if not self.model.charges:
@@ -422,6 +496,9 @@ class Ledger:
             assert row.carried == sorted(paper.charges)
             assert (row.subtotal, row.tax, row.total) == self.model.totals(paper)
             assert row.open == self.model.open(paper)
+            assert self.taxes(row.id) == {
+                (start, amounts) for start, amounts in self.model.taxed(paper).items()
+            }
             shares = self.model.shares(paper)
             assert self.shares(row.id) == shares
             assert self.lines(row.id) == summed(shares)
@@ -433,19 +510,30 @@ class Ledger:
         amounts = self.session.execute(text("SELECT id, amount FROM charge")).all()
         assert dict(map(tuple, amounts)) == {i: c["amount"] for i, c in self.model.charges.items()}
 
+    def taxes(self, invoice_id: int) -> set[tuple[Any, ...]]:
+        rows = self.session.execute(
+            text("""SELECT valid_from, subtotal, tax FROM invoice_tax
+                      LEFT JOIN tax_rate ON tax_rate.id = tax_rate_id WHERE invoice_id = :id"""),
+            {"id": invoice_id},
+        )
+        return {(start, (subtotal, tax)) for start, subtotal, tax in rows}
+
     def lines(self, invoice_id: int) -> dict[tuple[Any, ...], int]:
         return self.quantities(
-            """SELECT quantity, pool_id, kind::text, service_month, unit_price
-                 FROM invoice_line WHERE invoice_id = :id""",
+            """SELECT sum(quantity)::bigint, pool_id, kind::text, service_month, unit_price,
+                      coalesce(percent, 0)
+                 FROM invoice_line LEFT JOIN tax_rate ON tax_rate.id = tax_rate_id
+                WHERE invoice_id = :id GROUP BY 2, 3, 4, 5, 6""",
             invoice_id,
         )
 
     def shares(self, invoice_id: int) -> dict[tuple[Any, ...], int]:
         return self.quantities(
-            """SELECT share.quantity, pool_id, kind::text, service_month, unit_price,
-                      learner_organization_id
+            """SELECT sum(share.quantity)::bigint, pool_id, kind::text, service_month, unit_price,
+                      coalesce(percent, 0), learner_organization_id
                  FROM invoice_share AS share JOIN invoice_line ON invoice_line.id = line_id
-                WHERE share.invoice_id = :id""",
+                 LEFT JOIN tax_rate ON tax_rate.id = tax_rate_id
+                WHERE share.invoice_id = :id GROUP BY 2, 3, 4, 5, 6, 7""",
             invoice_id,
         )
 

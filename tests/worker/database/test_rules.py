@@ -25,7 +25,8 @@ INSERT INTO course (id, code, title, archived_at) OVERRIDING SYSTEM VALUE
      VALUES (1, 'K8S-101', 'Kubernetes', NULL), (2, 'OLD-1', 'Old things', now());
 INSERT INTO price (course_id, amount, currency, valid_from)
      VALUES (1, 49.90, 'EUR', '2026-01-01');
-INSERT INTO tax_rate (organization_id, percent, valid_from) VALUES (1, 19, '2026-01-01');
+INSERT INTO tax_rate (id, organization_id, percent, valid_from) OVERRIDING SYSTEM VALUE
+     VALUES (1, 1, 19, '2026-01-01'), (2, 1, 20, '2026-02-01'), (3, 3, 19, '2026-01-01');
 INSERT INTO pool (id, organization_id, course_id, name, starts_at, expires_at,
                   content_availability_days) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, 1, 'Autumn', '2026-01-01', '2027-01-01', 180);
@@ -56,10 +57,10 @@ INSERT INTO endpoint (id, organization_id, url, types) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, 'https://hooks.example/1', '{pool.low}');
 INSERT INTO delivery (endpoint_id, type, data) VALUES (1, 'pool.low', '{}');
 INSERT INTO charge (id, kind, organization_id, learner_organization_id, course_id, pool_id,
-                    assignment_id, amount, currency, occurred_at) OVERRIDING SYSTEM VALUE
-     VALUES (1, 'redemption', 1, 1, 1, 1, 1, 49.90, 'EUR', '2026-02-01'),
-            (2, 'extension', 1, 1, 1, 1, 1, 10.00, 'EUR', '2026-02-02'),
-            (3, 'extension', 1, 1, 1, 1, 1, 10.00, 'USD', '2026-02-02');
+                    assignment_id, amount, currency, occurred_at, tax_rate_id) OVERRIDING SYSTEM VALUE
+     VALUES (1, 'redemption', 1, 1, 1, 1, 1, 49.90, 'EUR', '2026-02-01', NULL),
+            (2, 'extension', 1, 1, 1, 1, 1, 10.00, 'EUR', '2026-02-02', NULL),
+            (3, 'extension', 1, 1, 1, 1, 1, 10.00, 'USD', '2026-02-02', 2);
 INSERT INTO invoice (id, organization_id, month, currency) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, '2026-03-01', 'EUR'), (2, 1, '2026-02-01', 'EUR');
 INSERT INTO report_run (invoice_id, notebook, first_day, last_day, asked_by, cells)
@@ -100,6 +101,7 @@ LINE = """INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, servic
           VALUES ({invoice}, 1, 1, 'extension', '2026-02-01', {price}, 1, {amount})"""
 SHARE = """INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
            VALUES ({invoice}, {line}, 2, 1)"""
+TAX = "INSERT INTO invoice_tax (invoice_id, subtotal, tax) VALUES ({invoice}, 10, 0)"
 POOL = """INSERT INTO pool (organization_id, course_id, name, starts_at, expires_at,
                             content_availability_days)
           VALUES (1, {course}, 'Spring', '2026-01-01', '2027-01-01', 180)"""
@@ -154,6 +156,18 @@ REFUSED = {
         "INSERT INTO tax_rate (organization_id, percent, valid_from) VALUES (1, 7, '2026-01-01')"
     ],
     "tax_rate_is_a_percentage": ["UPDATE tax_rate SET percent = 100.001"],
+    "tax_rate_has_a_known_category": [
+        "UPDATE tax_rate SET category = 'X'",
+        "UPDATE tax_rate SET percent = 0",
+        "UPDATE tax_rate SET category = 'Z'",
+    ],
+    "tax_rate_says_why_nothing_is_due": [
+        "UPDATE tax_rate SET exemption = 'Why'",
+        "UPDATE tax_rate SET category = 'AE', percent = 0",
+    ],
+    "charged_tax_rate_never_changes": [
+        "UPDATE tax_rate SET percent = 7 WHERE id = 2",
+    ],
     "seller_time_zone_is_known": ["UPDATE seller SET time_zone = 'Mars/Olympus'"],
     "seller_country_is_a_code": ["UPDATE seller SET country = 'Germany'"],
     "bank_account_has_an_iban": ["INSERT INTO seller_bank VALUES ('EUR', '12345678')"],
@@ -485,6 +499,8 @@ REFUSED = {
         "UPDATE invoice_share SET learner_organization_id = 2 WHERE line_id = 1",
         "DELETE FROM invoice_share",
         SHARE.format(invoice=2, line=2),
+        TAX.format(invoice=2),
+        "DELETE FROM invoice_tax",
         "DELETE FROM invoice_charge",
     ],
     "charge_is_owed_and_credit_is_given_back": [
@@ -504,6 +520,9 @@ REFUSED = {
         + ";"
         + charge("credit", credits="2", amount="-6", why="'twice'"),
     ],
+    "charge_has_a_tax_rate_of_its_owner": [
+        charge().replace("reason)", "reason, tax_rate_id)").replace("NULL)", "NULL, 3)")
+    ],
     "assignment_is_charged_once": [charge("redemption")],
     "charge_is_never_rewritten": [
         "UPDATE charge SET amount = 1",
@@ -512,6 +531,7 @@ REFUSED = {
     ],
     "invoice_line_is_one_of_its_kind": [LINE.format(invoice=1, price=10, amount=10)],
     "invoice_line_adds_up": [LINE.format(invoice=1, price=11, amount=10)],
+    "invoice_is_taxed_once_a_rate": [TAX.format(invoice=1) + ";" + TAX.format(invoice=1)],
     "invoice_share_is_of_its_invoices_line": [SHARE.format(invoice=1, line=2)],
     "invoice_share_counts_charges": ["UPDATE invoice_share SET quantity = 0 WHERE line_id = 1"],
     "invoice_charge_is_on_its_invoices_line": [
@@ -536,7 +556,7 @@ REFUSED = {
 }
 
 # Rules that only give another rule something to hold on to.
-IMPLIED = {"invoice_line_belongs_to_its_invoice"}
+IMPLIED = {"invoice_line_belongs_to_its_invoice", "tax_rate_is_of_its_organization"}
 
 
 @pytest.fixture

@@ -27,7 +27,12 @@ def test_an_organization_is_shown_with_its_parents_name(session):
 
 def test_an_organization_is_shown_with_what_its_invoices_print_and_its_tax_rates(session):
     add(session, "Acme", tax_rate="19")
-    printed = {"legal_name": "Acme GmbH", "address": "Dock 1", "tax_id": "DE1", "locale": "de"}
+    printed = {
+        "legal_name": "Acme GmbH",
+        "address": "Dock 1",
+        "tax_id": "DE136695976",
+        "locale": "de",
+    }
     organizations.edit(session, actor=OPERATOR, organization="Acme", **printed)
 
     told = organizations.show(session, actor=OPERATOR, organization="Acme")
