@@ -44,7 +44,7 @@ COMPLETE_SELLER = text("""
            city = 'Hamburg', country = 'DE', tax_id = 'DE136695976'
 """)
 NEEDS_CHROMIUM = pytest.mark.skipif(
-    not any(map(shutil.which, printing.NAMES)), reason="there is no Chromium here"
+    not any(map(shutil.which, printing.BROWSERS)), reason="there is no Chromium here"
 )
 
 

@@ -8,7 +8,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from tests import waiting
-from worker.celery import PREFIX
+from worker.celery import KEY_PREFIX
 from worker.database.connections import session as transaction_of
 
 
@@ -30,7 +30,7 @@ def a_worker(addresses):
 
 
 def queued(broker: Redis) -> int:
-    return broker.llen(f"{PREFIX}celery")
+    return broker.llen(f"{KEY_PREFIX}celery")
 
 
 def eventually(question: str, *, seconds: float = waiting.LONGEST) -> bool:

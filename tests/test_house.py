@@ -439,7 +439,7 @@ def test_how_many_days_anything_may_last_is_written_once_beside_schema_sql():
         if re.search(r"\b3_?650\b", line)
     ]
 
-    assert places == ["worker/days.py: LONGEST = 3650"]
+    assert places == ["worker/days.py: MAX_DAYS = 3650"]
 
 
 SAID_ONCE = {

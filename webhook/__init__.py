@@ -18,7 +18,7 @@ from worker.database.connections import Login
 from worker.logs import log
 from worker.settings import settings
 
-LARGEST_BODY = 1024 * 1024  # bytes of an API request; imports have no limit
+LARGEST_API_BODY = 1024 * 1024  # bytes of an API request; imports have no limit
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -38,7 +38,7 @@ def create_app() -> APIFlask:
     _require_a_fitting_database()
     celery.publish_quickly()
     app = APIFlask(__name__, title="keypool", version=version("keypool"), docs_path=None)
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_API_BODY
     app.url_map.merge_slashes = False  # a repeated slash is a wrong path, never a redirect
     strictjson.install(app)
     problems.install(app)

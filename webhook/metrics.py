@@ -18,7 +18,9 @@ from worker.database.connections import Login
 
 blueprint = APIBlueprint("metrics", __name__, tag="Health")
 
-RECENT = 10_000  # attempts that are counted: enough to see a change, few enough for every scrape
+RECENT_ATTEMPTS = (
+    10_000  # attempts that are counted: enough to see a change, few enough for every scrape
+)
 
 # Each reads a partial index that has only the waiting, failed or unfinished rows.
 FIGURES = {
@@ -62,7 +64,7 @@ FIGURES = {
     ),
 }
 
-OUTCOMES = text("""
+COUNT_OUTCOMES = text("""
     SELECT outcome::text, count(*) FROM (
         SELECT outcome FROM redemption ORDER BY event_id DESC LIMIT :recent) AS recent
      GROUP BY outcome
@@ -92,9 +94,9 @@ class Figures(Collector):
 def _outcomes(session: Session) -> Metric:
     family = GaugeMetricFamily(
         "keypool_redemptions_recent",
-        f"The latest {RECENT} attempts to redeem a key, by outcome.",
+        f"The latest {RECENT_ATTEMPTS} attempts to redeem a key, by outcome.",
         labels=["outcome"],
     )
-    for outcome, count in session.execute(OUTCOMES, {"recent": RECENT}):
+    for outcome, count in session.execute(COUNT_OUTCOMES, {"recent": RECENT_ATTEMPTS}):
         family.add_metric([outcome], count)
     return family

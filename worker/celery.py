@@ -14,7 +14,7 @@ from worker.logs import log
 from worker.machine import homes
 from worker.settings import settings
 
-PREFIX = "keypool:"
+KEY_PREFIX = "keypool:"
 AWAY_PAUSE = 1  # seconds between checks whether the database is back
 
 
@@ -50,7 +50,7 @@ def transport(socket_timeout: float) -> dict[str, Any]:
     """Give the transport's options: timeouts, since the default blocks for ever on a frozen Redis."""
     return {
         "visibility_timeout": 300,  # longer than any task's timeout, or a task would run twice at once
-        "global_keyprefix": PREFIX,
+        "global_keyprefix": KEY_PREFIX,
         "socket_timeout": socket_timeout,
         "socket_connect_timeout": socket_timeout,
         "socket_keepalive": True,

@@ -26,8 +26,8 @@ YEARS = range(1970, 9000)
 YEAR = timedelta(days=365)
 # Limits in days (P3): how long access may last, be extended, and be warned of ahead: ten years.
 # Constraints of schema.sql enforce them, and a test compares them.
-FURTHEST = 36_500  # for filters of lists
-LONGEST = 3650
+MAX_DAYS_AHEAD = 36_500  # for filters of lists
+MAX_DAYS = 3650
 DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 MONTH = re.compile("[0-9]{4}-(?:0[1-9]|1[0-2])")
 MOMENT = re.compile(

@@ -8,12 +8,12 @@ from pydantic import Field
 
 from worker import errors
 
-LARGEST = Decimal(10) ** 10
+LIMIT = Decimal(10) ** 10
 # An amount in public objects, with the decimals of its currency; and a rate in percent.
 Amount = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
 Percent = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$")]
 
-PLAIN = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+DECIMAL = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def decimal(value: str) -> Decimal | None:
@@ -21,7 +21,7 @@ def decimal(value: str) -> Decimal | None:
 
     None for anything else: `1_000`, `1e2`, `٤٩`, `+5`, `-0` and ` 5` are not guessed at.
     """
-    return Decimal(value) if PLAIN.fullmatch(value) else None
+    return Decimal(value) if DECIMAL.fullmatch(value) else None
 
 
 def percentage(value: str, *, field: str) -> Decimal:
@@ -46,7 +46,7 @@ def amount(value: str, *, currency: str, minor_unit: int, field: str = "price") 
         InvalidInputError: not a decimal number, out of range, or with too many decimals.
     """
     number = decimal(value)
-    if number is None or number >= LARGEST:
+    if number is None or number >= LIMIT:
         raise errors.InvalidInputError(
             f"“{value}” is not an amount; write digits and a point, such as 49.90.", field=field
         )

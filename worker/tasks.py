@@ -15,7 +15,7 @@ from redis.retry import Retry
 from worker import audit as audits
 from worker import reporting
 from worker.billing import runs
-from worker.celery import PREFIX, app, redis_url
+from worker.celery import KEY_PREFIX, app, redis_url
 from worker.database.connections import transaction
 from worker.learning import expiring
 from worker.logs import log
@@ -36,7 +36,7 @@ REMOVED_AT_ONCE = 5_000
 
 # Marks a queued nudge. The sender sets it, and the task removes it before it reads the database. So
 # while it is set, a task is still to come that sees everything committed before.
-NUDGED = f"{PREFIX}nudged:"
+NUDGED = f"{KEY_PREFIX}nudged:"
 NUDGE_LASTS = 30_000
 AWAY = 1.0  # seconds; circuit breaker: after a timeout the broker is not tried again for so long
 

@@ -18,7 +18,7 @@ from tests.faults.proxy import Mode
 from tests.faults.senders import Sender
 from tests.faults.system import System, hint, kill, living, patiently, surely
 from worker import errors
-from worker.celery import PREFIX
+from worker.celery import KEY_PREFIX
 from worker.client import Message
 from worker.database.connections import session as transaction_of
 from worker.settings import settings
@@ -318,7 +318,7 @@ LINES: tuple[Fault, ...] = tuple(
 POINTS: tuple[Fault, ...] = tuple(crash_at(point) for point in points.OF_AN_EVENT)
 RESTORED_EVERY = 10  # seconds between a worker's looks at the hints that nobody acknowledged
 CHILDREN = 2  # of a worker, and of the web
-QUEUE = f"{PREFIX}celery"
+QUEUE = f"{KEY_PREFIX}celery"
 
 
 def _seconds(

@@ -8,7 +8,7 @@ from redis import Redis
 
 from tests.conftest import forget
 from worker import tasks
-from worker.celery import PREFIX, app, redis_url
+from worker.celery import KEY_PREFIX, app, redis_url
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def broker(fresh_database):
     app._after_fork()  # forget the connections to where it pointed before
     tasks._redis.cache_clear()
     tasks._asked_in_vain = -tasks.AWAY
-    for key in redis.scan_iter(f"{PREFIX}*"):
+    for key in redis.scan_iter(f"{KEY_PREFIX}*"):
         redis.delete(key)
     yield redis
     redis.close()

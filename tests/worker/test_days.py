@@ -192,4 +192,4 @@ def test_what_lasts_days_lasts_as_many_as_schema_sql_allows():
     limits = re.findall(r"(\w+_days) BETWEEN 1 AND (\d+)", schema.SCHEMA.read_text())
 
     assert {name for name, _ in limits} == {"content_availability_days", "pool_expiring_days"}
-    assert {int(limit) for _, limit in limits} == {days.LONGEST}
+    assert {int(limit) for _, limit in limits} == {days.MAX_DAYS}

@@ -13,7 +13,7 @@ from tests import world as worlds
 from tests.hinting import a_worker, eventually, queued
 from tests.receiving import receiving
 from worker import tasks
-from worker.celery import PREFIX, app
+from worker.celery import KEY_PREFIX, app
 from worker.database.connections import session as transaction_of
 from worker.outgoing import endpoints
 from worker.reporting import keeping
@@ -73,10 +73,10 @@ def test_a_worker_outlives_a_broker_that_refuses(broker, fresh_database):
         tasks.nudge_settle()
         assert eventually("SELECT count(*) = 1 FROM redemption")
 
-        broker.set(f"{PREFIX}celery", "no list")  # whoever asks for its next hint is refused
+        broker.set(f"{KEY_PREFIX}celery", "no list")  # whoever asks for its next hint is refused
         time.sleep(3)
         assert worker.poll() is None
-        broker.delete(f"{PREFIX}celery")
+        broker.delete(f"{KEY_PREFIX}celery")
         with transaction_of() as session:
             replace(world, session=session).request(codes[1], "second@example.org")
 

@@ -29,7 +29,7 @@ class EndpointChanges(Changes):
     url: str = left_out(max_length=2000)
     types: list[DeliveryType] = left_out(min_length=1)
     pool_low: int = left_out(ge=1, le=1_000_000_000, description="Keys left: low below.")
-    pool_expiring_days: int = left_out(ge=1, le=days.LONGEST)
+    pool_expiring_days: int = left_out(ge=1, le=days.MAX_DAYS)
 
 
 class NewEndpoint(EndpointChanges):

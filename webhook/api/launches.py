@@ -15,7 +15,7 @@ from worker.tenancy.actors import Actor
 
 blueprint = APIBlueprint("launches", __name__, url_prefix="/api/v1", tag="Assignments")
 
-REFUSED = ("assignment_expired", "assignment_cancelled")
+REFUSED_OUTCOMES = ("assignment_expired", "assignment_cancelled")
 
 
 class NewLaunch(Taken):
@@ -42,7 +42,7 @@ def launch(
 ) -> LaunchShape | Response:
     """Record that a learner starts the training. A refused launch (409) is recorded too."""
     told = launches.begin(session, actor=actor, assignment=assignment, **body.given())
-    if told["outcome"] in REFUSED:
+    if told["outcome"] in REFUSED_OUTCOMES:
         access = assignments.access(session, actor=actor, assignment=assignment)
         return problems.problem(told["outcome"], 409, access.message, launch=told["id"])
     return told

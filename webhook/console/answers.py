@@ -25,7 +25,11 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-REFUSED = (404, 409, 422)  # found by what was typed, which could match something else next time
+REFUSAL_STATUSES = (
+    404,
+    409,
+    422,
+)  # found by what was typed, which could match something else next time
 
 
 class NotSavedError(errors.RefusedError):
@@ -80,7 +84,7 @@ def for_error(error: Exception) -> Any:
     kind = next(kind for kind in type(error).__mro__ if kind in handlers)
     problem: Any = handlers[kind](error)
     words = problem.get_json()["detail"]
-    if request.method == "POST" and problem.status_code in REFUSED:
+    if request.method == "POST" and problem.status_code in REFUSAL_STATUSES:
         page = forms.shown_again(error, words)
         if page:
             page.status_code = problem.status_code

@@ -14,7 +14,7 @@ from worker.catalogue import courses, prices
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
 
-SHOWN = 200  # courses on the page; a search finds the others
+MAX_COURSES = 200  # courses on the page; a search finds the others
 
 
 @blueprint.get("/courses", endpoint="courses")
@@ -22,9 +22,9 @@ SHOWN = 200  # courses on the page; a search finds the others
 def courses_page(session: Session, _actor: Actor) -> Any:
     """List courses, or find some."""
     listed = courses.listing(session, filters=chosen(courses.Filters))
-    more = len(listed) > SHOWN
+    more = len(listed) > MAX_COURSES
     return render_template(
-        "courses.html", listed=listed[:SHOWN], more=more, filtered=courses.Filters
+        "courses.html", listed=listed[:MAX_COURSES], more=more, filtered=courses.Filters
     )
 
 

@@ -15,7 +15,7 @@ from worker import days, errors
 from worker.tenancy.actors import Role
 
 # Digits may be grouped in threes, as the pages do.
-WHOLE = re.compile("-?(?:[0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})")
+WHOLE_NUMBER = re.compile("-?(?:[0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})")
 
 # Names in shapes and constraints that differ from the forms'.
 FORM_NAMES = {
@@ -113,7 +113,7 @@ def whole(value: str, *, field: str) -> int:
     Raises:
         InvalidInputError: it is not a whole number.
     """
-    if not WHOLE.fullmatch(value.strip()):
+    if not WHOLE_NUMBER.fullmatch(value.strip()):
         raise errors.InvalidInputError("Give a whole number.", field=field)
     return int(value.replace(",", ""))
 

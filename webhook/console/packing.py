@@ -10,7 +10,7 @@ from flask import Response, request
 from flask import url_for as url
 
 STATIC = Path(__file__).parent / "static"
-KINDS = {"text/html", "text/css", "text/javascript", "application/javascript"}
+COMPRESSIBLE = {"text/html", "text/css", "text/javascript", "application/javascript"}
 SMALLEST, LARGEST = 1_000, 500_000  # bytes; a report's pictures are compressed already
 FOR_EVER = "public, max-age=31536000, immutable"
 FOR_A_DAY = "private, max-age=86400"
@@ -37,7 +37,7 @@ def pack(response: Response) -> None:
     A foreign site cannot exploit the length of compressed pages (BREACH), because its requests have no
     session cookie (SameSite).
     """
-    if response.mimetype not in KINDS:
+    if response.mimetype not in COMPRESSIBLE:
         return
     response.vary.add("Accept-Encoding")
     if not request.accept_encodings["gzip"] or response.status_code == 304:

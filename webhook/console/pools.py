@@ -19,7 +19,7 @@ from worker.redemption import recent
 from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
-SHOWN = 50  # rows per page
+ROWS_PER_PAGE = 50  # rows per page
 
 
 @blueprint.get("/pools", endpoint="pools")
@@ -27,7 +27,7 @@ SHOWN = 50  # rows per page
 def pools_page(session: Session, actor: Actor) -> Any:
     """List pools."""
     filters, after = chosen(pools.Filters), request.args.get("after")
-    listed = pools.listing(session, actor=actor, filters=filters, after=after, limit=SHOWN)
+    listed = pools.listing(session, actor=actor, filters=filters, after=after, limit=ROWS_PER_PAGE)
     return render_template("pools.html", listed=listed, filtered=pools.Filters)
 
 
@@ -48,7 +48,7 @@ def pool(session: Session, actor: Actor, pool: str) -> Any:
         attempts=recent.ATTEMPTS,
         labels=pools.by_label(session, actor=actor, pool=pool_id).items,
         listed=keys.listing(
-            session, actor=actor, pool=pool_id, filters=filters, after=after, limit=SHOWN
+            session, actor=actor, pool=pool_id, filters=filters, after=after, limit=ROWS_PER_PAGE
         ),
         distributions=distributions.listing(
             session, actor=actor, pool=pool_id, filters=chosen(distributions.Filters), limit=10

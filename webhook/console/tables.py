@@ -11,7 +11,7 @@ from worker import errors
 from worker.pools import reading
 from worker.pools.reading import Column, Purpose, Told
 
-LARGEST = 1 << 30  # bytes of a file
+LARGEST_UPLOAD = 1 << 30  # bytes of a file
 LARGEST_PASTED = 1 << 24
 IGNORED = "ignore"
 ROUTES = ("console.add_keys", "console.distribute_table")
@@ -82,5 +82,5 @@ def _as_chosen(column: Column) -> Column:
 
 def _allow_large() -> None:
     if request.method == "POST" and request.endpoint in ROUTES and current_user.is_authenticated:
-        request.max_content_length = LARGEST
+        request.max_content_length = LARGEST_UPLOAD
         request.max_form_memory_size = LARGEST_PASTED

@@ -72,7 +72,7 @@ def install(blueprint: APIBlueprint) -> None:
 
 def longest_days() -> int:
     """Give the limit for durations in days."""
-    return days.LONGEST
+    return days.MAX_DAYS
 
 
 def when(value: datetime | None) -> Markup:

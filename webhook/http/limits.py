@@ -31,7 +31,7 @@ REDIS: dict[str, Any] = {
 }
 AWHILE = 10  # seconds
 
-WORDS = "Too many requests within a minute; wait before the next."
+MESSAGE = "Too many requests within a minute; wait before the next."
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Counter:
     def __init__(self) -> None:
         address = celery.redis_url()
         address = f"redis+{address}" if address.startswith("unix://") else address
-        prefix = f"{celery.PREFIX}limits"
+        prefix = f"{celery.KEY_PREFIX}limits"
         self._shared = RedisStorage(address, key_prefix=prefix, **REDIS)
         self._own = MemoryStorage()
         self._away_until = 0.0
@@ -115,7 +115,7 @@ def _caller() -> str:
 
 def _refusal() -> Response:
     headers = {"Retry-After": str(_seconds_left())}
-    return problems.problem("too_many_requests", 429, WORDS, headers=headers)
+    return problems.problem("too_many_requests", 429, MESSAGE, headers=headers)
 
 
 def _told(answer: Response) -> Response:

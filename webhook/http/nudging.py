@@ -8,7 +8,7 @@ from flask import Response, after_this_request
 
 from worker import tasks
 
-REST = 0.005  # seconds; requests within this time share one hint
+COALESCE_SECONDS = 0.005  # seconds; requests within this time share one hint
 
 
 class Nudger:
@@ -36,7 +36,7 @@ class Nudger:
                 self._asked.clear()
             for task in asked:
                 tasks.nudge(task)
-            time.sleep(REST)
+            time.sleep(COALESCE_SECONDS)
 
 
 nudger = Nudger()

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from webhook.http import schemas
 from webhook.http.problems import Problem
-from webhook.http.repeating import HEADER
+from webhook.http.repeating import IDEMPOTENCY_KEY
 from webhook.http.schemas import Schema
 from worker.tenancy import answers as remembered
 
@@ -26,7 +26,7 @@ DONE = {
     503: "Not as it should be.",
 }
 REPEATED = {
-    "name": HEADER,
+    "name": IDEMPOTENCY_KEY,
     "in": "header",
     "description": "The same again with the same request is done once, and answered as at first.",
     "schema": {"type": "string", "pattern": f"^{remembered.KEY.pattern}$"},

@@ -189,13 +189,13 @@ def for_http_error(error: HTTPError) -> Response:
     if error.status_code == 422:
         return for_error(InvalidFieldsError(_flattened(error.detail)))
     words = error.message or "Error"
-    kept = {name: str(value) for name, value in dict(error.headers).items() if name in KEPT}
+    kept = {name: str(value) for name, value in dict(error.headers).items() if name in KEPT_HEADERS}
     code = re.sub(r"\W+", "_", words.lower())
     return problem(code, error.status_code, f"{words}.", headers=kept)
 
 
-KEPT = ("Allow", "Retry-After")
-WHOLE = {"_schema": ""}  # APIFlask's name for the body as a whole
+KEPT_HEADERS = ("Allow", "Retry-After")
+WHOLE_BODY = {"_schema": ""}  # APIFlask's name for the body as a whole
 
 
 def wrong_fields(error: ValidationError, *, skip: int) -> InvalidFieldsError:
@@ -279,7 +279,7 @@ def _wrong_field(kind: str, location: tuple[int | str, ...], message: str) -> Fi
 
 def _flattened(detail: Any) -> list[FieldError]:
     return [
-        {"field": WHOLE.get(field, field), "message": message.removeprefix("Value error, ")}
+        {"field": WHOLE_BODY.get(field, field), "message": message.removeprefix("Value error, ")}
         for fields in detail.values()
         for field, messages in fields.items()
         for message in messages

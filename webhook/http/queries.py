@@ -19,13 +19,13 @@ Q = TypeVar("Q", bound=Taken)
 
 def _days(value: object) -> timedelta:
     text = str(value)
-    if not (text.isascii() and text.isdecimal() and int(text) <= days.FURTHEST):
-        raise ValueError(f"Give a number of days from 0 to {days.FURTHEST}.")
+    if not (text.isascii() and text.isdecimal() and int(text) <= days.MAX_DAYS_AHEAD):
+        raise ValueError(f"Give a number of days from 0 to {days.MAX_DAYS_AHEAD}.")
     return timedelta(days=int(text))
 
 
-WHOLE_DAYS = {"type": "integer", "minimum": 0, "maximum": days.FURTHEST}
-KINDS: dict[type, Any] = {
+WHOLE_DAYS = {"type": "integer", "minimum": 0, "maximum": days.MAX_DAYS_AHEAD}
+FIELD_TYPES: dict[type, Any] = {
     datetime: Instant,
     timedelta: Annotated[timedelta, BeforeValidator(_days), WithJsonSchema(WHOLE_DAYS)],
     int: Annotated[int, Field(ge=0, le=BIGGEST_ID)],
@@ -87,7 +87,7 @@ def _one_of(names: list[str]) -> Any:
 
 
 def _field(one: Criterion) -> tuple[Any, Any]:
-    kind = KINDS.get(one.kind, one.kind)
+    kind = FIELD_TYPES.get(one.kind, one.kind)
     longest = one.longest if one.kind is str else None
     told = Field(one.default, description=one.words, max_length=longest)
     return (kind if one.default is not None else kind | None, told)

@@ -12,9 +12,9 @@ from webhook.http import languages
 from webhook.http.uploads import HASH
 from worker.tenancy import answers
 
-HEADER = "Idempotency-Key"
+IDEMPOTENCY_KEY = "Idempotency-Key"
 # An answer's stored headers; the others are each request's own.
-KEPT = ("Content-Type", "Content-Language", "Location")
+KEPT_HEADERS = ("Content-Type", "Content-Language", "Location")
 
 
 def once(session: Session, token_id: int, act: Callable[[], ResponseReturnValue]) -> Response:
@@ -23,7 +23,7 @@ def once(session: Session, token_id: int, act: Callable[[], ResponseReturnValue]
     The answer is stored in the transaction of the change. A refused request is rolled back and so not
     stored: it may be corrected and sent again under its key.
     """
-    key = request.headers.get(HEADER)
+    key = request.headers.get(IDEMPOTENCY_KEY)
     if key is None or request.method != "POST":
         return current_app.make_response(act())
     asked = _hash()
@@ -43,7 +43,7 @@ def _hash() -> bytes:
 
 
 def _packed(answer: Response) -> bytes:
-    headers = {name: answer.headers[name] for name in KEPT if name in answer.headers}
+    headers = {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers}
     return json.dumps([answer.status_code, headers, answer.get_data(as_text=True)]).encode()
 
 

@@ -11,7 +11,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from webhook.http.problems import InvalidFieldsError, NotJsonError
 
-DEEPEST = 32
+MAX_DEPTH = 32
 LONGEST_NUMBER = 40  # digits; Python would accept 4,300
 
 STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -74,13 +74,13 @@ def install(app: APIFlask) -> None:
 
 
 def _refuse_depth(text: str) -> None:
-    if text.count("{") + text.count("[") <= DEEPEST:
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
         return
     depth = 0
     for bracket in BRACKETS.finditer(STRINGS.sub("", text)):
         depth += 1 if bracket[0] in "[{" else -1
-        if depth > DEEPEST:
-            raise ValueError(f"nested deeper than {DEEPEST}")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_DEPTH}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ WORKBOOKS = (
 TABLES = (*TEXTS, *WORKBOOKS)
 HASH = "keypool.upload.hash"  # the key of a table's SHA-256 in the request's environ
 BLOCK = 1 << 20
-LONGEST = 1 << 40  # bytes; more than a disk has
+LARGEST_UPLOAD = 1 << 40  # bytes; more than a disk has
 
 
 def uploaded(view: Callable[..., R]) -> Callable[..., R]:
@@ -60,7 +60,7 @@ def _refuse_others(media_type: str) -> None:
 def _spool(file: IO[bytes]) -> bytes:
     if request.content_length is None:
         raise LengthRequired  # otherwise a truncated body would look complete
-    request.max_content_length = LONGEST
+    request.max_content_length = LARGEST_UPLOAD
     digest = hashlib.sha256()
     while block := request.stream.read(BLOCK):
         digest.update(block)

@@ -10,9 +10,9 @@ from worker import errors
 from worker.database import connections
 from worker.database.connections import Login
 
-LONGEST = 10  # seconds
-MOST = 32  # requests at once
-LOOK = 0.025
+MAX_SECONDS = 10  # seconds
+MAX_WAITING = 32  # requests at once
+POLL_SECONDS = 0.025
 
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
 DECIDED = text("SELECT id FROM event WHERE id = ANY (:waited) AND status IN ('settled', 'failed')")
@@ -21,13 +21,13 @@ DECIDED = text("SELECT id FROM event WHERE id = ANY (:waited) AND status IN ('se
 def preferred(header: str | None) -> int | None:
     """Read the seconds to wait from a Prefer header, 10 at most; None if it asks for no wait."""
     match = WAIT.search(header or "")
-    return min(int(match[1]), LONGEST) if match else None
+    return min(int(match[1]), MAX_SECONDS) if match else None
 
 
 class WaitingRoom:
     """Requests that wait for events; one thread polls for all of them, while there are any."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MAX_WAITING) -> None:
         self._seats = threading.BoundedSemaphore(most)
         self._lock = threading.Lock()
         self._waited: dict[int, list[threading.Event]] = {}
@@ -60,7 +60,7 @@ class WaitingRoom:
 
     def _look(self) -> None:
         while True:
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)
             with self._lock:
                 waited = list(self._waited)
                 if not waited:

@@ -13,7 +13,7 @@ from worker.billing import invoices
 from worker.billing.invoices import InvoiceShown
 from worker.tenancy.actors import Actor
 
-BLOCK = 2_000  # lines per block of CSV
+LINES_PER_BLOCK = 2_000  # lines per block of CSV
 
 LINES_HEADER = (
     "invoice,month,organization,course,course_title,pool,pool_name,kind,service_month,unit_price,"
@@ -109,9 +109,9 @@ def export(session: Session, *, actor: Actor, invoice: str, format: str = "pdf")
 def _rows(session: Session, header: str, query: TextClause, shown: InvoiceShown) -> Iterator[bytes]:
     yield header.encode()
     rows = session.execute(
-        query, {"invoice_id": int(shown["id"])}, execution_options={"yield_per": BLOCK}
+        query, {"invoice_id": int(shown["id"])}, execution_options={"yield_per": LINES_PER_BLOCK}
     )
-    for block in rows.scalars().partitions(BLOCK):
+    for block in rows.scalars().partitions(LINES_PER_BLOCK):
         yield "".join(block).encode()
 
 

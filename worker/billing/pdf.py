@@ -39,13 +39,13 @@ FALLBACKS = {
 }  # fmt: skip
 
 # Scripts that need no text shaping, which takes several times as long.
-PLAIN = {"LATIN", "GREEK", "CYRILLIC"}
+UNSHAPED = {"LATIN", "GREEK", "CYRILLIC"}
 
 INK, GREY, RULE, ALARM = (24, 28, 36), (104, 112, 124), (208, 212, 220), (176, 32, 32)
 MARGIN, WIDTH = 18.0, 174.0  # mm, on A4
 COLUMNS = (98.0, 18.0, 27.0, 31.0)  # description, quantity, unit price, amount: WIDTH in all
 
-KINDS = {"redemption": "redeemed", "extension": "extended access", "credit": "credit"}
+KIND_WORDS = {"redemption": "redeemed", "extension": "extended access", "credit": "credit"}
 
 
 class Printed:
@@ -116,7 +116,7 @@ class Paper(FPDF):
         for font in fonts:
             self.add_font(font, "", FONTS / font)
         self.set_fallback_fonts(fonts, exact_match=False)
-        if scripts - PLAIN - {""}:
+        if scripts - UNSHAPED - {""}:
             self.set_text_shaping(True)
 
     def header(self) -> None:
@@ -263,7 +263,10 @@ def _lines(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     for line in invoice["lines"]:
         if paper.will_page_break(11):
             paper.add_page()
-        words = [line["pool_name"], f"{KINDS[line['kind']]} {printed.month(line['service_month'])}"]
+        words = [
+            line["pool_name"],
+            f"{KIND_WORDS[line['kind']]} {printed.month(line['service_month'])}",
+        ]
         figures = (
             printed.quantity(line["quantity"]),
             printed.number(line["unit_price"]),

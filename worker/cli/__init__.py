@@ -33,7 +33,7 @@ PANELS = {
     "Follow": ["events", "redemptions", "send", "assignments", "learners", "history"],
     "Account": ["invoices", "reports", "audit"],
 }
-NAMES = [name for names in PANELS.values() for name in names]
+COMMANDS = [name for names in PANELS.values() for name in names]
 
 INTERRUPTED = 130
 NOT_DONE = 2
@@ -44,11 +44,11 @@ class Keypool(click.RichGroup):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names of all groups and single commands."""
-        return NAMES
+        return COMMANDS
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command's module; None if there is no such command."""
-        if cmd_name not in NAMES:
+        if cmd_name not in COMMANDS:
             return None
         loaded: click.Command = import_module(f"worker.cli.{cmd_name}").command
         return loaded

@@ -35,7 +35,7 @@ ASSIGNMENTS = printing.table(
     "launches",
 )
 
-REFUSED = printing.table(lambda: bulk.ChangedAssignment, "assignment", "code", "reason")
+REFUSED_TABLE = printing.table(lambda: bulk.ChangedAssignment, "assignment", "code", "reason")
 
 
 def _show_changed(result: "Changed") -> None:
@@ -44,7 +44,7 @@ def _show_changed(result: "Changed") -> None:
     refused = [item for item in result.items if item["result"] == "refused"]
     done = Counter(item["result"] for item in result.items)
     printing.line(", ".join(f"{count:,} {word}" for word, count in done.items()) or "Nothing.")
-    return REFUSED(refused) if refused else None
+    return REFUSED_TABLE(refused) if refused else None
 
 
 def _changed(

@@ -36,7 +36,7 @@ DISTRIBUTIONS = printing.table(
     without=("pool", "name"),
 )
 
-REFUSED = printing.table(lambda: keys.RetiredKey, without=("result",))
+REFUSED_TABLE = printing.table(lambda: keys.RetiredKey, without=("result",))
 
 RETIRED_AT_ONCE = 10_000  # in one transaction
 
@@ -108,7 +108,7 @@ def _added(wait: bool, report: "ImportReport") -> "ImportReport":
     """Wait for an import's batch, if there is one, and give the report."""
     if report["batch"] and wait:
         failed = waiting.failed(waiting.finish(report["batch"]))
-        get_current_context().meta[tables.FAILED] = failed
+        get_current_context().meta[tables.BATCH_FAILED] = failed
         report = connections.transaction(batches.report, actor=operator(), batch=report["batch"])
     elif report["batch"]:
         waiting.leave()
@@ -162,7 +162,7 @@ def show(language: str | None, **arguments: Any) -> "trouble.KeyShown":
 
 def _none_retired(result: "keys.RetiredKeys") -> int:
     """Say whether none of the codes was retired."""
-    return 0 if result["retired"] else tables.REFUSED
+    return 0 if result["retired"] else tables.EXIT_REFUSED
 
 
 def _retired(result: "keys.RetiredKeys") -> None:
@@ -171,7 +171,7 @@ def _retired(result: "keys.RetiredKeys") -> None:
         f"{printing.counted(result['retired'], 'key')} retired, {len(refused):,} refused."
     )
     if refused:
-        REFUSED(refused)
+        REFUSED_TABLE(refused)
 
 
 @command.command(shows=_retired, failed=_none_retired)

@@ -37,7 +37,7 @@ REPORTS = printing.table(
     "asked_by",
 )
 UNFINISHED = ("queued", "running")
-PAUSE = 0.5  # seconds between polls, while a worker makes it
+POLL_SECONDS = 0.5  # seconds between polls, while a worker makes it
 FORMATS = click.Choice(["html", "pdf"])
 
 
@@ -152,7 +152,7 @@ def _kept(notebook: str, *, advance: Any, **arguments: Any) -> "reporting.keepin
     shown = run(reporting.keeping.ask, actor=operator(), notebook=notebook, **arguments)
     while shown["state"] in UNFINISHED:
         if reporting.make_next(only=int(shown["id"]), advance=advance) is None:
-            time.sleep(PAUSE)
+            time.sleep(POLL_SECONDS)
         shown = run(reporting.keeping.show, actor=operator(), report=shown["id"])
         advance(shown["worked"], shown["cells"] or 1)
     return shown

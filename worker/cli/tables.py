@@ -15,11 +15,13 @@ with deferred():
 if TYPE_CHECKING:
     from worker.pools.import_reports import ImportReport
 
-REFUSED = 2
+EXIT_REFUSED = 2
 LISTED = 20
 REFUSED_LINES = printing.table(lambda: import_reports.RefusedLine)
 SIGNS = {"\t": "tabs", " ": "spaces"}
-FAILED = "keypool.batch failed"  # key in a command's context: the batch that it waited for failed
+BATCH_FAILED = (
+    "keypool.batch failed"  # key in a command's context: the batch that it waited for failed
+)
 
 labelled = click.option(
     "--label", "labels", multiple=True, metavar="TEXT", help="A label for all the keys; repeatable."
@@ -51,16 +53,16 @@ def told(arguments: dict[str, Any]) -> "reading.Told":
 def nothing_added(report: "ImportReport") -> int:
     """Give an import's exit code: 2 if lines were refused and none was added."""
     context = get_current_context()
-    if context.meta.get(FAILED):
+    if context.meta.get(BATCH_FAILED):
         return 1
     under_way = report["batch"] is not None and not context.params.get("wait", True)
-    return REFUSED if report["invalid"] and not report["added"] and not under_way else 0
+    return EXIT_REFUSED if report["invalid"] and not report["added"] and not under_way else 0
 
 
 def none_added(report: "ImportReport") -> int:
     """Give the exit code for keys given one by one: 2 if none was added."""
     under_way = report["batch"] is not None and not get_current_context().params["wait"]
-    return nothing_added(report) or (0 if report["added"] or under_way else REFUSED)
+    return nothing_added(report) or (0 if report["added"] or under_way else EXIT_REFUSED)
 
 
 def show(report: "ImportReport") -> None:

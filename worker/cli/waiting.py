@@ -12,7 +12,7 @@ with deferred():
     from worker.database import connections
     from worker.pools import batches
 
-PAUSE = 0.2  # seconds between polls, while somebody else works on it
+POLL_SECONDS = 0.2  # seconds between polls, while somebody else works on it
 UNFINISHED = ("queued", "running")
 DOING = {"generate": "Generating keys", "import": "Importing keys"}
 
@@ -28,7 +28,7 @@ def finish(batch: str) -> "batches.BatchShape":
         with progress.bar(shown["requested"], DOING[shown["kind"]]) as advance:
             while shown["state"] in UNFINISHED:
                 if connections.transaction(batches.work_chunk) is None:
-                    time.sleep(PAUSE)
+                    time.sleep(POLL_SECONDS)
                 shown = _look(batch)
                 advance(shown["worked"])
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import QueryableAttribute
 MADE = "made"  # the default order of every list: by its unique id, that is, by creation
 Sorts = Mapping[str, QueryableAttribute[Any]]
 NO_SORTS: Sorts = MappingProxyType({})
-LONGEST = 200  # characters in a text
+LONGEST_TEXT = 200  # characters in a text
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def by(
     words: str,
     *,
     default: object = None,
-    longest: int = LONGEST,
+    longest: int = LONGEST_TEXT,
     typed: str = "text",
     otherwise: str | None = None,
 ) -> Any:

@@ -20,10 +20,12 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 
 CONNECT = 3  # seconds; libpq takes whole numbers only
-HELD = 3.5  # seconds that a transaction may wait for the server in all, connecting included
+TRANSACTION_TIMEOUT = (
+    3.5  # seconds that a transaction may wait for the server in all, connecting included
+)
 PING = 1.0
 FRESH = 1.0  # a connection that answered within this time is not pinged
-LOOK = 0.1
+POLL_SECONDS = 0.1
 
 
 @dataclass
@@ -80,7 +82,7 @@ class Watch:
     def _look(self) -> None:
         looked = time.monotonic()
         while True:
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)
             now = time.monotonic()
             with self._lock:
                 late = [key for key, loan in self._loans.items() if loan.overdue(now - looked)]
@@ -104,7 +106,9 @@ def watch(engine: Engine, *, hurried: bool) -> None:
     def _opened(connection: Any, record: Any) -> None:
         record.info["used"] = time.monotonic()
         record.info["opened"] = True
-        watching.begin(connection, HELD - (record.info["used"] - record.info["asked"]))
+        watching.begin(
+            connection, TRANSACTION_TIMEOUT - (record.info["used"] - record.info["asked"])
+        )
 
     @event.listens_for(engine, "checkout")
     def _lent(connection: Any, record: Any, _proxy: Any) -> None:
@@ -115,7 +119,7 @@ def watch(engine: Engine, *, hurried: bool) -> None:
         if time.monotonic() - record.info["used"] > FRESH:
             watching.begin(connection, PING)
             _ping(engine, connection)
-        watching.begin(connection, HELD)
+        watching.begin(connection, TRANSACTION_TIMEOUT)
 
     @event.listens_for(engine, "checkin")
     @event.listens_for(engine, "invalidate")

@@ -81,7 +81,7 @@ def run_file(connection: Connection, path: Path) -> None:
 # For one transaction, the live schemas are renamed and schema.sql is applied in their place. That
 # needs no privilege to create databases and leaves nothing behind, however it ends. Nobody else
 # sees the names change, or waits.
-MAKE_ROOM = text("""
+RENAME_LIVE_SCHEMAS = text("""
 DO $$
 DECLARE
     live name;
@@ -98,7 +98,7 @@ $$
 
 def _as_schema_sql_says(connection: Connection) -> Catalog:
     try:
-        connection.execute(MAKE_ROOM)
+        connection.execute(RENAME_LIVE_SCHEMAS)
         run_file(connection, SCHEMA)
         return describe(connection)
     finally:

@@ -14,7 +14,7 @@ from worker.demo.world import ACTOR, TREE
 from worker.learning import assignments
 from worker.redemption import inbox
 
-AT_ONCE = 16
+CONCURRENCY = 16
 PAGE = 1000
 
 
@@ -31,7 +31,7 @@ class Post:
         """Send messages concurrently, and wait for all answers."""
         messages = (one.message for one in wave)
         self.planned += wave
-        for answer in client.send_all(sender or self.sender, messages, wait=0, at_once=AT_ONCE):
+        for answer in client.send_all(sender or self.sender, messages, wait=0, at_once=CONCURRENCY):
             self.answers.append(answer)
             self.advance(len(self.answers))
         return wave

@@ -29,7 +29,7 @@ AWKWARD = {
     "ended": 80,
     "unknown_assignment": 5,
 }
-REFUSED = (
+REFUSED_OUTCOMES = (
     "key_retired", "pool_paused", "pool_not_started", "pool_expired",
     "not_available_to_organization",
 )  # fmt: skip
@@ -74,7 +74,7 @@ def parts(total: int) -> Counter[str]:
 def first(shares: Counter[str], stock: Stock, organizations: list[str]) -> list[Planned]:
     """Plan the messages that depend on no others, shuffled: good ones, races, refused ones."""
     planned, visitors = _good(shares["redeemed"], stock, organizations), count()
-    for kind in (*REFUSED, *GUESSES):
+    for kind in (*REFUSED_OUTCOMES, *GUESSES):
         for _ in range(shares[kind]):
             planned.append(_attempt(next(stock[kind]), kind, "visitor", next(visitors)))
     for n in range(shares["raced"]):

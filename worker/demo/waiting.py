@@ -10,8 +10,8 @@ from worker.redemption import settling
 
 T = TypeVar("T")
 
-LONGEST = 120  # seconds without progress
-PAUSE = 0.05
+TIMEOUT = 120  # seconds without progress
+POLL_SECONDS = 0.05
 
 
 class WorkerStuckError(KeypoolError):
@@ -29,9 +29,9 @@ def during(question: Callable[[], T]) -> Iterator[T]:
         yield answer
         if answer != last:
             last, since = answer, time.monotonic()
-        if time.monotonic() > since + LONGEST:
+        if time.monotonic() > since + TIMEOUT:
             raise WorkerStuckError
-        time.sleep(PAUSE)
+        time.sleep(POLL_SECONDS)
 
 
 def until_settled() -> None:

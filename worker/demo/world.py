@@ -34,7 +34,7 @@ REFUSING = {
     "key_retired": "Withdrawn leaflet",
     "not_available_to_organization": "Ridgeway open days",
 }
-TYPED = 3
+TYPED_KEYS = 3
 SPARE = 5
 # Bad lines that are pasted along with good ones.
 SLIPS = ["", "WORKSHOP-0000001", "workshop 0000002", "short", "WORKSHOP-0000003!"]
@@ -116,8 +116,8 @@ def needs(keys_wanted: int, shares: Counter[str]) -> dict[str, int]:
 def type_and_paste(opened: Session, wanted: dict[str, int]) -> list[ImportReport]:
     """Add some keys one by one and others as pasted text, and give the reports."""
     workshop = [f"WORKSHOP-{n:07}" for n in range(1, wanted[WORKSHOP] + 1)]
-    inputs = [(WORKSHOP, [code]) for code in workshop[:TYPED]]
-    inputs.append((WORKSHOP, workshop[TYPED:] + SLIPS))
+    inputs = [(WORKSHOP, [code]) for code in workshop[:TYPED_KEYS]]
+    inputs.append((WORKSHOP, workshop[TYPED_KEYS:] + SLIPS))
     for outcome, name in REFUSING.items():
         inputs.append((name, [f"{outcome.upper()}-{n:06}" for n in range(wanted[name])]))
     return [

@@ -39,7 +39,7 @@ BOTH = text("""
 """)
 
 # Overdue assignments that the sweep has not expired yet; they are not valid (A1).
-OVER = text("""
+EXPIRE_OVERDUE = text("""
     UPDATE assignment SET status = 'expired', expired_at = clock_now()
      WHERE learner_id IN (:duplicate, :kept) AND is_overdue(status, expires_at, clock_now())
 """)
@@ -113,7 +113,7 @@ def join(session: Session, *, actor: Actor, duplicate: str, cancel_shorter: bool
     row = _find(session, actor, duplicate)
     theirs, kept = row.Learner, row.kept
     both = {"duplicate": theirs.id, "kept": kept.id}
-    session.execute(OVER, both)
+    session.execute(EXPIRE_OVERDUE, both)
     clashes = [Clash(*clash) for clash in session.execute(BOTH, both)]
     if clashes and not cancel_shorter:
         raise errors.LiveAssignmentError(_told(clashes))

@@ -18,7 +18,7 @@ from worker.database import locks
 from worker.reporting import claims
 from worker.settings import settings
 
-NAMES = text("""
+KNOWN_NAMES = text("""
     SELECT DISTINCT name FROM (
         SELECT name FROM learner WHERE id = ANY (:learner_ids)
         UNION ALL
@@ -166,7 +166,7 @@ def erase(session: Session, *, person: Person) -> str:
         "organization_ids": person.organization_ids,
         "addresses": [address.lower() for address in person.addresses],
     }
-    names = session.scalars(NAMES, asked).all()
+    names = session.scalars(KNOWN_NAMES, asked).all()
     for word in sorted({*person.addresses, *names}, key=len, reverse=True):
         _erase_word(session, word, asked, is_address=word in person.addresses)
     pseudonym = _pseudonym(person.addresses[-1], person.learner_ids)

@@ -14,7 +14,7 @@ from worker.tables.labels import AssignmentStatus
 from worker.tables.learning import Assignment
 from worker.tenancy.actors import Actor, Role
 
-LONGEST_EXTENSION = timedelta(days=days.LONGEST)
+LONGEST_EXTENSION = timedelta(days=days.MAX_DAYS)
 
 
 def extend(

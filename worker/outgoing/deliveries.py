@@ -172,7 +172,9 @@ RESEND = text("""
     RETURNING id
 """)
 
-AWAKE = text("UPDATE endpoint SET failures = 0, rests_until = NULL WHERE id = :endpoint_id")
+RESET_FAILURES = text(
+    "UPDATE endpoint SET failures = 0, rests_until = NULL WHERE id = :endpoint_id"
+)
 
 BLANK = text("""
     WITH old AS (
@@ -245,7 +247,7 @@ def resend(
         raise errors.NotFoundError(
             f"The endpoint has no delivery “{min(missing)}”, or its body is kept no longer."
         )
-    session.execute(AWAKE, {"endpoint_id": found.id})
+    session.execute(RESET_FAILURES, {"endpoint_id": found.id})
     history.record(
         session,
         actor=actor,

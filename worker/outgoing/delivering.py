@@ -29,7 +29,7 @@ LANES = 16  # endpoints that are posted to at once
 CHUNK = 20  # deliveries of one endpoint that are posted on one connection
 SHARE = 5.0  # seconds after which a lane stops, even if part of its chunk is left
 LEASE = timedelta(seconds=60)  # timeout of a claim, longer than a lane takes
-LOOK = 0.5  # seconds between polls for due deliveries while lanes are busy
+POLL_SECONDS = 0.5  # seconds between polls for due deliveries while lanes are busy
 
 TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('keypool.delivering'))")
 
@@ -101,12 +101,12 @@ UNTRIED = text("""
      WHERE id = ANY (:ids) AND state = 'waiting'
 """)
 
-AWAKE = text("""
+RESET_FAILURES = text("""
     UPDATE endpoint SET failures = 0, rests_until = NULL WHERE id = ANY (:ids) AND failures > 0
 """)
 
 # Circuit breaker: the pause grows with each failure in a row, up to about five minutes.
-REST = text("""
+PAUSE_FAILING = text("""
     UPDATE endpoint
        SET failures = failures + 1,
            rests_until = clock_now() + least(interval '1 second' * 2 ^ least(failures, 20),
@@ -157,7 +157,7 @@ def deliver_all(*, until: float) -> Counter[str]:
                 busy |= {threads.submit(_drive, lane): lane.endpoint_id for lane in lanes}
                 if not busy:
                     break
-                wait(busy, timeout=LOOK, return_when=FIRST_COMPLETED)
+                wait(busy, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
         # The lock is released: others may deliver now. These lanes end within their time.
         connections.transaction(_record, [future.result() for future in busy], counts)
     return counts
@@ -245,10 +245,10 @@ def _record(session: Session, outcomes: list[Outcome], counts: Counter[str]) -> 
     failed = {one: why for outcome in outcomes for one, why in outcome.failed.items()}
     session.execute(TAKEN, {"ids": taken})
     session.execute(UNTRIED, {"ids": [one for outcome in outcomes for one in outcome.untried]})
-    session.execute(AWAKE, {"ids": [o.endpoint_id for o in outcomes if o.taken]})
+    session.execute(RESET_FAILURES, {"ids": [o.endpoint_id for o in outcomes if o.taken]})
     tried = {"ids": list(failed), "errors": list(failed.values())}
     states = session.scalars(FAILED, tried | {"lasts": settings().delivery_lasts}).all()
-    session.execute(REST, {"ids": [o.endpoint_id for o in outcomes if o.failed]})
+    session.execute(PAUSE_FAILING, {"ids": [o.endpoint_id for o in outcomes if o.failed]})
     counts.update(
         {"delivered": len(taken), "failed": len(failed), "set apart": states.count("failed")}
     )

@@ -23,7 +23,7 @@ from worker.tenancy import addresses, history
 from worker.tenancy.actors import Actor, Role
 
 MAX_CODES = 1000  # codes in a distribution's answer; an export has all
-BLOCK = 5_000
+LINES_PER_BLOCK = 5_000
 HEADER = "email,name,reference,code\n"
 
 RECALL = text("""
@@ -267,7 +267,11 @@ def mail_merge(
 ) -> Iterator[bytes]:
     """Give the keys of some distributions as CSV, a line a key, in blocks of many lines."""
     found = pools.find(session, actor=actor, pool=pool)
-    place = {"pool_id": found.id, "ids": [int(id_) for id_ in distributions], "block": BLOCK}
+    place = {
+        "pool_id": found.id,
+        "ids": [int(id_) for id_ in distributions],
+        "block": LINES_PER_BLOCK,
+    }
     yield HEADER.encode()
     after = 0
     while (block := session.execute(MERGE, place | {"after": after}).one()).last is not None:

@@ -83,7 +83,7 @@ CHUNK = text("""
     SELECT position + size AS next, last_line, lines, parts, array_to_string(codes, chr(10)) AS codes
       FROM batch_chunk WHERE batch_id = :batch_id AND position = :position
 """)
-REFUSED = text("""
+REFUSED_LINES = text("""
     SELECT line, part, code, result, reason FROM batch_line
      WHERE batch_id = :batch_id AND line > :after AND line <= :last_line ORDER BY line, part
 """)
@@ -157,7 +157,7 @@ def csv_blocks(session: Session, batch: Batch) -> Iterator[bytes]:
     yield HEADER.encode()
     place = {"batch_id": batch.id, "position": 0, "after": 0}
     while chunk := session.execute(CHUNK, place).one_or_none():
-        refused = session.execute(REFUSED, place | {"last_line": chunk.last_line}).all()
+        refused = session.execute(REFUSED_LINES, place | {"last_line": chunk.last_line}).all()
         result = str(LineResult.ADDED) if place["position"] < batch.worked else ""
         yield _block(chunk.lines, chunk.parts, chunk.codes, refused, result).encode()
         place |= {"position": chunk.next, "after": chunk.last_line}

@@ -22,7 +22,7 @@ from worker.tables.pools import Batch
 
 # Lines in one transaction: large enough that a commit costs little, small enough that a batch of a
 # hundred need not wait for long.
-LINES = 50_000
+LINES_PER_CHUNK = 50_000
 MOST_ATTEMPTS = 5  # if others add the same keys concurrently
 
 # The staged lines of a chunk, and a few lines given directly.
@@ -224,7 +224,7 @@ def _refused_at_once(session: Session, keys: Keys) -> Iterator[Refused]:
 def stage(session: Session, batch_id: int, blocks: Iterable[Keys]) -> int:
     """Store an input's keys in chunks, to be worked later; gives their number."""
     position = 0
-    for keys in in_chunks(blocks, LINES):
+    for keys in in_chunks(blocks, LINES_PER_CHUNK):
         counted = {"position": position, "size": len(keys), "last_line": keys.last_line}
         session.execute(STAGE, {"batch_id": batch_id, **_staged(keys), **counted})
         refuse(session, batch_id, list(map(invalid, keys.refused)))

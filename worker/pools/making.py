@@ -17,7 +17,7 @@ from worker.tables.pools import Batch
 
 # Keys in one transaction: large enough that a commit costs little, small enough that a batch of a
 # hundred need not wait for long.
-KEYS = 50_000
+KEYS_PER_CHUNK = 50_000
 
 COPY = "COPY key (pool_id, batch_id, generated, labels, code) FROM STDIN"
 
@@ -31,7 +31,7 @@ INSERT = text("""
 
 def generate(session: Session, batch: Batch) -> int:
     """Make the next chunk of a generation and record the progress; gives how many keys it made."""
-    count = min(KEYS, batch.requested - batch.worked)
+    count = min(KEYS_PER_CHUNK, batch.requested - batch.worked)
     made = codes.draw(_next_letters(batch, count))
     try:
         with session.begin_nested():

@@ -34,11 +34,11 @@ JUDGED = """
       FROM tried WINDOW same AS (PARTITION BY canonical)
 """
 TALLY = "SELECT result, count(*) FROM ({judged}) AS judged GROUP BY result"
-REFUSED = """
+REFUSED_LINES = """
     SELECT line, part, code, result, CASE result WHEN 'invalid' THEN reason ELSE '' END
       FROM ({judged}) AS judged WHERE result <> 'added' ORDER BY line, part LIMIT :most
 """
-COUNT_TRIED, LIST_TRIED = (text(sql.format(judged=JUDGED)) for sql in (TALLY, REFUSED))
+COUNT_TRIED, LIST_TRIED = (text(sql.format(judged=JUDGED)) for sql in (TALLY, REFUSED_LINES))
 
 
 class Tried(NamedTuple):

@@ -105,7 +105,7 @@ MEET_LEARNERS = text("""
 """)
 
 # An assignment that had ended by the attempt's time does not count, even if the sweep is late (A1).
-MAKE_ROOM = text("""
+EXPIRE_HELD = text("""
     UPDATE assignment SET status = 'expired', expired_at = clock_now()
      WHERE id = ANY (:held_ids) AND status = 'active'
 """)
@@ -194,7 +194,7 @@ def settle(session: Session, *, event_ids: list[int]) -> list[str]:
     granted = [row for row in decided if row.outcome == "redeemed"]
     learners = _meet(session, [row for row in granted if row.learner_id is None])
     if overdue := [row.held_id for row in granted if row.held_id is not None]:
-        session.execute(MAKE_ROOM, {"held_ids": overdue})
+        session.execute(EXPIRE_HELD, {"held_ids": overdue})
     return list(session.scalars(SETTLE, _columns(decided, learners)))
 
 

@@ -96,14 +96,14 @@ INSERT = """
         ON CONFLICT ON CONSTRAINT event_is_recorded_once DO NOTHING
     RETURNING id
 """
-PAUSE = """guessing_pause(
+GUESSING_PAUSE = """guessing_pause(
     %(source_id)s, %(email)s, %(guess_window)s, %(guesses_per_source)s, %(guesses_per_learner)s)"""
 
 # A refused message inserts no row. Only then does a second statement find the reason, so the
 # usual case is one statement.
 RECORD = INSERT.format(seen=SEEN, unless="")
-RECORD_REDEMPTION = INSERT.format(seen=SEEN, unless=f"AND {PAUSE} IS NULL")
-SECONDS_TO_WAIT = f"SELECT ceil(extract(epoch FROM {PAUSE}))::int"  # noqa: S608  # a constant
+RECORD_REDEMPTION = INSERT.format(seen=SEEN, unless=f"AND {GUESSING_PAUSE} IS NULL")
+SECONDS_TO_WAIT = f"SELECT ceil(extract(epoch FROM {GUESSING_PAUSE}))::int"  # noqa: S608  # a constant
 
 REPEATED = """
     SELECT id, status, body_hash = %(body_hash)s AS same_body FROM event

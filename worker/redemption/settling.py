@@ -29,7 +29,7 @@ ONE_BY_ONE = text("""
            set_config('enable_mergejoin', 'off', true)
 """)
 
-DEATHS = 5
+MAX_DEATHS = 5
 
 WAITING = text("SELECT EXISTS (SELECT FROM event WHERE is_undecided(status, waits_for))")
 
@@ -175,4 +175,4 @@ def _give_up(session: Session, *, claim: Claim, error: str | None) -> None:
     session.execute(RELEASE, {"id": claim.id})
     if error is not None:
         suspected = {"event_ids": claim.event_ids, "size": len(claim.event_ids)}
-        session.execute(SUSPECT, suspected | {"error": error, "deaths": DEATHS})
+        session.execute(SUSPECT, suspected | {"error": error, "deaths": MAX_DEATHS})

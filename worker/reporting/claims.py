@@ -146,7 +146,7 @@ def erase(session: Session, *, email: str, pseudonym: str) -> None:
     holding = select(ReportRun.id).where(
         or_(
             func.lower(ReportRun.page).contains(personal.shown(email).lower(), autoescape=True),
-            ReportRun.page.contains(personal.CSV, autoescape=True),
+            ReportRun.page.contains(personal.CSV_PREFIX, autoescape=True),
         )
     )
     for report in session.scalars(holding).all():

@@ -21,7 +21,7 @@ from worker import errors
 from worker.database import connections
 from worker.settings import settings
 
-PREFIX = "keypool_report_"
+LOGIN_PREFIX = "keypool_report_"
 # Variables that give access: database logins, the broker, the secret key, the home.
 OPENING = (
     "KEYPOOL_HOME", "KEYPOOL_DATABASE_URL", "KEYPOOL_WEB_DATABASE_URL", "KEYPOOL_REDIS_URL",
@@ -62,7 +62,7 @@ def login(organization_id: int | None) -> Iterator[str]:
     if organization_id is None:
         yield _analyst()
         return
-    name, password = PREFIX + secrets.token_hex(8), secrets.token_urlsafe(24)
+    name, password = LOGIN_PREFIX + secrets.token_hex(8), secrets.token_urlsafe(24)
     connections.transaction(_drop_abandoned)
     connections.transaction(_make, login=name, password=password, organization_id=organization_id)
     try:

@@ -15,8 +15,8 @@ MARK = "person"
 
 ROW = re.compile(r"<tr>(?:(?!</tr>).)*</tr>", re.DOTALL)
 CELL = re.compile(rf'(<td class="{MARK}[^"]*">)([^<]*)(</td>)')
-CSV = "data:text/csv;charset=utf-8;base64,"  # the prefix of a table's CSV in the page
-TABLE = re.compile(f"({CSV})([A-Za-z0-9+/=]+)")
+CSV_PREFIX = "data:text/csv;charset=utf-8;base64,"  # the prefix of a table's CSV in the page
+TABLE = re.compile(f"({CSV_PREFIX})([A-Za-z0-9+/=]+)")
 
 
 def names_people(page: str) -> bool:

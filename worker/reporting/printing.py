@@ -9,8 +9,8 @@ from pathlib import Path
 from worker import errors
 from worker.settings import settings
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-LONGEST = 120  # seconds
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+TIMEOUT = 120  # seconds
 # It opens one file of ours and must do nothing else: no first-run page, no updates, no network.
 FLAGS = (
     "--headless",
@@ -40,7 +40,7 @@ def browser() -> str:
         NoBrowserError: there is no Chromium.
     """
     configured = settings().chromium
-    names = (str(configured),) if configured else NAMES
+    names = (str(configured),) if configured else BROWSERS
     if path := next(filter(None, map(shutil.which, names)), None):
         return path
     raise NoBrowserError
@@ -67,7 +67,7 @@ def pdf(page: str) -> bytes:
             written.as_uri(),
         ]
         try:
-            subprocess.run(command, check=True, capture_output=True, timeout=LONGEST)
+            subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT)
             return printed.read_bytes()
         except (subprocess.SubprocessError, OSError):
             raise PrintingFailedError from None

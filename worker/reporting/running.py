@@ -16,7 +16,7 @@ from worker.tenancy.actors import Actor
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-LONGEST_CELL = 600  # seconds
+CELL_TIMEOUT = 600  # seconds
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # lines of a traceback that are shown on a terminal
 
 Advance = Callable[[int, int], None]  # called with the cells done and the number of cells
@@ -84,7 +84,7 @@ def execute(
     first: date | None,
     last: date | None,
     advance: Advance = untold,
-    longest_cell: int = LONGEST_CELL,
+    longest_cell: int = CELL_TIMEOUT,
 ) -> "NotebookNode":
     """Run a notebook about an organization (its id and name) with a temporary login.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NOTHING = '<p class="nothing">Nothing yet: no row in this period.</p>'
 MISSING = "–"
-LONGEST = 200  # rows of a table shown on the page
+MAX_ROWS = 200  # rows of a table shown on the page
 BRIEF = 16  # characters; a column of texts up to this length is not wrapped
 CODES = ("outcome", "answer", "status", "state")  # columns whose codes are shown in words
 
@@ -81,7 +81,7 @@ def day(value: date, locale: babel.Locale, form: str = "medium") -> str:
 
 
 def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
-    shown = frame.head(LONGEST)
+    shown = frame.head(MAX_ROWS)
     records = shown.to_dict("records")
     cells = [[cell(name, value, row, locale) for name, value in row.items()] for row in records]
     people = personal.COLUMNS if "email" in frame else ()
@@ -106,9 +106,9 @@ def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
 
 
 def _rest(frame: "pd.DataFrame", locale: babel.Locale) -> str:
-    if len(frame) <= LONGEST:
+    if len(frame) <= MAX_ROWS:
         return ""
-    rows = f"The first {number(LONGEST, locale)} of {number(len(frame), locale)} rows"
+    rows = f"The first {number(MAX_ROWS, locale)} of {number(len(frame), locale)} rows"
     return f'<p class="rest">{rows}{"; the CSV has all" if "download" in frame.attrs else ""}.</p>'
 
 
@@ -119,7 +119,7 @@ def _download(frame: "pd.DataFrame") -> str:
     data = base64.b64encode(harmless.to_csv(index=False).encode()).decode()
     return (
         f'<p><a download="{html.escape(name, quote=True)}" '
-        f'href="{personal.CSV}{data}">Save this list as CSV</a></p>'
+        f'href="{personal.CSV_PREFIX}{data}">Save this list as CSV</a></p>'
     )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PACE = 28  # days up to the period's last day
 SOON = 30  # days
 TOP = 25
-SHOWN = 12
+MAX_BARS = 12
 
 TOTALS = """
     SELECT {stock} FROM report.pool WHERE true {family} HAVING count(*) > 0"""
@@ -86,7 +86,7 @@ def draw_days_of_stock(question: Question) -> "Figure":
         pools_by_stock(question),
         "Days of stock left, at the pace of the last four weeks",
     )
-    frame = frame[frame["days_of_stock"].notna()].head(SHOWN)
+    frame = frame[frame["days_of_stock"].notna()].head(MAX_BARS)
     return drawing.counted(
         title, frame, question.babel, unit="days", name="pool", count="days_of_stock"
     )

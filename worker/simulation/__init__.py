@@ -27,7 +27,7 @@ from worker.tenancy import history
 from worker.tenancy.actors import Actor
 
 ACTOR = "keypool simulate"
-LONGEST = 240  # months
+MAX_MONTHS = 240  # months
 
 
 def simulate(
@@ -91,7 +91,7 @@ def bill(*, paid_after: timedelta = timedelta(days=60)) -> dict[str, int]:
 def _check(organizations: int, months: int, redemptions: int, seed: int) -> None:
     ranges: dict[str, tuple[int, int, int]] = {
         "organizations": (organizations, 1, 10_000),
-        "months": (months, 1, LONGEST),
+        "months": (months, 1, MAX_MONTHS),
         "redemptions": (redemptions, 0, 100_000_000),
         "seed": (seed, 0, 2**63),
     }

@@ -25,7 +25,7 @@ with of_extra("notebooks"):
     import pyarrow.compute as pc
 
 STATES = ("issued", "redeemed", "retired")
-KINDS = ("redemption", "extension", "credit")
+CHARGE_KINDS = ("redemption", "extension", "credit")
 LARGE = (
     "distribution",
     "key",
@@ -353,7 +353,7 @@ class Loading:
             home = organization_of(grants.person[grant])
             return {
                 "id": self._ids("charge", rows),
-                "kind": chosen(KINDS, charges.kind[rows]),
+                "kind": chosen(CHARGE_KINDS, charges.kind[rows]),
                 "organization_id": self._ids("organization", owner[pool]),
                 "learner_organization_id": self._ids("organization", home),
                 "course_id": self._ids("course", course[pool]),

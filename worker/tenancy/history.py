@@ -56,7 +56,7 @@ ALL = Filters()
 
 
 HEADER = "at,actor,organization,action,thing,thing_id,detail\n"
-BLOCK = 2_000  # lines per block of an export
+LINES_PER_BLOCK = 2_000  # lines per block of an export
 
 COLUMNS = (History, Organization.name.label("organization"))
 ACTS = select(*COLUMNS).join_from(History, Organization, isouter=True)
@@ -171,6 +171,6 @@ def _organization(session: Session, actor: Actor, name: str) -> int:
 
 def _blocks(session: Session, lines: Select[Any]) -> Iterator[bytes]:
     yield HEADER.encode()
-    rows = session.execute(lines, execution_options={"yield_per": BLOCK})
-    for block in rows.scalars().partitions(BLOCK):
+    rows = session.execute(lines, execution_options={"yield_per": LINES_PER_BLOCK})
+    for block in rows.scalars().partitions(LINES_PER_BLOCK):
         yield "".join(f"{line}\n" for line in block).encode()

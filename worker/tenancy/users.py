@@ -36,7 +36,7 @@ class UserShape(TypedDict):
 
 
 SHORTEST, LONGEST = 12, 200  # characters of a password
-LATELY = timedelta(minutes=10)
+SIGN_IN_WINDOW = timedelta(minutes=10)
 PER_USER, PER_CLIENT = 10, 100  # attempts in that time: for one user, from one network address
 
 
@@ -129,7 +129,7 @@ def may_try(session: Session, *, email: str, client: str) -> bool:
     """
     limits = {_subject("user", email): PER_USER, _subject("client", client): PER_CLIENT}
     counts = [
-        session.scalar(select(func.note_sign_in(subject, LATELY))) <= limit  # type: ignore[operator]
+        session.scalar(select(func.note_sign_in(subject, SIGN_IN_WINDOW))) <= limit  # type: ignore[operator]
         for subject, limit in sorted(limits.items())  # always in the same order: rows are locked
     ]
     return all(counts)

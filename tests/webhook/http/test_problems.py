@@ -8,7 +8,7 @@ import pytest
 
 from tests.webhook.conftest import Place, Things
 from tests.webhook.test_access import Route, routes
-from webhook import LARGEST_BODY
+from webhook import LARGEST_API_BODY
 from worker.tenancy.actors import Role
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -86,7 +86,7 @@ def test_a_body_that_is_not_taken_is_refused(place, things, operator, body):
 
 
 def test_a_body_beyond_the_limit_is_refused(place, things, operator):
-    large = json.dumps({"name": "x" * LARGEST_BODY})
+    large = json.dumps({"name": "x" * LARGEST_API_BODY})
     for route in routes(place):
         if route.method != "GET":
             answer = place.client.open(

@@ -132,7 +132,7 @@ def test_no_cell_runs_as_a_formula_and_amounts_stay_numbers(session, final):
 
 
 def test_a_long_detail_comes_in_pieces(session, buyer, monkeypatch):
-    monkeypatch.setattr(documents, "BLOCK", 10)
+    monkeypatch.setattr(documents, "LINES_PER_BLOCK", 10)
     redeem(session, buyer.pool, *["2026-05-05"] * 35)
     set_clock(session, "2026-06-20")
     (draft,), _ = runs.bill(session, actor=OPERATOR, organization_id=buyer.id)

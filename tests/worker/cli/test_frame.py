@@ -69,7 +69,7 @@ def imported_by(*words, environment=os.environ):
     return set(done.stderr.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("group", ["", *cli.NAMES])
+@pytest.mark.parametrize("group", ["", *cli.COMMANDS])
 def test_help_comes_without_importing_the_domain(group):
     modules = imported_by(*filter(None, [group]), "--help")
 

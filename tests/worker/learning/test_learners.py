@@ -147,7 +147,7 @@ def known_everywhere(world: World) -> dict[str, Any]:
 def page() -> str:
     csv = base64.b64encode(f"email,name\n{ADDRESS},{NAME}\n".encode()).decode()
     cells = "".join(f'<td class="person">{html.escape(cell)}</td>' for cell in (ADDRESS, NAME))
-    return f"<table><tr>{cells}</tr></table><a href='{personal.CSV}{csv}'>CSV</a>"
+    return f"<table><tr>{cells}</tr></table><a href='{personal.CSV_PREFIX}{csv}'>CSV</a>"
 
 
 def test_after_an_erase_neither_address_nor_name_is_in_any_table_report_or_log(

@@ -29,7 +29,7 @@ HOUSE = SCHEMA.parent
 WORKER = """
 from worker.database import connections
 from worker.pools import batches, importing, making
-making.KEYS = importing.LINES = 2_000
+making.KEYS_PER_CHUNK = importing.LINES_PER_CHUNK = 2_000
 while True:
     connections.transaction(batches.work_chunk)
 """
@@ -49,8 +49,8 @@ def committed(fresh_database: Addresses) -> World:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(making, "KEYS", 100)
-    monkeypatch.setattr(importing, "LINES", 100)
+    monkeypatch.setattr(making, "KEYS_PER_CHUNK", 100)
+    monkeypatch.setattr(importing, "LINES_PER_CHUNK", 100)
 
 
 def generate(world: World, count: int) -> str:
@@ -395,7 +395,7 @@ def worked(batch: str) -> dict:
 def test_a_batch_that_is_killed_at_random_moments_makes_every_key_once(
     committed, workers, kind, monkeypatch
 ):
-    monkeypatch.setattr(importing, "LINES", 2_000)
+    monkeypatch.setattr(importing, "LINES_PER_CHUNK", 2_000)
     chance = random.Random(7)  # noqa: S311  # repeatable, not secret
     count = 60_000
     with connections.session() as opened:

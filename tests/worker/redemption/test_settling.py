@@ -139,7 +139,7 @@ def test_a_poisonous_event_is_set_apart_and_its_neighbours_are_settled(world):
         failed = opened.execute(
             text("SELECT status::text, deaths, error FROM event WHERE id = :id"), {"id": poison}
         ).one()
-    assert (failed.status, failed.deaths) == ("failed", settling.DEATHS)
+    assert (failed.status, failed.deaths) == ("failed", settling.MAX_DEATHS)
     assert "TEST-POISON-1" not in failed.error
 
 

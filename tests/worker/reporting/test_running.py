@@ -415,7 +415,7 @@ def test_a_table_shows_its_first_rows_and_says_how_many_there_are():
 
     shown = showing.table(rows, babel.Locale("en"))
 
-    assert shown.count("<tr>") == 1 + showing.LONGEST
+    assert shown.count("<tr>") == 1 + showing.MAX_ROWS
     assert "The first 200 of 1,234 rows." in shown
 
 

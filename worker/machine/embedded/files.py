@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 # A socket's path is limited to about 100 bytes, and PostgreSQL's clients split it at a comma.
-PLAIN = re.compile(r"[\w./-]{1,80}", re.ASCII)
+SAFE_PATH = re.compile(r"[\w./-]{1,80}", re.ASCII)
 LOGINS = ("keypool", "keypool_web", "keypool_analyst")
 
 
@@ -26,13 +26,13 @@ def passwords(home: Path) -> dict[str, str]:
 def socket_folder(home: Path) -> Path:
     """Give home/run, or if its path does not suit sockets a private folder that home/run links to."""
     run = home / "run"
-    if PLAIN.fullmatch(str(run)):
+    if SAFE_PATH.fullmatch(str(run)):
         return run
     link = run / "sockets"
     if not (link.is_dir() and link.stat().st_uid == os.geteuid()):
         link.unlink(missing_ok=True)
         folder = tempfile.mkdtemp(prefix="keypool-")
-        if not PLAIN.fullmatch(folder):
+        if not SAFE_PATH.fullmatch(folder):
             Path(folder).rmdir()
             folder = tempfile.mkdtemp(prefix="keypool-", dir="/tmp")
         link.symlink_to(folder)

@@ -7,7 +7,7 @@ from typing import IO, cast
 
 # A service's shell reports its own id to the guard before it execs the service. If the supervisor
 # reported it, a kill in between would leave a service that the guard does not know.
-LAUNCH = ("/bin/sh", "-c", 'echo "+ $$" >&0; exec "$@" </dev/null', "sh")
+LAUNCHER = ("/bin/sh", "-c", 'echo "+ $$" >&0; exec "$@" </dev/null', "sh")
 
 # Reads until the pipe's other end is closed, then ends the remaining groups: SIGTERM to the leader
 # of each, which stops its children itself, and SIGKILL to all half a minute later.

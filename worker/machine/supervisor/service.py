@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.logs import log
-from worker.machine.supervisor.guard import LAUNCH, Guard
+from worker.machine.supervisor.guard import LAUNCHER, Guard
 
 GRACE = 30  # seconds from SIGTERM to SIGKILL
 STEADY = 30  # seconds of life after which earlier deaths no longer count
@@ -98,7 +98,7 @@ class Child:
         announcing = {"KEYPOOL_READY_FILE": str(self.announced)} if self.service.announces else {}
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*LAUNCH, *self.service.command],
+                [*LAUNCHER, *self.service.command],
                 stdin=self.guard.pipe(),
                 stdout=output,
                 stderr=output,
