@@ -4,15 +4,16 @@ import csv
 import io
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
+import psutil
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -26,12 +27,19 @@ from worker.pools import batches, codes, importing, keys, making, pools, reading
 from worker.tenancy.actors import Actor, Role
 
 HOUSE = SCHEMA.parent
-WORKER = """
+# Forks a worker for each line that it is sent: to import what one needs takes longer than its work.
+WORKERS = """
+import os, signal, sys
 from worker.database import connections
 from worker.pools import batches, importing, making
 making.KEYS_PER_CHUNK = importing.LINES_PER_CHUNK = 2_000
-while True:
-    connections.transaction(batches.work_chunk)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+for _ in sys.stdin:
+    if worker := os.fork():
+        print(worker, flush=True)
+    else:
+        while True:
+            connections.transaction(batches.work_chunk)
 """
 
 
@@ -371,20 +379,23 @@ def test_a_batch_that_fails_for_good_says_why_and_lets_others_go_on(world, monke
 
 
 @pytest.fixture
-def workers(fresh_database: Addresses) -> Iterator[subprocess.Popen]:
+def workers(fresh_database: Addresses) -> Iterator[Callable[[], psutil.Process]]:
     """Start real processes that work batches; those that are left die with the test."""
-    started: list[subprocess.Popen] = []
     environment = {**os.environ, **fresh_database.environment(), "PYTHONPATH": str(HOUSE)}
+    command, pipe = [sys.executable, "-c", WORKERS], subprocess.PIPE
+    started: list[psutil.Process] = []
 
-    def start() -> subprocess.Popen:
-        process = subprocess.Popen([sys.executable, "-c", WORKER], env=environment)
-        started.append(process)
-        return process
+    def start() -> psutil.Process:
+        print(file=forking.stdin, flush=True)
+        started.append(psutil.Process(int(forking.stdout.readline())))
+        return started[-1]
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as forking:
+        yield start
+        for process in started:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        forking.kill()
 
 
 def worked(batch: str) -> dict:
@@ -410,8 +421,9 @@ def test_a_batch_that_is_killed_at_random_moments_makes_every_key_once(
         while worked(batch)["worked"] == before and time.monotonic() < due:
             time.sleep(0.02)
         time.sleep(chance.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
+        killed += process.is_running()
+        process.kill()
+        process.wait()
 
     assert killed > 2
     assert worked(batch)["made"] == count
