@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, StorageState, expect
 from werkzeug.test import TestResponse
 
 from tests.webhook.conftest import Place
@@ -18,6 +18,8 @@ from tests.webhook.console.browsing import House, chromium, running, sign_in, wa
 from tests.webhook.console.people import PASSWORD, make_user
 from webhook import create_app
 from worker.tenancy.actors import Role
+
+SIGN_IN = re.compile("/sign-in")
 
 
 @dataclass
@@ -94,16 +96,37 @@ def house(browser: Browser) -> Iterator[House]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def cookies(house: House) -> Callable[[Role], StorageState]:
+    """Give the cookies of the module's person of a role, who signed in once."""
+
+    @cache
+    def signed_in(role: Role) -> StorageState:
+        with house.browser.new_context(base_url=house.url) as context:
+            expect(sign_in(context.new_page(), house.user(role))).not_to_have_url(SIGN_IN)
+            return context.storage_state()
+
+    return signed_in
+
+
 @pytest.fixture
-def tab(house: House) -> Iterator[Callable[..., Page]]:
-    """Open somebody's tab, signed in; the test fails where a page made the browser complain."""
+def tab(house: House, cookies: Callable[[Role], StorageState]) -> Iterator[Callable[..., Page]]:
+    """Open somebody's tab, signed in; the test fails where a page made the browser complain.
+
+    Who is named by an address signs in at the form, and everybody else did so before.
+    """
     complaints: list[str] = []
     contexts = []
 
     def opened(role: Role = Role.MANAGER, *, email: str | None = None, script: bool = True) -> Page:
-        contexts.append(house.browser.new_context(base_url=house.url, java_script_enabled=script))
+        known = {} if email else {"storage_state": cookies(role)}
+        browsing = {"base_url": house.url, "java_script_enabled": script}
+        contexts.append(house.browser.new_context(**browsing, **known))
         page = watch(contexts[-1].new_page(), complaints)
-        return sign_in(page, email or house.user(role))
+        if email:
+            return sign_in(page, email)
+        page.goto("/console/")
+        return page
 
     yield opened
     for context in contexts:

@@ -40,8 +40,8 @@ def taught(house: House) -> None:
 # ------------------------------------------------------------------------------------- signing in
 
 
-def test_one_signs_in_finds_the_pools_and_signs_out(tab):
-    page = tab()
+def test_one_signs_in_finds_the_pools_and_signs_out(tab, house):
+    page = tab(email=house.user())
     expect(page).to_have_url(re.compile("/console/pools$"))
     expect(page.get_by_role("link", name="Pool House")).to_be_visible()
 
