@@ -19,7 +19,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 READERS = (Role.MANAGER, Role.ANALYST)
-EVERYBODY = (Role.MANAGER, Role.FINANCE, Role.ANALYST, Role.SENDER)
 
 manager = LoginManager()
 

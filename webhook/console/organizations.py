@@ -6,10 +6,10 @@ from flask import render_template, request
 from sqlalchemy.orm import Session
 
 from webhook.console import forms
-from webhook.console.access import EVERYBODY, page
+from webhook.console.access import page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
-from webhook.http.access import STAFF
+from webhook.http.access import EVERYBODY, STAFF
 from worker.billing import seller
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor

@@ -7,10 +7,11 @@ from flask import url_for as url
 from flask_login import login_user, logout_user
 from sqlalchemy.orm import Session
 
-from webhook.console.access import EVERYBODY, Visitor, load, page, visitor
+from webhook.console.access import Visitor, load, page, visitor
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.console.words import may
+from webhook.http.access import EVERYBODY
 from worker.database import connections
 from worker.database.connections import Login
 from worker.tenancy import users

@@ -62,6 +62,7 @@ def install(blueprint: APIBlueprint) -> None:
     for asked in (
         may,
         operating,
+        roles_to_give,
         menu,
         here,
         act_from_here,
@@ -121,6 +122,11 @@ def may(endpoint: str) -> bool:
 def operating() -> bool:
     """Say whether the visitor is a user of the operator."""
     return current_user.is_authenticated and current_user.actor.role is Role.OPERATOR
+
+
+def roles_to_give() -> list[Role]:
+    """List the roles that the visitor may give: the operator's is the operator's to give."""
+    return [role for role in Role if role is not Role.OPERATOR or operating()]
 
 
 def menu() -> list[tuple[str, list[tuple[str, bool, str]]]]:

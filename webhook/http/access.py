@@ -22,7 +22,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 View = Callable[Concatenate[Session, Actor, P], ResponseReturnValue]
 
-EVERYBODY = (Role.MANAGER, Role.FINANCE, Role.ANALYST, Role.SENDER)
+EVERYBODY = tuple(role for role in Role if role is not Role.OPERATOR)  # in an organization
 STAFF = (Role.MANAGER, Role.FINANCE, Role.ANALYST)  # a sender is limited to a few routes
 LONGEST_TOKEN = 200
 

@@ -7,11 +7,12 @@ import rich_click as click
 from worker.cli import printing
 from worker.cli.frame import Group, deferred
 from worker.cli.system import operator, run
+from worker.tables.labels import Role
 
 with deferred():
     from worker.tenancy import actors, tokens
 
-ROLES = ["operator", "manager", "finance", "analyst", "sender"]
+ROLES = [role.value for role in Role]
 TOKENS = printing.table(lambda: tokens.TokenShape, without=("works_until",))
 
 

@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
+from enum import EnumType, StrEnum
 from typing import Annotated, Any
 
 from sqlalchemy import (
@@ -38,6 +38,13 @@ def labelled(enum: type[StrEnum]) -> Enum:
     return Enum(enum, name=name, values_callable=lambda enum: [label.value for label in enum])
 
 
+LABELS = {
+    enum: labelled(enum)
+    for enum in vars(labels).values()
+    if isinstance(enum, EnumType) and enum is not StrEnum
+}
+
+
 class Base(DeclarativeBase):
     """What every table has in common: how Python's types are kept."""
 
@@ -47,21 +54,7 @@ class Base(DeclarativeBase):
         bytes: LargeBinary,
         datetime: TIMESTAMP(timezone=True),
         dict[str, Any]: JSONB(none_as_null=True),
-        labels.KeyState: labelled(labels.KeyState),
-        labels.BatchKind: labelled(labels.BatchKind),
-        labels.BatchState: labelled(labels.BatchState),
-        labels.LineResult: labelled(labels.LineResult),
-        labels.EventStatus: labelled(labels.EventStatus),
-        labels.EventType: labelled(labels.EventType),
-        labels.RedemptionOutcome: labelled(labels.RedemptionOutcome),
-        labels.LaunchOutcome: labelled(labels.LaunchOutcome),
-        labels.AssignmentStatus: labelled(labels.AssignmentStatus),
-        labels.ChargeKind: labelled(labels.ChargeKind),
-        labels.InvoiceStatus: labelled(labels.InvoiceStatus),
-        labels.DeliveryType: labelled(labels.DeliveryType),
-        labels.DeliveryState: labelled(labels.DeliveryState),
-        labels.ReportState: labelled(labels.ReportState),
-        labels.ReportFormat: labelled(labels.ReportFormat),
+        **LABELS,
     }
 
 

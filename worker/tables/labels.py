@@ -3,6 +3,16 @@
 from enum import StrEnum
 
 
+class Role(StrEnum):
+    """What an actor may do: the operator everything, the others within their organizations."""
+
+    OPERATOR = "operator"
+    MANAGER = "manager"
+    FINANCE = "finance"
+    ANALYST = "analyst"
+    SENDER = "sender"
+
+
 class KeyState(StrEnum):
     """What became of a key."""
 

@@ -4,13 +4,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Enum, ForeignKey, Integer, Numeric, text
+from sqlalchemy import ForeignKey, Integer, Numeric, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.tables.columns import Base, CurrencyCode, Id, Made, Versioned, Words, of
-
-# worker.tenancy.actors.Role, which knows this module and cannot be known by it.
-ROLE = Enum("operator", "manager", "finance", "analyst", "sender", name="role")
+from worker.tables.labels import Role
 
 
 class Currency(Base):
@@ -86,7 +84,7 @@ class Token(Base):
     id: Mapped[Id]
     organization_id: Mapped[int | None] = of(Organization.id)
     name: Mapped[str]
-    role: Mapped[str] = mapped_column(ROLE)
+    role: Mapped[Role]
     hash: Mapped[bytes]
     created_at: Mapped[Made]
     expires_at: Mapped[datetime | None]
@@ -102,7 +100,7 @@ class User(Base):
     id: Mapped[Id]
     organization_id: Mapped[int | None] = of(Organization.id)
     email: Mapped[str]
-    role: Mapped[str] = mapped_column(ROLE)
+    role: Mapped[Role]
     password_hash: Mapped[str]
     generation: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     created_at: Mapped[Made]

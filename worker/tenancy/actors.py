@@ -1,24 +1,16 @@
 """Actors: a name for the history, a role, and the organization whose tree they may see."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, select, true
 from sqlalchemy.orm import QueryableAttribute
 
 from worker import errors
+from worker.tables.labels import Role
 from worker.tables.tenancy import Organization, OrganizationAncestry
 
-
-class Role(StrEnum):
-    """What an actor may do: the operator everything, the others within their organizations."""
-
-    OPERATOR = "operator"
-    MANAGER = "manager"
-    FINANCE = "finance"
-    ANALYST = "analyst"
-    SENDER = "sender"
+__all__ = ["Actor", "Role"]  # whoever names an actor names its role
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack
 
 from sqlalchemy import Select, Text, cast, func, insert, literal, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Mapped, Session
 from typing_extensions import TypedDict
 
 from worker.database import lookup
@@ -39,6 +39,17 @@ class Act(TypedDict):
     """What changed, from what, and why."""
 
 
+class Row(Protocol):
+    """A row of a table whose things have ids."""
+
+    __tablename__: str
+    id: Mapped[int]
+
+
+# Things that are called otherwise than their tables.
+THINGS = {"console_user": "user", "report_run": "report"}
+
+
 @dataclass(frozen=True)
 class Filters(ListFilters):
     """Which acts."""
@@ -62,6 +73,31 @@ COLUMNS = (History, Organization.name.label("organization"))
 ACTS = select(*COLUMNS).join_from(History, Organization, isouter=True)
 
 
+def remember(
+    session: Session,
+    actor: Actor,
+    action: str,
+    row: Row,
+    *,
+    owner: int | None = None,
+    **detail: object,
+) -> None:
+    """Record an act on the thing that a row is, as `record` does.
+
+    It is kept with the row's organization, or with `owner` where the row has no column of it.
+    """
+    thing = row.__tablename__
+    record(
+        session,
+        actor=actor,
+        action=action,
+        thing=THINGS.get(thing, thing),
+        thing_ids=row.id,
+        organization_id=getattr(row, "organization_id", owner),
+        **detail,
+    )
+
+
 def record(
     session: Session,
     *,
@@ -70,7 +106,7 @@ def record(
     thing: str,
     thing_ids: int | list[int],
     organization_id: int | None = None,
-    **detail: Any,
+    **detail: object,
 ) -> None:
     """Record an act on one thing or many, in the transaction of the act itself.
 

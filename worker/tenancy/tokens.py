@@ -160,7 +160,7 @@ def shape(token: Token, owner: Organization | None) -> TokenShape:
         "id": str(token.id),
         "name": token.name,
         "organization": owner.name if owner else None,
-        "role": Role(token.role),
+        "role": token.role,
         "created_at": token.created_at,
         "expires_at": end,
         "works_until": days.end_in_words(end, _zone(owner)) if end else None,
@@ -191,13 +191,4 @@ def _find(session: Session, actor: Actor, name: str) -> Token:
 
 
 def _remember(session: Session, actor: Actor, action: str, token: Token) -> None:
-    history.record(
-        session,
-        actor=actor,
-        action=action,
-        thing="token",
-        thing_ids=token.id,
-        organization_id=token.organization_id,
-        name=token.name,
-        role=token.role,
-    )
+    history.remember(session, actor, action, token, name=token.name, role=token.role)

@@ -167,7 +167,7 @@ def shape(user: User, organization: str | None) -> UserShape:
         "id": str(user.id),
         "email": user.email,
         "organization": organization,
-        "role": Role(user.role),
+        "role": user.role,
         "created_at": user.created_at,
         "disabled_at": user.disabled_at,
     }
@@ -223,12 +223,4 @@ def _owner_name(session: Session, user: User) -> str | None:
 
 def _remember(session: Session, actor: Actor, action: str, user: User) -> None:
     session.flush()
-    history.record(
-        session,
-        actor=actor,
-        action=action,
-        thing="user",
-        thing_ids=user.id,
-        organization_id=user.organization_id,
-        role=user.role,
-    )
+    history.remember(session, actor, action, user, role=user.role)
