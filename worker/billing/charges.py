@@ -195,7 +195,7 @@ def charge_extension(
     session.add(charge)
     session.flush()
     detail = {"amount": str(amount), "currency": code, "assignment": assignment.id}
-    _remember(session, actor, "extension charged", charge.id, charge.organization_id, **detail)
+    history.remember(session, actor, "extension charged", charge, **detail)
     return charge
 
 
@@ -232,12 +232,11 @@ def credit(
     if left <= 0 or credited > left:
         raise errors.CreditExceedsChargeError(_whats_left(session, found, left))
     credit_id = _credit(session, found, credited, reason.strip())
-    _remember(
+    history.remember(
         session,
         actor,
         "charge credited",
-        found.id,
-        found.organization_id,
+        found,
         credit=credit_id,
         amount=currencies.text(session, credited, found.currency),
         reason=reason.strip(),
@@ -424,17 +423,3 @@ def _credit(session: Session, charge: Charge, amount: Decimal | None, reason: st
     parameters = {"charge_id": charge.id, "amount": amount, "reason": reason}
     credit_id: int | None = session.execute(CREDIT, parameters).scalar_one_or_none()
     return credit_id
-
-
-def _remember(
-    session: Session, actor: Actor, action: str, charge_id: int, organization_id: int, **detail: Any
-) -> None:
-    history.record(
-        session,
-        actor=actor,
-        action=action,
-        thing="charge",
-        thing_ids=charge_id,
-        organization_id=organization_id,
-        **detail,
-    )

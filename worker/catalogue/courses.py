@@ -177,13 +177,16 @@ def _shape(row: Any) -> CourseShape:
     }
 
 
-def _remember(session: Session, actor: Actor, action: str, course: Course, **detail: Any) -> None:
+def _remember(
+    session: Session, actor: Actor, action: str, course: Course, **detail: object
+) -> None:
     history.record(
         session,
         actor=actor,
         action=action,
         thing="course",
         thing_ids=course.id,
+        organization_id=None,
         code=course.code,
         **detail,
     )

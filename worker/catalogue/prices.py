@@ -307,13 +307,11 @@ def _shape(row: Any) -> PriceShape:
 
 
 def _remember(session: Session, actor: Actor, action: str, price: Price, **when: str) -> None:
-    history.record(
+    history.remember(
         session,
-        actor=actor,
-        action=action,
-        thing="price",
-        thing_ids=price.id,
-        organization_id=price.organization_id,
+        actor,
+        action,
+        price,
         price=str(price.amount),
         currency=price.currency,
         valid_from=price.valid_from.isoformat(),

@@ -289,21 +289,6 @@ def require_owner(owned: bool | None) -> None:
         )
 
 
-def remember(
-    session: Session, actor: Actor, action: str, assignment: Assignment, **detail: Any
-) -> None:
-    """Record a change of an assignment in the history."""
-    history.record(
-        session,
-        actor=actor,
-        action=action,
-        thing="assignment",
-        thing_ids=assignment.id,
-        organization_id=assignment.organization_id,
-        **detail,
-    )
-
-
 def shape(row: Any) -> AssignmentShape:
     """Give an assignment's public fields."""
     assignment: Assignment = row.Assignment

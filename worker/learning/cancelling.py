@@ -13,6 +13,7 @@ from worker.tables.labels import AssignmentStatus, KeyState, LaunchOutcome
 from worker.tables.learning import Assignment
 from worker.tables.pools import Key
 from worker.tables.redemption import Launch
+from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 
 FREE_CANCELLING = timedelta(hours=24)
@@ -63,7 +64,7 @@ def cancel(
     session.execute(update(Key).where(Key.id == found.key_id).values(state=state))
     if terms.undone:
         charges.give_back(session, assignment=found, reason=reason or "cancelled within 24 hours")
-    assignments.remember(
+    history.remember(
         session, actor, "assignment cancelled", found, reason=reason, undone=terms.undone
     )
     return assignments.show(session, actor=actor, assignment=found)

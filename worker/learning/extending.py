@@ -12,6 +12,7 @@ from worker.learning import assignments
 from worker.learning.assignments import AssignmentShown
 from worker.tables.labels import AssignmentStatus
 from worker.tables.learning import Assignment
+from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 
 LONGEST_EXTENSION = timedelta(days=days.MAX_DAYS)
@@ -50,7 +51,7 @@ def extend(
         assignments.require_owner(session.scalar(select(assignments.owned(actor, found))))
         charges.charge_extension(session, actor=actor, assignment=found, price=price)
     detail = {"from": before.isoformat(), "to": end.isoformat(), "price": price}
-    assignments.remember(session, actor, "assignment extended", found, **detail)
+    history.remember(session, actor, "assignment extended", found, **detail)
     return assignments.show(session, actor=actor, assignment=found)
 
 

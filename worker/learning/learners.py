@@ -1,7 +1,6 @@
 """Learners: a person's data, shown, corrected, exported and erased (A6, D1)."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
@@ -169,7 +168,7 @@ def correct(
         session.flush()
         after = {"email": person.email, "name": person.name}
         about = {"before": before, "after": after}
-        _remember(session, actor, "learner corrected", person.id, person.organization_id, **about)
+        history.remember(session, actor, "learner corrected", person, **about)
     return show(session, actor=actor, email=new_email or email)
 
 
@@ -213,9 +212,16 @@ def erase(session: Session, *, actor: Actor, email: str) -> Erasure:
     pseudonym = erasing.erase(session, person=person)
     # Recorded even if there is no learner, because reports that are being made look for this act.
     if not people:
-        _remember(session, actor, "learner erased", 0, actor.organization_id)
+        history.record(
+            session,
+            actor=actor,
+            action="learner erased",
+            thing="learner",
+            thing_ids=0,
+            organization_id=actor.organization_id,
+        )
     for one in people:
-        _remember(session, actor, "learner erased", one.id, one.organization_id)
+        history.remember(session, actor, "learner erased", one)
     return {"pseudonym": pseudonym, "erased": len(people)}
 
 
@@ -339,22 +345,3 @@ def _addresses(session: Session, email: str, people: list[Learner]) -> list[str]
     known = {address.lower(): address for address in [*earlier, *_spelled(email, people), email]}
     known.pop(now.lower(), None)
     return [*known.values(), now]
-
-
-def _remember(
-    session: Session,
-    actor: Actor,
-    action: str,
-    learner_id: int,
-    organization_id: int | None,
-    **detail: Any,
-) -> None:
-    history.record(
-        session,
-        actor=actor,
-        action=action,
-        thing="learner",
-        thing_ids=learner_id,
-        organization_id=organization_id,
-        **detail,
-    )

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -84,7 +83,7 @@ def add(
     _set_alarms(endpoint, pool_low, pool_expiring_days)
     session.add(endpoint)
     session.flush()
-    _remember(session, actor, "endpoint added", endpoint, url=endpoint.url)
+    history.remember(session, actor, "endpoint added", endpoint, url=endpoint.url)
     secret = secrets.add(session, EndpointSecret(endpoint_id=endpoint.id))
     return {**_told(session, endpoint), "secret": secret}
 
@@ -113,7 +112,7 @@ def edit(
         found.types = _types(types)
     _set_alarms(found, pool_low, pool_expiring_days)
     session.flush()
-    _remember(session, actor, "endpoint edited", found, url=found.url, types=found.types)
+    history.remember(session, actor, "endpoint edited", found, url=found.url, types=found.types)
     return _told(session, found)
 
 
@@ -134,7 +133,7 @@ def rotate(
     whose = EndpointSecret.endpoint_id == found.id
     secrets.end(session, EndpointSecret, whose, old_valid=old_valid)
     secret = secrets.add(session, EndpointSecret(endpoint_id=found.id))
-    _remember(session, actor, "endpoint secret rotated", found)
+    history.remember(session, actor, "endpoint secret rotated", found)
     return {**_told(session, found), "secret": secret}
 
 
@@ -149,7 +148,7 @@ def remove(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> Endpo
         .where(Delivery.endpoint_id == found.id, Delivery.state == DeliveryState.WAITING)
         .values(state=DeliveryState.FAILED, ended_at=func.clock_now(), error=REMOVED)
     )
-    _remember(session, actor, "endpoint removed", found, url=found.url)
+    history.remember(session, actor, "endpoint removed", found, url=found.url)
     return _told(session, found)
 
 
@@ -226,17 +225,3 @@ def _set_alarms(endpoint: Endpoint, pool_low: int | None, pool_expiring_days: in
 def _told(session: Session, endpoint: Endpoint) -> EndpointShape:
     session.refresh(endpoint)
     return shape(endpoint, session.get_one(Organization, endpoint.organization_id).name)
-
-
-def _remember(
-    session: Session, actor: Actor, action: str, endpoint: Endpoint, **detail: Any
-) -> None:
-    history.record(
-        session,
-        actor=actor,
-        action=action,
-        thing="endpoint",
-        thing_ids=endpoint.id,
-        organization_id=endpoint.organization_id,
-        **detail,
-    )

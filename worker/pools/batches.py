@@ -307,14 +307,13 @@ def _rate(batch: Batch) -> float | None:
     return batch.worked / seconds if seconds > 0 and batch.worked else None
 
 
-def _remember(session: Session, actor: Actor, action: str, batch: Batch, **detail: Any) -> None:
-    pool = session.get_one(Pool, batch.pool_id)
+def _remember(session: Session, actor: Actor, action: str, batch: Batch, **detail: object) -> None:
     history.record(
         session,
         actor=actor,
         action=action,
         thing="batch",
         thing_ids=batch.id,
-        organization_id=pool.organization_id,
+        organization_id=session.get_one(Pool, batch.pool_id).organization_id,
         **detail,
     )

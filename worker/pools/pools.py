@@ -140,7 +140,7 @@ def create(
     )
     session.add(pool)
     session.flush()
-    _remember(session, actor, "pool created", pool, name=pool.name)
+    history.remember(session, actor, "pool created", pool, name=pool.name)
     return show(session, actor=actor, pool=pool)
 
 
@@ -171,7 +171,7 @@ def edit(
         setattr(found, field, value)
     session.flush()
     detail = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in fields.items()}
-    _remember(session, actor, "pool edited", found, **detail)
+    history.remember(session, actor, "pool edited", found, **detail)
     return show(session, actor=actor, pool=found)
 
 
@@ -337,17 +337,5 @@ def _set_paused(session: Session, actor: Actor, pool: str | Pool, *, paused: boo
     if (found.paused_at is not None) != paused:
         found.paused_at = func.clock_now() if paused else None
         session.flush()
-        _remember(session, actor, "pool paused" if paused else "pool resumed", found)
+        history.remember(session, actor, "pool paused" if paused else "pool resumed", found)
     return show(session, actor=actor, pool=found)
-
-
-def _remember(session: Session, actor: Actor, action: str, pool: Pool, **detail: Any) -> None:
-    history.record(
-        session,
-        actor=actor,
-        action=action,
-        thing="pool",
-        thing_ids=pool.id,
-        organization_id=pool.organization_id,
-        **detail,
-    )

@@ -41,7 +41,7 @@ def add(session: Session, *, actor: Actor, name: str, organization: str) -> Sour
     source = Source(name=name.strip(), organization_id=owner.id)
     session.add(source)
     session.flush()
-    _remember(session, actor, "source added", source)
+    history.remember(session, actor, "source added", source, name=source.name)
     return {
         **shape(source, owner.name),
         "secret": secrets.add(session, SourceSecret(source_id=source.id)),
@@ -59,7 +59,7 @@ def rotate(
     actor.require(Role.MANAGER)
     found = find(session, actor=actor, name=source)
     secrets.end(session, SourceSecret, SourceSecret.source_id == found.id, old_valid=old_valid)
-    _remember(session, actor, "source secret rotated", found)
+    history.remember(session, actor, "source secret rotated", found, name=found.name)
     return {
         **shape(found, session.get_one(Organization, found.organization_id).name),
         "secret": secrets.add(session, SourceSecret(source_id=found.id)),
@@ -111,15 +111,3 @@ def shape(source: Source, organization: str) -> SourceShape:
         "organization": organization,
         "url": f"/webhooks/{source.id}",
     }
-
-
-def _remember(session: Session, actor: Actor, action: str, source: Source) -> None:
-    history.record(
-        session,
-        actor=actor,
-        action=action,
-        thing="source",
-        thing_ids=source.id,
-        organization_id=source.organization_id,
-        name=source.name,
-    )

@@ -277,13 +277,11 @@ def _shape(row: Any) -> ReportShape:
 
 
 def _remember(session: Session, actor: Actor, report: ReportRun) -> None:
-    history.record(
+    history.remember(
         session,
-        actor=actor,
-        action="report asked for",
-        thing="report",
-        thing_ids=report.id,
-        organization_id=report.organization_id,
+        actor,
+        "report asked for",
+        report,
         notebook=report.notebook,
         first=report.first_day.isoformat(),
         last=report.last_day.isoformat(),

@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 from decimal import Decimal
-from enum import EnumType, StrEnum
+from enum import StrEnum
 from typing import Annotated, Any
 
 from sqlalchemy import (
@@ -38,24 +38,23 @@ def labelled(enum: type[StrEnum]) -> Enum:
     return Enum(enum, name=name, values_callable=lambda enum: [label.value for label in enum])
 
 
-LABELS = {
+LABELS: dict[Any, Enum] = {
     enum: labelled(enum)
     for enum in vars(labels).values()
-    if isinstance(enum, EnumType) and enum is not StrEnum
+    if isinstance(enum, type) and issubclass(enum, StrEnum) and enum is not StrEnum
 }
 
 
 class Base(DeclarativeBase):
     """What every table has in common: how Python's types are kept."""
 
-    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy reads it from the class
+    type_annotation_map = {  # SQLAlchemy reads it from the class
         str: Text,
         int: BigInteger,
         bytes: LargeBinary,
         datetime: TIMESTAMP(timezone=True),
         dict[str, Any]: JSONB(none_as_null=True),
-        **LABELS,
-    }
+    } | LABELS
 
 
 class Versioned:
@@ -68,7 +67,7 @@ class Versioned:
     xmin: Mapped[str] = mapped_column(
         system=True, server_default=FetchedValue(), server_onupdate=FetchedValue()
     )
-    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012  # as above
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012  # SQLAlchemy reads it from the class
 
 
 Id = Annotated[int, mapped_column(BigInteger, Identity(always=True), primary_key=True)]

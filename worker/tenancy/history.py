@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol, Unpack
 
 from sqlalchemy import Select, Text, cast, func, insert, literal, select
-from sqlalchemy.orm import Mapped, Session
+from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker.database import lookup
@@ -39,11 +39,18 @@ class Act(TypedDict):
     """What changed, from what, and why."""
 
 
-class Row(Protocol):
-    """A row of a table whose things have ids."""
+class Owned(Protocol):
+    """A row that belongs to an organization, or to the operator."""
 
     __tablename__: str
-    id: Mapped[int]
+
+    @property
+    def id(self) -> int:
+        """Its id."""
+
+    @property
+    def organization_id(self) -> int | None:
+        """Whose it is."""
 
 
 # Things that are called otherwise than their tables.
@@ -73,19 +80,8 @@ COLUMNS = (History, Organization.name.label("organization"))
 ACTS = select(*COLUMNS).join_from(History, Organization, isouter=True)
 
 
-def remember(
-    session: Session,
-    actor: Actor,
-    action: str,
-    row: Row,
-    *,
-    owner: int | None = None,
-    **detail: object,
-) -> None:
-    """Record an act on the thing that a row is, as `record` does.
-
-    It is kept with the row's organization, or with `owner` where the row has no column of it.
-    """
+def remember(session: Session, actor: Actor, action: str, row: Owned, /, **detail: object) -> None:
+    """Record an act on what a row is, as `record` does; it is kept with the row's organization."""
     thing = row.__tablename__
     record(
         session,
@@ -93,7 +89,7 @@ def remember(
         action=action,
         thing=THINGS.get(thing, thing),
         thing_ids=row.id,
-        organization_id=getattr(row, "organization_id", owner),
+        organization_id=row.organization_id,
         **detail,
     )
 

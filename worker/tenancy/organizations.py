@@ -1,7 +1,5 @@
 """Organizations: tenants, in a tree."""
 
-from typing import Any
-
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import flag_modified
@@ -249,7 +247,7 @@ def _parent_name(session: Session, organization: Organization) -> str | None:
 
 
 def _remember(
-    session: Session, actor: Actor, action: str, organization: Organization, **detail: Any
+    session: Session, actor: Actor, action: str, organization: Organization, **detail: object
 ) -> None:
     history.record(
         session,

@@ -274,7 +274,7 @@ def test_a_running_batch_tells_how_far_it_is(world):
 def test_batches_are_listed_newest_first(world):
     made = [generate(world, count) for count in (1, 2, 3)]
 
-    page = batches.listing(world.session, actor=OPERATOR, pool=world.pool)
+    page = batches.listing(world.session, actor=OPERATOR, filters=batches.Filters(pool=world.pool))
 
     assert [item["id"] for item in page.items] == made[::-1]
 
