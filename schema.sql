@@ -791,14 +791,6 @@ CREATE TABLE batch_chunk (
     CONSTRAINT batch_chunk_counts_its_lines    CHECK (size >= cardinality(lines) AND size > 0)
 );
 
--- Which of some canonical forms are keys' of any organization: an import says so of each of its lines.
-CREATE FUNCTION known_keys(canonicals text[]) RETURNS SETOF text
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT canonical FROM key WHERE canonical = ANY (canonicals COLLATE "C")
-$$;
-REVOKE ALL ON FUNCTION known_keys(text[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION known_keys(text[]) TO keypool_web;
-
 CREATE TYPE line_result AS ENUM ('added', 'duplicate_in_input', 'already_exists', 'invalid');
 
 -- One line of an import that made no key, and why; or the part of one, where it has several keys.
@@ -2020,6 +2012,20 @@ $$;
 
 REVOKE ALL ON FUNCTION visible_organization() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION visible_organization() TO keypool_web;
+
+-- Which of some canonical forms are keys' already, of any organization: of an import into a pool that
+-- the caller sees. It tells what the import's report tells of each line, and no more: not whose key it is.
+CREATE FUNCTION known_keys(into_pool bigint, canonicals text[]) RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT canonical FROM key
+     WHERE canonical = ANY (canonicals COLLATE "C")
+       AND EXISTS (SELECT FROM pool
+                    WHERE id = into_pool
+                      AND (session_user <> 'keypool_web' OR sees_everything()
+                           OR organization_id IN (SELECT visible_organization())))
+$$;
+REVOKE ALL ON FUNCTION known_keys(bigint, text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION known_keys(bigint, text[]) TO keypool_web;
 
 ALTER TABLE organization   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE organization_ancestry ENABLE ROW LEVEL SECURITY;

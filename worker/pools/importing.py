@@ -158,7 +158,7 @@ FORGET = """
 """
 FORGET_ONE, FORGET_REST = (text(FORGET.format(which=which)) for which in ("=", ">="))
 
-KNOWN = text("SELECT known_keys(CAST(:canonicals AS text[]))")
+KNOWN = text("SELECT known_keys(:pool_id, CAST(:canonicals AS text[]))")
 
 Canonicals = NDArray[np.bytes_]
 
@@ -187,7 +187,7 @@ def add(session: Session, *, pool_id: int, keys: Keys, labels: Sequence[str] = (
     if any(owner.recipient for owner in keys.owners):
         session.execute(HAND_OUT_GIVEN, parameters)
     refused = [Refused(*row) for row in session.execute(ADD_GIVEN, parameters)]
-    return sorted([*refused, *_refused_at_once(session, keys)])
+    return sorted([*refused, *_refused_at_once(session, pool_id, keys)])
 
 
 def _arrays(keys: Keys) -> dict[str, list[Any]]:
@@ -203,10 +203,10 @@ def _arrays(keys: Keys) -> dict[str, list[Any]]:
     }
 
 
-def _refused_at_once(session: Session, keys: Keys) -> Iterator[Refused]:
+def _refused_at_once(session: Session, pool_id: int, keys: Keys) -> Iterator[Refused]:
     """Refuse lines that cannot be added; a line that is unlike the others is looked up first."""
     unlike = [codes.canonical(line.code) for line in keys.refused if line.unlike]
-    known = set(session.scalars(KNOWN, {"canonicals": unlike})) if unlike else set()
+    known = known_among(session, pool_id, unlike) if unlike else set()
     came = {codes.canonical(code) for code in keys.codes}
     for line in keys.refused:
         canonical = codes.canonical(line.code)
@@ -216,6 +216,11 @@ def _refused_at_once(session: Session, keys: Keys) -> Iterator[Refused]:
         result = LineResult.DUPLICATE_IN_INPUT if canonical in came else LineResult.ALREADY_EXISTS
         came.add(canonical)
         yield Refused(line.number, line.part, line.code, result)
+
+
+def known_among(session: Session, pool_id: int, canonicals: list[str]) -> set[str]:
+    """Say which canonical forms are keys' already, in whatever pool, as an import into this one tells."""
+    return set(session.scalars(KNOWN, {"pool_id": pool_id, "canonicals": canonicals}))
 
 
 # ------------------------------------------------------------------------------------- in chunks

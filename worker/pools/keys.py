@@ -313,7 +313,7 @@ def _add(session: Session, actor: Actor, pool: str, given: Input, dry_run: bool)
     found = pools.find(session, actor=actor, pool=pool)
     blocks = given.keys()
     if dry_run:
-        tried = trying.try_out(session, blocks, most=import_reports.MAX_REFUSED)
+        tried = trying.try_out(session, blocks, pool_id=found.id, most=import_reports.MAX_REFUSED)
         added = tried.tally.get(LineResult.ADDED, 0)
         return import_reports.shape(
             batch=None, read=given.read, added=added, tally=tried.tally, refused=tried.refused

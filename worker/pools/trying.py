@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from worker.database.connections import copy
 from worker.pools import codes
-from worker.pools.importing import KNOWN, Refused, invalid
+from worker.pools.importing import Refused, invalid, known_among
 from worker.pools.reading import Keys, Line
 from worker.tables.labels import LineResult
 
@@ -48,14 +48,14 @@ class Tried(NamedTuple):
     refused: list[Refused]
 
 
-def try_out(session: Session, blocks: Iterable[Keys], *, most: int) -> Tried:
+def try_out(session: Session, blocks: Iterable[Keys], *, pool_id: int, most: int) -> Tried:
     """Say what would become of an input's keys; gives so many of those that would make none."""
     session.execute(DROP)
     session.execute(CREATE)
     invalid_ = 0
     refused: list[Refused] = []
     for keys in blocks:
-        copy(session, COPY, _rows(session, keys))
+        copy(session, COPY, _rows(session, pool_id, keys))
         wrong = [line for line in keys.refused if not line.unlike]
         invalid_ += len(wrong)
         refused += [invalid(line) for line in wrong[: most - len(refused)]]
@@ -65,7 +65,7 @@ def try_out(session: Session, blocks: Iterable[Keys], *, most: int) -> Tried:
     return Tried(tally, sorted(refused)[:most])
 
 
-def _rows(session: Session, keys: Keys) -> bytes:
+def _rows(session: Session, pool_id: int, keys: Keys) -> bytes:
     """Write the keys of a block as rows, with whether each is known."""
     good = (
         Line(number, part, code, "")
@@ -73,7 +73,7 @@ def _rows(session: Session, keys: Keys) -> bytes:
     )
     lines = [*good, *(line for line in keys.refused if line.unlike)]
     forms = [codes.canonical(line.code) for line in lines]
-    known = set(session.scalars(KNOWN, {"canonicals": forms}))
+    known = known_among(session, pool_id, forms)
     return "".join(
         f"{line.number}\t{line.part}\t{line.code}\t{form}\t{form in known}\t{line.reason}\n"
         for line, form in zip(lines, forms, strict=True)

@@ -161,7 +161,7 @@ DOORS = {
     "keypool_web": {
         "find_source(bigint)",
         "guessing_pause(bigint,text,interval,bigint,bigint)",
-        "known_keys(text[])",
+        "known_keys(bigint,text[])",
         "limit_of_attempt(bigint)",
         "find_token(bytea)",
         "note_token(bytea)",
@@ -279,6 +279,18 @@ def test_an_organization_sees_the_prices_that_hold_for_it(web, organization, amo
     see(web, organization)
 
     assert names(web, "SELECT amount FROM price") == amounts
+
+
+@pytest.mark.parametrize(
+    ("organization", "pool", "known"),
+    [(1, 1, True), (1, 2, True), (2, 1, False), (3, 1, False), ("", 1, False), ("*", 3, True)],
+)
+def test_known_keys_are_told_of_an_import_into_a_pool_in_sight(web, organization, pool, known):
+    see(web, organization)
+
+    asked = f"SELECT known_keys({pool}, ARRAY['TOWN0003', 'NOBODYS1'])"
+
+    assert names(web, asked) == ({"TOWN0003"} if known else set())
 
 
 def test_the_operator_alone_sees_invoice_numbers(web):
