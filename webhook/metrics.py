@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from worker.billing.confirming import COUNT_HELD_UP
 from worker.database import connections
 from worker.database.connections import Login
 
@@ -57,6 +58,10 @@ FIGURES = {
     "keypool_batches_unfinished": (
         "Batches queued or running.",
         "SELECT count(*) FROM batch WHERE state IN ('queued', 'running')",
+    ),
+    "keypool_invoices_held_up": (
+        "Drafts of closed months that no run finalizes: the seller has no name, address or tax id.",
+        COUNT_HELD_UP,
     ),
     "keypool_assignments_overdue": (
         "Assignments past their end that the expiry sweep has not marked yet.",

@@ -16,6 +16,7 @@ from webhook.http.openapi import describe
 from webhook.http.preconditions import versioned
 from webhook.http.queries import Query, query
 from webhook.http.shapes import Taken, gives
+from webhook.http.strictjson import bodiless
 from worker.billing import documents, invoices, payments, runs
 from worker.billing.invoices import InvoiceShape, InvoiceShown, InvoiceVoided
 from worker.billing.runs import BillingRun
@@ -44,6 +45,13 @@ class NewBillingRun(Taken):
 
     month: str | None = None
     finalize: bool = False
+    anyway: bool = False
+
+
+class Confirmation(Taken):
+    """Whether to finalize it although the seller lacks something, or the month is not over."""
+
+    anyway: bool = False
 
 
 class NewPayment(Taken):
@@ -114,9 +122,13 @@ def show(session: Session, actor: Actor, invoice: Invoice) -> InvoiceShown:
 @allowed()
 @versioned(invoices.find_to_bill)
 @gives()
-def finalize(session: Session, actor: Actor, invoice: Invoice) -> InvoiceShown:
-    """Finalize a draft: it gets its number and due date."""
-    return invoices.finalize(session, actor=actor, invoice=invoice, then=keeping.ask_after)
+@bodiless
+@blueprint.input(Confirmation, arg_name="body")
+def finalize(session: Session, actor: Actor, invoice: Invoice, body: Confirmation) -> InvoiceShown:
+    """Finalize a draft: it gets its number and due date. The body may be left out."""
+    return invoices.finalize(
+        session, actor=actor, invoice=invoice, anyway=body.anyway, then=keeping.ask_after
+    )
 
 
 @blueprint.post("/<invoice>/pay")

@@ -11,7 +11,7 @@ from webhook.console.answers import done
 from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
 from webhook.http import files
-from worker.billing import charges, invoices, payments
+from worker.billing import charges, confirming, invoices, payments
 from worker.reporting import keeping
 from worker.tenancy.actors import Actor, Role
 
@@ -24,14 +24,19 @@ def invoices_page(session: Session, actor: Actor) -> Any:
     """List invoices, newest first."""
     filters, after = chosen(invoices.Filters), request.args.get("after")
     listed = invoices.listing(session, actor=actor, filters=filters, after=after, limit=50)
-    return render_template("invoices.html", listed=listed, filtered=invoices.Filters)
+    held_up = confirming.held_up(session, actor=actor)
+    return render_template(
+        "invoices.html", listed=listed, filtered=invoices.Filters, held_up=held_up
+    )
 
 
 @blueprint.get("/invoices/<invoice>")
 @page(*READERS)
 def invoice(session: Session, actor: Actor, invoice: str) -> Any:
     """Show an invoice with its lines."""
-    return render_template("invoice.html", it=invoices.show(session, actor=actor, invoice=invoice))
+    shown = invoices.show(session, actor=actor, invoice=invoice)
+    doubts = invoices.doubts(session, actor=actor, invoice=shown["id"])
+    return render_template("invoice.html", it=shown, doubts=doubts)
 
 
 @blueprint.get("/invoices/<invoice>/lines/<line>")
@@ -64,7 +69,13 @@ def invoice_file(actor: Actor, invoice: str, kind: str) -> Any:
 @page(on="invoice")
 def finalize_invoice(session: Session, actor: Actor, invoice: str) -> Any:
     """Finalize a draft: it gets its number and due date."""
-    made = invoices.finalize(session, actor=actor, invoice=invoice, then=keeping.ask_after)
+    made = invoices.finalize(
+        session,
+        actor=actor,
+        invoice=invoice,
+        anyway="anyway" in request.form,
+        then=keeping.ask_after,
+    )
     return done(f"The invoice is final: {made['number']}.", "invoice", invoice=made["id"])
 
 

@@ -2,14 +2,16 @@
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 from apiflask import APIFlask
-from flask import Request
+from flask import Request, current_app
 from flask.json.provider import DefaultJSONProvider
 
 from webhook.http.problems import InvalidFieldsError, NotJsonError
+
+T = TypeVar("T")
 
 MAX_DEPTH = 32
 LONGEST_NUMBER = 40  # digits; Python would accept 4,300
@@ -40,6 +42,12 @@ def parse(raw: bytes | str) -> Any:
     return document
 
 
+def bodiless(view: T) -> T:
+    """Let a route's body be left out, where every field of it may be."""
+    view.bodiless = True  # type: ignore[attr-defined]  # read by StrictRequest
+    return view
+
+
 class StrictJSONProvider(DefaultJSONProvider):
     """The app's JSON: strict parsing, and fields in the order of the objects."""
 
@@ -56,11 +64,17 @@ class StrictRequest(Request):
     """A request whose malformed JSON is answered as problem details."""
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
-        """Read the body; `null` is not an empty object."""
+        """Read the body; `null` is not an empty object. None at all is one, of a `bodiless` route."""
+        if not self.get_data() and self._may_be_empty():
+            return {}
         document = super().get_json(force=force, silent=silent, cache=cache)
         if document is None and force:
             raise InvalidFieldsError([{"field": "", "message": "Send an object, not null."}])
         return document
+
+    def _may_be_empty(self) -> bool:
+        view = current_app.view_functions.get(self.endpoint or "")
+        return "bodiless" in vars(view or object)
 
     def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
         """Refuse the body."""

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session, aliased
 from typing_extensions import TypedDict
 
 from worker import days, errors
-from worker.billing import gathering, lines, parties
+from worker.billing import confirming, gathering, lines, parties
 from worker.billing.lines import LineShape, LineShown, ShareOfTotal
 from worker.billing.parties import BuyerShape, SellerShape
 from worker.database import lookup
@@ -205,24 +205,37 @@ def finalize(
     *,
     actor: Actor,
     invoice: str | Invoice,
+    anyway: bool = False,
     then: gathering.Then = gathering.nothing,
 ) -> InvoiceShown:
     """Finalize a draft: gather its unbilled charges, number it, and set its due date.
 
-    `then` gets the invoice's id, in the same transaction.
+    `anyway` confirms what `confirming.doubts` says. `then` gets the invoice's id, in the same
+    transaction.
 
     Raises:
         InvoiceStatusError: it is not a draft.
+        NotConfirmedError: the seller lacks something, or the month is not over.
     """
     actor.require()
     found = find_to_bill(session, actor=actor, invoice=invoice, lock=True)
     _refuse_unless(found, InvoiceStatus.DRAFT, "is no draft, so it cannot be finalized")
     buyer = gathering.lock(session, found.organization_id)
+    if not anyway:
+        confirming.require(session, organization_id=buyer.id, month=found.month)
     gathering.gather(session, buyer, month=found.month)
     final = gathering.number(session, [found.id])
     remember(session, actor, "invoice finalized", final, buyer.id)
     then(session, final)
     return show(session, actor=actor, invoice=found)
+
+
+def doubts(session: Session, *, actor: Actor, invoice: str) -> list[str]:
+    """Say what a person has to confirm to finalize a draft; nothing of what is final."""
+    found = find(session, actor=actor, invoice=invoice)
+    if found.status is not InvoiceStatus.DRAFT:
+        return []
+    return confirming.doubts(session, organization_id=found.organization_id, month=found.month)
 
 
 def void(session: Session, *, actor: Actor, invoice: str | Invoice, reason: str) -> InvoiceVoided:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import days, errors
-from worker.billing import gathering, invoices
+from worker.billing import confirming, gathering, invoices, seller
 from worker.database import connections
 from worker.database.lookup import Id
 from worker.logs import log
@@ -36,13 +36,18 @@ class BillingRun(TypedDict):
     """The invoices that it finalized."""
     failed: list[Id]
     """The organizations that could not be billed."""
+    left: list[Id]
+    """The drafts of closed months that it left, because the seller lacks something."""
+    lacks: list[str]
+    """What the seller lacks: its name, address or tax id."""
 
 
 @dataclass
 class Run:
     """What a billing run did: invoices made or added to, finalized ones, and how many charges.
 
-    `failed` are organizations whose bills could not be made; the others' are.
+    `failed` are organizations whose bills could not be made; the others' are. `left` are drafts that
+    would have been finalized, but for what the seller `lacks`.
     """
 
     organizations: int = 0
@@ -50,6 +55,8 @@ class Run:
     drafted: list[int] = field(default_factory=list)
     finalized: list[int] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+    lacks: list[str] = field(default_factory=list)
 
     def add(self, charges: dict[int, int], finalized: list[int]) -> None:
         """Count what one organization's committed transaction did."""
@@ -66,6 +73,8 @@ class Run:
             "drafted": [str(invoice) for invoice in self.drafted],
             "finalized": [str(invoice) for invoice in self.finalized],
             "failed": [str(organization) for organization in self.failed],
+            "left": [str(invoice) for invoice in self.left],
+            "lacks": self.lacks,
         }
 
     @property
@@ -79,6 +88,7 @@ def run(
     actor: Actor,
     month: str | None = None,
     finalize: bool = False,
+    anyway: bool = False,
     grace: timedelta = timedelta(),
     then: gathering.Then = gathering.nothing,
     stop: Callable[[], bool] = lambda: False,
@@ -88,10 +98,11 @@ def run(
 
     Idempotent. Each organization has a transaction of its own; runs at the same time wait for each
     other there, and the next run completes one that died. With `finalize`, drafts of closed months are
-    finalized once `grace` has passed since their month's end, except those that a voiding left
-    for a person. `then` gets the ids of those that became final, in their transaction. Between
-    organizations, `stop` says whether to leave the rest to a later run. `transaction` runs a
-    function in one, as `database.transaction` does.
+    finalized once `grace` has passed since their month's end, except those that a voiding left for a
+    person. While the seller lacks its name, address or tax id, none are (unless `anyway`); the run says
+    which it left, and what is missing. `then` gets the ids of those that became final, in their
+    transaction. Between organizations, `stop` says whether to leave the rest to a later run.
+    `transaction` runs a function in one, as `database.transaction` does.
 
     Raises:
         InvalidInputError: the month is malformed, or has not begun anywhere.
@@ -99,7 +110,10 @@ def run(
     actor.require()
     first = days.month(month) if month else None
     done = Run()
-    for organization_id in transaction(_due, month=first, finalize=finalize):
+    due, lacks = transaction(_due, month=first, finalize=finalize)
+    if finalize and not anyway:
+        done.lacks = lacks
+    for organization_id in due:
         if stop():
             break
         try:
@@ -109,7 +123,7 @@ def run(
                     actor=actor,
                     organization_id=organization_id,
                     month=first,
-                    grace=grace if finalize else None,
+                    grace=grace if finalize and not done.lacks else None,
                     then=then,
                 )
             )
@@ -118,6 +132,8 @@ def run(
         except Exception:  # one organization's error must not stop the others' invoices
             log.exception("organization not billed", organization=organization_id)
             done.failed.append(organization_id)
+    if done.lacks:
+        done.left = transaction(confirming.left, month=first, grace=grace)
     return done
 
 
@@ -135,11 +151,14 @@ def run_scheduled(
         stop=lambda: time.monotonic() >= until,
         then=then,
     )
+    if done.left:
+        log.warning("invoices left as drafts", left=len(done.left), seller_lacks=done.lacks)
     return {
         "charges": done.charges,
         "drafted": len(done.drafted),
         "finalized": len(done.finalized),
         "failed": len(done.failed),
+        "left": len(done.left),
     }
 
 
@@ -171,10 +190,11 @@ def bill(
     return charges, finalized
 
 
-def _due(session: Session, *, month: date | None, finalize: bool) -> list[int]:
+def _due(session: Session, *, month: date | None, finalize: bool) -> tuple[list[int], list[str]]:
+    """Give the organizations to look at, and what the seller lacks."""
     if month and not session.execute(BEGUN, {"month": month}).scalar_one():
         raise errors.InvalidInputError(
             f"{gathering.in_words(month)} has not begun yet; give a month up to the running one.",
             field="month",
         )
-    return gathering.due(session, month=month, finalize=finalize)
+    return gathering.due(session, month=month, finalize=finalize), seller.lacks(session)

@@ -49,6 +49,9 @@ CHARGES = printing.table(
 )
 
 
+ANYWAY = "Also where the seller has no name, address or tax id, or the month is not over."
+
+
 @click.group("invoices", cls=Group)
 def command() -> None:
     """Invoices: the charges of one organization, month and currency."""
@@ -61,6 +64,11 @@ def _ran(result: dict[str, Any]) -> None:
         f"{printing.counted(len(result['finalized']), 'invoice')} finalized."
     )
     INVOICES(result["invoices"])
+    if result["left"]:
+        printing.warn(
+            f"{printing.counted(len(result['left']), 'draft')} of closed months left: the seller has no "
+            f"{' and no '.join(result['lacks'])}. Complete it (keypool seller edit), or use --anyway."
+        )
     for organization in result["failed"]:
         printing.warn(f"Organization {organization} could not be billed; see the log.")
 
@@ -68,21 +76,22 @@ def _ran(result: dict[str, Any]) -> None:
 @command.command("run", shows=_ran, failed=lambda result: bool(result["failed"]))
 @click.option("--month", metavar="YYYY-MM", help="One month; by default every closed one.")
 @click.option("--finalize", is_flag=True, help="Number the invoices of closed months.")
-def run_(month: str | None, finalize: bool) -> dict[str, Any]:
+@click.option("--anyway", is_flag=True, help=ANYWAY)
+def run_(month: str | None, finalize: bool, anyway: bool) -> dict[str, Any]:
     """Bill what is unbilled; idempotent."""
     with system():
         done = runs.run(
-            actor=operator(), month=month, finalize=finalize, then=reporting.keeping.ask_after
+            actor=operator(),
+            month=month,
+            finalize=finalize,
+            anyway=anyway,
+            then=reporting.keeping.ask_after,
         )
         changed = connections.transaction(
             invoices.listing, actor=operator(), ids=done.invoices, limit=1000
         )
     return {
-        "organizations": done.organizations,
-        "charges": done.charges,
-        "drafted": [str(invoice) for invoice in done.drafted],
-        "finalized": [str(invoice) for invoice in done.finalized],
-        "failed": [str(organization) for organization in done.failed],
+        **done.shape(),
         "invoices": changed.items,
     }
 
@@ -102,10 +111,15 @@ def show(invoice: str) -> "invoices.InvoiceShown":
 
 @command.command()
 @click.argument("invoice", metavar="ID")
-def finalize(invoice: str) -> "invoices.InvoiceShown":
+@click.option("--anyway", is_flag=True, help=ANYWAY)
+def finalize(invoice: str, anyway: bool) -> "invoices.InvoiceShown":
     """Finalize a draft: it gets its number and due date."""
     return run(
-        invoices.finalize, actor=operator(), invoice=invoice, then=reporting.keeping.ask_after
+        invoices.finalize,
+        actor=operator(),
+        invoice=invoice,
+        anyway=anyway,
+        then=reporting.keeping.ask_after,
     )
 
 

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
+from typing import Any
 
 from sqlalchemy.orm import Session
 
+from worker.billing import seller
 from worker.catalogue import courses, prices
 from worker.database.connections import clock_now, session
 from worker.demo import traffic
@@ -34,6 +36,40 @@ REFUSING = {
     "key_retired": "Withdrawn leaflet",
     "not_available_to_organization": "Ridgeway open days",
 }
+# What their invoices print.
+SELLER = {
+    "name": "Lighthouse Courses GmbH", "street": "Kaistraße 7", "postcode": "20457", "city": "Hamburg",
+    "country": "DE", "tax_id": "DE136695976", "contact": "Ada Lindqvist", "phone": "+49 40 5550 100",
+    "email": "billing@lighthouse.example", "electronic_address": "billing@lighthouse.example",
+    "time_zone": "Europe/Berlin",
+}  # fmt: skip
+BANKS = [
+    {"currency": "EUR", "iban": "DE89370400440532013000", "bic": "COBADEFFXXX"},
+    {"currency": "GBP", "iban": "GB33BUKB20201555555555", "bic": "BUKBGB22"},
+]
+BUYERS: dict[str, dict[str, Any]] = {
+    ACADEMY: {
+        "legal_name": "Harbour Academy GmbH", "street": "Am Hafen 12", "postcode": "18055",
+        "city": "Rostock", "country": "DE", "tax_id": "DE811569869", "locale": "de",
+        "buyer_reference": "04011000-12345-34", "billing_email": "rechnung@harbour.example",
+        "electronic_address": "rechnung@harbour.example",
+    },
+    NORDIC: {
+        "legal_name": "Harbour Nordic AB", "street": "Strandvägen 3", "postcode": "114 51",
+        "city": "Stockholm", "country": "SE", "tax_id": "SE123456789701",
+        "buyer_reference": "Finance", "electronic_address": "faktura@harbour.example",
+    },
+    AMERICAS: {
+        "legal_name": "Harbour Americas Inc.", "street": "200 Front Street", "postcode": "NY 10038",
+        "city": "New York", "country": "US", "tax_id": "12-3456789", "buyer_reference": "AP",
+        "electronic_address": "ap@harbour.example",
+    },
+    RIDGEWAY: {
+        "legal_name": "Ridgeway Training Ltd", "street": "5 Mill Lane", "postcode": "OX1 1AA",
+        "city": "Oxford", "country": "GB", "tax_id": "GB980780684", "buyer_reference": "Accounts",
+        "electronic_address": "accounts@ridgeway.example",
+    },
+}  # fmt: skip
 TYPED_KEYS = 3
 SPARE = 5
 # Bad lines that are pasted along with good ones.
@@ -41,7 +77,8 @@ SLIPS = ["", "WORKSHOP-0000001", "workshop 0000002", "short", "WORKSHOP-0000003!
 
 
 def found(opened: Session) -> SourceInClear:
-    """Make organizations, courses, prices and pools, and give the source that may post."""
+    """Make the seller, organizations, courses, prices, pools; give the source that may post."""
+    seller.edit(opened, actor=ACTOR, banks=BANKS, **SELLER)
     organizations.add(
         opened, actor=ACTOR, name=ACADEMY, time_zone="Europe/Berlin", currency="EUR", tax_rate="19"
     )
@@ -53,6 +90,8 @@ def found(opened: Session) -> SourceInClear:
         currency="USD",
     )  # fmt: skip
     organizations.add(opened, actor=ACTOR, name=RIDGEWAY, time_zone="Europe/London", currency="GBP")
+    for name, printed in BUYERS.items():
+        organizations.edit(opened, actor=ACTOR, organization=name, **printed)
     for code, title, price in [
         ("K8S-101", "Kubernetes in practice", "49.90"),
         ("SQL-201", "SQL for analysts", "29.00"),

@@ -447,6 +447,7 @@ def test_metrics_tell_what_waits_what_failed_and_what_came_out(place, sender):
     assert "keypool_events_waiting 1.0" in told
     assert "keypool_events_failed 0.0" in told
     assert "keypool_deliveries_failed 0.0" in told
+    assert "keypool_invoices_held_up 0.0" in told
     assert 'keypool_redemptions_recent{outcome="unknown_key"}' in told
 
 
@@ -460,7 +461,8 @@ def test_the_billing_run_and_what_follows_it_go_over_http(place, sender):
     done = place.client.post("/api/v1/invoices/run", json={"month": month}, headers=operator).json
     again = place.client.post("/api/v1/invoices/run", json={"month": month}, headers=operator).json
     path = f"/api/v1/invoices/{done['drafted'][0]}"
-    finalized = place.client.post(f"{path}/finalize", headers=operator).json
+    asked = place.client.post(f"{path}/finalize", headers=operator)
+    finalized = place.client.post(f"{path}/finalize", json={"anyway": True}, headers=operator).json
     paid = place.client.post(f"{path}/pay", json={"on": finalized["issued_on"]}, headers=operator)
     void = place.client.post(f"{path}/void", json={"reason": "test"}, headers=operator)
     lines = place.client.get(f"/api/v1/charges?invoice={path[-1]}", headers=operator).json["items"]
@@ -469,11 +471,32 @@ def test_the_billing_run_and_what_follows_it_go_over_http(place, sender):
     )
 
     assert (len(done["drafted"]), again["charges"]) == (1, 0)
+    assert (asked.status_code, asked.json["type"]) == (409, "/problems/not_confirmed")
+    assert f"{month} is not over yet" in asked.json["detail"]
     assert finalized["status"] == "finalized"
     assert finalized["number"]
     assert (paid.status_code, paid.json["status"]) == (200, "paid")
     assert void.status_code == 409
     assert (credit.status_code, credit.json["kind"]) == (201, "credit")
+
+
+def test_a_run_over_http_says_what_the_seller_lacks_and_so_do_the_metrics(place):
+    operator = place.token(Role.OPERATOR)
+    with databases.session() as session:
+        build(session).request_of_last_month("held@example.com")
+    settle()
+    place.client.patch("/api/v1/seller", json={"tax_id": None}, headers=operator)
+
+    body = {"finalize": True}
+    left = place.client.post("/api/v1/invoices/run", json=body, headers=operator).json
+    figure = place.client.get("/metrics").text
+    body["anyway"] = True
+    done = place.client.post("/api/v1/invoices/run", json=body, headers=operator).json
+    place.client.patch("/api/v1/seller", json={"tax_id": "DE136695976"}, headers=operator)
+
+    assert (left["finalized"], left["lacks"]) == ([], ["tax id"])
+    assert f"keypool_invoices_held_up {len(left['left'])}.0" in figure
+    assert done["finalized"] == left["left"]
 
 
 @pytest.mark.parametrize("path", ["run", "{draft}/finalize"])

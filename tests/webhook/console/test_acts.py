@@ -203,7 +203,7 @@ def test_a_charge_is_credited_in_part(operator, invoice):
 
 
 def test_an_invoice_is_finalized_and_paid(operator, invoice):
-    final = acted(operator, f"{invoice}/finalize", page=invoice)
+    final = acted(operator, f"{invoice}/finalize", page=invoice, anyway="on")
     today = ask(invoices.show, invoice=invoice.rpartition("/")[2])["issued_on"]
     part = acted(operator, f"{invoice}/pay", page=invoice, on=today, amount="1.00")
     [payment] = ask(invoices.show, invoice=invoice.rpartition("/")[2])["payments"]
@@ -222,8 +222,35 @@ def test_an_invoice_is_finalized_and_paid(operator, invoice):
     assert operator.get(f"{invoice}.csv").text.startswith("invoice,")
 
 
+def test_a_draft_that_needs_a_person_asks_for_a_tick(operator, invoice):
+    page = operator.get(invoice).text
+    refused = operator.post(f"{invoice}/finalize", page=invoice)
+
+    assert "Needs you: " in page
+    assert 'name="anyway"' in page
+    assert refused.status_code == 409
+    assert "is not over yet" in refused.text
+    assert '<span class="state draft">' in operator.get(invoice).text
+
+
+def test_drafts_that_wait_for_the_seller_are_told_on_the_list_of_invoices(operator):
+    with databases.session() as session:
+        build(session).request_of_last_month("waits@example.com")
+        session.execute(text("UPDATE seller SET tax_id = ''"))
+    settle()
+    runs.run(actor=OPERATOR)
+
+    waiting = operator.get("/invoices").text
+    with databases.session() as session:
+        session.execute(text("UPDATE seller SET tax_id = 'DE136695976'"))
+
+    assert "Needs you" in waiting
+    assert "the seller has no tax id" in waiting
+    assert "Needs you" not in operator.get("/invoices").text
+
+
 def test_an_invoice_that_is_finalized_has_its_months_reports_made(operator, invoice):
-    acted(operator, f"{invoice}/finalize", page=invoice)
+    acted(operator, f"{invoice}/finalize", page=invoice, anyway="on")
 
     final = ask(invoices.show, invoice=invoice.rpartition("/")[2])
     kept = ask(keeping.listing, filters=keeping.Filters(organization=final["organization"])).items
@@ -232,7 +259,7 @@ def test_an_invoice_that_is_finalized_has_its_months_reports_made(operator, invo
 
 
 def test_an_invoice_is_voided_with_its_reason(operator, invoice):
-    acted(operator, f"{invoice}/finalize", page=invoice)
+    acted(operator, f"{invoice}/finalize", page=invoice, anyway="on")
 
     told = acted(operator, f"{invoice}/void", page=invoice, reason="Wrong address")
 

@@ -40,6 +40,7 @@ HOSTILE = {
     "an empty list": (b"[]", 422),
     "a text": (b'"x"', 422),
 }
+BODILESS = {"/api/v1/invoices/{invoice}/finalize"}  # whose body may be left out
 NEVER = (
     "0000-01-01", "0001-01-01", "10000-01-01", "+010000-01-01", "-2026-01-01", "9999-12-31",
     "2026-02-30", "2026-13-01", "0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "soon", "",
@@ -126,7 +127,7 @@ def test_a_hostile_body_is_refused_by_every_route_that_takes_one(
     wrong = {}
 
     for method, path, operation in described(place):
-        if "requestBody" in operation:
+        if "requestBody" in operation and not (what == "nothing" and path in BODILESS):
             answer = place.client.open(
                 addressed(path, things.ids),
                 method=method,

@@ -93,7 +93,7 @@ def test_what_is_as_it_was_read_is_changed_and_told_with_its_new_etag(place, ope
         ("/pools/{pool}", "PATCH", "", {"content_availability_days": 44}),
         ("/pools/{pool}", "POST", "/pause", None),
         ("/pools/{pool}", "POST", "/resume", None),
-        ("/invoices/{invoice}", "POST", "/finalize", None),
+        ("/invoices/{invoice}", "POST", "/finalize", {"anyway": True}),
         ("/invoices/{invoice}", "POST", "/void", {"reason": "why"}),
         ("/assignments/{assignment}", "POST", "/extend", {"days": 1}),
         ("/assignments/{assignment}", "POST", "/cancel", {"reason": "why"}),

@@ -424,7 +424,7 @@ class Ledger:
 
     def finalize(self, index: int) -> None:
         if paper := self.pick(index, "draft"):
-            invoices.finalize(self.session, actor=OPERATOR, invoice=str(paper.id))
+            invoices.finalize(self.session, actor=OPERATOR, invoice=str(paper.id), anyway=True)
             self.model.gather(paper.organization, paper.month)
             self.model.finalize([paper])
 

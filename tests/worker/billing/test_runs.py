@@ -79,7 +79,7 @@ def test_the_scheduled_run_finalizes_what_is_past_its_grace():
     first = runs.run_scheduled(actor=OPERATOR)
     again = runs.run_scheduled(actor=OPERATOR)
 
-    assert first == {"charges": 12, "drafted": 4, "finalized": 4, "failed": 0}
+    assert first == {"charges": 12, "drafted": 4, "finalized": 4, "failed": 0, "left": 0}
     assert not any(again.values())
     assert tuple(figures(LEDGER)) == (4, 4, 12, 0, 12, 4)
 

@@ -81,6 +81,36 @@ def test_an_invoice_that_is_finalized_has_its_months_reports_made(give, world, c
     assert sorted(asked) == sorted(keeping.MONTHLY)
 
 
+def test_a_running_months_draft_asks_to_be_confirmed(give, run, world):
+    with opened(world) as live:
+        month = live.figures("SELECT to_char(clock_now(), 'YYYY-MM') AS month").month
+        live.redeemed("running@example.com")
+    [draft] = give("invoices", "run", "--month", month)["drafted"]
+
+    asked = run("invoices", "finalize", draft)
+    final = give("invoices", "finalize", draft, "--anyway")
+
+    assert asked.code == 2
+    assert f"{month} is not over yet" in asked.err
+    assert final["number"]
+
+
+def test_a_run_leaves_drafts_while_the_seller_lacks_something_and_says_so(
+    give, run, world, charged
+):
+    give("seller", "edit", "--tax-id", "")
+
+    left = give("invoices", "run", "--finalize")
+    told = run("invoices", "run", "--finalize")
+    anyway = give("invoices", "run", "--finalize", "--anyway")
+    give("seller", "edit", "--tax-id", "DE136695976")
+
+    assert (left["finalized"], left["lacks"]) == ([], ["tax id"])
+    assert set(left["drafted"]) <= set(left["left"])
+    assert "the seller has no tax id" in " ".join(told.err.split())
+    assert anyway["finalized"] == left["left"]
+
+
 def test_a_finalized_invoice_is_voided_for_a_reason(give, world, charged):
     invoice = give("invoices", "run", "--finalize")["finalized"][-1]
 
