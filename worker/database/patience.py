@@ -10,7 +10,8 @@ import os
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +21,12 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 
 CONNECT = 3  # seconds; libpq takes whole numbers only
-TRANSACTION_TIMEOUT = (
-    3.5  # seconds that a transaction may wait for the server in all, connecting included
-)
+TRANSACTION_TIMEOUT = 3.5  # seconds that a transaction may wait for the server, connecting included
 PING = 1.0
 FRESH = 1.0  # a connection that answered within this time is not pinged
 POLL_SECONDS = 0.1
+
+SET_IDLE = text("SELECT set_config('idle_in_transaction_session_timeout', :timeout, true)")
 
 
 @dataclass
@@ -140,6 +141,18 @@ def waiting(session: Session) -> None:
     """Lift the timeouts of the session's transaction, the one for idling included."""
     unhurried(session)
     session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
+@contextmanager
+def computing(session: Session) -> Iterator[None]:
+    """Lift the timeout for idling in the session's transaction while this process reads an input.
+
+    No row should be locked meanwhile, because a frozen process would keep it locked.
+    """
+    before = session.scalar(text("SHOW idle_in_transaction_session_timeout"))
+    session.execute(SET_IDLE, {"timeout": "0"})
+    yield
+    session.execute(SET_IDLE, {"timeout": before})
 
 
 def _require_idle(connection: Any) -> None:

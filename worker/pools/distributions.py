@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
+from worker.database import patience
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
@@ -200,8 +201,9 @@ def distribute_file(
         InvalidInputError: rows are wrong (the error has them all), or a column has to be told.
         RefusedError: as `distribute` does, with the row.
     """
-    table = opened(stream, told=told, purpose=Purpose.RECIPIENTS)
-    recipients = table.recipients(reference=reference.strip())
+    with patience.computing(session):
+        table = opened(stream, told=told, purpose=Purpose.RECIPIENTS)
+        recipients = table.recipients(reference=reference.strip())
     asked = giving.of_rows(recipients.rows, count=count, labels=labelling.joined(told.labels))
     made = _distribute(session, actor, pool, asked, dry_run=dry_run)
     return {

@@ -33,6 +33,7 @@ from sqlalchemy.orm import Session, outerjoin
 from typing_extensions import TypedDict
 
 from worker import errors
+from worker.database import patience
 from worker.database.filters import by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
@@ -312,15 +313,16 @@ def _add(session: Session, actor: Actor, pool: str, given: Input, dry_run: bool)
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
     blocks = given.keys()
+    with patience.computing(session):  # the whole input is looked at before the first block
+        first = _first(blocks)
+    blocks = chain(first, blocks)
     if dry_run:
         tried = trying.try_out(session, blocks, pool_id=found.id, most=import_reports.MAX_REFUSED)
         added = tried.tally.get(LineResult.ADDED, 0)
         return import_reports.shape(
             batch=None, read=given.read, added=added, tally=tried.tally, refused=tried.refused
         )
-    first = _first(blocks)
     if sum(map(len, first)) > AT_ONCE:
-        blocks = chain(first, blocks)
         staged = batches.stage(
             session,
             actor=actor,

@@ -548,3 +548,31 @@ def test_an_export_is_of_one_moment_though_it_comes_in_blocks(committed, monkeyp
 def test_an_export_needs_a_snapshot(world):
     with pytest.raises(RuntimeError, match="snapshot=True"):
         exporting.export(world.session, actor=OPERATOR, pool=world.pool)
+
+
+class Watched(io.BytesIO):
+    """A file that notes how long its session may idle each time it is read."""
+
+    def __init__(self, content: bytes, session: Session) -> None:
+        super().__init__(content)
+        self._session = session
+        self.allowed: list[str] = []
+
+    def read(self, *args) -> bytes:
+        self.allowed.append(idle_timeout(self._session))
+        return super().read(*args)
+
+
+def idle_timeout(session: Session) -> str:
+    return session.scalar(text("SHOW idle_in_transaction_session_timeout"))
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_session_may_idle_while_a_long_file_is_looked_at_and_no_longer(world, dry_run):
+    world.session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '15s'"))
+    file = Watched(b"IDLE-0001\nIDLE-0002\n", world.session)
+
+    keys.import_keys(world.session, actor=OPERATOR, pool=world.pool, stream=file, dry_run=dry_run)
+
+    assert file.allowed[-1] == "0"
+    assert idle_timeout(world.session) == "15s"
