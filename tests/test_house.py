@@ -470,6 +470,34 @@ SAID_ONCE = {
         r"\bday BETWEEN",
         ["worker/reporting/measures.py: day BETWEEN {first} AND {last}"],
     ),
+    "how far ahead a list can be asked": (
+        r"\b36_?500\b",
+        ["worker/days.py: MAX_DAYS_AHEAD = 36_500  # for filters of lists"],
+    ),
+    "which roles there are": (
+        r"""["']finance["']""",
+        [
+            "schema.sql: CREATE TYPE role              AS ENUM "
+            "('operator', 'manager', 'finance', 'analyst', 'sender');",
+            'worker/tables/labels.py: FINANCE = "finance"',
+        ],
+    ),
+    "which characters cannot be seen": (
+        r"u2060-",
+        [
+            'worker/languages/characters.py: "[\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5'
+            '\\u180b-\\u180f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f"',
+        ],
+    ),
+    "which key a code means": (
+        r"func\.meant_key|LATERAL meant_key",
+        [
+            "worker/pools/meaning.py: MEANT = "
+            "func.meant_key(func.canonical_code(TYPED.c.code)).table_valued(",
+            "worker/redemption/deciding.py: "
+            "FROM canon CROSS JOIN LATERAL meant_key(canon.canonical) AS meant),",
+        ],
+    ),
     "what the settling lock is": (
         r"keypool\.settling",
         ["""worker/database/locks.py: SETTLING = "hashtext('keypool.settling')\""""],

@@ -106,6 +106,20 @@ def period(
     return first, last
 
 
+def ahead(value: str, *, field: str) -> timedelta:
+    """Read a number of days ahead, `14` or `14d`.
+
+    Raises:
+        InvalidInputError: it is not a number of days from 0 to 36,500.
+    """
+    number = value.removesuffix("d")
+    if not (number.isascii() and number.isdecimal()) or int(number) > MAX_DAYS_AHEAD:
+        raise errors.InvalidInputError(
+            f"“{value}” is not a number of days from 0 to {MAX_DAYS_AHEAD}.", field=field
+        )
+    return timedelta(days=int(number))
+
+
 def in_order(first: date | None, last: date | None) -> None:
     """Refuse a period that ends before it begins.
 

@@ -73,8 +73,7 @@ def _read(one: Criterion) -> Any:
     if one.kind is datetime:
         return forms.day(one.name, request.args, end=one.name == "until")
     if one.kind is timedelta:
-        ahead = forms.whole(value, field=one.name)
-        return timedelta(days=max(0, min(ahead, days.MAX_DAYS_AHEAD)))
+        return days.ahead(value, field=one.name)
     if one.kind is int:
         return forms.whole(value, field=one.name)
     if issubclass(one.kind, StrEnum):

@@ -12,6 +12,7 @@ from flask import Response, current_app, g, request
 from webhook.console import words
 from webhook.console.frame import standing
 from worker import days, errors
+from worker.database import lookup
 from worker.tenancy.actors import Role
 
 # Digits may be grouped in threes, as the pages do.
@@ -126,7 +127,4 @@ def day(name: str, form: Mapping[str, str], *, end: bool = False) -> datetime | 
 
 def role() -> Role:
     """Read the chosen role."""
-    try:
-        return Role(request.form.get("role", ""))
-    except ValueError:
-        raise errors.InvalidInputError("Choose a role.", field="role") from None
+    return lookup.label(Role, request.form.get("role", ""), field="role")

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, create_model
 
 from webhook.http.instants import Instant
 from webhook.http.shapes import Taken
-from worker import days
+from worker import days, errors
 from worker.database.filters import Criterion, ListFilters, criteria, ordering, orders
 from worker.database.lookup import BIGGEST_ID
 from worker.database.paging import Paging
@@ -18,10 +18,10 @@ Q = TypeVar("Q", bound=Taken)
 
 
 def _days(value: object) -> timedelta:
-    text = str(value)
-    if not (text.isascii() and text.isdecimal() and int(text) <= days.MAX_DAYS_AHEAD):
-        raise ValueError(f"Give a number of days from 0 to {days.MAX_DAYS_AHEAD}.")
-    return timedelta(days=int(text))
+    try:
+        return days.ahead(str(value), field="")
+    except errors.InvalidInputError as error:
+        raise ValueError(str(error)) from None
 
 
 WHOLE_DAYS = {"type": "integer", "minimum": 0, "maximum": days.MAX_DAYS_AHEAD}

@@ -13,9 +13,6 @@ with deferred():
     from worker import days, settings
 
 
-MOST_DAYS = 36_500
-
-
 def together(*options: Callable[..., Any]) -> Callable[..., Any]:
     """Combine several options into one decorator."""
 
@@ -69,10 +66,10 @@ class Days(click.ParamType[timedelta]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> timedelta:
         """Give the days as a time."""
-        number = str(value).removesuffix("d")
-        if not (number.isascii() and number.isdecimal()) or int(number) > MOST_DAYS:
-            self.fail(f"{value!r} is not a number of days from 0 to {MOST_DAYS}.", param, ctx)
-        return timedelta(days=int(number))
+        try:
+            return days.ahead(str(value), field=self.name)
+        except InvalidInputError as error:
+            self.fail(str(error), param, ctx)
 
 
 DAYS = Days()

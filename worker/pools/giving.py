@@ -13,7 +13,7 @@ from sqlalchemy import Row, func, select, text
 from sqlalchemy.orm import Session
 
 from worker import errors
-from worker.pools import codes, pools
+from worker.pools import codes, meaning, pools
 from worker.pools.reading import Recipient, Wrong, unfit_recipient, wrong_rows
 from worker.tables.catalogue import Course
 from worker.tables.labels import KeyState
@@ -93,7 +93,8 @@ LABEL = text("""
       FROM (SELECT id, form, string_to_array(words, ', ') AS labels
               FROM unnest(CAST(:ids AS bigint[]), CAST(:forms AS text[]), CAST(:labels AS text[]))
                    AS given (id, form, words)) AS asked
-     WHERE key.distribution_id = asked.id AND (asked.form = '' OR key.canonical = asked.form)
+     WHERE key.distribution_id = asked.id
+       AND (asked.form = '' OR key.id = (SELECT meant.id FROM meant_key(asked.form) AS meant))
        AND NOT coalesce(key.labels, '{}') @> asked.labels
 """)
 
@@ -248,35 +249,42 @@ def _refuse_otherwise(asked: Sequence[Asked], found: Sequence[Row[Any]], fresh: 
 
 
 def _give_named(session: Session, pool: Pool, asked: Sequence[Asked], ids: Sequence[int]) -> None:
-    named = {
-        codes.canonical(code): (line, id_)
+    named = [
+        (code, line, id_)
         for one, id_ in zip(asked, ids, strict=True)
         for code, line in zip(one.codes, one.lines, strict=False)
-    }
+    ]
     if not named:
         return
-    rows = session.scalars(select(Key).where(Key.pool_id == pool.id, Key.canonical.in_(named)))
-    held = {key.canonical: key for key in rows}
+    meant = meaning.meant_by(
+        [code for code, _, _ in named], meaning.TYPED.c.place, Key, within=Pool.id == pool.id
+    )
+    held: dict[int, Key] = dict(session.execute(meant).all())
+    places = {
+        key.id: place for place, key in sorted(held.items(), reverse=True)
+    }  # the first of each
     _refuse(
         [
             Wrong(line, reason)
-            for form, (line, id_) in named.items()
-            if (reason := _why_not(held.get(form), id_))
+            for place, (_, line, id_) in enumerate(named, 1)
+            if (reason := _why_not(held.get(place), id_, places, place))
         ]
     )
-    free = [key for key in held.values() if key.distribution_id is None]
-    theirs = [named[key.canonical][1] for key in free]
-    parameters = {"key_ids": [key.id for key in free], "ids": theirs}
+    free = {place: key.id for place, key in held.items() if key.distribution_id is None}
+    theirs = [named[place - 1][2] for place in free]
+    parameters = {"key_ids": list(free.values()), "ids": theirs}
     if free and session.connection().execute(GIVE_NAMED, parameters).rowcount < len(free):
         raise errors.NotEnoughKeysError(requested=len(named), free=len(named) - 1)
 
 
-def _why_not(key: Key | None, distribution_id: int) -> str:
+def _why_not(key: Key | None, distribution_id: int, places: dict[int, int], place: int) -> str:
     """Say why a named key cannot be given under a distribution; an empty text where it can."""
     if key is None:
         return "The pool has no such key."
     if key.state is not KeyState.ISSUED:
         return f"The key is {key.state} already."
+    if places[key.id] != place:
+        return "An earlier row has the same key."
     if key.distribution_id not in (None, distribution_id):
         return "The key was handed to somebody else already, or under another reference."
     return ""

@@ -16,14 +16,10 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Row,
-    Select,
     String,
     Text,
     any_,
-    bindparam,
     cast,
-    column,
-    func,
     literal,
     select,
     true,
@@ -37,7 +33,16 @@ from worker.database import patience
 from worker.database.filters import by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
-from worker.pools import batches, codes, distributions, import_reports, importing, pools, trying
+from worker.pools import (
+    batches,
+    codes,
+    distributions,
+    import_reports,
+    importing,
+    meaning,
+    pools,
+    trying,
+)
 from worker.pools.import_reports import ImportReport
 from worker.pools.labels import split as split_labels
 from worker.pools.reading import NOTHING, Input, Keys, Told, joined, opened, typed
@@ -136,16 +141,6 @@ ROWS = select(
     Key.labels,
 ).select_from(KEYS)
 
-# Typed codes, by position, and the key that each means (K4).
-TYPED = (
-    func.unnest(bindparam("typed", type_=ARRAY(Text)))
-    .table_valued(column("code", Text), with_ordinality="place", name="typed")
-    .render_derived()
-)
-MEANT = func.meant_key(func.canonical_code(TYPED.c.code)).table_valued(
-    column("id", BigInteger), name="meant"
-)
-
 
 class Held(NamedTuple):
     """A key that is locked, and the organization that owns its pool."""
@@ -215,7 +210,9 @@ def find(session: Session, *, actor: Actor, code: str) -> Key:
     Raises:
         NotFoundError: there is none; the message says if the code is mistyped.
     """
-    found: Key | None = session.scalars(_meant(actor, [code], Key)).one_or_none()
+    found: Key | None = session.scalars(
+        meaning.meant_by([code], Key, within=actor.sees(Pool.organization_id))
+    ).one_or_none()
     if found is None:
         raise _missing(code)
     return found
@@ -373,21 +370,10 @@ def _add_at_once(
 
 def _find_all(session: Session, actor: Actor, wanted: Sequence[str]) -> list[int | None]:
     """Find each code's key as `find` does, in one query; None if there is none."""
-    ids: dict[int, int] = dict(session.execute(_meant(actor, wanted, TYPED.c.place, Key.id)).all())
+    within = actor.sees(Pool.organization_id)
+    meant = meaning.meant_by(wanted, meaning.TYPED.c.place, Key.id, within=within)
+    ids: dict[int, int] = dict(session.execute(meant).all())
     return [ids.get(place) for place in range(1, len(wanted) + 1)]
-
-
-def _meant(actor: Actor, wanted: Sequence[str], *what: Any) -> Select[Any]:
-    """Select columns of the keys that codes mean (K4), in the actor's organizations."""
-    return (
-        select(*what)
-        .select_from(TYPED)
-        .join(MEANT, true())
-        .join(Key, Key.id == MEANT.c.id)
-        .join(Pool, Pool.id == Key.pool_id)
-        .where(actor.sees(Pool.organization_id))
-        .params(typed=list(wanted))
-    )
 
 
 def _missing(code: str) -> errors.NotFoundError:

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors
-from worker.pools import distributions, keys, pools
+from worker.pools import batches, distributions, keys, pools
 
 
 def give(world: World, recipient: str = "ann@example.org", **given: object) -> dict:
@@ -85,6 +85,27 @@ def test_what_cannot_be_given_of_named_keys_is_told_of_all_rows_at_once(world):
     assert "handed to somebody else" in reasons[0]
     assert "retired already" in reasons[1]
     assert "no such key" in reasons[2]
+
+
+def test_a_generated_key_is_given_though_letters_were_read_for_digits(world):
+    batches.generate(world.session, actor=OPERATOR, pool=world.pool, count=50)
+    while batches.work_chunk(world.session) is not None:
+        pass
+    page = keys.listing(world.session, actor=OPERATOR, pool=world.pool)
+    code = next(key["code"] for key in page.items if {"0", "1"} & set(key["code"]))
+    misread = code.replace("0", "O").replace("1", "I")
+
+    given = give_file(world, "email,code,labels", f"ann@example.org,{misread},autumn")
+
+    [held] = keys.listing(
+        world.session, actor=OPERATOR, pool=world.pool, filters=keys.Filters("ann@example.org")
+    ).items
+    assert given["items"][0]["keys"] == [code]
+    assert held["labels"] == ["autumn"]
+    with pytest.raises(errors.InvalidInputError) as refused:
+        give_file(world, "email,code", f"bob@example.org,{code}", f"eve@example.org,{misread}")
+    assert [line for line, _ in refused.value.rows] == [2, 3]
+    assert "An earlier row has the same key." in refused.value.rows[1][1]
 
 
 def test_a_row_that_names_a_key_and_asks_for_several_is_refused(world):
