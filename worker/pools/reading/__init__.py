@@ -1,6 +1,6 @@
-"""Tables that people give, of keys or of recipients: read right, or refused with where and why.
+"""Reading tables of keys or recipients: correctly, or refused with line and reason.
 
-Enters: what turns bytes into keys and recipients (K1, K2, K5, K5a, K7). No database does.
+Enters: what turns bytes into keys and recipients (K1, K2, K5, K5a, K7). No database access.
 """
 
 from worker.pools.reading.blocks import Keys, Line, in_chunks, joined

@@ -1,4 +1,4 @@
-"""What stands in a cell, as the text that a person sees there."""
+"""A cell's content as the text that a person sees in it."""
 
 import re
 from datetime import date, datetime, time, timedelta
@@ -10,7 +10,7 @@ Cell = int | float | str | bool | time | date | datetime | timedelta
 
 EXACT = 10**15  # a spreadsheet keeps 15 digits of a number, and zeros for the rest
 
-# How spreadsheets are told to leave a number's zeros: ="0012".
+# A formula that keeps leading zeros in spreadsheets: ="0012".
 QUOTED = re.compile('".*"', re.DOTALL)
 SEPARATORS = re.compile(r"[,;\s]+")
 SEPARATORS_BUT_SPACES = re.compile("[,;\t\r\n]+")
@@ -38,7 +38,7 @@ def number(value: float) -> str:
 
 
 def codes_in(cell: str) -> list[str]:
-    """Give the codes of a cell, as they are kept: several where each part is a whole key, else one."""
+    """Give a cell's codes, as they are stored: several if each part is a whole key, else one."""
     code = unguarded(unquoted(cell))
     if not code.isalnum():
         for separator in (SEPARATORS, SEPARATORS_BUT_SPACES):

@@ -1,7 +1,7 @@
-"""Counts as files have them: whole numbers from 1, with the thousands separators of their language.
+"""Reading counts: whole numbers from 1, with thousands separators of any language.
 
-`1.000` is a thousand where points separate thousands, and one where they separate decimals; which of
-both holds is told by the file's other numbers. Where they do not say, the count is refused.
+`1.000` is a thousand if points separate thousands, and one if they separate decimals. The file's other
+numbers decide. If they do not, the count is refused.
 """
 
 import re
@@ -13,7 +13,7 @@ PLAIN = re.compile("[0-9]{1,12}")
 GROUPED = re.compile(r"[0-9]{1,3}(?:([ '’.,\u00a0\u202f])[0-9]{3})(?:\1[0-9]{3})*")
 NO_DECIMALS = re.compile("([0-9]{1,12})[.,]0{1,2}")  # of a spreadsheet's whole number
 
-# What shows by which sign decimals are separated: other than three digits behind the last of them.
+# A number that shows the decimal separator: not exactly three digits follow it.
 POINTS = re.compile(
     r"[0-9]+\.(?:[0-9]{1,2}|[0-9]{4,})|[0-9]{1,3}(?:,[0-9]{3}){2,}(?:\.[0-9]+)?|[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+"
 )
@@ -24,7 +24,7 @@ NUMBER = re.compile(r"(?<![\w.,])[0-9][0-9.,]*[0-9](?![\w.,])")
 
 
 def decimal_sign(cells: Iterable[str], counts: Iterable[str] = ()) -> str | None:
-    """Say by which sign a file's numbers separate decimals; None where they do not say, or disagree.
+    """Find the decimal separator of a file's numbers; None if they do not show it, or disagree.
 
     Among counts, which have no decimals, a sign with other than zeros behind it separates thousands.
     """
@@ -40,7 +40,7 @@ def read(cell: str, decimals: str | None) -> int:
     """Read a count.
 
     Raises:
-        ValueError: it is none, or could be two; the message says so, in a sentence.
+        ValueError: it is no count, or ambiguous; the message says which, in a sentence.
     """
     text = unicodedata.normalize("NFKC", cell).strip()
     if whole := NO_DECIMALS.fullmatch(text):
@@ -60,7 +60,7 @@ def read(cell: str, decimals: str | None) -> int:
 
 
 def not_a_count(cell: str) -> str:
-    """Say that a cell is no count."""
+    """Give the message for a cell that is no count."""
     return f"“{cell[:20]}” is not a count; give a whole number from 1."
 
 

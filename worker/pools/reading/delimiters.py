@@ -1,4 +1,4 @@
-"""What separates a table's cells: said by Excel's first line, shown by a heading, or by most lines."""
+"""Finding a table's delimiter: from Excel's `sep=` line, from a heading, or from most lines."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ SAID = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
 
 def said(line: str) -> str | None:
-    """Give the delimiter that a file's first line says, as Excel has it: `sep=;`."""
+    """Give the delimiter in Excel's first line, `sep=;`."""
     match = SAID.fullmatch(line.strip("\r\n "))
     return match[1] if match else None
 
@@ -37,7 +37,7 @@ def _by_heading(lines: list[str], told: Told) -> str | None:
 
 
 def _by_most_lines(lines: list[str]) -> str | None:
-    """Give the sign that most lines have, and have equally often, a title above them aside."""
+    """Give the character that most lines have, equally often; a title above them does not count."""
     rated = {sign: _rating(sign, _below_titles(sign, lines)) for sign in DELIMITERS}
     sign = max(DELIMITERS, key=lambda sign: rated[sign])
     return sign if rated[sign] > (0, 0) else None

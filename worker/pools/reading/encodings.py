@@ -1,7 +1,7 @@
-"""Which bytes are which characters: told by the caller, by a mark, by UTF-8's own rules, or by script.
+"""Finding a text's encoding: declared, by a byte order mark, by UTF-8's rules, or by script.
 
-What is neither UTF-8 nor UTF-16 is windows-1252, as European spreadsheets write it, unless its bytes
-speak for another script; where that cannot be told either, the file is refused and not guessed.
+A text that is neither UTF-8 nor UTF-16 is windows-1252, as European spreadsheets write it, unless its
+bytes suggest another script. If that is unclear too, the file is refused, not guessed.
 """
 
 import codecs
@@ -15,11 +15,11 @@ from worker import errors
 from worker.pools.reading.words import is_exactly
 
 BLOCK = 1 << 18  # bytes read at a time
-START = 1 << 12  # bytes in which UTF-16 shows itself
+START = 1 << 12  # bytes from which UTF-16 is recognized
 EVIDENCE = 1 << 16  # bytes of lines beyond ASCII that are looked at
 
 WESTERN, POLISH = "windows-1252", "windows-1250"
-# What charset-normalizer calls it, and what it is called elsewhere.
+# charset-normalizer's name, and the usual one.
 OTHER_SCRIPTS = {
     "cp932": "shift_jis",
     "euc_jp": "euc-jp",
@@ -47,15 +47,15 @@ HIGH = re.compile(rb"[\x80-\xff]")
 RUNS = re.compile(rb"[\x80-\xff]{3,}")  # European letters with accents stand alone or in pairs
 PAIRS = re.compile(rb"[\x81-\xfe][\x40-\x7e\x80-\xfe]")  # of East Asian encodings
 WORDS = re.compile('[,;\t|\r\n"]+')
-FEWEST = 6  # bytes that can speak for a script
+FEWEST = 6  # bytes that suffice as evidence for a script
 MARGIN = 0.05  # by which charset-normalizer's best guess must be better than the next
 
 
 def of(file: BinaryIO, *, declared: str | None = None) -> str:
-    """Say in which encoding a file is, and go back to its start.
+    """Find a file's encoding, and rewind the file.
 
     Raises:
-        InvalidInputError: there is no encoding by the declared name, or it cannot be told.
+        InvalidInputError: the declared encoding does not exist, or none can be found.
     """
     if declared:
         return _known(declared)
@@ -69,7 +69,7 @@ def of(file: BinaryIO, *, declared: str | None = None) -> str:
 
 
 def codec(encoding: str) -> str:
-    """Give the name by which Python decodes an encoding; a byte order mark is let go."""
+    """Give Python's name for an encoding; it drops a byte order mark."""
     name = PYTHON_NAMES.get(encoding, encoding)
     return "utf-8-sig" if codecs.lookup(name).name == "utf-8" else name
 
@@ -77,7 +77,7 @@ def codec(encoding: str) -> str:
 def _known(declared: str) -> str:
     try:
         found = codecs.lookup(declared.strip())
-        "".encode(found.name)  # not every codec makes bytes of text
+        "".encode(found.name)  # some codecs are not text encodings
     except (LookupError, TypeError, ValueError):
         raise errors.InvalidInputError(
             f"There is no character encoding “{declared}”; say utf-8 or windows-1252.",
@@ -89,7 +89,7 @@ def _known(declared: str) -> str:
 
 
 def _by_zeros(start: bytes) -> str | None:
-    """Tell UTF-16 without a mark: what is ASCII in it has a zero in every other byte."""
+    """Recognize UTF-16 without a mark: in ASCII text every other byte is zero."""
     even, odd = start[0::2].count(0), start[1::2].count(0)
     if odd > len(start) // 20 and odd > 4 * even:
         return "utf-16-le"
@@ -116,7 +116,7 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _evidence(file: BinaryIO) -> tuple[bytes, bool]:
-    """Give lines beyond ASCII, and whether the file has bytes that windows-1252 lacks."""
+    """Give the non-ASCII lines, and whether the file has bytes that windows-1252 lacks."""
     kept, size, lacking = [], 0, False
     for block in _blocks(file):
         lacking = lacking or NOT_IN_WESTERN.search(block) is not None
@@ -146,14 +146,14 @@ def _by_evidence(lines: bytes, lacking: bool) -> str:
 
 
 def _is_damaged_utf_8(lines: bytes) -> bool:
-    """Say whether most of what is beyond ASCII is right as UTF-8: a name was cut, say."""
+    """Say whether most non-ASCII bytes are valid UTF-8; for instance a name was cut."""
     text = lines.decode("utf-8", "replace")
     broken = text.count("\N{REPLACEMENT CHARACTER}")
     return sum(not character.isascii() for character in text) - broken > broken
 
 
 def _by_headings(lines: bytes) -> str | None:
-    """Tell an encoding by headings that only it makes known ones."""
+    """Find the only encoding in which a heading is a known one."""
     known = {
         name: _known_headings(lines, codec_)
         for name, codec_ in ((WESTERN, "cp1252"), (POLISH, "cp1250"), *_foreign())
@@ -173,13 +173,13 @@ def _known_headings(lines: bytes, codec_: str) -> int:
 
 
 def _is_foreign(lines: bytes) -> bool:
-    """Say whether the bytes beyond ASCII come in runs, as other scripts' letters do."""
+    """Say whether non-ASCII bytes come in runs, as letters of other scripts do."""
     high = len(HIGH.findall(lines))
     return high >= FEWEST and 2 * sum(map(len, RUNS.findall(lines))) > high
 
 
 def _sure(lines: bytes) -> str | None:
-    """Ask charset-normalizer for the script; None where it is not sure of one, or of windows-1252."""
+    """Ask charset-normalizer; None if it is not sure, or if it says windows-1252."""
     asked = [*OTHER_SCRIPTS, "cp1252"]
     guesses = sorted(from_bytes(lines, cp_isolation=asked), key=lambda m: (m.chaos, -m.coherence))
     if not guesses or len(HIGH.findall(lines)) < FEWEST:

@@ -1,6 +1,6 @@
-"""What a file is by its first bytes, whatever its name or its sender says: text, or a workbook.
+"""Recognizing a file by its first bytes, whatever its name or media type: text, or a workbook.
 
-What is neither is named, with what to do instead.
+Any other known kind is named in the error, with what to do instead.
 """
 
 import zipfile
@@ -16,7 +16,7 @@ START = 1 << 10
 
 
 class Kind(StrEnum):
-    """What a caller says a file is."""
+    """A file's kind, as the caller declares it."""
 
     TEXT = "text"
     CSV = "csv"
@@ -25,14 +25,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class File:
-    """A file's lines; of a workbook the sheet that is read, and those that are not."""
+    """A file's lines; for a workbook also the sheet that is read, and the others."""
 
     text: Text
     sheet: str | None = None
     other_sheets: list[str] = field(default_factory=list)
 
 
-# By how it begins: what it is, with what to do.
+# First bytes of other kinds of files: what they are, and what to do.
 SIGNATURES = (
     (b"%PDF", "a PDF"),
     (b"\x1f\x8b", "compressed (gzip)"),
@@ -65,7 +65,7 @@ WORKBOOKS = ("xlsx", "xlsb", "xls", "ods")
 
 
 def opened(stream: BinaryIO, *, kind: Kind | None = None, encoding: str | None = None) -> File:
-    """Open a file that somebody gave.
+    """Open a file.
 
     Args:
         stream: its bytes; a stream that cannot go back is kept in a file meanwhile.
@@ -94,7 +94,7 @@ def opened(stream: BinaryIO, *, kind: Kind | None = None, encoding: str | None =
 
 
 def _found(file: BinaryIO) -> str | None:
-    """Say what a file is, where it is no text."""
+    """Say what a file is if it is no text."""
     file.seek(0)
     start = file.read(START)
     if start.startswith(OLE):

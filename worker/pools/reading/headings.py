@@ -1,4 +1,4 @@
-"""Where a table's heading is: known words within the first lines, or a line unlike what follows."""
+"""Finding a table's heading: known words in the first lines, or a line unlike those that follow."""
 
 import re
 from typing import NamedTuple
@@ -17,26 +17,26 @@ NUMBER = re.compile(r"[-+]?[\d.,' ]*\d")
 
 
 class Row(NamedTuple):
-    """A row that is looked at; blank ones are not among them."""
+    """One of a table's first rows, without blank ones."""
 
     number: int
     cells: list[str]
 
 
 class Heading(NamedTuple):
-    """A heading's row, and the lines above that are none of the table's."""
+    """A heading's row, and the lines above it that do not belong to the table."""
 
     row: Row
     above: frozenset[int]
 
 
 def find(rows: list[Row], told: Told, purpose: Purpose) -> Heading | None:
-    """Find the heading of a table by its first rows; None where there is none."""
+    """Find the heading in a table's first rows; None if there is none."""
     return _by_words(rows, told, purpose) or _by_unlikeness(rows, told, purpose)
 
 
 def known(cells: list[str], told: Told) -> int:
-    """Say how many cells of a row are headings that are known, or told by the caller."""
+    """Count the cells of a row that are headings, known ones or named by the caller."""
     names = [heading for _, heading in told.columns] + list(told.ignore)
     return sum(
         meaning is not None or is_ours(cell) or any(is_called(cell, name) for name in names)
@@ -86,7 +86,7 @@ def _is_unlike(rows: list[Row], heading: int, told: Told) -> bool:
 
 
 def _is_data(row: Row) -> bool:
-    """Say whether a row has what no heading has: an address, a key, a number or a date."""
+    """Say whether a row has something that no heading has: an address, a key, a number or a date."""
     return any(
         bool(ADDRESS.fullmatch(cell) or NUMBER.fullmatch(cell) or slips.is_date(cell))
         or (is_key(cell) and meaning is None and not is_ours(cell))
@@ -101,7 +101,7 @@ def _holds(row: Row, purpose: Purpose) -> bool:
 
 
 def _belongs_below(row: Row, heading: Row, below: list[Row], purpose: Purpose) -> bool:
-    """Say whether a row above a heading is like those below it: then it is no title."""
+    """Say whether a row above a heading is like those below it, so that it is no title."""
     if len(_filled(row)) < min(2, len(_filled(heading))):
         return False
     if purpose is Purpose.RECIPIENTS:
@@ -127,7 +127,7 @@ def _has_digit(row: Row) -> bool:
 
 
 def is_key(cell: str) -> bool:
-    """Say whether a cell could hold a key, and has a digit as nearly all have."""
+    """Say whether a cell could be a key with a digit, as nearly all keys have one."""
     return any(
         codes.is_well_formed(code) and codes.DIGIT.search(code) and not slips.is_date(code)
         for code in codes_in(cell)

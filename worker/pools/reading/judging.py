@@ -1,4 +1,4 @@
-"""Judging what a cell holds: keys, or why not (K2, K5a)."""
+"""Validating the keys in a cell (K2, K5a)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from worker.pools.reading.cells import codes_in
 from worker.pools.reading.norms import Norm
 from worker.pools.reading.texts import LONGEST_LINE
 
-LONGEST_SHOWN = 100  # characters of a code that cannot be one
+LONGEST_SHOWN = 100  # characters shown of an invalid code
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 NO_KEY = "There is no key in the line."
 UNCLOSED = "A quotation mark in the line does not close."
@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Judge:
-    """Says which codes are keys, by themselves and by what the others are like."""
+    """Decides which codes are keys, by themselves and by comparison with the others."""
 
     norm: Norm
     any_shape: bool = False
@@ -57,7 +57,7 @@ class Judge:
 
 
 def candidates(cell: str) -> list[str]:
-    """Give what of a cell counts as keys when the keys' shapes are compared."""
+    """Give the codes of a cell that count when the keys' shapes are compared."""
     if len(cell) > LONGEST_LINE or REPLACEMENT in cell:
         return []
     if not cell.isascii() and slips.is_listed(cell.strip()):

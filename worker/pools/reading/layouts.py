@@ -1,4 +1,4 @@
-"""How a table is laid out: its heading, and what each of its columns means."""
+"""A table's layout: its heading, and the meaning of each column."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from worker.pools.reading.texts import Block, Text, Typed
 from worker.pools.reading.told import READ, Purpose, Told, is_called
 from worker.pools.reading.words import COUNTS_TOO, Meaning, is_ours, meanings_of, plain, spellings
 
-SAMPLE = 200  # lines that are looked at
+SAMPLE = 200  # lines from which the layout is found
 MOST_LOOKED_AT = 10_000  # blank ones included
 LONGEST_LISTED = 320
 
@@ -83,7 +83,7 @@ def _without(rows: Rows, skipped: frozenset[int]) -> Rows:
 
 
 def find(text: Text, told: Told, purpose: Purpose) -> Layout:
-    """Look at a text's first lines, and tell how it is laid out.
+    """Find a text's layout from its first lines.
 
     Raises:
         InvalidInputError: there is nothing in it, no such column as the caller names, or no telling
@@ -192,11 +192,11 @@ class _Columns:
         return [p for p in range(self._width) if self._headings[p] or any(self._cells(p))]
 
     def is_unclear(self, place: int) -> bool:
-        """Say whether the caller has to say something of a column that is not read, if it matters."""
+        """Say whether the caller must say what an unread column means, if it has data that matters."""
         return place not in self._ignored and not is_ours(self._headings[place])
 
     def _named(self, name: str) -> tuple[int, ...]:
-        """Give the columns that a name means: by their heading, else by their number."""
+        """Give the columns with a name: by heading, else by number."""
         named = tuple(p for p, heading in enumerate(self._headings) if is_called(heading, name))
         if not named and name.isdecimal() and 1 <= int(name) <= self._width:
             named = (int(name) - 1,)
@@ -219,7 +219,7 @@ class _Columns:
     def _is_another(
         self, meaning: Meaning, place: int, places: dict[Meaning, tuple[int, ...]]
     ) -> bool:
-        """Say whether a column is one of several of keys: Key 1, Key 2."""
+        """Say whether a column is one of several key columns: Key 1, Key 2."""
         if meaning is not Meaning.CODE or self._purpose is not Purpose.KEYS:
             return False
         names = [plain(self._headings[p]) for p in (places[meaning][0], place)]
@@ -233,7 +233,7 @@ class _Columns:
             places[missing.pop()] = places.pop(Meaning.NAME)
 
     def _keys_places(self, places: dict[Meaning, tuple[int, ...]]) -> tuple[int, ...]:
-        """Tell which columns hold keys: all, or the one that looks most like them."""
+        """Find the columns of keys: all named ones, or the one that looks most like keys."""
         taken = {place for some in places.values() for place in some} | self._ignored
         free = [place for place in self.filled() if place not in taken]
         if len(free) == 1:
@@ -251,7 +251,7 @@ class _Columns:
         return (best[0],)
 
     def _likeness(self, place: int) -> float:
-        """Say how much of a column are keys, each another."""
+        """Give the share of a column that are distinct keys."""
         cells = [cell for cell in self._cells(place) if cell]
         parts = {cell for cell in cells if headings.is_key(cell)}
         return len(parts) / len(cells) if cells else 0

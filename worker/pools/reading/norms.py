@@ -1,8 +1,8 @@
 """What an input's keys have in common, and which line is unlike them (K5a).
 
-Where at least nine in ten of the other keys, and at least two, have a digit, or the same groups, a line
-that has it otherwise is no key but a slip: a title, a sum, a code that was cut off. And where a part of
-a line has the shape of the others' keys, the rest of the line is none of its key.
+If at least nine in ten of the other keys, and at least two, have a digit, or the same groups, a line
+without that is probably no key: a title, a sum, a truncated code. If a part of a line has the
+shape of the other keys, the rest of the line does not belong to the key.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ FEWEST = 2
 
 
 class Norm:
-    """What nine in ten of an input's keys have in common, once all were counted."""
+    """What nine in ten of an input's keys have in common, after all were counted."""
 
     def __init__(self, shapes: Shapes, *, sample: Iterable[str] = ()) -> None:
         self._shapes = shapes
@@ -42,7 +42,7 @@ class Norm:
         self._kinds = _kinds([code for code in usual if groups(code) == self._groups])
 
     def notice(self, code: str) -> str | None:
-        """Say what stands around a key, in a sentence; None where nothing does."""
+        """Say what is around a key on its line, in a sentence; None if nothing is."""
         if " " not in code:
             return None
         key = _generated_within(code)
@@ -53,7 +53,7 @@ class Norm:
         return f"There is more on the line than a key (“{code.replace(key, '…', 1)}”)."
 
     def unlike(self, code: str) -> str | None:
-        """Say in what a key is unlike the others, in a sentence; None where it is like them."""
+        """Say how a key is unlike the others, in a sentence; None if it is like them."""
         if not codes.DIGIT.search(code) and self._prevails(self._with_digits):
             reason = "It has no digit, and the other keys have."
         elif self._is_other(shape := groups(code)) and self._prevails(self._with_groups):
@@ -83,7 +83,7 @@ class Norm:
         return not (self._grows and len(shape) > 1 and shape[:-1] == self._groups[:-1])
 
     def _is_surrounded(self, words: Words) -> bool:
-        """Say whether lines whose words are these have more than a key on them."""
+        """Say whether lines with these words have more than a key on them."""
         alike = self._shapes.spaced[words]
         if self._shapes.plain[all_groups(words)]:
             return False
@@ -94,14 +94,14 @@ class Norm:
         return within > 0 and within * 9 >= alike.count
 
     def _others(self, words: Words) -> int:
-        """Say how many keys of the input some words alone would be like."""
+        """Count the keys of the input that have the same shape as some words."""
         if not could_be_key(words):
             return 0
         spaced = self._shapes.spaced.get(words)
         return self._shapes.plain[all_groups(words)] + (spaced.count if spaced else 0)
 
     def _key_within(self, code: str) -> str:
-        """Give the words of a line that look most like another line's key."""
+        """Give the words of a line that look most like the key of another line."""
         parts = [part for part in _parts(code) if could_be_key(words_of(part))]
         return max(
             parts,
@@ -115,13 +115,13 @@ class Norm:
 
 
 def _parts(code: str) -> list[str]:
-    """Give every run of some words of a line."""
+    """Give every run of consecutive words of a line."""
     words = code.split()
     return [" ".join(words[run]) for run in runs(len(words))]
 
 
 def _generated_within(code: str) -> str | None:
-    """Give the part of a line that is a generated key; None where there is none, or nothing else."""
+    """Give the part of a line that is a generated key; None if there is none, or if it is the whole line."""
     if len(code) <= codes.LENGTH + 1 or codes.is_generated(code):
         return None
     parts = (part for part in _parts(code) if len(codes.canonical(part)) == codes.LENGTH)
@@ -129,7 +129,7 @@ def _generated_within(code: str) -> str | None:
 
 
 def _grows(sample: list[str]) -> bool:
-    """Say whether some keys end in a number that grows, without zeros in front: then it gets longer."""
+    """Say whether keys end in a growing number without leading zeros, which gets longer."""
     ends = [BETWEEN_GROUPS.split(code)[-1] for code in sample]
     if len({code[: len(code) - len(end)] for code, end in zip(sample, ends, strict=True)}) != 1:
         return False

@@ -1,4 +1,4 @@
-"""Whom the keys of a row are for: a recipient with their name, a reference, labels."""
+"""The owner of a row's keys: recipient, name, reference, labels."""
 
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ class Owners:
         self._named = any(self._places[meaning] is not None for meaning in NAMES)
 
     def cell(self, row: list[str], meaning: Meaning) -> str:
-        """Give what stands under a meaning; empty where nothing does."""
+        """Give the cell with a meaning; empty if there is none."""
         place = self._places[meaning]
         if place is None or place >= len(row):
             return ""
@@ -45,7 +45,7 @@ class Owners:
         return unguarded(cell) if self._is_text and cell[:1] in ("'", "=") else cell
 
     def of(self, row: list[str]) -> Owner:
-        """Give whom a row's keys are for.
+        """Give the owner of a row's keys.
 
         Raises:
             NotKeptError: an address is none, or another cell cannot be kept.

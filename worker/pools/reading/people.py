@@ -1,4 +1,4 @@
-"""Whom a row is for: an address, a name, a reference, as they are kept, or why they cannot be."""
+"""Normalizing addresses, names and references of rows, or saying why they are invalid."""
 
 import re
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""From lines to rows of cells: split at the delimiter, with quotation marks as CSV has them.
+"""Splitting lines into rows of cells, at the delimiter, with quoting as in CSV.
 
-A quoted cell may go on over lines (RFC 4180). A quotation mark that does not close costs its own line,
-and not those below: what would swallow a whole row is no cell.
+A quoted cell may contain line breaks (RFC 4180). An unclosed quotation mark invalidates its own line,
+not those below: a cell that would swallow a whole row is not taken.
 """
 
 import csv
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from worker.pools.codes import DIGIT, is_well_formed
 from worker.pools.reading.texts import LONGEST_LINE, Block
 
-MOST_LINES = 200  # that a quoted cell goes on over
+MOST_LINES = 200  # lines in a quoted cell
 ADDRESS = re.compile(r"[^@\s,;\"<>()]+@[^@\s,;\"<>()]+")
 
 csv.field_size_limit(LONGEST_LINE + 1)
 
 
 class Rows:
-    """Rows of cells with their lines' numbers; `unclosed` are lines with a quotation mark too many."""
+    """Rows of cells with their line numbers; `unclosed` are lines with an unclosed quotation mark."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Lines(Rows):
 
     @property
     def cells(self) -> list[list[str]]:
-        """The rows; made anew whenever they are asked for."""
+        """The rows, made again at each call."""
         return [[line] for line in self._lines]
 
     def column(self, place: int) -> list[str]:
@@ -146,7 +146,7 @@ class Dialect:
         return re.search(rf'(?:^|(?<={at}))[ ]*"', rest) is not None
 
     def _swallows(self, lines: list[str]) -> bool:
-        """Say whether what a quoted cell would go on over are rows of their own."""
+        """Say whether the lines that a quoted cell would swallow are rows themselves."""
         if len(lines) == 1:
             return False
         *within, end = lines[1:]
@@ -160,7 +160,7 @@ class Dialect:
         return any(_tells(cell.strip(' "')) for cell in cells)
 
     def parsed(self, row: str) -> list[str]:
-        """Parse one row, as well as it can be."""
+        """Parse one row as well as possible."""
         if '"' not in row:
             return row.split(self.delimiter)
         try:

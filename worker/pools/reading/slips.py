@@ -1,4 +1,4 @@
-"""What is no key wherever it stands: a date, a decimal, an item of a numbered list (K5a).
+"""Texts that are never keys: dates, decimals, items of numbered lists (K5a).
 
 A spreadsheet turns codes into dates and numbers, and people paste lists with their numbering.
 """
@@ -40,7 +40,7 @@ DATE_WITH_A_WORD = re.compile(
 DECIMAL = re.compile(r"[-+]?\d+[.,]\d+|[-+]?\d+(?:[.,]\d+)?[eE][-+]\d+|[-+]?\d[.,]\d+[eE]\d+")
 ROUNDED = re.compile(r".*\d[eE]\+?\d+")
 
-CIRCLED = "\u2460-\u249b\u24ea-\u24ff\u2776-\u2793"  # NFKC makes a digit of the rest of them
+CIRCLED = "\u2460-\u249b\u24ea-\u24ff\u2776-\u2793"  # NFKC turns the other ones into digits
 BULLET = re.compile(
     f"[{CIRCLED}\u2022\u2023\u2043\u204c\u204d\u2219\u25a0-\u25ff\u2605\u2606\u2713-\u2716\u27a2\u27a4"
     r"\u00b7\u2192\u25b8*]\s*\S|[-\u2013\u2014]\s+\S"
@@ -52,7 +52,7 @@ NUMBERED = re.compile(r"(?!(?:19|20)\d\d\.)\d{1,5}\.(.+)")  # 2026. may well bel
 
 
 def noticed(code: str) -> str | None:
-    """Say in a sentence why a code is no key, wherever it stands; None where nothing speaks against it."""
+    """Say in a sentence why a code is never a key; None if there is no reason."""
     if code.isalnum() and code.isascii():
         return None
     if is_date(code):
@@ -75,7 +75,7 @@ def is_date(code: str) -> bool:
 
 
 def is_listed(code: str) -> bool:
-    """Say whether a text begins as an item of a list does: `1.`, `2)`, `•`."""
+    """Say whether a text begins with a list's numbering: `1.`, `2)`, `•`."""
     if BULLET.match(code) or NUMBERING.match(code):
         return True
     match = NUMBERED.fullmatch(code)

@@ -1,11 +1,11 @@
-"""States and uses: which words say that a key is unused, and that an order is to be served."""
+"""Words in columns of states and uses: which mean an unused key, and which an order to be served."""
 
 import re
 from functools import cache, lru_cache
 
 from worker.pools.reading.words import plain, spellings
 
-# Only these mean that nobody used a key yet. An empty cell says so, too.
+# Only these mean an unused key, and an empty cell.
 UNUSED = {
     "en": "available, unassigned, not assigned, active, issued, new, unused, not used, not yet used,"
     " unredeemed, not redeemed, not yet redeemed, unclaimed, not claimed, undistributed, free, in stock",
@@ -85,7 +85,7 @@ LEFT_OUT = {
     " 已过期, 草稿, 无效, 已拒絕, 已退貨, 待處理, 無效",
 }
 
-# What a use count says where there was no use: a zero, or a word for no.
+# Use counts that mean no use: a zero, or a word for no.
 NO_USES = {
     "en": "no, never, none, false, not used, unused, not redeemed, unredeemed, n/a",
     "de": "nein, nie, keine, falsch, nicht eingelöst, unbenutzt",

@@ -1,4 +1,4 @@
-"""From bytes to numbered lines: a block at a time, with any line ending, as often as needed."""
+"""Reading bytes as numbered lines: block by block, with any line ending, repeatedly."""
 
 import codecs
 import io
@@ -11,13 +11,13 @@ from typing import BinaryIO, NamedTuple
 from worker.pools.reading import encodings
 
 BLOCK = 1 << 18  # bytes read at a time
-LONGEST_LINE = 1 << 20  # characters; what is beyond them is let go
+LONGEST_LINE = 1 << 20  # characters in a line; the rest is dropped
 TYPED = 10_000  # lines that were given as such, in a block
 IN_MEMORY = 1 << 20  # bytes of a stream that are kept without a file
 
 
 class Block(NamedTuple):
-    """Lines that follow one another, and the number of the first, from 1."""
+    """Consecutive lines, and the number of the first, from 1."""
 
     first: int
     lines: list[str]

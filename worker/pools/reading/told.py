@@ -1,4 +1,4 @@
-"""What a caller says of a file: what its columns mean, which to leave, and what to take as it is."""
+"""What a caller says about a file: the meanings of columns, columns to ignore, kind and encoding."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from worker.pools.reading.words import Meaning, plain
 
 
 class Purpose(StrEnum):
-    """What a table is read for."""
+    """What a table's rows are."""
 
     KEYS = "keys"
     RECIPIENTS = "recipients"
 
 
-# Which columns matter for what.
+# The meanings that are read, by purpose.
 READ = {
     Purpose.KEYS: frozenset(Meaning) - {Meaning.COUNT},
     Purpose.RECIPIENTS: frozenset(Meaning) - {Meaning.USES},
@@ -31,13 +31,13 @@ def meanings(purpose: Purpose) -> frozenset[Meaning]:
 
 @dataclass(frozen=True)
 class Told:
-    """What a caller says of a file; where nothing is said, the file is looked at.
+    """What a caller says about a file; everything else is found in the file.
 
     Attributes:
-        columns: meanings with a heading each, or with a column's number from 1.
-        ignore: headings, or numbers, of columns that are left.
-        any_shape: take lines that K5a would refuse, where they could be keys at all.
-        kind: what the file is said to be.
+        columns: meanings, each with a heading or a column's number from 1.
+        ignore: headings or numbers of columns to ignore.
+        any_shape: accept lines that only K5a would refuse.
+        kind: the declared kind of file.
         encoding: a text's character encoding.
         labels: those of every key, whatever its row says.
     """
@@ -73,7 +73,7 @@ NOTHING = Told()
 
 
 def is_called(heading: str, name: str) -> bool:
-    """Say whether a column's heading is meant by a name: in any letter case, with or without signs."""
+    """Say whether a name means a column's heading, regardless of case and signs."""
     if heading.strip().casefold() == name.strip().casefold():
         return True
     return bool(plain(name)) and plain(heading) == plain(name)

@@ -1,4 +1,4 @@
-"""The words that tables have above their columns: in ten languages, and compared without spelling.
+"""Known headings of columns, in ten languages, compared regardless of spelling.
 
 docs/keys.md shows this table, and a test compares the two. A word is found in any letter case, with or
 without accents, spaces and signs, and with what stands in brackets behind it left away.
@@ -11,7 +11,7 @@ from functools import cache
 
 
 class Meaning(StrEnum):
-    """What a column of a table can hold."""
+    """The meanings of a table's columns."""
 
     CODE = "code"
     RECIPIENT = "recipient"
@@ -321,7 +321,7 @@ BRACKETS = re.compile(r"[(\[（【].*?[)\]）】]")
 
 
 def plain(words: str) -> str:
-    """Give words without letter case, accents, spaces and signs: what two spellings share."""
+    """Normalize words: without case, accents, spaces and signs."""
     if not words.isascii():
         bare = ACCENTS.sub("", unicodedata.normalize("NFKD", words.casefold()))
         words = unicodedata.normalize("NFC", bare).casefold().translate(FOLDED)
@@ -341,7 +341,7 @@ def spellings(words: str) -> set[str]:
 
 
 def meaning_of(heading: str) -> Meaning | None:
-    """Say what a column holds by its heading; None where the heading is not known."""
+    """Give a column's meaning by its heading; None if the heading is unknown."""
     known = _known()
     return known.get(plain(heading)) or known.get(plain(BRACKETS.sub("", heading)))
 

@@ -1,6 +1,6 @@
 """Workbooks (xlsx, xls, ods): which sheet is read, and its rows as lines of text.
 
-A workbook becomes text as it is read, a row a line, so that whatever comes behind knows lines alone.
+A workbook is converted to text, one line per row, so that all later steps read only lines.
 """
 
 import tempfile
@@ -16,15 +16,15 @@ from worker.pools.reading import xlsx
 from worker.pools.reading.cells import Cell, shown
 from worker.pools.reading.texts import IN_MEMORY, Text
 
-DELIMITER = "\x1f"  # between the cells of a row that has become a line
+DELIMITER = "\x1f"  # between the cells of a converted row
 ROW_BREAKS = str.maketrans({"\n": " ", "\r": " ", DELIMITER: " "})
 ROWS = 2_000  # written at once
-LARGEST = 1 << 29  # bytes of a sheet that is not read by slices, unpacked
+LARGEST = 1 << 29  # uncompressed bytes of a sheet that is read at once
 DAMAGED = "The workbook is damaged, or none at all; save it anew, or as CSV."
 
 
 class Read(NamedTuple):
-    """A workbook's text: of its first visible sheet that holds something; the others are named."""
+    """A workbook's text, from its first visible sheet with contents; the other sheets are named."""
 
     text: Text
     sheet: str
@@ -94,7 +94,7 @@ def _loaded(file: BinaryIO) -> Iterator[_Sheet]:
 
 
 def _refuse_large(file: BinaryIO) -> None:
-    """Refuse an archive that is far larger unpacked than any sheet is."""
+    """Refuse an archive that is far larger uncompressed than any sheet (a zip bomb)."""
     if zipfile.is_zipfile(file):
         file.seek(0)
         if sum(part.file_size for part in zipfile.ZipFile(file).infolist()) > LARGEST:

@@ -1,8 +1,8 @@
 """Excel's workbooks (ECMA-376), a slice of rows at a time: in constant memory, however long the sheet.
 
-python-calamine loads a sheet whole, and all strings of its workbook. So the sheet is cut between rows
-as it is unpacked, each slice is handed over as a workbook of its own, and the shared strings lie in a
-file. What a cell means is calamine's affair alone.
+python-calamine loads a whole sheet, and all strings of its workbook. So the sheet is cut between rows
+while it is unpacked, each slice is passed to calamine as a workbook of its own, and the shared strings
+are kept in a file. Only calamine interprets the cells.
 """
 
 import io
