@@ -122,7 +122,7 @@ def broker_url(tmp_path_factory) -> Iterator[str]:
     password = ENV_FILE["KEYPOOL_REDIS_PASSWORD"]
     yield f"redis://keypool:{password}@127.0.0.1:{port}/0"
     server.terminate()
-    server.wait(timeout=30)
+    server.wait(timeout=START_TIMEOUT)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Waiting for what must come: for the condition and not by the clock, since a machine has other work."""
 
+import os
 import time
 from collections.abc import Callable
 
@@ -18,6 +19,11 @@ def eventually(condition: Callable[[], object], *, seconds: float = LONGEST) -> 
             return False
         time.sleep(0.02)
     return True
+
+
+def stretch() -> float:
+    """Say how much longer than alone work takes on this machine now: how many share a processor."""
+    return max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 WAITS_FOR_A_LOCK = text("""

@@ -17,6 +17,7 @@ from tests.faults import bulk, clocks, disk, points
 from tests.faults.proxy import Mode
 from tests.faults.senders import Sender
 from tests.faults.system import System, hint, kill, living, patiently, surely
+from tests.waiting import LONGEST
 from worker import errors
 from worker.celery import KEY_PREFIX
 from worker.client import Message
@@ -444,7 +445,7 @@ def _kill_redis(system: System, first: Callable[[], object]) -> None:
 def _end_postgres(system: System, how: signal.Signals) -> None:
     server = living(lambda: system.servers and system.servers.postgres_pid)
     server.send_signal(how)
-    server.wait(30)
+    server.wait(LONGEST)
     system.revive()
     after = patiently(lambda: system.servers).postgres_pid
     assert after != server.pid, "PostgreSQL was not stopped"

@@ -22,6 +22,7 @@ from sqlalchemy import text
 
 from tests.conftest import forget
 from tests.faults import clocks, proxy
+from tests.waiting import LONGEST
 from worker import errors
 from worker.catalogue import courses
 from worker.celery import app, broker_url
@@ -198,7 +199,7 @@ def hint(task: str) -> None:
 
 def surely(act: Callable[[], T]) -> T:
     """Do something that needs the servers, which may still be on their way back from a fault."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LONGEST
     while True:
         try:
             return act()
@@ -211,7 +212,7 @@ def kill(process: psutil.Process) -> None:
     """Kill a process, and see that it is gone."""
     try:
         process.kill()
-        process.wait(10)
+        process.wait(LONGEST)
     except psutil.NoSuchProcess:
         return
     assert not process.is_running(), "the fault did not take effect"
@@ -228,7 +229,7 @@ def living(pid: Callable[[], int | None]) -> psutil.Process:
     return patiently(found)
 
 
-def patiently(find: Callable[[], T | None], seconds: float = 60) -> T:
+def patiently(find: Callable[[], T | None], seconds: float = LONGEST) -> T:
     """Ask until there is something, and give it."""
     deadline = time.monotonic() + seconds
     while not (found := find()):

@@ -104,7 +104,7 @@ def test_a_server_told_to_stop_ends_what_it_began_and_leaves(database, place, se
 
         slow.join()
         assert [answer.status_code for answer in answers] == [200]
-        assert server.process.wait(timeout=60) == 0
+        assert server.process.wait(timeout=LONGEST) == 0
 
 
 def test_a_process_that_dies_on_a_database_that_became_too_new_ends_the_server_in_a_sentence(

@@ -62,7 +62,7 @@ def test_the_main_job_runs_from_end_to_end_and_leaves_files_and_no_process(tmp_p
     files = [tmp_path / file for file in told["files"].values()]
     assert [file.suffix for file in files] == [".html", ".csv", ".pdf", ".pdf"]
     assert all(file.stat().st_size for file in files)
-    assert eventually(lambda: processes_of(tmp_path) == [], seconds=10)
+    assert eventually(lambda: processes_of(tmp_path) == [])
     assert list((tmp_path / "tmp").glob("keypool-*")) == []
 
 
@@ -94,7 +94,7 @@ def test_an_interrupt_at_any_time_leaves_no_process_behind(tmp_path, moment, end
 
     assert demo.returncode == 128 + ending, told
     assert "Traceback" not in told
-    assert eventually(lambda: processes_of(tmp_path) == [], seconds=10)
+    assert eventually(lambda: processes_of(tmp_path) == [])
     assert list((tmp_path / "tmp").glob("keypool-*")) == []
 
 

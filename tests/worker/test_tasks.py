@@ -84,7 +84,7 @@ def test_a_worker_outlives_a_broker_that_refuses(broker, fresh_database):
             app.send_task("settle")
             return eventually("SELECT count(*) = 2 FROM redemption", seconds=5)
 
-        assert any(swept() for _ in range(12))
+        assert any(swept() for _ in range(24))
 
 
 TASKS = [

@@ -80,7 +80,7 @@ def test_a_connection_that_died_in_the_pool_is_replaced(login, pooled, database,
 
 
 def test_the_web_gives_up_a_statement_that_the_server_does_not_answer(database, monkeypatch):
-    monkeypatch.setattr(patience, "TRANSACTION_TIMEOUT", 0.3)
+    monkeypatch.setattr(patience, "TRANSACTION_TIMEOUT", 1)
 
     with (
         pytest.raises(errors.DatabaseAwayError),
@@ -90,7 +90,7 @@ def test_the_web_gives_up_a_statement_that_the_server_does_not_answer(database, 
 
 
 def test_what_the_web_computes_amid_a_transaction_is_not_waiting(database, monkeypatch):
-    monkeypatch.setattr(patience, "TRANSACTION_TIMEOUT", 0.3)
+    monkeypatch.setattr(patience, "TRANSACTION_TIMEOUT", 1)
 
     with connections.session(Login.WEB) as session:
         before = session.execute(text(BACKEND)).scalar_one()

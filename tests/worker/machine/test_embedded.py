@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import create_engine, text
 
+from tests.waiting import LONGEST
 from worker.machine import embedded
 from worker.machine.embedded import postgresql
 from worker.machine.embedded.server import wheel
@@ -91,7 +92,7 @@ def kill(*numbers: int) -> None:
 
 
 def gone(process: psutil.Process) -> bool:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LONGEST
     with suppress(psutil.NoSuchProcess):
         while process.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline
@@ -144,7 +145,7 @@ def test_a_new_home_gets_a_database_with_three_logins_and_a_broker(tmp_path):
 
 
 def test_both_servers_are_started_at_the_same_time(home, monkeypatch):
-    met = threading.Barrier(2, timeout=60)
+    met = threading.Barrier(2, timeout=LONGEST)
     for server in (embedded.postgresql, embedded.redis):
         start = server.start
         monkeypatch.setattr(server, "start", lambda *a, start=start: met.wait() + 1 and start(*a))
@@ -256,7 +257,7 @@ def test_a_database_that_is_stopped_stops_no_other_thread_of_who_starts_it(home)
         try:
             command = [sys.executable, "-c", WAKING_IT_MEANWHILE]
             given = [str(home), str(servers.postgres_pid)]
-            subprocess.run([*command, *given], cwd=HOUSE, timeout=60, check=True)
+            subprocess.run([*command, *given], cwd=HOUSE, timeout=LONGEST, check=True)
         finally:
             psutil.Process(servers.postgres_pid).resume()
 

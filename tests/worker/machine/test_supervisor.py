@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.waiting import eventually
+from tests.waiting import LONGEST, eventually
 from worker.machine import supervisor
 from worker.machine.supervisor import Service, service
 
@@ -182,7 +182,7 @@ def test_a_supervisor_that_is_told_to_end_leaves_nothing(tmp_path, ending):
     assert eventually(lambda: len(marked(tmp_path)) == 5)
 
     process.send_signal(ending)
-    process.communicate(timeout=60)
+    process.communicate(timeout=LONGEST)
 
     assert none_left(tmp_path)
 
@@ -194,7 +194,7 @@ def test_an_interrupt_while_services_start_leaves_nothing(tmp_path, delay):
     time.sleep(delay)
 
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=LONGEST)
 
     assert none_left(tmp_path)
 

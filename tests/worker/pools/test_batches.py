@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from tests import world as worlds
 from tests.conftest import SCHEMA, Addresses, pass_time
+from tests.waiting import eventually, somebody_waits_for_a_lock
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.database import connections
@@ -313,7 +314,7 @@ def test_cancelling_waits_for_the_chunk_that_is_being_worked(committed):
         batches.work_chunk(opened)
         canceller = threading.Thread(target=cancelling)
         canceller.start()
-        time.sleep(0.2)
+        assert eventually(somebody_waits_for_a_lock)
     canceller.join()
 
     assert (cancelled[0]["state"], cancelled[0]["made"]) == ("cancelled", 100)
