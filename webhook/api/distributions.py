@@ -82,9 +82,9 @@ def distribute(
     """
     patience.unhurried(session)
     arguments: dict[str, Any] = {"actor": actor, "pool": pool, "dry_run": query.dry_run}
-    read_as = query.told()
+    read_as = query.read_as()
     if upload is not None:
-        arguments |= {"told": read_as, "count": query.count, "reference": query.reference}
+        arguments |= {"read_as": read_as, "count": query.count, "reference": query.reference}
         return distributions.distribute_file(session, stream=upload, **arguments)
     body = problems.checked(NewDistribution, request.get_json(force=True))
     arguments |= body.given() | {"labels": [*read_as.labels, *body.labels]}

@@ -114,7 +114,7 @@ def add(
     arguments: dict[str, Any] = {
         "actor": actor,
         "pool": pool,
-        "told": query.told(),
+        "read_as": query.read_as(),
         "dry_run": query.dry_run,
     }
     if upload is not None:
@@ -129,7 +129,7 @@ def add(
             'Send the list of codes itself, and not an object with it: ["…", "…"].', field="codes"
         )
     made = problems.checked(Generation, document)
-    labels = [*arguments["told"].labels, *made.labels]
+    labels = [*arguments["read_as"].labels, *made.labels]
     return _queued(
         batches.generate(session, actor=actor, pool=pool, count=made.generate, labels=labels)
     )

@@ -30,9 +30,9 @@ class Reading(Taken):
     def _listed(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
 
-    def told(self) -> reading.Told:
+    def read_as(self) -> reading.ReadAs:
         """Give what the request says of its table; APIFlask gives only the first of repeated parameters."""
-        return reading.Told.of(
+        return reading.ReadAs.of(
             columns=request.args.getlist("column"),
             ignore=request.args.getlist("ignore"),
             any_shape=self.any_shape,

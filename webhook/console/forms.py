@@ -52,7 +52,7 @@ class Form:
         """Give the input of a field; `kept` if the form was not sent yet."""
         return kept if self.typed is None else self.typed.get(name, "")
 
-    def told(self, name: str, hint: str | None) -> dict[str, object]:
+    def aria(self, name: str, hint: str | None) -> dict[str, object]:
         """Give a field's ARIA attributes: that it is invalid, and the id of its error."""
         attributes: dict[str, object] = {}
         if name in self.wrong:

@@ -25,7 +25,7 @@ from worker.tenancy.actors import Actor, Role
 def more_keys(session: Session, actor: Actor, pool: str) -> Any:
     """Show the form that adds keys to a pool."""
     shown = pools.show(session, actor=actor, pool=pool)
-    return render_template("add_keys.html", pool=shown, told=None, error=None, columns=[])
+    return render_template("add_keys.html", pool=shown, result=None, error=None, columns=[])
 
 
 @blueprint.post("/pools/<pool>/keys/add")
@@ -36,7 +36,7 @@ def add_keys(session: Session, actor: Actor, pool: str) -> Any:
 
     def add() -> None:
         patience.unhurried(session)
-        arguments: dict[str, Any] = {"stream": tables.given(), "told": tables.told()}
+        arguments: dict[str, Any] = {"stream": tables.table(), "read_as": tables.read_as()}
         check = request.form.get("do") == "check"
         report.update(keys.import_keys(session, actor=actor, pool=pool, dry_run=check, **arguments))
         if check or (report["refused"] and "anyway" not in request.form):
@@ -57,9 +57,9 @@ def _previewed(
     session: Session, actor: Actor, pool: str, report: dict[str, Any], error: errors.KeypoolError
 ) -> Any:
     """Show a preview of the keys: the whole page, or the part that htmx requested."""
-    context: dict[str, Any] = {"told": report or None, "error": error, "columns": []}
+    context: dict[str, Any] = {"result": report or None, "error": error, "columns": []}
     with suppress(errors.InvalidInputError):
-        context |= tables.preview(tables.given(), Purpose.KEYS)
+        context |= tables.preview(tables.table(), Purpose.KEYS)
     if "HX-Request" in request.headers:
         return render_template("keys_preview.html", **context)
     shown = pools.show(session, actor=actor, pool=pool)
@@ -108,7 +108,7 @@ def distribute_table(session: Session, actor: Actor, pool: str) -> Any:
 
     def hand_out() -> None:
         patience.unhurried(session)
-        arguments: dict[str, Any] = {"stream": tables.given(), "told": tables.told()}
+        arguments: dict[str, Any] = {"stream": tables.table(), "read_as": tables.read_as()}
         arguments["dry_run"] = check
         made.update(distributions.distribute_file(session, actor=actor, pool=pool, **arguments))
         if check:
@@ -125,7 +125,7 @@ def _recipients_previewed(
 ) -> Any:
     context: dict[str, Any] = {"made": made or None, "error": error, "columns": []}
     with suppress(errors.InvalidInputError):
-        context |= tables.preview(tables.given(), Purpose.RECIPIENTS)
+        context |= tables.preview(tables.table(), Purpose.RECIPIENTS)
     if "HX-Request" in request.headers:
         return render_template("recipients_preview.html", **context)
     shown = pools.show(session, actor=actor, pool=pool)

@@ -9,7 +9,7 @@ from flask_login import current_user
 
 from worker import errors
 from worker.pools import reading
-from worker.pools.reading import Column, Purpose, Told
+from worker.pools.reading import Column, Purpose, ReadAs
 
 LARGEST_UPLOAD = 1 << 30  # bytes of a file
 LARGEST_PASTED = 1 << 24
@@ -22,7 +22,7 @@ def install(blueprint: APIBlueprint) -> None:
     blueprint.before_request(_allow_large)
 
 
-def given() -> BinaryIO:
+def table() -> BinaryIO:
     """Give the table of the request's form.
 
     Raises:
@@ -39,7 +39,7 @@ def given() -> BinaryIO:
     return io.BytesIO(pasted.encode(errors="replace"))
 
 
-def told() -> Told:
+def read_as() -> ReadAs:
     """Give the form's choices for columns; other columns are recognized by their contents."""
     said = [
         (column, meaning)
@@ -48,7 +48,7 @@ def told() -> Told:
         )
         if meaning
     ]
-    return Told.of(
+    return ReadAs.of(
         columns=[f"{meaning}={column}" for column, meaning in said if meaning != IGNORED],
         ignore=[column for column, meaning in said if meaning == IGNORED],
         any_shape="any_shape" in request.form,
@@ -65,7 +65,7 @@ def preview(stream: BinaryIO, purpose: Purpose) -> dict[str, Any]:
 def columns(stream: BinaryIO, purpose: Purpose) -> list[Column]:
     """Give a table's columns; none if the input is no table."""
     try:
-        read = reading.columns(stream, told=told(), purpose=purpose)
+        read = reading.columns(stream, read_as=read_as(), purpose=purpose)
     except errors.InvalidInputError:
         return []
     return [_as_chosen(column) for column in read]

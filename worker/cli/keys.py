@@ -63,7 +63,11 @@ def add(
 ) -> "ImportReport":
     """Add keys by CODE; “-” reads them from standard input."""
     with system():
-        arguments: dict[str, Any] = {"actor": operator(), "pool": pool, "told": tables.told(said)}
+        arguments: dict[str, Any] = {
+            "actor": operator(),
+            "pool": pool,
+            "read_as": tables.take(said),
+        }
         arguments["dry_run"] = dry_run
         if codes == ("-",):
             pasted = _pasted()
@@ -97,7 +101,11 @@ def import_(pool: str, file: BinaryIO, wait: bool, dry_run: bool, **said: Any) -
     read too. The result says how each column was read; --dry-run shows it and changes nothing.
     """
     with system():
-        arguments: dict[str, Any] = {"actor": operator(), "pool": pool, "told": tables.told(said)}
+        arguments: dict[str, Any] = {
+            "actor": operator(),
+            "pool": pool,
+            "read_as": tables.take(said),
+        }
         return _added(
             wait,
             connections.transaction(keys.import_keys, stream=file, dry_run=dry_run, **arguments),
@@ -271,13 +279,13 @@ def distribute(
     they carry. With -o, the keys are
     also written as CSV for a mail merge: email,name,reference,code.
     """
-    said = tables.told(arguments)
+    said = tables.take(arguments)
     _check_recipient(recipient, file, arguments["name"])
     result: distributions.OneDistributionMade | distributions.DistributionsMade
     with system(), connections.session() as session:
         if file is not None:
             arguments.pop("name")
-            arguments |= {"stream": file, "told": said}
+            arguments |= {"stream": file, "read_as": said}
             result = distributions.distribute_file(
                 session, actor=operator(), pool=pool, **arguments
             )

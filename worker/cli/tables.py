@@ -42,12 +42,12 @@ read_as = together(
 )
 
 
-def told(arguments: dict[str, Any]) -> "reading.Told":
+def take(arguments: dict[str, Any]) -> "reading.ReadAs":
     """Take the options of `read_as`, except the dry run, out of a command's arguments."""
     names = ("columns", "ignore", "any_shape", "encoding", "labels")
     options = {name: arguments.pop(name) for name in names}
     kind = arguments.pop("kind", None)
-    return reading.Told.of(**options, kind=reading.Kind(kind) if kind else None)
+    return reading.ReadAs.of(**options, kind=reading.Kind(kind) if kind else None)
 
 
 def nothing_added(report: "ImportReport") -> int:

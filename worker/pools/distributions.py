@@ -17,7 +17,7 @@ from worker.database.paging import Page, Paging, paged
 from worker.pools import giving, pools
 from worker.pools import labels as labelling
 from worker.pools.giving import Asked, Given
-from worker.pools.reading import NOTHING, Purpose, Read, Told, opened
+from worker.pools.reading import NOTHING, Purpose, Read, ReadAs, opened
 from worker.tables.labels import KeyState
 from worker.tables.pools import Distribution, DistributionTally, Key, Pool
 from worker.tenancy import addresses, history
@@ -188,7 +188,7 @@ def distribute_file(
     actor: Actor,
     pool: str,
     stream: BinaryIO,
-    told: Told = NOTHING,
+    read_as: ReadAs = NOTHING,
     count: int | None = None,
     reference: str = "",
     dry_run: bool = False,
@@ -202,9 +202,9 @@ def distribute_file(
         RefusedError: as `distribute` does, with the row.
     """
     with patience.computing(session):
-        table = opened(stream, told=told, purpose=Purpose.RECIPIENTS)
+        table = opened(stream, read_as=read_as, purpose=Purpose.RECIPIENTS)
         recipients = table.recipients(reference=reference.strip())
-    asked = giving.of_rows(recipients.rows, count=count, labels=labelling.joined(told.labels))
+    asked = giving.of_rows(recipients.rows, count=count, labels=labelling.joined(read_as.labels))
     made = _distribute(session, actor, pool, asked, dry_run=dry_run)
     return {
         "read": table.read,

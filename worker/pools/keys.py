@@ -45,7 +45,7 @@ from worker.pools import (
 )
 from worker.pools.import_reports import ImportReport
 from worker.pools.labels import split as split_labels
-from worker.pools.reading import NOTHING, Input, Keys, Told, joined, opened, typed
+from worker.pools.reading import NOTHING, Input, Keys, ReadAs, joined, opened, typed
 from worker.tables.labels import KeyState, LineResult
 from worker.tables.learning import Assignment, Learner
 from worker.tables.pools import Distribution, Key, Pool
@@ -156,7 +156,7 @@ def add_keys(
     actor: Actor,
     pool: str,
     codes: Iterable[str],
-    told: Told = NOTHING,
+    read_as: ReadAs = NOTHING,
     dry_run: bool = False,
 ) -> ImportReport:
     """Add individual codes to a pool; gives an import report.
@@ -167,7 +167,7 @@ def add_keys(
     Raises:
         InvalidInputError: there is no code at all.
     """
-    return _add(session, actor, pool, typed(codes, told=told), dry_run)
+    return _add(session, actor, pool, typed(codes, read_as=read_as), dry_run)
 
 
 def import_keys(
@@ -176,7 +176,7 @@ def import_keys(
     actor: Actor,
     pool: str,
     stream: BinaryIO,
-    told: Told = NOTHING,
+    read_as: ReadAs = NOTHING,
     dry_run: bool = False,
 ) -> ImportReport:
     """Add the keys of a file, as `worker.pools.reading` reads it; gives an import report.
@@ -187,7 +187,7 @@ def import_keys(
     Raises:
         InvalidInputError: the file is no table of keys, or the caller must say what a column means.
     """
-    return _add(session, actor, pool, opened(stream, told=told), dry_run)
+    return _add(session, actor, pool, opened(stream, read_as=read_as), dry_run)
 
 
 def listing(
@@ -326,7 +326,7 @@ def _add(session: Session, actor: Actor, pool: str, given: Input, dry_run: bool)
             pool=str(found.id),
             blocks=blocks,
             read=given.read,
-            labels=given.told.labels,
+            labels=given.read_as.labels,
         )
         return batches.report(session, actor=actor, batch=staged["id"])
     return _add_at_once(session, actor, found, joined(first), given)
@@ -345,7 +345,7 @@ def _first(blocks: Iterator[Keys]) -> list[Keys]:
 def _add_at_once(
     session: Session, actor: Actor, pool: Pool, found: Keys, given: Input
 ) -> ImportReport:
-    common = given.told.labels
+    common = given.read_as.labels
     refused = importing.add(session, pool_id=pool.id, keys=found, labels=common)
     added = len(found) - len(refused)
     if added:

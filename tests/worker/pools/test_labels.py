@@ -23,15 +23,15 @@ from worker.pools import (
     tallies,
 )
 from worker.pools.keys import Filters
-from worker.pools.reading import Told
+from worker.pools.reading import ReadAs
 from worker.redemption import deciding
 from worker.tenancy import history
 
 
-def import_(world: World, *lines: str, told: Told | None = None) -> dict:
+def import_(world: World, *lines: str, read_as: ReadAs | None = None) -> dict:
     stream = io.BytesIO("".join(f"{line}\n" for line in lines).encode())
     given = {"actor": OPERATOR, "pool": world.pool, "stream": stream}
-    return dict(keys.import_keys(world.session, told=told or Told(), **given))
+    return dict(keys.import_keys(world.session, read_as=read_as or ReadAs(), **given))
 
 
 def hand_out(world: World, *lines: str, **given: object) -> dict:
@@ -97,9 +97,11 @@ def test_what_is_joined_is_split_into_the_same(given):
 
 
 def test_keys_that_are_added_get_the_labels_of_all(world):
-    told = Told.of(labels=["vip, autumn", "vip"])
+    read_as = ReadAs.of(labels=["vip, autumn", "vip"])
 
-    keys.add_keys(world.session, actor=OPERATOR, pool=world.pool, codes=["AAAA-0001"], told=told)
+    keys.add_keys(
+        world.session, actor=OPERATOR, pool=world.pool, codes=["AAAA-0001"], read_as=read_as
+    )
 
     assert labelled(world) == {"AAAA-0001": ["vip", "autumn"]}
     [act] = history.listing(world.session, actor=OPERATOR, limit=1).items
@@ -123,7 +125,7 @@ def test_a_row_says_the_labels_of_its_keys_beside_those_of_all(world, monkeypatc
         'AAAA-0001;ann@example.org;"gold, Berlin"',
         "AAAA-0002;;gold",
         "AAAA-0003;;",
-        told=Told.of(labels=["autumn"]),
+        read_as=ReadAs.of(labels=["autumn"]),
     )
     work(world)
 
@@ -143,7 +145,7 @@ def test_a_row_with_too_many_labels_is_refused_and_the_others_are_added(world):
         "code,labels",
         "AAAA-0001,gold",
         f"AAAA-0002,{many}",
-        told=Told.of(labels=["autumn"]),
+        read_as=ReadAs.of(labels=["autumn"]),
     )
 
     assert (report["added"], report["invalid"]) == (1, 1)
@@ -155,7 +157,7 @@ def test_a_row_with_too_many_labels_is_refused_and_the_others_are_added(world):
 def test_plain_lines_and_generated_keys_of_a_batch_get_its_labels(world, monkeypatch, words):
     monkeypatch.setattr(keys, "AT_ONCE", 1)
 
-    import_(world, "AAAA-0001", "AAAA-0002", told=Told.of(labels=words))
+    import_(world, "AAAA-0001", "AAAA-0002", read_as=ReadAs.of(labels=words))
     made = batches.generate(world.session, actor=OPERATOR, pool=world.pool, count=2, labels=words)
     work(world)
 
@@ -182,7 +184,7 @@ def test_a_row_of_recipients_labels_its_keys_and_the_very_key_alone(world):
         f"ann@example.org,{made[3]},gold",
         f"ann@example.org,{made[2]},silver",
         f"bob@example.org,{made[0]},",
-        told=Told.of(labels=["course 7"]),
+        read_as=ReadAs.of(labels=["course 7"]),
     )
 
     assert labelled(world) == {

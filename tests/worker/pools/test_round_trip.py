@@ -16,11 +16,11 @@ from tests.world import OPERATOR
 from worker import errors
 from worker.database import connections
 from worker.pools import distributions, exporting, keys
-from worker.pools.reading import Told
+from worker.pools.reading import ReadAs
 from worker.tenancy import organizations
 
 KEPT = ("code", "state", "recipient", "reference", "labels")
-AS_THEY_ARE = Told.of(any_shape=True)
+AS_THEY_ARE = ReadAs.of(any_shape=True)
 
 SIGNS = "=+-@'\"`,;|\t\r\n .:/\\#%&*()[]{}<>^~_$!?"
 UNSEEN = "\u00ad\u200b\u200f\u2060\ufeff\u00a0\u3000\u2028"
@@ -103,7 +103,7 @@ def kept(pool: str, code: str, recipient: str, reference: str, label: str) -> No
     asked = {"actor": OPERATOR, "pool": pool}
     try:
         with connections.session() as session:
-            keys.add_keys(session, codes=[code], told=AS_THEY_ARE, **asked)
+            keys.add_keys(session, codes=[code], read_as=AS_THEY_ARE, **asked)
             if recipient:
                 given = {"recipient": recipient, "reference": reference, "labels": [label]}
                 distributions.distribute(session, **asked, **given)
@@ -134,4 +134,4 @@ def cells(file: bytes, format: str) -> list[tuple[str, ...]]:
 def imported(pool: str, file: bytes) -> dict:
     with connections.session() as session:
         given = {"actor": OPERATOR, "pool": pool, "stream": io.BytesIO(file)}
-        return dict(keys.import_keys(session, told=AS_THEY_ARE, **given))
+        return dict(keys.import_keys(session, read_as=AS_THEY_ARE, **given))

@@ -8,8 +8,8 @@ from worker.pools.reading.files import Kind
 from worker.pools.reading.inputs import Column, Input, Read, columns, opened, typed
 from worker.pools.reading.owners import Owner
 from worker.pools.reading.people import unfit as unfit_recipient
+from worker.pools.reading.read_as import NOTHING, Purpose, ReadAs, meanings
 from worker.pools.reading.recipients import Recipient, Recipients, Wrong, wrong_rows
-from worker.pools.reading.told import NOTHING, Purpose, Told, meanings
 from worker.pools.reading.words import Meaning
 
 __all__ = [
@@ -23,9 +23,9 @@ __all__ = [
     "Owner",
     "Purpose",
     "Read",
+    "ReadAs",
     "Recipient",
     "Recipients",
-    "Told",
     "Wrong",
     "columns",
     "in_chunks",

@@ -4,8 +4,8 @@ import re
 from collections import Counter
 
 from worker.pools.reading.headings import known
+from worker.pools.reading.read_as import ReadAs
 from worker.pools.reading.records import Dialect
-from worker.pools.reading.told import Told
 
 DELIMITERS = ";\t|,"
 TOP = 10  # lines within which a heading is found
@@ -18,19 +18,19 @@ def said(line: str) -> str | None:
     return match[1] if match else None
 
 
-def delimiter(lines: list[str], told: Told) -> str | None:
+def delimiter(lines: list[str], read_as: ReadAs) -> str | None:
     """Tell the delimiter by lines that are not blank; None where each is one cell."""
-    return _by_heading(lines, told) or _by_most_lines(lines)
+    return _by_heading(lines, read_as) or _by_most_lines(lines)
 
 
-def _by_heading(lines: list[str], told: Told) -> str | None:
+def _by_heading(lines: list[str], read_as: ReadAs) -> str | None:
     best: tuple[int, str] | None = None
     for sign in DELIMITERS:
         dialect = Dialect(sign)
         for place, line in enumerate(lines[:TOP]):
             if sign not in line or not _in_most(sign, lines[place + 1 :]):
                 continue
-            number = known(dialect.parsed(line), told)
+            number = known(dialect.parsed(line), read_as)
             if number and (best is None or number > best[0]):
                 best = (number, sign)
     return best and best[1]

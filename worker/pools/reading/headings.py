@@ -7,9 +7,9 @@ from worker.pools import codes
 from worker.pools.reading import slips
 from worker.pools.reading.cells import codes_in
 from worker.pools.reading.norms import ALIKE, FEWEST, Norm
+from worker.pools.reading.read_as import Purpose, ReadAs, is_called
 from worker.pools.reading.records import ADDRESS
 from worker.pools.reading.shapes import Shapes, groups
-from worker.pools.reading.told import Purpose, Told, is_called
 from worker.pools.reading.words import is_ours, meanings_of
 
 TOP = 10  # rows within which a heading is found
@@ -30,14 +30,14 @@ class Heading(NamedTuple):
     above: frozenset[int]
 
 
-def find(rows: list[Row], told: Told, purpose: Purpose) -> Heading | None:
+def find(rows: list[Row], read_as: ReadAs, purpose: Purpose) -> Heading | None:
     """Find the heading in a table's first rows; None if there is none."""
-    return _by_words(rows, told, purpose) or _by_unlikeness(rows, told, purpose)
+    return _by_words(rows, read_as, purpose) or _by_unlikeness(rows, read_as, purpose)
 
 
-def known(cells: list[str], told: Told) -> int:
+def known(cells: list[str], read_as: ReadAs) -> int:
     """Count the cells of a row that are headings, known ones or named by the caller."""
-    names = [heading for _, heading in told.columns] + list(told.ignore)
+    names = [heading for _, heading in read_as.columns] + list(read_as.ignore)
     return sum(
         meaning is not None or is_ours(cell) or any(is_called(cell, name) for name in names)
         for cell, meaning in zip(cells, meanings_of(cells), strict=True)
@@ -45,8 +45,8 @@ def known(cells: list[str], told: Told) -> int:
     )
 
 
-def _by_words(rows: list[Row], told: Told, purpose: Purpose) -> Heading | None:
-    counted = [(known(row.cells, told), place) for place, row in enumerate(rows[:TOP])]
+def _by_words(rows: list[Row], read_as: ReadAs, purpose: Purpose) -> Heading | None:
+    counted = [(known(row.cells, read_as), place) for place, row in enumerate(rows[:TOP])]
     best = max(
         ((number, place) for number, place in counted if number and not _is_data(rows[place])),
         default=None,
@@ -62,25 +62,25 @@ def _by_words(rows: list[Row], told: Told, purpose: Purpose) -> Heading | None:
     return Heading(rows[heading], frozenset(row.number for row in above))
 
 
-def _by_unlikeness(rows: list[Row], told: Told, purpose: Purpose) -> Heading | None:
+def _by_unlikeness(rows: list[Row], read_as: ReadAs, purpose: Purpose) -> Heading | None:
     """Find rows without a digit above rows that hold a key each, or an address."""
     first = next((n for n, row in enumerate(rows) if _holds(row, purpose)), None)
     if first is None or first >= TOP:
         return None
     heading = next((n for n in reversed(range(first)) if not _has_digit(rows[n])), None)
-    if heading is None or (purpose is Purpose.KEYS and not _is_unlike(rows, heading, told)):
+    if heading is None or (purpose is Purpose.KEYS and not _is_unlike(rows, heading, read_as)):
         return None
     return Heading(rows[heading], frozenset(row.number for row in rows[:heading]))
 
 
-def _is_unlike(rows: list[Row], heading: int, told: Told) -> bool:
+def _is_unlike(rows: list[Row], heading: int, read_as: ReadAs) -> bool:
     below = [row for row in rows[heading + 1 :] if any(map(str.strip, row.cells))]
     if sum(_holds(row, Purpose.KEYS) for row in below) < ALIKE * len(below):
         return False
     cells = [codes.supplied(cell) for cell in rows[heading].cells]
     if len(cells) > 1 or not codes.is_well_formed(cells[0]):
         return True
-    if told.any_shape:
+    if read_as.any_shape:
         return False
     return len(below) >= FEWEST or groups(cells[0]) != groups(codes.supplied(below[0].cells[0]))
 

@@ -14,10 +14,10 @@ from worker.pools.reading.keys import KeyReader
 from worker.pools.reading.layouts import SAMPLE, Layout
 from worker.pools.reading.norms import Norm
 from worker.pools.reading.owners import Owners
+from worker.pools.reading.read_as import NOTHING, Purpose, ReadAs
 from worker.pools.reading.recipients import RecipientReader, Recipients
 from worker.pools.reading.shapes import Shapes
 from worker.pools.reading.texts import Text, Typed
-from worker.pools.reading.told import NOTHING, Purpose, Told
 from worker.pools.reading.words import Meaning
 from worker.pools.reading.workbooks import DELIMITER
 
@@ -58,7 +58,7 @@ class Input:
 
     text: Text | Typed
     layout: Layout
-    told: Told = NOTHING
+    read_as: ReadAs = NOTHING
     sheet: str | None = None
     other_sheets: list[str] = field(default_factory=list)
 
@@ -102,7 +102,7 @@ class Input:
             InvalidInputError: a column that is not read holds e-mail addresses. It is raised before
                 the first block is given.
         """
-        reader = KeyReader(self.text, self.layout, self.told)
+        reader = KeyReader(self.text, self.layout, self.read_as)
         # Whoever gives keys one by one means each of them.
         norm = Norm(Shapes()) if isinstance(self.text, Typed) else reader.survey()
         return reader.blocks(norm)
@@ -113,23 +113,25 @@ class Input:
         Raises:
             InvalidInputError: rows are wrong, or a column has to be told.
         """
-        owners = Owners(self.layout, common=self.told.labels)
+        owners = Owners(self.layout, common=self.read_as.labels)
         return RecipientReader(self.text, self.layout, owners).read(reference=reference)
 
 
-def opened(stream: BinaryIO, *, told: Told = NOTHING, purpose: Purpose = Purpose.KEYS) -> Input:
+def opened(
+    stream: BinaryIO, *, read_as: ReadAs = NOTHING, purpose: Purpose = Purpose.KEYS
+) -> Input:
     """Open what somebody gave, and tell how it is laid out.
 
     Raises:
         InvalidInputError: it is no table, is empty, or cannot be told from another thing.
     """
-    file = files.opened(stream, kind=told.kind, encoding=told.encoding)
-    layout = layouts.find(file.text, told, purpose)
-    return Input(file.text, layout, told, file.sheet, file.other_sheets)
+    file = files.opened(stream, kind=read_as.kind, encoding=read_as.encoding)
+    layout = layouts.find(file.text, read_as, purpose)
+    return Input(file.text, layout, read_as, file.sheet, file.other_sheets)
 
 
 def columns(
-    stream: BinaryIO, *, told: Told = NOTHING, purpose: Purpose = Purpose.KEYS
+    stream: BinaryIO, *, read_as: ReadAs = NOTHING, purpose: Purpose = Purpose.KEYS
 ) -> list[Column]:
     """Give an input's columns, for a person to say what they are, also where they cannot be told.
 
@@ -137,18 +139,18 @@ def columns(
         InvalidInputError: it is no table, or is empty.
     """
     try:
-        return opened(stream, told=told, purpose=purpose).columns
+        return opened(stream, read_as=read_as, purpose=purpose).columns
     except errors.InvalidInputError as error:
         if error.field != "column":
             raise
     # Any meaning of the first column makes a layout of it; what it means is not said, then.
     stand_in = Meaning.CODE if purpose is Purpose.KEYS else Meaning.EMAIL
-    told = replace(told, columns=((stand_in, "1"),), ignore=())
-    found = opened(stream, told=told, purpose=purpose).columns
+    read_as = replace(read_as, columns=((stand_in, "1"),), ignore=())
+    found = opened(stream, read_as=read_as, purpose=purpose).columns
     return [{**column, "meaning": None} for column in found]
 
 
-def typed(codes: Iterable[str], *, told: Told = NOTHING) -> Input:
+def typed(codes: Iterable[str], *, read_as: ReadAs = NOTHING) -> Input:
     """Take keys that were given one by one: nothing among them is a heading, and none has columns.
 
     Raises:
@@ -159,4 +161,4 @@ def typed(codes: Iterable[str], *, told: Told = NOTHING) -> Input:
     if not filled:
         raise errors.InvalidInputError("There is nothing in the input; give a key per line.")
     layout = Layout(None, None, frozenset(), {Meaning.CODE: (0,)}, (), (), filled[:SAMPLE])
-    return Input(Typed(lines), layout, told)
+    return Input(Typed(lines), layout, read_as)

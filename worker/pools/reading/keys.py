@@ -19,10 +19,10 @@ from worker.pools.reading.judging import UNCLOSED, Judge, Verdict, candidates, r
 from worker.pools.reading.layouts import Layout
 from worker.pools.reading.norms import Norm
 from worker.pools.reading.owners import NOBODY, Owners
+from worker.pools.reading.read_as import ReadAs
 from worker.pools.reading.records import ADDRESS, Rows
 from worker.pools.reading.shapes import Shapes, could_be_key, groups, runs, words_of
 from worker.pools.reading.texts import Text, Typed
-from worker.pools.reading.told import Told
 from worker.pools.reading.words import Meaning
 
 T = TypeVar("T")
@@ -43,13 +43,13 @@ class KeyReader:
 
     text: Text | Typed
     layout: Layout
-    told: Told
+    read_as: ReadAs
 
     def __post_init__(self) -> None:
         self._places = self.layout.places[Meaning.CODE]
         self._sample = self._sampled()
         self._form = _form(self._sample)
-        self._owners = Owners(self.layout, common=self.told.labels)
+        self._owners = Owners(self.layout, common=self.read_as.labels)
         self._used = any(meaning in self.layout.places for meaning in (Meaning.STATE, Meaning.USES))
         self._again = (
             [unquoted(cell) for cell in self.layout.heading.cells] if self.layout.heading else []
@@ -76,7 +76,7 @@ class KeyReader:
 
     def blocks(self, norm: Norm) -> Iterator[Keys]:
         """Give the keys, judged by what all of them look like."""
-        judge = Judge(norm, self.told.any_shape, self.text.encoding)
+        judge = Judge(norm, self.read_as.any_shape, self.text.encoding)
         matches = self._form.matches if self._form and self._form.is_like(norm) else _nothing
         alone = not self._owners.known and not self._used and len(self._places) == 1
         for rows in self.layout.rows(self.text):

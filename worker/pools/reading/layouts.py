@@ -9,9 +9,9 @@ from worker import errors
 from worker.pools.reading import delimiters, headings
 from worker.pools.reading.cells import unquoted
 from worker.pools.reading.headings import Row
+from worker.pools.reading.read_as import READ, Purpose, ReadAs, is_called
 from worker.pools.reading.records import ADDRESS, Dialect, Lines, Rows
 from worker.pools.reading.texts import Block, Text, Typed
-from worker.pools.reading.told import READ, Purpose, Told, is_called
 from worker.pools.reading.words import COUNTS_TOO, Meaning, is_ours, meanings_of, plain, spellings
 
 SAMPLE = 200  # lines from which the layout is found
@@ -82,7 +82,7 @@ def _without(rows: Rows, skipped: frozenset[int]) -> Rows:
     return Rows([n for n, _ in kept], [row for _, row in kept], rows.unclosed)
 
 
-def find(text: Text, told: Told, purpose: Purpose) -> Layout:
+def find(text: Text, read_as: ReadAs, purpose: Purpose) -> Layout:
     """Find a text's layout from its first lines.
 
     Raises:
@@ -93,13 +93,13 @@ def find(text: Text, told: Told, purpose: Purpose) -> Layout:
     filled = {n: line for n, line in enumerate(block.lines, block.first) if line.strip()}
     if not filled:
         raise errors.InvalidInputError("There is nothing in the input; give a key per line.")
-    dialect = _dialect(text, list(filled.values()), said, told)
+    dialect = _dialect(text, list(filled.values()), said, read_as)
     rows = _rows(block, dialect)
-    found = headings.find(rows, told, purpose)
+    found = headings.find(rows, read_as, purpose)
     skipped = {found.row.number} | found.above if found else set()
     sample = [row for row in rows if row.number not in skipped]
     width = max((len(row.cells) for row in rows), default=1)
-    columns = _Columns(width, found.row if found else None, sample, told, purpose)
+    columns = _Columns(width, found.row if found else None, sample, read_as, purpose)
     places = columns.places()
     if not set(filled) - skipped:
         raise errors.InvalidInputError(f"There are no {purpose} below the input's heading.")
@@ -140,10 +140,10 @@ def _first_lines(text: Text | Typed) -> tuple[Block, str | None]:
     return (Block(2, lines[1:]) if said else Block(first, lines)), said
 
 
-def _dialect(text: Text, filled: list[str], said: str | None, told: Told) -> Dialect | None:
+def _dialect(text: Text, filled: list[str], said: str | None, read_as: ReadAs) -> Dialect | None:
     if text.delimiter:
         return Dialect(text.delimiter, quoted=False)
-    sign = said or delimiters.delimiter(filled, told)
+    sign = said or delimiters.delimiter(filled, read_as)
     return Dialect(sign) if sign else None
 
 
@@ -162,13 +162,13 @@ class _Columns:
     """What each column means: what the caller says, what its heading says, what it holds."""
 
     def __init__(
-        self, width: int, heading: Row | None, sample: list[Row], told: Told, purpose: Purpose
+        self, width: int, heading: Row | None, sample: list[Row], read_as: ReadAs, purpose: Purpose
     ) -> None:
-        self._width, self._sample, self._told, self._purpose = width, sample, told, purpose
+        self._width, self._sample, self._told, self._purpose = width, sample, read_as, purpose
         cells = heading.cells if heading else []
         self._headings = [cell.strip() for cell in cells] + [""] * (width - len(cells))
         self._known = meanings_of(self._headings)
-        self._ignored = {place for name in told.ignore for place in self._named(name)}
+        self._ignored = {place for name in read_as.ignore for place in self._named(name)}
 
     def places(self) -> dict[Meaning, tuple[int, ...]]:
         """Give the columns of each meaning that is read."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from worker.pools.reading import Keys, Purpose, Recipients, Told, joined, opened
+from worker.pools.reading import Keys, Purpose, ReadAs, Recipients, joined, opened
 
 GIVEN = Path(__file__).parent / "given"
 
@@ -26,37 +26,41 @@ def raw(content: str | bytes) -> bytes:
     return content if isinstance(content, bytes) else content.encode()
 
 
-def keys(content: str | bytes, **told: object) -> Keys:
-    blocks = list(opened(io.BytesIO(raw(content)), told=Told.of(**told)).keys())
+def keys(content: str | bytes, **read_as: object) -> Keys:
+    blocks = list(opened(io.BytesIO(raw(content)), read_as=ReadAs.of(**read_as)).keys())
     return joined(blocks) if blocks else Keys([], [])
 
 
-def found(content: str | bytes, **told: object) -> list[tuple[int, str]]:
-    read = keys(content, **told)
+def found(content: str | bytes, **read_as: object) -> list[tuple[int, str]]:
+    read = keys(content, **read_as)
     return list(zip(read.numbers, read.codes, strict=True))
 
 
-def owned(content: str | bytes, **told: object) -> list[Found]:
-    read = keys(content, **told)
+def owned(content: str | bytes, **read_as: object) -> list[Found]:
+    read = keys(content, **read_as)
     rows = zip(read.numbers, read.codes, read.all_owners(), strict=True)
     return [Found(number, code, *owner) for number, code, owner in rows]
 
 
-def refused(content: str | bytes, **told: object) -> dict[int, str]:
-    return {line.number: line.reason for line in keys(content, **told).refused}
+def refused(content: str | bytes, **read_as: object) -> dict[int, str]:
+    return {line.number: line.reason for line in keys(content, **read_as).refused}
 
 
-def read(content: str | bytes, purpose: Purpose = Purpose.KEYS, **told: object) -> dict:
-    return dict(opened(io.BytesIO(raw(content)), told=Told.of(**told), purpose=purpose).read)
+def read(content: str | bytes, purpose: Purpose = Purpose.KEYS, **read_as: object) -> dict:
+    return dict(
+        opened(io.BytesIO(raw(content)), read_as=ReadAs.of(**read_as), purpose=purpose).read
+    )
 
 
-def recipients(content: str | bytes, *, reference: str = "", **told: object) -> Recipients:
-    given = opened(io.BytesIO(raw(content)), told=Told.of(**told), purpose=Purpose.RECIPIENTS)
+def recipients(content: str | bytes, *, reference: str = "", **read_as: object) -> Recipients:
+    given = opened(
+        io.BytesIO(raw(content)), read_as=ReadAs.of(**read_as), purpose=Purpose.RECIPIENTS
+    )
     return given.recipients(reference=reference)
 
 
-def asked(content: str | bytes, **told: object) -> list[tuple[str, int | None, str]]:
-    rows = recipients(content, **told).rows
+def asked(content: str | bytes, **read_as: object) -> list[tuple[str, int | None, str]]:
+    rows = recipients(content, **read_as).rows
     return [(row.recipient, row.count, row.reference) for row in rows]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.worker.pools.reading.inputs import found, refused
 from worker import errors
-from worker.pools.reading import Told, opened, typed
+from worker.pools.reading import ReadAs, opened, typed
 
 
 class Endless(io.RawIOBase):
@@ -109,4 +109,4 @@ def test_keys_given_one_by_one_are_numbered_and_each_is_meant():
 
 def test_no_key_given_one_by_one_is_refused():
     with pytest.raises(errors.InvalidInputError, match="nothing in the input"):
-        typed(["", " "], told=Told.of())
+        typed(["", " "], read_as=ReadAs.of())

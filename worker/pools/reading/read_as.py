@@ -30,7 +30,7 @@ def meanings(purpose: Purpose) -> frozenset[Meaning]:
 
 
 @dataclass(frozen=True)
-class Told:
+class ReadAs:
     """What a caller says about a file; everything else is found in the file.
 
     Attributes:
@@ -59,7 +59,7 @@ class Told:
         kind: Kind | None = None,
         encoding: str | None = None,
         labels: Iterable[str] = (),
-    ) -> "Told":
+    ) -> "ReadAs":
         """Read what a caller says; a column is `MEANING=HEADING`, or a heading alone: of the keys.
 
         Raises:
@@ -69,7 +69,7 @@ class Told:
         return cls(said, tuple(ignore), any_shape, kind, encoding, labelling.checked(labels))
 
 
-NOTHING = Told()
+NOTHING = ReadAs()
 
 
 def is_called(heading: str, name: str) -> bool:
