@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from types import UnionType
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from flask import Response, jsonify
 from pydantic import (
@@ -108,12 +108,6 @@ class Paging(Taken):
     def page(self, **names: str) -> dict[str, Any]:
         """Give the page and the filters as the domain's arguments; `names` renames some."""
         return self.given(cursor="after", **names)
-
-
-class Sorted(Paging):
-    """A page of a list that can be sorted in both directions."""
-
-    sort: Literal["made", "-made"] | None = Field(None, description="-made: the newest first.")
 
 
 def whole(items: list[T]) -> Page[T]:

@@ -15,7 +15,7 @@ from worker.billing import invoices
 from worker.database import lookup
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, Paging, paged, within
+from worker.database.paging import Page, Paging, Selected, paged, within
 from worker.days import Month
 from worker.money import Amount, Percent
 from worker.pools import pools
@@ -301,7 +301,7 @@ def find(session: Session, *, actor: Actor, charge: str, lock: bool = False) -> 
     )
 
 
-def shape(row: Any) -> ChargeShape:
+def shape(row: Selected) -> ChargeShape:
     """Give a charge's public fields."""
     charge: Charge = row.Charge
     return {

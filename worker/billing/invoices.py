@@ -29,7 +29,7 @@ from worker.billing.parties import BuyerShape, SellerShape
 from worker.database import lookup
 from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, Paging, paged
+from worker.database.paging import Page, Paging, Selected, paged
 from worker.days import Day, Month
 from worker.money import Amount, Percent
 from worker.tables.billing import Invoice, Seller
@@ -376,7 +376,7 @@ def _rows() -> Select[Any]:
     )
 
 
-def _facts(row: Any) -> InvoiceFacts:
+def _facts(row: Selected) -> InvoiceFacts:
     invoice: Invoice = row.Invoice
     return {
         "id": str(invoice.id),
@@ -407,7 +407,12 @@ def _facts(row: Any) -> InvoiceFacts:
 
 
 def remember(
-    session: Session, actor: Actor, action: str, ids: list[int], organization_id: int, **detail: Any
+    session: Session,
+    actor: Actor,
+    action: str,
+    ids: list[int],
+    organization_id: int,
+    **detail: object,
 ) -> None:
     """Record an act on an organization's invoices in the history, if there are any."""
     if ids:

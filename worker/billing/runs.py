@@ -42,6 +42,13 @@ class BillingRun(TypedDict):
     """What the seller lacks: its name, address or tax id."""
 
 
+class BillingRunShown(BillingRun):
+    """What a billing run did, with the invoices themselves."""
+
+    invoices: list[invoices.InvoiceShape]
+    """The invoices that it drafted, added to or finalized."""
+
+
 @dataclass
 class Run:
     """What a billing run did: invoices made or added to, finalized ones, and how many charges.

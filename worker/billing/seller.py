@@ -52,6 +52,7 @@ def lacks(session: Session) -> list[str]:
 
 def edit(
     session: Session,
+    /,
     *,
     actor: Actor,
     banks: Sequence[Mapping[str, str]] = (),

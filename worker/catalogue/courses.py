@@ -24,6 +24,7 @@ from typing_extensions import TypedDict
 from worker.database import lookup
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
+from worker.database.paging import Selected
 from worker.money import Amount
 from worker.tables.catalogue import Course, Price
 from worker.tenancy import currencies, history
@@ -165,7 +166,7 @@ def _rows() -> Select[Any]:
     return select(Course, *columns, decimals).join(price, true(), isouter=True)
 
 
-def _shape(row: Any) -> CourseShape:
+def _shape(row: Selected) -> CourseShape:
     course: Course = row.Course
     return {
         "id": str(course.id),

@@ -1,5 +1,6 @@
 """Prices of a course's redemptions from an instant on, for an organization or for all."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Unpack
@@ -14,7 +15,7 @@ from worker.catalogue import courses
 from worker.database import locks, lookup
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, Paging, paged
+from worker.database.paging import Page, Paging, Selected, paged
 from worker.days import Beginning
 from worker.money import Amount
 from worker.tables.catalogue import Course, Price
@@ -206,9 +207,9 @@ def _start(
     return start
 
 
-def _write(session: Session, row: dict[str, Any]) -> int | None:
+def _write(session: Session, row: Mapping[str, object]) -> int | None:
     """Insert or replace the price from that instant; None if the same is there already."""
-    asked = insert(Price).values(row)
+    asked = insert(Price).values(**row)
     changed = or_(
         Price.amount != asked.excluded.amount,
         Price.currency != asked.excluded.currency,
@@ -253,7 +254,7 @@ def _refuse_when_replaced(session: Session, price: Price, until: datetime) -> No
         )
 
 
-def _refuse_rewriting(session: Session, row: dict[str, Any], price_id: int) -> None:
+def _refuse_rewriting(session: Session, row: Mapping[str, object], price_id: int) -> None:
     if session.execute(CHARGED, {**row, "price_id": price_id}).scalar_one():
         raise errors.PriceInThePastError
 
@@ -285,7 +286,7 @@ def _rows() -> Select[Any]:
     )
 
 
-def _is(row: dict[str, Any]) -> Any:
+def _is(row: Mapping[str, object]) -> Any:
     return and_(
         Price.course_id == row["course_id"],
         Price.organization_id.is_not_distinct_from(row["organization_id"]),
@@ -293,7 +294,7 @@ def _is(row: dict[str, Any]) -> Any:
     )
 
 
-def _shape(row: Any) -> PriceShape:
+def _shape(row: Selected) -> PriceShape:
     return {
         "id": str(row.Price.id),
         "course": row.course,

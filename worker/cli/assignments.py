@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import rich_click as click
 
@@ -17,7 +17,7 @@ with deferred():
     from worker.learning import assignments, bulk, cancelling, expiring, extending
 
 if TYPE_CHECKING:
-    from worker.database.paging import Page
+    from worker.database.paging import Page, Paging
 
     # The result for one named assignment, or for each of many.
     Changed = assignments.AssignmentShown | Page[bulk.ChangedAssignment]
@@ -52,7 +52,7 @@ def _changed(
     many: "Callable[..., paging.Page[bulk.ChangedAssignment]]",
     named: tuple[str, ...],
     filters: "bulk.Filters",
-    **how: Any,
+    **how: object,
 ) -> "Changed":
     """Change one named assignment, or many, in transactions of 500."""
     if len(named) == 1 and filters == bulk.NONE:
@@ -74,9 +74,11 @@ def command() -> None:
 
 
 @command.command("list", cls=ListCommand, filters=lambda: assignments.Filters, shows=ASSIGNMENTS)
-def listing(**arguments: Any) -> "Page[assignments.AssignmentShape]":
+def listing(
+    filters: "assignments.Filters", **page: "Unpack[Paging]"
+) -> "Page[assignments.AssignmentShape]":
     """List assignments."""
-    return run(assignments.listing, actor=operator(), **arguments)
+    return run(assignments.listing, actor=operator(), filters=filters, **page)
 
 
 @command.command()
@@ -94,25 +96,37 @@ named = click.argument("named", nargs=-1, metavar="[ID]...")
 @click.option("--until", metavar="DATE", help="The last day of access, where the learner is.")
 @click.option("--by", "by_days", type=WHOLE, metavar="DAYS", help="So many days later than now.")
 @click.option("--price", metavar="AMOUNT", help="Charge the pool's owner; free by default.")
-def extend(**arguments: Any) -> "Changed":
+def extend(
+    named: tuple[str, ...],
+    filters: "bulk.Filters",
+    until: str | None,
+    by_days: int | None,
+    price: str | None,
+) -> "Changed":
     """Extend access; an expired assignment becomes active again.
 
     Several ids, or a pool, a learner or a number of days, extend many: each has its own result.
     """
-    return _changed(extending.extend, bulk.extend, **arguments)
+    return _changed(
+        extending.extend, bulk.extend, named, filters, until=until, by_days=by_days, price=price
+    )
 
 
 @command.command(cls=ChoosingCommand, filters=lambda: bulk.Filters, shows=_show_changed)
 @named
 @click.option("--retire-key", is_flag=True, help="Do not issue the key again.")
 @click.option("--reason", metavar="TEXT", help="Needed after 24 hours or a launch.")
-def cancel(**arguments: Any) -> "Changed":
+def cancel(
+    named: tuple[str, ...], filters: "bulk.Filters", retire_key: bool, reason: str | None
+) -> "Changed":
     """Cancel an assignment, or many, each with its own result.
 
     Within 24 hours of redemption and before any launch, the charge is credited and the key can be
     redeemed again. Later nothing is credited and the key is retired.
     """
-    return _changed(cancelling.cancel, bulk.cancel, **arguments)
+    return _changed(
+        cancelling.cancel, bulk.cancel, named, filters, retire_key=retire_key, reason=reason
+    )
 
 
 @command.command(

@@ -1,7 +1,7 @@
 """`keypool batches`: bulk jobs that add keys to pools."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import rich_click as click
 
@@ -16,7 +16,7 @@ with deferred():
     from worker.pools import batches
 
 if TYPE_CHECKING:
-    from worker.database.paging import Page
+    from worker.database.paging import Page, Paging
     from worker.pools.import_reports import ImportReport
 
 BATCHES = printing.table(
@@ -38,9 +38,9 @@ def command() -> None:
 
 
 @command.command("list", cls=ListCommand, filters=lambda: batches.Filters, shows=BATCHES)
-def listing(**arguments: Any) -> "Page[batches.BatchShape]":
+def listing(filters: "batches.Filters", **page: "Unpack[Paging]") -> "Page[batches.BatchShape]":
     """List batches, newest first."""
-    return run(batches.listing, actor=operator(), **arguments)
+    return run(batches.listing, actor=operator(), filters=filters, **page)
 
 
 @command.command()

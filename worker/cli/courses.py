@@ -1,7 +1,5 @@
 """`keypool courses`: courses and their list prices."""
 
-from typing import Any
-
 import rich_click as click
 
 from worker.cli import printing
@@ -23,9 +21,11 @@ def command() -> None:
 @click.argument("title")
 @click.option("--price", required=True, metavar="AMOUNT", help="What one redemption costs: 49.90.")
 @click.option("--currency", required=True, metavar="CUR", help="An ISO 4217 code: EUR.")
-def add(**arguments: Any) -> "courses.CourseShape":
+def add(code: str, title: str, price: str, currency: str) -> "courses.CourseShape":
     """Add a course with its list price."""
-    return run(courses.add, actor=operator(), **arguments)
+    return run(
+        courses.add, actor=operator(), code=code, title=title, price=price, currency=currency
+    )
 
 
 @command.command()

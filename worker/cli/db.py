@@ -1,7 +1,7 @@
 """`keypool db`: the database, and what schema.sql says."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TypedDict
 
 import rich_click as click
 
@@ -18,34 +18,53 @@ def command() -> None:
     """The database: make it, migrate it, check it."""
 
 
-def _made(result: dict[str, Any]) -> Iterator[str]:
+class Made(TypedDict):
+    """Whether the database was made now."""
+
+    made: bool
+
+
+class Upgraded(TypedDict):
+    """Which migrations were applied."""
+
+    applied: list[str]
+
+
+class Checked(TypedDict):
+    """Whether the database is what schema.sql says, and safe; else what differs."""
+
+    ok: bool
+    differences: list[str]
+
+
+def _made(result: Made) -> Iterator[str]:
     yield "The database is made." if result["made"] else "The database was made before."
 
 
 @command.command(shows=printing.sentences(_made))
-def init() -> dict[str, Any]:
+def init() -> Made:
     """Apply schema.sql to an empty database; does nothing if it is keypool's already."""
     with servers():
         return {"made": schema.init(connections.engine())}
 
 
-def _applied(result: dict[str, Any]) -> Iterator[str]:
+def _applied(result: Upgraded) -> Iterator[str]:
     yield f"Applied: {', '.join(result['applied']) or 'nothing, the database is up to date'}."
 
 
 @command.command(shows=printing.sentences(_applied))
-def upgrade() -> dict[str, Any]:
+def upgrade() -> Upgraded:
     """Apply the pending migrations, one after the other."""
     with servers():
         return {"applied": migrating.upgrade(connections.engine(), tell=printing.warn)}
 
 
-def _checked(result: dict[str, Any]) -> Iterator[str]:
+def _checked(result: Checked) -> Iterator[str]:
     yield from result["differences"] or ["The database is what schema.sql says, and safe."]
 
 
 @command.command(shows=printing.sentences(_checked), failed=lambda result: not result["ok"])
-def check() -> dict[str, Any]:
+def check() -> Checked:
     """Check that the database matches schema.sql and is safe; exit code 1 if not."""
     with servers():
         sentences = schema.check(connections.engine())

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import rich_click as click
 
@@ -33,10 +33,23 @@ class Outcome(TypedDict):
     webhooks: int
 
 
+class Demo(TypedDict):
+    """What a demo came to."""
+
+    ok: bool
+    outcomes: dict[str, int]
+    unexpected: dict[str, str]
+    figures: dict[str, int]
+    per_second: dict[str, int]
+    broken: list[str]
+    files: dict[str, str]
+    seconds: float
+
+
 OUTCOMES = printing.table(lambda: Outcome)
 
 
-def _show(done: dict[str, Any]) -> None:
+def _show(done: Demo) -> None:
     rows: list[Outcome] = [
         {"what_happened": MEANINGS.get(outcome, outcome), "webhooks": count}
         for outcome, count in done["outcomes"].items()
@@ -51,7 +64,7 @@ def _show(done: dict[str, Any]) -> None:
     printing.line("", _verdict(done))
 
 
-def _verdict(done: dict[str, Any]) -> str:
+def _verdict(done: Demo) -> str:
     if done["unexpected"]:
         return f"Not as expected: {printing.text(done['unexpected'])}."
     if done["broken"]:
@@ -72,7 +85,7 @@ def _verdict(done: dict[str, Any]) -> str:
     show_default=True,
     help="The folder for the report, the keys and the invoices.",
 )
-def command(keys: int, redemptions: int, output: Path) -> dict[str, Any]:
+def command(keys: int, redemptions: int, output: Path) -> Demo:
     """Run the main job from end to end on a scratch system, and say what happened.
 
     Servers, worker, scheduler and web are the real ones. Nothing is left afterwards, not even after
@@ -101,7 +114,7 @@ def _speaker(begun: float) -> Callable[[str], None]:
     return tell
 
 
-def _result(result: "Told", seconds: float) -> dict[str, Any]:
+def _result(result: "Told", seconds: float) -> Demo:
     differing = result.expected.keys() | result.happened.keys()
     return {
         "ok": result.ok,

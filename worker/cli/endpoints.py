@@ -1,7 +1,7 @@
 """`keypool endpoints`: URLs that get an organization's webhooks."""
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import rich_click as click
 
@@ -17,7 +17,7 @@ with deferred():
     from worker.outgoing import deliveries, endpoints
 
 if TYPE_CHECKING:
-    from worker.database.paging import Page
+    from worker.database.paging import Page, Paging
 
 ENDPOINTS = printing.table(
     lambda: endpoints.EndpointShape, "id", "organization", "url", "types", "failures", "rests_until"
@@ -101,9 +101,11 @@ def listing() -> "list[endpoints.EndpointShape]":
     shows=DELIVERIES,
 )
 @click.argument("endpoint", required=False)
-def told(**arguments: Any) -> "Page[deliveries.DeliveryShape]":
+def told(
+    filters: "deliveries.Filters", **page: "Unpack[Paging]"
+) -> "Page[deliveries.DeliveryShape]":
     """List deliveries to endpoints, newest first."""
-    return run(deliveries.listing, actor=operator(), **arguments)
+    return run(deliveries.listing, actor=operator(), filters=filters, **page)
 
 
 @command.command()

@@ -1,6 +1,6 @@
 """`keypool events`: webhook messages and their outcomes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import rich_click as click
 
@@ -15,7 +15,7 @@ with deferred():
     from worker.redemption import inbox
 
 if TYPE_CHECKING:
-    from worker.database.paging import Page
+    from worker.database.paging import Page, Paging
 
 EVENTS = printing.table(
     lambda: inbox.EventShape,
@@ -36,9 +36,9 @@ def command() -> None:
 
 
 @command.command("list", cls=ListCommand, filters=lambda: inbox.Filters, shows=EVENTS)
-def listing(**arguments: Any) -> "Page[inbox.EventShape]":
+def listing(filters: "inbox.Filters", **page: "Unpack[Paging]") -> "Page[inbox.EventShape]":
     """List events, newest first."""
-    return run(inbox.listing, actor=operator(), **arguments)
+    return run(inbox.listing, actor=operator(), filters=filters, **page)
 
 
 @command.command()

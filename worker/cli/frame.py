@@ -79,22 +79,6 @@ def wants_json() -> bool:
     return bool(get_current_context().meta[WANTS_JSON])
 
 
-def paged(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options `--limit` and `--after`."""
-    function = click.option("--after", metavar="CURSOR", help="Go on where a list ended.")(function)
-    return click.option(
-        "--limit", type=WHOLE, default=100, show_default=True, help="How many at once, up to 1000."
-    )(function)
-
-
-def ordered(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the option `--sort`, with the order of creation and some names."""
-    choices = [sign + name for name in ("made", *names) for sign in ("", "-")]
-    return click.option(
-        "--sort", type=click.Choice(choices), help="“-” in front: the other way round."
-    )
-
-
 def sentence(error: KeypoolError) -> str:
     """Give the sentence for an error, with advice that the error itself cannot have."""
     if isinstance(error, DatabaseAwayError) and "KEYPOOL_DATABASE_URL" in os.environ:

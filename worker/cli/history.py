@@ -3,7 +3,7 @@
 import csv
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import rich_click as click
 
@@ -18,7 +18,7 @@ with deferred():
     from worker.tenancy import history
 
 if TYPE_CHECKING:
-    from worker.database.paging import Page
+    from worker.database.paging import Page, Paging
 
 ACTS = printing.table(lambda: history.Act, without=("id",))
 
@@ -29,19 +29,21 @@ def command() -> None:
 
 
 @command.command("list", cls=ListCommand, filters=lambda: history.Filters, shows=ACTS)
-def listing(**arguments: Any) -> "Page[history.Act]":
+def listing(filters: "history.Filters", **page: "Unpack[Paging]") -> "Page[history.Act]":
     """List acts, newest first."""
-    return run(history.listing, actor=operator(), **arguments)
+    return run(history.listing, actor=operator(), filters=filters, **page)
 
 
 @command.command(cls=ChoosingCommand, filters=lambda: history.Filters, shows=written)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it."
 )
-def export(output: Path | None, **arguments: Any) -> "Written | paging.Page[dict[str, str]] | None":
+def export(
+    output: Path | None, filters: "history.Filters"
+) -> "Written | paging.Page[dict[str, str]] | None":
     """Write the history as CSV, oldest first, to standard output or a file."""
     with system(), connections.session(snapshot=True) as session:
-        blocks = history.export(session, actor=operator(), **arguments)
+        blocks = history.export(session, actor=operator(), filters=filters)
         if output is None and wants_json():
             lines = io.StringIO(b"".join(blocks).decode())
             return paging.Page(list(csv.DictReader(lines)), None)

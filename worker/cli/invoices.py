@@ -1,7 +1,7 @@
 """`keypool invoices`: billing runs, invoices and payments."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import rich_click as click
 
@@ -17,7 +17,9 @@ with deferred():
     from worker.database import connections
 
 if TYPE_CHECKING:
-    from worker.database.paging import Page
+    from sqlalchemy.orm import Session
+
+    from worker.database.paging import Page, Paging
 
 INVOICES = printing.table(
     lambda: invoices.InvoiceShape,
@@ -57,7 +59,7 @@ def command() -> None:
     """Invoices: the charges of one organization, month and currency."""
 
 
-def _ran(result: dict[str, Any]) -> None:
+def _ran(result: "runs.BillingRunShown") -> None:
     printing.line(
         f"{printing.counted(result['charges'], 'charge')} of "
         f"{printing.counted(result['organizations'], 'organization')} billed; "
@@ -77,7 +79,7 @@ def _ran(result: dict[str, Any]) -> None:
 @click.option("--month", metavar="YYYY-MM", help="One month; by default every closed one.")
 @click.option("--finalize", is_flag=True, help="Number the invoices of closed months.")
 @click.option("--anyway", is_flag=True, help=ANYWAY)
-def run_(month: str | None, finalize: bool, anyway: bool) -> dict[str, Any]:
+def run_(month: str | None, finalize: bool, anyway: bool) -> "runs.BillingRunShown":
     """Bill what is unbilled; idempotent."""
     with system():
         done = runs.run(
@@ -90,16 +92,13 @@ def run_(month: str | None, finalize: bool, anyway: bool) -> dict[str, Any]:
         changed = connections.transaction(
             invoices.listing, actor=operator(), ids=done.invoices, limit=1000
         )
-    return {
-        **done.shape(),
-        "invoices": changed.items,
-    }
+    return {**done.shape(), "invoices": changed.items}
 
 
 @command.command("list", cls=ListCommand, filters=lambda: invoices.Filters, shows=INVOICES)
-def listing(**arguments: Any) -> "Page[invoices.InvoiceShape]":
+def listing(filters: "invoices.Filters", **page: "Unpack[Paging]") -> "Page[invoices.InvoiceShape]":
     """List invoices, newest first."""
-    return run(invoices.listing, actor=operator(), **arguments)
+    return run(invoices.listing, actor=operator(), filters=filters, **page)
 
 
 @command.command()
@@ -128,9 +127,11 @@ def finalize(invoice: str, anyway: bool) -> "invoices.InvoiceShown":
 @click.option("--on", required=True, metavar="DAY", help="The day it was paid: 2026-05-31.")
 @click.option("--amount", metavar="AMOUNT", help="By default all that is open.")
 @click.option("--reference", default="", metavar="R", help="Such as the bank's; tells parts apart.")
-def pay(**arguments: Any) -> "invoices.InvoiceShown":
+def pay(invoice: str, on: str, amount: str | None, reference: str) -> "invoices.InvoiceShown":
     """Record a payment of an invoice, in full or in part."""
-    return run(payments.pay, actor=operator(), **arguments)
+    return run(
+        payments.pay, actor=operator(), invoice=invoice, on=on, amount=amount, reference=reference
+    )
 
 
 @command.command()
@@ -151,9 +152,9 @@ def void(invoice: str, reason: str) -> "invoices.InvoiceVoided":
 
 @command.command("charges", cls=ListCommand, filters=lambda: charges.Filters, shows=CHARGES)
 @click.argument("invoice", required=False)
-def charged(**arguments: Any) -> "Page[charges.ChargeShape]":
+def charged(filters: "charges.Filters", **page: "Unpack[Paging]") -> "Page[charges.ChargeShape]":
     """List charges, newest first: those of an invoice or a line, and the invoice of each."""
-    return run(charges.listing, actor=operator(), **arguments)
+    return run(charges.listing, actor=operator(), filters=filters, **page)
 
 
 @command.command()
@@ -178,7 +179,7 @@ def credit(charge: str, amount: str | None, reason: str) -> "charges.ChargeShape
 def export(invoice: str, format: str, output: Path | None) -> Written | None:
     """Write an invoice's document to a file, or print it if it is text."""
 
-    def write(session: Any) -> Written | None:
+    def write(session: "Session") -> Written | None:
         made = documents.export(session, actor=operator(), invoice=invoice, format=format)
         printable = format != "pdf"
         return deliver(made.content, name=made.name, output=output, printable=printable)

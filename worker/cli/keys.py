@@ -5,7 +5,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
 import rich_click as click
 from click import get_current_context
@@ -23,7 +23,7 @@ with deferred():
     from worker.redemption import trouble
 
 if TYPE_CHECKING:
-    from worker.database.paging import Page
+    from worker.database.paging import Page, Paging
     from worker.pools.import_reports import ImportReport
 
 KEYS = printing.table(
@@ -145,9 +145,9 @@ def generate(wait: bool, **arguments: Any) -> "batches.BatchShape":
 
 @command.command("list", cls=ListCommand, filters=lambda: keys.Filters, shows=KEYS)
 @click.argument("pool")
-def listing(**arguments: Any) -> "Page[keys.KeyShape]":
+def listing(pool: str, filters: "keys.Filters", **page: "Unpack[Paging]") -> "Page[keys.KeyShape]":
     """List a pool's keys."""
-    return run(keys.listing, actor=operator(), **arguments)
+    return run(keys.listing, actor=operator(), pool=pool, filters=filters, **page)
 
 
 def _shown(key: "trouble.KeyShown") -> None:
@@ -162,10 +162,14 @@ def _shown(key: "trouble.KeyShown") -> None:
 @click.option("--as", "dry_run", metavar="EMAIL", help="What if this learner redeemed it now?")
 @click.option("--organization", metavar="ORG", help="Theirs, where nothing is known of them.")
 @click.option("--language", metavar="LANG", help="In which they are told, such as de.")
-def show(language: str | None, **arguments: Any) -> "trouble.KeyShown":
+def show(
+    language: str | None, code: str, dry_run: str | None, organization: str | None
+) -> "trouble.KeyShown":
     """Show a key and its attempts: why does it not work?"""
     readers.begin(negotiation.choose(language))
-    return run(trouble.show, actor=operator(), **arguments)
+    return run(
+        trouble.show, actor=operator(), code=code, dry_run=dry_run, organization=organization
+    )
 
 
 def _none_retired(result: "keys.RetiredKeys") -> int:
@@ -202,9 +206,9 @@ def retire(codes: tuple[str, ...]) -> "keys.RetiredKeys":
 @click.argument("code")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it stays with both keys.")
 @click.option("--recipient", metavar="R", help="Who is to have the new one, if nobody had the old.")
-def replace(**arguments: Any) -> "replacing.Replacement":
+def replace(code: str, reason: str, recipient: str | None) -> "replacing.Replacement":
     """Retire an issued key, and give its recipient another of the pool."""
-    return run(replacing.replace, actor=operator(), **arguments)
+    return run(replacing.replace, actor=operator(), code=code, reason=reason, recipient=recipient)
 
 
 @command.command(cls=ChoosingCommand, filters=lambda: keys.Filters, shows=written)
@@ -317,15 +321,19 @@ def _check_recipient(recipient: str | None, file: BinaryIO | None, name: str) ->
     shows=DISTRIBUTIONS,
 )
 @click.argument("pool")
-def distributed(**arguments: Any) -> "Page[distributions.DistributionShape]":
+def distributed(
+    pool: str, filters: "distributions.Filters", **page: "Unpack[Paging]"
+) -> "Page[distributions.DistributionShape]":
     """List whom a pool's keys were handed to, newest first, and how many of them are redeemed."""
-    return run(distributions.listing, actor=operator(), **arguments)
+    return run(distributions.listing, actor=operator(), pool=pool, filters=filters, **page)
 
 
 @command.command()
 @click.argument("pool")
 @click.argument("recipient")
 @click.option("--reference", default="", metavar="R", help="What it was handed out under.")
-def recall(**arguments: Any) -> "distributions.DistributionRecalled":
+def recall(pool: str, recipient: str, reference: str) -> "distributions.DistributionRecalled":
     """Retire a recipient's unredeemed keys."""
-    return run(distributions.recall, actor=operator(), **arguments)
+    return run(
+        distributions.recall, actor=operator(), pool=pool, recipient=recipient, reference=reference
+    )

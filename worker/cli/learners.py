@@ -1,11 +1,12 @@
 """`keypool learners`: people who redeem keys, and their data."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import Group, deferred, paged
+from worker.cli.frame import Group, deferred
+from worker.cli.lists import PagedCommand
 from worker.cli.system import operator, run
 
 with deferred():
@@ -24,28 +25,26 @@ def command() -> None:
     """Learners: the people who redeem keys, known by e-mail address."""
 
 
-@command.command()
+@command.command(cls=PagedCommand)
 @click.argument("email")
-@paged
-def show(**arguments: Any) -> "learners.LearnerShape":
+def show(email: str, limit: int, after: str | None) -> "learners.LearnerShape":
     """Show a learner's assignments."""
-    return run(learners.show, actor=operator(), **arguments)
+    return run(learners.show, actor=operator(), email=email, limit=limit, after=after)
 
 
 @command.command()
 @click.argument("email")
 @click.option("--email", "new_email", metavar="NEW", help="The right address.")
 @click.option("--name", metavar="NEW", help="The right name.")
-def correct(**arguments: Any) -> "learners.LearnerShape":
+def correct(email: str, new_email: str | None, name: str | None) -> "learners.LearnerShape":
     """Correct a learner's address or name."""
-    return run(learners.correct, actor=operator(), **arguments)
+    return run(learners.correct, actor=operator(), email=email, new_email=new_email, name=name)
 
 
-@command.command(shows=DUPLICATES)
-@paged
-def duplicates(**arguments: Any) -> "Page[Duplicate]":
+@command.command(cls=PagedCommand, shows=DUPLICATES)
+def duplicates(limit: int, after: str | None) -> "Page[Duplicate]":
     """List duplicates: learners who are the same person, from before addresses were normalized."""
-    return run(twins.listing, actor=operator(), **arguments)
+    return run(twins.listing, actor=operator(), limit=limit, after=after)
 
 
 @command.command()
@@ -55,9 +54,9 @@ def duplicates(**arguments: Any) -> "Page[Duplicate]":
     is_flag=True,
     help="Where both have access to a course, cancel what ends first.",
 )
-def join(**arguments: Any) -> "Joined":
+def join(duplicate: str, cancel_shorter: bool) -> "Joined":
     """Move everything of a duplicate to the learner that it duplicates."""
-    return run(twins.join, actor=operator(), **arguments)
+    return run(twins.join, actor=operator(), duplicate=duplicate, cancel_shorter=cancel_shorter)
 
 
 @command.command()

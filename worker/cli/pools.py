@@ -1,6 +1,6 @@
 """`keypool pools`: one owner, one course, a window in which keys can be redeemed."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import rich_click as click
 
@@ -14,7 +14,7 @@ with deferred():
     from worker.pools import pools
 
 if TYPE_CHECKING:
-    from worker.database.paging import Page
+    from worker.database.paging import Page, Paging
 
 LABELS = printing.table(
     lambda: pools.LabelFigures, "label", "issued", "distributed", "redeemed", "retired"
@@ -55,9 +55,27 @@ def command() -> None:
 @click.option(
     "--share-with-children", is_flag=True, help="Let learners of organizations below redeem too."
 )
-def create(**arguments: Any) -> "pools.PoolShape":
+def create(
+    name: str,
+    organization: str,
+    course: str,
+    starts: str,
+    expires: str,
+    content_availability: int,
+    share_with_children: bool,
+) -> "pools.PoolShape":
     """Create a pool."""
-    return run(pools.create, actor=operator(), **arguments)
+    return run(
+        pools.create,
+        actor=operator(),
+        name=name,
+        organization=organization,
+        course=course,
+        starts=starts,
+        expires=expires,
+        content_availability=content_availability,
+        share_with_children=share_with_children,
+    )
 
 
 @command.command(
@@ -66,9 +84,9 @@ def create(**arguments: Any) -> "pools.PoolShape":
     filters=lambda: pools.Filters,
     shows=POOLS,
 )
-def listing(**arguments: Any) -> "Page[pools.PoolShape]":
+def listing(filters: "pools.Filters", **page: "Unpack[Paging]") -> "Page[pools.PoolShape]":
     """List pools with their state and figures."""
-    return run(pools.listing, actor=operator(), **arguments)
+    return run(pools.listing, actor=operator(), filters=filters, **page)
 
 
 @command.command()
@@ -89,9 +107,25 @@ def show(pool: str) -> "pools.PoolShape":
     default=None,
     help="Whether learners of organizations below redeem too.",
 )
-def edit(pool: str, **arguments: Any) -> "pools.PoolShape":
+def edit(
+    pool: str,
+    name: str | None,
+    starts: str | None,
+    expires: str | None,
+    content_availability: int | None,
+    share_with_children: bool | None,
+) -> "pools.PoolShape":
     """Change a pool; live assignments keep their access."""
-    return run(pools.edit, actor=operator(), pool=pool, **arguments)
+    return run(
+        pools.edit,
+        actor=operator(),
+        pool=pool,
+        name=name,
+        starts=starts,
+        expires=expires,
+        content_availability=content_availability,
+        share_with_children=share_with_children,
+    )
 
 
 @command.command()

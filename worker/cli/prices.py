@@ -1,6 +1,6 @@
 """`keypool prices`: the price of a redemption, per course and organization, from a day on."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import rich_click as click
 
@@ -13,7 +13,7 @@ with deferred():
     from worker.catalogue import prices
 
 if TYPE_CHECKING:
-    from worker.database.paging import Page
+    from worker.database.paging import Page, Paging
 
 PRICES = printing.table(
     lambda: prices.PriceShape,
@@ -39,20 +39,30 @@ def command() -> None:
 @click.option("--price", required=True, metavar="AMOUNT", help="What one redemption costs: 49.90.")
 @click.option("--from", "from_", metavar="DATE", help="The first day of the price; now by default.")
 @click.option("--currency", metavar="CUR", help="By default the organization's.")
-def set_(**arguments: Any) -> "prices.PriceShape":
+def set_(
+    course: str, organization: str | None, price: str, from_: str | None, currency: str | None
+) -> "prices.PriceShape":
     """Set a course's price for an organization and its descendants."""
-    return run(prices.set_price, actor=operator(), **arguments)
+    return run(
+        prices.set_price,
+        actor=operator(),
+        course=course,
+        organization=organization,
+        price=price,
+        from_=from_,
+        currency=currency,
+    )
 
 
 @command.command()
 @click.argument("price", metavar="PRICE-ID")
 @click.option("--from", "from_", metavar="DATE", help="The first day without it; now by default.")
-def withdraw(**arguments: Any) -> "prices.PriceShape":
+def withdraw(price: str, from_: str | None) -> "prices.PriceShape":
     """End an organization's price; its nearest ancestor's or the list price is in force again."""
-    return run(prices.withdraw, actor=operator(), **arguments)
+    return run(prices.withdraw, actor=operator(), price=price, from_=from_)
 
 
 @command.command("list", cls=ListCommand, filters=lambda: prices.Filters, shows=PRICES)
-def listing(**arguments: Any) -> "Page[prices.PriceShape]":
+def listing(filters: "prices.Filters", **page: "Unpack[Paging]") -> "Page[prices.PriceShape]":
     """List prices, past ones too."""
-    return run(prices.listing, actor=operator(), **arguments)
+    return run(prices.listing, actor=operator(), filters=filters, **page)

@@ -1,6 +1,6 @@
 """`keypool redemptions`: every attempt to redeem a key, and its outcome."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import rich_click as click
 
@@ -13,7 +13,7 @@ with deferred():
     from worker.redemption import attempts
 
 if TYPE_CHECKING:
-    from worker.database.paging import Page
+    from worker.database.paging import Page, Paging
 
 REDEMPTIONS = printing.table(lambda: attempts.RedemptionShape)
 
@@ -24,6 +24,8 @@ def command() -> None:
 
 
 @command.command("list", cls=ListCommand, filters=lambda: attempts.Filters, shows=REDEMPTIONS)
-def listing(**arguments: Any) -> "Page[attempts.RedemptionShape]":
+def listing(
+    filters: "attempts.Filters", **page: "Unpack[Paging]"
+) -> "Page[attempts.RedemptionShape]":
     """List attempts, newest first."""
-    return run(attempts.listing, actor=operator(), **arguments)
+    return run(attempts.listing, actor=operator(), filters=filters, **page)

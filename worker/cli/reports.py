@@ -6,7 +6,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import rich_click as click
 
@@ -21,7 +21,9 @@ with deferred():
     from worker import reporting
 
 if TYPE_CHECKING:
-    from worker.database.paging import Page
+    from sqlalchemy.orm import Session
+
+    from worker.database.paging import Page, Paging
 
 REPORTS = printing.table(
     lambda: reporting.keeping.ReportShape,
@@ -60,9 +62,13 @@ def _ran(result: "Written | reporting.keeping.ReportShape") -> None:
 @click.option("--organization", metavar="ORG", help="Whose; all of them by default.")
 @click.option("--from", "from_", metavar="DAY", help="The first day; a year ago by default.")
 @click.option("--to", metavar="DAY", help="The last day; today by default.")
-def measures(**arguments: Any) -> "reporting.measures.Measures":
+def measures(
+    organization: str | None, from_: str | None, to: str | None
+) -> "reporting.measures.Measures":
     """Show the measures of reports: keys as they stand now, attempts and amounts of a period."""
-    return run(reporting.measures.show, actor=operator(), **arguments)
+    return run(
+        reporting.measures.show, actor=operator(), organization=organization, from_=from_, to=to
+    )
 
 
 @command.command("run", shows=_ran, failed=lambda result: result.get("state") == "failed")
@@ -95,9 +101,11 @@ def run_(
 
 
 @command.command(cls=ListCommand, filters=lambda: reporting.keeping.Filters, shows=REPORTS)
-def kept(**arguments: Any) -> "Page[reporting.keeping.ReportShape]":
+def kept(
+    filters: "reporting.keeping.Filters", **page: "Unpack[Paging]"
+) -> "Page[reporting.keeping.ReportShape]":
     """List stored reports, newest first."""
-    return run(reporting.keeping.listing, actor=operator(), **arguments)
+    return run(reporting.keeping.listing, actor=operator(), filters=filters, **page)
 
 
 @command.command()
@@ -114,7 +122,7 @@ def show(report: str) -> "reporting.keeping.ReportShape":
 def export(report: str, format: str, output: Path | None) -> Written | None:
     """Write a stored report to a file; a PDF that is not stored is printed by the local Chromium."""
 
-    def write(session: Any) -> Written | None:
+    def write(session: "Session") -> Written | None:
         give = _pdf if format == "pdf" else _page
         content = give(session, report)
         name = f"report-{report}.{format}"
@@ -137,11 +145,11 @@ def lab(options: tuple[str, ...]) -> None:
     sys.exit(ended.returncode)
 
 
-def _page(session: Any, report: str) -> bytes:
+def _page(session: "Session", report: str) -> bytes:
     return reporting.keeping.page(session, actor=operator(), report=report).encode()
 
 
-def _pdf(session: Any, report: str) -> bytes:
+def _pdf(session: "Session", report: str) -> bytes:
     if reporting.keeping.show(session, actor=operator(), report=report)["pdf_bytes"]:
         return reporting.keeping.pdf(session, actor=operator(), report=report)
     return reporting.pdf(_page(session, report).decode())

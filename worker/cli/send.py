@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import rich_click as click
 
@@ -15,6 +15,15 @@ with deferred():
 
 if TYPE_CHECKING:
     from worker.client import Answer, Message
+
+
+class Sent(TypedDict):
+    """What became of events: how many were taken and refused; each answer, if asked for as JSON."""
+
+    items: "list[Answer]"
+    next: None
+    taken: int
+    refused: int
 
 
 @click.command("send", cls=Command, shows=lambda _: None, failed=lambda done: done["refused"] > 0)
@@ -52,7 +61,7 @@ def command(
     file: Path | None,
     wait: int,
     at_once: int,
-) -> dict[str, Any]:
+) -> Sent:
     """Sign events, post them and print the answers: for integrators.
 
     One event is given by its type and data, such as redemption.requested key=K7QM-…
@@ -71,9 +80,10 @@ def command(
         return _told(answers, total)
 
 
-def _told(answers: "Iterator[Answer]", total: int) -> dict[str, Any]:
+def _told(answers: "Iterator[Answer]", total: int) -> Sent:
     """Print each answer as it comes, or keep them all for JSON."""
-    figures, items = Counter[str](), []
+    figures = Counter[str]()
+    items: list[Answer] = []
     for answer in progress.over(answers, total, "Sending") if total > 1 else answers:
         figures["taken" if answer.taken else "refused"] += 1
         if wants_json():

@@ -1,7 +1,5 @@
 """`keypool simulate`: years of realistic history."""
 
-from typing import Any
-
 import rich_click as click
 
 from worker.cli.frame import WHOLE, Command, deferred
@@ -19,7 +17,14 @@ with deferred():
 @click.option(
     "--seed", type=WHOLE, default=0, show_default=True, help="The same, the same history."
 )
-def command(**arguments: Any) -> dict[str, int]:
+def command(organizations: int, months: int, redemptions: int, seed: int) -> dict[str, int]:
     """Add organizations with years of realistic history, for trying reports and sizes."""
     with system():
-        return connections.transaction(simulation.simulate, **arguments) | simulation.bill()
+        made = connections.transaction(
+            simulation.simulate,
+            organizations=organizations,
+            months=months,
+            redemptions=redemptions,
+            seed=seed,
+        )
+        return made | simulation.bill()

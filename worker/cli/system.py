@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from worker.cli.frame import deferred
 from worker.errors import RefusedError
@@ -18,6 +18,10 @@ with deferred():
     from worker.machine import embedded
     from worker.tenancy import actors
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -65,10 +69,10 @@ def system() -> Iterator[None]:
         yield
 
 
-def run(function: Callable[..., T], **arguments: Any) -> T:
+def run(function: "Callable[Concatenate[Session, P], T]", *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a function of the domain on the system, in one transaction with the owner's login."""
     with system(), connections.session() as session:
-        return function(session, **arguments)
+        return function(session, *args, **kwargs)
 
 
 @contextmanager

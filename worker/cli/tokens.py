@@ -1,7 +1,5 @@
 """`keypool tokens`: API credentials."""
 
-from typing import Any
-
 import rich_click as click
 
 from worker.cli import printing
@@ -10,7 +8,7 @@ from worker.cli.system import operator, run
 from worker.tables.labels import Role
 
 with deferred():
-    from worker.tenancy import actors, tokens
+    from worker.tenancy import tokens
 
 ROLES = [role.value for role in Role]
 TOKENS = printing.table(lambda: tokens.TokenShape, without=("works_until",))
@@ -26,9 +24,18 @@ def command() -> None:
 @click.option("--organization", metavar="ORG", help="Whose; the operator's belong to none.")
 @click.option("--role", required=True, type=click.Choice(ROLES), help="What it may do.")
 @click.option("--until", "expires", metavar="DATE", help="The last day on which it works.")
-def add(role: str, **arguments: Any) -> "tokens.TokenInClear":
+def add(
+    role: str, name: str, organization: str | None, expires: str | None
+) -> "tokens.TokenInClear":
     """Make a token and print it, once."""
-    return run(tokens.add, actor=operator(), role=actors.Role(role), **arguments)
+    return run(
+        tokens.add,
+        actor=operator(),
+        role=Role(role),
+        name=name,
+        organization=organization,
+        expires=expires,
+    )
 
 
 @command.command()

@@ -4,13 +4,16 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Command, deferred, wants_json
 from worker.cli.system import operator, quieten, system
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 with deferred():
     from worker import settings as environment
@@ -78,12 +81,27 @@ def _upkeep(home: Path) -> Callable[[], object]:
     return lambda: embedded.revive(home)
 
 
-def _about(url: str, home: Path) -> dict[str, Any]:
-    about = {"url": url, "ready": f"{url}/readyz", "openapi": f"{url}/openapi.json"}
-    return about | {"home": str(home), "token": connections.transaction(first_token)}
+class About(TypedDict):
+    """Where a system that is up can be reached."""
+
+    url: str
+    ready: str
+    openapi: str
+    home: str
+    token: str | None
 
 
-def first_token(session: Any) -> str | None:
+def _about(url: str, home: Path) -> About:
+    return {
+        "url": url,
+        "ready": f"{url}/readyz",
+        "openapi": f"{url}/openapi.json",
+        "home": str(home),
+        "token": connections.transaction(first_token),
+    }
+
+
+def first_token(session: "Session") -> str | None:
     """Make the operator's first token; None if there is one already."""
     if tokens.listing(session, actor=operator()):
         return None
@@ -91,14 +109,14 @@ def first_token(session: Any) -> str | None:
     return str(made["token"])
 
 
-def _tell(about: dict[str, Any]) -> None:
+def _tell(about: About) -> None:
     if wants_json():
         printing.document(about)
     else:
         printing.line(*_lines(about))
 
 
-def _lines(about: dict[str, Any]) -> Iterator[str]:
+def _lines(about: About) -> Iterator[str]:
     yield f"keypool is up at {about['url']}; Ctrl-C stops it."
     yield f"  webhooks   {about['url']}/webhooks/… (“keypool sources add” makes one)"
     yield f"  API        {about['openapi']}"

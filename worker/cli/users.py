@@ -6,9 +6,10 @@ from worker.cli import printing
 from worker.cli.frame import Group, deferred
 from worker.cli.system import operator, run
 from worker.cli.tokens import ROLES
+from worker.tables.labels import Role
 
 with deferred():
-    from worker.tenancy import actors, users
+    from worker.tenancy import users
 
 USERS = printing.table(lambda: users.UserShape)
 
@@ -34,8 +35,14 @@ def command() -> None:
 @PASSWORD
 def add(email: str, organization: str | None, role: str, password: str) -> "users.UserShape":
     """Add a user of the console."""
-    fields = {"email": email, "organization": organization, "password": password}
-    return run(users.add, actor=operator(), role=actors.Role(role), **fields)
+    return run(
+        users.add,
+        actor=operator(),
+        email=email,
+        organization=organization,
+        role=Role(role),
+        password=password,
+    )
 
 
 @command.command()

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, tuple_
 from sqlalchemy.orm import QueryableAttribute, Session
 from typing_extensions import TypedDict
 
@@ -17,6 +17,9 @@ from worker import errors
 from worker.database.filters import MADE, NO_SORTS, Sorts
 
 T = TypeVar("T")
+
+# A row of a statement: its columns are read by their names.
+Selected = Row[*tuple[Any, ...]]
 
 LARGEST_PAGE = 1000
 ID = re.compile("[0-9]{1,19}")
@@ -65,7 +68,7 @@ class Order:
         ordered = (column.desc() if self.descending else column for column in self.columns())
         return statement.add_columns(*places).order_by(*ordered)
 
-    def cursor(self, row: Any) -> str:
+    def cursor(self, row: Selected) -> str:
         """Make the cursor that continues after a row; opaque, so that clients do not rely on its contents."""
         if self.column is None:
             return _packed(f"after {row.place_0}")
@@ -95,7 +98,7 @@ def paged(
     statement: Select[Any],
     *,
     by: QueryableAttribute[int],
-    shape: Callable[[Any], T],
+    shape: Callable[[Selected], T],
     newest_first: bool = False,
     sorts: Sorts = NO_SORTS,
     sort: str | None = None,

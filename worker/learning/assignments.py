@@ -14,7 +14,7 @@ from worker.catalogue import courses
 from worker.database import lookup
 from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, Paging, paged
+from worker.database.paging import Page, Paging, Selected, paged
 from worker.learning import sentences
 from worker.pools import pools
 from worker.tables.catalogue import Course
@@ -289,7 +289,7 @@ def require_owner(owned: bool | None) -> None:
         )
 
 
-def shape(row: Any) -> AssignmentShape:
+def shape(row: Selected) -> AssignmentShape:
     """Give an assignment's public fields."""
     assignment: Assignment = row.Assignment
     return {
@@ -327,7 +327,7 @@ def launch_shape(launch: Launch) -> LaunchShape:
     }
 
 
-def _message(row: Any, assignment: Assignment | None = None) -> str:
+def _message(row: Selected, assignment: Assignment | None = None) -> str:
     """Say to the learner whether there is access, and until when."""
     about = row if assignment is None else assignment
     return sentences.told(

@@ -15,7 +15,7 @@ from worker import errors
 from worker.database import lookup
 from worker.database.connections import clock_now
 from worker.database.lookup import Id
-from worker.database.paging import Page, paged
+from worker.database.paging import Page, Selected, paged
 from worker.learning import cancelling
 from worker.tables.learning import Assignment, Learner
 from worker.tables.tenancy import Organization
@@ -132,7 +132,7 @@ def join(session: Session, *, actor: Actor, duplicate: str, cancel_shorter: bool
     }
 
 
-def shape(row: Any) -> Duplicate:
+def shape(row: Selected) -> Duplicate:
     """Give a duplicate's public fields."""
     return {
         "id": str(row.Learner.id),

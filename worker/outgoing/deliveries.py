@@ -19,7 +19,7 @@ from worker import errors
 from worker.database import lookup
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, Paging, paged
+from worker.database.paging import Page, Paging, Selected, paged
 from worker.languages.phrasebooks import phrasebook
 from worker.outgoing import endpoints
 from worker.redemption import outcomes
@@ -304,7 +304,7 @@ def encoded(content: DeliveryBody) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
 
-def shape(row: Any) -> DeliveryShape:
+def shape(row: Selected) -> DeliveryShape:
     """Give a delivery's public fields."""
     delivery: Delivery = row.Delivery
     data = delivery.data

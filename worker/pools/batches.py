@@ -7,7 +7,7 @@ its last committed chunk, and makes exactly the keys that were requested.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Unpack
 
 import psycopg
 from sqlalchemy import Select, func, or_, select, text
@@ -20,7 +20,7 @@ from worker.database import lookup
 from worker.database.connections import clock_now
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, Paging, paged
+from worker.database.paging import Page, Paging, Selected, paged
 from worker.pools import codes, import_reports, importing, making, pools
 from worker.pools import labels as labelling
 from worker.pools.import_reports import ImportReport
@@ -227,7 +227,7 @@ def find(session: Session, *, actor: Actor, batch: str) -> Batch:
     return found
 
 
-def _shape(row: Any) -> BatchShape:
+def _shape(row: Selected) -> BatchShape:
     return shape(row.Batch, row.name)
 
 

@@ -13,7 +13,7 @@ from worker import errors
 from worker.database import patience
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, Paging, paged
+from worker.database.paging import Page, Paging, Selected, paged
 from worker.pools import giving, pools
 from worker.pools import labels as labelling
 from worker.pools.giving import Asked, Given
@@ -281,7 +281,7 @@ def mail_merge(
         yield block.lines.encode()
 
 
-def shape(row: Any) -> DistributionShape:
+def shape(row: Selected) -> DistributionShape:
     """Give a distribution's public fields: its figures, and without its codes."""
     distribution: Distribution = row.Distribution
     return {
@@ -391,7 +391,7 @@ def _remember(
     action: str,
     pool: Pool,
     distributions: list[int],
-    **detail: Any,
+    **detail: object,
 ) -> None:
     history.record(
         session,

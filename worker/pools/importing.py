@@ -337,7 +337,7 @@ def _add_at_best(session: Session, place: dict[str, Any], chunk: _Chunk) -> list
     return [Refused(*row) for row in session.execute(ADD_STAGED, place)]
 
 
-def _staged(keys: Keys) -> dict[str, Any]:
+def _staged(keys: Keys) -> dict[str, object]:
     arrays = _arrays(keys) if keys.owners else {}
     handed_out = any(arrays.get("recipients", ()))
     return {

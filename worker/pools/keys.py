@@ -9,13 +9,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import Any, BinaryIO, Literal, NamedTuple, Unpack
+from typing import BinaryIO, Literal, NamedTuple, Unpack
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
-    Row,
     String,
     Text,
     any_,
@@ -32,7 +31,7 @@ from worker import errors
 from worker.database import patience
 from worker.database.filters import by
 from worker.database.lookup import Id
-from worker.database.paging import Page, Paging, paged
+from worker.database.paging import Page, Paging, Selected, paged
 from worker.pools import (
     batches,
     codes,
@@ -273,7 +272,7 @@ def chosen(session: Session, pool: Pool, filters: Filters) -> list[ColumnElement
     return conditions
 
 
-def shape(row: Row[*tuple[Any, ...]]) -> KeyShape:
+def shape(row: Selected) -> KeyShape:
     """Give a key's public fields, which are the columns of ROWS."""
     # By position, because a page has a thousand rows. Columns after those of ROWS are for the cursor.
     (

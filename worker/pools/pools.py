@@ -14,7 +14,7 @@ from worker.catalogue import courses
 from worker.database import lookup
 from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, Paging, paged
+from worker.database.paging import Page, Paging, Selected, paged
 from worker.tables.catalogue import Course
 from worker.tables.pools import LabelTally, Pool, PoolTally
 from worker.tables.tenancy import Organization
@@ -272,7 +272,7 @@ def not_working_yet(state: str, *, starts_at: datetime, zone: str) -> str | None
     return None
 
 
-def shape(row: Any) -> PoolShape:
+def shape(row: Selected) -> PoolShape:
     """Give a pool's public fields, and its end in words."""
     pool = row.Pool
     return {
@@ -290,7 +290,7 @@ def shape(row: Any) -> PoolShape:
     }
 
 
-def _figures(row: Any) -> Figures:
+def _figures(row: Selected) -> Figures:
     return {
         "issued": int(row.issued),
         "distributed": int(row.distributed),

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, Paging, paged, within
+from worker.database.paging import Page, Paging, Selected, paged, within
 from worker.pools import pools
 from worker.tables.labels import RedemptionOutcome
 from worker.tables.pools import Key
@@ -86,7 +86,7 @@ def on_key(session: Session, *, actor: Actor, key_id: int) -> list[RedemptionSha
     return [shape(row) for row in session.execute(statement.order_by(Redemption.event_id.desc()))]
 
 
-def shape(row: Any) -> RedemptionShape:
+def shape(row: Selected) -> RedemptionShape:
     """Give an attempt's public fields."""
     attempt: Redemption = row.Redemption
     return {

@@ -1,6 +1,7 @@
 """The inbox: webhook messages, each recorded exactly once (idempotent by `webhook-id`), and their outcomes."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -15,7 +16,7 @@ from worker import errors
 from worker.database import lookup
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, Paging, paged, within
+from worker.database.paging import Page, Paging, Selected, paged, within
 from worker.languages import readers
 from worker.redemption import outcomes
 from worker.redemption.outcomes import Facts
@@ -273,7 +274,7 @@ def find(session: Session, *, actor: Actor, event: str) -> Event:
     return lookup.find(session, Event, thing="event", name=event, within=within)
 
 
-def shape(row: Any) -> EventShape:
+def shape(row: Selected) -> EventShape:
     """Give an event's public fields."""
     event: Event = row.Event
     return {
@@ -293,7 +294,7 @@ def shape(row: Any) -> EventShape:
     }
 
 
-def _message(outcome: str, row: Any) -> str:
+def _message(outcome: str, row: Selected) -> str:
     facts = Facts(row.time_zone, now=row.now, ends=row.ends, limit=row.limit)
     return outcomes.message(readers.book_for(row.locale), outcome, facts)
 
@@ -309,7 +310,7 @@ def _learners_place(connection: Connection, organization_id: int, message: Messa
         return _one(connection, BELOW, asked)
 
 
-def _inserted(connection: Connection, parameters: dict[str, Any]) -> int | None:
+def _inserted(connection: Connection, parameters: Mapping[str, object]) -> int | None:
     if parameters["email"] is None:
         return _one(connection, RECORD, parameters)
     if parameters["learner_organization_id"] is None:
@@ -317,7 +318,7 @@ def _inserted(connection: Connection, parameters: dict[str, Any]) -> int | None:
     return _one(connection, RECORD_REDEMPTION, parameters)
 
 
-def _repeated(connection: Connection, parameters: dict[str, Any]) -> Recorded:
+def _repeated(connection: Connection, parameters: Mapping[str, object]) -> Recorded:
     with connection.transaction():
         connection.execute(SEE, parameters)
         before = connection.execute(REPEATED, parameters).fetchone()
@@ -330,14 +331,14 @@ def _repeated(connection: Connection, parameters: dict[str, Any]) -> Recorded:
 
 
 def _one(
-    connection: Connection, statement: LiteralString, parameters: dict[str, Any]
+    connection: Connection, statement: LiteralString, parameters: Mapping[str, object]
 ) -> int | None:
     """Give the single number that a statement returns, or None if it returns no row."""
     row = connection.execute(statement, parameters).fetchone()
     return int(row[0]) if row and row[0] is not None else None
 
 
-def _kept_out(connection: Connection, parameters: dict[str, Any]) -> errors.KeypoolError:
+def _kept_out(connection: Connection, parameters: Mapping[str, object]) -> errors.KeypoolError:
     if parameters["learner_organization_id"] is None:
         return errors.InvalidInputError(
             "The organization is not the source's or one of its descendants.",

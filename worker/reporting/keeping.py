@@ -15,7 +15,7 @@ from worker import errors
 from worker.database import lookup
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Page, Paging, paged
+from worker.database.paging import Page, Paging, Selected, paged
 from worker.days import FirstDay
 from worker.reporting import measures
 from worker.tables.billing import Invoice
@@ -253,7 +253,7 @@ def _rows(actor: Actor) -> Select[Any]:
     )
 
 
-def _shape(row: Any) -> ReportShape:
+def _shape(row: Selected) -> ReportShape:
     report: ReportRun = row.ReportRun
     return {
         "id": str(report.id),

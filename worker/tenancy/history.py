@@ -13,7 +13,7 @@ from worker.database import lookup
 from worker.database.filters import ListFilters
 from worker.database.filters import by as chosen_by
 from worker.database.lookup import Id
-from worker.database.paging import Page, Paging, paged, within
+from worker.database.paging import Page, Paging, Selected, paged, within
 from worker.tables.tenancy import History, Organization
 from worker.tenancy.actors import Actor, Role
 
@@ -161,7 +161,7 @@ def export(session: Session, *, actor: Actor, filters: Filters = ALL) -> Iterato
     return _blocks(session, lines)
 
 
-def shape(row: Any) -> Act:
+def shape(row: Selected) -> Act:
     """Give an act's public fields."""
     act: History = row.History
     return {

@@ -97,6 +97,7 @@ def add(
 
 def edit(
     session: Session,
+    /,
     *,
     actor: Actor,
     organization: str | Organization,
