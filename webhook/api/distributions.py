@@ -80,7 +80,7 @@ def distribute(
 
     The same recipient and reference again gives the same keys.
     """
-    patience.unhurried(session)
+    patience.waiting(session)
     arguments: dict[str, Any] = {"actor": actor, "pool": pool, "dry_run": query.dry_run}
     read_as = query.read_as()
     if upload is not None:

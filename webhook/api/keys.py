@@ -110,7 +110,7 @@ def add(
     session: Session, actor: Actor, pool: str, upload: BinaryIO | None, query: Reading
 ) -> ImportReport | Response:
     """Add keys: a JSON list of codes, a text or table of codes, or `{"generate": 1000}`."""
-    patience.unhurried(session)
+    patience.waiting(session)
     arguments: dict[str, Any] = {
         "actor": actor,
         "pool": pool,

@@ -35,7 +35,7 @@ def add_keys(session: Session, actor: Actor, pool: str) -> Any:
     report: dict[str, Any] = {}
 
     def add() -> None:
-        patience.unhurried(session)
+        patience.waiting(session)
         arguments: dict[str, Any] = {"stream": tables.table(), "read_as": tables.read_as()}
         check = request.form.get("do") == "check"
         report.update(keys.import_keys(session, actor=actor, pool=pool, dry_run=check, **arguments))
@@ -107,7 +107,7 @@ def distribute_table(session: Session, actor: Actor, pool: str) -> Any:
     check = request.form.get("do") == "check"
 
     def hand_out() -> None:
-        patience.unhurried(session)
+        patience.waiting(session)
         arguments: dict[str, Any] = {"stream": tables.table(), "read_as": tables.read_as()}
         arguments["dry_run"] = check
         made.update(distributions.distribute_file(session, actor=actor, pool=pool, **arguments))

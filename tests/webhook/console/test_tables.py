@@ -64,7 +64,9 @@ def test_a_preview_says_what_is_read_as_what_and_changes_nothing(send, place):
     shown = send(do="check", pasted=table("Zugangscode;Kurs", f"{code};K8S"))
 
     assert shown.status_code == 422
-    assert "Read: utf-8, heading on line 1. Not read: Kurs." in unescape(shown.text)
+    assert "Read: utf-8, columns separated by “;”, heading on line 1. Not read: Kurs." in unescape(
+        shown.text
+    )
     assert read_as(shown.text) == {"Zugangscode": "code", "Kurs": ""}
     assert "<strong>1</strong> good" in shown.text
     assert figures(place) == before

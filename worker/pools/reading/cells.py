@@ -11,7 +11,7 @@ Cell = int | float | str | bool | time | date | datetime | timedelta
 EXACT = 10**15  # a spreadsheet keeps 15 digits of a number, and zeros for the rest
 
 # A formula that keeps leading zeros in spreadsheets: ="0012".
-QUOTED = re.compile('".*"', re.DOTALL)
+QUOTED = re.compile('"(?:[^"]|"")*"')
 SEPARATORS = re.compile(r"[,;\s]+")
 SEPARATORS_BUT_SPACES = re.compile("[,;\t\r\n]+")
 AS_TEXT = re.compile('="([^"]*)"')
@@ -42,7 +42,9 @@ def codes_in(cell: str) -> list[str]:
     code = unguarded(unquoted(cell))
     if not code.isalnum():
         for separator in (SEPARATORS, SEPARATORS_BUT_SPACES):
-            parts = [codes.supplied(part) for part in separator.split(code) if part.strip()]
+            parts = [
+                codes.supplied(unquoted(part)) for part in separator.split(code) if part.strip()
+            ]
             if len(parts) == 1 or (parts and _are_keys(parts)):
                 return parts
     return [codes.supplied(code)]

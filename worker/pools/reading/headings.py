@@ -46,20 +46,28 @@ def known(cells: list[str], read_as: ReadAs) -> int:
 
 
 def _by_words(rows: list[Row], read_as: ReadAs, purpose: Purpose) -> Heading | None:
-    counted = [(known(row.cells, read_as), place) for place, row in enumerate(rows[:TOP])]
-    best = max(
-        ((number, place) for number, place in counted if number and not _is_data(rows[place])),
-        default=None,
-    )
-    if best is None:
+    heading = _best(rows[:TOP], read_as)
+    if heading is None:
         return None
-    heading = best[1]
     above = [
         row
         for row in rows[:heading]
         if not _belongs_below(row, rows[heading], rows[heading + 1 :], purpose)
     ]
     return Heading(rows[heading], frozenset(row.number for row in above))
+
+
+def _best(rows: list[Row], read_as: ReadAs) -> int | None:
+    """Give the place of the row with the most known words; the lowest, as long as no data is between."""
+    best, most, passed_data = None, 0, False
+    for place, row in enumerate(rows):
+        if _is_data(row):
+            passed_data = best is not None
+            continue
+        number = known(row.cells, read_as)
+        if number > most or (number == most and number and not passed_data):
+            best, most, passed_data = place, number, False
+    return best
 
 
 def _by_unlikeness(rows: list[Row], read_as: ReadAs, purpose: Purpose) -> Heading | None:

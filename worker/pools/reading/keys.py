@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from worker import errors
+from worker.languages.characters import visible
 from worker.pools.codes import LENGTH
 from worker.pools.reading import people, states
 from worker.pools.reading.blocks import Keys, Line
@@ -52,7 +53,9 @@ class KeyReader:
         self._owners = Owners(self.layout, common=self.read_as.labels)
         self._used = any(meaning in self.layout.places for meaning in (Meaning.STATE, Meaning.USES))
         self._again = (
-            [unquoted(cell) for cell in self.layout.heading.cells] if self.layout.heading else []
+            [unquoted(visible(cell)) for cell in self.layout.heading.cells]
+            if self.layout.heading
+            else []
         )
 
     def survey(self) -> Norm:
@@ -137,7 +140,7 @@ class KeyReader:
         filled = [cell for cell in cells if cell]
         if not filled and not any(map(str.strip, row)):
             return []
-        if self._again and [unquoted(cell) for cell in row] == self._again:
+        if self._again and [unquoted(visible(cell)) for cell in row] == self._again:
             return []
         return [verdict for cell in filled or [""] for verdict in judge.verdicts(cell)]
 

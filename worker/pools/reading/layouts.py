@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import dropwhile, islice
 
 from worker import errors
+from worker.languages.characters import INVISIBLE
 from worker.pools.reading import delimiters, headings
 from worker.pools.reading.cells import unquoted
 from worker.pools.reading.headings import Row
@@ -61,7 +62,7 @@ class Layout:
     def name(self, place: int) -> str:
         """Give a column's heading, or its number from 1."""
         cells = self.heading.cells if self.heading else []
-        return "".join(cells[place : place + 1]).strip() or str(place + 1)
+        return INVISIBLE.sub("", "".join(cells[place : place + 1])).strip() or str(place + 1)
 
     def place(self, meaning: Meaning) -> int | None:
         """Give the first column of a meaning; None where there is none."""
@@ -219,11 +220,11 @@ class _Columns:
     def _is_another(
         self, meaning: Meaning, place: int, places: dict[Meaning, tuple[int, ...]]
     ) -> bool:
-        """Say whether a column is one of several key columns: Key 1, Key 2."""
+        """Say whether a column is one of several key columns: Key 1, Key 2, or the same word twice."""
         if meaning is not Meaning.CODE or self._purpose is not Purpose.KEYS:
             return False
         names = [plain(self._headings[p]) for p in (places[meaning][0], place)]
-        return names[0].removesuffix("1") == names[1].rstrip("0123456789") and names[0] != names[1]
+        return names[0] == names[1] or names[0].removesuffix("1") == names[1].rstrip("0123456789")
 
     def _share_names(self, places: dict[Meaning, tuple[int, ...]]) -> None:
         """Read a name beside a first name as the last name, and the other way round."""

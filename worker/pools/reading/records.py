@@ -157,7 +157,7 @@ class Dialect:
         cells = line.split(self.delimiter)
         if len(cells) < max(2, width):
             return False
-        return any(_tells(cell.strip(' "')) for cell in cells)
+        return any(tells(cell.strip(' "')) for cell in cells)
 
     def parsed(self, row: str) -> list[str]:
         """Parse one row as well as possible."""
@@ -172,6 +172,6 @@ class Dialect:
         return csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True, strict=strict)
 
 
-def _tells(cell: str) -> bool:
+def tells(cell: str) -> bool:
     """Say whether a cell holds a key or an address."""
     return bool(ADDRESS.fullmatch(cell)) or (is_well_formed(cell) and bool(DIGIT.search(cell)))

@@ -35,7 +35,7 @@ UNUSED = {
 # An order in one of these is served.
 SERVED = {
     "en": "paid, complete, completed, fulfilled, unfulfilled, processing, processed, shipped, delivered,"
-    " confirmed, approved, active, new",
+    " confirmed, approved, active, new, wc-completed, wc-processing",
     "de": "bezahlt, abgeschlossen, erledigt, vollständig, in Bearbeitung, versendet, versandt, geliefert,"
     " bestätigt, genehmigt, aktiv, neu",
     "fr": "payé, payée, terminé, terminée, traité, traitée, en cours de traitement, expédié, expédiée,"
@@ -58,7 +58,8 @@ SERVED = {
 LEFT_OUT = {
     "en": "refunded, refund, cancelled, canceled, voided, void, failed, declined, rejected, returned,"
     " charged back, chargeback, unpaid, not paid, pending, pending payment, payment pending,"
-    " awaiting payment, on hold, expired, draft, abandoned, inactive",
+    " awaiting payment, on hold, expired, draft, abandoned, inactive, wc-refunded, wc-cancelled, wc-failed,"
+    " wc-pending, wc-on-hold",
     "de": "erstattet, rückerstattet, zurückerstattet, storniert, abgebrochen, fehlgeschlagen, abgelehnt,"
     " zurückgegeben, retourniert, unbezahlt, nicht bezahlt, offen, ausstehend, Zahlung ausstehend,"
     " zurückgestellt, abgelaufen, Entwurf, inaktiv",

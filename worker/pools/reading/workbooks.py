@@ -1,11 +1,14 @@
 """Workbooks (xlsx, xls, ods): which sheet is read, and its rows as lines of text.
 
-A workbook is converted to text, one line per row, so that all later steps read only lines.
+The first visible sheet that has a key or an address is read: what comes before may be a title page.
+Where none has, it is the first that is not empty. A workbook is converted to text, one line per row, so
+that all later steps read only lines.
 """
 
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import BinaryIO, NamedTuple
 from xml.parsers.expat import ExpatError
 
@@ -14,17 +17,19 @@ from python_calamine import CalamineError, CalamineWorkbook, PasswordError, Shee
 from worker import errors
 from worker.pools.reading import xlsx
 from worker.pools.reading.cells import Cell, shown
+from worker.pools.reading.records import tells
 from worker.pools.reading.texts import IN_MEMORY, Text
 
 DELIMITER = "\x1f"  # between the cells of a converted row
 ROW_BREAKS = str.maketrans({"\n": " ", "\r": " ", DELIMITER: " "})
 ROWS = 2_000  # written at once
+LOOKED_AT = 50  # rows of a sheet, to say whether it is a table
 LARGEST = 1 << 29  # uncompressed bytes of a sheet that is read at once
 DAMAGED = "The workbook is damaged, or none at all; save it anew, or as CSV."
 
 
 class Read(NamedTuple):
-    """A workbook's text, from its first visible sheet with contents; the other sheets are named."""
+    """A workbook's text, from the sheet that is read; the other sheets with contents are named."""
 
     text: Text
     sheet: str
@@ -34,6 +39,15 @@ class Read(NamedTuple):
 class _Sheet(NamedTuple):
     name: str
     rows: Iterator[xlsx.Row]
+
+
+class _Filled(NamedTuple):
+    """A sheet that holds something: its first rows, those behind them, and whether it looks like a table."""
+
+    name: str
+    first: list[xlsx.Row]
+    rest: Iterator[xlsx.Row]
+    is_table: bool
 
 
 def read(file: BinaryIO, kind: str) -> Read:
@@ -62,18 +76,21 @@ def read(file: BinaryIO, kind: str) -> Read:
 
 def _read(file: BinaryIO, kind: str) -> Read:
     sheets = (_sliced if kind == "xlsx" else _loaded)(file)
-    chosen: Read | None = None
-    for name, rows in sheets:
-        first = next((row for row in rows if any(map(shown, row.cells))), None)
-        if first is None:
-            continue
-        if chosen is None:
-            chosen = Read(Text(_spooled(first, rows), "utf-8", DELIMITER), name, [])
-        else:
-            chosen.others.append(name)
-    if chosen is None:
+    filled = list(filter(None, map(_filled, sheets)))
+    if not filled:
         raise errors.InvalidInputError("There is nothing in the workbook.")
-    return chosen
+    chosen = next((sheet for sheet in filled if sheet.is_table), filled[0])
+    text = Text(_spooled(chain(chosen.first, chosen.rest)), "utf-8", DELIMITER)
+    return Read(text, chosen.name, [sheet.name for sheet in filled if sheet is not chosen])
+
+
+def _filled(sheet: _Sheet) -> _Filled | None:
+    first = list(islice((row for row in sheet.rows if any(map(shown, row.cells))), LOOKED_AT))
+    if not first:
+        return None
+    cells = (shown(cell).strip() for row in first for cell in row.cells)
+    is_table = any(" " not in cell and tells(cell) for cell in cells)
+    return _Filled(sheet.name, first, sheet.rows, is_table)
 
 
 def _sliced(file: BinaryIO) -> Iterator[_Sheet]:
@@ -102,11 +119,11 @@ def _refuse_large(file: BinaryIO) -> None:
     file.seek(0)
 
 
-def _spooled(first: xlsx.Row, rows: Iterator[xlsx.Row]) -> BinaryIO:
+def _spooled(rows: Iterator[xlsx.Row]) -> BinaryIO:
     """Write rows as lines, each at its own number."""
     spool: BinaryIO = tempfile.SpooledTemporaryFile(IN_MEMORY)  # type: ignore[assignment]  # noqa: SIM115  # lives as long as what reads it
-    lines = [""] * (first.number - 1) + [_line(first.cells)]
-    number = first.number
+    lines: list[str] = []
+    number = 0
     for row in rows:
         lines += [""] * (row.number - number - 1)
         lines.append(_line(row.cells))

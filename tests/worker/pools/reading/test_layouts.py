@@ -254,6 +254,35 @@ def test_numbered_headings_are_all_of_keys():
     ]
 
 
+def test_headings_of_one_word_are_all_of_keys():
+    content = "Code;Code\nAAAA-0001;AAAA-0002\n"
+
+    assert found(content) == [(2, "AAAA-0001"), (2, "AAAA-0002")]
+    assert read(content)["not_read"] == []
+
+
+def test_two_files_one_behind_the_other_have_the_first_heading_and_no_mark():
+    one, other = (
+        f"\ufeffcode,email\n{row}\n" for row in ("AAAA-0001,a@x.org", "AAAA-0002,b@x.org")
+    )
+
+    assert read(one + other)["heading_line"] == 1
+    assert read(one + other)["columns"]["code"] == "code"
+    assert found(one + other) == [(2, "AAAA-0001"), (4, "AAAA-0002")]
+    assert refused(one + other) == {}
+
+
+def test_a_heading_is_the_lowest_of_known_words_above_the_first_key():
+    assert read("Keys\nCode\nAAAA-0001\n")["heading_line"] == 2
+
+
+def test_several_quoted_keys_on_a_line_lose_their_marks():
+    content = '"AAAA-0001", "AAAA-0002"\n"AAAA-0003",\n"AAAA-0004"\n"AAAA-0005"\n'
+
+    assert [code for _, code in found(content)] == [f"AAAA-000{n}" for n in range(1, 6)]
+    assert refused(content) == {}
+
+
 def test_several_keys_in_a_cell_are_for_one_recipient():
     content = "Code;E-Mail\nAAAA-0001, AAAA-0002;ann@example.org\n"
 

@@ -148,7 +148,9 @@ def test_a_very_key_that_can_be_none_is_refused():
 # Orders
 
 
-@pytest.mark.parametrize("state", ["paid", "Bezahlt", "payée", "完了", "已付款", "fulfilled", ""])
+@pytest.mark.parametrize(
+    "state", ["paid", "Bezahlt", "payée", "完了", "已付款", "fulfilled", "wc-completed", ""]
+)
 def test_an_order_that_was_paid_is_served(state):
     assert (
         asked(f"email;status\na@example.org;{state}\nb@example.org;paid\n")[0][0] == "a@example.org"
@@ -156,7 +158,8 @@ def test_an_order_that_was_paid_is_served(state):
 
 
 @pytest.mark.parametrize(
-    "state", ["refunded", "Storniert", "annulée", "pending", "キャンセル", "已取消"]
+    "state",
+    ["refunded", "Storniert", "annulée", "pending", "キャンセル", "已取消", "wc-refunded"],
 )
 def test_an_order_that_is_due_nothing_is_left_out_and_told(state):
     read = recipients(f"email;status\na@example.org;{state}\nb@example.org;paid\n")

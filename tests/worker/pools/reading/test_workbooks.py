@@ -306,3 +306,21 @@ def test_a_long_sheet_takes_no_more_memory_than_a_short_one(tmp_path, shared):
         return int(told.split()[1])
 
     assert kilobytes(80_000) < 1.15 * kilobytes(8_000)
+
+
+def test_the_sheet_with_the_keys_is_read_and_not_the_notes_before_it():
+    notes = [["Read me first"], ["Keys are on the next tab, valid until 31 Dec 2026"]]
+
+    content = workbook(notes, ROWS, [["AAAA-0009"]])
+
+    assert found(content) == [(2, "AAAA-0001"), (3, "AAAA-0002")]
+    assert (read(content)["sheet"], read(content)["other_sheets"]) == (
+        "Sheet2",
+        ["Sheet1", "Sheet3"],
+    )
+
+
+def test_where_no_sheet_has_a_key_the_first_that_holds_something_is_read():
+    content = workbook([], [["Vouchers"], ["AAAA 0001 BBBB"]], [["Notes"]])
+
+    assert found(content) == [(2, "AAAA 0001 BBBB")]
