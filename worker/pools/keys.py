@@ -309,26 +309,31 @@ def _add(session: Session, actor: Actor, pool: str, given: Input, dry_run: bool)
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
     blocks = given.keys()
-    with patience.computing(session):  # the whole input is looked at before the first block
+    with patience.computing(session):  # reading may take long, and locks no row
+        if dry_run:
+            return _tried(session, found, blocks, given)
         first = _first(blocks)
-    blocks = chain(first, blocks)
-    if dry_run:
-        tried = trying.try_out(session, blocks, pool_id=found.id, most=import_reports.MAX_REFUSED)
-        added = tried.tally.get(LineResult.ADDED, 0)
-        return import_reports.shape(
-            batch=None, read=given.read, added=added, tally=tried.tally, refused=tried.refused
-        )
-    if sum(map(len, first)) > AT_ONCE:
-        staged = batches.stage(
-            session,
-            actor=actor,
-            pool=str(found.id),
-            blocks=blocks,
-            read=given.read,
-            labels=given.read_as.labels,
-        )
-        return batches.report(session, actor=actor, batch=staged["id"])
+        if sum(map(len, first)) > AT_ONCE:
+            return _staged(session, actor, found, chain(first, blocks), given)
     return _add_at_once(session, actor, found, joined(first), given)
+
+
+def _tried(session: Session, pool: Pool, blocks: Iterator[Keys], given: Input) -> ImportReport:
+    tried = trying.try_out(session, blocks, pool_id=pool.id, most=import_reports.MAX_REFUSED)
+    added = tried.tally.get(LineResult.ADDED, 0)
+    return import_reports.shape(
+        batch=None, read=given.read, added=added, tally=tried.tally, refused=tried.refused
+    )
+
+
+def _staged(
+    session: Session, actor: Actor, pool: Pool, blocks: Iterator[Keys], given: Input
+) -> ImportReport:
+    labels = given.read_as.labels
+    batch = batches.stage(
+        session, actor=actor, pool=str(pool.id), blocks=blocks, read=given.read, labels=labels
+    )
+    return batches.report(session, actor=actor, batch=batch["id"])
 
 
 def _first(blocks: Iterator[Keys]) -> list[Keys]:
