@@ -17,7 +17,7 @@ from webhook.http.uploads import TABLES, uploaded
 from worker import errors
 from worker.database import patience
 from worker.database.paging import Page
-from worker.pools import batches, exporting, keys, pools, replacing
+from worker.pools import batches, exporting, keys, replacing
 from worker.pools.batches import BatchShape
 from worker.pools.import_reports import ImportReport
 from worker.pools.keys import KeyShape, RetiredKeys
@@ -85,14 +85,10 @@ def listing(
     kind = query.format or _accepted_format()
     if kind is None:
         return keys.listing(session, actor=actor, pool=pool, filters=query.filters, **query.page)
-    pool_id = str(pools.find(session, actor=actor, pool=pool).id)
-    file = exporting.file(session, actor=actor, pool=pool_id, format=kind)
-    return files.table(
-        file.name,
-        exporting.export,
+    return files.keys(
+        session,
         actor=actor,
-        media_type=file.media_type,
-        pool=pool_id,
+        pool=pool,
         filters=query.filters,
         labels=query.labels,
         format=kind,

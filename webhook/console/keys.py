@@ -1,5 +1,6 @@
 """Keys: adding, distributing, replacing and retiring them."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +19,12 @@ from worker.database import patience
 from worker.pools import batches, distributions, keys, pools, replacing
 from worker.pools.reading import Purpose
 from worker.tenancy.actors import Actor, Role
+
+# The page that a table of each purpose is given on, and the part of it that is its preview.
+PREVIEWS = {
+    Purpose.KEYS: ("add_keys.html", "keys_preview.html"),
+    Purpose.RECIPIENTS: ("recipients.html", "recipients_preview.html"),
+}
 
 
 @blueprint.get("/pools/<pool>/keys/add")
@@ -43,7 +50,7 @@ def add_keys(session: Session, actor: Actor, pool: str) -> Any:
             raise NotSavedError
 
     if error := attempt(session, add):
-        return _previewed(session, actor, pool, report, error)
+        return _previewed(session, actor, pool, Purpose.KEYS, report, error)
     nudging.after_commit("work_batches")
     added = (
         "The worker adds the keys"
@@ -54,16 +61,22 @@ def add_keys(session: Session, actor: Actor, pool: str) -> Any:
 
 
 def _previewed(
-    session: Session, actor: Actor, pool: str, report: dict[str, Any], error: errors.KeypoolError
+    session: Session,
+    actor: Actor,
+    pool: str,
+    purpose: Purpose,
+    result: Mapping[str, object],
+    error: errors.KeypoolError,
 ) -> Any:
-    """Show a preview of the keys: the whole page, or the part that htmx requested."""
-    context: dict[str, Any] = {"result": report or None, "error": error, "columns": []}
+    """Show a preview of a table: the whole page, or the part that htmx requested."""
+    page, part = PREVIEWS[purpose]
+    context: dict[str, object] = {"result": result or None, "error": error, "columns": []}
     with suppress(errors.InvalidInputError):
-        context |= tables.preview(tables.table(), Purpose.KEYS)
+        context |= tables.preview(tables.table(), purpose)
     if "HX-Request" in request.headers:
-        return render_template("keys_preview.html", **context)
+        return render_template(part, **context)
     shown = pools.show(session, actor=actor, pool=pool)
-    return render_template("add_keys.html", pool=shown, **context), 422
+    return render_template(page, pool=shown, **context), 422
 
 
 @blueprint.post("/pools/<pool>/keys/generate")
@@ -96,7 +109,7 @@ def distribute(session: Session, actor: Actor, pool: str) -> Any:
 def recipients(session: Session, actor: Actor, pool: str) -> Any:
     """Show the form that gives keys to every recipient in a table."""
     shown = pools.show(session, actor=actor, pool=pool)
-    return render_template("recipients.html", pool=shown, made=None, error=None, columns=[])
+    return render_template("recipients.html", pool=shown, result=None, error=None, columns=[])
 
 
 @blueprint.post("/pools/<pool>/distribute/table")
@@ -115,21 +128,9 @@ def distribute_table(session: Session, actor: Actor, pool: str) -> Any:
             raise NotSavedError
 
     if error := attempt(session, hand_out):
-        return _recipients_previewed(session, actor, pool, made, error)
+        return _previewed(session, actor, pool, Purpose.RECIPIENTS, made, error)
     words = f"{number(made['recipients'])} recipients have {number(made['given'])} keys."
     return done(words, "pool", pool=pool)
-
-
-def _recipients_previewed(
-    session: Session, actor: Actor, pool: str, made: dict[str, Any], error: errors.KeypoolError
-) -> Any:
-    context: dict[str, Any] = {"made": made or None, "error": error, "columns": []}
-    with suppress(errors.InvalidInputError):
-        context |= tables.preview(tables.table(), Purpose.RECIPIENTS)
-    if "HX-Request" in request.headers:
-        return render_template("recipients_preview.html", **context)
-    shown = pools.show(session, actor=actor, pool=pool)
-    return render_template("recipients.html", pool=shown, **context), 422
 
 
 @blueprint.post("/pools/<pool>/recall")

@@ -104,18 +104,14 @@ def export_keys(actor: Actor, pool: str) -> Any:
     """Export a pool's keys as CSV, as CSV for Excel, or as a workbook, from one snapshot."""
     format, filters = request.args.get("format") or exporting.Format.CSV, chosen(keys.Filters)
     with connections.session(Login.WEB, sees=actor.scope) as session:
-        pool_id = str(pools.find(session, actor=actor, pool=pool).id)
-        file = exporting.file(session, actor=actor, pool=pool_id, format=format)
-    return files.table(
-        file.name,
-        exporting.export,
-        actor=actor,
-        media_type=file.media_type,
-        pool=pool_id,
-        filters=filters,
-        labels="labels" in request.args,
-        format=format,
-    )
+        return files.keys(
+            session,
+            actor=actor,
+            pool=pool,
+            filters=filters,
+            labels="labels" in request.args,
+            format=format,
+        )
 
 
 def _as_typed(session: Session, actor: Actor, name: str) -> dict[str, str]:

@@ -7,10 +7,13 @@ from typing import Any
 from urllib.parse import quote
 
 from flask import Response
+from sqlalchemy.orm import Session
 
 from worker.billing import documents
 from worker.database import connections, patience
 from worker.database.connections import Login
+from worker.pools import exporting, pools
+from worker.pools.keys import Filters
 from worker.tenancy.actors import Actor
 
 CSV = "text/csv"
@@ -55,6 +58,29 @@ def table(
             yield from export(session, actor=actor, **filters)
 
     return Response(blocks(), mimetype=media_type, headers=attachment(name))
+
+
+def keys(
+    session: Session, *, actor: Actor, pool: str, filters: Filters, labels: bool, format: str
+) -> Response:
+    """Stream a pool's keys in a format, in a file that is named after the pool.
+
+    Raises:
+        NotFoundError: there is no such pool.
+        InvalidInputError: there is no such format.
+    """
+    pool_id = str(pools.find(session, actor=actor, pool=pool).id)
+    file = exporting.file(session, actor=actor, pool=pool_id, format=format)
+    return table(
+        file.name,
+        exporting.export,
+        actor=actor,
+        media_type=file.media_type,
+        pool=pool_id,
+        filters=filters,
+        labels=labels,
+        format=format,
+    )
 
 
 def document(*, actor: Actor, invoice: str, format: str) -> Response:
