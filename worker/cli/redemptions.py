@@ -15,7 +15,17 @@ with deferred():
 if TYPE_CHECKING:
     from worker.database.paging import Page, Paging
 
-REDEMPTIONS = printing.table(lambda: attempts.RedemptionShape)
+REDEMPTIONS = printing.table(
+    lambda: attempts.RedemptionShape,
+    "event",
+    "received_at",
+    "key",
+    "pool",
+    "learner",
+    "organization",
+    "outcome",
+    "assignment",
+)
 
 
 @click.group("redemptions", cls=Group)

@@ -332,3 +332,20 @@ def test_a_label_that_is_none_is_refused_in_a_sentence(run, world):
 
     assert done.code == 2
     assert done.err == f"The label “{'x' * 50}…” is longer than 50 characters.\n"
+
+
+def test_whom_keys_were_handed_to_is_listed(give, run, world):
+    give("keys", "add", world.pool, "LISTED-0001", "LISTED-0002", "LISTED-0003")
+    give("keys", "distribute", world.pool, "ann@example.com", "--count", "2", "--reference", "A-1")
+    give("keys", "distribute", world.pool, "bob@example.com")
+
+    page = give("keys", "distributions", world.pool, "--recipient", "Ann@Example.com")
+    shown = run("keys", "distributions", world.pool)
+
+    assert [(item["recipient"], item["given"]) for item in page["items"]] == [
+        ("ann@example.com", 2)
+    ]
+    assert [line.split()[1] for line in shown.out.splitlines()[2:]] == [
+        "bob@example.com",
+        "ann@example.com",
+    ]
