@@ -1,9 +1,13 @@
 """Invoices: a month's charges of many organizations, billed; and what years of them cost later."""
 
 import psycopg
+from fpdf import FPDF
 
 from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, seconds
-from worker.billing import runs
+from worker.billing import invoices, runs
+from worker.billing.invoices import InvoiceShown
+from worker.billing.pdf import invoice_pdf
+from worker.billing.writing import FONTS
 from worker.database import connections
 from worker.tenancy.actors import Actor
 
@@ -73,6 +77,21 @@ BARE = """
     COMMIT;
 """
 
+# One buyer, whose charges differ in price: each is a line of its own. Every other title is Arabic.
+LINES = """
+    UPDATE organization SET locale = 'de' WHERE id = 1;
+    INSERT INTO course (code, title)
+    SELECT 'L-' || n,
+           CASE WHEN n %% 2 = 0 AND %(arabic)s THEN 'أساسيات كوبرنيتس ' ELSE 'Kubernetes für Anfänger ' END
+           || n
+      FROM generate_series(1, 100) AS n;
+    INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,
+                        assignment_id, amount, currency, occurred_at)
+    SELECT 'redemption', 1, 1, course.id, (SELECT min(id) FROM pool WHERE organization_id = 1), n,
+           10 + n * 0.01, 'EUR', '2026-01-05'
+      FROM generate_series(1, %(count)s) AS n JOIN course ON course.code = 'L-' || 1 + n %% 100
+"""
+
 BILLED = "SELECT count(*), count(DISTINCT invoice_id) FROM invoice_charge"
 
 
@@ -103,6 +122,49 @@ def running(rig: Rig, count: int) -> Round:
             f"ms an organization, {count:,} charges billed before": ten,
         },
     )
+
+
+@benchmark("invoices.pdf", unit="lines/s", n=10_000)
+def printing(rig: Rig, count: int) -> Round:
+    """A long invoice on paper, and the same words put there by the library alone, one after another."""
+    with rig.database(buyers):
+        plainly = long_invoice(count, arabic=False)
+    with rig.database(buyers):
+        shaped = long_invoice(count, arabic=True)
+    return Round(
+        ours=count / seconds(lambda: invoice_pdf(plainly)),
+        limit=count / seconds(lambda: bare_pdf(plainly)),
+        notes={"lines/s, every other title Arabic": count / seconds(lambda: invoice_pdf(shaped))},
+    )
+
+
+def long_invoice(count: int, *, arabic: bool) -> InvoiceShown:
+    """Bill so many lines to one buyer, and give the invoice."""
+    with psycopg.connect(plain()) as connection, psycopg.ClientCursor(connection) as cursor:
+        cursor.execute(LINES, {"count": count, "arabic": arabic})
+    run()
+    with connections.session() as session:
+        shown = invoices.show(session, actor=OPERATOR, invoice="1")
+    if len(shown["lines"]) != count:
+        raise AssertionError(f"{len(shown['lines'])} lines were billed instead of {count}")
+    return shown
+
+
+def bare_pdf(invoice: InvoiceShown) -> None:
+    """Put the same words on as many pages: nothing is wrapped, shaped or written in a language."""
+    paper = FPDF()
+    paper.add_font("body", "", FONTS / "DejaVuSans.ttf")
+    paper.set_font("body", size=9)
+    for place, line in enumerate(invoice["lines"]):
+        if place % 24 == 0:
+            paper.add_page()
+        y = 20 + place % 24 * 10
+        paper.text(18, y, line["course_title"])
+        paper.text(18, y + 4, line["pool_name"])
+        paper.text(120, y, str(line["quantity"]))
+        paper.text(140, y, line["unit_price"])
+        paper.text(170, y, line["amount"])
+    paper.output()
 
 
 def run() -> None:

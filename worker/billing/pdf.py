@@ -1,165 +1,88 @@
-"""An invoice as PDF, made from its public object, in the buyer's locale."""
+"""Invoices on paper: a PDF made from an invoice's own object, in its buyer's language."""
 
-import copy
-import re
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cache
-from pathlib import Path
-from typing import Any
+from functools import partial
+from itertools import groupby
 from zoneinfo import ZoneInfo
 
-from babel import Locale, UnknownLocaleError
-from babel.dates import format_date, format_skeleton
-from babel.numbers import NumberPattern, format_decimal
-from fpdf import FPDF
-from fpdf.enums import XPos, YPos
-
-from worker.billing.invoices import InvoiceShown
+from worker.billing import transfers
+from worker.billing.invoices import InvoiceShown, TaxShape
+from worker.billing.lines import LineShown
 from worker.billing.parties import BuyerShape, SellerShape, address_lines
+from worker.billing.writing import ALARM, GREY, MARGIN, WIDTH, Paper, isolated
+from worker.languages.phrasebooks import phrase, phrasebook
 
-FONTS = Path(__file__).parent / "fonts"
-
-# The fonts for scripts that the main one lacks, by the first word of a character's Unicode name.
-CJK = "DroidSansFallback.ttf"
-FALLBACKS = {
-    **dict.fromkeys(
-        ("BOPOMOFO", "CJK", "FULLWIDTH", "HALFWIDTH", "HANGUL", "HIRAGANA", "IDEOGRAPHIC",
-         "KATAKANA", "KATAKANA-HIRAGANA"),
-        CJK,
-    ),
-    **{
-        script: f"NotoSans{script.title()}-Regular.ttf"
-        for script in ("BENGALI", "DEVANAGARI", "ETHIOPIC", "GUJARATI", "GURMUKHI", "KANNADA",
-                       "KHMER", "MALAYALAM", "MYANMAR", "ORIYA", "SINHALA", "TAMIL", "TELUGU",
-                       "THAI")
-    },
-}  # fmt: skip
-
-# Scripts that need no text shaping, which takes several times as long.
-UNSHAPED = {"LATIN", "GREEK", "CYRILLIC"}
-
-INK, GREY, RULE, ALARM = (24, 28, 36), (104, 112, 124), (208, 212, 220), (176, 32, 32)
-MARGIN, WIDTH = 18.0, 174.0  # mm, on A4
 COLUMNS = (98.0, 18.0, 27.0, 31.0)  # description, quantity, unit price, amount: WIDTH in all
+PARTY = 92.0  # mm: how wide the block of seller or buyer is
+FACTS = (MARGIN + 100, 32.0, 42.0)  # where the facts begin, and their columns
+SUMS = (MARGIN + WIDTH - 122, 80.0, 42.0)  # likewise the sums
+HEAD = 6.0  # mm: the table's head
+CODE = 26.0  # mm: a QR code
 
-KIND_WORDS = {"redemption": "redeemed", "extension": "extended access", "credit": "credit"}
+HEADS = (phrase("Description"), phrase("Quantity"), phrase("Unit price"), phrase("Amount"))
+TITLES = {"Invoice": phrase("Invoice"), "Credit note": phrase("Credit note")}
+KIND_WORDS = {
+    "redemption": phrase("redeemed {month}"),
+    "extension": phrase("extended access {month}"),
+    "credit": phrase("credit {month}"),
+}
 
 
 class Printed:
-    """Formats an invoice's amounts and dates in its buyer's locale and time zone."""
+    """An invoice in words: its amounts and dates as its buyer's language writes them."""
 
     def __init__(self, invoice: InvoiceShown) -> None:
-        self.locale = _locale(invoice["buyer"]["locale"])
+        self.book = phrasebook(invoice["buyer"]["locale"])
+        self.say = self.book.say
         self.zone = ZoneInfo(invoice["buyer"]["time_zone"])
-        self.currency = invoice["currency"]
-        self.plain = _exact(self.locale.decimal_formats[None], invoice["decimals"])
-        self.money = _exact(self.locale.currency_formats["standard"], invoice["decimals"])
+        self.currency, self.decimals = invoice["currency"], invoice["decimals"]
+        self.title = self.say(TITLES[invoice["title"]])
+        draft = self.say("draft")
+        self.called = f"{self.title} {invoice['number'] or draft}"
 
     def number(self, amount: str) -> str:
         """Write an amount without its currency."""
-        return _written(self.plain.apply(Decimal(amount), self.locale))
+        return self.book.amount(Decimal(amount), decimals=self.decimals)
 
-    def total(self, amount: str) -> str:
+    def total(self, amount: str | Decimal) -> str:
         """Write an amount with its currency."""
-        return _written(
-            self.money.apply(
-                Decimal(amount), self.locale, currency=self.currency, currency_digits=False
-            )
-        )
-
-    def quantity(self, count: int) -> str:
-        """Write a quantity."""
-        return format_decimal(count, locale=self.locale)
-
-    def percent(self, rate: str) -> str:
-        """Write a tax rate."""
-        return f"{format_decimal(Decimal(rate), locale=self.locale)} %"
+        return self.book.money(Decimal(amount), self.currency, decimals=self.decimals)
 
     def day(self, day: str | datetime | None) -> str:
         """Write a day; an instant is a day in the buyer's time zone."""
         if day is None:
             return "–"
-        local = (
-            day.astimezone(self.zone).date()
-            if isinstance(day, datetime)
-            else date.fromisoformat(day)
-        )
-        return format_date(local, format="long", locale=self.locale)
+        if isinstance(day, datetime):
+            return self.book.day(day.astimezone(self.zone).date())
+        return self.book.day(date.fromisoformat(day))
+
+    def rate(self, label: str, percent: str) -> str:
+        """Name a tax and its rate."""
+        return f"{isolated(self.book.translate(label))} {self.book.percent(Decimal(percent))}"
+
+    def tax(self, tax: TaxShape, *, several: bool) -> str:
+        """Name a tax and its rate and, where there are several, what it is on."""
+        rate = self.rate(tax["label"], tax["percent"])
+        if not several:
+            return rate
+        return self.say("{rate} on {subtotal}", rate=rate, subtotal=self.total(tax["subtotal"]))
 
     def month(self, month: str) -> str:
         """Write a month."""
-        first = datetime.fromisoformat(f"{month}-01")
-        return format_skeleton("yMMMM", first, locale=self.locale)
-
-
-class Paper(FPDF):
-    """A4 pages with the invoice's number in the footer."""
-
-    def __init__(self, invoice: InvoiceShown) -> None:
-        super().__init__(format="A4")
-        self.foot = f"{invoice['seller']['name']}  ·  {_called(invoice)}"
-        self.columns_on_each_page = False
-        self.set_margins(MARGIN, MARGIN)
-        self.c_margin = 0.0  # so that text and lines have the same edges
-        self.set_auto_page_break(True, margin=24)
-        self.alias_nb_pages()
-        self._dress(invoice)
-
-    def _dress(self, invoice: InvoiceShown) -> None:
-        self.add_font("body", "", FONTS / "DejaVuSans.ttf")
-        self.add_font("body", "B", FONTS / "DejaVuSans-Bold.ttf")
-        scripts = {_script(character) for character in set("".join(_texts(invoice)))}
-        fonts = sorted({FALLBACKS[script] for script in scripts if script in FALLBACKS})
-        for font in fonts:
-            self.add_font(font, "", FONTS / font)
-        self.set_fallback_fonts(fonts, exact_match=False)
-        if scripts - UNSHAPED - {""}:
-            self.set_text_shaping(True)
-
-    def header(self) -> None:
-        """Repeat the table's head on each further page."""
-        if self.columns_on_each_page:
-            _table_head(self)
-
-    def footer(self) -> None:
-        """Write the invoice's number, the page and the number of pages."""
-        self.set_y(-15)
-        text = f"{self.foot}  ·  page {self.page_no()} of {{nb}}"
-        self.write_text(text, size=7.5, colour=GREY, width=WIDTH)
-
-    def write_text(
-        self,
-        words: str,
-        *,
-        size: float = 9,
-        bold: bool = False,
-        colour: tuple[int, int, int] = INK,
-        width: float = 0,
-        height: float = 4.6,
-        align: str = "L",
-        ends: bool = False,
-    ) -> None:
-        """Write one line of text in a cell; `ends` goes on to the next line."""
-        self.set_font("body", "B" if bold else "", size)
-        self.set_text_color(*colour)
-        new_x, new_y = (XPos.LMARGIN, YPos.NEXT) if ends else (XPos.RIGHT, YPos.TOP)
-        self.cell(width, height, words, align=align, new_x=new_x, new_y=new_y)
-
-    def rule(self, *, left: float = MARGIN, weight: float = 0.2) -> None:
-        """Draw a line across, from `left` to the right margin."""
-        self.set_draw_color(*RULE)
-        self.set_line_width(weight)
-        self.line(left, self.get_y(), MARGIN + WIDTH, self.get_y())
+        return self.book.month(date.fromisoformat(f"{month}-01"))
 
 
 def invoice_pdf(invoice: InvoiceShown) -> bytes:
     """Print an invoice, as `invoices.show` gives it, on A4; the same invoice gives the same bytes."""
     printed = Printed(invoice)
-    paper = Paper(invoice)
-    paper.set_title(_called(invoice))
+    paper = Paper(
+        foot=f"{isolated(invoice['seller']['name'])}  ·  {printed.called}",
+        page_of=printed.say("page {page} of {pages}", page="{page}", pages="{pages}"),
+        language=printed.book.language,
+    )
+    paper.set_title(printed.called)
     paper.set_author(invoice["seller"]["name"])
     paper.set_creation_date(invoice["finalized_at"] or datetime(1970, 1, 1, tzinfo=ZoneInfo("UTC")))
     paper.add_page()
@@ -172,54 +95,62 @@ def invoice_pdf(invoice: InvoiceShown) -> bytes:
 
 
 def _letterhead(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
+    """Write who sells what to whom: title and number first, so that they are on the first page."""
     top = paper.get_y()
-    _party(paper, invoice["seller"], printed, heading=None)
-    left_ends = paper.get_y() + 8
-    paper.set_y(left_ends)
-    _party(paper, invoice["buyer"], printed, heading="Billed to")
-    left_ends = paper.get_y()
-    paper.set_y(top)
     _facts(paper, invoice, printed)
-    paper.set_y(max(left_ends, paper.get_y()) + 10)
+    bottom = paper.get_y()
+    paper.set_y(top)
+    _party(paper, invoice["seller"], printed, heading=None)
+    _contact(paper, invoice["seller"])
+    paper.ln(8)
+    _party(paper, invoice["buyer"], printed, heading=printed.say("Billed to"))
+    paper.set_y((max(bottom, paper.get_y()) if paper.page == 1 else paper.get_y()) + 10)
 
 
 def _party(
     paper: Paper, party: SellerShape | BuyerShape, printed: Printed, *, heading: str | None
 ) -> None:
     if heading:
-        paper.write_text(heading, size=7.5, colour=GREY, width=95, ends=True)
-    _wrapped(paper, party["name"], size=11, bold=True)
-    for row in address_lines(party, locale=printed.locale):
-        _wrapped(paper, row, size=9)
+        paper.write_text(heading, size=7.5, colour=GREY, width=PARTY, ends=True)
+    paper.write_lines(isolated(party["name"]), size=11, bold=True, width=PARTY)
+    for row in address_lines(party, locale=printed.book.locale):
+        paper.write_lines(isolated(row), width=PARTY)
     if party["tax_id"]:
-        _wrapped(paper, f"Tax id {party['tax_id']}", size=8, colour=GREY)
+        told = printed.say("Tax id {number}", number=isolated(party["tax_id"]))
+        paper.write_lines(told, size=8, colour=GREY, width=PARTY)
 
 
-def _wrapped(paper: Paper, words: str, *, size: float, **look: Any) -> None:
-    paper.set_font("body", "B" if look.get("bold") else "", size)
-    paper.set_text_color(*look.get("colour", INK))
-    paper.multi_cell(92, size * 0.52, words, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+def _contact(paper: Paper, seller: SellerShape) -> None:
+    """Say whom to ask."""
+    told = (seller["contact"], seller["phone"], seller["email"])
+    if words := "  ·  ".join(isolated(value) for value in told if value):
+        paper.write_lines(words, size=8, colour=GREY, width=PARTY)
 
 
 def _facts(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
-    left, key, value = MARGIN + 100, 32.0, 42.0
+    left, key, value = FACTS
     paper.set_x(left)
     paper.write_text(
-        invoice["title"], size=20, bold=True, width=key + value, height=10, align="R", ends=True
+        printed.title, size=20, bold=True, width=key + value, height=10, align="R", ends=True
     )
-    facts = [
-        ("Number", invoice["number"] or "not given yet"),
-        ("Date", printed.day(invoice["issued_on"])),
-        ("Billing month", printed.month(invoice["month"])),
-        ("Due", printed.day(invoice["due_on"])),
-        ("Currency", invoice["currency"]),
-    ]
-    if Decimal(invoice["total"]) <= 0:
-        facts = [fact for fact in facts if fact[0] != "Due"]
-    for name, fact in facts:
-        paper.set_x(left)
-        paper.write_text(name, size=8.5, colour=GREY, width=key, height=5.2)
-        paper.write_text(fact, size=8.5, width=value, height=5.2, align="R", ends=True)
+    for name, fact in _told(invoice, printed):
+        names, facts = (
+            paper.wrapped(words, size=8.5, width=width)
+            for words, width in ((name, key - 2), (fact, value))
+        )
+        for row in range(max(len(names), len(facts))):
+            paper.set_x(left)
+            paper.write_text(
+                "".join(names[row : row + 1]), size=8.5, colour=GREY, width=key, height=5.2
+            )
+            paper.write_text(
+                "".join(facts[row : row + 1]),
+                size=8.5,
+                width=value,
+                height=5.2,
+                align="R",
+                ends=True,
+            )
     if stamp := _stamp(invoice, printed):
         paper.set_x(left)
         paper.write_text(
@@ -234,191 +165,236 @@ def _facts(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
         )
 
 
+def _told(invoice: InvoiceShown, printed: Printed) -> Iterator[tuple[str, str]]:
+    say = printed.say
+    yield say("Number"), invoice["number"] or say("not given yet")
+    yield say("Date"), printed.day(invoice["issued_on"])
+    yield say("Billing month"), printed.month(invoice["month"])
+    if Decimal(invoice["total"]) > 0:
+        yield say("Due"), printed.day(invoice["due_on"])
+    yield say("Currency"), invoice["currency"]
+    for name, value in (
+        (say("Your reference"), invoice["buyer"]["buyer_reference"]),
+        (say("Your order"), invoice["buyer"]["purchase_order"]),
+    ):
+        if value:
+            yield name, isolated(value)
+
+
 def _stamp(invoice: InvoiceShown, printed: Printed) -> str:
     match invoice["status"]:
         case "draft":
-            return "DRAFT – do not pay"
+            return printed.say("DRAFT – do not pay")
         case "void":
-            return "VOID – do not pay"
+            return printed.say("VOID – do not pay")
         case "paid":
-            return f"PAID {printed.day(invoice['paid_on'])}"
+            return printed.say("PAID {day}", day=printed.day(invoice["paid_on"]))
         case _:
             return ""
 
 
-def _table_head(paper: Paper) -> None:
-    names = ("Description", "Quantity", "Unit price", "Amount")
-    for width, name in zip(COLUMNS, names, strict=True):
-        align = "L" if name == "Description" else "R"
+def _table_head(paper: Paper, printed: Printed) -> None:
+    for word, width in zip(HEADS, COLUMNS, strict=True):
+        align = "L" if width == COLUMNS[0] else "R"
         paper.write_text(
-            name, size=8, colour=GREY, width=width, height=6, align=align, ends=name == "Amount"
+            printed.say(word), size=8, colour=GREY, width=width, height=HEAD, align=align
         )
+    paper.set_xy(MARGIN, paper.get_y() + HEAD)
     paper.rule(weight=0.4)
     paper.ln(1.5)
 
 
 def _lines(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
-    _table_head(paper)
-    paper.columns_on_each_page = True
-    for line in invoice["lines"]:
-        if paper.will_page_break(11):
-            paper.add_page()
-        words = [
-            line["pool_name"],
-            f"{KIND_WORDS[line['kind']]} {printed.month(line['service_month'])}",
-        ]
-        figures = (
-            printed.quantity(line["quantity"]),
-            printed.number(line["unit_price"]),
-            printed.number(line["amount"]),
-        )
-        title = _fitted(paper, f"{line['course_title']} ({line['course']})", size=9, bold=True)
-        paper.write_text(title, bold=True, width=COLUMNS[0])
-        for width, figure in zip(COLUMNS[1:], figures, strict=True):
-            paper.write_text(figure, width=width, align="R", ends=width == COLUMNS[-1])
-        note = _fitted(paper, "  ·  ".join(words), size=7.5)
-        paper.write_text(note, size=7.5, colour=GREY, height=4, ends=True)
-        paper.ln(1.6)
-    paper.columns_on_each_page = False
+    """Write the lines; their columns' names stand above them on each page, and never alone."""
+    several = len(invoice["taxes"]) > 1
+    for place, line in enumerate(invoice["lines"]):
+        title = f"{isolated(line['course_title'])} ({line['course']})"
+        titles = paper.wrapped(title, size=9, bold=True, width=COLUMNS[0] - 3)
+        note = "  ·  ".join(_notes(line, printed, several=several))
+        notes = paper.wrapped(note, size=7.5, width=COLUMNS[0] + 15)
+        height = 4.6 * len(titles) + 4 * len(notes) + 1.6
+        paper.need(height if place else height + HEAD + 2)
+        if not place:
+            _table_head(paper, printed)
+            paper.on_each_page = partial(_table_head, paper, printed)
+        _line(paper, line, printed, titles, notes)
+    paper.on_each_page = None
     paper.rule(weight=0.4)
 
 
-def _fitted(paper: Paper, words: str, *, size: float, bold: bool = False) -> str:
-    """Shorten a text that is wider than the description's column, with an ellipsis."""
-    paper.set_font("body", "B" if bold else "", size)
-    room = COLUMNS[0] - 3
-    if paper.get_string_width(words) <= room:
-        return words
-    short, long = 0, len(words)
-    while long - short > 1:
-        middle = (short + long) // 2
-        fits = paper.get_string_width(words[:middle] + "…") <= room
-        short, long = (middle, long) if fits else (short, middle)
-    return words[:short].rstrip() + "…"
+def _line(
+    paper: Paper, line: LineShown, printed: Printed, titles: list[str], notes: list[str]
+) -> None:
+    paper.write_text(titles[0], bold=True, width=COLUMNS[0])
+    figures = (
+        printed.book.number(line["quantity"]),
+        printed.number(line["unit_price"]),
+        printed.number(line["amount"]),
+    )
+    for width, figure in zip(COLUMNS[1:], figures, strict=True):
+        paper.write_text(figure, width=width, align="R", ends=width == COLUMNS[-1])
+    for more in titles[1:]:
+        paper.write_text(more, bold=True, ends=True)
+    for told in notes:
+        paper.write_text(told, size=7.5, colour=GREY, height=4, ends=True)
+    paper.ln(1.6)
+
+
+def _notes(line: LineShown, printed: Printed, *, several: bool) -> Iterator[str]:
+    """Say of a line which pool and month it is about and, where rates differ, how it is taxed."""
+    yield isolated(line["pool_name"])
+    yield printed.say(KIND_WORDS[line["kind"]], month=printed.month(line["service_month"]))
+    if several:
+        yield printed.rate(line["tax_label"], line["tax_percent"])
 
 
 def _totals(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
-    if paper.will_page_break(30):
-        paper.add_page()
-    left, key, value = MARGIN + WIDTH - 86, 44.0, 42.0
-    taxes = [(f"{tax['label']} {printed.percent(tax['percent'])}", tax) for tax in invoice["taxes"]]
+    """Write subtotal, tax and total, on one page."""
+    several = len(invoice["taxes"]) > 1
+    taxes = [(printed.tax(tax, several=several), tax["tax"]) for tax in invoice["taxes"]]
+    rows = [(printed.say("Subtotal"), invoice["subtotal"]), *taxes]
+    left, key, value = SUMS
+    lines = [paper.wrapped(name, size=9, width=key - 4) for name, _ in rows]
+    paper.need(12 + 6 * sum(map(len, lines)))
     paper.ln(2)
-    for name, amount in (
-        ("Subtotal", invoice["subtotal"]),
-        *((name, tax["tax"]) for name, tax in taxes),
-    ):
-        paper.set_x(left)
-        paper.write_text(name, width=key, height=6, colour=GREY)
-        paper.write_text(printed.total(amount), width=value, height=6, align="R", ends=True)
+    for names, (_, amount) in zip(lines, rows, strict=True):
+        for place, name in enumerate(names):
+            paper.set_x(left)
+            paper.write_text(name, width=key, height=6, colour=GREY)
+            figure = "" if place else printed.total(amount)
+            paper.write_text(figure, width=value, height=6, align="R", ends=True)
     paper.rule(left=left)
     paper.ln(0.8)
     paper.set_x(left)
-    paper.write_text("Total", size=11.5, bold=True, width=key, height=8)
-    paper.write_text(
-        printed.total(invoice["total"]),
-        size=11.5,
-        bold=True,
-        width=value,
-        height=8,
-        align="R",
-        ends=True,
-    )
+    paper.write_text(printed.say("Total"), size=11.5, bold=True, width=key, height=8)
+    total = printed.total(invoice["total"])
+    paper.write_text(total, size=11.5, bold=True, width=value, height=8, align="R", ends=True)
+    _payments(paper, invoice, printed)
+
+
+def _payments(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
+    """Write what was paid, and what of the total is open."""
+    if not invoice["payments"]:
+        return
+    left, key, value = SUMS
+    rows = [
+        (printed.say("Paid {day}", day=printed.day(payment["on"])), -Decimal(payment["amount"]))
+        for payment in invoice["payments"]
+    ]
+    for name, amount in (*rows, (printed.say("Open"), Decimal(invoice["open"]))):
+        paper.need(6)
+        paper.set_x(left)
+        paper.write_text(name, width=key, height=6, colour=GREY)
+        paper.write_text(printed.total(amount), width=value, height=6, align="R", ends=True)
 
 
 def _shares(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     shares = invoice["learner_organizations"]
     if not shares or [s["organization"] for s in shares] == [invoice["organization"]]:
         return
-    if paper.will_page_break(24):
-        paper.add_page()
+    paper.need(24)
     paper.ln(6)
-    paper.write_text("Of the subtotal, for learners of", size=8, colour=GREY, height=6, ends=True)
+    heading = printed.say("Of the subtotal, for learners of")
+    paper.write_text(heading, size=8, colour=GREY, height=6, ends=True)
     for share in shares:
-        paper.write_text(
-            _fitted(paper, share["organization"], size=8.5), size=8.5, width=COLUMNS[0]
-        )
-        paper.write_text(printed.total(share["amount"]), size=8.5, width=45, align="R", ends=True)
+        names = paper.wrapped(isolated(share["organization"]), size=8.5, width=COLUMNS[0] - 3)
+        paper.need(4.6 * len(names))
+        paper.write_text(names[0], size=8.5, width=COLUMNS[0])
+        amount = printed.total(share["amount"])
+        paper.write_text(amount, size=8.5, width=45, align="R", ends=True)
+        for name in names[1:]:
+            paper.write_text(name, size=8.5, ends=True)
 
 
 def _payment(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
-    if paper.will_page_break(36):
-        paper.add_page()
+    """Say what is to be done, and where to pay."""
+    code = _code(invoice)
+    paper.need(CODE + 34 if code else 36)
     paper.ln(9)
     for sentence in _sentences(invoice, printed):
-        _paragraph(paper, sentence)
-    payable = invoice["status"] in {"draft", "finalized"} and Decimal(invoice["total"]) > 0
-    if payable and invoice["seller"]["payment_details"]:
-        paper.ln(2)
-        paper.write_text("Payment details", size=7.5, colour=GREY, ends=True)
-        _paragraph(paper, invoice["seller"]["payment_details"])
+        paper.write_lines(sentence, height=4.8)
+    if invoice["status"] in {"draft", "finalized"} and Decimal(invoice["total"]) > 0:
+        _account(paper, invoice, printed, code)
 
 
-def _paragraph(paper: Paper, words: str) -> None:
-    paper.set_font("body", "", 9)
-    paper.set_text_color(*INK)
-    paper.multi_cell(WIDTH, 4.8, words, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+def _account(
+    paper: Paper, invoice: InvoiceShown, printed: Printed, code: transfers.Modules | None
+) -> None:
+    """Write the account of the invoice's currency with its code, and what else the seller says."""
+    seller = invoice["seller"]
+    bank = seller["bank"]
+    rows = [isolated(row) for row in seller["payment_details"].splitlines()]
+    if bank:
+        names = (
+            (printed.say("Account holder"), isolated(seller["name"])),
+            ("IBAN", transfers.grouped(bank["iban"])),
+            ("BIC", bank["bic"]),
+        )
+        rows = [f"{name}: {value}" for name, value in names if value] + rows
+    if not rows:
+        return
+    paper.ln(3)
+    paper.write_text(printed.say("Payment details"), size=7.5, colour=GREY, ends=True)
+    top = paper.get_y()
+    for row in rows:
+        paper.write_lines(row, height=4.8, width=WIDTH - CODE - 40 if code else WIDTH)
+    if code:
+        _draw_code(paper, code, top - 4.6, printed)
 
 
-def _sentences(invoice: InvoiceShown, printed: Printed) -> Iterable[str]:
-    total = printed.total(invoice["total"].removeprefix("-"))
+def _code(invoice: InvoiceShown) -> transfers.Modules | None:
+    """Give the code by which a phone pays, where the invoice is final and something is open."""
+    seller, bank = invoice["seller"], invoice["seller"]["bank"]
+    if not bank or not invoice["number"]:
+        return None
+    return transfers.epc_code(
+        name=seller["name"],
+        iban=bank["iban"],
+        bic=bank["bic"],
+        amount=Decimal(invoice["open"]),
+        currency=invoice["currency"],
+        reference=invoice["number"],
+    )
+
+
+def _draw_code(paper: Paper, code: transfers.Modules, top: float, printed: Printed) -> None:
+    """Draw a code at the right margin: each row's dark modules, the rows overlapping by a hair."""
+    side = CODE / len(code)
+    left = MARGIN + WIDTH - CODE
+    paper.set_fill_color(0, 0, 0)
+    for row, modules in enumerate(code):
+        column = 0
+        for dark, some in groupby(modules):
+            count = len([*some])
+            if dark:
+                paper.rect(left + column * side, top + row * side, count * side, side + 0.02, "F")
+            column += count
+    words = printed.say("Scan to pay")
+    paper.set_xy(left - 30, max(paper.get_y(), top + CODE + 1))
+    paper.write_text(words, size=7.5, colour=GREY, width=30 + CODE, align="R", ends=True)
+
+
+def _sentences(invoice: InvoiceShown, printed: Printed) -> Iterator[str]:
+    """Say why tax is not due, where that is so, and what is to be done."""
+    exempt = [tax["exemption"] for tax in invoice["taxes"] if tax["exemption"]]
+    yield from (isolated(printed.book.translate(why)) for why in dict.fromkeys(exempt))
+    say, total = printed.say, printed.total(abs(Decimal(invoice["total"])))
     match invoice["status"]:
         case "draft":
-            yield "This is a draft: it has no number yet, and its amounts may still change."
+            yield say("This is a draft: it has no number yet, and its amounts may still change.")
         case "void":
-            yield f"This invoice is void: {invoice['void_reason']}"
+            reason = isolated(invoice["void_reason"] or "")
+            yield say("This invoice is void: {reason}", reason=reason)
         case "paid":
-            yield f"Settled on {printed.day(invoice['paid_on'])}. Thank you."
+            yield say("Settled on {day}. Thank you.", day=printed.day(invoice["paid_on"]))
         case _ if Decimal(invoice["total"]) < 0:
-            yield f"{total} is credited to you."
+            yield say("{total} is credited to you.", total=total)
         case _ if Decimal(invoice["total"]) == 0:
-            yield "Nothing is to be paid."
+            yield say("Nothing is to be paid.")
         case _:
-            due = printed.day(invoice["due_on"])
-            yield f"Please pay {total} by {due}, quoting {invoice['number']}."
-
-
-def _called(invoice: InvoiceShown) -> str:
-    return f"{invoice['title']} {invoice['number'] or 'draft'}"
-
-
-def _texts(invoice: InvoiceShown) -> Iterable[str]:
-    for party in (invoice["seller"], invoice["buyer"]):
-        yield from (str(value) for value in party.values())
-        yield from address_lines(party, locale=Printed(invoice).locale)
-    yield from (tax["label"] + (tax["exemption"] or "") for tax in invoice["taxes"])
-    yield from (invoice["void_reason"] or "", _sample(invoice))
-    for line in invoice["lines"]:
-        yield from (line["course_title"], line["course"], line["pool_name"])
-    yield from (share["organization"] for share in invoice["learner_organizations"])
-
-
-def _sample(invoice: InvoiceShown) -> str:
-    """Give a sample of the locale's own characters: months, digits and currency."""
-    printed = Printed(invoice)
-    return printed.month(invoice["month"]) + printed.total(invoice["total"])
-
-
-def _script(character: str) -> str:
-    if not character.isalpha() and unicodedata.category(character)[0] != "M":
-        return ""
-    return unicodedata.name(character, "").partition(" ")[0]
-
-
-def _written(figure: str) -> str:
-    """Separate a currency's letters from the digits, and remove a mark that no font draws."""
-    return re.sub(r"(?<=[A-Za-z])(?=\d)", "\u00a0", figure.replace("\u061c", ""))
-
-
-def _exact(pattern: NumberPattern, decimals: int) -> NumberPattern:
-    """Give a locale's number pattern with the currency's decimals (ISO 4217, B2)."""
-    exact = copy.copy(pattern)
-    exact.frac_prec = (decimals, decimals)
-    return exact
-
-
-@cache
-def _locale(name: str) -> Locale:
-    try:
-        return Locale.parse(name.replace("-", "_"))
-    except (UnknownLocaleError, ValueError):
-        return Locale("en")
+            yield say(
+                "Please pay {total} by {due}, quoting {number}.",
+                total=printed.total(invoice["open"]),
+                due=printed.day(invoice["due_on"]),
+                number=invoice["number"],
+            )

@@ -42,7 +42,7 @@ def add(**arguments: Any) -> "organizations.OrganizationShape":
 )
 @click.option("--tax-exemption", metavar="TEXT", help="Why no tax is due, as invoices print it.")
 @click.option("--tax-from", metavar="DATE", help="The first day of that rate; today by default.")
-@click.option("--locale", help="How its invoices write dates and amounts: de.")
+@click.option("--locale", help="The language of its invoices and learners: de, fr-CH.")
 @click.option("--legal-name", help="Its name on invoices.")
 @click.option("--address", help="Its address in lines, where it has no street and city.")
 @click.option("--street", help="Street and number on its invoices.")

@@ -69,6 +69,10 @@ class Phrasebook:
         """Say a message, with the values of its `{placeholders}`."""
         return _catalogue(self.language).gettext(message).format(**values)
 
+    def translate(self, text: str) -> str:
+        """Translate a text that may be one of the messages, such as a tax's label; else give it as it is."""
+        return _catalogue(self.language).gettext(text) if text else text
+
     def say_count(self, one: str, many: str, count: int, /, **values: object) -> str:
         """Say how many: `one` or `many`, or whichever plural form the language has for a count.
 
@@ -103,7 +107,7 @@ class Phrasebook:
 
     def percent(self, rate: Decimal) -> str:
         """Write a rate in percent, such as a tax's."""
-        return f"{self.number(rate)} %"
+        return f"{self.number(rate)}\u00a0%"
 
     def amount(self, amount: Decimal, *, decimals: int) -> str:
         """Write an amount without its currency, with exactly so many decimals (B2)."""

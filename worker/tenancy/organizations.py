@@ -33,7 +33,7 @@ class OrganizationShown(OrganizationShape):
     """A tenant with its invoice details."""
 
     locale: str
-    """The locale of its invoices' dates and amounts, such as `de`."""
+    """The language of its invoices and of its learners, such as `de` or `fr-CH`."""
     legal_name: str
     """Its name on invoices."""
     address: str

@@ -13,6 +13,7 @@ from stdnum.exceptions import InvalidChecksum, ValidationError
 from worker import days, errors, money
 from worker.database import locks
 from worker.days import Beginning
+from worker.languages.phrasebooks import phrase
 from worker.money import Percent
 from worker.tables.tenancy import Organization, TaxRate
 
@@ -22,11 +23,13 @@ SENTENCES: dict[str, str] = {
     "S": "",
     "Z": "",
     "E": "",
-    "AE": "Reverse charge: the recipient is liable for the tax.",
-    "K": "Intra-community supply, exempt from tax.",
-    "G": "Export, exempt from tax.",
-    "O": "Not subject to tax.",
+    "AE": phrase("Reverse charge: the recipient is liable for the tax."),
+    "K": phrase("Intra-community supply, exempt from tax."),
+    "G": phrase("Export, exempt from tax."),
+    "O": phrase("Not subject to tax."),
 }
+# What taxes are called by default, and often: these labels are printed in the buyer's language.
+LABELS = (phrase("Tax"), phrase("VAT"))
 LONGEST = 300
 EVER = date(days.YEARS.start, 1, 2)  # early enough in every time zone
 
@@ -142,7 +145,7 @@ def set_rate(
 def read(
     *,
     percent: str,
-    label: str = "Tax",
+    label: str = LABELS[0],
     category: str | None = None,
     exemption: str | None = None,
 ) -> Rate:
@@ -276,4 +279,4 @@ def _label(session: Session, organization: Organization) -> str:
         .order_by(TaxRate.valid_from.desc())
         .limit(1)
     )
-    return known or "Tax"
+    return known or LABELS[0]

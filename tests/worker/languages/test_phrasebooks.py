@@ -83,8 +83,8 @@ def test_amounts_have_exactly_the_decimals_of_their_currency(
 
 def test_rates_are_written_as_the_language_does():
     assert [phrasebook(tag).percent(Decimal("7.75")) for tag in ("en", "fr")] == [
-        "7.75 %",
-        "7,75 %",
+        "7.75\u00a0%",
+        "7,75\u00a0%",
     ]
 
 

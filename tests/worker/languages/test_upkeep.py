@@ -1,5 +1,6 @@
 """The catalogues against the code: every message is there, whole, and none is left over."""
 
+import ast
 from string import Formatter
 
 import pytest
@@ -37,6 +38,30 @@ def test_the_messages_of_modules_and_of_templates_are_gathered():
 
     assert len(gathered) > 10
     assert all(message.locations for message in gathered.values())
+
+
+def said() -> set[str]:
+    """What the modules say, as Python reads them: within f-strings, too, where gettext's tools do not look."""
+    calls = [
+        node
+        for room in ("worker", "webhook")
+        for path in (upkeep.HOUSE / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+    ]
+    return {
+        call.args[0].value
+        for call in calls
+        if getattr(call.func, "attr", getattr(call.func, "id", "")) in upkeep.KEYWORDS
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+    }
+
+
+def test_no_message_is_said_where_it_is_not_gathered():
+    gathered = {texts(message.id)[0] for message in upkeep.messages() if message.id}
+
+    assert said() - gathered == set()
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
