@@ -1,6 +1,6 @@
 """Distributions: keys given to recipients, each key once."""
 
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from apiflask import APIBlueprint
 from flask import request
@@ -81,14 +81,30 @@ def distribute(
     The same recipient and reference again gives the same keys.
     """
     patience.waiting(session)
-    arguments: dict[str, Any] = {"actor": actor, "pool": pool, "dry_run": query.dry_run}
     read_as = query.read_as()
     if upload is not None:
-        arguments |= {"read_as": read_as, "count": query.count, "reference": query.reference}
-        return distributions.distribute_file(session, stream=upload, **arguments)
+        return distributions.distribute_file(
+            session,
+            actor=actor,
+            pool=pool,
+            stream=upload,
+            read_as=read_as,
+            count=query.count,
+            reference=query.reference,
+            dry_run=query.dry_run,
+        )
     body = problems.checked(NewDistribution, request.get_json(force=True))
-    arguments |= body.given() | {"labels": [*read_as.labels, *body.labels]}
-    return distributions.distribute(session, **arguments)
+    return distributions.distribute(
+        session,
+        actor=actor,
+        pool=pool,
+        recipient=body.recipient,
+        count=body.count,
+        reference=body.reference,
+        name=body.name,
+        labels=[*read_as.labels, *body.labels],
+        dry_run=query.dry_run,
+    )
 
 
 @blueprint.post("/recall")

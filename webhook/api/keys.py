@@ -1,6 +1,6 @@
 """Keys: adding, generating, listing, exporting and retiring them."""
 
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from apiflask import APIBlueprint
 from flask import Response, request
@@ -107,25 +107,25 @@ def add(
 ) -> ImportReport | Response:
     """Add keys: a JSON list of codes, a text or table of codes, or `{"generate": 1000}`."""
     patience.waiting(session)
-    arguments: dict[str, Any] = {
-        "actor": actor,
-        "pool": pool,
-        "read_as": query.read_as(),
-        "dry_run": query.dry_run,
-    }
+    read_as, dry_run = query.read_as(), query.dry_run
     if upload is not None:
-        report = keys.import_keys(session, stream=upload, **arguments)
+        report = keys.import_keys(
+            session, actor=actor, pool=pool, stream=upload, read_as=read_as, dry_run=dry_run
+        )
         return _reported(report)
     document = request.get_json(force=True)
     if isinstance(document, list):
         codes = problems.checked(NewKeys, document).root
-        return _reported(keys.add_keys(session, codes=codes, **arguments))
+        report = keys.add_keys(
+            session, actor=actor, pool=pool, codes=codes, read_as=read_as, dry_run=dry_run
+        )
+        return _reported(report)
     if isinstance(document, dict) and "codes" in document:
         raise errors.InvalidInputError(
             'Send the list of codes itself, and not an object with it: ["…", "…"].', field="codes"
         )
     made = problems.checked(Generation, document)
-    labels = [*arguments["read_as"].labels, *made.labels]
+    labels = [*read_as.labels, *made.labels]
     return _queued(
         batches.generate(session, actor=actor, pool=pool, count=made.generate, labels=labels)
     )

@@ -61,10 +61,11 @@ def extend_assignment(session: Session, actor: Actor, assignment: str) -> Any:
 @page(Role.MANAGER, on="assignment")
 def cancel_assignment(session: Session, actor: Actor, assignment: str) -> Any:
     """Cancel an assignment."""
-    which: dict[str, Any] = {"actor": actor, "assignment": assignment}
-    costs, retired = cancelling.preview(session, **which), "retire_key" in request.form
-    reason = request.form.get("reason") or None
-    cancelling.cancel(session, **which, retire_key=retired, reason=reason)
+    costs = cancelling.preview(session, actor=actor, assignment=assignment)
+    retired, reason = "retire_key" in request.form, request.form.get("reason") or None
+    cancelling.cancel(
+        session, actor=actor, assignment=assignment, retire_key=retired, reason=reason
+    )
     return done(_told(costs, retired), "assignment", assignment=assignment)
 
 

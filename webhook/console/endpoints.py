@@ -1,6 +1,6 @@
 """Endpoints: URLs that get an organization's webhooks, and their deliveries."""
 
-from typing import Any
+from typing import Any, TypedDict
 
 from flask import render_template, request
 from sqlalchemy.orm import Session
@@ -16,6 +16,15 @@ from worker.outgoing.endpoints import EndpointShape
 from worker.tables.labels import DeliveryType
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
+
+
+class Wishes(TypedDict):
+    """What an endpoint is asked for with."""
+
+    url: str
+    types: list[DeliveryType]
+    pool_low: int
+    pool_expiring_days: int
 
 
 @blueprint.get("/endpoints", endpoint="endpoints")
@@ -101,10 +110,13 @@ def _endpoint(session: Session, actor: Actor, shown: EndpointShape) -> Any:
     )
 
 
-def _wishes() -> dict[str, Any]:
-    numbers = ("pool_low", "pool_expiring_days")
+def _wishes() -> Wishes:
+    form = request.form
     return {
-        "url": request.form.get("url", ""),
-        "types": [one for one in DeliveryType if one in request.form],
-        **{name: forms.whole(request.form.get(name, ""), field=name) for name in numbers},
+        "url": form.get("url", ""),
+        "types": [one for one in DeliveryType if one in form],
+        "pool_low": forms.whole(form.get("pool_low", ""), field="pool_low"),
+        "pool_expiring_days": forms.whole(
+            form.get("pool_expiring_days", ""), field="pool_expiring_days"
+        ),
     }

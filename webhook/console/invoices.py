@@ -119,10 +119,7 @@ def void_invoice(session: Session, actor: Actor, invoice: str) -> Any:
 @page(on="invoice_line")
 def credit_charge(session: Session, actor: Actor, invoice: str, line: str, charge: str) -> Any:
     """Credit a charge behind a line, wholly or partly, on the next invoice."""
-    arguments: dict[str, Any] = {
-        "reason": request.form.get("reason", ""),
-        "amount": request.form.get("amount") or None,
-    }
-    made = charges.credit(session, actor=actor, charge=charge, **arguments)
+    reason, amount = request.form.get("reason", ""), request.form.get("amount") or None
+    made = charges.credit(session, actor=actor, charge=charge, reason=reason, amount=amount)
     sentence = f"{made['amount']} {made['currency']} is credited on the next invoice."
     return done(sentence, "invoice_line", invoice=invoice, line=line)

@@ -1,6 +1,6 @@
 """Keys: adding, distributing, replacing and retiring them."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +17,8 @@ from webhook.http import nudging
 from worker import errors
 from worker.database import patience
 from worker.pools import batches, distributions, keys, pools, replacing
+from worker.pools.distributions import DistributionsMade
+from worker.pools.import_reports import ImportReport
 from worker.pools.reading import Purpose
 from worker.tenancy.actors import Actor, Role
 
@@ -39,18 +41,22 @@ def more_keys(session: Session, actor: Actor, pool: str) -> Any:
 @page(Role.MANAGER, on="more_keys")
 def add_keys(session: Session, actor: Actor, pool: str) -> Any:
     """Add pasted keys, or those of a file; refused ones are shown before anything is saved."""
-    report: dict[str, Any] = {}
+    made: list[ImportReport] = []
+    check = request.form.get("do") == "check"
 
     def add() -> None:
         patience.waiting(session)
-        arguments: dict[str, Any] = {"stream": tables.table(), "read_as": tables.read_as()}
-        check = request.form.get("do") == "check"
-        report.update(keys.import_keys(session, actor=actor, pool=pool, dry_run=check, **arguments))
+        table, how = tables.table(), tables.read_as()
+        report = keys.import_keys(
+            session, actor=actor, pool=pool, stream=table, read_as=how, dry_run=check
+        )
+        made.append(report)
         if check or (report["refused"] and "anyway" not in request.form):
             raise NotSavedError
 
     if error := attempt(session, add):
-        return _previewed(session, actor, pool, Purpose.KEYS, report, error)
+        return _previewed(session, actor, pool, Purpose.KEYS, made, error)
+    [report] = made
     nudging.after_commit("work_batches")
     added = (
         "The worker adds the keys"
@@ -65,12 +71,16 @@ def _previewed(
     actor: Actor,
     pool: str,
     purpose: Purpose,
-    result: Mapping[str, object],
+    made: Sequence[ImportReport | DistributionsMade],
     error: errors.KeypoolError,
 ) -> Any:
     """Show a preview of a table: the whole page, or the part that htmx requested."""
     page, part = PREVIEWS[purpose]
-    context: dict[str, object] = {"result": result or None, "error": error, "columns": []}
+    context: dict[str, object] = {
+        "result": made[0] if made else None,
+        "error": error,
+        "columns": [],
+    }
     with suppress(errors.InvalidInputError):
         context |= tables.preview(tables.table(), purpose)
     if "HX-Request" in request.headers:
@@ -95,10 +105,16 @@ def generate_keys(session: Session, actor: Actor, pool: str) -> Any:
 def distribute(session: Session, actor: Actor, pool: str) -> Any:
     """Give keys to a recipient, and show them."""
     form = request.form
-    fields: dict[str, Any] = {n: form.get(n, "") for n in ("recipient", "reference", "name")}
-    count = whole(form["count"], field="count") if form.get("count", "").strip() else None
-    fields["labels"] = [form.get("labels", "")]
-    made = distributions.distribute(session, actor=actor, pool=pool, count=count, **fields)
+    made = distributions.distribute(
+        session,
+        actor=actor,
+        pool=pool,
+        recipient=form.get("recipient", ""),
+        count=whole(form["count"], field="count") if form.get("count", "").strip() else None,
+        reference=form.get("reference", ""),
+        name=form.get("name", ""),
+        labels=[form.get("labels", "")],
+    )
     sentence = f"{made['recipient']} has {number(made['given'])} keys."
     filters = {"recipient": made["recipient"], "reference": made["reference"]}
     return done(sentence, "pool", pool=pool, **filters, _anchor="keys")
@@ -116,20 +132,23 @@ def recipients(session: Session, actor: Actor, pool: str) -> Any:
 @page(Role.MANAGER, on="recipients")
 def distribute_table(session: Session, actor: Actor, pool: str) -> Any:
     """Give keys to every recipient in a table, or show a preview."""
-    made: dict[str, Any] = {}
+    made: list[DistributionsMade] = []
     check = request.form.get("do") == "check"
 
     def hand_out() -> None:
         patience.waiting(session)
-        arguments: dict[str, Any] = {"stream": tables.table(), "read_as": tables.read_as()}
-        arguments["dry_run"] = check
-        made.update(distributions.distribute_file(session, actor=actor, pool=pool, **arguments))
+        table, how = tables.table(), tables.read_as()
+        made.append(
+            distributions.distribute_file(
+                session, actor=actor, pool=pool, stream=table, read_as=how, dry_run=check
+            )
+        )
         if check:
             raise NotSavedError
 
     if error := attempt(session, hand_out):
         return _previewed(session, actor, pool, Purpose.RECIPIENTS, made, error)
-    words = f"{number(made['recipients'])} recipients have {number(made['given'])} keys."
+    words = f"{number(made[0]['recipients'])} recipients have {number(made[0]['given'])} keys."
     return done(words, "pool", pool=pool)
 
 

@@ -159,7 +159,7 @@ def _form(session: Session, actor: Actor, draft: Draft) -> Any:
     return page, status
 
 
-def _about(session: Session, actor: Actor, draft: Draft) -> dict[str, Any]:
+def _about(session: Session, actor: Actor, draft: Draft) -> dict[str, object]:
     named = draft.values["organization"]
     try:
         owner = organizations.find(session, actor=actor, name=named)

@@ -1,7 +1,7 @@
 """Pasted or uploaded tables, with a preview in which each column's meaning can be changed."""
 
 import io
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from apiflask import APIBlueprint
 from flask import request
@@ -56,7 +56,7 @@ def read_as() -> ReadAs:
     )
 
 
-def preview(stream: BinaryIO, purpose: Purpose) -> dict[str, Any]:
+def preview(stream: BinaryIO, purpose: Purpose) -> dict[str, object]:
     """Give a table's columns for a template: each with its meaning, and the choices."""
     choices = sorted(map(str, reading.meanings(purpose)))
     return {"columns": columns(stream, purpose), "choices": choices}

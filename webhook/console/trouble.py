@@ -22,7 +22,7 @@ def trouble(session: Session, actor: Actor) -> Any:
     if "@" in query:
         return redirect(url("console.learner", email=query), 303)
     learner = request.args.get("as", "").strip() or None
-    context: dict[str, Any] = {"key": None, "words": None}
+    context: dict[str, object] = {"key": None, "words": None}
     if query:
         try:
             key = show(session, actor=actor, code=query, dry_run=learner)

@@ -1,7 +1,7 @@
 """`keypool endpoints`: URLs that get an organization's webhooks."""
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import rich_click as click
 
@@ -54,11 +54,22 @@ def command() -> None:
 @click.option("--organization", required=True, metavar="ORG", help="Whose affairs it is told of.")
 @wishes
 def add(
-    url: str, organization: str, types: str | None, **arguments: Any
+    url: str,
+    organization: str,
+    types: str | None,
+    pool_low: int | None,
+    pool_expiring_days: int | None,
 ) -> "endpoints.EndpointInClear":
     """Register an endpoint and print its signing secret, once."""
-    asked = {"url": url, "organization": organization, "types": _split(types), **arguments}
-    return run(endpoints.add, actor=operator(), **asked)
+    return run(
+        endpoints.add,
+        actor=operator(),
+        url=url,
+        organization=organization,
+        types=_split(types),
+        pool_low=pool_low,
+        pool_expiring_days=pool_expiring_days,
+    )
 
 
 @command.command()
@@ -66,11 +77,22 @@ def add(
 @click.option("--url", help="Where it is from now on.")
 @wishes
 def edit(
-    endpoint: str, url: str | None, types: str | None, **arguments: Any
+    endpoint: str,
+    url: str | None,
+    types: str | None,
+    pool_low: int | None,
+    pool_expiring_days: int | None,
 ) -> "endpoints.EndpointShape":
     """Change an endpoint's URL, types and thresholds."""
-    asked = {"endpoint": endpoint, "url": url, "types": _split(types), **arguments}
-    return run(endpoints.edit, actor=operator(), **asked)
+    return run(
+        endpoints.edit,
+        actor=operator(),
+        endpoint=endpoint,
+        url=url,
+        types=_split(types),
+        pool_low=pool_low,
+        pool_expiring_days=pool_expiring_days,
+    )
 
 
 @command.command(shows=printing.secret)
@@ -124,14 +146,15 @@ def resend(
     endpoint: str, ids: tuple[str, ...], since: datetime | None, failed: bool
 ) -> "deliveries.Resent":
     """Send deliveries to an endpoint again: by id, or all since a time."""
-    asked: dict[str, Any] = {
-        "endpoint": endpoint,
-        "deliveries": list(ids),
-        "since": since,
-        "failed": failed,
-    }
     with system():
-        done = connections.transaction(deliveries.resend, actor=operator(), **asked)
+        done = connections.transaction(
+            deliveries.resend,
+            actor=operator(),
+            endpoint=endpoint,
+            deliveries=ids,
+            since=since,
+            failed=failed,
+        )
         tasks.nudge("deliver")
     return done
 

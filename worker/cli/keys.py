@@ -24,6 +24,7 @@ with deferred():
 
 if TYPE_CHECKING:
     from worker.database.paging import Page, Paging
+    from worker.pools import reading
     from worker.pools.import_reports import ImportReport
 
 KEYS = printing.table(
@@ -63,18 +64,18 @@ def add(
 ) -> "ImportReport":
     """Add keys by CODE; “-” reads them from standard input."""
     with system():
-        arguments: dict[str, Any] = {
-            "actor": operator(),
-            "pool": pool,
-            "read_as": tables.take(said),
-        }
-        arguments["dry_run"] = dry_run
+        read_as = tables.take(said)
         if codes == ("-",):
-            pasted = _pasted()
-            return _added(
-                wait, connections.transaction(keys.import_keys, stream=pasted, **arguments)
-            )
-        return _added(wait, connections.transaction(keys.add_keys, codes=codes, **arguments))
+            return _imported(pool, _pasted(), read_as, wait=wait, dry_run=dry_run)
+        report = connections.transaction(
+            keys.add_keys,
+            actor=operator(),
+            pool=pool,
+            codes=codes,
+            read_as=read_as,
+            dry_run=dry_run,
+        )
+        return _added(wait, report)
 
 
 def _pasted() -> BinaryIO:
@@ -101,15 +102,21 @@ def import_(pool: str, file: BinaryIO, wait: bool, dry_run: bool, **said: Any) -
     read too. The result says how each column was read; --dry-run shows it and changes nothing.
     """
     with system():
-        arguments: dict[str, Any] = {
-            "actor": operator(),
-            "pool": pool,
-            "read_as": tables.take(said),
-        }
-        return _added(
-            wait,
-            connections.transaction(keys.import_keys, stream=file, dry_run=dry_run, **arguments),
-        )
+        return _imported(pool, file, tables.take(said), wait=wait, dry_run=dry_run)
+
+
+def _imported(
+    pool: str, stream: BinaryIO, read_as: "reading.ReadAs", *, wait: bool, dry_run: bool
+) -> "ImportReport":
+    report = connections.transaction(
+        keys.import_keys,
+        actor=operator(),
+        pool=pool,
+        stream=stream,
+        read_as=read_as,
+        dry_run=dry_run,
+    )
+    return _added(wait, report)
 
 
 def _added(wait: bool, report: "ImportReport") -> "ImportReport":
