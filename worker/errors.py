@@ -78,7 +78,7 @@ class AlreadyExistsError(RefusedError):
 
 
 class BatchFinishedError(RefusedError):
-    """The batch is finished already; nothing is left of it to cancel."""
+    """The batch is finished already; it cannot be cancelled."""
 
 
 class CircularParentError(RefusedError):
@@ -148,11 +148,11 @@ class LiveAssignmentError(RefusedError):
 
 
 class NotEnoughKeysError(RefusedError):
-    """The pool has fewer keys that nobody holds than were asked for; add keys to it."""
+    """The pool has fewer undistributed keys than requested; add keys to it."""
 
     def __init__(self, *, requested: int, free: int) -> None:
         super().__init__(
-            f"{requested:,} keys were asked for, and the pool has {free:,} that nobody holds; "
+            f"{requested:,} keys were requested, and the pool has {free:,} undistributed ones; "
             "add keys to it or ask for fewer."
         )
 

@@ -152,7 +152,7 @@ def make_reports() -> None:
     if time.monotonic() >= until:
         nudge("make_reports")
     elif printed := reporting.print_anew(until=until):
-        log.info("reports printed anew", count=printed)
+        log.info("reports printed again", count=printed)
 
 
 @app.task(name="audit")

@@ -57,7 +57,7 @@ def test_the_main_job_runs_from_end_to_end_and_leaves_files_and_no_process(tmp_p
     told = json.loads(done.stdout)
     assert (told["ok"], told["unexpected"], told["broken"]) == (True, {}, [])
     assert set(told["outcomes"]) >= set(world.REFUSING) | {"redeemed", "launched", "401", "409"}
-    assert told["figures"]["assignments run out"] > 0
+    assert told["figures"]["assignments expired"] > 0
     assert told["figures"]["charges billed"] == told["outcomes"]["redeemed"]
     files = [tmp_path / file for file in told["files"].values()]
     assert [file.suffix for file in files] == [".html", ".csv", ".pdf", ".pdf"]

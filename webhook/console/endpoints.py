@@ -73,7 +73,7 @@ def rotate_endpoint(session: Session, actor: Actor, name: str) -> Any:
 def remove_endpoint(session: Session, actor: Actor, name: str) -> Any:
     """Remove an endpoint."""
     made = endpoints.remove(session, actor=actor, endpoint=name)
-    return done(f"{made['url']} is told nothing any more.", "endpoints")
+    return done(f"{made['url']} is removed and gets no more deliveries.", "endpoints")
 
 
 @blueprint.post("/endpoints/<name>/resend")

@@ -158,7 +158,7 @@ def recall(session: Session, actor: Actor, pool: str) -> Any:
     """Retire a distribution's unredeemed keys."""
     fields = {name: request.form.get(name, "") for name in ("recipient", "reference")}
     distributions.recall(session, actor=actor, pool=pool, **fields)
-    return done("What of it was unredeemed is retired.", "pool", pool=pool)
+    return done("Its unredeemed keys are retired.", "pool", pool=pool)
 
 
 @blueprint.post("/keys/<code>/replace")

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 # Results that are not outcomes of events.
 MEANINGS = {
     "repeated": "the same message again (done once)",
-    "401": "forged (turned away)",
-    "409": "an id used again for something else (turned away)",
-    "422": "not a message we know (turned away)",
+    "401": "a wrong signature (refused)",
+    "409": "an id reused with another body (refused)",
+    "422": "an unknown type of message (refused)",
 }
 
 
@@ -58,7 +58,7 @@ def _show(done: Demo) -> None:
     OUTCOMES(rows)
     printing.line("", *(f"{count:>9,}  {name}" for name, count in done["figures"].items()))
     printing.line(
-        "", *(f"{rate:>9,}  {name} a second" for name, rate in done["per_second"].items())
+        "", *(f"{rate:>9,}  {name} per second" for name, rate in done["per_second"].items())
     )
     printing.line("", *(f"{name:<24}{path}" for name, path in done["files"].items()))
     printing.line("", _verdict(done))
@@ -69,7 +69,7 @@ def _verdict(done: Demo) -> str:
         return f"Not as expected: {printing.text(done['unexpected'])}."
     if done["broken"]:
         return f"The ledger does not hold: {printing.text(done['broken'])}."
-    return f"Everything came to what it had to, and the ledger holds ({done['seconds']} s)."
+    return f"Every result is as expected, and the ledger holds ({done['seconds']} s)."
 
 
 @click.command("demo", cls=Command, shows=_show, failed=lambda done: not done["ok"])

@@ -35,7 +35,7 @@ DELIVERIES = printing.table(
 )
 
 wishes = together(
-    click.option("--types", metavar="TYPE,…", help="What it is told; all types by default."),
+    click.option("--types", metavar="TYPE,…", help="The types that it gets; all by default."),
     click.option("--pool-low", type=WHOLE, metavar="N", help="A pool is low below so many keys."),
     click.option(
         "--pool-expiring", "pool_expiring_days", type=WHOLE, metavar="DAYS",
@@ -51,7 +51,9 @@ def command() -> None:
 
 @command.command(shows=printing.secret)
 @click.argument("url")
-@click.option("--organization", required=True, metavar="ORG", help="Whose affairs it is told of.")
+@click.option(
+    "--organization", required=True, metavar="ORG", help="The organization whose events it gets."
+)
 @wishes
 def add(
     url: str,
@@ -141,7 +143,7 @@ def show(delivery: str) -> "deliveries.DeliveryShape":
 @click.argument("endpoint")
 @click.argument("ids", metavar="[ID]…", nargs=-1)
 @click.option("--since", type=SINCE, metavar="TIME", help="All of what happened since.")
-@click.option("--failed", is_flag=True, help="Only those that were set apart.")
+@click.option("--failed", is_flag=True, help="Only dead letters.")
 def resend(
     endpoint: str, ids: tuple[str, ...], since: datetime | None, failed: bool
 ) -> "deliveries.Resent":

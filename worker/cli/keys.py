@@ -91,7 +91,7 @@ def _pasted() -> BinaryIO:
     "--format",
     "kind",
     type=click.Choice(["text", "csv", "workbook"]),
-    help="What it is; by default told by its bytes.",
+    help="The file's kind; by default recognized by its content.",
 )
 @tables.read_as
 @wait_or_not
@@ -168,7 +168,7 @@ def _shown(key: "trouble.KeyShown") -> None:
 @click.argument("code")
 @click.option("--as", "dry_run", metavar="EMAIL", help="What if this learner redeemed it now?")
 @click.option("--organization", metavar="ORG", help="Theirs, where nothing is known of them.")
-@click.option("--language", metavar="LANG", help="In which they are told, such as de.")
+@click.option("--language", metavar="LANG", help="The language of messages, such as de.")
 def show(
     language: str | None, code: str, dry_run: str | None, organization: str | None
 ) -> "trouble.KeyShown":
@@ -212,7 +212,9 @@ def retire(codes: tuple[str, ...]) -> "keys.RetiredKeys":
 @command.command()
 @click.argument("code")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it stays with both keys.")
-@click.option("--recipient", metavar="R", help="Who is to have the new one, if nobody had the old.")
+@click.option(
+    "--recipient", metavar="R", help="Who gets the new key, if the old one had no recipient."
+)
 def replace(code: str, reason: str, recipient: str | None) -> "replacing.Replacement":
     """Retire an issued key, and give its recipient another of the pool."""
     return run(replacing.replace, actor=operator(), code=code, reason=reason, recipient=recipient)
@@ -275,7 +277,7 @@ def _each(
 @click.argument("pool")
 @click.argument("recipient", required=False)
 @click.option("--file", type=click.File("rb"), help="A table with a column of addresses or names.")
-@click.option("--count", type=WHOLE, help="How many keys; of a file's rows, those that say none.")
+@click.option("--count", type=WHOLE, help="How many keys; with --file, for rows without a count.")
 @click.option("--reference", default="", metavar="R", help="An order number, say; likewise.")
 @click.option("--name", default="", help="The recipient's name.")
 @tables.read_as
@@ -318,7 +320,9 @@ def _check_recipient(recipient: str | None, file: BinaryIO | None, name: str) ->
     if recipient is not None and Path(recipient).is_file():
         raise click.UsageError(f"{recipient} is a file; give it as --file {recipient}.")
     if file is not None and name:
-        raise click.UsageError("--name goes with a recipient; a file has names of its own.")
+        raise click.UsageError(
+            "--name goes with a recipient; with --file, names come from the file."
+        )
 
 
 @command.command(
@@ -338,7 +342,7 @@ def distributed(
 @command.command()
 @click.argument("pool")
 @click.argument("recipient")
-@click.option("--reference", default="", metavar="R", help="What it was handed out under.")
+@click.option("--reference", default="", metavar="R", help="The distribution's reference.")
 def recall(pool: str, recipient: str, reference: str) -> "distributions.DistributionRecalled":
     """Retire a recipient's unredeemed keys."""
     return run(

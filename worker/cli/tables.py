@@ -36,7 +36,11 @@ read_as = together(
     ),
     click.option("--ignore", multiple=True, metavar="HEADING", help="A column to leave."),
     click.option("--any-shape", is_flag=True, help="Take keys that are unlike the others."),
-    click.option("--encoding", metavar="NAME", help="A text's, as windows-1252; else told by it."),
+    click.option(
+        "--encoding",
+        metavar="NAME",
+        help="A text's encoding, such as windows-1252; by default recognized.",
+    ),
     labelled,
     click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing."),
 )

@@ -126,7 +126,7 @@ def _post(
 
 def _pass_time(result: Told) -> None:
     with scratch.later(LATER):
-        result.figures["assignments run out"] = expiring.expire_all(limit=settings().expiry_chunk)
+        result.figures["assignments expired"] = expiring.expire_all(limit=settings().expiry_chunk)
         billed = runs.run(actor=ACTOR, finalize=True, then=keeping.ask_after)
     result.figures["charges billed"] = billed.charges
     result.figures["invoices finalized"] = len(billed.finalized)

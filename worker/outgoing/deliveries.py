@@ -83,7 +83,7 @@ class Filters(ListFilters):
 
     endpoint: str | None = by("To this endpoint, by id or address.", longest=2000)
     since: datetime | None = by("Of what happened at this time or later.")
-    failed: bool = by("Only those that are set apart for a person.", default=False)
+    failed: bool = by("Only dead letters: those that failed too often.", default=False)
 
 
 ALL = Filters()

@@ -194,7 +194,7 @@ def cancel(session: Session, *, actor: Actor, batch: str) -> BatchShape:
     session.refresh(found, with_for_update={"key_share": True})  # waits for a chunk in progress
     if found.state not in UNFINISHED:
         raise errors.BatchFinishedError(
-            f"The batch is {found.state} already; nothing is left of it to cancel."
+            f"The batch is {found.state} already; it cannot be cancelled."
         )
     _finish(session, found, BatchState.CANCELLED)
     session.flush()

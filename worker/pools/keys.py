@@ -107,7 +107,7 @@ class Filters(distributions.Filters):
     """Which of a pool's keys."""
 
     state: KeyState | None = by("Those that are so.")
-    undistributed: bool = by("Those that nobody was handed.", default=False)
+    undistributed: bool = by("Only keys that were not distributed.", default=False)
     label: str | None = by("Those that carry this label, or all of several: a, b.")
 
 

@@ -138,7 +138,7 @@ def _handed_to(session: Session, pool: Pool, recipient: str | None) -> int:
     recipient = (recipient or "").strip()
     if not recipient:
         raise errors.InvalidInputError(
-            "The key was handed to nobody; say who is to have the new one.", field="recipient"
+            "The key has no recipient; say who gets the new one.", field="recipient"
         )
     if reason := unfit_recipient(recipient, "", ""):
         raise errors.InvalidInputError(reason, field="recipient")

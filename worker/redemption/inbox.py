@@ -69,7 +69,7 @@ class Filters(ListFilters):
     status: EventStatus | None = by("Those that are so.")
     since: datetime | None = by("Received at this time or later.")
     until: datetime | None = by("Received before this time.")
-    failed: bool = by("Only those that are set apart for a person.", default=False)
+    failed: bool = by("Only dead letters: those that failed too often.", default=False)
 
 
 ALL = Filters()

@@ -15,7 +15,7 @@ from worker.tables.reporting import ReportRun
 
 MAX_DEATHS = 3  # deaths of a worker after which a report is a dead letter
 LAPSE = "5 minutes"  # heartbeat timeout: a worker without progress for so long has died
-GAVE_UP = "Whoever made it died, three times over. Ask for it again, or for fewer days."
+DIED = "The worker died while making it, three times. Request it again, or for fewer days."
 
 GIVE_UP = text("""
     UPDATE report_run SET state = 'failed', finished_at = clock_now(), traceback = :words
@@ -103,7 +103,7 @@ class Claim:
 def take(session: Session, *, only: int | None = None) -> Claim | None:
     """Claim the next report, those that people requested first; None if there is none."""
     parameters = {"patience": MAX_DEATHS, "lapse": LAPSE, "only": only}
-    session.execute(GIVE_UP, parameters | {"words": GAVE_UP})
+    session.execute(GIVE_UP, parameters | {"words": DIED})
     row = session.execute(CLAIM, parameters).mappings().one_or_none()
     return Claim(**row) if row else None
 

@@ -203,7 +203,7 @@ def pdf(session: Session, *, actor: Actor, report: str) -> bytes:
         )
     printed = session.scalar(select(ReportRun.pdf).where(ReportRun.id == found.id))
     if printed is None:
-        erased = "done, but somebody was erased from it; its PDF is printed anew, so ask again soon"
+        erased = "done, but somebody was erased from it; its PDF is being printed again, so ask again soon"
         how = erased if found.state is ReportState.DONE else f"{found.state}, so it has no PDF"
         raise errors.ReportNotDoneError(f"Report {found.id} is {how}.")
     return printed

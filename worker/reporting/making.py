@@ -64,7 +64,7 @@ def print_anew(*, until: float) -> int:
         try:
             pdf = printing.pdf(page)
         except errors.KeypoolError as error:
-            log.warning("report not printed anew", report=last, error=type(error).__name__)
+            log.warning("report not printed again", report=last, error=type(error).__name__)
         else:
             connections.transaction(claims.keep_pdf, report=last, page=page, pdf=pdf)
             printed += 1

@@ -89,7 +89,7 @@ def test_a_pdf_is_not_given_once_somebody_was_erased_from_its_page(place, analys
     assert (before.status_code, erased.status_code) == (200, 200)
     assert erased.json["pseudonym"] in page.text
     assert (printed.status_code, printed.json["type"]) == (409, "/problems/report_not_done")
-    assert "printed anew" in printed.json["detail"]
+    assert "printed again" in printed.json["detail"]
 
 
 @pytest.mark.parametrize("format", ["html", "pdf"])

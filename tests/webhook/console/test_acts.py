@@ -81,7 +81,7 @@ def test_a_distribution_is_recalled(manager, place):
     recalled = acted(manager, f"{where}/recall", page=where, **given)
 
     assert handed == "desk has 2 keys."
-    assert recalled == "What of it was unredeemed is retired."
+    assert recalled == "Its unredeemed keys are retired."
     of_desk = ask(keys.listing, pool=place.world.pool, filters=keys.Filters(recipient="desk")).items
     assert {str(key["state"]) for key in of_desk} == {"retired"}
     assert ask(distributions.listing, pool=place.world.pool).items[0]["recalled_at"]

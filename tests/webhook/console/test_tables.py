@@ -125,7 +125,7 @@ def test_two_columns_that_look_like_keys_are_offered_to_choose_from(send):
 
     shown = send(do="check", pasted=table("this;that", f"{one};{other}"))
 
-    assert "cannot be told which column holds the keys" in unescape(shown.text)
+    assert "is unclear which column holds the keys" in unescape(shown.text)
     assert list(read_as(shown.text)) == ["this", "that"]
 
 

@@ -280,7 +280,7 @@ def test_more_keys_than_there_are_cannot_be_handed_out(run, world):
     done = run("keys", "distribute", world.pool, "bob@example.org", "--count", "2")
 
     assert done.code == 2
-    assert "the pool has 0 that nobody holds" in done.err
+    assert "the pool has 0 undistributed ones" in done.err
 
 
 def test_a_code_that_no_key_has_is_refused_without_being_told_whole(run):

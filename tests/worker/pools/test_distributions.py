@@ -108,7 +108,7 @@ def test_a_redeemed_or_retired_key_is_never_handed_out(world):
 
 
 def test_more_than_there_are_is_refused_and_none_is_given(committed):
-    with pytest.raises(errors.NotEnoughKeysError, match=r"101 keys were asked for.*has 100"):
+    with pytest.raises(errors.NotEnoughKeysError, match=r"101 keys were requested.*has 100"):
         connections.transaction(
             distributions.distribute,
             actor=OPERATOR,

@@ -115,7 +115,7 @@ def test_a_key_that_nobody_was_handed_is_replaced_for_whom_one_names(world):
 def test_a_key_that_nobody_was_handed_is_not_replaced_for_nobody(world):
     old, _ = world.keys(2)
 
-    with pytest.raises(errors.InvalidInputError, match="handed to nobody") as refused:
+    with pytest.raises(errors.InvalidInputError, match="has no recipient") as refused:
         replace(world, old)
 
     assert refused.value.field == "recipient"

@@ -344,7 +344,7 @@ def test_an_erasure_takes_the_pdf_of_each_page_that_it_changes_and_of_no_other(w
 
     learners.erase(world.session, actor=OPERATOR, email=EMAIL)
 
-    with pytest.raises(errors.ReportNotDoneError, match="printed anew"):
+    with pytest.raises(errors.ReportNotDoneError, match="printed again"):
         keeping.pdf(world.session, actor=OPERATOR, report=told["id"])
     assert keeping.pdf(world.session, actor=OPERATOR, report=other["id"]) == b"other@example.org"
     page = keeping.page(world.session, actor=OPERATOR, report=told["id"])

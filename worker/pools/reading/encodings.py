@@ -140,7 +140,7 @@ def _by_evidence(lines: bytes, lacking: bool) -> str:
     if not lacking:
         return WESTERN
     raise errors.InvalidInputError(
-        "The file's character encoding cannot be told; save it as UTF-8, or say which it has.",
+        "The file's character encoding is unclear; save it as UTF-8, or say which it has.",
         field="encoding",
     )
 

@@ -245,7 +245,7 @@ class _Columns:
         best = sorted(free, key=lambda place: -likely[place])
         if not free or (likely[best[1]] > 0.5 or not likely[best[0]]):
             raise errors.InvalidInputError(
-                "It cannot be told which column holds the keys; say it: the column “code” is one of "
+                "It is unclear which column holds the keys; say it: the column “code” is one of "
                 f"{', '.join(self._headings[p] or str(p + 1) for p in free)}.",
                 field="column",
             )

@@ -25,7 +25,7 @@ ROW_BREAKS = str.maketrans({"\n": " ", "\r": " ", DELIMITER: " "})
 ROWS = 2_000  # written at once
 LOOKED_AT = 50  # rows of a sheet, to say whether it is a table
 LARGEST = 1 << 29  # uncompressed bytes of a sheet that is read at once
-DAMAGED = "The workbook is damaged, or none at all; save it anew, or as CSV."
+DAMAGED = "The workbook is damaged; save it again, or as CSV."
 
 
 class Read(NamedTuple):

@@ -102,5 +102,5 @@ def test_an_encoding_that_cannot_be_told_is_refused_and_not_guessed():
         b"Schl\x81ssel", b"\x81\x8d\x8f"
     )
 
-    with pytest.raises(errors.InvalidInputError, match="cannot be told; save it as UTF-8"):
+    with pytest.raises(errors.InvalidInputError, match="is unclear; save it as UTF-8"):
         found(content)
