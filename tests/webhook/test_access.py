@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.orm import Session
 
 from tests.webhook.conftest import Place, Things
 from tests.world import OPERATOR
-from worker.billing import invoices
+from worker.billing import invoices, seller
 from worker.database import connections as databases
 from worker.database.connections import Login
 from worker.learning import launches
@@ -79,6 +80,9 @@ QUERIES = {
 }
 # Where another of its kind is meant than the one in Things by that name.
 INSTEAD = {
+    "GET /api/v1/invoices/<invoice>.facturx": {"invoice": "finalized invoice"},
+    "GET /api/v1/invoices/<invoice>.ubl": {"invoice": "finalized invoice"},
+    "GET /api/v1/invoices/<invoice>.xrechnung": {"invoice": "finalized invoice"},
     "POST /api/v1/keys/<code>/replace": {"code": "issued key"},
     "POST /api/v1/events/<event>/retry": {"event": "failed event"},
     "POST /api/v1/invoices/<invoice>/pay": {"invoice": "finalized invoice"},
@@ -185,6 +189,16 @@ def askers(place: Place) -> dict[Whose, int]:
     }
 
 
+def complete(session: Session, organization: str) -> None:
+    """Give the seller and an organization what e-invoices need."""
+    where = {"postcode": "1", "city": "Town", "country": "DE", "electronic_address": "a@b.example"}
+    person = {"contact": "Ann", "phone": "1", "email": "ann@b.example", "payment_details": "Cash"}
+    seller.edit(session, actor=OPERATOR, **where, **person)
+    organizations.edit(
+        session, actor=OPERATOR, organization=organization, buyer_reference="1", **where
+    )
+
+
 @pytest.fixture(scope="module")
 def everything(place: Place, things: Things) -> Things:
     """Things of the owner's, and what only some routes take."""
@@ -202,6 +216,12 @@ def everything(place: Place, things: Things) -> Things:
             INSERT INTO invoice (organization_id, month, currency, subtotal, total)
             SELECT organization_id, '2020-01-01', 'EUR', 10, 10 FROM invoice WHERE id = :invoice
             RETURNING id"""), ids))  # fmt: skip
+        session.execute(text("""
+            INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month, unit_price,
+                                      quantity, amount)
+            SELECT :invoice, course_id, id, 'redemption', '2020-01-01', 10, 1, 10 FROM pool
+             WHERE id = :pool"""), ids | {"invoice": ids["finalized invoice"]})  # fmt: skip
+        complete(session, ids["organization"])
         ids["launch"] = launches.begin(
             session, actor=OPERATOR, assignment=ids["assignment"], launch="walked"
         )["id"]

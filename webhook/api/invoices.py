@@ -95,6 +95,30 @@ def pdf(invoice: str) -> Response:
     return files.document(actor=g.actor, invoice=invoice, format="pdf")
 
 
+@blueprint.get("/<invoice>.facturx")
+@describe(only="application/pdf")
+@known(*READERS)
+def facturx(invoice: str) -> Response:
+    """Give a finalized invoice as Factur-X: a PDF/A-3 with its XML of EN 16931."""
+    return files.document(actor=g.actor, invoice=invoice, format="facturx")
+
+
+@blueprint.get("/<invoice>.xrechnung")
+@describe(only="application/xml")
+@known(*READERS)
+def xrechnung(invoice: str) -> Response:
+    """Give a finalized invoice as XRechnung."""
+    return files.document(actor=g.actor, invoice=invoice, format="xrechnung")
+
+
+@blueprint.get("/<invoice>.ubl")
+@describe(only="application/xml")
+@known(*READERS)
+def ubl(invoice: str) -> Response:
+    """Give a finalized invoice as UBL of EN 16931, as Peppol carries it."""
+    return files.document(actor=g.actor, invoice=invoice, format="ubl")
+
+
 @blueprint.get("/<invoice>.csv")
 @describe(only="text/csv")
 @known(*READERS)

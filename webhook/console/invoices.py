@@ -58,7 +58,7 @@ def charges_page(session: Session, actor: Actor) -> Any:
     return render_template("charges.html", listed=listed, filtered=charges.Filters)
 
 
-@blueprint.get("/invoices/<invoice>.<any(pdf, csv):kind>")
+@blueprint.get("/invoices/<invoice>.<any(pdf, csv, facturx, xrechnung, ubl):kind>")
 @known(*READERS)
 def invoice_file(actor: Actor, invoice: str, kind: str) -> Any:
     """Give an invoice as a document."""

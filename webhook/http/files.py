@@ -88,7 +88,8 @@ def document(*, actor: Actor, invoice: str, format: str) -> Response:
     with connections.session(Login.WEB, sees=actor.scope) as session:
         patience.unhurried(session)
         made = documents.export(session, actor=actor, invoice=invoice, format=format)
-        content = made.content if format == "pdf" else iter([b"".join(made.content)])
+        printed = made.media_type == "application/pdf"
+        content = made.content if printed else iter([b"".join(made.content)])
     headers = attachment(made.name)
     return Response(b"".join(content), mimetype=made.media_type, headers=headers)
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from worker import errors
 from worker.billing import invoices
 from worker.billing.invoices import InvoiceShown
+from worker.billing.required import NEEDED, EInvoice
 from worker.tenancy.actors import Actor
 
 LINES_PER_BLOCK = 2_000  # lines per block of CSV
@@ -70,6 +71,9 @@ DETAIL = text("""
 """)
 
 
+FORMATS = ("csv", "detail", "pdf", "json", *NEEDED)
+
+
 @dataclass(frozen=True)
 class Document:
     """A file: name, media type, and content, which is made as it is read."""
@@ -80,12 +84,14 @@ class Document:
 
 
 def export(session: Session, *, actor: Actor, invoice: str, format: str = "pdf") -> Document:
-    """Make an invoice's document: `json`, `csv` (its lines), `detail` (every charge), or `pdf`.
+    """Make an invoice's document: `json`, `csv` (its lines), `detail` (every charge), `pdf`, or an
+    e-invoice of EN 16931: `facturx` (a PDF/A-3 with its XML), `xrechnung` or `ubl` (XML).
 
     Read it while the session's transaction is open: `detail` is streamed from one snapshot, in
-    constant memory. A `pdf` needs none: it is printed as it is read.
+    constant memory. A PDF needs none: it is printed as it is read.
 
     Raises:
+        NoEInvoiceError: what an e-invoice needs is missing; it names each field.
         InvalidInputError: the format is none of these.
     """
     shown = invoices.show(session, actor=actor, invoice=invoice)
@@ -101,8 +107,14 @@ def export(session: Session, *, actor: Actor, invoice: str, format: str = "pdf")
             return Document(f"{name}-detail.csv", "text/csv", rows)
         case "pdf":
             return Document(f"{name}.pdf", "application/pdf", _pdf(shown))
+        case "facturx":
+            xml = _xml(shown, "facturx")
+            return Document(f"{name}.facturx.pdf", "application/pdf", _pdf(shown, xml))
+        case "xrechnung" | "ubl":
+            xml = _xml(shown, format)
+            return Document(f"{name}.{format}.xml", "application/xml", iter([xml]))
     raise errors.InvalidInputError(
-        f"“{format}” is not a format; one of csv, detail, pdf, json.", field="format"
+        f"“{format}” is not a format; one of {', '.join(FORMATS)}.", field="format"
     )
 
 
@@ -115,10 +127,16 @@ def _rows(session: Session, header: str, query: TextClause, shown: InvoiceShown)
         yield "".join(block).encode()
 
 
-def _pdf(shown: InvoiceShown) -> Iterator[bytes]:
+def _pdf(shown: InvoiceShown, xml: bytes | None = None) -> Iterator[bytes]:
     from worker.billing.pdf import invoice_pdf  # fpdf would slow down every process's start
 
-    yield invoice_pdf(shown)
+    yield invoice_pdf(shown, xml=xml)
+
+
+def _xml(shown: InvoiceShown, format: EInvoice) -> bytes:
+    from worker.billing import einvoices  # as would factur-x
+
+    return einvoices.xml(shown, format=format)
 
 
 def _json(shown: InvoiceShown) -> bytes:

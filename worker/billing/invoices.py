@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session, aliased
 from typing_extensions import TypedDict
 
 from worker import days, errors
-from worker.billing import confirming, gathering, lines, parties
+from worker.billing import confirming, gathering, lines, parties, required
 from worker.billing.lines import LineShape, LineShown, ShareOfTotal
 from worker.billing.parties import BuyerShape, SellerShape
 from worker.database import lookup
@@ -135,6 +135,9 @@ class InvoiceShown(InvoiceFacts):
 
     lines: list[LineShown]
     """What it carries."""
+    missing: list[str]
+    """The fields of seller and buyer that an e-invoice may need and that are empty, such as
+    `buyer.country`."""
     learner_organizations: list[ShareOfTotal]
     """The part of the subtotal for each organization's learners, by name."""
 
@@ -302,7 +305,13 @@ def show(session: Session, *, actor: Actor, invoice: str | Invoice) -> InvoiceSh
     found = find(session, actor=actor, invoice=invoice)
     facts = _facts(session.execute(_rows().where(Invoice.id == found.id)).one())
     carried, totals = lines.shared(session, facts["id"], facts["decimals"])
-    return {**facts, "lines": carried, "learner_organizations": totals}
+    missing = required.missing(
+        "xrechnung",  # which needs what the others need, and more
+        seller=facts["seller"],
+        buyer=facts["buyer"],
+        categories={tax["category"] for tax in facts["taxes"]},
+    )
+    return {**facts, "lines": carried, "missing": missing, "learner_organizations": totals}
 
 
 def find(session: Session, *, actor: Actor, invoice: str | Invoice, lock: bool = False) -> Invoice:

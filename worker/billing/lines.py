@@ -15,6 +15,7 @@ from worker.database.lookup import Id
 from worker.days import Month
 from worker.money import Amount, Percent
 from worker.tables.labels import ChargeKind
+from worker.tenancy.taxes import Category
 
 
 class Share(TypedDict):
@@ -64,6 +65,8 @@ class LineShape(TypedDict):
     """What the tax on it is called."""
     tax_percent: Percent
     """The rate of that tax."""
+    tax_category: Category
+    """Its code of EN 16931."""
 
 
 class LineShown(LineShape):
@@ -78,7 +81,8 @@ LINES = """
     SELECT invoice_line.*, course.code AS course,
            coalesce(invoice_line.course_title, course.title) AS title,
            coalesce(invoice_line.pool_name, pool.name) AS pool,
-           coalesce(tax_rate.label, 'Tax') AS tax_label, coalesce(percent, 0) AS tax_percent {shares}
+           coalesce(tax_rate.label, 'Tax') AS tax_label, coalesce(percent, 0) AS tax_percent,
+           coalesce(category, 'Z') AS tax_category {shares}
       FROM invoice_line
       JOIN course ON course.id = invoice_line.course_id
       JOIN pool ON pool.id = invoice_line.pool_id
@@ -132,6 +136,7 @@ def _line(row: Row[Any], decimals: int) -> LineShape:
         "amount": f"{row.amount:.{decimals}f}",
         "tax_label": row.tax_label,
         "tax_percent": f"{row.tax_percent.normalize():f}",
+        "tax_category": row.tax_category,
     }
 
 

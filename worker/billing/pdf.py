@@ -7,7 +7,7 @@ from functools import partial
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
-from worker.billing import transfers
+from worker.billing import hybrid, transfers
 from worker.billing.invoices import InvoiceShown, TaxShape
 from worker.billing.lines import LineShown
 from worker.billing.parties import BuyerShape, SellerShape, address_lines
@@ -74,17 +74,25 @@ class Printed:
         return self.book.month(date.fromisoformat(f"{month}-01"))
 
 
-def invoice_pdf(invoice: InvoiceShown) -> bytes:
-    """Print an invoice, as `invoices.show` gives it, on A4; the same invoice gives the same bytes."""
+def invoice_pdf(invoice: InvoiceShown, *, xml: bytes | None = None) -> bytes:
+    """Print an invoice, as `invoices.show` gives it, on A4; the same invoice gives the same bytes.
+
+    With `xml` it is a PDF/A-3 that carries it.
+    """
     printed = Printed(invoice)
     paper = Paper(
         foot=f"{isolated(invoice['seller']['name'])}  ·  {printed.called}",
         page_of=printed.say("page {page} of {pages}", page="{page}", pages="{pages}"),
         language=printed.book.language,
+        compliance=hybrid.COMPLIANCE if xml else None,
     )
-    paper.set_title(printed.called)
-    paper.set_author(invoice["seller"]["name"])
-    paper.set_creation_date(invoice["finalized_at"] or datetime(1970, 1, 1, tzinfo=ZoneInfo("UTC")))
+    title, author = printed.called, invoice["seller"]["name"]
+    made_at = invoice["finalized_at"] or datetime(1970, 1, 1, tzinfo=ZoneInfo("UTC"))
+    paper.set_title(title)
+    paper.set_author(author)
+    paper.set_creation_date(made_at)
+    if xml:
+        hybrid.carry(paper, xml, title=title, author=author, made_at=made_at)
     paper.add_page()
     _letterhead(paper, invoice, printed)
     _lines(paper, invoice, printed)

@@ -98,9 +98,14 @@ class Paper(FPDF):
         on_each_page: what is drawn at the top of each page that begins, such as a table's head.
     """
 
-    def __init__(self, *, foot: str, page_of: str, language: str) -> None:
-        """Begin with no page: `foot` stands below each, beside `page_of` with {page} and {pages}."""
-        super().__init__(format="A4")
+    def __init__(
+        self, *, foot: str, page_of: str, language: str, compliance: str | None = None
+    ) -> None:
+        """Begin with no page: `foot` stands below each, beside `page_of` with {page} and {pages}.
+
+        `compliance` is the standard that it keeps to, such as PDF/A-3B.
+        """
+        super().__init__(format="A4", enforce_compliance=compliance)
         self.on_each_page: Callable[[], None] | None = None
         self._foot, self._page_of = foot, page_of
         self._fonts_of: dict[str, str | None] = {}

@@ -170,10 +170,10 @@ def credit(charge: str, amount: str | None, reason: str) -> "charges.ChargeShape
 @click.argument("invoice", metavar="ID")
 @click.option(
     "--format",
-    type=click.Choice(["csv", "detail", "pdf", "json"]),
+    type=click.Choice(["csv", "detail", "pdf", "json", "facturx", "xrechnung", "ubl"]),
     default="pdf",
     show_default=True,
-    help="csv has the lines, detail every charge.",
+    help="csv has the lines, detail every charge; facturx, xrechnung and ubl are e-invoices.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
 def export(invoice: str, format: str, output: Path | None) -> Written | None:
@@ -181,7 +181,7 @@ def export(invoice: str, format: str, output: Path | None) -> Written | None:
 
     def write(session: "Session") -> Written | None:
         made = documents.export(session, actor=operator(), invoice=invoice, format=format)
-        printable = format != "pdf"
+        printable = made.media_type != "application/pdf"
         return deliver(made.content, name=made.name, output=output, printable=printable)
 
     return run(write)

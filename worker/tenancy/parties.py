@@ -46,12 +46,17 @@ def country(value: str) -> str:
         InvalidInputError: there is no such country.
     """
     code = value.strip().upper()
-    if code not in _countries():
+    if not is_country(code):
         raise errors.InvalidInputError(
             f"“{value}” is not a country; give its code of two letters (ISO 3166), such as DE.",
             field="country",
         )
     return code
+
+
+def is_country(code: str) -> bool:
+    """Say whether a country has that code of ISO 3166."""
+    return code in _countries()
 
 
 def electronic_address(value: str) -> str:

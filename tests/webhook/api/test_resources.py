@@ -499,6 +499,21 @@ def test_a_run_over_http_says_what_the_seller_lacks_and_so_do_the_metrics(place)
     assert done["finalized"] == left["left"]
 
 
+def test_a_draft_is_none_to_send_as_an_e_invoice_over_http_and_each_missing_field_is_named(place):
+    operator = place.token(Role.OPERATOR)
+    with databases.session() as session:
+        build(session).request_of_last_month("lacking@example.com")
+    settle()
+    draft = place.client.post("/api/v1/invoices/run", json={}, headers=operator).json["drafted"][-1]
+
+    shown = place.client.get(f"/api/v1/invoices/{draft}", headers=operator).json
+    refused = place.client.get(f"/api/v1/invoices/{draft}.xrechnung", headers=operator)
+
+    assert "buyer.country" in shown["missing"]
+    assert (refused.status_code, refused.json["type"]) == (409, "/problems/no_e_invoice")
+    assert all(field in refused.json["detail"] for field in shown["missing"])
+
+
 @pytest.mark.parametrize("path", ["run", "{draft}/finalize"])
 def test_an_invoice_that_is_finalized_over_http_has_its_months_reports_made(place, path):
     operator = place.token(Role.OPERATOR)

@@ -3,8 +3,10 @@
 import secrets
 
 import pytest
+from facturx import get_xml_from_pdf
 from sqlalchemy import text
 
+from tests import en16931
 from tests.worker.cli.conftest import opened
 from tests.world import build
 from worker.database import connections as databases
@@ -219,6 +221,34 @@ def test_an_invoice_is_exported_in_every_format(run, give, charged, tmp_path):
         "file": str(tmp_path / "invoice.pdf"),
         "bytes": (tmp_path / "invoice.pdf").stat().st_size,
     }
+
+
+def test_an_invoice_is_exported_as_an_e_invoice_or_says_what_it_lacks(
+    run, give, world, charged, tmp_path
+):
+    give(
+        "seller", "edit", "--contact", "Ann", "--phone", "1", "--email", "ann@keys.example",
+        "--electronic-address", "0088:4012", "--bank", "EUR=DE89370400440532013000",
+    )  # fmt: skip
+    give(
+        "organizations", "edit", str(world.parent), "--city", "Bonn", "--postcode", "53111",
+        "--country", "DE", "--electronic-address", "ap@buyer.example",
+    )  # fmt: skip
+    [draft] = give("invoices", "run")["drafted"]
+
+    lacking = run("invoices", "export", draft, "--format", "xrechnung")
+    missing = give("invoices", "show", draft)["missing"]
+    give("organizations", "edit", str(world.parent), "--buyer-reference", "04011000-12345-34")
+    invoice = give("invoices", "finalize", draft)["number"]
+    ubl = run("invoices", "export", invoice, "--format", "ubl")
+    xrechnung = run("invoices", "export", invoice, "--format", "xrechnung")
+    give("invoices", "export", invoice, "--format", "facturx", "-o", str(tmp_path / "made.pdf"))
+
+    assert lacking.code == 2
+    assert missing == ["buyer.buyer_reference"]
+    assert "buyer.buyer_reference" in lacking.err
+    assert en16931.objections(ubl.out.encode()) == en16931.objections(xrechnung.out.encode()) == []
+    assert get_xml_from_pdf((tmp_path / "made.pdf").read_bytes())[0] == "factur-x.xml"
 
 
 def test_a_file_that_cannot_be_written_is_refused(run, give, charged, tmp_path):
