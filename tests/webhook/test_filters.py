@@ -66,10 +66,10 @@ NO_LIST = {bulk.Filters}
 
 # What a door has besides the noun's filters, or lacks of them, and why.
 MORE = {
-    ("keys", "api"): {"format"},  # the same address gives the keys as a file, too
+    ("keys", "api"): {"format", "labels"},  # the same address gives the keys as a file, too
     ("keys", "command"): {"pool"},  # the argument that the API has in its path
     ("distributions", "command"): {"pool"},  # likewise
-    ("distributions", "page"): {"state", "undistributed"},  # the form is that of the pool's keys
+    ("distributions", "page"): {one.name for one in fields(keys.Filters)},  # the pool's keys' form
 }
 LESS = {
     ("deliveries", "page"): {"endpoint"},  # the page is an endpoint's own
