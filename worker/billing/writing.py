@@ -23,7 +23,8 @@ from worker.languages.characters import INVISIBLE
 
 FONTS = Path(__file__).parent / "fonts"
 
-# Which font has a script that the main one lacks, by the first word of its characters' names.
+# Which font has a script that the main ones lack, by the first word of its characters' names.
+WIDE = "DejaVuSans"
 CJK = "DroidSansFallback"
 FALLBACKS = {
     **dict.fromkeys(
@@ -32,12 +33,12 @@ FALLBACKS = {
         CJK,
     ),
     **{
-        script: f"NotoSans{script.title()}-Regular"
+        script: f"NotoSans{script.title()}"
         for script in ("BENGALI", "CHEROKEE", "DEVANAGARI", "ETHIOPIC", "GUJARATI", "GURMUKHI",
                        "JAVANESE", "KANNADA", "KHMER", "LAO", "MALAYALAM", "MONGOLIAN", "MYANMAR",
                        "ORIYA", "SINHALA", "SYRIAC", "TAMIL", "TELUGU", "THAANA", "THAI", "YI")
     },
-    "TIBETAN": "NotoSerifTibetan-Regular",
+    "TIBETAN": "NotoSerifTibetan",
 }  # fmt: skip
 
 # Scripts whose letters stand one after another as they are.
@@ -83,7 +84,8 @@ class Run(NamedTuple):
     leftward: bool = False
 
 
-MAIN = Place("body", shaped=False)
+# Most documents need no other, and one with few glyphs and tables is read and embedded in half the time.
+MAIN = Place("DejaVuSansWestern", shaped=False)
 
 
 def isolated(text: str) -> str:
@@ -117,8 +119,7 @@ class Paper(FPDF):
         self.c_margin = 0.0  # so that text and rules share their edges
         self.set_auto_page_break(True, margin=24)
         self.alias_nb_pages(align="R")
-        self.add_font(MAIN.font, "", FONTS / "DejaVuSans.ttf")
-        self.add_font(MAIN.font, "B", FONTS / "DejaVuSans-Bold.ttf")
+        self._load(MAIN.font)
 
     def header(self) -> None:
         """Draw what each page begins with."""
@@ -225,6 +226,7 @@ class Paper(FPDF):
             text = text.translate(UNISOLATED)
         places = [place for letter in _letters(text) for place in self._places(letter)]
         if _turns(text):
+            self._load(WIDE)
             return tuple(_turned(text, places))
         if all(place == MAIN for place in places):
             self._plain.update(text)
@@ -252,16 +254,24 @@ class Paper(FPDF):
     def _font_of(self, character: str) -> str | None:
         """Give the font that has a character, the main one if it does; None where none has."""
         if character not in self._fonts_of:
-            fonts = (MAIN.font, FALLBACKS.get(_script(character)), CJK)
+            fonts = (MAIN.font, FALLBACKS.get(_script(character)), WIDE, CJK)
             self._fonts_of[character] = next(
                 (f for f in fonts if f and self._has(f, character)), None
             )
         return self._fonts_of[character]
 
     def _has(self, font: str, character: str) -> bool:
-        if font.lower() not in self.fonts:
-            self.add_font(font, "", FONTS / f"{font}.ttf")
+        self._load(font)
         return ord(character) in cast("TTFFont", self.fonts[font.lower()]).cmap
+
+    def _load(self, font: str) -> None:
+        """Add a font where it is not there yet, and its bold face where it has one."""
+        if font.lower() in self.fonts:
+            return
+        regular, bold = FONTS / f"{font}.ttf", FONTS / f"{font}-Bold.ttf"
+        self.add_font(font, "", regular if regular.exists() else FONTS / f"{font}-Regular.ttf")
+        if bold.exists():
+            self.add_font(font, "B", bold)
 
     def _draw(self, run: Run, x: float, middle: float, size: float, bold: bool) -> None:
         self._dress(run, size, bold)
@@ -297,7 +307,8 @@ class Paper(FPDF):
 
     def _dress(self, run: Run, size: float, bold: bool) -> None:
         """Set the font of a run, and shape what is drawn until that is set off."""
-        self.set_font(run.place.font, "B" if bold and run.place.font == MAIN.font else "", size)
+        family = run.place.font.lower()
+        self.set_font(family, "B" if bold and f"{family}B" in self.fonts else "", size)
         if run.place.shaped:
             direction = TextDirection.RTL if run.leftward else TextDirection.LTR
             self.set_text_shaping(True, direction=direction)
@@ -309,18 +320,26 @@ def _grouped(text: str, places: Sequence[Place]) -> Iterator[Run]:
 
 
 def _turned(text: str, places: Sequence[Place]) -> Iterator[Run]:
-    """Put characters into the order of the page; of those read from the right all are shaped."""
+    """Put characters into the order of the page; those read from the right are shaped.
+
+    Their spaces are of the wide font, so that a name is one run.
+    """
     paragraph = BidiParagraph(text, TextDirection.LTR, preserve_bn_chars=True)
     seen = [
         (one.character, one.embedding_level % 2 == 1, places[one.character_index])
         for one in paragraph.get_reordered_characters()
         if one.character not in (ISOLATE, END)
     ]
-    for (leftward, place), some in groupby(
-        seen, key=lambda one: (one[1], Place(one[2].font, one[1] or one[2].shaped))
-    ):
+    for (leftward, place), some in groupby(seen, key=lambda one: (one[1], _beside(*one[1:]))):
         characters = [character for character, _, _ in some]
         yield Run("".join(characters[::-1] if leftward else characters), place, leftward)
+
+
+def _beside(leftward: bool, place: Place) -> Place:
+    """Give the place of a character among others that are read in its direction."""
+    if not leftward:
+        return place
+    return Place(WIDE if place.font == MAIN.font else place.font, shaped=True)
 
 
 def _pieces(paragraph: str, fits: Callable[[str], bool]) -> Iterator[str]:

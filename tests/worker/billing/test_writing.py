@@ -4,8 +4,10 @@ import io
 import re
 import unicodedata
 from itertools import pairwise
+from typing import cast
 
 import pytest
+from fpdf.fonts import TTFFont
 from pypdf import PdfReader
 
 from worker.billing import writing
@@ -119,6 +121,30 @@ def test_what_no_font_has_is_named_by_its_code_point():
 
 def test_what_nobody_sees_takes_no_place_and_breaks_no_line():
     assert order("Acad\u200be\ufeffmy\x00\n\tB\u202e") == "Academy B"
+
+
+@pytest.mark.parametrize("face", ["", "B"])
+def test_the_small_font_is_a_part_of_the_wide_one(face):
+    paper = new()
+    paper._load(writing.WIDE)
+    small, wide = (
+        cast("TTFFont", paper.fonts[name.lower() + face])
+        for name in (writing.MAIN.font, writing.WIDE)
+    )
+
+    characters = set(small.cmap)
+
+    assert {ord(c) for c in "Aßŋ Ωώ Жїґ €’–·…"} <= characters
+    assert [chr(c) for c in characters if small.cw[c] != wide.cw[c]] == []
+
+
+def test_names_in_arabic_and_hebrew_are_bold_where_names_are():
+    runs = new().runs(isolated("שרון"))
+
+    assert [run.place.font for run in runs] == ["DejaVuSans"]
+    [first] = PdfReader(io.BytesIO(page(isolated("שרון"), bold=True))).pages
+    fonts = first["/Resources"]["/Font"].values()
+    assert any(font["/BaseFont"].endswith("DejaVuSansBold") for font in fonts)
 
 
 def test_only_scripts_that_need_it_are_shaped():
