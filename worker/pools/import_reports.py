@@ -167,17 +167,17 @@ def _block(
     lines: list[int], parts: list[int] | None, codes: str, refused: Sequence[Row[Any]], result: str
 ) -> str:
     """Write a chunk's lines, in order: those that could be keys, and those that could not."""
-    rows = [f"{n},{c},{result}," for n, c in zip(lines, codes.split("\n"), strict=False)]
+    rows = [f"{n},{c},{result},\n" for n, c in zip(lines, codes.split("\n"), strict=False)]
     written, done = [], 0
     for line in refused:
         place, is_there = _place(line, lines, parts)
         written += rows[done:place]
         fields = refused_shape(line)
         written.append(
-            f"{fields['line']},{_cell(fields['code'])},{fields['result']},{_cell(fields['reason'])}"
+            f"{fields['line']},{_cell(fields['code'])},{fields['result']},{_cell(fields['reason'])}\n"
         )
         done = place + is_there
-    return "".join(f"{row}\n" for row in written + rows[done:])
+    return "".join(written + rows[done:])
 
 
 def _place(line: Row[Any], lines: list[int], parts: list[int] | None) -> tuple[int, bool]:

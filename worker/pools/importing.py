@@ -5,6 +5,7 @@ each other instead of deadlocking; it is also faster for the index.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -291,18 +292,12 @@ class _Chunk:
 
     def refused(self, known: dict[str, bool]) -> list[Refused]:
         """Give the refused lines; `known` maps existing forms to whether they are from an earlier line."""
-        lines = (
-            [
-                self._refused(place, came_before=known[form.decode()])
-                for form, place in zip(self.forms.tolist(), self.places.tolist(), strict=True)
-                if form.decode() in known
-            ]
-            if known
-            else []
-        )
-        again = np.setdiff1d(np.arange(len(self._codes)), self.places)
-        lines += [self._refused(place, came_before=True) for place in again.tolist()]
-        return sorted(lines)
+        found = np.searchsorted(self.forms, np.array(list(known), np.bytes_))
+        first = zip(self.places[found].tolist(), known.values(), strict=True)
+        again = np.ones(len(self._codes), np.bool_)
+        again[self.places] = False
+        later = ((place, True) for place in np.flatnonzero(again).tolist())
+        return sorted(self._refused(place, came_before=came) for place, came in chain(first, later))
 
     def _refused(self, place: int, *, came_before: bool) -> Refused:
         result = LineResult.DUPLICATE_IN_INPUT if came_before else LineResult.ALREADY_EXISTS
@@ -326,11 +321,7 @@ def _add_at_best(session: Session, place: dict[str, Any], chunk: _Chunk) -> list
         new = ~np.isin(chunk.forms, np.array(list(known), np.bytes_))
         try:
             with session.begin_nested():
-                copy(
-                    session,
-                    COPY,
-                    chunk.rows(new, before),
-                )
+                copy(session, COPY, chunk.rows(new, before))
         except psycopg.errors.UniqueViolation:
             continue
         return chunk.refused(known)

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, TypeVar
 
 from worker import errors
@@ -70,9 +71,9 @@ class KeyReader:
             cells = [cell for place in self._places for cell in rows.column(place)]
             slow = cells
             if self._form:
-                slow = [cell for cell in cells if not self._form.matches(cell)]
+                slow = [cells[place] for place in self._form.others(cells)]
                 shapes.add_alike(self._form.example, len(cells) - len(slow))
-            for cell in slow:
+            for cell in filter(None, slow):
                 for code in candidates(cell):
                     shapes.add(code)
         return Norm(shapes, sample=self._sample)
@@ -80,18 +81,19 @@ class KeyReader:
     def blocks(self, norm: Norm) -> Iterator[Keys]:
         """Give the keys, judged by what all of them look like."""
         judge = Judge(norm, self.read_as.any_shape, self.text.encoding)
-        matches = self._form.matches if self._form and self._form.is_like(norm) else _nothing
+        form = self._form if self._form and self._form.is_like(norm) else None
+        matches = form.matches if form else _nothing
         alone = not self._owners.known and not self._used and len(self._places) == 1
         for rows in self.layout.rows(self.text):
-            if alone:
-                yield self._judged_at_once(rows, judge, matches)
+            if form and alone:
+                yield self._judged_at_once(rows, judge, form)
             else:
                 yield self._judged(rows, judge, matches)
 
-    def _judged_at_once(self, rows: Rows, judge: Judge, matches: Matches) -> Keys:
+    def _judged_at_once(self, rows: Rows, judge: Judge, form: "Form") -> Keys:
         """Take the cells of the usual form as they are, and judge the others."""
         cells = rows.column(self._places[0])
-        others = [place for place, cell in enumerate(cells) if not matches(cell)]
+        others = form.others(cells)
         if not others and not rows.unclosed:
             return Keys(list(rows.numbers), cells)
         judged = self._judged(rows.some(others), judge, _nothing)
@@ -175,7 +177,23 @@ class Form(NamedTuple):
     """The form that most keys of an input have: told by a pattern that nothing else has."""
 
     matches: Matches
+    in_a_row: re.Pattern[str]
     example: str
+
+    def others(self, cells: list[str]) -> list[int]:
+        """Give the places of the cells that have not this form: many are told at one look."""
+        text = "\n".join(cells) + "\n"
+        if text.count("\n") != len(cells):
+            return [place for place, cell in enumerate(cells) if not self.matches(cell)]
+        others: list[int] = []
+        behind, place = 0, 0
+        for start, end in chain(
+            map(re.Match.span, self.in_a_row.finditer(text)), [(len(text), len(text))]
+        ):
+            first = place + text.count("\n", behind, start)
+            others += range(place, first)
+            behind, place = end, first + text.count("\n", start, end)
+        return others
 
     def is_like(self, norm: Norm) -> bool:
         """Say whether keys of this form are like the others."""
@@ -189,9 +207,11 @@ def _form(sample: list[str]) -> Form | None:
     if 2 * count <= len(sample) or "." in form or _could_be_date(form) or _could_hold_key(form):
         return None
     pattern = re.sub("x+", lambda run: f"[A-Za-z0-9]{{{len(run[0])}}}", form)
-    matches = re.compile(f"(?=[A-Za-z_ -]*[0-9]){pattern}").fullmatch
+    with_digit = f"(?=[A-Za-z_ -]*[0-9]){pattern}"
+    matches = re.compile(with_digit).fullmatch
+    in_a_row = re.compile(f"(?m:^)(?:{with_digit}\n)+")
     example = next((code for code in sample if matches(code)), None)
-    return Form(matches, example) if example else None
+    return Form(matches, in_a_row, example) if example else None
 
 
 def _could_be_date(form: str) -> bool:

@@ -44,9 +44,10 @@ class Rows:
             return [row[place].strip() if place < len(row) else "" for row in self.cells]
 
     def some(self, places: list[int]) -> "Rows":
-        """Give the rows in some places, with the lines that are no rows."""
-        numbers = [self.numbers[place] for place in places]
-        return Rows(numbers, [self.cells[place] for place in places], self.unclosed)
+        """Give the rows in some places, without blank ones and with the lines that are no rows."""
+        filled = [place for place in places if any(map(str.strip, self.cells[place]))]
+        numbers = [self.numbers[place] for place in filled]
+        return Rows(numbers, [self.cells[place] for place in filled], self.unclosed)
 
 
 class Lines(Rows):
@@ -66,8 +67,9 @@ class Lines(Rows):
         return list(map(str.strip, self._lines))
 
     def some(self, places: list[int]) -> Rows:
-        """Give the lines in some places."""
-        return Rows([self.numbers[p] for p in places], [[self._lines[p]] for p in places])
+        """Give the lines in some places, without blank ones."""
+        filled = [place for place in places if self._lines[place].strip()]
+        return Rows([self.numbers[p] for p in filled], [[self._lines[p]] for p in filled])
 
 
 @dataclass(frozen=True)
