@@ -41,8 +41,8 @@ BODIES: dict[str, Any] = {
     "POST /pools/{pool}/distributions": {"recipient": "ann@example.com"},
 }
 BEFORE = {
-    "POST /pools/{pool}/resume": "/pools/{pool}/pause",
-    "GET /invoices/{invoice}": "/invoices/{invoice}/finalize",
+    "POST /pools/{pool}/resume": ("/pools/{pool}/pause", None),
+    "GET /invoices/{invoice}": ("/invoices/{invoice}/finalize", {"anyway": True}),
 }
 WHO_ASKS = ("find_token(", "note_token(")
 
@@ -81,7 +81,10 @@ def test_the_commonest_acts_ask_the_database_little(place, things, act):
     words = {"unspent": place.keys(2)[0], "today": today, "later": today + timedelta(days=400)}
     body = filled(BODIES[act], **words) if act in BODIES else None
     if act in BEFORE:
-        place.client.post("/api/v1" + BEFORE[act].format(**things.ids), headers=operator)
+        earlier, form = BEFORE[act]
+        path_before = "/api/v1" + earlier.format(**things.ids)
+        done = place.client.post(path_before, json=form, headers=operator)
+        assert done.status_code == 200, done.json
 
     with asked() as statements:
         answer = place.client.open(path, method=method, json=body, headers=operator)
