@@ -80,7 +80,7 @@ def distribute(
 
     The same recipient and reference again gives the same keys.
     """
-    patience.waiting(session)
+    patience.unhurried(session)
     read_as = query.read_as()
     if upload is not None:
         return distributions.distribute_file(

@@ -106,7 +106,7 @@ def add(
     session: Session, actor: Actor, pool: str, upload: BinaryIO | None, query: Reading
 ) -> ImportReport | Response:
     """Add keys: a JSON list of codes, a text or table of codes, or `{"generate": 1000}`."""
-    patience.waiting(session)
+    patience.unhurried(session)
     read_as, dry_run = query.read_as(), query.dry_run
     if upload is not None:
         report = keys.import_keys(

@@ -45,7 +45,7 @@ def add_keys(session: Session, actor: Actor, pool: str) -> Any:
     check = request.form.get("do") == "check"
 
     def add() -> None:
-        patience.waiting(session)
+        patience.unhurried(session)
         table, how = tables.table(), tables.read_as()
         report = keys.import_keys(
             session, actor=actor, pool=pool, stream=table, read_as=how, dry_run=check
@@ -136,7 +136,7 @@ def distribute_table(session: Session, actor: Actor, pool: str) -> Any:
     check = request.form.get("do") == "check"
 
     def hand_out() -> None:
-        patience.waiting(session)
+        patience.unhurried(session)
         table, how = tables.table(), tables.read_as()
         made.append(
             distributions.distribute_file(

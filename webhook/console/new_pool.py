@@ -105,7 +105,7 @@ def choose_course(session: Session, _actor: Actor) -> Any:
 def _save(session: Session, actor: Actor, draft: Draft, button: str) -> PoolShape:
     """Create a draft's pool and keys; rolled back, with an empty result, if this is only a check."""
     pool = _create(session, actor, draft)
-    patience.waiting(session)
+    patience.unhurried(session)
     draft.report = _add(session, actor, pool["id"], draft)
     if draft.generate:
         count = whole(draft.generate, field="generate")

@@ -186,7 +186,9 @@ def import_keys(
     Raises:
         InvalidInputError: the file is no table of keys, or the caller must say what a column means.
     """
-    return _add(session, actor, pool, opened(stream, read_as=read_as), dry_run)
+    with patience.computing(session):
+        table = opened(stream, read_as=read_as)
+    return _add(session, actor, pool, table, dry_run)
 
 
 def listing(
