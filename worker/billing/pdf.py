@@ -12,7 +12,8 @@ from worker.billing.invoices import InvoiceShown, TaxShape
 from worker.billing.lines import LineShown
 from worker.billing.parties import BuyerShape, SellerShape, address_lines
 from worker.billing.writing import ALARM, GREY, MARGIN, WIDTH, Paper, isolated
-from worker.languages.phrasebooks import phrase, phrasebook
+from worker.languages.phrasebooks import phrasebook
+from worker.languages.phrases import phrase
 
 COLUMNS = (98.0, 18.0, 27.0, 31.0)  # description, quantity, unit price, amount: WIDTH in all
 PARTY = 92.0  # mm: how wide the block of seller or buyer is

@@ -33,11 +33,6 @@ LETTERS_AND_DIGITS = re.compile(r"(?<=[A-Za-z])(?=\d)")
 MARK = "\u061c"
 
 
-def phrase(message: str) -> str:
-    """Mark a message that is said later, so that the catalogues have it; give it as it is."""
-    return message
-
-
 @lru_cache(maxsize=256)
 def phrasebook(language: str | None) -> "Phrasebook":
     """Give the phrasebook of a language tag: `de`, `fr-CH`, `en_US`.

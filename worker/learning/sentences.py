@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from worker.languages import readers, times
-from worker.languages.phrasebooks import Phrasebook, phrase
+from worker.languages.phrasebooks import Phrasebook
+from worker.languages.phrases import phrase
 
 CANCELLED = phrase("Access to the course was cancelled.")
 

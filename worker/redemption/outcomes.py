@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from worker.languages import times
-from worker.languages.phrasebooks import Phrasebook, phrase
+from worker.languages.phrasebooks import Phrasebook
+from worker.languages.phrases import phrase
 from worker.learning import sentences
 
 # What each outcome says by itself. When access ends, or the pool's keys work, is said where it is known.

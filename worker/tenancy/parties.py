@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 
-from babel import Locale
 from stdnum import bic as bics
 from stdnum import iban as ibans
 from stdnum.exceptions import ValidationError
@@ -105,6 +104,8 @@ def _number(validate: Callable[[str], str], value: str, sentence: str) -> str:
 
 @cache
 def _countries() -> frozenset[str]:
+    from babel import Locale  # 0.1 s of a command that never asks
+
     codes = (str(code) for code in Locale("en").territories)
     return frozenset(filter(re.compile("[A-Z]{2}").fullmatch, codes)) - {*NO_COUNTRIES.split()}
 

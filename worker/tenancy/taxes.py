@@ -13,7 +13,7 @@ from stdnum.exceptions import InvalidChecksum, ValidationError
 from worker import days, errors, money
 from worker.database import locks
 from worker.days import Beginning
-from worker.languages.phrasebooks import phrase
+from worker.languages.phrases import phrase
 from worker.money import Percent
 from worker.tables.tenancy import Organization, TaxRate
 

@@ -165,7 +165,7 @@ def test_which_assignments_is_said_by_ids_or_by_conditions(run):
 
     assert (nothing.code, days.code) == (2, 2)
     assert "or say of which pool or learner" in nothing.err
-    assert "'soon' is not a number of days" in days.err
+    assert "“soon” is not a number of days" in days.err
 
 
 def test_an_assignment_is_cancelled_and_its_key_issued_again_or_retired(give, world, ann, redeemed):
