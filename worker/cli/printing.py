@@ -126,7 +126,7 @@ def words(name: str) -> str:
 
 def text(value: Any) -> str:
     """Give a value as text for people."""
-    if value is None or value == "":
+    if value is None or value in ("", []):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
