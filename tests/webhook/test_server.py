@@ -107,7 +107,7 @@ def test_a_server_told_to_stop_ends_what_it_began_and_leaves(database, place, se
         assert server.process.wait(timeout=LONGEST) == 0
 
 
-def test_a_process_that_dies_on_a_database_that_became_too_new_ends_the_server_in_a_sentence(
+def test_a_web_process_that_refuses_a_too_new_database_ends_the_server_with_a_sentence(
     fresh_database, tmp_path
 ):
     with serving(fresh_database, tmp_path, workers=2) as server:

@@ -72,9 +72,7 @@ def test_a_worker_takes_the_hints_of_a_scheduler_whose_clock_is_behind(
         assert eventually("SELECT count(*) = 1 FROM redemption", seconds=60)
 
 
-def test_hints_that_nobody_takes_pile_up_no_further_than_is_of_use_but_for_the_seldom_ones(
-    broker, file
-):
+def test_the_number_of_untaken_hints_is_bounded_except_for_infrequent_jobs(broker, file):
     scheduler = beat.Scheduler(app, schedule_filename=file)
     seldom = [one for one in scheduler.schedule.values() if one.schedule.run_every >= beat.OFTEN]
     with time_machine.travel(NOON, tick=False) as clock:

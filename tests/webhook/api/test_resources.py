@@ -499,7 +499,7 @@ def test_a_run_over_http_says_what_the_seller_lacks_and_so_do_the_metrics(place)
     assert done["finalized"] == left["left"]
 
 
-def test_a_draft_is_none_to_send_as_an_e_invoice_over_http_and_each_missing_field_is_named(place):
+def test_a_draft_cannot_be_exported_as_an_e_invoice_and_each_missing_field_is_named(place):
     operator = place.token(Role.OPERATOR)
     with databases.session() as session:
         build(session).request_of_last_month("lacking@example.com")

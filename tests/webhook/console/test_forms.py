@@ -139,9 +139,7 @@ def test_a_refused_form_keeps_the_page_and_its_filter(refused):
     assert f'id="f-course" name="course" type="text" value="{typed["course"]}"' in answer.text
 
 
-def test_the_page_of_a_refused_form_hangs_on_its_act_and_not_on_where_the_browser_came_from(
-    somebody, things
-):
+def test_the_page_of_a_refused_form_depends_on_its_act_and_not_on_the_referer(somebody, things):
     operator = somebody(Role.OPERATOR)
     token = re.search(r'csrf_token" value="([^"]+)"', operator.get("/pools").text)[1]
     where = f"/console/pools/{things.ids['pool']}/distribute"

@@ -42,7 +42,7 @@ def test_a_database_is_made_upgraded_and_checked(run, servers):
 
 
 @pytest.mark.usefixtures("first_release")
-def test_an_older_database_is_brought_to_the_present_one_migration_told_after_the_other(run):
+def test_an_older_database_is_upgraded_and_each_migration_is_reported(run):
     before = run("db", "check", "--json").json["differences"]
     upgraded, after = run("db", "upgrade"), run("db", "check", "--json").json
 

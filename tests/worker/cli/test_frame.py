@@ -140,7 +140,7 @@ def test_a_refusal_is_one_sentence_and_with_json_a_document_too(run):
     assert as_json.json == {"error": "not_found", "message": plain.err.strip()}
 
 
-def test_what_comes_from_outside_is_printed_neither_as_markup_nor_as_a_terminals_commands(run):
+def test_text_from_outside_is_printed_without_markup_or_control_sequences(run):
     run("organizations", "add", "[red]Acme[/red] \x1b[31mred")
 
     done = run("organizations", "list")

@@ -92,7 +92,9 @@ def test_joining_gives_all_to_the_one_who_is_met_and_history_stays(world):
     assert all(audit._result(session, check)["ok"] for check in audit.CHECKS)
 
 
-def test_two_live_assignments_for_a_course_keep_them_apart_until_somebody_says_what_goes(world):
+def test_duplicates_with_two_live_assignments_for_a_course_are_joined_only_if_one_is_cancelled(
+    world,
+):
     first = redeemed(world, OTHER)
     pass_time(world.session, seconds=300)
     second = redeemed(world, KEPT)

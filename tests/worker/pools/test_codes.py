@@ -158,7 +158,7 @@ def test_the_python_and_the_database_agree_on_what_can_be_a_key(law, lines):
     assert allowed == [(codes.refusal(line) is None, codes.canonical(line)) for line in lines]
 
 
-def test_the_python_and_the_database_agree_on_every_character_that_stands_for_letters(law):
+def test_python_and_sql_agree_on_every_character_that_stands_for_letters(law):
     standing = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.decomposition(c)]
 
     found = [canonical for _, canonical in law(standing)]

@@ -133,7 +133,7 @@ def test_an_organization_outside_the_sources_is_refused(session, world, organiza
     assert refused.value.field == "data.organization"
 
 
-def test_guesses_are_counted_without_a_look_at_other_events_though_the_plan_is_as_old_as_the_first(
+def test_counting_guesses_uses_its_index_even_if_the_plan_was_cached_on_an_empty_table(
     session, world
 ):
     read = text("""

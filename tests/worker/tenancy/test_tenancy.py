@@ -497,7 +497,7 @@ def test_who_may_call_what_runs_with_the_owners_rights(owner, login):
     assert callable_ == DOORS[login]
 
 
-def test_what_runs_with_the_owners_rights_looks_its_names_up_where_only_the_owner_makes_them(owner):
+def test_security_definer_functions_search_only_schemas_that_the_owner_alone_writes(owner):
     loose = names(
         owner,
         """
