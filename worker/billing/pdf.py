@@ -1,10 +1,11 @@
 """Invoices on paper: a PDF made from an invoice's own object, in its buyer's language."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
 from itertools import groupby
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from worker.billing import hybrid, transfers
@@ -255,6 +256,18 @@ def _notes(line: LineShown, printed: Printed, *, several: bool) -> Iterator[str]
     yield printed.say(KIND_WORDS[line["kind"]], month=printed.month(line["service_month"]))
     if several:
         yield printed.rate(line["tax_label"], line["tax_percent"])
+    yield from _credited(line, printed)
+
+
+def _credited(line: Mapping[str, Any], printed: Printed) -> Iterator[str]:
+    """Say what a credit note's line credits, and why."""
+    if credited := line.get("credits"):
+        yield printed.say(
+            "Credits invoice {number} of {day}: {reason}",
+            number=credited["invoice"],
+            day=printed.day(credited["issued_on"]),
+            reason=isolated(credited["reason"]),
+        )
 
 
 def _totals(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:

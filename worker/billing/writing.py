@@ -118,7 +118,6 @@ class Paper(FPDF):
         self.set_margins(MARGIN, MARGIN)
         self.c_margin = 0.0  # so that text and rules share their edges
         self.set_auto_page_break(True, margin=24)
-        self.alias_nb_pages(align="R")
         self._load(MAIN.font)
 
     def header(self) -> None:

@@ -191,6 +191,33 @@ def test_the_document_says_its_language(language):
     assert document.metadata.title.startswith(phrasebook(language).say("Invoice"))
 
 
+@pytest.mark.parametrize(
+    ("language", "title", "note"),
+    [
+        ("en", "Credit note", "Credits invoice 2026-000007 of 4 June 2026: half a day lost"),
+        ("de", "Gutschrift", "Gutschrift zu Rechnung 2026-000007 vom 4. Juni 2026: half a day lost"),
+        ("fr", "Avoir", "Avoir sur la facture 2026-000007 du 4 juin 2026 : half a day lost"),
+        ("es", "Nota de crédito",
+         "Abono de la factura 2026-000007 del 4 de junio de 2026: half a day lost"),
+    ],
+)  # fmt: skip
+def test_a_credit_note_says_which_invoice_each_line_credits_and_why(language, title, note):
+    invoice = printed(locale=language, title="Credit note", total="-9.90", open="-9.90")
+    invoice["lines"][0] |= {
+        "kind": "credit",
+        "credits": {
+            "invoice": "2026-000007",
+            "issued_on": "2026-06-04",
+            "reason": "half a day lost",
+        },
+    }
+
+    text = words(invoice_pdf(invoice))
+
+    assert title in text
+    assert note in text
+
+
 def test_a_tax_label_of_the_operators_own_is_printed_as_it_is_written():
     invoice = printed(locale="de")
     invoice["taxes"][0] |= {"label": "GST {of 5}", "percent": "5"}
