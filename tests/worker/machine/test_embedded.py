@@ -307,6 +307,23 @@ def test_nobody_comes_in_without_a_password(home):
             nobody(servers).ping()
 
 
+def test_a_login_costs_few_rounds_since_its_password_is_random(home):
+    with embedded.lease(home, durable=False) as servers:
+        known = json.loads((home / "passwords.json").read_text())
+        superuser = plain(servers.database_url).replace(
+            f"keypool:{known['keypool']}", f"postgres:{known['postgres']}"
+        )
+        with psycopg.connect(superuser) as connection:
+            of_others = connection.execute("SHOW scram_iterations").fetchone()
+            stored = connection.execute(
+                "SELECT DISTINCT split_part(rolpassword, ':', 1) FROM pg_authid"
+                " WHERE rolname LIKE 'keypool%'"
+            ).fetchall()
+
+    assert (of_others, stored) == (("4096",), [("SCRAM-SHA-256$1",)])
+    assert min(len(password) for password in known.values()) == 32
+
+
 def test_what_holds_passwords_is_for_its_owner_alone(home):
     with embedded.lease(home, durable=False):
         for name in ("passwords.json", "run/servers.json", "run/redis.conf"):
