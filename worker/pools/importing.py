@@ -23,7 +23,7 @@ from worker.tables.pools import Batch
 
 # Lines in one transaction: large enough that a commit costs little, small enough that a batch of a
 # hundred need not wait for long.
-LINES_PER_CHUNK = 50_000
+LINES_PER_CHUNK = 100_000
 MOST_ATTEMPTS = 5  # if others add the same keys concurrently
 
 # The staged lines of a chunk, and a few lines given directly.

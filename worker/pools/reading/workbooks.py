@@ -141,4 +141,7 @@ def _write(spool: BinaryIO, lines: list[str]) -> None:
 
 
 def _line(cells: list[Cell]) -> str:
-    return DELIMITER.join([shown(cell).translate(ROW_BREAKS) for cell in cells])
+    line = DELIMITER.join(map(shown, cells))
+    if "\n" in line or "\r" in line or line.count(DELIMITER) >= len(cells):
+        return DELIMITER.join(shown(cell).translate(ROW_BREAKS) for cell in cells)
+    return line

@@ -1,6 +1,8 @@
 """What tests give to the reader, and what they ask of it."""
 
 import io
+import subprocess
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,25 @@ class Found(NamedTuple):
     name: str = ""
     reference: str = ""
     labels: str = ""
+
+
+MEASURE = """
+import sys
+from benchmarks.frame import memory_mb
+from worker.pools.reading import in_chunks, opened
+
+with open(sys.argv[1], "rb") as file:
+    read = sum(map(len, in_chunks(opened(file).keys(), 50_000)))
+print(read, memory_mb())
+"""
+
+
+def measured(path: Path) -> tuple[int, float]:
+    """Read a file's keys in a process of its own; gives how many they are, and its peak in megabytes."""
+    command = [sys.executable, "-c", MEASURE, str(path)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    read, peak = printed.split()
+    return int(read), float(peak)
 
 
 def raw(content: str | bytes) -> bytes:

@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from tests.worker.pools.reading.inputs import found, refused
+from tests.worker.pools.reading.inputs import found, measured, refused
 from worker import errors
 from worker.pools.reading import ReadAs, opened, typed
 
@@ -110,3 +110,15 @@ def test_keys_given_one_by_one_are_numbered_and_each_is_meant():
 def test_no_key_given_one_by_one_is_refused():
     with pytest.raises(errors.InvalidInputError, match="nothing in the input"):
         typed(["", " "], read_as=ReadAs.of())
+
+
+def test_a_million_lines_take_no_more_memory_than_a_tenth_of_them(tmp_path):
+    def megabytes(count: int) -> float:
+        path = tmp_path / "keys.txt"
+        lines = (f"KEY-{n:010}" if n % 100 else "=1+1" for n in range(count))
+        path.write_text("\n".join(lines))
+        read, peak = measured(path)
+        assert read == count
+        return peak
+
+    assert megabytes(1_000_000) < 1.1 * megabytes(100_000)

@@ -1,8 +1,6 @@
 """Workbooks: the rows that a person sees there, from whichever program they came."""
 
 import io
-import subprocess
-import sys
 import zipfile
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -10,7 +8,17 @@ from datetime import date, datetime
 import pytest
 import xlsxwriter
 
-from tests.worker.pools.reading.inputs import GIVEN, asked, found, keys, ods, owned, read, refused
+from tests.worker.pools.reading.inputs import (
+    GIVEN,
+    asked,
+    found,
+    keys,
+    measured,
+    ods,
+    owned,
+    read,
+    refused,
+)
 from worker import errors
 from worker.pools.reading import Kind, xlsx
 
@@ -282,30 +290,19 @@ def test_an_empty_workbook_is_refused():
         keys(workbook([]))
 
 
-MEASURE = """
-import resource, sys
-from worker.pools.reading import opened
-given = opened(open(sys.argv[1], "rb"))
-read = sum(len(block) for block in given.keys())
-print(read, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_long_sheet_takes_no_more_memory_than_a_short_one(tmp_path, shared):
-    def kilobytes(count: int) -> int:
+    def megabytes(count: int) -> float:
         path = tmp_path / f"{count}.xlsx"
         with xlsxwriter.Workbook(path, {"constant_memory": not shared}) as book:
             sheet = book.add_worksheet()
             for n in range(count):
                 sheet.write(n, 0, f"KEY-{n:010}")
-        told = subprocess.run(
-            [sys.executable, "-c", MEASURE, str(path)], check=True, capture_output=True, text=True
-        ).stdout
-        assert int(told.split()[0]) == count
-        return int(told.split()[1])
+        read, peak = measured(path)
+        assert read == count
+        return peak
 
-    assert kilobytes(80_000) < 1.15 * kilobytes(8_000)
+    assert megabytes(80_000) < 1.15 * megabytes(8_000)
 
 
 def test_the_sheet_with_the_keys_is_read_and_not_the_notes_before_it():
