@@ -334,6 +334,7 @@ CREATE TABLE seller (
     contact            text    NOT NULL DEFAULT '',
     phone              text    NOT NULL DEFAULT '',
     email              text    NOT NULL DEFAULT '',
+    accounts           jsonb   NOT NULL DEFAULT '{}',
 
     CONSTRAINT seller_is_one               CHECK (only_one),
     CONSTRAINT seller_time_zone_is_known   CHECK (is_time_zone(time_zone)),
@@ -1261,6 +1262,19 @@ CREATE TABLE invoice_serial (
     last_issued_on date NOT NULL
 );
 
+-- A period's journal as it was handed to bookkeeping, with the accounts as they were then: the same days
+-- again are the same export. It begins when the period is over, so nothing is added to it afterwards.
+CREATE TABLE journal_export (
+    number    int         PRIMARY KEY,
+    first_day date        NOT NULL,
+    last_day  date        NOT NULL,
+    accounts  jsonb       NOT NULL,
+    made_at   timestamptz NOT NULL DEFAULT clock_now(),
+
+    CONSTRAINT journal_is_numbered_once_a_period UNIQUE (first_day, last_day),
+    CONSTRAINT journal_has_days_in_order         CHECK (first_day <= last_day)
+);
+
 -- Money received for an invoice, on a day of the seller's; below zero where money was given back for one
 -- whose total is. One that was recorded wrongly is taken back,
 -- with a reason; it stays as the invoice's history.
@@ -2060,6 +2074,7 @@ ALTER TABLE redemption     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE launch         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_serial ENABLE ROW LEVEL SECURITY;
+ALTER TABLE journal_export ENABLE ROW LEVEL SECURITY;
 ALTER TABLE payment        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE charge         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_line   ENABLE ROW LEVEL SECURITY;
@@ -2131,6 +2146,7 @@ CREATE POLICY reading ON seller TO keypool_web USING (true) WITH CHECK ((SELECT 
 CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
+CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_everything()));
 -- settlement, schedule_run, pool_alert and sign_in_attempt: no policy, no row, no grant for the web.
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
@@ -2139,7 +2155,7 @@ GRANT SELECT, INSERT, UPDATE ON
     source_secret, learner, assignment, event, launch, invoice, invoice_serial, payment, charge, invoice_line,
     invoice_share, invoice_tax, invoice_charge, endpoint, endpoint_secret TO keypool_web;
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
-GRANT SELECT, INSERT ON report_run, answer TO keypool_web;
+GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON seller_bank TO keypool_web;
 GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, label_tally, distribution_tally, pool_growth, pool_charged, redemption TO keypool_web;

@@ -120,6 +120,17 @@ def ahead(value: str, *, field: str) -> timedelta:
     return timedelta(days=int(number))
 
 
+def span(from_: str, to: str) -> tuple[date, date]:
+    """Read the first and the last day of a period.
+
+    Raises:
+        InvalidInputError: one is no day, or the last comes before the first.
+    """
+    first, last = day(from_, field="from"), day(to, field="to")
+    in_order(first, last)
+    return first, last
+
+
 def in_order(first: date | None, last: date | None) -> None:
     """Refuse a period that ends before it begins.
 

@@ -66,6 +66,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/learners/duplicates/<duplicate>/join": {},
     "POST /api/v1/charges/<charge>/credit": {"reason": "test"},
     "POST /api/v1/invoices/run": {},
+    "POST /api/v1/invoices/journal": {"from": "2020-01-01", "to": "2020-01-31"},
     "POST /api/v1/invoices/<invoice>/pay": {"on": "2026-01-01"},
     "POST /api/v1/invoices/<invoice>/void": {"reason": "test"},
     "POST /api/v1/payments/<payment>/unpay": {"reason": "test"},
@@ -76,6 +77,7 @@ BODIES: dict[str, Any] = {
 }  # fmt: skip
 QUERIES = {
     "GET /api/v1/history": "?thing=pool&thing_id={pool}",
+    "GET /api/v1/invoices/export": "?from=2020-01-01&to=2020-01-31",
     "GET /api/v1/reports/measures": "?organization={organization}",
 }
 # Where another of its kind is meant than the one in Things by that name.

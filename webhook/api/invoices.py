@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from apiflask import APIBlueprint
 from flask import Response, g
@@ -17,7 +17,7 @@ from webhook.http.preconditions import versioned
 from webhook.http.queries import Query, query
 from webhook.http.shapes import Taken, gives
 from webhook.http.strictjson import bodiless
-from worker.billing import documents, invoices, payments, runs
+from worker.billing import documents, invoices, journals, payments, runs
 from worker.billing.invoices import InvoiceShape, InvoiceShown, InvoiceVoided
 from worker.billing.runs import BillingRun
 from worker.database import connections, patience
@@ -54,6 +54,21 @@ class Confirmation(Taken):
     anyway: bool = False
 
 
+class JournalPeriod(Taken):
+    """From the first day to the last, which is over."""
+
+    from_: str = Field(alias="from")
+    to: str
+
+
+class Period(Taken):
+    """The days of issue, both included, and which documents: by default PDFs and XMLs."""
+
+    from_: str = Field(alias="from", max_length=10)
+    to: str = Field(max_length=10)
+    format: Literal["csv", "detail", "pdf", "json", "facturx", "xrechnung", "ubl"] | None = None
+
+
 class NewPayment(Taken):
     """Money received: the day, such as 2026-06-30, and the amount (by default what is open)."""
 
@@ -85,6 +100,25 @@ def run(session: Session, actor: Actor, body: NewBillingRun) -> BillingRun:
         **body.given(),
     )
     return done.shape()
+
+
+@blueprint.get("/export")
+@describe(only="application/zip")
+@known(*READERS)
+@blueprint.input(Period, location="query", arg_name="query")
+def period(query: Period) -> Response:
+    """Give every invoice that was issued on some days: PDFs and XMLs, or one format, and a list."""
+    return files.period(actor=g.actor, **query.given())
+
+
+@blueprint.post("/journal")
+@describe(only="text/csv")
+@known()
+@blueprint.input(JournalPeriod, arg_name="body")
+def journal(body: JournalPeriod) -> Response:
+    """Give a period's lines for bookkeeping, under a number; the same days again are the same."""
+    number = _transaction(g.actor, journals.number, actor=g.actor, **body.given())
+    return files.table(f"journal-{number}.csv", journals.lines, actor=g.actor, number=number)
 
 
 @blueprint.get("/<invoice>.pdf")

@@ -44,6 +44,7 @@ class SellerChanges(Changes):
     payment_details: Clearable = None
     time_zone: str = left_out()
     banks: list[Bank] = left_out()
+    accounts: dict[str, str] = left_out()
 
 
 @blueprint.get("")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import render_template, request
+from flask import Response, render_template, request
 from sqlalchemy.orm import Session
 
 from webhook.console import forms
@@ -11,7 +11,7 @@ from webhook.console.answers import done
 from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
 from webhook.http import files
-from worker.billing import charges, confirming, invoices, payments
+from worker.billing import charges, confirming, handing_over, invoices, payments
 from worker.reporting import keeping
 from worker.tenancy.actors import Actor, Role
 
@@ -28,6 +28,24 @@ def invoices_page(session: Session, actor: Actor) -> Any:
     return render_template(
         "invoices.html", listed=listed, filtered=invoices.Filters, held_up=held_up
     )
+
+
+@blueprint.get("/invoices.zip", endpoint="period_file")
+@known(*READERS)
+def period_file(actor: Actor) -> Any:
+    """Give every invoice that was issued on some days, in one zip."""
+    asked = {"from_": request.args.get("from", ""), "to": request.args.get("to", "")}
+    return files.period(actor=actor, **asked)
+
+
+@blueprint.post("/invoices/journal")
+@page(on="invoices")
+def journal(session: Session, actor: Actor) -> Any:
+    """Give a period's lines for bookkeeping, under a number."""
+    asked = {"from_": request.form.get("from", ""), "to": request.form.get("to", "")}
+    made = handing_over.export(session, actor=actor, format=handing_over.JOURNAL, **asked)
+    headers = files.attachment(made.name)
+    return Response(b"".join(made.content), mimetype=made.media_type, headers=headers)
 
 
 @blueprint.get("/invoices/<invoice>")

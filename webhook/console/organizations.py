@@ -1,5 +1,6 @@
 """Organizations and their settings; and the seller's details on invoices."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import render_template, request
@@ -70,16 +71,34 @@ def edit_organization(session: Session, actor: Actor, organization: str) -> Any:
 @page()
 def seller_page(session: Session, _actor: Actor) -> Any:
     """Show the seller's details on invoices."""
-    return render_template("seller.html", it=seller.show(session))
+    shown = seller.show(session)
+    return render_template("seller.html", it=shown, accounts=_lines(shown["accounts"]))
 
 
 @blueprint.post("/seller")
 @page(on="seller")
 def edit_seller(session: Session, actor: Actor) -> Any:
     """Change the seller's details; finalized invoices keep theirs."""
-    fields = {name: request.form.get(name) for name in seller.FIELDS}
-    seller.edit(session, actor=actor, banks=_banks(), **fields)
+    fields: dict[str, Any] = {name: request.form.get(name) for name in seller.FIELDS}
+    accounts = _accounts(seller.show(session)["accounts"])
+    seller.edit(session, actor=actor, banks=_banks(), accounts=accounts, **fields)
     return done("It is changed; finalized invoices stay as they are.", "seller")
+
+
+def _lines(accounts: Mapping[str, str]) -> str:
+    """Write the journal's accounts a line each."""
+    return "\n".join(f"{key} = {account}" for key, account in accounts.items())
+
+
+def _accounts(kept: Mapping[str, str]) -> dict[str, str]:
+    """Read the journal's accounts; a line that is gone removes its account."""
+    if "accounts" not in request.form:
+        return {}
+    lines = filter(str.strip, request.form["accounts"].splitlines())
+    typed = {
+        key.strip(): account.strip() for key, _, account in (line.partition("=") for line in lines)
+    }
+    return dict.fromkeys(kept, "") | typed
 
 
 def _banks() -> list[dict[str, str]]:

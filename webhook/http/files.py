@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -9,7 +10,7 @@ from urllib.parse import quote
 from flask import Response
 from sqlalchemy.orm import Session
 
-from worker.billing import documents
+from worker.billing import documents, handing_over
 from worker.database import connections, patience
 from worker.database.connections import Login
 from worker.pools import exporting, pools
@@ -92,6 +93,18 @@ def document(*, actor: Actor, invoice: str, format: str) -> Response:
         content = made.content if printed else iter([b"".join(made.content)])
     headers = attachment(made.name)
     return Response(b"".join(content), mimetype=made.media_type, headers=headers)
+
+
+def period(*, actor: Actor, **days: Any) -> Response:
+    """Give a period's invoices in one zip, made as it is read."""
+    with ExitStack() as stack:
+        session = stack.enter_context(connections.session(Login.WEB, sees=actor.scope))
+        patience.unhurried(session)
+        made = handing_over.export(session, actor=actor, **days)
+        held = stack.pop_all()  # open until all is read
+    response = Response(made.content, mimetype=made.media_type, headers=attachment(made.name))
+    response.call_on_close(held.close)
+    return response
 
 
 def report(name: str, content: str | bytes, media_type: str) -> Response:

@@ -94,7 +94,11 @@ def export(session: Session, *, actor: Actor, invoice: str, format: str = "pdf")
         NoEInvoiceError: what an e-invoice needs is missing; it names each field.
         InvalidInputError: the format is none of these.
     """
-    shown = invoices.show(session, actor=actor, invoice=invoice)
+    return of(session, invoices.show(session, actor=actor, invoice=invoice), format)
+
+
+def of(session: Session, shown: InvoiceShown, format: str) -> Document:
+    """Make a document of an invoice that was shown, as `export` does; `cii` is the XML of facturx."""
     name = f"invoice-{shown['number'] or 'draft-' + shown['id']}"
     match format:
         case "json":
@@ -110,12 +114,27 @@ def export(session: Session, *, actor: Actor, invoice: str, format: str = "pdf")
         case "facturx":
             xml = _xml(shown, "facturx")
             return Document(f"{name}.facturx.pdf", "application/pdf", _pdf(shown, xml))
+        case "cii":
+            xml = _xml(shown, "facturx")
+            return Document(f"{name}.cii.xml", "application/xml", iter([xml]))
         case "xrechnung" | "ubl":
             xml = _xml(shown, format)
             return Document(f"{name}.{format}.xml", "application/xml", iter([xml]))
     raise errors.InvalidInputError(
         f"“{format}” is not a format; one of {', '.join(FORMATS)}.", field="format"
     )
+
+
+def is_sayable(shown: InvoiceShown, format: str) -> bool:
+    """Say whether an invoice comes in a format: what EN 16931 cannot say, or lacks, is no e-invoice."""
+    if format not in (*NEEDED, "cii"):
+        return True
+    from worker.billing import einvoices  # factur-x would slow down every process's start
+
+    named: EInvoice = (
+        "xrechnung" if format == "xrechnung" else "ubl" if format == "ubl" else "facturx"
+    )
+    return einvoices.objection(shown, format=named) is None
 
 
 def _rows(session: Session, header: str, query: TextClause, shown: InvoiceShown) -> Iterator[bytes]:

@@ -50,7 +50,8 @@ def xml(invoice: InvoiceShown, *, format: EInvoice) -> bytes:
         NoEInvoiceError: it is a draft or void; a field is missing, which is named; or the standard
             cannot say it: amounts of three decimals, supplies outside the scope of tax beside others.
     """
-    _refuse_unsayable(invoice, format)
+    if (why := objection(invoice, format=format)) is not None:
+        raise NoEInvoiceError(why)
     terms = _terms(invoice)
     if format == "facturx":
         return bytes(
@@ -61,24 +62,22 @@ def xml(invoice: InvoiceShown, *, format: EInvoice) -> bytes:
     return _specified(written, SPECIFIED[format])
 
 
-def _refuse_unsayable(invoice: InvoiceShown, format: EInvoice) -> None:
+def objection(invoice: InvoiceShown, *, format: EInvoice) -> str | None:
+    """Say why there is no e-invoice of an invoice; None where there is one."""
     called = f"Invoice {invoice['number'] or invoice['id']} ({invoice['status']})"
     categories = {tax["category"] for tax in invoice["taxes"]}
     lacking = required.missing(
         format, seller=invoice["seller"], buyer=invoice["buyer"], categories=categories
     )
     if lacking:
-        raise NoEInvoiceError(f"{called} lacks what {format} needs: {', '.join(lacking)}.")
+        return f"{called} lacks what {format} needs: {', '.join(lacking)}."
     if invoice["status"] in ("draft", "void"):
-        raise NoEInvoiceError(f"{called} is none to send as an e-invoice; a finalized one is.")
+        return f"{called} is none to send as an e-invoice; a finalized one is."
     if invoice["decimals"] > EXACT:
-        raise NoEInvoiceError(
-            f"EN 16931 has two decimals, and {invoice['currency']} has {invoice['decimals']}."
-        )
+        return f"EN 16931 has two decimals, and {invoice['currency']} has {invoice['decimals']}."
     if OUTSIDE in categories and len(categories) > 1:
-        raise NoEInvoiceError(
-            f"{called} has supplies outside the scope of tax (O) beside others, which EN 16931 forbids."
-        )
+        return f"{called} has supplies outside the scope of tax (O) beside others, which EN 16931 forbids."
+    return None if invoice["lines"] else f"{called} has no lines."
 
 
 def _specified(written: bytes, specification: str) -> bytes:

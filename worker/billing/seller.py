@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
 from worker import errors
+from worker.billing.accounts import changed
 from worker.billing.parties import SELLER_FIELDS, BankShape, SellerPrinted
 from worker.database import zones
 from worker.database.lookup import locked
@@ -31,6 +32,8 @@ class SellerShown(SellerPrinted):
     """The time zone of issue dates, payments and due dates, as an IANA name."""
     banks: list[Bank]
     """Where invoices are paid, by currency."""
+    accounts: dict[str, str]
+    """The journal's accounts: `receivables`, `revenue`, `revenue:COURSE`, `tax`, `tax:PERCENT`."""
     lacks: list[str]
     """Which of name, address and tax id are missing; meanwhile only a person can finalize invoices."""
 
@@ -42,7 +45,9 @@ def show(session: Session) -> SellerShown:
     """Give the seller's details on drafts, and its time zone."""
     seller = find(session)
     printed = {field: getattr(seller, field) for field in FIELDS}
-    return cast("SellerShown", {**printed, "banks": _banks(session), "lacks": lacks(session)})
+    accounts = dict(sorted(seller.accounts.items()))
+    more = {"banks": _banks(session), "accounts": accounts, "lacks": lacks(session)}
+    return cast("SellerShown", {**printed, **more})
 
 
 def lacks(session: Session) -> list[str]:
@@ -56,12 +61,13 @@ def edit(
     *,
     actor: Actor,
     banks: Sequence[Mapping[str, str]] = (),
+    accounts: Mapping[str, str] | None = None,
     **changes: str | None,
 ) -> SellerShown:
     """Change the given FIELDS of the seller; finalized invoices keep their copies.
 
     `banks` have `currency`, `iban` and `bic`; each replaces the one of its currency, or removes it if
-    it has no IBAN.
+    it has no IBAN. `accounts` are changed as `accounts.changed` says.
 
     Raises:
         InvalidInputError: the name is empty, or what is given is no time zone, country, electronic or
@@ -82,6 +88,9 @@ def edit(
     detail: dict[str, Any] = {**fields}
     if banks:
         detail["banks"] = [_put(session, bank) for bank in banks]
+    if accounts:
+        seller.accounts = changed(session, seller.accounts, accounts)
+        detail["accounts"] = dict(accounts)
     session.flush()
     history.record(
         session, actor=actor, action="seller edited", thing="seller", thing_ids=1, **detail

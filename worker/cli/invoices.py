@@ -13,7 +13,7 @@ from worker.cli.system import operator, run, system
 
 with deferred():
     from worker import reporting
-    from worker.billing import charges, documents, invoices, payments, runs
+    from worker.billing import charges, documents, handing_over, invoices, payments, runs
     from worker.database import connections
 
 if TYPE_CHECKING:
@@ -167,21 +167,34 @@ def credit(charge: str, amount: str | None, reason: str) -> "charges.ChargeShape
 
 
 @command.command(shows=written)
-@click.argument("invoice", metavar="ID")
+@click.argument("invoice", metavar="[ID]", required=False)
+@click.option("--from", "from_", metavar="D", help="A period's: those issued on this day or later,")
+@click.option("--to", metavar="D", help="and on this day or before.")
 @click.option(
     "--format",
-    type=click.Choice(["csv", "detail", "pdf", "json", "facturx", "xrechnung", "ubl"]),
-    default="pdf",
-    show_default=True,
-    help="csv has the lines, detail every charge; facturx, xrechnung and ubl are e-invoices.",
+    type=click.Choice(["csv", "detail", "pdf", "json", "facturx", "xrechnung", "ubl", "journal"]),
+    help="csv has the lines, detail every charge; facturx, xrechnung and ubl are e-invoices; journal is"
+    " for bookkeeping, of a period. By default pdf, and of a period a zip of PDFs and XMLs.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
-def export(invoice: str, format: str, output: Path | None) -> Written | None:
-    """Write an invoice's document to a file, or print it if it is text."""
+def export(
+    invoice: str | None, from_: str | None, to: str | None, format: str | None, output: Path | None
+) -> Written | None:
+    """Write an invoice's document, or a period's, to a file; or print it if it is text."""
 
     def write(session: "Session") -> Written | None:
-        made = documents.export(session, actor=operator(), invoice=invoice, format=format)
-        printable = made.media_type != "application/pdf"
+        made = _made(session, invoice, from_, to, format)
+        printable = made.media_type not in ("application/pdf", "application/zip")
         return deliver(made.content, name=made.name, output=output, printable=printable)
 
     return run(write)
+
+
+def _made(
+    session: "Session", invoice: str | None, from_: str | None, to: str | None, format: str | None
+) -> "documents.Document":
+    if invoice is not None and from_ is None and to is None:
+        return documents.export(session, actor=operator(), invoice=invoice, format=format or "pdf")
+    if invoice is not None or from_ is None or to is None:
+        raise click.UsageError("Name an invoice, or a period by --from and --to.")
+    return handing_over.export(session, actor=operator(), from_=from_, to=to, format=format)

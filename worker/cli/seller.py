@@ -41,11 +41,32 @@ def show() -> "seller.SellerShown":
     metavar="CUR=IBAN[,BIC]",
     help="Where invoices of a currency are paid; no IBAN removes it.",
 )
+@click.option(
+    "--account",
+    "accounts",
+    multiple=True,
+    metavar="KEY=ACCOUNT",
+    help="The journal's account of receivables, revenue[:COURSE] or tax[:PERCENT].",
+)
 @click.option("--payment-details", help="How else to pay: several lines.")
 @click.option("--time-zone", metavar="ZONE", help="Whose days invoices are issued and due on.")
-def edit(banks: tuple[str, ...], **arguments: Any) -> "seller.SellerShown":
+def edit(
+    banks: tuple[str, ...], accounts: tuple[str, ...], **arguments: Any
+) -> "seller.SellerShown":
     """Change the seller's details; finalized invoices do not change."""
-    return run(seller.edit, actor=operator(), banks=[_bank(bank) for bank in banks], **arguments)
+    tables: dict[str, Any] = {
+        "banks": list(map(_bank, banks)),
+        "accounts": dict(map(_account, accounts)),
+    }
+    return run(seller.edit, actor=operator(), **tables, **arguments)
+
+
+def _account(written: str) -> tuple[str, str]:
+    """Read `revenue:K8S-101=8400`."""
+    key, equals, account = written.partition("=")
+    if not equals:
+        raise click.BadParameter(f"“{written}” is not KEY=ACCOUNT.", param_hint="--account")
+    return key, account
 
 
 def _bank(written: str) -> dict[str, str]:

@@ -37,7 +37,7 @@ REFUSING = {
     "not_available_to_organization": "Ridgeway open days",
 }
 # What their invoices print.
-SELLER = {
+SELLER: dict[str, Any] = {
     "name": "Lighthouse Courses GmbH", "street": "Kaistraße 7", "postcode": "20457", "city": "Hamburg",
     "country": "DE", "tax_id": "DE136695976", "contact": "Ada Lindqvist", "phone": "+49 40 5550 100",
     "email": "billing@lighthouse.example", "electronic_address": "billing@lighthouse.example",

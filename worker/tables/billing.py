@@ -44,6 +44,19 @@ class Seller(Versioned, Base):
     contact: Mapped[Words]
     phone: Mapped[Words]
     email: Mapped[Words]
+    accounts: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+
+
+class JournalExport(Base):
+    """A period's journal as it was handed to bookkeeping."""
+
+    __tablename__ = "journal_export"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    first_day: Mapped[date]
+    last_day: Mapped[date]
+    accounts: Mapped[dict[str, Any]]
+    made_at: Mapped[Made]
 
 
 class SellerBank(Base):

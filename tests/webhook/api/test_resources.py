@@ -1,6 +1,7 @@
 """The API by its resources: what goes in comes out, and a page follows a page."""
 
 import io
+import zipfile
 
 import pytest
 from sqlalchemy import text
@@ -497,6 +498,41 @@ def test_a_run_over_http_says_what_the_seller_lacks_and_so_do_the_metrics(place)
     assert (left["finalized"], left["lacks"]) == ([], ["tax id"])
     assert f"keypool_invoices_held_up {len(left['left'])}.0" in figure
     assert done["finalized"] == left["left"]
+
+
+def test_a_period_is_handed_over_over_http(place):
+    operator = place.token(Role.OPERATOR)
+    days = "from=2020-01-01&to=2020-01-31"
+
+    archive = place.client.get(f"/api/v1/invoices/export?{days}", headers=operator)
+    body = {"from": "2020-01-01", "to": "2020-01-31"}
+    journal = place.client.post("/api/v1/invoices/journal", json=body, headers=operator)
+    again = place.client.post("/api/v1/invoices/journal", json=body, headers=operator)
+    over = place.client.post(
+        "/api/v1/invoices/journal", json=body | {"to": "2090-01-01"}, headers=operator
+    )
+    wrong = place.client.get("/api/v1/invoices/export?from=2020-02-01&to=soon", headers=operator)
+
+    assert zipfile.ZipFile(io.BytesIO(archive.data)).namelist() == ["invoices.csv"]
+    assert (journal.status_code, journal.mimetype) == (200, "text/csv")
+    assert journal.headers["Content-Disposition"] == again.headers["Content-Disposition"]
+    assert (over.status_code, over.json["field"]) == (422, "to")
+    assert (wrong.status_code, wrong.json["field"]) == (422, "to")
+
+
+def test_the_journals_accounts_are_changed_over_http(place):
+    operator = place.token(Role.OPERATOR)
+
+    def patch(accounts):
+        return place.client.patch("/api/v1/seller", json={"accounts": accounts}, headers=operator)
+
+    kept = patch({"revenue": "8400", "tax:19": "1776"}).json["accounts"]
+    refused = patch({"sales": "8400"})
+    left = patch({"tax:19": ""}).json["accounts"]
+
+    assert kept == {"revenue": "8400", "tax:19": "1776"}
+    assert (refused.status_code, refused.json["field"]) == (422, "accounts")
+    assert left == {"revenue": "8400"}
 
 
 def test_a_draft_cannot_be_exported_as_an_e_invoice_and_each_missing_field_is_named(place):

@@ -249,6 +249,19 @@ def test_drafts_that_wait_for_the_seller_are_told_on_the_list_of_invoices(operat
     assert "Needs you" not in operator.get("/invoices").text
 
 
+def test_a_period_is_handed_over_from_the_list_of_invoices(operator):
+    days = {"from": "2020-01-01", "to": "2020-01-31"}
+
+    archive = operator.get("/invoices.zip?from=2020-01-01&to=2020-01-31")
+    journal = operator.post("/invoices/journal", page="/invoices", **days)
+    refused = operator.post("/invoices/journal", page="/invoices", **days | {"to": "2090-01-01"})
+
+    assert archive.mimetype == "application/zip"
+    assert journal.text.startswith("export,line,day,")
+    assert refused.status_code == 422
+    assert "2090-01-01 is not over yet" in refused.text
+
+
 def test_an_invoice_that_is_finalized_has_its_months_reports_made(operator, invoice):
     acted(operator, f"{invoice}/finalize", page=invoice, anyway="on")
 

@@ -144,6 +144,18 @@ def test_the_sellers_accounts_are_typed_a_row_each(operator):
     assert '<input name="bank_currency" value=""' in one
 
 
+def test_the_journals_accounts_are_typed_a_line_each(operator):
+    seller = {"name": "Keys & Co.", "time_zone": "UTC"}
+    operator.post("/seller", **seller, accounts="revenue = 8400\ntax:19 = 1776\n")
+    both = operator.get("/seller").text
+
+    operator.post("/seller", **seller, accounts="revenue = 8400")
+    one = operator.get("/seller").text
+
+    assert "revenue = 8400\ntax:19 = 1776</textarea>" in both
+    assert "revenue = 8400</textarea>" in one
+
+
 def test_a_token_is_shown_once_and_works_until_it_is_revoked(somebody, place, things, tag):
     manager, owner = somebody(), things.ids["organization"]
 

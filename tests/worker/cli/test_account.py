@@ -1,6 +1,7 @@
 """Invoices and the audit on the command line."""
 
 import secrets
+import zipfile
 
 import pytest
 from facturx import get_xml_from_pdf
@@ -249,6 +250,34 @@ def test_an_invoice_is_exported_as_an_e_invoice_or_says_what_it_lacks(
     assert "buyer.buyer_reference" in lacking.err
     assert en16931.objections(ubl.out.encode()) == en16931.objections(xrechnung.out.encode()) == []
     assert get_xml_from_pdf((tmp_path / "made.pdf").read_bytes())[0] == "factur-x.xml"
+
+
+def test_a_period_is_handed_over_as_a_zip_and_as_a_journal_on_the_sellers_accounts(
+    run, give, charged, tmp_path
+):
+    give("seller", "edit", "--account", "revenue=8400", "--account", "tax:19=1776")
+    give("invoices", "run", "--finalize")
+    with databases.session() as session:
+        guard = "TRIGGER finalized_invoice_never_changes"  # no test waits a day
+        session.execute(text(f"ALTER TABLE invoice DISABLE {guard}"))
+        session.execute(text("UPDATE invoice SET issued_on = issued_on - 1"))
+        session.execute(text(f"ALTER TABLE invoice ENABLE {guard}"))
+        day = session.scalar(text("SELECT max(issued_on)::text FROM invoice"))
+    days = ("--from", "2020-01-01", "--to", day)
+
+    give("invoices", "export", *days, "-o", str(tmp_path / "made.zip"))
+    journal = run("invoices", "export", *days, "--format", "journal")
+    again = run("invoices", "export", *days, "--format", "journal")
+    neither = run("invoices", "export", "--from", "2020-01-01")
+    wrong = run("seller", "edit", "--account", "8400")
+
+    names = zipfile.ZipFile(tmp_path / "made.zip").namelist()
+    assert "invoices.csv" in names
+    assert any(name.endswith(".pdf") for name in names)
+    assert journal.out.startswith("export,line,day,document,event,")
+    assert ",8400,revenue," in journal.out
+    assert again.out == journal.out
+    assert (neither.code, wrong.code) == (2, 2)
 
 
 def test_a_file_that_cannot_be_written_is_refused(run, give, charged, tmp_path):

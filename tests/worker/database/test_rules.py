@@ -174,6 +174,13 @@ REFUSED = {
     "bank_has_a_bic_or_none": [
         "INSERT INTO seller_bank VALUES ('EUR', 'DE89370400440532013000', 'COBA')"
     ],
+    "journal_has_days_in_order": [
+        "INSERT INTO journal_export VALUES (1, '2026-02-01', '2026-01-01', '{}')"
+    ],
+    "journal_is_numbered_once_a_period": [
+        "INSERT INTO journal_export VALUES (1, '2026-01-01', '2026-01-31', '{}'),"
+        " (2, '2026-01-01', '2026-01-31', '{}')"
+    ],
     "seller_is_one": ["INSERT INTO seller (only_one) VALUES (false)"],
     "course_code_is_unique": ["INSERT INTO course (code, title) VALUES ('k8s-101', 'Again')"],
     "course_has_a_code": ["UPDATE course SET code = ' '", "UPDATE course SET code = ''"],

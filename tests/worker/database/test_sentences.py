@@ -85,6 +85,8 @@ OURS = {
     "key_code_is_well_formed",
     "launch_ends_after_it_began",
     "list_price_never_ends",
+    "journal_has_days_in_order",
+    "journal_is_numbered_once_a_period",
     "learner_is_joined_to_another",
     "organization_country_is_a_code",
     "payment_is_taken_back_for_a_reason",

@@ -146,7 +146,7 @@ EVERYBODYS = {
     "price",
 }  # of prices, those that hold for the reader
 PUBLIC_KNOWLEDGE = {"currency"}  # no walls at all
-OPERATORS = {"invoice_serial"}
+OPERATORS = {"invoice_serial", "journal_export"}
 WORKERS = {
     "sign_in_attempt",
     "settlement",
