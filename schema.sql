@@ -152,6 +152,7 @@ CREATE TYPE delivery_type     AS ENUM (
     'redemption.decided', 'assignment.expired', 'assignment.cancelled', 'assignment.extended', 'pool.low',
     'pool.expiring', 'invoice.finalized', 'invoice.paid', 'invoice.payment_taken_back', 'invoice.voided');
 CREATE TYPE delivery_state    AS ENUM ('waiting', 'delivered', 'failed');
+CREATE TYPE message_state     AS ENUM ('waiting', 'sent', 'failed');
 CREATE TYPE role              AS ENUM ('operator', 'manager', 'finance', 'analyst', 'sender');
 
 -- Whether an assignment gives access at an instant (A1): it was not cancelled and is not over. This
@@ -214,6 +215,8 @@ CREATE TABLE organization (
     buyer_reference    text        NOT NULL DEFAULT '',
     purchase_order     text        NOT NULL DEFAULT '',
     billing_email      text        NOT NULL DEFAULT '',
+    sender_name        text        NOT NULL DEFAULT '',
+    reply_to           text        NOT NULL DEFAULT '',
 
     CONSTRAINT organization_name_is_unique       UNIQUE (name),
     CONSTRAINT organization_has_a_name           CHECK (name = btrim(name) AND name <> '' AND length(name) <= 200),
@@ -1908,6 +1911,62 @@ CREATE TRIGGER invoice_is_told AFTER UPDATE OF status ON invoice
     EXECUTE FUNCTION tell_invoice();
 
 
+-- Mail ----------------------------------------------------------------------------------------------
+
+-- One e-mail to one person in an organization's name, written in the transaction of what causes it.
+-- data is what it is made of, beside the rows that it names; it is blanked after a while. due_at works
+-- as a delivery's. Every retry has the same identity, which its Message-ID is made of. refused: the mail
+-- server refused the address for good, so that no later message to it is tried.
+CREATE TABLE message (
+    id              bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id bigint        NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    distribution_id bigint        REFERENCES distribution ON DELETE RESTRICT,
+    kind            text          NOT NULL,
+    recipient       text          NOT NULL,
+    recipient_lower text          NOT NULL GENERATED ALWAYS AS (lower(recipient)) STORED,
+    data            jsonb,
+    identity        uuid          NOT NULL DEFAULT gen_random_uuid(),
+    happened_at     timestamptz   NOT NULL DEFAULT clock_now(),
+    state           message_state NOT NULL DEFAULT 'waiting',
+    due_at          timestamptz   NOT NULL DEFAULT clock_now(),
+    attempts        int           NOT NULL DEFAULT 0,
+    tried_since     timestamptz,
+    ended_at        timestamptz,
+    error           text,
+    refused         boolean       NOT NULL DEFAULT false,
+
+    CONSTRAINT message_ends_once             CHECK ((state = 'waiting') = (ended_at IS NULL)),
+    CONSTRAINT message_failure_has_its_error CHECK (state <> 'failed' OR error IS NOT NULL),
+    CONSTRAINT message_has_a_body_to_send    CHECK (state <> 'waiting' OR data IS NOT NULL),
+    CONSTRAINT message_is_refused_for_good   CHECK (NOT refused OR state = 'failed')
+);
+
+-- Keeps "keys are mailed once, however often they are asked for": sending them again is an act.
+CREATE UNIQUE INDEX message_gives_keys_once ON message (distribution_id) WHERE kind = 'keys';
+-- Read by the sender: what is next.
+CREATE INDEX message_due ON message (due_at, id) WHERE state = 'waiting';
+-- Read by an organization's list, newest first.
+CREATE INDEX message_by_organization ON message (organization_id, id);
+-- Read by a person's export and erasure, and by lists of one recipient.
+CREATE INDEX message_by_recipient ON message (recipient_lower);
+-- Read by the sender: the addresses that are not tried any more.
+CREATE INDEX message_refused ON message (recipient_lower, organization_id) WHERE refused;
+-- Read by lists of failed messages and by the metrics.
+CREATE INDEX message_failed ON message (id) WHERE state = 'failed';
+-- Read by the sweep that blanks old bodies.
+CREATE INDEX message_to_blank ON message (ended_at) WHERE data IS NOT NULL;
+
+-- The mail server, which rests after failed attempts in a row, as an endpoint does.
+CREATE TABLE mail_server (
+    only_one    boolean     PRIMARY KEY DEFAULT true,
+    failures    int         NOT NULL DEFAULT 0,
+    rests_until timestamptz,
+
+    CONSTRAINT mail_server_is_one CHECK (only_one)
+);
+INSERT INTO mail_server DEFAULT VALUES;
+
+
 -- Reports that are kept -----------------------------------------------------------------------------
 
 -- One report that is kept: a notebook that was asked about days, first and last included, of an
@@ -2085,6 +2144,8 @@ ALTER TABLE endpoint       ENABLE ROW LEVEL SECURITY;
 ALTER TABLE endpoint_secret ENABLE ROW LEVEL SECURITY;
 ALTER TABLE delivery       ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_alert     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE message        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE mail_server    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE report_run     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_run   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE history        ENABLE ROW LEVEL SECURITY;
@@ -2110,6 +2171,7 @@ CREATE POLICY tenancy ON launch         TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON invoice        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON charge         TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON endpoint       TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON message        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON report_run     TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON history        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 
@@ -2147,7 +2209,7 @@ CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_everything()));
--- settlement, schedule_run, pool_alert and sign_in_attempt: no policy, no row, no grant for the web.
+-- settlement, schedule_run, pool_alert, mail_server and sign_in_attempt: no policy, no row, no grant for the web.
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
@@ -2155,6 +2217,7 @@ GRANT SELECT, INSERT, UPDATE ON
     source_secret, learner, assignment, event, launch, invoice, invoice_serial, payment, charge, invoice_line,
     invoice_share, invoice_tax, invoice_charge, endpoint, endpoint_secret TO keypool_web;
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
+GRANT SELECT, INSERT, UPDATE ON message TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON seller_bank TO keypool_web;

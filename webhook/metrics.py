@@ -59,6 +59,14 @@ FIGURES = {
         "Batches queued or running.",
         "SELECT count(*) FROM batch WHERE state IN ('queued', 'running')",
     ),
+    "keypool_messages_waiting": (
+        "Mails that the mail server has not accepted yet.",
+        "SELECT count(*) FROM message WHERE state = 'waiting'",
+    ),
+    "keypool_messages_failed": (
+        "Mails that are set apart: see “keypool messages list --failed”.",
+        "SELECT count(*) FROM message WHERE state = 'failed'",
+    ),
     "keypool_invoices_held_up": (
         "Drafts of closed months that no run finalizes: the seller has no name, address or tax id.",
         COUNT_HELD_UP,

@@ -90,6 +90,7 @@ def configuration() -> dict[str, Any]:
             "work-batches": _every(timedelta(seconds=10), "work_batches"),
             # Finds what is due: a first attempt whose nudge was lost, and every retry.
             "deliver": _every(timedelta(seconds=5), "deliver"),
+            "mail": _every(timedelta(seconds=5), "mail"),
             "tell-of-pools": _every(timedelta(minutes=1), "tell_of_pools"),
             "blank-bodies": _every(timedelta(hours=1), "blank_bodies"),
             "forget-answers": _every(timedelta(hours=1), "forget_answers"),

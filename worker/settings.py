@@ -2,15 +2,19 @@
 
 import base64
 import hashlib
+import ipaddress
 import os
 import re
 import secrets
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
+from email.utils import parseaddr
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -39,7 +43,59 @@ def _list(value: object) -> object:
     return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+@dataclass(frozen=True)
+class MailServer:
+    """A mail server: where it is, how the way there is encrypted, and who signs in."""
+
+    host: str
+    port: int
+    tls: Literal["at once", "by STARTTLS", "none"]
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+
+def mail_server(value: object) -> MailServer:
+    """Read `smtp://user:password@host:587` (STARTTLS) or `smtps://host`; loopback is not encrypted.
+
+    Raises:
+        ValueError: it is neither; the message does not repeat it, because it has a password.
+    """
+    try:
+        url = urlsplit(str(value).strip())
+        port, host = url.port, url.hostname or ""
+    except ValueError:
+        url, port, host = urlsplit(""), None, ""
+    if not host or url.scheme not in ("smtp", "smtps") or url.path.strip("/") or url.query:
+        raise ValueError("give smtp://user:password@host:587, smtps://… or smtp://localhost:25")
+    ports = {"smtp": 587, "smtps": 465}
+    plain = url.scheme == "smtp" and _is_loopback(host)
+    return MailServer(
+        host,
+        port or ports[url.scheme],
+        "none" if plain else "at once" if url.scheme == "smtps" else "by STARTTLS",
+        unquote(url.username or ""),
+        unquote(url.password or ""),
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _sender(value: object) -> object:
+    name, address = parseaddr(str(value))
+    local, at, domain = address.rpartition("@")
+    if not (local and at and domain) or not address.isascii() or not address.isprintable():
+        raise ValueError("give an address such as keys@example.com")
+    if name:
+        raise ValueError("give the address alone; each organization sends under its own name")
+    return address
+
+
 Duration = Annotated[timedelta, BeforeValidator(duration)]
+SmtpUrl = Annotated[MailServer, NoDecode, BeforeValidator(mail_server)]
 Listed = Annotated[list[str], NoDecode, BeforeValidator(_list)]
 
 
@@ -95,6 +151,12 @@ class Settings(BaseSettings):
     delivery_lasts: Duration = Field(
         timedelta(days=3), description="How long a delivery is tried before it is set apart."
     )
+    smtp_url: SmtpUrl | None = Field(
+        None, description="The mail server; unset: mails are files under the home."
+    )
+    mail_from: Annotated[str, BeforeValidator(_sender)] | None = Field(
+        None, description="The address that mails come from."
+    )
     bodies_kept: Duration = Field(
         timedelta(days=90),
         description="How long bodies of events in and out are kept once done with.",
@@ -121,6 +183,8 @@ class Settings(BaseSettings):
             )
         if self.database_url and not self.secret_key:
             raise ValueError("KEYPOOL_SECRET_KEY must be set where KEYPOOL_DATABASE_URL is")
+        if self.smtp_url and not self.mail_from:
+            raise ValueError("KEYPOOL_MAIL_FROM must be set where KEYPOOL_SMTP_URL is")
         return self
 
     def secret_keys(self) -> list[bytes]:

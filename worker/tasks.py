@@ -6,11 +6,13 @@ Every task is idempotent and may run at any time. None carries data: the work is
 import time
 from functools import cache
 from logging import ERROR, INFO
+from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
+from sqlalchemy.orm import Session
 
 from worker import audit as audits
 from worker import reporting
@@ -19,7 +21,7 @@ from worker.celery import KEY_PREFIX, app, redis_url
 from worker.database.connections import transaction
 from worker.learning import expiring
 from worker.logs import log
-from worker.outgoing import deliveries, delivering
+from worker.outgoing import deliveries, delivering, mailing, retries
 from worker.pools import batches, tallies
 from worker.redemption import inbox, settling
 from worker.reporting import keeping
@@ -89,6 +91,18 @@ def deliver() -> None:
         nudge("deliver")
 
 
+@app.task(name="mail")
+def mail() -> None:
+    """Send the mails that are due."""
+    _looked("mail")
+    until = time.monotonic() + DELIVERY_STINT
+    counts = mailing.send_all(until=until)
+    if any(counts.values()):
+        log.info("mails sent", **counts)
+    if time.monotonic() >= until:
+        nudge("mail")
+
+
 @app.task(name="tell_of_pools")
 def tell_of_pools() -> None:
     """Write deliveries about pools that run low or expire soon."""
@@ -99,17 +113,23 @@ def tell_of_pools() -> None:
 
 @app.task(name="blank_bodies")
 def blank_bodies() -> None:
-    """Blank (redact) the bodies of deliveries and of events that are past their retention."""
+    """Blank (redact) the bodies of deliveries, mails and events that are past their retention."""
     _looked("blank_bodies")
     until, blanked = time.monotonic() + STINT, 0
-    old = {"kept": settings().bodies_kept, "limit": BLANKED_AT_ONCE}
-    while some := sum(transaction(of.blank_old, **old) for of in (deliveries, inbox)):
+    while some := transaction(_blank_some):
         blanked += some
         if time.monotonic() >= until:
             nudge("blank_bodies")
             break
     if blanked:
         log.info("bodies blanked", count=blanked)
+    if removed := transaction(mailing.remove_files):
+        log.info("files of mails removed", count=removed)
+
+
+def _blank_some(session: Session) -> int:
+    old: dict[str, Any] = {"kept": settings().bodies_kept, "limit": BLANKED_AT_ONCE}
+    return sum(one.blank_old(session, **old) for one in (*retries.ALL, inbox))
 
 
 @app.task(name="forget_answers")

@@ -222,6 +222,12 @@ def things(place: Place) -> Things:
                  " RETURNING id"),
             {"id": int(endpoint)},
         ).scalar_one()  # fmt: skip
+        [message] = session.scalars(
+            text("INSERT INTO message (organization_id, kind, recipient, data)"
+                 " SELECT organization_id, 'keys', 'thing@example.com', '{}' FROM pool WHERE id = :id"
+                 " RETURNING id"),
+            {"id": int(place.world.pool)},
+        )  # fmt: skip
         duplicate = session.execute(
             text("""INSERT INTO learner (organization_id, email, duplicate_of)
                     SELECT organization_id, email || '\u200b', id FROM learner
@@ -262,6 +268,7 @@ def things(place: Place) -> Things:
             "batch": batch["id"],
             "endpoint": endpoint,
             "delivery": str(delivery),
+            "message": str(message),
             "report": kept["usage"],
             "report on billing": kept["billing"],
         }

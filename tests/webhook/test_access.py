@@ -101,6 +101,7 @@ LISTED = {
     "/api/v1/history": ("thing_id", "pool"),
     "/api/v1/invoices": ("id", "invoice"),
     "/api/v1/learners/duplicates": ("id", "duplicate"),
+    "/api/v1/messages": ("id", "message"),
     "/api/v1/organizations": ("name", "organization"),
     "/api/v1/pools": ("id", "pool"),
     "/api/v1/prices": ("id", "price"),

@@ -19,7 +19,7 @@ from worker.catalogue import courses, prices
 from worker.cli.lists import ChoosingCommand
 from worker.database.filters import ListFilters, criteria, orders
 from worker.learning import assignments, bulk
-from worker.outgoing import deliveries
+from worker.outgoing import deliveries, messages
 from worker.pools import batches, distributions, keys, pools
 from worker.redemption import attempts, inbox
 from worker.reporting import keeping
@@ -55,6 +55,7 @@ NOUNS = {
     "history": Doors(history.Filters, "/history", "history list", "/history"),
     "invoices": Doors(invoices.Filters, "/invoices", "invoices list", "/invoices"),
     "keys": Doors(keys.Filters, "/pools/{pool}/keys", "keys list", "/pools/{pool}"),
+    "messages": Doors(messages.Filters, "/messages", "messages list", "/messages"),
     "pools": Doors(pools.Filters, "/pools", "pools list", "/pools"),
     "prices": Doors(prices.Filters, "/prices", "prices list", "/prices"),
     "redemptions": Doors(attempts.Filters, "/redemptions", "redemptions list", "/redemptions"),

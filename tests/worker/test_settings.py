@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker import errors
-from worker.settings import Settings, duration, settings
+from worker.settings import MailServer, Settings, duration, settings
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -101,3 +101,57 @@ def test_every_setting_is_in_the_documents_table():
     documented = set(re.findall(r"^\| `(KEYPOOL_\w+)`", OPERATIONS.read_text(), re.MULTILINE))
 
     assert documented == {f"KEYPOOL_{name.upper()}" for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        (
+            "smtp://user:p%40ss@mail.example:2525",
+            MailServer("mail.example", 2525, "by STARTTLS", "user", "p@ss"),
+        ),
+        ("smtp://mail.example", MailServer("mail.example", 587, "by STARTTLS")),
+        ("smtps://mail.example", MailServer("mail.example", 465, "at once")),
+        ("smtp://localhost:25", MailServer("localhost", 25, "none")),
+        ("smtp://127.0.0.9", MailServer("127.0.0.9", 587, "none")),
+        ("smtp://[::1]:25", MailServer("::1", 25, "none")),
+        ("smtps://localhost", MailServer("localhost", 465, "at once")),
+    ],
+)
+def test_the_way_to_a_mail_server_is_plain_on_loopback_alone(monkeypatch, url, read):
+    monkeypatch.setenv("KEYPOOL_SMTP_URL", url)
+    monkeypatch.setenv("KEYPOOL_MAIL_FROM", "keys@example.com")
+
+    assert settings().smtp_url == read
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "mail.example", "http://mail.example", "smtp://", "smtp://u:secret@mail.example:99999",
+     "smtp://u:secret@mail.example/inbox", "smtp+tls://u:secret@mail.example"],
+)  # fmt: skip
+def test_what_is_no_mail_server_is_refused_at_start_without_its_password(monkeypatch, url):
+    monkeypatch.setenv("KEYPOOL_SMTP_URL", url)
+    monkeypatch.setenv("KEYPOOL_MAIL_FROM", "keys@example.com")
+
+    with pytest.raises(errors.SettingsError, match="KEYPOOL_SMTP_URL: give smtp://") as told:
+        settings()
+
+    assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("address", ["", "keys", "Shop <keys@example.com>", "@example.com"])
+def test_mails_come_from_an_address_alone(monkeypatch, address):
+    monkeypatch.setenv("KEYPOOL_MAIL_FROM", address)
+
+    with pytest.raises(errors.SettingsError, match="KEYPOOL_MAIL_FROM: give "):
+        settings()
+
+
+def test_a_mail_server_needs_an_address_to_send_from(monkeypatch):
+    monkeypatch.setenv("KEYPOOL_SMTP_URL", "smtps://u:secret@mail.example")
+
+    with pytest.raises(errors.SettingsError, match="KEYPOOL_MAIL_FROM must be set") as told:
+        settings()
+
+    assert "secret" not in str(told.value)

@@ -91,6 +91,7 @@ TASKS = [
     "settle",
     "work_batches",
     "deliver",
+    "mail",
     "tell_of_pools",
     "blank_bodies",
     "forget_answers",

@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from webhook.api.tables import Reading
-from webhook.http import problems
+from webhook.http import nudging, problems
 from webhook.http.access import allowed, known
 from webhook.http.openapi import describe
 from webhook.http.queries import Query, query
@@ -38,6 +38,7 @@ class NewDistribution(Taken):
     reference: str = ""
     name: str = ""
     labels: list[str] = Field([], description="Labels of the keys: a few words each.")
+    mail: bool = Field(False, description="Send the recipient the keys, once.")
 
 
 class Recall(Taken):
@@ -52,6 +53,7 @@ class Handing(Reading):
 
     count: int | None = Field(None, description="How many keys each row asks for.", ge=1)
     reference: str = Field("", description="Under which reference.", max_length=320)
+    mail: bool = Field(False, description="Send each recipient their keys, once.")
 
 
 @blueprint.get("")
@@ -82,6 +84,7 @@ def distribute(
     """
     patience.unhurried(session)
     read_as = query.read_as()
+    nudging.after_commit("mail")
     if upload is not None:
         return distributions.distribute_file(
             session,
@@ -91,6 +94,7 @@ def distribute(
             read_as=read_as,
             count=query.count,
             reference=query.reference,
+            mail=query.mail,
             dry_run=query.dry_run,
         )
     body = problems.checked(NewDistribution, request.get_json(force=True))
@@ -103,6 +107,7 @@ def distribute(
         reference=body.reference,
         name=body.name,
         labels=[*read_as.labels, *body.labels],
+        mail=body.mail,
         dry_run=query.dry_run,
     )
 

@@ -53,6 +53,8 @@ class OrganizationChanges(Changes):
     buyer_reference: Clearable = None
     purchase_order: Clearable = None
     billing_email: Clearable = None
+    sender_name: Clearable = None
+    reply_to: Clearable = None
     payment_terms_days: int = left_out()
 
     def given(self, **names: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ PAGES = (
     "invoices",
     "sources",
     "endpoints",
+    "messages",
     "organizations",
     "courses",
     "tokens",

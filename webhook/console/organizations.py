@@ -17,9 +17,20 @@ from worker.tenancy.actors import Actor
 
 NEEDED = ("name", "time_zone", "currency")
 INVOICED = (
-    "locale", "legal_name", "address", "tax_id", "street", "postcode", "city", "country",
-    "electronic_address", "buyer_reference", "purchase_order", "billing_email",
-)  # fmt: skip
+    "locale",
+    "legal_name",
+    "address",
+    "tax_id",
+    "street",
+    "postcode",
+    "city",
+    "country",
+    "electronic_address",
+    "buyer_reference",
+    "purchase_order",
+    "billing_email",
+)
+MAILING = ("sender_name", "reply_to")  # fmt: skip
 TAX = ("tax_rate", "tax_label", "tax_category", "tax_exemption", "tax_from")
 
 
@@ -56,7 +67,7 @@ def organization(session: Session, actor: Actor, organization: str) -> Any:
 def edit_organization(session: Session, actor: Actor, organization: str) -> Any:
     """Change an organization; its invoice details may be emptied."""
     fields: dict[str, Any] = {
-        name: request.form.get(name, "").strip() for name in NEEDED + INVOICED
+        name: request.form.get(name, "").strip() for name in NEEDED + INVOICED + MAILING
     }
     fields |= forms.given("parent", *TAX)
     fields["no_parent"] = request.form.get("parent") == ""

@@ -29,6 +29,7 @@ MENU = (
             ("trouble", "My key does not work"),
             ("assignments", "Assignments"),
             ("redemptions", "Redemptions"),
+            ("messages", "Mails"),
         ),
     ),
     ("Account", (("invoices", "Invoices"), ("charges", "Charges"), ("reports", "Reports"))),

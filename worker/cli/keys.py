@@ -17,6 +17,7 @@ from worker.cli.lists import ChoosingCommand, ListCommand
 from worker.cli.system import operator, run, system
 
 with deferred():
+    from worker import tasks
     from worker.database import connections, paging
     from worker.languages import negotiation, readers
     from worker.pools import batches, distributions, exporting, keys, replacing
@@ -280,6 +281,7 @@ def _each(
 @click.option("--count", type=WHOLE, help="How many keys; with --file, for rows without a count.")
 @click.option("--reference", default="", metavar="R", help="An order number, say; likewise.")
 @click.option("--name", default="", help="The recipient's name.")
+@click.option("--mail", is_flag=True, help="Send each recipient their keys by e-mail, once.")
 @tables.read_as
 @output
 def distribute(
@@ -295,22 +297,25 @@ def distribute(
     said = tables.take(arguments)
     _check_recipient(recipient, file, arguments["name"])
     result: distributions.OneDistributionMade | distributions.DistributionsMade
-    with system(), connections.session() as session:
-        if file is not None:
-            arguments.pop("name")
-            arguments |= {"stream": file, "read_as": said}
-            result = distributions.distribute_file(
-                session, actor=operator(), pool=pool, **arguments
-            )
-        else:
-            arguments |= {"recipient": recipient or "", "labels": said.labels}
-            result = distributions.distribute(session, actor=operator(), pool=pool, **arguments)
-        if output is not None and not arguments["dry_run"]:
-            ids = [item["id"] for item in _each(result)]
-            merge = distributions.mail_merge(
-                session, actor=operator(), pool=pool, distributions=ids
-            )
-            deliver(merge, name="keys.csv", output=output)
+    with system():
+        with connections.session() as session:
+            if file is not None:
+                arguments.pop("name")
+                arguments |= {"stream": file, "read_as": said}
+                result = distributions.distribute_file(
+                    session, actor=operator(), pool=pool, **arguments
+                )
+            else:
+                arguments |= {"recipient": recipient or "", "labels": said.labels}
+                result = distributions.distribute(session, actor=operator(), pool=pool, **arguments)
+            if output is not None and not arguments["dry_run"]:
+                ids = [item["id"] for item in _each(result)]
+                merge = distributions.mail_merge(
+                    session, actor=operator(), pool=pool, distributions=ids
+                )
+                deliver(merge, name="keys.csv", output=output)
+        if arguments["mail"]:
+            tasks.nudge("mail")
     return result
 
 

@@ -54,6 +54,8 @@ def add(**arguments: Any) -> "organizations.OrganizationShape":
 @click.option("--buyer-reference", help="What its invoices quote: a Leitweg-ID.")
 @click.option("--purchase-order", help="The order that its invoices quote.")
 @click.option("--billing-email", metavar="EMAIL", help="Where its invoices are sent.")
+@click.option("--sender-name", help="Under which name its mails come; empty: its own.")
+@click.option("--reply-to", metavar="EMAIL", help="Where answers to its mails go.")
 @click.option("--payment-terms", "payment_terms_days", type=WHOLE, metavar="DAYS")
 def edit(organization: str, **arguments: Any) -> "organizations.OrganizationShape":
     """Change an organization."""

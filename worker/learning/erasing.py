@@ -82,6 +82,14 @@ ENTRIES = [
         UPDATE delivery SET data = jsonb_set(data, '{learner}', to_jsonb(CAST(:pseudonym AS text)))
          WHERE lower(data->>'learner') = lower(:word)
            AND learner_organization_id = ANY (:organization_ids)"""),
+    # The files of mails are removed by the sweep that blanks bodies.
+    text("""
+        UPDATE message
+           SET recipient = :pseudonym, data = NULL, refused = false,
+               state = CASE WHEN state = 'waiting' THEN 'failed' ELSE state END,
+               ended_at = coalesce(ended_at, clock_now()),
+               error = CASE WHEN state <> 'sent' THEN 'The person was erased.' END
+         WHERE recipient_lower = lower(:word) AND organization_id = ANY (:organization_ids)"""),
     text("""
         UPDATE distribution SET recipient = :pseudonym, recipient_name = ''
          WHERE recipient_lower = lower(:word)

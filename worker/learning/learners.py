@@ -10,8 +10,9 @@ from worker import errors
 from worker.database.lookup import Id, locked
 from worker.learning import assignments, erasing
 from worker.learning.assignments import AssignmentShape, AssignmentShown
-from worker.tables.labels import DeliveryType, EventStatus, RedemptionOutcome
+from worker.tables.labels import DeliveryType, EventStatus, MessageState, RedemptionOutcome
 from worker.tables.learning import Assignment, Learner
+from worker.tables.mail import Message
 from worker.tables.outgoing import Delivery
 from worker.tables.pools import Distribution, Pool
 from worker.tables.redemption import Event, Redemption
@@ -74,6 +75,21 @@ class TracedDelivery(TypedDict):
     """When it happened."""
 
 
+class TracedMessage(TypedDict):
+    """A mail to the person."""
+
+    message: Id
+    """The message."""
+    kind: str
+    """What it is about."""
+    recipient: str
+    """The address."""
+    state: MessageState
+    """Whether it was sent."""
+    happened_at: datetime
+    """When it was asked for."""
+
+
 class TracedDistribution(TypedDict):
     """Keys that the person was given."""
 
@@ -98,6 +114,8 @@ class Traces(TypedDict):
     """Webhook messages that are not decided yet."""
     deliveries: list[TracedDelivery]
     """Messages to endpoints."""
+    messages: list[TracedMessage]
+    """Mails to the person."""
     distributions: list[TracedDistribution]
     """Keys that were given to the person."""
 
@@ -298,6 +316,9 @@ def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
         func.lower(Delivery.data["learner"].astext).in_(spelled),
         actor.sees(Delivery.learner_organization_id),
     )
+    mailed = select(Message).where(
+        Message.recipient_lower.in_(spelled), actor.sees(Message.organization_id)
+    )
     handed = (
         select(Distribution)
         .join(Pool, Pool.id == Distribution.pool_id)
@@ -315,6 +336,16 @@ def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
         "deliveries": [
             {"delivery": str(one.id), "type": one.type, "happened_at": one.happened_at}
             for one in session.execute(sent.order_by(Delivery.id))
+        ],
+        "messages": [
+            {
+                "message": str(one.id),
+                "kind": one.kind,
+                "recipient": one.recipient,
+                "state": one.state,
+                "happened_at": one.happened_at,
+            }
+            for one in session.scalars(mailed.order_by(Message.id))
         ],
         "distributions": [
             {

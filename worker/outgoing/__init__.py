@@ -1,4 +1,5 @@
-"""Outgoing webhooks: endpoints, the outbox of deliveries, and posting them with retries.
+"""What goes out: webhooks to endpoints, and mails; the outbox of both, sent with retries.
 
-Enters: rendering and sending. The rows of the outbox are written by triggers, with the change itself.
+Enters: rendering and sending. The rows of the outbox are written with the change itself: deliveries by
+triggers, messages through `database.outbox`.
 """

@@ -7,7 +7,7 @@ runs low or expires soon: a sweep here finds those pools.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Unpack
 
 from pydantic import Field
@@ -21,7 +21,7 @@ from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
 from worker.languages.phrasebooks import phrasebook
-from worker.outgoing import endpoints
+from worker.outgoing import endpoints, retries
 from worker.redemption import outcomes
 from worker.redemption.outcomes import Facts
 from worker.tables.labels import DeliveryState, DeliveryType
@@ -161,28 +161,18 @@ TELL_EXPIRING = text("""
 """)
 
 # Starts the retries anew; an attempt that is in progress is not interrupted.
-RESEND = text("""
-    UPDATE delivery
-       SET state = 'waiting', due_at = clock_now(), attempts = 0, tried_since = NULL, ended_at = NULL,
-           error = NULL
+RESEND = text(f"""
+    UPDATE delivery SET {retries.ANEW}
      WHERE endpoint_id = :endpoint_id AND data IS NOT NULL
        AND (CAST(:ids AS bigint[]) IS NULL OR id = ANY (:ids))
        AND (CAST(:since AS timestamptz) IS NULL OR happened_at >= :since)
        AND (state = 'failed' OR NOT :failed)
     RETURNING id
-""")
+""")  # noqa: S608  # a constant
 
 RESET_FAILURES = text(
     "UPDATE endpoint SET failures = 0, rests_until = NULL WHERE id = :endpoint_id"
 )
-
-BLANK = text("""
-    WITH old AS (
-        SELECT id FROM delivery
-         WHERE data IS NOT NULL AND ended_at < clock_now() - CAST(:kept AS interval)
-         ORDER BY ended_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
-    UPDATE delivery SET data = NULL FROM old WHERE delivery.id = old.id RETURNING delivery.id
-""")
 
 
 def tell_of_pools(session: Session) -> int:
@@ -259,11 +249,6 @@ def resend(
         since=since and since.isoformat(),
     )
     return {"resent": len(sent)}
-
-
-def blank_old(session: Session, *, kept: timedelta, limit: int) -> int:
-    """Blank (redact) the bodies of up to `limit` deliveries that ended longer ago than `kept`."""
-    return len(session.scalars(BLANK, {"kept": kept, "limit": limit}).all())
 
 
 def webhook_id(delivery_id: int) -> str:

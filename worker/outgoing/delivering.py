@@ -21,7 +21,8 @@ from sqlalchemy.orm import Session
 
 from worker import signatures
 from worker.database import connections
-from worker.outgoing import deliveries, posting
+from worker.outgoing import deliveries, posting, retries
+from worker.outgoing.retries import DELIVERIES
 from worker.settings import settings
 from worker.tenancy import secrets
 
@@ -58,12 +59,11 @@ CLAIM = text(f"""
                 ORDER BY delivery.due_at, delivery.id LIMIT :chunk
                   FOR NO KEY UPDATE SKIP LOCKED) AS next)
     UPDATE delivery
-       SET attempts = attempts + 1, tried_since = coalesce(tried_since, clock_now()),
-           due_at = clock_now() + CAST(:lease AS interval)
+       SET {retries.CLAIMED}
       FROM due WHERE delivery.id = due.id
     RETURNING delivery.id, delivery.endpoint_id, due.url, delivery.type::text, delivery.happened_at,
               delivery.data
-""")  # noqa: S608  # HEAD is a constant
+""")  # noqa: S608  # constants
 
 SECRETS = text("""
     SELECT endpoint_id, encrypted FROM endpoint_secret
@@ -71,48 +71,11 @@ SECRETS = text("""
      ORDER BY id DESC
 """)
 
-TAKEN = text("""
-    UPDATE delivery SET state = 'delivered', ended_at = clock_now(), error = NULL WHERE id = ANY (:ids)
-""")
-
-# Exponential backoff with jitter: retries after 5 seconds, then 10, and so on up to 6 hours, give or
-# take half; the last one at the end of the time for retries. That counts from tried_since, not from
-# the event, so that an outage of ours does not shorten it.
-OVER = "clock_now() >= delivery.tried_since + CAST(:lasts AS interval)"
-FAILED = text(f"""
-    UPDATE delivery
-       SET error = failed.error,
-           state = CASE WHEN {OVER} THEN 'failed'::delivery_state ELSE 'waiting' END,
-           ended_at = CASE WHEN {OVER} THEN clock_now() END,
-           due_at = least(clock_now() + least(interval '5 seconds' * 2 ^ least(attempts - 1, 20),
-                                              interval '6 hours') * (0.5 + random()),
-                          greatest(delivery.tried_since + CAST(:lasts AS interval),
-                                   clock_now() + interval '5 seconds'))
-      FROM unnest(CAST(:ids AS bigint[]), CAST(:errors AS text[])) AS failed (id, error)
-     WHERE delivery.id = failed.id AND delivery.state = 'waiting'
-    RETURNING delivery.state::text
-""")  # noqa: S608  # OVER is a constant
-
-# Deliveries behind a failed one, or not reached in the lane's time: the claim is undone.
-UNTRIED = text("""
-    UPDATE delivery
-       SET attempts = greatest(attempts - 1, 0), due_at = clock_now(),
-           tried_since = CASE WHEN attempts > 1 THEN tried_since END
-     WHERE id = ANY (:ids) AND state = 'waiting'
-""")
-
 RESET_FAILURES = text("""
     UPDATE endpoint SET failures = 0, rests_until = NULL WHERE id = ANY (:ids) AND failures > 0
 """)
 
-# Circuit breaker: the pause grows with each failure in a row, up to about five minutes.
-PAUSE_FAILING = text("""
-    UPDATE endpoint
-       SET failures = failures + 1,
-           rests_until = clock_now() + least(interval '1 second' * 2 ^ least(failures, 20),
-                                             interval '5 minutes') * (0.5 + random())
-     WHERE id = ANY (:ids)
-""")
+PAUSE_FAILING = text(f"UPDATE endpoint SET {retries.PAUSED} WHERE id = ANY (:ids)")  # noqa: S608
 
 
 @dataclass(frozen=True)
@@ -243,15 +206,12 @@ def _record(session: Session, outcomes: list[Outcome], counts: Counter[str]) -> 
         return
     taken = [one for outcome in outcomes for one in outcome.taken]
     failed = {one: why for outcome in outcomes for one, why in outcome.failed.items()}
-    session.execute(TAKEN, {"ids": taken})
-    session.execute(UNTRIED, {"ids": [one for outcome in outcomes for one in outcome.untried]})
+    DELIVERIES.succeeded(session, taken)
+    DELIVERIES.untried(session, [one for outcome in outcomes for one in outcome.untried])
     session.execute(RESET_FAILURES, {"ids": [o.endpoint_id for o in outcomes if o.taken]})
-    tried = {"ids": list(failed), "errors": list(failed.values())}
-    states = session.scalars(FAILED, tried | {"lasts": settings().delivery_lasts}).all()
+    set_apart = DELIVERIES.failed(session, failed)
     session.execute(PAUSE_FAILING, {"ids": [o.endpoint_id for o in outcomes if o.failed]})
-    counts.update(
-        {"delivered": len(taken), "failed": len(failed), "set apart": states.count("failed")}
-    )
+    counts.update({"delivered": len(taken), "failed": len(failed), "set apart": set_apart})
 
 
 # Decrypted secrets are cached, since each delivery needs one. Memory holds the encryption key anyway.

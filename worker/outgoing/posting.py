@@ -93,7 +93,7 @@ class Receiver:
         headers: Mapping[str, str],
         until: float,
     ) -> Answer:
-        with _hurried(connection.sock, until):
+        with hurried(connection.sock, until):
             connection.request("POST", _target(self._url), body, dict(headers))
             response = connection.getresponse()
             # Only the status counts; the rest is read so that the connection can be reused.
@@ -116,7 +116,7 @@ class Receiver:
                 connection.sock, server_hostname=host, do_handshake_on_connect=False
             )
             connection.sock = secured
-            with _hurried(secured, until):
+            with hurried(secured, until):
                 secured.do_handshake()
         return connection
 
@@ -219,7 +219,7 @@ def _reached(known: list[str], port: int, until: float) -> socket.socket:
 
 
 @contextmanager
-def _hurried(connection: socket.socket, until: float) -> Iterator[None]:
+def hurried(connection: socket.socket, until: float) -> Iterator[None]:
     """Close a connection at a deadline, because a socket's own timeout restarts with every byte."""
 
     def cut() -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
-from worker.database import patience
+from worker.database import outbox, patience
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
@@ -157,17 +157,18 @@ def distribute(
     reference: str = "",
     name: str = "",
     labels: Iterable[str] = (),
+    mail: bool = False,
     dry_run: bool = False,
 ) -> OneDistributionMade:
     """Hand keys to a recipient, one unless told otherwise; gives the distribution with its `keys`.
 
     Idempotent: the same recipient and reference gives the same keys again. All of them carry the
-    `labels` then, beside those that they had. A dry run gives the same,
-    but for new keys, and changes nothing.
+    `labels` then, beside those that they had. With `mail`, the recipient is sent
+    the keys, once. A dry run gives the same, but for new keys, and changes nothing.
 
     Raises:
-        InvalidInputError: there is no recipient, the count is not a whole number from 1, or a label
-            is none.
+        InvalidInputError: there is no recipient, the count is not a whole number from 1, a label
+            is none, or the keys are to be mailed and the recipient is no address.
         NotEnoughKeysError: the pool has fewer keys that nobody holds.
         DistributionRecalledError: what was handed out under this reference was recalled.
         AskedOtherwiseError: another number of keys was handed out under this reference.
@@ -175,7 +176,12 @@ def distribute(
     """
     words = labelling.joined(labelling.checked(labels))
     asked = Asked(
-        addresses.recipient(recipient), count, reference.strip(), name.strip(), labels=(words,)
+        addresses.recipient(recipient),
+        count,
+        reference.strip(),
+        name.strip(),
+        labels=(words,),
+        mailed=mail,
     )
     made = _distribute(session, actor, pool, [asked], dry_run=dry_run)
     (item,) = made.items
@@ -191,11 +197,12 @@ def distribute_file(
     read_as: ReadAs = NOTHING,
     count: int | None = None,
     reference: str = "",
+    mail: bool = False,
     dry_run: bool = False,
 ) -> DistributionsMade:
     """Hand keys to every recipient of a table, or to none; `mail_merge` writes them as CSV.
 
-    `count` and `reference` are of the rows that say none.
+    `count` and `reference` are of the rows that say none. With `mail`, each is sent theirs, once.
 
     Raises:
         InvalidInputError: rows are wrong (the error has them all), or a column has to be told.
@@ -204,7 +211,8 @@ def distribute_file(
     with patience.computing(session):
         table = opened(stream, read_as=read_as, purpose=Purpose.RECIPIENTS)
         recipients = table.recipients(reference=reference.strip())
-    asked = giving.of_rows(recipients.rows, count=count, labels=labelling.joined(read_as.labels))
+    words = labelling.joined(read_as.labels)
+    asked = giving.of_rows(recipients.rows, count=count, labels=words, mailed=mail)
     made = _distribute(session, actor, pool, asked, dry_run=dry_run)
     return {
         "read": table.read,
@@ -318,6 +326,9 @@ def _distribute(
         labelled = {"labels": words} if words else {}
         _remember(session, actor, "keys distributed", found, list(result.fresh), **labelled)
     items = _held(session, found, result)
+    if asked and asked[0].mailed:
+        mails = [outbox.Mail(item["recipient"], int(item["id"])) for item in items]
+        outbox.write(session, kind="keys", organization_id=found.organization_id, mails=mails)
     if tried is not None:
         tried.rollback()
         for item in items:

@@ -20,6 +20,7 @@ from worker.tables.labels import KeyState
 from worker.tables.pools import Key, Pool
 from worker.tables.tenancy import Organization
 
+MOST_MAILED = 10_000  # keys in one mail, which carries them as a file of 200 kB
 MOST = 10**9  # keys for one recipient; more is probably a typing error
 
 # One transaction at a time gives from a pool, so that none fails for lack of keys that another one
@@ -105,7 +106,7 @@ class Asked:
 
     `count` is None where nobody said how many: one, or as many as they were given before. `lines` are
     those of a file that say so. `labels`, as `labels.joined` writes them, are of all that is given, or
-    one for each of the codes.
+    one for each of the codes. `mailed`: the recipient is to get a mail with them.
     """
 
     recipient: str
@@ -115,6 +116,7 @@ class Asked:
     lines: tuple[int, ...] = ()
     codes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    mailed: bool = False
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -141,14 +143,19 @@ class Given(NamedTuple):
     note: str | None
 
 
-def of_rows(rows: Sequence[Recipient], *, count: int | None, labels: str = "") -> list[Asked]:
+def of_rows(
+    rows: Sequence[Recipient], *, count: int | None, labels: str = "", mailed: bool = False
+) -> list[Asked]:
     """Make one of each recipient and reference of a table; `count` and `labels` are of rows without."""
     asked: dict[tuple[str, str], Asked] = {}
     for row in rows:
         named: tuple[str, ...] = (row.code,) if row.code else ()
         many = row.count if named else row.count or count
         labelled = (row.labels or labels,)
-        one = Asked(row.recipient, many, row.reference, row.name, (row.line,), named, labelled)
+        line = (row.line,)
+        one = Asked(
+            row.recipient, many, row.reference, row.name, line, named, labelled, mailed=mailed
+        )
         before = asked.get(one.identity)
         if before is None:
             asked[one.identity] = one
@@ -194,6 +201,12 @@ def _check(asked: Asked) -> Iterator[Wrong]:
         yield Wrong(asked.line, "There is no recipient; give an e-mail address or a name.")
     if reason := unfit_recipient(asked.recipient, asked.name, asked.reference):
         yield Wrong(asked.line, reason)
+    if asked.mailed and "@" not in asked.recipient:
+        yield Wrong(asked.line, f"“{asked.recipient}” is no e-mail address to send keys to.")
+    if asked.mailed and max(asked.count or 1, len(asked.codes)) > MOST_MAILED:
+        yield Wrong(
+            asked.line, f"A mail carries up to {MOST_MAILED:,} keys; export them and send the file."
+        )
     if asked.count is not None and not _is_count(asked.count):
         yield Wrong(
             asked.line, f"{asked.count} keys cannot be distributed; give a whole number from 1."

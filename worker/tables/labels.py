@@ -136,6 +136,14 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
+class MessageState(StrEnum):
+    """Whether a mail went out; failed ones are set apart for a person."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    FAILED = "failed"
+
+
 class ReportState(StrEnum):
     """How far a report that is kept is; the last two are its end."""
 

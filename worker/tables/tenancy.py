@@ -46,6 +46,8 @@ class Organization(Versioned, Base):
     buyer_reference: Mapped[Words]
     purchase_order: Mapped[Words]
     billing_email: Mapped[Words]
+    sender_name: Mapped[Words]
+    reply_to: Mapped[Words]
 
 
 class OrganizationAncestry(Base):

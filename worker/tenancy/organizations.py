@@ -56,6 +56,10 @@ class OrganizationShown(OrganizationShape):
     """Its order, which its invoices quote."""
     billing_email: str
     """Where its invoices are sent."""
+    sender_name: str
+    """Under which name its mails come; empty: its own."""
+    reply_to: str
+    """Where answers to its mails go."""
     payment_terms_days: int
     """Its payment terms in days."""
     tax_rates: list[TaxRateShape]
@@ -196,6 +200,8 @@ def show(session: Session, *, actor: Actor, organization: str | Organization) ->
         "buyer_reference": found.buyer_reference,
         "purchase_order": found.purchase_order,
         "billing_email": found.billing_email,
+        "sender_name": found.sender_name,
+        "reply_to": found.reply_to,
         "payment_terms_days": found.payment_terms_days,
         "tax_rates": taxes.rates(session, found),
     }

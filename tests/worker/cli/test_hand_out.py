@@ -349,3 +349,20 @@ def test_whom_keys_were_handed_to_is_listed(give, run, world):
         "bob@example.com",
         "ann@example.com",
     ]
+
+
+def test_keys_are_sent_by_mail_once_and_again_when_a_person_asks(give, world):
+    world.keys(2)
+    world.session.commit()
+    recipient = f"{secrets.token_hex(4)}@example.org"
+
+    [key] = give("keys", "distribute", world.pool, recipient, "--mail")["keys"]
+    give("keys", "distribute", world.pool, recipient, "--mail")
+    [listed] = give("messages", "list", "--recipient", recipient)["items"]
+    shown = give("messages", "show", listed["id"])
+    resent = give("messages", "resend", listed["id"])
+
+    assert (listed["kind"], listed["state"], listed["recipient"]) == ("keys", "waiting", recipient)
+    assert key in shown["text"]
+    assert resent["id"] == listed["id"]
+    assert give("messages", "list", "--failed", "--recipient", recipient)["items"] == []

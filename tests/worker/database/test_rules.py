@@ -56,6 +56,8 @@ INSERT INTO console_user (organization_id, email, role, password_hash)
 INSERT INTO endpoint (id, organization_id, url, types) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, 'https://hooks.example/1', '{pool.low}');
 INSERT INTO delivery (endpoint_id, type, data) VALUES (1, 'pool.low', '{}');
+INSERT INTO message (organization_id, distribution_id, kind, recipient, data)
+     SELECT 1, id, 'keys', 'shop@example.com', '{}' FROM distribution;
 INSERT INTO charge (id, kind, organization_id, learner_organization_id, course_id, pool_id,
                     assignment_id, amount, currency, occurred_at, tax_rate_id) OVERRIDING SYSTEM VALUE
      VALUES (1, 'redemption', 1, 1, 1, 1, 1, 49.90, 'EUR', '2026-02-01', NULL),
@@ -403,6 +405,18 @@ REFUSED = {
         "INSERT INTO endpoint (organization_id, url, types)"
         " VALUES (1, 'https://hooks.example/1', '{pool.low}')"
     ],
+    "message_ends_once": [
+        "UPDATE message SET ended_at = now()",
+        "UPDATE message SET state = 'sent'",
+    ],
+    "message_failure_has_its_error": ["UPDATE message SET state = 'failed', ended_at = now()"],
+    "message_has_a_body_to_send": ["UPDATE message SET data = NULL"],
+    "message_is_refused_for_good": ["UPDATE message SET refused = true"],
+    "message_gives_keys_once": [
+        "INSERT INTO message (organization_id, distribution_id, kind, recipient, data)"
+        " SELECT 1, id, 'keys', 'x@example.com', '{}' FROM distribution"
+    ],
+    "mail_server_is_one": ["INSERT INTO mail_server (only_one) VALUES (false)"],
     "delivery_ends_once": [
         "UPDATE delivery SET ended_at = now()",
         "UPDATE delivery SET state = 'delivered'",

@@ -16,7 +16,7 @@ from worker.billing import invoices, payments, runs
 from worker.database.paging import Page
 from worker.languages import readers
 from worker.learning import cancelling, expiring, extending, learners
-from worker.outgoing import deliveries, endpoints
+from worker.outgoing import deliveries, endpoints, retries
 from worker.outgoing.deliveries import DeliveryShape, Filters
 from worker.redemption import deciding, outcomes
 from worker.tenancy.actors import Actor, Role
@@ -379,9 +379,9 @@ def test_bodies_are_blanked_once_they_are_old_and_done_with(world):
     )  # fmt: skip
     kept = timedelta(days=90)
 
-    early = deliveries.blank_old(world.session, kept=kept, limit=10)
+    early = retries.DELIVERIES.blank_old(world.session, kept=kept, limit=10)
     pass_time(world.session, days=91)
-    late = deliveries.blank_old(world.session, kept=kept, limit=10)
+    late = retries.DELIVERIES.blank_old(world.session, kept=kept, limit=10)
 
     assert (early, late) == (0, 1)
     bodies = listed(world, endpoint=endpoint).items

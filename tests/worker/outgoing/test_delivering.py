@@ -18,7 +18,7 @@ from tests.receiving import receiving, redirecting, slow
 from tests.waiting import eventually
 from tests.world import OPERATOR
 from worker.database import connections
-from worker.outgoing import deliveries, delivering, endpoints
+from worker.outgoing import deliveries, delivering, endpoints, retries
 from worker.settings import settings
 
 
@@ -136,12 +136,7 @@ def test_tries_come_ever_more_slowly_with_jitter(place):
             sql("UPDATE delivery SET attempts = :n, tried_since = clock_now()", n=attempts)
             with connections.session() as session:
                 ids = session.scalars(text("SELECT id FROM delivery")).all()
-                given = {
-                    "ids": ids,
-                    "errors": ["answered 500"] * 30,
-                    "lasts": settings().delivery_lasts,
-                }
-                session.execute(delivering.FAILED, given)
+                retries.DELIVERIES.failed(session, dict.fromkeys(ids, "answered 500"))
             rows = sql("SELECT extract(epoch FROM due_at - clock_now()) FROM delivery")
             pauses[attempts] = [float(row[0]) for row in rows]
 

@@ -92,6 +92,8 @@ SELECT id, id, 'https://' || name, '{pool.low}' FROM town;
 INSERT INTO endpoint_secret (endpoint_id, encrypted) SELECT id, name::bytea FROM town;
 INSERT INTO delivery (endpoint_id, type, data)
 SELECT id, 'pool.low', jsonb_build_object('name', name) FROM town;
+INSERT INTO message (organization_id, distribution_id, kind, recipient, data)
+SELECT id, id, 'keys', 'ann@' || name, '{}' FROM town;
 DROP TABLE town;
 """
 
@@ -135,6 +137,7 @@ OWNER = {
     "invoice_charge": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "report_run": "organization_id",
     "history": "organization_id",
+    "message": "organization_id",
     "endpoint": "organization_id",
     "endpoint_secret": "(SELECT organization_id FROM endpoint WHERE endpoint.id = endpoint_id)",
     "delivery": "(SELECT organization_id FROM endpoint WHERE endpoint.id = endpoint_id)",
@@ -151,6 +154,7 @@ WORKERS = {
     "sign_in_attempt",
     "settlement",
     "schedule_run",
+    "mail_server",
     "report_login",
     "alembic_version",
     "pool_alert",
@@ -322,6 +326,8 @@ OUTSIDE = {
     " VALUES (1003, 'x', 'x')",
     "a secret for a stranger's source": "INSERT INTO source_secret (source_id, encrypted)"
     " VALUES (3, 'x')",
+    "a mail in a stranger's name": "INSERT INTO message (organization_id, kind, recipient, data)"
+    " VALUES (3, 'keys', 'ann@example.com', '{}')",
     "an endpoint for a stranger": "INSERT INTO endpoint (organization_id, url, types)"
     " VALUES (3, 'https://x', '{pool.low}')",
     "a secret for a stranger's endpoint": "INSERT INTO endpoint_secret (endpoint_id, encrypted)"

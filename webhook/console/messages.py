@@ -1,0 +1,41 @@
+"""Messages: mails in the organizations' names."""
+
+from typing import Any
+
+from flask import render_template, request
+from sqlalchemy.orm import Session
+
+from webhook.console.access import page
+from webhook.console.answers import done
+from webhook.console.choosing import chosen
+from webhook.console.frame import blueprint
+from webhook.http import nudging
+from worker.outgoing import messages
+from worker.settings import settings
+from worker.tenancy.actors import Actor, Role
+
+
+@blueprint.get("/messages", endpoint="messages")
+@page(Role.MANAGER)
+def messages_page(session: Session, actor: Actor) -> Any:
+    """List mails, newest first, or some of them."""
+    filters, after = chosen(messages.Filters), request.args.get("after")
+    listed = messages.listing(session, actor=actor, filters=filters, after=after, limit=50)
+    return render_template("messages.html", listed=listed, filtered=messages.Filters)
+
+
+@blueprint.get("/messages/<message>")
+@page(Role.MANAGER)
+def message(session: Session, actor: Actor, message: str) -> Any:
+    """Show a mail with what it says, to be copied where no mail server is set."""
+    shown = messages.show(session, actor=actor, message=message)
+    return render_template("message.html", it=shown, is_mailed=settings().smtp_url is not None)
+
+
+@blueprint.post("/messages/<message>/resend")
+@page(Role.MANAGER, on="message")
+def resend_message(session: Session, actor: Actor, message: str) -> Any:
+    """Send a mail again, to the same address."""
+    resent = messages.resend(session, actor=actor, message=message)
+    nudging.after_commit("mail")
+    return done(f"It is sent to {resent['recipient']} again.", "message", message=message)

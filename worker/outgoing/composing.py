@@ -1,0 +1,184 @@
+"""Composing: a message's mail, made of its template and the rows that it names, when it is sent.
+
+A kind of mail is a template of its name in `mails/`: the subject, an empty line, the text.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8
+from email.utils import format_datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from worker import errors
+from worker.languages import times
+from worker.languages.phrasebooks import phrasebook
+from worker.outgoing.channels import Letter
+from worker.settings import settings
+
+MAILS = Path(__file__).parent / "mails"
+NO_SENDER = "keypool@localhost"  # of files, where no address is set
+MOST_IN_TEXT = 20  # keys that a mail's text lists; more are in a file
+KEYS_FILE = "keys.csv"
+
+# What a mail says, by message. A person's language and time zone are those of their organization,
+# where they are a learner of the sender's or one below it; else the sender's.
+FACTS = text("""
+    SELECT message.id, message.kind, message.identity::text AS identity, message.recipient,
+           message.data, message.happened_at, clock_now() AS now,
+           sender.name AS organization, sender.sender_name, sender.reply_to,
+           coalesce(home.locale, sender.locale) AS locale,
+           coalesce(home.time_zone, sender.time_zone) AS zone,
+           distribution.id AS distribution_id, distribution.recipient_name AS name,
+           distribution.reference, course.title AS course, pool.starts_at, pool.expires_at,
+           pool.content_availability_days AS days,
+           ARRAY(SELECT key.code FROM key
+                  WHERE key.distribution_id = distribution.id AND key.state <> 'retired'
+                  ORDER BY key.id) AS keys
+      FROM message
+      JOIN organization AS sender ON sender.id = message.organization_id
+      LEFT JOIN distribution ON distribution.id = message.distribution_id
+      LEFT JOIN pool ON pool.id = distribution.pool_id
+      LEFT JOIN course ON course.id = pool.course_id
+      LEFT JOIN LATERAL (
+           SELECT known.locale, known.time_zone
+             FROM learner
+             JOIN organization_ancestry AS above ON above.descendant_id = learner.organization_id
+                                                AND above.ancestor_id = message.organization_id
+             JOIN organization AS known ON known.id = learner.organization_id
+            WHERE learner.email_lower = message.recipient_lower
+            ORDER BY above.distance, learner.id LIMIT 1) AS home ON true
+     WHERE message.id = ANY (:ids) AND message.data IS NOT NULL
+     ORDER BY message.id
+""")
+
+
+class NothingToSendError(errors.KeypoolError):
+    """There is nothing to send any more."""
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file that comes with a mail."""
+
+    name: str
+    content: bytes
+    kind: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What a mail says: its subject, its text, and the file that comes with it."""
+
+    subject: str
+    text: str
+    attachment: Attachment | None = None
+
+
+def facts(session: Session, ids: Sequence[int]) -> list[Any]:
+    """Read what the mails of some messages say; without those whose body was blanked."""
+    return list(session.execute(FACTS, {"ids": list(ids)}))
+
+
+def compose(row: Any) -> Composed:
+    """Compose a message's mail from its facts.
+
+    Raises:
+        NothingToSendError: all its keys were retired meanwhile; or its template does not work.
+    """
+    book = phrasebook(row.locale)
+    said = {"say": book.say, "say_count": book.say_count, "organization": row.organization}
+    attachment = None
+    if row.distribution_id is not None:
+        if not row.keys:
+            raise NothingToSendError("Its keys were retired meanwhile.")
+        said |= _of_keys(row)
+        attachment = (
+            None if said["keys"] else Attachment(KEYS_FILE, _csv(row.keys), ("text", "csv"))
+        )
+    try:
+        whole = _templates().get_template(f"{row.kind}.txt").render(row.data | said)
+    except TemplateError as error:
+        raise NothingToSendError(f"Its template does not work: {error}") from None
+    subject, _, body = whole.partition("\n")
+    return Composed(" ".join(subject.split()), body.strip() + "\n", attachment)
+
+
+def letter(row: Any) -> Letter:
+    """Give a message's mail as it goes out; every retry has the same Message-ID.
+
+    Raises:
+        NothingToSendError: as `compose` does.
+    """
+    composed = compose(row)
+    sender = settings().mail_from or NO_SENDER
+    policy = (SMTP if row.recipient.isascii() else SMTPUTF8).clone(cte_type="7bit")
+    mail = EmailMessage(policy)
+    mail["From"] = _address(sender, row.sender_name or row.organization)
+    mail["To"] = _address(row.recipient)
+    if row.reply_to:
+        mail["Reply-To"] = _address(row.reply_to)
+    mail["Subject"] = composed.subject
+    mail["Date"] = format_datetime(row.now)
+    mail["Message-ID"] = message_id(row.identity)
+    mail["Auto-Submitted"] = "auto-generated"
+    mail.set_content(composed.text)
+    if file := composed.attachment:
+        main, sub = file.kind
+        mail.add_attachment(file.content, maintype=main, subtype=sub, filename=file.name)
+    return Letter(row.identity, row.recipient, mail.as_bytes())
+
+
+def message_id(identity: str) -> str:
+    """Give the Message-ID of a message: the same as long as it is retried."""
+    domain = (settings().mail_from or NO_SENDER).rpartition("@")[2]
+    return f"<{identity}@{domain}>"
+
+
+def _address(address: str, name: str = "") -> Address:
+    local, _, domain = address.rpartition("@")
+    return Address(" ".join(name.split()), local, domain)
+
+
+def _of_keys(row: Any) -> dict[str, Any]:
+    """Give what a template says of the keys that a mail is about."""
+    book = phrasebook(row.locale)
+    starts: datetime = row.starts_at
+    return {
+        "name": row.name,
+        "course": row.course,
+        "reference": row.reference,
+        "keys": row.keys if len(row.keys) <= MOST_IN_TEXT else [],
+        "total": len(row.keys),
+        "file": KEYS_FILE,
+        "before": times.before(book, starts, row.zone) if starts > row.now else "",
+        "until": times.until(book, row.expires_at, row.zone),
+        "days": row.days,
+    }
+
+
+def _csv(keys: Sequence[str]) -> bytes:
+    file = io.StringIO()
+    csv.writer(file).writerows([["code"], *([key] for key in keys)])
+    return file.getvalue().encode()
+
+
+@cache
+def _templates() -> Environment:
+    # No escaping: these are texts. What a mail shows as HTML is escaped when that is made.
+    return Environment(  # noqa: S701
+        loader=FileSystemLoader(MAILS),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

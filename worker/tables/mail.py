@@ -1,0 +1,36 @@
+"""Mail: one e-mail to one person, waiting or ended."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Integer, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from worker.tables.columns import Base, Id, Made, No, lower, of
+from worker.tables.labels import MessageState
+from worker.tables.pools import Distribution
+from worker.tables.tenancy import Organization
+
+
+class Message(Base):
+    """One e-mail to one person, in an organization's name."""
+
+    __tablename__ = "message"
+
+    id: Mapped[Id]
+    organization_id: Mapped[int] = of(Organization.id)
+    distribution_id: Mapped[int | None] = of(Distribution.id)
+    kind: Mapped[str]
+    recipient: Mapped[str]
+    recipient_lower: Mapped[str] = lower("recipient")
+    data: Mapped[dict[str, Any] | None]
+    identity: Mapped[UUID] = mapped_column(server_default=text("gen_random_uuid()"))
+    happened_at: Mapped[Made]
+    state: Mapped[MessageState] = mapped_column(server_default="waiting")
+    due_at: Mapped[Made]
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    tried_since: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+    refused: Mapped[No]
