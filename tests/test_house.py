@@ -534,6 +534,15 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+def test_decisions_are_numbered_one_after_the_other():
+    files = sorted(HOUSE.glob("docs/decisions/[0-9]*.md"))
+
+    titles = [file.read_text().partition(" ")[2].partition(".")[0] for file in files]
+
+    assert [file.name[:4] for file in files] == [f"{n:04}" for n in range(1, len(files) + 1)]
+    assert titles == [str(n) for n in range(1, len(files) + 1)]
+
+
 def test_migrations_are_numbered_one_after_the_other():
     files = sorted(HOUSE.glob("migrations/versions/[0-9]*.py"))
 
