@@ -41,11 +41,11 @@ def launch(
     session: Session, actor: Actor, assignment: str, body: NewLaunch
 ) -> LaunchShape | Response:
     """Record that a learner starts the training. A refused launch (409) is recorded too."""
-    told = launches.begin(session, actor=actor, assignment=assignment, **body.given())
-    if told["outcome"] in REFUSED_OUTCOMES:
+    begun = launches.begin(session, actor=actor, assignment=assignment, **body.given())
+    if begun["outcome"] in REFUSED_OUTCOMES:
         access = assignments.access(session, actor=actor, assignment=assignment)
-        return problems.problem(told["outcome"], 409, access.message, launch=told["id"])
-    return told
+        return problems.problem(begun["outcome"], 409, access.message, launch=begun["id"])
+    return begun
 
 
 @blueprint.post("/launches/<launch>/end")

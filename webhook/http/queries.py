@@ -89,5 +89,5 @@ def _one_of(names: list[str]) -> Any:
 def _field(one: Criterion) -> tuple[Any, Any]:
     kind = FIELD_TYPES.get(one.kind, one.kind)
     longest = one.longest if one.kind is str else None
-    told = Field(one.default, description=one.words, max_length=longest)
-    return (kind if one.default is not None else kind | None, told)
+    declared = Field(one.default, description=one.words, max_length=longest)
+    return (kind if one.default is not None else kind | None, declared)

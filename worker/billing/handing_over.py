@@ -120,13 +120,13 @@ def _time(moment: datetime | None) -> tuple[int, int, int, int, int, int]:
 
 
 def _row(shown: InvoiceShown, files: list[str]) -> dict[str, Any]:
-    told: dict[str, Any] = {**shown}
-    told |= {
+    columns: dict[str, Any] = {**shown}
+    columns |= {
         "organization": guarded(shown["organization"]),
         "files": " ".join(files),
         "missing": " ".join(shown["missing"]),
     }
-    return {column: told[column] for column in COLUMNS}
+    return {column: columns[column] for column in COLUMNS}
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -126,14 +126,14 @@ def _party(
     for row in address_lines(party, locale=printed.book.locale):
         paper.write_lines(isolated(row), width=PARTY)
     if party["tax_id"]:
-        told = printed.say("Tax id {number}", number=isolated(party["tax_id"]))
-        paper.write_lines(told, size=8, colour=GREY, width=PARTY)
+        tax_id = printed.say("Tax id {number}", number=isolated(party["tax_id"]))
+        paper.write_lines(tax_id, size=8, colour=GREY, width=PARTY)
 
 
 def _contact(paper: Paper, seller: SellerShape) -> None:
     """Say whom to ask."""
-    told = (seller["contact"], seller["phone"], seller["email"])
-    if words := "  ·  ".join(isolated(value) for value in told if value):
+    parts = (seller["contact"], seller["phone"], seller["email"])
+    if words := "  ·  ".join(isolated(value) for value in parts if value):
         paper.write_lines(words, size=8, colour=GREY, width=PARTY)
 
 
@@ -245,8 +245,8 @@ def _line(
         paper.write_text(figure, width=width, align="R", ends=width == COLUMNS[-1])
     for more in titles[1:]:
         paper.write_text(more, bold=True, ends=True)
-    for told in notes:
-        paper.write_text(told, size=7.5, colour=GREY, height=4, ends=True)
+    for note in notes:
+        paper.write_text(note, size=7.5, colour=GREY, height=4, ends=True)
     paper.ln(1.6)
 
 

@@ -288,8 +288,8 @@ class Paper(FPDF):
 
         Readers turn Arabic and Hebrew by themselves.
         """
-        told = (codecs.BOM_UTF16_BE + text.encode("utf-16-be")).hex().upper()
-        self._out(f"/Span <</ActualText <{told}>>> BDC" if text else "/Span BMC")
+        encoded = (codecs.BOM_UTF16_BE + text.encode("utf-16-be")).hex().upper()
+        self._out(f"/Span <</ActualText <{encoded}>>> BDC" if text else "/Span BMC")
 
     def _width(self, run: Run, size: float, bold: bool) -> float:
         key = (run, size, bold)

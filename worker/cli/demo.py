@@ -15,7 +15,7 @@ with deferred():
     from worker import demo
 
 if TYPE_CHECKING:
-    from worker.demo import Told
+    from worker.demo import DemoResult
 
 # Results that are not outcomes of events.
 MEANINGS = {
@@ -114,7 +114,7 @@ def _speaker(begun: float) -> Callable[[str], None]:
     return tell
 
 
-def _result(result: "Told", seconds: float) -> Demo:
+def _result(result: "DemoResult", seconds: float) -> Demo:
     differing = result.expected.keys() | result.happened.keys()
     return {
         "ok": result.ok,

@@ -26,7 +26,7 @@ from worker.pools.batches import BatchShape
 from worker.reporting import keeping
 from worker.settings import settings
 
-__all__ = ["Bar", "Told", "run"]
+__all__ = ["Bar", "DemoResult", "run"]
 
 # Makes a progress display, from a total and a description.
 Bar = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
@@ -35,7 +35,7 @@ LATER = timedelta(days=40)  # so that every month that has begun is closed
 
 
 @dataclass
-class Told:
+class DemoResult:
     """What happened: outcomes and other counts, rates, the audit's result, files to open."""
 
     expected: Counter[str] = field(default_factory=Counter)
@@ -53,7 +53,7 @@ class Told:
 
 def run(
     *, keys_wanted: int, redemptions: int, folder: Path, bar: Bar, tell: Callable[[str], None]
-) -> Told:
+) -> DemoResult:
     """Run the demo, write its files into a folder, and give what happened.
 
     Nothing of its system is left, however it ends.
@@ -63,32 +63,32 @@ def run(
         KeypoolError: servers or services do not start, or are stuck.
     """
     shares = traffic.parts(redemptions)
-    wanted, result = world.needs(keys_wanted, shares), Told()
+    key_counts, result = world.needs(keys_wanted, shares), DemoResult()
     folder.mkdir(parents=True, exist_ok=True)
     tell("Starting PostgreSQL, Redis, a worker, the scheduler and the web.")
     with scratch.system() as home, scratch.services(home) as url:
         tell("They are up.")
         source = transaction(world.found)
-        _make_keys(result, wanted, bar)
+        _make_keys(result, key_counts, bar)
         tell(f"{keys_wanted:,} keys are made: typed, pasted and generated.")
         with bar(redemptions, "Posting webhooks") as advance:
-            _post(result, url + source["url"], source["secret"], shares, wanted, advance)
+            _post(result, url + source["url"], source["secret"], shares, key_counts, advance)
         tell(f"{redemptions:,} signed webhooks are received and settled.")
         _pass_time(result)
         tell(f"{LATER.days} days have passed: access ran out, and the closed month is billed.")
-        _hand_out(result, wanted, folder)
+        _hand_out(result, key_counts, folder)
         tell("The report, the keys and the invoices are written.")
         result.checks = transaction(audit.audit)["checks"]
         tell("The ledger is audited.")
     return result
 
 
-def _make_keys(result: Told, wanted: dict[str, int], bar: Bar) -> None:
-    reports = transaction(world.type_and_paste, wanted=wanted)
-    begun, made = time.monotonic(), transaction(world.generate, wanted=wanted)
+def _make_keys(result: DemoResult, key_counts: dict[str, int], bar: Bar) -> None:
+    reports = transaction(world.type_and_paste, key_counts=key_counts)
+    begun, made = time.monotonic(), transaction(world.generate, key_counts=key_counts)
     ids = [batch["id"] for batch in made] + [r["batch"] for r in reports if r["batch"]]
     tasks.nudge("work_batches")
-    total = sum(wanted.values())
+    total = sum(key_counts.values())
     with bar(total, "Making keys") as advance:
         for unfinished in waiting.during(lambda: _unfinished(ids)):
             advance(total - sum(batch["requested"] - batch["worked"] for batch in unfinished))
@@ -96,7 +96,7 @@ def _make_keys(result: Told, wanted: dict[str, int], bar: Bar) -> None:
     generated = sum(batch["requested"] for batch in made)
     result.per_second["keys generated"] = _rate(generated, begun)
     result.figures["keys"] = total
-    transaction(world.withdraw, wanted=wanted)
+    transaction(world.withdraw, key_counts=key_counts)
 
 
 def _unfinished(ids: list[str]) -> list[BatchShape]:
@@ -105,17 +105,17 @@ def _unfinished(ids: list[str]) -> list[BatchShape]:
 
 
 def _post(
-    result: Told,
+    result: DemoResult,
     url: str,
     secret: str,
     shares: Counter[str],
-    wanted: dict[str, int],
+    key_counts: dict[str, int],
     advance: Callable[[int], None],
 ) -> None:
     begun = time.monotonic()
     with Sender(url, secret) as sender:
         post = Post(sender, advance)
-        posting.post(post, url, shares, world.stock(wanted, shares.total()))
+        posting.post(post, url, shares, world.stock(key_counts, shares.total()))
     result.figures["races for one key, with one winner each"] = shares["raced"]
     result.per_second["webhooks received and settled"] = _rate(len(post.answers), begun)
     result.expected, result.happened = (
@@ -124,7 +124,7 @@ def _post(
     )
 
 
-def _pass_time(result: Told) -> None:
+def _pass_time(result: DemoResult) -> None:
     with scratch.later(LATER):
         result.figures["assignments expired"] = expiring.expire_all(limit=settings().expiry_chunk)
         billed = runs.run(actor=ACTOR, finalize=True, then=keeping.ask_after)
@@ -132,7 +132,7 @@ def _pass_time(result: Told) -> None:
     result.figures["invoices finalized"] = len(billed.finalized)
 
 
-def _hand_out(result: Told, wanted: dict[str, int], folder: Path) -> None:
+def _hand_out(result: DemoResult, key_counts: dict[str, int], folder: Path) -> None:
     """Write the report, the keys of the largest pool, and every invoice."""
     result.files["report"] = folder / "redemptions.html"
     reporting.run("redemptions", output=result.files["report"], actor=ACTOR)
@@ -141,7 +141,7 @@ def _hand_out(result: Told, wanted: dict[str, int], folder: Path) -> None:
         with result.files["keys"].open("wb") as file:
             for block in exporting.export(opened, actor=ACTOR, pool=world.SPRING):
                 file.write(block)
-        result.per_second["keys exported"] = _rate(wanted[world.SPRING], begun)
+        result.per_second["keys exported"] = _rate(key_counts[world.SPRING], begun)
         for invoice in reversed(invoices.listing(opened, actor=ACTOR).items):
             made = documents.export(opened, actor=ACTOR, invoice=invoice["id"], format="pdf")
             (folder / made.name).write_bytes(b"".join(made.content))

@@ -136,29 +136,29 @@ def needs(keys_wanted: int, shares: Counter[str]) -> dict[str, int]:
         InvalidInputError: there are fewer keys than redemptions need.
     """
     good = shares["redeemed"]
-    wanted = {
+    key_counts = {
         WORKSHOP: good // 5 + SPARE,
         FALL: good * 4 // 15 + SPARE,
         **{name: shares[outcome] for outcome, name in REFUSING.items()},
     }
     others = shares["raced"] + shares["already_assigned"] + shares["mistyped_key"]
     least = good + others + SPARE - good // 5 - good * 4 // 15
-    wanted[SPRING] = keys_wanted - sum(wanted.values())
-    if wanted[SPRING] < least:
+    key_counts[SPRING] = keys_wanted - sum(key_counts.values())
+    if key_counts[SPRING] < least:
         raise InvalidInputError(
-            f"So many redemptions need {sum(wanted.values()) - wanted[SPRING] + least:,} keys or more.",
+            f"So many redemptions need {sum(key_counts.values()) - key_counts[SPRING] + least:,} keys or more.",
             field="keys",
         )
-    return wanted
+    return key_counts
 
 
-def type_and_paste(opened: Session, wanted: dict[str, int]) -> list[ImportReport]:
+def type_and_paste(opened: Session, key_counts: dict[str, int]) -> list[ImportReport]:
     """Add some keys one by one and others as pasted text, and give the reports."""
-    workshop = [f"WORKSHOP-{n:07}" for n in range(1, wanted[WORKSHOP] + 1)]
+    workshop = [f"WORKSHOP-{n:07}" for n in range(1, key_counts[WORKSHOP] + 1)]
     inputs = [(WORKSHOP, [code]) for code in workshop[:TYPED_KEYS]]
     inputs.append((WORKSHOP, workshop[TYPED_KEYS:] + SLIPS))
     for outcome, name in REFUSING.items():
-        inputs.append((name, [f"{outcome.upper()}-{n:06}" for n in range(wanted[name])]))
+        inputs.append((name, [f"{outcome.upper()}-{n:06}" for n in range(key_counts[name])]))
     return [
         keys.add_keys(opened, actor=ACTOR, pool=pool, codes=lines)
         for pool, lines in inputs
@@ -166,21 +166,21 @@ def type_and_paste(opened: Session, wanted: dict[str, int]) -> list[ImportReport
     ]
 
 
-def generate(opened: Session, wanted: dict[str, int]) -> list[BatchShape]:
+def generate(opened: Session, key_counts: dict[str, int]) -> list[BatchShape]:
     """Start batches that generate the rest of the keys, and give them."""
     return [
-        batches.generate(opened, actor=ACTOR, pool=pool, count=wanted[pool])
+        batches.generate(opened, actor=ACTOR, pool=pool, count=key_counts[pool])
         for pool in (SPRING, FALL)
     ]
 
 
-def withdraw(opened: Session, wanted: dict[str, int]) -> None:
+def withdraw(opened: Session, key_counts: dict[str, int]) -> None:
     """Retire the keys of one pool."""
     pool = REFUSING["key_retired"]
-    keys.retire(opened, actor=ACTOR, codes=list(codes(pool, wanted[pool])))
+    keys.retire(opened, actor=ACTOR, codes=list(codes(pool, key_counts[pool])))
 
 
-def stock(wanted: dict[str, int], most: int) -> traffic.Stock:
+def stock(key_counts: dict[str, int], most: int) -> traffic.Stock:
     """Give keys to redeem, at `most` so many of the large pools, by the outcome that they lead to."""
     spring = codes(SPRING, most)
     return {
@@ -188,9 +188,9 @@ def stock(wanted: dict[str, int], most: int) -> traffic.Stock:
         "already_assigned": spring,
         "mistyped_key": map(traffic.mistyped, spring),
         "unknown_key": traffic.unknown(),
-        "workshop": codes(WORKSHOP, wanted[WORKSHOP]),
+        "workshop": codes(WORKSHOP, key_counts[WORKSHOP]),
         AMERICAS: codes(FALL, most),
-        **{outcome: codes(name, wanted[name]) for outcome, name in REFUSING.items()},
+        **{outcome: codes(name, key_counts[name]) for outcome, name in REFUSING.items()},
     }
 
 

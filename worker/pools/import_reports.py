@@ -58,7 +58,7 @@ class ImportReport(TypedDict):
     """The first thousand refused lines, in order; the report's CSV has all."""
 
 
-class Told(Protocol):
+class Refusal(Protocol):
     """A line that made no key, as it is kept or as it is about to be."""
 
     @property
@@ -95,7 +95,7 @@ def shape(
     read: Read | None,
     added: int,
     tally: Mapping[LineResult, int],
-    refused: Iterable[Told],
+    refused: Iterable[Refusal],
 ) -> ImportReport:
     """Give a report's public fields."""
     return {
@@ -138,7 +138,7 @@ def of_batch(session: Session, batch: Batch) -> ImportReport:
     )
 
 
-def refused_shape(line: Told) -> RefusedLine:
+def refused_shape(line: Refusal) -> RefusedLine:
     """Give a refused line's public fields."""
     result = LineResult(line.result)
     return {

@@ -307,33 +307,33 @@ def shape(row: Selected) -> KeyShape:
 # ------------------------------------------------------------------------------------------ adding
 
 
-def _add(session: Session, actor: Actor, pool: str, given: Input, dry_run: bool) -> ImportReport:
+def _add(session: Session, actor: Actor, pool: str, table: Input, dry_run: bool) -> ImportReport:
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
-    blocks = given.keys()
+    blocks = table.keys()
     with patience.computing(session):  # reading may take long, and locks no row
         if dry_run:
-            return _tried(session, found, blocks, given)
+            return _tried(session, found, blocks, table)
         first = _first(blocks)
         if sum(map(len, first)) > AT_ONCE:
-            return _staged(session, actor, found, chain(first, blocks), given)
-    return _add_at_once(session, actor, found, joined(first), given)
+            return _staged(session, actor, found, chain(first, blocks), table)
+    return _add_at_once(session, actor, found, joined(first), table)
 
 
-def _tried(session: Session, pool: Pool, blocks: Iterator[Keys], given: Input) -> ImportReport:
+def _tried(session: Session, pool: Pool, blocks: Iterator[Keys], table: Input) -> ImportReport:
     tried = trying.try_out(session, blocks, pool_id=pool.id, most=import_reports.MAX_REFUSED)
     added = tried.tally.get(LineResult.ADDED, 0)
     return import_reports.shape(
-        batch=None, read=given.read, added=added, tally=tried.tally, refused=tried.refused
+        batch=None, read=table.read, added=added, tally=tried.tally, refused=tried.refused
     )
 
 
 def _staged(
-    session: Session, actor: Actor, pool: Pool, blocks: Iterator[Keys], given: Input
+    session: Session, actor: Actor, pool: Pool, blocks: Iterator[Keys], table: Input
 ) -> ImportReport:
-    labels = given.read_as.labels
+    labels = table.read_as.labels
     batch = batches.stage(
-        session, actor=actor, pool=str(pool.id), blocks=blocks, read=given.read, labels=labels
+        session, actor=actor, pool=str(pool.id), blocks=blocks, read=table.read, labels=labels
     )
     return batches.report(session, actor=actor, batch=batch["id"])
 
@@ -349,9 +349,9 @@ def _first(blocks: Iterator[Keys]) -> list[Keys]:
 
 
 def _add_at_once(
-    session: Session, actor: Actor, pool: Pool, found: Keys, given: Input
+    session: Session, actor: Actor, pool: Pool, found: Keys, table: Input
 ) -> ImportReport:
-    common = given.read_as.labels
+    common = table.read_as.labels
     refused = importing.add(session, pool_id=pool.id, keys=found, labels=common)
     added = len(found) - len(refused)
     if added:
@@ -367,19 +367,19 @@ def _add_at_once(
         )
     tally = Counter(LineResult(line.result) for line in refused)
     return import_reports.shape(
-        batch=None, read=given.read, added=added, tally=tally, refused=refused
+        batch=None, read=table.read, added=added, tally=tally, refused=refused
     )
 
 
 # --------------------------------------------------------------------------------------- reading
 
 
-def _find_all(session: Session, actor: Actor, wanted: Sequence[str]) -> list[int | None]:
+def _find_all(session: Session, actor: Actor, typed_codes: Sequence[str]) -> list[int | None]:
     """Find each code's key as `find` does, in one query; None if there is none."""
     within = actor.sees(Pool.organization_id)
-    meant = meaning.meant_by(wanted, meaning.TYPED.c.place, Key.id, within=within)
+    meant = meaning.meant_by(typed_codes, meaning.TYPED.c.place, Key.id, within=within)
     ids: dict[int, int] = dict(session.execute(meant).all())
-    return [ids.get(place) for place in range(1, len(wanted) + 1)]
+    return [ids.get(place) for place in range(1, len(typed_codes) + 1)]
 
 
 def _missing(code: str) -> errors.NotFoundError:

@@ -55,7 +55,7 @@ STYLE: Any = {
 
 
 def chart(
-    title: str, told: str, draw: Callable[["Axes"], None], *, height: float = TALL
+    title: str, alternative: str, draw: Callable[["Axes"], None], *, height: float = TALL
 ) -> "Figure":
     """Draw a chart with a title and an alternative text."""
     import matplotlib as mpl
@@ -66,7 +66,7 @@ def chart(
         axes = figure.add_subplot()
         axes.set_title(title)
         draw(axes)
-        figure.set_label(told)
+        figure.set_label(alternative)
         # Ticks and the legend are drawn later, and need the style too.
         figure.canvas.draw()
     return figure
@@ -116,11 +116,13 @@ def counted_days(title: str, frame: "pd.DataFrame", locale: babel.Locale, *, uni
         return nothing(title)
     each, counts, means = (frame[column].tolist() for column in frame.columns)
     total, best = showing.number(sum(counts), locale), counts.index(max(counts))
-    told = (
+    alternative = (
         f"{title}: {total} from {each[0]:%Y-%m-%d} to {each[-1]:%Y-%m-%d}, "
         f"at most {showing.number(counts[best], locale)} on {each[best]:%Y-%m-%d}."
     )
-    return days(title, told, each, counts, [float(m) for m in means], unit=unit, locale=locale)
+    return days(
+        title, alternative, each, counts, [float(m) for m in means], unit=unit, locale=locale
+    )
 
 
 def listed(names: Sequence[str], counts: Sequence[int], locale: babel.Locale) -> str:
@@ -130,7 +132,7 @@ def listed(names: Sequence[str], counts: Sequence[int], locale: babel.Locale) ->
 
 def bars(
     title: str,
-    told: str,
+    alternative: str,
     names: Sequence[str],
     parts: Mapping[str, tuple[Sequence[int], str]],
     *,
@@ -159,12 +161,12 @@ def bars(
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(parts), borderpad=0)
 
     height = TALL if upright else 1.1 + ROW * len(names)
-    return chart(title, told, draw, height=height)
+    return chart(title, alternative, draw, height=height)
 
 
 def days(
     title: str,
-    told: str,
+    alternative: str,
     days: Sequence[date],
     counts: Sequence[int],
     means: Sequence[float],
@@ -189,12 +191,12 @@ def days(
         axes.margins(x=0.01 if len(days) > 3 else 1.5)
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
 
-    return chart(title, told, draw)
+    return chart(title, alternative, draw)
 
 
 def steps(
     title: str,
-    told: str,
+    alternative: str,
     x: Sequence[int],
     shares: Sequence[float],
     *,
@@ -217,12 +219,12 @@ def steps(
         axes.set_xlabel(along)
         axes.set_ylabel("share of keys redeemed")
 
-    return chart(title, told, draw)
+    return chart(title, alternative, draw)
 
 
 def heat(
     title: str,
-    told: str,
+    alternative: str,
     rows: Sequence[str],
     columns: Sequence[str],
     values: "NDArray[np.float64]",
@@ -249,11 +251,11 @@ def heat(
                 words = "" if value != value else write(value)
                 axes.text(column, row, words, ha="center", va="center", fontsize=7.5, color=shade)
 
-    return chart(title, told, draw, height=1.2 + 0.32 * len(rows))
+    return chart(title, alternative, draw, height=1.2 + 0.32 * len(rows))
 
 
 def months(
-    told: str,
+    alternative: str,
     charts: Mapping[str, tuple[Sequence[date], Mapping[str, tuple[Sequence[float], str]], str]],
     *,
     locale: babel.Locale,
@@ -276,7 +278,7 @@ def months(
             axes.grid(visible=False, axis="x")
             _count(axes, unit, locale, along="y")
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(parts), borderpad=0)
-        figure.set_label(told)
+        figure.set_label(alternative)
         figure.canvas.draw()
     return figure
 

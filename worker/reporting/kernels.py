@@ -32,7 +32,7 @@ def environment(url: str, scratch: Path) -> dict[str, str]:
     }
 
 
-def kernel(told: dict[str, str], folder: Path, scratch: Path) -> type:
+def kernel(variables: dict[str, str], folder: Path, scratch: Path) -> type:
     """Make a kernel manager that runs this interpreter with that environment, in that folder."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -51,7 +51,7 @@ def kernel(told: dict[str, str], folder: Path, scratch: Path) -> type:
             super().__init__(**options, transport="ipc", connection_file=str(scratch / "kernel"))
 
         async def _async_start_kernel(self, **options: Any) -> None:
-            options |= {"env": told, "cwd": str(folder)}
+            options |= {"env": variables, "cwd": str(folder)}
             # A cell's errors are in its outputs; the rest is the kernel's own messages.
             await super()._async_start_kernel(**options, stderr=subprocess.DEVNULL)
 
