@@ -1,10 +1,12 @@
 """Invoices: a month's charges of many organizations, billed; and what years of them cost later."""
 
+from functools import partial
+
 import psycopg
 from fpdf import FPDF
 
 from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, seconds
-from worker.billing import invoices, runs
+from worker.billing import handing_over, invoices, runs
 from worker.billing.invoices import InvoiceShown
 from worker.billing.pdf import invoice_pdf
 from worker.billing.writing import FONTS
@@ -92,6 +94,15 @@ LINES = """
       FROM generate_series(1, %(count)s) AS n JOIN course ON course.code = 'L-' || 1 + n %% 100
 """
 
+# Who sells and who buys, as e-invoices have to name them.
+PARTIES = """
+    UPDATE seller SET name = 'Keys GmbH', street = 'Kai 1', postcode = '20457', city = 'Hamburg',
+           country = 'DE', tax_id = 'DE136695976', electronic_address = '0088:4012345000009';
+    INSERT INTO seller_bank VALUES ('EUR', 'DE89370400440532013000', 'COBADEFFXXX');
+    UPDATE organization SET street = 'Weg 2', postcode = '53111', city = 'Bonn', country = 'DE', locale = 'de',
+           buyer_reference = 'B-' || id, electronic_address = 'EM:ap' || id || '@buyer.example';
+"""
+
 BILLED = "SELECT count(*), count(DISTINCT invoice_id) FROM invoice_charge"
 
 
@@ -136,6 +147,46 @@ def printing(rig: Rig, count: int) -> Round:
         limit=count / seconds(lambda: bare_pdf(plainly)),
         notes={"lines/s, every other title Arabic": count / seconds(lambda: invoice_pdf(shaped))},
     )
+
+
+@benchmark("invoices.documents", unit="invoices/s", n=1_000)
+def handing_over_a_month(rig: Rig, count: int) -> Round:
+    """A month's invoices in one zip, each as PDF and as XML; and as Factur-X, which has both in one."""
+    with rig.database(buyers):
+        finalized(count)
+        ours = in_a_process("benchmarks.invoices:handed_over")
+        hybrids = count / seconds(partial(hand_over, "facturx"))
+    return Round(
+        ours=count / ours.seconds,
+        peak_memory_mb=ours.memory_mb,
+        notes={"invoices/s, as Factur-X": hybrids},
+    )
+
+
+def finalized(count: int) -> None:
+    """Finalize an invoice of ten charges for each of so many organizations."""
+    charged(10 * count, count, month="2026-01-01")
+    with psycopg.connect(plain()) as connection:
+        connection.execute(PARTIES)
+    done = runs.run(actor=OPERATOR, finalize=True)
+    if len(done.finalized) != count:
+        raise AssertionError(f"{len(done.finalized)} invoices instead of {count}: {done.lacks}")
+
+
+def handed_over() -> None:
+    """Write every invoice as PDF and XML."""
+    hand_over(None)
+
+
+def hand_over(format: str | None) -> None:
+    """Read a zip of every invoice to its end."""
+    with connections.session() as session:
+        made = handing_over.export(
+            session, actor=OPERATOR, from_="2020-01-01", to="2090-12-31", format=format
+        )
+        size = sum(map(len, made.content))
+    if size < 1_000_000:
+        raise AssertionError(f"{size} bytes are no month of invoices")
 
 
 def long_invoice(count: int, *, arabic: bool) -> InvoiceShown:

@@ -110,7 +110,9 @@ def _documents(session: Session, shown: InvoiceShown, format: str) -> Iterator[D
 
 def _added(zipped: zipfile.ZipFile, made: Document, shown: InvoiceShown) -> str:
     entry = zipfile.ZipInfo(made.name, _time(shown["finalized_at"]))
-    zipped.writestr(entry, b"".join(made.content), zipfile.ZIP_DEFLATED)
+    packed = made.media_type == "application/pdf"  # which is compressed already
+    how = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
+    zipped.writestr(entry, b"".join(made.content), how)
     return made.name
 
 
