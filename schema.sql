@@ -145,12 +145,14 @@ CREATE TYPE redemption_outcome AS ENUM (
 CREATE TYPE launch_outcome    AS ENUM ('launched', 'assignment_expired', 'assignment_cancelled');
 CREATE TYPE assignment_status AS ENUM ('active', 'expired', 'cancelled');
 CREATE TYPE charge_kind       AS ENUM ('redemption', 'extension', 'credit');
+CREATE TYPE invoice_kind      AS ENUM ('invoice', 'credit_note');
 CREATE TYPE invoice_status    AS ENUM ('draft', 'finalized', 'paid', 'void');
 CREATE TYPE report_state      AS ENUM ('queued', 'running', 'done', 'failed');
 CREATE TYPE report_format     AS ENUM ('html', 'pdf');
 CREATE TYPE delivery_type     AS ENUM (
     'redemption.decided', 'assignment.expired', 'assignment.cancelled', 'assignment.extended', 'pool.low',
-    'pool.expiring', 'invoice.finalized', 'invoice.paid', 'invoice.payment_taken_back', 'invoice.voided');
+    'pool.expiring', 'invoice.finalized', 'invoice.paid', 'invoice.payment_taken_back', 'invoice.voided',
+    'credit_note.finalized', 'invoice.overdue');
 CREATE TYPE delivery_state    AS ENUM ('waiting', 'delivered', 'failed');
 CREATE TYPE message_state     AS ENUM ('waiting', 'sent', 'failed');
 CREATE TYPE role              AS ENUM ('operator', 'manager', 'finance', 'analyst', 'sender');
@@ -338,8 +340,10 @@ CREATE TABLE seller (
     phone              text    NOT NULL DEFAULT '',
     email              text    NOT NULL DEFAULT '',
     accounts           jsonb   NOT NULL DEFAULT '{}',
+    zero_invoices      text    NOT NULL DEFAULT 'keep',
 
     CONSTRAINT seller_is_one               CHECK (only_one),
+    CONSTRAINT seller_keeps_or_skips_zero  CHECK (zero_invoices IN ('keep', 'skip')),
     CONSTRAINT seller_time_zone_is_known   CHECK (is_time_zone(time_zone)),
     CONSTRAINT seller_country_is_a_code    CHECK (country ~ '^([A-Z]{2})?$')
 );
@@ -1175,14 +1179,16 @@ CREATE INDEX launch_by_time ON launch USING brin (launched_at) WITH (pages_per_r
 
 -- Billing ----------------------------------------------------------------------------------------
 
--- The charges of one organization, one billing month (its first day), one currency. A draft still
--- gathers; once numbered, only its payment or voiding may change it. by_hand: made by voiding
--- another, so that only a person finalizes it. seller and buyer are copied when it is finalized.
+-- The charges of one organization, one billing month (its first day), one currency; a credit note has
+-- credits alone. A draft still gathers; once numbered, only its payment or voiding may change it. by_hand:
+-- made by voiding another or at once on demand, so that it gathers nothing, and only a person finalizes it.
+-- seller and buyer are copied when it is finalized. told_overdue_at: when invoice.overdue was told.
 CREATE TABLE invoice (
     id              bigint         GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id bigint         NOT NULL REFERENCES organization ON DELETE RESTRICT,
     month           date           NOT NULL,
     currency        char(3)        NOT NULL,
+    kind            invoice_kind   NOT NULL DEFAULT 'invoice',
     status          invoice_status NOT NULL DEFAULT 'draft',
     by_hand         boolean        NOT NULL DEFAULT false,
     year            int,
@@ -1201,6 +1207,7 @@ CREATE TABLE invoice (
     paid_on         date,
     voided_at       timestamptz,
     void_reason     text,
+    told_overdue_at timestamptz,
 
     CONSTRAINT invoice_month_is_its_first_day   CHECK (extract(day FROM month) = 1),
     CONSTRAINT invoice_total_adds_up            CHECK (total = subtotal + tax),
@@ -1215,11 +1222,17 @@ CREATE TABLE invoice (
     CONSTRAINT invoice_is_numbered_in_the_year_of_its_issue CHECK (year = extract(year FROM issued_on)),
     CONSTRAINT invoice_is_paid_on_a_day         CHECK ((status = 'paid') = (paid_on IS NOT NULL)),
     CONSTRAINT invoice_is_voided_for_a_reason
-        CHECK ((status = 'void') = (voided_at IS NOT NULL) AND (status = 'void') = (void_reason IS NOT NULL))
+        CHECK ((status = 'void') = (voided_at IS NOT NULL) AND (status = 'void') = (void_reason IS NOT NULL)),
+    CONSTRAINT credit_note_is_never_voided      CHECK (kind = 'invoice' OR status <> 'void')
 );
 
--- Keeps "one draft per organization, month and currency"; read by the billing run.
-CREATE UNIQUE INDEX invoice_has_one_draft ON invoice (organization_id, month, currency) WHERE status = 'draft';
+-- Keeps "one gathering draft per organization, month, currency and kind"; read by the billing run.
+CREATE UNIQUE INDEX invoice_has_one_draft ON invoice (organization_id, month, currency, kind)
+    WHERE status = 'draft' AND NOT by_hand;
+-- Read by whoever looks for drafts that wait for a person: metrics, the audit.
+CREATE INDEX invoice_by_hand ON invoice (id) WHERE status = 'draft' AND by_hand;
+-- Read by the schedule: what is overdue and not told yet.
+CREATE INDEX invoice_to_be_overdue ON invoice (due_on) WHERE status = 'finalized' AND told_overdue_at IS NULL;
 -- Read by lists of an organization's invoices, and by "is this month still open?".
 CREATE INDEX invoice_by_organization ON invoice (organization_id, month);
 
@@ -1235,12 +1248,13 @@ $$;
 CREATE FUNCTION keep_final_invoices() RETURNS trigger
 LANGUAGE plpgsql AS $$
 DECLARE
-    outcome CONSTANT text[] := '{status,paid_on,voided_at,void_reason,number}';
+    outcome CONSTANT text[] := '{status,paid_on,voided_at,void_reason,told_overdue_at,number}';
 BEGIN
     IF OLD.status = 'draft' AND NEW.status IN ('draft', 'finalized')
-       AND (NEW.id, NEW.organization_id, NEW.month, NEW.currency)
-         = (OLD.id, OLD.organization_id, OLD.month, OLD.currency)
-    OR (OLD.status, NEW.status) IN (('finalized', 'paid'), ('paid', 'finalized'), ('finalized', 'void'))
+       AND (NEW.id, NEW.organization_id, NEW.month, NEW.currency, NEW.kind)
+         = (OLD.id, OLD.organization_id, OLD.month, OLD.currency, OLD.kind)
+    OR (OLD.status, NEW.status) IN (('finalized', 'paid'), ('paid', 'finalized'), ('finalized', 'void'),
+                                    ('finalized', 'finalized'))
        AND to_jsonb(NEW) - outcome = to_jsonb(OLD) - outcome THEN
         RETURN NEW;
     END IF;
@@ -1306,33 +1320,6 @@ COMMENT ON CONSTRAINT payment_reference_is_short ON payment
 -- Read by whoever asks what is open of an invoice.
 CREATE INDEX payment_by_invoice ON payment (invoice_id);
 
--- What of an invoice is not paid yet: nothing of a draft or a void one.
-CREATE FUNCTION invoice_open(invoice_id bigint, status invoice_status, total numeric) RETURNS numeric
-LANGUAGE sql STABLE BEGIN ATOMIC
-    SELECT CASE WHEN status NOT IN ('finalized', 'paid') THEN 0
-                ELSE total - coalesce(sum(payment.amount), 0) END
-      FROM payment WHERE payment.invoice_id = invoice_open.invoice_id AND taken_back_at IS NULL;
-END;
-
--- Payments never exceed their invoice, however many are recorded at once; the invoice is locked first.
-CREATE FUNCTION keep_payments_within_their_invoice() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-DECLARE
-    paid invoice;
-BEGIN
-    SELECT * INTO paid FROM invoice WHERE id = NEW.invoice_id FOR NO KEY UPDATE;
-    IF paid.status NOT IN ('finalized', 'paid') OR sign(NEW.amount) <> sign(paid.total)
-       OR abs(paid.total) < abs(paid.total - invoice_open(paid.id, paid.status, paid.total)) THEN
-        RAISE EXCEPTION 'payments cannot exceed their invoice'
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_stay_within_their_invoice';
-    END IF;
-    RETURN NULL;
-END
-$$;
-
-CREATE TRIGGER payments_stay_within_their_invoice AFTER INSERT ON payment
-    FOR EACH ROW EXECUTE FUNCTION keep_payments_within_their_invoice();
-
 CREATE FUNCTION refuse_rewriting_a_payment() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -1351,7 +1338,8 @@ CREATE TRIGGER payment_is_taken_back_once BEFORE UPDATE OF taken_back_at ON paym
 -- What a redemption (or a paid extension) costs the pool's owner, at the price of that moment.
 -- A credit is a negative charge that names the charge it undoes, wholly or partly. tax_rate_id: the rate
 -- in force for its owner when it occurred, a credit's its charge's; null is no rate. unbilled: on no
--- unreleased invoice; kept by the triggers of invoice_charge.
+-- unreleased invoice, and not cancelled out; kept by the triggers of invoice_charge and
+-- charge_cancelled_out.
 CREATE TABLE charge (
     id                      bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind                    charge_kind   NOT NULL,
@@ -1385,6 +1373,9 @@ CREATE UNIQUE INDEX assignment_is_charged_once
 CREATE INDEX charge_credits ON charge (credits_id) WHERE credits_id IS NOT NULL;
 -- Read by the billing run: what is still to be invoiced, however much was invoiced before.
 CREATE INDEX charge_unbilled ON charge (organization_id, occurred_at) WHERE unbilled;
+-- Read by the billing run: credits that stand on no credit note yet. Few, so no charge's billing pays for it.
+CREATE INDEX charge_unbilled_credit ON charge (organization_id, credits_id)
+    WHERE unbilled AND credits_id IS NOT NULL;
 -- Read by lists of an organization's charges.
 CREATE INDEX charge_by_organization ON charge (organization_id, id);
 -- Read by lists of a pool's charges.
@@ -1487,7 +1478,8 @@ $$;
 CREATE TRIGGER charged_tax_rate_never_changes BEFORE UPDATE ON tax_rate
     FOR EACH ROW EXECUTE FUNCTION keep_charged_tax_rates();
 
--- One line of an invoice: charges alike in course, pool, kind, service month, unit price and tax rate.
+-- One line of an invoice: charges alike in course, pool, kind, service month, unit price and tax rate; of a
+-- credit note, credits of one line of an invoice for one reason, of which reason_key is the MD5 hash.
 -- course_title and pool_name are copied when it is finalized.
 CREATE TABLE invoice_line (
     id            bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -1502,9 +1494,14 @@ CREATE TABLE invoice_line (
     course_title  text,
     pool_name     text,
     tax_rate_id   bigint        REFERENCES tax_rate ON DELETE RESTRICT,
+    credits_line_id bigint      REFERENCES invoice_line ON DELETE RESTRICT,
+    reason_key    uuid,
 
     CONSTRAINT invoice_line_is_one_of_its_kind
-        UNIQUE NULLS NOT DISTINCT (invoice_id, course_id, pool_id, kind, service_month, unit_price, tax_rate_id),
+        UNIQUE NULLS NOT DISTINCT (invoice_id, course_id, pool_id, kind, service_month, unit_price, tax_rate_id,
+                                   credits_line_id, reason_key),
+    CONSTRAINT credit_line_names_the_line_it_credits
+        CHECK (kind <> 'credit' OR (credits_line_id IS NULL) = (reason_key IS NULL)),
     CONSTRAINT invoice_line_belongs_to_its_invoice UNIQUE (id, invoice_id),
     CONSTRAINT invoice_line_adds_up CHECK (amount = quantity * unit_price AND quantity > 0)
 );
@@ -1556,15 +1553,20 @@ CREATE TRIGGER share_stays_on_its_line
     BEFORE UPDATE OF invoice_id, line_id, learner_organization_id OR DELETE ON invoice_share
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
 
--- What of an invoice is taxed at one rate: rounded here, once (B6).
+-- What of an invoice is taxed at one rate: rounded here, once (B6). Of a credit note, what of it credits
+-- one invoice at one rate; the credit that makes that invoice's rate whole takes the rest of its tax.
 CREATE TABLE invoice_tax (
-    invoice_id  bigint        NOT NULL REFERENCES invoice  ON DELETE RESTRICT,
-    tax_rate_id bigint        REFERENCES tax_rate          ON DELETE RESTRICT,
-    subtotal    numeric(16,4) NOT NULL,
-    tax         numeric(16,4) NOT NULL,
+    invoice_id         bigint        NOT NULL REFERENCES invoice  ON DELETE RESTRICT,
+    tax_rate_id        bigint        REFERENCES tax_rate          ON DELETE RESTRICT,
+    credits_invoice_id bigint        REFERENCES invoice           ON DELETE RESTRICT,
+    subtotal           numeric(16,4) NOT NULL,
+    tax                numeric(16,4) NOT NULL,
 
-    CONSTRAINT invoice_is_taxed_once_a_rate UNIQUE NULLS NOT DISTINCT (invoice_id, tax_rate_id)
+    CONSTRAINT invoice_is_taxed_once_a_rate UNIQUE NULLS NOT DISTINCT (invoice_id, tax_rate_id, credits_invoice_id)
 );
+
+-- Read by whoever asks what was credited of an invoice.
+CREATE INDEX invoice_tax_credits ON invoice_tax (credits_invoice_id) WHERE credits_invoice_id IS NOT NULL;
 
 CREATE TRIGGER taxes_are_added_to_drafts AFTER INSERT ON invoice_tax
     REFERENCING NEW TABLE AS changed
@@ -1572,8 +1574,66 @@ CREATE TRIGGER taxes_are_added_to_drafts AFTER INSERT ON invoice_tax
 CREATE TRIGGER taxes_change_in_drafts AFTER UPDATE ON invoice_tax
     REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_final_lines();
-CREATE TRIGGER tax_stays_on_its_invoice BEFORE UPDATE OF invoice_id, tax_rate_id OR DELETE ON invoice_tax
+CREATE TRIGGER tax_stays_on_its_invoice
+    BEFORE UPDATE OF invoice_id, tax_rate_id, credits_invoice_id OR DELETE ON invoice_tax
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
+
+-- What of a credit note is set against the invoices that it credits: of each, as much as was open there
+-- before it. Earlier credit notes come first.
+CREATE FUNCTION credit_set_against_invoices(credit_note_id bigint) RETURNS numeric
+LANGUAGE sql STABLE BEGIN ATOMIC
+    SELECT coalesce(sum(greatest(least(given.amount, invoice.total - before.amount), 0)), 0)
+      FROM (SELECT credits_invoice_id, -sum(subtotal + tax) AS amount
+              FROM invoice_tax
+             WHERE invoice_tax.invoice_id = credit_note_id AND credits_invoice_id IS NOT NULL
+             GROUP BY credits_invoice_id) AS given
+      JOIN invoice AS note ON note.id = credit_note_id
+      JOIN invoice ON invoice.id = given.credits_invoice_id
+     CROSS JOIN LATERAL (
+           SELECT coalesce((SELECT sum(amount) FROM payment
+                             WHERE payment.invoice_id = invoice.id AND taken_back_at IS NULL), 0)
+                - coalesce((SELECT sum(earlier.subtotal + earlier.tax)
+                              FROM invoice_tax AS earlier JOIN invoice AS other ON other.id = earlier.invoice_id
+                             WHERE earlier.credits_invoice_id = invoice.id AND other.status <> 'draft'
+                               AND (other.year, other.serial) < (note.year, note.serial)), 0)
+                AS amount) AS before;
+END;
+
+-- What of an invoice is open: neither paid nor credited; nothing of a draft or a void one. Of a credit
+-- note, what neither lowers what is open on its invoices nor was paid out: below zero.
+CREATE FUNCTION invoice_open(invoice_id bigint, status invoice_status, total numeric) RETURNS numeric
+LANGUAGE sql STABLE BEGIN ATOMIC
+    SELECT CASE WHEN status NOT IN ('finalized', 'paid') THEN 0
+                WHEN unpaid.amount <= 0 THEN unpaid.amount
+                ELSE greatest(unpaid.amount + credited.amount, 0) END
+      FROM (SELECT total + credit_set_against_invoices(invoice_open.invoice_id)
+                   - coalesce(sum(payment.amount), 0) AS amount
+              FROM payment
+             WHERE payment.invoice_id = invoice_open.invoice_id AND taken_back_at IS NULL) AS unpaid,
+           (SELECT coalesce(sum(given.subtotal + given.tax), 0) AS amount
+              FROM invoice_tax AS given JOIN invoice AS note ON note.id = given.invoice_id
+             WHERE given.credits_invoice_id = invoice_open.invoice_id AND note.status <> 'draft') AS credited;
+END;
+
+-- Payments never exceed what is open, however many are recorded at once; the invoice is locked first.
+CREATE FUNCTION keep_payments_within_their_invoice() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    paid  invoice;
+    still numeric;
+BEGIN
+    SELECT * INTO paid FROM invoice WHERE id = NEW.invoice_id FOR NO KEY UPDATE;
+    still := invoice_open(paid.id, paid.status, paid.total);
+    IF NEW.amount <> 0 AND (sign(NEW.amount) <> sign(still) OR abs(NEW.amount) > abs(still)) THEN
+        RAISE EXCEPTION 'payments cannot exceed their invoice'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_stay_within_their_invoice';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER payments_stay_within_their_invoice BEFORE INSERT ON payment
+    FOR EACH ROW EXECUTE FUNCTION keep_payments_within_their_invoice();
 
 -- Which charges an invoice carries. Voiding releases them; the row stays as the void's detail.
 CREATE TABLE invoice_charge (
@@ -1608,7 +1668,7 @@ LANGUAGE sql STABLE SET search_path = public, pg_temp
 RETURN month >= date_trunc('month', clock_now() - interval '1 day')::date;
 
 -- Adding a charge to an invoice bills it: only an unbilled one of the draft's organization and
--- currency.
+-- currency. Credits go on credit notes, and nothing else does.
 CREATE FUNCTION bill_added_charges() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -1619,8 +1679,8 @@ BEGIN
     UPDATE charge SET unbilled = false
       FROM added
      WHERE charge.id = added.charge_id AND charge.unbilled AND added.released_at IS NULL
-       AND (charge.organization_id, charge.currency) = (
-           SELECT organization_id, currency FROM invoice
+       AND (charge.organization_id, charge.currency, charge.kind = 'credit') = (
+           SELECT organization_id, currency, kind = 'credit_note' FROM invoice
             WHERE id = added.invoice_id AND status = 'draft');
     GET DIAGNOSTICS billed = ROW_COUNT;
     IF billed <> (SELECT count(*) FROM added) THEN
@@ -1666,6 +1726,43 @@ CREATE TRIGGER voided_charges_are_released AFTER UPDATE ON invoice_charge
 CREATE TRIGGER invoice_keeps_its_charges
     BEFORE UPDATE OF invoice_id, line_id, charge_id OR DELETE ON invoice_charge
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_changing_an_invoice();
+
+
+-- A charge and its credits, none of which was billed, and that come to nothing: they stand on no document.
+-- So do charges of 0 where the seller makes no invoice of 0.
+CREATE TABLE charge_cancelled_out (
+    charge_id    bigint      PRIMARY KEY REFERENCES charge ON DELETE RESTRICT,
+    cancelled_at timestamptz NOT NULL DEFAULT clock_now()
+);
+
+CREATE FUNCTION bill_nothing() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    settled bigint;
+BEGIN
+    UPDATE charge SET unbilled = false FROM added WHERE charge.id = added.charge_id AND charge.unbilled;
+    GET DIAGNOSTICS settled = ROW_COUNT;
+    IF settled <> (SELECT count(*) FROM added)
+       OR EXISTS (SELECT FROM added JOIN charge ON charge.id IN (
+                         SELECT coalesce(credits_id, id) FROM charge WHERE charge.id = added.charge_id)
+                   WHERE charge.amount + coalesce((
+                         SELECT sum(credit.amount) FROM charge AS credit
+                           JOIN charge_cancelled_out ON charge_cancelled_out.charge_id = credit.id
+                          WHERE credit.credits_id = charge.id), 0) <> 0) THEN
+        RAISE EXCEPTION 'only unbilled charges and credits that come to nothing cancel out'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'cancelled_out_comes_to_nothing';
+    END IF;
+    PERFORM tally_unbilled(ARRAY(SELECT charge_id FROM added JOIN charge ON charge.id = charge_id
+                                  WHERE occurred_at > clock_now() - interval '32 days'), -1);
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER cancelled_out_comes_to_nothing AFTER INSERT ON charge_cancelled_out
+    REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION bill_nothing();
+CREATE TRIGGER cancelled_out_stays_so BEFORE UPDATE OR DELETE ON charge_cancelled_out
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting_a_charge();
 
 
 -- Telling others -----------------------------------------------------------------------------------
@@ -1883,14 +1980,16 @@ CREATE FUNCTION tell_invoice() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     told CONSTANT delivery_type := CASE
-        WHEN NEW.status = 'paid'     THEN 'invoice.paid'
-        WHEN NEW.status = 'void'     THEN 'invoice.voided'
-        WHEN OLD.status = 'draft'    THEN 'invoice.finalized'
-        ELSE                              'invoice.payment_taken_back' END;
+        WHEN NEW.kind = 'credit_note' THEN CASE WHEN OLD.status = 'draft' THEN 'credit_note.finalized' END
+        WHEN NEW.status = OLD.status  THEN 'invoice.overdue'
+        WHEN NEW.status = 'paid'      THEN 'invoice.paid'
+        WHEN NEW.status = 'void'      THEN 'invoice.voided'
+        WHEN OLD.status = 'draft'     THEN 'invoice.finalized'
+        ELSE                               'invoice.payment_taken_back' END;
 BEGIN
     INSERT INTO delivery (endpoint_id, type, data)
     SELECT endpoint.id, told, jsonb_build_object(
-               'id', NEW.id::text, 'number', NEW.number, 'organization', organization.name,
+               'id', NEW.id::text, 'number', NEW.number, 'kind', NEW.kind, 'organization', organization.name,
                'month', to_char(NEW.month, 'YYYY-MM'), 'currency', NEW.currency, 'status', NEW.status,
                'subtotal', round(NEW.subtotal, minor_unit(NEW.currency))::text,
                'tax', round(NEW.tax, minor_unit(NEW.currency))::text,
@@ -1906,8 +2005,8 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER invoice_is_told AFTER UPDATE OF status ON invoice
-    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status)
+CREATE TRIGGER invoice_is_told AFTER UPDATE OF status, told_overdue_at ON invoice
+    FOR EACH ROW WHEN ((OLD.status, OLD.told_overdue_at) IS DISTINCT FROM (NEW.status, NEW.told_overdue_at))
     EXECUTE FUNCTION tell_invoice();
 
 
@@ -2139,6 +2238,7 @@ ALTER TABLE charge         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_line   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_share  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_tax    ENABLE ROW LEVEL SECURITY;
+ALTER TABLE charge_cancelled_out ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_charge ENABLE ROW LEVEL SECURITY;
 ALTER TABLE endpoint       ENABLE ROW LEVEL SECURITY;
 ALTER TABLE endpoint_secret ENABLE ROW LEVEL SECURITY;
@@ -2194,6 +2294,7 @@ CREATE POLICY tenancy ON delivery       TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON payment        TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_line   TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_share  TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
+CREATE POLICY tenancy ON charge_cancelled_out TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM charge WHERE charge.id = charge_id));
 CREATE POLICY tenancy ON invoice_tax    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_charge TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 
@@ -2215,7 +2316,7 @@ GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
     organization, tax_rate, course, price, pool, distribution, batch, batch_chunk, batch_line, key, token, console_user, source,
     source_secret, learner, assignment, event, launch, invoice, invoice_serial, payment, charge, invoice_line,
-    invoice_share, invoice_tax, invoice_charge, endpoint, endpoint_secret TO keypool_web;
+    invoice_share, invoice_tax, invoice_charge, charge_cancelled_out, endpoint, endpoint_secret TO keypool_web;
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON message TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;
@@ -2516,13 +2617,14 @@ SELECT charge.id, charge.kind::text AS kind, organization.name AS organization,
  CROSS JOIN LATERAL (SELECT charge.occurred_at AT TIME ZONE organization.time_zone AS occurred) AS there
  WHERE (charge.organization_id IN (SELECT report.visible_organization())) IS TRUE;
 
--- One row an invoice. overdue: finalized, not wholly paid, and past its day in the seller's time zone.
+-- One row an invoice or credit note. overdue: an invoice that is finalized, not wholly paid, and past its day
+-- in the seller's time zone.
 -- lines and charges: what its lines, and the charges on it (or that were, of a void one), add up to.
 CREATE VIEW report.invoice WITH (security_barrier) AS
 SELECT invoice.id, invoice.number, organization.name AS organization, invoice.month, invoice.currency,
        invoice.status::text AS status, invoice.subtotal, invoice.tax, invoice.total,
        invoice.finalized_at, invoice.due_on, invoice.paid_on,
-       invoice.status = 'finalized'
+       invoice.status = 'finalized' AND invoice.kind = 'invoice'
            AND invoice.due_on < (clock_now() AT TIME ZONE (SELECT time_zone FROM seller))::date AS overdue,
        (SELECT coalesce(sum(invoice_line.amount), 0) FROM invoice_line
          WHERE invoice_line.invoice_id = invoice.id) AS lines,

@@ -71,6 +71,10 @@ FIGURES = {
         "Drafts of closed months that no run finalizes: the seller has no name, address or tax id.",
         COUNT_HELD_UP,
     ),
+    "keypool_invoices_by_hand": (
+        "Drafts that only a person finalizes, as after a voiding.",
+        "SELECT count(*) FROM invoice WHERE status = 'draft' AND by_hand",
+    ),
     "keypool_assignments_overdue": (
         "Assignments past their end that the expiry sweep has not marked yet.",
         "SELECT count(*) FROM assignment WHERE is_overdue(status, expires_at, clock_now())",

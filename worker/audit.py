@@ -93,7 +93,74 @@ CHECKS = [
              FROM invoice_charge WHERE released_at IS NULL""",
         """SELECT 'charge ' || charge.id AS broken FROM charge
              LEFT JOIN invoice_charge ON charge_id = charge.id AND released_at IS NULL
-            GROUP BY charge.id HAVING count(charge_id) <> CASE WHEN unbilled THEN 0 ELSE 1 END""",
+             LEFT JOIN charge_cancelled_out ON charge_cancelled_out.charge_id = charge.id
+            GROUP BY charge.id, cancelled_at
+           HAVING count(invoice_charge.charge_id) + count(cancelled_at) / greatest(count(*), 1)
+                  <> CASE WHEN unbilled THEN 0 ELSE 1 END""",
+    ),
+    Check(
+        "what cancelled out comes to nothing",
+        "SELECT count(*) AS charges FROM charge_cancelled_out",
+        """SELECT 'charge ' || charge.id AS broken
+             FROM charge
+             JOIN charge_cancelled_out ON charge_cancelled_out.charge_id = charge.id
+             LEFT JOIN charge AS credit ON credit.credits_id = charge.id
+            WHERE charge.credits_id IS NULL
+            GROUP BY charge.id HAVING charge.amount + coalesce(sum(credit.amount), 0) <> 0""",
+    ),
+    Check(
+        "credits stand on credit notes, and name lines of final invoices that have their charges",
+        """SELECT count(*) AS credit_notes, coalesce(sum(total), 0)::text AS totals
+             FROM invoice WHERE kind = 'credit_note' AND status <> 'draft'""",
+        """SELECT 'credit ' || charge.id || ' on document ' || invoice.id AS broken
+             FROM invoice
+             JOIN invoice_charge ON invoice_charge.invoice_id = invoice.id
+             JOIN invoice_line AS line ON line.id = invoice_charge.line_id
+             JOIN charge ON charge.id = invoice_charge.charge_id
+            WHERE invoice.kind = 'credit_note'
+              AND NOT EXISTS (SELECT FROM invoice_charge AS credited
+                                JOIN invoice AS paper ON paper.id = credited.invoice_id
+                               WHERE credited.charge_id = charge.credits_id
+                                 AND credited.line_id = line.credits_line_id
+                                 AND credited.released_at IS NULL AND paper.status IN ('finalized', 'paid'))""",
+    ),
+    Check(
+        "every tax = its lines, and an invoice that was credited whole was given back whole",
+        """SELECT count(*) AS taxes, coalesce(sum(tax), 0)::text AS tax FROM invoice_tax""",
+        """SELECT 'invoice ' || invoice.id AS broken FROM invoice
+            WHERE status <> 'draft'
+              AND (subtotal, tax) <> (SELECT coalesce(sum(subtotal), 0), coalesce(sum(tax), 0)
+                                        FROM invoice_tax WHERE invoice_id = invoice.id)
+           UNION ALL
+           SELECT 'invoice ' || taxed.invoice_id || ' at rate ' || coalesce(taxed.tax_rate_id, 0)
+             FROM (SELECT invoice_id, tax_rate_id, sum(subtotal) AS subtotal FROM invoice_tax GROUP BY 1, 2)
+                  AS taxed
+             FULL JOIN (SELECT invoice_id, tax_rate_id, sum(amount) AS subtotal
+                          FROM invoice_line GROUP BY 1, 2) AS lines
+               ON (lines.invoice_id, coalesce(lines.tax_rate_id, 0))
+                = (taxed.invoice_id, coalesce(taxed.tax_rate_id, 0))
+            WHERE taxed.subtotal IS DISTINCT FROM lines.subtotal
+           UNION ALL
+           SELECT 'invoice ' || invoice.id || ' credited by ' || -sum(note.subtotal + note.tax)
+             FROM invoice JOIN invoice_tax AS note ON note.credits_invoice_id = invoice.id
+             JOIN invoice AS paper ON paper.id = note.invoice_id AND paper.status <> 'draft'
+            GROUP BY invoice.id
+           HAVING sum(note.subtotal) = -invoice.subtotal AND sum(note.tax) <> -invoice.tax""",
+    ),
+    Check(
+        "what is paid has nothing open, and what has nothing open is paid",
+        """SELECT count(*) FILTER (WHERE status = 'paid') AS paid,
+                  count(*) FILTER (WHERE status = 'finalized') AS open,
+                  (SELECT count(*) FROM payment WHERE taken_back_at IS NULL) AS payments FROM invoice""",
+        """SELECT 'invoice ' || id AS broken FROM invoice
+            WHERE status IN ('finalized', 'paid')
+              AND (status = 'paid') <> (invoice_open(id, status, total) = 0)""",
+    ),
+    Check(
+        "drafts of a voided invoice wait for a person",
+        "SELECT count(*) AS by_hand FROM invoice WHERE status = 'draft' AND by_hand",
+        """SELECT 'draft ' || id AS broken FROM invoice
+            WHERE status = 'draft' AND by_hand AND kind = 'credit_note'""",
     ),
     Check(
         "every finalized invoice's total = its lines = its charges",

@@ -45,5 +45,5 @@ def show(session: Session, actor: Actor, charge: str) -> ChargeShape:
 @gives(201)
 @blueprint.input(Credit, arg_name="body")
 def credit(session: Session, actor: Actor, charge: str, body: Credit) -> ChargeShape:
-    """Credit a charge, wholly or partly, on the next invoice."""
+    """Credit a charge, wholly or partly, on the month's credit note."""
     return charges.credit(session, actor=actor, charge=charge, **body.given())

@@ -17,7 +17,7 @@ from webhook.http.preconditions import versioned
 from webhook.http.queries import Query, query
 from webhook.http.shapes import Taken, gives
 from webhook.http.strictjson import bodiless
-from worker.billing import documents, invoices, journals, payments, runs
+from worker.billing import crediting, documents, invoices, journals, payments, runs
 from worker.billing.invoices import InvoiceShape, InvoiceShown, InvoiceVoided
 from worker.billing.runs import BillingRun
 from worker.database import connections, patience
@@ -67,6 +67,15 @@ class Period(Taken):
     from_: str = Field(alias="from", max_length=10)
     to: str = Field(max_length=10)
     format: Literal["csv", "detail", "pdf", "json", "facturx", "xrechnung", "ubl"] | None = None
+
+
+class NewCreditNote(Taken):
+    """Which charges to credit at once, how much of each (by default all that is left), and why."""
+
+    charges: list[str] = Field(min_length=1, max_length=1000)
+    reason: str
+    amount: str | None = None
+    anyway: bool = False
 
 
 class NewPayment(Taken):
@@ -119,6 +128,17 @@ def journal(body: JournalPeriod) -> Response:
     """Give a period's lines for bookkeeping, under a number; the same days again are the same."""
     number = _transaction(g.actor, journals.number, actor=g.actor, **body.given())
     return files.table(f"journal-{number}.csv", journals.lines, actor=g.actor, number=number)
+
+
+@blueprint.post("/credit")
+@allowed()
+@gives(201)
+@blueprint.input(NewCreditNote, arg_name="body")
+def credit(session: Session, actor: Actor, body: NewCreditNote) -> InvoiceShown:
+    """Credit charges of one organization and currency on a credit note that is finalized at once."""
+    return crediting.credit_now(
+        session, actor=actor, then=keeping.ask_after, **body.given(charges="charges_")
+    )
 
 
 @blueprint.get("/<invoice>.pdf")
@@ -191,7 +211,7 @@ def finalize(session: Session, actor: Actor, invoice: Invoice, body: Confirmatio
 
 @blueprint.post("/<invoice>/pay")
 @allowed()
-@versioned(invoices.find)
+@versioned(invoices.find_to_bill)
 @gives()
 @blueprint.input(NewPayment, arg_name="body")
 def pay(session: Session, actor: Actor, invoice: Invoice, body: NewPayment) -> InvoiceShown:

@@ -1,5 +1,7 @@
 """The seller: the operator's details on invoices."""
 
+from typing import Literal
+
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
@@ -43,6 +45,7 @@ class SellerChanges(Changes):
     electronic_address: Clearable = None
     payment_details: Clearable = None
     time_zone: str = left_out()
+    zero_invoices: Literal["keep", "skip"] = left_out()
     banks: list[Bank] = left_out()
     accounts: dict[str, str] = left_out()
 

@@ -11,7 +11,7 @@ from webhook.console.answers import done
 from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
 from webhook.http import files
-from worker.billing import charges, confirming, handing_over, invoices, payments
+from worker.billing import charges, confirming, crediting, handing_over, invoices, payments
 from worker.reporting import keeping
 from worker.tenancy.actors import Actor, Role
 
@@ -136,8 +136,19 @@ def void_invoice(session: Session, actor: Actor, invoice: str) -> Any:
 @blueprint.post("/invoices/<invoice>/lines/<line>/charges/<charge>/credit")
 @page(on="invoice_line")
 def credit_charge(session: Session, actor: Actor, invoice: str, line: str, charge: str) -> Any:
-    """Credit a charge behind a line, wholly or partly, on the next invoice."""
+    """Credit a charge behind a line, wholly or partly: on the month's credit note, or at once."""
     reason, amount = request.form.get("reason", ""), request.form.get("amount") or None
+    if "now" in request.form:
+        note = crediting.credit_now(
+            session,
+            actor=actor,
+            charges_=[charge],
+            reason=reason,
+            amount=amount,
+            anyway="anyway" in request.form,
+            then=keeping.ask_after,
+        )
+        return done(f"Credit note {note['number']} is final.", "invoice", invoice=note["id"])
     made = charges.credit(session, actor=actor, charge=charge, reason=reason, amount=amount)
-    sentence = f"{made['amount']} {made['currency']} is credited on the next invoice."
+    sentence = f"{made['amount']} {made['currency']} is credited on the next credit note."
     return done(sentence, "invoice_line", invoice=invoice, line=line)

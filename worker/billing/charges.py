@@ -142,6 +142,8 @@ CREDIT = text("""
     RETURNING id
 """)
 
+LONGEST_REASON = 1000
+
 TAX_RATE_NOW = text("SELECT tax_rate_id FROM tax_rate_in_force(:organization_id, clock_now())")
 
 # A pool's current month, in its owner's time zone, by currency.
@@ -215,7 +217,7 @@ def left_of_redemption(session: Session, *, assignment: Assignment) -> Left:
 def credit(
     session: Session, *, actor: Actor, charge: str, reason: str, amount: str | None = None
 ) -> ChargeShape:
-    """Credit a charge, wholly or partly, on the next invoice; gives the credit (B3).
+    """Credit a charge, wholly or partly, on the next credit note; gives the credit (B3).
 
     The operator alone may. Key and assignment stay as they are.
 
@@ -224,8 +226,10 @@ def credit(
         InvalidInputError: the amount is not a positive one of the currency, or no reason is given.
     """
     actor.require()
-    if not reason.strip():
-        raise errors.InvalidInputError("Give the reason for the credit.", field="reason")
+    if not 1 <= len(reason.strip()) <= LONGEST_REASON:
+        raise errors.InvalidInputError(
+            f"Give the reason for the credit in 1 to {LONGEST_REASON:,} characters.", field="reason"
+        )
     found = find(session, actor=actor, charge=charge, lock=True)
     left = _left(session, found)
     credited = left if amount is None else _amount(session, amount, found)

@@ -18,7 +18,7 @@ LINES_PER_BLOCK = 2_000  # lines per block of CSV
 
 LINES_HEADER = (
     "invoice,month,organization,course,course_title,pool,pool_name,kind,service_month,unit_price,"
-    "quantity,amount,currency,tax_label,tax_percent,tax_category\n"
+    "quantity,amount,currency,tax_label,tax_percent,tax_category,credits_invoice,credits_issued_on,reason\n"
 )
 LINES = text("""
     SELECT concat(
@@ -29,13 +29,18 @@ LINES = text("""
         round(line.unit_price, minor_unit(invoice.currency)), ',', line.quantity, ',',
         round(line.amount, minor_unit(invoice.currency)), ',', invoice.currency, ',',
         csv_cell(coalesce(tax_rate.label, 'Tax')), ',', trim_scale(coalesce(percent, 0)), ',',
-        coalesce(category, 'Z'), chr(10))
+        coalesce(category, 'Z'), ',', credited_invoice.number, ',', credited_invoice.issued_on, ',',
+        csv_cell((SELECT reason FROM invoice_charge JOIN charge ON charge.id = charge_id
+                   WHERE invoice_charge.invoice_id = line.invoice_id AND line_id = line.id
+                     AND credited.id IS NOT NULL LIMIT 1)), chr(10))
       FROM invoice
       JOIN organization ON organization.id = invoice.organization_id
       JOIN invoice_line AS line ON line.invoice_id = invoice.id
       JOIN course ON course.id = line.course_id
       JOIN pool ON pool.id = line.pool_id
       LEFT JOIN tax_rate ON tax_rate.id = line.tax_rate_id
+      LEFT JOIN invoice_line AS credited ON credited.id = line.credits_line_id
+      LEFT JOIN invoice AS credited_invoice ON credited_invoice.id = credited.invoice_id
      WHERE invoice.id = :invoice_id
      ORDER BY course.code, pool.name, pool.id, line.service_month, line.kind,
               line.unit_price DESC, percent DESC, line.id

@@ -7,12 +7,14 @@ organization run one after another. A month is a calendar month in its time zone
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Result, text
 from sqlalchemy.orm import Session
 
 from worker import days
-from worker.billing import parties
+from worker.billing import numbering
+from worker.tables.labels import InvoiceKind
 
 # A callback for invoices that became final, in the same transaction: it gets their ids.
 Then = Callable[[Session, list[int]], None]
@@ -52,17 +54,29 @@ DUE = text("""
      ORDER BY organization.id
 """)
 
-# Put the unbilled charges until an instant on drafts; gives the drafts and how many charges each took.
-# A charge goes on its own month's invoice or, if that is finalized, on the next month's that is not
+# What is unbilled until an instant. A credit waits until the invoice with its charge is finalized.
+CHARGES = """
+    SELECT id, learner_organization_id, course_id, pool_id, kind, amount AS unit_price, currency,
+           coalesce(tax_rate_id, 0) AS rate,
+           date_trunc('month', occurred_at AT TIME ZONE :zone)::date AS service_month
+      FROM charge
+     WHERE unbilled AND organization_id = :organization_id AND occurred_at < :until
+       AND kind <> 'credit'"""
+CREDITS = """
+    SELECT charge.id, learner_organization_id, course_id, pool_id, charge.kind, amount AS unit_price,
+           charge.currency, coalesce(tax_rate_id, 0) AS rate,
+           date_trunc('month', occurred_at AT TIME ZONE :zone)::date AS service_month,
+           credited.line_id AS credits_line_id, md5(reason)::uuid AS reason_key
+      FROM charge
+      JOIN invoice_charge AS credited ON credited.charge_id = charge.credits_id AND released_at IS NULL
+      JOIN invoice ON invoice.id = credited.invoice_id AND invoice.status IN ('finalized', 'paid')
+     WHERE unbilled AND charge.organization_id = :organization_id AND credits_id IS NOT NULL
+       AND {which}"""
+
+# Where it goes: on its own month's document or, if that is finalized, on the next month's that is not
 # (B5), with its own service month. Months that begin after :last, and months other than a given
-# :month, wait. The statement has one snapshot, so what is settled meanwhile waits for the next run.
-GATHER = text("""
-    WITH waiting AS (
-        SELECT id, learner_organization_id, course_id, pool_id, kind, amount, currency,
-               coalesce(tax_rate_id, 0) AS rate,
-               date_trunc('month', occurred_at AT TIME ZONE :zone)::date AS service_month
-          FROM charge
-         WHERE unbilled AND organization_id = :organization_id AND occurred_at < :until),
+# :month, wait. Documents that were made by hand gather nothing.
+DRAFTED = """
     billing AS (
         SELECT currency, service_month, open.month
           FROM (SELECT DISTINCT currency, service_month FROM waiting) AS served
@@ -73,32 +87,41 @@ GATHER = text("""
                       SELECT FROM invoice
                        WHERE invoice.organization_id = :organization_id
                          AND invoice.month = first::date AND invoice.currency = served.currency
+                         AND invoice.kind = '{kind}' AND (invoice.kind = 'invoice' OR NOT by_hand)
                          AND status IN ('finalized', 'paid'))
                 ORDER BY first LIMIT 1) AS open
          WHERE CAST(:month AS date) IS NULL OR open.month = :month),
     draft AS (
-        INSERT INTO invoice (organization_id, month, currency)
-        SELECT DISTINCT CAST(:organization_id AS bigint), month, currency FROM billing
+        INSERT INTO invoice (organization_id, month, currency, kind)
+        SELECT DISTINCT CAST(:organization_id AS bigint), month, currency, '{kind}'::invoice_kind FROM billing
          ORDER BY month, currency
-        ON CONFLICT (organization_id, month, currency) WHERE status = 'draft'
+        ON CONFLICT (organization_id, month, currency, kind) WHERE status = 'draft' AND NOT by_hand
         DO UPDATE SET by_hand = invoice.by_hand  -- changes nothing, but returns the draft
+        RETURNING id, month, currency)"""
+BY_HAND = """
+    draft AS (
+        INSERT INTO invoice (organization_id, month, currency, kind, by_hand)
+        SELECT DISTINCT CAST(:organization_id AS bigint), CAST(:month AS date), currency,
+               'credit_note'::invoice_kind, true FROM waiting
         RETURNING id, month, currency),
+    billing AS (SELECT DISTINCT currency, service_month, CAST(:month AS date) AS month FROM waiting)"""
+
+# Put what waits on its drafts; gives the drafts and how many charges each took. The statement has one
+# snapshot, so what is settled meanwhile waits for the next run.
+GATHER = """
+    WITH waiting AS ({waiting}),{placed},
     gathered AS (
-        SELECT draft.id AS invoice_id, waiting.id AS charge_id, learner_organization_id, course_id,
-               pool_id, kind, service_month, amount AS unit_price, rate
+        SELECT draft.id AS invoice_id, waiting.id AS charge_id, learner_organization_id, rate, {alike}
           FROM waiting
           JOIN billing USING (currency, service_month)
           JOIN draft USING (month, currency)),
     shared AS (
-        SELECT invoice_id, course_id, pool_id, kind, service_month, unit_price, rate,
-               learner_organization_id, count(*) AS charges
-          FROM gathered GROUP BY 1, 2, 3, 4, 5, 6, 7, 8),
+        SELECT invoice_id, rate, {alike}, learner_organization_id, count(*) AS charges
+          FROM gathered GROUP BY invoice_id, rate, {alike}, learner_organization_id),
     line AS (
-        INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month, unit_price,
-                                  tax_rate_id, quantity, amount)
-        SELECT invoice_id, course_id, pool_id, kind, service_month, unit_price, nullif(rate, 0),
-               sum(charges), sum(charges) * unit_price
-          FROM shared GROUP BY 1, 2, 3, 4, 5, 6, rate
+        INSERT INTO invoice_line (invoice_id, tax_rate_id, {alike}, quantity, amount)
+        SELECT invoice_id, nullif(rate, 0), {alike}, sum(charges), sum(charges) * unit_price
+          FROM shared GROUP BY invoice_id, rate, {alike}
         ON CONFLICT ON CONSTRAINT invoice_line_is_one_of_its_kind
         DO UPDATE SET quantity = invoice_line.quantity + excluded.quantity,
                       amount = invoice_line.amount + excluded.amount
@@ -106,84 +129,68 @@ GATHER = text("""
     share AS (
         INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
         SELECT invoice_id, line.id, learner_organization_id, charges
-          FROM shared
-          JOIN line USING (invoice_id, course_id, pool_id, kind, service_month, unit_price, rate)
+          FROM shared JOIN line USING (invoice_id, rate, {alike})
         ON CONFLICT (invoice_id, line_id, learner_organization_id)
         DO UPDATE SET quantity = invoice_share.quantity + excluded.quantity),
     carried AS (
         INSERT INTO invoice_charge (invoice_id, charge_id, line_id)
         SELECT invoice_id, charge_id, line.id
-          FROM gathered
-          JOIN line USING (invoice_id, course_id, pool_id, kind, service_month, unit_price, rate)
+          FROM gathered JOIN line USING (invoice_id, rate, {alike})
         RETURNING invoice_id)
     SELECT invoice_id, count(*) AS charges FROM carried GROUP BY invoice_id ORDER BY invoice_id
+"""
+ALIKE = "course_id, pool_id, kind, service_month, unit_price"
+OF_CREDITS = f"{ALIKE}, credits_line_id, reason_key"
+GATHER_CHARGES = text(
+    GATHER.format(waiting=CHARGES, placed=DRAFTED.format(kind="invoice"), alike=ALIKE)
+)
+GATHER_CREDITS = text(
+    GATHER.format(
+        waiting=CREDITS.format(which="occurred_at < :until"),
+        placed=DRAFTED.format(kind="credit_note"),
+        alike=OF_CREDITS,
+    )
+)
+CREDIT_AT_ONCE = text(
+    GATHER.format(
+        waiting=CREDITS.format(which="charge.id = ANY (:credit_ids)"),
+        placed=BY_HAND,
+        alike=OF_CREDITS,
+    )
+)
+
+# A charge whose credits, all unbilled as it is, come to its amount stands on no document.
+CANCEL_OUT = text("""
+    INSERT INTO charge_cancelled_out (charge_id)
+    SELECT unnest(charge.id || credit.ids)
+      FROM (SELECT credits_id, array_agg(id) AS ids, sum(amount) AS amount FROM charge
+             WHERE unbilled AND organization_id = :organization_id AND credits_id IS NOT NULL
+             GROUP BY credits_id) AS credit
+      JOIN charge ON charge.id = credit.credits_id
+     WHERE charge.unbilled AND charge.occurred_at < :until AND charge.amount + credit.amount = 0
 """)
 
-# Tax is rounded once per rate, on its subtotal, to the minor unit, half away from zero.
-# Multiplied by 0.01, not divided by 100, which would drop digits.
-ADD_UP = text("""
-    WITH taxed AS (
-        INSERT INTO invoice_tax (invoice_id, tax_rate_id, subtotal, tax)
-        SELECT draft.id, tax_rate_id, sum(amount),
-               round(sum(amount) * coalesce(percent, 0) * 0.01, minor_unit(currency))
-          FROM invoice AS draft
-          JOIN invoice_line ON invoice_line.invoice_id = draft.id
-          LEFT JOIN tax_rate ON tax_rate.id = tax_rate_id
-         WHERE draft.id = ANY (:invoice_ids) AND draft.status = 'draft'
-         GROUP BY draft.id, tax_rate_id, percent
-        ON CONFLICT ON CONSTRAINT invoice_is_taxed_once_a_rate
-        DO UPDATE SET subtotal = excluded.subtotal, tax = excluded.tax
-        RETURNING *)
-    UPDATE invoice SET subtotal = sums.subtotal, tax = sums.tax, total = sums.subtotal + sums.tax
-      FROM (SELECT invoice_id, sum(subtotal) AS subtotal, sum(tax) AS tax
-              FROM taxed GROUP BY invoice_id) AS sums
-     WHERE invoice.id = sums.invoice_id
+# If the seller makes no invoices of 0, neither do charges of 0 of a month without others.
+SKIP_ZERO = text("""
+    INSERT INTO charge_cancelled_out (charge_id)
+    SELECT unnest(nothing.ids)
+      FROM (SELECT currency, date_trunc('month', occurred_at AT TIME ZONE :zone)::date AS month,
+                   array_agg(id) AS ids
+              FROM charge
+             WHERE (SELECT zero_invoices FROM seller) = 'skip' AND unbilled AND kind <> 'credit'
+               AND organization_id = :organization_id AND occurred_at < :until
+             GROUP BY 1, 2 HAVING max(amount) = 0) AS nothing
+     WHERE NOT EXISTS (
+           SELECT FROM invoice
+            WHERE organization_id = :organization_id AND status = 'draft' AND NOT by_hand AND kind = 'invoice'
+              AND (invoice.month, invoice.currency) = (nothing.month, nothing.currency))
 """)
 
 FINALIZABLE = text("""
     SELECT id, month FROM invoice
-     WHERE organization_id = :organization_id AND status = 'draft' AND NOT by_hand
+     WHERE organization_id = :organization_id AND status = 'draft' AND NOT by_hand AND kind = :kind
        AND month < :running_month AND (CAST(:month AS date) IS NULL OR month = :month)
      ORDER BY month, currency
-""")
-
-COPY_TITLES = text("""
-    UPDATE invoice_line SET course_title = course.title, pool_name = pool.name
-      FROM course, pool
-     WHERE invoice_line.invoice_id = ANY (:invoice_ids)
-       AND course.id = invoice_line.course_id AND pool.id = invoice_line.pool_id
-""")
-
-# The serial's row stays locked until the commit: the next numbering waits, and a transaction
-# that dies releases its numbers. The left join makes a missing seller break a constraint.
-NUMBER = text(f"""
-    WITH due AS (
-        SELECT id, row_number() OVER (ORDER BY month, currency) AS place, count(*) OVER () AS taken
-          FROM invoice WHERE id = ANY (:invoice_ids) AND status = 'draft'),
-    serial AS (
-        INSERT INTO invoice_serial (year, last, last_issued_on)
-        SELECT extract(year FROM today), count(*), today
-          FROM due, (SELECT (clock_now() AT TIME ZONE coalesce(
-                         (SELECT time_zone FROM seller), 'UTC'))::date AS today) AS clock
-         GROUP BY today
-        ON CONFLICT (year) DO UPDATE
-           SET last = invoice_serial.last + excluded.last,
-               last_issued_on = greatest(invoice_serial.last_issued_on, excluded.last_issued_on)
-        RETURNING year, last, last_issued_on AS issued_on)
-    UPDATE invoice
-       SET status = 'finalized', finalized_at = clock_now(), year = serial.year,
-           serial = serial.last - due.taken + due.place, issued_on = serial.issued_on,
-           due_on = serial.issued_on + buyer.payment_terms_days,
-           seller = {parties.SELLER}, buyer = {parties.BUYER}
-      FROM due CROSS JOIN serial LEFT JOIN seller ON true, organization AS buyer
-     WHERE invoice.id = due.id AND buyer.id = invoice.organization_id
-    RETURNING invoice.id
-""")  # noqa: S608  # both are constants of ours
-
-# An invoice of 0 is paid as it is issued.
-PAY_NOTHING = text("""
-    UPDATE invoice SET status = 'paid', paid_on = issued_on
-     WHERE id = ANY (:invoice_ids) AND status = 'finalized' AND total = 0
 """)
 
 RELEASE = text("""
@@ -196,17 +203,12 @@ DRAFT_ANEW = text("""
     WITH draft AS (
         INSERT INTO invoice (organization_id, month, currency, by_hand)
         SELECT organization_id, month, currency, true FROM invoice WHERE id = :invoice_id
-        ON CONFLICT (organization_id, month, currency) WHERE status = 'draft'
-        DO UPDATE SET by_hand = true
         RETURNING id),
     line AS (
         INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month, unit_price,
                                   tax_rate_id, quantity, amount)
         SELECT draft.id, course_id, pool_id, kind, service_month, unit_price, tax_rate_id, quantity, amount
           FROM invoice_line, draft WHERE invoice_id = :invoice_id
-        ON CONFLICT ON CONSTRAINT invoice_line_is_one_of_its_kind
-        DO UPDATE SET quantity = invoice_line.quantity + excluded.quantity,
-                      amount = invoice_line.amount + excluded.amount
         RETURNING *),
     moved AS (
         SELECT gone.id AS from_line, line.invoice_id, line.id
@@ -217,9 +219,7 @@ DRAFT_ANEW = text("""
         INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
         SELECT moved.invoice_id, moved.id, learner_organization_id, quantity
           FROM invoice_share JOIN moved ON from_line = line_id
-         WHERE invoice_share.invoice_id = :invoice_id
-        ON CONFLICT (invoice_id, line_id, learner_organization_id)
-        DO UPDATE SET quantity = invoice_share.quantity + excluded.quantity),
+         WHERE invoice_share.invoice_id = :invoice_id),
     carried AS (
         INSERT INTO invoice_charge (invoice_id, charge_id, line_id)
         SELECT moved.invoice_id, charge_id, moved.id
@@ -259,60 +259,80 @@ def due(session: Session, *, month: date | None, finalize: bool) -> list[int]:
     return list(session.scalars(DUE, {"month": month, "finalize": finalize}))
 
 
-def gather(session: Session, buyer: Buyer, *, month: date | None = None) -> dict[int, int]:
+def gather(
+    session: Session,
+    buyer: Buyer,
+    *,
+    month: date | None = None,
+    kind: InvoiceKind = InvoiceKind.INVOICE,
+) -> dict[int, int]:
     """Put the unbilled charges of every closed month, or of one, on drafts, and add them up.
 
-    Gives how many charges each draft that changed took.
+    Charges that were credited whole before that cancel out. Credit notes take the credits of charges
+    on finalized invoices. Gives how many charges each draft that changed took.
     """
+    period = _period(buyer, month)
+    if kind is InvoiceKind.CREDIT_NOTE:
+        return _added_up(session, session.execute(GATHER_CREDITS, period))
+    session.execute(CANCEL_OUT, period)
+    session.execute(SKIP_ZERO, period)
+    return _added_up(session, session.execute(GATHER_CHARGES, period))
+
+
+def credit_at_once(session: Session, buyer: Buyer, credit_ids: list[int]) -> list[int]:
+    """Put credits on drafts of credit notes of their own, one for each currency."""
+    asked = {
+        "organization_id": buyer.id,
+        "zone": buyer.time_zone,
+        "month": buyer.running_month,
+        "credit_ids": credit_ids,
+    }
+    return list(_added_up(session, session.execute(CREDIT_AT_ONCE, asked)))
+
+
+def _period(buyer: Buyer, month: date | None) -> dict[str, Any]:
     last = month or before(buyer.running_month)
-    gathered = session.execute(
-        GATHER,
-        {
-            "organization_id": buyer.id,
-            "zone": buyer.time_zone,
-            "until": buyer.starts(following(last)),
-            "last": last,
-            "month": month,
-        },
-    )
+    return {
+        "organization_id": buyer.id,
+        "zone": buyer.time_zone,
+        "until": buyer.starts(following(last)),
+        "last": last,
+        "month": month,
+    }
+
+
+def _added_up(session: Session, gathered: Result[Any]) -> dict[int, int]:
     charges = {row.invoice_id: row.charges for row in gathered}
-    add_up(session, list(charges))
+    numbering.add_up(session, list(charges))
     return charges
 
 
-def add_up(session: Session, invoice_ids: list[int]) -> None:
-    """Compute drafts' subtotal, tax and total from their lines, a tax per rate."""
-    if invoice_ids:
-        session.execute(ADD_UP, {"invoice_ids": invoice_ids})
-
-
 def finalizable(
-    session: Session, buyer: Buyer, *, month: date | None, grace: timedelta
+    session: Session,
+    buyer: Buyer,
+    *,
+    month: date | None,
+    grace: timedelta,
+    kind: InvoiceKind = InvoiceKind.INVOICE,
 ) -> list[int]:
     """Give the drafts of closed months whose grace period is over, except those that a person finalizes."""
     rows = session.execute(
         FINALIZABLE,
-        {"organization_id": buyer.id, "running_month": buyer.running_month, "month": month},
+        {
+            "organization_id": buyer.id,
+            "running_month": buyer.running_month,
+            "month": month,
+            "kind": kind,
+        },
     )
     return [row.id for row in rows if buyer.starts(following(row.month)) + grace <= buyer.now]
-
-
-def number(session: Session, invoice_ids: list[int]) -> list[int]:
-    """Finalize drafts: add them up again, copy what they print, number them by month and currency."""
-    if not invoice_ids:
-        return []
-    add_up(session, invoice_ids)
-    session.execute(COPY_TITLES, {"invoice_ids": invoice_ids})
-    final = sorted(session.scalars(NUMBER, {"invoice_ids": invoice_ids}))
-    session.execute(PAY_NOTHING, {"invoice_ids": final})
-    return final
 
 
 def draft_anew(session: Session, invoice_id: int) -> int:
     """Move a void invoice's charges to a draft of the same month; only a person finalizes it."""
     session.execute(RELEASE, {"invoice_id": invoice_id})
     draft: int = session.execute(DRAFT_ANEW, {"invoice_id": invoice_id}).scalar_one()
-    add_up(session, [draft])
+    numbering.add_up(session, [draft])
     return draft
 
 

@@ -23,51 +23,21 @@ from sqlalchemy.orm import Session, aliased
 from typing_extensions import TypedDict
 
 from worker import days, errors
-from worker.billing import confirming, gathering, lines, parties, required
+from worker.billing import confirming, gathering, lines, numbering, parties, required, sums
 from worker.billing.lines import LineShape, LineShown, ShareOfTotal
 from worker.billing.parties import BuyerShape, SellerShape
+from worker.billing.sums import PaymentShape, TaxShape
 from worker.database import lookup
 from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
 from worker.days import Day, Month
-from worker.money import Amount, Percent
+from worker.money import Amount
 from worker.tables.billing import Invoice, Seller
-from worker.tables.labels import InvoiceStatus
+from worker.tables.labels import InvoiceKind, InvoiceStatus
 from worker.tables.tenancy import Currency, Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
-from worker.tenancy.taxes import Category
-
-
-class PaymentShape(TypedDict):
-    """Money received for an invoice; negative for a refund."""
-
-    id: Id
-    """The payment's id."""
-    on: Day
-    """The day, in the seller's time zone."""
-    amount: Amount
-    """How much."""
-    reference: str
-    """Its reference, such as the bank's."""
-
-
-class TaxShape(TypedDict):
-    """What of an invoice is taxed at one rate."""
-
-    label: str
-    """What the tax is called."""
-    percent: Percent
-    """The rate."""
-    category: Category
-    """Its code of EN 16931."""
-    exemption: str | None
-    """Why no tax is due, where that has to be said."""
-    subtotal: Amount
-    """The sum of the lines at that rate."""
-    tax: Amount
-    """The tax on it, rounded once."""
 
 
 class InvoiceFacts(TypedDict):
@@ -77,8 +47,10 @@ class InvoiceFacts(TypedDict):
     """The invoice's id."""
     number: str | None
     """Its number; null while it is a draft."""
+    kind: InvoiceKind
+    """Whether it is an invoice or a credit note."""
     title: Literal["Invoice", "Credit note"]
-    """Its title; an invoice with a negative total is a credit note."""
+    """Its title."""
     organization: str
     """Who pays, by name."""
     month: Month
@@ -108,7 +80,8 @@ class InvoiceFacts(TypedDict):
     paid_on: Day | None
     """The day of the last payment, once nothing is open."""
     open: Amount
-    """The unpaid part of the total; 0 for a draft or a void invoice."""
+    """The part of the total that is neither paid nor credited; 0 for a draft or a void invoice. Of a credit
+    note, what stands to the organization's credit: 0 or negative."""
     overdue: bool
     """Whether it is finalized and its due day is over."""
     payments: list[PaymentShape]
@@ -168,39 +141,29 @@ class Filters(ListFilters):
     organization: str | None = by("One organization's.")
     month: str | None = by("One month's, such as 2026-05.", longest=10, typed="month")
     status: Standing | None = by("Those that stand so.")
+    kind: InvoiceKind | None = by("Invoices or credit notes alone.")
 
 
 ALL = Filters()
+TITLES: dict[InvoiceKind, Literal["Invoice", "Credit note"]] = {
+    InvoiceKind.INVOICE: "Invoice",
+    InvoiceKind.CREDIT_NOTE: "Credit note",
+}
 
 # Days end in the seller's time zone.
 OVERDUE = and_(
     Invoice.status == InvoiceStatus.FINALIZED,
+    Invoice.kind == InvoiceKind.INVOICE,
     Invoice.due_on < cast(func.timezone(Seller.time_zone, func.clock_now()), Date),
 )
 
-PAID_IN_PART = text("""
-    SELECT EXISTS (SELECT FROM payment WHERE invoice_id = :invoice_id AND taken_back_at IS NULL)
+NOT_TO_VOID = text("""
+    SELECT CASE WHEN EXISTS (SELECT FROM payment
+                              WHERE invoice_id = invoice.id AND taken_back_at IS NULL) THEN 'has a payment'
+                WHEN EXISTS (SELECT FROM invoice_tax WHERE credits_invoice_id = invoice.id)
+                THEN 'has a credit note' END
+      FROM invoice WHERE id = :invoice_id
 """)
-
-# The payments that were not taken back, as public objects.
-PAYMENTS = """(
-    SELECT coalesce(jsonb_agg(jsonb_build_object(
-               'id', payment.id::text, 'on', paid_on,
-               'amount', round(payment.amount, currency.minor_unit)::text, 'reference', reference)
-               ORDER BY paid_on, payment.id), '[]')
-      FROM payment WHERE payment.invoice_id = invoice.id AND taken_back_at IS NULL)"""
-
-# The taxes by rate, highest first; what has no rate is taxed at none.
-TAXES = """(
-    SELECT coalesce(jsonb_agg(jsonb_build_object(
-               'label', coalesce(label, 'Tax'),
-               'percent', trim_scale(coalesce(percent, 0))::text,
-               'category', coalesce(category, 'Z'), 'exemption', nullif(exemption, ''),
-               'subtotal', round(invoice_tax.subtotal, currency.minor_unit)::text,
-               'tax', round(invoice_tax.tax, currency.minor_unit)::text)
-               ORDER BY percent DESC NULLS LAST, label, category, tax_rate.id), '[]')
-      FROM invoice_tax LEFT JOIN tax_rate ON tax_rate.id = tax_rate_id
-     WHERE invoice_tax.invoice_id = invoice.id)"""
 
 
 def finalize(
@@ -226,8 +189,9 @@ def finalize(
     buyer = gathering.lock(session, found.organization_id)
     if not anyway:
         confirming.require(session, organization_id=buyer.id, month=found.month)
-    gathering.gather(session, buyer, month=found.month)
-    final = gathering.number(session, [found.id])
+    if not found.by_hand:
+        gathering.gather(session, buyer, month=found.month, kind=found.kind)
+    final = numbering.number(session, [found.id])
     remember(session, actor, "invoice finalized", final, buyer.id)
     then(session, final)
     return show(session, actor=actor, invoice=found)
@@ -245,17 +209,19 @@ def void(session: Session, *, actor: Actor, invoice: str | Invoice, reason: str)
     """Void a finalized invoice: it keeps its number and detail, its charges go to a new draft.
 
     Raises:
-        InvoiceStatusError: it is a draft, void already, or has a payment.
+        InvoiceStatusError: it is a draft, void already, a credit note, or has a payment or a credit note.
         InvalidInputError: no reason is given.
     """
     actor.require()
     if not reason.strip():
         raise errors.InvalidInputError("Give the reason for voiding it.", field="reason")
     found = find_to_bill(session, actor=actor, invoice=invoice, lock=True)
+    if found.kind is InvoiceKind.CREDIT_NOTE:
+        raise errors.InvoiceStatusError("A credit note cannot be voided.")
     _refuse_unless(found, InvoiceStatus.FINALIZED, "cannot be voided")
-    if session.scalar(PAID_IN_PART, {"invoice_id": found.id}):
+    if why := session.scalar(NOT_TO_VOID, {"invoice_id": found.id}):
         raise errors.InvoiceStatusError(
-            f"Invoice {found.number} has a payment, so it cannot be voided: credit its charges instead."
+            f"{_called(found)} {why}, so it cannot be voided: credit its charges."
         )
     found.status, found.void_reason = InvoiceStatus.VOID, reason.strip()
     found.voided_at = func.clock_now()
@@ -347,6 +313,8 @@ def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[Column
         yield Invoice.organization_id == owner.id
     if filters.month:
         yield Invoice.month == days.month(filters.month)
+    if filters.kind is not None:
+        yield Invoice.kind == filters.kind
     if filters.status is Standing.OVERDUE:
         yield OVERDUE
     elif filters.status is not None:
@@ -358,8 +326,11 @@ def _refuse_unless(found: Invoice, status: InvoiceStatus, sentence: str) -> None
         return
     paid = found.status is InvoiceStatus.PAID
     hint = ": credit its charges instead" if paid and "void" in sentence else ""
-    called = f"Invoice {found.number or found.id} ({found.status})"
-    raise errors.InvoiceStatusError(f"{called} {sentence}{hint}.")
+    raise errors.InvoiceStatusError(f"{_called(found)} ({found.status}) {sentence}{hint}.")
+
+
+def _called(found: Invoice) -> str:
+    return f"{TITLES[found.kind]} {found.number or found.id}"
 
 
 def _rows() -> Select[Any]:
@@ -371,8 +342,8 @@ def _rows() -> Select[Any]:
         Currency.minor_unit.label("decimals"),
         func.invoice_open(Invoice.id, Invoice.status, Invoice.total).label("open"),
         OVERDUE.label("overdue"),
-        literal_column(PAYMENTS, JSONB).label("payments"),
-        literal_column(TAXES, JSONB).label("taxes"),
+        literal_column(sums.PAYMENTS, JSONB).label("payments"),
+        literal_column(sums.TAXES, JSONB).label("taxes"),
         func.coalesce(Invoice.seller, literal_column(parties.SELLER, JSONB)).label("seller"),
         func.coalesce(Invoice.buyer, literal_column(parties.BUYER, JSONB)).label("buyer"),
     ]
@@ -390,7 +361,8 @@ def _facts(row: Selected) -> InvoiceFacts:
     return {
         "id": str(invoice.id),
         "number": invoice.number,
-        "title": "Credit note" if invoice.total < 0 else "Invoice",
+        "kind": invoice.kind,
+        "title": TITLES[InvoiceKind.CREDIT_NOTE if invoice.total < 0 else invoice.kind],
         "organization": row.organization,
         "month": gathering.in_words(invoice.month),
         "currency": invoice.currency,

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from worker.billing import gathering
 from worker.database.lookup import Id
-from worker.days import Month
+from worker.days import Day, Month
 from worker.money import Amount, Percent
 from worker.tables.labels import ChargeKind
 from worker.tenancy.taxes import Category
@@ -36,6 +36,19 @@ class ShareOfTotal(TypedDict):
     """Whose learners, by name."""
     amount: Amount
     """The sum of the charges."""
+
+
+class Credited(TypedDict):
+    """The line of an invoice that a line of a credit note credits, and why."""
+
+    invoice: str
+    """The invoice's number."""
+    issued_on: Day
+    """The invoice's day of issue."""
+    line: Id
+    """The line's id."""
+    reason: str
+    """The reason for the credit."""
 
 
 class LineShape(TypedDict):
@@ -67,6 +80,8 @@ class LineShape(TypedDict):
     """The rate of that tax."""
     tax_category: Category
     """Its code of EN 16931."""
+    credits: Credited | None
+    """What a line of a credit note credits; null for an invoice."""
 
 
 class LineShown(LineShape):
@@ -82,20 +97,28 @@ LINES = """
            coalesce(invoice_line.course_title, course.title) AS title,
            coalesce(invoice_line.pool_name, pool.name) AS pool,
            coalesce(tax_rate.label, 'Tax') AS tax_label, coalesce(percent, 0) AS tax_percent,
-           coalesce(category, 'Z') AS tax_category {shares}
+           coalesce(category, 'Z') AS tax_category,
+           credited_invoice.number AS credited_number, credited_invoice.issued_on AS credited_issued_on,
+           (SELECT charge.reason FROM invoice_charge JOIN charge ON charge.id = charge_id
+             WHERE invoice_charge.invoice_id = invoice_line.invoice_id
+               AND invoice_charge.line_id = invoice_line.id AND credited.id IS NOT NULL LIMIT 1)
+           AS reason {shares}
       FROM invoice_line
       JOIN course ON course.id = invoice_line.course_id
       JOIN pool ON pool.id = invoice_line.pool_id
-      LEFT JOIN tax_rate ON tax_rate.id = invoice_line.tax_rate_id {joined}
+      LEFT JOIN tax_rate ON tax_rate.id = invoice_line.tax_rate_id
+      LEFT JOIN invoice_line AS credited ON credited.id = invoice_line.credits_line_id
+      LEFT JOIN invoice AS credited_invoice ON credited_invoice.id = credited.invoice_id {joined}
      WHERE invoice_line.invoice_id = ANY (:invoice_ids)
      ORDER BY invoice_line.invoice_id, course.code, pool.name, invoice_line.pool_id,
-              service_month, kind, unit_price DESC, percent DESC, invoice_line.id {ordered}
+              invoice_line.service_month, invoice_line.kind, invoice_line.unit_price DESC, percent DESC,
+              credited_invoice.number, invoice_line.id {ordered}
 """
 LINES_ALONE = text(LINES.format(shares="", joined="", ordered=""))
 LINES_WITH_SHARES = text(
     LINES.format(
         shares=""", organization.name AS learners, share.quantity AS share_quantity,
-           share.quantity * unit_price AS share_amount""",
+           share.quantity * invoice_line.unit_price AS share_amount""",
         joined="""
       LEFT JOIN invoice_share AS share ON share.line_id = invoice_line.id
            AND share.invoice_id = invoice_line.invoice_id
@@ -137,6 +160,18 @@ def _line(row: Row[Any], decimals: int) -> LineShape:
         "tax_label": row.tax_label,
         "tax_percent": f"{row.tax_percent.normalize():f}",
         "tax_category": row.tax_category,
+        "credits": _credited(row),
+    }
+
+
+def _credited(row: Row[Any]) -> Credited | None:
+    if row.credits_line_id is None:
+        return None
+    return {
+        "invoice": row.credited_number,
+        "issued_on": row.credited_issued_on.isoformat(),
+        "line": str(row.credits_line_id),
+        "reason": row.reason,
     }
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
 from worker import days, errors
-from worker.billing import invoices
+from worker.billing import invoices, numbering
 from worker.billing.invoices import InvoiceShown
 from worker.database import lookup
 from worker.tables.billing import Invoice, Payment
@@ -18,14 +18,20 @@ from worker.tenancy.actors import Actor
 
 OPEN = text("""
     SELECT invoice_open(id, status, total) AS open,
-           (clock_now() AT TIME ZONE seller.time_zone)::date AS today,
-           (SELECT max(paid_on) FROM payment
-             WHERE invoice_id = invoice.id AND taken_back_at IS NULL) AS last_paid_on
+           (clock_now() AT TIME ZONE seller.time_zone)::date AS today
       FROM invoice, seller WHERE id = :invoice_id
 """)
 TAKE_BACK = text("""
     UPDATE payment SET taken_back_at = clock_now(), taken_back_because = :reason
      WHERE id = :payment_id AND taken_back_at IS NULL RETURNING id
+""")
+
+# A credit note that would be paid out beyond what is left of it.
+REFUNDED = text("""
+    SELECT number FROM invoice
+     WHERE id IN (SELECT invoice_id FROM invoice_tax WHERE credits_invoice_id = :invoice_id)
+       AND invoice_open(id, status, total) > 0
+     ORDER BY number LIMIT 1
 """)
 
 
@@ -49,7 +55,7 @@ def pay(
             zero, or more than is open.
     """
     actor.require()
-    found = invoices.find(session, actor=actor, invoice=invoice, lock=True)
+    found = invoices.find_to_bill(session, actor=actor, invoice=invoice, lock=True)
     now = session.execute(OPEN, {"invoice_id": found.id}).one()
     day, reference = days.day(on, field="on"), _reference(reference)
     part = _part(session, found, amount)
@@ -72,12 +78,14 @@ def take_back(session: Session, *, actor: Actor, payment: str, reason: str) -> I
     if not 1 <= len(reason) <= 1000:
         raise errors.InvalidInputError("Give the reason in 1 to 1000 characters.", field="reason")
     taken = lookup.find(session, Payment, thing="payment", name=payment)
-    found = invoices.find(session, actor=actor, invoice=str(taken.invoice_id), lock=True)
+    found = invoices.find_to_bill(session, actor=actor, invoice=str(taken.invoice_id), lock=True)
     if session.execute(TAKE_BACK, {"payment_id": taken.id, "reason": reason}).one_or_none() is None:
         raise errors.NotFoundError(f"Payment {taken.id} was taken back already.", thing="payment")
-    if found.status is InvoiceStatus.PAID:
-        found.status, found.paid_on = InvoiceStatus.FINALIZED, None
-        session.flush()
+    if refunded := session.scalar(REFUNDED, {"invoice_id": found.id}):
+        raise errors.InvoiceStatusError(
+            f"Credit note {refunded} was paid out because of this payment; take that back first."
+        )
+    numbering.settle(session, [found.id])
     invoices.remember(
         session, actor, "payment taken back", [found.id], found.organization_id,
         payment=str(taken.id), amount=str(taken.amount.normalize()), reason=reason,
@@ -153,9 +161,8 @@ def _record(
     payment = Payment(invoice_id=found.id, paid_on=day, amount=part, reference=reference)
     session.add(payment)
     session.flush()
-    if whole := part == before.open:
-        found.status, found.paid_on = InvoiceStatus.PAID, max(day, before.last_paid_on or day)
-        session.flush()
+    numbering.settle(session, [found.id])
+    whole = part == before.open
     invoices.remember(
         session, actor, "invoice paid" if whole else "payment recorded", [found.id],
         found.organization_id, payment=str(payment.id), on=str(day), amount=f"{part.normalize():f}",

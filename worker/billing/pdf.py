@@ -9,9 +9,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from worker.billing import hybrid, transfers
-from worker.billing.invoices import InvoiceShown, TaxShape
+from worker.billing.invoices import InvoiceShown
 from worker.billing.lines import LineShown
 from worker.billing.parties import BuyerShape, SellerShape, address_lines
+from worker.billing.sums import TaxShape
 from worker.billing.writing import ALARM, GREY, MARGIN, WIDTH, Paper, isolated
 from worker.languages.phrasebooks import phrasebook
 from worker.languages.phrases import phrase

@@ -12,15 +12,24 @@ from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import days, errors
-from worker.billing import confirming, gathering, invoices, seller
+from worker.billing import confirming, gathering, invoices, numbering, seller
 from worker.database import connections
 from worker.database.lookup import Id
 from worker.logs import log
 from worker.settings import settings
+from worker.tables.labels import InvoiceKind
 from worker.tenancy.actors import Actor
 
 # UTC+14, where every month begins first.
 BEGUN = text("SELECT CAST(:month AS date) <= clock_now() AT TIME ZONE 'Pacific/Kiritimati'")
+
+# A trigger writes the event.
+TELL_OVERDUE = text("""
+    UPDATE invoice SET told_overdue_at = clock_now()
+     WHERE status = 'finalized' AND kind = 'invoice' AND told_overdue_at IS NULL
+       AND due_on < (SELECT (clock_now() AT TIME ZONE time_zone)::date FROM seller)
+    RETURNING id
+""")
 
 
 class BillingRun(TypedDict):
@@ -158,6 +167,7 @@ def run_scheduled(
         stop=lambda: time.monotonic() >= until,
         then=then,
     )
+    connections.transaction(tell_overdue)
     if done.left:
         log.warning("invoices left as drafts", left=len(done.left), seller_lacks=done.lacks)
     return {
@@ -167,6 +177,11 @@ def run_scheduled(
         "failed": len(done.failed),
         "left": len(done.left),
     }
+
+
+def tell_overdue(session: Session) -> int:
+    """Write `invoice.overdue` to the outbox, once for each invoice; gives how many are new."""
+    return len(session.execute(TELL_OVERDUE).all())
 
 
 def bill(
@@ -185,11 +200,14 @@ def bill(
     """
     gathering.unhurry(session)
     buyer = gathering.lock(session, organization_id)
-    charges = gathering.gather(session, buyer, month=month)
+    charges: dict[int, int] = {}
     finalized: list[int] = []
-    if grace is not None:
-        due = gathering.finalizable(session, buyer, month=month, grace=grace)
-        finalized = gathering.number(session, due)
+    # Invoices first: a credit stands on a credit note once the invoice with its charge is final.
+    for kind in InvoiceKind:
+        charges |= gathering.gather(session, buyer, month=month, kind=kind)
+        if grace is not None:
+            due = gathering.finalizable(session, buyer, month=month, grace=grace, kind=kind)
+            finalized += numbering.number(session, due)
     invoices.remember(session, actor, "invoice drafted", list(charges), buyer.id)
     invoices.remember(session, actor, "invoice finalized", finalized, buyer.id)
     if finalized:

@@ -1,7 +1,7 @@
 """The seller: the operator's details on invoices, and its bank accounts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -30,6 +30,8 @@ class SellerShown(SellerPrinted):
 
     time_zone: str
     """The time zone of issue dates, payments and due dates, as an IANA name."""
+    zero_invoices: Literal["keep", "skip"]
+    """Whether an invoice of 0 is kept, as paid, or not made."""
     banks: list[Bank]
     """Where invoices are paid, by currency."""
     accounts: dict[str, str]
@@ -38,7 +40,7 @@ class SellerShown(SellerPrinted):
     """Which of name, address and tax id are missing; meanwhile only a person can finalize invoices."""
 
 
-FIELDS = (*SELLER_FIELDS, "time_zone")
+FIELDS = (*SELLER_FIELDS, "time_zone", "zero_invoices")
 
 
 def show(session: Session) -> SellerShown:
@@ -79,6 +81,8 @@ def edit(
     )
     if fields.get("name") == "":
         raise errors.InvalidInputError("Give the seller's name.", field="name")
+    if fields.get("zero_invoices", "keep") not in ("keep", "skip"):
+        raise errors.InvalidInputError("Say keep or skip.", field="zero_invoices")
     if "time_zone" in fields:
         fields["time_zone"] = zones.check(session.connection(), fields["time_zone"])
     seller = find(session, lock=True)

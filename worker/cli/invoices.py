@@ -13,7 +13,7 @@ from worker.cli.system import operator, run, system
 
 with deferred():
     from worker import reporting
-    from worker.billing import charges, documents, handing_over, invoices, payments, runs
+    from worker.billing import charges, crediting, documents, handing_over, invoices, payments, runs
     from worker.database import connections
 
 if TYPE_CHECKING:
@@ -158,12 +158,27 @@ def charged(filters: "charges.Filters", **page: "Unpack[Paging]") -> "Page[charg
 
 
 @command.command()
-@click.argument("charge")
-@click.option("--amount", metavar="AMOUNT", help="By default all that is left of the charge.")
+@click.argument("charge", nargs=-1, required=True)
+@click.option("--amount", metavar="AMOUNT", help="Of each; by default all that is left of it.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it stays with the credit.")
-def credit(charge: str, amount: str | None, reason: str) -> "charges.ChargeShape":
-    """Credit a charge, wholly or partly, on the next invoice."""
-    return run(charges.credit, actor=operator(), charge=charge, amount=amount, reason=reason)
+@click.option("--now", is_flag=True, help="On a credit note of its own, finalized at once.")
+@click.option("--anyway", is_flag=True, help="With --now, though the seller lacks something.")
+def credit(
+    charge: tuple[str, ...], amount: str | None, reason: str, now: bool, anyway: bool
+) -> "charges.ChargeShape | list[charges.ChargeShape] | invoices.InvoiceShown":
+    """Credit charges, wholly or partly, on the month's credit note; with --now show a credit note."""
+    if now:
+        return run(
+            crediting.credit_now,
+            actor=operator(),
+            charges_=charge,
+            amount=amount,
+            reason=reason,
+            anyway=anyway,
+            then=reporting.keeping.ask_after,
+        )
+    credits = run(crediting.credit, actor=operator(), charges_=charge, amount=amount, reason=reason)
+    return credits[0] if len(charge) == 1 else credits
 
 
 @command.command(shows=written)

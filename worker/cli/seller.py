@@ -49,6 +49,9 @@ def show() -> "seller.SellerShown":
     help="The journal's account of receivables, revenue[:COURSE] or tax[:PERCENT].",
 )
 @click.option("--payment-details", help="How else to pay: several lines.")
+@click.option(
+    "--zero-invoices", type=click.Choice(["keep", "skip"]), help="Whether invoices of 0 are made."
+)
 @click.option("--time-zone", metavar="ZONE", help="Whose days invoices are issued and due on.")
 def edit(
     banks: tuple[str, ...], accounts: tuple[str, ...], **arguments: Any

@@ -22,6 +22,7 @@ from worker.simulation.names import HOMES
 from worker.simulation.seasons import Seasons
 from worker.tables.billing import Invoice
 from worker.tables.catalogue import Course
+from worker.tables.labels import InvoiceKind, InvoiceStatus
 from worker.tables.tenancy import Organization
 from worker.tenancy import history
 from worker.tenancy.actors import Actor
@@ -82,7 +83,10 @@ def bill(*, paid_after: timedelta = timedelta(days=60)) -> dict[str, int]:
     with connections.session() as opened:
         today = clock_now(opened).date()
         old = select(Invoice.id).where(
-            Invoice.id.in_(run.finalized), Invoice.month < today - paid_after
+            Invoice.id.in_(run.finalized),
+            Invoice.month < today - paid_after,
+            Invoice.status == InvoiceStatus.FINALIZED,
+            Invoice.kind == InvoiceKind.INVOICE,
         )
         for invoice in opened.scalars(old).all():
             payments.pay(opened, actor=actor, invoice=str(invoice), on=today.isoformat())

@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Computed, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -19,7 +20,7 @@ from worker.tables.columns import (
     Words,
     of,
 )
-from worker.tables.labels import ChargeKind, InvoiceStatus
+from worker.tables.labels import ChargeKind, InvoiceKind, InvoiceStatus
 from worker.tables.learning import Assignment
 from worker.tables.pools import Pool
 from worker.tables.tenancy import Currency, Organization, TaxRate
@@ -45,6 +46,7 @@ class Seller(Versioned, Base):
     phone: Mapped[Words]
     email: Mapped[Words]
     accounts: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    zero_invoices: Mapped[str] = mapped_column(server_default="keep")
 
 
 class JournalExport(Base):
@@ -78,6 +80,7 @@ class Invoice(Versioned, Base):
     organization_id: Mapped[int] = of(Organization.id)
     month: Mapped[date]
     currency: Mapped[CurrencyCode]
+    kind: Mapped[InvoiceKind] = mapped_column(server_default="invoice")
     status: Mapped[InvoiceStatus] = mapped_column(server_default="draft")
     by_hand: Mapped[No]
     year: Mapped[int | None] = mapped_column(Integer)
@@ -100,6 +103,7 @@ class Invoice(Versioned, Base):
     paid_on: Mapped[date | None]
     voided_at: Mapped[datetime | None]
     void_reason: Mapped[str | None]
+    told_overdue_at: Mapped[datetime | None]
 
 
 class Payment(Base):
@@ -155,6 +159,8 @@ class InvoiceLine(Base):
     course_title: Mapped[str | None]
     pool_name: Mapped[str | None]
     tax_rate_id: Mapped[int | None] = of(TaxRate.id)
+    credits_line_id: Mapped[int | None] = of("invoice_line.id")
+    reason_key: Mapped[UUID | None]
 
 
 class InvoiceCharge(Base):

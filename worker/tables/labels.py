@@ -104,6 +104,13 @@ class ChargeKind(StrEnum):
     CREDIT = "credit"
 
 
+class InvoiceKind(StrEnum):
+    """What a bill is (B8): a credit note has credits alone."""
+
+    INVOICE = "invoice"
+    CREDIT_NOTE = "credit_note"
+
+
 class InvoiceStatus(StrEnum):
     """How far an invoice is (B5)."""
 
@@ -126,6 +133,8 @@ class DeliveryType(StrEnum):
     INVOICE_PAID = "invoice.paid"
     INVOICE_PAYMENT_TAKEN_BACK = "invoice.payment_taken_back"
     INVOICE_VOIDED = "invoice.voided"
+    CREDIT_NOTE_FINALIZED = "credit_note.finalized"
+    INVOICE_OVERDUE = "invoice.overdue"
 
 
 class DeliveryState(StrEnum):

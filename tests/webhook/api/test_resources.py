@@ -708,4 +708,4 @@ def test_a_line_of_an_invoice_is_traced_to_its_charges(place, things):
     ]
 
     assert [len(items) for items in traced] == [line["quantity"] for line in shown["lines"]]
-    assert {one["assignment"] for items in traced for one in items} >= {things.ids["assignment"]}
+    assert {one["invoice"] for items in traced for one in items} == {things.ids["invoice"]}

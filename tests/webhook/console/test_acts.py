@@ -199,7 +199,7 @@ def test_a_charge_is_credited_in_part(operator, invoice):
 
     told = acted(operator, charge, page=where, amount="9.90", reason="Half a course")
 
-    assert told == "-9.90 EUR is credited on the next invoice."
+    assert told == "-9.90 EUR is credited on the next credit note."
 
 
 def test_an_invoice_is_finalized_and_paid(operator, invoice):

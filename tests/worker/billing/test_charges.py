@@ -1,14 +1,16 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
+from tests.ledger import BACKDATE, OPERATOR, Buyer, add_buyer, add_pool, redeem, set_clock
 from worker import errors
-from worker.billing import charges, invoices, runs
+from worker.billing import charges, confirming, crediting, invoices, payments, runs
+from worker.catalogue import courses
 from worker.database import connections
 from worker.pools import tallies
 from worker.tables.billing import Charge
@@ -145,34 +147,200 @@ def test_credits_at_once_stay_within_their_charge(fresh_database):
     assert (granted, str(left)) == (4, "9.9000")
 
 
-def test_a_credit_goes_on_the_next_invoice(session, buyer, charge):
-    set_clock(session, "2026-06-20")
-    _, (may,) = runs.bill(
+def billed(session: Session, buyer: Buyer, at: str) -> list[dict]:
+    """Bill and finalize at a time; gives what became final."""
+    set_clock(session, at)
+    _, final = runs.bill(
         session, actor=OPERATOR, organization_id=buyer.id, grace=datetime.resolution * 0
     )
+    return [invoices.show(session, actor=OPERATOR, invoice=str(one)) for one in final]
+
+
+def test_a_credit_goes_on_a_credit_note_beside_the_invoice_and_names_what_it_credits(
+    session, buyer, charge
+):
+    (may,) = billed(session, buyer, "2026-06-20")
     redeem(session, buyer.pool, "2026-06-05")
     given = credit(session, charge, "9.90")
-    set_clock(session, "2026-07-20")
 
-    drafted, _ = runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    june, note = billed(session, buyer, "2026-07-20")
 
-    june = invoices.show(session, actor=OPERATOR, invoice=str(*drafted))
-    assert (june["month"], june["title"], june["subtotal"]) == ("2026-06", "Invoice", "40.00")
-    assert charges.show(session, actor=OPERATOR, charge=given["id"])["invoice"] == june["id"]
-    assert charges.show(session, actor=OPERATOR, charge=charge)["invoice"] == str(may)
+    assert (june["kind"], june["month"], june["subtotal"]) == ("invoice", "2026-06", "49.90")
+    assert (note["kind"], note["title"], note["month"]) == ("credit_note", "Credit note", "2026-06")
+    assert (note["number"], note["subtotal"], note["tax"], note["total"]) == (
+        "2026-000003", "-9.90", "-1.88", "-11.78",
+    )  # fmt: skip
+    (line,) = note["lines"]
+    assert line["credits"] == {
+        "invoice": may["number"],
+        "issued_on": may["issued_on"],
+        "line": may["lines"][0]["id"],
+        "reason": "did not work",
+    }
+    assert june["lines"][0]["credits"] is None
+    assert charges.show(session, actor=OPERATOR, charge=given["id"])["invoice"] == note["id"]
 
 
-def test_credits_that_exceed_the_charges_make_a_credit_note(session, buyer, charge):
-    set_clock(session, "2026-06-20")
-    runs.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=datetime.resolution * 0)
+def test_credits_for_several_reasons_are_several_lines(session, buyer, charge):
+    billed(session, buyer, "2026-06-20")
+    credit(session, charge, "5")
+    charges.credit(session, actor=OPERATOR, charge=charge, amount="5", reason="late")
+
+    (note,) = billed(session, buyer, "2026-07-20")
+
+    assert {line["credits"]["reason"]: line["amount"] for line in note["lines"]} == {
+        "did not work": "-5.00",
+        "late": "-5.00",
+    }
+
+
+def test_a_credit_has_the_rate_of_its_charge_whatever_the_rate_is_now(session, buyer, charge):
+    billed(session, buyer, "2026-06-20")
+    organizations.edit(session, actor=OPERATOR, organization=buyer.name, tax_rate="25")
+    set_clock(session, "2027-01-05")
     credit(session, charge)
+
+    (note,) = billed(session, buyer, "2027-02-10")
+
+    assert [(tax["percent"], tax["tax"]) for tax in note["taxes"]] == [("19", "-9.48")]
+    assert note["total"] == "-59.38"
+
+
+def test_a_charge_that_was_credited_whole_before_the_run_stands_on_no_document(
+    session, buyer, charge
+):
+    credit(session, charge, "20")
+    credit(session, charge)
+
+    assert billed(session, buyer, "2026-06-20") == []
+    assert charges.show(session, actor=OPERATOR, charge=charge)["invoice"] is None
+    assert (
+        charges.listing(session, actor=OPERATOR, filters=charges.Filters(unbilled=True)).items == []
+    )
+
+
+def test_a_charge_that_was_credited_in_part_before_the_run_is_invoiced_whole(
+    session, buyer, charge
+):
+    credit(session, charge, "20")
+
+    invoice, note = billed(session, buyer, "2026-06-20")
+
+    assert (invoice["subtotal"], note["subtotal"]) == ("49.90", "-20.00")
+    assert note["lines"][0]["credits"]["invoice"] == invoice["number"]
+    open_now = invoices.show(session, actor=OPERATOR, invoice=invoice["id"])["open"]
+    assert (open_now, note["open"]) == ("35.58", "0.00")  # 59.38 less 23.80
+
+
+def test_a_credit_waits_while_its_charge_is_on_a_draft(session, buyer, charge):
+    set_clock(session, "2026-06-20")
+    runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    set_clock(session, "2026-06-21")
+    given = credit(session, charge)
     set_clock(session, "2026-07-20")
+    runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
 
-    drafted, _ = runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    assert charges.show(session, actor=OPERATOR, charge=given["id"])["invoice"] is None
 
-    note = invoices.finalize(session, actor=OPERATOR, invoice=str(*drafted))
-    assert (note["title"], note["number"]) == ("Credit note", "2026-000002")
-    assert (note["subtotal"], note["tax"], note["total"]) == ("-49.90", "-9.48", "-59.38")
+    invoice, note = billed(session, buyer, "2026-07-21")
+    assert (invoice["total"], note["total"]) == ("59.38", "-59.38")
+
+
+def test_the_credits_of_a_wholly_credited_invoice_come_to_its_total(session):
+    buyer = add_buyer(session, price="68.33", tax_rate="20")
+    ids = redeem(session, buyer.pool, "2026-05-05", "2026-05-06")
+    for price in ("57.50", "85.00"):
+        ids += redeem(session, add_buyer_pool(session, buyer, price), "2026-05-07")
+    (invoice,) = billed(session, buyer, "2026-06-20")
+
+    notes = [
+        crediting.credit_now(
+            session, actor=OPERATOR, charges_=[str(i) for i in part], reason="gone", anyway=True
+        )
+        for part in (ids[:3], ids[3:])
+    ]
+
+    assert invoice["total"] == "334.99"
+    assert sum(Decimal(note["total"]) for note in notes) == Decimal("-334.99")
+    shown = invoices.show(session, actor=OPERATOR, invoice=invoice["id"])
+    assert (shown["open"], shown["status"]) == ("0.00", "paid")
+
+
+def add_buyer_pool(session: Session, buyer: Buyer, price: str) -> int:
+    """Add a pool of another course at a price."""
+    made = courses.add(
+        session, actor=OPERATOR, code=f"C-{price}", title="Another", price=price, currency="EUR"
+    )
+    session.execute(BACKDATE, {"course": int(made["id"])})
+    return add_pool(session, buyer.name, f"C-{price}", f"Pool {price}")
+
+
+def test_a_credit_note_lowers_what_is_open_on_its_invoice(session, buyer, charge):
+    (invoice,) = billed(session, buyer, "2026-06-20")
+
+    note = crediting.credit_now(
+        session, actor=OPERATOR, charges_=[charge], amount="9.90", reason="late", anyway=True
+    )
+
+    shown = invoices.show(session, actor=OPERATOR, invoice=invoice["id"])
+    assert (note["number"], note["status"], note["open"]) == ("2026-000002", "paid", "0.00")
+    assert (shown["status"], shown["open"]) == ("finalized", "47.60")  # 59.38 less 11.78
+
+
+def test_what_a_credit_note_has_over_stands_to_the_organizations_credit_until_it_is_paid_out(
+    session, buyer, charge
+):
+    (invoice,) = billed(session, buyer, "2026-06-20")
+    paid = payments.pay(session, actor=OPERATOR, invoice=invoice["id"], on="2026-06-20")
+
+    note = crediting.credit_now(
+        session, actor=OPERATOR, charges_=[charge], reason="gone", anyway=True
+    )
+    assert (note["status"], note["open"], note["overdue"]) == ("finalized", "-59.38", False)
+
+    refunded = payments.pay(session, actor=OPERATOR, invoice=note["id"], on="2026-06-20")
+    assert (refunded["status"], refunded["open"]) == ("paid", "0.00")
+    assert refunded["payments"][0]["amount"] == "-59.38"
+    with pytest.raises(errors.InvoiceStatusError, match="paid out because of this payment"):
+        payments.take_back(
+            session, actor=OPERATOR, payment=paid["payments"][0]["id"], reason="another's"
+        )
+
+
+def test_at_once_is_refused_while_a_charge_is_on_no_finalized_invoice(session, buyer, charge):
+    with pytest.raises(errors.InvoiceStatusError, match="on no finalized invoice yet"):
+        crediting.credit_now(session, actor=OPERATOR, charges_=[charge], reason="gone", anyway=True)
+
+
+def test_at_once_asks_before_a_seller_that_lacks_something_finalizes(session, buyer, charge):
+    billed(session, buyer, "2026-06-20")
+    session.execute(text("UPDATE seller SET name = ''"))
+
+    with pytest.raises(confirming.NotConfirmedError, match="no name"):
+        crediting.credit_now(session, actor=OPERATOR, charges_=[charge], reason="gone")
+
+
+def test_at_once_is_refused_for_several_organizations(session, buyer, charge):
+    other = add_buyer(session, "Other")
+    (second,) = redeem(session, other.pool, "2026-05-05")
+
+    with pytest.raises(errors.InvalidInputError, match="one organization and currency"):
+        crediting.credit_now(
+            session, actor=OPERATOR, charges_=[charge, str(second)], reason="gone", anyway=True
+        )
+
+
+def test_an_invoice_with_a_credit_note_is_not_voided_and_neither_is_the_note(
+    session, buyer, charge
+):
+    (invoice,) = billed(session, buyer, "2026-06-20")
+    note = crediting.credit_now(
+        session, actor=OPERATOR, charges_=[charge], amount="1", reason="late", anyway=True
+    )
+
+    for which, why in ((invoice, "has a credit note"), (note, "A credit note cannot be voided")):
+        with pytest.raises(errors.InvoiceStatusError, match=why):
+            invoices.void(session, actor=OPERATOR, invoice=which["id"], reason="wrong address")
 
 
 def extended(session: Session, charge: str, price: str, **currency: str) -> Charge:

@@ -27,7 +27,7 @@ def buyer(session: Session) -> Buyer:
 
 @pytest.fixture
 def final(session: Session, buyer: Buyer) -> dict[str, Any]:
-    """Invoice 2026-000001: three redemptions in May, one for a branch, and a credit."""
+    """Invoice 2026-000001: three redemptions in May, one for a branch; a credit note is beside it."""
     child = organizations.add(session, actor=OPERATOR, name="Branch", parent=buyer.name)
     organizations.edit(
         session,
@@ -49,7 +49,7 @@ def final(session: Session, buyer: Buyer) -> dict[str, Any]:
         session, actor=OPERATOR, charge=str(first), amount="9.90", reason="-half day lost"
     )
     set_clock(session, "2026-06-04T22:30Z")
-    _, (made,) = runs.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=timedelta())
+    _, (made, _) = runs.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=timedelta())
     return invoices.show(session, actor=OPERATOR, invoice=str(made))
 
 
@@ -81,7 +81,6 @@ def test_the_lines_as_csv_add_up_to_the_invoice(session, final):
     assert ",".join(lines[0]) + "\n" == documents.LINES_HEADER
     assert [(r["kind"], r["unit_price"], r["quantity"], r["amount"]) for r in lines] == [
         ("redemption", "49.90", "3", "149.70"),
-        ("credit", "-9.90", "1", "-9.90"),
     ]
     assert sum(Decimal(r["amount"]) for r in lines) == Decimal(final["subtotal"])
 
@@ -94,23 +93,21 @@ def test_the_detail_names_every_charge_and_adds_up_too(session, buyer, final):
         "2026-05-05T08:30:00.000000Z",
         "2026-05-06T00:00:00.000000Z",
     ]
-    assert [r["learner_organization"] for r in detail] == [
-        "Academy",
-        "Academy",
-        "Branch",
-        "Academy",
-    ]
-    assert detail[3]["credits"] == detail[0]["charge"]
+    assert [r["learner_organization"] for r in detail] == ["Academy", "Academy", "Branch"]
     assert all(re.fullmatch("[0-9a-f-]{36}", r["key"]) for r in detail)
     assert {r["invoice"] for r in detail} == {"2026-000001"}
     assert sum(Decimal(r["amount"]) for r in detail) == Decimal(final["subtotal"])
 
 
-def test_a_void_invoice_keeps_its_detail(session, final):
+def test_a_void_invoice_keeps_its_detail(session, buyer):
+    redeem(session, buyer.pool, "2026-05-05", "2026-05-06")
+    set_clock(session, "2026-06-04T22:30Z")
+    runs.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=timedelta())
     before = rows(exported(session, "detail"))
 
     invoices.void(session, actor=OPERATOR, invoice="2026-000001", reason="wrong address")
 
+    assert len(before) == 2
     assert rows(exported(session, "detail")) == before
 
 
@@ -118,10 +115,19 @@ def test_no_cell_runs_as_a_formula_and_amounts_stay_numbers(session, final):
     session.execute(text("UPDATE learner SET name = '=HYPERLINK(1)'"))
 
     detail = rows(exported(session, "detail"))
+    (credit,) = rows(exported(session, "detail", "2026-000002"))
 
     assert detail[0]["learner_name"] == "'=HYPERLINK(1)"
-    assert detail[3]["reason"] == "'-half day lost"
-    assert detail[3]["amount"] == "-9.90"
+    assert (credit["reason"], credit["amount"]) == ("'-half day lost", "-9.90")
+    assert credit["credits"] == detail[0]["charge"]
+
+
+def test_the_lines_of_a_credit_note_as_csv_name_what_they_credit(session, final):
+    (line,) = rows(exported(session, "csv", "2026-000002"))
+
+    assert (line["kind"], line["amount"], line["tax_percent"]) == ("credit", "-9.90", "19")
+    assert (line["credits_invoice"], line["credits_issued_on"]) == ("2026-000001", "2026-06-04")
+    assert line["reason"] == "'-half day lost"
 
 
 def test_a_long_detail_comes_in_pieces(session, buyer, monkeypatch):
@@ -163,9 +169,9 @@ def test_the_pdf_says_what_the_invoice_says(session, final):
         "Invoice", "2026-000001", "Operator GmbH", "Hauptstraße 12", "Tax id DE123456789",
         "Academy gGmbH", "10557 Berlin", "Tax id DE987654321",
         "4 June 2026", "May 2026", "4 July 2026",  # the seller's days: it is 5 June in Berlin
-        "A course (C-Academy)", "49.90 149.70", "-9.90 -9.90",
-        "Subtotal €139.80", "Tax 19 % €26.56", "Total €166.36",
-        "Academy €89.90", "Branch €49.90",
+        "A course (C-Academy)", "49.90 149.70",
+        "Subtotal €149.70", "Tax 19 % €28.44", "Total €178.14",
+        "Academy €99.80", "Branch €49.90",
         "Please pay €166.36 by 4 July 2026, quoting 2026-000001.", "IBAN DE89 3704 0044 0532 0130 00",
         "page 1 of 1",
     ):  # fmt: skip

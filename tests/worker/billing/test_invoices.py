@@ -236,13 +236,20 @@ def test_only_a_person_finalizes_the_draft_that_voiding_made(session, buyer, fin
     assert (by_person["status"], by_person["number"]) == ("finalized", "2026-000002")
 
 
-def test_a_late_charge_goes_on_the_draft_that_voiding_made(session, buyer, final):
+def test_a_draft_that_voiding_made_takes_no_new_charges_and_its_month_goes_on_being_billed(
+    session, buyer, final
+):
     void = invoices.void(session, actor=OPERATOR, invoice=final["id"], reason="wrong address")
     redeem(session, buyer.pool, "2026-05-30")
 
-    runs.bill(session, actor=OPERATOR, organization_id=buyer.id)
+    drafted, late = runs.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=NO_GRACE)
+    by_hand = invoices.finalize(session, actor=OPERATOR, invoice=void["draft"], anyway=True)
 
-    assert show(session, void["draft"])["lines"][0]["quantity"] == 3
+    assert list(drafted) == late
+    assert [
+        (show(session, str(one))["month"], show(session, str(one))["subtotal"]) for one in late
+    ] == [("2026-05", "49.90")]
+    assert (by_hand["by_hand"], by_hand["subtotal"]) == (True, "99.80")
 
 
 def test_late_charges_of_a_void_invoice_stay_on_its_month(session, buyer, final):
@@ -376,7 +383,7 @@ def test_shares_follow_their_lines_to_the_draft_that_voiding_makes(session, buye
 
     assert anew["learner_organizations"] == [
         {"organization": "Academy", "amount": "99.80"},
-        {"organization": "Branch", "amount": "99.80"},
+        {"organization": "Branch", "amount": "49.90"},
     ]
     assert void["learner_organizations"] == final["learner_organizations"]
 

@@ -183,6 +183,7 @@ REFUSED = {
         "INSERT INTO journal_export VALUES (1, '2026-01-01', '2026-01-31', '{}'),"
         " (2, '2026-01-01', '2026-01-31', '{}')"
     ],
+    "seller_keeps_or_skips_zero": ["UPDATE seller SET zero_invoices = 'maybe'"],
     "seller_is_one": ["INSERT INTO seller (only_one) VALUES (false)"],
     "course_code_is_unique": ["INSERT INTO course (code, title) VALUES ('k8s-101', 'Again')"],
     "course_has_a_code": ["UPDATE course SET code = ' '", "UPDATE course SET code = ''"],
@@ -500,6 +501,20 @@ REFUSED = {
         "UPDATE invoice SET status = 'paid' WHERE id = 2",
         "UPDATE invoice SET paid_on = now() WHERE id = 1",
     ],
+    "credit_note_is_never_voided": [
+        "INSERT INTO invoice (organization_id, month, currency, kind, status)"
+        " VALUES (1, '2026-05-01', 'EUR', 'credit_note', 'void')"
+    ],
+    "credit_line_names_the_line_it_credits": [
+        LINE.replace("'extension'", "'credit'")
+        .replace("amount)\n", "amount, credits_line_id)\n")
+        .replace("{amount})", "{amount}, 2)")
+        .format(invoice=1, price=-10, amount=-10)
+    ],
+    "cancelled_out_comes_to_nothing": [
+        "INSERT INTO charge_cancelled_out VALUES (2)",
+        "INSERT INTO charge_cancelled_out VALUES (1)",
+    ],
     "invoice_is_voided_for_a_reason": [
         "UPDATE invoice SET status = 'void', voided_at = now() WHERE id = 2"
     ],
@@ -548,6 +563,7 @@ REFUSED = {
     "charge_is_never_rewritten": [
         "UPDATE charge SET amount = 1",
         "UPDATE charge SET unbilled = true",
+        "DELETE FROM charge_cancelled_out",
         "DELETE FROM charge",
     ],
     "invoice_line_is_one_of_its_kind": [LINE.format(invoice=1, price=10, amount=10)],

@@ -76,6 +76,9 @@ SELECT id, id, 1, id, 'redemption', '2026-02-01', 49, 1, 49 FROM town;
 INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
 SELECT id, id, id, 1 FROM town;
 INSERT INTO invoice_tax (invoice_id, subtotal, tax) SELECT id, 49, 0 FROM town;
+ALTER TABLE charge_cancelled_out DISABLE TRIGGER cancelled_out_comes_to_nothing;
+INSERT INTO charge_cancelled_out (charge_id) SELECT id FROM town;
+ALTER TABLE charge_cancelled_out ENABLE TRIGGER cancelled_out_comes_to_nothing;
 INSERT INTO invoice_charge (invoice_id, charge_id, line_id) SELECT id, id, id FROM town;
 INSERT INTO invoice_serial VALUES (2026, 0, '2026-01-01');
 ALTER TABLE payment DISABLE TRIGGER payments_stay_within_their_invoice;
@@ -133,6 +136,7 @@ OWNER = {
     "payment": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "invoice_line": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "invoice_share": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
+    "charge_cancelled_out": "(SELECT organization_id FROM charge WHERE charge.id = charge_id)",
     "invoice_tax": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "invoice_charge": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "report_run": "organization_id",
