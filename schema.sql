@@ -219,13 +219,15 @@ CREATE TABLE organization (
     billing_email      text        NOT NULL DEFAULT '',
     sender_name        text        NOT NULL DEFAULT '',
     reply_to           text        NOT NULL DEFAULT '',
+    colour             text        NOT NULL DEFAULT '',
 
     CONSTRAINT organization_name_is_unique       UNIQUE (name),
     CONSTRAINT organization_has_a_name           CHECK (name = btrim(name) AND name <> '' AND length(name) <= 200),
     CONSTRAINT organization_time_zone_is_known   CHECK (is_time_zone(time_zone)),
     CONSTRAINT organization_is_not_its_parent    CHECK (parent_id <> id),
     CONSTRAINT organization_pays_in_time         CHECK (payment_terms_days BETWEEN 0 AND 365),
-    CONSTRAINT organization_country_is_a_code    CHECK (country ~ '^([A-Z]{2})?$')
+    CONSTRAINT organization_country_is_a_code    CHECK (country ~ '^([A-Z]{2})?$'),
+    CONSTRAINT organization_colour_is_a_code     CHECK (colour ~ '^(#[0-9a-f]{6})?$')
 );
 
 COMMENT ON CONSTRAINT organization_name_is_unique ON organization
@@ -236,6 +238,8 @@ COMMENT ON CONSTRAINT organization_time_zone_is_known ON organization
     IS 'invalid_input(time_zone): The time zone is not known; give an IANA name such as Europe/Berlin.';
 COMMENT ON CONSTRAINT organization_is_not_its_parent ON organization
     IS 'circular_parent: An organization cannot be below its own descendant; choose another parent.';
+COMMENT ON CONSTRAINT organization_colour_is_a_code ON organization
+    IS 'invalid_input(colour): A colour is written in six hexadecimal digits, such as #0b5fa5.';
 COMMENT ON CONSTRAINT organization_pays_in_time ON organization
     IS 'invalid_input(payment_terms_days): Invoices are due within 0 to 365 days.';
 

@@ -55,6 +55,7 @@ class OrganizationChanges(Changes):
     billing_email: Clearable = None
     sender_name: Clearable = None
     reply_to: Clearable = None
+    colour: Clearable = None
     payment_terms_days: int = left_out()
 
     def given(self, **names: str) -> dict[str, Any]:

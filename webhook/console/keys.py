@@ -114,7 +114,9 @@ def distribute(session: Session, actor: Actor, pool: str) -> Any:
         reference=form.get("reference", ""),
         name=form.get("name", ""),
         labels=[form.get("labels", "")],
+        mail="mail" in form,
     )
+    nudging.after_commit("mail")
     sentence = f"{made['recipient']} has {number(made['given'])} keys."
     filters = {"recipient": made["recipient"], "reference": made["reference"]}
     return done(sentence, "pool", pool=pool, **filters, _anchor="keys")
@@ -140,7 +142,13 @@ def distribute_table(session: Session, actor: Actor, pool: str) -> Any:
         table, how = tables.table(), tables.read_as()
         made.append(
             distributions.distribute_file(
-                session, actor=actor, pool=pool, stream=table, read_as=how, dry_run=check
+                session,
+                actor=actor,
+                pool=pool,
+                stream=table,
+                read_as=how,
+                mail="mail" in request.form,
+                dry_run=check,
             )
         )
         if check:
@@ -148,6 +156,7 @@ def distribute_table(session: Session, actor: Actor, pool: str) -> Any:
 
     if error := attempt(session, hand_out):
         return _previewed(session, actor, pool, Purpose.RECIPIENTS, made, error)
+    nudging.after_commit("mail")
     words = f"{number(made[0]['recipients'])} recipients have {number(made[0]['given'])} keys."
     return done(words, "pool", pool=pool)
 

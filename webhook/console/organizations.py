@@ -30,7 +30,7 @@ INVOICED = (
     "purchase_order",
     "billing_email",
 )
-MAILING = ("sender_name", "reply_to")  # fmt: skip
+MAILING = ("sender_name", "reply_to", "colour")  # fmt: skip
 TAX = ("tax_rate", "tax_label", "tax_category", "tax_exemption", "tax_from")
 
 

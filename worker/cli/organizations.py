@@ -56,6 +56,7 @@ def add(**arguments: Any) -> "organizations.OrganizationShape":
 @click.option("--billing-email", metavar="EMAIL", help="Where its invoices are sent.")
 @click.option("--sender-name", help="Under which name its mails come; empty: its own.")
 @click.option("--reply-to", metavar="EMAIL", help="Where answers to its mails go.")
+@click.option("--colour", metavar="#RRGGBB", help="The colour of its mails.")
 @click.option("--payment-terms", "payment_terms_days", type=WHOLE, metavar="DAYS")
 def edit(organization: str, **arguments: Any) -> "organizations.OrganizationShape":
     """Change an organization."""

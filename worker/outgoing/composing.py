@@ -1,6 +1,7 @@
 """Composing: a message's mail, made of its template and the rows that it names, when it is sent.
 
-A kind of mail is a template of its name in `mails/`: the subject, an empty line, the text.
+A kind of mail is a template of its name in `mails/`: the subject, an empty line, the text. The HTML is
+made of the text: what is indented by four spaces, such as a key, stands out.
 """
 
 import csv
@@ -16,7 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+import css_inline
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, select_autoescape
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -30,13 +32,15 @@ MAILS = Path(__file__).parent / "mails"
 NO_SENDER = "keypool@localhost"  # of files, where no address is set
 MOST_IN_TEXT = 20  # keys that a mail's text lists; more are in a file
 KEYS_FILE = "keys.csv"
+COLOUR = "#373c44"  # where an organization has none
+INDENTED = "    "
 
 # What a mail says, by message. A person's language and time zone are those of their organization,
 # where they are a learner of the sender's or one below it; else the sender's.
 FACTS = text("""
     SELECT message.id, message.kind, message.identity::text AS identity, message.recipient,
            message.data, message.happened_at, clock_now() AS now,
-           sender.name AS organization, sender.sender_name, sender.reply_to,
+           sender.name AS organization, sender.sender_name, sender.reply_to, sender.colour,
            coalesce(home.locale, sender.locale) AS locale,
            coalesce(home.time_zone, sender.time_zone) AS zone,
            distribution.id AS distribution_id, distribution.recipient_name AS name,
@@ -78,10 +82,11 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Composed:
-    """What a mail says: its subject, its text, and the file that comes with it."""
+    """What a mail says: its subject, its text, the same as HTML, and the file that comes with it."""
 
     subject: str
     text: str
+    html: str
     attachment: Attachment | None = None
 
 
@@ -111,7 +116,8 @@ def compose(row: Any) -> Composed:
     except TemplateError as error:
         raise NothingToSendError(f"Its template does not work: {error}") from None
     subject, _, body = whole.partition("\n")
-    return Composed(" ".join(subject.split()), body.strip() + "\n", attachment)
+    subject, body = " ".join(subject.split()), body.strip() + "\n"
+    return Composed(subject, body, _html(row, subject, body), attachment)
 
 
 def letter(row: Any) -> Letter:
@@ -133,6 +139,7 @@ def letter(row: Any) -> Letter:
     mail["Message-ID"] = message_id(row.identity)
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(composed.text)
+    mail.add_alternative(composed.html, subtype="html")
     if file := composed.attachment:
         main, sub = file.kind
         mail.add_attachment(file.content, maintype=main, subtype=sub, filename=file.name)
@@ -173,11 +180,45 @@ def _csv(keys: Sequence[str]) -> bytes:
     return file.getvalue().encode()
 
 
+def _html(row: Any, subject: str, body: str) -> str:
+    """Give a text as HTML, with the organization's name and colour on top and the styles inline."""
+    page = _templates().get_template("frame.html")
+    blocks = [
+        (all(line.startswith(INDENTED) for line in block.splitlines()), block)
+        for block in body.strip("\n").split("\n\n")
+        if block.strip()
+    ]
+    return _inliner().inline(
+        page.render(
+            language=phrasebook(row.locale).language,
+            subject=subject,
+            organization=row.sender_name or row.organization,
+            colour=row.colour or COLOUR,
+            ink=_ink(row.colour or COLOUR),
+            blocks=blocks,
+        )
+    )
+
+
+def _ink(colour: str) -> str:
+    """Give black or white, whichever is read better on a colour (WCAG's relative luminance)."""
+    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    luminance = sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return "#000000" if luminance > 0.179 else "#ffffff"
+
+
+@cache
+def _inliner() -> css_inline.CSSInliner:
+    return css_inline.CSSInliner(load_remote_stylesheets=False)
+
+
 @cache
 def _templates() -> Environment:
-    # No escaping: these are texts. What a mail shows as HTML is escaped when that is made.
-    return Environment(  # noqa: S701
+    """Give the templates; pages are escaped, texts are not, since a page escapes them once more."""
+    return Environment(
         loader=FileSystemLoader(MAILS),
+        autoescape=select_autoescape(["html"], default=False),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

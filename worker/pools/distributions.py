@@ -18,7 +18,8 @@ from worker.pools import giving, pools
 from worker.pools import labels as labelling
 from worker.pools.giving import Asked, Given
 from worker.pools.reading import NOTHING, Purpose, Read, ReadAs, opened
-from worker.tables.labels import KeyState
+from worker.tables.labels import KeyState, MessageState
+from worker.tables.mail import Message
 from worker.tables.pools import Distribution, DistributionTally, Key, Pool
 from worker.tenancy import addresses, history
 from worker.tenancy.actors import Actor, Role
@@ -80,6 +81,10 @@ class DistributionShape(TypedDict):
     """How many of them were redeemed."""
     retired: int
     """How many of them were retired."""
+    message: Id | None
+    """The mail that brings the recipient the keys; null if there is none."""
+    mailed: MessageState | None
+    """Whether that mail was sent."""
 
 
 class DistributionMade(DistributionShape):
@@ -303,6 +308,8 @@ def shape(row: Selected) -> DistributionShape:
         "given": row.given,
         "redeemed": row.redeemed,
         "retired": row.retired,
+        "message": str(row.message_id) if row.message_id else None,
+        "mailed": row.mailed,
     }
 
 
@@ -325,10 +332,11 @@ def _distribute(
         words = labelling.split(*(cell for one in asked for cell in one.labels))
         labelled = {"labels": words} if words else {}
         _remember(session, actor, "keys distributed", found, list(result.fresh), **labelled)
-    items = _held(session, found, result)
     if asked and asked[0].mailed:
-        mails = [outbox.Mail(item["recipient"], int(item["id"])) for item in items]
+        pairs = zip(asked, result.ids, strict=True)
+        mails = [outbox.Mail(one.recipient, id_) for one, id_ in pairs]
         outbox.write(session, kind="keys", organization_id=found.organization_id, mails=mails)
+    items = _held(session, found, result)
     if tried is not None:
         tried.rollback()
         for item in items:
@@ -388,7 +396,17 @@ def _rows(pool: Pool) -> Select[Any]:
         for figure in FIGURES
     ]
     return (
-        select(Distribution, *figures)
+        select(
+            Distribution,
+            *figures,
+            Message.id.label("message_id"),
+            Message.state.label("mailed"),
+        )
+        .join(
+            Message,
+            (Message.distribution_id == Distribution.id) & (Message.kind == "keys"),
+            isouter=True,
+        )
         .join(DistributionTally, DistributionTally.distribution_id == Distribution.id, isouter=True)
         .join(recent, recent.c.id == DistributionTally.distribution_id, isouter=True)
         .join(counted, true())

@@ -48,6 +48,7 @@ class Organization(Versioned, Base):
     billing_email: Mapped[Words]
     sender_name: Mapped[Words]
     reply_to: Mapped[Words]
+    colour: Mapped[Words]
 
 
 class OrganizationAncestry(Base):

@@ -60,6 +60,8 @@ class OrganizationShown(OrganizationShape):
     """Under which name its mails come; empty: its own."""
     reply_to: str
     """Where answers to its mails go."""
+    colour: str
+    """The colour of its mails, such as `#0b5fa5`."""
     payment_terms_days: int
     """Its payment terms in days."""
     tax_rates: list[TaxRateShape]
@@ -202,6 +204,7 @@ def show(session: Session, *, actor: Actor, organization: str | Organization) ->
         "billing_email": found.billing_email,
         "sender_name": found.sender_name,
         "reply_to": found.reply_to,
+        "colour": found.colour,
         "payment_terms_days": found.payment_terms_days,
         "tax_rates": taxes.rates(session, found),
     }

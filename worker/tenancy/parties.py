@@ -115,5 +115,6 @@ CHECKS: dict[str, Callable[[str], str]] = {
     "electronic_address": electronic_address,
     "email": addresses.address,
     "billing_email": partial(addresses.address, field="billing_email"),
+    "colour": str.lower,
     "reply_to": partial(addresses.address, field="reply_to"),
 }

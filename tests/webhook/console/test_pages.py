@@ -259,7 +259,7 @@ SHOWING = [
     "/pools", "/pools/{pool}", "/pools/{pool}/edit", "/pools/{pool}/keys/add", "/pools/new", "/batches",
     "/courses", "/courses/{course}", "/courses/choose?search=MARKUP", "/organizations",
     "/organizations/{organization}", "/prices", "/prices?course=MARKUP&organization=MARKUP",
-    "/sources", "/tokens", "/users", "/seller", "/endpoints", "/messages",
+    "/sources", "/tokens", "/users", "/seller", "/endpoints", "/messages?recipient=marked@example.com",
     "/history", "/history?organization=MARKUP",
     "/assignments", "/redemptions", "/charges", "/learners/marked@example.com", "/trouble?q=MARKED-KEY-01",
     "/pools/{pool}?recipient=MARKUP&reference=MARKUP", "/reports",

@@ -3,10 +3,12 @@
 import io
 import itertools
 import re
+import secrets
 from html import unescape
 
 import pytest
 import xlsxwriter
+from sqlalchemy import text
 
 from tests.world import OPERATOR
 from worker.database import connections
@@ -194,6 +196,22 @@ def test_keys_are_handed_to_everybody_in_a_table_after_a_preview_that_hands_out_
     assert "Its state is “refunded”." in unescape(shown.text)
     assert (previewed, figures(place)["distributed"]) == (before, before + 2)
     assert handed.status_code == 303
+
+
+def test_everybody_in_a_table_is_sent_their_key_where_that_is_ticked(send, place):
+    send(do="save", pasted=table(*codes(3)))
+    one, two = (f"{secrets.token_hex(4)}@example.org" for _ in range(2))
+
+    send("distribute/table", do="check", mail="1", pasted=table("email", one))
+    send("distribute/table", do="save", pasted=table("email", one))
+    send("distribute/table", do="save", mail="1", pasted=table("email", two))
+
+    with connections.session() as session:
+        mailed = session.scalars(
+            text("SELECT recipient FROM message WHERE recipient = ANY (:them)"),
+            {"them": [one, two]},
+        ).all()
+    assert mailed == [two]
 
 
 def test_all_wrong_rows_of_a_table_are_shown(send):

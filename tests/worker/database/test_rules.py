@@ -147,6 +147,7 @@ REFUSED = {
     ],
     "organization_country_is_a_code": ["UPDATE organization SET country = 'de'"],
     "organization_is_not_its_parent": ["UPDATE organization SET parent_id = 1 WHERE id = 1"],
+    "organization_colour_is_a_code": ["UPDATE organization SET colour = 'red' WHERE id = 1"],
     "organization_pays_in_time": ["UPDATE organization SET payment_terms_days = -1 WHERE id = 1"],
     "organizations_form_a_tree": [
         "UPDATE organization SET parent_id = 2 WHERE id = 1",

@@ -18,6 +18,8 @@ organization_name_is_unique
     already_exists: There is an organization by that name already; choose another name.
 organizations_form_a_tree
     circular_parent: An organization cannot be below its own descendant; choose another parent.
+organization_colour_is_a_code
+    invalid_input(colour): A colour is written in six hexadecimal digits, such as #0b5fa5.
 organization_is_not_its_parent
     circular_parent: An organization cannot be below its own descendant; choose another parent.
 organization_time_zone_is_known

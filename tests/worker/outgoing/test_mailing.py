@@ -114,6 +114,27 @@ def test_a_mail_brings_a_person_their_key_from_the_organization(place, by):
     assert fates() == [("sent", 1, None)]
 
 
+def test_a_mail_comes_as_text_and_as_a_page_in_the_organizations_colour(place, by):
+    sql(
+        "UPDATE organization SET name = 'Ace <& Co>', colour = '#ffe14d' WHERE id = :id",
+        id=place.parent,
+    )
+    with mail_server() as server:
+        by(server.url)
+        [[key]] = hand(place, ANN, name="<b>Ann</b>")
+        send()
+
+    [mail] = server.received
+    page = mail.message.get_body(("html",)).get_content()
+    assert mail.message.get_content_type() == "multipart/alternative"
+    assert f">{key}</pre>" in page
+    assert "background: #ffe14d;color: #000000" in page  # black is read on yellow, white is not
+    assert "Ace &lt;&amp; Co&gt;" in page
+    assert "Hello &lt;b&gt;Ann&lt;/b&gt;," in page
+    assert "<style" not in page
+    assert "http" not in page  # nothing is fetched when the mail is read
+
+
 def test_a_mail_is_in_the_language_and_time_zone_of_its_receivers_organization(place, by):
     sql("UPDATE organization SET locale = 'de', time_zone = 'Europe/Berlin' WHERE id = :child",
         child=place.child)  # fmt: skip

@@ -68,6 +68,21 @@ def test_keys_that_were_handed_out_before_are_mailed_when_that_is_asked_for(worl
     assert (before, len(listed(world))) == ([], 1)
 
 
+def test_whether_it_was_sent_stands_beside_each_recipient(world):
+    hand(world, BOB, mail=False)
+    made = hand(world, ANN)
+    end(world, "sent")
+
+    page = distributions.listing(world.session, actor=OPERATOR, pool=world.pool)
+
+    [message] = listed(world)
+    assert (made["message"], made["mailed"]) == (message["id"], "waiting")
+    assert [(one["recipient"], one["message"], one["mailed"]) for one in page.items] == [
+        (ANN, message["id"], "sent"),
+        (BOB, None, None),
+    ]
+
+
 def test_a_dry_run_writes_no_mail(world):
     hand(world, dry_run=True)
 
