@@ -17,7 +17,7 @@ import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.orm import Session
 
 from worker.database import connections as databases
@@ -191,12 +191,26 @@ def fresh_database(servers: Addresses, template: str) -> Iterator[Addresses]:
         yield addresses
 
 
-@pytest.fixture(scope="module")
-def engine(database: Addresses) -> Iterator[Engine]:
-    """The owner's way to the module's database: to connect anew takes longer than most tests."""
-    made = create_engine(database.database_url, connect_args={"options": "-c timezone=UTC"})
+@pytest.fixture(scope="session")
+def compiled(servers: Addresses) -> Iterator[Engine]:
+    """The one engine of all modules: it keeps the statements that it compiled for any of them."""
+    made = create_engine(servers.database_url, connect_args={"options": "-c timezone=UTC"})
     yield made
     made.dispose()
+
+
+@pytest.fixture(scope="module")
+def engine(database: Addresses, compiled: Engine) -> Iterator[Engine]:
+    """The owner's way to the module's database: to connect anew takes longer than most tests."""
+    name = make_url(database.database_url).database
+
+    def lead(_dialect: object, _record: object, _words: object, named: dict[str, object]) -> None:
+        named["dbname"] = name
+
+    event.listen(compiled, "do_connect", lead)
+    yield compiled
+    event.remove(compiled, "do_connect", lead)
+    compiled.dispose()
 
 
 @pytest.fixture
