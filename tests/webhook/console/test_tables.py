@@ -145,7 +145,7 @@ def test_the_keys_of_a_file_are_added(send, place):
 
 
 def test_a_file_larger_than_other_requests_may_be_is_taken(send, place):
-    content = table(*codes(1_000)).encode() + b"\n" * (3 << 20)
+    content = table(*codes(1_000)).encode() + (b" " * 1023 + b"\n") * (3 << 10)
 
     added = send(do="save", pasted="", file=(io.BytesIO(content), "keys.txt"))
 
