@@ -20,7 +20,7 @@ from worker.pools.reading.cells import unquoted
 from worker.pools.reading.judging import UNCLOSED, Judge, Verdict, candidates, refused
 from worker.pools.reading.layouts import Layout
 from worker.pools.reading.norms import Norm
-from worker.pools.reading.owners import NOBODY, Owners
+from worker.pools.reading.owners import NOBODY, Owner, Owners
 from worker.pools.reading.read_as import ReadAs
 from worker.pools.reading.records import ADDRESS, Rows
 from worker.pools.reading.shapes import Shapes, could_be_key, groups, runs, words_of
@@ -124,7 +124,7 @@ class KeyReader:
             return
         owner = NOBODY
         try:
-            owner = self._owners.of(row) if self._owners.known else NOBODY
+            owner = self._owner(row) if self._owners.known else NOBODY
             self._refuse_used(row)
         except people.NotKeptError as error:
             verdicts = [v if v.reason else refused(v.code, str(error)) for v in verdicts]
@@ -133,6 +133,15 @@ class KeyReader:
                 keys.refused.append(Line(number, part, *verdict))
             else:
                 keys.add(number, part, verdict.code, owner)
+
+    def _owner(self, row: list[str]) -> Owner:
+        """Give whom a row's keys are for; NotKeptError where a reference would be lost."""
+        owner = self._owners.of(row)
+        if owner.reference and not owner.recipient:
+            raise people.NotKeptError(
+                "It has a reference and no recipient; give one, or leave it away."
+            )
+        return owner
 
     def _verdicts(self, row: list[str], judge: Judge, matches: Matches) -> list[Verdict]:
         """Judge what stands in the keys' columns; gives nothing for a row that is blank, or a heading."""

@@ -182,6 +182,8 @@ class _Columns:
             if meaning and (meaning not in places or self._is_another(meaning, place, places)):
                 places[meaning] = (*places.get(meaning, ()), place)
         self._share_names(places)
+        if self._purpose is Purpose.KEYS and not any(who in places for who in WHO):
+            places.pop(Meaning.REFERENCE, None)  # of nobody: it is told as not read
         if self._purpose is Purpose.KEYS and Meaning.CODE not in places:
             places[Meaning.CODE] = self._keys_places(places)
         elif self._purpose is Purpose.RECIPIENTS and not any(who in places for who in WHO):

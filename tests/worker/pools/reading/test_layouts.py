@@ -254,6 +254,22 @@ def test_numbered_headings_are_all_of_keys():
     ]
 
 
+def test_references_of_nobody_are_told_as_not_read():
+    content = "code;Bestellnummer\nAAAA-0001;B-1\nAAAA-0002;B-2\n"
+
+    assert read(content)["not_read"] == ["Bestellnummer"]
+    assert found(content) == [(2, "AAAA-0001"), (3, "AAAA-0002")]
+
+
+def test_a_reference_without_a_recipient_is_not_lost_in_silence():
+    content = "code;email;order\nAAAA-0001;;B-1\nAAAA-0002;a@x.org;B-2\nAAAA-0003;;\n"
+
+    assert found(content) == [(3, "AAAA-0002"), (4, "AAAA-0003")]
+    assert refused(content) == {
+        2: "It has a reference and no recipient; give one, or leave it away."
+    }
+
+
 def test_headings_of_one_word_are_all_of_keys():
     content = "Code;Code\nAAAA-0001;AAAA-0002\n"
 
