@@ -1,11 +1,10 @@
 """Invoices on paper: a PDF made from an invoice's own object, in its buyer's language."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
 from itertools import groupby
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from worker.billing import hybrid, transfers
@@ -25,7 +24,7 @@ HEAD = 6.0  # mm: the table's head
 CODE = 26.0  # mm: a QR code
 
 HEADS = (phrase("Description"), phrase("Quantity"), phrase("Unit price"), phrase("Amount"))
-TITLES = {"Invoice": phrase("Invoice"), "Credit note": phrase("Credit note")}
+TITLE_WORDS = {"Invoice": phrase("Invoice"), "Credit note": phrase("Credit note")}
 KIND_WORDS = {
     "redemption": phrase("redeemed {month}"),
     "extension": phrase("extended access {month}"),
@@ -41,7 +40,7 @@ class Printed:
         self.say = self.book.say
         self.zone = ZoneInfo(invoice["buyer"]["time_zone"])
         self.currency, self.decimals = invoice["currency"], invoice["decimals"]
-        self.title = self.say(TITLES[invoice["title"]])
+        self.title = self.say(TITLE_WORDS[invoice["title"]])
         draft = self.say("draft")
         self.called = f"{self.title} {invoice['number'] or draft}"
 
@@ -252,17 +251,12 @@ def _line(
 
 
 def _notes(line: LineShown, printed: Printed, *, several: bool) -> Iterator[str]:
-    """Say of a line which pool and month it is about and, where rates differ, how it is taxed."""
+    """Say which pool and month a line is about, its rate where rates differ, and what it credits."""
     yield isolated(line["pool_name"])
     yield printed.say(KIND_WORDS[line["kind"]], month=printed.month(line["service_month"]))
     if several:
         yield printed.rate(line["tax_label"], line["tax_percent"])
-    yield from _credited(line, printed)
-
-
-def _credited(line: Mapping[str, Any], printed: Printed) -> Iterator[str]:
-    """Say what a credit note's line credits, and why."""
-    if credited := line.get("credits"):
+    if credited := line["credits"]:
         yield printed.say(
             "Credits invoice {number} of {day}: {reason}",
             number=credited["invoice"],

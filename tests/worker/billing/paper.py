@@ -24,6 +24,7 @@ def printed(**changes: Any) -> dict[str, Any]:
         "unit_price": str(subtotal),
         "tax_label": "VAT",
         "tax_percent": "0",
+        "credits": None,
         "quantity": 1,
         "amount": str(subtotal),
     }
