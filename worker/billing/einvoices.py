@@ -202,8 +202,10 @@ def _line(place: int, line: LineShown, sign: int) -> Terms:
     quantity = sign * line["quantity"] * (-1 if price < 0 else 1)
     last = first.replace(day=calendar.monthrange(first.year, first.month)[1])
     outside = line["tax_category"] == OUTSIDE
+    credited = line.get("credits")
     return _filled({
         "BT-126": str(place),
+        "BT-127-00": [{"BT-127": credited["reason"]}] if credited else None,
         "BT-129": str(quantity),
         "BT-130": PIECE,
         "BT-131": _signed(line["amount"], sign),

@@ -12,7 +12,16 @@ from pypdf import PdfReader
 
 from tests import en16931
 from tests.ledger import OPERATOR, add_buyer, redeem, set_clock
-from worker.billing import documents, einvoices, invoices, required, runs, seller
+from worker.billing import (
+    charges,
+    crediting,
+    documents,
+    einvoices,
+    invoices,
+    required,
+    runs,
+    seller,
+)
 from worker.tenancy import organizations
 
 FORMATS = ("facturx", "xrechnung", "ubl")
@@ -194,6 +203,26 @@ def test_a_credit_note_has_amounts_above_zero_and_names_what_it_credits(final, f
     assert (en16931.texts(xml, "IssuerAssignedID") + en16931.texts(xml, "ID")).count(
         "2026-000001"
     ) == 1
+
+
+@pytest.mark.parametrize("amount", [None, "9.99"])
+def test_a_credit_note_of_the_ledger_keeps_the_rules_in_every_format(session, final, amount):
+    filters = charges.Filters(invoice=final["id"])
+    credited = [
+        item["id"] for item in charges.listing(session, actor=OPERATOR, filters=filters).items
+    ]
+
+    note = crediting.credit_now(
+        session, actor=OPERATOR, charges_=credited[:2], reason="Half a course", amount=amount
+    )
+
+    _, hybrid = get_xml_from_pdf(exported(session, note["number"], "facturx"))
+    for xml in (hybrid, *(exported(session, note["number"], format) for format in FORMATS[1:])):
+        assert en16931.objections(xml) == []
+        assert adds_up(xml)
+        assert en16931.figures(xml)["gross"] == -Decimal(note["total"]) > 0
+        assert final["number"] in en16931.texts(xml, "ID") + en16931.texts(xml, "IssuerAssignedID")
+        assert "Half a course" in en16931.texts(xml, "Note") + en16931.texts(xml, "Content")
 
 
 def test_what_is_given_back_on_an_invoice_has_a_quantity_below_zero(final):
