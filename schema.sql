@@ -2016,6 +2016,32 @@ CREATE TRIGGER invoice_is_told AFTER UPDATE OF status, told_overdue_at ON invoic
 
 -- Mail ----------------------------------------------------------------------------------------------
 
+-- An organization's own words for a mail. A row is never rewritten: editing adds one and marks the one
+-- before as replaced, so that what waits is sent in the words in which it was asked for.
+CREATE TABLE mail_template (
+    id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id bigint      NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    name            text        NOT NULL,
+    subject         text        NOT NULL,
+    body            text        NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT clock_now(),
+    replaced_at     timestamptz,
+
+    CONSTRAINT mail_template_has_a_name    CHECK (name = btrim(name) AND name <> '' AND length(name) <= 100),
+    CONSTRAINT mail_template_has_a_subject CHECK (length(subject) BETWEEN 1 AND 300),
+    CONSTRAINT mail_template_has_a_body    CHECK (length(body) BETWEEN 1 AND 20000)
+);
+
+COMMENT ON CONSTRAINT mail_template_has_a_name ON mail_template
+    IS 'invalid_input(name): A template''s name has 1 to 100 characters.';
+COMMENT ON CONSTRAINT mail_template_has_a_subject ON mail_template
+    IS 'invalid_input(subject): A subject has 1 to 300 characters.';
+COMMENT ON CONSTRAINT mail_template_has_a_body ON mail_template
+    IS 'invalid_input(text): A mail''s text has 1 to 20,000 characters.';
+
+-- Keeps "of each name, one is in force"; read by whoever asks for a template by its name.
+CREATE UNIQUE INDEX mail_template_is_in_force_once ON mail_template (organization_id, name) WHERE replaced_at IS NULL;
+
 -- One e-mail to one person in an organization's name, written in the transaction of what causes it.
 -- data is what it is made of, beside the rows that it names; it is blanked after a while. due_at works
 -- as a delivery's. Every retry has the same identity, which its Message-ID is made of. refused: the mail
@@ -2024,6 +2050,7 @@ CREATE TABLE message (
     id              bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id bigint        NOT NULL REFERENCES organization ON DELETE RESTRICT,
     distribution_id bigint        REFERENCES distribution ON DELETE RESTRICT,
+    template_id     bigint        REFERENCES mail_template ON DELETE RESTRICT,
     kind            text          NOT NULL,
     recipient       text          NOT NULL,
     recipient_lower text          NOT NULL GENERATED ALWAYS AS (lower(recipient)) STORED,
@@ -2249,6 +2276,7 @@ ALTER TABLE endpoint_secret ENABLE ROW LEVEL SECURITY;
 ALTER TABLE delivery       ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_alert     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE message        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE mail_template  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mail_server    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE report_run     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_run   ENABLE ROW LEVEL SECURITY;
@@ -2276,6 +2304,7 @@ CREATE POLICY tenancy ON invoice        TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON charge         TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON endpoint       TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON message        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON mail_template  TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON report_run     TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON history        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 
@@ -2322,7 +2351,7 @@ GRANT SELECT, INSERT, UPDATE ON
     source_secret, learner, assignment, event, launch, invoice, invoice_serial, payment, charge, invoice_line,
     invoice_share, invoice_tax, invoice_charge, charge_cancelled_out, endpoint, endpoint_secret TO keypool_web;
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
-GRANT SELECT, INSERT, UPDATE ON message TO keypool_web;
+GRANT SELECT, INSERT, UPDATE ON message, mail_template TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON seller_bank TO keypool_web;

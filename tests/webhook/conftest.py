@@ -222,6 +222,11 @@ def things(place: Place) -> Things:
                  " RETURNING id"),
             {"id": int(endpoint)},
         ).scalar_one()  # fmt: skip
+        session.execute(
+            text("INSERT INTO mail_template (organization_id, name, subject, body)"
+                 " SELECT organization_id, 'Kept', 'Your key', '{{ keys }}' FROM pool WHERE id = :id"),
+            {"id": int(place.world.pool)},
+        )  # fmt: skip
         [message] = session.scalars(
             text("INSERT INTO message (organization_id, kind, recipient, data)"
                  " SELECT organization_id, 'keys', 'thing@example.com', '{}' FROM pool WHERE id = :id"
@@ -269,6 +274,7 @@ def things(place: Place) -> Things:
             "endpoint": endpoint,
             "delivery": str(delivery),
             "message": str(message),
+            "template": "Kept",
             "report": kept["usage"],
             "report on billing": kept["billing"],
         }

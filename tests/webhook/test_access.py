@@ -56,6 +56,13 @@ BODIES: dict[str, Any] = {
     "PATCH /api/v1/endpoints/<endpoint>": {"pool_low": 1},
     "POST /api/v1/endpoints/<endpoint>/rotate": {},
     "POST /api/v1/endpoints/<endpoint>/resend": {"since": "2020-01-01T00:00:00Z"},
+    "POST /api/v1/templates": {
+        "name": "New", "organization": "{organization}", "subject": "Your key",
+        "text": "{{% for key in keys %}}{{{{ key }}}}{{% endfor %}}",
+    },
+    "POST /api/v1/templates/preview": {
+        "subject": "Your key", "text": "{{% for key in keys %}}{{{{ key }}}}{{% endfor %}}",
+    },
     "POST /api/v1/assignments/<assignment>/extend": {"days": 1},
     "POST /api/v1/assignments/<assignment>/cancel": {"reason": "test"},
     "POST /api/v1/assignments/<assignment>/launches": {"launch": "L-1"},
@@ -108,13 +115,19 @@ LISTED = {
     "/api/v1/redemptions": ("event", "event"),
     "/api/v1/reports": ("id", "report"),
     "/api/v1/sources": ("id", "source"),
+    "/api/v1/templates": ("name", "template"),
     "/api/v1/tokens": ("id", "token"),
     "/api/v1/users": ("id", "user"),
 }
 # Acts on many things, each of which has a result of its own.
 BULK = {"/api/v1/assignments/extend", "/api/v1/assignments/cancel", "/api/v1/keys/retire"}
 # What belongs to no organization, so that whoever has the role is answered.
-NOBODYS = {"/api/v1/courses", "/api/v1/courses/<course>", "/api/v1/reports/notebooks"}
+NOBODYS = {
+    "/api/v1/courses",
+    "/api/v1/courses/<course>",
+    "/api/v1/reports/notebooks",
+    "/api/v1/templates/preview",
+}
 
 NAME = re.compile("“[^”]*”")  # a problem may repeat the name that was asked for
 

@@ -22,6 +22,7 @@ from webhook.api import (
     reports,
     seller,
     sources,
+    templates,
     tokens,
     users,
 )
@@ -46,6 +47,7 @@ blueprints = [
         launches,
         learners,
         messages,
+        templates,
         charges,
         invoices,
         payments,

@@ -39,6 +39,7 @@ class NewDistribution(Taken):
     name: str = ""
     labels: list[str] = Field([], description="Labels of the keys: a few words each.")
     mail: bool = Field(False, description="Send the recipient the keys, once.")
+    template: str | None = Field(None, description="In the words of this template of the owner's.")
 
 
 class Recall(Taken):
@@ -54,6 +55,9 @@ class Handing(Reading):
     count: int | None = Field(None, description="How many keys each row asks for.", ge=1)
     reference: str = Field("", description="Under which reference.", max_length=320)
     mail: bool = Field(False, description="Send each recipient their keys, once.")
+    template: str | None = Field(
+        None, description="In the words of this template of the owner's.", max_length=100
+    )
 
 
 @blueprint.get("")
@@ -95,6 +99,7 @@ def distribute(
             count=query.count,
             reference=query.reference,
             mail=query.mail,
+            template=query.template,
             dry_run=query.dry_run,
         )
     body = problems.checked(NewDistribution, request.get_json(force=True))
@@ -108,6 +113,7 @@ def distribute(
         name=body.name,
         labels=[*read_as.labels, *body.labels],
         mail=body.mail,
+        template=body.template,
         dry_run=query.dry_run,
     )
 

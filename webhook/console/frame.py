@@ -20,6 +20,7 @@ PAGES = (
     "sources",
     "endpoints",
     "messages",
+    "templates",
     "organizations",
     "courses",
     "tokens",

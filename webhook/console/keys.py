@@ -115,6 +115,7 @@ def distribute(session: Session, actor: Actor, pool: str) -> Any:
         name=form.get("name", ""),
         labels=[form.get("labels", "")],
         mail="mail" in form,
+        template=form.get("template", "").strip() or None if "mail" in form else None,
     )
     nudging.after_commit("mail")
     sentence = f"{made['recipient']} has {number(made['given'])} keys."
@@ -148,6 +149,7 @@ def distribute_table(session: Session, actor: Actor, pool: str) -> Any:
                 stream=table,
                 read_as=how,
                 mail="mail" in request.form,
+                template=request.form.get("template") or None if "mail" in request.form else None,
                 dry_run=check,
             )
         )

@@ -49,6 +49,7 @@ MENU = (
             ("courses", "Courses"),
             ("prices", "Prices"),
             ("seller", "Seller"),
+            ("templates", "Texts of mails"),
             ("users", "Users"),
             ("history", "History"),
         ),

@@ -30,7 +30,16 @@ PANELS = {
         "endpoints",
     ],
     "Hand out": ["pools", "keys", "batches"],
-    "Follow": ["events", "redemptions", "send", "assignments", "learners", "messages", "history"],
+    "Follow": [
+        "events",
+        "redemptions",
+        "send",
+        "assignments",
+        "learners",
+        "messages",
+        "templates",
+        "history",
+    ],
     "Account": ["invoices", "reports", "audit"],
 }
 COMMANDS = [name for names in PANELS.values() for name in names]

@@ -282,6 +282,7 @@ def _each(
 @click.option("--reference", default="", metavar="R", help="An order number, say; likewise.")
 @click.option("--name", default="", help="The recipient's name.")
 @click.option("--mail", is_flag=True, help="Send each recipient their keys by e-mail, once.")
+@click.option("--template", metavar="NAME", help="In the words of this template of the owner's.")
 @tables.read_as
 @output
 def distribute(

@@ -23,8 +23,8 @@ class Mail:
 
 # Keys that were mailed before are not mailed again: the index message_gives_keys_once says so.
 WRITE = text("""
-    INSERT INTO message (organization_id, kind, recipient, distribution_id, data)
-    SELECT :organization_id, :kind, recipient, distribution_id, data
+    INSERT INTO message (organization_id, kind, template_id, recipient, distribution_id, data)
+    SELECT :organization_id, :kind, CAST(:template_id AS bigint), recipient, distribution_id, data
       FROM unnest(CAST(:recipients AS text[]), CAST(:distribution_ids AS bigint[]),
                   CAST(:data AS jsonb[]))
            WITH ORDINALITY AS mail (recipient, distribution_id, data, nth)
@@ -34,14 +34,23 @@ WRITE = text("""
 """)
 
 
-def write(session: Session, *, kind: str, organization_id: int, mails: Sequence[Mail]) -> int:
+def write(
+    session: Session,
+    *,
+    kind: str,
+    organization_id: int,
+    mails: Sequence[Mail],
+    template_id: int | None = None,
+) -> int:
     """Write mails of a kind, which is a template's name, in an organization's name.
 
-    Gives how many there are to send; those of a distribution are written once.
+    `template_id` is of a template of its own that they are written by instead. Gives how many there
+    are to send; those of a distribution are written once.
     """
     asked = {
         "organization_id": organization_id,
         "kind": kind,
+        "template_id": template_id,
         "recipients": [mail.recipient for mail in mails],
         "distribution_ids": [mail.distribution_id for mail in mails],
         "data": [json.dumps(mail.data) for mail in mails],

@@ -27,6 +27,7 @@ from worker.languages import times
 from worker.languages.phrasebooks import phrasebook
 from worker.outgoing.channels import Letter
 from worker.settings import settings
+from worker.tenancy import templates
 
 MAILS = Path(__file__).parent / "mails"
 NO_SENDER = "keypool@localhost"  # of files, where no address is set
@@ -43,6 +44,7 @@ FACTS = text("""
            sender.name AS organization, sender.sender_name, sender.reply_to, sender.colour,
            coalesce(home.locale, sender.locale) AS locale,
            coalesce(home.time_zone, sender.time_zone) AS zone,
+           own.subject AS own_subject, own.body AS own_body,
            distribution.id AS distribution_id, distribution.recipient_name AS name,
            distribution.reference, course.title AS course, pool.starts_at, pool.expires_at,
            pool.content_availability_days AS days,
@@ -51,6 +53,7 @@ FACTS = text("""
                   ORDER BY key.id) AS keys
       FROM message
       JOIN organization AS sender ON sender.id = message.organization_id
+      LEFT JOIN mail_template AS own ON own.id = message.template_id
       LEFT JOIN distribution ON distribution.id = message.distribution_id
       LEFT JOIN pool ON pool.id = distribution.pool_id
       LEFT JOIN course ON course.id = pool.course_id
@@ -112,12 +115,23 @@ def compose(row: Any) -> Composed:
             None if said["keys"] else Attachment(KEYS_FILE, _csv(row.keys), ("text", "csv"))
         )
     try:
-        whole = _templates().get_template(f"{row.kind}.txt").render(row.data | said)
-    except TemplateError as error:
+        subject, body = _said(row, row.data | said)
+    except (TemplateError, errors.InvalidInputError) as error:
         raise NothingToSendError(f"Its template does not work: {error}") from None
-    subject, _, body = whole.partition("\n")
-    subject, body = " ".join(subject.split()), body.strip() + "\n"
     return Composed(subject, body, _html(row, subject, body), attachment)
+
+
+def _said(row: Any, values: dict[str, Any]) -> tuple[str, str]:
+    """Give a mail's subject and text: in the organization's own words, or in ours."""
+    if row.own_body is not None:
+        facts = {name: values[name] for name in templates.SAMPLE}
+        own = templates.render(
+            subject=row.own_subject, text=row.own_body, facts=facts, keys=values["keys"]
+        )
+        return own["subject"], own["text"]
+    whole = _templates().get_template(f"{row.kind}.txt").render(values)
+    subject, _, body = whole.partition("\n")
+    return " ".join(subject.split()), body.strip() + "\n"
 
 
 def letter(row: Any) -> Letter:
@@ -167,7 +181,7 @@ def _of_keys(row: Any) -> dict[str, Any]:
         "reference": row.reference,
         "keys": row.keys if len(row.keys) <= MOST_IN_TEXT else [],
         "total": len(row.keys),
-        "file": KEYS_FILE,
+        "file": KEYS_FILE if len(row.keys) > MOST_IN_TEXT else "",
         "before": times.before(book, starts, row.zone) if starts > row.now else "",
         "until": times.until(book, row.expires_at, row.zone),
         "days": row.days,

@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
-from worker.database import outbox, patience
+from worker.database import patience
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
-from worker.pools import giving, pools
+from worker.pools import giving, mailed, pools
 from worker.pools import labels as labelling
 from worker.pools.giving import Asked, Given
 from worker.pools.reading import NOTHING, Purpose, Read, ReadAs, opened
@@ -163,13 +163,15 @@ def distribute(
     name: str = "",
     labels: Iterable[str] = (),
     mail: bool = False,
+    template: str | None = None,
     dry_run: bool = False,
 ) -> OneDistributionMade:
     """Hand keys to a recipient, one unless told otherwise; gives the distribution with its `keys`.
 
     Idempotent: the same recipient and reference gives the same keys again. All of them carry the
-    `labels` then, beside those that they had. With `mail`, the recipient is sent
-    the keys, once. A dry run gives the same, but for new keys, and changes nothing.
+    `labels` then, beside those that they had. With `mail`, the recipient is sent the keys, once, in
+    the words of the owner's `template`, if one is named. A dry run gives the same, but for new keys,
+    and changes nothing.
 
     Raises:
         InvalidInputError: there is no recipient, the count is not a whole number from 1, a label
@@ -188,7 +190,7 @@ def distribute(
         labels=(words,),
         mailed=mail,
     )
-    made = _distribute(session, actor, pool, [asked], dry_run=dry_run)
+    made = _distribute(session, actor, pool, [asked], template=template, dry_run=dry_run)
     (item,) = made.items
     return {**item, "note": made.note}
 
@@ -203,6 +205,7 @@ def distribute_file(
     count: int | None = None,
     reference: str = "",
     mail: bool = False,
+    template: str | None = None,
     dry_run: bool = False,
 ) -> DistributionsMade:
     """Hand keys to every recipient of a table, or to none; `mail_merge` writes them as CSV.
@@ -218,7 +221,7 @@ def distribute_file(
         recipients = table.recipients(reference=reference.strip())
     words = labelling.joined(read_as.labels)
     asked = giving.of_rows(recipients.rows, count=count, labels=words, mailed=mail)
-    made = _distribute(session, actor, pool, asked, dry_run=dry_run)
+    made = _distribute(session, actor, pool, asked, template=template, dry_run=dry_run)
     return {
         "read": table.read,
         "recipients": len(made.items),
@@ -322,7 +325,13 @@ class _Made(NamedTuple):
 
 
 def _distribute(
-    session: Session, actor: Actor, pool: str, asked: list[Asked], *, dry_run: bool
+    session: Session,
+    actor: Actor,
+    pool: str,
+    asked: list[Asked],
+    *,
+    template: str | None,
+    dry_run: bool,
 ) -> _Made:
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
@@ -333,9 +342,9 @@ def _distribute(
         labelled = {"labels": words} if words else {}
         _remember(session, actor, "keys distributed", found, list(result.fresh), **labelled)
     if asked and asked[0].mailed:
-        pairs = zip(asked, result.ids, strict=True)
-        mails = [outbox.Mail(one.recipient, id_) for one, id_ in pairs]
-        outbox.write(session, kind="keys", organization_id=found.organization_id, mails=mails)
+        mailed.write(session, found, asked, result.ids, template=template)
+    elif template:
+        raise errors.InvalidInputError("A template goes with a mail.", field="template")
     items = _held(session, found, result)
     if tried is not None:
         tried.rollback()

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from worker.tables.columns import Base, Id, Made, No, lower, of
 from worker.tables.labels import MessageState
 from worker.tables.pools import Distribution
-from worker.tables.tenancy import Organization
+from worker.tables.tenancy import MailTemplate, Organization
 
 
 class Message(Base):
@@ -21,6 +21,7 @@ class Message(Base):
     id: Mapped[Id]
     organization_id: Mapped[int] = of(Organization.id)
     distribution_id: Mapped[int | None] = of(Distribution.id)
+    template_id: Mapped[int | None] = of(MailTemplate.id)
     kind: Mapped[str]
     recipient: Mapped[str]
     recipient_lower: Mapped[str] = lower("recipient")

@@ -51,6 +51,20 @@ class Organization(Versioned, Base):
     colour: Mapped[Words]
 
 
+class MailTemplate(Base):
+    """An organization's own words for a mail; never rewritten, but replaced by a row of its name."""
+
+    __tablename__ = "mail_template"
+
+    id: Mapped[Id]
+    organization_id: Mapped[int] = of(Organization.id)
+    name: Mapped[str]
+    subject: Mapped[str]
+    body: Mapped[str]
+    created_at: Mapped[Made]
+    replaced_at: Mapped[datetime | None]
+
+
 class OrganizationAncestry(Base):
     """An organization's ancestor, itself included at distance 0; kept by triggers."""
 

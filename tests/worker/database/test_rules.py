@@ -56,6 +56,8 @@ INSERT INTO console_user (organization_id, email, role, password_hash)
 INSERT INTO endpoint (id, organization_id, url, types) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, 'https://hooks.example/1', '{pool.low}');
 INSERT INTO delivery (endpoint_id, type, data) VALUES (1, 'pool.low', '{}');
+INSERT INTO mail_template (organization_id, name, subject, body)
+     VALUES (1, 'Welcome', 'Your key', '{{ keys }}');
 INSERT INTO message (organization_id, distribution_id, kind, recipient, data)
      SELECT 1, id, 'keys', 'shop@example.com', '{}' FROM distribution;
 INSERT INTO charge (id, kind, organization_id, learner_organization_id, course_id, pool_id,
@@ -406,6 +408,13 @@ REFUSED = {
     "endpoint_is_registered_once": [
         "INSERT INTO endpoint (organization_id, url, types)"
         " VALUES (1, 'https://hooks.example/1', '{pool.low}')"
+    ],
+    "mail_template_has_a_name": ["UPDATE mail_template SET name = ' '"],
+    "mail_template_has_a_subject": ["UPDATE mail_template SET subject = ''"],
+    "mail_template_has_a_body": ["UPDATE mail_template SET body = ''"],
+    "mail_template_is_in_force_once": [
+        "INSERT INTO mail_template (organization_id, name, subject, body)"
+        " VALUES (1, 'Welcome', 'Your key', '{{ keys }}')"
     ],
     "message_ends_once": [
         "UPDATE message SET ended_at = now()",

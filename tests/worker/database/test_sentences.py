@@ -50,6 +50,12 @@ user_email_is_unique
     already_exists: Somebody signs in with that address already; give another address.
 user_has_an_address
     invalid_input(email): A user signs in with an e-mail address.
+mail_template_has_a_name
+    invalid_input(name): A template's name has 1 to 100 characters.
+mail_template_has_a_subject
+    invalid_input(subject): A subject has 1 to 300 characters.
+mail_template_has_a_body
+    invalid_input(text): A mail's text has 1 to 20,000 characters.
 source_name_is_unique_in_its_organization
     already_exists: The organization has a source by that name already; choose another name.
 source_has_a_name
@@ -160,6 +166,7 @@ OURS = {
     "invoice_has_seller_and_buyer_when_final",
     "invoice_is_numbered_in_the_year_of_its_issue",
     "mail_server_is_one",
+    "mail_template_is_in_force_once",
     "message_ends_once",
     "message_failure_has_its_error",
     "message_gives_keys_once",

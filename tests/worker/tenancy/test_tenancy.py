@@ -95,6 +95,8 @@ SELECT id, id, 'https://' || name, '{pool.low}' FROM town;
 INSERT INTO endpoint_secret (endpoint_id, encrypted) SELECT id, name::bytea FROM town;
 INSERT INTO delivery (endpoint_id, type, data)
 SELECT id, 'pool.low', jsonb_build_object('name', name) FROM town;
+INSERT INTO mail_template (organization_id, name, subject, body)
+SELECT id, 'Welcome', 'Your key', '{{ keys }}' FROM town;
 INSERT INTO message (organization_id, distribution_id, kind, recipient, data)
 SELECT id, id, 'keys', 'ann@' || name, '{}' FROM town;
 DROP TABLE town;
@@ -142,6 +144,7 @@ OWNER = {
     "report_run": "organization_id",
     "history": "organization_id",
     "message": "organization_id",
+    "mail_template": "organization_id",
     "endpoint": "organization_id",
     "endpoint_secret": "(SELECT organization_id FROM endpoint WHERE endpoint.id = endpoint_id)",
     "delivery": "(SELECT organization_id FROM endpoint WHERE endpoint.id = endpoint_id)",

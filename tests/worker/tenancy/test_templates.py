@@ -1,0 +1,150 @@
+"""Templates: an organization's own words, which say what they are given and do nothing else."""
+
+import pytest
+from sqlalchemy import text
+
+from tests import world as worlds
+from tests.world import OPERATOR
+from worker import errors
+from worker.outgoing import composing
+from worker.pools import distributions
+from worker.tenancy import templates
+from worker.tenancy.actors import Actor, Role
+
+LOOP = "{% for key in keys %}\n    {{ key }}\n{% endfor %}"
+
+
+@pytest.fixture
+def world(session):
+    made = worlds.build(session)
+    made.keys(30)
+    return made
+
+
+def save(world, name: str = "Welcome", *, subject: str = "{{ course }} is yours", body: str = LOOP):
+    return templates.save(
+        world.session,
+        actor=OPERATOR,
+        organization=str(world.parent),
+        name=name,
+        subject=subject,
+        text=body,
+    )
+
+
+def mailed(world, *, template: str | None = "Welcome", count: int = 1, **asked):
+    """Hand keys to somebody by mail, and give the keys and what the mail says."""
+    made = distributions.distribute(
+        world.session,
+        actor=OPERATOR,
+        pool=world.pool,
+        recipient="ann@example.org",
+        count=count,
+        mail=True,
+        template=template,
+        **asked,
+    )
+    [facts] = composing.facts(world.session, [int(made["message"])])
+    return made["keys"], composing.compose(facts)
+
+
+def test_a_mail_is_in_the_organizations_own_words(world):
+    save(world, body="Dear {{ name }},\n\n" + LOOP + "\n{{ until }}, {{ days }} days")
+
+    [key], mail = mailed(world, name="Ann")
+
+    assert mail.subject == "A course is yours"
+    assert mail.text == (f"Dear Ann,\n\n    {key}\nuntil the end of 31 Dec 2090 (UTC), 30 days\n")
+    assert f"{key}" in mail.html
+
+
+def test_a_mail_that_waits_keeps_the_words_in_which_it_was_asked_for(world):
+    save(world, subject="The first")
+    _, before = mailed(world)
+
+    save(world, subject="The second")
+
+    [message] = world.session.scalars(text("SELECT max(id) FROM message"))
+    [facts] = composing.facts(world.session, [message])
+    listed = templates.listing(world.session, actor=Actor("test", Role.MANAGER, world.parent))
+    assert composing.compose(facts).subject == before.subject == "The first"
+    assert [one["subject"] for one in listed] == ["The second"]
+
+
+def test_many_keys_are_named_as_a_file(world):
+    save(world, body=LOOP + "{% if file %}See {{ file }}.{% endif %}")
+
+    keys, mail = mailed(world, count=25)
+
+    assert mail.text == "See keys.csv.\n"
+    assert mail.attachment.content.decode().split() == ["code", *keys]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        LOOP + "{{ ''.__class__.__mro__ }}",
+        LOOP + "{{ name.upper() }}",
+        LOOP + "{{ 'a' * 1000000000 }}",
+        LOOP + "{% for n in range(100000) %}x{% endfor %}",
+        "{% for key in keys %}{% for other in keys %}{{ key }}{% endfor %}{% endfor %}",
+        LOOP + "{% set x = 1 %}",
+        LOOP + "{% include 'keys.txt' %}",
+        LOOP + "{{ name|pprint }}",
+        "{{ keys }}",
+    ],
+)
+def test_a_template_says_values_and_goes_through_the_keys_and_nothing_else(world, body):
+    with pytest.raises(errors.InvalidInputError, match="nothing else in braces") as told:
+        save(world, body=body)
+
+    assert told.value.field == "text"
+
+
+def test_a_key_is_in_the_text_and_never_in_the_subject(world):
+    with pytest.raises(errors.InvalidInputError, match="'keys' is undefined") as of_subject:
+        save(world, subject="{{ keys|join }}")
+    with pytest.raises(errors.InvalidInputError, match="has no key") as of_text:
+        save(world, body="Hello {{ name }}")
+
+    assert (of_subject.value.field, of_text.value.field) == ("subject", "text")
+
+
+@pytest.mark.parametrize("body", ["{{ nobody }}" + LOOP, "{% if name %}" + LOOP, "{{ name"])
+def test_a_text_that_does_not_work_is_refused_in_a_sentence(world, body):
+    with pytest.raises(errors.InvalidInputError, match="The text does not work: "):
+        save(world, body=body)
+
+
+def test_a_preview_says_what_a_mail_would_with_values_made_up():
+    shown = templates.preview(subject="{{ course }}", text="Hello {{ name }}\r\n" + LOOP)
+
+    assert shown == {"subject": "The course", "text": "Hello Ann\n    K7QM-4T9X-2HDP-8RWZ\n"}
+
+
+def test_anothers_template_is_neither_found_nor_saved(world):
+    save(world)
+    stranger = Actor("test", Role.MANAGER, world.sibling)
+
+    with pytest.raises(errors.NotFoundError):
+        templates.save(
+            world.session, actor=stranger, organization=str(world.parent), name="Welcome",
+            subject="x", text=LOOP,
+        )  # fmt: skip
+    world.session.execute(
+        text("UPDATE pool SET organization_id = :id WHERE id = :pool"),
+        {"id": world.sibling, "pool": int(world.pool)},
+    )
+    with pytest.raises(errors.NotFoundError, match="no template “Welcome”"):
+        mailed(world)
+
+    assert templates.listing(world.session, actor=stranger) == []
+
+
+def test_a_template_without_a_mail_is_refused(world):
+    save(world)
+
+    with pytest.raises(errors.InvalidInputError, match="goes with a mail"):
+        distributions.distribute(
+            world.session, actor=OPERATOR, pool=world.pool, recipient="x", template="Welcome"
+        )

@@ -1,0 +1,60 @@
+"""Templates: organizations' own words for mails."""
+
+from apiflask import APIBlueprint
+from sqlalchemy.orm import Session
+
+from webhook.http.access import allowed
+from webhook.http.shapes import Taken, gives, whole
+from worker.database.paging import Page
+from worker.tenancy import templates
+from worker.tenancy.actors import Actor, Role
+from worker.tenancy.templates import TemplateShape, TemplateText
+
+blueprint = APIBlueprint("templates", __name__, url_prefix="/api/v1/templates", tag="Messages")
+
+
+class Words(Taken):
+    """What a template says."""
+
+    subject: str
+    text: str
+
+
+class NewTemplate(Words):
+    """A template; it replaces the organization's of that name."""
+
+    name: str
+    organization: str
+
+
+@blueprint.get("")
+@allowed(Role.MANAGER)
+@gives()
+def listing(session: Session, actor: Actor) -> Page[TemplateShape]:
+    """List the organizations' own templates by name."""
+    return whole(templates.listing(session, actor=actor))
+
+
+@blueprint.post("")
+@allowed(Role.MANAGER)
+@gives(201)
+@blueprint.input(NewTemplate, arg_name="body")
+def save(session: Session, actor: Actor, body: NewTemplate) -> TemplateShape:
+    """Save a template; it replaces the one of that name."""
+    return templates.save(
+        session,
+        actor=actor,
+        organization=body.organization,
+        name=body.name,
+        subject=body.subject,
+        text=body.text,
+    )
+
+
+@blueprint.post("/preview")
+@allowed(Role.MANAGER)
+@gives()
+@blueprint.input(Words, arg_name="body")
+def preview(_session: Session, _actor: Actor, body: Words) -> TemplateText:
+    """Give what a template says, with values made up."""
+    return templates.preview(subject=body.subject, text=body.text)

@@ -1,0 +1,64 @@
+"""`keypool templates`: organizations' own words for mails."""
+
+from typing import TextIO
+
+import rich_click as click
+
+from worker.cli import printing
+from worker.cli.frame import Group, deferred
+from worker.cli.system import operator, run
+
+with deferred():
+    from worker.tenancy import templates
+
+TEXT = click.option(
+    "--file",
+    "text",
+    type=click.File("r"),
+    required=True,
+    help="The text, in a file; - is standard input.",
+)
+SUBJECT = click.option("--subject", required=True, help="The mail's subject, without a key.")
+
+
+@click.group("templates", cls=Group)
+def command() -> None:
+    """Templates: organizations' own words for the mails that bring keys."""
+
+
+@command.command()
+@click.argument("name")
+@click.option("--organization", required=True, metavar="ORG", help="Whose words they are.")
+@SUBJECT
+@TEXT
+def save(name: str, organization: str, subject: str, text: TextIO) -> "templates.TemplateShape":
+    """Save a template; it replaces the one of that name.
+
+    The text may say {{ name }}, {{ organization }}, {{ course }}, {{ reference }}, {{ until }},
+    {{ before }}, {{ days }}, {{ total }} and {{ file }}, and goes through the keys:
+    {% for key in keys %}. What is indented by four spaces stands out.
+    """
+    return run(
+        templates.save,
+        actor=operator(),
+        organization=organization,
+        name=name,
+        subject=subject,
+        text=text.read(),
+    )
+
+
+@command.command()
+@SUBJECT
+@TEXT
+def preview(subject: str, text: TextIO) -> "templates.TemplateText":
+    """Show what a template says, with values made up."""
+    return templates.preview(subject=subject, text=text.read())
+
+
+@command.command(
+    "list", shows=printing.table(lambda: templates.TemplateShape, "name", "organization", "subject")
+)
+def listing() -> "list[templates.TemplateShape]":
+    """List the templates of all organizations."""
+    return run(templates.listing, actor=operator())

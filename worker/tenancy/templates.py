@@ -1,0 +1,195 @@
+"""Templates: an organization's own words for the mails that bring keys.
+
+What people write may say values, ask whether one is there, and go through the keys; nothing else of
+Jinja. So a template neither reads what it is not given nor takes long.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
+
+from worker import errors
+from worker.tables.tenancy import MailTemplate, Organization
+from worker.tenancy import history, organizations
+from worker.tenancy.actors import Actor, Role
+
+# What a template may say; `keys` in its text alone.
+SAMPLE: Mapping[str, Any] = {
+    "name": "Ann",
+    "organization": "Your organization",
+    "course": "The course",
+    "reference": "A-17",
+    "until": "until the end of 31 Dec 2026 (Europe/Berlin)",
+    "before": "",
+    "days": 180,
+    "total": 1,
+    "file": "",
+}
+KEYS = ["K7QM-4T9X-2HDP-8RWZ"]
+FILTERS = {"upper", "lower", "trim", "length", "join", "default"}
+ALLOWED = (
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.If, nodes.For,
+    nodes.Filter, nodes.Compare, nodes.Operand, nodes.Not, nodes.And, nodes.Or,
+)  # fmt: skip
+
+
+class TemplateText(TypedDict):
+    """What a template says."""
+
+    subject: str
+    """The mail's subject."""
+    text: str
+    """The mail's text."""
+
+
+class TemplateShape(TemplateText):
+    """An organization's own words for the mails that bring keys."""
+
+    name: str
+    """The template's name, unique in its organization."""
+    organization: str
+    """The organization."""
+
+
+def save(
+    session: Session, *, actor: Actor, organization: str, name: str, subject: str, text: str
+) -> TemplateShape:
+    """Save a template under a name; it replaces the one of that name.
+
+    Mails that wait keep the words in which they were asked for.
+
+    Raises:
+        InvalidInputError: the name, the subject or the text is wrong, or the text has no keys.
+    """
+    actor.require(Role.MANAGER)
+    owner = organizations.find(session, actor=actor, name=organization)
+    preview(subject=subject, text=text)
+    session.execute(
+        update(MailTemplate)
+        .where(_in_force(owner.id), MailTemplate.name == name.strip())
+        .values(replaced_at=func.clock_now())
+    )
+    made = MailTemplate(
+        organization_id=owner.id, name=name.strip(), subject=subject.strip(), body=_lines(text)
+    )
+    session.add(made)
+    session.flush()
+    history.remember(session, actor, "template saved", made, name=made.name)
+    return shape(made, owner.name)
+
+
+def listing(session: Session, *, actor: Actor) -> list[TemplateShape]:
+    """List the templates of the actor's organizations by name."""
+    actor.require(Role.MANAGER)
+    rows = session.execute(
+        select(MailTemplate, Organization.name)
+        .join(Organization, Organization.id == MailTemplate.organization_id)
+        .where(actor.sees(MailTemplate.organization_id), MailTemplate.replaced_at.is_(None))
+        .order_by(MailTemplate.name, MailTemplate.id)
+    )
+    return [shape(template, owner) for template, owner in rows]
+
+
+def preview(*, subject: str, text: str) -> TemplateText:
+    """Give what a template says to somebody, with values made up.
+
+    Raises:
+        InvalidInputError: it does not work, or does not say the key.
+    """
+    shown = render(subject=subject, text=_lines(text), facts=SAMPLE, keys=KEYS)
+    if KEYS[0] not in shown["text"]:
+        raise errors.InvalidInputError(
+            "The text has no key: write {% for key in keys %}{{ key }}{% endfor %} in it.",
+            field="text",
+        )
+    return shown
+
+
+def render(
+    *, subject: str, text: str, facts: Mapping[str, Any], keys: Sequence[str]
+) -> TemplateText:
+    """Render a template; its subject is not given the keys.
+
+    Raises:
+        InvalidInputError: it does not work.
+    """
+    return {
+        "subject": " ".join(_rendered(subject, facts, field="subject").split()),
+        "text": _rendered(text, {**facts, "keys": keys}, field="text").strip() + "\n",
+    }
+
+
+def find(session: Session, *, organization_id: int, name: str) -> MailTemplate:
+    """Find an organization's template by name.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = session.scalars(
+        select(MailTemplate).where(_in_force(organization_id), MailTemplate.name == name.strip())
+    ).one_or_none()
+    if found is None:
+        raise errors.NotFoundError(f"The pool's organization has no template “{name}”.")
+    return found
+
+
+def shape(template: MailTemplate, organization: str) -> TemplateShape:
+    """Give a template's public fields."""
+    return {
+        "name": template.name,
+        "organization": organization,
+        "subject": template.subject,
+        "text": template.body,
+    }
+
+
+def _rendered(source: str, facts: Mapping[str, Any], *, field: str) -> str:
+    try:
+        _refuse_more(_environment().parse(source), field)
+        return _environment().from_string(source).render(facts)
+    except TemplateError as error:
+        raise errors.InvalidInputError(
+            f"The {field} does not work: {error}.", field=field
+        ) from None
+
+
+def _refuse_more(tree: nodes.Template, field: str) -> None:
+    """Refuse what a template may not have: calls, attributes, arithmetic, loops in loops."""
+    loops = list(tree.find_all(nodes.For))
+    good = all(isinstance(one, ALLOWED) for one in tree.find_all(nodes.Node))
+    good = good and all(one.name in FILTERS for one in tree.find_all(nodes.Filter))
+    good = good and all(
+        isinstance(one.iter, nodes.Name)
+        and one.iter.name == "keys"
+        and not one.recursive
+        and one.find(nodes.For) is None
+        for one in loops
+    )
+    printed = (part for one in tree.find_all(nodes.Output) for part in one.nodes)
+    if not good or any(isinstance(part, nodes.Name) and part.name == "keys" for part in printed):
+        raise errors.InvalidInputError(
+            f"A {field} may have {{{{ name }}}}, {{% if name %}}…{{% endif %}} and, in the text,"
+            " {% for key in keys %}…{% endfor %}; nothing else in braces.",
+            field=field,
+        )
+
+
+def _in_force(organization_id: int) -> Any:
+    return (MailTemplate.organization_id == organization_id) & MailTemplate.replaced_at.is_(None)
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n").strip()
+
+
+@cache
+def _environment() -> ImmutableSandboxedEnvironment:
+    return ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
