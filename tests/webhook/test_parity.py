@@ -102,6 +102,7 @@ ROUTES = {
     "invoices unpay": "POST /payments/{payment}/unpay",
     "invoices pay": "POST /invoices/{invoice}/pay",
     "invoices run": "POST /invoices/run",
+    "invoices statement": "GET /organizations/{organization}/statement",
     "invoices show": "GET /invoices/{invoice}",
     "invoices void": "POST /invoices/{invoice}/void",
     "reports export": "GET /reports/{report}.html",

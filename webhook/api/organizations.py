@@ -3,15 +3,23 @@
 from typing import Any
 
 from apiflask import APIBlueprint
+from flask import Response, g
+from pydantic import Field
 from sqlalchemy.orm import Session
 
-from webhook.http.access import EVERYBODY, STAFF, allowed
+from webhook.http import files
+from webhook.http.access import EVERYBODY, STAFF, allowed, known
+from webhook.http.openapi import describe
 from webhook.http.preconditions import versioned
 from webhook.http.shapes import Changes, Clearable, Taken, gives, left_out, whole
+from worker.billing import statements
+from worker.billing.statements import Statement
+from worker.database import connections
+from worker.database.connections import Login
 from worker.database.paging import Page
 from worker.tables.tenancy import Organization
 from worker.tenancy import organizations
-from worker.tenancy.actors import Actor
+from worker.tenancy.actors import Actor, Role
 from worker.tenancy.organizations import OrganizationShape, OrganizationShown
 
 blueprint = APIBlueprint(
@@ -27,6 +35,12 @@ class NewOrganization(Taken):
     time_zone: str = "UTC"
     currency: str = "EUR"
     tax_rate: str | None = None
+
+
+class OnDay(Taken):
+    """As of which day: by default today, in the seller's time zone."""
+
+    on: str | None = Field(None, max_length=10)
 
 
 class OrganizationChanges(Changes):
@@ -88,6 +102,28 @@ def add(session: Session, actor: Actor, body: NewOrganization) -> OrganizationSh
 def show(session: Session, actor: Actor, organization: Organization) -> OrganizationShown:
     """Show an organization with its invoice details and tax rates."""
     return organizations.show(session, actor=actor, organization=organization)
+
+
+@blueprint.get("/<organization>/statement")
+@allowed(Role.FINANCE, Role.ANALYST)
+@gives()
+@blueprint.input(OnDay, location="query", arg_name="query")
+def statement(session: Session, actor: Actor, organization: str, query: OnDay) -> Statement:
+    """Say what an organization has open, and for how long it is overdue."""
+    return statements.of(session, actor=actor, organization=organization, on=query.on)
+
+
+@blueprint.get("/<organization>/statement.csv")
+@describe(only="text/csv")
+@known(Role.FINANCE, Role.ANALYST)
+@blueprint.input(OnDay, location="query", arg_name="query")
+def statement_csv(organization: str, query: OnDay) -> Response:
+    """Give a statement's documents as a table."""
+    with connections.session(Login.WEB, sees=g.actor.scope) as session:
+        told = statements.of(session, actor=g.actor, organization=organization, on=query.on)
+    return Response(
+        statements.as_csv(told), mimetype="text/csv", headers=files.attachment("statement.csv")
+    )
 
 
 @blueprint.patch("/<organization>")

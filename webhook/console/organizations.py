@@ -11,9 +11,9 @@ from webhook.console.access import page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.http.access import EVERYBODY, STAFF
-from worker.billing import seller
+from worker.billing import seller, statements
 from worker.tenancy import organizations
-from worker.tenancy.actors import Actor
+from worker.tenancy.actors import Actor, Role
 
 NEEDED = ("name", "time_zone", "currency")
 INVOICED = (
@@ -60,6 +60,15 @@ def organization(session: Session, actor: Actor, organization: str) -> Any:
         one for one in organizations.listing(session, actor=actor) if one["id"] != shown["id"]
     ]
     return render_template("organization.html", it=shown, others=others)
+
+
+@blueprint.get("/organizations/<organization>/statement")
+@page(Role.FINANCE, Role.ANALYST)
+def statement(session: Session, actor: Actor, organization: str) -> Any:
+    """Show what an organization has open, and for how long it is overdue."""
+    on = request.args.get("on") or None
+    told = statements.of(session, actor=actor, organization=organization, on=on)
+    return render_template("statement.html", it=told, organization=organization)
 
 
 @blueprint.post("/organizations/<organization>")

@@ -1,7 +1,7 @@
 """`keypool invoices`: billing runs, invoices and payments."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import rich_click as click
 
@@ -13,7 +13,16 @@ from worker.cli.system import operator, run, system
 
 with deferred():
     from worker import reporting
-    from worker.billing import charges, crediting, documents, handing_over, invoices, payments, runs
+    from worker.billing import (
+        charges,
+        crediting,
+        documents,
+        handing_over,
+        invoices,
+        payments,
+        runs,
+        statements,
+    )
     from worker.database import connections
 
 if TYPE_CHECKING:
@@ -35,6 +44,8 @@ INVOICES = printing.table(
     "due_on",
     "open",
 )
+AGEING = printing.table(lambda: statements.Ageing)
+OPEN_ITEMS = printing.table(lambda: statements.OpenItem)
 CHARGES = printing.table(
     lambda: charges.ChargeShape,
     "id",
@@ -179,6 +190,31 @@ def credit(
         )
     credits = run(crediting.credit, actor=operator(), charges_=charge, amount=amount, reason=reason)
     return credits[0] if len(charge) == 1 else credits
+
+
+def _stated(result: "dict[str, Any] | None") -> None:
+    if result is None:
+        return
+    if "file" in result:
+        written(cast("Written", result))
+        return
+    AGEING(result["ageing"])
+    OPEN_ITEMS(result["items"])
+
+
+@command.command(shows=_stated)
+@click.argument("organization", metavar="ORG")
+@click.option("--on", metavar="DAY", help="As of this day; by default today.")
+@click.option("--format", type=click.Choice(["json", "csv"]), help="csv has the documents.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
+def statement(
+    organization: str, on: str | None, format: str | None, output: Path | None
+) -> "statements.Statement | Written | None":
+    """Show what an organization has open, and for how long it is overdue."""
+    told = run(statements.of, actor=operator(), organization=organization, on=on)
+    if format == "csv":
+        return deliver(statements.as_csv(told), name="statement.csv", output=output)
+    return told
 
 
 @command.command(shows=written)
