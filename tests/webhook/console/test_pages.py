@@ -97,7 +97,6 @@ ACTS = {
     "/courses/{course}/archive": set(),
     "/organizations": set(),
     "/organizations/{organization}": set(),
-    "/organizations/{organization}/statement": set(),
     "/prices": set(),
     "/prices/{price}/withdraw": set(),
     "/seller": set(),

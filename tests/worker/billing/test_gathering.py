@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.ledger import (
+    BACKDATE,
     NO_GRACE,
     OPERATOR,
     Buyer,
@@ -19,8 +20,8 @@ from tests.ledger import (
     set_tax_rate,
 )
 from worker import days, errors
-from worker.billing import gathering, invoices, numbering
-from worker.catalogue import prices
+from worker.billing import gathering, invoices, numbering, seller
+from worker.catalogue import courses, prices
 from worker.tenancy import organizations
 
 
@@ -345,6 +346,35 @@ def test_a_draft_is_taxed_alike_in_lists_and_documents_after_a_rate_changes(sess
 
     assert listed["taxes"] == shown["taxes"] == final["taxes"]
     assert listed["total"] == shown["total"] == final["total"] == "59.38"
+
+
+def test_a_seller_may_make_no_invoices_of_nothing(session):
+    free = add_buyer(session, "Free", price="0")
+    redeem(session, free.pool, "2026-05-05", "2026-05-06")
+    seller.edit(session, actor=OPERATOR, zero_invoices="skip")
+    set_clock(session, "2026-06-20")
+
+    drafted, final = bill(session, free, grace=NO_GRACE)
+
+    assert (drafted, final) == ({}, [])
+    assert session.scalars(text("SELECT unbilled FROM charge")).all() == [False, False]
+    assert gathering.due(session, month=None, finalize=True) == []
+
+
+def test_a_charge_of_nothing_beside_others_stays_on_their_invoice(session):
+    buyer = add_buyer(session, price="0")
+    paid = courses.add(
+        session, actor=OPERATOR, code="C-paid", title="Paid", price="10", currency="EUR"
+    )
+    session.execute(BACKDATE, {"course": int(paid["id"])})
+    redeem(session, buyer.pool, "2026-05-05")
+    redeem(session, add_pool(session, buyer.name, "C-paid", "Paid"), "2026-05-06")
+    seller.edit(session, actor=OPERATOR, zero_invoices="skip")
+    set_clock(session, "2026-06-20")
+
+    drafted, _ = bill(session, buyer)
+
+    assert list(drafted.values()) == [2]
 
 
 def test_due_leaves_out_who_has_nothing_to_bill(session):

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, set_clock
 from worker import errors
-from worker.billing import invoices, payments, seller
+from worker.billing import crediting, invoices, payments, runs, seller
 from worker.outgoing import deliveries, endpoints
 from worker.tenancy import history
 
@@ -228,3 +228,40 @@ def test_whoever_listens_is_told_of_payments_their_taking_back_and_voids(session
     assert [one["type"] for one in reversed(told)] == types
     rows = session.execute(text("SELECT data->>'open' FROM delivery ORDER BY id")).scalars().all()
     assert rows == ["0.00", "118.76", "0.00"]
+
+
+def test_whoever_listens_is_told_once_that_an_invoice_is_overdue(session, buyer, final):
+    endpoints.add(
+        session,
+        actor=OPERATOR,
+        url="https://hooks.example/in",
+        organization=buyer.name,
+        types=["invoice.overdue"],
+    )
+    set_clock(session, f"{final['due_on']}T23:00Z")
+    on_its_day = runs.tell_overdue(session)
+    set_clock(session, "2026-08-01T12:00Z")
+
+    told = [runs.tell_overdue(session), runs.tell_overdue(session)]
+
+    assert (on_its_day, told) == (0, [1, 0])
+    (delivery,) = deliveries.listing(session, actor=OPERATOR).items
+    assert delivery["type"] == "invoice.overdue"
+
+
+def test_whoever_listens_is_told_of_credit_notes(session, buyer, final):
+    endpoints.add(
+        session,
+        actor=OPERATOR,
+        url="https://hooks.example/in",
+        organization=buyer.name,
+        types=["credit_note.finalized", "invoice.finalized", "invoice.paid"],
+    )
+    charge = session.scalar(text("SELECT min(id) FROM charge"))
+
+    crediting.credit_now(
+        session, actor=OPERATOR, charges_=[str(charge)], reason="gone", anyway=True
+    )
+
+    (delivery,) = deliveries.listing(session, actor=OPERATOR).items
+    assert delivery["type"] == "credit_note.finalized"
