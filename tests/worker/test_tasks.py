@@ -12,10 +12,12 @@ from sqlalchemy import text
 from tests import world as worlds
 from tests.hinting import a_worker, eventually, queued
 from tests.receiving import receiving
+from tests.smtpd import mail_server
 from worker import tasks
 from worker.celery import KEY_PREFIX, app
 from worker.database.connections import session as transaction_of
 from worker.outgoing import endpoints
+from worker.pools import distributions
 from worker.reporting import keeping
 from worker.settings import settings
 
@@ -157,6 +159,31 @@ def test_what_is_settled_is_told_without_waiting_for_the_sweep(broker, monkeypat
     assert not broker.exists(f"{tasks.NUDGED}deliver")
 
 
+def test_mails_are_sent_and_no_log_has_their_keys_or_addresses(broker, monkeypatch, capfd):
+    with mail_server() as server:
+        monkeypatch.setenv("KEYPOOL_SMTP_URL", server.url)
+        monkeypatch.setenv("KEYPOOL_MAIL_FROM", "keys@keypool.example")
+        settings.cache_clear()
+        server.at_door = {"bob@example.org": "550 No such user"}
+        with transaction_of() as session:
+            world = worlds.build(session)
+            codes = world.keys(2)
+            for recipient in ("ann@example.org", "bob@example.org"):
+                distributions.distribute(
+                    session, actor=worlds.OPERATOR, pool=world.pool, recipient=recipient, mail=True
+                )
+
+        tasks.nudge("mail")
+        tasks.mail()
+
+    logged = "".join(capfd.readouterr())
+    assert [mail.recipient for mail in server.received] == ["ann@example.org"]
+    assert not broker.exists(f"{tasks.NUDGED}mail")
+    assert "mails sent" in logged
+    for secret in (*codes, "ann@example.org", "bob@example.org"):
+        assert secret not in logged
+
+
 def test_pools_are_told_of_and_old_bodies_blanked_on_the_schedule(broker):
     with transaction_of() as session:
         world = worlds.build(session)
@@ -164,6 +191,11 @@ def test_pools_are_told_of_and_old_bodies_blanked_on_the_schedule(broker):
         endpoints.add(session, actor=worlds.OPERATOR, url=url, organization=parent)
         world.keys(1)
         world.request("NO-SUCH-KEY", "ann@example.org")
+        session.execute(
+            text("INSERT INTO message (organization_id, kind, recipient, data, state, ended_at)"
+                 " VALUES (:id, 'keys', 'ann@example.org', '{}', 'sent', now() - interval '91 days')"),
+            {"id": world.parent},
+        )  # fmt: skip
 
     tasks.settle()
     tasks.tell_of_pools()
@@ -177,5 +209,5 @@ def test_pools_are_told_of_and_old_bodies_blanked_on_the_schedule(broker):
 
     assert told == ["redemption.decided", "pool.low"]
     with transaction_of() as session:
-        for table in ("delivery", "event"):
+        for table in ("delivery", "message", "event"):
             assert session.scalar(text(f"SELECT count(data) FROM {table}")) == 0

@@ -273,7 +273,7 @@ SEARCHING = [
     "/trouble?q=MARKUP", "/trouble?q=MARKED-KEY-01&as=MARKUP", "/assignments?learner=MARKUP",
     "/events?webhook_id=MARKUP", "/history?thing=MARKUP&action=MARKUP&by=MARKUP",
     "/courses?search=MARKUP", "/invoices?organization=MARKUP", "/learners/MARKUP", "/batches?pool=MARKUP",
-    "/pools/MARKUP", "/invoices/MARKUP",
+    "/pools/MARKUP", "/invoices/MARKUP", "/messages?recipient=MARKUP",
 ]  # fmt: skip
 
 
