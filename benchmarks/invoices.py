@@ -58,7 +58,7 @@ BARE = """
            charge.currency
       FROM charge JOIN organization ON organization.id = organization_id WHERE unbilled;
     INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month, unit_price, quantity, amount)
-    SELECT invoice.id, course_id, pool_id, kind, month, charge.amount, count(*), sum(charge.amount)
+    SELECT invoice.id, course_id, pool_id, charge.kind, month, charge.amount, count(*), sum(charge.amount)
       FROM charge JOIN invoice USING (organization_id) WHERE unbilled GROUP BY 1, 2, 3, 4, 5, 6;
     INSERT INTO invoice_share (invoice_id, line_id, learner_organization_id, quantity)
     SELECT invoice.id, invoice_line.id, learner_organization_id, count(*)
