@@ -74,6 +74,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/charges/<charge>/credit": {"reason": "test"},
     "POST /api/v1/invoices/run": {},
     "POST /api/v1/invoices/journal": {"from": "2020-01-01", "to": "2020-01-31"},
+    "POST /api/v1/invoices/<invoice>/finalize": {"anyway": True},
     "POST /api/v1/invoices/<invoice>/pay": {"on": "2026-01-01"},
     "POST /api/v1/invoices/<invoice>/void": {"reason": "test"},
     "POST /api/v1/payments/<payment>/unpay": {"reason": "test"},
@@ -121,10 +122,11 @@ LISTED = {
 }
 # Acts on many things, each of which has a result of its own.
 BULK = {"/api/v1/assignments/extend", "/api/v1/assignments/cancel", "/api/v1/keys/retire"}
-# What belongs to no organization, so that whoever has the role is answered.
+# What belongs to no organization, or to each its own, so that whoever has the role is answered.
 NOBODYS = {
     "/api/v1/courses",
     "/api/v1/courses/<course>",
+    "/api/v1/invoices/export",
     "/api/v1/reports/notebooks",
     "/api/v1/templates/preview",
 }

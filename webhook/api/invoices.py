@@ -17,7 +17,7 @@ from webhook.http.preconditions import versioned
 from webhook.http.queries import Query, query
 from webhook.http.shapes import Taken, gives
 from webhook.http.strictjson import bodiless
-from worker.billing import crediting, documents, invoices, journals, payments, runs
+from worker.billing import crediting, documents, invoices, payments, runs
 from worker.billing.invoices import InvoiceShape, InvoiceShown, InvoiceVoided
 from worker.billing.runs import BillingRun
 from worker.database import connections, patience
@@ -126,8 +126,7 @@ def period(query: Period) -> Response:
 @blueprint.input(JournalPeriod, arg_name="body")
 def journal(body: JournalPeriod) -> Response:
     """Give a period's lines for bookkeeping, under a number; the same days again are the same."""
-    number = _transaction(g.actor, journals.number, actor=g.actor, **body.given())
-    return files.table(f"journal-{number}.csv", journals.lines, actor=g.actor, number=number)
+    return files.journal(actor=g.actor, **body.given())
 
 
 @blueprint.post("/credit")

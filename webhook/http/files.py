@@ -107,6 +107,15 @@ def period(*, actor: Actor, **days: Any) -> Response:
     return response
 
 
+def journal(*, actor: Actor, **days: str) -> Response:
+    """Give a period's lines for bookkeeping; their number is kept once all are made."""
+    with connections.session(Login.WEB, sees=actor.scope) as session:
+        patience.unhurried(session)
+        made = handing_over.export(session, actor=actor, format=handing_over.JOURNAL, **days)
+        content = b"".join(made.content)
+    return Response(content, mimetype=made.media_type, headers=attachment(made.name))
+
+
 def report(name: str, content: str | bytes, media_type: str) -> Response:
     """Give a report as a file to save, not as a page of this site."""
     return Response(content, mimetype=media_type, headers=ALONE | attachment(name))
