@@ -42,7 +42,7 @@ def listing(**arguments: Any) -> "Page[messages.MessageShape]":
     return run(messages.listing, actor=operator(), **arguments)
 
 
-@command.command()
+@command.command(shows=printing.letter)
 @click.argument("message", metavar="ID")
 def show(message: str) -> "messages.MessageShown":
     """Show a mail with what it says."""

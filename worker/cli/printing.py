@@ -55,6 +55,14 @@ def closing(text: str) -> Shows:
     return lambda result: record(result, text)
 
 
+def letter(result: Any) -> None:
+    """Print an object's fields, and below them its text as it is read."""
+    fields = plain(result)
+    lines = (fields.pop("text") or "").splitlines()
+    record(fields)
+    line("", *lines)
+
+
 secret = closing("Keep the secret now: it is not shown again.")
 
 

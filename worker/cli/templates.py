@@ -26,7 +26,7 @@ def command() -> None:
     """Templates: organizations' own words for the mails that bring keys."""
 
 
-@command.command()
+@command.command(shows=printing.letter)
 @click.argument("name")
 @click.option("--organization", required=True, metavar="ORG", help="Whose words they are.")
 @SUBJECT
@@ -48,7 +48,7 @@ def save(name: str, organization: str, subject: str, text: TextIO) -> "templates
     )
 
 
-@command.command()
+@command.command(shows=printing.letter)
 @SUBJECT
 @TEXT
 def preview(subject: str, text: TextIO) -> "templates.TemplateText":

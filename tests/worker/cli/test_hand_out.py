@@ -366,3 +366,24 @@ def test_keys_are_sent_by_mail_once_and_again_when_a_person_asks(give, world):
     assert key in shown["text"]
     assert resent["id"] == listed["id"]
     assert give("messages", "list", "--failed", "--recipient", recipient)["items"] == []
+
+
+def test_an_organizations_own_words_are_saved_previewed_and_sent(run, give, world, tmp_path):
+    world.keys(1)
+    world.session.commit()
+    file = tmp_path / "welcome.txt"
+    file.write_text("Hello {{ name }},\n\n{% for key in keys %}\n    {{ key }}\n{% endfor %}\n")
+    words = ("--subject", "{{ course }} is yours", "--file", str(file))
+
+    saved = give("templates", "save", "Welcome", "--organization", str(world.parent), *words)
+    previewed = run("templates", "preview", *words)
+    recipient = f"{secrets.token_hex(4)}@example.org"
+    asked = (world.pool, recipient, "--mail", "--template", "Welcome", "--name", "Zoë")
+    made = give("keys", "distribute", *asked)
+    shown = run("messages", "show", made["message"])
+    listed = give("templates", "list")["items"]
+
+    assert saved in listed
+    assert previewed.out.endswith("\n\nHello Ann,\n\n    K7QM-4T9X-2HDP-8RWZ\n")
+    assert shown.out.endswith(f"\n\nHello Zoë,\n\n    {made['keys'][0]}\n")
+    assert "A course is yours" in shown.out
