@@ -71,6 +71,23 @@ def test_an_invoice_is_finalized_found_by_its_number_and_paid(run, give, world, 
     assert again.code == 2
 
 
+def test_a_charge_is_credited_at_once_and_the_statement_tells_what_is_open(
+    run, give, world, charged
+):
+    [invoice] = give("invoices", "run")["drafted"]
+    final = give("invoices", "finalize", invoice)
+    [charge] = give("invoices", "charges", invoice)["items"]
+
+    note = give("invoices", "credit", charge["id"], "--amount", "9.90", "--reason", "Late", "--now")
+    told = give("invoices", "statement", final["organization"])
+    table = run("invoices", "statement", final["organization"], "--format", "csv")
+
+    assert (note["kind"], note["subtotal"]) == ("credit_note", "-9.90")
+    assert note["lines"][0]["credits"]["invoice"] == final["number"]
+    assert final["number"] in {item["number"] for item in told["items"]}
+    assert f",{final['number']},invoice," in table.out
+
+
 @pytest.mark.parametrize("command", ["run --finalize", "finalize"])
 def test_an_invoice_that_is_finalized_has_its_months_reports_made(give, world, charged, command):
     if command == "finalize":
