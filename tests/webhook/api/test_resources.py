@@ -467,9 +467,14 @@ def test_the_billing_run_and_what_follows_it_go_over_http(place, sender):
     paid = place.client.post(f"{path}/pay", json={"on": finalized["issued_on"]}, headers=operator)
     void = place.client.post(f"{path}/void", json={"reason": "test"}, headers=operator)
     lines = place.client.get(f"/api/v1/charges?invoice={path[-1]}", headers=operator).json["items"]
+    at_once = {"charges": [lines[0]["id"]], "amount": "1.00", "reason": "test", "anyway": True}
+    note = place.client.post("/api/v1/invoices/credit", json=at_once, headers=operator)
     credit = place.client.post(
         f"/api/v1/charges/{lines[0]['id']}/credit", json={"reason": "test"}, headers=operator
     )
+    owed = f"/api/v1/organizations/{finalized['organization']}/statement"
+    statement = place.client.get(owed, headers=operator).json
+    table = place.client.get(f"{owed}.csv", headers=operator).text
 
     assert (len(done["drafted"]), again["charges"]) == (1, 0)
     assert (asked.status_code, asked.json["type"]) == (409, "/problems/not_confirmed")
@@ -478,6 +483,13 @@ def test_the_billing_run_and_what_follows_it_go_over_http(place, sender):
     assert finalized["number"]
     assert (paid.status_code, paid.json["status"]) == (200, "paid")
     assert void.status_code == 409
+    assert (note.status_code, note.json["kind"], note.json["subtotal"]) == (
+        201,
+        "credit_note",
+        "-1.00",
+    )
+    assert note.json["number"] in {item["number"] for item in statement["items"]}
+    assert f",{note.json['number']},credit_note," in table
     assert (credit.status_code, credit.json["kind"]) == (201, "credit")
 
 

@@ -198,8 +198,10 @@ def test_a_charge_is_credited_in_part(operator, invoice):
     )[1]
 
     told = acted(operator, charge, page=where, amount="9.90", reason="Half a course")
+    waits = operator.post(charge, amount="1.00", reason="Late", now="1", anyway="1").text
 
     assert told == "-9.90 EUR is credited on the next credit note."
+    assert "is on no finalized invoice yet" in waits
 
 
 def test_an_invoice_is_finalized_and_paid(operator, invoice):
