@@ -70,6 +70,9 @@ PAGES = {
     "endpoints": (MANAGER, "/endpoints"),
     "endpoint": (MANAGER, "/endpoints/{endpoint}"),
     "delivery": (MANAGER, "/deliveries/{delivery}"),
+    "messages": (MANAGER, "/messages"),
+    "message": (MANAGER, "/messages/{message}"),
+    "templates": (MANAGER, "/templates"),
     "tokens": (MANAGER, "/tokens"),
     "users": (MANAGER, "/users"),
     "organizations": (SELLER, "/organizations"),
@@ -126,7 +129,7 @@ def simulated() -> dict[str, str]:
         ids = {name: str(value) for name, value in found.items()}
         _people_and_systems(session, ids["organization"])
         batches.generate(session, actor=OPERATOR, pool=ids["pool"], count=250_000)
-        _hand_out(session, ids["pool"])
+        ids["message"] = _hand_out(session, ids["pool"])
         ids |= _told(session, ids["organization"], ids["pool"])
         # Those that finalized invoices ask for would take their time.
         session.execute(text("DELETE FROM report_run"))
@@ -199,7 +202,8 @@ def _told(session: Session, owner: str, pool: str) -> dict[str, str]:
     return {"endpoint": made["id"], "delivery": str(delivery)}
 
 
-def _hand_out(session: Session, pool: int) -> None:
+def _hand_out(session: Session, pool: int) -> str:
+    """Hand out keys; give the id of the mail that brings some."""
     for recipient, reference, count in (
         ("orders@harbourbooks.example", "PO-2231", 120),
         ("training@northlight.example", "PO-2240", 60),
@@ -207,6 +211,9 @@ def _hand_out(session: Session, pool: int) -> None:
     ):
         given = {"recipient": recipient, "reference": reference, "count": count}
         distributions.distribute(session, actor=OPERATOR, pool=pool, **given)
+    mailed = {"recipient": "nora.falk@alder.example", "name": "Nora Falk", "mail": True}
+    made = distributions.distribute(session, actor=OPERATOR, pool=pool, **mailed)
+    return str(made["message"])
 
 
 @contextmanager
