@@ -72,6 +72,7 @@ BODIES: dict[str, Any] = {
     "PATCH /api/v1/learners/<email>": {"name": "New"},
     "POST /api/v1/learners/duplicates/<duplicate>/join": {},
     "POST /api/v1/charges/<charge>/credit": {"reason": "test"},
+    "POST /api/v1/invoices/credit": {"charges": ["{charge}"], "reason": "test"},
     "POST /api/v1/invoices/run": {},
     "POST /api/v1/invoices/journal": {"from": "2020-01-01", "to": "2020-01-31"},
     "POST /api/v1/invoices/<invoice>/finalize": {"anyway": True},
