@@ -112,8 +112,9 @@ def labels_in(schema: Any, document: Any) -> set[str]:
 
 
 def form(page: str) -> dict[str, str]:
-    """Give the inputs of a page's filters, by name, as they stand in it."""
-    shown = "".join(re.findall(r'<form method="get" [^>]*class="filters">(.*?)</form>', page, re.S))
+    """Give the inputs of a page's filters, by name, as they stand in it; not those of a file's form."""
+    forms = re.findall(r'<form method="get" ([^>]*)class="filters">(.*?)</form>', page, re.S)
+    shown = "".join(inside for address, inside in forms if ".zip" not in address)
     found = re.findall(r'<(?:input|select)[^>]* name="([^"]+)"[^>]*>(.*?)</label>', shown, re.S)
     return dict(found)
 
