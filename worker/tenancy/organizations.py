@@ -1,5 +1,7 @@
 """Organizations: tenants, in a tree."""
 
+from collections.abc import Mapping
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import flag_modified
@@ -130,35 +132,21 @@ def edit(
     """
     actor.require()
     found = find(session, actor=actor, name=organization, lock=True)
-    fields: dict[str, str | int | None] = {
-        field: value for field, value in changes.items() if value is not None
-    }
-    fields |= parties.checked(
-        {field: value for field, value in fields.items() if isinstance(value, str)}
-    )
+    fields = _read(session, found, changes, currency=currency, time_zone=time_zone)
     fields |= _place(session, actor, parent, no_parent)
-    if currency:
-        fields["currency"] = currencies.find(session, currency).code
-    if time_zone and time_zone != found.time_zone:
-        fields["time_zone"] = zones.check(session.connection(), time_zone)
-    if fields.get("tax_id") and fields["tax_id"] != found.tax_id:
-        fields["tax_id"] = taxes.taxpayer(str(fields["tax_id"]), field="tax_id")
     for field, value in fields.items():
         setattr(found, field, value)
     flag_modified(found, "name")  # a new version, even if only a tax rate (another table) changed
     session.flush()
-    if tax_rate is not None:
-        taxes.set_rate(
-            session,
-            found,
-            percent=tax_rate,
-            label=tax_label,
-            category=tax_category,
-            exemption=tax_exemption,
-            from_=tax_from,
-        )
-    elif tax_label or tax_category or tax_exemption or tax_from:
-        raise errors.InvalidInputError("Give the tax rate too.", field="tax_rate")
+    taxes.set_rate(
+        session,
+        found,
+        percent=tax_rate,
+        label=tax_label,
+        category=tax_category,
+        exemption=tax_exemption,
+        from_=tax_from,
+    )
     _remember(
         session,
         actor,
@@ -168,10 +156,35 @@ def edit(
         tax_rate=tax_rate,
         tax_label=tax_label,
         tax_category=tax_category,
+        tax_exemption=tax_exemption,
         tax_from=tax_from,
         no_parent=no_parent or None,
     )
     return shape(found, _parent_name(session, found))
+
+
+def _read(
+    session: Session,
+    organization: Organization,
+    changes: Mapping[str, str | int | None],
+    *,
+    currency: str | None,
+    time_zone: str | None,
+) -> dict[str, str | int | None]:
+    """Read the fields that are given, each in its one form."""
+    fields: dict[str, str | int | None] = {
+        field: value for field, value in changes.items() if value is not None
+    }
+    fields |= parties.checked(
+        {field: value for field, value in fields.items() if isinstance(value, str)}
+    )
+    if currency:
+        fields["currency"] = currencies.find(session, currency).code
+    if time_zone and time_zone != organization.time_zone:
+        fields["time_zone"] = zones.check(session.connection(), time_zone)
+    if fields.get("tax_id") and fields["tax_id"] != organization.tax_id:
+        fields["tax_id"] = taxes.taxpayer(str(fields["tax_id"]), field="tax_id")
+    return fields
 
 
 def _place(

@@ -111,21 +111,26 @@ def set_rate(
     session: Session,
     organization: Organization,
     *,
-    percent: str,
+    percent: str | None,
     label: str | None = None,
     category: str | None = None,
     exemption: str | None = None,
     from_: str | None = None,
 ) -> None:
-    """Set an organization's tax rate from a day in its time zone on.
+    """Set an organization's tax rate from a day in its time zone on; without any, nothing changes.
 
     Without a day it holds from today, or from tomorrow if something was charged today. Each charge keeps
     the rate of its day. Without a label, the label stays. Idempotent.
 
     Raises:
-        InvalidInputError: the rate, its category, its sentence or the day is invalid.
+        InvalidInputError: the rate, its category, its sentence or the day is invalid; or the rate alone
+            is missing.
         TaxRateInThePastError: something was charged in the time that it would hold for.
     """
+    if percent is None:
+        if label or category or exemption or from_:
+            raise errors.InvalidInputError("Give the tax rate too.", field="tax_rate")
+        return
     rate = read(
         percent=percent,
         label=label or _label(session, organization),
