@@ -13,7 +13,7 @@ from tests import world as worlds
 from tests.hinting import a_worker, eventually, queued
 from tests.receiving import receiving
 from tests.smtpd import mail_server
-from worker import tasks
+from worker import logs, tasks
 from worker.celery import KEY_PREFIX, app
 from worker.database.connections import session as transaction_of
 from worker.outgoing import endpoints
@@ -164,6 +164,7 @@ def test_mails_are_sent_and_no_log_has_their_keys_or_addresses(broker, monkeypat
         monkeypatch.setenv("KEYPOOL_SMTP_URL", server.url)
         monkeypatch.setenv("KEYPOOL_MAIL_FROM", "keys@keypool.example")
         settings.cache_clear()
+        logs.configure()
         server.at_door = {"bob@example.org": "550 No such user"}
         with transaction_of() as session:
             world = worlds.build(session)

@@ -49,7 +49,7 @@ def pool(place: Place, name: str, expires: str) -> None:
 def hand_out(place: Place, recipient: str) -> None:
     with databases.session() as session:
         distributions.distribute(
-            session, actor=OPERATOR, pool=place.world.pool, recipient=recipient
+            session, actor=OPERATOR, pool=place.world.pool, recipient=recipient, mail=True
         )
 
 

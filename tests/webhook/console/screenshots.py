@@ -79,6 +79,7 @@ PAGES = {
     "courses": (SELLER, "/courses"),
     "course": (SELLER, "/courses/{course}"),
     "organization": (SELLER, "/organizations/{organization}"),
+    "statement": (SELLER, "/organizations/{organization}/statement"),
     "seller": (SELLER, "/seller"),
     "prices": (SELLER, "/prices"),
     "account": (MANAGER, "/account"),

@@ -16,7 +16,7 @@ CLEARED = {
     "/api/v1/organizations/<organization>": {
         "parent": None, "legal_name": "", "address": "", "tax_id": "", "street": "", "postcode": "",
         "city": "", "country": "", "electronic_address": "", "buyer_reference": "",
-        "purchase_order": "", "billing_email": "",
+        "purchase_order": "", "billing_email": "", "sender_name": "", "reply_to": "", "colour": "",
     },
     "/api/v1/seller": {
         "address": "", "street": "", "postcode": "", "city": "", "country": "", "tax_id": "",

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from tests.waiting import eventually, somebody_waits_for_a_lock
 from tests.webhook.conftest import Place, Things
-from tests.webhook.test_access import ask, routes
+from tests.webhook.test_access import INSTEAD, ask, routes
 from tests.world import OPERATOR
 from worker.database import connections as databases
 from worker.tenancy import organizations
@@ -43,8 +43,10 @@ def edit(place: Place, path: str, headers: dict[str, str], tag: str, **body: Any
 
 def test_everything_that_is_read_tells_its_etag_and_is_not_sent_again(place, things, operator):
     for route in routes(place):
-        first = ask(place, route, things, operator) if route.method == "GET" else None
-        if first is None or not first.is_json:
+        if route.method != "GET" or str(route) in INSTEAD:  # e-invoices, which are no JSON
+            continue
+        first = ask(place, route, things, operator)
+        if not first.is_json:
             continue
         same = ask(place, route, things, operator | {"If-None-Match": first.headers["ETag"]})
         other = ask(place, route, things, operator | {"If-None-Match": '"another"'})
