@@ -14,8 +14,6 @@ from webhook.http.preconditions import versioned
 from webhook.http.shapes import Changes, Clearable, Taken, gives, left_out, whole
 from worker.billing import statements
 from worker.billing.statements import Statement
-from worker.database import connections
-from worker.database.connections import Login
 from worker.database.paging import Page
 from worker.tables.tenancy import Organization
 from worker.tenancy import organizations
@@ -119,11 +117,16 @@ def statement(session: Session, actor: Actor, organization: str, query: OnDay) -
 @blueprint.input(OnDay, location="query", arg_name="query")
 def statement_csv(organization: str, query: OnDay) -> Response:
     """Give a statement's documents as a table."""
-    with connections.session(Login.WEB, sees=g.actor.scope) as session:
-        told = statements.of(session, actor=g.actor, organization=organization, on=query.on)
-    return Response(
-        statements.as_csv(told), mimetype="text/csv", headers=files.attachment("statement.csv")
-    )
+    return files.statement(actor=g.actor, organization=organization, on=query.on, format="csv")
+
+
+@blueprint.get("/<organization>/statement.pdf")
+@describe(only="application/pdf")
+@known(Role.FINANCE, Role.ANALYST)
+@blueprint.input(OnDay, location="query", arg_name="query")
+def statement_pdf(organization: str, query: OnDay) -> Response:
+    """Give a statement as PDF, in the organization's language."""
+    return files.statement(actor=g.actor, organization=organization, on=query.on, format="pdf")
 
 
 @blueprint.patch("/<organization>")

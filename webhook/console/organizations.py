@@ -7,9 +7,10 @@ from flask import render_template, request
 from sqlalchemy.orm import Session
 
 from webhook.console import forms
-from webhook.console.access import page
+from webhook.console.access import known, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
+from webhook.http import files
 from webhook.http.access import EVERYBODY, STAFF
 from worker.billing import seller, statements
 from worker.tenancy import organizations
@@ -69,6 +70,14 @@ def statement(session: Session, actor: Actor, organization: str) -> Any:
     on = request.args.get("on") or None
     told = statements.of(session, actor=actor, organization=organization, on=on)
     return render_template("statement.html", it=told, organization=organization)
+
+
+@blueprint.get("/organizations/<organization>/statement.<any(pdf, csv):kind>")
+@known(Role.FINANCE, Role.ANALYST)
+def statement_file(actor: Actor, organization: str, kind: str) -> Any:
+    """Give a statement as a document."""
+    on = request.args.get("on") or None
+    return files.statement(actor=actor, organization=organization, on=on, format=kind)
 
 
 @blueprint.post("/organizations/<organization>")

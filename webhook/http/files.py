@@ -95,6 +95,14 @@ def document(*, actor: Actor, invoice: str, format: str) -> Response:
     return Response(b"".join(content), mimetype=made.media_type, headers=headers)
 
 
+def statement(*, actor: Actor, **asked: Any) -> Response:
+    """Give an organization's statement as a document, made after the transaction."""
+    with connections.session(Login.WEB, sees=actor.scope) as session:
+        made = documents.statement(session, actor=actor, **asked)
+    headers = attachment(made.name)
+    return Response(b"".join(made.content), mimetype=made.media_type, headers=headers)
+
+
 def period(*, actor: Actor, **days: Any) -> Response:
     """Give a period's invoices in one zip, made as it is read."""
     with ExitStack() as stack:

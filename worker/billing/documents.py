@@ -9,7 +9,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from worker import errors
-from worker.billing import invoices
+from worker.billing import invoices, statements
 from worker.billing.invoices import InvoiceShown
 from worker.billing.required import NEEDED, EInvoice
 from worker.tenancy.actors import Actor
@@ -128,6 +128,25 @@ def of(session: Session, shown: InvoiceShown, format: str) -> Document:
     raise errors.InvalidInputError(
         f"“{format}” is not a format; one of {', '.join(FORMATS)}.", field="format"
     )
+
+
+def statement(
+    session: Session, *, actor: Actor, organization: str, on: str | None = None, format: str = "pdf"
+) -> Document:
+    """Make the document of an organization's statement as of a day: `pdf`, or `csv` of what is open.
+
+    Raises:
+        InvalidInputError: the day is malformed or yet to come.
+    """
+    made = statements.of(session, actor=actor, organization=organization, on=on)
+    name = f"statement-{made['on']}"
+    if format == "csv":
+        return Document(f"{name}.csv", "text/csv", statements.as_csv(made))
+    from worker.billing import letters  # fpdf would slow down every process's start
+
+    letter = letters.letter(session, made)
+    printed = (letters.statement_pdf(one) for one in (letter,))
+    return Document(f"{name}.pdf", "application/pdf", printed)
 
 
 def is_sayable(shown: InvoiceShown, format: str) -> bool:

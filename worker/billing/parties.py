@@ -95,6 +95,7 @@ BANK = """(
     SELECT jsonb_build_object('iban', iban, 'bic', bic) FROM seller_bank
      WHERE seller_bank.currency = invoice.currency AND iban <> '')"""
 SELLER = _object("seller", SELLER_FIELDS, bank=BANK)
+LETTERHEAD = _object("seller", SELLER_FIELDS)  # where no invoice names a currency
 BUYER = _object("buyer", BUYER_FIELDS, name="coalesce(nullif(buyer.legal_name, ''), buyer.name)")
 
 

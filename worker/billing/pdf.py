@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 from worker.billing import hybrid, transfers
 from worker.billing.invoices import InvoiceShown
 from worker.billing.lines import LineShown
-from worker.billing.parties import BuyerShape, SellerShape, address_lines
+from worker.billing.parties import PartyShape, SellerPrinted, address_lines
 from worker.billing.sums import TaxShape
 from worker.billing.writing import ALARM, GREY, MARGIN, WIDTH, Paper, isolated
-from worker.languages.phrasebooks import phrasebook
+from worker.languages.phrasebooks import Phrasebook, phrasebook
 from worker.languages.phrases import phrase
 
 COLUMNS = (98.0, 18.0, 27.0, 31.0)  # description, quantity, unit price, amount: WIDTH in all
@@ -110,27 +110,26 @@ def _letterhead(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     _facts(paper, invoice, printed)
     bottom = paper.get_y()
     paper.set_y(top)
-    _party(paper, invoice["seller"], printed, heading=None)
-    _contact(paper, invoice["seller"])
+    party(paper, invoice["seller"], printed.book, heading=None)
+    contact(paper, invoice["seller"])
     paper.ln(8)
-    _party(paper, invoice["buyer"], printed, heading=printed.say("Billed to"))
+    party(paper, invoice["buyer"], printed.book, heading=printed.say("Billed to"))
     paper.set_y((max(bottom, paper.get_y()) if paper.page == 1 else paper.get_y()) + 10)
 
 
-def _party(
-    paper: Paper, party: SellerShape | BuyerShape, printed: Printed, *, heading: str | None
-) -> None:
+def party(paper: Paper, whose: PartyShape, book: Phrasebook, *, heading: str | None) -> None:
+    """Write a party's block: its name, address and tax number."""
     if heading:
         paper.write_text(heading, size=7.5, colour=GREY, width=PARTY, ends=True)
-    paper.write_lines(isolated(party["name"]), size=11, bold=True, width=PARTY)
-    for row in address_lines(party, locale=printed.book.locale):
+    paper.write_lines(isolated(whose["name"]), size=11, bold=True, width=PARTY)
+    for row in address_lines(whose, locale=book.locale):
         paper.write_lines(isolated(row), width=PARTY)
-    if party["tax_id"]:
-        tax_id = printed.say("Tax id {number}", number=isolated(party["tax_id"]))
+    if whose["tax_id"]:
+        tax_id = book.say("Tax id {number}", number=isolated(whose["tax_id"]))
         paper.write_lines(tax_id, size=8, colour=GREY, width=PARTY)
 
 
-def _contact(paper: Paper, seller: SellerShape) -> None:
+def contact(paper: Paper, seller: SellerPrinted) -> None:
     """Say whom to ask."""
     parts = (seller["contact"], seller["phone"], seller["email"])
     if words := "  ·  ".join(isolated(value) for value in parts if value):

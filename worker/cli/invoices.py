@@ -205,16 +205,18 @@ def _stated(result: "dict[str, Any] | None") -> None:
 @command.command(shows=_stated)
 @click.argument("organization", metavar="ORG")
 @click.option("--on", metavar="DAY", help="As of this day; by default today.")
-@click.option("--format", type=click.Choice(["json", "csv"]), help="csv has the documents.")
+@click.option("--format", type=click.Choice(["json", "csv", "pdf"]), help="csv has the documents.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
 def statement(
     organization: str, on: str | None, format: str | None, output: Path | None
 ) -> "statements.Statement | Written | None":
     """Show what an organization has open, and for how long it is overdue."""
-    told = run(statements.of, actor=operator(), organization=organization, on=on)
-    if format == "csv":
-        return deliver(statements.as_csv(told), name="statement.csv", output=output)
-    return told
+    if format not in ("csv", "pdf"):
+        return run(statements.of, actor=operator(), organization=organization, on=on)
+    made = run(
+        documents.statement, actor=operator(), organization=organization, on=on, format=format
+    )
+    return deliver(made.content, name=made.name, output=output, printable=format == "csv")
 
 
 @command.command(shows=written)

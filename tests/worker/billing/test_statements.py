@@ -2,16 +2,18 @@
 
 import csv
 import io
+import re
 from datetime import timedelta
 
 import pytest
+from pypdf import PdfReader
 from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, bill, redeem, set_clock
 from worker import errors
-from worker.billing import crediting, payments, statements
+from worker.billing import crediting, documents, letters, payments, statements
 from worker.billing.statements import AGES
-from worker.tenancy import actors
+from worker.tenancy import actors, organizations
 
 NO_GRACE = timedelta()
 
@@ -109,3 +111,52 @@ def test_a_stranger_sees_no_statement(session, buyer):
 
     with pytest.raises(errors.NotFoundError):
         statements.of(session, actor=stranger, organization="Academy")
+
+
+def test_a_statement_is_printed_in_its_organizations_language(session, buyer):
+    organizations.edit(session, actor=OPERATOR, organization="Academy", locale="de")
+    set_clock(session, "2026-07-01T12:00Z")
+
+    made = documents.statement(session, actor=OPERATOR, organization="Academy")
+    again = documents.statement(session, actor=OPERATOR, organization="Academy")
+    printed = b"".join(made.content)
+    words = " ".join(PdfReader(io.BytesIO(printed)).pages[0].extract_text().split())
+
+    assert (made.name, made.media_type) == ("statement-2026-07-01.pdf", "application/pdf")
+    assert printed == b"".join(again.content)
+    for said in (
+        "Kontoauszug",
+        "Offen am Ende des 1. Juli 2026",
+        "Academy",
+        "Über 90 Tage",
+        "249,50",
+    ):
+        assert said in words
+    for month in range(1, 6):
+        assert f"Rechnung 2026-00000{month}" in words
+
+
+def test_a_long_statement_has_its_heads_on_each_page_and_each_document_once(session, buyer):
+    told = stated(session)
+    item = told["items"][0]
+    many = [{**item, "number": f"2026-{number:06}"} for number in range(1, 121)]
+    long = letters.letter(session, {**told, "items": many})
+
+    pages = [
+        page.extract_text() for page in PdfReader(io.BytesIO(letters.statement_pdf(long))).pages
+    ]
+
+    assert len(pages) > 2
+    assert all("Days overdue" in page for page in pages)
+    numbers = [number for page in pages for number in re.findall(r"2026-\d{6}", page)]
+    assert numbers == [one["number"] for one in many]
+
+
+def test_a_statement_of_nothing_says_so(session):
+    add_buyer(session)
+
+    made = documents.statement(session, actor=OPERATOR, organization="Academy")
+
+    assert (
+        "Nothing is open." in PdfReader(io.BytesIO(b"".join(made.content))).pages[0].extract_text()
+    )

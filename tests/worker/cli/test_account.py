@@ -72,7 +72,7 @@ def test_an_invoice_is_finalized_found_by_its_number_and_paid(run, give, world, 
 
 
 def test_a_charge_is_credited_at_once_and_the_statement_tells_what_is_open(
-    run, give, world, charged
+    run, give, world, charged, tmp_path
 ):
     [invoice] = give("invoices", "run")["drafted"]
     final = give("invoices", "finalize", invoice)
@@ -81,11 +81,14 @@ def test_a_charge_is_credited_at_once_and_the_statement_tells_what_is_open(
     note = give("invoices", "credit", charge["id"], "--amount", "9.90", "--reason", "Late", "--now")
     told = give("invoices", "statement", final["organization"])
     table = run("invoices", "statement", final["organization"], "--format", "csv")
+    owed = tmp_path / "owed.pdf"
+    run("invoices", "statement", final["organization"], "--format", "pdf", "-o", str(owed))
 
     assert (note["kind"], note["subtotal"]) == ("credit_note", "-9.90")
     assert note["lines"][0]["credits"]["invoice"] == final["number"]
     assert final["number"] in {item["number"] for item in told["items"]}
     assert f",{final['number']},invoice," in table.out
+    assert owed.read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("command", ["run --finalize", "finalize"])
