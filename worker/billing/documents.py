@@ -144,9 +144,7 @@ def statement(
         return Document(f"{name}.csv", "text/csv", statements.as_csv(made))
     from worker.billing import letters  # fpdf would slow down every process's start
 
-    letter = letters.letter(session, made)
-    printed = (letters.statement_pdf(one) for one in (letter,))
-    return Document(f"{name}.pdf", "application/pdf", printed)
+    return Document(f"{name}.pdf", "application/pdf", letters.printed(session, made))
 
 
 def is_sayable(shown: InvoiceShown, format: str) -> bool:

@@ -1,5 +1,6 @@
 """A statement on paper: what an organization has open, in its own language."""
 
+from collections.abc import Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import NamedTuple
@@ -55,6 +56,11 @@ def letter(session: Session, statement: Statement) -> Letter:
     """Give a statement its letterhead."""
     row = session.execute(PARTIES, {"organization": statement["organization"]}).one()
     return Letter(statement, parties.seller(row.seller), parties.buyer(row.buyer))
+
+
+def printed(session: Session, statement: Statement) -> Iterator[bytes]:
+    """Print a statement as it is read; what its letterhead needs is looked up before."""
+    return map(statement_pdf, [letter(session, statement)])
 
 
 def statement_pdf(made: Letter) -> bytes:
