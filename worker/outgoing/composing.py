@@ -128,6 +128,8 @@ def _said(row: Any, values: dict[str, Any]) -> tuple[str, str]:
         own = templates.render(
             subject=row.own_subject, text=row.own_body, facts=facts, keys=values["keys"]
         )
+        if any(key not in own["text"] for key in values["keys"]):
+            raise errors.InvalidInputError("it does not say every key")
         return own["subject"], own["text"]
     whole = _templates().get_template(f"{row.kind}.txt").render(values)
     subject, _, body = whole.partition("\n")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, nodes
+from jinja2 import StrictUndefined, TemplateError, UndefinedError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -37,6 +37,9 @@ ALLOWED = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.If, nodes.For,
     nodes.Filter, nodes.Compare, nodes.Operand, nodes.Not, nodes.And, nodes.Or,
 )  # fmt: skip
+# What Jinja and Python raise for a template that does not work: `{{ days|length }}` is a TypeError, one
+# that is nested deeply a RecursionError or, once it is Python, a SyntaxError.
+BROKEN = (TemplateError, TypeError, ValueError, SyntaxError, RecursionError)
 
 
 class TemplateText(TypedDict):
@@ -151,9 +154,13 @@ def shape(template: MailTemplate, organization: str) -> TemplateShape:
 
 def _rendered(source: str, facts: Mapping[str, Any], *, field: str) -> str:
     try:
-        _refuse_more(_environment().parse(source), field)
-        return _environment().from_string(source).render(facts)
-    except TemplateError as error:
+        tree = _environment().parse(source)
+        _refuse_more(tree, field)
+        # Looked for before, since rendering misses those in a branch that is not taken.
+        for name in sorted(meta.find_undeclared_variables(tree) - facts.keys()):
+            raise UndefinedError(f"{name!r} is undefined")
+        return _environment().from_string(tree).render(facts)
+    except BROKEN as error:
         raise errors.InvalidInputError(
             f"The {field} does not work: {error}.", field=field
         ) from None
@@ -190,6 +197,8 @@ def _lines(text: str) -> str:
 
 @cache
 def _environment() -> ImmutableSandboxedEnvironment:
-    return ImmutableSandboxedEnvironment(
+    environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.globals.clear()  # such as `range`
+    return environment

@@ -110,10 +110,38 @@ def test_a_key_is_in_the_text_and_never_in_the_subject(world):
     assert (of_subject.value.field, of_text.value.field) == ("subject", "text")
 
 
-@pytest.mark.parametrize("body", ["{{ nobody }}" + LOOP, "{% if name %}" + LOOP, "{{ name"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ nobody }}" + LOOP,
+        "{% if before %}{{ nobody }}{% endif %}" + LOOP,
+        "{{ range }}" + LOOP,
+        "{% if name %}" + LOOP,
+        "{{ name",
+        "{{ days|length }}" + LOOP,
+        "{% if days < name %}{% endif %}" + LOOP,
+        "{{ name|upper(1, 2) }}" + LOOP,
+        "{% if name %}" * 150 + "{% endif %}" * 150 + LOOP,
+        "{{ " + "(" * 3000 + "name" + ")" * 3000 + " }}" + LOOP,
+    ],
+)
 def test_a_text_that_does_not_work_is_refused_in_a_sentence(world, body):
     with pytest.raises(errors.InvalidInputError, match="The text does not work: "):
         save(world, body=body)
+
+
+def test_a_template_that_leaves_some_peoples_keys_out_is_not_sent_to_them(world):
+    save(world, body="{% if name %}" + LOOP + "{% endif %}")
+
+    with pytest.raises(composing.NothingToSendError, match="it does not say every key"):
+        mailed(world)
+
+
+def test_what_works_for_some_people_alone_is_no_mail_to_the_others(world):
+    save(world, body="{% if not name %}{{ days|length }}{% endif %}" + LOOP)
+
+    with pytest.raises(composing.NothingToSendError, match="The text does not work: "):
+        mailed(world)
 
 
 def test_a_preview_says_what_a_mail_would_with_values_made_up():
