@@ -4,11 +4,9 @@ A server that is away, or that puts the whole connection off, is told apart from
 recipient: the first says nothing about the mail.
 """
 
-import os
 import smtplib
 import socket
 import ssl
-import tempfile
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -124,15 +122,25 @@ class Folder:
         """Nothing stays open."""
 
     def send(self, letter: Letter) -> Refusal | None:
-        """Write a mail's file, which only its owner may read; again, it is replaced."""
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._path) as draft:  # mode 0600
-            draft.write(letter.content)
-            draft.flush()
-            whole = self._path / f".{letter.name}.{os.getpid()}"
-            os.link(draft.name, whole)
-            whole.replace(self._path / f"{letter.name}.eml")
+        """Write a mail's file, which only its owner may read; again, it is replaced.
+
+        Raises:
+            MailServerAwayError: it cannot be written, for example because the disk is full.
+        """
+        try:
+            self._write(letter)
+        except OSError as error:
+            raise MailServerAwayError(
+                f"the folder of mails cannot be written: {error.strerror}"
+            ) from None
         return None
+
+    def _write(self, letter: Letter) -> None:
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = self._path / f".{letter.name}"
+        draft.touch(mode=0o600)
+        draft.write_bytes(letter.content)
+        draft.replace(self._path / f"{letter.name}.eml")
 
     def keep_only(self, names: Collection[str]) -> int:
         """Remove the files of all other mails; gives their number."""

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from worker.database import connections
+from worker.logs import log
 from worker.outgoing import channels, composing, retries
 from worker.outgoing.channels import Connection, Folder
 from worker.outgoing.retries import MESSAGES
@@ -145,6 +146,10 @@ def _send(channel: Connection | Folder, row: Any, outcome: Outcome) -> None:
     except composing.NothingToSendError as error:
         outcome.failed[row.id] = str(error)
         outcome.final.add(row.id)
+        return
+    except Exception as error:  # one mail's fault must neither stop nor repeat the others
+        log.exception("mail failed", message=row.id)
+        outcome.failed[row.id] = f"The mail could not be made: {type(error).__name__}"
         return
     if refusal is None:
         outcome.sent.append(row.id)

@@ -21,7 +21,7 @@ from tests.waiting import eventually
 from tests.world import OPERATOR
 from worker import settings as settings_module
 from worker.database import connections
-from worker.outgoing import channels, mailing, messages, retries
+from worker.outgoing import channels, composing, mailing, messages, retries
 from worker.pools import distributions
 from worker.settings import settings
 
@@ -397,6 +397,35 @@ def test_without_a_server_mails_are_files_that_only_their_owner_reads(place, tmp
     assert file.name == f"{identity}.eml"
     assert key in file.read_text()
     assert [oct(path.stat().st_mode & 0o777) for path in (file, file.parent)] == ["0o600", "0o700"]
+
+
+def test_a_folder_that_cannot_be_written_holds_its_mails_back(place, tmp_path):
+    (tmp_path / "mail").write_text("in the way")
+    hand(place, ANN)
+
+    held = send()
+    (tmp_path / "mail").unlink()
+    now_due()
+
+    assert held == {"failed": 1}
+    assert "the folder of mails cannot be written: File exists" in fates()[0][2]
+    assert send() == {"sent": 1}
+
+
+def test_a_mail_that_cannot_be_made_neither_stops_nor_repeats_the_others(place, monkeypatch):
+    addresses = [f"person{n}@example.org" for n in range(8)]
+    hand(place, *addresses)
+    made = composing.letter
+
+    def letter(row):
+        if row.recipient == addresses[0]:
+            raise ZeroDivisionError
+        return made(row)
+
+    monkeypatch.setattr(composing, "letter", letter)
+
+    assert send() == {"sent": 7, "failed": 1}
+    assert fates()[0] == ("waiting", 1, "The mail could not be made: ZeroDivisionError")
 
 
 def test_a_mails_file_goes_with_its_body(place, tmp_path):
