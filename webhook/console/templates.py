@@ -13,9 +13,11 @@ from worker.tenancy.actors import Actor, Role
 
 BEGINNING = {
     "subject": "Your key for {{ course }}",
-    "text": """Hello {{ name }},
+    "text": """Hello{% if name %} {{ name }}{% endif %},
 
-{{ organization }} gives you access to {{ course }}. Here is your key:
+{{ organization }} gives you access to {{ course }}.
+
+{% if file %}Your keys are in the attached file {{ file }}.{% else %}Your key:{% endif %}
 
 {% for key in keys %}
     {{ key }}

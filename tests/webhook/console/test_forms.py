@@ -45,6 +45,11 @@ REFUSED = {
         "/prices", "/prices?course={course}", {"course": "{course}", "price": "7", "from": "then"}, "from",
     ),
     "seller": ("/seller", None, {"name": " ", "address": "Kept & so"}, "name"),
+    "template": (
+        "/templates", "/templates",
+        {"name": "Kept & so", "organization": "{organization}", "subject": "Yours", "text": "No key & so"},
+        "text",
+    ),
     "source": ("/sources", "/sources", {"name": "Kept & so", "organization": "Nobody"}, "organization"),
     "user": (
         "/users", "/users",
