@@ -2,6 +2,7 @@
 
 import csv
 import io
+from contextlib import suppress
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -99,16 +100,14 @@ def emptied(session: Session) -> None:
 
 
 def kept(pool: str, code: str, recipient: str, reference: str, label: str) -> None:
-    """Add a key and hand it out, if keypool takes its words: what is stored is what counts here."""
+    """Add a key, and hand it out if keypool takes its words: what is stored is what counts here."""
     asked = {"actor": OPERATOR, "pool": pool}
-    try:
-        with connections.session() as session:
-            keys.add_keys(session, codes=[code], read_as=AS_THEY_ARE, **asked)
-            if recipient:
-                given = {"recipient": recipient, "reference": reference, "labels": [label]}
-                distributions.distribute(session, **asked, **given)
-    except errors.KeypoolError:
+    connections.transaction(keys.add_keys, codes=[code], read_as=AS_THEY_ARE, **asked)
+    if not recipient:
         return
+    words = {"recipient": recipient, "reference": reference, "labels": [label]}
+    with suppress(errors.KeypoolError):
+        connections.transaction(distributions.distribute, **asked, **words)
 
 
 def exported(pool: str, format: str) -> bytes:
