@@ -127,8 +127,9 @@ MENTIONS = [
            AND (NOT :own OR assignment_id IN (
                SELECT id FROM assignment WHERE learner_id = ANY (:learner_ids)))"""),
     text("""
-        UPDATE batch_line SET code = regexp_replace(code, :pattern, :pseudonym, 'gi')
-         WHERE result = 'invalid' AND code ~* :pattern AND NOT :own
+        UPDATE batch_line SET code = regexp_replace(code, :pattern, :pseudonym, 'gi'),
+                              reason = regexp_replace(reason, :pattern, :pseudonym, 'gi')
+         WHERE result = 'invalid' AND (code ~* :pattern OR reason ~* :pattern) AND NOT :own
            AND batch_id IN (SELECT batch.id FROM batch JOIN pool ON pool.id = pool_id
                              WHERE organization_id = ANY (:organization_ids))"""),
     text("""

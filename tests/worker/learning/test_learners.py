@@ -119,7 +119,10 @@ def known_everywhere(world: World) -> dict[str, Any]:
     charges.credit(
         session, actor=OPERATOR, charge=str(charged), amount="1", reason=f"as {NAME} asked"
     )
-    table = f"code,email,name\nWAITING-1,{ADDRESS},{NAME}\n{ADDRESS},,\n"
+    table = (
+        f"code,email,name,state\nWAITING-1,{ADDRESS},{NAME},\n{ADDRESS},,,\n"
+        f"REFUSED-1,mailto:{ADDRESS},,\nREFUSED-2,,,used by {NAME}\n"
+    )
     given = reading.opened(io.BytesIO(table.encode()))
     batches.stage(session, actor=OPERATOR, pool=world.pool, blocks=given.keys())
     history.record(
