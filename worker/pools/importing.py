@@ -40,13 +40,15 @@ GIVEN = """
         CAST(:labels AS text[]))
         AS given (line, part, code, recipient, name, reference, labels)"""
 
-# The lines' distributions. A recalled one that is used again is no longer recalled.
+# The distributions of the keys that the lines will make: of lines with the same key, the first one's. A
+# recalled one that is used again is no longer recalled.
 HAND_OUT = """
     INSERT INTO distribution (pool_id, recipient, recipient_name, reference)
     SELECT DISTINCT ON (lower(recipient), reference) :pool_id, recipient, name, reference
-      FROM ({lines}) AS line
-     WHERE recipient <> ''
-       AND NOT EXISTS (SELECT FROM key WHERE key.canonical = canonical_code(line.code))
+      FROM (SELECT DISTINCT ON (canonical) *
+              FROM (SELECT line.*, canonical_code(code) AS canonical FROM ({lines}) AS line) AS line
+             ORDER BY canonical, line, part) AS line
+     WHERE recipient <> '' AND NOT EXISTS (SELECT FROM key WHERE key.canonical = line.canonical)
      ORDER BY lower(recipient), reference, line
     ON CONFLICT (pool_id, recipient_lower, reference) DO UPDATE SET recalled_at = NULL
      WHERE distribution.recalled_at IS NOT NULL

@@ -169,6 +169,19 @@ def test_a_file_hands_its_keys_to_their_recipients(world):
     assert figures(world)["distributed"] == 2
 
 
+@pytest.mark.parametrize("at_once", [500, 0])
+def test_whoever_has_a_later_line_of_the_same_key_is_handed_nothing(world, monkeypatch, at_once):
+    monkeypatch.setattr(keys, "AT_ONCE", at_once)
+    content = b"key,email\nAAAA-0001,a@example.com\naaaa 0001,b@example.com\n"
+
+    keys.import_keys(world.session, actor=OPERATOR, pool=world.pool, stream=io.BytesIO(content))
+    while batches.work_chunk(world.session) is not None:
+        pass
+
+    (held,) = distributions.listing(world.session, actor=OPERATOR, pool=world.pool).items
+    assert (held["recipient"], held["given"]) == ("a@example.com", 1)
+
+
 def test_who_was_to_have_a_key_that_exists_already_gets_none(world):
     add(world, "AAAA-0001")
     content = b"key,email\nAAAA-0001,a@example.com\n"
