@@ -9,7 +9,7 @@ from worker.pools.keys import KeyShape
 from worker.pools.reading import unfit_recipient
 from worker.tables.labels import KeyState
 from worker.tables.pools import Distribution, Key, KeyReplacement, Pool
-from worker.tenancy import history
+from worker.tenancy import addresses, history
 from worker.tenancy.actors import Actor, Role
 
 
@@ -69,7 +69,7 @@ def replace(
     A key without a recipient is replaced for the given `recipient`.
 
     Raises:
-        InvalidInputError: there is no reason, or no recipient for the new key.
+        InvalidInputError: there is no reason, or no recipient for the new key, or a malformed address.
         KeyNotIssuedError: the key is redeemed or retired already.
         NotEnoughKeysError: the pool has no other undistributed key.
         NotFoundError: no key of the actor's organizations has the code.
@@ -135,7 +135,7 @@ def _checked(reason: str) -> str:
 
 
 def _handed_to(session: Session, pool: Pool, recipient: str | None) -> int:
-    recipient = (recipient or "").strip()
+    recipient = addresses.recipient(recipient or "")
     if not recipient:
         raise errors.InvalidInputError(
             "The key has no recipient; say who gets the new one.", field="recipient"

@@ -112,6 +112,25 @@ def test_a_key_that_nobody_was_handed_is_replaced_for_whom_one_names(world):
     assert new["recipient"] == "bob@example.org"
 
 
+@pytest.mark.parametrize("typed", ["Bob@Example.org", " bob@example.org\u200b", "ｂob@example.org"])
+def test_whom_one_names_is_known_by_the_normalized_address(world, typed):
+    old, _ = world.keys(2)
+
+    new = replace(world, old, recipient=typed)
+
+    assert new["recipient"] == "bob@example.org"
+
+
+def test_a_malformed_address_gets_no_key_in_anothers_place(world):
+    old, _ = world.keys(2)
+
+    with pytest.raises(errors.InvalidInputError, match="not an e-mail address") as refused:
+        replace(world, old, recipient="mailto:bob@example.org")
+
+    assert refused.value.field == "recipient"
+    assert figures(world)["issued"] == 2
+
+
 def test_a_key_that_nobody_was_handed_is_not_replaced_for_nobody(world):
     old, _ = world.keys(2)
 
