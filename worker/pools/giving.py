@@ -150,7 +150,7 @@ def of_rows(
     asked: dict[tuple[str, str], Asked] = {}
     for row in rows:
         named: tuple[str, ...] = (row.code,) if row.code else ()
-        many = row.count if named else row.count or count
+        many = None if named else row.count or count
         labelled = (row.labels or labels,)
         line = (row.line,)
         one = Asked(
@@ -210,10 +210,6 @@ def _check(asked: Asked) -> Iterator[Wrong]:
     if asked.count is not None and not _is_count(asked.count):
         yield Wrong(
             asked.line, f"{asked.count} keys cannot be distributed; give a whole number from 1."
-        )
-    elif asked.codes and asked.count not in (None, len(asked.codes)):
-        yield Wrong(
-            asked.line, f"It names one key and asks for {asked.count}; leave one of them away."
         )
 
 

@@ -115,6 +115,28 @@ def test_a_row_that_names_a_key_and_asks_for_several_is_refused(world):
         give_file(world, "email,code,count", f"ann@example.org,{made},3")
 
 
+def test_rows_that_name_a_key_each_may_say_that_it_is_one(world):
+    made = world.keys(3)
+
+    given = give_file(
+        world,
+        "email,code,count",
+        f"ann@example.org,{made[2]},1",
+        f"ann@example.org,{made[1]},1",
+    )
+
+    assert [item["keys"] for item in given["items"]] == [[made[1], made[2]]]
+
+
+def test_a_count_beside_a_very_key_of_the_same_recipient_is_not_lost(world):
+    made = world.keys(6)
+
+    with pytest.raises(errors.InvalidInputError) as refused:
+        give_file(world, "email,code,count", f"ann@example.org,{made[5]},", "ann@example.org,,4")
+
+    assert refused.value.rows == [(3, "It has the same recipient and reference as line 2.")]
+
+
 # Asked again
 
 

@@ -103,18 +103,24 @@ class RecipientReader:
         self, number: int, cells: list[str], decimals: str | None, reference: str
     ) -> Recipient:
         owner = self.owners.of(cells)
-        code, count = (self._cell(cells, meaning) for meaning in (Meaning.CODE, Meaning.COUNT))
+        code = codes.supplied(self._cell(cells, Meaning.CODE))
+        count = self._cell(cells, Meaning.COUNT)
         if not owner.recipient or self._lacks_address(cells):
             raise people.NotKeptError("There is no recipient; give an e-mail address or a name.")
-        if code and (refusal := codes.refusal(codes.supplied(code))):
+        if code and (refusal := codes.refusal(code)):
             raise people.NotKeptError(refusal)
+        many = counts.read(count, decimals) if count else None
+        if code and many not in (None, 1):
+            raise people.NotKeptError(
+                f"It names one key and asks for {many}; leave one of them away."
+            )
         return Recipient(
             line=number,
             recipient=owner.recipient,
             name=owner.name,
             reference=owner.reference or reference,
-            count=counts.read(count, decimals) if count else None,
-            code=codes.supplied(code),
+            count=many,
+            code=code,
             labels=owner.labels,
         )
 
@@ -146,14 +152,19 @@ class RecipientReader:
 
 
 def _refuse_twice(found: Recipients) -> None:
-    """Refuse rows of one recipient and reference; of very keys, one key for two."""
-    seen: dict[tuple[str, ...], int] = {}
+    """Refuse rows of one recipient and reference, unless each names its key; and one key for two rows."""
+    holders: dict[tuple[str, str], Recipient] = {}
+    lines: dict[str, int] = {}
     for row in found.rows:
-        same = (codes.canonical(row.code),) if row.code else (row.recipient.lower(), row.reference)
-        first = seen.setdefault(same, row.line)
-        if first != row.line:
-            what = "key" if row.code else "recipient and reference"
-            found.wrong.append(Wrong(row.line, f"It has the same {what} as line {first}."))
+        first = holders.setdefault((row.recipient.lower(), row.reference), row)
+        line = lines.setdefault(codes.canonical(row.code), row.line) if row.code else row.line
+        if first is not row and not (first.code and row.code):
+            reason = f"It has the same recipient and reference as line {first.line}."
+        elif line != row.line:
+            reason = f"It has the same key as line {line}."
+        else:
+            continue
+        found.wrong.append(Wrong(row.line, reason))
 
 
 def wrong_rows(wrong: list[Wrong]) -> errors.InvalidInputError:
