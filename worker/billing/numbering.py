@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from worker.billing import parties
 
 # Tax is rounded once per rate, on its subtotal, to the minor unit, half away from zero; of a credit note
-# once per rate and credited invoice. The credit that makes an invoice's rate whole takes the rest of its
-# tax: `rest` is what the finalized credit notes leave of it.
+# once per rate and credited invoice. `rest` is what the finalized credit notes leave of an invoice's rate:
+# the credit that makes it whole takes the rest of its tax, and those before it take no more than that.
+# Where less is left than is credited, credits stood on the invoice itself, as in the first release.
 # Multiplied by 0.01, not divided by 100, which would drop digits.
 ADD_UP = text("""
     WITH summed AS (
@@ -25,9 +26,13 @@ ADD_UP = text("""
         INSERT INTO invoice_tax (invoice_id, tax_rate_id, credits_invoice_id, subtotal, tax)
         SELECT invoice_id, tax_rate_id, credits_invoice_id, summed.subtotal,
                CASE WHEN summed.subtotal + rest.subtotal = 0 THEN -rest.tax
-                    ELSE round(summed.subtotal * coalesce(percent, 0) * 0.01, minor_unit(currency)) END
+                    WHEN summed.subtotal + rest.subtotal > 0 THEN greatest(rounded.tax, -rest.tax)
+                    ELSE rounded.tax END
           FROM summed
           LEFT JOIN tax_rate ON tax_rate.id = tax_rate_id
+         CROSS JOIN LATERAL (
+               SELECT round(summed.subtotal * coalesce(percent, 0) * 0.01, minor_unit(currency)) AS tax)
+               AS rounded
           LEFT JOIN LATERAL (
                SELECT sum(part.subtotal) AS subtotal, sum(part.tax) AS tax
                  FROM invoice_tax AS part JOIN invoice ON invoice.id = part.invoice_id

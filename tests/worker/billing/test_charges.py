@@ -266,6 +266,25 @@ def test_the_credits_of_a_wholly_credited_invoice_come_to_its_total(session):
     assert (shown["open"], shown["status"]) == ("0.00", "paid")
 
 
+def test_credits_one_by_one_give_back_no_more_tax_than_the_invoice_has(session):
+    buyer = add_buyer(session, price="0.03", tax_rate="20")
+    ids = redeem(session, buyer.pool, *["2026-05-05"] * 9)
+    (invoice,) = billed(session, buyer, "2026-06-20")
+
+    notes = [
+        crediting.credit_now(
+            session, actor=OPERATOR, charges_=[str(id_)], reason="gone", anyway=True
+        )
+        for id_ in ids
+    ]
+
+    assert (invoice["tax"], invoice["total"]) == ("0.05", "0.32")  # 0.054; of each by itself 0.006
+    assert [note["tax"] for note in notes] == ["-0.01"] * 5 + ["0.00"] * 4
+    assert {note["open"] for note in notes} == {"0.00"}
+    shown = invoices.show(session, actor=OPERATOR, invoice=invoice["id"])
+    assert (shown["open"], shown["status"]) == ("0.00", "paid")
+
+
 def add_buyer_pool(session: Session, buyer: Buyer, price: str) -> int:
     """Add a pool of another course at a price."""
     made = courses.add(

@@ -320,7 +320,9 @@ class Model:
         for (start, place), subtotal in subtotals.items():
             tax = (subtotal * (rates[start] if start else 0) / 100).quantize(unit, ROUND_HALF_UP)
             rest = self.rest(start, place)
-            taxed[start, place] = (subtotal, -rest[1] if place and subtotal + rest[0] == 0 else tax)
+            if place:  # no more than is left, and the last takes all of that
+                tax = -rest[1] if subtotal + rest[0] == 0 else max(tax, -rest[1])
+            taxed[start, place] = (subtotal, tax)
         return taxed
 
     def rest(self, start: datetime | None, place: int | None) -> tuple[Decimal, Decimal]:
