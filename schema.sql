@@ -2657,7 +2657,7 @@ CREATE VIEW report.invoice WITH (security_barrier) AS
 SELECT invoice.id, invoice.number, organization.name AS organization, invoice.month, invoice.currency,
        invoice.status::text AS status, invoice.subtotal, invoice.tax, invoice.total,
        invoice.finalized_at, invoice.due_on, invoice.paid_on,
-       invoice.status = 'finalized' AND invoice.kind = 'invoice'
+       invoice.status = 'finalized' AND invoice.total > 0
            AND invoice.due_on < (clock_now() AT TIME ZONE (SELECT time_zone FROM seller))::date AS overdue,
        (SELECT coalesce(sum(invoice_line.amount), 0) FROM invoice_line
          WHERE invoice_line.invoice_id = invoice.id) AS lines,

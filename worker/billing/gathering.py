@@ -198,7 +198,8 @@ RELEASE = text("""
      WHERE invoice_id = :invoice_id AND released_at IS NULL
 """)
 
-# Copies the lines, shares and charges of a void invoice to a draft of the same month.
+# Copies the lines, shares and charges of a void invoice to a draft of the same month. Credits that the first
+# release put on it wait for a credit note.
 DRAFT_ANEW = text("""
     WITH draft AS (
         INSERT INTO invoice (organization_id, month, currency, by_hand)
@@ -208,7 +209,7 @@ DRAFT_ANEW = text("""
         INSERT INTO invoice_line (invoice_id, course_id, pool_id, kind, service_month, unit_price,
                                   tax_rate_id, quantity, amount)
         SELECT draft.id, course_id, pool_id, kind, service_month, unit_price, tax_rate_id, quantity, amount
-          FROM invoice_line, draft WHERE invoice_id = :invoice_id
+          FROM invoice_line, draft WHERE invoice_id = :invoice_id AND kind <> 'credit'
         RETURNING *),
     moved AS (
         SELECT gone.id AS from_line, line.invoice_id, line.id

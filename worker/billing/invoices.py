@@ -39,6 +39,8 @@ from worker.tables.tenancy import Currency, Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
 
+Title = Literal["Invoice", "Credit note"]
+
 
 class InvoiceFacts(TypedDict):
     """The charges of one organization, month and currency, without the lines."""
@@ -49,7 +51,7 @@ class InvoiceFacts(TypedDict):
     """Its number; null while it is a draft."""
     kind: InvoiceKind
     """Whether it is an invoice or a credit note."""
-    title: Literal["Invoice", "Credit note"]
+    title: Title
     """Its title."""
     organization: str
     """Who pays, by name."""
@@ -145,15 +147,15 @@ class Filters(ListFilters):
 
 
 ALL = Filters()
-TITLES: dict[InvoiceKind, Literal["Invoice", "Credit note"]] = {
+TITLES: dict[InvoiceKind, Title] = {
     InvoiceKind.INVOICE: "Invoice",
     InvoiceKind.CREDIT_NOTE: "Credit note",
 }
 
-# Days end in the seller's time zone.
+# What asks for money, and its last day to pay is over in the seller's time zone.
 OVERDUE = and_(
     Invoice.status == InvoiceStatus.FINALIZED,
-    Invoice.kind == InvoiceKind.INVOICE,
+    Invoice.total > 0,
     Invoice.due_on < cast(func.timezone(Seller.time_zone, func.clock_now()), Date),
 )
 
@@ -216,7 +218,7 @@ def void(session: Session, *, actor: Actor, invoice: str | Invoice, reason: str)
     if not reason.strip():
         raise errors.InvalidInputError("Give the reason for voiding it.", field="reason")
     found = find_to_bill(session, actor=actor, invoice=invoice, lock=True)
-    if found.kind is InvoiceKind.CREDIT_NOTE:
+    if _title(found) == "Credit note":
         raise errors.InvoiceStatusError("A credit note cannot be voided.")
     _refuse_unless(found, InvoiceStatus.FINALIZED, "cannot be voided")
     if why := session.scalar(NOT_TO_VOID, {"invoice_id": found.id}):
@@ -330,7 +332,12 @@ def _refuse_unless(found: Invoice, status: InvoiceStatus, sentence: str) -> None
 
 
 def _called(found: Invoice) -> str:
-    return f"{TITLES[found.kind]} {found.number or found.id}"
+    return f"{_title(found)} {found.number or found.id}"
+
+
+def _title(found: Invoice) -> Title:
+    """Name a document; the first release's invoices below zero are credit notes, too."""
+    return TITLES[InvoiceKind.CREDIT_NOTE if found.total < 0 else found.kind]
 
 
 def _rows() -> Select[Any]:
@@ -362,7 +369,7 @@ def _facts(row: Selected) -> InvoiceFacts:
         "id": str(invoice.id),
         "number": invoice.number,
         "kind": invoice.kind,
-        "title": TITLES[InvoiceKind.CREDIT_NOTE if invoice.total < 0 else invoice.kind],
+        "title": _title(invoice),
         "organization": row.organization,
         "month": gathering.in_words(invoice.month),
         "currency": invoice.currency,

@@ -26,7 +26,7 @@ BEGUN = text("SELECT CAST(:month AS date) <= clock_now() AT TIME ZONE 'Pacific/K
 # A trigger writes the event.
 TELL_OVERDUE = text("""
     UPDATE invoice SET told_overdue_at = clock_now()
-     WHERE status = 'finalized' AND kind = 'invoice' AND told_overdue_at IS NULL
+     WHERE status = 'finalized' AND total > 0 AND told_overdue_at IS NULL
        AND due_on < (SELECT (clock_now() AT TIME ZONE time_zone)::date FROM seller)
     RETURNING id
 """)
