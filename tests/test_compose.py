@@ -85,7 +85,9 @@ class Host:
         }
         container |= packages.environment(*extras(SERVICES[service]["image"]))
         return container | {
-            name: here.get(name, self._interpolated(str(value))) for name, value in given.items()
+            name: here.get(name, self._interpolated(str(value)))
+            for name, value in given.items()
+            if value is not None  # passed on where it is set
         }
 
     def _interpolated(self, text: str) -> str:
@@ -252,6 +254,14 @@ def test_a_service_that_faces_people_has_no_login_but_its_own(service, logins):
     given = {name for name in SERVICES[service]["environment"] if name.endswith("DATABASE_URL")}
 
     assert given == logins
+
+
+@pytest.mark.parametrize("service", ["webhook", "worker"])
+def test_who_sends_or_shows_mails_is_told_of_the_mail_server_where_one_is_set(service):
+    environment = SERVICES[service]["environment"]
+
+    passed_on = {name for name, value in environment.items() if value is None}
+    assert passed_on == {"KEYPOOL_SMTP_URL", "KEYPOOL_MAIL_FROM"}
 
 
 def test_the_notes_on_compose_name_everything_that_must_be_set():
