@@ -133,7 +133,7 @@ def of(session: Session, shown: InvoiceShown, format: str) -> Document:
 def statement(
     session: Session, *, actor: Actor, organization: str, on: str | None = None, format: str = "pdf"
 ) -> Document:
-    """Make the document of an organization's statement as of a day: `pdf`, or `csv` of what is open.
+    """Make the document of an organization's statement as of a day: `pdf`, `json`, or `csv` of what is open.
 
     Raises:
         InvalidInputError: the day is malformed or yet to come.
@@ -142,6 +142,8 @@ def statement(
     name = f"statement-{made['on']}"
     if format == "csv":
         return Document(f"{name}.csv", "text/csv", statements.as_csv(made))
+    if format == "json":
+        return Document(f"{name}.json", "application/json", iter([_json(made)]))
     from worker.billing import letters  # fpdf would slow down every process's start
 
     return Document(f"{name}.pdf", "application/pdf", letters.printed(session, made))
@@ -180,5 +182,5 @@ def _xml(shown: InvoiceShown, format: EInvoice) -> bytes:
     return einvoices.xml(shown, format=format)
 
 
-def _json(shown: InvoiceShown) -> bytes:
+def _json(shown: object) -> bytes:
     return json.dumps(shown, default=datetime.isoformat, ensure_ascii=False, indent=2).encode()

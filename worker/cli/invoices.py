@@ -205,18 +205,27 @@ def _stated(result: "dict[str, Any] | None") -> None:
 @command.command(shows=_stated)
 @click.argument("organization", metavar="ORG")
 @click.option("--on", metavar="DAY", help="As of this day; by default today.")
-@click.option("--format", type=click.Choice(["json", "csv", "pdf"]), help="csv has the documents.")
+@click.option(
+    "--format",
+    type=click.Choice(["json", "csv", "pdf"]),
+    help="csv has the documents. By default a table here, and pdf with -o.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
 def statement(
     organization: str, on: str | None, format: str | None, output: Path | None
 ) -> "statements.Statement | Written | None":
     """Show what an organization has open, and for how long it is overdue."""
-    if format not in ("csv", "pdf"):
+    if format is None and output is None:
         return run(statements.of, actor=operator(), organization=organization, on=on)
     made = run(
-        documents.statement, actor=operator(), organization=organization, on=on, format=format
+        documents.statement,
+        actor=operator(),
+        organization=organization,
+        on=on,
+        format=format or "pdf",
     )
-    return deliver(made.content, name=made.name, output=output, printable=format == "csv")
+    printable = made.media_type != "application/pdf"
+    return deliver(made.content, name=made.name, output=output, printable=printable)
 
 
 @command.command(shows=written)

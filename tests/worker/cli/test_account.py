@@ -82,13 +82,15 @@ def test_a_charge_is_credited_at_once_and_the_statement_tells_what_is_open(
     told = give("invoices", "statement", final["organization"])
     table = run("invoices", "statement", final["organization"], "--format", "csv")
     owed = tmp_path / "owed.pdf"
-    run("invoices", "statement", final["organization"], "--format", "pdf", "-o", str(owed))
+    run("invoices", "statement", final["organization"], "-o", str(owed))
+    document = run("invoices", "statement", final["organization"], "--format", "json")
 
     assert (note["kind"], note["subtotal"]) == ("credit_note", "-9.90")
     assert note["lines"][0]["credits"]["invoice"] == final["number"]
     assert final["number"] in {item["number"] for item in told["items"]}
     assert f",{final['number']},invoice," in table.out
     assert owed.read_bytes().startswith(b"%PDF")
+    assert document.json == told
 
 
 @pytest.mark.parametrize("command", ["run --finalize", "finalize"])
