@@ -122,6 +122,8 @@ def _told(error: Exception) -> int:
             return _refuse(f"{error.filename}: {reason}." if error.filename else f"{reason}.")
         case UnicodeEncodeError():
             return _refuse("A word of the command is not in UTF-8; write it so.")
+        case UnicodeDecodeError():
+            return _refuse("A text that the command reads is not in UTF-8; save it so.")
     raise error
 
 

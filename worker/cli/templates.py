@@ -14,7 +14,7 @@ with deferred():
 TEXT = click.option(
     "--file",
     "text",
-    type=click.File("r"),
+    type=click.File("r", encoding="utf-8-sig"),  # with or without a byte order mark
     required=True,
     help="The text, in a file; - is standard input.",
 )

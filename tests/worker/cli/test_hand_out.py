@@ -387,3 +387,19 @@ def test_an_organizations_own_words_are_saved_previewed_and_sent(run, give, worl
     assert previewed.out.endswith("\n\nHello Ann,\n\n    K7QM-4T9X-2HDP-8RWZ\n")
     assert shown.out.endswith(f"\n\nHello Zoë,\n\n    {made['keys'][0]}\n")
     assert "A course is yours" in shown.out
+
+
+def test_a_text_is_read_in_utf_8_alone_with_or_without_a_byte_order_mark(run, tmp_path):
+    text = "Grüße {% for key in keys %}{{ key }}{% endfor %}"
+    words = ("templates", "preview", "--subject", "x", "--file", str(tmp_path / "text.txt"))
+
+    (tmp_path / "text.txt").write_text(text, "utf-8-sig")
+    marked = run(*words, "--json")
+    (tmp_path / "text.txt").write_text(text, "windows-1252")
+    other = run(*words)
+
+    assert marked.json["text"].startswith("Grüße ")
+    assert (other.code, other.err) == (
+        2,
+        "A text that the command reads is not in UTF-8; save it so.\n",
+    )
