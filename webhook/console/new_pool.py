@@ -23,6 +23,7 @@ from worker.database import patience
 from worker.pools import batches, import_reports, keys, pools
 from worker.pools.import_reports import ImportReport
 from worker.pools.pools import PoolShape
+from worker.pools.reading import ReadAs
 from worker.tables.tenancy import OrganizationAncestry
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
@@ -40,6 +41,7 @@ class Draft:
     codes: list[str] = field(default_factory=list)
     pasted: str = ""
     generate: str = ""
+    labels: str = ""
     report: ImportReport | None = None
     error: errors.KeypoolError | None = None
 
@@ -47,7 +49,8 @@ class Draft:
     def form(self) -> Form:
         """Give the draft as a form, with the error under its field's name."""
         wrong = forms.wrong_field(self.error, str(self.error)) if self.error else {}
-        return Form(typed={**self.values, "generate": self.generate}, wrong=wrong)
+        typed = {**self.values, "generate": self.generate, "labels": self.labels}
+        return Form(typed=typed, wrong=wrong)
 
 
 def read(form: MultiDict[str, str]) -> Draft:
@@ -58,6 +61,7 @@ def read(form: MultiDict[str, str]) -> Draft:
         codes=form.getlist("key"),
         pasted=form.get("pasted", ""),
         generate=form.get("generate", "").strip(),
+        labels=form.get("labels", ""),
     )
 
 
@@ -109,7 +113,7 @@ def _save(session: Session, actor: Actor, draft: Draft, button: str) -> PoolShap
     draft.report = _add(session, actor, pool["id"], draft)
     if draft.generate:
         count = whole(draft.generate, field="generate")
-        batches.generate(session, actor=actor, pool=pool["id"], count=count)
+        batches.generate(session, actor=actor, pool=pool["id"], count=count, labels=[draft.labels])
     refused = draft.report is not None and bool(draft.report["refused"])
     if button == "check" or (refused and "anyway" not in request.form):
         raise NotSavedError
@@ -120,11 +124,16 @@ def _save(session: Session, actor: Actor, draft: Draft, button: str) -> PoolShap
 def _add(session: Session, actor: Actor, pool: str, draft: Draft) -> ImportReport | None:
     """Add typed and pasted keys; gives the report on both."""
     report = None
+    into: dict[str, Any] = {
+        "actor": actor,
+        "pool": pool,
+        "read_as": ReadAs.of(labels=[draft.labels]),
+    }
     if any(map(str.strip, draft.codes)):
-        report = keys.add_keys(session, actor=actor, pool=pool, codes=draft.codes)
+        report = keys.add_keys(session, codes=draft.codes, **into)
     if draft.pasted.strip():
         pasted = io.BytesIO(draft.pasted.encode(errors="replace"))
-        more = keys.import_keys(session, actor=actor, pool=pool, stream=pasted)
+        more = keys.import_keys(session, stream=pasted, **into)
         report = import_reports.together(report, more) if report else more
     return report
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from tests.webhook.conftest import redemption, settle
 from tests.world import OPERATOR
 from worker.database import connections as databases
-from worker.pools import keys, pools
+from worker.pools import batches, keys, pools
 from worker.redemption import recent
 
 
@@ -43,6 +43,31 @@ def test_a_pool_is_created_with_typed_and_pasted_and_generated_keys(somebody, fo
     assert "keys work until the end of 31 Dec 2026, UTC" in page
     assert "Generate: 0 of 5" in page
     assert "everyone using" in page
+
+
+def test_all_keys_of_a_new_pool_get_its_labels(somebody, form):
+    codes = {"key": ["TYPED-KEY-03"], "pasted": "PASTED-KEY-03", "generate": "2"}
+
+    made = somebody().post(
+        "/pools/new", **form | {"name": "Labelled"}, **codes, labels="gold, Berlin"
+    )
+
+    assert made.status_code == 303
+    with databases.session() as session:
+        while batches.work_chunk(session) is not None:
+            pass
+    assert [key["labels"] for key in listed("Labelled")] == [["gold", "Berlin"]] * 4
+
+
+def test_labels_that_are_no_few_words_stand_refused_beside_their_field(somebody, form):
+    labels = ", ".join(f"label {n}" for n in range(11))
+    typed = {"name": "Too many labels", "pasted": "PASTED-KEY-04", "labels": labels}
+
+    page = somebody().post("/pools/new", **form | typed)
+
+    assert page.status_code == 422
+    assert 'id="f-labels-note" class="wrong">It has 11 labels; a key has up to 10.' in page.text
+    assert f'value="{labels}"' in page.text
 
 
 def test_an_error_stands_beside_its_field_and_nothing_typed_is_lost(somebody, form):
