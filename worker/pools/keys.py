@@ -269,9 +269,13 @@ def chosen(session: Session, pool: Pool, filters: Filters) -> list[ColumnElement
         ids = session.scalars(held).all()
         conditions.append(Key.distribution_id == any_(literal(ids, ARRAY(BigInteger))))
     if filters.label is not None:
-        asked = literal(split_labels(filters.label), ARRAY(Text))
-        conditions.append(Key.labels.bool_op("@>")(asked))
+        conditions.append(labelled(filters.label))
     return conditions
+
+
+def labelled(words: str) -> ColumnElement[bool]:
+    """Give the condition that a key carries a label, or all of several (`a, b`)."""
+    return Key.labels.bool_op("@>")(literal(split_labels(words), ARRAY(Text)))
 
 
 def shape(row: Selected) -> KeyShape:

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged, within
-from worker.pools import pools
+from worker.pools import keys, pools
 from worker.tables.labels import RedemptionOutcome
 from worker.tables.pools import Key
 from worker.tables.redemption import Event, Redemption
@@ -48,6 +48,7 @@ class Filters(ListFilters):
     pool: str | None = by("Those on one pool's keys.")
     outcome: RedemptionOutcome | None = by("Those that came to this.")
     learner: str | None = by("One learner's, by e-mail address.", longest=320)
+    label: str | None = by("Those on keys that carry this label, or all of several: a, b.")
     since: datetime | None = by("Received at this time or later.")
     until: datetime | None = by("Received before this time.")
 
@@ -68,6 +69,8 @@ def listing(
     if filters.learner is not None:
         spelled = addresses.asked(filters.learner, field="learner")
         statement = statement.where(Redemption.learner_email_lower.in_(spelled))
+    if filters.label is not None:
+        statement = statement.where(keys.labelled(filters.label))
     statement = statement.where(*within(Redemption.received_at, filters.since, filters.until))
     return paged(session, statement, by=Redemption.event_id, shape=shape, newest_first=True, **page)
 

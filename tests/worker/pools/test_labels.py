@@ -24,7 +24,7 @@ from worker.pools import (
 )
 from worker.pools.keys import Filters
 from worker.pools.reading import ReadAs
-from worker.redemption import deciding
+from worker.redemption import attempts, deciding
 from worker.tenancy import history
 
 
@@ -232,6 +232,22 @@ def test_a_list_is_filtered_by_a_label(world):
     assert labelled(world, label="old gold").keys() == {"AAAA-0002"}
     assert labelled(world, label="gold, old gold") == {}
     assert labelled(world, label="Gold") == {}
+
+
+def test_attempts_are_filtered_by_a_label_of_their_key(world):
+    import_(world, "code,labels", "AAAA-0001,gold", "AAAA-0002,gold; old", "AAAA-0003,")
+    typed = ["AAAA-0001", "aaaa 0002", "AAAA-0003", "UNKNOWN-01"]
+    events = [world.request(code, f"{n}@example.org") for n, code in enumerate(typed)]
+    deciding.settle(world.session, event_ids=events)
+
+    def attempted(label: str) -> list[str | None]:
+        filters = attempts.Filters(label=label)
+        listed = attempts.listing(world.session, actor=OPERATOR, filters=filters)
+        return [attempt["key"] for attempt in listed.items]
+
+    assert attempted("gold") == ["AAAA-0002", "AAAA-0001"]
+    assert attempted("gold, old") == ["AAAA-0002"]
+    assert attempted("silver") == []
 
 
 def test_an_export_has_labels_where_they_are_asked_for(committed):
