@@ -8,7 +8,6 @@ from tests.faults.checker import check, decided, told
 from tests.faults.nemesis import Fault
 from tests.faults.senders import History, post_all, redemption
 from tests.faults.system import System, patiently, surely
-from tests.waiting import stretch
 from worker.client import Message
 
 FULL = os.environ.get("FAULTS") == "full"
@@ -29,11 +28,6 @@ def each(faults: tuple[Fault, ...]) -> list[tuple[Fault, ...]]:
 def name_of(faults: tuple[Fault, ...]) -> str:
     """Name a storm by its first fault."""
     return faults[0].__name__
-
-
-def honest() -> set[int]:
-    """Give the refusals that need no fault: a machine with too much to do has a late database."""
-    return {503} if stretch() > 2 else set()
 
 
 def requests(system: System, count: int, who: str) -> list[Message]:
