@@ -224,6 +224,24 @@ def test_an_invoice_is_finalized_and_paid(operator, invoice):
     assert operator.get(f"{invoice}.csv").text.startswith("invoice,")
 
 
+def test_a_credit_note_is_paid_out_as_its_page_offers(operator, invoice):
+    acted(operator, f"{invoice}/finalize", page=invoice, anyway="on")
+    today = ask(invoices.show, invoice=invoice.rpartition("/")[2])["issued_on"]
+    acted(operator, f"{invoice}/pay", page=invoice, on=today)
+    where = re.search(rf"/console({invoice}/lines/\d+)", operator.get(invoice).text)[1]
+    charge = re.search(rf"/console({where}/charges/\d+/credit)", operator.get(where).text)[1]
+    acted(operator, charge, page=where, amount="1.00", reason="Late", now="1", anyway="1")
+    [note] = ask(invoices.listing, limit=1).items
+
+    page = operator.get(f"/invoices/{note['id']}").text
+    amount = re.search(r'name="amount" type="text" value="([^"]*)"', page)[1]
+    acted(operator, f"/invoices/{note['id']}/pay", page=invoice, on=today, amount=amount)
+
+    assert f"-{amount}" == note["open"]
+    assert ask(invoices.show, invoice=note["id"])["status"] == "paid"
+    assert f"/invoices/{note['id']}/void" not in page
+
+
 def test_a_draft_that_needs_a_person_asks_for_a_tick(operator, invoice):
     page = operator.get(invoice).text
     refused = operator.post(f"{invoice}/finalize", page=invoice)
