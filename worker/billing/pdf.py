@@ -25,6 +25,7 @@ CODE = 26.0  # mm: a QR code
 
 HEADS = (phrase("Description"), phrase("Quantity"), phrase("Unit price"), phrase("Amount"))
 TITLE_WORDS = {"Invoice": phrase("Invoice"), "Credit note": phrase("Credit note")}
+CREDITED, SET_AGAINST = phrase("Credited"), phrase("Set against invoices")
 KIND_WORDS = {
     "redemption": phrase("redeemed {month}"),
     "extension": phrase("extended access {month}"),
@@ -289,19 +290,30 @@ def _totals(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
 
 
 def _payments(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
-    """Write what was paid, and what of the total is open."""
-    if not invoice["payments"]:
-        return
-    left, key, value = SUMS
+    """Write what was paid and credited, and what of the total is open: they add up to the total."""
     rows = [
         (printed.say("Paid {day}", day=printed.day(payment["on"])), -Decimal(payment["amount"]))
         for payment in invoice["payments"]
     ]
+    if credited := _credited(invoice):
+        word = SET_AGAINST if credited > 0 else CREDITED
+        rows.append((printed.say(word), credited))
+    if not rows:
+        return
+    left, key, value = SUMS
     for name, amount in (*rows, (printed.say("Open"), Decimal(invoice["open"]))):
         paper.need(6)
         paper.set_x(left)
         paper.write_text(name, width=key, height=6, colour=GREY)
         paper.write_text(printed.total(amount), width=value, height=6, align="R", ends=True)
+
+
+def _credited(invoice: InvoiceShown) -> Decimal:
+    """Give what credit notes take off an invoice's total, or a credit note's total goes to."""
+    if invoice["status"] not in {"finalized", "paid"}:
+        return Decimal(0)
+    paid = sum((Decimal(payment["amount"]) for payment in invoice["payments"]), Decimal(0))
+    return Decimal(invoice["open"]) + paid - Decimal(invoice["total"])
 
 
 def _shares(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:

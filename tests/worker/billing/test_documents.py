@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from tests.ledger import OPERATOR, Buyer, add_buyer, redeem, set_clock
 from tests.worker.billing.paper import words
 from worker import errors
-from worker.billing import charges, documents, invoices, runs
+from worker.billing import charges, documents, invoices, payments, runs
 from worker.billing.pdf import invoice_pdf
 from worker.tenancy import actors, organizations
 
@@ -176,6 +176,18 @@ def test_the_pdf_says_what_the_invoice_says(session, final):
         "page 1 of 1",
     ):  # fmt: skip
         assert expected in words(pdf)
+
+
+def test_the_pdf_says_what_was_paid_and_credited_of_the_total_and_what_is_open(session, final):
+    payments.pay(session, actor=OPERATOR, invoice=final["id"], on="2026-06-04", amount="100")
+
+    invoice = words(b"".join(exported(session, "pdf").content))
+    note = words(b"".join(exported(session, "pdf", "2026-000002").content))
+
+    paid = "Paid 4 June 2026 -€100.00 Credited -€11.78 Open €66.36"
+    assert f"Total €178.14 {paid} " in invoice
+    assert "Please pay €66.36 by" in invoice
+    assert "Total -€11.78 Set against invoices €11.78 Open €0.00" in note
 
 
 def test_the_same_invoice_gives_the_same_pdf(final):
