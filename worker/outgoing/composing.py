@@ -35,6 +35,7 @@ MOST_IN_TEXT = 20  # keys that a mail's text lists; more are in a file
 KEYS_FILE = "keys.csv"
 COLOUR = "#373c44"  # where an organization has none
 INDENTED = "    "
+CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")  # which no header may have
 
 # What a mail says, by message. A person's language and time zone are those of their organization,
 # where they are a learner of the sender's or one below it; else the sender's.
@@ -150,7 +151,7 @@ def letter(row: Any) -> Letter:
     mail["To"] = _address(row.recipient)
     if row.reply_to:
         mail["Reply-To"] = _address(row.reply_to)
-    mail["Subject"] = composed.subject
+    mail["Subject"] = _line(composed.subject)
     mail["Date"] = format_datetime(row.now)
     mail["Message-ID"] = message_id(row.identity)
     mail["Auto-Submitted"] = "auto-generated"
@@ -170,7 +171,11 @@ def message_id(identity: str) -> str:
 
 def _address(address: str, name: str = "") -> Address:
     local, _, domain = address.rpartition("@")
-    return Address(" ".join(name.split()), local, domain)
+    return Address(_line(name), local, domain)
+
+
+def _line(words: str) -> str:
+    return " ".join(words.translate(CONTROLS).split())
 
 
 def _of_keys(row: Any) -> dict[str, Any]:
@@ -179,7 +184,7 @@ def _of_keys(row: Any) -> dict[str, Any]:
     starts: datetime = row.starts_at
     return {
         "name": row.name,
-        "course": row.course,
+        "course": _line(row.course),
         "reference": row.reference,
         "keys": row.keys if len(row.keys) <= MOST_IN_TEXT else [],
         "total": len(row.keys),
