@@ -65,7 +65,8 @@ def mail_server(value: object) -> MailServer:
         port, host = url.port, url.hostname or ""
     except ValueError:
         url, port, host = urlsplit(""), None, ""
-    if not host or url.scheme not in ("smtp", "smtps") or url.path.strip("/") or url.query:
+    more = url.path.strip("/") or url.query or url.fragment  # such as a password's # that is no %23
+    if not host or url.scheme not in ("smtp", "smtps") or more:
         raise ValueError("give smtp://user:password@host:587, smtps://… or smtp://localhost:25")
     ports = {"smtp": 587, "smtps": 465}
     plain = url.scheme == "smtp" and _is_loopback(host)

@@ -128,7 +128,7 @@ def test_the_way_to_a_mail_server_is_plain_on_loopback_alone(monkeypatch, url, r
 @pytest.mark.parametrize(
     "url",
     ["", "mail.example", "http://mail.example", "smtp://", "smtp://u:secret@mail.example:99999",
-     "smtp://u:secret@mail.example/inbox", "smtp+tls://u:secret@mail.example"],
+     "smtp://u:secret@mail.example/inbox", "smtp://u:25#secret@mail.example", "smtp+tls://u:secret@mail.example"],
 )  # fmt: skip
 def test_what_is_no_mail_server_is_refused_at_start_without_its_password(monkeypatch, url):
     monkeypatch.setenv("KEYPOOL_SMTP_URL", url)
