@@ -4,12 +4,12 @@ A server that is away, or that puts the whole connection off, is told apart from
 recipient: the first says nothing about the mail.
 """
 
+import re
 import smtplib
 import socket
 import ssl
 import time
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ CONNECT_SECONDS = 10.0  # for the connection, its encryption and the sign-in
 # accepted is not sent twice; this is as long as a task may take.
 SEND_SECONDS = 45.0
 LONGEST_ANSWER = 300  # characters of a server's answer that are kept
+NAME = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # a message's identity
 CLOSING = 421  # “closing transmission channel”, whatever it answers
 
 
@@ -142,17 +143,16 @@ class Folder:
         draft.write_bytes(letter.content)
         draft.replace(self._path / f"{letter.name}.eml")
 
-    def keep_only(self, names: Collection[str]) -> int:
-        """Remove the files of all other mails; gives their number."""
-        gone = [file for file in self._path.glob("*.eml") if file.stem not in names]
-        for file in gone:
-            with suppress(FileNotFoundError):
-                file.unlink()
-        return len(gone)
+    def remove(self, names: Collection[str]) -> int:
+        """Remove the files of mails; gives their number."""
+        for name in names:
+            (self._path / f"{name}.eml").unlink(missing_ok=True)
+        return len(names)
 
-    def names(self) -> list[str]:
-        """Give the names of the mails whose files are there."""
-        return [file.stem for file in self._path.glob("*.eml")]
+    def names(self) -> set[str]:
+        """Give the names of the mails whose files are there; a person's own files are none."""
+        stems = (file.stem for file in self._path.glob("*.eml"))
+        return {stem for stem in stems if NAME.fullmatch(stem)}
 
 
 def _socket(smtp: smtplib.SMTP) -> socket.socket:

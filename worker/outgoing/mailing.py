@@ -111,8 +111,9 @@ def remove_files(session: Session) -> int:
     """Remove the files of mails whose body was blanked, or that were sent again; gives their number."""
     folder = _folder()
     names = folder.names()
-    kept = session.scalars(KEPT, {"names": names}).all() if names else []
-    return folder.keep_only(kept) if names else 0
+    if not names:
+        return 0
+    return folder.remove(names.difference(session.scalars(KEPT, {"names": list(names)})))
 
 
 def _claim(session: Session) -> tuple[Outcome, list[Any]]:

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
+from email import message_from_bytes, policy
 
 import pytest
 from cryptography import x509
@@ -399,6 +400,24 @@ def test_without_a_server_mails_are_files_that_only_their_owner_reads(place, tmp
     assert [oct(path.stat().st_mode & 0o777) for path in (file, file.parent)] == ["0o600", "0o700"]
 
 
+def test_no_name_adds_a_header_to_a_mail(place, tmp_path):
+    names = {
+        "sender": "Alder\x01\r\nBcc: eve@evil.example",
+        "title": "Git\nBcc: eve@evil.example\x7f",
+    }
+    sql("UPDATE organization SET sender_name = :sender", sender=names["sender"])
+    sql("UPDATE course SET title = :title", title=names["title"])
+    hand(place, ANN)
+
+    send()
+
+    [file] = (tmp_path / "mail").iterdir()
+    mail = message_from_bytes(file.read_bytes(), policy=policy.default)
+    assert mail["Bcc"] is None
+    assert str(mail["From"]) == '"Alder Bcc: eve@evil.example" <keys@keypool.example>'
+    assert str(mail["Subject"]) == "Your key for Git Bcc: eve@evil.example"
+
+
 def test_a_folder_that_cannot_be_written_holds_its_mails_back(place, tmp_path):
     (tmp_path / "mail").write_text("in the way")
     hand(place, ANN)
@@ -431,6 +450,7 @@ def test_a_mail_that_cannot_be_made_neither_stops_nor_repeats_the_others(place, 
 def test_a_mails_file_goes_with_its_body(place, tmp_path):
     hand(place, ANN, "bob@example.org")
     send()
+    (tmp_path / "mail" / "a person's own.eml").touch()
     sql(
         "UPDATE message SET ended_at = ended_at - interval '91 days' WHERE recipient = :ann",
         ann=ANN,
@@ -443,7 +463,7 @@ def test_a_mails_file_goes_with_its_body(place, tmp_path):
 
     [(left,)] = sql("SELECT identity::text FROM message WHERE data IS NOT NULL")
     assert removed == 1
-    assert [file.stem for file in (tmp_path / "mail").iterdir()] == [left]
+    assert {file.stem for file in (tmp_path / "mail").iterdir()} == {left, "a person's own"}
 
 
 # -------------------------------------------------------------------------------------- encryption
