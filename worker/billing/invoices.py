@@ -225,9 +225,7 @@ def void(session: Session, *, actor: Actor, invoice: str | Invoice, reason: str)
         raise errors.InvoiceStatusError(
             f"{_called(found)} {why}, so it cannot be voided: credit its charges."
         )
-    found.status, found.void_reason = InvoiceStatus.VOID, reason.strip()
-    found.voided_at = func.clock_now()
-    session.flush()
+    numbering.void(session, found.id, reason=reason.strip())
     draft = gathering.draft_anew(session, found.id)
     remember(
         session, actor, "invoice voided", [found.id], found.organization_id,

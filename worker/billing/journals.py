@@ -20,14 +20,8 @@ HEADER = (
     "currency\n"
 )
 
-# One transaction at a time takes the next number, and closes the days: no number that is given later
-# has one of them, even in a transaction that began before midnight.
+# One transaction at a time takes the next number, and waits for those that date documents (numbering.DATING).
 LOCK = text("SELECT pg_advisory_xact_lock(hashtext('keypool.journal_export'))")
-CLOSE = text("""
-    UPDATE invoice_serial
-       SET last_issued_on = greatest(last_issued_on, least(CAST(:last AS date) + 1, make_date(year, 12, 31)))
-     WHERE year = extract(year FROM CAST(:last AS date))
-""")
 # A day is over once it is in the seller's time zone and, for voidings, in UTC.
 OVER = text("""
     SELECT CAST(:last AS date) < least((clock_now() AT TIME ZONE seller.time_zone)::date,
@@ -98,7 +92,6 @@ def number(session: Session, *, actor: Actor, from_: str, to: str) -> int:
         raise errors.InvalidInputError(
             f"{last} is not over yet; a journal is of days that are.", field="to"
         )
-    session.execute(CLOSE, period)
     made: int | None = session.scalar(NUMBER, period)
     if made is None:
         return int(session.execute(FIND, period).scalar_one())

@@ -57,6 +57,11 @@ COPY_TITLES = text("""
        AND course.id = invoice_line.course_id AND pool.id = invoice_line.pool_id
 """)
 
+# No document is issued, and none voided, on a day whose journal was exported, even in a transaction that began
+# before midnight. Whoever dates one holds this lock until the commit, so that an export sees it.
+DATING = text("SELECT pg_advisory_xact_lock_shared(hashtext('keypool.journal_export'))")
+FIRST_OPEN_DAY = "(SELECT max(last_day) + 1 FROM journal_export)"
+
 # The serial's row stays locked until the commit: the next numbering waits, and a transaction
 # that dies releases its numbers. The left join makes a missing seller break a constraint.
 NUMBER = text(f"""
@@ -66,8 +71,8 @@ NUMBER = text(f"""
     serial AS (
         INSERT INTO invoice_serial (year, last, last_issued_on)
         SELECT extract(year FROM today), count(*), today
-          FROM due, (SELECT (clock_now() AT TIME ZONE coalesce(
-                         (SELECT time_zone FROM seller), 'UTC'))::date AS today) AS clock
+          FROM due, (SELECT greatest((clock_now() AT TIME ZONE coalesce(
+                         (SELECT time_zone FROM seller), 'UTC'))::date, {FIRST_OPEN_DAY}) AS today) AS clock
          GROUP BY today
         ON CONFLICT (year) DO UPDATE
            SET last = invoice_serial.last + excluded.last,
@@ -81,7 +86,13 @@ NUMBER = text(f"""
       FROM due CROSS JOIN serial LEFT JOIN seller ON true, organization AS buyer
      WHERE invoice.id = due.id AND buyer.id = invoice.organization_id
     RETURNING invoice.id
-""")  # noqa: S608  # both are constants of ours
+""")  # noqa: S608  # all are constants of ours
+VOID = text(f"""
+    UPDATE invoice
+       SET status = 'void', void_reason = :reason,
+           voided_at = greatest(clock_now(), {FIRST_OPEN_DAY}::timestamp AT TIME ZONE 'UTC')
+     WHERE id = :invoice_id
+""")  # noqa: S608  # as above
 
 # Whether documents, and those that they credit or that credit them, are paid: nothing is open.
 SETTLE = text("""
@@ -126,6 +137,12 @@ def add_up(session: Session, invoice_ids: list[int]) -> None:
         session.execute(ADD_UP, {"invoice_ids": invoice_ids})
 
 
+def void(session: Session, invoice_id: int, *, reason: str) -> None:
+    """Make a final invoice void; the caller releases its charges."""
+    session.execute(DATING)
+    session.execute(VOID, {"invoice_id": invoice_id, "reason": reason})
+
+
 def settle(session: Session, invoice_ids: list[int]) -> None:
     """Set whether documents are paid, after what is open of them changed."""
     session.execute(SETTLE, {"invoice_ids": invoice_ids})
@@ -148,6 +165,7 @@ def number(session: Session, invoice_ids: list[int]) -> list[int]:
 def _number(session: Session, invoice_ids: list[int]) -> list[int]:
     add_up(session, invoice_ids)
     session.execute(COPY_TITLES, {"invoice_ids": invoice_ids})
+    session.execute(DATING)
     final = list(session.scalars(NUMBER, {"invoice_ids": invoice_ids}))
     settle(session, final)
     return final

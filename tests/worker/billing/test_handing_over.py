@@ -4,7 +4,7 @@ import csv
 import io
 import zipfile
 from collections import Counter
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests import en16931
 from tests.ledger import OPERATOR, add_buyer, add_pool, redeem, set_clock
 from worker import errors
 from worker.billing import charges, crediting, handing_over, invoices, runs, seller
+from worker.billing.invoices import Standing
 from worker.catalogue import courses
 from worker.database import connections
 from worker.tenancy import actors, history, organizations
@@ -218,6 +219,32 @@ def test_no_invoice_is_issued_later_on_days_whose_journal_was_exported(session, 
     late = invoices.finalize(session, actor=OPERATOR, invoice=str(*drafted), anyway=True)
 
     assert late["issued_on"] == "2026-09-01"
+
+
+def test_no_invoice_is_issued_in_a_year_whose_journal_was_exported(session, issued):
+    buyer = add_buyer(session, "Late")
+    redeem(session, buyer.pool, "2026-11-20")
+    set_clock(session, "2027-01-01T12:00Z")
+    journal(session, FIRST, date(2026, 12, 31))
+    set_clock(session, "2026-12-31T23:59Z")  # as a transaction that began before midnight
+
+    _, (late,) = runs.bill(session, actor=OPERATOR, organization_id=buyer.id, grace=timedelta())
+
+    shown = invoices.show(session, actor=OPERATOR, invoice=str(late))
+    assert (shown["number"], shown["issued_on"]) == ("2027-000001", "2027-01-01")
+
+
+def test_no_invoice_is_voided_later_on_days_whose_journal_was_exported(session, issued):
+    before = journal(session, FIRST, LAST)
+    set_clock(session, "2026-08-31T23:59Z")  # as a transaction that began before midnight
+    open_ = invoices.Filters(status=Standing.FINALIZED, organization="Yen")
+    first = invoices.listing(session, actor=OPERATOR, filters=open_).items[0]
+
+    void = invoices.void(session, actor=OPERATOR, invoice=first["id"], reason="Wrong address")
+    set_clock(session, "2026-09-01T12:00Z")
+
+    assert void["voided_at"] == datetime(2026, 9, 1, tzinfo=UTC)
+    assert journal(session, FIRST, LAST) == before
 
 
 def test_an_account_of_a_course_or_a_rate_that_is_none_is_refused(session):
