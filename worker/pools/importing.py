@@ -127,7 +127,8 @@ REFUSE = text("""
         CAST(:results AS line_result[]), CAST(:reasons AS text[]), CAST(:unlike AS boolean[]))
 """)
 
-# A line that is unlike the others may still be an existing key, or a duplicate of an earlier line.
+# A line that is unlike the others may still be an existing key, or a duplicate of another line. Where that
+# line is in a later chunk, only the last chunk tells: it looks at all lines again.
 KNOW = """
     WITH known AS (
         SELECT line.batch_id, line.line, line.part,
@@ -135,7 +136,7 @@ KNOW = """
                    PARTITION BY key.canonical ORDER BY line.line, line.part) > 1 AS came_before
           FROM batch_line AS line JOIN key ON key.canonical = canonical_code(line.code)
          WHERE line.batch_id = :batch_id AND line.line > :after AND line.line <= :last_line
-           AND line.unlike)
+           AND line.unlike AND line.result = 'invalid')
     UPDATE batch_line AS line
        SET reason = '', result = CAST(CASE WHEN came_before THEN 'duplicate_in_input'
                                            ELSE 'already_exists' END AS line_result)
@@ -245,15 +246,16 @@ def work(session: Session, batch: Batch) -> int:
     place: dict[str, Any] = {"pool_id": batch.pool_id, "batch_id": batch.id}
     place |= {"position": batch.worked, "common": batch.labels}
     chunk = session.execute(NEXT, place).one()
-    place |= {"after": chunk.after, "last_line": chunk.last_line}
+    is_last = batch.worked + chunk.size == batch.requested
+    place |= {"after": 0 if is_last else chunk.after, "last_line": chunk.last_line}
     if chunk.handed_out or chunk.labelled:
         session.execute(HAND_OUT_STAGED, place)
         refused = [Refused(*row) for row in session.execute(ADD_STAGED, place)]
         session.execute(FORGET_ONE, place)
     else:
         refused = _add_at_best(session, place, _Chunk(chunk))
-    session.execute(KNOW_UNLIKE, place)
     refuse(session, batch.id, refused)
+    session.execute(KNOW_UNLIKE, place)
     made: int = len(chunk.lines) - len(refused)
     batch.worked += chunk.size
     batch.made += made

@@ -493,6 +493,25 @@ def test_a_report_tells_the_first_1000_refused_lines_and_counts_all(world):
 
 
 @pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("between", [3, 150])
+def test_a_known_key_in_two_spellings_of_which_one_is_unlike_the_others_is_told_twice(
+    world, between
+):
+    keys.add_keys(world.session, actor=OPERATOR, pool=world.pool, codes=["AAAA-0001"])
+    batch = import_lines(
+        world, ["AAAA0001", *(f"BBBB-{n:04}" for n in range(between)), "AAAA-0001"]
+    )
+
+    finish(world)
+
+    shown = report(world, batch)
+    assert show(world, batch)["state"] == "done"
+    assert [shown[f] for f in ("added", "duplicate_in_input", "already_exists", "invalid")] == [
+        between, 1, 1, 0,
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("small_chunks")
 def test_an_import_of_nothing_but_bad_lines_is_done_too(world):
     batch = import_lines(world, ["no"] * 250)
 
