@@ -86,15 +86,19 @@ class Statement(TypedDict):
 
 TODAY = text("SELECT (clock_now() AT TIME ZONE time_zone)::date FROM seller")
 
-# What is open of each document as of a day: payments and credit notes of later days do not count. A credit
-# note lowers what is open on its invoices, earlier ones first; the rest stands to the organization's credit.
+# What is open of each document as of a day: payments, credit notes and voidings of later days do not count.
+# A credit note lowers what is open on its invoices, earlier ones first; the rest stands to the organization's
+# credit.
 OPEN = text("""
     WITH paper AS (
         SELECT invoice.*, total - coalesce((
                    SELECT sum(amount) FROM payment
                     WHERE invoice_id = invoice.id AND taken_back_at IS NULL AND paid_on <= :on), 0) AS unpaid
           FROM invoice
-         WHERE organization_id = :organization_id AND status IN ('finalized', 'paid') AND issued_on <= :on),
+          JOIN seller ON true
+         WHERE organization_id = :organization_id AND issued_on <= :on
+           AND (status IN ('finalized', 'paid')
+                OR (voided_at AT TIME ZONE seller.time_zone)::date > :on)),
     given AS (
         SELECT note.id AS note_id, tax.credits_invoice_id AS invoice_id, note.year, note.serial,
                -sum(tax.subtotal + tax.tax) AS amount

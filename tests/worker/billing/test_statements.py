@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, bill, redeem, set_clock
 from worker import errors
-from worker.billing import crediting, documents, letters, payments, statements
+from worker.billing import crediting, documents, invoices, letters, payments, seller, statements
 from worker.billing.statements import AGES
 from worker.tenancy import actors, organizations
 
@@ -65,6 +65,21 @@ def test_later_payments_and_credit_notes_do_not_count(session, buyer):
     before = {item["number"]: item["open"] for item in stated(session, "2026-06-09")["items"]}
     assert before["2026-000001"] == "49.90"
     assert "2026-000005" not in before
+
+
+def test_a_later_voiding_does_not_count_for_the_sellers_days_before_it(session, buyer):
+    seller.edit(session, actor=OPERATOR, time_zone="Pacific/Honolulu")
+    set_clock(session, "2026-06-20T05:00Z")  # still 19 June in Honolulu
+    invoices.void(session, actor=OPERATOR, invoice="2026-000001", reason="Wrong address")
+
+    opens = {
+        on: {item["number"]: item["open"] for item in stated(session, on)["items"]}
+        for on in ("2026-06-18", "2026-06-19")
+    }
+
+    assert opens["2026-06-18"]["2026-000001"] == "49.90"
+    assert "2026-000001" not in opens["2026-06-19"]
+    assert stated(session)["on"] == "2026-06-19"
 
 
 def test_what_a_credit_note_has_over_stands_to_the_organizations_credit(session, buyer):
