@@ -223,7 +223,7 @@ def void(session: Session, *, actor: Actor, invoice: str | Invoice, reason: str)
     _refuse_unless(found, InvoiceStatus.FINALIZED, "cannot be voided")
     if why := session.scalar(NOT_TO_VOID, {"invoice_id": found.id}):
         raise errors.InvoiceStatusError(
-            f"{_called(found)} {why}, so it cannot be voided: credit its charges."
+            f"{called(found)} {why}, so it cannot be voided: credit its charges."
         )
     numbering.void(session, found.id, reason=reason.strip())
     draft = gathering.draft_anew(session, found.id)
@@ -326,11 +326,7 @@ def _refuse_unless(found: Invoice, status: InvoiceStatus, sentence: str) -> None
         return
     paid = found.status is InvoiceStatus.PAID
     hint = ": credit its charges instead" if paid and "void" in sentence else ""
-    raise errors.InvoiceStatusError(f"{_called(found)} ({found.status}) {sentence}{hint}.")
-
-
-def _called(found: Invoice) -> str:
-    return f"{_title(found)} {found.number or found.id}"
+    raise errors.InvoiceStatusError(f"{called(found)} ({found.status}) {sentence}{hint}.")
 
 
 def _title(found: Invoice) -> Title:
@@ -390,6 +386,11 @@ def _facts(row: Selected) -> InvoiceFacts:
         "seller": parties.seller(row.seller),
         "buyer": parties.buyer(row.buyer),
     }
+
+
+def called(found: Invoice) -> str:
+    """Name a document in a sentence: its title and its number or, of a draft, its id."""
+    return f"{_title(found)} {found.number or found.id}"
 
 
 def remember(

@@ -4,7 +4,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, func, select, text
 from sqlalchemy.orm import Session
 
 from worker import days, errors
@@ -117,7 +117,7 @@ def _is_recorded(
     same = select(Payment.id).where(
         Payment.invoice_id == found.id,
         Payment.paid_on == day,
-        Payment.amount == part,
+        func.abs(Payment.amount) == part,  # below zero where it was paid out
         Payment.reference == reference,
         Payment.taken_back_at.is_(None),
     )
@@ -126,8 +126,9 @@ def _is_recorded(
 
 def _require_open(found: Invoice) -> None:
     if found.status is not InvoiceStatus.FINALIZED:
-        called = f"Invoice {found.number or found.id} ({found.status})"
-        raise errors.InvoiceStatusError(f"{called} cannot be paid.")
+        raise errors.InvoiceStatusError(
+            f"{invoices.called(found)} ({found.status}) cannot be paid."
+        )
 
 
 def _check_day(found: Invoice, day: date, *, today: date) -> None:

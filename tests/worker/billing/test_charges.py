@@ -326,6 +326,19 @@ def test_what_a_credit_note_has_over_stands_to_the_organizations_credit_until_it
         )
 
 
+def test_the_same_payout_under_the_same_reference_is_the_same_payment(session, buyer, charge):
+    (invoice,) = billed(session, buyer, "2026-06-20")
+    payments.pay(session, actor=OPERATOR, invoice=invoice["id"], on="2026-06-20")
+    note = crediting.credit_now(session, actor=OPERATOR, charges_=[charge], reason="late")
+    part = {"on": "2026-06-20", "amount": "10", "reference": "R 1"}
+
+    for _ in range(2):
+        shown = payments.pay(session, actor=OPERATOR, invoice=note["id"], **part)
+
+    assert [payment["amount"] for payment in shown["payments"]] == ["-10.00"]
+    assert (note["open"], shown["open"]) == ("-59.38", "-49.38")
+
+
 def test_at_once_is_refused_while_a_charge_is_on_no_finalized_invoice(session, buyer, charge):
     with pytest.raises(errors.InvoiceStatusError, match="on no finalized invoice yet"):
         crediting.credit_now(session, actor=OPERATOR, charges_=[charge], reason="gone", anyway=True)
