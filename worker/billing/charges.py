@@ -63,7 +63,7 @@ class ChargeShape(TypedDict):
     occurred_at: datetime
     """When the redemption, extension or credit happened."""
     invoice: Id | None
-    """The invoice that it is on; null while it is unbilled."""
+    """The invoice that it is on; null while it is unbilled, and if it and its credits cancelled out."""
     invoice_number: str | None
     """That invoice's number."""
     credits: Id | None
