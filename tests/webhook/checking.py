@@ -8,15 +8,17 @@ import json
 import re
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 from apiflask import APIFlask
 from flask.testing import FlaskClient
-from jsonschema_rs import Draft202012Validator
+from jsonschema_rs import Draft202012Validator, Registry
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
 PROBLEM = "application/problem+json"
 DOCUMENT = "/openapi.json"  # which describes itself no further
+WHOLE = "urn:openapi"  # the document's name among the validators
 
 
 class CheckedClient(FlaskClient):
@@ -74,19 +76,32 @@ def _closed(schema: Any) -> Any:
 def _validator(
     document: str, route: str | None, status: int, media_type: str
 ) -> Draft202012Validator:
+    known, registry = _read(document)
+    told = {"$ref": WHOLE + _pointer(_told(known, route, status, media_type))}
+    return Draft202012Validator(told, registry=registry, validate_formats=True)
+
+
+@cache
+def _read(document: str) -> tuple[Any, Registry]:
+    """Give the document, and the registry that all validators share: a copy for each takes 2 MB."""
     known = json.loads(document)
-    schema = _told(known, route, status, media_type)
-    whole = {**schema, "components": known["components"]}
-    return Draft202012Validator(whole, validate_formats=True)
+    return known, Registry([(WHOLE, known)])
 
 
-def _told(document: Any, route: str | None, status: int, media_type: str) -> Any:
+def _told(document: Any, route: str | None, status: int, media_type: str) -> tuple[str, ...]:
+    """Give where in the document it says what an answer has."""
     if route is None:
         assert media_type == PROBLEM
-        return {"$ref": "#/components/schemas/Problem"}
+        return "components", "schemas", "Problem"
     method, path = route.split()
     answers = document["paths"][path][method.lower()]["responses"]
     assert str(status) in answers, f"{route} answers {status}, which the document does not have"
     contents = answers[str(status)].get("content", {})
     assert media_type in contents, f"{route} {status} comes as {media_type}, not {list(contents)}"
-    return contents[media_type]["schema"]
+    place = "responses", str(status), "content", media_type, "schema"
+    return "paths", path, method.lower(), *place
+
+
+def _pointer(names: tuple[str, ...]) -> str:
+    """Write names as a JSON pointer in a URI's fragment (RFC 6901)."""
+    return "#/" + "/".join(quote(name.replace("~", "~0").replace("/", "~1")) for name in names)
