@@ -2,7 +2,7 @@
 
 import re
 from html import unescape
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -158,6 +158,20 @@ def test_a_page_opens_to_its_roles_and_to_no_other(somebody, things, path):
 
     assert allowed == PAGES[path]
     assert somebody(Role.OPERATOR).get(path.format(**things.ids)).status_code == 200
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_links_to_nothing_that_its_visitor_may_not_open(app, somebody, things, path):
+    routes = app.url_map.bind("localhost")
+
+    for role in PAGES[path]:
+        page = somebody(Role(role)).get(path.format(**things.ids))
+        if page.mimetype != "text/html":
+            continue
+        for address in set(re.findall(r'href="(/console/[^"?#]*)', page.text)):
+            endpoint, _ = routes.match(unquote(unescape(address)))
+            roles = vars(app.view_functions[endpoint]).get("roles", PAGES[path])
+            assert role in roles, (role, address)
 
 
 @pytest.mark.parametrize("path", PAGES)
