@@ -2641,7 +2641,8 @@ SELECT charge.id, charge.kind::text AS kind, organization.name AS organization,
        (SELECT invoice_charge.invoice_id FROM invoice_charge
          WHERE invoice_charge.charge_id = charge.id AND invoice_charge.released_at IS NULL) AS invoice_id,
        (SELECT key.labels FROM assignment JOIN key ON key.id = assignment.key_id
-         WHERE assignment.id = charge.assignment_id) AS labels
+         WHERE assignment.id = charge.assignment_id) AS labels,
+       EXISTS (SELECT FROM charge_cancelled_out WHERE charge_id = charge.id) AS cancelled_out
   FROM charge
   JOIN organization ON organization.id = charge.organization_id
   JOIN organization AS learner_organization ON learner_organization.id = charge.learner_organization_id

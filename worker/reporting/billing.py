@@ -36,13 +36,15 @@ INVOICES = """
          GROUP BY 1, 2) AS counted
      ORDER BY array_position('{{overdue,finalized,draft,paid,void}}', status), currency"""
 
+# What cancelled out stands on no invoice and is billed all the same: its charge may be of one period, and its
+# credit of the next.
 # Each row compares two figures from different tables: the charges of the period, and the invoices of
 # its months, which may also have earlier charges.
 RECONCILIATION = """
     WITH owed AS (
         SELECT currency, count(*) FILTER (WHERE kind = 'redemption') AS redemptions,
                coalesce(sum(amount) FILTER (WHERE NOT unbilled), 0) AS billed,
-               coalesce(sum(amount) FILTER (WHERE invoice_id IS NOT NULL), 0) AS carried
+               coalesce(sum(amount) FILTER (WHERE invoice_id IS NOT NULL OR cancelled_out), 0) AS carried
           FROM report.charge WHERE {within} GROUP BY currency),
     invoiced AS (
         SELECT currency, sum(subtotal) AS subtotals, sum(lines) AS lines, sum(charges) AS charges,
