@@ -69,10 +69,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name the files that should be among the long ones, so that the order keeps up with the tests."""
-    told = [one for kind in terminalreporter.stats.values() for one in kind]
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
     seconds: dict[str, float] = defaultdict(float)
     tests = set()
-    for report in told:
+    for report in reports:
         if isinstance(report, pytest.TestReport):
             seconds[report.nodeid.partition("::")[0]] += report.duration
             tests.add(report.nodeid)

@@ -364,6 +364,10 @@ import time
 from worker.outgoing import mailing
 mailing.send_all(until=time.monotonic() + 60)
 """
+# PostgreSQL lets a dead client's lock go a moment later.
+NOBODY_AT_WORK = """
+    SELECT NOT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+                        WHERE locktype = 'advisory' AND datname = current_database())"""
 
 
 def test_what_a_killed_sender_was_at_is_sent_by_the_next(place, by, fresh_database):
@@ -374,6 +378,7 @@ def test_what_a_killed_sender_was_at_is_sent_by_the_next(place, by, fresh_databa
         with subprocess.Popen([sys.executable, "-c", KILLED], env=environment) as process:
             assert eventually(lambda: server.received)
             process.send_signal(signal.SIGKILL)
+        assert eventually(lambda: sql(NOBODY_AT_WORK) == [(True,)])
         meanwhile = send()
         now_due()
         send()
