@@ -37,7 +37,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("untraced")
 
 SCHEMA = Path(__file__).parents[1] / "schema.sql"
-SECRET_KEY = "tests-only"
+SECRET_KEY = "only for tests and long enough for them"
 # Invoices are finalized by whoever runs, as a seller's are who lacks nothing.
 COMPLETE_SELLER = text("""
     UPDATE seller SET name = 'keypool operator', street = 'Dock 1', postcode = '20457',

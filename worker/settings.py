@@ -1,7 +1,5 @@
 """The environment, read once and typed; a wrong variable gives one sentence."""
 
-import base64
-import hashlib
 import ipaddress
 import os
 import re
@@ -22,6 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.errors import SettingsError
 
+SHORTEST_KEY = 32  # bytes of a new secret key; old ones behind it may be shorter
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -115,7 +114,7 @@ class Settings(BaseSettings):
     analyst_database_url: str | None = Field(None, description="keypool_analyst's login.")
     redis_url: str | None = Field(None, description="The broker; unset: the embedded server.")
     secret_key: Listed = Field(
-        [], description="Encrypts source secrets and signs sessions; old keys after the new one."
+        [], description="Encrypts secrets and signs sessions; old keys after the new one."
     )
     clock_offset: Duration = Field(
         timedelta(), description="Shifts every now; embedded database only."
@@ -186,20 +185,23 @@ class Settings(BaseSettings):
             raise ValueError("KEYPOOL_SECRET_KEY must be set where KEYPOOL_DATABASE_URL is")
         if self.smtp_url and not self.mail_from:
             raise ValueError("KEYPOOL_MAIL_FROM must be set where KEYPOOL_SMTP_URL is")
+        if self.secret_key and (size := len(self.secret_key[0].strip().encode())) < SHORTEST_KEY:
+            raise ValueError(
+                f"KEYPOOL_SECRET_KEY has a first key of {size} bytes, and {SHORTEST_KEY} are the "
+                "fewest: put a new one first, such as “openssl rand -hex 32” makes, and leave the "
+                "short one behind it until “keypool secrets reencrypt” has run"
+            )
         return self
 
-    def secret_keys(self) -> list[bytes]:
-        """Give the keys that encrypt secrets at rest, newest first, each 32 bytes for Fernet.
+    def secret_keys(self) -> list[str]:
+        """Give the keys, newest first: the first seals and signs, the others only open.
 
         On embedded servers without a setting, one is made once and kept in the home folder.
         Spaces around a key do not count. The first release counted them, so the keys as they are
         written come last: what it sealed still opens.
         """
         written = self.secret_key or [_kept_secret(self.home)]
-        return [
-            base64.urlsafe_b64encode(hashlib.sha256(key.encode()).digest())
-            for key in dict.fromkeys([*map(str.strip, written), *written])
-        ]
+        return list(dict.fromkeys([*map(str.strip, written), *written]))
 
 
 def _kept_secret(home: Path) -> str:

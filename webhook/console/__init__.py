@@ -11,6 +11,7 @@ from flask_wtf import CSRFProtect
 from webhook.console import access, answers, choosing, forms, packing, tables, words
 from webhook.console.frame import blueprint, install_routes
 from worker.settings import settings
+from worker.tenancy import secrets
 
 csrf = CSRFProtect()
 
@@ -28,10 +29,8 @@ class Sessions(SecureCookieSessionInterface):
 def install(app: APIFlask) -> None:
     """Add the console to an app: sessions, CSRF protection, pages."""
     https = (settings().public_url or "").startswith("https:")
-    newest, *older = [key.decode() for key in settings().secret_keys()]
     app.config.update(
-        SECRET_KEY=newest,
-        SECRET_KEY_FALLBACKS=older,
+        SECRET_KEY=secrets.derived("sessions"),  # an old key signs no session
         SESSION_COOKIE_NAME="__Host-keypool" if https else "keypool",
         SESSION_COOKIE_SECURE=https,
         SESSION_COOKIE_HTTPONLY=True,

@@ -10,7 +10,8 @@ from worker.cli.frame import Group, deferred
 from worker.cli.system import servers
 
 with deferred():
-    from worker.database import connections, migrating, schema
+    from worker.database import connections, migrating, revisions, schema
+    from worker.tenancy import resealing
 
 
 @click.group("db", cls=Group)
@@ -31,10 +32,14 @@ class Upgraded(TypedDict):
 
 
 class Checked(TypedDict):
-    """Whether the database is what schema.sql says, and safe; else what differs."""
+    """Whether the database is what schema.sql says, and safe; else what differs.
+
+    `notes` say what is to be done some time, such as removing an old secret key.
+    """
 
     ok: bool
     differences: list[str]
+    notes: list[str]
 
 
 def _made(result: Made) -> Iterator[str]:
@@ -61,6 +66,7 @@ def upgrade() -> Upgraded:
 
 def _checked(result: Checked) -> Iterator[str]:
     yield from result["differences"] or ["The database is what schema.sql says, and safe."]
+    yield from result["notes"]
 
 
 @command.command(shows=printing.sentences(_checked), failed=lambda result: not result["ok"])
@@ -68,4 +74,13 @@ def check() -> Checked:
     """Check that the database matches schema.sql and is safe; exit code 1 if not."""
     with servers():
         sentences = schema.check(connections.engine())
-        return {"ok": not sentences, "differences": sentences}
+        return {"ok": not sentences, "differences": sentences, "notes": _notes()}
+
+
+def _notes() -> list[str]:
+    try:
+        with connections.session() as session:
+            revisions.require(session)
+            return resealing.notes(session)
+    except (revisions.NotMadeError, revisions.DatabaseTooOldError):
+        return []  # a table may be missing

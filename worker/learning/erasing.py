@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from worker.database import locks
 from worker.reporting import claims
-from worker.settings import settings
+from worker.tenancy import secrets
 
 KNOWN_NAMES = text("""
     SELECT DISTINCT name FROM (
@@ -208,7 +208,7 @@ def _erase_word(session: Session, word: str, asked: dict[str, Any], *, is_addres
 
 def _pseudonym(word: str, learner_ids: list[int]) -> str:
     """Make a pseudonym that reveals nothing; only the secret key could recompute it."""
-    [key, *_] = settings().secret_keys()
+    key = secrets.derived("pseudonyms")
     person = min(learner_ids, default=0)
     digest = hmac.new(key, f"{person} {word.lower()}".encode(), hashlib.sha256).hexdigest()
     return f"erased-{digest[:16]}@erased.invalid"

@@ -1,9 +1,15 @@
-"""Signing secrets of sources and endpoints: making, encrypting at rest, rotating."""
+"""Secrets at rest, and keys derived from KEYPOOL_SECRET_KEY; signing secrets: making, rotating."""
 
+import base64
+import hashlib
 import secrets
 from datetime import timedelta
+from functools import cache
+from typing import Literal
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import ColumnElement, func, or_, update
 from sqlalchemy.orm import Session
 
@@ -13,6 +19,9 @@ from worker.tables.outgoing import EndpointSecret
 from worker.tables.redemption import SourceSecret
 
 SECRET_BYTES = 32
+
+# What the secret key is for. Each has a key of its own, so that one says nothing of another.
+Purpose = Literal["sealing", "sessions", "pseudonyms"]
 
 
 def add(session: Session, secret: SourceSecret | EndpointSecret) -> str:
@@ -47,7 +56,7 @@ def end(
 
 def encrypt(secret: bytes) -> bytes:
     """Encrypt a secret with the newest key in KEYPOOL_SECRET_KEY."""
-    return _cipher().encrypt(secret)
+    return ciphers()[0].encrypt(secret)
 
 
 def decrypt(encrypted: bytes) -> bytes:
@@ -57,7 +66,7 @@ def decrypt(encrypted: bytes) -> bytes:
         SettingsError: none of the keys fits.
     """
     try:
-        return _cipher().decrypt(encrypted)
+        return MultiFernet(ciphers()).decrypt(encrypted)
     except InvalidToken:
         raise errors.SettingsError(
             "KEYPOOL_SECRET_KEY does not open the secrets in the database; add the key that they "
@@ -65,5 +74,24 @@ def decrypt(encrypted: bytes) -> bytes:
         ) from None
 
 
-def _cipher() -> MultiFernet:
-    return MultiFernet([Fernet(key) for key in settings().secret_keys()])
+def derived(purpose: Purpose) -> bytes:
+    """Derive 32 bytes for one purpose from the newest key in KEYPOOL_SECRET_KEY (HKDF, RFC 5869)."""
+    return _derived(settings().secret_keys()[0], purpose)
+
+
+def ciphers() -> list[Fernet]:
+    """Give the ciphers by age: the first encrypts, each opens what it encrypted."""
+    return _ciphers(tuple(settings().secret_keys()))
+
+
+@cache
+def _ciphers(keys: tuple[str, ...]) -> list[Fernet]:
+    # The first release took a key's bare hash, for sessions too; what it sealed still opens.
+    bare = [hashlib.sha256(key.encode()).digest() for key in keys]
+    sealing = [_derived(key, "sealing") for key in keys]
+    return [Fernet(base64.urlsafe_b64encode(key)) for key in (*sealing, *bare)]
+
+
+def _derived(key: str, purpose: Purpose) -> bytes:
+    info = f"keypool {purpose}".encode()
+    return HKDF(hashes.SHA256(), length=32, salt=None, info=info).derive(key.encode())

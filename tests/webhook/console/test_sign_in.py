@@ -1,10 +1,13 @@
 """Signing in: passwords, sessions, limits, forged forms."""
 
+import pytest
 from flask import session
 
 from tests.world import OPERATOR
+from webhook import create_app
 from webhook.console.answers import HEADERS
 from worker.database import connections as databases
+from worker.settings import settings
 from worker.tenancy import users
 from worker.tenancy.actors import Role
 
@@ -130,3 +133,21 @@ def test_only_pages_read_the_session(person):
         assert session["_user_id"]
     with app.test_request_context("/api/v1/pools", headers=cookie):
         assert not session
+
+
+@pytest.fixture
+def newer_key(monkeypatch):
+    """A secret key that was put first, before the one that the people's app has."""
+    monkeypatch.setenv("KEYPOOL_SECRET_KEY", f"{'newer' * 8},{settings().secret_key[0]}")
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.mark.usefixtures("newer_key")
+def test_an_old_secret_key_signs_no_session(person):
+    signed_by_the_old_one = person()
+
+    signed_by_the_old_one.client.application = create_app()
+
+    assert signed_by_the_old_one.get("/pools").status_code == 303

@@ -8,6 +8,7 @@ from sqlalchemy import create_engine
 from tests import upgrading
 from tests.conftest import cloned, using
 from worker.database import connections, migrating, revisions
+from worker.settings import settings
 
 
 @pytest.fixture
@@ -93,3 +94,26 @@ def test_a_database_that_is_not_made_is_told_how_to_make_it(servers, run):
 
     assert refused.code == 2
     assert refused.err == "The database is not keypool's yet; run “keypool db init”.\n"
+
+
+def test_a_secret_key_is_replaced_and_the_check_says_when_the_old_one_can_go(
+    run, monkeypatch, first_release
+):
+    newer = "a newer key than the first release's"
+    run("db", "upgrade")
+    monkeypatch.setenv("KEYPOOL_SECRET_KEY", f"{newer},{upgrading.SECRET_KEY}")
+    settings.cache_clear()
+
+    before = run("db", "check", "--json").json["notes"]
+    done = run("secrets", "reencrypt")
+    after = run("db", "check", "--json").json["notes"]
+
+    assert "keypool secrets reencrypt" in before[0]
+    assert (done.code, done.out.splitlines()[0][:37]) == (
+        0,
+        "Encrypted anew with the newest key: 2",
+    )
+    assert "remove all but the first" in after[0]
+    monkeypatch.setenv("KEYPOOL_SECRET_KEY", newer)
+    settings.cache_clear()
+    assert run("db", "check", "--json").json["notes"] == []

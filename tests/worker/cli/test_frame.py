@@ -197,7 +197,7 @@ def test_a_wrong_setting_is_named(tmp_path):
 def test_a_database_that_is_away_is_told_with_what_to_do(tmp_path):
     away = {
         "KEYPOOL_DATABASE_URL": "postgresql+psycopg://x@127.0.0.1:1/x",
-        "KEYPOOL_SECRET_KEY": "x",
+        "KEYPOOL_SECRET_KEY": "x" * 32,
     }
 
     done = in_home(tmp_path, "pools", "list", **away)

@@ -113,7 +113,7 @@ def test_the_audit_holds_after_an_upgrade(upgraded):
 
 @pytest.fixture
 def _secret_key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("KEYPOOL_SECRET_KEY", f"a newer key,{upgrading.SECRET_KEY}")
+    monkeypatch.setenv("KEYPOOL_SECRET_KEY", f"{'a newer key' * 3},{upgrading.SECRET_KEY}")
     settings.cache_clear()
     yield
     settings.cache_clear()

@@ -458,7 +458,7 @@ def notebook(path: Path, *cells: str) -> Path:
 def test_a_notebook_of_ones_own_reads_its_organization_alone_and_knows_no_other_login(
     simulated, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv("KEYPOOL_SECRET_KEY", "canary")
+    monkeypatch.setenv("KEYPOOL_SECRET_KEY", "canary" * 6)
     mine = notebook(tmp_path / "mine.ipynb", NOSY)
 
     page = reporting.run(mine, organization=BRANCH, output=tmp_path / "mine.html").read_text()
