@@ -155,6 +155,7 @@ CREATE TYPE delivery_type     AS ENUM (
     'credit_note.finalized', 'invoice.overdue');
 CREATE TYPE delivery_state    AS ENUM ('waiting', 'delivered', 'failed');
 CREATE TYPE message_state     AS ENUM ('waiting', 'sent', 'failed');
+CREATE TYPE redeem_page       AS ENUM ('off', 'proof', 'open');
 CREATE TYPE role              AS ENUM ('operator', 'manager', 'finance', 'analyst', 'sender');
 
 -- Whether an assignment gives access at an instant (A1): it was not cancelled and is not over. This
@@ -196,7 +197,16 @@ SELECT code, minor_unit(code) FROM unnest(string_to_array(
     'SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS '
     'UAH UGX USD UYU UZS VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW', ' ')) AS code;
 
+-- The slug that a name makes: its letters without accents, lower case, and its digits.
+CREATE FUNCTION slug_of(name text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce(nullif(btrim(left(regexp_replace(lower(regexp_replace(normalize(
+    replace(replace(replace(replace(replace(replace(replace(replace(
+        name, 'ä', 'ae'), 'ö', 'oe'), 'ü', 'ue'), 'Ä', 'ae'), 'Ö', 'oe'), 'Ü', 'ue'), 'ß', 'ss'), 'ø', 'o'),
+    NFKD), '[\u0300-\u036f]', '', 'g')), '[^a-z0-9]+', '-', 'g'), 48), '-'), ''), 'organization');
+
 -- A tenant. Organizations form a tree; a child's learners may be let into its ancestors' pools.
+-- slug and redeem_… are of its redeem page; no domain or language means any.
 CREATE TABLE organization (
     id                 bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name               text        NOT NULL,
@@ -220,7 +230,18 @@ CREATE TABLE organization (
     sender_name        text        NOT NULL DEFAULT '',
     reply_to           text        NOT NULL DEFAULT '',
     colour             text        NOT NULL DEFAULT '',
+    slug               text        NOT NULL DEFAULT '',
+    redeem_page        redeem_page NOT NULL DEFAULT 'off',
+    redeem_domains     text[]      NOT NULL DEFAULT '{}',
+    redeem_languages   text[]      NOT NULL DEFAULT '{}',
+    redeem_text        text        NOT NULL DEFAULT '',
+    support_email      text        NOT NULL DEFAULT '',
 
+    CONSTRAINT organization_slug_is_unique       UNIQUE (slug),
+    CONSTRAINT organization_slug_is_an_address
+        CHECK (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' AND length(slug) <= 60),
+    CONSTRAINT organization_redeem_text_is_short CHECK (length(redeem_text) <= 2000),
+    CONSTRAINT organization_redeem_domains_are_few CHECK (cardinality(redeem_domains) <= 100),
     CONSTRAINT organization_name_is_unique       UNIQUE (name),
     CONSTRAINT organization_has_a_name           CHECK (name = btrim(name) AND name <> '' AND length(name) <= 200),
     CONSTRAINT organization_time_zone_is_known   CHECK (is_time_zone(time_zone)),
@@ -238,10 +259,39 @@ COMMENT ON CONSTRAINT organization_time_zone_is_known ON organization
     IS 'invalid_input(time_zone): The time zone is not known; give an IANA name such as Europe/Berlin.';
 COMMENT ON CONSTRAINT organization_is_not_its_parent ON organization
     IS 'circular_parent: An organization cannot be below its own descendant; choose another parent.';
+COMMENT ON CONSTRAINT organization_slug_is_unique ON organization
+    IS 'already_exists: Another organization has that slug already; choose another.';
+COMMENT ON CONSTRAINT organization_slug_is_an_address ON organization
+    IS 'invalid_input(slug): A slug has up to 60 lower-case letters, digits and single hyphens: acme-hr.';
+COMMENT ON CONSTRAINT organization_redeem_text_is_short ON organization
+    IS 'invalid_input(redeem_text): The text of a redeem page has up to 2,000 characters.';
+COMMENT ON CONSTRAINT organization_redeem_domains_are_few ON organization
+    IS 'invalid_input(redeem_domains): A redeem page allows up to 100 domains.';
 COMMENT ON CONSTRAINT organization_colour_is_a_code ON organization
     IS 'invalid_input(colour): A colour is written in six hexadecimal digits, such as #0b5fa5.';
 COMMENT ON CONSTRAINT organization_pays_in_time ON organization
     IS 'invalid_input(payment_terms_days): Invoices are due within 0 to 365 days.';
+
+-- A slug that is not given is made from the name; a slug that is taken gets a number.
+CREATE FUNCTION give_organization_a_slug() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    made text := slug_of(NEW.name);
+    n    int  := 1;
+BEGIN
+    -- The lock that keep_organization_ancestry takes anyway: two equal names come one after the other.
+    PERFORM pg_advisory_xact_lock(hashtext('keypool.organization_ancestry'));
+    NEW.slug := made;
+    WHILE EXISTS (SELECT FROM organization WHERE slug = NEW.slug AND id <> NEW.id) LOOP
+        n := n + 1;
+        NEW.slug := made || '-' || n;
+    END LOOP;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER organization_has_a_slug BEFORE INSERT OR UPDATE OF slug ON organization
+    FOR EACH ROW WHEN (NEW.slug = '') EXECUTE FUNCTION give_organization_a_slug();
 
 -- Every organization's ancestors, itself included at distance 0: the tree made flat for joins.
 CREATE TABLE organization_ancestry (

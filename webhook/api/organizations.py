@@ -11,10 +11,11 @@ from webhook.http import files
 from webhook.http.access import EVERYBODY, STAFF, allowed, known
 from webhook.http.openapi import describe
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Changes, Clearable, Taken, gives, left_out, whole
+from webhook.http.shapes import Changes, Clearable, Emptiable, Taken, gives, left_out, whole
 from worker.billing import statements
 from worker.billing.statements import Statement
 from worker.database.paging import Page
+from worker.tables.labels import RedeemPage
 from worker.tables.tenancy import Organization
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
@@ -68,6 +69,12 @@ class OrganizationChanges(Changes):
     sender_name: Clearable = None
     reply_to: Clearable = None
     colour: Clearable = None
+    slug: str = left_out()
+    redeem_page: RedeemPage = left_out()
+    redeem_domains: Emptiable = None
+    redeem_languages: Emptiable = None
+    redeem_text: Clearable = None
+    support_email: Clearable = None
     payment_terms_days: int = left_out()
 
     def given(self, **names: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from webhook.console.frame import blueprint
 from webhook.http import files
 from webhook.http.access import EVERYBODY, STAFF
 from worker.billing import seller, statements
+from worker.languages.phrasebooks import LANGUAGES
+from worker.tables.labels import REDEEM_PAGE_MEANS
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
 
@@ -32,6 +34,7 @@ INVOICED = (
     "billing_email",
 )
 MAILING = ("sender_name", "reply_to", "colour")  # fmt: skip
+PAGE = ("slug", "redeem_page", "redeem_text", "support_email")
 TAX = ("tax_rate", "tax_label", "tax_category", "tax_exemption", "tax_from")
 
 
@@ -60,7 +63,13 @@ def organization(session: Session, actor: Actor, organization: str) -> Any:
     others = [
         one for one in organizations.listing(session, actor=actor) if one["id"] != shown["id"]
     ]
-    return render_template("organization.html", it=shown, others=others)
+    return render_template(
+        "organization.html",
+        it=shown,
+        others=others,
+        pages=REDEEM_PAGE_MEANS,
+        languages=LANGUAGES,
+    )
 
 
 @blueprint.get("/organizations/<organization>/statement")
@@ -94,6 +103,19 @@ def edit_organization(session: Session, actor: Actor, organization: str) -> Any:
         session, actor=actor, organization=organization, payment_terms_days=days, **fields
     )
     return done(f"“{made['name']}” is changed.", "organization", organization=made["id"])
+
+
+@blueprint.post("/organizations/<organization>/redeem-page")
+@page(on="organization")
+def edit_redeem_page(session: Session, actor: Actor, organization: str) -> Any:
+    """Change the settings of an organization's redeem page; all but the page itself may be emptied."""
+    fields: dict[str, Any] = {name: request.form.get(name, "") for name in PAGE}
+    fields["redeem_domains"] = request.form.get("redeem_domains", "").replace(",", " ").split()
+    fields["redeem_languages"] = [
+        tag for tag in LANGUAGES if f"redeem_language_{tag}" in request.form
+    ]
+    made = organizations.edit(session, actor=actor, organization=organization, **fields)
+    return done("The redeem page is changed.", "organization", organization=made["id"])
 
 
 @blueprint.get("/seller", endpoint="seller")

@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from apiflask import APIBlueprint
+from babel import Locale
 from flask import current_app, g, request
 from flask import url_for as url
 from flask_login import current_user
@@ -59,7 +60,7 @@ MENU = (
 
 def install(blueprint: APIBlueprint) -> None:
     """Make these functions available in a blueprint's templates."""
-    for filter_ in (when, number, words, pretty):
+    for filter_ in (when, number, words, pretty, language):
         blueprint.add_app_template_filter(filter_)
     for asked in (
         may,
@@ -102,6 +103,11 @@ def pretty(document: Any) -> str:
 def words(code: object) -> str:
     """Turn a code such as `not_available_to_organization` into words."""
     return str(code).replace("_", " ")
+
+
+def language(tag: str) -> str:
+    """Name a language as those who speak it do."""
+    return str(Locale(tag).display_name).capitalize()
 
 
 def zone() -> str:

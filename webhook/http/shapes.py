@@ -86,8 +86,15 @@ def _empty(value: str | None) -> str:
     return value or ""
 
 
+def _none(values: list[str] | None) -> list[str]:
+    return values or []
+
+
 # A text; null clears it.
 Clearable = Annotated[str | None, AfterValidator(_empty)]
+
+# Several texts; null clears them.
+Emptiable = Annotated[list[str] | None, AfterValidator(_none)]
 
 
 class Changes(Taken):

@@ -72,7 +72,20 @@ class Days(click.ParamType[timedelta]):
             self.fail(str(error), param, ctx)
 
 
+class Listed(click.ParamType[list[str]]):
+    """Several words with commas between them; an empty text is none."""
+
+    name = "A,B,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[str]:
+        """Give the words."""
+        return [word for word in str(value).split(",") if word.strip()]
+
+
 DAYS = Days()
+LIST = Listed()
 DURATION = Duration()
 SINCE, UNTIL = Instant(), Instant(end=True)
 

@@ -6,10 +6,15 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import WHOLE, Group, deferred
+from worker.cli.options import LIST
 from worker.cli.system import operator, run
+from worker.tables.labels import REDEEM_PAGE_MEANS
 
 with deferred():
     from worker.tenancy import organizations
+
+PAGES = [page.value for page in REDEEM_PAGE_MEANS]
+PAGES_MEAN = "Its redeem page. " + " ".join(f"{p}: {said}" for p, said in REDEEM_PAGE_MEANS.items())
 
 
 @click.group("organizations", cls=Group)
@@ -57,6 +62,12 @@ def add(**arguments: Any) -> "organizations.OrganizationShape":
 @click.option("--sender-name", help="Under which name its mails come; empty: its own.")
 @click.option("--reply-to", metavar="EMAIL", help="Where answers to its mails go.")
 @click.option("--colour", metavar="#RRGGBB", help="The colour of its mails.")
+@click.option("--slug", help="Its name in the address of its redeem page; empty: from its name.")
+@click.option("--redeem-page", type=click.Choice(PAGES), help=PAGES_MEAN)
+@click.option("--redeem-domains", type=LIST, help="Whose addresses redeem there; empty: any.")
+@click.option("--redeem-languages", type=LIST, help="The page's languages; empty: all.")
+@click.option("--redeem-text", help="What the page says above its form.")
+@click.option("--support-email", metavar="EMAIL", help="Where the page sends who needs help.")
 @click.option("--payment-terms", "payment_terms_days", type=WHOLE, metavar="DAYS")
 def edit(organization: str, **arguments: Any) -> "organizations.OrganizationShape":
     """Change an organization."""

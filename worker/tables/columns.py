@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from sqlalchemy import (
+    ARRAY,
     CHAR,
     TIMESTAMP,
     BigInteger,
@@ -76,6 +77,7 @@ Amount = Annotated[Decimal, mapped_column(Numeric(14, 4))]
 Sum = Annotated[Decimal, mapped_column(Numeric(16, 4))]
 CurrencyCode = Annotated[str, mapped_column(CHAR(3))]
 Words = Annotated[str, mapped_column(server_default="")]
+Several = Annotated[list[str], mapped_column(ARRAY(Text), server_default="{}")]
 No = Annotated[bool, mapped_column(server_default=text("false"))]
 
 

@@ -167,3 +167,22 @@ class ReportFormat(StrEnum):
 
     HTML = "html"
     PDF = "pdf"
+
+
+class RedeemPage(StrEnum):
+    """Whether an organization has a redeem page, and whether people prove their address there."""
+
+    OFF = "off"
+    PROOF = "proof"
+    OPEN = "open"
+
+
+# What each means, wherever one is chosen.
+REDEEM_PAGE_MEANS = {
+    RedeemPage.OFF: "there is no page.",
+    RedeemPage.PROOF: "a code by mail proves that the address is the person's.",
+    RedeemPage.OPEN: (
+        "nobody proves an address: whoever has a key redeems it for any address that they type."
+        " For closed networks alone."
+    ),
+}

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import ForeignKey, Integer, Numeric, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from worker.tables.columns import Base, CurrencyCode, Id, Made, Versioned, Words, of
-from worker.tables.labels import Role
+from worker.tables.columns import Base, CurrencyCode, Id, Made, Several, Versioned, Words, of
+from worker.tables.labels import RedeemPage, Role
 
 
 class Currency(Base):
@@ -49,6 +49,12 @@ class Organization(Versioned, Base):
     sender_name: Mapped[Words]
     reply_to: Mapped[Words]
     colour: Mapped[Words]
+    slug: Mapped[Words]
+    redeem_page: Mapped[RedeemPage] = mapped_column(server_default="off")
+    redeem_domains: Mapped[Several]
+    redeem_languages: Mapped[Several]
+    redeem_text: Mapped[Words]
+    support_email: Mapped[Words]
 
 
 class MailTemplate(Base):

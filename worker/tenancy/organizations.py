@@ -1,6 +1,7 @@
 """Organizations: tenants, in a tree."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
@@ -10,8 +11,9 @@ from typing_extensions import TypedDict
 from worker import errors
 from worker.database import lookup, zones
 from worker.database.lookup import Id
+from worker.tables.labels import RedeemPage
 from worker.tables.tenancy import Organization
-from worker.tenancy import currencies, history, parties, taxes
+from worker.tenancy import currencies, history, pages, parties, taxes
 from worker.tenancy.actors import Actor, Role
 from worker.tenancy.taxes import TaxRateShape
 
@@ -64,6 +66,19 @@ class OrganizationShown(OrganizationShape):
     """Where answers to its mails go."""
     colour: str
     """The colour of its mails, such as `#0b5fa5`."""
+    slug: str
+    """Its name in the address of its redeem page, `/redeem/{slug}`; unique in the system."""
+    redeem_page: RedeemPage
+    """Whether it has a redeem page: `off`; `proof`, where a code by mail proves an address; or `open`,
+    where nobody proves one, and whoever has a key redeems it for any address that they type."""
+    redeem_domains: list[str]
+    """The domains of the addresses for which its page redeems keys; empty: any."""
+    redeem_languages: list[str]
+    """The languages of its page; empty: all."""
+    redeem_text: str
+    """What its page says above the form, in its own words."""
+    support_email: str
+    """Where its page sends people who need help."""
     payment_terms_days: int
     """Its payment terms in days."""
     tax_rates: list[TaxRateShape]
@@ -118,7 +133,7 @@ def edit(
     no_parent: bool = False,
     currency: str | None = None,
     time_zone: str | None = None,
-    **changes: str | int | None,
+    **changes: str | int | Sequence[str] | None,
 ) -> OrganizationShape:
     """Change the given fields of an organization: name, locale, legal_name, address, …
 
@@ -126,7 +141,8 @@ def edit(
 
     Raises:
         InvalidInputError: the currency, country, time zone, electronic or e-mail address, tax number, tax
-            rate or its day is invalid; or a parent and `no_parent` are both given.
+            rate or its day, or a setting of the redeem page is invalid; or a parent and `no_parent`
+            are both given.
         TaxRateInThePastError: something was charged on the rate's days already.
         CircularParentError: the new parent is the organization itself or one of its descendants.
     """
@@ -138,6 +154,7 @@ def edit(
         setattr(found, field, value)
     flag_modified(found, "name")  # a new version, even if only a tax rate (another table) changed
     session.flush()
+    session.expire(found, ["slug"])  # one that was emptied is made from the name
     taxes.set_rate(
         session,
         found,
@@ -166,18 +183,17 @@ def edit(
 def _read(
     session: Session,
     organization: Organization,
-    changes: Mapping[str, str | int | None],
+    changes: Mapping[str, str | int | Sequence[str] | None],
     *,
     currency: str | None,
     time_zone: str | None,
-) -> dict[str, str | int | None]:
+) -> dict[str, Any]:
     """Read the fields that are given, each in its one form."""
-    fields: dict[str, str | int | None] = {
-        field: value for field, value in changes.items() if value is not None
-    }
+    fields: dict[str, Any] = {field: value for field, value in changes.items() if value is not None}
     fields |= parties.checked(
         {field: value for field, value in fields.items() if isinstance(value, str)}
     )
+    fields |= pages.checked(fields)
     if currency:
         fields["currency"] = currencies.find(session, currency).code
     if time_zone and time_zone != organization.time_zone:
@@ -218,6 +234,12 @@ def show(session: Session, *, actor: Actor, organization: str | Organization) ->
         "sender_name": found.sender_name,
         "reply_to": found.reply_to,
         "colour": found.colour,
+        "slug": found.slug,
+        "redeem_page": found.redeem_page,
+        "redeem_domains": found.redeem_domains,
+        "redeem_languages": found.redeem_languages,
+        "redeem_text": found.redeem_text,
+        "support_email": found.support_email,
         "payment_terms_days": found.payment_terms_days,
         "tax_rates": taxes.rates(session, found),
     }

@@ -116,5 +116,6 @@ CHECKS: dict[str, Callable[[str], str]] = {
     "email": addresses.address,
     "billing_email": partial(addresses.address, field="billing_email"),
     "colour": str.lower,
+    "support_email": partial(addresses.address, field="support_email"),
     "reply_to": partial(addresses.address, field="reply_to"),
 }

@@ -103,6 +103,7 @@ ACTS = {
     "/courses/{course}/archive": set(),
     "/organizations": set(),
     "/organizations/{organization}": set(),
+    "/organizations/{organization}/redeem-page": set(),
     "/prices": set(),
     "/prices/{price}/withdraw": set(),
     "/seller": set(),

@@ -59,6 +59,43 @@ def test_what_invoices_print_of_an_organization_can_be_emptied(operator, tag):
     assert "Nowhere 1" not in operator.get(where).text
 
 
+def test_a_redeem_page_is_set_and_says_what_open_means(operator, tag):
+    given = {"name": f"Paged {tag}", "time_zone": "UTC", "currency": "EUR"}
+    where = path(operator.post("/organizations", **given))
+
+    operator.post(
+        f"{where}/redeem-page",
+        page=where,
+        slug=f"paged-{tag}",
+        redeem_page="open",
+        redeem_domains="acme.test, bolt.test",
+        redeem_language_de="on",
+        redeem_text="Your key is on the card.",
+        support_email="help@acme.test",
+    )
+    page = operator.get(where).text
+
+    assert f"<code>/redeem/paged-{tag}</code>" in page
+    assert 'value="open" checked> Open: nobody proves an address' in page
+    assert 'value="acme.test, bolt.test"' in page
+    assert 'name="redeem_language_de" value="on" checked> Deutsch' in page
+    assert 'name="redeem_language_en" value="on"> English' in page
+    assert "Your key is on the card.</textarea>" in page
+
+
+def test_a_wrong_setting_of_a_redeem_page_is_told_beside_its_field(operator, tag):
+    given = {"name": f"Wrong {tag}", "time_zone": "UTC", "currency": "EUR"}
+    where = path(operator.post("/organizations", **given))
+    typed = {"slug": "no good", "redeem_page": "proof", "redeem_domains": "a.test"}
+
+    told = operator.post(f"{where}/redeem-page", page=where, **typed)
+
+    assert told.status_code == 422
+    assert re.search(r'<small id="[\w-]+slug-note" class="wrong">A slug has up to 60', told.text)
+    assert 'value="a.test"' in told.text
+    assert 'value="proof" checked>' in told.text
+
+
 def test_an_organizations_own_people_read_what_it_is_set_to_and_change_nothing(somebody, things):
     page = somebody(Role.FINANCE).get(f"/organizations/{things.ids['organization']}").text
 

@@ -17,6 +17,7 @@ CLEARED = {
         "parent": None, "legal_name": "", "address": "", "tax_id": "", "street": "", "postcode": "",
         "city": "", "country": "", "electronic_address": "", "buyer_reference": "",
         "purchase_order": "", "billing_email": "", "sender_name": "", "reply_to": "", "colour": "",
+        "redeem_domains": [], "redeem_languages": [], "redeem_text": "", "support_email": "",
     },
     "/api/v1/seller": {
         "address": "", "street": "", "postcode": "", "city": "", "country": "", "tax_id": "",

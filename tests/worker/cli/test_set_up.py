@@ -43,6 +43,29 @@ def test_an_organization_is_added_edited_and_listed_in_the_agreed_shape(give):
     assert child | {"parent": "Academy AG"} in listed["items"]
 
 
+def test_a_redeem_pages_settings_are_given_and_emptied(give):
+    added = give("organizations", "add", "Paged")
+    edit = ("organizations", "edit", added["id"])
+    lists = ("--redeem-domains", "a.test, b.test", "--redeem-languages", "de,en")
+
+    give(*edit, "--redeem-page", "open", "--slug", "paged-2026", *lists, "--redeem-text", "Hello")
+    given = give("organizations", "show", "Paged")
+    give(*edit, "--redeem-domains", "", "--redeem-text", "", "--redeem-page", "off", "--slug", "")
+    emptied = give("organizations", "show", "Paged")
+
+    names = ("slug", "redeem_page", "redeem_domains", "redeem_languages", "redeem_text")
+    assert [given[name] for name in names] == [
+        "paged-2026", "open", ["a.test", "b.test"], ["de", "en"], "Hello",
+    ]  # fmt: skip
+    assert [emptied[name] for name in names] == ["paged", "off", [], ["de", "en"], ""]
+
+
+def test_what_an_open_page_means_is_said_where_it_is_chosen(run):
+    said = run("organizations", "edit", "--help").out
+
+    assert "nobody proves an address" in re.sub(r"[│\s]+", " ", said)
+
+
 def test_a_course_is_added_edited_found_and_archived_in_the_agreed_shape(give):
     added = give("courses", "add", "SEC-300", "Safe nets", "--price", "120", "--currency", "JPY")
 

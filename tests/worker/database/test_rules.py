@@ -149,6 +149,17 @@ REFUSED = {
     ],
     "organization_country_is_a_code": ["UPDATE organization SET country = 'de'"],
     "organization_is_not_its_parent": ["UPDATE organization SET parent_id = 1 WHERE id = 1"],
+    "organization_slug_is_unique": ["UPDATE organization SET slug = 'same'"],
+    "organization_slug_is_an_address": [
+        f"UPDATE organization SET slug = '{slug}' WHERE id = 1"
+        for slug in ("Acme", "a b", "-a", "a-", "a--b", "ä", "a/b", "a" * 61)
+    ],
+    "organization_redeem_text_is_short": [
+        "UPDATE organization SET redeem_text = repeat('x', 2001) WHERE id = 1"
+    ],
+    "organization_redeem_domains_are_few": [
+        "UPDATE organization SET redeem_domains = array_fill('a.test'::text, ARRAY[101])"
+    ],
     "organization_colour_is_a_code": ["UPDATE organization SET colour = 'red' WHERE id = 1"],
     "organization_pays_in_time": ["UPDATE organization SET payment_terms_days = -1 WHERE id = 1"],
     "organizations_form_a_tree": [

@@ -18,6 +18,14 @@ organization_name_is_unique
     already_exists: There is an organization by that name already; choose another name.
 organizations_form_a_tree
     circular_parent: An organization cannot be below its own descendant; choose another parent.
+organization_slug_is_unique
+    already_exists: Another organization has that slug already; choose another.
+organization_slug_is_an_address
+    invalid_input(slug): A slug has up to 60 lower-case letters, digits and single hyphens: acme-hr.
+organization_redeem_text_is_short
+    invalid_input(redeem_text): The text of a redeem page has up to 2,000 characters.
+organization_redeem_domains_are_few
+    invalid_input(redeem_domains): A redeem page allows up to 100 domains.
 organization_colour_is_a_code
     invalid_input(colour): A colour is written in six hexadecimal digits, such as #0b5fa5.
 organization_is_not_its_parent

@@ -4,6 +4,7 @@ from sqlalchemy.orm import Session
 from tests.world import OPERATOR
 from worker import errors
 from worker.catalogue import courses, prices
+from worker.tables.labels import RedeemPage
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
 
@@ -220,3 +221,98 @@ def test_an_organization_is_made_a_root_again(session):
         organizations.edit(
             session, actor=OPERATOR, organization="Below", parent="Above", no_parent=True
         )
+
+
+# The redeem page's settings
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Acme Training", "acme-training"),
+        ("  Röhm & Söhne Straßenbau GmbH ", "roehm-soehne-strassenbau-gmbh"),
+        ("École d'été №3", "ecole-d-ete-no3"),
+        ("株式会社", "organization"),
+        ("A" * 200, "a" * 48),
+    ],
+)
+def test_an_organizations_slug_is_made_from_its_name(session, name, slug):
+    add(session, name)
+
+    assert shown(session, name.strip())["slug"] == slug
+
+
+def test_organizations_whose_names_make_one_slug_get_numbers(session):
+    for name in ("Acme", "acme", "ACME!"):
+        add(session, name)
+
+    slugs = [shown(session, name)["slug"] for name in ("Acme", "acme", "ACME!")]
+    assert slugs == ["acme", "acme-2", "acme-3"]
+
+
+def test_a_slug_stays_when_the_name_changes_and_is_made_anew_when_it_is_emptied(session):
+    add(session, "Acme")
+
+    kept = edited(session, "Acme", name="Bolt")["slug"]
+    made = edited(session, "Bolt", slug="")["slug"]
+
+    assert (kept, made) == ("acme", "bolt")
+
+
+def test_the_settings_of_a_redeem_page_are_kept_in_one_form(session):
+    add(session, "Acme")
+    before = shown(session, "Acme")
+
+    told = edited(
+        session,
+        "Acme",
+        slug=" Acme-2026 ",
+        redeem_page="proof",
+        redeem_domains=["@Bücher.example", "acme.test", "ACME.test", " "],
+        redeem_languages=["DE", "en", "de"],
+        redeem_text="Your key is on the card.\n",
+        support_email="Help@Acme.Test",
+    )
+
+    assert (before["redeem_page"], before["redeem_domains"]) == (RedeemPage.OFF, [])
+    assert {
+        "slug": "acme-2026",
+        "redeem_page": RedeemPage.PROOF,
+        "redeem_domains": ["xn--bcher-kva.example", "acme.test"],
+        "redeem_languages": ["de", "en"],
+        "redeem_text": "Your key is on the card.",
+        "support_email": "help@acme.test",
+    }.items() <= told.items()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"slug": "no spaces"},
+        {"slug": "taken"},
+        {"redeem_page": "maybe"},
+        {"redeem_domains": ["ann@acme.test"]},
+        {"redeem_domains": ["acme..test"]},
+        {"redeem_languages": ["la"]},
+        {"redeem_text": "x" * 2001},
+        {"support_email": "help"},
+    ],
+)
+def test_a_wrong_setting_of_a_redeem_page_is_refused_by_its_field(session, given):
+    add(session, "Acme")
+    add(session, "Taken")
+
+    with pytest.raises(errors.KeypoolError) as refused, session.begin_nested():
+        edited(session, "Acme", **given)
+
+    field = None if given == {"slug": "taken"} else next(iter(given))
+    assert vars(refused.value).get("field") == field
+
+
+def edited(session: Session, organization: str, **given: object) -> dict:
+    done = organizations.edit(session, actor=OPERATOR, organization=organization, **given)
+    return shown(session, done["name"])
+
+
+def shown(session: Session, organization: str) -> dict:
+    return organizations.show(session, actor=OPERATOR, organization=organization)
