@@ -427,22 +427,30 @@ LANGUAGE sql STABLE BEGIN ATOMIC
       FROM seller;
 END;
 
--- What is taught. Archiving it stops its pools' keys, never a live assignment.
+-- What is taught. Archiving it stops its pools' keys, never a live assignment. launch_url: where learners
+-- open it; the links to it are signed with the launch secret.
 CREATE TABLE course (
     id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     code        text        NOT NULL,
     title       text        NOT NULL,
     archived_at timestamptz,
     created_at  timestamptz NOT NULL DEFAULT clock_now(),
+    launch_url    text      NOT NULL DEFAULT '',
+    launch_secret_encrypted bytea,
 
     CONSTRAINT course_has_a_code  CHECK (code = btrim(code) AND code <> '' AND length(code) <= 64),
-    CONSTRAINT course_has_a_title CHECK (title = btrim(title) AND title <> '' AND length(title) <= 300)
+    CONSTRAINT course_has_a_title CHECK (title = btrim(title) AND title <> '' AND length(title) <= 300),
+    CONSTRAINT course_launch_url_is_an_address
+        CHECK (launch_url ~ '^(https?://[^/?#@[:space:]]+[^[:space:]]*)?$' AND length(launch_url) <= 2000),
+    CONSTRAINT course_is_launched_with_a_secret CHECK (launch_url = '' OR launch_secret_encrypted IS NOT NULL)
 );
 
 COMMENT ON CONSTRAINT course_has_a_code ON course
     IS 'invalid_input(code): A course''s code has 1 to 64 characters.';
 COMMENT ON CONSTRAINT course_has_a_title ON course
     IS 'invalid_input(title): A course''s title has 1 to 300 characters.';
+COMMENT ON CONSTRAINT course_launch_url_is_an_address ON course
+    IS 'invalid_input(launch_url): A launch URL begins with https:// or http://, and has no spaces.';
 
 -- Read by every look-up of a course; people type codes in any case.
 CREATE UNIQUE INDEX course_code_is_unique ON course (lower(code));

@@ -6,9 +6,9 @@ from sqlalchemy.orm import Session
 from webhook.http.access import EVERYBODY, allowed
 from webhook.http.preconditions import versioned
 from webhook.http.queries import Choice, choice
-from webhook.http.shapes import Changes, Taken, gives, left_out, whole
+from webhook.http.shapes import Changes, Clearable, Taken, gives, left_out, whole
 from worker.catalogue import courses
-from worker.catalogue.courses import CourseShape
+from worker.catalogue.courses import CourseInClear, CourseShape
 from worker.database.paging import Page
 from worker.tables.catalogue import Course
 from worker.tenancy.actors import Actor
@@ -28,12 +28,15 @@ class NewCourse(Taken):
     title: str
     price: str
     currency: str
+    launch_url: str = ""
 
 
 class CourseChanges(Changes):
     """Changes of a course; its list price is changed by POST /prices."""
 
     title: str = left_out()
+    launch_url: Clearable = None
+    new_launch_secret: bool = left_out()
 
 
 @blueprint.get("")
@@ -49,8 +52,11 @@ def listing(session: Session, _actor: Actor, query: Choice[courses.Filters]) -> 
 @allowed()
 @gives(201)
 @blueprint.input(NewCourse, arg_name="body")
-def add(session: Session, actor: Actor, body: NewCourse) -> CourseShape:
-    """Add a course at a list price that holds from now on."""
+def add(session: Session, actor: Actor, body: NewCourse) -> CourseInClear:
+    """Add a course at a list price that holds from now on.
+
+    With a launch URL, `launch_secret` is the secret that signs the links to it, given this once.
+    """
     return courses.add(session, actor=actor, **body.given())
 
 
@@ -68,8 +74,11 @@ def show(session: Session, _actor: Actor, course: Course) -> CourseShape:
 @versioned(_found)
 @gives()
 @blueprint.input(CourseChanges, arg_name="body")
-def edit(session: Session, actor: Actor, course: Course, body: CourseChanges) -> CourseShape:
-    """Change a course's title."""
+def edit(session: Session, actor: Actor, course: Course, body: CourseChanges) -> CourseInClear:
+    """Change a course's title or launch URL.
+
+    Where a secret for its launch links was made, `launch_secret` gives it this once.
+    """
     return courses.edit(session, actor=actor, course=course, **body.given())
 
 

@@ -11,6 +11,7 @@ from webhook.console.answers import done
 from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
 from worker.catalogue import courses, prices
+from worker.catalogue.courses import CourseShape
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
 
@@ -41,16 +42,23 @@ def add_course(session: Session, actor: Actor) -> Any:
 @page(*READERS)
 def course(session: Session, _actor: Actor, course: str) -> Any:
     """Show a course."""
-    shown = courses.show(session, courses.find(session, name=course))
-    return render_template("course.html", it=shown)
+    return _course(courses.show(session, courses.find(session, name=course)))
 
 
 @blueprint.post("/courses/<course>")
 @page(on="course")
 def edit_course(session: Session, actor: Actor, course: str) -> Any:
-    """Change a course's title."""
-    title = request.form.get("title", "")
-    courses.edit(session, actor=actor, course=course, title=title)
+    """Change a course's title or launch URL, and show the secret of its links where one was made."""
+    edited = courses.edit(
+        session,
+        actor=actor,
+        course=course,
+        title=request.form.get("title", ""),
+        launch_url=request.form.get("launch_url"),
+        new_launch_secret="new_launch_secret" in request.form,
+    )
+    if "launch_secret" in edited:
+        return _course(edited)
     return done("The course is changed.", "course", course=course)
 
 
@@ -94,3 +102,7 @@ def withdraw_price(session: Session, actor: Actor, price: str) -> Any:
     )
     words = f"{withdrawn['course']} is sold to {withdrawn['organization']} at that price no longer."
     return done(words, "prices", course=withdrawn["course"])
+
+
+def _course(shown: CourseShape) -> Any:
+    return render_template("course.html", it=shown)

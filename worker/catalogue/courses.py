@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NotRequired, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -21,6 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import QueryableAttribute, Session
 from typing_extensions import TypedDict
 
+from worker import errors
+from worker.catalogue import launching
 from worker.database import lookup
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
@@ -46,6 +48,15 @@ class CourseShape(TypedDict):
     """The price's currency, as its ISO 4217 code."""
     archived: bool
     """Whether it is archived: its pools' keys cannot be redeemed any more."""
+    launch_url: str | None
+    """Where learners open it; null where keypool has no link to it."""
+
+
+class CourseInClear(CourseShape):
+    """A course, with the secret of its launch links where one was made."""
+
+    launch_secret: NotRequired[str]
+    """The secret, shown this once."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +73,27 @@ FROM_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def add(
-    session: Session, *, actor: Actor, code: str, title: str, price: str, currency: str
-) -> CourseShape:
+    session: Session,
+    *,
+    actor: Actor,
+    code: str,
+    title: str,
+    price: str,
+    currency: str,
+    launch_url: str = "",
+) -> CourseInClear:
     """Add a course with its list price, which also holds for the past; only the operator may.
+
+    With a launch URL it also gives the secret that signs the links to it.
 
     Raises:
         AlreadyExistsError: the code is taken, regardless of case.
-        InvalidInputError: the price does not fit the currency.
+        InvalidInputError: the price does not fit the currency, or the launch URL is none.
     """
     actor.require()
     amount = currencies.amount(session, price, currency_code=currency)
     course = Course(code=code.strip(), title=title.strip())
+    secret = _launch_at(course, launch_url)
     session.add(course)
     session.flush()
     session.add(
@@ -85,20 +106,39 @@ def add(
     )
     session.flush()
     _remember(session, actor, "course added", course, price=str(amount), currency=currency.upper())
-    return show(session, course)
+    return _in_clear(session, course, secret)
 
 
 def edit(
-    session: Session, *, actor: Actor, course: str | Course, title: str | None = None
-) -> CourseShape:
-    """Change a course's title. A new list price is `prices.set_price` without an organization."""
+    session: Session,
+    *,
+    actor: Actor,
+    course: str | Course,
+    title: str | None = None,
+    launch_url: str | None = None,
+    new_launch_secret: bool = False,
+) -> CourseInClear:
+    """Change a course's title or launch URL; an empty URL removes it.
+
+    The first launch URL makes the secret that signs the links, and `new_launch_secret` another: it is
+    given this once. A new list price is `prices.set_price` without an organization.
+
+    Raises:
+        InvalidInputError: a value is wrong, or there is no launch URL to sign links to.
+    """
     actor.require()
     found = find(session, name=course, lock=True)
     if title is not None:
         found.title = title.strip()
-        session.flush()
-        _remember(session, actor, "course edited", found, title=found.title)
-    return show(session, found)
+    secret = _launch_at(found, found.launch_url if launch_url is None else launch_url)
+    if new_launch_secret and not secret:
+        secret = _new_secret(found)
+    session.flush()
+    if title is not None or launch_url is not None or secret:
+        made = {"launch_secret": "new"} if secret else {}
+        changed = {"title": found.title, "launch_url": found.launch_url}
+        _remember(session, actor, "course edited", found, **changed, **made)
+    return _in_clear(session, found, secret)
 
 
 def archive(session: Session, *, actor: Actor, course: str | Course) -> CourseShape:
@@ -166,6 +206,30 @@ def _rows() -> Select[Any]:
     return select(Course, *columns, decimals).join(price, true(), isouter=True)
 
 
+def _launch_at(course: Course, url: str) -> str | None:
+    """Set a course's launch URL; gives the secret that it needs, where it has none yet."""
+    course.launch_url = url.strip()
+    return (
+        _new_secret(course)
+        if course.launch_url and course.launch_secret_encrypted is None
+        else None
+    )
+
+
+def _new_secret(course: Course) -> str:
+    if not course.launch_url:
+        raise errors.InvalidInputError(
+            "The course has no launch URL, so there is nothing to sign.", field="new_launch_secret"
+        )
+    course.launch_secret_encrypted, secret = launching.make_secret()
+    return secret
+
+
+def _in_clear(session: Session, course: Course, secret: str | None) -> CourseInClear:
+    shown = show(session, course)
+    return {**shown, "launch_secret": secret} if secret else cast(CourseInClear, shown)
+
+
 def _shape(row: Selected) -> CourseShape:
     course: Course = row.Course
     return {
@@ -175,6 +239,7 @@ def _shape(row: Selected) -> CourseShape:
         "price": None if row.amount is None else f"{row.amount:.{row.decimals}f}",
         "currency": row.currency,
         "archived": course.archived_at is not None,
+        "launch_url": course.launch_url or None,
     }
 
 

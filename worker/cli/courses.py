@@ -1,5 +1,7 @@
 """`keypool courses`: courses and their list prices."""
 
+from typing import Any
+
 import rich_click as click
 
 from worker.cli import printing
@@ -11,29 +13,49 @@ with deferred():
     from worker.catalogue import courses
 
 
+launch_url = click.option(
+    "--launch-url", metavar="URL", help="Where learners open it; links to it are signed."
+)
+
+
+def _show(course: Any) -> None:
+    printing.secret(course) if "launch_secret" in course else printing.record(course)
+
+
 @click.group("courses", cls=Group)
 def command() -> None:
     """Courses and their list prices."""
 
 
-@command.command()
+@command.command(shows=_show)
 @click.argument("code")
 @click.argument("title")
 @click.option("--price", required=True, metavar="AMOUNT", help="What one redemption costs: 49.90.")
 @click.option("--currency", required=True, metavar="CUR", help="An ISO 4217 code: EUR.")
-def add(code: str, title: str, price: str, currency: str) -> "courses.CourseShape":
+@launch_url
+def add(
+    code: str, title: str, price: str, currency: str, launch_url: str | None
+) -> "courses.CourseInClear":
     """Add a course with its list price."""
     return run(
-        courses.add, actor=operator(), code=code, title=title, price=price, currency=currency
+        courses.add,
+        actor=operator(),
+        code=code,
+        title=title,
+        price=price,
+        currency=currency,
+        launch_url=launch_url or "",
     )
 
 
-@command.command()
+@command.command(shows=_show)
 @click.argument("course")
 @click.option("--title", help="Its new title.")
-def edit(course: str, title: str | None) -> "courses.CourseShape":
-    """Change a course's title. Its list price is changed by “keypool prices set”."""
-    return run(courses.edit, actor=operator(), course=course, title=title)
+@launch_url
+@click.option("--new-launch-secret", is_flag=True, help="Sign its links with a new secret.")
+def edit(course: str, **changes: Any) -> "courses.CourseInClear":
+    """Change a course's title or launch URL. Its list price is changed by “keypool prices set”."""
+    return run(courses.edit, actor=operator(), course=course, **changes)
 
 
 @command.command(

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Mapped
 
-from worker.tables.columns import Amount, Base, CurrencyCode, Id, Made, Versioned, of
+from worker.tables.columns import Amount, Base, CurrencyCode, Id, Made, Versioned, Words, of
 from worker.tables.tenancy import Currency, Organization
 
 
@@ -18,6 +18,8 @@ class Course(Versioned, Base):
     title: Mapped[str]
     archived_at: Mapped[datetime | None]
     created_at: Mapped[Made]
+    launch_url: Mapped[Words]
+    launch_secret_encrypted: Mapped[bytes | None]
 
 
 class Price(Base):

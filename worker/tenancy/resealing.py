@@ -11,12 +11,17 @@ from typing_extensions import TypedDict
 from worker import errors
 from worker.database.paging import Selected
 from worker.settings import settings
-from worker.tables import outgoing, redemption, tenancy
+from worker.tables import catalogue, outgoing, redemption, tenancy
 from worker.tables.columns import Base
 from worker.tenancy import secrets
 
 CHUNK = 500  # rows read at once
-TABLES = (outgoing, redemption, tenancy)  # the tables that have such columns are known by now
+TABLES = (
+    catalogue,
+    outgoing,
+    redemption,
+    tenancy,
+)  # the tables that have such columns are known by now
 
 
 class Resealed(TypedDict):

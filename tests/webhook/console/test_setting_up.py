@@ -103,6 +103,25 @@ def test_an_organizations_own_people_read_what_it_is_set_to_and_change_nothing(s
     assert 'name="time_zone"' not in page
 
 
+def test_a_courses_launch_url_is_set_and_its_secret_shown_once(operator, tag):
+    course = {"code": f"L-{tag}", "title": "Knots", "price": "12.50", "currency": "EUR"}
+    operator.post("/courses", **course)
+    where = re.search(rf'/console(/courses/\d+)">L-{tag}', operator.get("/courses").text)[1]
+
+    set_ = operator.post(where, title="Knots", launch_url="https://labs.example/knots")
+    saved = operator.post(where, title="Knots", launch_url="https://labs.example/knots")
+    renewed = operator.post(
+        where, title="Knots", launch_url="https://labs.example/knots", new_launch_secret="on"
+    )
+
+    first, second = (re.findall(r"whsec_[^<]+", answer.text) for answer in (set_, renewed))
+    assert (len(first), len(second), saved.status_code) == (1, 1, 303)
+    assert first != second
+    shown = operator.get(where).text
+    assert "whsec_" not in shown
+    assert 'value="https://labs.example/knots"' in shown
+
+
 def test_a_course_is_added_renamed_and_archived(operator, somebody, tag):
     course = {"code": f"K-{tag}", "title": "Knots", "price": "12.50", "currency": "EUR"}
     operator.post("/courses", **course)

@@ -202,6 +202,10 @@ REFUSED = {
     "course_code_is_unique": ["INSERT INTO course (code, title) VALUES ('k8s-101', 'Again')"],
     "course_has_a_code": ["UPDATE course SET code = ' '", "UPDATE course SET code = ''"],
     "course_has_a_title": ["UPDATE course SET title = ''"],
+    "course_launch_url_is_an_address": [
+        "UPDATE course SET launch_url = 'ftp://x', launch_secret_encrypted = 'x'"
+    ],
+    "course_is_launched_with_a_secret": ["UPDATE course SET launch_url = 'https://x.example'"],
     "price_changes_once_an_instant": [
         "INSERT INTO price (course_id, amount, currency, valid_from)"
         " VALUES (1, 1, 'EUR', '2026-01-01')"

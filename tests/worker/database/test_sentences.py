@@ -161,6 +161,7 @@ OURS = {
     "batch_works_what_it_was_asked",
     "charge_is_never_rewritten",
     "credit_names_the_charge_it_undoes",
+    "course_is_launched_with_a_secret",
     "currency_has_its_minor_unit",
     "delivery_ends_once",
     "delivery_failure_has_its_error",

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from tests import world as worlds
 from worker import errors
+from worker.catalogue import courses
 from worker.redemption import sources
 from worker.settings import settings
 from worker.tenancy import resealing, secrets
@@ -154,3 +155,15 @@ def test_every_column_of_encrypted_bytes_is_encrypted_anew(session):
     ).all()
 
     assert {(c.table.name, c.name) for c in resealing.columns()} == {tuple(row) for row in kept}
+
+
+def test_the_secret_of_a_courses_launch_links_is_encrypted_anew_too(session, secret_key):
+    secret_key(NEW[::-1])
+    course = {"code": "C", "title": "T", "price": "1", "currency": "EUR"}
+    courses.add(session, actor=OPERATOR, **course, launch_url="https://labs.example/start")
+    secret_key(NEW, NEW[::-1])
+    before = figures(session, "course")
+
+    resealing.reencrypt(session)
+
+    assert (before, figures(session, "course")) == ((1, 0), (0, 0))
