@@ -17,6 +17,8 @@ SECRETS = [
     "ann.o'neil+x@example.co.uk",
     "K7QM-9ABC-DEFG-HJKM",
     "keypool:hunter2",
+    ":hunter2",
+    "a" * 100 + "@example.com",
 ]
 
 

@@ -16,8 +16,9 @@ T = TypeVar("T")
 MAX_DEPTH = 32
 LONGEST_NUMBER = 40  # digits; Python would accept 4,300
 
-STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-BRACKETS = re.compile(r"[\[\]{}]")
+# A string, or a bracket. A string without an end is one up to the text's end: otherwise each of its
+# quotation marks would begin another search for that end, in quadratic time.
+TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 WRITER = msgspec.json.Encoder(decimal_format="string")
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -91,8 +92,8 @@ def _refuse_depth(text: str) -> None:
     if text.count("{") + text.count("[") <= MAX_DEPTH:
         return
     depth = 0
-    for bracket in BRACKETS.finditer(STRINGS.sub("", text)):
-        depth += 1 if bracket[0] in "[{" else -1
+    for token in TOKENS.finditer(text):
+        depth += 1 if token[0] in "[{" else -1 if token[0] in "]}" else 0
         if depth > MAX_DEPTH:
             raise ValueError(f"nested deeper than {MAX_DEPTH}")
 

@@ -15,4 +15,4 @@ def guarded(text: str) -> str:
 
 def bare(cell: str) -> str:
     """Remove the guard again, for formats in which every cell is text."""
-    return GUARDED.sub("", cell, count=1)
+    return cell[1:] if GUARDED.match(cell) else cell

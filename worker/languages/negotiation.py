@@ -7,6 +7,8 @@ from werkzeug.http import parse_accept_header
 
 from worker.languages.phrasebooks import LANGUAGES
 
+LONGEST_TAG = 100  # characters; to shorten a longer one part by part would take quadratic time
+
 
 def choose(accept_language: str | None, offered: Sequence[str] = LANGUAGES) -> str | None:
     """Give the offered language that an Accept-Language header likes best; None where it likes none.
@@ -28,6 +30,7 @@ def choose(accept_language: str | None, offered: Sequence[str] = LANGUAGES) -> s
 
 def _met(tag: str, taken: dict[str, str]) -> str | None:
     """Shorten a tag part by part until it is one that is offered."""
+    tag = tag if len(tag) <= LONGEST_TAG else ""
     while tag and tag not in taken:
         tag = tag.rpartition("-")[0]
     return tag or None

@@ -317,7 +317,7 @@ OURS = (
 ACCENTS = re.compile("[\u0300-\u036f]")
 SPELLED_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
 FOLDED = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "’": "", "'": ""})
-BRACKETS = re.compile(r"[(\[（【].*?[)\]）】]")
+BRACKETS = re.compile(r"[(\[（【][^(\[（【)\]）】]*[)\]）】]")
 
 
 def plain(words: str) -> str:

@@ -37,7 +37,7 @@ DOCUMENT = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 TYPES = "http://schemas.openxmlformats.org/package/2006/content-types"
 
 ROOT = re.compile(rb"<(?:(\w+):)?(worksheet|sst)\b[^>]*>")
-SHARED = re.compile(rb"(<c\b[^>]*\bt=)[\"']s[\"']([^>]*>\s*<v>)")
+SHARED = re.compile(rb"(<c\b[^<>]*\bt=)[\"']s[\"']([^<>]*>\s*<v>)")
 MARK = "\ue000"  # before the number of a shared string, in its place
 MARKED = rb'\1"str"\2' + MARK.encode()
 
