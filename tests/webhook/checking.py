@@ -34,7 +34,8 @@ class CheckedClient(FlaskClient):
 def compare(app: APIFlask, answer: TestResponse) -> None:
     """Require that the document has an answer's route, status and type, and all that it tells."""
     route = _route(app, answer)
-    found = _validator(_document(app), route, answer.status_code, answer.mimetype)
+    openapi(app)  # of it the validators are made
+    found = _validator(route, answer.status_code, answer.mimetype)
     wrong = [
         f"{'.'.join(map(str, error.instance_path)) or 'the answer'}: {error.message}"
         for error in found.iter_errors(answer.get_json())
@@ -52,12 +53,14 @@ def _route(app: APIFlask, answer: TestResponse) -> str | None:
     return f"{asked.method} " + re.sub(r"<(?:[^<:]+:)?([^>]+)>", r"{\1}", rule.rule)
 
 
-def _document(app: APIFlask) -> str:
-    """Give the document, which is the same of every app and takes a while to make."""
-    return _made[0] if _made else _made.append(json.dumps(_closed(app.spec))) or _made[0]
+def openapi(app: APIFlask) -> dict[str, Any]:
+    """Give the document, made once in this process: every app has the same, and it takes a while."""
+    if not _made:
+        _made.update(json.loads(json.dumps(app.spec)))
+    return _made
 
 
-_made: list[str] = []
+_made: dict[str, Any] = {}
 
 
 def _closed(schema: Any) -> Any:
@@ -73,18 +76,16 @@ def _closed(schema: Any) -> Any:
 
 
 @cache
-def _validator(
-    document: str, route: str | None, status: int, media_type: str
-) -> Draft202012Validator:
-    known, registry = _read(document)
+def _validator(route: str | None, status: int, media_type: str) -> Draft202012Validator:
+    known, registry = _closed_document()
     told = {"$ref": WHOLE + _pointer(_told(known, route, status, media_type))}
     return Draft202012Validator(told, registry=registry, validate_formats=True)
 
 
 @cache
-def _read(document: str) -> tuple[Any, Registry]:
+def _closed_document() -> tuple[Any, Registry]:
     """Give the document, and the registry that all validators share: a copy for each takes 2 MB."""
-    known = json.loads(document)
+    known = _closed(_made)
     return known, Registry([(WHOLE, known)])
 
 

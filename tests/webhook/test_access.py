@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
+from tests.webhook.checking import openapi
 from tests.webhook.conftest import Place, Things
 from tests.world import OPERATOR
 from worker.billing import invoices, seller
@@ -343,18 +343,14 @@ def test_every_route_answers_each_role_of_each_organization_as_the_documentation
     assert wrong == {}
 
 
-@cache
-def operations(app: Any) -> Any:
-    return app.spec["paths"]
-
-
 def seeks(route: Route) -> bool:
     """Say whether a route answers what is foreign by leaving it out."""
     return route.rule in BULK or (route.method == "GET" and route.rule in LISTED)
 
 
 def answered(place: Place, answer: Any, route: Route) -> bool:
-    operation = operations(place.client.application)[plain(route.rule)][route.method.lower()]
+    paths = openapi(place.client.application)["paths"]
+    operation = paths[plain(route.rule)][route.method.lower()]
     return answer.status_code < 300 and str(answer.status_code) in operation["responses"]
 
 

@@ -11,6 +11,7 @@ import pytest
 import rich_click as click
 
 import worker
+from tests.webhook.checking import openapi
 from tests.webhook.conftest import Place, Things
 from tests.webhook.console.conftest import Person, app, somebody  # noqa: F401  # fixtures
 from worker import cli
@@ -98,7 +99,7 @@ def command_of(words: str) -> ChoosingCommand:
 
 def parameters(place: Place, path: str) -> dict[str, Any]:
     """Give the schemas of what a list's address takes, by name."""
-    told = place.client.application.spec["paths"][f"/api/v1{path}"]["get"]["parameters"]
+    told = openapi(place.client.application)["paths"][f"/api/v1{path}"]["get"]["parameters"]
     return {one["name"]: one["schema"] for one in told if one["in"] == "query"}
 
 
@@ -144,7 +145,7 @@ def test_the_console_has_a_field_for_each_filter_of_a_noun(noun, operator, thing
 
 
 def test_a_filter_that_is_a_label_offers_the_same_labels_everywhere(noun, place, operator, things):
-    document = place.client.application.spec
+    document = openapi(place.client.application)
     asked = parameters(place, NOUNS[noun].path)
     shown = form(operator.get(NOUNS[noun].page.format(**things.ids)).text)
     options = {one.name: one.type for one in command_of(NOUNS[noun].command).options}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from tests.webhook.checking import openapi
 from tests.webhook.conftest import Place
 from worker import cli
 from worker.cli.reports import FORMATS
@@ -127,7 +128,7 @@ def commands(group: click.Group, *path: str) -> Iterator[str]:
 def test_each_command_has_a_route_or_a_reason_in_the_documentation(place: Place):
     served = {
         f"{method.upper()} {path.removeprefix('/api/v1')}"
-        for path, operations in place.client.application.spec["paths"].items()
+        for path, operations in openapi(place.client.application)["paths"].items()
         for method in operations
     }
     alone = set(re.findall(r"^\| `keypool ([a-z ]+)` \| .+ \|$", DOCUMENT.read_text(), re.M))
@@ -138,7 +139,7 @@ def test_each_command_has_a_route_or_a_reason_in_the_documentation(place: Place)
 
 
 def test_a_report_comes_over_http_in_each_format_that_the_command_line_has(place: Place):
-    document = place.client.application.spec
+    document = openapi(place.client.application)
 
     formats = document["components"]["schemas"]["ReportFormat"]["enum"]
 

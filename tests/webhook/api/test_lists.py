@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from tests.webhook.checking import openapi
 from tests.webhook.conftest import Place, redemption, settle
 from tests.world import OPERATOR
 from worker.billing import runs
@@ -95,7 +96,7 @@ def more(place: Place) -> None:
 
 def sorts(place: Place) -> list[tuple[str, str]]:
     """Every list that can be sorted, with each way to."""
-    paths = place.client.application.spec["paths"]
+    paths = openapi(place.client.application)["paths"]
     return [
         (path, name)
         for path, operations in paths.items()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from tests.webhook.checking import openapi
 from tests.webhook.conftest import Place, Things
 from tests.webhook.test_access import BODIES, told
 from worker.database import connections as databases
@@ -103,7 +104,7 @@ def addressed(rule: str, ids: dict[str, str]) -> str:
 
 
 def described(place: Place) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, operations in place.client.application.spec["paths"].items():
+    for path, operations in openapi(place.client.application)["paths"].items():
         for method, operation in operations.items():
             if path.startswith("/api/"):
                 yield method.upper(), path, operation

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.webhook.checking import openapi
 from tests.webhook.conftest import Place, Things
 from tests.webhook.http.test_bad_input import addressed, clear, everything
 from tests.webhook.test_access import BODIES, routes
@@ -37,7 +38,7 @@ def operator(place: Place) -> dict[str, str]:
 
 def fields_of(place: Place, rule: str) -> set[str]:
     """Give the fields that a PATCH takes, by the document."""
-    document = place.client.application.spec
+    document = openapi(place.client.application)
     path = re.sub(r"<(\w+)>", r"{\1}", rule)
     content = document["paths"][path]["patch"]["requestBody"]["content"]["application/json"]
     name = content["schema"]["$ref"].rpartition("/")[2]
