@@ -26,7 +26,7 @@ CLEARED = {
     },
     "/api/v1/learners/<email>": {"name": ""},
     "/api/v1/pools/<pool>": {},
-    "/api/v1/courses/<course>": {},
+    "/api/v1/courses/<course>": {"launch_url": None},
     "/api/v1/endpoints/<endpoint>": {},
 }  # fmt: skip
 
