@@ -345,6 +345,20 @@ CREATE TRIGGER organizations_form_a_tree AFTER UPDATE OF parent_id ON organizati
 COMMENT ON TRIGGER organizations_form_a_tree ON organization
     IS 'circular_parent: An organization cannot be below its own descendant; choose another parent.';
 
+-- An organization's logo: a PNG that keypool drew from what was given, so that it is small and has
+-- nothing but pixels. Apart from its organization, whose row is read all the time.
+CREATE TABLE organization_logo (
+    organization_id bigint PRIMARY KEY REFERENCES organization ON DELETE RESTRICT,
+    content         bytea  NOT NULL,
+    width           int    NOT NULL,
+    height          int    NOT NULL,
+
+    CONSTRAINT organization_logo_is_a_small_png
+        CHECK (substr(content, 1, 8) = '\x89504e470d0a1a0a' AND length(content) <= 200000),
+    CONSTRAINT organization_logo_has_a_size
+        CHECK (width >= 1 AND width <= 480 AND height >= 1 AND height <= 160)
+);
+
 -- The rate of the tax on what an organization is charged, from a day on (its first instant in the
 -- organization's time zone). category is the code of EN 16931: S standard, Z zero, E exempt, AE reverse
 -- charge, K intra-community supply, G export, O outside the scope; exemption is the sentence that an
@@ -2334,6 +2348,7 @@ ALTER TABLE endpoint_secret ENABLE ROW LEVEL SECURITY;
 ALTER TABLE delivery       ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_alert     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE message        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE organization_logo ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mail_template  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mail_server    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE report_run     ENABLE ROW LEVEL SECURITY;
@@ -2348,6 +2363,7 @@ CREATE POLICY tenancy ON organization   TO keypool_web USING ((SELECT sees_every
                     SELECT ancestor_id FROM organization_ancestry
                      WHERE descendant_id = organization.id AND distance = 1));
 CREATE POLICY tenancy ON organization_ancestry TO keypool_web USING ((SELECT sees_everything()) OR descendant_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON organization_logo TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON tax_rate       TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON pool           TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON token          TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
@@ -2408,6 +2424,7 @@ GRANT SELECT, INSERT, UPDATE ON
     organization, tax_rate, course, price, pool, distribution, batch, batch_chunk, batch_line, key, token, console_user, source,
     source_secret, learner, assignment, event, launch, invoice, invoice_serial, payment, charge, invoice_line,
     invoice_share, invoice_tax, invoice_charge, charge_cancelled_out, endpoint, endpoint_secret TO keypool_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON organization_logo TO keypool_web;
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON message, mail_template TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;

@@ -11,7 +11,16 @@ from webhook.http import files
 from webhook.http.access import EVERYBODY, STAFF, allowed, known
 from webhook.http.openapi import describe
 from webhook.http.preconditions import versioned
-from webhook.http.shapes import Changes, Clearable, Emptiable, Taken, gives, left_out, whole
+from webhook.http.shapes import (
+    Changes,
+    Clearable,
+    Emptiable,
+    Encoded,
+    Taken,
+    gives,
+    left_out,
+    whole,
+)
 from worker.billing import statements
 from worker.billing.statements import Statement
 from worker.database.paging import Page
@@ -69,6 +78,7 @@ class OrganizationChanges(Changes):
     sender_name: Clearable = None
     reply_to: Clearable = None
     colour: Clearable = None
+    logo: Encoded = None
     slug: str = left_out()
     redeem_page: RedeemPage = left_out()
     redeem_domains: Emptiable = None
@@ -107,6 +117,14 @@ def add(session: Session, actor: Actor, body: NewOrganization) -> OrganizationSh
 def show(session: Session, actor: Actor, organization: Organization) -> OrganizationShown:
     """Show an organization with its invoice details and tax rates."""
     return organizations.show(session, actor=actor, organization=organization)
+
+
+@blueprint.get("/<organization>/logo.png")
+@describe(only="image/png")
+@allowed(*STAFF)
+def logo(session: Session, actor: Actor, organization: str) -> Response:
+    """Give an organization's logo."""
+    return files.image(organizations.logo(session, actor=actor, organization=organization))
 
 
 @blueprint.get("/<organization>/statement")

@@ -12,10 +12,11 @@ from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.http import files
 from webhook.http.access import EVERYBODY, STAFF
+from worker import errors
 from worker.billing import seller, statements
 from worker.languages.phrasebooks import LANGUAGES
 from worker.tables.labels import REDEEM_PAGE_MEANS
-from worker.tenancy import organizations
+from worker.tenancy import logos, organizations
 from worker.tenancy.actors import Actor, Role
 
 NEEDED = ("name", "time_zone", "currency")
@@ -116,6 +117,27 @@ def edit_redeem_page(session: Session, actor: Actor, organization: str) -> Any:
     ]
     made = organizations.edit(session, actor=actor, organization=organization, **fields)
     return done("The redeem page is changed.", "organization", organization=made["id"])
+
+
+@blueprint.post("/organizations/<organization>/logo")
+@page(on="organization")
+def edit_logo(session: Session, actor: Actor, organization: str) -> Any:
+    """Change an organization's logo, or remove it."""
+    file = request.files.get("logo")
+    content = (
+        b"" if "remove" in request.form else file.stream.read(logos.LARGEST + 1) if file else b""
+    )
+    if not content and "remove" not in request.form:
+        raise errors.InvalidInputError("Choose a file.", field="logo")
+    made = organizations.edit(session, actor=actor, organization=organization, logo=content)
+    return done("The logo is changed.", "organization", organization=made["id"])
+
+
+@blueprint.get("/organizations/<organization>/logo.png")
+@page(*STAFF)
+def logo(session: Session, actor: Actor, organization: str) -> Any:
+    """Show an organization's logo."""
+    return files.image(organizations.logo(session, actor=actor, organization=organization))
 
 
 @blueprint.get("/seller", endpoint="seller")

@@ -14,7 +14,7 @@ from worker.pools.reading import Column, Purpose, ReadAs
 LARGEST_UPLOAD = 1 << 30  # bytes of a file
 LARGEST_PASTED = 1 << 24
 IGNORED = "ignore"
-ROUTES = ("console.add_keys", "console.distribute_table")
+ROUTES = ("console.add_keys", "console.distribute_table", "console.edit_logo")
 
 
 def install(blueprint: APIBlueprint) -> None:

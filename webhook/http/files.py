@@ -124,6 +124,11 @@ def journal(*, actor: Actor, **days: str) -> Response:
     return Response(content, mimetype=made.media_type, headers=attachment(made.name))
 
 
+def image(content: bytes) -> Response:
+    """Give a picture to be shown in a page."""
+    return Response(content, mimetype="image/png")
+
+
 def report(name: str, content: str | bytes, media_type: str) -> Response:
     """Give a report as a file to save, not as a page of this site."""
     return Response(content, mimetype=media_type, headers=ALONE | attachment(name))

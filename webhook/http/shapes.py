@@ -1,5 +1,6 @@
 """What all responses, requests and lists of the API have in common."""
 
+import base64
 import re
 from collections.abc import Callable
 from functools import wraps
@@ -10,9 +11,11 @@ from flask import Response, jsonify
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
 )
 
@@ -90,11 +93,27 @@ def _none(values: list[str] | None) -> list[str]:
     return values or []
 
 
+def _decoded(value: object) -> bytes:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("Give a text in base64.")
+    try:
+        return base64.b64decode(value or "", validate=True)
+    except ValueError:
+        raise ValueError("Give a text in base64.") from None
+
+
 # A text; null clears it.
 Clearable = Annotated[str | None, AfterValidator(_empty)]
 
 # Several texts; null clears them.
 Emptiable = Annotated[list[str] | None, AfterValidator(_none)]
+
+# A file's content in base64; null clears it.
+Encoded = Annotated[
+    bytes | None,
+    BeforeValidator(_decoded),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "base64"}, {"type": "null"}]}),
+]
 
 
 class Changes(Taken):

@@ -1,6 +1,6 @@
 """`keypool organizations`: tenants, in a tree."""
 
-from typing import Any
+from typing import Any, BinaryIO
 
 import rich_click as click
 
@@ -62,6 +62,10 @@ def add(**arguments: Any) -> "organizations.OrganizationShape":
 @click.option("--sender-name", help="Under which name its mails come; empty: its own.")
 @click.option("--reply-to", metavar="EMAIL", help="Where answers to its mails go.")
 @click.option("--colour", metavar="#RRGGBB", help="The colour of its mails.")
+@click.option(
+    "--logo", type=click.File("rb"), metavar="FILE", help="The logo of its mails and page."
+)
+@click.option("--no-logo", is_flag=True, help="It has no logo any more.")
 @click.option("--slug", help="Its name in the address of its redeem page; empty: from its name.")
 @click.option("--redeem-page", type=click.Choice(PAGES), help=PAGES_MEAN)
 @click.option("--redeem-domains", type=LIST, help="Whose addresses redeem there; empty: any.")
@@ -69,9 +73,14 @@ def add(**arguments: Any) -> "organizations.OrganizationShape":
 @click.option("--redeem-text", help="What the page says above its form.")
 @click.option("--support-email", metavar="EMAIL", help="Where the page sends who needs help.")
 @click.option("--payment-terms", "payment_terms_days", type=WHOLE, metavar="DAYS")
-def edit(organization: str, **arguments: Any) -> "organizations.OrganizationShape":
+def edit(
+    organization: str, logo: BinaryIO | None, no_logo: bool, **arguments: Any
+) -> "organizations.OrganizationShape":
     """Change an organization."""
-    return run(organizations.edit, actor=operator(), organization=organization, **arguments)
+    content = b"" if no_logo else logo.read() if logo else None
+    return run(
+        organizations.edit, actor=operator(), organization=organization, logo=content, **arguments
+    )
 
 
 @command.command()

@@ -34,6 +34,7 @@ NO_SENDER = "keypool@localhost"  # of files, where no address is set
 MOST_IN_TEXT = 20  # keys that a mail's text lists; more are in a file
 KEYS_FILE = "keys.csv"
 COLOUR = "#373c44"  # where an organization has none
+LOGO = "logo@keypool"  # the Content-ID of the organization's, which is in the mail itself
 INDENTED = "    "
 CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")  # which no header may have
 
@@ -43,6 +44,7 @@ FACTS = text("""
     SELECT message.id, message.kind, message.identity::text AS identity, message.recipient,
            message.data, message.happened_at, clock_now() AS now,
            sender.name AS organization, sender.sender_name, sender.reply_to, sender.colour,
+           logo.content AS logo, logo.width / 2 AS logo_width, logo.height / 2 AS logo_height,
            coalesce(home.locale, sender.locale) AS locale,
            coalesce(home.time_zone, sender.time_zone) AS zone,
            own.subject AS own_subject, own.body AS own_body,
@@ -54,6 +56,7 @@ FACTS = text("""
                   ORDER BY key.id) AS keys
       FROM message
       JOIN organization AS sender ON sender.id = message.organization_id
+      LEFT JOIN organization_logo AS logo ON logo.organization_id = sender.id
       LEFT JOIN mail_template AS own ON own.id = message.template_id
       LEFT JOIN distribution ON distribution.id = message.distribution_id
       LEFT JOIN pool ON pool.id = distribution.pool_id
@@ -157,6 +160,9 @@ def letter(row: Any) -> Letter:
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(composed.text)
     mail.add_alternative(composed.html, subtype="html")
+    if row.logo:
+        [_, page] = mail.iter_parts()
+        page.add_related(row.logo, "image", "png", cid=f"<{LOGO}>", filename="logo.png")
     if file := composed.attachment:
         main, sub = file.kind
         mail.add_attachment(file.content, maintype=main, subtype=sub, filename=file.name)
@@ -202,7 +208,7 @@ def _csv(keys: Sequence[str]) -> bytes:
 
 
 def _html(row: Any, subject: str, body: str) -> str:
-    """Give a text as HTML, with the organization's name and colour on top and the styles inline."""
+    """Give a text as HTML, with the organization's logo, name and colour on top and the styles inline."""
     page = _templates().get_template("frame.html")
     blocks = [
         (all(line.startswith(INDENTED) for line in block.splitlines()), block)
@@ -216,6 +222,9 @@ def _html(row: Any, subject: str, body: str) -> str:
             organization=row.sender_name or row.organization,
             colour=row.colour or COLOUR,
             ink=_ink(row.colour or COLOUR),
+            logo=LOGO if row.logo else "",
+            width=row.logo_width,
+            height=row.logo_height,
             blocks=blocks,
         )
     )

@@ -57,6 +57,17 @@ class Organization(Versioned, Base):
     support_email: Mapped[Words]
 
 
+class Logo(Base):
+    """An organization's logo, as a PNG."""
+
+    __tablename__ = "organization_logo"
+
+    organization_id: Mapped[int] = of(Organization.id, primary_key=True)
+    content: Mapped[bytes]
+    width: Mapped[int] = mapped_column(Integer)
+    height: Mapped[int] = mapped_column(Integer)
+
+
 class MailTemplate(Base):
     """An organization's own words for a mail; never rewritten, but replaced by a row of its name."""
 

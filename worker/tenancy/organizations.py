@@ -13,9 +13,11 @@ from worker.database import lookup, zones
 from worker.database.lookup import Id
 from worker.tables.labels import RedeemPage
 from worker.tables.tenancy import Organization
-from worker.tenancy import currencies, history, pages, parties, taxes
+from worker.tenancy import currencies, history, logos, pages, parties, taxes
 from worker.tenancy.actors import Actor, Role
 from worker.tenancy.taxes import TaxRateShape
+
+LOGO = "/api/v1/organizations/{}/logo.png"
 
 
 class OrganizationShape(TypedDict):
@@ -66,6 +68,8 @@ class OrganizationShown(OrganizationShape):
     """Where answers to its mails go."""
     colour: str
     """The colour of its mails, such as `#0b5fa5`."""
+    logo: str | None
+    """Where the API gives its logo, on top of its mails and its redeem page; or null."""
     slug: str
     """Its name in the address of its redeem page, `/redeem/{slug}`; unique in the system."""
     redeem_page: RedeemPage
@@ -133,11 +137,13 @@ def edit(
     no_parent: bool = False,
     currency: str | None = None,
     time_zone: str | None = None,
+    logo: bytes | None = None,
     **changes: str | int | Sequence[str] | None,
 ) -> OrganizationShape:
     """Change the given fields of an organization: name, locale, legal_name, address, …
 
-    With `no_parent` it is a root. A tax rate holds from a day on, as `taxes.set_rate` says.
+    With `no_parent` it is a root. An empty logo removes it. A tax rate holds from a day on, as
+    `taxes.set_rate` says.
 
     Raises:
         InvalidInputError: the currency, country, time zone, electronic or e-mail address, tax number, tax
@@ -153,6 +159,8 @@ def edit(
     for field, value in fields.items():
         setattr(found, field, value)
     flag_modified(found, "name")  # a new version, even if only a tax rate (another table) changed
+    if logo is not None:
+        logos.put(session, organization_id=found.id, content=logo)
     session.flush()
     session.expire(found, ["slug"])  # one that was emptied is made from the name
     taxes.set_rate(
@@ -176,6 +184,7 @@ def edit(
         tax_exemption=tax_exemption,
         tax_from=tax_from,
         no_parent=no_parent or None,
+        logo=None if logo is None else "given" if logo else "removed",
     )
     return shape(found, _parent_name(session, found))
 
@@ -234,6 +243,9 @@ def show(session: Session, *, actor: Actor, organization: str | Organization) ->
         "sender_name": found.sender_name,
         "reply_to": found.reply_to,
         "colour": found.colour,
+        "logo": LOGO.format(found.id)
+        if logos.is_there(session, organization_id=found.id)
+        else None,
         "slug": found.slug,
         "redeem_page": found.redeem_page,
         "redeem_domains": found.redeem_domains,
@@ -243,6 +255,20 @@ def show(session: Session, *, actor: Actor, organization: str | Organization) ->
         "payment_terms_days": found.payment_terms_days,
         "tax_rates": taxes.rates(session, found),
     }
+
+
+def logo(session: Session, *, actor: Actor, organization: str) -> bytes:
+    """Give an organization's logo, a PNG.
+
+    Raises:
+        NotFoundError: it has none.
+    """
+    actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
+    found = find(session, actor=actor, name=organization)
+    picture = logos.of(session, organization_id=found.id)
+    if picture is None:
+        raise errors.NotFoundError("The organization has no logo.")
+    return picture.content
 
 
 def listing(session: Session, *, actor: Actor) -> list[OrganizationShape]:

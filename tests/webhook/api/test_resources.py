@@ -2,8 +2,10 @@
 
 import io
 import zipfile
+from base64 import b64encode
 
 import pytest
+from PIL import Image
 from sqlalchemy import text
 
 from tests.webhook.conftest import Place, redemption, settle
@@ -721,3 +723,27 @@ def test_a_line_of_an_invoice_is_traced_to_its_charges(place, things):
 
     assert [len(items) for items in traced] == [line["quantity"] for line in shown["lines"]]
     assert {one["invoice"] for items in traced for one in items} == {things.ids["invoice"]}
+
+
+def test_an_organizations_logo_is_given_in_base64_and_shown_as_a_picture(place, things):
+    path = f"/api/v1/organizations/{things.ids['organization']}"
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 4), "red").save(picture, "JPEG")
+    given = {"logo": b64encode(picture.getvalue()).decode()}
+
+    changed = place.client.patch(path, json=given, headers=place.token(Role.OPERATOR))
+    shown = place.client.get(path, headers=place.token(Role.OPERATOR)).json["logo"]
+    logo = place.client.get(shown, headers=place.token(Role.OPERATOR))
+
+    assert changed.status_code == 200
+    assert (logo.status_code, logo.mimetype) == (200, "image/png")
+    assert Image.open(io.BytesIO(logo.data)).size == (8, 4)
+
+
+@pytest.mark.parametrize("wrong", ["no base64!", "aGVsbG8=", 7, ["aGVsbG8="]])
+def test_what_is_no_logo_is_refused_by_its_field(place, things, wrong):
+    path = f"/api/v1/organizations/{things.ids['organization']}"
+
+    refused = place.client.patch(path, json={"logo": wrong}, headers=place.token(Role.OPERATOR))
+
+    assert (refused.status_code, refused.json["field"]) == (422, "logo")

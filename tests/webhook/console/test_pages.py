@@ -51,6 +51,7 @@ PAGES = {
     "/templates": {"manager"},
     "/organizations": {"manager", "finance", "analyst", "sender"},
     "/organizations/{organization}": {"manager", "finance", "analyst"},
+    "/organizations/{organization}/logo.png": {"manager", "finance", "analyst"},
     "/organizations/{organization}/statement": {"finance", "analyst"},
     "/organizations/{organization}/statement.pdf": {"finance", "analyst"},
     "/organizations/{organization}/statement.csv": {"finance", "analyst"},
@@ -103,6 +104,7 @@ ACTS = {
     "/courses/{course}/archive": set(),
     "/organizations": set(),
     "/organizations/{organization}": set(),
+    "/organizations/{organization}/logo": set(),
     "/organizations/{organization}/redeem-page": set(),
     "/prices": set(),
     "/prices/{price}/withdraw": set(),
@@ -121,7 +123,7 @@ ACTS = {
     "/users/{user}/disable": {"manager"},
     "/reports": {"manager", "analyst"},  # of usage
 }
-ALONE = (".html", ".pdf", ".csv", ".zip")  # documents, with a policy of their own
+ALONE = (".html", ".pdf", ".csv", ".zip", ".png")  # no pages
 ROLES = [role for role in Role if role is not Role.OPERATOR]
 FORM = {
     "name": "N",

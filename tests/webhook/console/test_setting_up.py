@@ -1,9 +1,11 @@
 """Organizations, courses, prices, the seller, tokens and users, set up with forms alone."""
 
+import io
 import re
 import secrets
 
 import pytest
+from PIL import Image
 
 from worker.tenancy.actors import Role
 
@@ -94,6 +96,28 @@ def test_a_wrong_setting_of_a_redeem_page_is_told_beside_its_field(operator, tag
     assert re.search(r'<small id="[\w-]+slug-note" class="wrong">A slug has up to 60', told.text)
     assert 'value="a.test"' in told.text
     assert 'value="proof" checked>' in told.text
+
+
+def test_a_logo_is_chosen_shown_and_removed(operator, tag):
+    given = {"name": f"Drawn {tag}", "time_zone": "UTC", "currency": "EUR"}
+    where = path(operator.post("/organizations", **given))
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 4), "red").save(picture, "PNG")
+    picture.seek(0)
+
+    nothing = operator.post(f"{where}/logo", page=where)
+    wrong = operator.post(f"{where}/logo", page=where, logo=(io.BytesIO(b"x" * 2_000_000), "a.png"))
+    operator.post(f"{where}/logo", page=where, logo=(picture, "logo.png"))
+    page = operator.get(where).text
+    shown = operator.get(f"{where}/logo.png")
+    operator.post(f"{where}/logo", page=where, remove="")
+
+    assert [nothing.status_code, wrong.status_code] == [422, 422]
+    assert "Choose a file." in nothing.text
+    assert "A logo is an image of up to 700 kB" in wrong.text
+    assert f'<img class="logo" src="/console{where}/logo.png" alt="The logo of Drawn' in page
+    assert (shown.mimetype, Image.open(io.BytesIO(shown.data)).size) == ("image/png", (8, 4))
+    assert '<img class="logo"' not in operator.get(where).text
 
 
 def test_an_organizations_own_people_read_what_it_is_set_to_and_change_nothing(somebody, things):

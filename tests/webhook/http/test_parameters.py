@@ -19,6 +19,7 @@ CLEARED = {
         "city": "", "country": "", "electronic_address": "", "buyer_reference": "",
         "purchase_order": "", "billing_email": "", "sender_name": "", "reply_to": "", "colour": "",
         "redeem_domains": [], "redeem_languages": [], "redeem_text": "", "support_email": "",
+        "logo": None,
     },
     "/api/v1/seller": {
         "address": "", "street": "", "postcode": "", "city": "", "country": "", "tax_id": "",

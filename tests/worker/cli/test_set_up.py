@@ -4,6 +4,7 @@ import re
 from decimal import Decimal
 
 import pytest
+from PIL import Image
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
@@ -58,6 +59,21 @@ def test_a_redeem_pages_settings_are_given_and_emptied(give):
         "paged-2026", "open", ["a.test", "b.test"], ["de", "en"], "Hello",
     ]  # fmt: skip
     assert [emptied[name] for name in names] == ["paged", "off", [], ["de", "en"], ""]
+
+
+def test_a_logo_is_a_file_and_can_be_removed(give, run, tmp_path):
+    added = give("organizations", "add", "Drawn")
+    Image.new("RGB", (8, 4)).save(tmp_path / "logo.png")
+    (tmp_path / "logo.svg").write_text("<svg/>")
+
+    give("organizations", "edit", added["id"], "--logo", str(tmp_path / "logo.png"))
+    given = give("organizations", "show", "Drawn")["logo"]
+    refused = run("organizations", "edit", added["id"], "--logo", str(tmp_path / "logo.svg"))
+    give("organizations", "edit", added["id"], "--no-logo")
+
+    assert given == f"/api/v1/organizations/{added['id']}/logo.png"
+    assert (refused.code, refused.err.startswith("A logo is an image of up to")) == (2, True)
+    assert give("organizations", "show", "Drawn")["logo"] is None
 
 
 def test_what_an_open_page_means_is_said_where_it_is_chosen(run):

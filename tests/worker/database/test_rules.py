@@ -160,6 +160,17 @@ REFUSED = {
     "organization_redeem_domains_are_few": [
         "UPDATE organization SET redeem_domains = array_fill('a.test'::text, ARRAY[101])"
     ],
+    "organization_logo_is_a_small_png": [
+        f"INSERT INTO organization_logo VALUES (1, {content}, 1, 1)"
+        for content in (
+            r"'\\x474946'",
+            r"'\\x89504e470d0a1a0a' || decode(repeat('00', 200000), 'hex')",
+        )
+    ],
+    "organization_logo_has_a_size": [
+        rf"INSERT INTO organization_logo VALUES (1, '\\x89504e470d0a1a0a', {size})"
+        for size in ("0, 1", "481, 1", "1, 161")
+    ],
     "organization_colour_is_a_code": ["UPDATE organization SET colour = 'red' WHERE id = 1"],
     "organization_pays_in_time": ["UPDATE organization SET payment_terms_days = -1 WHERE id = 1"],
     "organizations_form_a_tree": [

@@ -107,6 +107,8 @@ OURS = {
     "journal_is_numbered_once_a_period",
     "learner_is_joined_to_another",
     "organization_country_is_a_code",
+    "organization_logo_has_a_size",
+    "organization_logo_is_a_small_png",
     "payment_is_taken_back_for_a_reason",
     "payments_stay_within_their_invoice",
     "price_ends_after_it_began",

@@ -1,6 +1,7 @@
 """Mailing by a real mail server: away, slow, refusing some recipients, accepting and dying."""
 
 import datetime as dates
+import io
 import os
 import signal
 import ssl
@@ -14,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from PIL import Image
 from sqlalchemy import text
 
 from tests import world as worlds
@@ -25,6 +27,7 @@ from worker.database import connections
 from worker.outgoing import channels, composing, mailing, messages, retries
 from worker.pools import distributions
 from worker.settings import settings
+from worker.tenancy import organizations
 
 ANN = "ann@example.org"
 
@@ -134,6 +137,33 @@ def test_a_mail_comes_as_text_and_as_a_page_in_the_organizations_colour(place, b
     assert "Hello &lt;b&gt;Ann&lt;/b&gt;," in page
     assert "<style" not in page
     assert "http" not in page  # nothing is fetched when the mail is read
+
+
+def test_a_mail_has_the_organizations_logo_in_itself(place, by):
+    with connections.session() as session:
+        organizations.edit(
+            session, actor=OPERATOR, organization=str(place.parent), logo=picture(960, 240)
+        )
+    with mail_server() as server:
+        by(server.url)
+        hand(place, ANN, count=50)
+        send()
+
+    [mail] = server.received
+    page = mail.message.get_body(("related",))
+    [html, logo] = page.iter_parts()
+    drawn = Image.open(io.BytesIO(logo.get_content()))
+    assert 'src="cid:logo@keypool" width="240" height="60"' in html.get_content()
+    assert (logo["Content-ID"], logo.get_content_type()) == ("<logo@keypool>", "image/png")
+    assert (drawn.format, drawn.size) == ("PNG", (480, 120))
+    assert mail.message.get_body(("plain",)).get_content().startswith("Hello,")
+    assert [file.get_filename() for file in mail.message.iter_attachments()] == ["keys.csv"]
+
+
+def picture(*size: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, "#0b5fa5").save(file, "JPEG")
+    return file.getvalue()
 
 
 def test_a_mail_is_in_the_language_and_time_zone_of_its_receivers_organization(place, by):
