@@ -922,14 +922,12 @@ COMMENT ON CONSTRAINT token_has_a_name ON token
     IS 'invalid_input(name): A token''s name has 1 to 200 characters.';
 
 -- A person who signs in to the console: a role as tokens have it, and a password as argon2 keeps it.
--- A session carries the generation it began in; a new password, or closing the door, begins the next.
 CREATE TABLE console_user (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id bigint      REFERENCES organization ON DELETE RESTRICT,
     email           text        NOT NULL,
     role            role        NOT NULL,
     password_hash   text        NOT NULL,
-    generation      int         NOT NULL DEFAULT 1,
     created_at      timestamptz NOT NULL DEFAULT clock_now(),
     disabled_at     timestamptz,
 
@@ -947,16 +945,41 @@ CREATE UNIQUE INDEX user_email_is_unique ON console_user (lower(email));
 COMMENT ON INDEX user_email_is_unique
     IS 'already_exists: Somebody signs in with that address already; give another address.';
 
--- One attempt to sign in, of an address or from a network address, both as hashes; those of an address
--- are forgotten once one succeeds.
-CREATE TABLE sign_in_attempt (
-    id      bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    subject bytea       NOT NULL,
-    at      timestamptz NOT NULL DEFAULT now()  -- the true now: a limit is no affair of a shifted clock
+-- One browser in which a user is signed in. Its cookie has a random id, of which this is the hash. It is
+-- over at its end, when it was idle for too long, or when somebody ended it. confirmed_at: when the
+-- password was asked for last. device is the hash of another cookie, which outlives the session: an
+-- attempt to sign in from a known device is throttled apart from those of strangers.
+CREATE TABLE console_session (
+    id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id      bigint      NOT NULL REFERENCES console_user ON DELETE RESTRICT,
+    hash         bytea       NOT NULL,
+    device       bytea       NOT NULL,
+    client       text        NOT NULL,  -- a network, not an address: 192.0.2.0/24
+    browser      text        NOT NULL DEFAULT '',
+    created_at   timestamptz NOT NULL DEFAULT clock_now(),
+    confirmed_at timestamptz NOT NULL DEFAULT clock_now(),
+    last_seen_at timestamptz NOT NULL DEFAULT clock_now(),
+    ends_at      timestamptz NOT NULL,
+    ended_at     timestamptz,
+
+    CONSTRAINT console_session_is_unique UNIQUE (hash)
 );
 
--- Read at every sign-in, to count the last minutes' attempts.
-CREATE INDEX sign_in_attempt_of_subject ON sign_in_attempt (subject, at);
+-- Read by the list of a user's sessions, and at sign-in by the search for a known device.
+CREATE INDEX console_session_by_user ON console_session (user_id, device);
+-- Read by the sweep.
+CREATE INDEX console_session_by_end ON console_session (ends_at);
+
+-- Failed attempts to sign in of one subject, such as an address tried from one network: all are hashes.
+-- An attempt counts before it is made, and is taken back once it succeeded.
+CREATE TABLE sign_in_throttle (
+    subject  bytea            PRIMARY KEY,
+    failures double precision NOT NULL,
+    last_at  timestamptz      NOT NULL DEFAULT now()  -- the true now: a limit is no affair of a shifted clock
+);
+
+-- Read by the sweep.
+CREATE INDEX sign_in_throttle_by_age ON sign_in_throttle (last_at);
 
 -- What was answered to a request with an Idempotency-Key, encrypted, for when it is sent again; written
 -- in the transaction of its act. Null: forgotten, as a person's data was erased since.
@@ -2323,7 +2346,8 @@ ALTER TABLE pool_growth    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_charged   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE token          ENABLE ROW LEVEL SECURITY;
 ALTER TABLE console_user    ENABLE ROW LEVEL SECURITY;
-ALTER TABLE sign_in_attempt ENABLE ROW LEVEL SECURITY;
+ALTER TABLE console_session ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sign_in_throttle ENABLE ROW LEVEL SECURITY;
 ALTER TABLE answer         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE source         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE source_secret  ENABLE ROW LEVEL SECURITY;
@@ -2394,6 +2418,7 @@ CREATE POLICY tenancy ON distribution_tally TO keypool_web USING ((SELECT sees_e
 CREATE POLICY tenancy ON key_replacement TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM key WHERE key.id = old_key_id));
 CREATE POLICY tenancy ON batch_chunk    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
 CREATE POLICY tenancy ON batch_line     TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
+CREATE POLICY tenancy ON console_session TO keypool_web USING ((SELECT sees_everything()) OR user_id IN (SELECT id FROM console_user));
 CREATE POLICY tenancy ON answer         TO keypool_web USING ((SELECT sees_everything()) OR token_id IN (SELECT id FROM token));
 CREATE POLICY tenancy ON source_secret  TO keypool_web USING ((SELECT sees_everything()) OR source_id IN (SELECT id FROM source));
 CREATE POLICY tenancy ON endpoint_secret TO keypool_web USING ((SELECT sees_everything()) OR endpoint_id IN (SELECT id FROM endpoint));
@@ -2417,7 +2442,7 @@ CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_everything()));
--- settlement, schedule_run, pool_alert, mail_server and sign_in_attempt: no policy, no row, no grant for the web.
+-- settlement, schedule_run, pool_alert, mail_server and sign_in_throttle: no policy, no row, no grant for the web.
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
@@ -2426,6 +2451,7 @@ GRANT SELECT, INSERT, UPDATE ON
     invoice_share, invoice_tax, invoice_charge, charge_cancelled_out, endpoint, endpoint_secret TO keypool_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON organization_logo TO keypool_web;
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
+GRANT SELECT, UPDATE (ended_at) ON console_session TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON message, mail_template TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
@@ -2468,36 +2494,121 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 2 AS
      ORDER BY source_secret.id DESC
 $$;
 
--- The same of a user: by address at sign-in, by id where a session goes on.
-CREATE FUNCTION find_user(address text)
-RETURNS TABLE (id bigint, generation int, password_hash text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
-    SELECT id, generation, password_hash FROM console_user
+-- How a user's password is hashed: all of the hash but its last part. Who knows the password makes the
+-- same hash with that, and begin_session compares it: no hash leaves the database.
+CREATE FUNCTION password_salt(address text) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT regexp_replace(password_hash, '[^$]*$', '') FROM console_user
      WHERE lower(email) = lower(address) AND disabled_at IS NULL
 $$;
 
-CREATE FUNCTION find_session(user_id bigint, in_generation int)
-RETURNS TABLE (email text, role role, organization_id bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
-    SELECT email, role, organization_id FROM console_user
-     WHERE id = user_id AND generation = in_generation AND disabled_at IS NULL
+CREATE FUNCTION knows_device(address text, device_hash bytea) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM console_session
+                     JOIN console_user ON console_user.id = user_id
+                    WHERE lower(email) = lower(address) AND device = device_hash)
 $$;
 
--- Write an attempt down, and say how many the last minutes had, this one too. One at a time for a
--- subject: a hundred at once are counted one after the other.
-CREATE FUNCTION note_sign_in(of_subject bytea, lately interval) RETURNS bigint
+-- Remember in the history what happened at the door to a user's account: from a network, not an address.
+-- What a stranger can repeat at will is told once a quarter of an hour for each network.
+CREATE FUNCTION remember_access(address text, what text, from_client text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    INSERT INTO history (actor, organization_id, action, thing, thing_id, detail)
+    SELECT 'user ' || email, organization_id, what, 'user', id, jsonb_build_object('client', from_client)
+      FROM console_user
+     WHERE lower(email) = lower(address)
+       AND what IN ('signed in', 'sign-in failed', 'sign-in locked')
+       AND (what <> 'sign-in locked'
+            OR NOT EXISTS (SELECT FROM history AS before
+                            WHERE before.thing = 'user' AND before.thing_id = console_user.id
+                              AND before.action = what AND before.detail ->> 'client' = from_client
+                              AND before.at > clock_now() - interval '15 minutes'))
+$$;
+
+-- Begin a session of whoever knows the hash of a user's password; says whether it began.
+CREATE FUNCTION begin_session(
+    address text, known_hash text, session_hash bytea, device_hash bytea, from_client text, in_browser text,
+    lasting interval
+) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended(encode(of_subject, 'hex'), 1));
-    DELETE FROM sign_in_attempt WHERE subject = of_subject AND at < now() - lately;
-    INSERT INTO sign_in_attempt (subject) VALUES (of_subject);
-    RETURN (SELECT count(*) FROM sign_in_attempt WHERE subject = of_subject);
+    INSERT INTO console_session (user_id, hash, device, client, browser, ends_at)
+    SELECT id, session_hash, device_hash, from_client, in_browser, clock_now() + lasting
+      FROM console_user
+     WHERE lower(email) = lower(address) AND disabled_at IS NULL AND password_hash = known_hash;
+    RETURN FOUND;
 END
 $$;
 
-CREATE FUNCTION forget_sign_ins(of_subject bytea) RETURNS void
+-- Go on with a session, unless it is over or its user was disabled. That it was seen is noted once a
+-- minute, or every request would write to its row.
+CREATE FUNCTION resume_session(session_hash bytea, idle interval)
+RETURNS TABLE (id bigint, user_id bigint, email text, role role, organization_id bigint,
+               since_confirmed interval)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
+BEGIN
+    UPDATE console_session SET last_seen_at = clock_now()
+     WHERE hash = session_hash AND ended_at IS NULL
+       AND last_seen_at BETWEEN clock_now() - idle AND clock_now() - interval '1 minute';
+    RETURN QUERY
+    SELECT console_session.id, console_user.id, console_user.email, console_user.role,
+           console_user.organization_id, clock_now() - console_session.confirmed_at
+      FROM console_session JOIN console_user ON console_user.id = console_session.user_id
+     WHERE hash = session_hash AND ended_at IS NULL AND disabled_at IS NULL
+       AND clock_now() < ends_at AND last_seen_at > clock_now() - idle;
+END
+$$;
+
+-- Note that the password of a session's user was asked for again; says whether its hash is the right one.
+CREATE FUNCTION confirm_session(session_hash bytea, known_hash text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    UPDATE console_session SET confirmed_at = clock_now() FROM console_user
+     WHERE hash = session_hash AND ended_at IS NULL
+       AND console_user.id = user_id AND disabled_at IS NULL AND password_hash = known_hash;
+    RETURN FOUND;
+END
+$$;
+
+-- Count an attempt of a subject, unless it has to wait; gives for how long, else 0. After some failures the
+-- pauses grow: 1 s, 2 s, 4 s, up to the longest. An attempt that has to wait counts nothing, so that nobody
+-- keeps another out by trying on; and failures wear off, one at a time.
+CREATE FUNCTION throttle_sign_in(of_subject bytea, free int, longest interval, worn_off interval)
+RETURNS interval
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    known sign_in_throttle;
+    pause interval;
+BEGIN
+    INSERT INTO sign_in_throttle VALUES (of_subject, 1) ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        RETURN interval '0';
+    END IF;
+    SELECT * INTO known FROM sign_in_throttle WHERE subject = of_subject FOR NO KEY UPDATE;
+    known.failures := greatest(0, known.failures - extract(epoch FROM now() - known.last_at)
+                                                 / extract(epoch FROM worn_off));
+    IF known.failures >= free THEN
+        pause := least(longest, interval '1 second' * power(2, least(known.failures - free, 30)));
+        IF known.last_at + pause > now() THEN
+            RETURN known.last_at + pause - now();
+        END IF;
+    END IF;
+    UPDATE sign_in_throttle SET failures = known.failures + 1, last_at = greatest(now(), known.last_at)
+     WHERE subject = of_subject;
+    RETURN interval '0';
+END
+$$;
+
+-- Take an attempt back that succeeded; with the failures before it.
+CREATE FUNCTION forgive_sign_ins(subjects bytea[]) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    DELETE FROM sign_in_attempt WHERE subject = of_subject
+    DELETE FROM sign_in_throttle WHERE subject = ANY (subjects)
+$$;
+
+-- Take an attempt back that succeeded, and nothing else: of a network that many people share.
+CREATE FUNCTION uncount_sign_in(of_subject bytea) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    UPDATE sign_in_throttle SET failures = greatest(0, failures - 1) WHERE subject = of_subject
 $$;
 
 -- The last migration that this database has had, which the web tells when asked whether it is
@@ -2511,10 +2622,14 @@ EXCEPTION WHEN undefined_table THEN
 END
 $$;
 
-REVOKE ALL ON FUNCTION find_token(bytea), note_token(bytea), find_source(bigint), find_user(text), find_session(bigint, int),
-    note_sign_in(bytea, interval), forget_sign_ins(bytea), schema_revision() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION find_token(bytea), note_token(bytea), find_source(bigint), find_user(text), find_session(bigint, int),
-    note_sign_in(bytea, interval), forget_sign_ins(bytea), schema_revision() TO keypool_web;
+REVOKE ALL ON FUNCTION find_token(bytea), note_token(bytea), find_source(bigint), password_salt(text), knows_device(text, bytea),
+    remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
+    resume_session(bytea, interval), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),
+    forgive_sign_ins(bytea[]), uncount_sign_in(bytea), schema_revision() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION find_token(bytea), note_token(bytea), find_source(bigint), password_salt(text), knows_device(text, bytea),
+    remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
+    resume_session(bytea, interval), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),
+    forgive_sign_ins(bytea[]), uncount_sign_in(bytea), schema_revision() TO keypool_web;
 
 
 -- Schema "report": what analysts read --------------------------------------------------------------

@@ -10,7 +10,7 @@ from apiflask import APIFlask
 from flask import Response, g, request
 
 from webhook import api, console, docs, health, metrics
-from webhook.http import languages, limits, openapi, problems, strictjson
+from webhook.http import clients, languages, limits, openapi, problems, strictjson
 from webhook.receiver import messages, receiver
 from worker import celery, errors, logs
 from worker.database import connections, revisions
@@ -54,6 +54,7 @@ def create_app() -> APIFlask:
     ):
         app.register_blueprint(blueprint)
     console.install(app)
+    clients.install(app)
     app.before_request(_begin)
     limits.install(app)
     app.after_request(_end)

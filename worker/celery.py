@@ -94,6 +94,7 @@ def configuration() -> dict[str, Any]:
             "tell-of-pools": _every(timedelta(minutes=1), "tell_of_pools"),
             "blank-bodies": _every(timedelta(hours=1), "blank_bodies"),
             "forget-answers": _every(timedelta(hours=1), "forget_answers"),
+            "sweep-sign-ins": _every(timedelta(hours=1), "sweep_sign_ins"),
             "expire": _every(timedelta(minutes=1), "expire"),
             "fold-tallies": _every(timedelta(minutes=1), "fold_tallies"),
             # Catches up after an outage: bills every closed month that is not invoiced.

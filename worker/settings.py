@@ -94,6 +94,18 @@ def _sender(value: object) -> object:
     return address
 
 
+def _networks(value: object) -> object:
+    """Read addresses and networks, such as `10.0.0.0/8,::1`.
+
+    Raises:
+        ValueError: one is neither.
+    """
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list):
+        raise ValueError("give addresses or networks, such as 10.0.0.0/8,::1")
+    return [ipaddress.ip_network(part.strip()) for part in parts if str(part).strip()]
+
+
 Duration = Annotated[timedelta, BeforeValidator(duration)]
 SmtpUrl = Annotated[MailServer, NoDecode, BeforeValidator(mail_server)]
 Listed = Annotated[list[str], NoDecode, BeforeValidator(_list)]
@@ -164,6 +176,15 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(
         6_000, ge=1, description="Requests of one token within a minute after which it waits."
     )
+    session_idle: Duration = Field(
+        timedelta(hours=2), description="How long a session of the console may stay unused."
+    )
+    session_lasts: Duration = Field(
+        timedelta(hours=12), description="How long after its sign-in a session ends at the latest."
+    )
+    trusted_proxies: Annotated[
+        list[ipaddress.IPv4Network | ipaddress.IPv6Network], NoDecode, BeforeValidator(_networks)
+    ] = Field([], description="The proxies, by address or network, whose X-Forwarded-For counts.")
     answers_kept: Duration = Field(
         timedelta(hours=24), description="How long an answer is given again under its key."
     )

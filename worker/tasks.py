@@ -26,7 +26,7 @@ from worker.pools import batches, tallies
 from worker.redemption import inbox, settling
 from worker.reporting import keeping
 from worker.settings import settings
-from worker.tenancy import answers
+from worker.tenancy import answers, sessions, throttling
 from worker.tenancy.actors import Actor
 
 SCHEDULE = Actor.operator("schedule")
@@ -140,6 +140,20 @@ def forget_answers() -> None:
         removed += some
     if removed:
         log.info("answers removed", count=removed)
+
+
+@app.task(name="sweep_sign_ins")
+def sweep_sign_ins() -> None:
+    """Remove failed sign-ins that wore off, and sessions that are over and past their retention."""
+    removed = 0
+    while some := transaction(_sweep_some):
+        removed += some
+    if removed:
+        log.info("sign-ins swept", count=removed)
+
+
+def _sweep_some(session: Session) -> int:
+    return sum(one.remove_old(session, limit=REMOVED_AT_ONCE) for one in (throttling, sessions))
 
 
 @app.task(name="fold_tallies")

@@ -29,7 +29,7 @@ from worker.pools import batches
 from worker.redemption import settling, sources
 from worker.reporting import claims, keeping
 from worker.tables.tenancy import Logo
-from worker.tenancy import tokens, users
+from worker.tenancy import passwords, sessions, signing_in, tokens, users
 from worker.tenancy.actors import Role
 
 APIFlask.test_client_class = CheckedClient
@@ -177,6 +177,19 @@ def _paid_in_part(session: Session, organization: str) -> str:
     return paid["payments"][0]["id"]
 
 
+def begun(session: Session, email: str, password: str) -> int:
+    """Begin a session of a user; give the session's id."""
+    attempt = signing_in.Attempt(email, "192.0.2.7", "")
+    admission = signing_in.admit(session, attempt)
+    known_hash = passwords.hashed_alike(password, admission.salt)
+    cookie = signing_in.begin(
+        session, attempt, admission, known_hash=known_hash, device="device", browser="Firefox/140"
+    )
+    signed = sessions.resume(session, str(cookie))
+    assert signed is not None
+    return signed.session_id
+
+
 @pytest.fixture(scope="module")
 def things(place: Place) -> Things:
     sender, [key] = place.sender(), place.keys()
@@ -245,6 +258,7 @@ def things(place: Place) -> Things:
         user = users.add(
             session, actor=OPERATOR, email="user@example.com", password="p" * 12, **owner
         )["id"]
+        signed_in = begun(session, "user@example.com", "p" * 12)
         price = prices.set_price(
             session, actor=OPERATOR, course=names.code, price="3", organization=names.name,
             from_="2080-01-01",
@@ -265,6 +279,7 @@ def things(place: Place) -> Things:
             "payment": payment,
             "price": price,
             "user": user,
+            "session_id": str(signed_in),
             "pool": place.world.pool,
             "organization": names.name,
             "course": names.code,

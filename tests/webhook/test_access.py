@@ -116,6 +116,7 @@ LISTED = {
     "/api/v1/prices": ("id", "price"),
     "/api/v1/redemptions": ("event", "event"),
     "/api/v1/reports": ("id", "report"),
+    "/api/v1/sessions": ("id", "session_id"),
     "/api/v1/sources": ("id", "source"),
     "/api/v1/templates": ("name", "template"),
     "/api/v1/tokens": ("id", "token"),

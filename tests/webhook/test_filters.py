@@ -24,7 +24,7 @@ from worker.outgoing import deliveries, messages
 from worker.pools import batches, distributions, keys, pools
 from worker.redemption import attempts, inbox
 from worker.reporting import keeping
-from worker.tenancy import history
+from worker.tenancy import history, sessions
 from worker.tenancy.actors import Role
 
 
@@ -60,6 +60,7 @@ NOUNS = {
     "pools": Doors(pools.Filters, "/pools", "pools list", "/pools"),
     "prices": Doors(prices.Filters, "/prices", "prices list", "/prices"),
     "redemptions": Doors(attempts.Filters, "/redemptions", "redemptions list", "/redemptions"),
+    "sessions": Doors(sessions.Filters, "/sessions", "sessions list", "/sessions"),
     "reports": Doors(keeping.Filters, "/reports", "reports kept", "/reports"),
 }
 

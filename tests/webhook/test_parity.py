@@ -37,6 +37,8 @@ ROUTES = {
     "tokens add": "POST /tokens",
     "tokens list": "GET /tokens",
     "tokens revoke": "POST /tokens/{token}/revoke",
+    "sessions end": "POST /sessions/{session_id}/end",
+    "sessions list": "GET /sessions",
     "users add": "POST /users",
     "users disable": "POST /users/{user}/disable",
     "users list": "GET /users",

@@ -97,6 +97,7 @@ TASKS = [
     "tell_of_pools",
     "blank_bodies",
     "forget_answers",
+    "sweep_sign_ins",
     "expire",
     "fold_tallies",
     "bill",

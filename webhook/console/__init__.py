@@ -1,6 +1,5 @@
 """The console: pages for the people who run pools, bill, and help learners."""
 
-from datetime import timedelta
 from functools import cache
 
 from apiflask import APIBlueprint, APIFlask
@@ -35,7 +34,7 @@ def install(app: APIFlask) -> None:
         SESSION_COOKIE_SECURE=https,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
-        PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
+        PERMANENT_SESSION_LIFETIME=settings().session_lasts,
         WTF_CSRF_CHECK_DEFAULT=False,  # the API's callers have tokens and no cookies
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a form may stay open overnight
         WTF_CSRF_SSL_STRICT=https,

@@ -9,11 +9,13 @@ from flask import g
 from flask_login import LoginManager, UserMixin, current_user
 from sqlalchemy.orm import Session
 
+from webhook.console import asking
 from worker import errors
 from worker.database import connections
 from worker.database.connections import Login
-from worker.tenancy import users
+from worker.tenancy import sessions
 from worker.tenancy.actors import Actor, Role
+from worker.tenancy.sessions import Signed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,46 +32,54 @@ class SignedOutError(errors.KeypoolError):
 class Visitor(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
     """A signed-in user, for Flask-Login."""
 
-    def __init__(self, session_id: str, user_id: int, actor: Actor) -> None:
-        self.id = session_id
-        self.user_id = user_id
-        self.actor = actor
+    def __init__(self, cookie: str, signed: Signed) -> None:
+        self.id = cookie  # what Flask-Login keeps in the cookie
+        self.signed = signed
+        self.user_id = signed.user_id
+        self.actor = signed.actor
 
 
 @manager.user_loader  # type: ignore[untyped-decorator]  # as above
-def load(session_id: str) -> Visitor | None:
+def load(cookie: str) -> Visitor | None:
     """Find the user of a session cookie; None if the session is over."""
     with connections.session(Login.WEB) as session:
-        resumed = users.resume(session, session_id=session_id)
-    return Visitor(session_id, *resumed) if resumed else None
+        signed = sessions.resume(session, cookie)
+    return Visitor(cookie, signed) if signed else None
 
 
 def page(
-    *roles: Role, on: str | None = None
+    *roles: Role, on: str | None = None, confirmed: bool = False
 ) -> Callable[[Callable[Concatenate[Session, Actor, P], R]], Callable[P, R]]:
     """Admit users of the operator and of the given roles; run the view in one transaction.
 
     The view gets the session, which sees only the visitor's organizations, and the actor. A view that
-    handles a form names the page that the form is on.
+    handles a form names the page that the form is on. One that is `confirmed` has the password asked
+    for again, unless that was done a short while ago.
     """
 
     def guard(view: Callable[Concatenate[Session, Actor, P], R]) -> Callable[P, R]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            actor = visitor().actor
+            who = visitor()
+            actor = who.actor
             actor.require(*roles)
+            if confirmed:
+                asking.require(who.signed, who.id)
             with connections.session(Login.WEB, sees=actor.scope) as session:
                 g.session, g.actor = session, actor
                 return view(session, actor, *args, **kwargs)
 
         guarded.roles = (Role.OPERATOR, *roles)  # type: ignore[attr-defined]  # read by words.py
         guarded.on = on  # type: ignore[attr-defined]  # read by frame.py
+        guarded.confirmed = confirmed  # type: ignore[attr-defined]  # read by tests
         return guarded
 
     return guard
 
 
-def known(*roles: Role) -> Callable[[Callable[Concatenate[Actor, P], R]], Callable[P, R]]:
+def known(
+    *roles: Role, on: str | None = None
+) -> Callable[[Callable[Concatenate[Actor, P], R]], Callable[P, R]]:
     """Admit the same users as `page`, without a transaction, for long requests."""
 
     def guard(view: Callable[Concatenate[Actor, P], R]) -> Callable[P, R]:
@@ -79,6 +89,7 @@ def known(*roles: Role) -> Callable[[Callable[Concatenate[Actor, P], R]], Callab
             return view(visitor().actor, *args, **kwargs)
 
         guarded.roles = (Role.OPERATOR, *roles)  # type: ignore[attr-defined]  # as above
+        guarded.on = on  # type: ignore[attr-defined]  # as above
         return guarded
 
     return guard

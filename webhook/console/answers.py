@@ -11,8 +11,9 @@ from flask_wtf.csrf import CSRFError
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException, NotFound
 
-from webhook.console import forms, packing
+from webhook.console import asking, forms, packing
 from webhook.console.access import SignedOutError
+from webhook.console.asking import ConfirmFirstError
 from worker import errors
 
 HEADERS = {
@@ -40,6 +41,7 @@ def install(blueprint: APIBlueprint) -> None:
     """Install these responses on a blueprint."""
     blueprint.after_request(_headed)
     blueprint.register_error_handler(SignedOutError, to_sign_in)
+    blueprint.register_error_handler(ConfirmFirstError, to_confirm)
     blueprint.register_error_handler(CSRFError, for_forged)
     blueprint.register_error_handler(Exception, for_error)
     blueprint.add_url_rule("/<path:nowhere>", "nowhere", _nowhere)
@@ -65,6 +67,15 @@ def to_sign_in(_error: SignedOutError) -> Any:
     """Redirect to the sign-in, and back to the page afterwards."""
     back = request.full_path.rstrip("?") if request.method == "GET" else None
     return redirect(url("console.sign_in", next=back), 303)
+
+
+def to_confirm(error: ConfirmFirstError) -> Any:
+    """Ask for the password again, and keep the form, which is sent again with it."""
+    asked = ("csrf_token", asking.FIELD)
+    kept = [(name, value) for name, value in request.form.items(multi=True) if name not in asked]
+    refused = str(error) if asking.FIELD in request.form else None
+    page = render_template("confirm.html", kept=kept, refused=refused)
+    return page, 422 if refused else 403
 
 
 def for_forged(_error: CSRFError) -> Any:

@@ -8,6 +8,8 @@ from flask import current_app, request
 
 PAGES = (
     "sign_in",
+    "account",
+    "sessions",
     "pools",
     "redemptions",
     "new_pool",

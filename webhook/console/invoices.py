@@ -134,7 +134,7 @@ def void_invoice(session: Session, actor: Actor, invoice: str) -> Any:
 
 
 @blueprint.post("/invoices/<invoice>/lines/<line>/charges/<charge>/credit")
-@page(on="invoice_line")
+@page(on="invoice_line", confirmed=True)
 def credit_charge(session: Session, actor: Actor, invoice: str, line: str, charge: str) -> Any:
     """Credit a charge behind a line, wholly or partly: on the month's credit note, or at once."""
     reason, amount = request.form.get("reason", ""), request.form.get("amount") or None

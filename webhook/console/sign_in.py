@@ -1,23 +1,24 @@
-"""Signing in and out, the user's own password, and the start page."""
+"""Signing in and out, and the start page."""
 
+import secrets
 from typing import Any
 
-from flask import redirect, render_template, request, session
+from flask import Response, current_app, redirect, render_template, request, session
 from flask import url_for as url
-from flask_login import login_user, logout_user
+from flask_login import current_user, login_user, logout_user
 from sqlalchemy.orm import Session
 
-from webhook.console.access import Visitor, load, page, visitor
-from webhook.console.answers import done
+from webhook.console import asking
+from webhook.console.access import Visitor, load, page
+from webhook.console.asking import Proof
 from webhook.console.frame import blueprint
 from webhook.console.words import may
 from webhook.http.access import EVERYBODY
 from worker.database import connections
 from worker.database.connections import Login
-from worker.tenancy import users
+from worker.tenancy import sessions, signing_in
 from worker.tenancy.actors import Actor
 
-TOO_MANY = "Too many attempts lately; wait ten minutes and try again."
 WRONG = "That address and password do not fit; try again, or ask your manager for a new password."
 
 
@@ -37,50 +38,60 @@ def sign_in() -> Any:
 
 @blueprint.post("/sign-in")
 def begin() -> Any:
-    """Check the password, within the rate limit, and begin a session."""
-    email, password = request.form.get("email", ""), request.form.get("password", "")
-    client = request.remote_addr or ""
-    with connections.session(Login.WEB) as opened:
-        allowed = users.may_try(opened, email=email, client=client)
-    if not allowed:
-        return render_template("sign_in.html", error=TOO_MANY), 429, {"Retry-After": "600"}
-    with connections.session(Login.WEB) as opened:
-        began = users.sign_in(opened, email=email, password=password)
-    if not began or not (known := load(began)):
+    """Check the password, unless the attempt has to wait, and begin a session."""
+    try:
+        proof = asking.proof(request.form.get("email", ""), request.form.get("password", ""))
+    except asking.WaitError as error:
+        page = render_template("sign_in.html", error=str(error))
+        return page, 429, {"Retry-After": str(error.seconds)}
+    device = proof.attempt.device or secrets.token_urlsafe(32)
+    if not (known := _begun(proof, device)):
         return render_template("sign_in.html", error=WRONG), 422
-    return _begun(known)
+    return _remembered(_onward(known), device)
 
 
 @blueprint.post("/sign-out")
 def sign_out() -> Any:
     """End this session."""
+    if current_user.is_authenticated:
+        signed = current_user.signed
+        with connections.session(Login.WEB, sees=signed.actor.scope) as opened:
+            sessions.sign_out(opened, signed)
     logout_user()
     session.clear()
     return redirect(url("console.sign_in"), 303)
 
 
-@blueprint.get("/account")
-@page(*EVERYBODY)
-def account(_session: Session, _actor: Actor) -> Any:
-    """Show the user's account, and the form for a new password."""
-    return render_template("account.html")
+def _begun(proof: Proof, device: str) -> Visitor | None:
+    with connections.session(Login.WEB) as opened:
+        began = signing_in.begin(
+            opened,
+            proof.attempt,
+            proof.admission,
+            known_hash=proof.known_hash,
+            device=device,
+            browser=request.user_agent.string,
+        )
+    return load(began) if began else None
 
 
-@blueprint.post("/account")
-@page(*EVERYBODY, on="account")
-def change_password(session: Session, actor: Actor) -> Any:
-    """Change the user's password, which ends every session, and sign in again here."""
-    old, new = request.form.get("old", ""), request.form.get("password", "")
-    passwords = {"user_id": visitor().user_id, "old": old, "new": new}
-    users.change_password(session, actor=actor, **passwords)
-    logout_user()
-    return done("Your password is new. Every session is over: sign in again.", "sign_in")
-
-
-def _begun(known: Visitor) -> Any:
+def _onward(known: Visitor) -> Response:
     session.clear()  # drop everything from before the sign-in (session fixation)
     session.permanent = True  # lasts for PERMANENT_SESSION_LIFETIME
     login_user(known)
     target = request.args.get("next", "")
     inside = target.startswith("/console/") and "\\" not in target
-    return redirect(target if inside else url("console.home"), 303)
+    return redirect(target if inside else url("console.home"), 303)  # type: ignore[return-value]  # werkzeug's own class
+
+
+def _remembered(response: Response, device: str) -> Response:
+    """Have the browser remember that the account was used on it; it lets nobody in."""
+    response.set_cookie(
+        asking.device_cookie(),
+        device,
+        max_age=sessions.DEVICE_KEPT,
+        secure=current_app.config["SESSION_COOKIE_SECURE"],
+        httponly=True,
+        samesite="Lax",
+    )
+    return response

@@ -22,7 +22,7 @@ def tokens_page(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/tokens")
-@page(Role.MANAGER, on="tokens")
+@page(Role.MANAGER, on="tokens", confirmed=True)
 def add_token(session: Session, actor: Actor) -> Any:
     """Make a token, and show it once."""
     form = request.form

@@ -23,7 +23,7 @@ def users_page(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/users")
-@page(Role.MANAGER, on="users")
+@page(Role.MANAGER, on="users", confirmed=True)
 def add_user(session: Session, actor: Actor) -> Any:
     """Add a user."""
     fields = {name: request.form.get(name, "") for name in ("email", "password")}
@@ -33,7 +33,7 @@ def add_user(session: Session, actor: Actor) -> Any:
 
 
 @blueprint.post("/users/<user>/password")
-@page(Role.MANAGER, on="users")
+@page(Role.MANAGER, on="users", confirmed=True)
 def renew_password(session: Session, actor: Actor, user: str) -> Any:
     """Give a user a new password, which ends their sessions."""
     password = request.form.get("password", "")
@@ -42,7 +42,7 @@ def renew_password(session: Session, actor: Actor, user: str) -> Any:
 
 
 @blueprint.post("/users/<user>/disable")
-@page(Role.MANAGER, on="users")
+@page(Role.MANAGER, on="users", confirmed=True)
 def disable_user(session: Session, actor: Actor, user: str) -> Any:
     """Disable a user."""
     users.disable(session, actor=actor, user=user)

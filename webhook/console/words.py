@@ -52,15 +52,25 @@ MENU = (
             ("seller", "Seller"),
             ("templates", "Texts of mails"),
             ("users", "Users"),
+            ("sessions", "Sessions"),
             ("history", "History"),
         ),
     ),
 )
 
+# How browsers and systems are found in User-Agent: the first that fits, since most name others too.
+BROWSERS = {
+    "Edg": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari",
+}  # fmt: skip
+SYSTEMS = {
+    "Android": "Android", "iPhone": "iPhone", "iPad": "iPad", "Windows": "Windows",
+    "Mac OS X": "macOS", "Linux": "Linux",
+}  # fmt: skip
+
 
 def install(blueprint: APIBlueprint) -> None:
     """Make these functions available in a blueprint's templates."""
-    for filter_ in (when, number, words, pretty, language):
+    for filter_ in (when, number, words, pretty, language, browser):
         blueprint.add_app_template_filter(filter_)
     for asked in (
         may,
@@ -108,6 +118,15 @@ def words(code: object) -> str:
 def language(tag: str) -> str:
     """Name a language as those who speak it do."""
     return str(Locale(tag).display_name).capitalize()
+
+
+def browser(agent: str) -> str:
+    """Name a browser and its system, as it names itself in `User-Agent`."""
+    names = (
+        next((name for token, name in known.items() if token in agent), "")
+        for known in (BROWSERS, SYSTEMS)
+    )
+    return ", ".join(filter(None, names)) or agent.partition("/")[0] or "unknown"
 
 
 def zone() -> str:

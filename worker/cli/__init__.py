@@ -27,6 +27,7 @@ PANELS = {
         "sources",
         "tokens",
         "users",
+        "sessions",
         "endpoints",
     ],
     "Hand out": ["pools", "keys", "batches"],

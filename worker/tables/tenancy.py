@@ -136,9 +136,26 @@ class User(Base):
     email: Mapped[str]
     role: Mapped[Role]
     password_hash: Mapped[str]
-    generation: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     created_at: Mapped[Made]
     disabled_at: Mapped[datetime | None]
+
+
+class ConsoleSession(Base):
+    """One browser in which a user is signed in, known by the hash of its cookie's id."""
+
+    __tablename__ = "console_session"
+
+    id: Mapped[Id]
+    user_id: Mapped[int] = of(User.id)
+    hash: Mapped[bytes]
+    device: Mapped[bytes]
+    client: Mapped[str]
+    browser: Mapped[Words]
+    created_at: Mapped[Made]
+    confirmed_at: Mapped[Made]
+    last_seen_at: Mapped[Made]
+    ends_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
 
 
 class Answer(Base):

@@ -1,11 +1,7 @@
 """Users of the console: address, password, and a role in one organization."""
 
-import hashlib
-from datetime import datetime, timedelta
-from functools import cache
+from datetime import datetime
 
-from argon2 import PasswordHasher
-from argon2.exceptions import VerifyMismatchError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
@@ -14,7 +10,7 @@ from worker import errors
 from worker.database import lookup
 from worker.database.lookup import Id
 from worker.tables.tenancy import Organization, User
-from worker.tenancy import history, organizations
+from worker.tenancy import history, organizations, passwords, sessions
 from worker.tenancy.actors import Actor, Role
 
 
@@ -33,11 +29,6 @@ class UserShape(TypedDict):
     """When the user was added."""
     disabled_at: datetime | None
     """When the user was disabled; else null."""
-
-
-SHORTEST, LONGEST = 12, 200  # characters of a password
-SIGN_IN_WINDOW = timedelta(minutes=10)
-PER_USER, PER_CLIENT = 10, 100  # attempts in that time: for one user, from one network address
 
 
 def add(
@@ -70,7 +61,7 @@ def add(
         email=email.strip(),
         role=role,
         organization_id=owner and owner.id,
-        password_hash=_hashed(password),
+        password_hash=passwords.hashed(password),
     )
     session.add(user)
     session.flush()
@@ -85,18 +76,9 @@ def set_password(session: Session, *, actor: Actor, user: str, password: str) ->
     return _renew(session, actor, found, password)
 
 
-def change_password(
-    session: Session, *, actor: Actor, user_id: int, old: str, new: str
-) -> UserShape:
-    """Change one's own password; all sessions end.
-
-    Raises:
-        InvalidInputError: the old password is wrong, or the new one is invalid.
-    """
-    user = session.get_one(User, user_id)
-    if not _fits(user.password_hash, old):
-        raise errors.InvalidInputError("That is not your present password.", field="old")
-    return _renew(session, actor, user, new)
+def change_password(session: Session, *, actor: Actor, user_id: int, password: str) -> UserShape:
+    """Change one's own password, after the present one was asked for; all sessions end."""
+    return _renew(session, actor, session.get_one(User, user_id), password)
 
 
 def disable(session: Session, *, actor: Actor, user: str) -> UserShape:
@@ -105,7 +87,7 @@ def disable(session: Session, *, actor: Actor, user: str) -> UserShape:
     found = _find(session, actor, user)
     if found.disabled_at is None:
         found.disabled_at = session.scalar(select(func.clock_now()))
-        found.generation += 1
+        sessions.end_all(session, user_id=found.id)
         _remember(session, actor, "user disabled", found)
     return shape(found, _owner_name(session, found))
 
@@ -122,45 +104,6 @@ def listing(session: Session, *, actor: Actor) -> list[UserShape]:
     return [shape(user, name) for user, name in rows]
 
 
-def may_try(session: Session, *, email: str, client: str) -> bool:
-    """Count an attempt to sign in, and say whether it is within the rate limit; commit before trying.
-
-    Unknown addresses are counted like known ones, so that a refusal does not reveal who exists.
-    """
-    limits = {_subject("user", email): PER_USER, _subject("client", client): PER_CLIENT}
-    counts = [
-        session.scalar(select(func.note_sign_in(subject, SIGN_IN_WINDOW))) <= limit  # type: ignore[operator]
-        for subject, limit in sorted(limits.items())  # always in the same order: rows are locked
-    ]
-    return all(counts)
-
-
-def sign_in(session: Session, *, email: str, password: str) -> str | None:
-    """Check a password and begin a session; None for a wrong one or an unknown address.
-
-    An unknown address takes as long as a known one. Works with the web's login, before any tenancy is set.
-    """
-    user = session.execute(select("*").select_from(func.find_user(email.strip()))).one_or_none()
-    right = _fits(user.password_hash if user else _nobodys(), password[:LONGEST])
-    if user is None or not right:
-        return None
-    session.execute(select(func.forget_sign_ins(_subject("user", email))))
-    return f"{user.id}:{user.generation}"
-
-
-def resume(session: Session, *, session_id: str) -> tuple[int, Actor] | None:
-    """Give the user's id and the actor of a session; None if it is over."""
-    user_id, _, generation = session_id.partition(":")
-    if not (user_id.isdecimal() and generation.isdecimal()):
-        return None
-    row = session.execute(
-        select("*").select_from(func.find_session(int(user_id), int(generation)))
-    ).one_or_none()
-    if row is None:
-        return None
-    return int(user_id), Actor(f"user {row.email}", Role(row.role), row.organization_id)
-
-
 def shape(user: User, organization: str | None) -> UserShape:
     """Give a user's public fields."""
     return {
@@ -173,38 +116,9 @@ def shape(user: User, organization: str | None) -> UserShape:
     }
 
 
-@cache
-def _hasher() -> PasswordHasher:
-    return PasswordHasher()
-
-
-@cache
-def _nobodys() -> str:
-    return _hasher().hash("of nobody")
-
-
-def _hashed(password: str) -> str:
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise errors.InvalidInputError(
-            f"A password has {SHORTEST} to {LONGEST} characters.", field="password"
-        )
-    return _hasher().hash(password)
-
-
-def _fits(kept: str, password: str) -> bool:
-    try:
-        return _hasher().verify(kept, password)
-    except VerifyMismatchError:
-        return False
-
-
-def _subject(kind: str, name: str) -> bytes:
-    return hashlib.sha256(f"{kind} {name.strip().lower()}".encode()).digest()
-
-
 def _renew(session: Session, actor: Actor, user: User, password: str) -> UserShape:
-    user.password_hash = _hashed(password)
-    user.generation += 1
+    user.password_hash = passwords.hashed(password)
+    sessions.end_all(session, user_id=user.id)
     _remember(session, actor, "password changed", user)
     return shape(user, _owner_name(session, user))
 

@@ -61,6 +61,7 @@ PAGES = {
     "/prices": {"finance", "analyst"},
     "/tokens": {"manager"},
     "/users": {"manager"},
+    "/sessions": {"manager"},
     "/reports": {"manager", "finance", "analyst"},
     "/reports/{report}/progress": {"manager", "analyst"},  # of usage
     "/reports/{report}.html": {"manager", "analyst"},  # of usage
@@ -121,6 +122,7 @@ ACTS = {
     "/users": {"manager"},
     "/users/{user}/password": {"manager"},
     "/users/{user}/disable": {"manager"},
+    "/sessions/{session_id}/end": {"manager"},
     "/reports": {"manager", "analyst"},  # of usage
 }
 ALONE = (".html", ".pdf", ".csv", ".zip", ".png")  # no pages
@@ -232,6 +234,7 @@ def test_every_page_without_a_session_leads_to_the_sign_in(app, things):
 def test_every_route_of_the_console_is_in_these_tables(app, method, table):
     told = {re.sub(r"{\w+}", "*", path.partition("?")[0]) for path in table}
     open_to_all = {"/", "/sign-in", "/sign-out", "/static/*", "/account", "/*"}
+    own = {"/account/sessions/*/end", "/account/sessions/end"}
     console = {
         re.sub(r"<[^>]+>", "*", rule.rule).removeprefix("/console")
         for rule in app.url_map.iter_rules()
@@ -240,7 +243,7 @@ def test_every_route_of_the_console_is_in_these_tables(app, method, table):
 
     files = {f"{path}.{kind}" for path in FILES for kind in ("pdf", "csv")}
     known = {path[:-3] + "*" if path in files else path for path in told}
-    assert known | open_to_all >= console
+    assert known | open_to_all | own >= console
 
 
 MARKUP = "<img src=x onerror=alert(1)>"

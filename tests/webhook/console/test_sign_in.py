@@ -1,8 +1,12 @@
 """Signing in: passwords, sessions, limits, forged forms."""
 
+import re
+
 import pytest
 from flask import session
+from sqlalchemy import text
 
+from tests.webhook.console.people import PASSWORD
 from tests.world import OPERATOR
 from webhook import create_app
 from webhook.console.answers import HEADERS
@@ -39,14 +43,185 @@ def test_a_wrong_password_and_an_unknown_address_are_told_alike(person):
     assert known.get("/pools").status_code == 303
 
 
-def test_the_eleventh_attempt_waits_however_right_it_is(person):
+def as_if_failed(times: int) -> None:
+    """Have whatever failed before failed so often by now; argon2 would take its time."""
+    with databases.session() as opened:
+        changed = "UPDATE sign_in_throttle SET failures = :times, last_at = now()"
+        opened.execute(
+            text(f"{changed} WHERE last_at > now() - interval '1 minute'"), {"times": times}
+        )
+
+
+def test_after_five_failures_an_attempt_waits_however_right_it_is(person):
     somebody = person(signed_in=False)
 
-    tried = [somebody.sign_in("wrong password").status_code for _ in range(10)]
+    tried = [somebody.sign_in("wrong password").status_code for _ in range(2)]
+    as_if_failed(7)
+    waits = somebody.sign_in()
 
-    assert tried == [422] * 10
-    assert somebody.sign_in().status_code == 429
+    assert tried == [422] * 2
+    assert (waits.status_code, int(waits.headers["Retry-After"]) in (3, 4)) == (429, True)
+    assert re.search("wait [34] seconds and try again", waits.text)
     assert somebody.get("/pools").status_code == 303
+
+
+def test_a_strangers_failures_keep_nobody_out_of_a_browser_that_was_signed_in_before(person):
+    known = person()
+    known.post("/sign-out", page="/pools")
+    stranger = type(known)(known.client.application.test_client(), known.email)
+    stranger.sign_in("wrong password")
+    as_if_failed(12)
+
+    assert stranger.sign_in().status_code == 429
+    assert known.sign_in().status_code == 303
+
+
+def test_a_session_is_over_at_its_end_and_when_it_was_idle(person, monkeypatch):
+    somebody = person()
+    older = "UPDATE console_session SET {} WHERE id = (SELECT max(id) FROM console_session)"
+
+    def asked_after(change: str) -> int:
+        with databases.session() as opened:
+            opened.execute(text(older.format(change)))
+        return somebody.get("/pools").status_code
+
+    used = asked_after("last_seen_at = last_seen_at - interval '119 minutes'")
+    idle = asked_after("last_seen_at = last_seen_at - interval '121 minutes'")
+    somebody.sign_in()
+    over = asked_after("ends_at = clock_now()")
+
+    assert (used, idle, over) == (200, 303, 303)
+
+
+def test_a_cookie_that_was_signed_with_a_stolen_key_opens_nothing_without_its_row(person):
+    somebody = person(Role.OPERATOR)
+    app = somebody.client.application
+    forger = app.test_client()
+
+    with forger.session_transaction("/console/") as forged:
+        forged["_user_id"] = "1:1"
+
+    assert forger.get("/console/pools").status_code == 303
+
+
+def test_signing_out_ends_the_session_for_a_copy_of_its_cookie_too(person):
+    somebody = person()
+    copied = somebody.client.get_cookie("keypool").value
+    thief = somebody.client.application.test_client()
+    thief.set_cookie("keypool", copied)
+
+    before = thief.get("/console/pools").status_code
+    somebody.post("/sign-out", page="/pools")
+
+    assert (before, thief.get("/console/pools").status_code) == (200, 303)
+
+
+def test_sessions_are_listed_on_the_account_page_and_ended_there(person):
+    here = person()
+    there = type(here)(here.client.application.test_client(), here.email)
+    there.sign_in()
+    page = here.get("/account").text
+    [other] = re.findall(r"/account/sessions/(\d+)/end", page)[
+        :1
+    ]  # the last one that was used is first
+    ids = set(re.findall(r"/account/sessions/(\d+)/end", page))
+
+    here.post(f"/account/sessions/{max(ids, key=int)}/end", page="/account")
+    ended = [who.get("/pools").status_code for who in (here, there)]
+    there.sign_in()
+    here.post("/account/sessions/end", page="/account")
+
+    assert len(ids) == 2
+    assert other in ids
+    assert ended == [200, 303]
+    assert [who.get("/pools").status_code for who in (here, there)] == [303, 303]
+
+
+def test_anothers_session_is_not_ended_from_the_account_page(person):
+    somebody, other = person(), person()
+    [theirs] = re.findall(r"/account/sessions/(\d+)/end", other.get("/account").text)
+
+    refused = somebody.post(f"/account/sessions/{theirs}/end", page="/account")
+
+    assert refused.status_code == 404
+    assert other.get("/pools").status_code == 200
+
+
+def test_a_manager_ends_the_session_of_a_user(person):
+    manager, other = person(), person(Role.ANALYST)
+    listed = manager.get(f"/sessions?user={other.email}").text
+    [theirs] = re.findall(r"/sessions/(\d+)/end", listed)
+
+    told = manager.post(f"/sessions/{theirs}/end", page="/sessions")
+
+    assert told.status_code == 303
+    assert other.get("/pools").status_code == 303
+
+
+def test_the_account_shows_what_happened_at_its_door_and_from_which_network(person):
+    somebody = person(signed_in=False)
+    somebody.sign_in("wrong password")
+    somebody.sign_in()
+    somebody.post("/sign-out", page="/account")
+    somebody.sign_in()
+
+    page = somebody.get("/account").text
+
+    shown = re.findall(r"<td>(sign[^<]+)</td><td>[^<]*</td><td>([^<]*)</td>", page)
+    assert [what for what, _ in shown] == ["signed in", "signed out", "signed in", "sign-in failed"]
+    assert {client for _, client in shown} == {"127.0.0.0/24"}
+
+
+# Asking for the password again
+
+
+@pytest.fixture
+def signed_in_long_ago(person):
+    """An operator who typed their password eleven minutes ago."""
+    somebody = person(Role.OPERATOR)
+    with databases.session() as opened:
+        opened.execute(
+            text("""UPDATE console_session SET confirmed_at = clock_now() - interval '11 minutes'
+                                WHERE id = (SELECT max(id) FROM console_session)""")
+        )
+    return somebody
+
+
+def test_an_act_that_matters_asks_for_the_password_again_and_keeps_what_was_typed(
+    signed_in_long_ago,
+):
+    somebody, typed = signed_in_long_ago, {"name": "Typed <once>", "role": "operator"}
+
+    asked = somebody.post("/tokens", **typed)
+    kept = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', asked.text))
+    wrong = somebody.client.post("/console/tokens", data={**typed, **kept, "present_password": "x"})
+    token = re.search(r'name="csrf_token" value="([^"]+)"', wrong.text)[1]
+    right = somebody.client.post(
+        "/console/tokens", data={**typed, "csrf_token": token, "present_password": PASSWORD}
+    )
+    again = somebody.post("/tokens", name="Second", role="operator")
+
+    assert asked.status_code == 403
+    assert kept["name"] == "Typed &lt;once&gt;"
+    assert (wrong.status_code, "not your password" in wrong.text) == (422, True)
+    assert "Typed &lt;once&gt;: keep the token now" in right.text
+    assert "Second: keep the token now" in again.text
+
+
+def test_tokens_credits_and_changes_of_sign_in_are_acts_that_ask_for_the_password(app):
+    asking = {
+        re.sub(r"<[^>]+>", "*", rule.rule).removeprefix("/console")
+        for rule in app.url_map.iter_rules()
+        if getattr(app.view_functions[rule.endpoint], "confirmed", False)
+    }
+
+    assert asking == {
+        "/tokens",
+        "/invoices/*/lines/*/charges/*/credit",
+        "/users",
+        "/users/*/password",
+        "/users/*/disable",
+    }
 
 
 def test_a_new_password_ends_every_session(person):

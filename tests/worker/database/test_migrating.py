@@ -258,12 +258,12 @@ def test_an_index_that_a_killed_run_left_half_built_is_built_anew(engine, migrat
 def test_a_large_table_is_filled_in_chunks_that_are_committed_one_by_one(engine, migrations):
     run(
         engine,
-        "INSERT INTO sign_in_attempt (subject) SELECT '' FROM generate_series(1, 100)",
+        "INSERT INTO course (code, title) SELECT n, n FROM generate_series(1, 100) AS n",
         "CREATE TABLE chunk (upto bigint, at xid8 DEFAULT pg_current_xact_id())",
     )
     migrations.add(
-        "steps.fill('sign_in_attempt', "
-        "'WITH filled AS (UPDATE sign_in_attempt SET subject = subject WHERE id > :after AND id <= :upto"
+        "steps.fill('course', "
+        "'WITH filled AS (UPDATE course SET title = title WHERE id > :after AND id <= :upto"
         " RETURNING id) INSERT INTO chunk (upto) SELECT max(id) FROM filled', rows=30)",
         head="transactional = False",
     )
@@ -273,11 +273,11 @@ def test_a_large_table_is_filled_in_chunks_that_are_committed_one_by_one(engine,
 
     assert answer(engine, "SELECT array_agg(upto ORDER BY upto) FROM chunk") == [30, 60, 90, 100]
     assert answer(engine, "SELECT count(DISTINCT at::text) FROM chunk") == 4
-    assert told[1:-1] == [f"sign_in_attempt: {part} % of 100" for part in (30, 60, 90, 100)]
+    assert told[1:-1] == [f"course: {part} % of 100" for part in (30, 60, 90, 100)]
 
 
 def test_an_empty_table_is_filled_at_once(engine, migrations):
-    migrations.add("steps.fill('sign_in_attempt', 'SELECT :after, :upto')")
+    migrations.add("steps.fill('course', 'SELECT :after, :upto')")
 
     assert migrating.upgrade(engine) == [NEXT]
 

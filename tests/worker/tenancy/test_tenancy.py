@@ -47,6 +47,8 @@ SELECT id, name, 'manager', name::bytea FROM town;
 INSERT INTO answer (token_id, key, request) SELECT id, name, 'abc' FROM token;
 INSERT INTO console_user (organization_id, email, role, password_hash)
 SELECT id, 'boss@' || name, 'manager', '$argon2id$' FROM town;
+INSERT INTO console_session (user_id, hash, device, client, ends_at)
+SELECT id, email::bytea, 'abc', '192.0.2.0/24', '2027-01-01' FROM console_user;
 INSERT INTO source (id, organization_id, name) OVERRIDING SYSTEM VALUE SELECT id, id, name FROM town;
 INSERT INTO source_secret (source_id, encrypted) SELECT id, name::bytea FROM town;
 INSERT INTO learner (id, organization_id, email) OVERRIDING SYSTEM VALUE
@@ -126,6 +128,7 @@ OWNER = {
     "token": "organization_id",
     "answer": "(SELECT organization_id FROM token WHERE token.id = token_id)",
     "console_user": "organization_id",
+    "console_session": "(SELECT organization_id FROM console_user WHERE console_user.id = user_id)",
     "source": "organization_id",
     "source_secret": "(SELECT organization_id FROM source WHERE source.id = source_id)",
     "learner": "organization_id",
@@ -158,7 +161,7 @@ EVERYBODYS = {
 PUBLIC_KNOWLEDGE = {"currency"}  # no walls at all
 OPERATORS = {"invoice_serial", "journal_export"}
 WORKERS = {
-    "sign_in_attempt",
+    "sign_in_throttle",
     "settlement",
     "schedule_run",
     "mail_server",
@@ -176,10 +179,15 @@ DOORS = {
         "limit_of_attempt(bigint)",
         "find_token(bytea)",
         "note_token(bytea)",
-        "find_user(text)",
-        "find_session(bigint,integer)",
-        "note_sign_in(bytea,interval)",
-        "forget_sign_ins(bytea)",
+        "password_salt(text)",
+        "knows_device(text,bytea)",
+        "remember_access(text,text,text)",
+        "begin_session(text,text,bytea,bytea,text,text,interval)",
+        "resume_session(bytea,interval)",
+        "confirm_session(bytea,text)",
+        "throttle_sign_in(bytea,integer,interval,interval)",
+        "forgive_sign_ins(bytea[])",
+        "uncount_sign_in(bytea)",
         "report.visible_organization()",
         "schema_revision()",
         "visible_organization()",

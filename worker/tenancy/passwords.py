@@ -1,0 +1,58 @@
+"""Passwords: argon2 hashes, made so that no hash has to leave the database."""
+
+import re
+import secrets
+from base64 import b64decode
+from functools import cache
+
+from argon2 import PasswordHasher
+from argon2.low_level import Type, hash_secret
+
+from worker import errors
+
+SHORTEST, LONGEST = 12, 200  # characters of a password
+SALT = re.compile(r"\$argon2id\$v=(\d+)\$m=(\d+),t=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$")
+SALT_BYTES, HASH_BYTES = 16, 32
+
+
+def hashed(password: str) -> str:
+    """Hash a new password, with a salt of its own.
+
+    Raises:
+        InvalidInputError: it is too short or too long.
+    """
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise errors.InvalidInputError(
+            f"A password has {SHORTEST} to {LONGEST} characters.", field="password"
+        )
+    return _hasher().hash(password)
+
+
+def hashed_alike(password: str, salt: str | None) -> str:
+    """Hash a password as another was: the same hash says that it is the same password.
+
+    Without a salt, as for an unknown address, it takes as long and fits nothing. It is slow by design:
+    call it outside of any transaction.
+    """
+    version, memory, passes, lanes, chars = SALT.fullmatch(salt or _nobodys()).groups()  # type: ignore[union-attr]  # argon2 wrote it
+    made = hash_secret(
+        password[:LONGEST].encode(),
+        b64decode(chars + "=" * (-len(chars) % 4)),
+        time_cost=int(passes),
+        memory_cost=int(memory),
+        parallelism=int(lanes),
+        hash_len=HASH_BYTES,
+        type=Type.ID,
+        version=int(version),
+    )
+    return made.decode()
+
+
+@cache
+def _hasher() -> PasswordHasher:
+    return PasswordHasher(salt_len=SALT_BYTES, hash_len=HASH_BYTES)
+
+
+@cache
+def _nobodys() -> str:
+    return _hasher().hash(secrets.token_urlsafe()).rpartition("$")[0] + "$"

@@ -1,0 +1,80 @@
+"""Signing in: an attempt is admitted, its password is hashed, and a session begins.
+
+The steps are transactions of their own, so that none is open while a password is hashed. They work
+with the web's login, before any tenancy is set.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from worker.tenancy import networks, sessions, throttling
+from worker.tenancy.throttling import Attempt
+
+__all__ = ["Attempt"]  # whoever signs in makes one
+
+
+@dataclass(frozen=True)
+class Admission:
+    """How long an attempt has to wait; else how its password is hashed."""
+
+    wait: timedelta
+    is_known: bool
+    salt: str | None
+
+
+def admit(session: Session, attempt: Attempt) -> Admission:
+    """Count an attempt, unless it has to wait; commit before the password is tried."""
+    admitted = throttling.admit(session, attempt)
+    if admitted.wait:
+        _remember(session, attempt, "sign-in locked")
+        return Admission(admitted.wait, admitted.is_known, None)
+    salt = session.scalar(select(func.password_salt(attempt.email.strip())))
+    return Admission(admitted.wait, admitted.is_known, salt)
+
+
+def begin(
+    session: Session,
+    attempt: Attempt,
+    admission: Admission,
+    *,
+    known_hash: str,
+    device: str,
+    browser: str,
+) -> str | None:
+    """Begin a session, and give its id for the cookie; None where the password's hash is wrong.
+
+    `device` is the cookie by which the account knows this browser the next time.
+    """
+    client = networks.shortened(attempt.client)
+    began = sessions.begin(
+        session,
+        email=attempt.email,
+        known_hash=known_hash,
+        device=device,
+        client=client,
+        browser=browser,
+    )
+    _remember(session, attempt, "signed in" if began else "sign-in failed")
+    if began:
+        throttling.forgive(session, attempt, is_known=admission.is_known)
+    return began
+
+
+def confirm(
+    session: Session, attempt: Attempt, admission: Admission, *, cookie: str, known_hash: str
+) -> bool:
+    """Say whether it is the password of who is signed in, and note that it was asked for again."""
+    right = sessions.confirm(session, cookie, known_hash=known_hash)
+    if right:
+        throttling.forgive(session, attempt, is_known=admission.is_known)
+    else:
+        _remember(session, attempt, "sign-in failed")
+    return right
+
+
+def _remember(session: Session, attempt: Attempt, what: str) -> None:
+    client = networks.shortened(attempt.client)
+    session.execute(select(func.remember_access(attempt.email.strip(), what, client)))
