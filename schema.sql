@@ -156,6 +156,9 @@ CREATE TYPE delivery_type     AS ENUM (
 CREATE TYPE delivery_state    AS ENUM ('waiting', 'delivered', 'failed');
 CREATE TYPE message_state     AS ENUM ('waiting', 'sent', 'failed');
 CREATE TYPE redeem_page       AS ENUM ('off', 'proof', 'open');
+CREATE TYPE reminder_kind     AS ENUM (
+    'key_unused', 'access_unlaunched', 'access_ending', 'pool_low', 'pool_ending', 'invoice_sent',
+    'invoice_due', 'invoice_overdue', 'report_made', 'trouble');
 CREATE TYPE role              AS ENUM ('operator', 'manager', 'finance', 'analyst', 'sender');
 
 -- Whether an assignment gives access at an instant (A1): it was not cancelled and is not over. This
@@ -1868,7 +1871,7 @@ CREATE TRIGGER cancelled_out_stays_so BEFORE UPDATE OR DELETE ON charge_cancelle
 
 -- Where an organization wants to be told of what happens in it and below it, by types. pool_low and
 -- pool_expiring_days say when a pool is. After failed attempts in a row an endpoint rests for a while,
--- so that what is dead or slow is not asked all the time.
+-- so that what is dead or slow is not asked all the time; failing_since is the first of them.
 CREATE TABLE endpoint (
     id                 bigint          GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id    bigint          NOT NULL REFERENCES organization ON DELETE RESTRICT,
@@ -1880,6 +1883,7 @@ CREATE TABLE endpoint (
     removed_at         timestamptz,
     failures           int             NOT NULL DEFAULT 0,
     rests_until        timestamptz,
+    failing_since      timestamptz,
 
     CONSTRAINT endpoint_wants_something           CHECK (cardinality(types) > 0),
     CONSTRAINT endpoint_calls_a_pool_low          CHECK (pool_low BETWEEN 1 AND 1000000000),
@@ -1895,6 +1899,17 @@ COMMENT ON CONSTRAINT endpoint_calls_a_pool_expiring ON endpoint
 CREATE UNIQUE INDEX endpoint_is_registered_once ON endpoint (organization_id, url) WHERE removed_at IS NULL;
 COMMENT ON INDEX endpoint_is_registered_once
     IS 'already_exists: The organization has an endpoint at that address already; edit that one.';
+
+CREATE FUNCTION note_failing() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.failing_since := CASE WHEN NEW.failures > 0 THEN clock_now() END;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER endpoint_fails_since BEFORE UPDATE OF failures ON endpoint
+    FOR EACH ROW WHEN ((OLD.failures > 0) <> (NEW.failures > 0)) EXECUTE FUNCTION note_failing();
 
 -- A signing secret of an endpoint, encrypted; several sign while one replaces another.
 CREATE TABLE endpoint_secret (
@@ -2140,7 +2155,8 @@ CREATE UNIQUE INDEX mail_template_is_in_force_once ON mail_template (organizatio
 -- One e-mail to one person in an organization's name, written in the transaction of what causes it.
 -- data is what it is made of, beside the rows that it names; it is blanked after a while. due_at works
 -- as a delivery's. Every retry has the same identity, which its Message-ID is made of. refused: the mail
--- server refused the address for good, so that no later message to it is tried.
+-- server refused the address for good, so that no later message to it is tried. about and occasion: the
+-- thing that a reminder is of, such as `invoice 17`, and the instant that makes its occasion.
 CREATE TABLE message (
     id              bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id bigint        NOT NULL REFERENCES organization ON DELETE RESTRICT,
@@ -2159,15 +2175,20 @@ CREATE TABLE message (
     ended_at        timestamptz,
     error           text,
     refused         boolean       NOT NULL DEFAULT false,
+    about           text,
+    occasion        timestamptz,
 
     CONSTRAINT message_ends_once             CHECK ((state = 'waiting') = (ended_at IS NULL)),
     CONSTRAINT message_failure_has_its_error CHECK (state <> 'failed' OR error IS NOT NULL),
     CONSTRAINT message_has_a_body_to_send    CHECK (state <> 'waiting' OR data IS NOT NULL),
-    CONSTRAINT message_is_refused_for_good   CHECK (NOT refused OR state = 'failed')
+    CONSTRAINT message_is_refused_for_good   CHECK (NOT refused OR state = 'failed'),
+    CONSTRAINT message_reminds_of_a_thing    CHECK ((about IS NULL) = (occasion IS NULL))
 );
 
 -- Keeps "keys are mailed once, however often they are asked for": sending them again is an act.
 CREATE UNIQUE INDEX message_gives_keys_once ON message (distribution_id) WHERE kind = 'keys';
+-- Keeps "a reminder is sent once an occasion"; read for the reminders of a thing.
+CREATE UNIQUE INDEX message_reminds_once ON message (about, recipient_lower, kind, occasion) WHERE about IS NOT NULL;
 -- Read by the sender: what is next.
 CREATE INDEX message_due ON message (due_at, id) WHERE state = 'waiting';
 -- Read by an organization's list, newest first.
@@ -2190,6 +2211,46 @@ CREATE TABLE mail_server (
     CONSTRAINT mail_server_is_one CHECK (only_one)
 );
 INSERT INTO mail_server DEFAULT VALUES;
+
+-- A reminder that an organization wants, for its own pools, invoices and reports. threshold is in days, or
+-- in keys for pool_low; kinds that need none have none. recipient: who gets what is not for learners or
+-- about invoices; where it is empty, the managers. looked_to: whatever comes with time, such as an end of
+-- access, was looked for up to there.
+CREATE TABLE reminder (
+    organization_id bigint        NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    kind            reminder_kind NOT NULL,
+    threshold       int,
+    recipient       text          NOT NULL DEFAULT '',
+    looked_to       timestamptz   NOT NULL,
+
+    PRIMARY KEY (organization_id, kind),
+    CONSTRAINT reminder_has_its_threshold
+        CHECK ((threshold IS NULL) = (kind IN ('invoice_sent', 'report_made', 'trouble'))),
+    CONSTRAINT reminder_comes_in_days CHECK (kind = 'pool_low' OR threshold BETWEEN 1 AND 3650),
+    CONSTRAINT reminder_counts_keys   CHECK (kind <> 'pool_low' OR threshold BETWEEN 1 AND 1000000000)
+);
+
+COMMENT ON CONSTRAINT reminder_comes_in_days ON reminder
+    IS 'invalid_input(days): A reminder comes 1 to 3650 days before or after.';
+COMMENT ON CONSTRAINT reminder_counts_keys ON reminder
+    IS 'invalid_input(keys): A pool is low below 1 to 1,000,000,000 keys.';
+
+-- A pool that is low, by its organization's reminder, since when: the occasion of that reminder. The row
+-- goes when the pool is low no longer.
+CREATE TABLE pool_shortage (
+    pool_id bigint      PRIMARY KEY REFERENCES pool ON DELETE RESTRICT,
+    since   timestamptz NOT NULL DEFAULT clock_now()
+);
+
+-- Who wants no reminders in an organization's name any more. Keys, codes and invoices still come.
+CREATE TABLE unsubscribed (
+    organization_id bigint      NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    address         text        NOT NULL,
+    since           timestamptz NOT NULL DEFAULT clock_now(),
+
+    PRIMARY KEY (organization_id, address),
+    CONSTRAINT unsubscribed_is_in_lower_case CHECK (address = lower(address))
+);
 
 
 -- Reports that are kept -----------------------------------------------------------------------------
@@ -2375,6 +2436,9 @@ ALTER TABLE message        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE organization_logo ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mail_template  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mail_server    ENABLE ROW LEVEL SECURITY;
+ALTER TABLE reminder       ENABLE ROW LEVEL SECURITY;
+ALTER TABLE pool_shortage  ENABLE ROW LEVEL SECURITY;
+ALTER TABLE unsubscribed   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE report_run     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_run   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE history        ENABLE ROW LEVEL SECURITY;
@@ -2403,6 +2467,8 @@ CREATE POLICY tenancy ON charge         TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON endpoint       TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON message        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON mail_template  TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON reminder       TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON unsubscribed   TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON report_run     TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON history        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 
@@ -2442,7 +2508,7 @@ CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_everything()));
--- settlement, schedule_run, pool_alert, mail_server and sign_in_throttle: no policy, no row, no grant for the web.
+-- settlement, schedule_run, pool_alert, pool_shortage, mail_server and sign_in_throttle: no policy, no row, no grant for the web.
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
@@ -2453,6 +2519,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON organization_logo TO keypool_web;
 GRANT SELECT, UPDATE ON delivery TO keypool_web;
 GRANT SELECT, UPDATE (ended_at) ON console_session TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON message, mail_template TO keypool_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON reminder TO keypool_web;
+GRANT SELECT, UPDATE ON unsubscribed TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON seller_bank TO keypool_web;
@@ -2492,6 +2560,23 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 2 AS
      WHERE source.id = find_source.source_id
        AND (source_secret.expires_at IS NULL OR clock_now() < source_secret.expires_at)
      ORDER BY source_secret.id DESC
+$$;
+
+-- In whose name a message came; and that its receiver wants no more reminders from there. Whoever asks
+-- holds the signed link of that message: what says who they are.
+CREATE FUNCTION sender_of(message_id bigint)
+RETURNS TABLE (organization text, locale text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
+    SELECT coalesce(nullif(organization.sender_name, ''), organization.name), organization.locale
+      FROM message JOIN organization ON organization.id = message.organization_id
+     WHERE message.id = message_id
+$$;
+
+CREATE FUNCTION unsubscribe(message_id bigint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    INSERT INTO unsubscribed (organization_id, address)
+    SELECT organization_id, recipient_lower FROM message WHERE id = message_id
+    ON CONFLICT DO NOTHING
 $$;
 
 -- How a user's password is hashed: all of the hash but its last part. Who knows the password makes the
@@ -2622,12 +2707,12 @@ EXCEPTION WHEN undefined_table THEN
 END
 $$;
 
-REVOKE ALL ON FUNCTION find_token(bytea), note_token(bytea), find_source(bigint), password_salt(text), knows_device(text, bytea),
-    remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
+REVOKE ALL ON FUNCTION find_token(bytea), note_token(bytea), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text),
+    knows_device(text, bytea), remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
     resume_session(bytea, interval), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[]), uncount_sign_in(bytea), schema_revision() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION find_token(bytea), note_token(bytea), find_source(bigint), password_salt(text), knows_device(text, bytea),
-    remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
+GRANT EXECUTE ON FUNCTION find_token(bytea), note_token(bytea), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text),
+    knows_device(text, bytea), remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
     resume_session(bytea, interval), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[]), uncount_sign_in(bytea), schema_revision() TO keypool_web;
 

@@ -9,7 +9,7 @@ import structlog
 from apiflask import APIFlask
 from flask import Response, g, request
 
-from webhook import api, console, docs, health, metrics
+from webhook import api, console, docs, health, metrics, unsubscribe
 from webhook.http import clients, languages, limits, openapi, problems, strictjson
 from webhook.receiver import messages, receiver
 from worker import celery, errors, logs
@@ -51,6 +51,7 @@ def create_app() -> APIFlask:
         metrics.blueprint,
         *api.blueprints,
         docs.blueprint,
+        unsubscribe.blueprint,
     ):
         app.register_blueprint(blueprint)
     console.install(app)

@@ -92,6 +92,8 @@ def configuration() -> dict[str, Any]:
             "deliver": _every(timedelta(seconds=5), "deliver"),
             "mail": _every(timedelta(seconds=5), "mail"),
             "tell-of-pools": _every(timedelta(minutes=1), "tell_of_pools"),
+            # Catches up after an outage: of each thing, the newest occasion that still holds.
+            "remind": _every(timedelta(minutes=1), "remind"),
             "blank-bodies": _every(timedelta(hours=1), "blank_bodies"),
             "forget-answers": _every(timedelta(hours=1), "forget_answers"),
             "sweep-sign-ins": _every(timedelta(hours=1), "sweep_sign_ins"),

@@ -214,6 +214,10 @@ class Settings(BaseSettings):
             )
         return self
 
+    def web_url(self, path: str) -> str:
+        """Give the address of a page, for people: under KEYPOOL_PUBLIC_URL, else on this machine."""
+        return (self.public_url or "http://127.0.0.1:8080").rstrip("/") + path
+
     def secret_keys(self) -> list[str]:
         """Give the keys, newest first: the first seals and signs, the others only open.
 

@@ -21,7 +21,7 @@ from worker.celery import KEY_PREFIX, app, redis_url
 from worker.database.connections import transaction
 from worker.learning import expiring
 from worker.logs import log
-from worker.outgoing import deliveries, delivering, mailing, retries
+from worker.outgoing import deliveries, delivering, mailing, reminding, retries
 from worker.pools import batches, tallies
 from worker.redemption import inbox, settling
 from worker.reporting import keeping
@@ -109,6 +109,14 @@ def tell_of_pools() -> None:
     if count := transaction(deliveries.tell_of_pools):
         log.info("pools told of", count=count)
         _deliver_soon()
+
+
+@app.task(name="remind")
+def remind() -> None:
+    """Write the reminders whose occasion has come."""
+    if count := reminding.remind():
+        log.info("reminders written", count=count)
+        nudge("mail")
 
 
 @app.task(name="blank_bodies")

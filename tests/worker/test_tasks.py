@@ -94,6 +94,7 @@ TASKS = [
     "work_batches",
     "deliver",
     "mail",
+    "remind",
     "tell_of_pools",
     "blank_bodies",
     "forget_answers",

@@ -130,6 +130,17 @@ def of(session: Session, shown: InvoiceShown, format: str) -> Document:
     )
 
 
+def for_payer(session: Session, *, actor: Actor, invoice: str) -> list[Document]:
+    """Make what an invoice is sent with: a PDF, which is an e-invoice (facturx) where it can be one, and
+    its XRechnung, where nothing of that is missing.
+    """
+    shown = invoices.show(session, actor=actor, invoice=invoice)
+    formats = ["facturx" if is_sayable(shown, "facturx") else "pdf"]
+    if is_sayable(shown, "xrechnung"):
+        formats.append("xrechnung")
+    return [of(session, shown, format) for format in formats]
+
+
 def statement(
     session: Session, *, actor: Actor, organization: str, on: str | None = None, format: str = "pdf"
 ) -> Document:

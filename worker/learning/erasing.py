@@ -91,6 +91,9 @@ ENTRIES = [
                error = CASE WHEN state <> 'sent' THEN 'The person was erased.' END
          WHERE recipient_lower = lower(:word) AND organization_id = ANY (:organization_ids)"""),
     text("""
+        UPDATE unsubscribed SET address = :pseudonym
+         WHERE address = lower(:word) AND organization_id = ANY (:organization_ids)"""),
+    text("""
         UPDATE distribution SET recipient = :pseudonym, recipient_name = ''
          WHERE recipient_lower = lower(:word)
            AND pool_id IN (SELECT id FROM pool WHERE organization_id = ANY (:organization_ids))"""),

@@ -12,7 +12,7 @@ from worker.learning import assignments, erasing
 from worker.learning.assignments import AssignmentShape, AssignmentShown
 from worker.tables.labels import DeliveryType, EventStatus, MessageState, RedemptionOutcome
 from worker.tables.learning import Assignment, Learner
-from worker.tables.mail import Message
+from worker.tables.mail import Message, Unsubscribed
 from worker.tables.outgoing import Delivery
 from worker.tables.pools import Distribution, Pool
 from worker.tables.redemption import Event, Redemption
@@ -90,6 +90,15 @@ class TracedMessage(TypedDict):
     """When it was asked for."""
 
 
+class TracedWish(TypedDict):
+    """A wish for no more reminders."""
+
+    organization: str
+    """From whom."""
+    since: datetime
+    """Since when."""
+
+
 class TracedDistribution(TypedDict):
     """Keys that the person was given."""
 
@@ -116,6 +125,8 @@ class Traces(TypedDict):
     """Messages to endpoints."""
     messages: list[TracedMessage]
     """Mails to the person."""
+    unsubscribed: list[TracedWish]
+    """From whom the person wants no reminders."""
     distributions: list[TracedDistribution]
     """Keys that were given to the person."""
 
@@ -319,6 +330,11 @@ def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
     mailed = select(Message).where(
         Message.recipient_lower.in_(spelled), actor.sees(Message.organization_id)
     )
+    wishes = (
+        select(Unsubscribed.since, Organization.name)
+        .join(Organization, Organization.id == Unsubscribed.organization_id)
+        .where(Unsubscribed.address.in_(spelled), actor.sees(Unsubscribed.organization_id))
+    )
     handed = (
         select(Distribution)
         .join(Pool, Pool.id == Distribution.pool_id)
@@ -346,6 +362,10 @@ def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
                 "happened_at": one.happened_at,
             }
             for one in session.scalars(mailed.order_by(Message.id))
+        ],
+        "unsubscribed": [
+            {"organization": one.name, "since": one.since}
+            for one in session.execute(wishes.order_by(Organization.name))
         ],
         "distributions": [
             {

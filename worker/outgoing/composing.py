@@ -8,14 +8,15 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from email.headerregistry import Address
+from datetime import date, datetime
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
+from email.policy import SMTP, SMTPUTF8, Policy
 from email.utils import format_datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import css_inline
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, select_autoescape
@@ -23,13 +24,19 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from worker import errors
+from worker.billing import documents
+from worker.database import connections
 from worker.languages import times
-from worker.languages.phrasebooks import phrasebook
+from worker.languages.phrasebooks import Phrasebook, phrasebook
+from worker.outgoing import unsubscribing
 from worker.outgoing.channels import Letter
+from worker.outgoing.reminders import FOR_LEARNERS
 from worker.settings import settings
 from worker.tenancy import templates
+from worker.tenancy.actors import Actor
 
 MAILS = Path(__file__).parent / "mails"
+MAILER = Actor.operator("mail")
 NO_SENDER = "keypool@localhost"  # of files, where no address is set
 MOST_IN_TEXT = 20  # keys that a mail's text lists; more are in a file
 KEYS_FILE = "keys.csv"
@@ -38,11 +45,12 @@ LOGO = "logo@keypool"  # the Content-ID of the organization's, which is in the m
 INDENTED = "    "
 CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")  # which no header may have
 
-# What a mail says, by message. A person's language and time zone are those of their organization,
+# What a mail says, by message; holds: a reminder's occasion is not over, and no newer one is told of its
+# thing. A person's language and time zone are those of their organization,
 # where they are a learner of the sender's or one below it; else the sender's.
 FACTS = text("""
     SELECT message.id, message.kind, message.identity::text AS identity, message.recipient,
-           message.data, message.happened_at, clock_now() AS now,
+           message.data, message.happened_at, message.about, clock_now() AS now,
            sender.name AS organization, sender.sender_name, sender.reply_to, sender.colour,
            logo.content AS logo, logo.width / 2 AS logo_width, logo.height / 2 AS logo_height,
            coalesce(home.locale, sender.locale) AS locale,
@@ -53,14 +61,40 @@ FACTS = text("""
            pool.content_availability_days AS days,
            ARRAY(SELECT key.code FROM key
                   WHERE key.distribution_id = distribution.id AND key.state <> 'retired'
-                  ORDER BY key.id) AS keys
+                    AND (message.about IS NULL OR key.state = 'issued')
+                  ORDER BY key.id) AS keys,
+           seller.name AS seller, seller.email AS seller_email,
+           invoice.id AS invoice_id, invoice.number, invoice.kind::text AS invoice_kind, invoice.month,
+           invoice.issued_on, invoice.due_on, invoice.total, invoice.currency,
+           minor_unit(invoice.currency) AS decimals,
+           invoice_open(invoice.id, invoice.status, invoice.total) AS open,
+           CASE WHEN message.about IS NULL THEN true
+                WHEN assignment.id IS NOT NULL
+                THEN gives_access(assignment.status, assignment.expires_at, clock_now())
+                     AND (message.kind <> 'access_ending' OR assignment.expires_at = message.occasion)
+                     AND (message.kind <> 'access_unlaunched' OR NOT EXISTS (
+                          SELECT FROM launch WHERE launch.assignment_id = assignment.id))
+                WHEN message.kind = 'invoice_sent' THEN invoice.status <> 'void'
+                WHEN invoice.id IS NOT NULL
+                THEN invoice.status = 'finalized'
+                     AND invoice_open(invoice.id, invoice.status, invoice.total) > 0
+                ELSE true END
+           AND NOT EXISTS (SELECT FROM message AS newer
+                            WHERE newer.about = message.about AND newer.id > message.id
+                              AND newer.recipient_lower = message.recipient_lower) AS holds,
+           EXISTS (SELECT FROM unsubscribed
+                    WHERE unsubscribed.organization_id = message.organization_id
+                      AND unsubscribed.address = message.recipient_lower) AS unsubscribed
       FROM message
+     CROSS JOIN seller
       JOIN organization AS sender ON sender.id = message.organization_id
       LEFT JOIN organization_logo AS logo ON logo.organization_id = sender.id
       LEFT JOIN mail_template AS own ON own.id = message.template_id
       LEFT JOIN distribution ON distribution.id = message.distribution_id
       LEFT JOIN pool ON pool.id = distribution.pool_id
       LEFT JOIN course ON course.id = pool.course_id
+      LEFT JOIN assignment ON assignment.id = CAST(message.data->>'assignment' AS bigint)
+      LEFT JOIN invoice ON invoice.id = CAST(message.data->>'invoice' AS bigint)
       LEFT JOIN LATERAL (
            SELECT known.locale, known.time_zone
              FROM learner
@@ -74,6 +108,14 @@ FACTS = text("""
 """)
 
 
+class Unfolded(UnstructuredHeader, BaseHeader):
+    """A header in one line: Python would encode an address that is longer than a line."""
+
+    def fold(self, *, policy: "Policy[Any]") -> str:
+        """Give the header as it is written."""
+        return f"{self.name}: {self}{policy.linesep}"
+
+
 class NothingToSendError(errors.KeypoolError):
     """There is nothing to send any more."""
 
@@ -84,7 +126,7 @@ class Attachment:
 
     name: str
     content: bytes
-    kind: tuple[str, str]
+    kind: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -95,6 +137,16 @@ class Composed:
     text: str
     html: str
     attachment: Attachment | None = None
+
+
+@dataclass(frozen=True)
+class Letterhead:
+    """In whose name a mail comes, where answers go, its colour and its logo."""
+
+    name: str
+    reply_to: str
+    colour: str
+    logo: bytes | None = None
 
 
 def facts(session: Session, ids: Sequence[int]) -> list[Any]:
@@ -109,11 +161,14 @@ def compose(row: Any) -> Composed:
         NothingToSendError: all its keys were retired meanwhile; or its template does not work.
     """
     book = phrasebook(row.locale)
-    said = {"say": book.say, "say_count": book.say_count, "organization": row.organization}
+    said = _words(row, book)
     attachment = None
+    if row.invoice_id is not None:
+        said |= _of_invoice(row, book)
     if row.distribution_id is not None:
         if not row.keys:
-            raise NothingToSendError("Its keys were retired meanwhile.")
+            how = "retired" if row.about is None else "redeemed or retired"
+            raise NothingToSendError(f"Its keys were {how} meanwhile.")
         said |= _of_keys(row)
         attachment = (
             None if said["keys"] else Attachment(KEYS_FILE, _csv(row.keys), ("text", "csv"))
@@ -144,35 +199,60 @@ def letter(row: Any) -> Letter:
     """Give a message's mail as it goes out; every retry has the same Message-ID.
 
     Raises:
-        NothingToSendError: as `compose` does.
+        NothingToSendError: as `compose` does; or it is a reminder whose occasion is over, or which its
+            receiver does not want.
     """
-    composed = compose(row)
+    if not row.holds:
+        raise NothingToSendError("Its occasion is over.")
+    if row.unsubscribed and row.kind in FOR_LEARNERS:
+        raise NothingToSendError("Its receiver wants no reminders.")
+    composed, head = compose(row), letterhead(row)
     sender = settings().mail_from or NO_SENDER
-    policy = (SMTP if row.recipient.isascii() else SMTPUTF8).clone(cte_type="7bit")
+    policy = (SMTP if row.recipient.isascii() else SMTPUTF8).clone(
+        cte_type="7bit", header_factory=_headers()
+    )
     mail = EmailMessage(policy)
-    mail["From"] = _address(sender, row.sender_name or row.organization)
+    mail["From"] = _address(sender, head.name)
     mail["To"] = _address(row.recipient)
-    if row.reply_to:
-        mail["Reply-To"] = _address(row.reply_to)
+    if head.reply_to:
+        mail["Reply-To"] = _address(head.reply_to)
     mail["Subject"] = _line(composed.subject)
     mail["Date"] = format_datetime(row.now)
     mail["Message-ID"] = message_id(row.identity)
     mail["Auto-Submitted"] = "auto-generated"
+    if row.kind in FOR_LEARNERS:
+        mail["List-Unsubscribe"] = f"<{unsubscribing.link(row.id)}>"
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     mail.set_content(composed.text)
     mail.add_alternative(composed.html, subtype="html")
-    if row.logo:
+    if head.logo:
         [_, page] = mail.iter_parts()
-        page.add_related(row.logo, "image", "png", cid=f"<{LOGO}>", filename="logo.png")
-    if file := composed.attachment:
+        page.add_related(head.logo, "image", "png", cid=f"<{LOGO}>", filename="logo.png")
+    for file in _files(row, composed):
         main, sub = file.kind
         mail.add_attachment(file.content, maintype=main, subtype=sub, filename=file.name)
     return Letter(row.identity, row.recipient, mail.as_bytes())
+
+
+def letterhead(row: Any) -> Letterhead:
+    """Give in whose name a mail comes: the organization's; what is for the organization, in the seller's."""
+    if row.about is not None and row.kind not in FOR_LEARNERS:
+        return Letterhead(row.seller or "keypool", row.seller_email, COLOUR)
+    name = row.sender_name or row.organization
+    return Letterhead(name, row.reply_to, row.colour or COLOUR, row.logo)
 
 
 def message_id(identity: str) -> str:
     """Give the Message-ID of a message: the same as long as it is retried."""
     domain = (settings().mail_from or NO_SENDER).rpartition("@")[2]
     return f"<{identity}@{domain}>"
+
+
+@cache
+def _headers() -> HeaderRegistry:
+    registry = HeaderRegistry()
+    registry.map_to_type("list-unsubscribe", Unfolded)
+    return registry
 
 
 def _address(address: str, name: str = "") -> Address:
@@ -182,6 +262,60 @@ def _address(address: str, name: str = "") -> Address:
 
 def _line(words: str) -> str:
     return " ".join(words.translate(CONTROLS).split())
+
+
+def _words(row: Any, book: Phrasebook) -> dict[str, Any]:
+    """Give what every template may say: sentences, and times as the receiver reads them."""
+    zone = row.zone
+
+    def day(value: str) -> str:
+        """Write a day, or the day of an instant."""
+        if "T" not in value:
+            return book.short_day(date.fromisoformat(value))
+        return book.short_day(datetime.fromisoformat(value).astimezone(ZoneInfo(zone)).date())
+
+    return {
+        "say": book.say,
+        "say_count": book.say_count,
+        "organization": row.organization,
+        "seller": row.seller or "keypool",
+        "on": lambda value: times.on(book, datetime.fromisoformat(value), zone),
+        "until": lambda value: times.until(book, datetime.fromisoformat(value), zone),
+        "day": day,
+        "page": settings().web_url,
+        "unsubscribe": unsubscribing.link(row.id),
+    }
+
+
+def _of_invoice(row: Any, book: Phrasebook) -> dict[str, Any]:
+    """Give what a template says of the invoice that a mail is about."""
+    amounts = {name: getattr(row, name) for name in ("total", "open")}
+    return {
+        "number": row.number,
+        "kind": row.invoice_kind,
+        "month": book.month(row.month),
+        "issued_on": book.short_day(row.issued_on),
+        "due_on": book.short_day(row.due_on),
+        **{
+            name: book.money(amount, row.currency, decimals=row.decimals)
+            for name, amount in amounts.items()
+        },
+    }
+
+
+def _files(row: Any, composed: Composed) -> list[Attachment]:
+    """Give the files that come with a mail: its keys; or its invoice, as PDF and as an e-invoice."""
+    if row.invoice_id is not None:
+        return connections.transaction(_invoice_files, str(row.invoice_id))
+    return [composed.attachment] if composed.attachment else []
+
+
+def _invoice_files(session: Session, invoice: str) -> list[Attachment]:
+    made = documents.for_payer(session, actor=MAILER, invoice=invoice)
+    return [
+        Attachment(one.name, b"".join(one.content), tuple(one.media_type.split("/", 1)))
+        for one in made
+    ]
 
 
 def _of_keys(row: Any) -> dict[str, Any]:
@@ -209,7 +343,7 @@ def _csv(keys: Sequence[str]) -> bytes:
 
 def _html(row: Any, subject: str, body: str) -> str:
     """Give a text as HTML, with the organization's logo, name and colour on top and the styles inline."""
-    page = _templates().get_template("frame.html")
+    page, head = _templates().get_template("frame.html"), letterhead(row)
     blocks = [
         (all(line.startswith(INDENTED) for line in block.splitlines()), block)
         for block in body.strip("\n").split("\n\n")
@@ -219,10 +353,10 @@ def _html(row: Any, subject: str, body: str) -> str:
         page.render(
             language=phrasebook(row.locale).language,
             subject=subject,
-            organization=row.sender_name or row.organization,
-            colour=row.colour or COLOUR,
-            ink=_ink(row.colour or COLOUR),
-            logo=LOGO if row.logo else "",
+            organization=head.name,
+            colour=head.colour,
+            ink=_ink(head.colour),
+            logo=LOGO if head.logo else "",
             width=row.logo_width,
             height=row.logo_height,
             blocks=blocks,

@@ -153,6 +153,21 @@ class MessageState(StrEnum):
     FAILED = "failed"
 
 
+class ReminderKind(StrEnum):
+    """What an organization can be reminded of, or have its people reminded of."""
+
+    KEY_UNUSED = "key_unused"
+    ACCESS_UNLAUNCHED = "access_unlaunched"
+    ACCESS_ENDING = "access_ending"
+    POOL_LOW = "pool_low"
+    POOL_ENDING = "pool_ending"
+    INVOICE_SENT = "invoice_sent"
+    INVOICE_DUE = "invoice_due"
+    INVOICE_OVERDUE = "invoice_overdue"
+    REPORT_MADE = "report_made"
+    TROUBLE = "trouble"
+
+
 class ReportState(StrEnum):
     """How far a report that is kept is; the last two are its end."""
 

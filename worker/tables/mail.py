@@ -1,4 +1,4 @@
-"""Mail: one e-mail to one person, waiting or ended."""
+"""Mail: one e-mail to one person, waiting or ended; and the reminders that are wanted."""
 
 from datetime import datetime
 from typing import Any
@@ -7,8 +7,8 @@ from uuid import UUID
 from sqlalchemy import Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from worker.tables.columns import Base, Id, Made, No, lower, of
-from worker.tables.labels import MessageState
+from worker.tables.columns import Base, Id, Made, No, Words, lower, of
+from worker.tables.labels import MessageState, ReminderKind
 from worker.tables.pools import Distribution
 from worker.tables.tenancy import MailTemplate, Organization
 
@@ -35,3 +35,27 @@ class Message(Base):
     ended_at: Mapped[datetime | None]
     error: Mapped[str | None]
     refused: Mapped[No]
+    about: Mapped[str | None]
+    occasion: Mapped[datetime | None]
+
+
+class Reminder(Base):
+    """A reminder that an organization wants."""
+
+    __tablename__ = "reminder"
+
+    organization_id: Mapped[int] = of(Organization.id, primary_key=True)
+    kind: Mapped[ReminderKind] = mapped_column(primary_key=True)
+    threshold: Mapped[int | None] = mapped_column(Integer)
+    recipient: Mapped[Words]
+    looked_to: Mapped[datetime]
+
+
+class Unsubscribed(Base):
+    """Who wants no more reminders in an organization's name."""
+
+    __tablename__ = "unsubscribed"
+
+    organization_id: Mapped[int] = of(Organization.id, primary_key=True)
+    address: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[Made]

@@ -26,6 +26,7 @@ class Endpoint(Versioned, Base):
     removed_at: Mapped[datetime | None]
     failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     rests_until: Mapped[datetime | None]
+    failing_since: Mapped[datetime | None]
 
 
 class EndpointSecret(Base):

@@ -21,7 +21,7 @@ from worker.tables.redemption import SourceSecret
 SECRET_BYTES = 32
 
 # What the secret key is for. Each has a key of its own, so that one says nothing of another.
-Purpose = Literal["sealing", "sessions", "pseudonyms"]
+Purpose = Literal["sealing", "sessions", "pseudonyms", "unsubscribing"]
 
 
 def add(session: Session, secret: SourceSecret | EndpointSecret) -> str:
@@ -77,6 +77,11 @@ def decrypt(encrypted: bytes) -> bytes:
 def derived(purpose: Purpose) -> bytes:
     """Derive 32 bytes for one purpose from the newest key in KEYPOOL_SECRET_KEY (HKDF, RFC 5869)."""
     return _derived(settings().secret_keys()[0], purpose)
+
+
+def all_derived(purpose: Purpose) -> list[bytes]:
+    """Derive as `derived` does from every key, newest first: the first signs, each opens what it signed."""
+    return [_derived(key, purpose) for key in settings().secret_keys()]
 
 
 def ciphers() -> list[Fernet]:

@@ -453,6 +453,18 @@ REFUSED = {
         "INSERT INTO message (organization_id, distribution_id, kind, recipient, data)"
         " SELECT 1, id, 'keys', 'x@example.com', '{}' FROM distribution"
     ],
+    "message_reminds_of_a_thing": ["UPDATE message SET about = 'pool 1'"],
+    "message_reminds_once": [
+        "INSERT INTO message (organization_id, kind, recipient, data, about, occasion)"
+        " SELECT 1, 'pool_low', 'x@example.com', '{}', 'pool 1', '2026-02-01' FROM (VALUES (1), (2)) AS t"
+    ],
+    "reminder_has_its_threshold": [
+        "INSERT INTO reminder VALUES (1, 'trouble', 5, '', now())",
+        "INSERT INTO reminder VALUES (1, 'pool_low', NULL, '', now())",
+    ],
+    "reminder_comes_in_days": ["INSERT INTO reminder VALUES (1, 'key_unused', 0, '', now())"],
+    "reminder_counts_keys": ["INSERT INTO reminder VALUES (1, 'pool_low', 0, '', now())"],
+    "unsubscribed_is_in_lower_case": ["INSERT INTO unsubscribed VALUES (1, 'Ann@example.com')"],
     "mail_server_is_one": ["INSERT INTO mail_server (only_one) VALUES (false)"],
     "delivery_ends_once": [
         "UPDATE delivery SET ended_at = now()",

@@ -64,6 +64,10 @@ mail_template_has_a_subject
     invalid_input(subject): A subject has 1 to 300 characters.
 mail_template_has_a_body
     invalid_input(text): A mail's text has 1 to 20,000 characters.
+reminder_comes_in_days
+    invalid_input(days): A reminder comes 1 to 3650 days before or after.
+reminder_counts_keys
+    invalid_input(keys): A pool is low below 1 to 1,000,000,000 keys.
 source_name_is_unique_in_its_organization
     already_exists: The organization has a source by that name already; choose another name.
 source_has_a_name
@@ -183,6 +187,10 @@ OURS = {
     "message_gives_keys_once",
     "message_has_a_body_to_send",
     "message_is_refused_for_good",
+    "message_reminds_of_a_thing",
+    "message_reminds_once",
+    "reminder_has_its_threshold",
+    "unsubscribed_is_in_lower_case",
     "payment_is_never_rewritten",
     "invoice_is_numbered_when_final",
     "invoice_is_paid_on_a_day",

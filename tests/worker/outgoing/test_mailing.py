@@ -1,5 +1,6 @@
 """Mailing by a real mail server: away, slow, refusing some recipients, accepting and dying."""
 
+import dataclasses
 import datetime as dates
 import io
 import os
@@ -23,9 +24,19 @@ from tests.smtpd import dies, mail_server, slow
 from tests.waiting import eventually
 from tests.world import OPERATOR
 from worker import settings as settings_module
+from worker.billing import runs
 from worker.database import connections
-from worker.outgoing import channels, composing, mailing, messages, retries
+from worker.outgoing import (
+    channels,
+    composing,
+    mailing,
+    messages,
+    reminders,
+    reminding,
+    retries,
+)
 from worker.pools import distributions
+from worker.redemption import settling
 from worker.settings import settings
 from worker.tenancy import organizations
 
@@ -194,6 +205,42 @@ def test_many_keys_come_as_a_file(place, by):
     assert (file.get_filename(), file.get_content_type()) == ("keys.csv", "text/csv")
     assert file.get_content().splitlines() == ["code", *keys]
     assert keys[0] not in mail.text
+
+
+def test_an_invoice_comes_from_the_seller_as_pdf_and_e_invoice(place, by):
+    sql("UPDATE organization SET billing_email = 'pay@example.org', country = 'DE', city = 'Ulm',"
+        " postcode = '89073', street = 'Weg 1', buyer_reference = '04011000-12345-34',"
+        " electronic_address = '0204:04011000-12345-34', sender_name = 'Parent', legal_name = 'Röhm GmbH',"
+        " reply_to = 'parent@example.org' WHERE id = :id", id=place.parent)  # fmt: skip
+    sql("UPDATE seller SET email = 'bills@keypool.example', contact = 'Eva', phone = '+49 40 1',"
+        " payment_details = 'IBAN', electronic_address = '9930:DE136695976'")  # fmt: skip
+    with connections.session() as session:
+        reminders.save(session, actor=OPERATOR, organization=str(place.parent), kind="invoice_sent")
+        place_there = dataclasses.replace(place, session=session)
+        place_there.request_of_last_month(ANN)
+    settling.settle_all()
+    runs.run_scheduled(actor=OPERATOR)
+
+    with mail_server() as server:
+        by(server.url)
+        written = reminding.remind()
+        send()
+
+    [mail] = server.received
+    [(number,)] = sql("SELECT number FROM invoice WHERE status = 'finalized'")
+    message = mail.message
+    files = {file.get_filename(): file for file in message.iter_attachments()}
+    assert written == 1
+    assert mail.recipient == "pay@example.org"
+    assert str(message["From"]) == "keypool operator <keys@keypool.example>"
+    assert message["Reply-To"] == "bills@keypool.example"
+    assert message["Subject"] == f"Invoice {number} from keypool operator"
+    assert message["List-Unsubscribe"] is None
+    assert list(files) == [f"invoice-{number}.facturx.pdf", f"invoice-{number}.xrechnung.xml"]
+    pdf, xml = files.values()
+    assert pdf.get_content().startswith(b"%PDF-")
+    assert b"factur-x.xml" in pdf.get_content()
+    assert number.encode() in xml.get_payload(decode=True)
 
 
 def test_a_mail_of_a_transaction_that_fails_is_never_sent(place, by):

@@ -1,0 +1,68 @@
+"""Unsubscribing from reminders: a signed link in each, which works without signing in (RFC 8058)."""
+
+import base64
+import hashlib
+import hmac
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from worker import errors
+from worker.database import lookup
+from worker.languages.phrases import phrase
+from worker.settings import settings
+from worker.tenancy import secrets
+
+PATH = "/unsubscribe/"
+SIGNATURE_BYTES = 16
+NO_LINK = phrase("This link does not work; copy it whole from the mail.")
+
+SENDER = text("SELECT organization, locale FROM sender_of(:id)")
+UNSUBSCRIBE = text("SELECT unsubscribe(:id)")
+
+
+def link(message_id: int) -> str:
+    """Give the address by which the receiver of a message wants no more reminders."""
+    key = secrets.derived("unsubscribing")
+    return settings().web_url(f"{PATH}{message_id}.{_signature(key, message_id)}")
+
+
+def sender(session: Session, *, token: str) -> tuple[str, str]:
+    """Give the organization that a link's message came from, as its mails name it, and its language.
+
+    Raises:
+        NotFoundError: the link is not one of ours.
+    """
+    row = session.execute(SENDER, {"id": _read(token)}).one_or_none()
+    if row is None:
+        raise _no_link()
+    return row.organization, row.locale
+
+
+def unsubscribe(session: Session, *, token: str) -> None:
+    """Send no more reminders of that organization to the address of a link's message; safe to repeat.
+
+    Raises:
+        NotFoundError: the link is not one of ours.
+    """
+    session.execute(UNSUBSCRIBE, {"id": _read(token)})
+
+
+def _read(token: str) -> int:
+    """Read the message's id of a link, whose signature any of the secret keys has made."""
+    number, _, signature = token.partition(".")
+    if not lookup.is_id(number):
+        raise _no_link()
+    made = (_signature(key, int(number)) for key in secrets.all_derived("unsubscribing"))
+    if not any(hmac.compare_digest(one.encode(), signature.encode()) for one in made):
+        raise _no_link()
+    return int(number)
+
+
+def _signature(key: bytes, message_id: int) -> str:
+    digest = hmac.new(key, str(message_id).encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest[:SIGNATURE_BYTES]).decode().rstrip("=")
+
+
+def _no_link() -> errors.NotFoundError:
+    return errors.NotFoundError(NO_LINK)
