@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 import webhook
 from webhook.http.access import allowed
+from webhook.serving import Served
 from worker.database import connections
 from worker.tenancy.actors import Actor, Role
 
@@ -25,7 +26,7 @@ PAGE = """
      WHERE key.pool_id = %s AND key.id > %s ORDER BY key.id LIMIT 101"""
 
 
-def create_app() -> Flask:
+def create_app() -> Served:
     """Make the app that granian serves."""
     app = Flask(__name__)
     engine = connections.engine()
@@ -58,10 +59,10 @@ def create_app() -> Flask:
             connection.close()
         return jsonify({"items": rows, "next": None})
 
-    return app
+    return Served(app)
 
 
-def create_keypool() -> Flask:
+def create_keypool() -> Served:
     """Make keypool's own app with one handler more, which does nothing behind the same door."""
     app = webhook.create_app()
 
@@ -70,4 +71,4 @@ def create_keypool() -> Flask:
     def access(session: Session, _actor: Actor, assignment: str) -> Any:
         return jsonify({"allowed": session.scalar(text("SELECT 1")), "assignment": assignment})
 
-    return app
+    return Served(app)

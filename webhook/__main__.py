@@ -8,29 +8,34 @@ imported once, so that a process which is started again answers at once.
 import gc
 import sys
 
-from apiflask import APIFlask
 from granian import cli
 
 from webhook import create_app
+from webhook.serving import Served
 from worker.database import connections
 from worker.errors import KeypoolError
 
 OPTIONS = [
-    "--interface=wsgi",
+    "--interface=asginl",
     "--factory",
-    # 64 threads: 32 may wait for a decision. With granian's usual hundreds, some would time out
-    # waiting for one of the web's connections.
-    "--blocking-threads=64",
+    "--http=1",
+    "--no-ws",
+    # For a request's first lines: 10 s and 64 KiB. Idle connections wait for theirs, too.
+    "--http1-header-read-timeout=10000",
+    "--http1-buffer-size=65536",
+    # Open connections of a process; more wait to be accepted.
+    "--backlog=2048",
+    "--backpressure=2048",
     "--respawn-failed-workers",
     # A web process that gets SIGTERM while it starts misses it: granian must not wait for ever.
     "--workers-kill-timeout=10",
 ]
 
 
-def app() -> APIFlask:
+def app() -> Served:
     """Make the app, or end this process with a sentence on why there is none."""
     try:
-        return create_app()
+        return Served(create_app())
     except KeypoolError as error:
         raise SystemExit(str(error)) from None
     finally:

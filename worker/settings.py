@@ -188,7 +188,10 @@ class Settings(BaseSettings):
     answers_kept: Duration = Field(
         timedelta(hours=24), description="How long an answer is given again under its key."
     )
-
+    body_deadline: Duration = Field(
+        timedelta(seconds=10),
+        description="How long a request's body may take; of a long one, each piece.",
+    )
     ready_file: Path | None = Field(
         None, description="A file that a worker, or beat, makes once it works."
     )

@@ -1,12 +1,14 @@
 """The app as it is served: granian, in processes of its own, over real HTTP."""
 
 import json
+import select
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 import httpx
 import psutil
@@ -16,7 +18,7 @@ from sqlalchemy import text
 from tests import upgrading
 from tests.conftest import Addresses
 from tests.waiting import LONGEST, eventually
-from tests.webhook.conftest import Sender, redemption, settle
+from tests.webhook.conftest import Place, Sender, redemption, settle
 from tests.webhook.serving import Server, serving
 from tests.world import OPERATOR
 from worker import signatures
@@ -165,22 +167,106 @@ def test_logs_are_json_one_line_an_event(server, sender):
     assert {"method", "route", "status", "milliseconds", "timestamp", "level"} <= set(requests[-1])
 
 
+def head(path: str, length: str, **headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: x", length, *map(": ".join, headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def opened(server: Server, start: bytes) -> socket.socket:
+    line = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
+    line.sendall(start)
+    return line
+
+
+def hanging(sender: Sender, place: Place) -> list[bytes]:
+    """Give the beginnings of requests, each with a byte of its body, such as anybody may send."""
+    token = place.token(Role.MANAGER)
+    table = token | {"Content-Type": "text/plain"}
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    json_ = {"Content-Type": "application/json"}
+    keys = f"/api/v1/pools/{place.world.pool}/keys"
+    return [
+        head(sender.path, "Content-Length: 1000", **json_) + b"{",
+        head(sender.path, "Transfer-Encoding: chunked", **json_) + b"10\r\n{",
+        head("/console/sign-in", "Content-Length: 1000", **form) + b"e",
+        head("/api/v1/pools", "Content-Length: 1000", **token, **json_) + b"{",
+        head(keys, "Content-Length: 1000", **table) + b"K",
+    ]
+
+
+def test_health_and_webhooks_are_answered_while_500_bodies_hang(
+    database, place, sender, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KEYPOOL_BODY_DEADLINE", "600s")
+    with serving(database, tmp_path) as server:
+        lines = [opened(server, start) for start in hanging(sender, place) * 100]
+
+        alive = httpx.get(server.url + "/healthz", timeout=60)
+        answer = server.post(sender, redemption())
+        answered, _, _ = select.select(lines, [], [], 0)
+
+        assert (alive.status_code, answer.status_code) == (200, 202)
+        assert answered == []
+        for line in lines:
+            line.close()
+
+
+def test_a_connection_whose_body_does_not_come_is_closed(
+    database, place, sender, tmp_path, monkeypatch
+):
+    token = place.token(Role.MANAGER) | {"Content-Type": "text/plain"}
+    long = head(f"/api/v1/pools/{place.world.pool}/keys", "Content-Length: 2000000", **token)
+    monkeypatch.setenv("KEYPOOL_BODY_DEADLINE", "1s")
+    with serving(database, tmp_path) as server:
+        lines = [opened(server, start) for start in [*hanging(sender, place), long + b"K"]]
+
+        answers = [b"".join(iter(partial(line.recv, 65_536), b"")) for line in lines]
+
+        assert [answer.split()[1] for answer in answers] == [b"408"] * 5 + [b"400"]
+        assert all(b"body_timeout" in answer for answer in answers[:5])
+
+
+def test_a_body_byte_by_byte_has_no_longer_than_one_at_once(
+    database, sender, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KEYPOOL_BODY_DEADLINE", "1s")
+    with serving(database, tmp_path) as server:
+        line = opened(server, head(sender.path, "Content-Length: 100000"))
+        for _ in range(100_000):
+            line.sendall(b" ")
+            if select.select([line], [], [], 0.05)[0]:
+                break
+
+        assert line.recv(65_536).split()[1] == b"408"
+
+
 def test_an_upload_that_breaks_off_adds_no_key(server, place):
-    token = place.token(Role.MANAGER)["Authorization"]
-    head = (
-        f"POST /api/v1/pools/{place.world.pool}/keys HTTP/1.1\r\nHost: x\r\n"
-        f"Authorization: {token}\r\nContent-Type: text/plain\r\n"
-    )
-    lengths = ["Content-Length: 1000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n100\r\n"]
+    token = place.token(Role.MANAGER) | {"Content-Type": "text/plain"}
+    path = f"/api/v1/pools/{place.world.pool}/keys"
+    lengths = ["Content-Length: 1000", "Content-Length: 2000000", "Transfer-Encoding: chunked"]
 
     for number, length in enumerate(lengths):
-        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as line:
-            line.sendall(f"{head}{length}BROKEN-OFF-{number}\r\nBROKEN-OFF-KEY".encode())
+        size = b"100\r\n" if "chunked" in length else b""
+        body = size + f"BROKEN-OFF-{number}\r\nBROKEN-OFF-KEY".encode()
+        with opened(server, head(path, length, **token) + body):
             time.sleep(0.3)
-    assert eventually(
-        lambda: server.log.read_text().count('"route": "/api/v1/pools/<pool>/keys"') == 2
-    )
+    assert eventually(lambda: server.log.read_text().count('"request broken off"') == 2)
+    assert eventually(lambda: '"route": "/api/v1/pools/<pool>/keys"' in server.log.read_text())
 
     with databases.session() as session:
         added = session.scalars(text("SELECT code FROM key WHERE code LIKE 'BROKEN%'")).all()
     assert added == []
+
+
+def test_a_long_upload_is_read_whole(server, place):
+    keys = [f"LONG-UPLOAD-{number:06}" for number in range(100_000)]  # 1.9 MB
+    headers = place.token(Role.MANAGER) | {"Content-Type": "text/plain"}
+
+    answer = httpx.post(
+        f"{server.url}/api/v1/pools/{place.world.pool}/keys?dry_run=true",
+        content="\n".join(keys),
+        headers=headers,
+        timeout=600,
+    )
+
+    assert answer.json()["added"] == len(keys)
