@@ -87,6 +87,9 @@ class Run(NamedTuple):
 # Most documents need no other, and one with few glyphs and tables is read and embedded in half the time.
 MAIN = Place("DejaVuSansWestern", shaped=False)
 
+# The characters of each font that this process has read: to read one takes longer than to print a page.
+_characters: dict[str, frozenset[int]] = {}
+
 
 def isolated(text: str) -> str:
     """Keep a name whole beside dates and amounts: what is read from the right turns nothing else."""
@@ -225,7 +228,6 @@ class Paper(FPDF):
             text = text.translate(UNISOLATED)
         places = [place for letter in _letters(text) for place in self._places(letter)]
         if _turns(text):
-            self._load(WIDE)
             return tuple(_turned(text, places))
         if all(place == MAIN for place in places):
             self._plain.update(text)
@@ -260,8 +262,10 @@ class Paper(FPDF):
         return self._fonts_of[character]
 
     def _has(self, font: str, character: str) -> bool:
-        self._load(font)
-        return ord(character) in cast("TTFFont", self.fonts[font.lower()]).cmap
+        if font not in _characters:
+            self._load(font)
+            _characters[font] = frozenset(cast("TTFFont", self.fonts[font.lower()]).cmap)
+        return ord(character) in _characters[font]
 
     def _load(self, font: str) -> None:
         """Add a font where it is not there yet, and its bold face where it has one."""
@@ -306,6 +310,7 @@ class Paper(FPDF):
 
     def _dress(self, run: Run, size: float, bold: bool) -> None:
         """Set the font of a run, and shape what is drawn until that is set off."""
+        self._load(run.place.font)
         family = run.place.font.lower()
         self.set_font(family, "B" if bold and f"{family}B" in self.fonts else "", size)
         if run.place.shaped:
