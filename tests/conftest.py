@@ -16,6 +16,7 @@ from pathlib import Path
 import hypothesis
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 from psycopg import sql
 from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.orm import Session
@@ -25,6 +26,7 @@ from worker.database import schema as schemas
 from worker.machine import embedded
 from worker.reporting import printing
 from worker.settings import settings
+from worker.tenancy import passwords
 
 # To explain failures, hypothesis would trace every line that is run: the web's answers would be
 # slower than they may be.
@@ -75,6 +77,16 @@ class Addresses:
 
 def _renamed(url: str, database: str) -> str:
     return make_url(url).set(database=database).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> Iterator[None]:
+    """Hash passwords at a hundredth of keypool's cost, which test_passwords.py pins."""
+    sizes = {"salt_len": passwords.SALT_BYTES, "hash_len": passwords.HASH_BYTES}
+    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, **sizes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", lambda: hasher)
+        yield
 
 
 @pytest.fixture(scope="session")
