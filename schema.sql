@@ -155,6 +155,7 @@ CREATE TYPE delivery_type     AS ENUM (
     'credit_note.finalized', 'invoice.overdue');
 CREATE TYPE delivery_state    AS ENUM ('waiting', 'delivered', 'failed');
 CREATE TYPE message_state     AS ENUM ('waiting', 'sent', 'failed');
+CREATE TYPE source_kind       AS ENUM ('system', 'page');
 CREATE TYPE redeem_page       AS ENUM ('off', 'proof', 'open');
 CREATE TYPE reminder_kind     AS ENUM (
     'key_unused', 'access_unlaunched', 'access_ending', 'pool_low', 'pool_ending', 'invoice_sent',
@@ -1000,12 +1001,14 @@ CREATE TABLE answer (
 -- Read by the sweep that removes what was kept long enough.
 CREATE INDEX answer_by_age ON answer (answered_at);
 
--- An external system that may post webhooks for one organization (and its descendants).
+-- An external system that may post webhooks for one organization (and its descendants); or the
+-- organization's redeem page, which has no secret and posts none.
 CREATE TABLE source (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id bigint      NOT NULL REFERENCES organization ON DELETE RESTRICT,
     name            text        NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT clock_now(),
+    kind            source_kind NOT NULL DEFAULT 'system',
 
     CONSTRAINT source_name_is_unique_in_its_organization UNIQUE (organization_id, name),
     CONSTRAINT source_has_a_name CHECK (name = btrim(name) AND name <> '' AND length(name) <= 200)
@@ -1015,6 +1018,9 @@ COMMENT ON CONSTRAINT source_name_is_unique_in_its_organization ON source
     IS 'already_exists: The organization has a source by that name already; choose another name.';
 COMMENT ON CONSTRAINT source_has_a_name ON source
     IS 'invalid_input(name): A source''s name has 1 to 200 characters.';
+
+-- Keeps "one redeem page, one source"; read by the page.
+CREATE UNIQUE INDEX source_is_an_organizations_only_page ON source (organization_id) WHERE kind = 'page';
 
 -- A signing secret of a source, encrypted; several may be live while one replaces another.
 CREATE TABLE source_secret (
@@ -2152,14 +2158,15 @@ COMMENT ON CONSTRAINT mail_template_has_a_body ON mail_template
 -- Keeps "of each name, one is in force"; read by whoever asks for a template by its name.
 CREATE UNIQUE INDEX mail_template_is_in_force_once ON mail_template (organization_id, name) WHERE replaced_at IS NULL;
 
--- One e-mail to one person in an organization's name, written in the transaction of what causes it.
+-- One e-mail to one person in an organization's name, or in the seller's, written in the transaction of
+-- what causes it.
 -- data is what it is made of, beside the rows that it names; it is blanked after a while. due_at works
 -- as a delivery's. Every retry has the same identity, which its Message-ID is made of. refused: the mail
 -- server refused the address for good, so that no later message to it is tried. about and occasion: the
 -- thing that a reminder is of, such as `invoice 17`, and the instant that makes its occasion.
 CREATE TABLE message (
     id              bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    organization_id bigint        NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    organization_id bigint        REFERENCES organization ON DELETE RESTRICT,
     distribution_id bigint        REFERENCES distribution ON DELETE RESTRICT,
     template_id     bigint        REFERENCES mail_template ON DELETE RESTRICT,
     kind            text          NOT NULL,
@@ -2201,6 +2208,8 @@ CREATE INDEX message_refused ON message (recipient_lower, organization_id) WHERE
 CREATE INDEX message_failed ON message (id) WHERE state = 'failed';
 -- Read by the sweep that blanks old bodies.
 CREATE INDEX message_to_blank ON message (ended_at) WHERE data IS NOT NULL;
+-- Read by the sweep that blanks the mails of codes that are over.
+CREATE INDEX message_code_to_blank ON message (ended_at) WHERE kind = 'code' AND data IS NOT NULL;
 
 -- The mail server, which rests after failed attempts in a row, as an endpoint does.
 CREATE TABLE mail_server (
@@ -2251,6 +2260,40 @@ CREATE TABLE unsubscribed (
     PRIMARY KEY (organization_id, address),
     CONSTRAINT unsubscribed_is_in_lower_case CHECK (address = lower(address))
 );
+
+
+-- The redeem page -----------------------------------------------------------------------------------
+
+-- One browser at a redeem page, known by the hash of a random id that its cookie has. organization_id: whose
+-- page it is; null where it is nobody's, and until a key says so. needs_code: an address is proved by a code,
+-- which message_id's mail brings; the code is made of the message's identity and kept nowhere. asked_encrypted:
+-- the key and the name that were typed, until the key is judged. outcome: of a key that no inbox could take.
+CREATE TABLE page_session (
+    id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    hash            bytea       NOT NULL,
+    organization_id bigint      REFERENCES organization ON DELETE RESTRICT,
+    email           text        NOT NULL,
+    email_lower     text        NOT NULL GENERATED ALWAYS AS (lower(email)) STORED,
+    client_hash     bytea       NOT NULL,
+    language        text        NOT NULL,
+    asked_encrypted bytea,
+    needs_code      boolean     NOT NULL,
+    message_id      bigint      REFERENCES message ON DELETE RESTRICT,
+    tries           int         NOT NULL DEFAULT 0,
+    began_at        timestamptz NOT NULL DEFAULT clock_now(),
+    proved_at       timestamptz,
+    event_id        bigint      REFERENCES event ON DELETE RESTRICT,
+    outcome         text,
+
+    CONSTRAINT page_session_is_known_by_its_hash UNIQUE (hash),
+    CONSTRAINT page_session_has_five_tries       CHECK (tries BETWEEN 0 AND 5)
+);
+
+-- Read where a code is asked for: those of an address, and of a client, within a day.
+CREATE INDEX page_session_by_address ON page_session (email_lower, began_at);
+CREATE INDEX page_session_by_client ON page_session (client_hash, began_at);
+-- Read by the sweep that removes old ones.
+CREATE INDEX page_session_by_age ON page_session (began_at);
 
 
 -- Reports that are kept -----------------------------------------------------------------------------
@@ -2439,6 +2482,7 @@ ALTER TABLE mail_server    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE reminder       ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_shortage  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE unsubscribed   ENABLE ROW LEVEL SECURITY;
+ALTER TABLE page_session   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE report_run     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_run   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE history        ENABLE ROW LEVEL SECURITY;
@@ -2508,7 +2552,7 @@ CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_everything()));
--- settlement, schedule_run, pool_alert, pool_shortage, mail_server and sign_in_throttle: no policy, no row, no grant for the web.
+-- settlement, schedule_run, pool_alert, pool_shortage, mail_server, page_session and sign_in_throttle: no policy, no row, no grant for the web.
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
@@ -2696,6 +2740,145 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     UPDATE sign_in_throttle SET failures = greatest(0, failures - 1) WHERE subject = of_subject
 $$;
 
+-- What the redeem page must know before it knows for whom: an organization by its slug, or by a key of its
+-- pools, where it has a page. Nobody learns of the others.
+CREATE FUNCTION page_of_slug(of_slug text) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT id FROM organization WHERE slug = of_slug AND redeem_page <> 'off'
+$$;
+
+CREATE FUNCTION page_of_key(canonical text) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT organization.id
+      FROM meant_key(page_of_key.canonical) AS meant
+      JOIN pool ON pool.id = meant.pool_id
+      JOIN organization ON organization.id = pool.organization_id
+     WHERE redeem_page <> 'off'
+$$;
+
+-- The source that an organization's redeem page records its events for: made when it is first needed.
+CREATE FUNCTION page_source(of_organization bigint) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    known bigint;
+BEGIN
+    SELECT id INTO known FROM source WHERE organization_id = of_organization AND kind = 'page';
+    IF known IS NULL THEN
+        -- A source of a person's may have that name.
+        INSERT INTO source (organization_id, name, kind)
+        SELECT id, CASE WHEN taken THEN 'Redeem page ' || gen_random_uuid() ELSE 'Redeem page' END, 'page'
+          FROM organization
+         CROSS JOIN (SELECT EXISTS (SELECT FROM source WHERE organization_id = of_organization
+                                                         AND name = 'Redeem page') AS taken) AS names
+         WHERE id = of_organization AND redeem_page <> 'off'
+        ON CONFLICT (organization_id) WHERE kind = 'page' DO NOTHING;
+        SELECT id INTO known FROM source WHERE organization_id = of_organization AND kind = 'page';
+    END IF;
+    RETURN known;
+END
+$$;
+
+-- Begin a page's session; with a code, and its mail where there is somebody to send it. False: too many
+-- codes were asked for within a day and not typed in, for that address or by that client. One at a time, so
+-- that a hundred at once are counted one after the other; those of a page that does not exist are counted too.
+CREATE FUNCTION begin_page_session(
+    of_hash bytea, of_organization bigint, of_email text, of_client bytea, in_language text, asked bytea,
+    with_code boolean, with_mail boolean, per_address bigint, per_client bigint
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    since timestamptz := clock_now() - interval '1 day';
+    mail  bigint;
+BEGIN
+    IF with_code THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('address ' || lower(of_email), 2));
+        PERFORM pg_advisory_xact_lock(hashtextextended('client ' || encode(of_client, 'hex'), 3));
+        IF per_address <= (SELECT count(*) FROM page_session
+                            WHERE email_lower = lower(of_email) AND began_at > since
+                              AND needs_code AND proved_at IS NULL)
+           OR per_client <= (SELECT count(*) FROM page_session
+                              WHERE client_hash = of_client AND began_at > since
+                                AND needs_code AND proved_at IS NULL) THEN
+            RETURN false;
+        END IF;
+    END IF;
+    IF with_mail THEN
+        INSERT INTO message (organization_id, kind, recipient, data)
+        VALUES (of_organization, 'code', of_email, jsonb_build_object('language', in_language))
+        RETURNING id INTO mail;
+    END IF;
+    INSERT INTO page_session (hash, organization_id, email, client_hash, language, asked_encrypted,
+                              needs_code, message_id)
+    VALUES (of_hash, of_organization, of_email, of_client, in_language, asked, with_code, mail);
+    RETURN true;
+END
+$$;
+
+-- A page's session by its hash. over: its code is not good any more: five tries are used up, or ten minutes
+-- are over since its mail was sent; a mail that waits for the mail server brings a code that is good. late:
+-- the mail server is away. Where no mail is sent, the answers are those of one that was sent at once.
+CREATE FUNCTION find_page_session(of_hash bytea)
+RETURNS TABLE (
+    id bigint, organization_id bigint, email text, language text, asked_encrypted bytea, identity text,
+    needs_code boolean, proved boolean, tries int, over boolean, late boolean, event_id bigint, outcome text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
+    SELECT it.id, it.organization_id, it.email, it.language, it.asked_encrypted, message.identity::text,
+           it.needs_code, it.proved_at IS NOT NULL, it.tries,
+           it.tries >= 5 OR CASE
+               WHEN message.id IS NULL
+               THEN mail_server.failures = 0 AND clock_now() >= it.began_at + interval '10 minutes'
+               ELSE message.state <> 'waiting' AND clock_now() >= message.ended_at + interval '10 minutes' END,
+           mail_server.failures > 0, it.event_id, it.outcome
+      FROM page_session AS it
+     CROSS JOIN mail_server
+      LEFT JOIN message ON message.id = it.message_id
+     WHERE it.hash = of_hash
+       AND clock_now() < CASE WHEN it.needs_code AND it.proved_at IS NULL THEN it.began_at + interval '4 days'
+                              ELSE coalesce(it.proved_at, it.began_at) + interval '2 hours' END
+$$;
+
+-- Take one of a code's five tries; false where none is left.
+CREATE FUNCTION try_page_code(of_hash bytea) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    WITH tried AS (
+        UPDATE page_session SET tries = tries + 1
+         WHERE hash = of_hash AND needs_code AND proved_at IS NULL AND tries < 5
+        RETURNING id)
+    SELECT EXISTS (SELECT FROM tried)
+$$;
+
+-- The code was right: the address is proved, and the code's mail says it no more.
+CREATE FUNCTION prove_page_session(of_hash bytea) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    UPDATE message SET data = NULL FROM page_session
+     WHERE page_session.hash = of_hash AND message.id = page_session.message_id AND message.state <> 'waiting';
+    UPDATE page_session SET proved_at = clock_now() WHERE hash = of_hash AND proved_at IS NULL;
+$$;
+
+-- The key that a session asked for is before the settler, or no inbox could take it.
+CREATE FUNCTION note_page_key(of_hash bytea, of_organization bigint, of_event bigint, of_outcome text)
+RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    UPDATE page_session
+       SET asked_encrypted = NULL, event_id = of_event, outcome = of_outcome,
+           organization_id = coalesce(organization_id, of_organization)
+     WHERE hash = of_hash
+$$;
+
+CREATE FUNCTION end_page_session(of_hash bytea) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    DELETE FROM page_session WHERE hash = of_hash AND (proved_at IS NOT NULL OR NOT needs_code)
+$$;
+
+-- Remove the sessions of a person who is erased; over the web the operator alone does so.
+CREATE FUNCTION forget_page_sessions(address text, organization_ids bigint[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    DELETE FROM page_session
+     WHERE email_lower = lower(address)
+       AND (organization_id IS NULL OR organization_id = ANY (organization_ids))
+       AND (session_user <> 'keypool_web' OR sees_everything())
+$$;
+
 -- The last migration that this database has had, which the web tells when asked whether it is
 -- ready. Null: the database was not made by “keypool db init”.
 CREATE FUNCTION schema_revision() RETURNS text
@@ -2715,6 +2898,16 @@ GRANT EXECUTE ON FUNCTION find_token(bytea), note_token(bytea), find_source(bigi
     knows_device(text, bytea), remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
     resume_session(bytea, interval), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[]), uncount_sign_in(bytea), schema_revision() TO keypool_web;
+REVOKE ALL ON FUNCTION page_of_slug(text), page_of_key(text), page_source(bigint),
+    begin_page_session(bytea, bigint, text, bytea, text, bytea, boolean, boolean, bigint, bigint),
+    find_page_session(bytea), try_page_code(bytea), prove_page_session(bytea),
+    note_page_key(bytea, bigint, bigint, text), end_page_session(bytea),
+    forget_page_sessions(text, bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION page_of_slug(text), page_of_key(text), page_source(bigint),
+    begin_page_session(bytea, bigint, text, bytea, text, bytea, boolean, boolean, bigint, bigint),
+    find_page_session(bytea), try_page_code(bytea), prove_page_session(bytea),
+    note_page_key(bytea, bigint, bigint, text), end_page_session(bytea),
+    forget_page_sessions(text, bigint[]) TO keypool_web;
 
 
 -- Schema "report": what analysts read --------------------------------------------------------------

@@ -169,6 +169,10 @@ class NotFailedError(RefusedError):
     """Only a failed event is retried; this one waits its turn or is decided."""
 
 
+class UnsignedSourceError(RefusedError):
+    """The source is a redeem page, which posts nothing, so it has no secret to rotate."""
+
+
 class ReportNotDoneError(RefusedError):
     """The report is not made yet, or failed, so it has no page."""
 

@@ -154,6 +154,12 @@ class Settings(BaseSettings):
     guesses_per_source: int = Field(
         1_000, ge=1, description="Wrong keys in that window after which a whole source waits."
     )
+    codes_per_address: int = Field(
+        5, ge=1, description="Codes of a redeem page within a day, not typed in, for one address."
+    )
+    codes_per_client: int = Field(
+        20, ge=1, description="The same for one client; a school behind one address may need more."
+    )
     private_endpoints: bool = Field(
         False, description="Lets endpoints be at addresses that are not public."
     )

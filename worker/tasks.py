@@ -23,7 +23,7 @@ from worker.learning import expiring
 from worker.logs import log
 from worker.outgoing import deliveries, delivering, mailing, reminding, retries
 from worker.pools import batches, tallies
-from worker.redemption import inbox, settling
+from worker.redemption import inbox, proofs, settling
 from worker.reporting import keeping
 from worker.settings import settings
 from worker.tenancy import answers, sessions, throttling
@@ -131,6 +131,8 @@ def blank_bodies() -> None:
             break
     if blanked:
         log.info("bodies blanked", count=blanked)
+    while forgotten := transaction(proofs.forget_old, limit=REMOVED_AT_ONCE):
+        log.info("sessions of redeem pages removed", count=forgotten)
     if removed := transaction(mailing.remove_files):
         log.info("files of mails removed", count=removed)
 

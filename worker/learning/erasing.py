@@ -89,7 +89,9 @@ ENTRIES = [
                state = CASE WHEN state = 'waiting' THEN 'failed' ELSE state END,
                ended_at = coalesce(ended_at, clock_now()),
                error = CASE WHEN state <> 'sent' THEN 'The person was erased.' END
-         WHERE recipient_lower = lower(:word) AND organization_id = ANY (:organization_ids)"""),
+         WHERE recipient_lower = lower(:word)
+           AND (organization_id IS NULL OR organization_id = ANY (:organization_ids))"""),
+    text("SELECT forget_page_sessions(:word, :organization_ids)"),
     text("""
         UPDATE unsubscribed SET address = :pseudonym
          WHERE address = lower(:word) AND organization_id = ANY (:organization_ids)"""),

@@ -6,6 +6,7 @@ made of the text: what is indented by four spaces, such as a key, stands out.
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -31,6 +32,7 @@ from worker.languages.phrasebooks import Phrasebook, phrasebook
 from worker.outgoing import unsubscribing
 from worker.outgoing.channels import Letter
 from worker.outgoing.reminders import FOR_LEARNERS
+from worker.redemption import proofs
 from worker.settings import settings
 from worker.tenancy import templates
 from worker.tenancy.actors import Actor
@@ -43,18 +45,22 @@ KEYS_FILE = "keys.csv"
 COLOUR = "#373c44"  # where an organization has none
 LOGO = "logo@keypool"  # the Content-ID of the organization's, which is in the mail itself
 INDENTED = "    "
+HIDDEN = "••••••"
+THREE_DIGITS = re.compile(r"\d{3}(?=\d{3})")
 CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")  # which no header may have
 
 # What a mail says, by message; holds: a reminder's occasion is not over, and no newer one is told of its
-# thing. A person's language and time zone are those of their organization,
-# where they are a learner of the sender's or one below it; else the sender's.
+# thing. One without an organization is in the seller's name. A person's language and time zone are those
+# of their organization, where they are a learner of the sender's or one below it; else the sender's. A mail
+# that a page causes is in the page's language.
 FACTS = text("""
     SELECT message.id, message.kind, message.identity::text AS identity, message.recipient,
            message.data, message.happened_at, message.about, clock_now() AS now,
-           sender.name AS organization, sender.sender_name, sender.reply_to, sender.colour,
+           coalesce(sender.name, nullif(seller.name, ''), 'keypool') AS organization,
+           sender.sender_name, sender.reply_to, sender.colour,
            logo.content AS logo, logo.width / 2 AS logo_width, logo.height / 2 AS logo_height,
-           coalesce(home.locale, sender.locale) AS locale,
-           coalesce(home.time_zone, sender.time_zone) AS zone,
+           coalesce(message.data->>'language', home.locale, sender.locale, 'en') AS locale,
+           coalesce(home.time_zone, sender.time_zone, 'UTC') AS zone,
            own.subject AS own_subject, own.body AS own_body,
            distribution.id AS distribution_id, distribution.recipient_name AS name,
            distribution.reference, course.title AS course, pool.starts_at, pool.expires_at,
@@ -87,8 +93,9 @@ FACTS = text("""
                       AND unsubscribed.address = message.recipient_lower) AS unsubscribed
       FROM message
      CROSS JOIN seller
-      JOIN organization AS sender ON sender.id = message.organization_id
+      LEFT JOIN organization AS sender ON sender.id = message.organization_id
       LEFT JOIN organization_logo AS logo ON logo.organization_id = sender.id
+                                         AND message.kind <> 'code'  -- whose bytes may look like a code
       LEFT JOIN mail_template AS own ON own.id = message.template_id
       LEFT JOIN distribution ON distribution.id = message.distribution_id
       LEFT JOIN pool ON pool.id = distribution.pool_id
@@ -154,8 +161,8 @@ def facts(session: Session, ids: Sequence[int]) -> list[Any]:
     return list(session.execute(FACTS, {"ids": list(ids)}))
 
 
-def compose(row: Any) -> Composed:
-    """Compose a message's mail from its facts.
+def compose(row: Any, *, codes: bool = True) -> Composed:
+    """Compose a message's mail from its facts; without `codes`, a one-time code in it is hidden.
 
     Raises:
         NothingToSendError: all its keys were retired meanwhile; or its template does not work.
@@ -165,6 +172,8 @@ def compose(row: Any) -> Composed:
     attachment = None
     if row.invoice_id is not None:
         said |= _of_invoice(row, book)
+    if row.kind == proofs.MAIL:
+        said["code"] = proofs.code(row.identity) if codes else HIDDEN
     if row.distribution_id is not None:
         if not row.keys:
             how = "retired" if row.about is None else "redeemed or retired"
@@ -238,7 +247,7 @@ def letterhead(row: Any) -> Letterhead:
     """Give in whose name a mail comes: the organization's; what is for the organization, in the seller's."""
     if row.about is not None and row.kind not in FOR_LEARNERS:
         return Letterhead(row.seller or "keypool", row.seller_email, COLOUR)
-    name = row.sender_name or row.organization
+    name = _name(row, row.sender_name or row.organization)
     return Letterhead(name, row.reply_to, row.colour or COLOUR, row.logo)
 
 
@@ -260,6 +269,11 @@ def _address(address: str, name: str = "") -> Address:
     return Address(_line(name), local, domain)
 
 
+def _name(row: Any, name: str) -> str:
+    """Give a name; beside a code its digits are set apart, so that only the code has six of them."""
+    return THREE_DIGITS.sub("\\g<0>\u202f", name) if row.kind == proofs.MAIL else name
+
+
 def _line(words: str) -> str:
     return " ".join(words.translate(CONTROLS).split())
 
@@ -277,7 +291,7 @@ def _words(row: Any, book: Phrasebook) -> dict[str, Any]:
     return {
         "say": book.say,
         "say_count": book.say_count,
-        "organization": row.organization,
+        "organization": _name(row, row.organization),
         "seller": row.seller or "keypool",
         "on": lambda value: times.on(book, datetime.fromisoformat(value), zone),
         "until": lambda value: times.until(book, datetime.fromisoformat(value), zone),
@@ -354,7 +368,7 @@ def _html(row: Any, subject: str, body: str) -> str:
             language=phrasebook(row.locale).language,
             subject=subject,
             organization=head.name,
-            colour=head.colour,
+            colour=_rgb(head.colour),
             ink=_ink(head.colour),
             logo=LOGO if head.logo else "",
             width=row.logo_width,
@@ -369,7 +383,12 @@ def _ink(colour: str) -> str:
     parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
     luminance = sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-    return "#000000" if luminance > 0.179 else "#ffffff"
+    return "black" if luminance > 0.179 else "white"
+
+
+def _rgb(colour: str) -> str:
+    """Write a colour without six digits in a row, which a reader of the mail may take for a code."""
+    return "rgb({}, {}, {})".format(*(int(colour[n : n + 2], 16) for n in (1, 3, 5)))
 
 
 @cache

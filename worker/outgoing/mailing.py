@@ -49,7 +49,7 @@ CLAIM = text(f"""
     RETURNING message.id,
               (SELECT before.error FROM message AS before
                 WHERE before.refused AND before.recipient_lower = message.recipient_lower
-                  AND before.organization_id = message.organization_id
+                  AND before.organization_id IS NOT DISTINCT FROM message.organization_id
                 ORDER BY before.id DESC LIMIT 1) AS refused
 """)  # noqa: S608  # constants
 

@@ -14,6 +14,7 @@ from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
 from worker.outgoing import composing, retries
+from worker.settings import settings
 from worker.tables.labels import MessageState
 from worker.tables.mail import Message
 from worker.tables.tenancy import Organization
@@ -27,9 +28,9 @@ class MessageShape(TypedDict):
     id: Id
     """The message's id."""
     kind: str
-    """What the mail is about: `keys`, the recipient's keys."""
-    organization: str
-    """The organization in whose name it is sent."""
+    """What the mail is about: `keys`, the recipient's keys; `code`, a one-time code."""
+    organization: str | None
+    """The organization in whose name it is sent; null where it is in the seller's."""
     recipient: str
     """The address that it is sent to."""
     distribution: Id | None
@@ -82,7 +83,8 @@ RESEND = text(f"""
 
 TRY_AGAIN = text("""
     UPDATE message SET refused = false
-     WHERE refused AND recipient_lower = :recipient AND organization_id = :organization_id
+     WHERE refused AND recipient_lower = :recipient
+       AND organization_id IS NOT DISTINCT FROM CAST(:organization_id AS bigint)
 """)
 
 
@@ -151,10 +153,14 @@ def shape(row: Any) -> MessageShape:
 
 
 def _composed(session: Session, message_id: int) -> composing.Composed | None:
-    """Compose a message's mail as it would be sent now; None where there is nothing to send."""
+    """Compose a message's mail as it would be sent now; None where there is nothing to send.
+
+    A one-time code is its recipient's alone. It is shown where no mail server is set and somebody copies
+    the mails.
+    """
     for facts in composing.facts(session, [message_id]):
         try:
-            return composing.compose(facts)
+            return composing.compose(facts, codes=settings().smtp_url is None)
         except composing.NothingToSendError:
             return None
     return None
@@ -172,7 +178,7 @@ def _seen(actor: Actor) -> Select[Any]:
     columns: list[Any] = [Message, Organization.name]
     return (
         select(*columns)
-        .join(Organization, Organization.id == Message.organization_id)
+        .join(Organization, Organization.id == Message.organization_id, isouter=True)
         .where(actor.sees(Message.organization_id))
         .execution_options(populate_existing=True)  # SQL changed what the session may remember
     )

@@ -6,8 +6,10 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
+from worker import errors
 from worker.database import lookup
 from worker.database.lookup import Id
+from worker.tables.labels import SourceKind
 from worker.tables.redemption import Source, SourceSecret
 from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations, secrets
@@ -23,8 +25,10 @@ class SourceShape(TypedDict):
     """What it is called."""
     organization: str
     """The organization whose learners it may name, by name."""
+    kind: SourceKind
+    """An external system, or the organization's redeem page, which has no secret."""
     url: str
-    """The path that it posts to."""
+    """The path that it posts to; of a redeem page, the page's."""
 
 
 class SourceInClear(SourceShape):
@@ -43,7 +47,7 @@ def add(session: Session, *, actor: Actor, name: str, organization: str) -> Sour
     session.flush()
     history.remember(session, actor, "source added", source, name=source.name)
     return {
-        **shape(source, owner.name),
+        **shape(source, owner),
         "secret": secrets.add(session, SourceSecret(source_id=source.id)),
     }
 
@@ -55,13 +59,16 @@ def rotate(
 
     Raises:
         InvalidInputError: `old_valid` is negative.
+        UnsignedSourceError: it is a redeem page.
     """
     actor.require(Role.MANAGER)
     found = find(session, actor=actor, name=source)
+    if found.kind is SourceKind.PAGE:
+        raise errors.UnsignedSourceError
     secrets.end(session, SourceSecret, SourceSecret.source_id == found.id, old_valid=old_valid)
     history.remember(session, actor, "source secret rotated", found, name=found.name)
     return {
-        **shape(found, session.get_one(Organization, found.organization_id).name),
+        **shape(found, session.get_one(Organization, found.organization_id)),
         "secret": secrets.add(session, SourceSecret(source_id=found.id)),
     }
 
@@ -70,7 +77,7 @@ def listing(session: Session, *, actor: Actor) -> list[SourceShape]:
     """List the sources of the actor's organizations; never their secrets."""
     actor.require(Role.MANAGER)
     rows = session.execute(
-        select(Source, Organization.name)
+        select(Source, Organization)
         .join(Organization)
         .where(actor.sees(Source.organization_id))
         .order_by(Source.id)
@@ -103,11 +110,13 @@ def live_secrets(session: Session, *, source_id: int) -> tuple[int | None, list[
     ]
 
 
-def shape(source: Source, organization: str) -> SourceShape:
-    """Give a source's public fields; `url` is the path to post to."""
+def shape(source: Source, owner: Organization) -> SourceShape:
+    """Give a source's public fields."""
+    is_page = source.kind is SourceKind.PAGE
     return {
         "id": str(source.id),
         "name": source.name,
-        "organization": organization,
-        "url": f"/webhooks/{source.id}",
+        "organization": owner.name,
+        "kind": source.kind,
+        "url": f"/redeem/{owner.slug}" if is_page else f"/webhooks/{source.id}",
     }

@@ -184,6 +184,13 @@ class ReportFormat(StrEnum):
     PDF = "pdf"
 
 
+class SourceKind(StrEnum):
+    """What posts a source's events: an external system, or the organization's redeem page."""
+
+    SYSTEM = "system"
+    PAGE = "page"
+
+
 class RedeemPage(StrEnum):
     """Whether an organization has a redeem page, and whether people prove their address there."""
 

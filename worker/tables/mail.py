@@ -14,12 +14,12 @@ from worker.tables.tenancy import MailTemplate, Organization
 
 
 class Message(Base):
-    """One e-mail to one person, in an organization's name."""
+    """One e-mail to one person, in an organization's name; in the seller's, where it names none."""
 
     __tablename__ = "message"
 
     id: Mapped[Id]
-    organization_id: Mapped[int] = of(Organization.id)
+    organization_id: Mapped[int | None] = of(Organization.id)
     distribution_id: Mapped[int | None] = of(Distribution.id)
     template_id: Mapped[int | None] = of(MailTemplate.id)
     kind: Mapped[str]

@@ -8,8 +8,15 @@ from sqlalchemy import ForeignKey, Integer, Numeric, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.tables.columns import Base, Id, Made, lower, of
-from worker.tables.labels import EventStatus, EventType, LaunchOutcome, RedemptionOutcome
+from worker.tables.labels import (
+    EventStatus,
+    EventType,
+    LaunchOutcome,
+    RedemptionOutcome,
+    SourceKind,
+)
 from worker.tables.learning import Assignment
+from worker.tables.mail import Message
 from worker.tables.pools import Key, Pool
 from worker.tables.tenancy import Organization
 
@@ -23,6 +30,7 @@ class Source(Base):
     organization_id: Mapped[int] = of(Organization.id)
     name: Mapped[str]
     created_at: Mapped[Made]
+    kind: Mapped[SourceKind] = mapped_column(server_default="system")
 
 
 class SourceSecret(Base):
@@ -95,3 +103,25 @@ class Launch(Base):
     ended_at: Mapped[datetime | None]
     completed: Mapped[bool | None]
     score: Mapped[Decimal | None] = mapped_column(Numeric(9, 4))
+
+
+class PageSession(Base):
+    """One browser at a redeem page; the web knows it by its functions alone."""
+
+    __tablename__ = "page_session"
+
+    id: Mapped[Id]
+    hash: Mapped[bytes]
+    organization_id: Mapped[int | None] = of(Organization.id)
+    email: Mapped[str]
+    email_lower: Mapped[str] = lower("email")
+    client_hash: Mapped[bytes]
+    language: Mapped[str]
+    asked_encrypted: Mapped[bytes | None]
+    needs_code: Mapped[bool]
+    message_id: Mapped[int | None] = of(Message.id)
+    tries: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    began_at: Mapped[Made]
+    proved_at: Mapped[datetime | None]
+    event_id: Mapped[int | None] = of(Event.id)
+    outcome: Mapped[str | None]

@@ -21,7 +21,7 @@ from worker.tables.redemption import SourceSecret
 SECRET_BYTES = 32
 
 # What the secret key is for. Each has a key of its own, so that one says nothing of another.
-Purpose = Literal["sealing", "sessions", "pseudonyms", "unsubscribing"]
+Purpose = Literal["sealing", "sessions", "pseudonyms", "unsubscribing", "codes"]
 
 
 def add(session: Session, secret: SourceSecret | EndpointSecret) -> str:

@@ -349,6 +349,17 @@ REFUSED = {
     "source_name_is_unique_in_its_organization": [
         "INSERT INTO source (organization_id, name) VALUES (1, 'shop')"
     ],
+    "source_is_an_organizations_only_page": [
+        "INSERT INTO source (organization_id, name, kind) VALUES (1, 'a', 'page'), (1, 'b', 'page')"
+    ],
+    "page_session_is_known_by_its_hash": [
+        "INSERT INTO page_session (hash, email, client_hash, language, needs_code)"
+        " VALUES ('a', 'a@b.example', 'c', 'en', true), ('a', 'b@b.example', 'c', 'en', true)"
+    ],
+    "page_session_has_five_tries": [
+        "INSERT INTO page_session (hash, email, client_hash, language, needs_code, tries)"
+        " VALUES ('a', 'a@b.example', 'c', 'en', true, 6)"
+    ],
     "source_has_a_name": [
         "UPDATE source SET name = ''",
         "UPDATE source SET name = repeat('x', 201)",

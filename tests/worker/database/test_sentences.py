@@ -135,6 +135,7 @@ OURS = {
     "launch_is_recorded_once",
     "launch_over_the_api_is_recorded_once",
     "report_is_made_once_for_an_invoice",
+    "source_is_an_organizations_only_page",
     "tax_rate_changes_once_an_instant",
     # Under the settler's lock, or a row's, none comes second.
     "assignment_comes_from_one_redemption",
@@ -191,6 +192,8 @@ OURS = {
     "message_reminds_once",
     "reminder_has_its_threshold",
     "unsubscribed_is_in_lower_case",
+    "page_session_has_five_tries",
+    "page_session_is_known_by_its_hash",
     "payment_is_never_rewritten",
     "invoice_is_numbered_when_final",
     "invoice_is_paid_on_a_day",
