@@ -106,6 +106,15 @@ def _networks(value: object) -> object:
     return [ipaddress.ip_network(part.strip()) for part in parts if str(part).strip()]
 
 
+def _public_url(value: object) -> str | None:
+    url = str(value or "").strip().rstrip("/")
+    parts = urlsplit(url)
+    whole = parts.scheme in ("http", "https") and parts.hostname and url == parts.geturl()
+    if url and (not whole or parts.query or parts.fragment or parts.username):
+        raise ValueError("give an address such as https://keys.example.com")
+    return url or None
+
+
 Duration = Annotated[timedelta, BeforeValidator(duration)]
 SmtpUrl = Annotated[MailServer, NoDecode, BeforeValidator(mail_server)]
 Listed = Annotated[list[str], NoDecode, BeforeValidator(_list)]
@@ -132,7 +141,9 @@ class Settings(BaseSettings):
         timedelta(), description="Shifts every now; embedded database only."
     )
     log_format: Literal["console", "json"] = Field("console", description="How logs are written.")
-    public_url: str | None = Field(None, description="Where people and systems reach the web.")
+    public_url: Annotated[str | None, BeforeValidator(_public_url)] = Field(
+        None, description="Where people and systems reach the web; mails link there."
+    )
     settle_batch: int = Field(
         500, ge=1, le=10_000, description="How many events are decided in one transaction."
     )
@@ -226,6 +237,10 @@ class Settings(BaseSettings):
     def web_url(self, path: str) -> str:
         """Give the address of a page, for people: under KEYPOOL_PUBLIC_URL, else on this machine."""
         return (self.public_url or "http://127.0.0.1:8080").rstrip("/") + path
+
+    def reaches_others(self) -> bool:
+        """Say whether such an address leads anywhere but to this machine."""
+        return not _is_loopback(urlsplit(self.web_url("")).hostname or "")
 
     def secret_keys(self) -> list[str]:
         """Give the keys, newest first: the first seals and signs, the others only open.

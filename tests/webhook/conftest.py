@@ -29,7 +29,7 @@ from worker.pools import batches
 from worker.redemption import settling, sources
 from worker.reporting import claims, keeping
 from worker.tables.tenancy import Logo
-from worker.tenancy import passwords, sessions, signing_in, tokens, users
+from worker.tenancy import organizations, passwords, sessions, signing_in, tokens, users
 from worker.tenancy.actors import Role
 
 APIFlask.test_client_class = CheckedClient
@@ -230,6 +230,7 @@ def things(place: Place) -> Things:
             claims.finish(session, claim=claim, page=page, pdf=b"%PDF-1.4")
         logo = {"width": 1, "height": 1, "content": b"\x89PNG\r\n\x1a\n"}
         session.add(Logo(organization_id=place.world.parent, **logo))
+        organizations.edit(session, actor=OPERATOR, organization=names.name, redeem_page="proof")
         endpoint = endpoints.add(
             session, actor=OPERATOR, url="https://hooks.example/x", organization=names.name
         )["id"]

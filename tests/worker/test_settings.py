@@ -165,3 +165,36 @@ def test_a_mail_server_needs_an_address_to_send_from(monkeypatch):
         settings()
 
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "page", "elsewhere"),
+    [
+        ("https://keys.example.com/", "https://keys.example.com/redeem", True),
+        ("https://example.com/keys", "https://example.com/keys/redeem", True),
+        ("http://127.0.0.1:8081", "http://127.0.0.1:8081/redeem", False),
+        ("", "http://127.0.0.1:8080/redeem", False),
+    ],
+)
+def test_pages_are_under_the_public_address(monkeypatch, given, page, elsewhere):
+    monkeypatch.setenv("KEYPOOL_PUBLIC_URL", given)
+
+    assert settings().web_url("/redeem") == page
+    assert settings().reaches_others() is elsewhere
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "keys.example.com",
+        "ftp://keys.example.com",
+        "https://",
+        "https://a.test/?x=1",
+        "https://a.test/#x",
+    ],
+)
+def test_a_public_address_that_is_none_is_refused_at_start(monkeypatch, url):
+    monkeypatch.setenv("KEYPOOL_PUBLIC_URL", url)
+
+    with pytest.raises(errors.SettingsError, match="KEYPOOL_PUBLIC_URL: give an address such as"):
+        settings()

@@ -124,7 +124,7 @@ def show(session: Session, actor: Actor, organization: Organization) -> Organiza
 @allowed(*STAFF)
 def logo(session: Session, actor: Actor, organization: str) -> Response:
     """Give an organization's logo."""
-    return files.image(organizations.logo(session, actor=actor, organization=organization))
+    return files.picture(organizations.logo(session, actor=actor, organization=organization))
 
 
 @blueprint.get("/<organization>/statement")

@@ -1,8 +1,10 @@
 """Organizations and their settings; and the seller's details on invoices."""
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
+import segno
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
@@ -15,6 +17,7 @@ from webhook.http.access import EVERYBODY, STAFF
 from worker import errors
 from worker.billing import seller, statements
 from worker.languages.phrasebooks import LANGUAGES
+from worker.settings import settings
 from worker.tables.labels import REDEEM_PAGE_MEANS
 from worker.tenancy import logos, organizations
 from worker.tenancy.actors import Actor, Role
@@ -36,6 +39,7 @@ INVOICED = (
 )
 MAILING = ("sender_name", "reply_to", "colour")  # fmt: skip
 PAGE = ("slug", "redeem_page", "redeem_text", "support_email")
+QR_SCALE = 8  # pixels a module: it is printed sharply
 TAX = ("tax_rate", "tax_label", "tax_category", "tax_exemption", "tax_from")
 
 
@@ -70,6 +74,7 @@ def organization(session: Session, actor: Actor, organization: str) -> Any:
         others=others,
         pages=REDEEM_PAGE_MEANS,
         languages=LANGUAGES,
+        is_public=settings().reaches_others(),
     )
 
 
@@ -137,7 +142,19 @@ def edit_logo(session: Session, actor: Actor, organization: str) -> Any:
 @page(*STAFF)
 def logo(session: Session, actor: Actor, organization: str) -> Any:
     """Show an organization's logo."""
-    return files.image(organizations.logo(session, actor=actor, organization=organization))
+    return files.picture(organizations.logo(session, actor=actor, organization=organization))
+
+
+@blueprint.get("/organizations/<organization>/redeem-page.<any(svg, png):kind>")
+@page(*STAFF)
+def redeem_page_code(session: Session, actor: Actor, organization: str, kind: str) -> Any:
+    """Give the QR code of an organization's redeem page, to be shown or printed."""
+    shown = organizations.show(session, actor=actor, organization=organization)
+    if shown["redeem_url"] is None:
+        raise errors.NotFoundError("The organization has no redeem page.")
+    drawn = io.BytesIO()
+    segno.make_qr(shown["redeem_url"], error="m").save(drawn, kind=kind, scale=QR_SCALE)
+    return files.picture(drawn.getvalue(), kind, name=f"{shown['slug']}.{kind}")
 
 
 @blueprint.get("/seller", endpoint="seller")

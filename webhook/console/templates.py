@@ -23,6 +23,9 @@ BEGINNING = {
     {{ key }}
 {% endfor %}
 
+{% if link %}Redeem here: {{ link }}
+
+{% endif %}
 It can be redeemed {{ until }}.
 """,
 }

@@ -124,9 +124,11 @@ def journal(*, actor: Actor, **days: str) -> Response:
     return Response(content, mimetype=made.media_type, headers=attachment(made.name))
 
 
-def image(content: bytes) -> Response:
-    """Give a picture to be shown in a page."""
-    return Response(content, mimetype="image/png")
+def picture(content: bytes, kind: str = "png", *, name: str = "") -> Response:
+    """Give a picture to be shown in a page; a link that says `download` saves it under the name."""
+    media_type = {"png": "image/png", "svg": "image/svg+xml"}[kind]
+    headers = {"Content-Disposition": f'inline; filename="{name}"'} if name else {}
+    return Response(content, mimetype=media_type, headers=headers)
 
 
 def report(name: str, content: str | bytes, media_type: str) -> Response:

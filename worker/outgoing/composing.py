@@ -17,6 +17,7 @@ from email.utils import format_datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import css_inline
@@ -58,6 +59,7 @@ FACTS = text("""
            message.data, message.happened_at, message.about, clock_now() AS now,
            coalesce(sender.name, nullif(seller.name, ''), 'keypool') AS organization,
            sender.sender_name, sender.reply_to, sender.colour,
+           sender.slug, sender.redeem_page <> 'off' AS has_page,
            logo.content AS logo, logo.width / 2 AS logo_width, logo.height / 2 AS logo_height,
            coalesce(message.data->>'language', home.locale, sender.locale, 'en') AS locale,
            coalesce(home.time_zone, sender.time_zone, 'UTC') AS zone,
@@ -179,9 +181,7 @@ def compose(row: Any, *, codes: bool = True) -> Composed:
             how = "retired" if row.about is None else "redeemed or retired"
             raise NothingToSendError(f"Its keys were {how} meanwhile.")
         said |= _of_keys(row)
-        attachment = (
-            None if said["keys"] else Attachment(KEYS_FILE, _csv(row.keys), ("text", "csv"))
-        )
+        attachment = None if said["keys"] else Attachment(KEYS_FILE, _csv(row), ("text", "csv"))
     try:
         subject, body = _said(row, row.data | said)
     except (TemplateError, errors.InvalidInputError) as error:
@@ -346,12 +346,29 @@ def _of_keys(row: Any) -> dict[str, Any]:
         "before": times.before(book, starts, row.zone) if starts > row.now else "",
         "until": times.until(book, row.expires_at, row.zone),
         "days": row.days,
+        "link": _link(row, *(row.keys if len(row.keys) == 1 else [])),
     }
 
 
-def _csv(keys: Sequence[str]) -> bytes:
+def _link(row: Any, *key: str) -> str:
+    """Give the address of the sender's redeem page, with a key in it; empty where nobody could follow it.
+
+    The key is in the fragment, which browsers send to no server.
+    """
+    set_up = settings()
+    if not row.has_page or (set_up.smtp_url and not set_up.public_url):
+        return ""
+    return set_up.web_url(
+        "#".join([f"/redeem/{row.slug}", *(quote(code, safe="") for code in key)])
+    )
+
+
+def _csv(row: Any) -> bytes:
+    """Give the keys as a table, with the link for each where there is a page to redeem it."""
     file = io.StringIO()
-    csv.writer(file).writerows([["code"], *([key] for key in keys)])
+    rows = [(key, _link(row, key)) for key in row.keys]
+    wide = 2 if _link(row) else 1
+    csv.writer(file).writerows(one[:wide] for one in [("code", "link"), *rows])
     return file.getvalue().encode()
 
 

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from worker import errors
 from worker.database import lookup, zones
 from worker.database.lookup import Id
+from worker.settings import settings
 from worker.tables.labels import RedeemPage
 from worker.tables.tenancy import Organization
 from worker.tenancy import currencies, history, logos, pages, parties, taxes
@@ -75,6 +76,8 @@ class OrganizationShown(OrganizationShape):
     redeem_page: RedeemPage
     """Whether it has a redeem page: `off`; `proof`, where a code by mail proves an address; or `open`,
     where nobody proves one, and whoever has a key redeems it for any address that they type."""
+    redeem_url: str | None
+    """The address of its page; or null where there is none."""
     redeem_domains: list[str]
     """The domains of the addresses for which its page redeems keys; empty: any."""
     redeem_languages: list[str]
@@ -248,6 +251,7 @@ def show(session: Session, *, actor: Actor, organization: str | Organization) ->
         else None,
         "slug": found.slug,
         "redeem_page": found.redeem_page,
+        "redeem_url": _page_url(found),
         "redeem_domains": found.redeem_domains,
         "redeem_languages": found.redeem_languages,
         "redeem_text": found.redeem_text,
@@ -310,6 +314,12 @@ def shape(organization: Organization, parent: str | None) -> OrganizationShape:
         "time_zone": organization.time_zone,
         "currency": organization.currency,
     }
+
+
+def _page_url(organization: Organization) -> str | None:
+    if organization.redeem_page is RedeemPage.OFF:
+        return None
+    return settings().web_url(f"/redeem/{organization.slug}")
 
 
 def _parent_name(session: Session, organization: Organization) -> str | None:

@@ -19,7 +19,7 @@ from worker.tables.tenancy import MailTemplate, Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
 
-# What a template may say; `keys` in its text alone.
+# What a template may say; `keys` and `link` in its text alone.
 SAMPLE: Mapping[str, Any] = {
     "name": "Ann",
     "organization": "Your organization",
@@ -30,7 +30,9 @@ SAMPLE: Mapping[str, Any] = {
     "days": 180,
     "total": 1,
     "file": "",
+    "link": "https://keys.example.com/redeem/acme#K7QM-4T9X-2HDP-8RWZ",
 }
+IN_TEXT = "link"  # has the key, so that a subject must not say it
 KEYS = ["K7QM-4T9X-2HDP-8RWZ"]
 FILTERS = {"upper", "lower", "trim", "length", "join", "default"}
 ALLOWED = (
@@ -117,13 +119,14 @@ def preview(*, subject: str, text: str) -> TemplateText:
 def render(
     *, subject: str, text: str, facts: Mapping[str, Any], keys: Sequence[str]
 ) -> TemplateText:
-    """Render a template; its subject is not given the keys.
+    """Render a template; its subject is not given the keys, nor the link that has one.
 
     Raises:
         InvalidInputError: it does not work.
     """
+    public = {name: value for name, value in facts.items() if name != IN_TEXT}
     return {
-        "subject": " ".join(_rendered(subject, facts, field="subject").split()),
+        "subject": " ".join(_rendered(subject, public, field="subject").split()),
         "text": _rendered(text, {**facts, "keys": keys}, field="text").strip() + "\n",
     }
 

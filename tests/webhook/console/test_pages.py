@@ -52,6 +52,8 @@ PAGES = {
     "/organizations": {"manager", "finance", "analyst", "sender"},
     "/organizations/{organization}": {"manager", "finance", "analyst"},
     "/organizations/{organization}/logo.png": {"manager", "finance", "analyst"},
+    "/organizations/{organization}/redeem-page.svg": {"manager", "finance", "analyst"},
+    "/organizations/{organization}/redeem-page.png": {"manager", "finance", "analyst"},
     "/organizations/{organization}/statement": {"finance", "analyst"},
     "/organizations/{organization}/statement.pdf": {"finance", "analyst"},
     "/organizations/{organization}/statement.csv": {"finance", "analyst"},
@@ -73,6 +75,7 @@ PAGES = {
 FILES = (
     "/invoices/*",
     "/organizations/*/statement",
+    "/organizations/*/redeem-page",
 )  # pages that are documents, too, in two formats
 PUBLIC = {"/courses/{course}"}  # what every organization may know
 ACTS = {
@@ -125,7 +128,7 @@ ACTS = {
     "/sessions/{session_id}/end": {"manager"},
     "/reports": {"manager", "analyst"},  # of usage
 }
-ALONE = (".html", ".pdf", ".csv", ".zip", ".png")  # no pages
+ALONE = (".html", ".pdf", ".csv", ".zip", ".png", ".svg")  # no pages
 ROLES = [role for role in Role if role is not Role.OPERATOR]
 FORM = {
     "name": "N",
@@ -241,7 +244,7 @@ def test_every_route_of_the_console_is_in_these_tables(app, method, table):
         if rule.rule.startswith("/console") and method in rule.methods
     }
 
-    files = {f"{path}.{kind}" for path in FILES for kind in ("pdf", "csv")}
+    files = {f"{path}.{kind}" for path in FILES for kind in ("pdf", "csv", "svg", "png")}
     known = {path[:-3] + "*" if path in files else path for path in told}
     assert known | open_to_all | own >= console
 

@@ -5,6 +5,8 @@ import re
 import secrets
 
 import pytest
+import segno
+from markupsafe import escape
 from PIL import Image
 
 from worker.tenancy.actors import Role
@@ -83,6 +85,34 @@ def test_a_redeem_page_is_set_and_says_what_open_means(operator, tag):
     assert 'name="redeem_language_de" value="on" checked> Deutsch' in page
     assert 'name="redeem_language_en" value="on"> English' in page
     assert "Your key is on the card.</textarea>" in page
+
+
+def test_a_redeem_page_has_a_link_a_snippet_and_a_qr_code(operator, tag):
+    given = {"name": f"Linked {tag}", "time_zone": "UTC", "currency": "EUR"}
+    where = path(operator.post("/organizations", **given))
+    off = operator.get(where).text
+    operator.post(f"{where}/redeem-page", page=where, slug=f"linked-{tag}", redeem_page="proof")
+
+    page = operator.get(where).text
+    codes = [operator.get(f"{where}/redeem-page.{kind}") for kind in ("svg", "png")]
+
+    url = f"http://127.0.0.1:8080/redeem/linked-{tag}"
+    assert "redeem-page.svg" not in off
+    assert f'<a href="{url}">{url}</a>' in page
+    assert escape(f'<a href="{url}">Redeem your key</a>') in page
+    assert "It leads to this machine alone" in page
+    assert [code.mimetype for code in codes] == ["image/svg+xml", "image/png"]
+    assert codes[0].headers["Content-Disposition"] == f'inline; filename="linked-{tag}.svg"'
+    drawn = io.BytesIO()
+    segno.make_qr(url, error="m").save(drawn, kind="png", scale=8)
+    assert codes[1].data == drawn.getvalue()
+
+
+def test_a_page_that_is_off_has_no_qr_code(operator, tag):
+    given = {"name": f"Off {tag}", "time_zone": "UTC", "currency": "EUR"}
+    where = path(operator.post("/organizations", **given))
+
+    assert operator.get(f"{where}/redeem-page.png").status_code == 404
 
 
 def test_a_wrong_setting_of_a_redeem_page_is_told_beside_its_field(operator, tag):

@@ -173,6 +173,67 @@ def test_a_mail_has_the_organizations_logo_in_itself(place, by):
     assert [file.get_filename() for file in mail.message.iter_attachments()] == ["keys.csv"]
 
 
+@pytest.fixture
+def page(place, monkeypatch):
+    """The redeem page of the pool's organization, which is on; people reach it at keys.example."""
+    sql("UPDATE organization SET slug = 'acme', redeem_page = 'proof' WHERE id = :id",
+        id=place.parent)  # fmt: skip
+    monkeypatch.setenv("KEYPOOL_PUBLIC_URL", "https://keys.example")
+    settings.cache_clear()
+    return "https://keys.example/redeem/acme"
+
+
+def test_a_key_is_mailed_with_the_link_that_redeems_it(place, page):
+    [[key]] = hand(place, ANN)
+
+    mail = said()
+
+    assert f"Redeem it here:\n{page}#{key}\n" in mail.text
+    assert f'<a href="{page}#{key}"' in mail.html
+    assert mail.subject == "Your key for A course"
+
+
+def test_several_keys_are_mailed_with_the_link_to_the_page(place, page):
+    hand(place, ANN, count=2)
+
+    assert f"Redeem them here:\n{page}\n" in said().text
+
+
+def test_keys_in_a_file_have_a_link_each(place, page):
+    [keys] = hand(place, "shop@example.org", count=50)
+
+    lines = said().attachment.content.decode().splitlines()
+
+    assert lines == ["code,link", *(f"{key},{page}#{key}" for key in keys)]
+
+
+@pytest.mark.parametrize(
+    ("change", "smtp"),
+    [("UPDATE organization SET redeem_page = 'off'", ""), ("SELECT 1", "smtp://mail.example")],
+)
+def test_a_mail_has_no_link_that_its_receiver_could_not_follow(
+    place, page, by, monkeypatch, change, smtp
+):
+    if smtp:
+        by(smtp)
+        monkeypatch.delenv("KEYPOOL_PUBLIC_URL")
+        settings.cache_clear()
+    sql(change)
+    hand(place, ANN)
+
+    mail = said()
+
+    assert "Redeem it" not in mail.text
+    assert "/redeem/" not in mail.html
+
+
+def said() -> composing.Composed:
+    """What the only mail says."""
+    with connections.session() as session:
+        [facts] = composing.facts(session, [session.scalar(text("SELECT id FROM message"))])
+        return composing.compose(facts)
+
+
 def picture(*size: int) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", size, "#0b5fa5").save(file, "JPEG")

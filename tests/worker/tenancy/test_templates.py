@@ -48,6 +48,21 @@ def mailed(world, *, template: str | None = "Welcome", count: int = 1, **asked):
     return made["keys"], composing.compose(facts)
 
 
+def test_own_words_may_have_the_link_in_the_text_alone(world):
+    world.session.execute(
+        text("UPDATE organization SET redeem_page = 'open', slug = 'acme' WHERE id = :id"),
+        {"id": world.parent},
+    )
+    save(world, body="{% if link %}Redeem at {{ link }}{% endif %}\n\n" + LOOP)
+
+    [key], mail = mailed(world)
+
+    assert f"Redeem at http://127.0.0.1:8080/redeem/acme#{key}\n" in mail.text
+    with pytest.raises(errors.InvalidInputError, match="'link' is undefined") as refused:
+        save(world, subject="{{ link }}")
+    assert refused.value.field == "subject"
+
+
 def test_a_mail_is_in_the_organizations_own_words(world):
     save(world, body="Dear {{ name }},\n\n" + LOOP + "\n{{ until }}, {{ days }} days")
 
