@@ -75,6 +75,7 @@ PAGES = {
     "templates": (MANAGER, "/templates"),
     "tokens": (MANAGER, "/tokens"),
     "users": (MANAGER, "/users"),
+    "sessions": (MANAGER, "/sessions"),
     "organizations": (SELLER, "/organizations"),
     "courses": (SELLER, "/courses"),
     "course": (SELLER, "/courses/{course}"),
