@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -17,7 +18,7 @@ from worker.tenancy.actors import Role
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 SERIOUS = ("serious", "critical")
 FRAGMENTS = ("/pools/new/words", "/courses/choose", "progress")  # parts of pages, for htmx
-FILES = (".csv", ".pdf", ".html", ".zip")  # a report runs no script, so not axe either
+FILES = (".csv", ".pdf", ".html", ".png", ".zip")  # a report runs no script, so not axe either
 WHOLE = [page for page in PAGES if not page.partition("?")[0].endswith((*FRAGMENTS, *FILES))]
 # More than a path tells: pages as they are after an error, a search, or an answer.
 MORE = ["/trouble?q={code}&as=new@example.com", "/trouble?q=no-such-key", "/pools/0"]
@@ -34,23 +35,33 @@ def complaints() -> list[str]:
     return []
 
 
-@pytest.fixture(scope="module", params=["light", "dark"])
-def page(browser: Browser, url: str, place, request, complaints: list[str]) -> Iterator[Page]:
-    """The operator's tab, who may open every page, in one colour scheme."""
-    context = browser.new_context(base_url=url, color_scheme=request.param, bypass_csp=False)
+@pytest.fixture(scope="module")
+def page(browser: Browser, url: str, place, complaints: list[str]) -> Iterator[Page]:
+    """The operator's tab, who may open every page."""
+    context = browser.new_context(base_url=url, reduced_motion="reduce", bypass_csp=False)
     yield sign_in(watch(context.new_page(), complaints), make_user(Role.OPERATOR, None))
     context.close()
 
 
 def faults(page: Page) -> list[str]:
-    """Ask axe for a page's serious faults, each with the elements that have it."""
+    """Ask axe for a page's serious faults in each colour scheme, with the elements that have them."""
     page.evaluate(AXE)
-    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     return [
-        f"{fault['id']}: {fault['help']}: {[node['html'][:120] for node in fault['nodes'][:3]]}"
-        for fault in found
+        f"{scheme}: {fault['id']}: {fault['help']}: "
+        f"{[node['html'][:120] for node in fault['nodes'][:3]]}"
+        for scheme in ("light", "dark")
+        for fault in violations(page, scheme)
         if fault["impact"] in SERIOUS
     ]
+
+
+def violations(page: Page, scheme: Literal["light", "dark"]) -> list[dict[str, Any]]:
+    """Ask axe what it finds on a page that has it aboard, in one colour scheme."""
+    page.emulate_media(color_scheme=scheme)
+    found: list[dict[str, Any]] = page.evaluate("axe.run({resultTypes: ['violations']})")[
+        "violations"
+    ]
+    return found
 
 
 @pytest.mark.parametrize("path", WHOLE + MORE)
@@ -90,6 +101,17 @@ def test_a_page_that_broke_the_rules_would_be_noticed(page, complaints):
 
     assert "label" in " ".join(faults(page))
     assert any("Content Security Policy" in complaint for complaint in complaints)
+
+
+def test_a_page_that_nobody_can_read_in_the_dark_would_be_noticed(page):
+    page.goto("/console/pools")
+
+    page.evaluate("""() => { const sheet = new CSSStyleSheet();
+        sheet.replaceSync(`@media (prefers-color-scheme: dark) {
+            * { color: #111 !important; background: #000 !important } }`);
+        document.adoptedStyleSheets = [sheet] }""")
+
+    assert {fault.partition(": ")[0] for fault in faults(page)} == {"dark"}
 
 
 def test_every_page_has_its_pictures():
