@@ -240,6 +240,11 @@ def things(place: Place) -> Things:
             {"id": int(endpoint)},
         ).scalar_one()  # fmt: skip
         session.execute(
+            text("INSERT INTO reminder (organization_id, kind, looked_to)"
+                 " VALUES (:id, 'trouble', clock_now())"),
+            {"id": place.world.parent},
+        )  # fmt: skip
+        session.execute(
             text("INSERT INTO mail_template (organization_id, name, subject, body)"
                  " SELECT organization_id, 'Kept', 'Your key', '{{ keys }}' FROM pool WHERE id = :id"),
             {"id": int(place.world.pool)},

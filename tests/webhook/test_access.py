@@ -56,6 +56,8 @@ BODIES: dict[str, Any] = {
     "PATCH /api/v1/endpoints/<endpoint>": {"pool_low": 1},
     "POST /api/v1/endpoints/<endpoint>/rotate": {},
     "POST /api/v1/endpoints/<endpoint>/resend": {"since": "2020-01-01T00:00:00Z"},
+    "POST /api/v1/reminders": {"organization": "{organization}", "kind": "pool_low", "keys": 10},
+    "POST /api/v1/reminders/stop": {"organization": "{organization}", "kind": "trouble"},
     "POST /api/v1/templates": {
         "name": "New", "organization": "{organization}", "subject": "Your key",
         "text": "{{% for key in keys %}}{{{{ key }}}}{{% endfor %}}",
@@ -118,6 +120,7 @@ LISTED = {
     "/api/v1/reports": ("id", "report"),
     "/api/v1/sessions": ("id", "session_id"),
     "/api/v1/sources": ("id", "source"),
+    "/api/v1/reminders": ("organization", "organization"),
     "/api/v1/templates": ("name", "template"),
     "/api/v1/tokens": ("id", "token"),
     "/api/v1/users": ("id", "user"),

@@ -23,6 +23,7 @@ PAGES = (
     "endpoints",
     "messages",
     "templates",
+    "reminders",
     "organizations",
     "courses",
     "tokens",

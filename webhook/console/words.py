@@ -51,6 +51,7 @@ MENU = (
             ("prices", "Prices"),
             ("seller", "Seller"),
             ("templates", "Texts of mails"),
+            ("reminders", "Reminders"),
             ("users", "Users"),
             ("sessions", "Sessions"),
             ("history", "History"),

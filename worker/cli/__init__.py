@@ -39,6 +39,7 @@ PANELS = {
         "learners",
         "messages",
         "templates",
+        "reminders",
         "history",
     ],
     "Account": ["invoices", "reports", "audit"],

@@ -73,6 +73,7 @@ PAGES = {
     "messages": (MANAGER, "/messages"),
     "message": (MANAGER, "/messages/{message}"),
     "templates": (MANAGER, "/templates"),
+    "reminders": (MANAGER, "/reminders"),
     "tokens": (MANAGER, "/tokens"),
     "users": (MANAGER, "/users"),
     "sessions": (MANAGER, "/sessions"),

@@ -45,6 +45,17 @@ REFUSED = {
         "/prices", "/prices?course={course}", {"course": "{course}", "price": "7", "from": "then"}, "from",
     ),
     "seller": ("/seller", None, {"name": " ", "address": "Kept & so"}, "name"),
+    "reminder": (
+        "/reminders", "/reminders?organization={organization}",
+        {"organization": "{organization}", "pool_low": "on", "pool_low_number": "12",
+         "pool_low_to": "no address"},
+        "pool_low_to",
+    ),
+    "reminder's number": (
+        "/reminders", "/reminders?organization={organization}",
+        {"organization": "{organization}", "key_unused": "on", "key_unused_number": "99999"},
+        "key_unused_number",
+    ),
     "template": (
         "/templates", "/templates",
         {"name": "Kept & so", "organization": "{organization}", "subject": "Yours", "text": "No key & so"},
