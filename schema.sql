@@ -32,6 +32,14 @@ END
 $$;
 
 
+-- A temporary table or function could stand in for ours; nobody but the owner needs one.
+DO $$
+BEGIN
+    EXECUTE 'REVOKE TEMPORARY ON DATABASE ' || quote_ident(current_database()) || ' FROM PUBLIC';
+END
+$$;
+
+
 -- Clock, words and small laws --------------------------------------------------------------------
 
 -- The one clock. KEYPOOL_CLOCK_OFFSET reaches it as a setting of the connection. CASE and not
@@ -2324,6 +2332,8 @@ CREATE TABLE report_run (
     pdf             bytea,
     traceback       text,
 
+    -- The worker makes a file's name of it.
+    CONSTRAINT report_names_a_notebook_without_a_path CHECK (notebook ~ '^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$'),
     CONSTRAINT report_is_made_once_for_an_invoice     UNIQUE (invoice_id, notebook),
     CONSTRAINT report_has_days_in_order               CHECK (first_day <= last_day),
     CONSTRAINT report_works_the_cells_it_has          CHECK (worked BETWEEN 0 AND cells),
@@ -2540,6 +2550,73 @@ CREATE POLICY tenancy ON charge_cancelled_out TO keypool_web USING ((SELECT sees
 CREATE POLICY tenancy ON invoice_tax    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_charge TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 
+-- A foreign key is checked without row level security, so each that a tenant's request may write is
+-- checked here: it leads to a row in sight. What else a row refers to, it refers to by a column of its
+-- first policy. An update is checked by the columns that it may write (below), since a child may change an
+-- assignment whose key it does not see.
+CREATE POLICY leads_to_rows_in_sight ON event AS RESTRICTIVE FOR INSERT TO keypool_web
+    WITH CHECK (assignment_id IS NULL
+                AND EXISTS (SELECT FROM source WHERE source.id = source_id AND source.organization_id = event.organization_id)
+                AND (learner_organization_id IS NULL
+                     OR EXISTS (SELECT FROM organization WHERE organization.id = learner_organization_id)));
+CREATE POLICY leads_to_rows_in_sight ON launch AS RESTRICTIVE FOR INSERT TO keypool_web
+    WITH CHECK (source_id IS NULL
+                AND EXISTS (SELECT FROM assignment WHERE assignment.id = assignment_id
+                                                     AND assignment.organization_id = launch.organization_id));
+-- Asked by the policy of charges, which cannot ask for charges itself.
+CREATE FUNCTION is_charge_of(charge_id bigint, organization_id bigint) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM charge
+                    WHERE id = charge_id AND charge.organization_id = is_charge_of.organization_id)
+$$;
+REVOKE ALL ON FUNCTION is_charge_of(bigint, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION is_charge_of(bigint, bigint) TO keypool_web;
+CREATE POLICY leads_to_rows_in_sight ON charge AS RESTRICTIVE FOR INSERT TO keypool_web
+    WITH CHECK (EXISTS (SELECT FROM assignment WHERE assignment.id = assignment_id
+                                                 AND assignment.organization_id = learner_organization_id)
+                AND EXISTS (SELECT FROM pool WHERE pool.id = pool_id AND pool.organization_id = charge.organization_id)
+                AND (credits_id IS NULL OR is_charge_of(credits_id, organization_id)));
+CREATE POLICY leads_to_rows_in_sight ON key AS RESTRICTIVE FOR INSERT TO keypool_web
+    WITH CHECK (distribution_id IS NULL
+                OR EXISTS (SELECT FROM distribution WHERE distribution.id = distribution_id
+                                                      AND distribution.pool_id = key.pool_id));
+CREATE POLICY keeps_to_rows_in_sight ON key AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true)
+    WITH CHECK (distribution_id IS NULL
+                OR EXISTS (SELECT FROM distribution WHERE distribution.id = distribution_id
+                                                      AND distribution.pool_id = key.pool_id));
+CREATE POLICY leads_to_rows_in_sight ON key_replacement AS RESTRICTIVE FOR INSERT TO keypool_web
+    WITH CHECK (EXISTS (SELECT FROM key WHERE key.id = new_key_id)
+                AND (distribution_id IS NULL OR EXISTS (SELECT FROM distribution WHERE distribution.id = distribution_id)));
+CREATE POLICY keeps_to_rows_in_sight ON assignment AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true)
+    WITH CHECK (EXISTS (SELECT FROM learner WHERE learner.id = learner_id
+                                              AND learner.organization_id = assignment.organization_id));
+CREATE POLICY leads_to_rows_in_sight ON message AS RESTRICTIVE FOR INSERT TO keypool_web
+    WITH CHECK ((distribution_id IS NULL OR EXISTS (SELECT FROM distribution WHERE distribution.id = distribution_id))
+                AND (template_id IS NULL OR EXISTS (SELECT FROM mail_template WHERE mail_template.id = template_id)));
+CREATE POLICY leads_to_rows_in_sight ON report_run AS RESTRICTIVE FOR INSERT TO keypool_web
+    WITH CHECK (invoice_id IS NULL OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
+
+-- Tenants read these; the operator alone writes them.
+CREATE POLICY operating_new ON tax_rate       AS RESTRICTIVE FOR INSERT TO keypool_web WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating_new ON invoice        AS RESTRICTIVE FOR INSERT TO keypool_web WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating_new ON invoice_line   AS RESTRICTIVE FOR INSERT TO keypool_web WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating_new ON invoice_share  AS RESTRICTIVE FOR INSERT TO keypool_web WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating_new ON invoice_tax    AS RESTRICTIVE FOR INSERT TO keypool_web WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating_new ON invoice_charge AS RESTRICTIVE FOR INSERT TO keypool_web WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating_new ON payment        AS RESTRICTIVE FOR INSERT TO keypool_web WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating ON tax_rate       AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating ON invoice        AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating ON invoice_line   AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating ON invoice_share  AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating ON invoice_tax    AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating ON invoice_charge AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating ON payment        AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+-- Erasing a person writes these, and over the web the operator alone erases.
+CREATE POLICY erasing ON history    AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY erasing ON redemption AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY erasing ON report_run AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY erasing ON answer     AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+
 -- Everybody may read courses and the prices that hold for them; the operator alone writes them.
 CREATE POLICY reading ON course TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY reading ON price  TO keypool_web
@@ -2556,13 +2633,23 @@ CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_eve
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
-    organization, tax_rate, course, price, pool, distribution, batch, batch_chunk, batch_line, key, token, console_user, source,
-    source_secret, learner, assignment, event, launch, invoice, invoice_serial, payment, charge, invoice_line,
-    invoice_share, invoice_tax, invoice_charge, charge_cancelled_out, endpoint, endpoint_secret TO keypool_web;
+    organization, tax_rate, course, price, pool, distribution, batch, batch_chunk, batch_line, token, console_user, source,
+    source_secret, invoice, invoice_serial, payment, invoice_line, invoice_share, invoice_tax, invoice_charge,
+    charge_cancelled_out, endpoint, endpoint_secret, mail_template TO keypool_web;
+GRANT SELECT, INSERT ON key, event, launch, charge, message TO keypool_web;
+-- Only the worker makes learners, assignments and deliveries.
+GRANT SELECT ON learner, assignment, delivery TO keypool_web;
+-- Without the columns that refer to other rows, but for those that a policy above checks.
+GRANT UPDATE (distribution_id, state, generated, labels) ON key TO keypool_web;
+GRANT UPDATE (email, name, erased_at, joined_at) ON learner TO keypool_web;
+GRANT UPDATE (learner_id, status, undone, expires_at, expired_at, cancelled_at, cancel_reason) ON assignment TO keypool_web;
+GRANT UPDATE (data, status, waits_for, deaths, claim_limit, error) ON event TO keypool_web;
+GRANT UPDATE (ended_at, completed, score) ON launch TO keypool_web;
+GRANT UPDATE (reason) ON charge TO keypool_web;
+GRANT UPDATE (data, state, due_at, attempts, tried_since, ended_at, error) ON delivery TO keypool_web;
+GRANT UPDATE (recipient, data, identity, state, due_at, attempts, tried_since, ended_at, error, refused) ON message TO keypool_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON organization_logo TO keypool_web;
-GRANT SELECT, UPDATE ON delivery TO keypool_web;
 GRANT SELECT, UPDATE (ended_at) ON console_session TO keypool_web;
-GRANT SELECT, INSERT, UPDATE ON message, mail_template TO keypool_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON reminder TO keypool_web;
 GRANT SELECT, UPDATE ON unsubscribed TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;

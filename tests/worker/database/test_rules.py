@@ -487,6 +487,10 @@ REFUSED = {
         "INSERT INTO report_run (invoice_id, notebook, first_day, last_day, asked_by)"
         " VALUES (1, 'billing', '2026-03-01', '2026-03-31', 'schedule')"
     ],
+    "report_names_a_notebook_without_a_path": [
+        f"UPDATE report_run SET notebook = '{name}'"
+        for name in ("../usage", "/srv/usage", "", ".usage", "a/b", "usage.ipynb")
+    ],
     "report_has_days_in_order": ["UPDATE report_run SET last_day = '2026-02-28'"],
     "report_works_the_cells_it_has": [
         "UPDATE report_run SET worked = 11",

@@ -250,8 +250,8 @@ PLANTED = {
         "grant on column key.code to keypool_analyst is not in schema.sql.",
     ),
     "a right more": (
-        "GRANT DELETE ON key TO keypool_web",
-        "grant on table key to keypool_web differs: it has “DELETE, INSERT, SELECT, UPDATE”",
+        "GRANT DELETE ON pool TO keypool_web",
+        "grant on table pool to keypool_web differs: it has “DELETE, INSERT, SELECT, UPDATE”",
     ),
     "a door to everybody": (
         "GRANT EXECUTE ON FUNCTION find_token(bytea) TO PUBLIC",

@@ -217,6 +217,7 @@ OURS = {
     "report_ends_once",
     "report_failure_has_its_traceback",
     "report_is_attended_while_it_runs",
+    "report_names_a_notebook_without_a_path",
     "report_is_printed_where_that_was_asked",
     "report_that_is_done_has_its_page",
     "report_works_the_cells_it_has",

@@ -176,6 +176,7 @@ DOORS = {
     "keypool_web": {
         "find_source(bigint)",
         "guessing_pause(bigint,text,interval,bigint,bigint)",
+        "is_charge_of(bigint,bigint)",
         "known_keys(bigint,text[])",
         "limit_of_attempt(bigint)",
         "find_token(bytea)",
@@ -339,6 +340,14 @@ def test_the_web_cannot_read_what_is_the_workers(web, table):
         rows(web, table)
 
 
+EVENT = "INSERT INTO event (source_id, organization_id, learner_organization_id, webhook_id, body_hash, type)"
+CHARGE = (
+    "INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,"
+    " assignment_id, amount, currency, occurred_at)"
+)
+MESSAGE = (
+    "INSERT INTO message (organization_id, distribution_id, template_id, kind, recipient, data)"
+)
 OUTSIDE = {
     "a pool for a stranger": "INSERT INTO pool (organization_id, course_id, name, starts_at,"
     " expires_at, content_availability_days) VALUES (3, 1, 'x', '2026-01-01', '2027-01-01', 9)",
@@ -372,6 +381,47 @@ OUTSIDE = {
     "a child for a stranger": "INSERT INTO organization (name, parent_id) VALUES ('Lyon', 3)",
     "a tree that leaves its parent": "UPDATE organization SET parent_id = NULL WHERE id = 2",
     "a tree that goes below a stranger": "UPDATE organization SET parent_id = 3 WHERE id = 1",
+    "an event of a stranger's source": f"{EVENT} VALUES (3, 1, 1, 'x', 'x', 'redemption.requested')",
+    "an event for a stranger's learner": f"{EVENT} VALUES (1, 1, 3, 'x', 'x', 'redemption.requested')",
+    "an event of a child's source in its parent's name": f"{EVENT}"
+    " VALUES (2, 1, 1, 'x', 'x', 'redemption.requested')",
+    "an event moved to a stranger's source": "UPDATE event SET source_id = 3 WHERE id = 1",
+    "an event settled by itself": "UPDATE event SET status = 'settled', outcome = 'redeemed',"
+    " settled_at = now() WHERE id = 1",
+    "a launch of a stranger's assignment": "INSERT INTO launch (assignment_id, organization_id, launch,"
+    " launched_at) VALUES (3, 1, 'x', now())",
+    "a launch told by a source": "INSERT INTO launch (assignment_id, organization_id, source_id, launch,"
+    " launched_at) VALUES (1, 1, 3, 'x', now())",
+    "a charge for a stranger's assignment": f"{CHARGE} VALUES ('extension', 1, 3, 1, 1, 3, 1, 'EUR', now())",
+    "a charge of a stranger's pool": f"{CHARGE} VALUES ('extension', 1, 1, 1, 3, 1, 1, 'EUR', now())",
+    "a charge with a stranger's amount": "UPDATE charge SET amount = 0 WHERE id = 1",
+    "a credit of a stranger's charge": "INSERT INTO charge (kind, organization_id, learner_organization_id,"
+    " course_id, pool_id, assignment_id, credits_id, amount, currency, occurred_at)"
+    " VALUES ('credit', 1, 1, 1, 1, 1, 3, -1, 'EUR', now())",
+    "a key of a stranger's distribution": "INSERT INTO key (pool_id, distribution_id, code)"
+    " VALUES (1, 3, 'STRANGE-1')",
+    "a key handed out by a stranger": "UPDATE key SET distribution_id = 3 WHERE id = 1",
+    "a key handed out by a child": "UPDATE key SET distribution_id = 2 WHERE id = 1",
+    "a key's code": "UPDATE key SET code = 'STOLEN-01' WHERE id = 1",
+    "a replacement by a stranger's key": "INSERT INTO key_replacement (old_key_id, new_key_id, reason)"
+    " VALUES (1, 3, 'x')",
+    "an assignment": "INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id,"
+    " redeemed_at, expires_at) VALUES (3, 3, 1, 1, 1, '2026-02-01', '2026-08-01')",
+    "an assignment of a stranger's key": "UPDATE assignment SET key_id = 3, pool_id = 3 WHERE id = 1",
+    "an assignment of a stranger's learner": "UPDATE assignment SET learner_id = 3 WHERE id = 1",
+    "a learner who is a stranger's duplicate": "UPDATE learner SET duplicate_of = 3 WHERE id = 1",
+    "a mail about a stranger's distribution": f"{MESSAGE} VALUES (1, 3, NULL, 'keys', 'x@y.z', '{{}}')",
+    "a mail in a stranger's words": f"{MESSAGE} VALUES (1, 1, 1003, 'keys', 'x@y.z', '{{}}')",
+    "a report on a stranger's invoice": "INSERT INTO report_run (organization_id, invoice_id, notebook,"
+    " first_day, last_day, asked_by) VALUES (1, 3, 'usage', '2026-01-01', '2026-01-31', 'x')",
+    "a paid invoice": "UPDATE invoice SET status = 'paid' WHERE id = 1",
+    "an invoice of one's own": "INSERT INTO invoice (organization_id, month, currency)"
+    " VALUES (1, '2026-03-01', 'EUR')",
+    "a line of an invoice": "UPDATE invoice_line SET amount = 0 WHERE invoice_id = 1",
+    "a payment": "INSERT INTO payment (invoice_id, paid_on, amount) VALUES (1, '2026-03-05', 1)",
+    "a tax rate": "UPDATE tax_rate SET percent = 0 WHERE organization_id = 1",
+    "history rewritten": "SET LOCAL keypool.erasing = 'on'; UPDATE history SET detail = '{}'",
+    "an attempt rewritten": "UPDATE redemption SET learner_email = 'x@y.z' WHERE organization_id = 1",
 }
 
 
@@ -379,8 +429,29 @@ OUTSIDE = {
 def test_the_web_writes_nothing_outside_its_requests_tree(web, sql):
     see(web, 1)
 
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+    # A trigger may refuse before a policy does.
+    with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.CheckViolation)):
         web.execute(sql)
+
+
+# Foreign keys of what the web may write, which are checked without row level security.
+WRITABLE_REFERENCES = """
+    SELECT format('%s.%s', conrelid::regclass, attname)
+      FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY (conkey)
+     WHERE contype = 'f' AND cardinality(conkey) = 1 AND confrelid::regclass::text NOT IN ('course', 'currency')
+       AND has_column_privilege('keypool_web', attrelid, attnum, '{right}')
+       AND NOT EXISTS (
+           SELECT FROM pg_policies
+            WHERE tablename = conrelid::regclass::text AND cmd IN ('ALL', '{right}')
+              AND (coalesce(with_check, qual) ~ format('[^a-z._]%s[^a-z_]|%s.%1$s[^a-z_]', attname, tablename)
+                   OR policyname LIKE 'operating%'
+                   OR with_check = '( SELECT sees_everything() AS sees_everything)'))
+"""
+
+
+@pytest.mark.parametrize("right", ["INSERT", "UPDATE"])
+def test_every_reference_that_the_web_may_write_is_checked_by_a_policy(owner, right):
+    assert names(owner, WRITABLE_REFERENCES.replace("{right}", right)) == set()
 
 
 @pytest.mark.parametrize(
@@ -399,6 +470,16 @@ INSIDE = {
     "a pool": "INSERT INTO pool (organization_id, course_id, name, starts_at, expires_at,"
     " content_availability_days) VALUES (2, 1, 'x', '2026-01-01', '2027-01-01', 9)",
     "a key": "INSERT INTO key (pool_id, code) VALUES (2, 'INSIDE-01')",
+    "an event": f"{EVENT} VALUES (1, 1, 2, 'x', 'x', 'redemption.requested')",
+    "a key handed out": "UPDATE key SET distribution_id = 2 WHERE id = 2",
+    "a launch": "INSERT INTO launch (assignment_id, organization_id, launch, launched_at)"
+    " VALUES (2, 2, 'x', '2026-03-01')",
+    "a child's extension that its parent pays": "INSERT INTO charge (kind, organization_id,"
+    " learner_organization_id, course_id, pool_id, assignment_id, amount, currency, occurred_at)"
+    " VALUES ('extension', 1, 2, 1, 1, 2, 1, 'EUR', now())",
+    "a mail": f"{MESSAGE} VALUES (1, NULL, 1001, 'keys', 'x@y.z', '{{}}')",
+    "a report": "INSERT INTO report_run (organization_id, invoice_id, notebook, first_day, last_day,"
+    " asked_by) VALUES (2, 2, 'billing', '2026-01-01', '2026-01-31', 'x')",
 }
 
 
