@@ -60,9 +60,9 @@ def running(rig: Rig, count: int) -> Round:
     with rig.filled(history(count, YEARS)):
         with connections.session() as session:
             lately = session.execute(LAST_YEAR).scalar_one()
-        long = {name: _ran(name) for name in keeping.NOTEBOOKS}
+        long = {name: _ran(name) for name in keeping.OURS}
     with rig.filled(history(lately, 1)):
-        short = {name: _ran(name) for name in keeping.NOTEBOOKS}
+        short = {name: _ran(name) for name in keeping.OURS}
     slowest = max(long, key=lambda name: long[name].seconds)
     with rig.database():
         bare = _ran(slowest)

@@ -212,6 +212,9 @@ class Settings(BaseSettings):
     ready_file: Path | None = Field(
         None, description="A file that a worker, or beat, makes once it works."
     )
+    notebooks: Path | None = Field(
+        None, description="A folder with notebooks of your own, stored and listed like keypool's."
+    )
     chromium: Path | None = Field(
         None, description="The browser that prints reports as PDF; unset: the one on PATH."
     )

@@ -17,7 +17,7 @@ from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
 from worker.days import FirstDay
-from worker.reporting import measures
+from worker.reporting import measures, rendering
 from worker.tables.billing import Invoice
 from worker.tables.labels import ReportFormat, ReportState
 from worker.tables.reporting import ReportRun
@@ -75,8 +75,9 @@ class Filters(ListFilters):
 
 ALL = Filters()
 
-# Only keypool's own notebooks can be requested. Others are run by path, and not stored.
-NOTEBOOKS = ("billing", "learners_at_risk", "pools", "redemptions", "usage")
+# Who reads what keypool's own notebooks show, `_reads` says; those of KEYPOOL_NOTEBOOKS may show
+# anything, and are for analysts. Others are run by path, and not stored.
+OURS = ("billing", "learners_at_risk", "pools", "redemptions", "usage")
 # The notebooks that are run for a month after it is invoiced; the others show the present state.
 MONTHLY = ("billing", "redemptions", "usage")
 LONGEST_LATE = "45 days"  # after the month's end; older invoices cause no automatic report
@@ -120,10 +121,9 @@ def ask(
         ForbiddenError: the actor's role may not read what the notebook shows.
     """
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
-    if notebook not in NOTEBOOKS:
-        raise errors.NotFoundError(
-            f"There is no notebook “{notebook}”; name one of {', '.join(NOTEBOOKS)}."
-        )
+    if rendering.find(notebook) is None:
+        known = ", ".join(path.stem for path in rendering.notebooks())
+        raise errors.NotFoundError(f"There is no notebook “{notebook}”; name one of {known}.")
     _require_reader(actor, notebook)
     about = measures.whom(session, actor, organization)
     first, last = measures.period(session, about, from_, to)
@@ -226,15 +226,17 @@ def _sees(actor: Actor) -> ColumnElement[bool]:
 
 
 def _reads(actor: Actor) -> ColumnElement[bool]:
-    """The notebooks that a role may read: finance those on billing, a manager the rest, an analyst all."""
-    billed = ReportRun.notebook == "billing"
+    """The notebooks that a role may read: finance those on billing, a manager ours but that, an analyst all."""
     if actor.role is Role.FINANCE:
-        return billed
-    return ~billed if actor.role is Role.MANAGER else true()
+        return ReportRun.notebook == "billing"
+    if actor.role is Role.MANAGER:
+        return ReportRun.notebook.in_(name for name in OURS if name != "billing")
+    return true()
 
 
 def _require_reader(actor: Actor, notebook: str) -> None:
-    actor.require(Role.ANALYST, Role.FINANCE if notebook == "billing" else Role.MANAGER)
+    others = [Role.FINANCE] if notebook == "billing" else [Role.MANAGER] if notebook in OURS else []
+    actor.require(Role.ANALYST, *others)
 
 
 def _rows(actor: Actor) -> Select[Any]:

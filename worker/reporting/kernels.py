@@ -1,60 +1,129 @@
-"""The kernel of one run: its own environment, with one database login and no other secrets."""
+"""The kernel of one run: fenced, with an environment of its own, one database login and no other secrets."""
 
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worker import errors
+from worker.logs import log
+from worker.machine import fence
+from worker.reporting import rendering
 from worker.settings import settings
 
-LONGEST_FOLDER = 60  # characters; a socket's path has about 100 at most
 # Variables of this process's environment that a kernel needs. None is a secret.
-INHERITED = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "TMPDIR", "SYSTEMROOT")
+INHERITED = ("PATH", "LANG", "LC_ALL")
 
 
-def short_folder() -> str | None:
-    """Give /tmp if the folder for temporary files has too long a path for sockets; else None."""
-    return None if len(tempfile.gettempdir()) <= LONGEST_FOLDER else "/tmp"  # noqa: S108  # made 0700
+class UnfencedError(errors.KeypoolError):
+    """A notebook that does not come with keypool runs only where its kernel can be fenced."""
 
 
-def environment(url: str, scratch: Path) -> dict[str, str]:
-    """Give a kernel's whole environment: one login, and none of this process's others."""
-    caches = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    return {
-        **{name: os.environ[name] for name in INHERITED if name in os.environ},
-        "HOME": str(scratch),
-        "XDG_CACHE_HOME": caches,  # matplotlib's font cache takes seconds to build
-        "KEYPOOL_HOME": str(scratch),
-        "KEYPOOL_ANALYST_DATABASE_URL": url,
-        "KEYPOOL_CLOCK_OFFSET": str(settings().clock_offset.total_seconds()),
-    }
+@dataclass(frozen=True)
+class Kernel:
+    """How to start a kernel: its folder, its connection file, its environment and its command."""
+
+    folder: Path
+    connection_file: Path
+    environment: dict[str, str]
+    command: list[str]
 
 
-def kernel(variables: dict[str, str], folder: Path, scratch: Path) -> type:
-    """Make a kernel manager that runs this interpreter with that environment, in that folder."""
+@contextmanager
+def kernel(notebook: Path, url: str, scratch: Path) -> Iterator[Kernel]:
+    """Prepare the kernel of a notebook, fenced, with the one login of `url`.
+
+    Where this machine cannot fence, keypool's own notebooks run all the same, with a warning.
+
+    Raises:
+        UnfencedError: it cannot, and the notebook is not keypool's.
+    """
+    root, own = scratch / "root", scratch / "kernel"
+    root.mkdir()
+    own.mkdir()
+    launcher = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    shown = _shown(notebook.resolve().parent)
+    if reason := fence.obstacle():
+        _refuse_strangers(notebook, reason)
+        yield Kernel(shown or own, own / "connection", _environment(url, own), launcher)
+        return
+    with fence.gate(url, own) as (inside, forwards):
+        fenced = fence.Fence(
+            root,
+            readable=(shown,) if shown else (),
+            writable=(own,),
+            folder=shown or own,
+            forwards=forwards,
+        )
+        command = fenced.command(*launcher)
+        yield Kernel(own, own / "connection", _environment(inside, own), command)
+
+
+def manager(prepared: Kernel) -> type:
+    """Make a kernel manager that starts a kernel as prepared."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
-    class Kernel(AsyncKernelManager):
+    class Manager(AsyncKernelManager):
         # Not a kernel of the same name in the user's own settings.
         kernel_spec = KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-            name="python3",
-            display_name="Python 3",
-            language="python",
+            argv=prepared.command, name="python3", display_name="Python 3", language="python"
         )
 
         def __init__(self, **options: Any) -> None:
             # Unix sockets in a private folder, instead of ports.
-            super().__init__(**options, transport="ipc", connection_file=str(scratch / "kernel"))
+            file = str(prepared.connection_file)
+            super().__init__(**options, transport="ipc", connection_file=file)
 
         async def _async_start_kernel(self, **options: Any) -> None:
-            options |= {"env": variables, "cwd": str(folder)}
+            options |= {"env": prepared.environment, "cwd": str(prepared.folder)}
             # A cell's errors are in its outputs; the rest is the kernel's own messages.
             await super()._async_start_kernel(**options, stderr=subprocess.DEVNULL)
 
         start_kernel = _async_start_kernel
 
-    return Kernel
+    return Manager
+
+
+def _environment(url: str, own: Path) -> dict[str, str]:
+    """Give a kernel's whole environment: one login, and none of this process's others."""
+    return {
+        **{name: os.environ[name] for name in INHERITED if name in os.environ},
+        "PYTHONPATH": str(fence.ROOT),
+        "HOME": str(own),
+        "XDG_CACHE_HOME": str(_caches(own)),
+        "KEYPOOL_HOME": str(own),
+        "KEYPOOL_ANALYST_DATABASE_URL": url,
+        "KEYPOOL_CLOCK_OFFSET": str(settings().clock_offset.total_seconds()),
+    }
+
+
+def _caches(own: Path) -> Path:
+    """Copy matplotlib's list of fonts, which takes seconds to build, and which a kernel cannot change."""
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "matplotlib"
+    copied = own / "cache" / "matplotlib"
+    if usual.is_dir():
+        shutil.copytree(usual, copied, ignore=shutil.ignore_patterns("*.lock", "tex.cache"))
+    return copied.parent
+
+
+def _shown(folder: Path) -> Path | None:
+    """Give a notebook's folder, whose files it may read; None if a home is in it, or it in keypool's."""
+    homes = [settings().home.resolve(), Path.home().resolve()]
+    if any(home.is_relative_to(folder) for home in homes) or folder.is_relative_to(homes[0]):
+        return None
+    return folder
+
+
+def _refuse_strangers(notebook: Path, reason: str) -> None:
+    if not rendering.is_ours(notebook):
+        raise UnfencedError(
+            f"“{notebook.name}” does not come with keypool, so it runs only where its kernel can be fenced; "
+            f"this machine allows no user namespaces ({reason}). See docs/reports.md."
+        )
+    log.warning("kernel not fenced", notebook=notebook.stem, reason=reason)

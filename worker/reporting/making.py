@@ -6,7 +6,7 @@ import traceback
 from worker import errors
 from worker.database import connections
 from worker.logs import log
-from worker.reporting import claims, printing, rendering, running
+from worker.reporting import claims, kernels, printing, rendering, running, scratches
 from worker.tables.labels import ReportFormat
 from worker.tables.tenancy import Organization
 
@@ -17,11 +17,17 @@ EXPECTED_FAILURES = (
     printing.NoBrowserError,
     printing.PrintingFailedError,
     errors.ExtraMissingError,
+    errors.NotFoundError,
+    kernels.UnfencedError,
 )
 
 
 def make_all(*, until: float) -> int:
-    """Make waiting reports, and give their number; none is started after `until` (time.monotonic)."""
+    """Make waiting reports, and give their number; none is started after `until` (time.monotonic).
+
+    What killed runs left in the folder for temporary files is removed.
+    """
+    scratches.sweep()
     made = 0
     while time.monotonic() < until and make_next() is not None:
         made += 1
@@ -93,9 +99,14 @@ def _page(claim: claims.Claim, tell: running.Advance) -> str:
         connections.transaction(claims.advance, claim=claim, worked=worked, cells=cells)
         tell(worked, cells)
 
+    notebook = rendering.find(claim.notebook)
+    if notebook is None:
+        raise errors.NotFoundError(
+            f"There is no notebook “{claim.notebook}” here: it is neither keypool's nor in KEYPOOL_NOTEBOOKS."
+        )
     return rendering.render(
         running.execute(
-            rendering.NOTEBOOKS / f"{claim.notebook}.ipynb",
+            notebook,
             about=claim.organization_id,
             organization=_name(claim.organization_id),
             first=claim.first_day,

@@ -3,14 +3,21 @@
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from worker import errors
+from worker.machine import fence
+from worker.reporting import scratches
 from worker.settings import settings
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 TIMEOUT = 120  # seconds
+INHERITED = ("PATH", "LANG", "LC_ALL")
+# Put before a page, where no page can take it back: no scripts, no other file, nothing from elsewhere.
+POLICY = (
+    "<!doctype html><meta charset='utf-8'><meta http-equiv='Content-Security-Policy' content=\""
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:\">"
+)
 # It opens one file of ours and must do nothing else: no first-run page, no updates, no network.
 FLAGS = (
     "--headless",
@@ -47,27 +54,50 @@ def browser() -> str:
 
 
 def pdf(page: str) -> bytes:
-    """Print a page.
+    """Print a page: fenced where that is possible, without scripts, and loading nothing.
 
     Raises:
         NoBrowserError: there is no Chromium.
         PrintingFailedError: Chromium made no PDF.
     """
-    with tempfile.TemporaryDirectory(prefix="keypool-print-") as made:
-        folder = Path(made)
-        written, printed = folder / "page.html", folder / "page.pdf"
-        written.write_text(page, encoding="utf-8")
-        command = [
-            browser(),
-            *FLAGS,
-            # Chromium's sandbox refuses to run as root, which containers do.
-            *["--no-sandbox"] * (os.geteuid() == 0),
-            f"--user-data-dir={folder / 'profile'}",
-            f"--print-to-pdf={printed}",
-            written.as_uri(),
-        ]
+    program = browser()
+    with scratches.scratch() as scratch:
+        root, own = scratch / "root", scratch / "printing"
+        root.mkdir()
+        own.mkdir()
+        (own / "page.html").write_text(POLICY + page, encoding="utf-8")
         try:
-            subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT)
-            return printed.read_bytes()
+            subprocess.run(
+                _command(program, root, own),
+                check=True,
+                capture_output=True,
+                timeout=TIMEOUT,
+                cwd=own,
+                env=_environment(own),
+            )
+            return (own / "page.pdf").read_bytes()
         except (subprocess.SubprocessError, OSError):
             raise PrintingFailedError from None
+
+
+def _command(program: str, root: Path, own: Path) -> list[str]:
+    fenced = fence.obstacle() is None
+    command = [
+        program,
+        *FLAGS,
+        # Chromium's own sandbox refuses to run as root, which containers do, and inside our fence.
+        *["--no-sandbox"] * (fenced or os.geteuid() == 0),
+        f"--user-data-dir={own / 'profile'}",
+        f"--print-to-pdf={own / 'page.pdf'}",
+        (own / "page.html").as_uri(),
+    ]
+    if not fenced:
+        return command
+    installed = Path(program).resolve().parent
+    readable = (Path(program).parent, installed)
+    return fence.Fence(root, readable=readable, writable=(own,), folder=own).command(*command)
+
+
+def _environment(own: Path) -> dict[str, str]:
+    known = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {**known, "HOME": str(own)}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
 
+from worker.settings import settings
+
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
@@ -24,6 +26,7 @@ class NotebookShape(TypedDict):
 
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", re.ASCII)  # no path leads elsewhere
 
 
 def render(executed: "NotebookNode") -> str:
@@ -43,8 +46,27 @@ def render(executed: "NotebookNode") -> str:
 
 
 def listing() -> list[NotebookShape]:
-    """List the notebooks that come with keypool."""
-    return [_described(path) for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
+    """List the notebooks that come with keypool, and those in KEYPOOL_NOTEBOOKS."""
+    return [_described(path) for path in notebooks()]
+
+
+def notebooks() -> list[Path]:
+    """Give the notebooks that have a name: keypool's, and in KEYPOOL_NOTEBOOKS those of other names."""
+    ours = sorted(NOTEBOOKS.glob("*.ipynb"))
+    folder = settings().notebooks
+    own = sorted(folder.glob("*.ipynb")) if folder else []
+    names = {path.stem for path in ours}
+    return ours + [path for path in own if path.stem not in names and NAME.fullmatch(path.stem)]
+
+
+def find(name: str) -> Path | None:
+    """Find a notebook by its name; None if there is none. A name is never a path."""
+    return next((path for path in notebooks() if path.stem == name), None)
+
+
+def is_ours(notebook: Path) -> bool:
+    """Say whether a notebook comes with keypool."""
+    return notebook.resolve().parent == NOTEBOOKS.resolve()
 
 
 def title(notebook: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker import days, errors
 from worker.database import connections
-from worker.reporting import kernels, logins, printing, rendering
+from worker.reporting import kernels, logins, printing, rendering, scratches
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
 
@@ -57,6 +57,7 @@ def run(
         ReportFailedError: a cell failed; the partly executed notebook is beside `output`.
         ReportLoginError: no login could be made for the organization.
         NoBrowserError: a PDF needs Chromium, and there is none.
+        UnfencedError: the notebook is not keypool's, and no kernel can be fenced here.
     """
     notebook = _find(name_or_path)
     first, last = days.bare(from_, field="from"), days.bare(to, field="to")
@@ -92,16 +93,17 @@ def execute(
 
     Raises:
         ReportFailedError: a cell failed, took too long, or ended the kernel; with the traceback.
+        UnfencedError: the notebook is not keypool's, and no kernel can be fenced here.
         ExtraMissingError: what runs notebooks is not installed.
     """
     parameters = {"organization": organization, "from_": first, "to": last}
     texts = {name: str(value) for name, value in parameters.items() if value is not None}
-    folder = kernels.short_folder()
     with (
         logins.login(about) as url,
-        tempfile.TemporaryDirectory(prefix="keypool-report-", dir=folder) as scratch,
+        scratches.scratch() as scratch,
+        kernels.kernel(notebook, url, scratch) as kernel,
     ):
-        return _executed(notebook, texts, url, Path(scratch), advance, longest_cell)
+        return _executed(notebook, texts, kernel, scratch, advance, longest_cell)
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -116,7 +118,7 @@ def write(path: Path, content: bytes) -> Path:
 def _executed(
     notebook: Path,
     parameters: dict[str, str],
-    url: str,
+    kernel: kernels.Kernel,
     scratch: Path,
     advance: Advance,
     longest_cell: int,
@@ -131,7 +133,6 @@ def _executed(
     source = jupytext.read(notebook)
     nbformat.write(source, parameterized)
     cells = len(source.cells) + bool(parameters)
-    environment = kernels.environment(url, scratch)
     try:
         papermill.execute_notebook(
             parameterized,
@@ -141,7 +142,7 @@ def _executed(
             language="python",
             progress_bar=False,
             execution_timeout=longest_cell,
-            kernel_manager_class=kernels.kernel(environment, notebook.resolve().parent, scratch),
+            kernel_manager_class=kernels.manager(kernel),
             on_cell_start=lambda cell_index, **_: advance(cell_index, cells),
         )
     except (papermill.PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
@@ -162,12 +163,11 @@ def _failure(name: str, error: Any, as_far_as_it_came: str) -> ReportFailedError
 
 def _find(name_or_path: str | Path) -> Path:
     as_path = Path(name_or_path)
-    ours = rendering.NOTEBOOKS / f"{as_path}.ipynb"
-    if len(as_path.parts) == 1 and ours.exists():
-        return ours
+    if named := rendering.find(str(name_or_path)):
+        return named
     if as_path.suffix in (".ipynb", ".py") and as_path.exists():
         return as_path
-    known = ", ".join(path.stem for path in sorted(rendering.NOTEBOOKS.glob("*.ipynb")))
+    known = ", ".join(path.stem for path in rendering.notebooks())
     raise errors.NotFoundError(
         f"There is no notebook “{name_or_path}”; name one of {known}, or a file that ends in .ipynb or .py."
     )

@@ -112,7 +112,7 @@ def test_a_page_runs_no_script_loads_nothing_and_is_saved_as_a_file(place, analy
 def test_what_can_be_asked_for_is_listed(place, analyst):
     listed = place.client.get(f"{PATH}/notebooks", headers=analyst).json["items"]
 
-    assert {entry["name"] for entry in listed} == set(keeping.NOTEBOOKS)
+    assert {entry["name"] for entry in listed} == set(keeping.OURS)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from worker.learning import learners
 from worker.redemption import deciding
 from worker.reporting import claims, keeping, personal, rendering, showing
 from worker.reporting.keeping import ReportShape
+from worker.settings import settings
 from worker.tables.labels import ReportState
 from worker.tenancy.actors import Actor, Role
 
@@ -77,7 +78,50 @@ def invoiced(world: World, *, days: int = 40) -> list[int]:
 
 
 def test_the_notebooks_that_can_be_asked_for_are_those_that_there_are():
-    assert sorted(keeping.NOTEBOOKS) == sorted(p.stem for p in rendering.NOTEBOOKS.glob("*.py"))
+    assert sorted(keeping.OURS) == sorted(p.stem for p in rendering.NOTEBOOKS.glob("*.py"))
+
+
+@pytest.fixture
+def own_notebooks(tmp_path, monkeypatch):
+    """A folder of one's own, with a notebook, one that is called as one of ours, and one with no good name."""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Mine\n\nWhat?")])
+    for name in ("mine", "usage", "no name", "-x"):
+        nbformat.write(made, tmp_path / f"{name}.ipynb")
+    monkeypatch.setenv("KEYPOOL_NOTEBOOKS", str(tmp_path))
+    settings.cache_clear()
+    yield tmp_path
+    settings.cache_clear()
+
+
+def test_notebooks_of_ones_own_are_listed_and_take_no_place_of_ours(own_notebooks):
+    named = {entry["name"]: entry["title"] for entry in rendering.listing()}
+
+    assert named.keys() == {*keeping.OURS, "mine"}
+    assert (named["mine"], rendering.find("usage").parent) == ("Mine", rendering.NOTEBOOKS)
+
+
+@pytest.mark.usefixtures("own_notebooks")
+def test_a_notebook_of_ones_own_is_for_analysts(world):
+    analyst, finance = (Actor("test", role, world.parent) for role in (Role.ANALYST, Role.FINANCE))
+
+    asked = keeping.ask(world.session, actor=analyst, notebook="mine")
+
+    assert keeping.show(world.session, actor=analyst, report=asked["id"])["notebook"] == "mine"
+    for other in (manager(world), finance):
+        with pytest.raises(errors.ForbiddenError):
+            keeping.ask(world.session, actor=other, notebook="mine")
+        with pytest.raises(errors.NotFoundError):
+            keeping.show(world.session, actor=other, report=asked["id"])
+
+
+@pytest.mark.usefixtures("own_notebooks")
+@pytest.mark.parametrize(
+    "name", ["../mine", "./mine", "/srv/mine", "mine.ipynb", "no name", "-x", ""]
+)
+def test_a_notebooks_name_is_no_path(world, name):
+    assert rendering.find(name) is None
+    with pytest.raises(errors.NotFoundError):
+        ask(world, name)
 
 
 def test_a_report_waits_with_what_it_was_asked(world):

@@ -10,7 +10,9 @@ from worker.reporting import printing
 
 
 @pytest.mark.parametrize(("user", "sandboxed"), [(0, False), (1000, True)])
-def test_chromium_keeps_its_sandbox_unless_root_runs_it(chromium, monkeypatch, user, sandboxed):
+def test_an_unfenced_chromium_keeps_its_sandbox_unless_root_runs_it(
+    chromium, monkeypatch, user, sandboxed
+):
     monkeypatch.setattr(printing.os, "geteuid", lambda: user)
 
     assert printing.pdf("<p>page</p>") == b"%PDF-1.4"
