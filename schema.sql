@@ -923,6 +923,7 @@ CREATE TABLE token (
     expires_at      timestamptz,
     last_used_at    timestamptz,
     revoked_at      timestamptz,
+    made_by         text        NOT NULL DEFAULT '',  -- as the history tells who; empty: before it was kept
 
     CONSTRAINT token_is_unique                   UNIQUE (hash),
     CONSTRAINT token_has_a_name                  CHECK (name = btrim(name) AND name <> '' AND length(name) <= 200),
@@ -933,13 +934,22 @@ CREATE TABLE token (
 COMMENT ON CONSTRAINT token_has_a_name ON token
     IS 'invalid_input(name): A token''s name has 1 to 200 characters.';
 
+-- A network from which a token was used, so that the first use from another one stands in the history.
+CREATE TABLE token_network (
+    token_id bigint      NOT NULL REFERENCES token ON DELETE RESTRICT,
+    client   text        NOT NULL,
+    first_at timestamptz NOT NULL DEFAULT clock_now(),
+
+    PRIMARY KEY (token_id, client)
+);
+
 -- A person who signs in to the console: a role as tokens have it, and a password as argon2 keeps it.
 CREATE TABLE console_user (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id bigint      REFERENCES organization ON DELETE RESTRICT,
     email           text        NOT NULL,
     role            role        NOT NULL,
-    password_hash   text        NOT NULL,
+    password_hash   text,  -- null: none was chosen yet
     created_at      timestamptz NOT NULL DEFAULT clock_now(),
     disabled_at     timestamptz,
 
@@ -981,6 +991,22 @@ CREATE TABLE console_session (
 CREATE INDEX console_session_by_user ON console_session (user_id, device);
 -- Read by the sweep.
 CREATE INDEX console_session_by_end ON console_session (ends_at);
+
+-- A one-time link by which a user chooses a password, after an invitation or instead of a forgotten one. Its
+-- address ends in a random token, of which this is the hash. A password that was chosen ends all links.
+CREATE TABLE sign_in_link (
+    id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id    bigint      NOT NULL REFERENCES console_user ON DELETE RESTRICT,
+    hash       bytea       NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_now(),
+    ends_at    timestamptz NOT NULL,
+    used_at    timestamptz,
+
+    CONSTRAINT sign_in_link_is_unique UNIQUE (hash)
+);
+
+-- Read where a password is chosen.
+CREATE INDEX sign_in_link_by_user ON sign_in_link (user_id);
 
 -- Failed attempts to sign in of one subject, such as an address tried from one network: all are hashes.
 -- An attempt counts before it is made, and is taken back once it succeeded.
@@ -2459,8 +2485,10 @@ ALTER TABLE distribution_tally ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_growth    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_charged   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE token          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE token_network  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE console_user    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE console_session ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sign_in_link   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sign_in_throttle ENABLE ROW LEVEL SECURITY;
 ALTER TABLE answer         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE source         ENABLE ROW LEVEL SECURITY;
@@ -2538,6 +2566,7 @@ CREATE POLICY tenancy ON distribution_tally TO keypool_web USING ((SELECT sees_e
 CREATE POLICY tenancy ON key_replacement TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM key WHERE key.id = old_key_id));
 CREATE POLICY tenancy ON batch_chunk    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
 CREATE POLICY tenancy ON batch_line     TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
+CREATE POLICY tenancy ON sign_in_link   TO keypool_web USING ((SELECT sees_everything()) OR user_id IN (SELECT id FROM console_user));
 CREATE POLICY tenancy ON console_session TO keypool_web USING ((SELECT sees_everything()) OR user_id IN (SELECT id FROM console_user));
 CREATE POLICY tenancy ON answer         TO keypool_web USING ((SELECT sees_everything()) OR token_id IN (SELECT id FROM token));
 CREATE POLICY tenancy ON source_secret  TO keypool_web USING ((SELECT sees_everything()) OR source_id IN (SELECT id FROM source));
@@ -2629,7 +2658,8 @@ CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_everything()));
--- settlement, schedule_run, pool_alert, pool_shortage, mail_server, page_session and sign_in_throttle: no policy, no row, no grant for the web.
+-- settlement, schedule_run, pool_alert, pool_shortage, mail_server, page_session, sign_in_throttle and token_network: no policy, no
+-- row, no grant for the web.
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
@@ -2650,6 +2680,7 @@ GRANT UPDATE (data, state, due_at, attempts, tried_since, ended_at, error) ON de
 GRANT UPDATE (recipient, data, identity, state, due_at, attempts, tried_since, ended_at, error, refused) ON message TO keypool_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON organization_logo TO keypool_web;
 GRANT SELECT, UPDATE (ended_at) ON console_session TO keypool_web;
+GRANT SELECT, INSERT, UPDATE (used_at) ON sign_in_link TO keypool_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON reminder TO keypool_web;
 GRANT SELECT, UPDATE ON unsubscribed TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;
@@ -2667,20 +2698,30 @@ GRANT UPDATE (encrypted) ON answer TO keypool_web;
 
 -- What the web must know before it knows whose request this is: a token by its hash, a source's
 -- live secrets by its id. Nothing else leaves these doors.
-CREATE FUNCTION find_token(token_hash bytea)
+CREATE FUNCTION find_token(token_hash bytea, from_client text)
 RETURNS TABLE (id bigint, name text, role role, organization_id bigint, to_note boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
     SELECT id, name, role, organization_id,
            coalesce(last_used_at <= clock_now() - interval '1 minute', true)
+           OR NOT EXISTS (SELECT FROM token_network WHERE token_id = token.id AND client = from_client)
       FROM token
      WHERE hash = token_hash AND revoked_at IS NULL AND (expires_at IS NULL OR clock_now() < expires_at)
 $$;
 
--- Note that a token is used: once a minute, or every request would write to its one row.
-CREATE FUNCTION note_token(token_hash bytea) RETURNS void
+-- Note that a token is used: once a minute, or every request would write to its one row; and at once
+-- where it comes from another network.
+CREATE FUNCTION note_token(token_hash bytea, from_client text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     UPDATE token SET last_used_at = clock_now()
-     WHERE hash = token_hash AND coalesce(last_used_at <= clock_now() - interval '1 minute', true)
+     WHERE hash = token_hash AND coalesce(last_used_at <= clock_now() - interval '1 minute', true);
+    WITH fresh AS (
+        INSERT INTO token_network (token_id, client)
+        SELECT id, from_client FROM token WHERE hash = token_hash
+        ON CONFLICT DO NOTHING RETURNING token_id)
+    INSERT INTO history (actor, organization_id, action, thing, thing_id, detail)
+    SELECT 'token ' || id || ' (' || name || ')', organization_id, 'token used from a new address', 'token',
+           id, jsonb_build_object('client', from_client)
+      FROM token JOIN fresh ON token_id = id
 $$;
 
 CREATE FUNCTION find_source(source_id bigint)
@@ -2783,6 +2824,37 @@ BEGIN
      WHERE hash = session_hash AND ended_at IS NULL
        AND console_user.id = user_id AND disabled_at IS NULL AND password_hash = known_hash;
     RETURN FOUND;
+END
+$$;
+
+-- Whose one-time link this is; no row where it is unknown, used or over, or its user was disabled.
+CREATE FUNCTION find_sign_in_link(link_hash bytea) RETURNS TABLE (user_id bigint, email text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
+    SELECT console_user.id, console_user.email
+      FROM sign_in_link JOIN console_user ON console_user.id = sign_in_link.user_id
+     WHERE hash = link_hash AND used_at IS NULL AND clock_now() < ends_at AND disabled_at IS NULL
+$$;
+
+-- Choose a password by a one-time link; says whether it held. Every session and every other link of the
+-- user ends. Of two at once, one waits and finds it used.
+CREATE FUNCTION use_sign_in_link(link_hash bytea, new_hash text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    whose console_user;
+BEGIN
+    SELECT console_user.* INTO whose
+      FROM sign_in_link JOIN console_user ON console_user.id = user_id
+     WHERE hash = link_hash AND used_at IS NULL AND clock_now() < ends_at AND disabled_at IS NULL
+       FOR NO KEY UPDATE OF sign_in_link, console_user;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE console_user SET password_hash = new_hash WHERE id = whose.id;
+    UPDATE sign_in_link SET used_at = clock_now() WHERE user_id = whose.id AND used_at IS NULL;
+    UPDATE console_session SET ended_at = clock_now() WHERE user_id = whose.id AND ended_at IS NULL;
+    INSERT INTO history (actor, organization_id, action, thing, thing_id)
+    VALUES ('user ' || whose.email, whose.organization_id, 'password chosen', 'user', whose.id);
+    RETURN true;
 END
 $$;
 
@@ -2977,14 +3049,16 @@ EXCEPTION WHEN undefined_table THEN
 END
 $$;
 
-REVOKE ALL ON FUNCTION find_token(bytea), note_token(bytea), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text),
-    knows_device(text, bytea), remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
+REVOKE ALL ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text), knows_device(text, bytea),
+    remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
     resume_session(bytea, interval), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),
-    forgive_sign_ins(bytea[]), uncount_sign_in(bytea), schema_revision() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION find_token(bytea), note_token(bytea), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text),
-    knows_device(text, bytea), remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
+    forgive_sign_ins(bytea[]), uncount_sign_in(bytea),
+    find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text), knows_device(text, bytea),
+    remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
     resume_session(bytea, interval), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),
-    forgive_sign_ins(bytea[]), uncount_sign_in(bytea), schema_revision() TO keypool_web;
+    forgive_sign_ins(bytea[]), uncount_sign_in(bytea),
+    find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() TO keypool_web;
 REVOKE ALL ON FUNCTION page_of_slug(text), page_of_key(text), page_source(bigint),
     begin_page_session(bytea, bigint, text, bytea, text, bytea, boolean, boolean, bigint, bigint),
     find_page_session(bytea), try_page_code(bytea), prove_page_session(bytea),

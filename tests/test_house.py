@@ -37,7 +37,7 @@ MACHINE_PATH = re.compile(r"(?<![\w.$}-])/(?:root|home|Users|work|mnt|media)/\w"
 ENDS_OF_SOMETHING_ELSE = re.compile(
     r"pool\.expires_at|at >= expires_at\s+THEN 'expired'"  # a pool's window, and its state
     r"|issued > 0 AND expires_at|expires_at >= \{now\}|launches = 0 AND expires_at"  # how soon it is
-    r"|expires_at IS NULL OR|kind\.expires_at"  # tokens and secrets
+    r"|expires_at IS NULL OR|(kind|Token)\.expires_at"  # tokens and secrets
     r"|(starts|redeemed)_at < expires_at|after\.expires_at > before"  # two times of one row
     r"|assignment\.expires_at < end <="  # a new end with the one before
 )

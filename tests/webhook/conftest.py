@@ -262,9 +262,9 @@ def things(place: Place) -> Things:
         ).scalar_one()
         owner = {"organization": names.name, "role": Role.ANALYST}
         user = users.add(
-            session, actor=OPERATOR, email="user@example.com", password="p" * 12, **owner
+            session, actor=OPERATOR, email="user@example.com", password="a user of things", **owner
         )["id"]
-        signed_in = begun(session, "user@example.com", "p" * 12)
+        signed_in = begun(session, "user@example.com", "a user of things")
         price = prices.set_price(
             session, actor=OPERATOR, course=names.code, price="3", organization=names.name,
             from_="2080-01-01",

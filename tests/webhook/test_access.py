@@ -48,10 +48,9 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/sources/<source>/rotate": {},
     "POST /api/v1/tokens": {"name": "New", "role": "sender", "organization": "{organization}"},
     "POST /api/v1/users": {
-        "email": "new@example.com", "password": "correct horse battery", "role": "sender",
+        "email": "new@example.com", "role": "sender",
         "organization": "{organization}",
     },
-    "POST /api/v1/users/<user>/password": {"password": "correct horse battery"},
     "POST /api/v1/endpoints": {"url": "https://hooks.example/new", "organization": "{organization}"},
     "PATCH /api/v1/endpoints/<endpoint>": {"pool_low": 1},
     "POST /api/v1/endpoints/<endpoint>/rotate": {},

@@ -39,10 +39,11 @@ ROUTES = {
     "tokens revoke": "POST /tokens/{token}/revoke",
     "sessions end": "POST /sessions/{session_id}/end",
     "sessions list": "GET /sessions",
-    "users add": "POST /users",
     "users disable": "POST /users/{user}/disable",
     "users list": "GET /users",
-    "users password": "POST /users/{user}/password",
+    "users enable": "POST /users/{user}/enable",
+    "users invite": "POST /users",
+    "users reset": "POST /users/{user}/reset",
     "endpoints add": "POST /endpoints",
     "endpoints deliveries": "GET /deliveries",
     "endpoints edit": "PATCH /endpoints/{endpoint}",
@@ -153,7 +154,7 @@ def test_a_report_comes_over_http_in_each_format_that_the_command_line_has(place
         assert f"/api/v1/reports/{{report}}.{format}" in document["paths"]
 
 
-def test_a_user_is_added_given_a_new_password_and_let_in_no_more(place, things):
+def test_a_user_is_invited_given_a_link_let_in_no_more_and_let_in_again(place, things):
     manager = place.token(Role.MANAGER)
 
     def post(path: str, **body: str):
@@ -161,19 +162,23 @@ def test_a_user_is_added_given_a_new_password_and_let_in_no_more(place, things):
 
     organization = things.ids["organization"]
     given = {"email": "ops@example.com", "role": "analyst", "organization": organization}
-    short = post("", password="short", **given)
-    added = post("", password="correct horse battery", **given)
-    where = f"/{added.json['id']}"
-    renewed = post(f"{where}/password", password="battery horse correct")
+    typed = post("", password="correct horse battery", **given)
+    invited = post("", **given)
+    where = f"/{invited.json['id']}"
+    reset = post(f"{where}/reset")
     disabled = post(f"{where}/disable")
+    too_late = post(f"{where}/reset")
+    enabled = post(f"{where}/enable")
     listed = place.client.get("/api/v1/users", headers=manager)
 
-    assert (short.status_code, short.json["field"]) == (422, "password")
-    assert (added.status_code, renewed.status_code) == (201, 200)
+    assert (typed.status_code, typed.json["errors"][0]["field"]) == (422, "password")
+    assert (invited.status_code, reset.status_code, too_late.status_code) == (201, 200, 422)
+    assert {answer.json["link"][:15] for answer in (invited, reset)} == {"/console/links/"}
+    assert invited.json["link"] != reset.json["link"]
     assert disabled.json["disabled_at"] is not None
-    assert disabled.json in listed.json["items"]
-    assert "horse" not in added.text + renewed.text + listed.text
-    assert "argon2" not in listed.text
+    assert enabled.json["disabled_at"] is None
+    assert enabled.json in listed.json["items"]
+    assert "/console/links/" not in listed.text
 
 
 def test_what_became_of_each_line_of_an_import_comes_as_csv(place, monkeypatch):

@@ -3,23 +3,18 @@
 from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
+from webhook.http import nudging
 from webhook.http.access import allowed
 from webhook.http.shapes import Taken, gives, whole
 from worker.database.paging import Page
 from worker.tenancy import users
 from worker.tenancy.actors import Actor, Role
-from worker.tenancy.users import UserShape
+from worker.tenancy.users import UserInvited, UserShape
 
 blueprint = APIBlueprint("users", __name__, url_prefix="/api/v1/users", tag="Users")
 
 
-class NewPassword(Taken):
-    """A password of at least 12 characters."""
-
-    password: str
-
-
-class NewUser(NewPassword):
+class NewUser(Taken):
     """A new user and their role; an operator belongs to no organization."""
 
     email: str
@@ -39,23 +34,32 @@ def listing(session: Session, actor: Actor) -> Page[UserShape]:
 @allowed(Role.MANAGER)
 @gives(201)
 @blueprint.input(NewUser, arg_name="body")
-def add(session: Session, actor: Actor, body: NewUser) -> UserShape:
-    """Add a user of the console."""
-    return users.add(session, actor=actor, **body.given())
+def invite(session: Session, actor: Actor, body: NewUser) -> UserInvited:
+    """Invite a user, who chooses a password by a one-time link: mailed, or given only now."""
+    nudging.after_commit("mail")
+    return users.invite(session, actor=actor, **body.given())
 
 
-@blueprint.post("/<user>/password")
+@blueprint.post("/<user>/reset")
 @allowed(Role.MANAGER)
 @gives()
-@blueprint.input(NewPassword, arg_name="body")
-def renew_password(session: Session, actor: Actor, user: str, body: NewPassword) -> UserShape:
-    """Give a user a new password; all their sessions end."""
-    return users.set_password(session, actor=actor, user=user, password=body.password)
+def reset(session: Session, actor: Actor, user: str) -> UserInvited:
+    """Let a user choose a new password by a one-time link: mailed, or given only now."""
+    nudging.after_commit("mail")
+    return users.reset(session, actor=actor, user=user)
 
 
 @blueprint.post("/<user>/disable")
 @allowed(Role.MANAGER)
 @gives()
 def disable(session: Session, actor: Actor, user: str) -> UserShape:
-    """Disable a user; their sessions end at once."""
+    """Disable a user; their sessions end at once. The tokens that they made go on: see `tokens`."""
     return users.disable(session, actor=actor, user=user)
+
+
+@blueprint.post("/<user>/enable")
+@allowed(Role.MANAGER)
+@gives()
+def enable(session: Session, actor: Actor, user: str) -> UserShape:
+    """Let a disabled user sign in again."""
+    return users.enable(session, actor=actor, user=user)

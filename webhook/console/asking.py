@@ -51,12 +51,17 @@ def proof(email: str, password: str) -> Proof:
     Raises:
         WaitError: too many attempts have failed.
     """
-    attempt = Attempt(email, request.remote_addr or "", request.cookies.get(device_cookie(), ""))
+    made = attempt(email)
     with connections.session(Login.WEB) as opened:
-        admission = signing_in.admit(opened, attempt)
+        admission = signing_in.admit(opened, made)
     if admission.wait:
         raise WaitError(admission.wait)
-    return Proof(attempt, admission, passwords.hashed_alike(password, admission.salt))
+    return Proof(made, admission, passwords.hashed_alike(password, admission.salt))
+
+
+def attempt(email: str) -> Attempt:
+    """Give the attempt to sign in that this request is."""
+    return Attempt(email, request.remote_addr or "", request.cookies.get(device_cookie(), ""))
 
 
 def confirm(signed: Signed, cookie: str, password: str) -> bool:

@@ -8,6 +8,7 @@ from flask import current_app, request
 
 PAGES = (
     "sign_in",
+    "links",
     "account",
     "sessions",
     "pools",

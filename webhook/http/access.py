@@ -84,18 +84,19 @@ def authenticate(session: Session) -> tuple[int, Actor]:
     token = token.strip()
     if scheme.lower() != "bearer" or not 0 < len(token) <= LONGEST_TOKEN:
         raise UnauthenticatedError
-    known = tokens.authenticate(session, token)
+    client = request.remote_addr or ""
+    known = tokens.authenticate(session, token, client=client)
     if known is None:
         raise UnauthenticatedError
     if known.to_note:
-        after_this_request(partial(_note, token))
+        after_this_request(partial(_note, token, client))
     actor = known.actor
     structlog.contextvars.bind_contextvars(actor=actor.name.partition(" (")[0])
     return known.id, actor
 
 
-def _note(token: str, response: Response) -> Response:
+def _note(token: str, client: str, response: Response) -> Response:
     # In a transaction of its own, because a long one would keep the row locked, and delay revoking it.
     with suppress(errors.DatabaseAwayError), connections.session(Login.WEB) as session:
-        tokens.note(session, token)
+        tokens.note(session, token, client=client)
     return response

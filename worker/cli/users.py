@@ -11,7 +11,14 @@ from worker.tables.labels import Role
 with deferred():
     from worker.tenancy import users
 
-USERS = printing.table(lambda: users.UserShape)
+USERS = printing.table(lambda: users.UserShape, without=("tokens",))
+
+
+def link(made: "users.UserInvited") -> None:
+    """Print who was invited, and what becomes of their link."""
+    given = "It works once, within seven days. It is not shown again."
+    printing.record(made, given if made["link"] else "The link is mailed.")
+
 
 PASSWORD = click.option(
     "--password",
@@ -34,7 +41,7 @@ def command() -> None:
 @click.option("--role", required=True, type=click.Choice(ROLES), help="What they may do.")
 @PASSWORD
 def add(email: str, organization: str | None, role: str, password: str) -> "users.UserShape":
-    """Add a user of the console."""
+    """Add a user of the console with a password; "invite" lets them choose it."""
     return run(
         users.add,
         actor=operator(),
@@ -45,19 +52,36 @@ def add(email: str, organization: str | None, role: str, password: str) -> "user
     )
 
 
-@command.command()
+@command.command(shows=link)
 @click.argument("email")
-@PASSWORD
-def password(email: str, password: str) -> "users.UserShape":
-    """Give a user a new password; all their sessions end."""
-    return run(users.set_password, actor=operator(), user=email, password=password)
+@click.option("--organization", metavar="ORG", help="Whose; the operator's belong to none.")
+@click.option("--role", required=True, type=click.Choice(ROLES), help="What they may do.")
+def invite(email: str, organization: str | None, role: str) -> "users.UserInvited":
+    """Invite a user, who chooses a password by a one-time link: mailed, or printed here."""
+    return run(
+        users.invite, actor=operator(), email=email, organization=organization, role=Role(role)
+    )
+
+
+@command.command(shows=link)
+@click.argument("email")
+def reset(email: str) -> "users.UserInvited":
+    """Let a user choose a new password by a one-time link: mailed, or printed here."""
+    return run(users.reset, actor=operator(), user=email)
 
 
 @command.command()
 @click.argument("email")
 def disable(email: str) -> "users.UserShape":
-    """Disable a user; their sessions end at once."""
+    """Disable a user; their sessions end at once. The tokens that they made go on: see "tokens"."""
     return run(users.disable, actor=operator(), user=email)
+
+
+@command.command()
+@click.argument("email")
+def enable(email: str) -> "users.UserShape":
+    """Let a disabled user sign in again."""
+    return run(users.enable, actor=operator(), user=email)
 
 
 @command.command("list", shows=USERS)

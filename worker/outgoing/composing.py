@@ -43,6 +43,7 @@ MAILER = Actor.operator("mail")
 NO_SENDER = "keypool@localhost"  # of files, where no address is set
 MOST_IN_TEXT = 20  # keys that a mail's text lists; more are in a file
 KEYS_FILE = "keys.csv"
+UNSEEN = "…"  # a one-time link is made when its mail goes out, and for that mail alone
 COLOUR = "#373c44"  # where an organization has none
 LOGO = "logo@keypool"  # the Content-ID of the organization's, which is in the mail itself
 INDENTED = "    "
@@ -183,7 +184,7 @@ def compose(row: Any, *, codes: bool = True) -> Composed:
         said |= _of_keys(row)
         attachment = None if said["keys"] else Attachment(KEYS_FILE, _csv(row), ("text", "csv"))
     try:
-        subject, body = _said(row, row.data | said)
+        subject, body = _said(row, {"link": UNSEEN} | row.data | said)
     except (TemplateError, errors.InvalidInputError) as error:
         raise NothingToSendError(f"Its template does not work: {error}") from None
     return Composed(subject, body, _html(row, subject, body), attachment)

@@ -22,6 +22,7 @@ from worker.outgoing import channels, composing, retries
 from worker.outgoing.channels import Connection, Folder
 from worker.outgoing.retries import MESSAGES
 from worker.settings import settings
+from worker.tenancy import links
 
 LANES = 4  # connections to the mail server
 CHUNK = 20  # mails that are sent on one connection
@@ -124,7 +125,11 @@ def _claim(session: Session) -> tuple[Outcome, list[Any]]:
         if row.refused is not None:
             outcome.failed[row.id] = f"not tried, its address was refused before: {row.refused}"
             outcome.final.add(row.id)
-    return outcome, composing.facts(session, [row.id for row in claimed if row.refused is None])
+    rows = composing.facts(session, [row.id for row in claimed if row.refused is None])
+    for row in rows:
+        if "user" in row.data:  # each attempt has a link of its own, which no table keeps
+            row.data["link"] = links.address(links.mint(session, user_id=row.data["user"]))
+    return outcome, rows
 
 
 def _drive(rows: Sequence[Any]) -> Outcome:

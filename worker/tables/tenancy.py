@@ -124,6 +124,7 @@ class Token(Base):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    made_by: Mapped[Words]
 
 
 class User(Base):
@@ -135,7 +136,7 @@ class User(Base):
     organization_id: Mapped[int | None] = of(Organization.id)
     email: Mapped[str]
     role: Mapped[Role]
-    password_hash: Mapped[str]
+    password_hash: Mapped[str | None]
     created_at: Mapped[Made]
     disabled_at: Mapped[datetime | None]
 
@@ -156,6 +157,19 @@ class ConsoleSession(Base):
     last_seen_at: Mapped[Made]
     ends_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+
+
+class SignInLink(Base):
+    """A one-time link by which a user chooses a password, known by the hash of its token."""
+
+    __tablename__ = "sign_in_link"
+
+    id: Mapped[Id]
+    user_id: Mapped[int] = of(User.id)
+    hash: Mapped[bytes]
+    created_at: Mapped[Made]
+    ends_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
 
 
 class Answer(Base):

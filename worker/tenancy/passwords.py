@@ -7,24 +7,28 @@ from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.low_level import Type, hash_secret
+from zxcvbn import zxcvbn
 
 from worker import errors
 
 SHORTEST, LONGEST = 12, 200  # characters of a password
 SALT = re.compile(r"\$argon2id\$v=(\d+)\$m=(\d+),t=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$")
+GUESSED = 72  # characters that are judged; longer ones take zxcvbn long
+LEAST_SCORE = 2  # of zxcvbn's 0 to 4: over a million guesses
 SALT_BYTES, HASH_BYTES = 16, 32
 
 
-def hashed(password: str) -> str:
-    """Hash a new password, with a salt of its own.
+def hashed(password: str, *, about: str) -> str:
+    """Hash a new password of the user with an address, with a salt of its own.
 
     Raises:
-        InvalidInputError: it is too short or too long.
+        InvalidInputError: it is too short or too long, or among the first that are guessed.
     """
     if not SHORTEST <= len(password) <= LONGEST:
         raise errors.InvalidInputError(
             f"A password has {SHORTEST} to {LONGEST} characters.", field="password"
         )
+    _refuse_common(password, about)
     return _hasher().hash(password)
 
 
@@ -46,6 +50,16 @@ def hashed_alike(password: str, salt: str | None) -> str:
         version=int(version),
     )
     return made.decode()
+
+
+def _refuse_common(password: str, about: str) -> None:
+    """Refuse a password that the first million guesses find: common ones, dates, rows of keys."""
+    known = ["keypool", about, *about.split("@")]
+    if zxcvbn(password[:GUESSED], user_inputs=known)["score"] < LEAST_SCORE:
+        raise errors.InvalidInputError(
+            "That password is among the first that are guessed; choose another, such as four words.",
+            field="password",
+        )
 
 
 @cache

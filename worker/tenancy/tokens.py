@@ -2,10 +2,11 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, or_, select, text
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
@@ -13,7 +14,7 @@ from worker import days, errors
 from worker.database import connections, lookup
 from worker.database.lookup import Id
 from worker.tables.tenancy import Organization, Token
-from worker.tenancy import history, organizations
+from worker.tenancy import history, networks, organizations
 from worker.tenancy.actors import Actor, Role
 
 
@@ -38,6 +39,8 @@ class TokenShape(TypedDict):
     """When it was last used, to the minute."""
     revoked_at: datetime | None
     """When it was revoked."""
+    made_by: str
+    """Who made it, as the history tells it; empty where that was not kept yet."""
 
 
 class TokenInClear(TokenShape):
@@ -53,7 +56,7 @@ PREFIX = "kp_"
 OPEN_DOOR = """
     SELECT id, name, role, organization_id, to_note,
            set_config('keypool.organization', coalesce(organization_id::text, '*'), true)
-      FROM find_token(%(hash)s)
+      FROM find_token(%(hash)s, %(client)s)
 """
 
 
@@ -69,7 +72,7 @@ def add(
     """Make a token and give it in clear, only now.
 
     It expires at the end of the day `expires` (T1), in its organization's time zone, or in UTC for the
-    operator's; without that it works until it is revoked.
+    operator's; without that, of the day a year from now.
 
     Raises:
         InvalidInputError: an operator's token names an organization, or another role's names none; or
@@ -92,6 +95,7 @@ def add(
         organization_id=owner and owner.id,
         hash=digest(clear),
         expires_at=_end(session, expires, owner),
+        made_by=actor.name,
     )
     session.add(token)
     session.flush()
@@ -108,6 +112,18 @@ def revoke(session: Session, *, actor: Actor, token: str) -> TokenShape:
         _remember(session, actor, "token revoked", found)
     owner = found.organization_id and session.get(Organization, found.organization_id)
     return shape(found, owner or None)
+
+
+def made_by(session: Session, names: Collection[str]) -> dict[str, list[str]]:
+    """Give the names of the tokens that some people made and that work, newest first, by who made them."""
+    live = or_(Token.expires_at.is_(None), Token.expires_at > func.clock_now())
+    made = select(Token.made_by, Token.name).where(
+        Token.made_by.in_(names), Token.revoked_at.is_(None), live
+    )
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for maker, token in session.execute(made.order_by(Token.id.desc())):
+        found[maker].append(token)
+    return found
 
 
 def listing(session: Session, *, actor: Actor) -> list[TokenShape]:
@@ -131,21 +147,25 @@ class Known:
     to_note: bool
 
 
-def authenticate(session: Session, clear: str) -> Known | None:
+def authenticate(session: Session, clear: str, *, client: str) -> Known | None:
     """Find a bearer token, and set the session's scope to its organizations; None if it is invalid.
+
+    `client` is the network address of who sent it.
 
     Works with the web's login, before any tenancy is set.
     """
-    row = session.connection().exec_driver_sql(OPEN_DOOR, {"hash": digest(clear)}).one_or_none()
+    asked = {"hash": digest(clear), "client": networks.shortened(client)}
+    row = session.connection().exec_driver_sql(OPEN_DOOR, asked).one_or_none()
     if row is None:
         return None
     actor = Actor(f"token {row.id} ({row.name})", Role(row.role), row.organization_id)
     return Known(row.id, actor, row.to_note)
 
 
-def note(session: Session, clear: str) -> None:
-    """Record that a token was used, unless that was recorded within the last minute."""
-    session.execute(text("SELECT note_token(:hash)"), {"hash": digest(clear)})
+def note(session: Session, clear: str, *, client: str) -> None:
+    """Record that a token was used: once a minute, and whenever it came from another network."""
+    noted = {"hash": digest(clear), "client": networks.shortened(client)}
+    session.execute(text("SELECT note_token(:hash, :client)"), noted)
 
 
 def digest(clear: str) -> bytes:
@@ -166,6 +186,7 @@ def shape(token: Token, owner: Organization | None) -> TokenShape:
         "works_until": days.end_in_words(end, _zone(owner)) if end else None,
         "last_used_at": token.last_used_at,
         "revoked_at": token.revoked_at,
+        "made_by": token.made_by,
     }
 
 
@@ -173,9 +194,9 @@ def _zone(owner: Organization | None) -> str:
     return owner.time_zone if owner else "UTC"
 
 
-def _end(session: Session, expires: str | None, owner: Organization | None) -> datetime | None:
+def _end(session: Session, expires: str | None, owner: Organization | None) -> datetime:
     if expires is None:
-        return None
+        expires = (connections.clock_now(session) + days.YEAR).date().isoformat()
     end = days.instant(expires, zone=_zone(owner), field="expires_at", end=True)
     if end <= connections.clock_now(session):
         raise errors.InvalidInputError(

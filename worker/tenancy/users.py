@@ -10,7 +10,7 @@ from worker import errors
 from worker.database import lookup
 from worker.database.lookup import Id
 from worker.tables.tenancy import Organization, User
-from worker.tenancy import history, organizations, passwords, sessions
+from worker.tenancy import history, links, organizations, passwords, sessions, tokens
 from worker.tenancy.actors import Actor, Role
 
 
@@ -29,6 +29,15 @@ class UserShape(TypedDict):
     """When the user was added."""
     disabled_at: datetime | None
     """When the user was disabled; else null."""
+    tokens: list[str]
+    """Names of the tokens that the user made and that work."""
+
+
+class UserInvited(UserShape):
+    """A user who is to choose a password."""
+
+    link: str | None
+    """Where they do so, once; null where it was mailed. A path, unless KEYPOOL_PUBLIC_URL is set."""
 
 
 def add(
@@ -48,37 +57,61 @@ def add(
         AlreadyExistsError: a user with that address exists.
         ForbiddenError: the actor is neither the operator nor a manager.
     """
-    actor.require(Role.MANAGER)
-    if role is Role.OPERATOR:
-        actor.require()
-    if (role is Role.OPERATOR) != (organization is None):
-        raise errors.InvalidInputError(
-            "An operator belongs to no organization; every other role needs one.",
-            field="organization",
-        )
-    owner = organizations.find(session, actor=actor, name=organization) if organization else None
-    user = User(
-        email=email.strip(),
-        role=role,
-        organization_id=owner and owner.id,
-        password_hash=passwords.hashed(password),
-    )
-    session.add(user)
-    session.flush()
+    user, owner = _made(session, actor, email, role, organization)
+    user.password_hash = passwords.hashed(password, about=user.email)
     _remember(session, actor, "user added", user)
-    return shape(user, owner.name if owner else None)
+    return _whole(session, user, owner)
 
 
-def set_password(session: Session, *, actor: Actor, user: str, password: str) -> UserShape:
-    """Give a user a new password; all their sessions end."""
+def invite(
+    session: Session, *, actor: Actor, email: str, role: Role, organization: str | None = None
+) -> UserInvited:
+    """Make a user who chooses a password by a one-time link, and send or give the link.
+
+    Raises:
+        InvalidInputError: an operator names an organization, or another role names none; the address
+            is invalid.
+        AlreadyExistsError: a user with that address exists.
+        ForbiddenError: the actor is neither the operator nor a manager.
+    """
+    user, owner = _made(session, actor, email, role, organization)
+    _remember(session, actor, "user invited", user)
+    return {**_whole(session, user, owner), "link": links.send(session, user, kind="invitation")}
+
+
+def reset(session: Session, *, actor: Actor, user: str) -> UserInvited:
+    """Send or give a one-time link by which a user chooses another password; until then the old one holds.
+
+    Raises:
+        InvalidInputError: the user is disabled.
+    """
     actor.require(Role.MANAGER)
     found = _find(session, actor, user)
-    return _renew(session, actor, found, password)
+    if found.disabled_at is not None:
+        raise errors.InvalidInputError("That user is disabled; enable them first.", field="user")
+    _remember(session, actor, "password link made", found)
+    whole = _whole(session, found, _owner_name(session, found))
+    return {**whole, "link": links.send(session, found, kind="reset")}
+
+
+def enable(session: Session, *, actor: Actor, user: str) -> UserShape:
+    """Let a disabled user sign in again; idempotent."""
+    actor.require(Role.MANAGER)
+    found = _find(session, actor, user)
+    if found.disabled_at is not None:
+        found.disabled_at = None
+        _remember(session, actor, "user enabled", found)
+    return _whole(session, found, _owner_name(session, found))
 
 
 def change_password(session: Session, *, actor: Actor, user_id: int, password: str) -> UserShape:
     """Change one's own password, after the present one was asked for; all sessions end."""
-    return _renew(session, actor, session.get_one(User, user_id), password)
+    user = session.get_one(User, user_id)
+    user.password_hash = passwords.hashed(password, about=user.email)
+    sessions.end_all(session, user_id=user.id)
+    links.end_all(session, user_id=user.id)
+    _remember(session, actor, "password changed", user)
+    return _whole(session, user, _owner_name(session, user))
 
 
 def disable(session: Session, *, actor: Actor, user: str) -> UserShape:
@@ -89,7 +122,7 @@ def disable(session: Session, *, actor: Actor, user: str) -> UserShape:
         found.disabled_at = session.scalar(select(func.clock_now()))
         sessions.end_all(session, user_id=found.id)
         _remember(session, actor, "user disabled", found)
-    return shape(found, _owner_name(session, found))
+    return _whole(session, found, _owner_name(session, found))
 
 
 def listing(session: Session, *, actor: Actor) -> list[UserShape]:
@@ -100,12 +133,13 @@ def listing(session: Session, *, actor: Actor) -> list[UserShape]:
         .join(Organization, isouter=True)
         .where(actor.sees(User.organization_id))
         .order_by(func.lower(User.email))
-    )
-    return [shape(user, name) for user, name in rows]
+    ).all()
+    made = tokens.made_by(session, [called(user.email) for user, _ in rows])
+    return [shape(user, name, made[called(user.email)]) for user, name in rows]
 
 
-def shape(user: User, organization: str | None) -> UserShape:
-    """Give a user's public fields."""
+def shape(user: User, organization: str | None, made: list[str]) -> UserShape:
+    """Give a user's public fields; `made` names the tokens that they made."""
     return {
         "id": str(user.id),
         "email": user.email,
@@ -113,14 +147,31 @@ def shape(user: User, organization: str | None) -> UserShape:
         "role": user.role,
         "created_at": user.created_at,
         "disabled_at": user.disabled_at,
+        "tokens": made,
     }
 
 
-def _renew(session: Session, actor: Actor, user: User, password: str) -> UserShape:
-    user.password_hash = passwords.hashed(password)
-    sessions.end_all(session, user_id=user.id)
-    _remember(session, actor, "password changed", user)
-    return shape(user, _owner_name(session, user))
+def called(email: str) -> str:
+    """Give the name that a user has as an actor."""
+    return f"user {email}"
+
+
+def _made(
+    session: Session, actor: Actor, email: str, role: Role, organization: str | None
+) -> tuple[User, str | None]:
+    actor.require(Role.MANAGER)
+    if role is Role.OPERATOR:
+        actor.require()
+    if (role is Role.OPERATOR) != (organization is None):
+        raise errors.InvalidInputError(
+            "An operator belongs to no organization; every other role needs one.",
+            field="organization",
+        )
+    owner = organizations.find(session, actor=actor, name=organization) if organization else None
+    user = User(email=email.strip(), role=role, organization_id=owner and owner.id)
+    session.add(user)
+    session.flush()
+    return user, owner.name if owner else None
 
 
 def _find(session: Session, actor: Actor, name: str) -> User:
@@ -128,6 +179,11 @@ def _find(session: Session, actor: Actor, name: str) -> User:
     return lookup.find(
         session, User, thing="user", name=name, named=named, folded=True, within=seen
     )
+
+
+def _whole(session: Session, user: User, organization: str | None) -> UserShape:
+    name = called(user.email)
+    return shape(user, organization, tokens.made_by(session, [name])[name])
 
 
 def _owner_name(session: Session, user: User) -> str | None:

@@ -125,7 +125,8 @@ ACTS = {
     "/reminders": {"manager"},
     "/tokens": {"manager"},
     "/users": {"manager"},
-    "/users/{user}/password": {"manager"},
+    "/users/{user}/reset": {"manager"},
+    "/users/{user}/enable": {"manager"},
     "/users/{user}/disable": {"manager"},
     "/sessions/{session_id}/end": {"manager"},
     "/reports": {"manager", "analyst"},  # of usage
@@ -239,7 +240,7 @@ def test_every_page_without_a_session_leads_to_the_sign_in(app, things):
 def test_every_route_of_the_console_is_in_these_tables(app, method, table):
     told = {re.sub(r"{\w+}", "*", path.partition("?")[0]) for path in table}
     open_to_all = {"/", "/sign-in", "/sign-out", "/static/*", "/account", "/*"}
-    own = {"/account/sessions/*/end", "/account/sessions/end"}
+    own = {"/links/*", "/account/sessions/*/end", "/account/sessions/end"}
     console = {
         re.sub(r"<[^>]+>", "*", rule.rule).removeprefix("/console")
         for rule in app.url_map.iter_rules()

@@ -286,21 +286,53 @@ def test_a_token_is_shown_once_and_works_until_it_is_revoked(somebody, place, th
     assert place.client.get("/api/v1/pools", headers=bearer).status_code == 401
 
 
-def test_a_user_is_added_given_a_new_password_and_disabled(somebody, person, things, tag):
-    manager, added = somebody(), person(signed_in=False)
-    added.email = f"new-{tag}@example.com"
-    password = "a first password"
-    given = {"email": added.email, "organization": things.ids["organization"], "role": "analyst"}
+def link_on(page):
+    return re.search(
+        r'<code class="secret">http://localhost/console(/links/[^<]+)</code>', page.text
+    )[1]
 
-    manager.post("/users", **given, password=password)
-    first = added.sign_in(password).status_code
+
+def test_a_user_is_invited_chooses_a_password_gets_another_link_and_is_disabled(
+    somebody, person, things, tag
+):
+    manager, invited = somebody(), person(signed_in=False)
+    invited.email = f"new-{tag}@example.com"
+    given = {"email": invited.email, "organization": things.ids["organization"], "role": "analyst"}
+
+    link = link_on(manager.post("/users", **given))
+    shown = invited.get(link).text
+    common = invited.post(link, password="password1234")
+    chosen = invited.post(link, password="a first password")
+    again = invited.get(link)
+    first = invited.sign_in("a first password").status_code
     listed = manager.get("/users").text
-    row = re.search(rf"{added.email}</th>.*?/console(/users/\d+)/password", listed, re.DOTALL)[1]
-    manager.post(f"{row}/password", page="/users", password="another password")
-    ended = added.get("/pools").status_code
-    second = added.sign_in("another password").status_code
+    row = re.search(rf"{invited.email}</th>.*?/console(/users/\d+)/reset", listed, re.DOTALL)[1]
+    other = link_on(manager.post(f"{row}/reset", page="/users"))
+    before = invited.get("/pools").status_code
+    invited.post(other, password="another password")
+    after = invited.get("/pools").status_code
+    second = invited.sign_in("another password").status_code
     manager.post(f"{row}/disable", page="/users")
+    disabled = invited.sign_in("another password").status_code
+    manager.post(f"{row}/enable", page="/users")
+    enabled = invited.sign_in("another password").status_code
 
-    assert (first, ended, second) == (303, 303, 303)
-    assert added.get("/pools").location.startswith("/console/sign-in")
-    assert added.sign_in("another password").status_code == 422
+    assert invited.email in shown
+    assert (common.status_code, "first that are guessed" in common.text) == (422, True)
+    assert (chosen.status_code, chosen.location) == (303, "/console/sign-in")
+    assert (again.status_code, "used already" in again.text) == (404, True)
+    assert (first, before, after, second) == (303, 200, 303, 303)
+    assert (disabled, enabled) == (422, 303)
+
+
+def test_a_disabled_users_tokens_are_listed_until_they_are_revoked(somebody, person, things, tag):
+    operator, manager = somebody(Role.OPERATOR), person()
+    owner = things.ids["organization"]
+    manager.post("/tokens", name=f"theirs {tag}", role="sender", organization=owner)
+    listed = operator.get("/users").text
+    row = re.search(rf"{manager.email}</th>.*?/console(/users/\d+)/disable", listed, re.DOTALL)[1]
+    operator.post(f"{row}/disable", page="/users")
+
+    shown = operator.get("/users").text
+
+    assert f'Tokens of theirs that still work: <a href="/console/tokens">theirs {tag}</a>' in shown

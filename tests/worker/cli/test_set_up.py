@@ -396,13 +396,18 @@ def test_what_no_endpoint_can_be_is_refused_in_a_sentence(run, world, words, sen
     assert sentence in done.err
 
 
-def test_a_user_is_added_given_a_new_password_and_disabled(give, world):
+def test_a_user_is_added_invited_given_a_link_disabled_and_enabled(give, world):
     owner = ["--organization", str(world.parent), "--role", "manager"]
     made = give("users", "add", "Ann@Example.com", *owner, "--password", "a long password")
-    renewed = give("users", "password", "ann@example.com", "--password", "a longer password")
+    invited = give("users", "invite", "bob@example.com", *owner)
+    reset = give("users", "reset", "ann@example.com")
     disabled = give("users", "disable", made["id"])
+    enabled = give("users", "enable", made["id"])
 
     assert made["role"] == "manager"
-    assert renewed["id"] == made["id"]
+    assert reset["id"] == made["id"]
+    assert reset["link"].startswith("/console/links/")
+    assert invited["link"] not in ("", reset["link"])
     assert disabled["disabled_at"]
+    assert enabled["disabled_at"] is None
     assert made["id"] in {user["id"] for user in give("users", "list")["items"]}

@@ -32,12 +32,12 @@ def owner(world):
 def test_a_token_says_who_it_is_until_it_is_revoked(session, owner, world):
     made = tokens.add(session, actor=OPERATOR, name="ci", role=Role.SENDER, organization=owner)
 
-    known = tokens.authenticate(session, made["token"])
+    known = tokens.authenticate(session, made["token"], client="192.0.2.7")
     tokens.revoke(session, actor=OPERATOR, token="ci")
 
     assert str(known.id) == made["id"]
     assert (known.actor.role, known.actor.organization_id) == (Role.SENDER, world.parent)
-    assert tokens.authenticate(session, made["token"]) is None
+    assert tokens.authenticate(session, made["token"], client="192.0.2.7") is None
 
 
 def test_a_token_works_through_its_last_day_where_its_organization_is(session, owner):
@@ -54,12 +54,12 @@ def test_a_token_works_through_its_last_day_where_its_organization_is(session, o
     left = made["expires_at"] - clock_now(session)
 
     pass_time(session, seconds=left.total_seconds() - 1)
-    before = tokens.authenticate(session, made["token"])
+    before = tokens.authenticate(session, made["token"], client="192.0.2.7")
     pass_time(session, seconds=1)
 
     assert made["works_until"] == f"the end of {today:%-d %b %Y}, Asia/Tokyo"
     assert before is not None
-    assert tokens.authenticate(session, made["token"]) is None
+    assert tokens.authenticate(session, made["token"], client="192.0.2.7") is None
 
 
 @pytest.mark.parametrize("over", ["2020-01-01", "0000-01-01", "10000-01-01", "soon", ""])
@@ -74,8 +74,8 @@ def test_a_tokens_use_is_noted_once_a_minute(session, owner):
     made = tokens.add(session, actor=OPERATOR, name="ci", role=Role.SENDER, organization=owner)
 
     def used() -> tuple[bool, datetime]:
-        known = tokens.authenticate(session, made["token"])
-        tokens.note(session, made["token"])
+        known = tokens.authenticate(session, made["token"], client="192.0.2.7")
+        tokens.note(session, made["token"], client="192.0.2.7")
         session.expire_all()
         [listed] = [it for it in tokens.listing(session, actor=OPERATOR) if it["id"] == made["id"]]
         return known.to_note, listed["last_used_at"]
@@ -101,7 +101,7 @@ def test_a_token_is_kept_as_a_hash_alone(session, owner):
 
 @pytest.mark.parametrize("wrong", ["", "kp_", "kp_x", "\x00", "é" * 1000])
 def test_an_unknown_token_is_nobody(session, wrong):
-    assert tokens.authenticate(session, wrong) is None
+    assert tokens.authenticate(session, wrong, client="192.0.2.7") is None
 
 
 def test_an_operators_token_belongs_to_no_organization_and_others_to_one(session, owner):

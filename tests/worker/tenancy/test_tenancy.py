@@ -47,6 +47,7 @@ SELECT id, name, 'manager', name::bytea FROM town;
 INSERT INTO answer (token_id, key, request) SELECT id, name, 'abc' FROM token;
 INSERT INTO console_user (organization_id, email, role, password_hash)
 SELECT id, 'boss@' || name, 'manager', '$argon2id$' FROM town;
+INSERT INTO sign_in_link (user_id, hash, ends_at) SELECT id, email::bytea, '2027-01-01' FROM console_user;
 INSERT INTO console_session (user_id, hash, device, client, ends_at)
 SELECT id, email::bytea, 'abc', '192.0.2.0/24', '2027-01-01' FROM console_user;
 INSERT INTO source (id, organization_id, name) OVERRIDING SYSTEM VALUE SELECT id, id, name FROM town;
@@ -128,6 +129,7 @@ OWNER = {
     "token": "organization_id",
     "answer": "(SELECT organization_id FROM token WHERE token.id = token_id)",
     "console_user": "organization_id",
+    "sign_in_link": "(SELECT organization_id FROM console_user WHERE console_user.id = user_id)",
     "console_session": "(SELECT organization_id FROM console_user WHERE console_user.id = user_id)",
     "source": "organization_id",
     "source_secret": "(SELECT organization_id FROM source WHERE source.id = source_id)",
@@ -162,6 +164,7 @@ PUBLIC_KNOWLEDGE = {"currency"}  # no walls at all
 OPERATORS = {"invoice_serial", "journal_export"}
 WORKERS = {
     "sign_in_throttle",
+    "token_network",
     "settlement",
     "schedule_run",
     "mail_server",
@@ -179,8 +182,8 @@ DOORS = {
         "is_charge_of(bigint,bigint)",
         "known_keys(bigint,text[])",
         "limit_of_attempt(bigint)",
-        "find_token(bytea)",
-        "note_token(bytea)",
+        "find_token(bytea,text)",
+        "note_token(bytea,text)",
         "password_salt(text)",
         "knows_device(text,bytea)",
         "remember_access(text,text,text)",
@@ -200,6 +203,8 @@ DOORS = {
         "note_page_key(bytea,bigint,bigint,text)",
         "end_page_session(bytea)",
         "forget_page_sessions(text,bigint[])",
+        "find_sign_in_link(bytea)",
+        "use_sign_in_link(bytea,text)",
         "report.visible_organization()",
         "schema_revision()",
         "visible_organization()",
@@ -501,7 +506,7 @@ def test_no_temporary_table_stands_in_for_the_tree(web):
 
 
 def test_the_web_finds_tokens_and_sources_before_it_knows_whose_request_it_is(web):
-    assert web.execute("SELECT name, organization_id FROM find_token('Paris')").fetchall() == [
+    assert web.execute("SELECT name, organization_id FROM find_token('Paris', '')").fetchall() == [
         ("Paris", 3)
     ]
     assert web.execute("SELECT * FROM find_source(3)").fetchall() == [(3, b"Paris")]
@@ -727,7 +732,7 @@ def test_a_reports_own_function_is_told_no_strangers_row(report):
         "SELECT * FROM public.organization",
         "SELECT * FROM public.report_login",
         "SELECT public.visible_organization()",
-        "SELECT * FROM public.find_token('Paris')",
+        "SELECT * FROM public.find_token('Paris', '')",
         "UPDATE report.organization SET name = 'mine'",
         "CREATE TABLE report.note ()",
         "COPY report.organization TO PROGRAM 'cat'",
