@@ -82,8 +82,9 @@ def manager(prepared: Kernel) -> type:
 
         async def _async_start_kernel(self, **options: Any) -> None:
             options |= {"env": prepared.environment, "cwd": str(prepared.folder)}
-            # A cell's errors are in its outputs; the rest is the kernel's own messages.
-            await super()._async_start_kernel(**options, stderr=subprocess.DEVNULL)
+            # A cell's output and errors are in the notebook; the rest is the kernel's own messages.
+            silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            await super()._async_start_kernel(**options, **silent)
 
         start_kernel = _async_start_kernel
 

@@ -491,13 +491,14 @@ def test_a_failing_notebook_is_set_apart_with_its_traceback(simulated, tmp_path)
     assert not (tmp_path / "broken.html").exists()
 
 
-def test_an_empty_database_says_that_there_is_nothing_yet(fresh_database, tmp_path):
+def test_an_empty_database_says_that_there_is_nothing_yet(fresh_database, tmp_path, capfd):
     made = reporting.run("redemptions", output=tmp_path / "empty.html")
 
     page = made.read_text()
     assert page.count("Nothing yet") >= 4
     assert "All organizations" in page
     assert made.stat().st_mode & 0o777 == 0o644
+    assert capfd.readouterr().out == ""
 
 
 def test_a_report_on_one_day_counts_that_day(simulated, attempts, tmp_path):
