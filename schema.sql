@@ -217,6 +217,16 @@ RETURN coalesce(nullif(btrim(left(regexp_replace(lower(regexp_replace(normalize(
         name, 'ä', 'ae'), 'ö', 'oe'), 'ü', 'ue'), 'Ä', 'ae'), 'Ö', 'oe'), 'Ü', 'ue'), 'ß', 'ss'), 'ø', 'o'),
     NFKD), '[\u0300-\u036f]', '', 'g')), '[^a-z0-9]+', '-', 'g'), 48), '-'), ''), 'organization');
 
+-- A lock by its name: who holds it has locked its row. The owner's login alone may, since any login
+-- can take an advisory lock, and a reader that held one would stop what the worker does under it.
+CREATE TABLE lock (
+    name text PRIMARY KEY
+);
+
+INSERT INTO lock VALUES
+    ('ancestry'), ('delivering'), ('erasing'), ('folding'), ('journals'), ('mailing'), ('proving'),
+    ('reporting'), ('settling');
+
 -- A tenant. Organizations form a tree; a child's learners may be let into its ancestors' pools.
 -- slug and redeem_… are of its redeem page; no domain or language means any.
 CREATE TABLE organization (
@@ -292,7 +302,7 @@ DECLARE
     n    int  := 1;
 BEGIN
     -- The lock that keep_organization_ancestry takes anyway: two equal names come one after the other.
-    PERFORM pg_advisory_xact_lock(hashtext('keypool.organization_ancestry'));
+    PERFORM FROM lock WHERE name = 'ancestry' FOR UPDATE;
     NEW.slug := made;
     WHILE EXISTS (SELECT FROM organization WHERE slug = NEW.slug AND id <> NEW.id) LOOP
         n := n + 1;
@@ -318,14 +328,59 @@ CREATE TABLE organization_ancestry (
 -- Read by pricing and by settling: an organization's ancestors, nearest first.
 CREATE INDEX organization_ancestry_upward ON organization_ancestry (descendant_id, distance);
 
+-- The settlers' lock of an organization tree, by its root: who decides the tree's events holds it, and who
+-- changes what settlers read (prices, rates, the tree itself).
+CREATE TABLE tree_lock (
+    root_id bigint PRIMARY KEY REFERENCES organization ON DELETE CASCADE
+);
+
+-- Wait until no settler is at work in the trees of some organizations (null: in any), and keep them out
+-- until the end of this transaction. A tree may get another root while its lock is waited for.
+CREATE FUNCTION await_settlers(organizations bigint[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    held  bigint[] := '{}';
+    roots bigint[];
+BEGIN
+    LOOP
+        roots := ARRAY(SELECT DISTINCT ON (descendant_id) ancestor_id FROM organization_ancestry
+                        WHERE organizations IS NULL OR descendant_id = ANY (organizations)
+                        ORDER BY descendant_id, distance DESC);
+        EXIT WHEN roots <@ held;
+        INSERT INTO tree_lock SELECT DISTINCT unnest(roots) ORDER BY 1 ON CONFLICT DO NOTHING;
+        PERFORM FROM tree_lock WHERE root_id = ANY (roots) ORDER BY root_id FOR UPDATE;
+        held := held || roots;
+    END LOOP;
+END
+$$;
+
+-- Wait for a lock that changes of the web's need, too, and hold it until the end of this transaction.
+CREATE FUNCTION await_lock(wanted text, shared boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF wanted NOT IN ('erasing', 'journals') THEN
+        RAISE EXCEPTION 'the lock % is the worker''s', wanted USING ERRCODE = 'insufficient_privilege';
+    ELSIF shared THEN
+        PERFORM FROM lock WHERE name = wanted FOR SHARE;
+    ELSE
+        PERFORM FROM lock WHERE name = wanted FOR UPDATE;
+    END IF;
+END
+$$;
+
+REVOKE ALL ON FUNCTION await_settlers(bigint[]), await_lock(text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION await_settlers(bigint[]), await_lock(text, boolean) TO keypool_web;
+
 CREATE FUNCTION keep_organization_ancestry() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     -- One change of the tree at a time: two crossing moves could close a circle that neither sees.
-    PERFORM pg_advisory_xact_lock(hashtext('keypool.organization_ancestry'));
+    PERFORM FROM lock WHERE name = 'ancestry' FOR UPDATE;
     IF TG_OP = 'INSERT' THEN
         INSERT INTO organization_ancestry VALUES (NEW.id, NEW.id, 0);
     ELSE
+        -- A settler is at work in neither of the two trees.
+        PERFORM await_settlers(array_remove(ARRAY[NEW.id, NEW.parent_id], NULL));
         IF EXISTS (SELECT FROM organization_ancestry
                    WHERE ancestor_id = NEW.id AND descendant_id = NEW.parent_id) THEN
             RAISE EXCEPTION 'organization % cannot be below its own descendant', NEW.name
@@ -725,6 +780,12 @@ CREATE TABLE key_replacement (
     CONSTRAINT replacement_has_a_reason   CHECK (reason = btrim(reason) AND reason <> '' AND length(reason) <= 1000)
 );
 
+-- Whose turn it is to give keys from a pool: one transaction at a time locks this row, so that none fails for
+-- lack of keys that another one is about to release. The pool's own row stays free: to pause it waits for nobody.
+CREATE TABLE pool_turn (
+    pool_id bigint PRIMARY KEY REFERENCES pool ON DELETE CASCADE
+);
+
 -- What changed in a pool's figures: their sum is what the pool holds. Rows are added by every
 -- statement on keys and folded together by the schedule, so that no two writers wait for a total.
 -- A key's pool always has a row here, so this foreign key keeps the keys' pools too. The arrays tell
@@ -1020,7 +1081,8 @@ CREATE TABLE sign_in_throttle (
 CREATE INDEX sign_in_throttle_by_age ON sign_in_throttle (last_at);
 
 -- What was answered to a request with an Idempotency-Key, encrypted, for when it is sent again; written
--- in the transaction of its act. Null: forgotten, as a person's data was erased since.
+-- in the transaction of its act, which begins with an empty one: of two at once, one comes first. Null:
+-- forgotten, as a person's data was erased since.
 CREATE TABLE answer (
     token_id    bigint      NOT NULL REFERENCES token ON DELETE RESTRICT,
     key         text        NOT NULL,
@@ -2479,6 +2541,9 @@ ALTER TABLE batch_chunk    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE batch_line     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE key            ENABLE ROW LEVEL SECURITY;
 ALTER TABLE key_replacement ENABLE ROW LEVEL SECURITY;
+ALTER TABLE lock           ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tree_lock      ENABLE ROW LEVEL SECURITY;
+ALTER TABLE pool_turn      ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_tally     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE label_tally    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE distribution_tally ENABLE ROW LEVEL SECURITY;
@@ -2556,6 +2621,7 @@ CREATE POLICY tenancy ON history        TO keypool_web USING ((SELECT sees_every
 
 -- By the row that it hangs on, whose own policy holds inside the sub-select.
 CREATE POLICY tenancy ON key            TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
+CREATE POLICY tenancy ON pool_turn      TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON pool_tally     TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON label_tally    TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
 CREATE POLICY tenancy ON pool_growth    TO keypool_web USING ((SELECT sees_everything()) OR pool_id IN (SELECT id FROM pool));
@@ -2658,12 +2724,12 @@ CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_everything()));
--- settlement, schedule_run, pool_alert, pool_shortage, mail_server, page_session, sign_in_throttle and token_network: no policy, no
+-- lock, tree_lock, settlement, schedule_run, pool_alert, pool_shortage, mail_server, page_session, sign_in_throttle and token_network: no policy, no
 -- row, no grant for the web.
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
-    organization, tax_rate, course, price, pool, distribution, batch, batch_chunk, batch_line, token, console_user, source,
+    organization, tax_rate, course, price, pool, pool_turn, distribution, batch, batch_chunk, batch_line, token, console_user, source,
     source_secret, invoice, invoice_serial, payment, invoice_line, invoice_share, invoice_tax, invoice_charge,
     charge_cancelled_out, endpoint, endpoint_secret, mail_template TO keypool_web;
 GRANT SELECT, INSERT ON key, event, launch, charge, message TO keypool_web;
@@ -2950,8 +3016,7 @@ DECLARE
     mail  bigint;
 BEGIN
     IF with_code THEN
-        PERFORM pg_advisory_xact_lock(hashtextextended('address ' || lower(of_email), 2));
-        PERFORM pg_advisory_xact_lock(hashtextextended('client ' || encode(of_client, 'hex'), 3));
+        PERFORM FROM lock WHERE name = 'proving' FOR UPDATE;
         IF per_address <= (SELECT count(*) FROM page_session
                             WHERE email_lower = lower(of_email) AND began_at > since
                               AND needs_code AND proved_at IS NULL)

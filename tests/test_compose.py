@@ -279,6 +279,15 @@ def test_the_first_start_makes_the_owner_and_two_logins_that_own_nothing():
     assert "BYPASSRLS" not in made
 
 
+def test_the_first_start_keeps_advisory_locks_to_the_owner():
+    made = COMPOSE["configs"]["logins"]["content"]
+    _, _, inside = made.partition("\\connect keypool")
+    advisory = r"FROM pg_proc WHERE proname ~ '\^pg_\(try_\)\?advisory_' \\gexec"
+
+    assert re.search(rf"REVOKE ALL ON FUNCTION %s FROM PUBLIC[^;]*?{advisory}", inside)
+    assert re.search(rf"GRANT EXECUTE ON FUNCTION %s TO keypool'[^;]*?{advisory}", inside)
+
+
 @pytest.mark.parametrize("image", IMAGES)
 def test_an_image_is_built_once_by_one_service(image):
     builders = [about["build"] for about in SERVICES.values() if "build" in about]

@@ -501,9 +501,16 @@ SAID_ONCE = {
             "FROM canon CROSS JOIN LATERAL meant_key(canon.canonical) AS meant),",
         ],
     ),
+    "where a lock is no row": (
+        r"pg_\w*advisory_\w*lock",
+        [
+            "worker/database/migrating.py: turn = "
+            "text(\"SELECT pg_try_advisory_lock(hashtext('keypool.schema'))\")",
+        ],
+    ),
     "what the settling lock is": (
-        r"keypool\.settling",
-        ["""worker/database/locks.py: SETTLING = "hashtext('keypool.settling')\""""],
+        r"\"settling\"",
+        ["""worker/redemption/settling.py: if not locks.take(session, "settling"):"""],
     ),
 }
 

@@ -122,14 +122,11 @@ def workers_clock() -> None:
 
 
 def lock_let_go() -> None:
-    """The settler's lock is taken and let go at once, not at the commit."""
+    """The settler's locks are let go at once, not at the commit."""
     from worker.database import locks
 
-    name = locks.SETTLING
-    locks.BE_SETTLER = text(
-        f"SELECT CASE WHEN pg_try_advisory_lock({name}) THEN pg_advisory_unlock({name}) END"
-    )
-    locks.AWAIT_SETTLER = text("SELECT 1")
+    locks.take = lambda _session, _name: True
+    locks.await_settlers = lambda _session, _organizations=None: None
 
 
 IN_PROCESSES = {

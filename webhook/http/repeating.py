@@ -31,7 +31,7 @@ def once(session: Session, token_id: int, act: Callable[[], ResponseReturnValue]
     if known is not None:
         return _again(known)
     answer = languages.marked(current_app.make_response(act()))
-    answers.keep(session, token_id=token_id, key=key, request=asked, answer=_packed(answer))
+    answers.keep(session, token_id=token_id, key=key, answer=_packed(answer))
     return answer
 
 

@@ -10,6 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from worker import days, errors
+from worker.billing import numbering
+from worker.database import locks
 from worker.tables.billing import JournalExport
 from worker.tenancy import history
 from worker.tenancy.actors import Actor
@@ -20,8 +22,6 @@ HEADER = (
     "currency\n"
 )
 
-# One transaction at a time takes the next number, and waits for those that date documents (numbering.DATING).
-LOCK = text("SELECT pg_advisory_xact_lock(hashtext('keypool.journal_export'))")
 # A day is over once it is in the seller's time zone and, for voidings, in UTC.
 OVER = text("""
     SELECT CAST(:last AS date) < least((clock_now() AT TIME ZONE seller.time_zone)::date,
@@ -87,7 +87,7 @@ def number(session: Session, *, actor: Actor, from_: str, to: str) -> int:
     actor.require()
     first, last = days.span(from_, to)
     period = {"first": first, "last": last}
-    session.execute(LOCK)
+    locks.wait_for(session, numbering.JOURNALS)
     if not session.execute(OVER, period).scalar_one():
         raise errors.InvalidInputError(
             f"{last} is not over yet; a journal is of days that are.", field="to"

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from worker.billing import parties
+from worker.database import locks
 
 # Tax is rounded once per rate, on its subtotal, to the minor unit, half away from zero; of a credit note
 # once per rate and credited invoice. `rest` is what the finalized credit notes leave of an invoice's rate:
@@ -59,7 +60,7 @@ COPY_TITLES = text("""
 
 # No document is issued, and none voided, on a day whose journal was exported, even in a transaction that began
 # before midnight. Whoever dates one holds this lock until the commit, so that an export sees it.
-DATING = text("SELECT pg_advisory_xact_lock_shared(hashtext('keypool.journal_export'))")
+JOURNALS = "journals"
 FIRST_OPEN_DAY = "(SELECT max(last_day) + 1 FROM journal_export)"
 
 # The serial's row stays locked until the commit: the next numbering waits, and a transaction
@@ -139,7 +140,7 @@ def add_up(session: Session, invoice_ids: list[int]) -> None:
 
 def void(session: Session, invoice_id: int, *, reason: str) -> None:
     """Make a final invoice void; the caller releases its charges."""
-    session.execute(DATING)
+    locks.wait_for(session, JOURNALS, shared=True)
     session.execute(VOID, {"invoice_id": invoice_id, "reason": reason})
 
 
@@ -165,7 +166,7 @@ def number(session: Session, invoice_ids: list[int]) -> list[int]:
 def _number(session: Session, invoice_ids: list[int]) -> list[int]:
     add_up(session, invoice_ids)
     session.execute(COPY_TITLES, {"invoice_ids": invoice_ids})
-    session.execute(DATING)
+    locks.wait_for(session, JOURNALS, shared=True)
     final = list(session.scalars(NUMBER, {"invoice_ids": invoice_ids}))
     settle(session, final)
     return final

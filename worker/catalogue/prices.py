@@ -119,7 +119,7 @@ def set_price(
     code = currency or (owner.currency if owner else _list_currency(session, found))
     amount = currencies.amount(session, price, currency_code=code)
     # A running settler has read the old prices; after waiting for it, CHARGED sees its charges.
-    locks.await_settler(session)
+    locks.await_settlers(session)
     row = {
         "course_id": found.id,
         "organization_id": owner and owner.id,
@@ -148,7 +148,7 @@ def withdraw(session: Session, *, actor: Actor, price: str, from_: str | None = 
         PriceInThePastError: something was charged already in the time that this would change.
     """
     actor.require()
-    locks.await_settler(session)
+    locks.await_settlers(session)
     found = lookup.find(session, Price, thing="price", name=price, lock=True)
     if found.organization_id is None:
         raise errors.ListPriceCannotEndError

@@ -1,21 +1,30 @@
-"""Locks that several rooms take, each named once; they end with the transaction that holds them."""
+"""Locks by name, as rows of `lock` and `tree_lock`; they end with the transaction that holds them."""
+
+from collections.abc import Sequence
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-SETTLING = "hashtext('keypool.settling')"
-BE_SETTLER = text(f"SELECT pg_try_advisory_xact_lock({SETTLING})")
-AWAIT_SETTLER = text(f"SELECT pg_advisory_xact_lock({SETTLING})")
+TRY = "EXISTS (SELECT FROM lock WHERE name = :name FOR UPDATE SKIP LOCKED)"
+TAKE = text(f"SELECT {TRY}")
+AWAIT = text("SELECT await_lock(:name, :shared)")
+AWAIT_SETTLERS = text("SELECT await_settlers(CAST(:organizations AS bigint[]))")
 
 
-def be_settler(session: Session) -> bool:
-    """Take the settling lock for this transaction; False if another transaction has it."""
-    return bool(session.scalar(BE_SETTLER))
+def take(session: Session, name: str) -> bool:
+    """Take a lock of the worker's for this transaction; False if another transaction has it."""
+    return bool(session.scalar(TAKE, {"name": name}))
 
 
-def await_settler(session: Session) -> None:
-    """Wait for the settling lock, and take it for this transaction.
+def wait_for(session: Session, name: str, *, shared: bool = False) -> None:
+    """Wait for a lock, and take it for this transaction; a shared one is for many at once."""
+    session.execute(AWAIT, {"name": name, "shared": shared})
+
+
+def await_settlers(session: Session, organizations: Sequence[int] | None = None) -> None:
+    """Wait for the settlers' locks of some organizations' trees (default: of all), and take them.
 
     A settler that read old rows has committed by then, and the next one sees this transaction's changes.
     """
-    session.execute(AWAIT_SETTLER)
+    asked = None if organizations is None else list(organizations)
+    session.execute(AWAIT_SETTLERS, {"organizations": asked})

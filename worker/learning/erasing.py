@@ -173,7 +173,7 @@ def erase(session: Session, *, person: Person) -> str:
 
     A name of a single word may be somebody else's, too: it is replaced only in this person's rows.
     """
-    locks.await_settler(session)
+    locks.await_settlers(session, person.organization_ids)
     session.execute(text("SELECT set_config('keypool.erasing', 'on', true)"))
     asked = {
         "learner_ids": person.learner_ids,

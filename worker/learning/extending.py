@@ -38,7 +38,8 @@ def extend(
     """
     actor.require(Role.MANAGER)
     if price is not None:
-        locks.await_settler(session)  # so that no tax rate is set for this day meanwhile
+        own = [actor.organization_id] if actor.organization_id else None
+        locks.await_settlers(session, own)  # so that no tax rate is set for this day meanwhile
     found = assignments.find(session, actor=actor, assignment=assignment, lock=True)
     if found.status is AssignmentStatus.CANCELLED:
         raise errors.AssignmentCancelledError

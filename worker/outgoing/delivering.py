@@ -20,7 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from worker import signatures
-from worker.database import connections
+from worker.database import connections, locks
 from worker.outgoing import deliveries, posting, retries
 from worker.outgoing.retries import DELIVERIES
 from worker.settings import settings
@@ -31,8 +31,6 @@ CHUNK = 20  # deliveries of one endpoint that are posted on one connection
 SHARE = 5.0  # seconds after which a lane stops, even if part of its chunk is left
 LEASE = timedelta(seconds=60)  # timeout of a claim, longer than a lane takes
 POLL_SECONDS = 0.5  # seconds between polls for due deliveries while lanes are busy
-
-TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('keypool.delivering'))")
 
 # Endpoints that have something due, are not paused, and have no lane yet.
 HEAD = """
@@ -110,7 +108,7 @@ def deliver_all(*, until: float) -> Counter[str]:
         with connections.session() as holding:
             # Held while this transaction idles; if the deliverer freezes, the
             # database ends it after a minute.
-            if not holding.scalar(TRY_LOCK):
+            if not locks.take(holding, "delivering"):
                 return counts
             while time.monotonic() < until:
                 done = [future for future in busy if future.done()]

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker.database import connections
+from worker.database import connections, locks
 from worker.logs import log
 from worker.outgoing import channels, composing, retries
 from worker.outgoing.channels import Connection, Folder
@@ -29,8 +29,6 @@ CHUNK = 20  # mails that are sent on one connection
 SHARE = 5.0  # seconds after which a lane stops, even if part of its chunk is left
 # Timeout of a claim, longer than a lane takes.
 LEASE = timedelta(seconds=2 * (SHARE + channels.CONNECT_SECONDS + channels.SEND_SECONDS))
-
-TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('keypool.mailing'))")
 
 OPEN = "(SELECT coalesce(rests_until <= clock_now(), true) FROM mail_server)"
 WAITING = text(f"""
@@ -94,7 +92,7 @@ def send_all(*, until: float) -> Counter[str]:
     counts: Counter[str] = Counter()
     # The lock's transaction idles while mails are sent, for less than the database allows.
     with ThreadPoolExecutor(LANES, "mail") as threads, connections.session() as holding:
-        while holding.scalar(TRY_LOCK) and time.monotonic() < until:
+        while locks.take(holding, "mailing") and time.monotonic() < until:
             refused, rows = connections.transaction(_claim)
             if not rows and not refused.failed:
                 break

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, func, select, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
 from worker import errors
@@ -25,13 +25,11 @@ MOST = 10**9  # keys for one recipient; more is probably a typing error
 
 # One transaction at a time gives from a pool, so that none fails for lack of keys that another one
 # is about to release.
-LOCK = func.pg_advisory_xact_lock(func.hashtextextended("keypool.distribution", Pool.id))
+TURN = text("INSERT INTO pool_turn VALUES (:pool_id) ON CONFLICT DO NOTHING")
+TAKE_TURN = text("SELECT FROM pool_turn WHERE pool_id = :pool_id FOR UPDATE")
 # The pool's state now, with its owner's time zone, once the lock is held.
 ENTER = (
-    select(pools.STATE, Organization.time_zone, LOCK)
-    .select_from(Pool)
-    .join(Course)
-    .join(Organization)
+    select(pools.STATE, Organization.time_zone).select_from(Pool).join(Course).join(Organization)
 )
 
 ASKED = """unnest(CAST(:recipients AS text[]), CAST(:names AS text[]), CAST(:references AS text[]))
@@ -169,6 +167,12 @@ def of_rows(
     return list(asked.values())
 
 
+def take_turn(session: Session, pool_id: int) -> None:
+    """Wait until no other transaction gives keys from a pool, and keep others out until this one ends."""
+    session.execute(TURN, {"pool_id": pool_id})
+    session.execute(TAKE_TURN, {"pool_id": pool_id})
+
+
 def give(session: Session, pool: Pool, asked: Sequence[Asked]) -> Given:
     """Give what is asked for, or nothing.
 
@@ -180,7 +184,8 @@ def give(session: Session, pool: Pool, asked: Sequence[Asked]) -> Given:
         NotEnoughKeysError: the pool has fewer keys that nobody holds.
     """
     _refuse([wrong for one in asked for wrong in _check(one)])
-    state, zone, _ = session.execute(ENTER.where(Pool.id == pool.id)).one()
+    take_turn(session, pool.id)
+    state, zone = session.execute(ENTER.where(Pool.id == pool.id)).one()
     pools.refuse_over(state)
     place = {"pool_id": pool.id}
     ids = session.scalars(RECORD_ASKED, place | _columns(asked)).all()

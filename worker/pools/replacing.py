@@ -81,7 +81,7 @@ def replace(
         raise keys.not_issued(old.code, old.state)
     pool = session.get_one(Pool, old.pool_id)
     pools.require_giving(session, pool)
-    session.execute(select(giving.LOCK).where(Pool.id == pool.id))
+    giving.take_turn(session, pool.id)
     held = old.distribution_id or _handed_to(session, pool, recipient)
     _withdraw(session, old)
     new = _give(session, pool, held, old)

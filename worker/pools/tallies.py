@@ -3,12 +3,11 @@
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from worker.database import locks
+
 # A distribution of more keys than this has counters; fewer keys are counted by a query.
 FEW = 100
 
-ONE_FOLD_AT_A_TIME = text(
-    "SELECT pg_try_advisory_xact_lock(hashtextextended('keypool.fold_tallies', 0))"
-)
 # Against a cached plan: one made while the tables were empty would scan them for each distribution
 # once they are full.
 ONE_BY_ONE = text("SELECT set_config('enable_seqscan', 'off', true)")
@@ -91,7 +90,7 @@ def fold(session: Session) -> int:
 
     Changes of large distributions are folded into their own counters.
     """
-    if not session.scalar(ONE_FOLD_AT_A_TIME):
+    if not locks.take(session, "folding"):
         return 0
     session.execute(ONE_BY_ONE)
     return sum(int(session.execute(statement).scalar_one()) for statement in FOLDS)

@@ -61,6 +61,9 @@ CLAIM = text("""
     RETURNING id, event_ids
 """)
 
+# Whose trees the events of a batch belong to: an event is of its source's organization.
+TREES = text("SELECT DISTINCT organization_id FROM event WHERE id = ANY (:event_ids)")
+
 RELEASE = text("DELETE FROM settlement WHERE id = :id RETURNING id")
 
 SUSPECT = text("""
@@ -141,7 +144,7 @@ def _waiting(session: Session) -> bool:
 
 
 def _claim(session: Session, *, limit: int) -> Claim | None:
-    if not locks.be_settler(session):
+    if not locks.take(session, "settling"):
         return None
     left = session.execute(LEFT_OVER).one_or_none()
     if left and not left.abandoned:
@@ -162,7 +165,7 @@ def _hand_back(claim: Claim) -> None:
 
 
 def _settle(session: Session, *, claim: Claim) -> list[str]:
-    locks.await_settler(session)
+    locks.await_settlers(session, session.scalars(TREES, {"event_ids": claim.event_ids}).all())
     session.execute(ONE_BY_ONE)
     if session.execute(RELEASE, {"id": claim.id}).one_or_none() is None:
         return []  # this settler was paused for too long: another one took its claim

@@ -10,6 +10,7 @@ from datetime import date
 from sqlalchemy import func, or_, select, text
 from sqlalchemy.orm import Session
 
+from worker.database import locks
 from worker.reporting import personal
 from worker.tables.reporting import ReportRun
 
@@ -24,7 +25,7 @@ GIVE_UP = text("""
 """)
 
 # One report at a time, unless a person waits for one: reports must not take both worker processes.
-CLAIM = text("""
+CLAIM = text(f"""
     UPDATE report_run
        SET state = 'running', attempts = attempts + 1, worked = 0, cells = 0,
            worked_at = clock_now(), data_at = clock_now()
@@ -33,13 +34,13 @@ CLAIM = text("""
             WHERE (state = 'queued'
                    OR state = 'running' AND worked_at < clock_now() - CAST(:lapse AS interval))
               AND CASE WHEN CAST(:only AS bigint) IS NOT NULL THEN id = :only
-                       ELSE pg_try_advisory_xact_lock(hashtext('keypool.report_run')) AND NOT EXISTS (
+                       ELSE {locks.TRY} AND NOT EXISTS (
                            SELECT FROM report_run
                             WHERE state = 'running'
                               AND worked_at >= clock_now() - CAST(:lapse AS interval)) END
             ORDER BY invoice_id IS NOT NULL, id LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING id, attempts AS attempt, notebook, organization_id, first_day, last_day, format
-""")
+""")  # noqa: S608  # a constant
 
 # A worker whose claim was taken over has an older attempt number, so its updates match no row.
 MINE = "id = :id AND state = 'running' AND attempts = :attempt"
@@ -62,7 +63,7 @@ FAIL = text(f"""
 BEGIN_ANEW = text(f"UPDATE report_run SET state = 'queued' WHERE {MINE}")  # noqa: S608  # as above
 
 # A lock between erasing and finishing, so that no page keeps a person whom its data still had.
-TAKE_TURNS = text("SELECT pg_advisory_xact_lock(hashtext('keypool.erasing'))")
+ERASING = "erasing"
 
 # A PDF cannot be edited, so it is printed again from the redacted page.
 REWRITE = text("UPDATE report_run SET page = :page, pdf = NULL WHERE id = :id")
@@ -102,7 +103,7 @@ class Claim:
 
 def take(session: Session, *, only: int | None = None) -> Claim | None:
     """Claim the next report, those that people requested first; None if there is none."""
-    parameters = {"patience": MAX_DEATHS, "lapse": LAPSE, "only": only}
+    parameters = {"patience": MAX_DEATHS, "lapse": LAPSE, "only": only, "name": "reporting"}
     session.execute(GIVE_UP, parameters | {"words": DIED})
     row = session.execute(CLAIM, parameters).mappings().one_or_none()
     return Claim(**row) if row else None
@@ -115,7 +116,7 @@ def advance(session: Session, *, claim: Claim, worked: int, cells: int) -> None:
 
 def finish(session: Session, *, claim: Claim, page: str, pdf: bytes | None = None) -> None:
     """Store a report's result; it is queued again if a person was erased meanwhile."""
-    session.execute(TAKE_TURNS)
+    locks.wait_for(session, ERASING)
     if personal.names_people(page) and session.scalar(ERASED_MEANWHILE, {"id": claim.id}):
         session.execute(BEGIN_ANEW, claim.mine)
         return
@@ -141,7 +142,7 @@ def keep_pdf(session: Session, *, report: int, page: str, pdf: bytes) -> None:
 
 def erase(session: Session, *, email: str, pseudonym: str) -> None:
     """Replace a person's address by a pseudonym, and the name by nothing, in every page."""
-    session.execute(TAKE_TURNS)
+    locks.wait_for(session, ERASING)
     # A long table shows its first rows; the others are only in its encoded CSV, which a search misses.
     holding = select(ReportRun.id).where(
         or_(

@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
@@ -12,8 +13,15 @@ from worker.tenancy import secrets
 
 KEY = re.compile("[!-~]{1,255}")
 
-# A lock per key, so that a concurrent request waits for the first one's answer.
-TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:token_id || ' ' || :key, 2))")
+# An empty answer, in the transaction of the change: of two concurrent requests the second one's insert waits
+# for the first one's end, and does not wait long.
+HURRY = text("SET LOCAL lock_timeout = '20ms'")
+BEGIN = text("""
+    INSERT INTO answer (token_id, key, request, encrypted) VALUES (:token_id, :key, :request, '')
+    ON CONFLICT DO NOTHING RETURNING 1
+""")
+NO_HURRY = text("SET LOCAL lock_timeout TO DEFAULT")
+KEEP = text("UPDATE answer SET encrypted = :encrypted WHERE token_id = :token_id AND key = :key")
 
 REMOVE = text("""
     DELETE FROM answer WHERE ctid = ANY (ARRAY(
@@ -24,7 +32,7 @@ REMOVE = text("""
 
 
 def begin(session: Session, *, token_id: int, key: str, request: bytes) -> bytes | None:
-    """Lock an idempotency key for this transaction, and give its stored answer, if there is one.
+    """Begin the answer to an idempotency key in this transaction, or give the one that is stored.
 
     `request` is the hash of the request.
 
@@ -39,13 +47,11 @@ def begin(session: Session, *, token_id: int, key: str, request: bytes) -> bytes
             "An Idempotency-Key has 1 to 255 characters of ASCII and no spaces.",
             field="Idempotency-Key",
         )
-    if not session.scalar(TRY_LOCK, {"token_id": str(token_id), "key": key}):
-        raise errors.IdempotencyKeyInUseError
+    if _begun(session, {"token_id": token_id, "key": key, "request": request}):
+        return None
     known = session.scalars(
         select(Answer).where(Answer.token_id == token_id, Answer.key == key)
-    ).one_or_none()
-    if known is None:
-        return None
+    ).one()
     if known.request != request:
         raise errors.IdempotencyKeyReusedError(field="Idempotency-Key")
     if known.encrypted is None:
@@ -53,13 +59,24 @@ def begin(session: Session, *, token_id: int, key: str, request: bytes) -> bytes
     return secrets.decrypt(known.encrypted)
 
 
-def keep(session: Session, *, token_id: int, key: str, request: bytes, answer: bytes) -> None:
-    """Store an answer, encrypted, in the transaction of the change."""
-    encrypted = secrets.encrypt(answer)
-    session.add(Answer(token_id=token_id, key=key, request=request, encrypted=encrypted))
-    session.flush()
+def keep(session: Session, *, token_id: int, key: str, answer: bytes) -> None:
+    """Store the answer that was begun, encrypted, in the transaction of the change."""
+    kept = {"token_id": token_id, "key": key, "encrypted": secrets.encrypt(answer)}
+    session.execute(KEEP, kept)
 
 
 def remove_old(session: Session, *, kept: timedelta, limit: int) -> int:
     """Delete up to `limit` answers that are older than `kept`."""
     return len(session.scalars(REMOVE, {"kept": kept, "limit": limit}).all())
+
+
+def _begun(session: Session, row: dict[str, int | str | bytes]) -> bool:
+    try:
+        session.execute(HURRY)
+        begun = bool(session.scalar(BEGIN, row))
+        session.execute(NO_HURRY)
+    except errors.DatabaseAwayError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise errors.IdempotencyKeyInUseError from None
+        raise
+    return begun

@@ -110,7 +110,7 @@ def set_rate(
         exemption=exemption,
     )
     # A settler that is half-way has read the old rates: whatever it charges is seen by CHARGED.
-    locks.await_settler(session)
+    locks.await_settlers(session, [organization.id])
     start = _start(session, organization, rate, from_)
     if start is None or _at(session, organization, start) == rate:
         return

@@ -17,7 +17,7 @@ from tests import world as worlds
 from tests.receiving import receiving, redirecting, slow
 from tests.waiting import eventually
 from tests.world import OPERATOR
-from worker.database import connections
+from worker.database import connections, locks
 from worker.outgoing import deliveries, delivering, endpoints, retries
 from worker.settings import settings
 
@@ -243,7 +243,7 @@ def test_one_deliverer_works_at_a_time(place):
     with receiving() as receiver:
         tell(listen(place, receiver.url))
         with connections.session() as other:
-            assert other.scalar(delivering.TRY_LOCK)
+            assert locks.take(other, "delivering")
             assert deliver() == {}
         assert receiver.received == []
         assert deliver()["delivered"] == 1
@@ -272,7 +272,7 @@ def test_what_a_killed_deliverer_was_at_is_delivered_by_the_next(place, fresh_da
         [(lapses,)] = sql("SELECT due_at > clock_now() FROM delivery")
         now_due()  # the claim's time is over
         assert eventually(
-            lambda: not sql("SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted")
+            lambda: sql("SELECT FROM lock WHERE name = 'delivering' FOR UPDATE SKIP LOCKED")
         )
         deliver()
 

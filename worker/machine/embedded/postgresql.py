@@ -43,6 +43,19 @@ ALTER ROLE keypool CREATEDB CREATEROLE;
 GRANT pg_signal_backend TO keypool;
 GRANT keypool_web, keypool_analyst TO keypool WITH ADMIN TRUE, INHERIT FALSE, SET FALSE
 """
+# Who can take an advisory lock can stop whoever waits for it; the owner's migrations alone do.
+ADVISORY_LOCKS = """
+DO $$
+DECLARE
+    taking regprocedure;
+BEGIN
+    FOR taking IN SELECT oid FROM pg_proc WHERE proname ~ '^pg_(try_)?advisory_' LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', taking);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO keypool', taking);
+    END LOOP;
+END
+$$
+"""
 # PostgreSQL refuses to run as root. Inside a user namespace, root is another user, and the files still
 # belong to root. If namespaces are not allowed, root can become nobody and keep the capability to
 # traverse folders. Neither gives other users access to a folder.
@@ -84,7 +97,16 @@ def start(home: Path, sockets: Path, passwords: dict[str, str], durable: bool) -
     ours.start(command, lambda: PGconn.ping(asked) == Ping.OK, tries=50)
     superuser = make_conninfo(where, user="postgres", password=passwords["postgres"])
     with psycopg.connect(superuser, autocommit=True) as connection:
-        _make_database(connection, passwords)
+        _make_logins(connection, passwords)
+        for database in ("template1", "keypool"):
+            _make_database(connection, database)
+            _keep_locks_to_the_owner(make_conninfo(superuser, dbname=database))
+
+
+def _keep_locks_to_the_owner(database: str) -> None:
+    """Take advisory locks from all logins but the owner's: in a database, and in those made of it."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(ADVISORY_LOCKS)
 
 
 def _initialise(folder: Path, program: Path, password: str, durable: bool) -> None:
@@ -114,20 +136,23 @@ def _require_major(folder: Path) -> None:
         )
 
 
-def _make_database(connection: psycopg.Connection, passwords: dict[str, str]) -> None:
-    """Make the logins and then the database; if that exists, all was made."""
-    if connection.execute("SELECT 1 FROM pg_database WHERE datname = 'keypool'").fetchone():
-        return
+def _make_logins(connection: psycopg.Connection, passwords: dict[str, str]) -> None:
     with connection.transaction():
-        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'keypool'").fetchone():
-            # Iterations make guesses costly. Nobody guesses 192 random bits, and each connection would
-            # take 2 ms more of processor.
-            connection.execute("SET LOCAL scram_iterations = 1")
-            for name in LOGINS:
-                login = SQL("CREATE ROLE {} LOGIN PASSWORD {}")
-                connection.execute(login.format(Identifier(name), passwords[name]))
-            connection.execute(OWNER_RIGHTS)
-    connection.execute("CREATE DATABASE keypool OWNER keypool")
+        if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'keypool'").fetchone():
+            return
+        # Iterations make guesses costly. Nobody guesses 192 random bits, and each connection would
+        # take 2 ms more of processor.
+        connection.execute("SET LOCAL scram_iterations = 1")
+        for name in LOGINS:
+            login = SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+            connection.execute(login.format(Identifier(name), passwords[name]))
+        connection.execute(OWNER_RIGHTS)
+
+
+def _make_database(connection: psycopg.Connection, name: str) -> None:
+    query = "SELECT 1 FROM pg_database WHERE datname = %s"
+    if not connection.execute(query, (name,)).fetchone():
+        connection.execute(SQL("CREATE DATABASE {} OWNER keypool").format(Identifier(name)))
 
 
 def _forget_strangers(*lock_files: Path) -> None:
