@@ -9,7 +9,7 @@ import structlog
 from apiflask import APIFlask
 from flask import Response, g, request
 
-from webhook import api, console, docs, health, metrics, unsubscribe
+from webhook import api, console, docs, health, metrics, redeem, unsubscribe
 from webhook.http import clients, languages, limits, openapi, problems, strictjson
 from webhook.receiver import messages, receiver
 from worker import celery, errors, logs
@@ -55,6 +55,7 @@ def create_app() -> APIFlask:
     ):
         app.register_blueprint(blueprint)
     console.install(app)
+    redeem.install(app)
     clients.install(app)
     app.before_request(_begin)
     limits.install(app)

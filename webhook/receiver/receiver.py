@@ -7,9 +7,10 @@ from apiflask import APIBlueprint
 from flask import Response, request
 from typing_extensions import TypedDict
 
+from webhook.http import waiting
 from webhook.http.nudging import nudger
 from webhook.http.shapes import answer
-from webhook.receiver import messages, signatures, waiting
+from webhook.receiver import messages, signatures
 from worker.database import connections
 from worker.database.connections import Login
 from worker.database.lookup import Id

@@ -35,7 +35,7 @@ from worker.outgoing.channels import Letter
 from worker.outgoing.reminders import FOR_LEARNERS
 from worker.redemption import proofs
 from worker.settings import settings
-from worker.tenancy import templates
+from worker.tenancy import colours, templates
 from worker.tenancy.actors import Actor
 
 MAILS = Path(__file__).parent / "mails"
@@ -386,27 +386,14 @@ def _html(row: Any, subject: str, body: str) -> str:
             language=phrasebook(row.locale).language,
             subject=subject,
             organization=head.name,
-            colour=_rgb(head.colour),
-            ink=_ink(head.colour),
+            colour=colours.rgb(head.colour),
+            ink=colours.ink(head.colour),
             logo=LOGO if head.logo else "",
             width=row.logo_width,
             height=row.logo_height,
             blocks=blocks,
         )
     )
-
-
-def _ink(colour: str) -> str:
-    """Give black or white, whichever is read better on a colour (WCAG's relative luminance)."""
-    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
-    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-    luminance = sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-    return "black" if luminance > 0.179 else "white"
-
-
-def _rgb(colour: str) -> str:
-    """Write a colour without six digits in a row, which a reader of the mail may take for a code."""
-    return "rgb({}, {}, {})".format(*(int(colour[n : n + 2], 16) for n in (1, 3, 5)))
 
 
 @cache

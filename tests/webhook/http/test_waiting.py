@@ -6,7 +6,8 @@ import time
 import pytest
 
 from tests.webhook.conftest import redemption, settle
-from webhook.receiver import receiver, waiting
+from webhook.http import waiting
+from webhook.receiver import receiver
 
 
 @pytest.mark.parametrize(
