@@ -2513,6 +2513,41 @@ $$;
 REVOKE ALL ON FUNCTION visible_organization() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION visible_organization() TO keypool_web;
 
+-- The pools that are shared with an organization by those above it: what it may know of them. To the
+-- web's login they are told of an organization in sight alone.
+CREATE FUNCTION shared_pool(with_organization bigint)
+RETURNS TABLE (pool_id bigint, name text, course text, starts_at timestamptz, expires_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT pool.id, pool.name, course.code, pool.starts_at, pool.expires_at
+      FROM organization_ancestry AS above
+      JOIN pool   ON pool.organization_id = above.ancestor_id AND pool.share_with_children
+      JOIN course ON course.id = pool.course_id
+     WHERE above.descendant_id = with_organization AND above.distance > 0
+       AND (session_user <> 'keypool_web' OR sees_everything()
+            OR with_organization IN (SELECT visible_organization()))
+$$;
+
+-- What learners of an organization, and of those below it, redeemed of such a pool, with their keys. An
+-- undone redemption is left out: its key is somebody else's to redeem.
+CREATE FUNCTION shared_redemption(with_organization bigint, of_pool bigint)
+RETURNS TABLE (assignment_id bigint, code text, email text, organization text, status assignment_status,
+               redeemed_at timestamptz, expires_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT assignment.id, key.code, learner.email, organization.name, assignment.status,
+           assignment.redeemed_at, assignment.expires_at
+      FROM organization_ancestry AS below
+      JOIN assignment   ON assignment.organization_id = below.descendant_id
+      JOIN key          ON key.id = assignment.key_id
+      JOIN learner      ON learner.id = assignment.learner_id
+      JOIN organization ON organization.id = assignment.organization_id
+     WHERE below.ancestor_id = with_organization AND assignment.pool_id = of_pool
+       AND NOT assignment.undone
+       AND EXISTS (SELECT FROM shared_pool(with_organization) AS shared WHERE shared.pool_id = of_pool)
+$$;
+
+REVOKE ALL ON FUNCTION shared_pool(bigint), shared_redemption(bigint, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION shared_pool(bigint), shared_redemption(bigint, bigint) TO keypool_web;
+
 -- Which of some canonical forms are keys' already, of any organization: of an import into a pool that
 -- the caller sees. It tells what the import's report tells of each line, and no more: not whose key it is.
 CREATE FUNCTION known_keys(into_pool bigint, canonicals text[]) RETURNS SETOF text

@@ -25,7 +25,7 @@ from worker.billing import invoices, payments, runs
 from worker.catalogue import prices
 from worker.database import connections as databases
 from worker.outgoing import endpoints
-from worker.pools import batches
+from worker.pools import batches, pools
 from worker.redemption import settling, sources
 from worker.reporting import claims, keeping
 from worker.tables.tenancy import Logo
@@ -228,6 +228,11 @@ def things(place: Place) -> Things:
             assert claim is not None
             page = "<!doctype html><title>Kept</title>"
             claims.finish(session, claim=claim, page=page, pdf=b"%PDF-1.4")
+        shared = pools.create(
+            session, actor=OPERATOR, name="Shared", organization=names.name, course=names.code,
+            starts="2020-01-01", expires="2090-12-31", content_availability=30,
+            share_with_children=True,
+        )["id"]  # fmt: skip
         logo = {"width": 1, "height": 1, "content": b"\x89PNG\r\n\x1a\n"}
         session.add(Logo(organization_id=place.world.parent, **logo))
         organizations.edit(session, actor=OPERATOR, organization=names.name, redeem_page="proof")
@@ -288,6 +293,8 @@ def things(place: Place) -> Things:
             "session_id": str(signed_in),
             "pool": place.world.pool,
             "organization": names.name,
+            "child": str(place.world.child),
+            "shared": shared,
             "course": names.code,
             "source": str(sender.source),
             "token": token["id"],

@@ -21,6 +21,10 @@ ROUTES = {
     "organizations add": "POST /organizations",
     "organizations edit": "PATCH /organizations/{organization}",
     "organizations list": "GET /organizations",
+    "organizations shared-pools": "GET /organizations/{organization}/shared-pools",
+    "organizations shared-redemptions": (
+        "GET /organizations/{organization}/shared-pools/{pool}/redemptions"
+    ),
     "organizations show": "GET /organizations/{organization}",
     "courses add": "POST /courses",
     "courses archive": "POST /courses/{course}/archive",

@@ -16,6 +16,7 @@ from webhook.http.shapes import (
     Clearable,
     Emptiable,
     Encoded,
+    Paging,
     Taken,
     gives,
     left_out,
@@ -24,6 +25,8 @@ from webhook.http.shapes import (
 from worker.billing import statements
 from worker.billing.statements import Statement
 from worker.database.paging import Page
+from worker.pools import shared
+from worker.pools.shared import SharedPool, SharedRedemption
 from worker.tables.labels import RedeemPage
 from worker.tables.tenancy import Organization
 from worker.tenancy import organizations
@@ -125,6 +128,27 @@ def show(session: Session, actor: Actor, organization: Organization) -> Organiza
 def logo(session: Session, actor: Actor, organization: str) -> Response:
     """Give an organization's logo."""
     return files.picture(organizations.logo(session, actor=actor, organization=organization))
+
+
+@blueprint.get("/<organization>/shared-pools")
+@allowed(Role.MANAGER, Role.ANALYST)
+@gives()
+def shared_pools(session: Session, actor: Actor, organization: str) -> Page[SharedPool]:
+    """List the pools that are shared with an organization by those above it."""
+    return whole(shared.listing(session, actor=actor, organization=organization))
+
+
+@blueprint.get("/<organization>/shared-pools/<pool>/redemptions")
+@allowed(Role.MANAGER, Role.ANALYST)
+@gives()
+@blueprint.input(Paging, location="query", arg_name="query")
+def shared_redemptions(
+    session: Session, actor: Actor, organization: str, pool: str, query: Paging
+) -> Page[SharedRedemption]:
+    """List what an organization's own learners redeemed of such a pool, with their keys."""
+    return shared.redemptions(
+        session, actor=actor, organization=organization, pool=pool, **query.page()
+    )
 
 
 @blueprint.get("/<organization>/statement")

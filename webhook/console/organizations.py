@@ -9,7 +9,7 @@ from flask import render_template, request
 from sqlalchemy.orm import Session
 
 from webhook.console import forms
-from webhook.console.access import known, page
+from webhook.console.access import READERS, known, page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.http import files
@@ -17,6 +17,7 @@ from webhook.http.access import EVERYBODY, STAFF
 from worker import errors
 from worker.billing import seller, statements
 from worker.languages.phrasebooks import LANGUAGES
+from worker.pools import shared
 from worker.settings import settings
 from worker.tables.labels import REDEEM_PAGE_MEANS
 from worker.tenancy import logos, organizations
@@ -39,6 +40,7 @@ INVOICED = (
 )
 MAILING = ("sender_name", "reply_to", "colour")  # fmt: skip
 PAGE = ("slug", "redeem_page", "redeem_text", "support_email")
+ROWS = 50  # per page
 QR_SCALE = 8  # pixels a module: it is printed sharply
 TAX = ("tax_rate", "tax_label", "tax_category", "tax_exemption", "tax_from")
 
@@ -76,6 +78,24 @@ def organization(session: Session, actor: Actor, organization: str) -> Any:
         languages=LANGUAGES,
         is_public=settings().reaches_others(),
     )
+
+
+@blueprint.get("/organizations/<organization>/shared-pools")
+@page(*READERS)
+def shared_pools(session: Session, actor: Actor, organization: str) -> Any:
+    """List the pools that are shared with an organization by those above it."""
+    found = organizations.find(session, actor=actor, name=organization)
+    listed = shared.listing(session, actor=actor, organization=str(found.id))
+    return render_template("shared_pools.html", organization=found, listed=listed)
+
+
+@blueprint.get("/organizations/<organization>/shared-pools/<pool>")
+@page(*READERS)
+def shared_pool(session: Session, actor: Actor, organization: str, pool: str) -> Any:
+    """Show a shared pool, and what the organization's own learners redeemed of it."""
+    asked: dict[str, Any] = {"actor": actor, "organization": organization, "pool": pool}
+    listed = shared.redemptions(session, **asked, after=request.args.get("after"), limit=ROWS)
+    return render_template("shared_pool.html", it=shared.show(session, **asked), listed=listed)
 
 
 @blueprint.get("/organizations/<organization>/statement")

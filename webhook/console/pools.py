@@ -14,7 +14,7 @@ from webhook.http import files
 from worker.billing import charges
 from worker.database import connections
 from worker.database.connections import Login
-from worker.pools import batches, distributions, exporting, keys, pools
+from worker.pools import batches, distributions, exporting, keys, pools, shared
 from worker.redemption import recent
 from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
@@ -28,7 +28,11 @@ def pools_page(session: Session, actor: Actor) -> Any:
     """List pools."""
     filters, after = chosen(pools.Filters), request.args.get("after")
     listed = pools.listing(session, actor=actor, filters=filters, after=after, limit=ROWS_PER_PAGE)
-    return render_template("pools.html", listed=listed, filtered=pools.Filters)
+    own = actor.organization_id
+    shared_ones = own and shared.listing(session, actor=actor, organization=str(own))
+    return render_template(
+        "pools.html", listed=listed, filtered=pools.Filters, own=own, shared=shared_ones
+    )
 
 
 @blueprint.get("/pools/<pool>")

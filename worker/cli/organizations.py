@@ -1,18 +1,25 @@
 """`keypool organizations`: tenants, in a tree."""
 
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import WHOLE, Group, deferred
+from worker.cli.lists import PagedCommand
 from worker.cli.options import LIST
 from worker.cli.system import operator, run
 from worker.tables.labels import REDEEM_PAGE_MEANS
 
 with deferred():
+    from worker.pools import shared
     from worker.tenancy import organizations
 
+if TYPE_CHECKING:
+    from worker.database.paging import Page
+
+SHARED = printing.table(lambda: shared.SharedPool, "id", "name", "course", "keys_work_until")
+REDEEMED = printing.table(lambda: shared.SharedRedemption)
 PAGES = [page.value for page in REDEEM_PAGE_MEANS]
 PAGES_MEAN = "Its redeem page. " + " ".join(f"{p}: {said}" for p, said in REDEEM_PAGE_MEANS.items())
 
@@ -94,3 +101,27 @@ def show(organization: str) -> "organizations.OrganizationShown":
 def listing() -> "list[organizations.OrganizationShape]":
     """List all organizations."""
     return run(organizations.listing, actor=operator())
+
+
+@command.command("shared-pools", shows=SHARED)
+@click.argument("organization", metavar="ORG")
+def shared_pools(organization: str) -> "list[shared.SharedPool]":
+    """List the pools that are shared with an organization by those above it."""
+    return run(shared.listing, actor=operator(), organization=organization)
+
+
+@command.command("shared-redemptions", cls=PagedCommand, shows=REDEEMED)
+@click.argument("organization", metavar="ORG")
+@click.argument("pool")
+def shared_redemptions(
+    organization: str, pool: str, limit: int, after: str | None
+) -> "Page[shared.SharedRedemption]":
+    """List what an organization's own learners redeemed of such a pool, with their keys."""
+    return run(
+        shared.redemptions,
+        actor=operator(),
+        organization=organization,
+        pool=pool,
+        limit=limit,
+        after=after,
+    )

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, SQLColumnExpression, tuple_
 from sqlalchemy.orm import QueryableAttribute, Session
 from typing_extensions import TypedDict
 
@@ -48,12 +48,12 @@ class Paging(TypedDict, total=False):
 class Order:
     """How a list is sorted: by its unique id, or by a column without nulls and then by the id."""
 
-    by: QueryableAttribute[int]
+    by: SQLColumnExpression[int]
     descending: bool
     name: str = MADE
     column: QueryableAttribute[Any] | None = None
 
-    def columns(self) -> list[QueryableAttribute[Any]]:
+    def columns(self) -> list[SQLColumnExpression[Any]]:
         """Give the columns that the list is sorted by, in order."""
         return [self.by] if self.column is None else [self.column, self.by]
 
@@ -64,7 +64,9 @@ class Order:
 
     def sorted(self, statement: Select[Any]) -> Select[Any]:
         """Sort a query, and add the sort columns to its rows."""
-        places = [column.label(f"place_{n}") for n, column in enumerate(self.columns())]
+        places: list[ColumnElement[Any]] = [
+            column.label(f"place_{n}") for n, column in enumerate(self.columns())
+        ]
         ordered = (column.desc() if self.descending else column for column in self.columns())
         return statement.add_columns(*places).order_by(*ordered)
 
@@ -97,7 +99,7 @@ def paged(
     session: Session,
     statement: Select[Any],
     *,
-    by: QueryableAttribute[int],
+    by: SQLColumnExpression[int],
     shape: Callable[[Selected], T],
     newest_first: bool = False,
     sorts: Sorts = NO_SORTS,
@@ -134,7 +136,7 @@ def within(
     return [compare(end) for end, compare in ends if end is not None]
 
 
-def _order(by: QueryableAttribute[int], sort: str, sorts: Sorts) -> Order:
+def _order(by: SQLColumnExpression[int], sort: str, sorts: Sorts) -> Order:
     name, descending = sort.removeprefix("-"), sort.startswith("-")
     if name == MADE:
         return Order(by, descending)

@@ -55,6 +55,8 @@ PAGES = {
     "/organizations/{organization}/logo.png": {"manager", "finance", "analyst"},
     "/organizations/{organization}/redeem-page.svg": {"manager", "finance", "analyst"},
     "/organizations/{organization}/redeem-page.png": {"manager", "finance", "analyst"},
+    "/organizations/{child}/shared-pools": {"manager", "analyst"},
+    "/organizations/{child}/shared-pools/{shared}": {"manager", "analyst"},
     "/organizations/{organization}/statement": {"finance", "analyst"},
     "/organizations/{organization}/statement.pdf": {"finance", "analyst"},
     "/organizations/{organization}/statement.csv": {"finance", "analyst"},

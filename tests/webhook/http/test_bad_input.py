@@ -100,6 +100,8 @@ def everything() -> dict[str, str]:
 
 
 def addressed(rule: str, ids: dict[str, str]) -> str:
+    if "/shared-pools/" in rule:
+        ids = {**ids, "organization": ids["child"], "pool": ids["shared"]}
     return re.sub(r"[<{](?:\w+:)?(\w+)[>}]", lambda name: ids[name[1]], rule)
 
 

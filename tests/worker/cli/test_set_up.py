@@ -6,6 +6,9 @@ from decimal import Decimal
 import pytest
 from PIL import Image
 
+from tests.worker.cli.conftest import opened
+from worker.redemption import settling
+
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
@@ -411,3 +414,19 @@ def test_a_user_is_added_invited_given_a_link_disabled_and_enabled(give, world):
     assert disabled["disabled_at"]
     assert enabled["disabled_at"] is None
     assert made["id"] in {user["id"] for user in give("users", "list")["items"]}
+
+
+def test_what_a_child_is_told_of_a_shared_pool_is_asked_for_by_its_name(give, world):
+    with opened(world) as committed:
+        [code] = committed.keys(1)
+        committed.request(code, "ann@example.org", organization=world.child)
+    give("pools", "edit", world.pool, "--share-with-children")
+    settling.settle_batch(limit=10)
+
+    shared = give("organizations", "shared-pools", str(world.child))
+    redeemed = give("organizations", "shared-redemptions", str(world.child), world.pool)
+
+    assert [pool["id"] for pool in shared["items"]] == [world.pool]
+    assert [(one["key"], one["learner"]) for one in redeemed["items"]] == [
+        (code, "ann@example.org")
+    ]
