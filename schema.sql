@@ -258,6 +258,7 @@ CREATE TABLE organization (
     redeem_languages   text[]      NOT NULL DEFAULT '{}',
     redeem_text        text        NOT NULL DEFAULT '',
     support_email      text        NOT NULL DEFAULT '',
+    second_factor      boolean     NOT NULL DEFAULT false,  -- demanded of its users, and of those below it
 
     CONSTRAINT organization_slug_is_unique       UNIQUE (slug),
     CONSTRAINT organization_slug_is_an_address
@@ -1013,6 +1014,8 @@ CREATE TABLE console_user (
     password_hash   text,  -- null: none was chosen yet
     created_at      timestamptz NOT NULL DEFAULT clock_now(),
     disabled_at     timestamptz,
+    totp_encrypted  bytea,   -- the secret of the second factor (RFC 6238); null: none is set up
+    totp_step       bigint NOT NULL DEFAULT 0,  -- the last time step whose code was used: none is used twice
 
     CONSTRAINT user_has_an_address            CHECK (email = btrim(email) AND email LIKE '_%@_%' AND length(email) <= 320),
     CONSTRAINT user_has_a_hashed_password     CHECK (password_hash LIKE '$argon2id$%'),
@@ -1044,6 +1047,7 @@ CREATE TABLE console_session (
     last_seen_at timestamptz NOT NULL DEFAULT clock_now(),
     ends_at      timestamptz NOT NULL,
     ended_at     timestamptz,
+    second_factor_at timestamptz,  -- when the second factor was given
 
     CONSTRAINT console_session_is_unique UNIQUE (hash)
 );
@@ -1068,6 +1072,16 @@ CREATE TABLE sign_in_link (
 
 -- Read where a password is chosen.
 CREATE INDEX sign_in_link_by_user ON sign_in_link (user_id);
+
+-- A code that stands in once for a user's second factor, as a hash.
+CREATE TABLE recovery_code (
+    id      bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id bigint      NOT NULL REFERENCES console_user ON DELETE RESTRICT,
+    hash    bytea       NOT NULL,
+    ended_at timestamptz,  -- when it was used, or replaced by others
+
+    CONSTRAINT recovery_code_is_unique UNIQUE (user_id, hash)
+);
 
 -- Failed attempts to sign in of one subject, such as an address tried from one network: all are hashes.
 -- An attempt counts before it is made, and is taken back once it succeeded.
@@ -2588,6 +2602,7 @@ ALTER TABLE token          ENABLE ROW LEVEL SECURITY;
 ALTER TABLE token_network  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE console_user    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE console_session ENABLE ROW LEVEL SECURITY;
+ALTER TABLE recovery_code  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sign_in_link   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sign_in_throttle ENABLE ROW LEVEL SECURITY;
 ALTER TABLE answer         ENABLE ROW LEVEL SECURITY;
@@ -2667,6 +2682,7 @@ CREATE POLICY tenancy ON distribution_tally TO keypool_web USING ((SELECT sees_e
 CREATE POLICY tenancy ON key_replacement TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM key WHERE key.id = old_key_id));
 CREATE POLICY tenancy ON batch_chunk    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
 CREATE POLICY tenancy ON batch_line     TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
+CREATE POLICY tenancy ON recovery_code  TO keypool_web USING ((SELECT sees_everything()) OR user_id IN (SELECT id FROM console_user));
 CREATE POLICY tenancy ON sign_in_link   TO keypool_web USING ((SELECT sees_everything()) OR user_id IN (SELECT id FROM console_user));
 CREATE POLICY tenancy ON console_session TO keypool_web USING ((SELECT sees_everything()) OR user_id IN (SELECT id FROM console_user));
 CREATE POLICY tenancy ON answer         TO keypool_web USING ((SELECT sees_everything()) OR token_id IN (SELECT id FROM token));
@@ -2780,7 +2796,8 @@ GRANT UPDATE (reason) ON charge TO keypool_web;
 GRANT UPDATE (data, state, due_at, attempts, tried_since, ended_at, error) ON delivery TO keypool_web;
 GRANT UPDATE (recipient, data, identity, state, due_at, attempts, tried_since, ended_at, error, refused) ON message TO keypool_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON organization_logo TO keypool_web;
-GRANT SELECT, UPDATE (ended_at) ON console_session TO keypool_web;
+GRANT SELECT, UPDATE (ended_at, second_factor_at) ON console_session TO keypool_web;
+GRANT SELECT, INSERT, UPDATE (ended_at) ON recovery_code TO keypool_web;
 GRANT SELECT, INSERT, UPDATE (used_at) ON sign_in_link TO keypool_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON reminder TO keypool_web;
 GRANT SELECT, UPDATE ON unsubscribed TO keypool_web;
@@ -2899,10 +2916,12 @@ END
 $$;
 
 -- Go on with a session, unless it is over or its user was disabled. That it was seen is noted once a
--- minute, or every request would write to its row.
-CREATE FUNCTION resume_session(session_hash bytea, idle interval)
+-- minute, or every request would write to its row. lacks: what it needs before it opens anything:
+-- 'code' of the second factor; or 'second factor', where its user has none and one is demanded, of operators as
+-- the caller says, of others as their organization or one above it does.
+CREATE FUNCTION resume_session(session_hash bytea, idle interval, of_operators boolean)
 RETURNS TABLE (id bigint, user_id bigint, email text, role role, organization_id bigint,
-               since_confirmed interval)
+               since_confirmed interval, lacks text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
 BEGIN
     UPDATE console_session SET last_seen_at = clock_now()
@@ -2910,7 +2929,14 @@ BEGIN
        AND last_seen_at BETWEEN clock_now() - idle AND clock_now() - interval '1 minute';
     RETURN QUERY
     SELECT console_session.id, console_user.id, console_user.email, console_user.role,
-           console_user.organization_id, clock_now() - console_session.confirmed_at
+           console_user.organization_id, clock_now() - console_session.confirmed_at,
+           CASE WHEN second_factor_at IS NOT NULL THEN NULL
+                WHEN totp_encrypted IS NOT NULL THEN 'code'
+                WHEN console_user.role = 'operator' AND of_operators
+                  OR EXISTS (SELECT FROM organization_ancestry
+                               JOIN organization AS above ON above.id = ancestor_id
+                              WHERE descendant_id = console_user.organization_id AND above.second_factor)
+                THEN 'second factor' END
       FROM console_session JOIN console_user ON console_user.id = console_session.user_id
      WHERE hash = session_hash AND ended_at IS NULL AND disabled_at IS NULL
        AND clock_now() < ends_at AND last_seen_at > clock_now() - idle;
@@ -3151,12 +3177,12 @@ $$;
 
 REVOKE ALL ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text), knows_device(text, bytea),
     remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
-    resume_session(bytea, interval), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),
+    resume_session(bytea, interval, boolean), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[]), uncount_sign_in(bytea),
     find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text), knows_device(text, bytea),
     remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
-    resume_session(bytea, interval), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),
+    resume_session(bytea, interval, boolean), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[]), uncount_sign_in(bytea),
     find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() TO keypool_web;
 REVOKE ALL ON FUNCTION page_of_slug(text), page_of_key(text), page_source(bigint),

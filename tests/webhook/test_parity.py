@@ -47,6 +47,7 @@ ROUTES = {
     "users list": "GET /users",
     "users enable": "POST /users/{user}/enable",
     "users invite": "POST /users",
+    "users reset-second-factor": "POST /users/{user}/reset-second-factor",
     "users reset": "POST /users/{user}/reset",
     "endpoints add": "POST /endpoints",
     "endpoints deliveries": "GET /deliveries",

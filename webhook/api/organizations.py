@@ -88,6 +88,7 @@ class OrganizationChanges(Changes):
     redeem_languages: Emptiable = None
     redeem_text: Clearable = None
     support_email: Clearable = None
+    second_factor: bool = left_out()
     payment_terms_days: int = left_out()
 
     def given(self, **names: str) -> dict[str, Any]:

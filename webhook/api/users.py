@@ -49,6 +49,15 @@ def reset(session: Session, actor: Actor, user: str) -> UserInvited:
     return users.reset(session, actor=actor, user=user)
 
 
+@blueprint.post("/<user>/reset-second-factor")
+@allowed(Role.MANAGER)
+@gives()
+def reset_second_factor(session: Session, actor: Actor, user: str) -> UserShape:
+    """Remove a user's second factor, so that they set up another; they are told by mail."""
+    nudging.after_commit("mail")
+    return users.reset_second_factor(session, actor=actor, user=user)
+
+
 @blueprint.post("/<user>/disable")
 @allowed(Role.MANAGER)
 @gives()

@@ -29,6 +29,10 @@ class SignedOutError(errors.KeypoolError):
     """Sign in first."""
 
 
+class SecondFactorError(errors.KeypoolError):
+    """Give your second factor first."""
+
+
 class Visitor(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
     """A signed-in user, for Flask-Login."""
 
@@ -37,6 +41,11 @@ class Visitor(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
         self.signed = signed
         self.user_id = signed.user_id
         self.actor = signed.actor
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether the session lacks no second factor."""
+        return self.signed.lacks is None
 
 
 @manager.user_loader  # type: ignore[untyped-decorator]  # as above
@@ -95,13 +104,19 @@ def known(
     return guard
 
 
+def half_signed_in() -> bool:
+    """Say whether somebody gave a password, and their second factor is still asked for."""
+    return isinstance(current_user._get_current_object(), Visitor)
+
+
 def visitor() -> Any:
     """Give the signed-in user.
 
     Raises:
         SignedOutError: nobody is signed in.
+        SecondFactorError: a second factor is asked for.
     """
     if not current_user.is_authenticated:
-        raise SignedOutError
+        raise SecondFactorError if half_signed_in() else SignedOutError
     structlog.contextvars.bind_contextvars(actor=f"user {current_user.user_id}")
     return current_user

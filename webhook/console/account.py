@@ -14,7 +14,8 @@ from webhook.http.access import EVERYBODY
 from worker import errors
 from worker.database import connections
 from worker.database.connections import Login
-from worker.tenancy import history, sessions, users
+from worker.tables.tenancy import User
+from worker.tenancy import history, second_factors, sessions, users
 from worker.tenancy.actors import Actor
 
 ACTS_SHOWN = 20
@@ -28,7 +29,14 @@ def account(session: Session, _actor: Actor) -> Any:
     acts = history.of(session, thing="user", thing_id=user_id)[: -ACTS_SHOWN - 1 : -1]
     listed = sessions.own(session, user_id=user_id)
     here = str(visitor().signed.session_id)
-    return render_template("account.html", listed=listed, here=here, acts=acts)
+    return render_template(
+        "account.html",
+        listed=listed,
+        here=here,
+        acts=acts,
+        has_factor=session.get_one(User, user_id).totp_encrypted is not None,
+        codes_left=second_factors.codes_left(session, user_id=user_id),
+    )
 
 
 @blueprint.post("/account")

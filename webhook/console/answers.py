@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException, NotFound
 
 from webhook.console import asking, forms, packing
-from webhook.console.access import SignedOutError
+from webhook.console.access import SecondFactorError, SignedOutError
 from webhook.console.asking import ConfirmFirstError
 from worker import errors
 
@@ -41,10 +41,18 @@ def install(blueprint: APIBlueprint) -> None:
     """Install these responses on a blueprint."""
     blueprint.after_request(_headed)
     blueprint.register_error_handler(SignedOutError, to_sign_in)
+    blueprint.register_error_handler(SecondFactorError, to_second_factor)
     blueprint.register_error_handler(ConfirmFirstError, to_confirm)
     blueprint.register_error_handler(CSRFError, for_forged)
     blueprint.register_error_handler(Exception, for_error)
     blueprint.add_url_rule("/<path:nowhere>", "nowhere", _nowhere)
+
+
+def onward() -> str:
+    """Give the page of ours that was asked for before the sign-in, else the first."""
+    target = request.args.get("next", "")
+    inside = target.startswith("/console/") and "\\" not in target
+    return target if inside else url("console.home")
 
 
 def attempt(session: Session, act: Callable[[], Any]) -> errors.KeypoolError | None:
@@ -67,6 +75,12 @@ def to_sign_in(_error: SignedOutError) -> Any:
     """Redirect to the sign-in, and back to the page afterwards."""
     back = request.full_path.rstrip("?") if request.method == "GET" else None
     return redirect(url("console.sign_in", next=back), 303)
+
+
+def to_second_factor(_error: SecondFactorError) -> Any:
+    """Redirect to where the second factor is given, and back to the page afterwards."""
+    back = request.full_path.rstrip("?") if request.method == "GET" else None
+    return redirect(url("console.second_factor", next=back), 303)
 
 
 def to_confirm(error: ConfirmFirstError) -> Any:

@@ -9,6 +9,7 @@ from flask import current_app, request
 PAGES = (
     "sign_in",
     "links",
+    "second_factor",
     "account",
     "sessions",
     "pools",

@@ -144,6 +144,15 @@ def edit_redeem_page(session: Session, actor: Actor, organization: str) -> Any:
     return done("The redeem page is changed.", "organization", organization=made["id"])
 
 
+@blueprint.post("/organizations/<organization>/sign-in")
+@page(on="organization", confirmed=True)
+def edit_sign_in(session: Session, actor: Actor, organization: str) -> Any:
+    """Change what an organization's users need for their sign-in."""
+    needed = "second_factor" in request.form
+    made = organizations.edit(session, actor=actor, organization=organization, second_factor=needed)
+    return done("The sign-in is changed.", "organization", organization=made["id"])
+
+
 @blueprint.post("/organizations/<organization>/logo")
 @page(on="organization")
 def edit_logo(session: Session, actor: Actor, organization: str) -> Any:

@@ -8,8 +8,8 @@ from flask import url_for as url
 from flask_login import current_user, login_user, logout_user
 from sqlalchemy.orm import Session
 
-from webhook.console import asking
-from webhook.console.access import Visitor, load, page
+from webhook.console import answers, asking
+from webhook.console.access import Visitor, half_signed_in, load, page
 from webhook.console.asking import Proof
 from webhook.console.frame import blueprint
 from webhook.console.words import may
@@ -53,7 +53,7 @@ def begin() -> Any:
 @blueprint.post("/sign-out")
 def sign_out() -> Any:
     """End this session."""
-    if current_user.is_authenticated:
+    if current_user.is_authenticated or half_signed_in():
         signed = current_user.signed
         with connections.session(Login.WEB, sees=signed.actor.scope) as opened:
             sessions.sign_out(opened, signed)
@@ -79,9 +79,7 @@ def _onward(known: Visitor) -> Response:
     session.clear()  # drop everything from before the sign-in (session fixation)
     session.permanent = True  # lasts for PERMANENT_SESSION_LIFETIME
     login_user(known)
-    target = request.args.get("next", "")
-    inside = target.startswith("/console/") and "\\" not in target
-    return redirect(target if inside else url("console.home"), 303)  # type: ignore[return-value]  # werkzeug's own class
+    return redirect(answers.onward(), 303)  # type: ignore[return-value]  # werkzeug's own class
 
 
 def _remembered(response: Response, device: str) -> Response:

@@ -41,6 +41,15 @@ def reset_user(session: Session, actor: Actor, user: str) -> Any:
     return _linked(session, actor, users.reset(session, actor=actor, user=user))
 
 
+@blueprint.post("/users/<user>/reset-second-factor")
+@page(Role.MANAGER, on="users", confirmed=True)
+def reset_second_factor(session: Session, actor: Actor, user: str) -> Any:
+    """Remove a user's second factor, so that they set up another."""
+    users.reset_second_factor(session, actor=actor, user=user)
+    nudging.after_commit("mail")
+    return done("Their second factor is removed; they are told by mail.", "users")
+
+
 @blueprint.post("/users/<user>/disable")
 @page(Role.MANAGER, on="users", confirmed=True)
 def disable_user(session: Session, actor: Actor, user: str) -> Any:

@@ -79,6 +79,11 @@ def add(**arguments: Any) -> "organizations.OrganizationShape":
 @click.option("--redeem-languages", type=LIST, help="The page's languages; empty: all.")
 @click.option("--redeem-text", help="What the page says above its form.")
 @click.option("--support-email", metavar="EMAIL", help="Where the page sends who needs help.")
+@click.option(
+    "--second-factor/--no-second-factor",
+    default=None,
+    help="Whether its users, and those below it, need a second factor.",
+)
 @click.option("--payment-terms", "payment_terms_days", type=WHOLE, metavar="DAYS")
 def edit(
     organization: str, logo: BinaryIO | None, no_logo: bool, **arguments: Any

@@ -84,6 +84,13 @@ def enable(email: str) -> "users.UserShape":
     return run(users.enable, actor=operator(), user=email)
 
 
+@command.command("reset-second-factor")
+@click.argument("email")
+def reset_second_factor(email: str) -> "users.UserShape":
+    """Remove a user's second factor, so that they set up another; they are told by mail."""
+    return run(users.reset_second_factor, actor=operator(), user=email)
+
+
 @command.command("list", shows=USERS)
 def listing() -> "list[users.UserShape]":
     """List the console's users."""

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Integer, Numeric, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from worker.tables.columns import Base, CurrencyCode, Id, Made, Several, Versioned, Words, of
+from worker.tables.columns import Base, CurrencyCode, Id, Made, No, Several, Versioned, Words, of
 from worker.tables.labels import RedeemPage, Role
 
 
@@ -55,6 +55,7 @@ class Organization(Versioned, Base):
     redeem_languages: Mapped[Several]
     redeem_text: Mapped[Words]
     support_email: Mapped[Words]
+    second_factor: Mapped[No]
 
 
 class Logo(Base):
@@ -139,6 +140,8 @@ class User(Base):
     password_hash: Mapped[str | None]
     created_at: Mapped[Made]
     disabled_at: Mapped[datetime | None]
+    totp_encrypted: Mapped[bytes | None]
+    totp_step: Mapped[int] = mapped_column(server_default=text("0"))
 
 
 class ConsoleSession(Base):
@@ -156,6 +159,18 @@ class ConsoleSession(Base):
     confirmed_at: Mapped[Made]
     last_seen_at: Mapped[Made]
     ends_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    second_factor_at: Mapped[datetime | None]
+
+
+class RecoveryCode(Base):
+    """A code that stands in once for a user's second factor, as a hash."""
+
+    __tablename__ = "recovery_code"
+
+    id: Mapped[Id]
+    user_id: Mapped[int] = of(User.id)
+    hash: Mapped[bytes]
     ended_at: Mapped[datetime | None]
 
 

@@ -86,6 +86,8 @@ class OrganizationShown(OrganizationShape):
     """What its page says above the form, in its own words."""
     support_email: str
     """Where its page sends people who need help."""
+    second_factor: bool
+    """Whether its users, and those of the organizations below it, need a second factor."""
     payment_terms_days: int
     """Its payment terms in days."""
     tax_rates: list[TaxRateShape]
@@ -256,6 +258,7 @@ def show(session: Session, *, actor: Actor, organization: str | Organization) ->
         "redeem_languages": found.redeem_languages,
         "redeem_text": found.redeem_text,
         "support_email": found.support_email,
+        "second_factor": found.second_factor,
         "payment_terms_days": found.payment_terms_days,
         "tax_rates": taxes.rates(session, found),
     }

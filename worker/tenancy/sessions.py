@@ -56,6 +56,7 @@ class Signed:
     email: str
     actor: Actor
     since_confirmed: timedelta
+    lacks: str | None  # a “code” of the second factor, or a “second factor” to set up; or nothing
 
 
 ALL = Filters()
@@ -87,12 +88,14 @@ def begin(
 
 def resume(session: Session, clear: str) -> Signed | None:
     """Give whose session a cookie's id is; None if it is over."""
-    resumed = func.resume_session(digest(clear), settings().session_idle)
+    resumed = func.resume_session(
+        digest(clear), settings().session_idle, settings().public_url is not None
+    )
     row = session.execute(select("*").select_from(resumed)).one_or_none()
     if row is None:
         return None
     actor = Actor(f"user {row.email}", Role(row.role), row.organization_id)
-    return Signed(row.id, row.user_id, row.email, actor, row.since_confirmed)
+    return Signed(row.id, row.user_id, row.email, actor, row.since_confirmed, row.lacks)
 
 
 def confirm(session: Session, clear: str, *, known_hash: str) -> bool:

@@ -99,6 +99,18 @@ def forgive(session: Session, attempt: Attempt, *, is_known: bool) -> None:
         session.execute(select(func.uncount_sign_in(_subject("client", attempt.client))))
 
 
+def admit_code(session: Session, *, user_id: int) -> timedelta:
+    """Count a code of a second factor, unless it has to wait, and give for how long; commit before trying."""
+    limit, subject = OF_DEVICE, _subject("code", str(user_id))
+    wait = func.throttle_sign_in(subject, limit.free, limit.longest, limit.worn_off)
+    return session.scalar(select(wait)) or NOTHING
+
+
+def forgive_code(session: Session, *, user_id: int) -> None:
+    """Forget the wrong codes of a user, since a right one was given."""
+    session.execute(select(func.forgive_sign_ins([_subject("code", str(user_id))])))
+
+
 def remove_old(session: Session, *, limit: int) -> int:
     """Delete up to `limit` subjects whose failures wore off."""
     return len(session.scalars(REMOVE, {"kept": KEPT, "limit": limit}).all())

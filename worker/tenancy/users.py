@@ -10,7 +10,15 @@ from worker import errors
 from worker.database import lookup
 from worker.database.lookup import Id
 from worker.tables.tenancy import Organization, User
-from worker.tenancy import history, links, organizations, passwords, sessions, tokens
+from worker.tenancy import (
+    history,
+    links,
+    organizations,
+    passwords,
+    second_factors,
+    sessions,
+    tokens,
+)
 from worker.tenancy.actors import Actor, Role
 
 
@@ -29,6 +37,8 @@ class UserShape(TypedDict):
     """When the user was added."""
     disabled_at: datetime | None
     """When the user was disabled; else null."""
+    second_factor: bool
+    """Whether the user has a second factor."""
     tokens: list[str]
     """Names of the tokens that the user made and that work."""
 
@@ -94,6 +104,14 @@ def reset(session: Session, *, actor: Actor, user: str) -> UserInvited:
     return {**whole, "link": links.send(session, found, kind="reset")}
 
 
+def reset_second_factor(session: Session, *, actor: Actor, user: str) -> UserShape:
+    """Remove a user's second factor, so that they set up another; told by mail, and in the history."""
+    actor.require(Role.MANAGER)
+    found = _find(session, actor, user)
+    second_factors.remove(session, actor=actor, user=found)
+    return _whole(session, found, _owner_name(session, found))
+
+
 def enable(session: Session, *, actor: Actor, user: str) -> UserShape:
     """Let a disabled user sign in again; idempotent."""
     actor.require(Role.MANAGER)
@@ -147,6 +165,7 @@ def shape(user: User, organization: str | None, made: list[str]) -> UserShape:
         "role": user.role,
         "created_at": user.created_at,
         "disabled_at": user.disabled_at,
+        "second_factor": user.totp_encrypted is not None,
         "tokens": made,
     }
 

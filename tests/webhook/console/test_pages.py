@@ -128,6 +128,8 @@ ACTS = {
     "/tokens": {"manager"},
     "/users": {"manager"},
     "/users/{user}/reset": {"manager"},
+    "/users/{user}/reset-second-factor": {"manager"},
+    "/organizations/{organization}/sign-in": set(),
     "/users/{user}/enable": {"manager"},
     "/users/{user}/disable": {"manager"},
     "/sessions/{session_id}/end": {"manager"},
@@ -242,7 +244,14 @@ def test_every_page_without_a_session_leads_to_the_sign_in(app, things):
 def test_every_route_of_the_console_is_in_these_tables(app, method, table):
     told = {re.sub(r"{\w+}", "*", path.partition("?")[0]) for path in table}
     open_to_all = {"/", "/sign-in", "/sign-out", "/static/*", "/account", "/*"}
-    own = {"/links/*", "/account/sessions/*/end", "/account/sessions/end"}
+    own = {
+        "/links/*",
+        "/second-factor",
+        "/account/recovery-codes",
+        "/account/second-factor/remove",
+        "/account/sessions/*/end",
+        "/account/sessions/end",
+    }
     console = {
         re.sub(r"<[^>]+>", "*", rule.rule).removeprefix("/console")
         for rule in app.url_map.iter_rules()

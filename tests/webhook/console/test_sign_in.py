@@ -220,6 +220,10 @@ def test_tokens_credits_and_changes_of_sign_in_are_acts_that_ask_for_the_passwor
         "/invoices/*/lines/*/charges/*/credit",
         "/users",
         "/users/*/reset",
+        "/users/*/reset-second-factor",
+        "/account/recovery-codes",
+        "/account/second-factor/remove",
+        "/organizations/*/sign-in",
         "/users/*/disable",
         "/users/*/enable",
     }

@@ -47,6 +47,7 @@ SELECT id, name, 'manager', name::bytea FROM town;
 INSERT INTO answer (token_id, key, request) SELECT id, name, 'abc' FROM token;
 INSERT INTO console_user (organization_id, email, role, password_hash)
 SELECT id, 'boss@' || name, 'manager', '$argon2id$' FROM town;
+INSERT INTO recovery_code (user_id, hash) SELECT id, email::bytea FROM console_user;
 INSERT INTO sign_in_link (user_id, hash, ends_at) SELECT id, email::bytea, '2027-01-01' FROM console_user;
 INSERT INTO console_session (user_id, hash, device, client, ends_at)
 SELECT id, email::bytea, 'abc', '192.0.2.0/24', '2027-01-01' FROM console_user;
@@ -129,6 +130,7 @@ OWNER = {
     "token": "organization_id",
     "answer": "(SELECT organization_id FROM token WHERE token.id = token_id)",
     "console_user": "organization_id",
+    "recovery_code": "(SELECT organization_id FROM console_user WHERE console_user.id = user_id)",
     "sign_in_link": "(SELECT organization_id FROM console_user WHERE console_user.id = user_id)",
     "console_session": "(SELECT organization_id FROM console_user WHERE console_user.id = user_id)",
     "source": "organization_id",
@@ -188,7 +190,7 @@ DOORS = {
         "knows_device(text,bytea)",
         "remember_access(text,text,text)",
         "begin_session(text,text,bytea,bytea,text,text,interval)",
-        "resume_session(bytea,interval)",
+        "resume_session(bytea,interval,boolean)",
         "confirm_session(bytea,text)",
         "throttle_sign_in(bytea,integer,interval,interval)",
         "forgive_sign_ins(bytea[])",

@@ -1,0 +1,158 @@
+"""Second factors: codes of an authenticator app (TOTP, RFC 6238), and recovery codes that stand in for it."""
+
+import re
+import secrets as randomness
+from base64 import b32encode
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pyotp
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from worker import errors
+from worker.database import outbox
+from worker.database.outbox import Mail
+from worker.tables.tenancy import ConsoleSession, RecoveryCode, User
+from worker.tenancy import history, secrets, sessions, throttling
+from worker.tenancy.actors import Actor
+from worker.tenancy.sessions import Signed
+
+ISSUER = "keypool"
+STEP = 30  # seconds of a code
+NEIGHBOURS = (0, -1, 1)  # steps by which a phone's clock may be off
+CODES = 10  # recovery codes
+CODE_BYTES = 10  # 16 characters
+WRONG = "That code is not right, or was used already; take the next one."
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """A second factor that is not set up yet: what an app scans, or a person types; and it, sealed."""
+
+    secret: str
+    uri: str
+    sealed: str
+
+
+def enrol(email: str, sealed: str | None = None) -> Enrolment:
+    """Make a secret for a user's app; or give the one that was made before, sealed.
+
+    Raises:
+        InvalidInputError: it was not sealed here.
+    """
+    secret = pyotp.random_base32() if sealed is None else _opened(sealed)
+    uri = pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
+    return Enrolment(secret, uri, sealed or secrets.encrypt(secret.encode()).decode())
+
+
+def set_up(session: Session, signed: Signed, *, sealed: str, code: str) -> list[str]:
+    """Set a user's second factor up with the first code of their app, and give new recovery codes.
+
+    Raises:
+        InvalidInputError: the code is wrong.
+    """
+    step = _step(session, _opened(sealed), code)
+    if step is None:
+        raise errors.InvalidInputError(WRONG, field="code")
+    user = session.get_one(User, signed.user_id)
+    user.totp_encrypted, user.totp_step = sealed.encode(), step
+    _passed(session, signed)
+    _remember(session, signed.actor, "second factor set up", user)
+    return renew_codes(session, user_id=user.id)
+
+
+def admit(session: Session, signed: Signed) -> timedelta:
+    """Count a code that is tried, and give how long it has to wait, if so; commit before trying."""
+    return throttling.admit_code(session, user_id=signed.user_id)
+
+
+def give(session: Session, signed: Signed, *, code: str) -> bool:
+    """Take a code of a user's app, or a recovery code, each once; say whether it is right."""
+    user = session.get_one(User, signed.user_id)
+    right = _of_app(session, user, code) or _of_recovery(session, user, code)
+    if right:
+        throttling.forgive_code(session, user_id=user.id)
+        _passed(session, signed)
+    _remember(session, signed.actor, f"second factor {right or 'failed'}", user)
+    return bool(right)
+
+
+def renew_codes(session: Session, *, user_id: int) -> list[str]:
+    """Make recovery codes, given only now; those made before work no more."""
+    before = (RecoveryCode.user_id == user_id, RecoveryCode.ended_at.is_(None))
+    session.execute(update(RecoveryCode).where(*before).values(ended_at=func.clock_now()))
+    codes = [b32encode(randomness.token_bytes(CODE_BYTES)).decode() for _ in range(CODES)]
+    session.add_all(RecoveryCode(user_id=user_id, hash=sessions.digest(code)) for code in codes)
+    session.flush()
+    return ["-".join(re.findall("....", code)) for code in codes]
+
+
+def codes_left(session: Session, *, user_id: int) -> int:
+    """Count a user's recovery codes that work."""
+    live = (RecoveryCode.user_id == user_id, RecoveryCode.ended_at.is_(None))
+    return session.scalar(select(func.count()).where(*live)) or 0
+
+
+def remove(session: Session, *, actor: Actor, user: User) -> None:
+    """Remove a user's second factor, and tell them by mail, in their organization's name."""
+    user.totp_encrypted = None
+    renewed = (RecoveryCode.user_id == user.id, RecoveryCode.ended_at.is_(None))
+    session.execute(update(RecoveryCode).where(*renewed).values(ended_at=func.clock_now()))
+    passed = update(ConsoleSession).where(ConsoleSession.user_id == user.id)
+    session.execute(passed.values(second_factor_at=None))
+    _remember(session, actor, "second factor reset", user)
+    if user.organization_id is not None:
+        mail = Mail(user.email, data={"actor": actor.name})
+        outbox.write(
+            session,
+            kind="second_factor_reset",
+            organization_id=user.organization_id,
+            mails=[mail],
+        )
+
+
+def _of_app(session: Session, user: User, code: str) -> str | None:
+    if user.totp_encrypted is None:
+        return None
+    step = _step(session, secrets.decrypt(user.totp_encrypted).decode(), code)
+    if step is None:
+        return None
+    newer = (User.id == user.id, User.totp_step < step)  # of two at once, one finds it used
+    used = update(User).where(*newer).values(totp_step=step).returning(User.id)
+    return "given" if session.scalar(used) else None
+
+
+def _of_recovery(session: Session, user: User, code: str) -> str | None:
+    letters = re.sub("[^A-Z2-7]", "", code.upper())
+    mine = (RecoveryCode.user_id == user.id, RecoveryCode.hash == sessions.digest(letters))
+    unused = update(RecoveryCode).where(*mine, RecoveryCode.ended_at.is_(None))
+    used = unused.values(ended_at=func.clock_now()).returning(RecoveryCode.id)
+    return "replaced by a recovery code" if session.scalar(used) else None
+
+
+def _step(session: Session, secret: str, code: str) -> int | None:
+    """Give the time step of a code, by the true clock, which the app's is: not by the shifted one (T2)."""
+    now = int(session.scalar(select(func.extract("epoch", func.now()))) or 0)
+    app, digits = pyotp.TOTP(secret), re.sub(r"\s", "", code)
+    for offset in NEIGHBOURS:
+        if app.verify(digits, for_time=now + offset * STEP):
+            return now // STEP + offset
+    return None
+
+
+def _passed(session: Session, signed: Signed) -> None:
+    here = update(ConsoleSession).where(ConsoleSession.id == signed.session_id)
+    session.execute(here.values(second_factor_at=func.clock_now()))
+
+
+def _opened(sealed: str) -> str:
+    try:
+        return secrets.decrypt(sealed.encode()).decode()
+    except errors.SettingsError:
+        raise errors.InvalidInputError("Load the page again, and scan its code.") from None
+
+
+def _remember(session: Session, actor: Actor, action: str, user: User) -> None:
+    session.flush()
+    history.remember(session, actor, action, user)
