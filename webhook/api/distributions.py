@@ -23,6 +23,7 @@ from worker.pools.distributions import (
     DistributionsMade,
     OneDistributionMade,
 )
+from worker.tenancy import templates
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint(
@@ -40,6 +41,8 @@ class NewDistribution(Taken):
     labels: list[str] = Field([], description="Labels of the keys: a few words each.")
     mail: bool = Field(False, description="Send the recipient the keys, once.")
     template: str | None = Field(None, description="In the words of this template of the owner's.")
+    subject: str | None = Field(None, description="In words for this once: the mail's subject.")
+    text: str | None = Field(None, description="The mail's text, as a template's.")
 
 
 class Recall(Taken):
@@ -113,7 +116,7 @@ def distribute(
         name=body.name,
         labels=[*read_as.labels, *body.labels],
         mail=body.mail,
-        template=body.template,
+        template=templates.worded(body.template, subject=body.subject, text=body.text),
         dry_run=query.dry_run,
     )
 

@@ -6,9 +6,11 @@ from sqlalchemy.orm import Session
 from webhook.http.access import allowed
 from webhook.http.shapes import Taken, gives, whole
 from worker.database.paging import Page
+from worker.outgoing import messages
+from worker.outgoing.messages import TemplatePreview
 from worker.tenancy import templates
 from worker.tenancy.actors import Actor, Role
-from worker.tenancy.templates import TemplateShape, TemplateText
+from worker.tenancy.templates import TemplateShape
 
 blueprint = APIBlueprint("templates", __name__, url_prefix="/api/v1/templates", tag="Messages")
 
@@ -18,6 +20,12 @@ class Words(Taken):
 
     subject: str
     text: str
+
+
+class Sample(Words):
+    """A template to preview, in an organization's letterhead."""
+
+    organization: str | None = None
 
 
 class NewTemplate(Words):
@@ -54,7 +62,13 @@ def save(session: Session, actor: Actor, body: NewTemplate) -> TemplateShape:
 @blueprint.post("/preview")
 @allowed(Role.MANAGER)
 @gives()
-@blueprint.input(Words, arg_name="body")
-def preview(_session: Session, _actor: Actor, body: Words) -> TemplateText:
-    """Give what a template says, with values made up."""
-    return templates.preview(subject=body.subject, text=body.text)
+@blueprint.input(Sample, arg_name="body")
+def preview(session: Session, actor: Actor, body: Sample) -> TemplatePreview:
+    """Give what a template says, with values made up, as text and as a page."""
+    return messages.preview(
+        session,
+        actor=actor,
+        subject=body.subject,
+        text=body.text,
+        organization=body.organization,
+    )

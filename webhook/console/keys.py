@@ -20,6 +20,7 @@ from worker.pools import batches, distributions, keys, pools, replacing
 from worker.pools.distributions import DistributionsMade
 from worker.pools.import_reports import ImportReport
 from worker.pools.reading import Purpose
+from worker.tenancy import templates
 from worker.tenancy.actors import Actor, Role
 
 # The page that a table of each purpose is given on, and the part of it that is its preview.
@@ -115,12 +116,21 @@ def distribute(session: Session, actor: Actor, pool: str) -> Any:
         name=form.get("name", ""),
         labels=[form.get("labels", "")],
         mail="mail" in form,
-        template=form.get("template", "").strip() or None if "mail" in form else None,
+        template=_wording(),
     )
     nudging.after_commit("mail")
     sentence = f"{made['recipient']} has {number(made['given'])} keys."
     filters = {"recipient": made["recipient"], "reference": made["reference"]}
     return done(sentence, "pool", pool=pool, **filters, _anchor="keys")
+
+
+def _wording() -> templates.Wording:
+    """Read in whose words mails are to be: words of this once where those are ticked."""
+    form = request.form
+    if "mail" not in form:
+        return None
+    own = {name: form.get(name, "") if "own" in form else None for name in ("subject", "text")}
+    return templates.worded(form.get("template", "").strip(), **own)
 
 
 @blueprint.get("/pools/<pool>/distribute/table")
@@ -149,7 +159,7 @@ def distribute_table(session: Session, actor: Actor, pool: str) -> Any:
                 stream=table,
                 read_as=how,
                 mail="mail" in request.form,
-                template=request.form.get("template") or None if "mail" in request.form else None,
+                template=_wording(),
                 dry_run=check,
             )
         )

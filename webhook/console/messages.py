@@ -5,6 +5,7 @@ from typing import Any
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
+from webhook.console import letters
 from webhook.console.access import page
 from webhook.console.answers import done
 from webhook.console.choosing import chosen
@@ -29,7 +30,9 @@ def messages_page(session: Session, actor: Actor) -> Any:
 def message(session: Session, actor: Actor, message: str) -> Any:
     """Show a mail with what it says, to be copied where no mail server is set."""
     shown = messages.show(session, actor=actor, message=message)
-    return render_template("message.html", it=shown, is_mailed=settings().smtp_url is not None)
+    return letters.page(
+        "message.html", shown["html"], it=shown, is_mailed=settings().smtp_url is not None
+    )
 
 
 @blueprint.post("/messages/<message>/resend")

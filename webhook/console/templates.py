@@ -2,33 +2,17 @@
 
 from typing import Any
 
-from flask import render_template, request
+from flask import request
 from sqlalchemy.orm import Session
 
+from webhook.console import letters
 from webhook.console.access import page
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
+from worker.outgoing import messages
+from worker.outgoing.messages import TemplatePreview
 from worker.tenancy import organizations, templates
 from worker.tenancy.actors import Actor, Role
-
-BEGINNING = {
-    "subject": "Your key for {{ course }}",
-    "text": """Hello{% if name %} {{ name }}{% endif %},
-
-{{ organization }} gives you access to {{ course }}.
-
-{% if file %}Your keys are in the attached file {{ file }}.{% else %}Your key:{% endif %}
-
-{% for key in keys %}
-    {{ key }}
-{% endfor %}
-
-{% if link %}Redeem here: {{ link }}
-
-{% endif %}
-It can be redeemed {{ until }}.
-""",
-}
 
 
 @blueprint.get("/templates", endpoint="templates")
@@ -45,7 +29,9 @@ def save_template(session: Session, actor: Actor) -> Any:
     form = request.form
     words = {name: form.get(name, "") for name in ("subject", "text")}
     if form.get("do") == "check":
-        return _page(session, actor, templates.preview(**words))
+        owner = form.get("organization") or None
+        shown = messages.preview(session, actor=actor, organization=owner, **words)
+        return _page(session, actor, shown)
     made = templates.save(
         session,
         actor=actor,
@@ -56,14 +42,17 @@ def save_template(session: Session, actor: Actor) -> Any:
     return done(f"“{made['name']}” is saved.", "templates")
 
 
-def _page(session: Session, actor: Actor, shown: templates.TemplateText | None = None) -> Any:
+def _page(session: Session, actor: Actor, shown: TemplatePreview | None = None) -> Any:
     listed = templates.listing(session, actor=actor)
     owners = organizations.listing(session, actor=actor)
     asked = (request.args.get("organization"), request.args.get("name"))
-    kept: dict[str, object] = {"name": "", "organization": "", **BEGINNING}
+    kept: dict[str, object] = {"name": "", "organization": ""}
+    if owners:
+        kept |= templates.beginning(session, actor=actor, organization=owners[0]["name"])
     for one in listed:
         if (one["organization"], one["name"]) == asked:
             kept |= one
     if shown is not None:
         kept |= request.form.to_dict()
-    return render_template("templates.html", listed=listed, owners=owners, it=kept, shown=shown)
+    html = shown["html"] if shown else None
+    return letters.page("templates.html", html, listed=listed, owners=owners, it=kept, shown=shown)

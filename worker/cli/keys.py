@@ -5,7 +5,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, Unpack
 
 import rich_click as click
 from click import get_current_context
@@ -22,6 +22,7 @@ with deferred():
     from worker.languages import negotiation, readers
     from worker.pools import batches, distributions, exporting, keys, replacing
     from worker.redemption import trouble
+    from worker.tenancy import templates
 
 if TYPE_CHECKING:
     from worker.database.paging import Page, Paging
@@ -283,10 +284,20 @@ def _each(
 @click.option("--name", default="", help="The recipient's name.")
 @click.option("--mail", is_flag=True, help="Send each recipient their keys by e-mail, once.")
 @click.option("--template", metavar="NAME", help="In the words of this template of the owner's.")
+@click.option("--subject", help="In words for this once: the mail's subject.")
+@click.option(
+    "--text", type=click.File("r", encoding="utf-8-sig"), help="The mail's text, in a file."
+)
 @tables.read_as
 @output
 def distribute(
-    pool: str, recipient: str | None, file: BinaryIO | None, output: Path | None, **arguments: Any
+    pool: str,
+    recipient: str | None,
+    file: BinaryIO | None,
+    output: Path | None,
+    subject: str | None,
+    text: TextIO | None,
+    **arguments: Any,
 ) -> "distributions.OneDistributionMade | distributions.DistributionsMade":
     """Give keys to a recipient, or to every recipient in a file.
 
@@ -297,6 +308,9 @@ def distribute(
     """
     said = tables.take(arguments)
     _check_recipient(recipient, file, arguments["name"])
+    arguments["template"] = templates.worded(
+        arguments["template"], subject=subject, text=text.read() if text else None
+    )
     result: distributions.OneDistributionMade | distributions.DistributionsMade
     with system():
         with connections.session() as session:

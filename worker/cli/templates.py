@@ -9,6 +9,7 @@ from worker.cli.frame import Group, deferred
 from worker.cli.system import operator, run
 
 with deferred():
+    from worker.outgoing import messages
     from worker.tenancy import templates
 
 TEXT = click.option(
@@ -49,11 +50,18 @@ def save(name: str, organization: str, subject: str, text: TextIO) -> "templates
 
 
 @command.command(shows=printing.letter)
+@click.option("--organization", metavar="ORG", help="In whose name, colour and logo.")
 @SUBJECT
 @TEXT
-def preview(subject: str, text: TextIO) -> "templates.TemplateText":
+def preview(subject: str, text: TextIO, organization: str | None) -> "messages.TemplatePreview":
     """Show what a template says, with values made up."""
-    return templates.preview(subject=subject, text=text.read())
+    return run(
+        messages.preview,
+        actor=operator(),
+        subject=subject,
+        text=text.read(),
+        organization=organization,
+    )
 
 
 @command.command(

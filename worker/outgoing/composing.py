@@ -20,8 +20,7 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-import css_inline
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -30,12 +29,13 @@ from worker.billing import documents
 from worker.database import connections
 from worker.languages import times
 from worker.languages.phrasebooks import Phrasebook, phrasebook
-from worker.outgoing import unsubscribing
+from worker.outgoing import framing, unsubscribing
 from worker.outgoing.channels import Letter
+from worker.outgoing.framing import Letterhead, Logo
 from worker.outgoing.reminders import FOR_LEARNERS
 from worker.redemption import proofs
 from worker.settings import settings
-from worker.tenancy import colours, templates
+from worker.tenancy import templates
 from worker.tenancy.actors import Actor
 
 MAILS = Path(__file__).parent / "mails"
@@ -44,9 +44,6 @@ NO_SENDER = "keypool@localhost"  # of files, where no address is set
 MOST_IN_TEXT = 20  # keys that a mail's text lists; more are in a file
 KEYS_FILE = "keys.csv"
 UNSEEN = "…"  # a one-time link is made when its mail goes out, and for that mail alone
-COLOUR = "#373c44"  # where an organization has none
-LOGO = "logo@keypool"  # the Content-ID of the organization's, which is in the mail itself
-INDENTED = "    "
 HIDDEN = "••••••"
 THREE_DIGITS = re.compile(r"\d{3}(?=\d{3})")
 CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")  # which no header may have
@@ -149,23 +146,15 @@ class Composed:
     attachment: Attachment | None = None
 
 
-@dataclass(frozen=True)
-class Letterhead:
-    """In whose name a mail comes, where answers go, its colour and its logo."""
-
-    name: str
-    reply_to: str
-    colour: str
-    logo: bytes | None = None
-
-
 def facts(session: Session, ids: Sequence[int]) -> list[Any]:
     """Read what the mails of some messages say; without those whose body was blanked."""
     return list(session.execute(FACTS, {"ids": list(ids)}))
 
 
-def compose(row: Any, *, codes: bool = True) -> Composed:
-    """Compose a message's mail from its facts; without `codes`, a one-time code in it is hidden.
+def compose(row: Any, *, codes: bool = True, is_mailed: bool = True) -> Composed:
+    """Compose a message's mail from its facts, to be mailed or only shown.
+
+    Without `codes`, a one-time code in it is hidden.
 
     Raises:
         NothingToSendError: all its keys were retired meanwhile; or its template does not work.
@@ -187,7 +176,10 @@ def compose(row: Any, *, codes: bool = True) -> Composed:
         subject, body = _said(row, {"link": UNSEEN} | row.data | said)
     except (TemplateError, errors.InvalidInputError) as error:
         raise NothingToSendError(f"Its template does not work: {error}") from None
-    return Composed(subject, body, _html(row, subject, body), attachment)
+    html = framing.html(
+        letterhead(row), subject=subject, text=body, language=book.language, is_mailed=is_mailed
+    )
+    return Composed(subject, body, html, attachment)
 
 
 def _said(row: Any, values: dict[str, Any]) -> tuple[str, str]:
@@ -237,7 +229,9 @@ def letter(row: Any) -> Letter:
     mail.add_alternative(composed.html, subtype="html")
     if head.logo:
         [_, page] = mail.iter_parts()
-        page.add_related(head.logo, "image", "png", cid=f"<{LOGO}>", filename="logo.png")
+        page.add_related(
+            head.logo.content, "image", "png", cid=f"<{framing.LOGO}>", filename="logo.png"
+        )
     for file in _files(row, composed):
         main, sub = file.kind
         mail.add_attachment(file.content, maintype=main, subtype=sub, filename=file.name)
@@ -247,9 +241,10 @@ def letter(row: Any) -> Letter:
 def letterhead(row: Any) -> Letterhead:
     """Give in whose name a mail comes: the organization's; what is for the organization, in the seller's."""
     if row.about is not None and row.kind not in FOR_LEARNERS:
-        return Letterhead(row.seller or "keypool", row.seller_email, COLOUR)
+        return Letterhead(row.seller or "keypool", row.seller_email)
     name = _name(row, row.sender_name or row.organization)
-    return Letterhead(name, row.reply_to, row.colour or COLOUR, row.logo)
+    logo = Logo(row.logo, row.logo_width, row.logo_height) if row.logo else None
+    return Letterhead(name, row.reply_to, row.colour or framing.COLOUR, logo)
 
 
 def message_id(identity: str) -> str:
@@ -373,40 +368,11 @@ def _csv(row: Any) -> bytes:
     return file.getvalue().encode()
 
 
-def _html(row: Any, subject: str, body: str) -> str:
-    """Give a text as HTML, with the organization's logo, name and colour on top and the styles inline."""
-    page, head = _templates().get_template("frame.html"), letterhead(row)
-    blocks = [
-        (all(line.startswith(INDENTED) for line in block.splitlines()), block)
-        for block in body.strip("\n").split("\n\n")
-        if block.strip()
-    ]
-    return _inliner().inline(
-        page.render(
-            language=phrasebook(row.locale).language,
-            subject=subject,
-            organization=head.name,
-            colour=colours.rgb(head.colour),
-            ink=colours.ink(head.colour),
-            logo=LOGO if head.logo else "",
-            width=row.logo_width,
-            height=row.logo_height,
-            blocks=blocks,
-        )
-    )
-
-
-@cache
-def _inliner() -> css_inline.CSSInliner:
-    return css_inline.CSSInliner(load_remote_stylesheets=False)
-
-
 @cache
 def _templates() -> Environment:
-    """Give the templates; pages are escaped, texts are not, since a page escapes them once more."""
-    return Environment(
+    """Give the templates; they are not escaped, since the page that is made of a text is."""
+    return Environment(  # noqa: S701
         loader=FileSystemLoader(MAILS),
-        autoescape=select_autoescape(["html"], default=False),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

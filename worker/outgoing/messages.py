@@ -13,13 +13,16 @@ from worker.database import lookup
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
-from worker.outgoing import composing, retries
+from worker.languages.phrasebooks import phrasebook
+from worker.outgoing import composing, framing, retries
+from worker.outgoing.framing import Letterhead, Logo
 from worker.settings import settings
 from worker.tables.labels import MessageState
 from worker.tables.mail import Message
 from worker.tables.tenancy import Organization
-from worker.tenancy import addresses, history
+from worker.tenancy import addresses, history, logos, organizations, templates
 from worker.tenancy.actors import Actor, Role
+from worker.tenancy.templates import TemplateText
 
 
 class MessageShape(TypedDict):
@@ -50,6 +53,13 @@ class MessageShape(TypedDict):
     """Why the last attempt failed."""
 
 
+class TemplatePreview(TemplateText):
+    """What a template says, with values made up."""
+
+    html: str
+    """The same as a page, as mail programs show it."""
+
+
 class MessageShown(MessageShape):
     """A mail with what it says."""
 
@@ -59,6 +69,8 @@ class MessageShown(MessageShape):
     """Its subject; null after its body was blanked (redacted)."""
     text: str | None
     """Its text; null after that was blanked (redacted)."""
+    html: str | None
+    """The same as a page, as mail programs show it."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,7 @@ def show(session: Session, *, actor: Actor, message: str) -> MessageShown:
         "message_id": composing.message_id(str(row.Message.identity)),
         "subject": said.subject if said else None,
         "text": said.text if said else None,
+        "html": said.html if said else None,
     }
 
 
@@ -132,6 +145,35 @@ def resend(session: Session, *, actor: Actor, message: str) -> MessageShape:
     session.execute(TRY_AGAIN, who)
     history.remember(session, actor, "message resent", found)
     return shape(_find(session, actor, message))
+
+
+def preview(
+    session: Session, *, actor: Actor, subject: str, text: str, organization: str | None = None
+) -> TemplatePreview:
+    """Give what a template says to somebody, with values made up, as an organization's mail.
+
+    Raises:
+        InvalidInputError: it does not work, or does not say the key.
+        NotFoundError: there is no such organization.
+    """
+    actor.require(Role.MANAGER)
+    shown = templates.preview(subject=subject, text=text)
+    head, locale = Letterhead(str(templates.SAMPLE["organization"])), None
+    if organization:
+        owner = organizations.find(session, actor=actor, name=organization)
+        head, locale = _letterhead(session, owner), owner.locale
+    language = phrasebook(locale).language
+    page = framing.html(
+        head, subject=shown["subject"], text=shown["text"], language=language, is_mailed=False
+    )
+    return {**shown, "html": page}
+
+
+def _letterhead(session: Session, owner: Organization) -> Letterhead:
+    kept = logos.of(session, organization_id=owner.id)
+    logo = Logo(kept.content, kept.width // 2, kept.height // 2) if kept else None
+    colour = owner.colour or framing.COLOUR
+    return Letterhead(owner.sender_name or owner.name, colour=colour, logo=logo)
 
 
 def shape(row: Any) -> MessageShape:
@@ -161,7 +203,7 @@ def _composed(session: Session, message_id: int) -> composing.Composed | None:
     """
     for facts in composing.facts(session, [message_id]):
         try:
-            return composing.compose(facts, codes=settings().smtp_url is None)
+            return composing.compose(facts, codes=settings().smtp_url is None, is_mailed=False)
         except composing.NothingToSendError:
             return None
     return None

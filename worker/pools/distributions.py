@@ -23,6 +23,7 @@ from worker.tables.mail import Message
 from worker.tables.pools import Distribution, DistributionTally, Key, Pool
 from worker.tenancy import addresses, history
 from worker.tenancy.actors import Actor, Role
+from worker.tenancy.templates import Wording
 
 MAX_CODES = 1000  # codes in a distribution's answer; an export has all
 LINES_PER_BLOCK = 5_000
@@ -163,15 +164,15 @@ def distribute(
     name: str = "",
     labels: Iterable[str] = (),
     mail: bool = False,
-    template: str | None = None,
+    template: Wording = None,
     dry_run: bool = False,
 ) -> OneDistributionMade:
     """Hand keys to a recipient, one unless told otherwise; gives the distribution with its `keys`.
 
     Idempotent: the same recipient and reference gives the same keys again. All of them carry the
     `labels` then, beside those that they had. With `mail`, the recipient is sent the keys, once, in
-    the words of the owner's `template`, if one is named. A dry run gives the same, but for new keys,
-    and changes nothing.
+    the words of the owner's `template` or of this once, if such are given. A dry run gives the same,
+    but for new keys, and changes nothing.
 
     Raises:
         InvalidInputError: there is no recipient, the count is not a whole number from 1, a label
@@ -205,7 +206,7 @@ def distribute_file(
     count: int | None = None,
     reference: str = "",
     mail: bool = False,
-    template: str | None = None,
+    template: Wording = None,
     dry_run: bool = False,
 ) -> DistributionsMade:
     """Hand keys to every recipient of a table, or to none; `mail_merge` writes them as CSV.
@@ -330,7 +331,7 @@ def _distribute(
     pool: str,
     asked: list[Asked],
     *,
-    template: str | None,
+    template: Wording,
     dry_run: bool,
 ) -> _Made:
     actor.require(Role.MANAGER)

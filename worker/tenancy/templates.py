@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
+from worker.languages.phrasebooks import phrasebook
 from worker.tables.tenancy import MailTemplate, Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
@@ -32,6 +33,7 @@ SAMPLE: Mapping[str, Any] = {
     "file": "",
     "link": "https://keys.example.com/redeem/acme#K7QM-4T9X-2HDP-8RWZ",
 }
+ONCE = "once"  # the name of words that are no template of anybody's
 IN_TEXT = "link"  # has the key, so that a subject must not say it
 KEYS = ["K7QM-4T9X-2HDP-8RWZ"]
 FILTERS = {"upper", "lower", "trim", "length", "join", "default"}
@@ -51,6 +53,10 @@ class TemplateText(TypedDict):
     """The mail's subject."""
     text: str
     """The mail's text."""
+
+
+# In whose words a mail is: a template's, by name; words for this once; or keypool's.
+Wording = str | TemplateText | None
 
 
 class TemplateShape(TemplateText):
@@ -87,6 +93,94 @@ def save(
     session.flush()
     history.remember(session, actor, "template saved", made, name=made.name)
     return shape(made, owner.name)
+
+
+def worded(name: str | None, *, subject: str | None, text: str | None) -> Wording:
+    """Give in whose words a mail is to be: those of a template by its name, or of this once.
+
+    Raises:
+        InvalidInputError: both are given, or a subject without a text, or the reverse.
+    """
+    if subject is None and text is None:
+        return name or None
+    if name:
+        raise errors.InvalidInputError(
+            "Name a template, or give a subject and a text; not both.", field="template"
+        )
+    if not subject or not text:
+        missing = "text" if subject else "subject"
+        raise errors.InvalidInputError(f"Give a {missing}, too.", field=missing)
+    return {"subject": subject, "text": text}
+
+
+def chosen(session: Session, wording: Wording, *, organization_id: int) -> MailTemplate | None:
+    """Give the template of a wording; words for this once are kept with their mails, but not listed.
+
+    Raises:
+        NotFoundError: the organization has no template of that name.
+        InvalidInputError: the words do not work, or do not say the key.
+    """
+    if wording is None:
+        return None
+    if isinstance(wording, str):
+        return find(session, organization_id=organization_id, name=wording)
+    preview(**wording)
+    made = MailTemplate(
+        organization_id=organization_id,
+        name=ONCE,
+        subject=wording["subject"].strip(),
+        body=_lines(wording["text"]),
+        replaced_at=func.clock_now(),
+    )
+    session.add(made)
+    session.flush()
+    return made
+
+
+def beginning(session: Session, *, actor: Actor, organization: str) -> TemplateText:
+    """Give what keypool itself says of a key in an organization's language, to begin a template from."""
+    book = phrasebook(organizations.find(session, actor=actor, name=organization).locale)
+    say, count = book.say, book.say_count
+    name, course = "{{ name }}", "{{ course }}"
+    hello = (
+        f"{{% if name %}}{say('Hello {name},', name=name)}{{% else %}}{say('Hello,')}{{% endif %}}"
+    )
+    here = count(
+        "here is your key for the course “{course}”:",
+        "here are your {count} keys for the course “{course}”:",
+        1,
+        course=course,
+    )
+    file = say("They are in the attached file {file}.", file="{{ file }}")
+    reference = say("Reference: {reference}", reference="{{ reference }}")
+    until = count(
+        "It can be redeemed {until}.", "They can be redeemed {until}.", 1, until="{{ until }}"
+    )
+    subject = count("Your key for {course}", "Your {count} keys for {course}", 1, course=course)
+    return {
+        "subject": subject,
+        "text": f"""{hello}
+
+{here}
+
+{{% for key in keys %}}
+    {{{{ key }}}}
+{{% endfor %}}
+{{% if file %}}{file}{{% endif %}}
+
+{{% if link %}}
+{{{{ link }}}}
+
+{{% endif %}}
+{until}
+{{% if reference %}}
+
+{reference}
+{{% endif %}}
+
+{{{{ organization }}}}
+""",
+    }
 
 
 def listing(session: Session, *, actor: Actor) -> list[TemplateShape]:

@@ -29,6 +29,73 @@ def spent(house: House) -> dict[str, str]:
     return found
 
 
+# ------------------------------------------------------------------------------------------- mails
+
+
+def test_a_template_is_previewed_as_a_page_that_runs_nothing(tab):
+    page = tab()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/console/templates")
+    page.get_by_label("Name", exact=True).fill("Evil")
+    page.get_by_label("Subject").fill("Yours")
+    page.locator("textarea[name=text]").fill(
+        "<script>document.title = 'ran'; top.document.title = 'ran'</script>\n\n"
+        "<img src='https://evil.example/x' onerror='top.document.title = 1'>\n\n"
+        "{% for key in keys %}\n    {{ key }}\n{% endfor %}\n"
+    )
+    page.get_by_role("button", name="Preview").click()
+
+    preview = page.get_by_role("region", name="Preview")
+    mail = preview.frame_locator("iframe")
+    expect(preview.locator("pre")).to_contain_text("<script>document.title")
+    expect(mail.locator("p").first).to_contain_text("<script>document.title")
+    expect(mail.locator("pre")).to_have_css("border-left-width", "4px")  # its styles are allowed
+    assert preview.locator("iframe").get_attribute("sandbox") == ""
+    assert "ran" not in page.title()
+    assert [url for url in asked if "evil.example" in url] == []
+
+
+def test_even_a_mail_with_markup_of_its_own_runs_nothing_in_its_frame(tab):
+    page = tab().context.new_page()  # whose complaints are wanted here
+    asked, refused = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda line: refused.append(line.text))
+    page.goto("/console/templates")
+    page.get_by_label("Name", exact=True).fill("Evil")
+    page.get_by_role("button", name="Preview").click()
+    page.locator("iframe").evaluate(
+        "frame => frame.srcdoc = `<script>top.document.title = 'ran'</script>"
+        "<img src='/console/static/x.png' onerror='top.document.title = 1'>"
+        "<style>p { color: red }</style><p>there</p>`"
+    )
+
+    mail = page.frame_locator("iframe")
+    expect(mail.locator("p")).to_have_text("there")
+    expect(mail.locator("p")).not_to_have_css("color", "rgb(255, 0, 0)")
+    assert "ran" not in page.title()
+    assert any("Blocked script execution" in line or "script" in line for line in refused)
+
+
+def test_the_text_is_changed_for_one_sending(tab, house):
+    house.keys("OWN-WORDS-KEY-01")
+    page = tab()
+    page.goto(house.pool)
+    asking = dialog(page, "Distribute", "Distribute keys")
+    asking.get_by_label("Recipient (e-mail or name)").fill("once@example.com")
+    asking.get_by_label("Send the recipient their keys by e-mail").check()
+    asking.get_by_text("Change the text for this sending").click()
+    asking.get_by_label("In these words").check()
+    expect(asking.get_by_label("Subject")).to_have_value("Your key for {{ course }}")
+    asking.get_by_label("Subject").fill("Only today")
+    asking.get_by_role("button", name="Distribute").click()
+    page.goto("/console/messages?recipient=once@example.com")
+    page.get_by_role("table").get_by_role("link").first.click()
+
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Only today")
+    expect(page.frame_locator("iframe").locator("pre")).to_be_visible()
+
+
 # -------------------------------------------------------------------------------- helping learners
 
 

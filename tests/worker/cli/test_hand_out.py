@@ -369,7 +369,7 @@ def test_keys_are_sent_by_mail_once_and_again_when_a_person_asks(give, world):
 
 
 def test_an_organizations_own_words_are_saved_previewed_and_sent(run, give, world, tmp_path):
-    world.keys(1)
+    world.keys(2)
     world.session.commit()
     file = tmp_path / "welcome.txt"
     file.write_text("Hello {{ name }},\n\n{% for key in keys %}\n    {{ key }}\n{% endfor %}\n")
@@ -382,7 +382,19 @@ def test_an_organizations_own_words_are_saved_previewed_and_sent(run, give, worl
     made = give("keys", "distribute", *asked)
     shown = run("messages", "show", made["message"])
     listed = give("templates", "list")["items"]
+    once = give(
+        "keys",
+        "distribute",
+        *asked[:3],
+        "--reference",
+        "once",
+        "--subject",
+        "Once",
+        "--text",
+        str(file),
+    )
 
+    assert "Once" in run("messages", "show", once["message"]).out
     assert saved in listed
     assert previewed.out.endswith("\n\nHello Ann,\n\n    K7QM-4T9X-2HDP-8RWZ\n")
     assert shown.out.endswith(f"\n\nHello Zoë,\n\n    {made['keys'][0]}\n")

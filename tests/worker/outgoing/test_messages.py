@@ -10,8 +10,9 @@ from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR
 from worker import errors
+from worker.database import outbox
 from worker.learning import learners
-from worker.outgoing import messages, retries
+from worker.outgoing import composing, messages, retries
 from worker.outgoing.messages import Filters
 from worker.pools import distributions
 from worker.tenancy.actors import Actor, Role
@@ -217,3 +218,49 @@ def test_a_person_who_was_mailed_is_exported_and_erased(world):
     assert (bobs["recipient"], bobs["state"]) == (BOB, "waiting")
     assert [(one["recipient"], one["state"]) for one in erased] == [(pseudonym, "failed")] * 2
     assert ANN not in str(world.session.execute(text("SELECT * FROM message")).all())
+
+
+def test_a_template_is_previewed_in_the_organizations_letterhead(world):
+    sql = "UPDATE organization SET colour = '#ffe14d', sender_name = 'Röhm', locale = 'de' WHERE id = :id"
+    world.session.execute(text(sql), {"id": world.parent})
+    words = {
+        "subject": "Yours",
+        "text": "Hello <b>\n\n{% for key in keys %}\n    {{ key }}\n{% endfor %}",
+    }
+
+    shown = messages.preview(world.session, actor=OPERATOR, organization=str(world.parent), **words)
+    plain = messages.preview(world.session, actor=OPERATOR, **words)
+
+    assert '<html lang="de">' in shown["html"]
+    assert ">Röhm</div>" in shown["html"]
+    assert "rgb(255, 225, 77)" in shown["html"]
+    assert "Hello &lt;b&gt;" in shown["html"]
+    assert ">Your organization</div>" in plain["html"]
+    stranger = Actor("test", Role.MANAGER, world.sibling)
+    with pytest.raises(errors.NotFoundError):
+        messages.preview(world.session, actor=stranger, organization=str(world.parent), **words)
+
+
+def test_one_more_kind_of_mail_is_a_template_and_a_line_where_it_is_caused(
+    world, monkeypatch, tmp_path
+):
+    (tmp_path / "welcome.txt").write_text(
+        "{{ say('Hello {name},', name=name) }}\n\nYou may come until {{ day(until_day) }}.\n"
+    )
+    monkeypatch.setattr(composing, "MAILS", tmp_path)
+    composing._templates.cache_clear()
+    data = {"name": "Ann", "until_day": "2026-12-31"}
+
+    outbox.write(
+        world.session,
+        kind="welcome",
+        organization_id=world.parent,
+        mails=[outbox.Mail(ANN, data=data)],
+    )
+
+    [message] = listed(world)
+    shown = messages.show(world.session, actor=OPERATOR, message=message["id"])
+    assert (message["kind"], shown["subject"]) == ("welcome", "Hello Ann,")
+    assert shown["text"] == "You may come until 31 Dec 2026.\n"
+    assert "You may come until 31 Dec 2026." in shown["html"]
+    composing._templates.cache_clear()

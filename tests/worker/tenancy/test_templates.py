@@ -159,6 +159,52 @@ def test_what_works_for_some_people_alone_is_no_mail_to_the_others(world):
         mailed(world)
 
 
+def test_words_of_one_sending_are_in_its_mail_and_no_template_of_anybodys(world):
+    words = {"subject": "{{ course }} today", "text": "Hello, only today:\n" + LOOP}
+
+    [key], mail = mailed(world, template=words)
+
+    assert (mail.subject, mail.text) == ("A course today", f"Hello, only today:\n    {key}\n")
+    assert templates.listing(world.session, actor=OPERATOR) == []
+    with pytest.raises(errors.NotFoundError):
+        mailed(world, template=templates.ONCE, reference="again")
+
+
+def test_words_of_one_sending_that_do_not_work_send_nothing(world):
+    with pytest.raises(errors.InvalidInputError, match="The text has no key"):
+        mailed(world, template={"subject": "Yours", "text": "no key"})
+
+
+@pytest.mark.parametrize(
+    ("name", "subject", "text_", "sentence"),
+    [
+        ("Welcome", "Yours", LOOP, "not both"),
+        (None, "Yours", None, "Give a text, too"),
+        (None, "", LOOP, "Give a subject, too"),
+    ],
+)
+def test_a_wording_is_a_template_or_whole_words(name, subject, text_, sentence):
+    with pytest.raises(errors.InvalidInputError, match=sentence):
+        templates.worded(name, subject=subject, text=text_)
+
+
+@pytest.mark.parametrize("locale", ["en", "de", "fr", "es"])
+def test_words_to_begin_from_say_what_keypool_says_of_one_key(world, locale):
+    world.session.execute(
+        text("UPDATE organization SET locale = :locale WHERE id = :id"),
+        {"locale": locale, "id": world.parent},
+    )
+
+    words = templates.beginning(world.session, actor=OPERATOR, organization=str(world.parent))
+    [key], own = mailed(world, template=words, name="Zoë", reference="A-1")
+    [other], ours = mailed(world, template=None, name="Zoë", reference="A-2")
+
+    assert own.subject == ours.subject
+    said = ours.text.replace(other, key).replace("A-2", "A-1")
+    missing = set(said.splitlines()) - set(own.text.splitlines())
+    assert len(missing) <= 1  # how long access lasts: its plural is the catalogue's alone
+
+
 def test_a_preview_says_what_a_mail_would_with_values_made_up():
     shown = templates.preview(subject="{{ course }}", text="Hello {{ name }}\r\n" + LOOP)
 
