@@ -46,6 +46,7 @@ ENV_FILE = {
     name: secrets.token_hex(24)
     for name in sorted(set(re.findall(r"\$\{(\w+):\?", (HOUSE / "compose.yaml").read_text())))
 }
+ENV_FILE["KEYPOOL_PUBLIC_URL"] = "https://keys.example.com"
 HOME_IN_IMAGE = "/var/lib/keypool"
 START_TIMEOUT = 120  # seconds; a busy machine may take that long to import everything
 NOWHERE = Addresses("", "", "", "")
@@ -261,7 +262,7 @@ def test_who_sends_or_shows_mails_is_told_of_the_mail_server_where_one_is_set(se
     environment = SERVICES[service]["environment"]
 
     passed_on = {name for name, value in environment.items() if value is None}
-    assert passed_on == {"KEYPOOL_SMTP_URL", "KEYPOOL_MAIL_FROM"}
+    assert passed_on - {"KEYPOOL_METRICS_TOKEN"} == {"KEYPOOL_SMTP_URL", "KEYPOOL_MAIL_FROM"}
 
 
 def test_the_notes_on_compose_name_everything_that_must_be_set():
@@ -324,3 +325,51 @@ def test_the_program_that_a_service_runs_is_in_its_image(service):
     }
 
     assert owners & packages.brought_by(*extras(SERVICES[service]["image"])) == owners != set()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_can_write_nothing_but_its_volumes_and_has_no_right_of_roots(service):
+    about = SERVICES[service]
+
+    assert about["read_only"] is True
+    assert about["cap_drop"] == ["ALL"]
+    assert about["security_opt"] == ["no-new-privileges:true"]
+    assert {"mem_limit", "pids_limit"} <= about.keys()
+    assert ("cap_add" in about) == (service not in OURS)
+
+
+def test_nobody_but_the_superuser_has_the_superusers_password():
+    holders = [
+        name for name, about in SERVICES.items() if "KEYPOOL_SUPERUSER_PASSWORD" in str(about)
+    ]
+
+    assert holders == ["postgres"]
+    assert "KEYPOOL_DATABASE_PASSWORD" not in str(SERVICES["postgres"])
+
+
+def test_the_database_and_the_broker_are_reached_by_those_who_need_them_alone():
+    inside = {name for name, about in COMPOSE["networks"].items() if (about or {}).get("internal")}
+    on = {name: set(about["networks"]) for name, about in SERVICES.items()}
+
+    assert (on["postgres"], on["redis"]) == ({"database"}, {"broker"})
+    assert inside == {"database", "broker"}
+    assert {name for name in SERVICES if "broker" in on[name]} == {
+        "redis",
+        "webhook",
+        "worker",
+        "beat",
+    }
+    assert on["jupyter"] & on["webhook"] == {"database"}
+    assert {name for name in SERVICES if on[name] - inside} == {"webhook", "worker", "jupyter"}
+
+
+def test_an_image_of_others_is_pinned_and_may_be_named_by_its_digest():
+    others = {name: about["image"] for name, about in SERVICES.items() if name not in OURS}
+
+    assert all(
+        re.fullmatch(r"\$\{KEYPOOL_\w+_IMAGE:-[\w/]+:\d+\.\d+\}", it) for it in others.values()
+    )
+
+
+def test_a_public_address_is_demanded():
+    assert "KEYPOOL_PUBLIC_URL" in ENV_FILE

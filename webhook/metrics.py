@@ -3,19 +3,23 @@
 So every web process gives the same answer, and no process adds up what others counted.
 """
 
+import hmac
 from collections.abc import Iterator
 
 from apiflask import APIBlueprint
-from flask import Response
+from flask import Response, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from webhook.http.openapi import refuses
+from webhook.http.problems import UnauthenticatedError
 from worker.billing.confirming import COUNT_HELD_UP
 from worker.database import connections
 from worker.database.connections import Login
+from worker.settings import settings
 
 blueprint = APIBlueprint("metrics", __name__, tag="Health")
 
@@ -90,11 +94,28 @@ COUNT_OUTCOMES = text("""
 
 @blueprint.get("/metrics")
 @blueprint.output({}, content_type="text/plain")
+@refuses("401")
 def metrics() -> Response:
-    """Give the system's figures in Prometheus' text format."""
+    """Give the system's figures in Prometheus' text format.
+
+    Where KEYPOOL_PUBLIC_URL is an https address, they are for who has KEYPOOL_METRICS_TOKEN.
+    """
+    _require_token()
     registry = CollectorRegistry()
     registry.register(Figures())
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _require_token() -> None:
+    known = settings().metrics_token
+    if known is None and not (settings().public_url or "").startswith("https:"):
+        return  # a trial on one's own machine
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    fits = scheme.lower() == "bearer" and hmac.compare_digest(
+        token.strip().encode(), (known or "").encode()
+    )
+    if not known or not fits:
+        raise UnauthenticatedError
 
 
 class Figures(Collector):

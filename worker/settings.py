@@ -212,6 +212,9 @@ class Settings(BaseSettings):
     ready_file: Path | None = Field(
         None, description="A file that a worker, or beat, makes once it works."
     )
+    metrics_token: str | None = Field(
+        None, min_length=16, description="The bearer token with which /metrics is read."
+    )
     notebooks: Path | None = Field(
         None, description="A folder with notebooks of your own, stored and listed like keypool's."
     )

@@ -61,6 +61,16 @@ ANSWERS = {
 }
 
 
+def refuses(*statuses: str) -> Callable[[T], T]:
+    """Describe the statuses with which a route without roles refuses."""
+
+    def mark(view: T) -> T:
+        view.refuses = statuses  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
 def describe(
     *, takes: Sequence[str] = (), gives: Sequence[str] = (), only: str | None = None
 ) -> Callable[[T], T]:
@@ -119,7 +129,7 @@ def _flat(document: Any) -> Any:
 
 
 def _complete(operation: Schema, method: str, view: Any, schema: dict[Any, Schema]) -> None:
-    statuses, roles = ["400", "503"], getattr(view, "roles", None)
+    statuses, roles = ["400", "503", *getattr(view, "refuses", ())], getattr(view, "roles", None)
     if roles:
         statuses += ["401", "403", "404", "409", "413", "415", "422", "429"]
         operation["security"] = [{"token": []}]

@@ -20,6 +20,7 @@ from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
 from worker import errors
+from worker.logs import log
 
 REQUEST_TIMEOUT = 10.0  # seconds for one request, from the look-up to the end of the response
 LARGEST_ANSWER = 64 * 1024  # bytes read of a response body; the rest is ignored
@@ -153,6 +154,10 @@ def read_url(url: str, *, private: bool) -> str:
             "An endpoint's address has neither a user nor a fragment (#…).", field="url"
         )
     _refuse_at_once(read.hostname or "", private=private)
+    if read.scheme == "http" and not is_loopback(read.hostname or ""):
+        raise errors.InvalidInputError(
+            "Events are sent encrypted: write an address that begins with https://.", field="url"
+        )
     return url
 
 
@@ -167,8 +172,15 @@ def addresses(host: str, port: int, *, private: bool) -> list[str]:
     known = list(dict.fromkeys(str(place[0]) for *_, place in infos))
     for address in known:
         if not private and not is_public(ipaddress.ip_address(address.partition("%")[0])):
-            raise RefusedAddressError(f"{host} is at {address}, which is not a public address")
+            raise RefusedAddressError(f"{host} is at {address}")
     return known
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host, as it is written, is this machine."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host.rstrip(".") == "localhost"
 
 
 def is_public(address: IPAddress) -> bool:
@@ -248,21 +260,22 @@ def _judged(status: int) -> Answer:
 
 
 def _failed(error: Exception, until: float) -> Answer:
-    """Say why there is no response, without quoting the receiver."""
+    """Say why there is no response, without quoting the receiver or mapping the network it is asked from.
+
+    An unknown name and an inner one are told alike, and so are all ways not to connect. The log has more.
+    """
+    log.info("endpoint not reached", error=type(error).__name__, reason=str(error))
     if isinstance(error, TimeoutError) or time.monotonic() >= until:
         return Answer(error="took too long")
     match error:
-        case socket.gaierror():
-            words = "its name is not known"
-        case RefusedAddressError():
-            words = str(error)
+        case socket.gaierror() | RefusedAddressError():
+            words = "its name leads to no public address"
         case ssl.SSLError():
             words = f"its certificate or encryption does not do: {error.reason or 'TLS failed'}"
         case http.client.HTTPException() | ValueError():
             words = "answered something that is not HTTP"
         case _:
-            reason = getattr(error, "strerror", None) or type(error).__name__
-            words = f"cannot be reached: {reason}"
+            words = "cannot be reached"
     return Answer(error=words)
 
 

@@ -13,6 +13,7 @@ from tests.world import build
 from worker.database import connections as databases
 from worker.pools import batches, exporting
 from worker.reporting import keeping
+from worker.settings import settings
 from worker.tenancy.actors import Role
 
 EVENTS = "/api/v1/events"
@@ -452,6 +453,33 @@ def test_metrics_tell_what_waits_what_failed_and_what_came_out(place, sender):
     assert "keypool_deliveries_failed 0.0" in told
     assert "keypool_invoices_held_up 0.0" in told
     assert 'keypool_redemptions_recent{outcome="unknown_key"}' in told
+
+
+@pytest.mark.parametrize(
+    ("token", "public", "sent", "status"),
+    [
+        (None, "https://keys.example", None, 401),
+        (None, "https://keys.example", "Bearer ", 401),
+        (None, "http://127.0.0.1:8080", None, 200),
+        ("metrics of one system", None, None, 401),
+        ("metrics of one system", None, "Bearer metrics of another one", 401),
+        ("metrics of one system", None, "Basic metrics of one system", 401),
+        ("metrics of one system", "https://keys.example", "Bearer metrics of one system", 200),
+    ],
+)
+def test_metrics_of_a_public_system_are_for_who_has_their_token(
+    place, monkeypatch, token, public, sent, status
+):
+    for name, value in {"METRICS_TOKEN": token, "PUBLIC_URL": public}.items():
+        if value:
+            monkeypatch.setenv(f"KEYPOOL_{name}", value)
+    settings.cache_clear()
+
+    answered = place.client.get("/metrics", headers={"Authorization": sent} if sent else {})
+    settings.cache_clear()
+
+    assert answered.status_code == status
+    assert ("keypool_events_waiting" in answered.text) == (status == 200)
 
 
 def test_the_billing_run_and_what_follows_it_go_over_http(place, sender):
