@@ -63,9 +63,10 @@ sure: $(READY) ## every check that runs in seconds: the gate before a commit
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest --quiet tests/test_house.py
 
-lock: $(READY) ## resolve pyproject.toml into requirements.lock anew
+lock: $(READY) ## resolve pyproject.toml into requirements.lock anew, and list what it pins in sbom.json
 	@$(uv) compile --upgrade --universal --generate-hashes --python-version 3.11 --all-extras \
 	  --no-header --output-file requirements.lock pyproject.toml > /dev/null
+	@$(BIN)/python -m tests.sbom
 
 notebooks: $(READY) ## open the notebooks in JupyterLab, on the system that `make up` runs or its data
 	$(BIN)/keypool reports lab
