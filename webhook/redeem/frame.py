@@ -1,6 +1,7 @@
 """What every page has: its language, its headers, its cookie; where it comes from; and errors."""
 
 import hashlib
+import ipaddress
 import secrets
 from collections.abc import Sequence
 from functools import cache
@@ -18,6 +19,7 @@ from worker.languages.phrasebooks import LANGUAGES, Phrasebook, phrasebook
 from worker.languages.phrases import phrase
 from worker.redemption.pages import Page
 from worker.settings import settings
+from worker.tenancy import networks
 
 STATIC = Path(__file__).parent / "static"
 HEADERS = {
@@ -31,6 +33,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+HOUSEHOLD = ipaddress.ip_network("::/64")
 HERE = dict.fromkeys(("/my/key", "/my/sign-out"), "/my")  # where a page is shown that a form gave
 NAMES = {"en": "English", "de": "Deutsch", "fr": "Français", "es": "Español"}
 WORDS = {
@@ -113,7 +116,10 @@ def offered() -> Sequence[str]:
 
 
 def client() -> str:
-    """Give the client's address."""
+    """Give the client's address; of one that is IPv6, the network that a household has."""
+    found = networks.parsed(request.remote_addr or "")
+    if found is not None and found.version == HOUSEHOLD.version:
+        return str(ipaddress.ip_network((found, HOUSEHOLD.prefixlen), strict=False))
     return request.remote_addr or ""
 
 

@@ -2,11 +2,14 @@
 
 import re
 from html import unescape
+from typing import Never
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from tests.webhook.redeem.conftest import LABS, edit, sql
+from worker import errors
+from worker.database import connections
 from worker.settings import settings
 
 
@@ -263,3 +266,45 @@ def test_too_many_codes_in_a_day_are_refused_in_a_sentence(place, learner, slug)
     assert "Use the code of the last mail, or try again tomorrow." in shown(pages[-1])
     assert quin.code()
     assert len([one for one in quin.server.received if one.recipient == quin.email]) == 5
+
+
+def test_clients_of_one_household_are_counted_together(place, learner, slug, monkeypatch):
+    monkeypatch.setenv("KEYPOOL_CODES_PER_CLIENT", "2")
+    settings.cache_clear()
+    rob = learner("rob@example.org")
+
+    asked = [
+        rob.client.post(
+            f"/redeem/{slug}",
+            data={"key": "SOME-KEY-1", "email": f"rob{n}@example.org"},
+            environ_base={"REMOTE_ADDR": address},
+        ).status_code
+        for n, address in enumerate(
+            ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1", "192.0.2.77"]
+        )
+    ]
+
+    assert asked == [303, 303, 429, 303, 303]
+    settings.cache_clear()
+
+
+def test_while_the_database_is_away_a_page_says_that_nothing_is_lost(learner, slug, monkeypatch):
+    sue = learner("sue@example.org")
+    form = {"key": "SOME-KEY-1", "email": sue.email}
+    with monkeypatch.context() as patched:
+        patched.setattr(connections, "session", away)
+        gone = sue.client.post(f"/redeem/{slug}", data=form)
+
+    again = sue.client.post(f"/redeem/{slug}", data=form)
+
+    assert gone.status_code == 503
+    assert "Nothing is lost: try again in a minute." in shown_heading(gone)
+    assert again.status_code == 303
+
+
+def away(*_: object, **__: object) -> Never:
+    raise errors.DatabaseAwayError
+
+
+def shown_heading(page) -> str:
+    return re.search(r"<h1>(.*?)</h1>", page.text, re.S)[1]
