@@ -2467,6 +2467,15 @@ CREATE TABLE schedule_run (
     PRIMARY KEY (job, period)
 );
 
+-- When a task of the schedule last ran: the one row.
+CREATE TABLE schedule_beat (
+    only_one    boolean     PRIMARY KEY DEFAULT true,
+    last_run_at timestamptz NOT NULL DEFAULT clock_now(),
+
+    CONSTRAINT schedule_beat_is_one CHECK (only_one)
+);
+INSERT INTO schedule_beat DEFAULT VALUES;
+
 -- Who did what to which thing, and when. Append-only.
 CREATE TABLE history (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -2638,6 +2647,7 @@ ALTER TABLE unsubscribed   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE page_session   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE report_run     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_run   ENABLE ROW LEVEL SECURITY;
+ALTER TABLE schedule_beat  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE history        ENABLE ROW LEVEL SECURITY;
 
 -- By the row's own organization.
@@ -2771,6 +2781,7 @@ CREATE POLICY reading ON price  TO keypool_web
            OR organization_id IN (SELECT ancestor_id FROM organization_ancestry))
     WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY reading ON seller TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY operating ON schedule_beat FOR SELECT TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
@@ -2804,7 +2815,7 @@ GRANT SELECT, UPDATE ON unsubscribed TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON seller_bank TO keypool_web;
-GRANT SELECT ON currency, seller, organization_ancestry, pool_tally, label_tally, distribution_tally, pool_growth, pool_charged, redemption TO keypool_web;
+GRANT SELECT ON schedule_beat, currency, seller, organization_ancestry, pool_tally, label_tally, distribution_tally, pool_growth, pool_charged, redemption TO keypool_web;
 GRANT SELECT, INSERT ON key_replacement TO keypool_web;
 GRANT UPDATE (reason) ON key_replacement TO keypool_web;
 GRANT SELECT, INSERT ON history TO keypool_web;

@@ -11,6 +11,7 @@ from webhook.http.shapes import answer, gives
 from worker import errors, tasks
 from worker.database import connections, revisions
 from worker.database.connections import Login
+from worker.outgoing import progress
 from worker.settings import settings
 
 blueprint = APIBlueprint("health", __name__, tag="Health")
@@ -50,6 +51,19 @@ class ClockPart(TypedDict):
     """The shift by `KEYPOOL_CLOCK_OFFSET`."""
 
 
+class WorkPart(Part):
+    """Whether the worker gets on: nothing of this stands still for two minutes."""
+
+    inbox_seconds: float | None
+    """How long the oldest undecided event has waited; null while the database is unreachable."""
+    deliveries_seconds: float | None
+    """How long the oldest outgoing event has been due, of endpoints that are not paused."""
+    schedule_seconds: float | None
+    """How long ago a task of the schedule (beat) last ran; they run every minute."""
+    message: str | None
+    """What stands still; null if nothing does."""
+
+
 class Ready(TypedDict):
     """Whether the receiver can record messages."""
 
@@ -61,6 +75,8 @@ class Ready(TypedDict):
     """Its revision."""
     broker: Part
     """The broker; without it decisions are delayed, and nothing is refused."""
+    work: WorkPart
+    """The worker; what stands still is told here, and counts for no status: messages are recorded."""
     clock: ClockPart
     """The clock."""
 
@@ -77,31 +93,47 @@ def alive() -> Alive:
 def ready() -> Ready | Response:
     """Say whether the receiver can record messages: the database answers and has the right schema.
 
-    An unreachable broker is reported but does not count: it delays decisions and refuses nothing.
+    An unreachable broker and a worker that stands still are reported but do not count: they delay
+    decisions and refuse nothing.
     """
-    database, schema, clock = _database()
+    database, schema, work, clock = _database()
     readiness: Ready = {
         "ok": database["ok"] and schema["ok"],
         "database": database,
         "schema": schema,
         "broker": {"ok": tasks.broker_answers()},
+        "work": work,
         "clock": clock,
     }
     return readiness if readiness["ok"] else answer(readiness, 503)
 
 
-def _database() -> tuple[Part, SchemaPart, ClockPart]:
+def _database() -> tuple[Part, SchemaPart, WorkPart, ClockPart]:
     offset = settings().clock_offset.total_seconds()
     away: ClockPart = {"now": None, "offset_seconds": offset}
     try:
-        with connections.session(Login.WEB) as session:
+        with connections.session(Login.WEB, sees="*") as session:
             standing = revisions.standing(session)
+            refusal = standing.refusal()
+            work = _work(None if refusal else progress.standstill(session))
             clock: ClockPart = {"now": connections.clock_now(session), "offset_seconds": offset}
     except revisions.NotMadeError as error:
-        return {"ok": True}, _schema(None, error), away
+        return {"ok": True}, _schema(None, error), _work(None), away
     except errors.KeypoolError as error:
-        return {"ok": False}, _schema(None, error), away
-    return {"ok": True}, _schema(standing.revision, standing.refusal()), clock
+        return {"ok": False}, _schema(None, error), _work(None), away
+    return {"ok": True}, _schema(standing.revision, refusal), work, clock
+
+
+def _work(found: progress.Standstill | None) -> WorkPart:
+    inbox, deliveries, schedule = found or (None, None, None)
+    message = found.sentence() if found else None
+    return {
+        "ok": message is None,
+        "inbox_seconds": inbox,
+        "deliveries_seconds": deliveries,
+        "schedule_seconds": schedule,
+        "message": message,
+    }
 
 
 def _schema(revision: str | None, refusal: errors.KeypoolError | None) -> SchemaPart:

@@ -19,6 +19,7 @@ from webhook.http.problems import UnauthenticatedError
 from worker.billing.confirming import COUNT_HELD_UP
 from worker.database import connections
 from worker.database.connections import Login
+from worker.outgoing import progress
 from worker.settings import settings
 
 blueprint = APIBlueprint("metrics", __name__, tag="Health")
@@ -35,8 +36,7 @@ FIGURES = {
     ),
     "keypool_events_waiting_oldest_seconds": (
         "How long the oldest of them has waited.",
-        "SELECT coalesce(extract(epoch FROM clock_now() - min(received_at)), 0) FROM event"
-        " WHERE is_undecided(status, waits_for)",
+        progress.INBOX,
     ),
     "keypool_events_waiting_for_a_launch": (
         "Ends of training whose launch has not come yet.",
@@ -58,6 +58,14 @@ FIGURES = {
     "keypool_deliveries_failed": (
         "Outgoing events set apart for a person, after three days of tries.",
         "SELECT count(*) FROM delivery WHERE state = 'failed'",
+    ),
+    "keypool_deliveries_due_oldest_seconds": (
+        "How long the oldest of them has been due, of endpoints that are not paused.",
+        progress.DELIVERIES,
+    ),
+    "keypool_schedule_last_run_seconds": (
+        "How long ago a task of the schedule last ran; they run every minute.",
+        progress.SCHEDULE,
     ),
     "keypool_batches_unfinished": (
         "Batches queued or running.",

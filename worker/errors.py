@@ -193,6 +193,10 @@ class DatabaseAwayError(KeypoolError):
     """The database cannot be reached; try again in a moment."""
 
 
+class BusyError(KeypoolError):
+    """Too many people sign in at this moment; try again in a few seconds."""
+
+
 class SettingsError(KeypoolError):
     """A setting is wrong."""
 

@@ -21,7 +21,7 @@ from worker.celery import KEY_PREFIX, app, redis_url
 from worker.database.connections import transaction
 from worker.learning import expiring
 from worker.logs import log
-from worker.outgoing import deliveries, delivering, mailing, reminding, retries
+from worker.outgoing import deliveries, delivering, mailing, progress, reminding, retries
 from worker.pools import batches, tallies
 from worker.redemption import inbox, proofs, settling
 from worker.reporting import keeping
@@ -168,7 +168,8 @@ def _sweep_some(session: Session) -> int:
 
 @app.task(name="fold_tallies")
 def fold_tallies() -> None:
-    """Compact the pools' counters: fold the rows of each into one."""
+    """Compact the pools' counters: fold the rows of each into one; and note that the schedule runs."""
+    transaction(progress.ran)
     transaction(tallies.fold)
 
 

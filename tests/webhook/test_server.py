@@ -1,12 +1,14 @@
 """The app as it is served: granian, in processes of its own, over real HTTP."""
 
 import json
+import re
 import select
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
@@ -238,6 +240,26 @@ def test_a_body_byte_by_byte_has_no_longer_than_one_at_once(
                 break
 
         assert line.recv(65_536).split()[1] == b"408"
+
+
+def test_60_wrong_sign_ins_at_once_leave_webhooks_at_202(server, sender):
+    with httpx.Client(base_url=server.url, timeout=600) as browser:
+        page = browser.get("/console/sign-in").text
+        token = re.search(r'name="csrf_token" value="([^"]+)"', page)
+        cookies = dict(browser.cookies)
+
+    def sign_in(n: int) -> int:
+        form = {"email": f"nobody-{n}@example.com", "password": "wrong", "csrf_token": token[1]}
+        with httpx.Client(base_url=server.url, timeout=600, cookies=cookies) as browser:
+            return browser.post("/console/sign-in", data=form).status_code
+
+    with ThreadPoolExecutor(60) as threads:
+        tried = [threads.submit(sign_in, n) for n in range(60)]
+        posted = [server.post(sender, redemption()).status_code for _ in range(20)]
+        refused = {one.result() for one in tried}
+
+    assert set(posted) == {202}
+    assert refused <= {422, 429, 503}
 
 
 def test_an_upload_that_breaks_off_adds_no_key(server, place):

@@ -17,6 +17,7 @@ from worker.tenancy.sessions import Signed
 from worker.tenancy.signing_in import Admission, Attempt
 
 LASTS = timedelta(minutes=10)  # a password that was asked for within this is not asked for again
+BUSY = timedelta(seconds=3)
 FIELD = "present_password"
 
 
@@ -49,14 +50,17 @@ def proof(email: str, password: str) -> Proof:
     """Hash a password as the account's own is hashed.
 
     Raises:
-        WaitError: too many attempts have failed.
+        WaitError: too many attempts have failed, or too many people sign in at this moment.
     """
     made = attempt(email)
     with connections.session(Login.WEB) as opened:
         admission = signing_in.admit(opened, made)
     if admission.wait:
         raise WaitError(admission.wait)
-    return Proof(made, admission, passwords.hashed_alike(password, admission.salt))
+    try:
+        return Proof(made, admission, passwords.hashed_alike(password, admission.salt))
+    except errors.BusyError:
+        raise WaitError(BUSY) from None
 
 
 def attempt(email: str) -> Attempt:

@@ -127,6 +127,7 @@ STATUS: dict[type[Exception], int] = {
     errors.InvalidInputError: 422,
     errors.TooManyGuessesError: 429,
     errors.DatabaseAwayError: 503,
+    errors.BusyError: 503,
     errors.KeypoolError: 500,
 }
 

@@ -73,7 +73,7 @@ class WaitingRoom:
 
 def _decided(waited: list[int]) -> list[int]:
     try:
-        with connections.session(Login.WEB, sees="*") as session:
+        with connections.session(Login.RECEIVER, sees="*") as session:
             return list(session.scalars(DECIDED, {"waited": waited}))
     except errors.DatabaseAwayError:
         return []  # waiting requests answer "recorded" when their time is over

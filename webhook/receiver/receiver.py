@@ -51,9 +51,8 @@ def receive(source: str) -> Response:
     soon.
     """
     signed = signatures.read(request)
-    with connections.connection(
-        Login.WEB
-    ) as connection:  # autocommit: the record is committed at once
+    # Autocommit: the record is committed at once.
+    with connections.connection(Login.RECEIVER) as connection:
         door = signatures.verify(connection, source, signed)
         recorded = inbox.record(
             connection,
@@ -74,7 +73,7 @@ def _answer(door: inbox.Door, recorded: inbox.Recorded) -> Response:
     if waited is None and recorded.status is EventStatus.RECORDED:
         return _accepted(str(recorded.event_id), recorded.status)
     sender = Actor(f"source {door.source_id}", Role.SENDER, door.organization_id)
-    with connections.session(Login.WEB, sees=sender.scope) as session:
+    with connections.session(Login.RECEIVER, sees=sender.scope) as session:
         event = inbox.show(session, actor=sender, event=str(recorded.event_id))
     body = _decided(event) if event["outcome"] else _accepted(event["id"], event["status"])
     if waited is not None:

@@ -25,12 +25,19 @@ T = TypeVar("T")
 
 
 class Login(StrEnum):
-    """The login of a connection; schema.sql grants its privileges."""
+    """The login of a connection; schema.sql grants its privileges.
+
+    The receiver has the web's login, and connections of its own: whatever the other doors do, messages are
+    recorded.
+    """
 
     OWNER = "database_url"
     WEB = "web_database_url"
+    RECEIVER = "receiver"
     ANALYST = "analyst_database_url"
 
+
+WEBS = (Login.WEB, Login.RECEIVER)
 
 # PostgreSQL's own timeouts: a frozen process must not hold locks on keys, and the web
 # answers 503 within five seconds when the database hangs.
@@ -52,10 +59,13 @@ TIMEOUTS = {
     },
 }
 
-# The web's pool keeps all its connections: opening one costs more than a request.
+TIMEOUTS[Login.RECEIVER] = TIMEOUTS[Login.WEB]
+
+# The web's pools keep all its connections: opening one costs more than a request.
 POOLS: dict[Login, dict[str, bool | int]] = {
     Login.OWNER: {"pool_use_lifo": True},
     Login.WEB: {"pool_size": 16, "max_overflow": 0},
+    Login.RECEIVER: {"pool_size": 8, "max_overflow": 0},
     Login.ANALYST: {},
 }
 
@@ -69,12 +79,13 @@ def url(login: Login = Login.OWNER) -> str:
     Raises:
         DatabaseAwayError: no URL is set and no embedded server runs.
     """
-    if configured := getattr(settings(), login):
+    setting = Login.WEB if login is Login.RECEIVER else login
+    if configured := getattr(settings(), setting):
         return str(configured)
     known = homes.addresses(settings().home)
     if known is None:
         raise errors.DatabaseAwayError("No database runs here; start one with “keypool up”.")
-    return known[login]
+    return known[setting]
 
 
 @cache
@@ -91,12 +102,12 @@ def _engine(login: Login, address: str, pid: int) -> Engine:
         **POOLS[login],
         pool_timeout=1,
         connect_args={
-            "connect_timeout": patience.CONNECT if login is Login.WEB else 10,
+            "connect_timeout": patience.CONNECT if login in WEBS else 10,
             "tcp_user_timeout": 5000,
             "options": " ".join(f"-c {name}={value}" for name, value in flags.items()),
         },
     )
-    patience.watch(made, hurried=login is Login.WEB)
+    patience.watch(made, hurried=login in WEBS)
     return made
 
 

@@ -2,7 +2,10 @@
 
 import re
 import secrets
+import threading
 from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from argon2 import PasswordHasher
@@ -16,6 +19,11 @@ SALT = re.compile(r"\$argon2id\$v=(\d+)\$m=(\d+),t=(\d+),p=(\d+)\$([A-Za-z0-9+/]
 GUESSED = 72  # characters that are judged; longer ones take zxcvbn long
 LEAST_SCORE = 2  # of zxcvbn's 0 to 4: over a million guesses
 SALT_BYTES, HASH_BYTES = 16, 32
+# In one process. A hash takes 64 MiB and a processor for a while; who waits for one has a thread.
+MOST_HASHED, MOST_WAITING = 4, 8
+
+_hashing = threading.BoundedSemaphore(MOST_HASHED)
+_admitted = threading.BoundedSemaphore(MOST_HASHED + MOST_WAITING)
 
 
 def hashed(password: str, *, about: str) -> str:
@@ -37,19 +45,34 @@ def hashed_alike(password: str, salt: str | None) -> str:
 
     Without a salt, as for an unknown address, it takes as long and fits nothing. It is slow by design:
     call it outside of any transaction.
+
+    Raises:
+        BusyError: four are hashed at this moment, and as many wait as may.
     """
     version, memory, passes, lanes, chars = SALT.fullmatch(salt or _nobodys()).groups()  # type: ignore[union-attr]  # argon2 wrote it
-    made = hash_secret(
-        password[:LONGEST].encode(),
-        b64decode(chars + "=" * (-len(chars) % 4)),
-        time_cost=int(passes),
-        memory_cost=int(memory),
-        parallelism=int(lanes),
-        hash_len=HASH_BYTES,
-        type=Type.ID,
-        version=int(version),
-    )
+    with _turn():
+        made = hash_secret(
+            password[:LONGEST].encode(),
+            b64decode(chars + "=" * (-len(chars) % 4)),
+            time_cost=int(passes),
+            memory_cost=int(memory),
+            parallelism=int(lanes),
+            hash_len=HASH_BYTES,
+            type=Type.ID,
+            version=int(version),
+        )
     return made.decode()
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _admitted.acquire(blocking=False):
+        raise errors.BusyError
+    try:
+        with _hashing:
+            yield
+    finally:
+        _admitted.release()
 
 
 def _refuse_common(password: str, about: str) -> None:
