@@ -53,7 +53,7 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 @contextmanager
 def services(home: Path) -> Iterator[str]:
     """Run keypool's own services on the system, and give the address of the web."""
-    port = _free_port()
+    port = free_port()
     running = supervisor.services(home, host=HOST, port=port)
     with supervisor.supervised(running, logs=home / "log") as supervision:
         supervision.wait_until_ready()
@@ -109,7 +109,8 @@ def _renamed(name: str) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Give a port of this machine on which nobody listens."""
     with socket.socket() as trial:
         trial.bind((HOST, 0))
         port: int = trial.getsockname()[1]
