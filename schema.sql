@@ -3068,7 +3068,7 @@ BEGIN
          CROSS JOIN (SELECT EXISTS (SELECT FROM source WHERE organization_id = of_organization
                                                          AND name = 'Redeem page') AS taken) AS names
          WHERE id = of_organization AND redeem_page <> 'off'
-        ON CONFLICT (organization_id) WHERE kind = 'page' DO NOTHING;
+        ON CONFLICT DO NOTHING;  -- another visitor was first
         SELECT id INTO known FROM source WHERE organization_id = of_organization AND kind = 'page';
     END IF;
     RETURN known;

@@ -6,6 +6,7 @@ sees that organization alone.
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,6 +24,7 @@ from worker.tables.labels import EventType, RedeemPage
 from worker.tables.tenancy import Organization
 from worker.tenancy import logos
 
+SLUG = re.compile("[a-z0-9-]{1,60}")
 SOURCE = "SELECT page_source(%(organization_id)s)"
 
 
@@ -56,6 +58,8 @@ class Page:
 
 def of_slug(session: Session, slug: str) -> Page | None:
     """Find the page at a slug; None where there is none, or it is off."""
+    if not SLUG.fullmatch(slug.lower()):
+        return None
     return of(session, session.scalar(select(func.page_of_slug(slug.lower()))))
 
 

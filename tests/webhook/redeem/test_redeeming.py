@@ -1,15 +1,18 @@
 """From a key to a course, by pages without a script and mails of a real server."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from typing import Never
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from sqlalchemy import func, select
 
 from tests.webhook.redeem.conftest import LABS, edit, sql
 from worker import errors
 from worker.database import connections
+from worker.database.connections import Login
 from worker.settings import settings
 
 
@@ -300,6 +303,42 @@ def test_while_the_database_is_away_a_page_says_that_nothing_is_lost(learner, sl
     assert gone.status_code == 503
     assert "Nothing is lost: try again in a minute." in shown_heading(gone)
     assert again.status_code == 303
+
+
+def test_the_first_visitors_at_once_get_one_source(place):
+    slug = edit(place, place.world.sibling, redeem_page="proof")
+
+    def source(_: int) -> int:
+        with connections.session(Login.WEB) as session:
+            return session.scalar(select(func.page_source(place.world.sibling)))
+
+    with ThreadPoolExecutor(8) as threads:
+        found = set(threads.map(source, range(24)))
+
+    assert slug
+    assert len(found) == 1
+    edit(place, place.world.sibling, redeem_page="off")
+
+
+@pytest.mark.parametrize(
+    "odd", ["\0", "\u202e\0x", "x" * 100_000, "😀" * 300, "' OR 1=1 --", "%s{}\r\n"]
+)
+def test_whatever_is_typed_is_answered_by_a_page(learner, slug, odd):
+    tim = learner("tim@example.org")
+    good = {"key": "SOME-KEY-1", "email": "tim@example.org", "name": "Tim", "at": slug}
+
+    answers = [
+        tim.client.post(path, data=good | {name: odd})
+        for path in ("/redeem", f"/redeem/{slug}", "/my")
+        for name in good
+    ]
+    answers += [
+        tim.client.post("/my/code", data={"code": odd}),
+        tim.client.post("/my/key", data={"key": odd, "once": odd}),
+        tim.client.get("/my", query_string={"at": odd.replace("\0", ""), "language": "xx"}),
+    ]
+
+    assert {answer.status_code for answer in answers} <= {200, 303, 422, 429}
 
 
 def away(*_: object, **__: object) -> Never:
