@@ -193,6 +193,12 @@ class DatabaseAwayError(KeypoolError):
     """The database cannot be reached; try again in a moment."""
 
 
+class TooManyAnswersError(RefusedError):
+    """This token has used too many Idempotency-Keys within a day; use fewer, or wait."""
+
+    retry_after = 3600
+
+
 class BusyError(KeypoolError):
     """Too many people sign in at this moment; try again in a few seconds."""
 

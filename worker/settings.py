@@ -205,6 +205,15 @@ class Settings(BaseSettings):
     answers_kept: Duration = Field(
         timedelta(hours=24), description="How long an answer is given again under its key."
     )
+    largest_upload: int = Field(
+        1 << 30, ge=1 << 20, description="Bytes of the largest table that is taken."
+    )
+    uploads_at_once: int = Field(
+        8, ge=1, description="Tables of over 1 MiB that a web process takes at once."
+    )
+    answers_per_token: int = Field(
+        10_000, ge=1, description="Answers to Idempotency-Keys that are kept for one token."
+    )
     body_deadline: Duration = Field(
         timedelta(seconds=10),
         description="How long a request's body may take; of a long one, each piece.",

@@ -16,7 +16,7 @@ from webhook.http.shapes import Taken, gives
 from webhook.http.uploads import TABLES, uploaded
 from worker.database import patience
 from worker.database.paging import Page
-from worker.pools import distributions
+from worker.pools import distributions, pools
 from worker.pools.distributions import (
     DistributionRecalled,
     DistributionShape,
@@ -77,7 +77,7 @@ def listing(
 
 @blueprint.post("")
 @describe(takes=TABLES)
-@known(Role.MANAGER)
+@known(Role.MANAGER, finds=pools.find)
 @uploaded
 @allowed(Role.MANAGER)
 @gives(201)

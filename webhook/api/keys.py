@@ -17,7 +17,7 @@ from webhook.http.uploads import TABLES, uploaded
 from worker import errors
 from worker.database import patience
 from worker.database.paging import Page
-from worker.pools import batches, exporting, keys, replacing
+from worker.pools import batches, exporting, keys, pools, replacing
 from worker.pools.batches import BatchShape
 from worker.pools.import_reports import ImportReport
 from worker.pools.keys import KeyShape, RetiredKeys
@@ -97,7 +97,7 @@ def listing(
 
 @blueprint.post("/pools/<pool>/keys")
 @describe(takes=TABLES)
-@known(Role.MANAGER)
+@known(Role.MANAGER, finds=pools.find)
 @uploaded
 @allowed(Role.MANAGER)
 @gives(201, accepted=BatchShape | ImportReport)

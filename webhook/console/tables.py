@@ -4,22 +4,27 @@ import io
 from typing import BinaryIO
 
 from apiflask import APIBlueprint
-from flask import request
+from flask import g, request
 from flask_login import current_user
 
+from webhook.http import uploads
 from worker import errors
-from worker.pools import reading
+from worker.database import connections
+from worker.database.connections import Login
+from worker.pools import pools, reading
 from worker.pools.reading import Column, Purpose, ReadAs
+from worker.settings import settings
+from worker.tenancy.actors import Role
 
-LARGEST_UPLOAD = 1 << 30  # bytes of a file
 LARGEST_PASTED = 1 << 24
 IGNORED = "ignore"
 ROUTES = ("console.add_keys", "console.distribute_table", "console.edit_logo")
 
 
 def install(blueprint: APIBlueprint) -> None:
-    """Allow large tables from signed-in users, before anything reads the form."""
+    """Allow large tables from who may send one, before anything reads the form."""
     blueprint.before_request(_allow_large)
+    blueprint.teardown_request(_leave)
 
 
 def table() -> BinaryIO:
@@ -81,6 +86,31 @@ def _as_chosen(column: Column) -> Column:
 
 
 def _allow_large() -> None:
-    if request.method == "POST" and request.endpoint in ROUTES and current_user.is_authenticated:
-        request.max_content_length = LARGEST_UPLOAD
-        request.max_form_memory_size = LARGEST_PASTED
+    if request.method != "POST" or request.endpoint not in ROUTES or not _may_send():
+        return
+    request.max_content_length = settings().largest_upload
+    request.max_form_memory_size = LARGEST_PASTED
+    if (request.content_length or 0) > uploads.SHORT:
+        uploads.places.take()
+        g.holds_a_place = True
+
+
+def _may_send() -> bool:
+    """Say whether the user may change what the address names: looked up before the body is read."""
+    if not current_user.is_authenticated:
+        return False
+    actor = current_user.signed.actor
+    names = request.view_args or {}
+    try:
+        actor.require(Role.MANAGER)
+        with connections.session(Login.WEB, sees=actor.scope) as session:
+            if "pool" in names:
+                pools.find(session, actor=actor, pool=names["pool"])
+    except (errors.ForbiddenError, errors.NotFoundError):
+        return False
+    return True
+
+
+def _leave(_error: BaseException | None) -> None:
+    if g.pop("holds_a_place", False):
+        uploads.places.leave()

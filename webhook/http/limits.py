@@ -8,6 +8,7 @@ import hashlib
 import threading
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from apiflask import APIFlask
@@ -31,6 +32,7 @@ REDIS: dict[str, Any] = {
 }
 AWHILE = 10  # seconds
 
+MOST_GOOD = 10_000  # tokens, or addresses, that a process remembers
 MESSAGE = "Too many requests within a minute; wait before the next."
 
 
@@ -75,7 +77,7 @@ class Counter:
             return share.counted - share.ahead
 
     def _share(self, caller: str) -> Share:
-        minute = int(time.time() // WINDOW)
+        minute = _minute()
         with self._lock:
             if minute != self._minute:
                 self._minute, self._shares = minute, {}
@@ -92,16 +94,54 @@ class Counter:
             return self._own.incr(key, WINDOW, block)
 
 
+class Strangers:
+    """Addresses that send made-up tokens: each of those counts against the address.
+
+    An address that sent too many in this minute is refused, but for tokens that were good here before.
+    """
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._good: set[str] = set()
+        self._over: dict[str, int] = {}
+
+    def refuses(self, caller: str, address: str) -> bool:
+        """Say whether a request with a token is refused before the token is looked up."""
+        return self._over.get(address) == _minute() and caller not in self._good
+
+    def learn(self, caller: str, address: str, status: int) -> None:
+        """Learn from an answer whether its token was good."""
+        if status != HTTPStatus.UNAUTHORIZED:
+            self._good = self._good if len(self._good) < MOST_GOOD else set()
+            self._good.add(caller)
+        elif self._counter.count(f"made up {address}") >= settings().requests_per_minute:
+            self._over = self._over if len(self._over) < MOST_GOOD else {}
+            self._over[address] = _minute()
+
+
 def install(app: APIFlask) -> None:
     """Rate limit an app's API, with headers for what is left (draft-ietf-httpapi-ratelimit-headers)."""
     counter = Counter()
+    strangers = Strangers(counter)
 
     @app.before_request
     def _limited() -> Response | None:
         if not request.path.startswith("/api/"):
             return None
-        g.left = settings().requests_per_minute - counter.count(_caller())
+        caller, address = _caller(), request.remote_addr or ""
+        g.caller = caller
+        if caller != address and strangers.refuses(caller, address):
+            g.left = 0
+            return _refusal()
+        g.left = settings().requests_per_minute - counter.count(caller)
         return _refusal() if g.left < 0 else None
+
+    @app.after_request
+    def _learned(answer: Response) -> Response:
+        address = request.remote_addr or ""
+        if g.get("caller", address) != address and answer.status_code != 429:
+            strangers.learn(g.caller, address, answer.status_code)
+        return answer
 
     app.after_request(_told)
 
@@ -124,6 +164,10 @@ def _told(answer: Response) -> Response:
         answer.headers["RateLimit-Policy"] = f'"caller";q={quota};w={WINDOW}'
         answer.headers["RateLimit"] = f'"caller";r={max(0, g.left)};t={_seconds_left()}'
     return answer
+
+
+def _minute() -> int:
+    return int(time.time() // WINDOW)
 
 
 def _seconds_left() -> int:

@@ -126,6 +126,7 @@ STATUS: dict[type[Exception], int] = {
     UnsupportedMediaTypeError: 415,
     errors.InvalidInputError: 422,
     errors.TooManyGuessesError: 429,
+    errors.TooManyAnswersError: 429,
     errors.DatabaseAwayError: 503,
     errors.BusyError: 503,
     errors.KeypoolError: 500,
@@ -266,7 +267,9 @@ def _headers(error: errors.KeypoolError) -> dict[str, str]:
         return {"WWW-Authenticate": error.challenge}
     if isinstance(error, errors.TooManyGuessesError | errors.IdempotencyKeyInUseError):
         return {"Retry-After": str(error.retry_after)}
-    if isinstance(error, errors.DatabaseAwayError):
+    if isinstance(error, errors.TooManyAnswersError):
+        return {"Retry-After": str(error.retry_after)}
+    if isinstance(error, errors.DatabaseAwayError | errors.BusyError):
         return {"Retry-After": str(RETRY_AFTER)}
     return {}
 

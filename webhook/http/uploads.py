@@ -2,7 +2,9 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import IO, Any, TypeVar
 
@@ -10,6 +12,8 @@ from flask import request
 from werkzeug.exceptions import ClientDisconnected, LengthRequired
 
 from webhook.http.problems import UnsupportedMediaTypeError
+from worker import errors
+from worker.settings import settings
 
 R = TypeVar("R")
 
@@ -22,7 +26,51 @@ WORKBOOKS = (
 TABLES = (*TEXTS, *WORKBOOKS)
 HASH = "keypool.upload.hash"  # the key of a table's SHA-256 in the request's environ
 BLOCK = 1 << 20
-LARGEST_UPLOAD = 1 << 40  # bytes; more than a disk has
+SHORT = 1 << 20  # bytes; what is not longer came before the request began
+
+
+class TooManyUploadsError(errors.BusyError):
+    """Too many tables are being uploaded; send this one again in a while."""
+
+
+class Places:
+    """How many long uploads this process takes at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = 0
+
+    def take(self) -> None:
+        """Take a place; `leave` it.
+
+        Raises:
+            TooManyUploadsError: all are taken.
+        """
+        with self._lock:
+            if self._taken >= settings().uploads_at_once:
+                raise TooManyUploadsError
+            self._taken += 1
+
+    def leave(self) -> None:
+        """Leave a place."""
+        with self._lock:
+            self._taken -= 1
+
+
+places = Places()
+
+
+@contextmanager
+def place() -> Iterator[None]:
+    """Hold one of the places for long uploads, if this request's body is long."""
+    if (request.content_length or 0) <= SHORT:
+        yield
+        return
+    places.take()
+    try:
+        yield
+    finally:
+        places.leave()
 
 
 def uploaded(view: Callable[..., R]) -> Callable[..., R]:
@@ -41,7 +89,7 @@ def uploaded(view: Callable[..., R]) -> Callable[..., R]:
         if request.mimetype not in TABLES:
             _refuse_others(request.mimetype)
             return view(*args, upload=None, **kwargs)
-        with tempfile.TemporaryFile() as file:
+        with place(), tempfile.TemporaryFile() as file:
             request.environ[HASH] = _spool(file)
             return view(*args, upload=file, **kwargs)
 
@@ -60,7 +108,7 @@ def _refuse_others(media_type: str) -> None:
 def _spool(file: IO[bytes]) -> bytes:
     if request.content_length is None:
         raise LengthRequired  # otherwise a truncated body would look complete
-    request.max_content_length = LARGEST_UPLOAD
+    request.max_content_length = settings().largest_upload
     digest = hashlib.sha256()
     while block := request.stream.read(BLOCK):
         digest.update(block)

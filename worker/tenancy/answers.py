@@ -8,6 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from worker import errors
+from worker.settings import settings
 from worker.tables.tenancy import Answer
 from worker.tenancy import secrets
 
@@ -19,6 +20,11 @@ HURRY = text("SET LOCAL lock_timeout = '20ms'")
 BEGIN = text("""
     INSERT INTO answer (token_id, key, request, encrypted) VALUES (:token_id, :key, :request, '')
     ON CONFLICT DO NOTHING RETURNING 1
+""")
+# Whether a token has so many answers, without one to this key.
+FULL = text("""
+    SELECT EXISTS (SELECT FROM answer WHERE token_id = :token_id OFFSET :before)
+       AND NOT EXISTS (SELECT FROM answer WHERE token_id = :token_id AND key = :key)
 """)
 NO_HURRY = text("SET LOCAL lock_timeout TO DEFAULT")
 KEEP = text("UPDATE answer SET encrypted = :encrypted WHERE token_id = :token_id AND key = :key")
@@ -40,6 +46,7 @@ def begin(session: Session, *, token_id: int, key: str, request: bytes) -> bytes
         InvalidInputError: the key is empty, over 255 characters, or not of printable ASCII.
         IdempotencyKeyInUseError: another transaction holds it.
         IdempotencyKeyReusedError: it was used for another request before.
+        TooManyAnswersError: the token has as many answers as are kept for one.
         AnswerForgottenError: the answer was removed because a person was erased since.
     """
     if not KEY.fullmatch(key):
@@ -47,6 +54,7 @@ def begin(session: Session, *, token_id: int, key: str, request: bytes) -> bytes
             "An Idempotency-Key has 1 to 255 characters of ASCII and no spaces.",
             field="Idempotency-Key",
         )
+    _refuse_too_many(session, token_id, key)
     if _begun(session, {"token_id": token_id, "key": key, "request": request}):
         return None
     known = session.scalars(
@@ -68,6 +76,12 @@ def keep(session: Session, *, token_id: int, key: str, answer: bytes) -> None:
 def remove_old(session: Session, *, kept: timedelta, limit: int) -> int:
     """Delete up to `limit` answers that are older than `kept`."""
     return len(session.scalars(REMOVE, {"kept": kept, "limit": limit}).all())
+
+
+def _refuse_too_many(session: Session, token_id: int, key: str) -> None:
+    full = {"token_id": token_id, "key": key, "before": settings().answers_per_token - 1}
+    if session.scalar(FULL, full):
+        raise errors.TooManyAnswersError
 
 
 def _begun(session: Session, row: dict[str, int | str | bytes]) -> bool:

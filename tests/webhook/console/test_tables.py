@@ -10,9 +10,13 @@ import pytest
 import xlsxwriter
 from sqlalchemy import text
 
+from tests.webhook.http.test_uploads import Unread
 from tests.world import OPERATOR
+from webhook.http import uploads
 from worker.database import connections
 from worker.pools import batches, pools
+from worker.settings import settings
+from worker.tenancy.actors import Role
 
 NUMBERS = itertools.count(1)
 
@@ -240,3 +244,45 @@ def test_labels_are_given_with_keys_shown_counted_and_filtered_by(send, place, s
     assert "with labels" in page
     assert exported.splitlines()[0].endswith(",labels")
     assert f'"{label}, Berlin' in exported
+
+
+def test_a_long_table_for_what_is_not_there_or_not_theirs_is_not_read(place, somebody):
+    form = "multipart/form-data; boundary=x"
+    there, elsewhere = (f"/console/pools/{pool}/keys/add" for pool in (place.world.pool, "999999"))
+    manager, analyst = somebody(), somebody(Role.ANALYST)
+
+    answers = [
+        person.client.post(path, input_stream=Unread(), content_type=form)
+        for person, path in ((manager, elsewhere), (analyst, there), (analyst, elsewhere))
+    ]
+
+    assert {answer.status_code for answer in answers} == {413}
+
+
+def test_a_long_table_leaves_its_place_for_the_next(place, somebody, monkeypatch):
+    monkeypatch.setenv("KEYPOOL_UPLOADS_AT_ONCE", "1")
+    settings.cache_clear()
+    lines = table(*codes(120_000)).encode()
+
+    def preview() -> int:
+        path = f"/pools/{place.world.pool}/keys/add"
+        return (
+            somebody()
+            .post(
+                path,
+                page=f"/pools/{place.world.pool}/keys",
+                do="check",
+                file=(io.BytesIO(lines), "keys.txt"),
+            )
+            .status_code
+        )
+
+    first, second = preview(), preview()
+    uploads.places.take()
+    third = preview()
+    uploads.places.leave()
+    monkeypatch.undo()
+    settings.cache_clear()
+
+    assert first == second == 422  # a preview saves nothing
+    assert third == 503

@@ -98,6 +98,20 @@ def test_who_has_no_token_is_known_by_address(limited):
     assert statuses(*[client] * 4, headers={}) == [401, 401, 401, 429]
 
 
+def test_made_up_tokens_count_against_their_address(place, limited):
+    client, good = limited(), place.token(Role.MANAGER)
+    client.environ_base["REMOTE_ADDR"] = f"2001:db8::{secrets.token_hex(2)}"
+    other = limited()
+    made_up = [{"Authorization": f"Bearer kp_{secrets.token_hex(16)}"} for _ in range(5)]
+
+    first = client.get(POOLS, headers=good).status_code
+    tried = [client.get(POOLS, headers=headers).status_code for headers in made_up]
+
+    assert tried == [401, 401, 401, 429, 429]
+    assert (first, client.get(POOLS, headers=good).status_code) == (200, 200)
+    assert other.get(POOLS, headers=made_up[4]).status_code == 401  # another address
+
+
 def test_messages_to_the_receiver_are_not_counted(sender, limited):
     sender.client = limited()
 
