@@ -87,7 +87,8 @@ def _tell_the_time(file: str) -> None:
     """Write down what the clock says, again and again, where the service's work is done.
 
     A process that forks has no thread for that: it may hold a lock of libfaketime's at the fork,
-    for which the child would wait without end.
+    for which the child would wait without end. Beat has one from when it is ready: under libfaketime a
+    thread spins while it waits for one that imports.
     """
 
     def tell() -> None:
@@ -98,7 +99,11 @@ def _tell_the_time(file: str) -> None:
     def begin() -> None:
         threading.Thread(target=tell, daemon=True).start()
 
-    if not {"worker", "webhook"} & set(sys.orig_argv):
+    if "beat" in sys.orig_argv:
+        from celery.signals import beat_init
+
+        beat_init.connect(lambda **_: begin(), weak=False)
+    elif not {"worker", "webhook"} & set(sys.orig_argv):
         begin()
     os.register_at_fork(after_in_child=begin)
 
