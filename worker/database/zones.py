@@ -8,7 +8,7 @@ import zoneinfo
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from typing import Final
+from typing import Final, cast
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, text
@@ -28,6 +28,7 @@ PLACES: Final = {
 }
 NOWHERE: Final = "Factory"
 YEARS_COMPARED: Final = 10
+DAY: Final = 86400  # seconds
 
 NOW = text("SELECT clock_now()")
 IN_USE = text("""
@@ -95,38 +96,35 @@ def differences(connection: Connection) -> list[str]:
 
 
 def _agrees(connection: Connection, name: str, first: datetime, last: datetime) -> bool:
-    ours = list(_offsets(ZoneInfo(name), first, last))
-    asked = {"zone": name, "seconds": [int(at.timestamp()) for at, _ in ours]}
+    ours = list(_offsets(ZoneInfo(name), int(first.timestamp()), int(last.timestamp())))
+    asked = {"zone": name, "seconds": [second for second, _ in ours]}
     theirs: list[int] | None = connection.execute(OFFSETS, asked).scalar_one()
     return theirs == [offset for _, offset in ours]
 
 
-def _offsets(zone: ZoneInfo, first: datetime, last: datetime) -> Iterator[tuple[datetime, int]]:
-    """Give the offset on each day, and on both sides of each change between."""
-    at, known = first, _offset(zone, first)
-    while at < last:
-        yield at, known
-        following = at + timedelta(days=1)
-        if (offset := _offset(zone, following)) != known:
-            change = _change(zone, at, following)
-            yield change - timedelta(seconds=1), known
+def _offsets(zone: ZoneInfo, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Give the offset on each day, and on both sides of each change between; by seconds since 1970."""
+    known = _offset(zone, first)
+    for second in range(first, last, DAY):
+        yield second, known
+        if (offset := _offset(zone, second + DAY)) != known:
+            change = _change(zone, second, second + DAY)
+            yield change - 1, known
             yield change, _offset(zone, change)
-        at, known = following, offset
+        known = offset
 
 
-def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
+def _change(zone: ZoneInfo, before: int, after: int) -> int:
     """Find the second at which a zone's clocks change, between two days."""
-    known, seconds = _offset(zone, before), int((after - before).total_seconds())
-    low, high = 0, seconds
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _offset(zone, before + timedelta(seconds=middle)) == known:
-            low = middle
+    known = _offset(zone, before)
+    while after - before > 1:
+        middle = (before + after) // 2
+        if _offset(zone, middle) == known:
+            before = middle
         else:
-            high = middle
-    return before + timedelta(seconds=high)
+            after = middle
+    return after
 
 
-def _offset(zone: ZoneInfo, at: datetime) -> int:
-    east = at.astimezone(zone).utcoffset()
-    return int(east.total_seconds()) if east is not None else 0
+def _offset(zone: ZoneInfo, second: int) -> int:
+    return int(cast(timedelta, datetime.fromtimestamp(second, zone).utcoffset()).total_seconds())
