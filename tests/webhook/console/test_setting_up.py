@@ -8,7 +8,9 @@ import pytest
 import segno
 from markupsafe import escape
 from PIL import Image
+from sqlalchemy import text
 
+from worker.database import connections as databases
 from worker.tenancy.actors import Role
 
 
@@ -336,3 +338,19 @@ def test_a_disabled_users_tokens_are_listed_until_they_are_revoked(somebody, per
     shown = operator.get("/users").text
 
     assert f'Tokens of theirs that still work: <a href="/console/tokens">theirs {tag}</a>' in shown
+
+
+def test_a_redeem_page_is_among_the_sources_and_has_no_secret_to_rotate(operator, place):
+    with databases.session() as session:
+        page = session.scalar(
+            text("INSERT INTO source (organization_id, name, kind) VALUES (:id, 'Redeem page', 'page')"
+                 " RETURNING id"),
+            {"id": place.world.parent},
+        )  # fmt: skip
+
+    shown = operator.get("/sources").text
+    refused = operator.post(f"/sources/{page}/rotate", page="/sources")
+
+    assert "redeem page: it has no secret." in shown
+    assert f"/sources/{page}/rotate" not in shown
+    assert refused.status_code == 409
