@@ -23,6 +23,7 @@ class Mail:
     sender: str
     recipient: str
     content: bytes
+    answer: str = ""  # the server's, also where it died before it was said
 
     @property
     def message(self) -> EmailMessage:
@@ -78,9 +79,11 @@ class MailServer:
     async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
         assert isinstance(envelope.content, bytes)
         [recipient] = envelope.rcpt_tos
-        self.received.append(Mail(str(envelope.mail_from), recipient, envelope.content))
+        mail = Mail(str(envelope.mail_from), recipient, envelope.content)
+        self.received.append(mail)
         answer = self.at_data.pop(0) if len(self.at_data) > 1 else self.at_data[0]
-        return answer if isinstance(answer, str) else await answer(server)
+        mail.answer = answer if isinstance(answer, str) else await answer(server)
+        return mail.answer
 
     def check(self, _server: object, _session: object, _envelope: object, _way: str, data: object):
         """Let in whoever signs in, and remember with what."""

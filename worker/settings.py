@@ -253,6 +253,10 @@ class Settings(BaseSettings):
         """Give the address of a page, for people: under KEYPOOL_PUBLIC_URL, else on this machine."""
         return (self.public_url or "http://127.0.0.1:8080").rstrip("/") + path
 
+    def links_lead_here(self) -> bool:
+        """Say whether links in mails lead here: those of mails that leave the machine need a public address."""
+        return self.public_url is not None or self.smtp_url is None
+
     def reaches_others(self) -> bool:
         """Say whether such an address leads anywhere but to this machine."""
         return not _is_loopback(urlsplit(self.web_url("")).hostname or "")

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults import clocks, disk
+from tests.faults import clocks, disk, mails
 from tests.faults.mixed import Storm, until
 from tests.faults.system import running_system
 
@@ -29,8 +29,15 @@ def main() -> int:
         home = Path(folder) / "home"
         with (
             disk.small(home) as limited,
+            mails.post(chance) as post,
             running_system(
-                home, workers=2, beats=2, proxied=True, pace=PACE, visibility=VISIBILITY
+                home,
+                workers=2,
+                beats=2,
+                proxied=True,
+                pace=PACE,
+                visibility=VISIBILITY,
+                post=post,
             ) as system,
         ):
             if not limited:

@@ -94,6 +94,8 @@ class Storm:
         bulk.wait_until_done()
         told(f"missed {self.counts['missed']}", faults=self.counts["faults"], history=self.history)
         check(self.history, folder=self.system.folder)
+        if self.system.post:
+            self.system.post.check()
 
     def messages(self) -> list[Message]:
         """Make a round's messages: repeated, raced for, poisoned, launched, and out of order."""

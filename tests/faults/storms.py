@@ -71,6 +71,8 @@ def weathered(
     history = sending.hurry() if FULL else sending.stop()
 
     check(history, folder=system.folder)
+    if system.post:
+        system.post.check()
     told(", ".join(f.__name__ for f in faults), faults=times * len(faults), history=history)
     assert len(history.acknowledged) == sending.count
     assert history.refusals <= {503}, history.refusals

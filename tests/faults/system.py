@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import forget
-from tests.faults import clocks, proxy
+from tests.faults import clocks, mails, proxy
 from tests.waiting import LONGEST
 from worker import errors
 from worker.catalogue import courses
@@ -55,6 +55,7 @@ class System:
     altered: Collection[str] = ()  # the services that a storm started with variables of its own
     pace: float = 1.0  # by which freezes and pauses are multiplied
     visibility: float = 300.0  # seconds after which a hint that nobody acknowledged goes to another
+    post: mails.Post | None = None  # by which some of the keys are handed out
 
     @property
     def servers(self) -> embedded.Servers | None:
@@ -88,6 +89,8 @@ class System:
         )
         with transaction_of() as session:
             session.execute(adding, {"pool": int(pool or self.pool), "codes": codes})
+        if self.post and codes:
+            self.post.hand_out(pool or self.pool, codes)
         return codes
 
     def restart(
@@ -158,9 +161,12 @@ def running_system(
     proxied: bool = False,
     pace: float = 1.0,
     visibility: float = 300.0,
+    post: mails.Post | None = None,
     **variables: str,
 ) -> Iterator[System]:
     """Run web, workers and beats on embedded servers, all of them revived when they die.
+
+    With `post`, its mail server is theirs, and a fifth of the keys are handed out by mail.
 
     With `proxied`, all lines lead through proxies: from the senders, to the database, to Redis.
     Each worker has two children. Where the system has libfaketime, each service has a clock of its
@@ -168,6 +174,8 @@ def running_system(
     """
     if visibility < 300:
         variables["FAULTS_HURRY"] = f"visibility:{visibility},idle:{visibility / 2}"
+    if post:
+        variables |= {"KEYPOOL_SMTP_URL": post.server.url, "KEYPOOL_MAIL_FROM": mails.SENDER}
     with pytest.MonkeyPatch.context() as patch, embedded.lease(home):
         _environment(patch, home, variables)
         schema.init(engine())
@@ -179,7 +187,15 @@ def running_system(
         with supervised(running, logs=home / "log", upkeep=revive) as supervision:
             supervision.wait_until_ready(120)
             yield System(
-                home, supervision, url, secret, pool, lines, pace=pace, visibility=visibility
+                home,
+                supervision,
+                url,
+                secret,
+                pool,
+                lines,
+                pace=pace,
+                visibility=visibility,
+                post=post,
             )
         for line in lines.values():
             line.close()

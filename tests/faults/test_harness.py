@@ -4,8 +4,10 @@ import pytest
 from sqlalchemy import text
 
 from tests import world as worlds
+from tests.faults import mails
 from tests.faults.checker import check
 from tests.faults.senders import History
+from tests.smtpd import Mail, MailServer
 from worker.database.connections import session as transaction_of
 from worker.redemption import settling
 
@@ -82,3 +84,57 @@ def test_it_notices_a_doubled_charge(history):
 
     with pytest.raises(AssertionError, match="redeemed keys = assignments"):
         check(history)
+
+
+# ------------------------------------------------------------------------------------------- mails
+
+
+@pytest.fixture
+def letters(fresh_database) -> list[str]:
+    """The Message-IDs of two messages, to Ann and to Bob, that count as sent."""
+    with transaction_of() as opened:
+        worlds.build(opened)
+        ids = opened.scalars(
+            text("INSERT INTO message (organization_id, kind, recipient, data, state, ended_at)"
+                 " SELECT min(id), 'keys', who, '{}', 'sent', clock_now()"
+                 "   FROM organization, unnest('{ann@a.example,bob@b.example}'::text[]) AS who"
+                 "  GROUP BY who ORDER BY who RETURNING identity::text")
+        ).all()  # fmt: skip
+    return [f"<{one}@keypool.example>" for one in ids]
+
+
+def server(*got: tuple[str, str, str]) -> MailServer:
+    """A mail server that got these: the Message-ID, the recipient, and what it answered."""
+    return MailServer(received=[
+        Mail("x", who, f"Message-ID: {name}\r\n\r\n".encode(), answer) for name, who, answer in got
+    ])  # fmt: skip
+
+
+def test_it_notices_a_mail_that_was_lost_and_one_under_another_id(letters):
+    ann, bob = letters
+    to_ann, to_bob = (ann, "ann@a.example", "250 OK"), (bob, "bob@b.example", "250 OK")
+
+    mails.check(server(to_ann, to_bob, to_bob))  # a repeat under the same id is none
+    with pytest.raises(AssertionError, match="1 mails are lost"):
+        mails.check(server(to_ann, (bob, "bob@b.example", "451 Later")))
+    with pytest.raises(AssertionError, match="1 mails have another Message-ID"):
+        mails.check(server(to_ann, to_bob, ("<other@keypool.example>", "bob@b.example", "250 OK")))
+    with pytest.raises(AssertionError, match="1 mails went to somebody else"):
+        mails.check(server(to_ann, to_bob, (bob, "eve@e.example", "250 OK")))
+
+
+def test_it_notices_a_mail_that_was_given_up_without_a_refusal(letters):
+    plant("UPDATE message SET state = 'failed', error = 'gone' WHERE recipient = 'bob@b.example'")
+    got = server((letters[0], "ann@a.example", "250 OK"))
+
+    with pytest.raises(AssertionError, match="1 mails were given up without a refusal"):
+        mails.check(got)
+    got.at_door["bob@b.example"] = mails.REFUSED
+    mails.check(got)
+
+
+def test_it_notices_a_message_that_nobody_sends(letters):
+    plant("UPDATE message SET state = 'waiting', ended_at = NULL WHERE recipient = 'bob@b.example'")
+
+    with pytest.raises(AssertionError, match="1 messages are stuck"):
+        mails.wait_until_sent(within=0.1)

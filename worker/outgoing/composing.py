@@ -222,8 +222,8 @@ def letter(row: Any) -> Letter:
     mail["Date"] = format_datetime(row.now)
     mail["Message-ID"] = message_id(row.identity)
     mail["Auto-Submitted"] = "auto-generated"
-    if row.kind in FOR_LEARNERS:
-        mail["List-Unsubscribe"] = f"<{unsubscribing.link(row.id)}>"
+    if row.kind in FOR_LEARNERS and (link := _unsubscribe(row)):
+        mail["List-Unsubscribe"] = f"<{link}>"
         mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     mail.set_content(composed.text)
     mail.add_alternative(composed.html, subtype="html")
@@ -292,9 +292,13 @@ def _words(row: Any, book: Phrasebook) -> dict[str, Any]:
         "on": lambda value: times.on(book, datetime.fromisoformat(value), zone),
         "until": lambda value: times.until(book, datetime.fromisoformat(value), zone),
         "day": day,
-        "page": settings().web_url,
-        "unsubscribe": unsubscribing.link(row.id),
+        "page": settings().web_url if settings().links_lead_here() else lambda _: "",
+        "unsubscribe": _unsubscribe(row),
     }
+
+
+def _unsubscribe(row: Any) -> str:
+    return unsubscribing.link(row.id) if settings().links_lead_here() else ""
 
 
 def _of_invoice(row: Any, book: Phrasebook) -> dict[str, Any]:
@@ -352,7 +356,7 @@ def _link(row: Any, *key: str) -> str:
     The key is in the fragment, which browsers send to no server.
     """
     set_up = settings()
-    if not row.has_page or (set_up.smtp_url and not set_up.public_url):
+    if not row.has_page or not set_up.links_lead_here():
         return ""
     return set_up.web_url(
         "#".join([f"/redeem/{row.slug}", *(quote(code, safe="") for code in key)])

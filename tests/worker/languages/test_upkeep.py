@@ -40,6 +40,13 @@ def test_the_messages_of_modules_and_of_templates_are_gathered():
     assert all(message.locations for message in gathered.values())
 
 
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_no_translation_says_everything_twice(language):
+    forms = [form for message in messages(language) for form in texts(message.string)]
+
+    assert [form for form in forms if form[: len(form) // 2] == form[(len(form) + 1) // 2 :]] == []
+
+
 def said() -> set[str]:
     """What the modules say, as Python reads them: within f-strings, too, where gettext's tools do not look."""
     calls = [

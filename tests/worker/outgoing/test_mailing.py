@@ -306,6 +306,40 @@ def test_an_invoice_comes_from_the_seller_as_pdf_and_e_invoice(place, by):
     assert number.encode() in xml.get_payload(decode=True)
 
 
+def test_a_reminder_links_to_here_only_where_there_is_a_public_address(place, by, monkeypatch):
+    with connections.session() as session:
+        reminders.save(
+            session, actor=OPERATOR, organization=str(place.parent), kind="key_unused", days=1
+        )
+    hand(place, ANN, "bob@example.org")
+    sql("UPDATE message SET state = 'sent', ended_at = clock_now()")
+    sql("UPDATE distribution SET distributed_at = clock_now() - interval '25 hours'")
+    sql("UPDATE reminder SET looked_to = clock_now() - interval '2 days'")
+    reminding.remind()
+
+    with mail_server() as server:
+        by(server.url)
+        sql(
+            "UPDATE message SET due_at = clock_now() + interval '1 hour' WHERE recipient = :ann",
+            ann=ANN,
+        )
+        send()
+        monkeypatch.setenv(
+            "KEYPOOL_PUBLIC_URL", "https://keys.a-long-name-of-a-company.example.com"
+        )
+        by(server.url)
+        now_due()
+        send()
+
+    without, with_link = (mail.message for mail in server.received)
+    link = with_link["List-Unsubscribe"].strip("<>")
+    assert without["List-Unsubscribe"] is None
+    assert "http" not in server.received[0].text
+    assert link.startswith("https://keys.a-long-name-of-a-company.example.com/unsubscribe/")
+    assert f"List-Unsubscribe: <{link}>\r\n".encode() in server.received[1].content
+    assert link in server.received[1].text
+
+
 def test_a_mail_of_a_transaction_that_fails_is_never_sent(place, by):
     asked = {"actor": OPERATOR, "pool": place.pool, "recipient": ANN, "mail": True}
     with connections.session() as session:
