@@ -141,6 +141,10 @@ class Settings(BaseSettings):
         timedelta(), description="Shifts every now; embedded database only."
     )
     log_format: Literal["console", "json"] = Field("console", description="How logs are written.")
+    local_url: str = Field(
+        "http://127.0.0.1:8080",
+        description="Where the web is on this machine; `keypool up` says it.",
+    )
     public_url: Annotated[str | None, BeforeValidator(_public_url)] = Field(
         None, description="Where people and systems reach the web; mails link there."
     )
@@ -251,7 +255,7 @@ class Settings(BaseSettings):
 
     def web_url(self, path: str) -> str:
         """Give the address of a page, for people: under KEYPOOL_PUBLIC_URL, else on this machine."""
-        return (self.public_url or "http://127.0.0.1:8080").rstrip("/") + path
+        return (self.public_url or self.local_url).rstrip("/") + path
 
     def links_lead_here(self) -> bool:
         """Say whether links in mails lead here: those of mails that leave the machine need a public address."""

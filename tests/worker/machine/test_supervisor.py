@@ -15,7 +15,6 @@ import pytest
 from tests.waiting import LONGEST, eventually
 from worker.machine import supervisor
 from worker.machine.supervisor import Service, service
-from worker.settings import settings
 
 HOUSE = Path(__file__).parents[3]
 PYTHON = [sys.executable, "-S", "-c"]
@@ -319,25 +318,11 @@ def test_a_service_gets_its_own_environment_and_no_input(tmp_path):
         assert eventually(lambda: "me ''" in (tmp_path / "a.log").read_text())
 
 
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        ({}, "http://127.0.0.1:8123"),
-        ({"PUBLIC_URL": "https://keys.example.com"}, None),
-        ({"SMTP_URL": "smtp://mail.example", "MAIL_FROM": "keys@example.com"}, None),
-    ],
-)
-def test_mails_that_stay_on_the_machine_link_to_its_own_web(tmp_path, monkeypatch, given, told):
-    for name in ("PUBLIC_URL", "SMTP_URL", "MAIL_FROM"):
-        monkeypatch.delenv(f"KEYPOOL_{name}", raising=False)
-    for name, value in given.items():
-        monkeypatch.setenv(f"KEYPOOL_{name}", value)
-    settings.cache_clear()
-
+def test_the_services_are_told_where_the_web_is(tmp_path):
     services = supervisor.services(tmp_path, host="127.0.0.1", port=8123)
-    settings.cache_clear()
 
-    assert {one.environment.get("KEYPOOL_PUBLIC_URL") for one in services} == {told}
+    told = {one.environment["KEYPOOL_LOCAL_URL"] for one in services}
+    assert told == {"http://127.0.0.1:8123"}
 
 
 def test_a_url_answers_when_it_says_200():

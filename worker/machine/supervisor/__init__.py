@@ -22,7 +22,6 @@ from worker.logs import log
 from worker.machine.signals import exiting_when_told, interruptible, undisturbed
 from worker.machine.supervisor.guard import Guard
 from worker.machine.supervisor.service import Child, Service
-from worker.settings import settings
 
 __all__ = [
     "PortTakenError",
@@ -177,9 +176,7 @@ def services(
         processes: how many processes the web and the worker have, each.
         stalled: says whether the worker is stuck, and must be restarted (a liveness check).
     """
-    environment = {"KEYPOOL_HOME": str(home)}
-    if settings().public_url is None and settings().smtp_url is None:  # mails are read here, too
-        environment["KEYPOOL_PUBLIC_URL"] = f"http://{host}:{port}"
+    environment = {"KEYPOOL_HOME": str(home), "KEYPOOL_LOCAL_URL": f"http://{host}:{port}"}
     celery = [sys.executable, "-m", "celery", "-A", "worker.celery"]
     worker = ["worker", "--without-gossip", "--without-mingle", f"--concurrency={processes}"]
     beat = ["beat", "--schedule", str(home / "run" / "beat")]
