@@ -120,7 +120,9 @@ def resend(session: Session, actor: Actor, endpoint: str, body: Resending) -> Re
 @allowed(Role.MANAGER)
 @gives()
 @blueprint.input(query(deliveries.Filters), location="query", arg_name="query")
-def told(session: Session, actor: Actor, query: Query[deliveries.Filters]) -> Page[DeliveryShape]:
+def list_deliveries(
+    session: Session, actor: Actor, query: Query[deliveries.Filters]
+) -> Page[DeliveryShape]:
     """List deliveries to endpoints, newest first."""
     return deliveries.listing(session, actor=actor, filters=query.filters, **query.page)
 

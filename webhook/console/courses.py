@@ -84,7 +84,7 @@ def prices_page(session: Session, actor: Actor) -> Any:
 @page(on="prices")
 def set_price(session: Session, actor: Actor) -> Any:
     """Set the price of a course's redemptions, for an organization or for all, from a day on."""
-    fields = {"course": "", "price": ""} | forms.given(
+    fields = {"course": "", "price": ""} | forms.filled(
         "course", "organization", "price", "currency"
     )
     price = prices.set_price(session, actor=actor, from_=request.form.get("from") or None, **fields)

@@ -103,7 +103,7 @@ def shown_again(error: Exception, message: str) -> Response | None:
         return None
 
 
-def given(*names: str) -> dict[str, str]:
+def filled(*names: str) -> dict[str, str]:
     """Give the fields that are not empty."""
     return {name: value for name in names if (value := request.form.get(name, "").strip())}
 

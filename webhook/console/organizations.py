@@ -57,7 +57,7 @@ def organizations_page(session: Session, actor: Actor) -> Any:
 @page(on="organizations")
 def add_organization(session: Session, actor: Actor) -> Any:
     """Add an organization."""
-    fields = {"name": ""} | forms.given("name", "parent", "time_zone", "currency", "tax_rate")
+    fields = {"name": ""} | forms.filled("name", "parent", "time_zone", "currency", "tax_rate")
     made = organizations.add(session, actor=actor, **fields)
     return done(f"“{made['name']}” is there.", "organization", organization=made["id"])
 
@@ -122,7 +122,7 @@ def edit_organization(session: Session, actor: Actor, organization: str) -> Any:
     fields: dict[str, Any] = {
         name: request.form.get(name, "").strip() for name in NEEDED + INVOICED + MAILING
     }
-    fields |= forms.given("parent", *TAX)
+    fields |= forms.filled("parent", *TAX)
     fields["no_parent"] = request.form.get("parent") == ""
     days = forms.whole(request.form.get("payment_terms_days", ""), field="payment_terms_days")
     made = organizations.edit(

@@ -125,7 +125,7 @@ def listing() -> "list[endpoints.EndpointShape]":
     shows=DELIVERIES,
 )
 @click.argument("endpoint", required=False)
-def told(
+def list_deliveries(
     filters: "deliveries.Filters", **page: "Unpack[Paging]"
 ) -> "Page[deliveries.DeliveryShape]":
     """List deliveries to endpoints, newest first."""

@@ -330,7 +330,7 @@ def launch_shape(launch: Launch) -> LaunchShape:
 def _message(row: Selected, assignment: Assignment | None = None) -> str:
     """Say to the learner whether there is access, and until when."""
     about = row if assignment is None else assignment
-    return sentences.told(
+    return sentences.describe(
         cancelled=about.status == AssignmentStatus.CANCELLED,
         end=about.expires_at,
         zone=row.time_zone,

@@ -69,7 +69,7 @@ def assignments(
             course=row.Course.title,
             expires_at=row.Assignment.expires_at,
             is_valid=row.valid,
-            access=sentences.told(
+            access=sentences.describe(
                 cancelled=row.Assignment.status is AssignmentStatus.CANCELLED,
                 end=row.Assignment.expires_at,
                 zone=row.time_zone,

@@ -17,7 +17,7 @@ def access(book: Phrasebook, end: datetime, zone: str, *, now: datetime) -> str:
     return book.say("Access ends {when}.", when=when)
 
 
-def told(*, cancelled: bool, end: datetime, zone: str, locale: str, now: datetime) -> str:
+def describe(*, cancelled: bool, end: datetime, zone: str, locale: str, now: datetime) -> str:
     """Say whether there is access, and until when: in the language asked for, else in `locale`'s."""
     book = readers.book_for(locale)
     return book.say(CANCELLED) if cancelled else access(book, end, zone, now=now)
