@@ -3166,6 +3166,18 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     DELETE FROM page_session WHERE hash = of_hash AND (proved_at IS NOT NULL OR NOT needs_code)
 $$;
 
+-- The sessions of a person, for the export of all that is kept on them: those in the caller's sight.
+CREATE FUNCTION page_sessions_of(addresses text[])
+RETURNS TABLE (organization text, began_at timestamptz, proved_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT organization.name, page_session.began_at, page_session.proved_at
+      FROM page_session LEFT JOIN organization ON organization.id = page_session.organization_id
+     WHERE page_session.email_lower = ANY (addresses)
+       AND (session_user <> 'keypool_web' OR sees_everything()
+            OR page_session.organization_id IN (SELECT visible_organization()))
+     ORDER BY page_session.id
+$$;
+
 -- Remove the sessions of a person who is erased; over the web the operator alone does so.
 CREATE FUNCTION forget_page_sessions(address text, organization_ids bigint[]) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -3206,6 +3218,8 @@ GRANT EXECUTE ON FUNCTION page_of_slug(text), page_of_key(text), page_source(big
     find_page_session(bytea), try_page_code(bytea), prove_page_session(bytea),
     note_page_key(bytea, bigint, bigint, text), end_page_session(bytea),
     forget_page_sessions(text, bigint[]) TO keypool_web;
+REVOKE ALL ON FUNCTION page_sessions_of(text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION page_sessions_of(text[]) TO keypool_web;
 
 
 -- Schema "report": what analysts read --------------------------------------------------------------

@@ -99,6 +99,17 @@ class TracedWish(TypedDict):
     """Since when."""
 
 
+class TracedSession(TypedDict):
+    """A browser at a redeem page, where the address was typed."""
+
+    organization: str | None
+    """Whose page it is; null where it is nobody's."""
+    began_at: datetime
+    """When the address was typed."""
+    proved_at: datetime | None
+    """When it was proved; null if it was not."""
+
+
 class TracedDistribution(TypedDict):
     """Keys that the person was given."""
 
@@ -125,6 +136,8 @@ class Traces(TypedDict):
     """Messages to endpoints."""
     messages: list[TracedMessage]
     """Mails to the person."""
+    page_sessions: list[TracedSession]
+    """Sessions of redeem pages, for the few days that they are kept."""
     unsubscribed: list[TracedWish]
     """From whom the person wants no reminders."""
     distributions: list[TracedDistribution]
@@ -335,6 +348,7 @@ def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
         .join(Organization, Organization.id == Unsubscribed.organization_id)
         .where(Unsubscribed.address.in_(spelled), actor.sees(Unsubscribed.organization_id))
     )
+    visits = select("*").select_from(func.page_sessions_of(spelled))
     handed = (
         select(Distribution)
         .join(Pool, Pool.id == Distribution.pool_id)
@@ -362,6 +376,14 @@ def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
                 "happened_at": one.happened_at,
             }
             for one in session.scalars(mailed.order_by(Message.id))
+        ],
+        "page_sessions": [
+            {
+                "organization": one.organization,
+                "began_at": one.began_at,
+                "proved_at": one.proved_at,
+            }
+            for one in session.execute(visits)
         ],
         "unsubscribed": [
             {"organization": one.name, "since": one.since}

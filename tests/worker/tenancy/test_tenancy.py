@@ -205,6 +205,7 @@ DOORS = {
         "note_page_key(bytea,bigint,bigint,text)",
         "end_page_session(bytea)",
         "forget_page_sessions(text,bigint[])",
+        "page_sessions_of(text[])",
         "find_sign_in_link(bytea)",
         "use_sign_in_link(bytea,text)",
         "report.visible_organization()",
