@@ -1016,6 +1016,7 @@ CREATE TABLE console_user (
     disabled_at     timestamptz,
     totp_encrypted  bytea,   -- the secret of the second factor (RFC 6238); null: none is set up
     totp_step       bigint NOT NULL DEFAULT 0,  -- the last time step whose code was used: none is used twice
+    vouched_by      text,    -- the identity provider at which they signed in, and its name for them
 
     CONSTRAINT user_has_an_address            CHECK (email = btrim(email) AND email LIKE '_%@_%' AND length(email) <= 320),
     CONSTRAINT user_has_a_hashed_password     CHECK (password_hash LIKE '$argon2id$%'),
@@ -1082,6 +1083,51 @@ CREATE TABLE recovery_code (
 
     CONSTRAINT recovery_code_is_unique UNIQUE (user_id, hash)
 );
+
+-- Where an organization's users, and those of the organizations below it, sign in by OpenID Connect. roles: which role
+-- a value of the claim role_claim gives. is_only: they sign in there alone, and with no password.
+CREATE TABLE identity_provider (
+    id               bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id  bigint      NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    issuer           text        NOT NULL,
+    client_id        text        NOT NULL,
+    secret_encrypted bytea       NOT NULL,
+    role_claim       text        NOT NULL DEFAULT '',
+    roles            jsonb       NOT NULL DEFAULT '{}',
+    is_only          boolean     NOT NULL DEFAULT false,
+    created_at       timestamptz NOT NULL DEFAULT clock_now(),
+    ended_at         timestamptz,
+
+    CONSTRAINT identity_provider_has_a_client CHECK (client_id <> '' AND length(client_id) <= 300)
+);
+
+-- Read where the provider of an organization is shown; it has one at a time.
+CREATE UNIQUE INDEX identity_provider_is_an_organizations_one ON identity_provider (organization_id)
+    WHERE ended_at IS NULL;
+
+COMMENT ON CONSTRAINT identity_provider_has_a_client ON identity_provider
+    IS 'invalid_input(client_id): A client has an id of 1 to 300 characters.';
+
+-- The domains of the addresses for which an identity provider speaks; of each, one provider.
+CREATE TABLE identity_domain (
+    domain      text   PRIMARY KEY,
+    provider_id bigint REFERENCES identity_provider ON DELETE RESTRICT  -- null: nobody's any more
+);
+
+CREATE INDEX identity_domain_by_provider ON identity_domain (provider_id);
+
+-- A sign-in that an identity provider was asked for and has not answered: its state as a hash, and what its answer
+-- must hold. It is taken once.
+CREATE TABLE identity_request (
+    state       bytea       PRIMARY KEY,
+    provider_id bigint      NOT NULL REFERENCES identity_provider ON DELETE RESTRICT,
+    nonce       text        NOT NULL,
+    verifier    text        NOT NULL,
+    ends_at     timestamptz NOT NULL
+);
+
+-- Read by the sweep.
+CREATE INDEX identity_request_by_end ON identity_request (ends_at);
 
 -- Failed attempts to sign in of one subject, such as an address tried from one network: all are hashes.
 -- An attempt counts before it is made, and is taken back once it succeeded.
@@ -2612,6 +2658,9 @@ ALTER TABLE token_network  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE console_user    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE console_session ENABLE ROW LEVEL SECURITY;
 ALTER TABLE recovery_code  ENABLE ROW LEVEL SECURITY;
+ALTER TABLE identity_provider ENABLE ROW LEVEL SECURITY;
+ALTER TABLE identity_domain ENABLE ROW LEVEL SECURITY;
+ALTER TABLE identity_request ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sign_in_link   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sign_in_throttle ENABLE ROW LEVEL SECURITY;
 ALTER TABLE answer         ENABLE ROW LEVEL SECURITY;
@@ -2693,6 +2742,10 @@ CREATE POLICY tenancy ON key_replacement TO keypool_web USING ((SELECT sees_ever
 CREATE POLICY tenancy ON batch_chunk    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
 CREATE POLICY tenancy ON batch_line     TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM batch WHERE batch.id = batch_id));
 CREATE POLICY tenancy ON recovery_code  TO keypool_web USING ((SELECT sees_everything()) OR user_id IN (SELECT id FROM console_user));
+CREATE POLICY tenancy ON identity_provider TO keypool_web
+    USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization())) WITH CHECK ((SELECT sees_everything()));
+CREATE POLICY tenancy ON identity_domain TO keypool_web
+    USING ((SELECT sees_everything()) OR provider_id IN (SELECT id FROM identity_provider)) WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY tenancy ON sign_in_link   TO keypool_web USING ((SELECT sees_everything()) OR user_id IN (SELECT id FROM console_user));
 CREATE POLICY tenancy ON console_session TO keypool_web USING ((SELECT sees_everything()) OR user_id IN (SELECT id FROM console_user));
 CREATE POLICY tenancy ON answer         TO keypool_web USING ((SELECT sees_everything()) OR token_id IN (SELECT id FROM token));
@@ -2786,7 +2839,7 @@ CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_everything()));
--- lock, tree_lock, settlement, schedule_run, pool_alert, pool_shortage, mail_server, page_session, sign_in_throttle and token_network: no policy, no
+-- lock, tree_lock, settlement, schedule_run, pool_alert, pool_shortage, mail_server, page_session, sign_in_throttle, identity_request and token_network: no policy, no
 -- row, no grant for the web.
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
@@ -2809,6 +2862,7 @@ GRANT UPDATE (recipient, data, identity, state, due_at, attempts, tried_since, e
 GRANT SELECT, INSERT, UPDATE, DELETE ON organization_logo TO keypool_web;
 GRANT SELECT, UPDATE (ended_at, second_factor_at) ON console_session TO keypool_web;
 GRANT SELECT, INSERT, UPDATE (ended_at) ON recovery_code TO keypool_web;
+GRANT SELECT, INSERT, UPDATE ON identity_provider, identity_domain TO keypool_web;
 GRANT SELECT, INSERT, UPDATE (used_at) ON sign_in_link TO keypool_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON reminder TO keypool_web;
 GRANT SELECT, UPDATE ON unsubscribed TO keypool_web;
@@ -2880,12 +2934,20 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     ON CONFLICT DO NOTHING
 $$;
 
+-- Whether a user's organization, or one above it, has its people sign in at its identity provider alone.
+CREATE FUNCTION signs_in_elsewhere(of_organization bigint) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM organization_ancestry
+                     JOIN identity_provider ON identity_provider.organization_id = ancestor_id
+                    WHERE descendant_id = of_organization AND is_only AND ended_at IS NULL)
+$$;
+
 -- How a user's password is hashed: all of the hash but its last part. Who knows the password makes the
 -- same hash with that, and begin_session compares it: no hash leaves the database.
 CREATE FUNCTION password_salt(address text) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT regexp_replace(password_hash, '[^$]*$', '') FROM console_user
-     WHERE lower(email) = lower(address) AND disabled_at IS NULL
+     WHERE lower(email) = lower(address) AND disabled_at IS NULL AND NOT signs_in_elsewhere(organization_id)
 $$;
 
 CREATE FUNCTION knows_device(address text, device_hash bytea) RETURNS boolean
@@ -2903,7 +2965,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT 'user ' || email, organization_id, what, 'user', id, jsonb_build_object('client', from_client)
       FROM console_user
      WHERE lower(email) = lower(address)
-       AND what IN ('signed in', 'sign-in failed', 'sign-in locked')
+       AND what IN ('signed in', 'sign-in failed', 'sign-in locked', 'sign-in refused')
        AND (what <> 'sign-in locked'
             OR NOT EXISTS (SELECT FROM history AS before
                             WHERE before.thing = 'user' AND before.thing_id = console_user.id
@@ -2921,7 +2983,8 @@ BEGIN
     INSERT INTO console_session (user_id, hash, device, client, browser, ends_at)
     SELECT id, session_hash, device_hash, from_client, in_browser, clock_now() + lasting
       FROM console_user
-     WHERE lower(email) = lower(address) AND disabled_at IS NULL AND password_hash = known_hash;
+     WHERE lower(email) = lower(address) AND disabled_at IS NULL AND password_hash = known_hash
+       AND NOT signs_in_elsewhere(organization_id);
     RETURN FOUND;
 END
 $$;
@@ -2962,6 +3025,80 @@ BEGIN
      WHERE hash = session_hash AND ended_at IS NULL
        AND console_user.id = user_id AND disabled_at IS NULL AND password_hash = known_hash;
     RETURN FOUND;
+END
+$$;
+
+-- The identity provider of a domain, and its client's secret, encrypted.
+CREATE FUNCTION find_identity_provider(of_domain text)
+RETURNS TABLE (id bigint, issuer text, client_id text, secret_encrypted bytea, role_claim text, roles jsonb)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
+    SELECT identity_provider.id, issuer, client_id, secret_encrypted, role_claim, roles
+      FROM identity_domain JOIN identity_provider ON identity_provider.id = provider_id
+     WHERE domain = of_domain AND ended_at IS NULL
+$$;
+
+CREATE FUNCTION ask_identity_provider(
+    asked bigint, state_hash bytea, with_nonce text, with_verifier text, lasting interval
+) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    INSERT INTO identity_request (state, provider_id, nonce, verifier, ends_at)
+    VALUES (state_hash, asked, with_nonce, with_verifier, clock_now() + lasting)
+$$;
+
+-- Take what was asked of an identity provider, once: who comes second finds nothing.
+CREATE FUNCTION take_identity_request(state_hash bytea)
+RETURNS TABLE (provider_id bigint, issuer text, client_id text, secret_encrypted bytea, role_claim text, roles jsonb,
+               nonce text, verifier text)
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
+    WITH taken AS (DELETE FROM identity_request WHERE state = state_hash RETURNING *)
+    SELECT taken.provider_id, issuer, client_id, secret_encrypted, role_claim, roles, nonce, verifier
+      FROM taken JOIN identity_provider ON identity_provider.id = taken.provider_id
+     WHERE clock_now() < ends_at AND ended_at IS NULL
+$$;
+
+-- Begin the session of whom an identity provider vouches for; else says why not. It speaks for its domains and its
+-- organization's tree alone. A user is known by the provider's own name for them once they signed in there.
+-- Whoever is new is made, where the provider says their role; a role that it says replaces the one before.
+CREATE FUNCTION begin_vouched_session(
+    vouching bigint, vouched_subject text, address text, vouched_role role, session_hash bytea, device_hash bytea,
+    from_client text, in_browser text, lasting interval
+) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    provider identity_provider;
+    whose    console_user;
+    subject  text;
+BEGIN
+    SELECT * INTO provider FROM identity_provider WHERE id = vouching;
+    subject := provider.issuer || ' ' || vouched_subject;
+    IF NOT EXISTS (SELECT FROM identity_domain WHERE provider_id = provider.id
+                      AND domain = lower(split_part(address, '@', 2))) THEN
+        RETURN 'domain';
+    END IF;
+    SELECT * INTO whose FROM console_user WHERE lower(email) = lower(address) FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        IF vouched_role IS NULL OR vouched_role = 'operator' THEN
+            RETURN 'unknown';
+        END IF;
+        INSERT INTO console_user (organization_id, email, role, vouched_by)
+        VALUES (provider.organization_id, address, vouched_role, subject) RETURNING * INTO whose;
+        INSERT INTO history (actor, organization_id, action, thing, thing_id, detail)
+        VALUES ('user ' || whose.email, whose.organization_id, 'user added', 'user', whose.id,
+                jsonb_build_object('role', whose.role, 'by', provider.issuer));
+    ELSIF NOT EXISTS (SELECT FROM organization_ancestry WHERE descendant_id = whose.organization_id
+                         AND ancestor_id = provider.organization_id) THEN
+        RETURN 'unknown';
+    ELSIF whose.disabled_at IS NOT NULL OR whose.vouched_by <> subject THEN
+        PERFORM remember_access(address, 'sign-in refused', from_client);
+        RETURN 'refused';
+    END IF;
+    UPDATE console_user SET vouched_by = subject, role = coalesce(nullif(vouched_role, 'operator'), role)
+     WHERE id = whose.id;
+    INSERT INTO console_session (user_id, hash, device, client, browser, ends_at, second_factor_at)
+    VALUES (whose.id, session_hash, device_hash, from_client, in_browser, clock_now() + lasting,
+            clock_now());
+    PERFORM remember_access(address, 'signed in', from_client);
+    RETURN 'began';
 END
 $$;
 
@@ -3198,6 +3335,12 @@ EXCEPTION WHEN undefined_table THEN
 END
 $$;
 
+REVOKE ALL ON FUNCTION signs_in_elsewhere(bigint), find_identity_provider(text),
+    ask_identity_provider(bigint, bytea, text, text, interval), take_identity_request(bytea),
+    begin_vouched_session(bigint, text, text, role, bytea, bytea, text, text, interval) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION find_identity_provider(text),
+    ask_identity_provider(bigint, bytea, text, text, interval), take_identity_request(bytea),
+    begin_vouched_session(bigint, text, text, role, bytea, bytea, text, text, interval) TO keypool_web;
 REVOKE ALL ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text), knows_device(text, bytea),
     remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
     resume_session(bytea, interval, boolean), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),

@@ -26,7 +26,7 @@ from worker.pools import batches, tallies
 from worker.redemption import inbox, proofs, settling
 from worker.reporting import keeping
 from worker.settings import settings
-from worker.tenancy import answers, sessions, throttling
+from worker.tenancy import answers, identity_providers, sessions, throttling
 from worker.tenancy.actors import Actor
 
 SCHEDULE = Actor.operator("schedule")
@@ -163,7 +163,8 @@ def sweep_sign_ins() -> None:
 
 
 def _sweep_some(session: Session) -> int:
-    return sum(one.remove_old(session, limit=REMOVED_AT_ONCE) for one in (throttling, sessions))
+    swept = (throttling, sessions, identity_providers)
+    return sum(one.remove_old(session, limit=REMOVED_AT_ONCE) for one in swept)
 
 
 @app.task(name="fold_tallies")

@@ -19,7 +19,7 @@ from worker.database import connections as databases
 from worker.database.connections import Login
 from worker.learning import launches
 from worker.pools import distributions
-from worker.tenancy import organizations
+from worker.tenancy import identity_providers, organizations
 from worker.tenancy.actors import Role
 
 ROLES = Path(__file__).parents[2] / "docs" / "api.md"
@@ -28,6 +28,10 @@ ROLES = Path(__file__).parents[2] / "docs" / "api.md"
 BODIES: dict[str, Any] = {
     "POST /api/v1/organizations": {"name": "New"},
     "PATCH /api/v1/organizations/<organization>": {"currency": "EUR"},
+    "POST /api/v1/organizations/<organization>/single-sign-on": {
+        "issuer": "https://login.example.com", "client_id": "keypool", "client_secret": "x",
+        "domains": ["walked.example"],
+    },
     "POST /api/v1/courses": {"code": "NEW", "title": "New", "price": "1.00", "currency": "EUR"},
     "PATCH /api/v1/courses/<course>": {"title": "New"},
     "POST /api/v1/prices": {
@@ -255,6 +259,10 @@ def everything(place: Place, things: Things) -> Things:
             SELECT invoice_id, id, :charge FROM line"""),
             ids | {"invoice": ids["finalized invoice"], "charge": ids["billed charge"]})  # fmt: skip
         complete(session, ids["organization"])
+        identity_providers.save(
+            session, actor=OPERATOR, organization=ids["organization"], issuer="https://login.example.com",
+            client_id="keypool", client_secret="x", domains=["walked.example"],
+        )  # fmt: skip
         ids["launch"] = launches.begin(
             session, actor=OPERATOR, assignment=ids["assignment"], launch="walked"
         )["id"]

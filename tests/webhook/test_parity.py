@@ -25,6 +25,7 @@ ROUTES = {
     "organizations shared-redemptions": (
         "GET /organizations/{organization}/shared-pools/{pool}/redemptions"
     ),
+    "organizations single-sign-on": "POST /organizations/{organization}/single-sign-on",
     "organizations show": "GET /organizations/{organization}",
     "courses add": "POST /courses",
     "courses archive": "POST /courses/{course}/archive",

@@ -10,6 +10,7 @@ PAGES = (
     "sign_in",
     "links",
     "second_factor",
+    "single_sign_on",
     "account",
     "sessions",
     "pools",

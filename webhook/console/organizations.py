@@ -20,7 +20,7 @@ from worker.languages.phrasebooks import LANGUAGES
 from worker.pools import shared
 from worker.settings import settings
 from worker.tables.labels import REDEEM_PAGE_MEANS
-from worker.tenancy import logos, organizations
+from worker.tenancy import identity_providers, logos, organizations
 from worker.tenancy.actors import Actor, Role
 
 NEEDED = ("name", "time_zone", "currency")
@@ -77,6 +77,7 @@ def organization(session: Session, actor: Actor, organization: str) -> Any:
         pages=REDEEM_PAGE_MEANS,
         languages=LANGUAGES,
         is_public=settings().reaches_others(),
+        **_single_sign_on(session, actor, organization),
     )
 
 
@@ -96,6 +97,17 @@ def shared_pool(session: Session, actor: Actor, organization: str, pool: str) ->
     asked: dict[str, Any] = {"actor": actor, "organization": organization, "pool": pool}
     listed = shared.redemptions(session, **asked, after=request.args.get("after"), limit=ROWS)
     return render_template("shared_pool.html", it=shared.show(session, **asked), listed=listed)
+
+
+def _single_sign_on(session: Session, actor: Actor, organization: str) -> dict[str, Any]:
+    """Give what the page says of an organization's single sign-on."""
+    redirect_uri = settings().web_url(identity_providers.PATH)
+    try:
+        sso = identity_providers.show(session, actor=actor, organization=organization)
+    except (errors.NotFoundError, errors.ForbiddenError):
+        return {"sso": None, "sso_roles": "", "redirect_uri": redirect_uri}
+    roles = "\n".join(f"{value}={role}" for value, role in sso["roles"].items())
+    return {"sso": sso, "sso_roles": roles, "redirect_uri": redirect_uri}
 
 
 @blueprint.get("/organizations/<organization>/statement")

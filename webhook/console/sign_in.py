@@ -3,12 +3,12 @@
 import secrets
 from typing import Any
 
-from flask import Response, current_app, redirect, render_template, request, session
+from flask import redirect, render_template, request, session
 from flask import url_for as url
-from flask_login import current_user, login_user, logout_user
+from flask_login import current_user, logout_user
 from sqlalchemy.orm import Session
 
-from webhook.console import answers, asking
+from webhook.console import answers, asking, beginning
 from webhook.console.access import Visitor, half_signed_in, load, page
 from webhook.console.asking import Proof
 from webhook.console.frame import blueprint
@@ -47,7 +47,7 @@ def begin() -> Any:
     device = proof.attempt.device or secrets.token_urlsafe(32)
     if not (known := _begun(proof, device)):
         return render_template("sign_in.html", error=WRONG), 422
-    return _remembered(_onward(known), device)
+    return beginning.remembered(beginning.onward(known, answers.onward()), device)
 
 
 @blueprint.post("/sign-out")
@@ -73,23 +73,3 @@ def _begun(proof: Proof, device: str) -> Visitor | None:
             browser=request.user_agent.string,
         )
     return load(began) if began else None
-
-
-def _onward(known: Visitor) -> Response:
-    session.clear()  # drop everything from before the sign-in (session fixation)
-    session.permanent = True  # lasts for PERMANENT_SESSION_LIFETIME
-    login_user(known)
-    return redirect(answers.onward(), 303)  # type: ignore[return-value]  # werkzeug's own class
-
-
-def _remembered(response: Response, device: str) -> Response:
-    """Have the browser remember that the account was used on it; it lets nobody in."""
-    response.set_cookie(
-        asking.device_cookie(),
-        device,
-        max_age=sessions.DEVICE_KEPT,
-        secure=current_app.config["SESSION_COOKIE_SECURE"],
-        httponly=True,
-        samesite="Lax",
-    )
-    return response

@@ -13,7 +13,7 @@ from worker.tables.labels import REDEEM_PAGE_MEANS
 
 with deferred():
     from worker.pools import shared
-    from worker.tenancy import organizations
+    from worker.tenancy import identity_providers, organizations
 
 if TYPE_CHECKING:
     from worker.database.paging import Page
@@ -129,4 +129,33 @@ def shared_redemptions(
         pool=pool,
         limit=limit,
         after=after,
+    )
+
+
+@command.command("single-sign-on")
+@click.argument("organization", metavar="ORG")
+@click.option("--issuer", metavar="URL", help="The identity provider, as it calls itself.")
+@click.option("--client-id", help="How it knows this keypool.")
+@click.option("--client-secret", envvar="KEYPOOL_CLIENT_SECRET", help="Without one, it stays.")
+@click.option("--domain", "domains", multiple=True, help="Of its people's addresses; repeatable.")
+@click.option("--role-claim", default="", help="The claim that says a user's role.")
+@click.option("--role", "roles", multiple=True, metavar="VALUE=ROLE", help="Repeatable.")
+@click.option("--only/--not-only", help="No passwords any more; their sessions end.")
+@click.option("--remove", is_flag=True, help="End it: they sign in with passwords.")
+def single_sign_on(
+    organization: str, *, remove: bool, issuer: str | None, **arguments: Any
+) -> "identity_providers.SingleSignOn":
+    """Show, set or end where an organization's users sign in (OpenID Connect)."""
+    if remove:
+        return run(identity_providers.remove, actor=operator(), organization=organization)
+    if issuer is None:
+        return run(identity_providers.show, actor=operator(), organization=organization)
+    arguments["roles"] = identity_providers.read_roles(arguments["roles"])
+    arguments["client_id"] = arguments["client_id"] or ""
+    return run(
+        identity_providers.save,
+        actor=operator(),
+        organization=organization,
+        issuer=issuer,
+        **arguments,
     )

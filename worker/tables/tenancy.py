@@ -142,6 +142,7 @@ class User(Base):
     disabled_at: Mapped[datetime | None]
     totp_encrypted: Mapped[bytes | None]
     totp_step: Mapped[int] = mapped_column(server_default=text("0"))
+    vouched_by: Mapped[str | None]
 
 
 class ConsoleSession(Base):
@@ -161,6 +162,32 @@ class ConsoleSession(Base):
     ends_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     second_factor_at: Mapped[datetime | None]
+
+
+class IdentityProvider(Base):
+    """Where an organization's users sign in by OpenID Connect."""
+
+    __tablename__ = "identity_provider"
+
+    id: Mapped[Id]
+    organization_id: Mapped[int] = of(Organization.id)
+    issuer: Mapped[str]
+    client_id: Mapped[str]
+    secret_encrypted: Mapped[bytes]
+    role_claim: Mapped[Words]
+    roles: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    is_only: Mapped[No]
+    created_at: Mapped[Made]
+    ended_at: Mapped[datetime | None]
+
+
+class IdentityDomain(Base):
+    """A domain of addresses for which an identity provider speaks."""
+
+    __tablename__ = "identity_domain"
+
+    domain: Mapped[str] = mapped_column(primary_key=True)
+    provider_id: Mapped[int | None] = of(IdentityProvider.id)
 
 
 class RecoveryCode(Base):

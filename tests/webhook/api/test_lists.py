@@ -80,6 +80,13 @@ def full(place: Place) -> Place:
             SELECT course_id, organization_id, 9.90, 'EUR', clock_now() + months * interval '1 month'
               FROM pool, generate_series(1, 7) AS months WHERE pool.id = :pool"""),
             {"pool": place.world.pool})  # fmt: skip
+        session.execute(text("""
+            WITH made AS (
+                INSERT INTO console_user (organization_id, email, role)
+                VALUES (:owner, 'seven@example.com', 'analyst') RETURNING id)
+            INSERT INTO console_session (user_id, hash, device, client, ends_at)
+            SELECT id, number::text::bytea, '', '192.0.2.0/24', clock_now() + interval '1 hour'
+              FROM made, generate_series(1, 7) AS number"""), {"owner": place.world.parent})  # fmt: skip
     place.keys(7)
     for number in range(7):
         hand_out(place, f"bob{number}@example.com")

@@ -130,6 +130,7 @@ ACTS = {
     "/users/{user}/reset": {"manager"},
     "/users/{user}/reset-second-factor": {"manager"},
     "/organizations/{organization}/sign-in": set(),
+    "/organizations/{organization}/single-sign-on": set(),
     "/users/{user}/enable": {"manager"},
     "/users/{user}/disable": {"manager"},
     "/sessions/{session_id}/end": {"manager"},
@@ -243,7 +244,16 @@ def test_every_page_without_a_session_leads_to_the_sign_in(app, things):
 @pytest.mark.parametrize(("method", "table"), [("GET", PAGES), ("POST", ACTS)])
 def test_every_route_of_the_console_is_in_these_tables(app, method, table):
     told = {re.sub(r"{\w+}", "*", path.partition("?")[0]) for path in table}
-    open_to_all = {"/", "/sign-in", "/sign-out", "/static/*", "/account", "/*"}
+    open_to_all = {
+        "/",
+        "/sign-in",
+        "/single-sign-on",
+        "/single-sign-on/answer",
+        "/sign-out",
+        "/static/*",
+        "/account",
+        "/*",
+    }
     own = {
         "/links/*",
         "/second-factor",

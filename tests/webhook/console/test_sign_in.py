@@ -224,6 +224,7 @@ def test_tokens_credits_and_changes_of_sign_in_are_acts_that_ask_for_the_passwor
         "/account/recovery-codes",
         "/account/second-factor/remove",
         "/organizations/*/sign-in",
+        "/organizations/*/single-sign-on",
         "/users/*/disable",
         "/users/*/enable",
     }

@@ -342,6 +342,27 @@ REFUSED = {
         "UPDATE token SET role = 'operator'",
         "UPDATE token SET organization_id = NULL",
     ],
+    "console_session_is_unique": [
+        "INSERT INTO console_session (user_id, hash, device, client, ends_at)"
+        " SELECT id, 'a', 'b', 'c', now() FROM console_user, generate_series(1, 2)"
+    ],
+    "sign_in_link_is_unique": [
+        "INSERT INTO sign_in_link (user_id, hash, ends_at)"
+        " SELECT id, 'a', now() FROM console_user, generate_series(1, 2)"
+    ],
+    "recovery_code_is_unique": [
+        "INSERT INTO recovery_code (user_id, hash)"
+        " SELECT id, 'a' FROM console_user, generate_series(1, 2)"
+    ],
+    "identity_provider_is_an_organizations_one": [
+        "INSERT INTO identity_provider (organization_id, issuer, client_id, secret_encrypted)"
+        " SELECT 1, 'https://a', 'a', 'a' FROM generate_series(1, 2)"
+    ],
+    "identity_provider_has_a_client": [
+        "INSERT INTO identity_provider (organization_id, issuer, client_id, secret_encrypted)"
+        f" VALUES (1, 'https://a', {client}, 'a')"
+        for client in ("''", "repeat('x', 301)")
+    ],
     "answer_has_a_key": [
         f"UPDATE answer SET key = {key}"
         for key in ("''", "'order 1'", "repeat('x', 256)", "E'order-1\\n'", "'é'")

@@ -58,6 +58,8 @@ user_email_is_unique
     already_exists: Somebody signs in with that address already; give another address.
 user_has_an_address
     invalid_input(email): A user signs in with an e-mail address.
+identity_provider_has_a_client
+    invalid_input(client_id): A client has an id of 1 to 300 characters.
 mail_template_has_a_name
     invalid_input(name): A template's name has 1 to 100 characters.
 mail_template_has_a_subject
@@ -126,6 +128,11 @@ OURS = {
     "token_of_the_operator_has_no_organization",
     "user_has_a_hashed_password",
     "user_of_the_operator_has_no_organization",
+    # Of 256 random bits, no two are alike; and a provider that is there is changed.
+    "console_session_is_unique",
+    "identity_provider_is_an_organizations_one",
+    "recovery_code_is_unique",
+    "sign_in_link_is_unique",
     # The second of two is no error: it is found, left out or counted.
     "batch_line_exists_once",
     "distribution_is_made_once",

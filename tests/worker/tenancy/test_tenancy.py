@@ -47,6 +47,9 @@ SELECT id, name, 'manager', name::bytea FROM town;
 INSERT INTO answer (token_id, key, request) SELECT id, name, 'abc' FROM token;
 INSERT INTO console_user (organization_id, email, role, password_hash)
 SELECT id, 'boss@' || name, 'manager', '$argon2id$' FROM town;
+INSERT INTO identity_provider (id, organization_id, issuer, client_id, secret_encrypted)
+OVERRIDING SYSTEM VALUE SELECT id, id, 'https://' || name, name, name::bytea FROM town;
+INSERT INTO identity_domain SELECT lower(name) || '.example', id FROM town;
 INSERT INTO recovery_code (user_id, hash) SELECT id, email::bytea FROM console_user;
 INSERT INTO sign_in_link (user_id, hash, ends_at) SELECT id, email::bytea, '2027-01-01' FROM console_user;
 INSERT INTO console_session (user_id, hash, device, client, ends_at)
@@ -130,6 +133,9 @@ OWNER = {
     "token": "organization_id",
     "answer": "(SELECT organization_id FROM token WHERE token.id = token_id)",
     "console_user": "organization_id",
+    "identity_provider": "organization_id",
+    "identity_domain": "(SELECT organization_id FROM identity_provider"
+    " WHERE identity_provider.id = provider_id)",
     "recovery_code": "(SELECT organization_id FROM console_user WHERE console_user.id = user_id)",
     "sign_in_link": "(SELECT organization_id FROM console_user WHERE console_user.id = user_id)",
     "console_session": "(SELECT organization_id FROM console_user WHERE console_user.id = user_id)",
@@ -167,6 +173,7 @@ OPERATORS = {"invoice_serial", "journal_export"}
 WORKERS = {
     "sign_in_throttle",
     "token_network",
+    "identity_request",
     "settlement",
     "schedule_run",
     "mail_server",
@@ -207,6 +214,10 @@ DOORS = {
         "forget_page_sessions(text,bigint[])",
         "page_sessions_of(text[])",
         "find_sign_in_link(bytea)",
+        "find_identity_provider(text)",
+        "ask_identity_provider(bigint,bytea,text,text,interval)",
+        "take_identity_request(bytea)",
+        "begin_vouched_session(bigint,text,text,role,bytea,bytea,text,text,interval)",
         "use_sign_in_link(bytea,text)",
         "report.visible_organization()",
         "schema_revision()",
