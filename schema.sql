@@ -2352,8 +2352,8 @@ CREATE TABLE message (
 CREATE UNIQUE INDEX message_gives_keys_once ON message (distribution_id) WHERE kind = 'keys';
 -- Keeps "a reminder is sent once an occasion"; read for the reminders of a thing.
 CREATE UNIQUE INDEX message_reminds_once ON message (about, recipient_lower, kind, occasion) WHERE about IS NOT NULL;
--- Read by the sender: what is next.
-CREATE INDEX message_due ON message (due_at, id) WHERE state = 'waiting';
+-- Read by the sender: what is next; first what somebody waits for at a page.
+CREATE INDEX message_next ON message ((kind NOT IN ('code', 'reset')), due_at, id) WHERE state = 'waiting';
 -- Read by an organization's list, newest first.
 CREATE INDEX message_by_organization ON message (organization_id, id);
 -- Read by a person's export and erasure, and by lists of one recipient.

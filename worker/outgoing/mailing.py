@@ -35,12 +35,13 @@ WAITING = text(f"""
     SELECT EXISTS (SELECT FROM message WHERE state = 'waiting' AND due_at <= clock_now()) AND {OPEN}
 """)  # noqa: S608  # a constant
 
-# Those that have waited longest. An address that the server refused for good is not tried again.
+# Those that have waited longest, after those that somebody waits for at a page: a flood of others does
+# not hold them up. An address that the server refused for good is not tried again.
 CLAIM = text(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM message
          WHERE state = 'waiting' AND due_at <= clock_now() AND {OPEN}
-         ORDER BY due_at, id LIMIT :limit
+         ORDER BY kind NOT IN ('code', 'reset'), due_at, id LIMIT :limit
            FOR NO KEY UPDATE SKIP LOCKED)
     UPDATE message
        SET {retries.CLAIMED}

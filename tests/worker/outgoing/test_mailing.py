@@ -522,6 +522,24 @@ def test_keys_that_were_retired_meanwhile_are_not_sent(place, by):
     assert fates() == [("failed", 1, "Its keys were retired meanwhile.")]
 
 
+def test_a_flood_does_not_hold_up_what_somebody_waits_for(place):
+    sql("INSERT INTO message (organization_id, kind, recipient, data, due_at)"
+        " SELECT :id, 'keys', n || '@example.org', '{}', clock_now() - interval '1 hour'"
+        "   FROM generate_series(1, 3000) AS n", id=place.parent)  # fmt: skip
+    [(code,)] = sql("INSERT INTO message (organization_id, kind, recipient, data)"
+                    " VALUES (:id, 'code', 'ann@example.org', '{}') RETURNING id",
+                    id=place.parent)  # fmt: skip
+
+    sql("ANALYZE message")
+    claim = {"limit": 80, "lease": mailing.LEASE}
+    plan = "\n".join(str(row[0]) for row in sql(f"EXPLAIN {mailing.CLAIM}", **claim))
+    claimed = [row.id for row in sql(str(mailing.CLAIM), **claim)]
+
+    assert "message_next" in plan
+    assert code in claimed
+    assert len(claimed) == 80
+
+
 def test_many_mails_share_few_connections(place, by):
     people = [f"p{n}@example.org" for n in range(40)]
     with mail_server() as server:
