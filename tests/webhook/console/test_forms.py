@@ -177,6 +177,12 @@ def test_a_page_that_is_shown_again_leads_where_it_led(somebody, things):
     assert f'<form method="get" action="/console/pools/{pool}?state=issued#keys"' in answer.text
 
 
+# Acts before and after a session: their forms are those of the sign-in.
+WITHOUT_A_SESSION = {
+    f"console.{view}" for view in ("begin", "chosen", "give_second_factor", "sign_out")
+}
+
+
 def test_every_act_names_the_page_that_its_form_stands_on(app):
     views, rules = app.view_functions, list(app.url_map.iter_rules())
     acts = [
@@ -184,7 +190,7 @@ def test_every_act_names_the_page_that_its_form_stands_on(app):
     ]
 
     for act in acts:
-        if act.endpoint in ("console.begin", "console.sign_out"):  # before and after a session
+        if act.endpoint in WITHOUT_A_SESSION:
             continue
         [page] = app.url_map.iter_rules(f"console.{views[act.endpoint].on}")
         assert "GET" in page.methods
