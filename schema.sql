@@ -2490,7 +2490,9 @@ CREATE TABLE report_run (
     CONSTRAINT report_that_is_done_has_its_page       CHECK ((state = 'done') = (page IS NOT NULL)
                                                          AND (state <> 'done' OR data_at IS NOT NULL)),
     CONSTRAINT report_is_printed_where_that_was_asked CHECK (pdf IS NULL OR format = 'pdf' AND page IS NOT NULL),
-    CONSTRAINT report_failure_has_its_traceback       CHECK ((state = 'failed') = (traceback IS NOT NULL))
+    CONSTRAINT report_failure_has_its_traceback       CHECK (CASE state WHEN 'failed' THEN traceback IS NOT NULL
+                                                                        WHEN 'done' THEN true  -- of cells that failed
+                                                                        ELSE traceback IS NULL END)
 );
 
 -- Read by the worker that makes the next: people's first, then in the order in which they were asked.

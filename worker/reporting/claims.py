@@ -51,7 +51,8 @@ ADVANCE = text(f"""
 
 FINISH = text(f"""
     UPDATE report_run
-       SET state = 'done', worked = cells, finished_at = clock_now(), page = :page, pdf = :pdf
+       SET state = 'done', worked = cells, finished_at = clock_now(), page = :page, pdf = :pdf,
+           traceback = :failed
      WHERE {MINE}
 """)  # noqa: S608  # as above
 
@@ -114,13 +115,23 @@ def advance(session: Session, *, claim: Claim, worked: int, cells: int) -> None:
     session.execute(ADVANCE, claim.mine | {"worked": min(worked, cells), "cells": cells})
 
 
-def finish(session: Session, *, claim: Claim, page: str, pdf: bytes | None = None) -> None:
-    """Store a report's result; it is queued again if a person was erased meanwhile."""
+def finish(
+    session: Session,
+    *,
+    claim: Claim,
+    page: str,
+    pdf: bytes | None = None,
+    failed: str | None = None,
+) -> None:
+    """Store a report's result; it is queued again if a person was erased meanwhile.
+
+    `failed` are the tracebacks of its cells that failed.
+    """
     locks.wait_for(session, ERASING)
     if personal.names_people(page) and session.scalar(ERASED_MEANWHILE, {"id": claim.id}):
         session.execute(BEGIN_ANEW, claim.mine)
         return
-    session.execute(FINISH, claim.mine | {"page": page, "pdf": pdf})
+    session.execute(FINISH, claim.mine | {"page": page, "pdf": pdf, "failed": failed})
 
 
 def fail(session: Session, *, claim: Claim, traceback: str) -> None:

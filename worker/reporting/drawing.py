@@ -68,8 +68,20 @@ def chart(
         draw(axes)
         figure.set_label(alternative)
         # Ticks and the legend are drawn later, and need the style too.
+        take_literally(figure)
         figure.canvas.draw()
     return figure
+
+
+def take_literally(figure: "Figure") -> None:
+    """Have a $ in somebody's words be a dollar, and no formula: ticks do not follow the style."""
+    from matplotlib.text import Text
+
+    for axes in figure.axes:
+        axes.get_xticklabels()  # makes the labels, which are otherwise made later
+        axes.get_yticklabels()
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
 
 
 def nothing(title: str) -> "Figure":
@@ -279,6 +291,7 @@ def months(
             _count(axes, unit, locale, along="y")
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(parts), borderpad=0)
         figure.set_label(alternative)
+        take_literally(figure)
         figure.canvas.draw()
     return figure
 

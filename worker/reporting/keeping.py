@@ -6,6 +6,7 @@ PDF. Other modules of this package decide what a report shows.
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from typing import Any, Unpack, final
 
 from sqlalchemy import ColumnElement, Select, func, select, text, true
@@ -61,7 +62,7 @@ class ReportShape(FirstDay):
     pdf_bytes: int
     """The size of its PDF; 0 while there is none."""
     traceback: str | None
-    """Why it failed."""
+    """Why it failed, or cells of it: the traceback for the operator, for others a sentence with a reference."""
 
 
 @dataclass(frozen=True)
@@ -167,13 +168,15 @@ def listing(
         statement = statement.where(ReportRun.notebook == filters.notebook)
     if filters.state:
         statement = statement.where(ReportRun.state == filters.state)
-    return paged(session, statement, by=ReportRun.id, shape=_shape, newest_first=True, **page)
+    return paged(
+        session, statement, by=ReportRun.id, shape=partial(_shape, actor), newest_first=True, **page
+    )
 
 
 def show(session: Session, *, actor: Actor, report: str) -> ReportShape:
     """Give a stored report: its parameters, its progress, and why it failed."""
     found = find(session, actor=actor, report=report)
-    return _shape(session.execute(_rows(actor).where(ReportRun.id == found.id)).one())
+    return _shape(actor, session.execute(_rows(actor).where(ReportRun.id == found.id)).one())
 
 
 def page(session: Session, *, actor: Actor, report: str) -> str:
@@ -255,7 +258,7 @@ def _rows(actor: Actor) -> Select[Any]:
     )
 
 
-def _shape(row: Selected) -> ReportShape:
+def _shape(actor: Actor, row: Selected) -> ReportShape:
     report: ReportRun = row.ReportRun
     return {
         "id": str(report.id),
@@ -274,8 +277,20 @@ def _shape(row: Selected) -> ReportShape:
         "finished_at": report.finished_at,
         "bytes": row.size,
         "pdf_bytes": row.pdf_size,
-        "traceback": report.traceback,
+        "traceback": _why(actor, report),
     }
+
+
+def _why(actor: Actor, report: ReportRun) -> str | None:
+    """Say why a report failed; who does not operate keypool gets no traceback, which holds others' words."""
+    if report.traceback is None or actor.role is Role.OPERATOR:
+        return report.traceback
+    if report.state is ReportState.DONE:
+        return "Parts of this report could not be made; each says its reference."
+    return (
+        "This report could not be made. Whoever operates keypool finds out why by the reference "
+        f"{report.id}."
+    )
 
 
 def _remember(session: Session, actor: Actor, report: ReportRun) -> None:

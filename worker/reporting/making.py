@@ -6,7 +6,7 @@ import traceback
 from worker import errors
 from worker.database import connections
 from worker.logs import log
-from worker.reporting import claims, kernels, printing, rendering, running, scratches
+from worker.reporting import claims, kernels, notices, printing, rendering, running, scratches
 from worker.tables.labels import ReportFormat
 from worker.tables.tenancy import Organization
 
@@ -46,14 +46,14 @@ def make_next(*, only: int | None = None, advance: running.Advance = running.unt
     if claim is None:
         return None
     try:
-        page, pdf = _made(claim, advance)
+        page, pdf, failed = _made(claim, advance)
     except errors.DatabaseAwayError:
         raise
     except Exception as error:  # no error may hold up other reports
         connections.transaction(claims.fail, claim=claim, traceback=_told(error))
         log.warning("report failed", report=claim.id, error=type(error).__name__)
     else:
-        connections.transaction(claims.finish, claim=claim, page=page, pdf=pdf)
+        connections.transaction(claims.finish, claim=claim, page=page, pdf=pdf, failed=failed)
     return claim.id
 
 
@@ -86,15 +86,17 @@ def _told(error: Exception) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _made(claim: claims.Claim, tell: running.Advance) -> tuple[str, bytes | None]:
+def _made(claim: claims.Claim, tell: running.Advance) -> tuple[str, bytes | None, str | None]:
+    """Give a report's page, its PDF where that was asked for, and the tracebacks of cells that failed."""
     if claim.format != ReportFormat.PDF:
-        return _page(claim, tell), None
+        page, failed = _page(claim, tell)
+        return page, None, failed
     printing.browser()  # checked first, so that the notebook does not run for nothing
-    page = _page(claim, tell)
-    return page, printing.pdf(page)
+    page, failed = _page(claim, tell)
+    return page, printing.pdf(page), failed
 
 
-def _page(claim: claims.Claim, tell: running.Advance) -> str:
+def _page(claim: claims.Claim, tell: running.Advance) -> tuple[str, str | None]:
     def advance(worked: int, cells: int) -> None:
         connections.transaction(claims.advance, claim=claim, worked=worked, cells=cells)
         tell(worked, cells)
@@ -104,17 +106,16 @@ def _page(claim: claims.Claim, tell: running.Advance) -> str:
         raise errors.NotFoundError(
             f"There is no notebook “{claim.notebook}” here: it is neither keypool's nor in KEYPOOL_NOTEBOOKS."
         )
-    return rendering.render(
-        running.execute(
-            notebook,
-            about=claim.organization_id,
-            organization=_name(claim.organization_id),
-            first=claim.first_day,
-            last=claim.last_day,
-            advance=advance,
-            longest_cell=LONGEST_CELL,
-        )
+    executed = running.execute(
+        notebook,
+        about=claim.organization_id,
+        organization=_name(claim.organization_id),
+        first=claim.first_day,
+        last=claim.last_day,
+        advance=advance,
+        longest_cell=LONGEST_CELL,
     )
+    return rendering.render(executed), notices.traceback(executed)
 
 
 def _name(organization_id: int | None) -> str | None:

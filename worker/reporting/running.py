@@ -1,6 +1,5 @@
 """Running a notebook unattended, and writing the result as one file."""
 
-import re
 import tempfile
 from collections.abc import Callable
 from datetime import date
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker import days, errors
 from worker.database import connections
-from worker.reporting import kernels, logins, printing, rendering, scratches
+from worker.reporting import kernels, logins, notices, printing, rendering, scratches
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 CELL_TIMEOUT = 600  # seconds
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # lines of a traceback that are shown on a terminal
 
 Advance = Callable[[int, int], None]  # called with the cells done and the number of cells
 
@@ -54,7 +52,7 @@ def run(
     Raises:
         NotFoundError: no such notebook, or no such organization within the actor's.
         InvalidInputError: a day is malformed, or the last is before the first.
-        ReportFailedError: a cell failed; the partly executed notebook is beside `output`.
+        ReportFailedError: nothing was made; the partly executed notebook is beside `output`.
         ReportLoginError: no login could be made for the organization.
         NoBrowserError: a PDF needs Chromium, and there is none.
         UnfencedError: the notebook is not keypool's, and no kernel can be fenced here.
@@ -89,10 +87,12 @@ def execute(
 ) -> "NotebookNode":
     """Run a notebook about an organization (its id and name) with a temporary login.
 
+    In the place of a cell that fails is a notice, and the others go on.
+
     `advance` is called before each cell with the cells done and the number of cells.
 
     Raises:
-        ReportFailedError: a cell failed, took too long, or ended the kernel; with the traceback.
+        ReportFailedError: no cell made anything, or one took too long or ended the kernel; with the traceback.
         UnfencedError: the notebook is not keypool's, and no kernel can be fenced here.
         ExtraMissingError: what runs notebooks is not installed.
     """
@@ -131,6 +131,7 @@ def _executed(
 
     parameterized, made = scratch / "given.ipynb", scratch / "executed.ipynb"
     source = jupytext.read(notebook)
+    notices.go_on(source)
     nbformat.write(source, parameterized)
     cells = len(source.cells) + bool(parameters)
     try:
@@ -145,10 +146,21 @@ def _executed(
             kernel_manager_class=kernels.manager(kernel),
             on_cell_start=lambda cell_index, **_: advance(cell_index, cells),
         )
-    except (papermill.PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
+    except papermill.PapermillExecutionError as error:
+        read = _read(made)
+        if not notices.leave(read, name=notebook.stem):
+            raise _failure(notebook.stem, error, made.read_text(encoding="utf-8")) from None
+        return read
+    except (CellTimeoutError, DeadKernelError) as error:
         far = made if made.exists() else parameterized
         raise _failure(notebook.stem, error, far.read_text(encoding="utf-8")) from None
-    read: NotebookNode = nbformat.read(made, as_version=4)
+    return _read(made)
+
+
+def _read(path: Path) -> "NotebookNode":
+    import nbformat
+
+    read: NotebookNode = nbformat.read(path, as_version=4)
     return read
 
 
@@ -156,7 +168,7 @@ def _failure(name: str, error: Any, as_far_as_it_came: str) -> ReportFailedError
     lines = getattr(error, "traceback", None) or [str(error)]
     said = f"{error.ename}: {error.evalue}" if hasattr(error, "ename") else str(error).strip()
     failure = ReportFailedError(f"The notebook “{name}” failed ({said.splitlines()[0]})")
-    failure.traceback = COLOURS.sub("", "\n".join(lines))
+    failure.traceback = notices.plain(lines)
     failure.as_far_as_it_came = as_far_as_it_came
     return failure
 

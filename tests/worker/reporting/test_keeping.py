@@ -543,6 +543,28 @@ def test_a_page_that_cannot_be_printed_anew_is_tried_again_by_a_later_run(
     assert {kept(report)["pdf_bytes"] for report in (first, second)} == {8}
 
 
+def test_who_does_not_operate_keypool_is_told_a_sentence_and_a_reference(world):
+    failed, half = ask(world), ask(world, "pools")
+    claims.fail(world.session, claim=claimed(world.session, failed), traceback="Boom\n1 / 0")
+    claim = claimed(world.session, half)
+    claims.finish(world.session, claim=claim, page="<p>", failed="a1b2c3d4: Boom")
+
+    told, parts = (
+        keeping.show(world.session, actor=manager(world), report=report["id"])["traceback"]
+        for report in (failed, half)
+    )
+
+    assert told == (
+        "This report could not be made. Whoever operates keypool finds out why by the reference "
+        f"{failed['id']}."
+    )
+    assert parts == "Parts of this report could not be made; each says its reference."
+    assert (show(world, failed)["traceback"], show(world, half)["traceback"]) == (
+        "Boom\n1 / 0",
+        "a1b2c3d4: Boom",
+    )
+
+
 def test_a_report_that_fails_is_set_apart_with_its_traceback_and_stops_no_other(
     committed, tmp_path, monkeypatch
 ):

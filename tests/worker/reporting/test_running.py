@@ -23,7 +23,7 @@ from sqlalchemy import text
 from tests.conftest import Addresses
 from worker import errors, reporting, simulation
 from worker.database import connections as databases
-from worker.reporting import reading, showing
+from worker.reporting import drawing, notices, reading, rendering, running, showing
 from worker.tenancy.actors import Actor, Role
 
 NOW = datetime(2026, 3, 18, 15, 0, tzinfo=UTC)
@@ -489,6 +489,34 @@ def test_a_failing_notebook_is_set_apart_with_its_traceback(simulated, tmp_path)
 
     assert "ZeroDivisionError" in (tmp_path / "broken.failed.ipynb").read_text()
     assert not (tmp_path / "broken.html").exists()
+
+
+@pytest.mark.parametrize("name", ["Pay $5 now", "$\\frac{$", "a $ b $ c", "$x^2$"])
+def test_a_dollar_in_somebodys_words_is_drawn_as_it_is(name):
+    frame = pd.DataFrame({"pool": ["Other", name], "keys": [3, 4]})
+
+    figure = drawing.counted(name, frame, babel.Locale("en"), unit="keys")
+
+    axes = figure.axes[0]
+    assert axes.get_title(loc="left") == name
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["Other", name]
+    assert not any(label.get_parse_math() for label in axes.get_yticklabels())
+    assert showing.picture(figure)
+
+
+def test_a_cell_that_fails_leaves_a_notice_and_the_report_goes_on(simulated, tmp_path):
+    shown = 'from IPython.display import HTML; HTML("<p>made {}</p>")'
+    mine = notebook(tmp_path / "half.ipynb", shown.format(1), "1 / 0", shown.format(2))
+
+    executed = running.execute(mine, about=None, organization=None, first=None, last=None)
+
+    page, told = rendering.render(executed), notices.traceback(executed)
+    [reference] = re.findall(rf"{notices.NOTICE} ([0-9a-f]{{8}})\.", page)
+    assert page.index("made 1") < page.index(reference) < page.index("made 2")
+    assert "ZeroDivisionError" not in page
+    assert "papermill" not in page
+    assert told.startswith(f"{reference}: ")
+    assert told.endswith("ZeroDivisionError: division by zero")
 
 
 def test_an_empty_database_says_that_there_is_nothing_yet(fresh_database, tmp_path, capfd):
