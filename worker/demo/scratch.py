@@ -99,7 +99,9 @@ def _renamed(name: str) -> dict[str, str]:
     """Give each login's URL with another database; the owner's URL if it has none."""
     known = settings()
     addresses = {
-        login: make_url(str(getattr(known, login.value) or known.database_url)) for login in Login
+        login: make_url(str(getattr(known, login.value) or known.database_url))
+        for login in Login
+        if login is not Login.RECEIVER  # which has the web's
     }
     return {
         f"KEYPOOL_{login.value.upper()}": address.set(database=name).render_as_string(
