@@ -28,6 +28,7 @@ BOUND = {  # up to which instant of a thing its occasion has come
     Kind.ACCESS_ENDING: "clock_now() + make_interval(days => threshold)",
 }
 
+# OFFSET 0 keeps the range with the look into the table: an index finds the few rows of the last minutes.
 # A key counts from when it can be redeemed. The second part is of pools that started afterwards.
 GIVEN = """
     SELECT wanted.organization_id, given.recipient AS address, NULL AS reader,
@@ -36,9 +37,12 @@ GIVEN = """
       FROM wanted
       JOIN pool ON pool.organization_id = wanted.organization_id
       JOIN course ON course.id = pool.course_id
-      JOIN distribution AS given ON given.pool_id = pool.id
-     WHERE {instant} > wanted.since AND {instant} <= wanted.bound AND {first}
-       AND given.recalled_at IS NULL AND given.recipient LIKE '%_@_%'
+     CROSS JOIN LATERAL (
+           SELECT given.* FROM distribution AS given
+            WHERE given.pool_id = pool.id
+              AND {instant} > wanted.since AND {instant} <= wanted.bound AND {first}
+           OFFSET 0) AS given
+     WHERE given.recalled_at IS NULL AND given.recipient LIKE '%_@_%'
        AND pool_state(course.archived_at, pool.paused_at, pool.starts_at, pool.expires_at,
                       clock_now()) = 'active'
        AND EXISTS (SELECT FROM key WHERE key.distribution_id = given.id AND key.state = 'issued')"""
@@ -51,12 +55,16 @@ ACCESS = """
                               'redeemed_at', assignment.redeemed_at, 'ends_at', assignment.expires_at)
                AS data
       FROM wanted
-      JOIN pool ON pool.organization_id = wanted.organization_id
-      JOIN assignment ON assignment.pool_id = pool.id AND assignment.status = 'active'
-      JOIN course ON course.id = assignment.course_id
+      {pools}
+     CROSS JOIN LATERAL (
+           SELECT assignment.* FROM assignment
+            WHERE {of_pool} assignment.status = 'active'
+              AND assignment.{instant} > wanted.since AND assignment.{instant} <= wanted.bound
+           OFFSET 0) AS assignment
+      {pool_of}JOIN course ON course.id = assignment.course_id
       JOIN learner ON learner.id = assignment.learner_id AND learner.erased_at IS NULL
-     WHERE assignment.{instant} > wanted.since AND assignment.{instant} <= wanted.bound
-       AND gives_access(assignment.status, assignment.expires_at, clock_now()) AND {holds}"""
+     WHERE {in_pool}
+           gives_access(assignment.status, assignment.expires_at, clock_now()) AND {holds}"""
 
 # What is told of a pool: see the deliveries' pool.low and pool.expiring.
 POOL = """
@@ -125,16 +133,27 @@ TROUBLE = """
                     UNION ALL
                    SELECT 'source', source.name, bad.since FROM source
                     CROSS JOIN LATERAL (
+                          SELECT greatest(
+                                 (SELECT max(received_at) FROM event
+                                   WHERE event.source_id = source.id
+                                     AND outcome IN ('unknown_key', 'mistyped_key')
+                                     AND received_at > clock_now() - interval '1 day'),
+                                 (SELECT max(received_at) FROM event
+                                   WHERE event.source_id = source.id AND status = 'failed'
+                                     AND received_at > clock_now() - interval '1 day')) AS latest
+                           OFFSET 0) AS lately
+                    CROSS JOIN LATERAL (
                           SELECT max(received_at) AS at FROM event
                            WHERE event.source_id = source.id AND status = 'settled'
-                             AND outcome NOT IN ('unknown_key', 'mistyped_key')) AS good
+                             AND outcome NOT IN ('unknown_key', 'mistyped_key')
+                             AND received_at > lately.latest - interval '30 days') AS good
                     CROSS JOIN LATERAL (
-                          SELECT min(received_at) AS since, max(received_at) AS latest FROM event
+                          SELECT min(received_at) AS since FROM event
                            WHERE event.source_id = source.id
                              AND (status = 'failed' OR outcome IN ('unknown_key', 'mistyped_key'))
-                             AND received_at > coalesce(good.at, '-infinity')) AS bad
-                    WHERE source.organization_id = wanted.organization_id
-                      AND bad.latest > clock_now() - interval '1 day') AS trouble
+                             AND received_at > coalesce(good.at, lately.latest - interval '30 days'))
+                          AS bad
+                    WHERE source.organization_id = wanted.organization_id) AS trouble
             WHERE since <= clock_now() - interval '1 day') AS failing
      WHERE failing.newest IS NOT NULL"""
 
@@ -145,11 +164,19 @@ OCCASIONS: Mapping[Kind, str] = MappingProxyType({
     )),
     Kind.ACCESS_ENDING: ACCESS.format(
         instant="expires_at",
+        pool_of="JOIN pool ON pool.id = assignment.pool_id\n      ",
+        pools="",  # by assignment_to_expire, whoever's
+        of_pool="",
+        in_pool="pool.organization_id = wanted.organization_id AND",
         # Access that is shorter than that would be told of with its beginning.
         holds="assignment.expires_at - assignment.redeemed_at > make_interval(days => threshold)",
     ),
     Kind.ACCESS_UNLAUNCHED: ACCESS.format(
         instant="redeemed_at",
+        pool_of="",
+        pools="JOIN pool ON pool.organization_id = wanted.organization_id",
+        of_pool="assignment.pool_id = pool.id AND",  # by assignment_by_pool
+        in_pool="",
         holds="NOT EXISTS (SELECT FROM launch WHERE launch.assignment_id = assignment.id)",
     ),
     Kind.POOL_LOW: OF_POOL.format(occasion="pool_shortage.since", keys="tally.keys_left")

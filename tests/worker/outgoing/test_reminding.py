@@ -209,6 +209,24 @@ def test_a_child_organizations_learner_reads_it_in_their_own_language(world):
     assert "(Europe/Berlin)" in shown["text"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "index", "range_"),
+    [
+        (Kind.ACCESS_ENDING, "assignment_to_expire", "expires_at > wanted"),
+        (Kind.ACCESS_UNLAUNCHED, "assignment_by_pool", "redeemed_at > wanted"),
+        (Kind.TROUBLE, "event_guessed", "(received_at > "),
+    ],
+)
+def test_a_sweep_reads_the_rows_of_the_last_minutes_alone(world, kind, index, range_):
+    sql(world, "SET LOCAL enable_seqscan = off")
+    sql(world, "SET LOCAL enable_bitmapscan = off")
+
+    plan = world.session.scalars(text(f"EXPLAIN {reminding.SWEEPS[kind]}")).all()
+
+    [at] = [n for n, line in enumerate(plan) if f"using {index} on" in line][:1]
+    assert range_ in plan[at + 1]
+
+
 # ---------------------------------------------------------------------------------- about invoices
 
 
