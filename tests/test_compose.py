@@ -360,7 +360,12 @@ def test_the_database_and_the_broker_are_reached_by_those_who_need_them_alone():
         "beat",
     }
     assert on["jupyter"] & on["webhook"] == {"database"}
-    assert {name for name in SERVICES if on[name] - inside} == {"webhook", "worker", "jupyter"}
+    assert {name for name in SERVICES if on[name] - inside} == {
+        "webhook",
+        "worker",
+        "jupyter",
+        "proxy",
+    }
 
 
 def test_an_image_of_others_is_pinned_and_may_be_named_by_its_digest():

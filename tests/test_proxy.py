@@ -1,0 +1,163 @@
+"""nginx.conf, the proxy of compose.yaml, in front of a web that notes what reaches it."""
+
+import datetime
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.waiting import eventually
+
+HOUSE = Path(__file__).parent.parent
+NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH')}:/usr/sbin")
+TRUSTING = ssl._create_unverified_context()  # noqa: S323  # the certificate is the test's own
+
+pytestmark = pytest.mark.skipif(
+    NGINX is None and "CI" not in os.environ, reason="there is no nginx here"
+)
+
+
+@dataclass
+class Front:
+    """A running proxy, and what the web behind it was asked."""
+
+    port: int
+    requests: list[dict[str, str]] = field(default_factory=list)
+
+    def opened(self, start: bytes) -> ssl.SSLSocket:
+        plain = socket.create_connection(("127.0.0.1", self.port))
+        line = TRUSTING.wrap_socket(plain)
+        line.sendall(start)
+        return line
+
+    def post(self, path: str, body: bytes, **headers: str) -> httpx.Response:
+        url = f"https://127.0.0.1:{self.port}{path}"
+        return httpx.post(url, content=body, headers=headers, verify=TRUSTING, timeout=60)
+
+
+def certified(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "keys.example.com")])
+    begin = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(begin).not_valid_after(begin.replace(year=2099))
+    signed = made.sign(key, hashes.SHA256())
+    (folder / "fullchain.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    (folder / "privkey.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    folder = tmp_path_factory.mktemp("proxy")
+    certified(folder)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        made = Front(free.getsockname()[1])
+
+    class Web(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            made.requests.append({"path": self.path, **self.headers})
+            self.send_response(202)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_words: object) -> None:
+            pass
+
+    web = ThreadingHTTPServer(("127.0.0.1", 0), Web)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    written = (HOUSE / "nginx.conf").read_text()
+    for here, there in {
+        "webhook:8080": f"127.0.0.1:{web.server_port}",
+        "8443": f"127.0.0.1:{made.port}",
+        "/etc/certificates": str(folder),
+        "/tmp": str(folder),  # noqa: S108  # as the container has it
+        "client_body_timeout 10s": "client_body_timeout 1s",
+    }.items():
+        assert here in written
+        written = written.replace(here, there)
+    (folder / "nginx.conf").write_text(f"user root;\n{written}" if os.geteuid() == 0 else written)
+    command = [str(NGINX), "-c", str(folder / "nginx.conf"), "-p", str(folder), "-g", "daemon off;"]
+    with subprocess.Popen(command) as process:
+        try:
+            assert eventually(lambda: process.poll() is None and _listens(made.port))
+            yield made
+        finally:
+            process.terminate()
+    web.shutdown()
+    web.server_close()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as line:
+        return line.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_web_never_hears_of_a_body_that_does_not_come(front):
+    head = b"POST /webhooks/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"
+
+    with front.opened(head) as line:
+        told = line.recv(65_536)
+
+    assert told == b"" or b" 408 " in told
+    assert front.requests == []
+
+
+def test_whoever_asks_cannot_say_that_somebody_else_does(front):
+    spoofed = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "http"}
+
+    answer = front.post("/webhooks/1", b"{}", **spoofed)
+
+    assert answer.status_code == 202
+    [request] = front.requests
+    assert (request["X-Forwarded-For"], request["X-Forwarded-Proto"]) == ("127.0.0.1", "https")
+    front.requests.clear()
+
+
+def test_a_large_body_is_for_tables_alone(front):
+    large = b"x" * (3 << 20)
+
+    answers = [
+        front.post(path, large).status_code
+        for path in (
+            "/webhooks/1",
+            "/api/v1/pools",
+            "/api/v1/pools/1/keys",
+            "/api/v1/pools/1/distributions",
+            "/console/pools/1/keys/add",
+            "/console/pools/1/distribute/table",
+        )
+    ]
+
+    assert answers == [413, 413, 202, 202, 202, 202]
+    front.requests.clear()
+
+
+def test_one_address_has_so_many_connections(front):
+    head = b"POST /webhooks/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"
+
+    lines = [front.opened(head) for _ in range(70)]
+    told = [line.recv(65_536) for line in lines]
+
+    assert sum(b" 429 " in answer for answer in told) >= 6
+    for line in lines:
+        line.close()
