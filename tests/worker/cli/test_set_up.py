@@ -5,8 +5,10 @@ from decimal import Decimal
 
 import pytest
 from PIL import Image
+from sqlalchemy import text
 
 from tests.worker.cli.conftest import opened
+from worker.database import connections as databases
 from worker.redemption import settling
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -430,3 +432,60 @@ def test_what_a_child_is_told_of_a_shared_pool_is_asked_for_by_its_name(give, wo
     assert [(one["key"], one["learner"]) for one in redeemed["items"]] == [
         (code, "ann@example.org")
     ]
+
+
+def test_the_sessions_of_a_user_are_listed_and_ended(give, run, world):
+    owner = ["--organization", str(world.parent), "--role", "manager"]
+    give("users", "add", "sam@example.com", *owner, "--password", "a long password")
+    with databases.session() as session:
+        session.execute(text("""
+            INSERT INTO console_session (user_id, hash, device, client, ends_at)
+            SELECT id, 'a', 'b', '192.0.2.0/24', clock_now() + interval '1 hour' FROM console_user
+             WHERE email = 'sam@example.com'"""))  # fmt: skip
+
+    [listed] = give("sessions", "list", "--user", "Sam@example.com")["items"]
+    ended = give("sessions", "end", listed["id"])
+    unknown = run("sessions", "end", "999999")
+
+    assert (listed["user"], listed["client"]) == ("sam@example.com", "192.0.2.0/24")
+    assert ended["id"] == listed["id"]
+    assert give("sessions", "list", "--user", "sam@example.com")["items"] == []
+    assert (unknown.code, "no session “999999”" in unknown.err) == (2, True)
+
+
+def test_single_sign_on_is_set_shown_and_ended(give, run, world):
+    whose = ["organizations", "single-sign-on", str(world.child)]
+    given = ["--issuer", "https://login.example.com", "--client-id", "keypool"]
+    more = ["--domain", "Child.example", "--role-claim", "groups", "--role", "admins=manager"]
+
+    made = give(*whose, *given, *more, "--client-secret", "s3cret", "--only")
+    shown = give(*whose)
+    ended = give(*whose, "--remove")
+    gone = run(*whose)
+
+    assert made == shown == ended
+    assert (made["domains"], made["roles"], made["only"]) == (
+        ["child.example"],
+        {"admins": "manager"},
+        True,
+    )
+    assert made["redirect_uri"].endswith("/console/single-sign-on/answer")
+    assert "s3cret" not in str(made)
+    assert (gone.code, "no single sign-on" in gone.err) == (2, True)
+
+
+def test_a_second_factor_is_reset_and_demanded(give, world):
+    owner = ["--organization", str(world.parent), "--role", "manager"]
+    give("users", "add", "tom@example.com", *owner, "--password", "a long password")
+    with databases.session() as session:
+        session.execute(
+            text("UPDATE console_user SET totp_encrypted = 'x' WHERE email = 'tom@example.com'")
+        )
+    [before] = [it for it in give("users", "list")["items"] if it["email"] == "tom@example.com"]
+
+    after = give("users", "reset-second-factor", "tom@example.com")
+    give("organizations", "edit", str(world.parent), "--second-factor")
+    shown = give("organizations", "show", str(world.parent))
+
+    assert (before["second_factor"], after["second_factor"]) == (True, False)
+    assert shown["second_factor"] is True
