@@ -2568,21 +2568,76 @@ CREATE TRIGGER history_keeps_what_happened BEFORE UPDATE ON history
 
 -- The walls between organizations ------------------------------------------------------------------
 
--- The web names, for each transaction, the organization whose tree it may see (keypool.organization:
--- an id, or * for the operator). Unset, it sees nothing.
+-- Whose request a transaction of the web serves is what keypool.entered says: as whom it entered (a person, or a
+-- door that knows nobody), the organization whose tree it sees (an id, or * for the operator), and the actor of
+-- its history. Any SQL may write that setting, so it is sealed, with a secret that no login can read, and for
+-- this transaction alone: only the functions that authenticate seal. Unset or forged, the web sees nothing.
+CREATE TABLE wall (
+    secret bytea NOT NULL
+);
+
+ALTER TABLE wall ENABLE ROW LEVEL SECURITY;
+INSERT INTO wall VALUES (sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')));
+
+CREATE FUNCTION seal_of(words text) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (SELECT encode(sha256(secret || sha256(secret || convert_to(
+                extract(epoch FROM transaction_timestamp())::text || ' ' || words, 'UTF8'))), 'hex')
+              FROM wall);
+END
+$$;
+
+CREATE FUNCTION enter(as_whom text, organization text, actor text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    words text := as_whom || ' ' || organization || ' ' || actor;
+BEGIN
+    RETURN set_config('keypool.entered', seal_of(words) || ' ' || words, true) IS NOT NULL;
+END
+$$;
+
+-- Whether the setting was sealed by this transaction; its words are: as whom, organization, actor.
+CREATE FUNCTION is_sealed(setting text) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN split_part(setting, ' ', 1) = seal_of(substr(setting, length(split_part(setting, ' ', 1)) + 2));
+END
+$$;
+
+-- The seal is looked at where rows would be seen: a claim of everything here, of an organization below.
 CREATE FUNCTION sees_everything() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE
-RETURN coalesce(current_setting('keypool.organization', true) = '*', false);
+RETURN CASE WHEN split_part(coalesce(current_setting('keypool.entered', true), ''), ' ', 3) = '*'
+            THEN is_sealed(current_setting('keypool.entered', true)) ELSE false END;
+
+-- Nobody sees a row by what these two say, so they look at no seal: what they read is part of what is sealed.
+CREATE FUNCTION is_persons() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN coalesce(split_part(current_setting('keypool.entered', true), ' ', 2) = 'person', false);
+
+CREATE FUNCTION entered_actor() RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN regexp_replace(current_setting('keypool.entered', true), '^\S* \S* \S* ', '');
+
+CREATE FUNCTION entered_organization() RETURNS bigint
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    setting text := current_setting('keypool.entered', true);
+    claimed text := split_part(setting, ' ', 3);
+BEGIN
+    RETURN CASE WHEN claimed ~ '^\d{1,18}$' AND is_sealed(setting) THEN claimed::bigint END;
+END
+$$;
 
 CREATE FUNCTION visible_organization() RETURNS SETOF bigint
 LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT descendant_id FROM organization_ancestry
-     WHERE ancestor_id = CASE WHEN current_setting('keypool.organization', true) ~ '^\d{1,18}$'
-                              THEN current_setting('keypool.organization', true)::bigint END
+    SELECT descendant_id FROM organization_ancestry WHERE ancestor_id = entered_organization()
 $$;
 
-REVOKE ALL ON FUNCTION visible_organization() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION visible_organization() TO keypool_web;
+REVOKE ALL ON FUNCTION seal_of(text), enter(text, text, text), is_sealed(text), entered_organization(),
+    visible_organization() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION is_sealed(text), visible_organization() TO keypool_web;
 
 -- The pools that are shared with an organization by those above it: what it may know of them. To the
 -- web's login they are told of an organization in sight alone.
@@ -2761,15 +2816,29 @@ CREATE POLICY tenancy ON charge_cancelled_out TO keypool_web USING ((SELECT sees
 CREATE POLICY tenancy ON invoice_tax    TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 CREATE POLICY tenancy ON invoice_charge TO keypool_web USING ((SELECT sees_everything()) OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
 
+-- Whether a source is an organization's, and a learner's organization it or a descendant. Asked by the policy
+-- of events, for each message that comes: asking through the tables' own policies would take longer.
+CREATE FUNCTION is_event_of(source_id bigint, organization_id bigint, learner_organization_id bigint)
+RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM source WHERE id = is_event_of.source_id
+                                        AND source.organization_id = is_event_of.organization_id)
+       AND (is_event_of.learner_organization_id IS NULL
+            OR EXISTS (SELECT FROM organization_ancestry
+                        WHERE ancestor_id = is_event_of.organization_id
+                          AND descendant_id = is_event_of.learner_organization_id));
+END
+$$;
+REVOKE ALL ON FUNCTION is_event_of(bigint, bigint, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION is_event_of(bigint, bigint, bigint) TO keypool_web;
+
 -- A foreign key is checked without row level security, so each that a tenant's request may write is
 -- checked here: it leads to a row in sight. What else a row refers to, it refers to by a column of its
 -- first policy. An update is checked by the columns that it may write (below), since a child may change an
 -- assignment whose key it does not see.
 CREATE POLICY leads_to_rows_in_sight ON event AS RESTRICTIVE FOR INSERT TO keypool_web
-    WITH CHECK (assignment_id IS NULL
-                AND EXISTS (SELECT FROM source WHERE source.id = source_id AND source.organization_id = event.organization_id)
-                AND (learner_organization_id IS NULL
-                     OR EXISTS (SELECT FROM organization WHERE organization.id = learner_organization_id)));
+    WITH CHECK (assignment_id IS NULL AND is_event_of(source_id, organization_id, learner_organization_id));
 CREATE POLICY leads_to_rows_in_sight ON launch AS RESTRICTIVE FOR INSERT TO keypool_web
     WITH CHECK (source_id IS NULL
                 AND EXISTS (SELECT FROM assignment WHERE assignment.id = assignment_id
@@ -2827,6 +2896,43 @@ CREATE POLICY erasing ON history    AS RESTRICTIVE FOR UPDATE TO keypool_web USI
 CREATE POLICY erasing ON redemption AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY erasing ON report_run AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY erasing ON answer     AS RESTRICTIVE FOR UPDATE TO keypool_web USING ((SELECT sees_everything()) OR encrypted = '') WITH CHECK (true);  -- or it is begun
+
+-- The receiver and the redeem page know no person: whoever may run SQL may enter as they do. So they see an
+-- organization's sources, events, learners and assignments, and nothing else of it.
+CREATE POLICY persons ON pool                 AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON distribution         AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON batch                AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON batch_chunk          AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON batch_line           AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON key                  AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON key_replacement      AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON token                AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON answer               AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON console_user         AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON console_session      AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON source_secret        AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON endpoint             AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON endpoint_secret      AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON delivery             AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON invoice              AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON invoice_line         AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON invoice_share        AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON invoice_tax          AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON invoice_charge       AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON payment              AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON charge               AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON charge_cancelled_out AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON tax_rate             AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON history              AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON message              AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON mail_template        AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON report_run           AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON reminder         AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON unsubscribed     AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON identity_provider AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON identity_domain  AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY own_actor ON history AS RESTRICTIVE FOR INSERT TO keypool_web
+    WITH CHECK (actor = (SELECT entered_actor()));
 
 -- Everybody may read courses and the prices that hold for them; the operator alone writes them.
 CREATE POLICY reading ON course TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
@@ -3325,6 +3431,107 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
        AND (organization_id IS NULL OR organization_id = ANY (organization_ids))
        AND (session_user <> 'keypool_web' OR sees_everything())
 $$;
+
+-- Enter as who holds a token or a session, for this transaction; without one, nobody enters.
+CREATE FUNCTION enter_token(token_hash bytea) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT enter('person', coalesce(organization_id::text, '*'), format('token %s (%s)', id, name))
+      FROM token
+     WHERE hash = token_hash AND revoked_at IS NULL AND (expires_at IS NULL OR clock_now() < expires_at)
+$$;
+
+CREATE FUNCTION enter_session(session_hash bytea, idle interval) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT enter('person', coalesce(organization_id::text, '*'), 'user ' || email)
+      FROM console_session JOIN console_user ON console_user.id = console_session.user_id
+     WHERE hash = session_hash AND ended_at IS NULL AND disabled_at IS NULL
+       AND clock_now() < ends_at AND last_seen_at > clock_now() - idle
+$$;
+
+-- Enter as a door that knows nobody: the receiver of a source, an organization's redeem page.
+CREATE FUNCTION enter_source(source_id bigint) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT enter('door', organization_id::text, 'source ' || id) FROM source WHERE id = source_id
+$$;
+
+CREATE FUNCTION enter_page(of_organization bigint) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT enter('door', id::text, 'redeem page') FROM organization
+     WHERE id = of_organization AND redeem_page <> 'off'
+$$;
+
+-- Which of some events are decided: told of ids alone, to whoever waits for them.
+CREATE FUNCTION decided_events(event_ids bigint[]) RETURNS SETOF bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT id FROM event WHERE id = ANY (event_ids) AND status IN ('settled', 'failed')
+$$;
+
+-- For how many seconds the inbox, deliveries and the schedule have stood still.
+CREATE FUNCTION standstill()
+RETURNS TABLE (inbox double precision, deliveries double precision, schedule double precision)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT (SELECT coalesce(extract(epoch FROM clock_now() - min(received_at)), 0)
+              FROM event WHERE is_undecided(status, waits_for)),
+           (SELECT coalesce(extract(epoch FROM clock_now() - min(head.due_at)), 0)
+              FROM endpoint CROSS JOIN LATERAL (
+                   SELECT delivery.due_at FROM delivery
+                    WHERE delivery.endpoint_id = endpoint.id AND delivery.state = 'waiting'
+                      AND delivery.due_at <= clock_now()
+                    ORDER BY delivery.due_at, delivery.id LIMIT 1) AS head
+             WHERE endpoint.removed_at IS NULL AND coalesce(endpoint.rests_until <= clock_now(), true)),
+           (SELECT coalesce(extract(epoch FROM clock_now() - min(last_run_at)), 0) FROM schedule_beat)
+$$;
+
+-- The whole system's figures, for its metrics; each reads a partial index of what waits, failed or goes on.
+CREATE FUNCTION figures() RETURNS TABLE (name text, value double precision)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT 'keypool_events_waiting', count(*) FROM event WHERE is_undecided(status, waits_for)
+    UNION ALL
+    SELECT 'keypool_events_waiting_oldest_seconds', inbox FROM standstill()
+    UNION ALL
+    SELECT 'keypool_deliveries_due_oldest_seconds', deliveries FROM standstill()
+    UNION ALL
+    SELECT 'keypool_schedule_last_run_seconds', schedule FROM standstill()
+    UNION ALL
+    SELECT 'keypool_events_waiting_for_a_launch', count(*) FROM event WHERE waits_for IS NOT NULL
+    UNION ALL
+    SELECT 'keypool_events_failed', count(*) FROM event WHERE status = 'failed'
+    UNION ALL
+    SELECT 'keypool_deliveries_waiting', count(*) FROM delivery WHERE state = 'waiting'
+    UNION ALL
+    SELECT 'keypool_deliveries_waiting_oldest_seconds',
+           coalesce(extract(epoch FROM clock_now() - min(happened_at)), 0)
+      FROM delivery WHERE state = 'waiting'
+    UNION ALL
+    SELECT 'keypool_deliveries_failed', count(*) FROM delivery WHERE state = 'failed'
+    UNION ALL
+    SELECT 'keypool_batches_unfinished', count(*) FROM batch WHERE state IN ('queued', 'running')
+    UNION ALL
+    SELECT 'keypool_messages_waiting', count(*) FROM message WHERE state = 'waiting'
+    UNION ALL
+    SELECT 'keypool_messages_failed', count(*) FROM message WHERE state = 'failed'
+    UNION ALL
+    SELECT 'keypool_invoices_held_up', count(*)
+      FROM invoice JOIN organization ON organization.id = organization_id
+     WHERE status = 'draft' AND NOT by_hand AND cardinality(seller_lacks()) > 0
+       AND day_start((month + interval '1 month')::date, time_zone) <= clock_now()
+    UNION ALL
+    SELECT 'keypool_invoices_by_hand', count(*) FROM invoice WHERE status = 'draft' AND by_hand
+    UNION ALL
+    SELECT 'keypool_assignments_overdue', count(*) FROM assignment
+     WHERE is_overdue(status, expires_at, clock_now())
+$$;
+
+CREATE FUNCTION recent_outcomes(latest bigint) RETURNS TABLE (outcome text, attempts bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT outcome::text, count(*)
+      FROM (SELECT outcome FROM redemption ORDER BY event_id DESC LIMIT latest) AS recent GROUP BY outcome
+$$;
+
+REVOKE ALL ON FUNCTION enter_token(bytea), enter_session(bytea, interval), enter_source(bigint), enter_page(bigint),
+    decided_events(bigint[]), standstill(), figures(), recent_outcomes(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION enter_token(bytea), enter_session(bytea, interval), enter_source(bigint), enter_page(bigint),
+    decided_events(bigint[]), standstill(), figures(), recent_outcomes(bigint) TO keypool_web;
 
 -- The last migration that this database has had, which the web tells when asked whether it is
 -- ready. Null: the database was not made by “keypool db init”.

@@ -11,10 +11,13 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from worker.catalogue import courses
+from worker.database import connections
+from worker.database.connections import Entry
 from worker.pools import pools
 from worker.redemption import deciding
+from worker.tables.tenancy import Token
 from worker.tenancy import organizations
-from worker.tenancy.actors import Actor
+from worker.tenancy.actors import Actor, Role
 
 OPERATOR = Actor.operator("test")
 
@@ -149,3 +152,20 @@ def build(session: Session, *, name: str | None = None, **pool: Any) -> World:
     return World(
         session, int(parent["id"]), int(child["id"]), int(sibling["id"]), made["id"], source
     )
+
+
+def entered(organization_id: int | None, role: Role = Role.MANAGER) -> Actor:
+    """Give somebody with a new token of an organization, or of the operator, as the web knows them."""
+    role = Role.OPERATOR if organization_id is None else role
+    token = Token(
+        name="entry", role=role, organization_id=organization_id, hash=secrets.token_bytes(32)
+    )
+    with connections.session() as session:
+        session.add(token)
+    name, entry = f"token {token.id} (entry)", Entry("enter_token", (token.hash,))
+    return Actor(name, role, organization_id, entry)
+
+
+def entry_of(organization_id: int | None) -> Entry | None:
+    """Give how the web enters for an organization, or for the operator."""
+    return entered(organization_id).scope

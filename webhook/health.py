@@ -112,7 +112,7 @@ def _database() -> tuple[Part, SchemaPart, WorkPart, ClockPart]:
     offset = settings().clock_offset.total_seconds()
     away: ClockPart = {"now": None, "offset_seconds": offset}
     try:
-        with connections.session(Login.WEB, sees="*") as session:
+        with connections.session(Login.WEB) as session:
             standing = revisions.standing(session)
             refusal = standing.refusal()
             work = _work(None if refusal else progress.standstill(session))

@@ -16,10 +16,8 @@ from sqlalchemy.orm import Session
 
 from webhook.http.openapi import refuses
 from webhook.http.problems import UnauthenticatedError
-from worker.billing.confirming import COUNT_HELD_UP
 from worker.database import connections
 from worker.database.connections import Login
-from worker.outgoing import progress
 from worker.settings import settings
 
 blueprint = APIBlueprint("metrics", __name__, tag="Health")
@@ -28,76 +26,32 @@ RECENT_ATTEMPTS = (
     10_000  # attempts that are counted: enough to see a change, few enough for every scrape
 )
 
-# Each reads a partial index that has only the waiting, failed or unfinished rows.
+# What each figure of schema.sql's figures() means.
 FIGURES = {
-    "keypool_events_waiting": (
-        "Events recorded and not yet decided.",
-        "SELECT count(*) FROM event WHERE is_undecided(status, waits_for)",
-    ),
-    "keypool_events_waiting_oldest_seconds": (
-        "How long the oldest of them has waited.",
-        progress.INBOX,
-    ),
-    "keypool_events_waiting_for_a_launch": (
-        "Ends of training whose launch has not come yet.",
-        "SELECT count(*) FROM event WHERE waits_for IS NOT NULL",
-    ),
-    "keypool_events_failed": (
-        "Events set apart for a person.",
-        "SELECT count(*) FROM event WHERE status = 'failed'",
-    ),
-    "keypool_deliveries_waiting": (
-        "Outgoing events that no endpoint has taken yet.",
-        "SELECT count(*) FROM delivery WHERE state = 'waiting'",
-    ),
-    "keypool_deliveries_waiting_oldest_seconds": (
-        "How long ago the oldest of them happened.",
-        "SELECT coalesce(extract(epoch FROM clock_now() - min(happened_at)), 0) FROM delivery"
-        " WHERE state = 'waiting'",
-    ),
-    "keypool_deliveries_failed": (
-        "Outgoing events set apart for a person, after three days of tries.",
-        "SELECT count(*) FROM delivery WHERE state = 'failed'",
-    ),
+    "keypool_events_waiting": "Events recorded and not yet decided.",
+    "keypool_events_waiting_oldest_seconds": "How long the oldest of them has waited.",
+    "keypool_events_waiting_for_a_launch": "Ends of training whose launch has not come yet.",
+    "keypool_events_failed": "Events set apart for a person.",
+    "keypool_deliveries_waiting": "Outgoing events that no endpoint has taken yet.",
+    "keypool_deliveries_waiting_oldest_seconds": "How long ago the oldest of them happened.",
+    "keypool_deliveries_failed": "Outgoing events set apart for a person, after three days of tries.",
     "keypool_deliveries_due_oldest_seconds": (
-        "How long the oldest of them has been due, of endpoints that are not paused.",
-        progress.DELIVERIES,
+        "How long the oldest of them has been due, of endpoints that are not paused."
     ),
     "keypool_schedule_last_run_seconds": (
-        "How long ago a task of the schedule last ran; they run every minute.",
-        progress.SCHEDULE,
+        "How long ago a task of the schedule last ran; they run every minute."
     ),
-    "keypool_batches_unfinished": (
-        "Batches queued or running.",
-        "SELECT count(*) FROM batch WHERE state IN ('queued', 'running')",
-    ),
-    "keypool_messages_waiting": (
-        "Mails that the mail server has not accepted yet.",
-        "SELECT count(*) FROM message WHERE state = 'waiting'",
-    ),
-    "keypool_messages_failed": (
-        "Mails that are set apart: see “keypool messages list --failed”.",
-        "SELECT count(*) FROM message WHERE state = 'failed'",
-    ),
+    "keypool_batches_unfinished": "Batches queued or running.",
+    "keypool_messages_waiting": "Mails that the mail server has not accepted yet.",
+    "keypool_messages_failed": "Mails that are set apart: see “keypool messages list --failed”.",
     "keypool_invoices_held_up": (
-        "Drafts of closed months that no run finalizes: the seller has no name, address or tax id.",
-        COUNT_HELD_UP,
+        "Drafts of closed months that no run finalizes: the seller has no name, address or tax id."
     ),
-    "keypool_invoices_by_hand": (
-        "Drafts that only a person finalizes, as after a voiding.",
-        "SELECT count(*) FROM invoice WHERE status = 'draft' AND by_hand",
-    ),
-    "keypool_assignments_overdue": (
-        "Assignments past their end that the expiry sweep has not marked yet.",
-        "SELECT count(*) FROM assignment WHERE is_overdue(status, expires_at, clock_now())",
-    ),
+    "keypool_invoices_by_hand": "Drafts that only a person finalizes, as after a voiding.",
+    "keypool_assignments_overdue": "Assignments past their end that the expiry sweep has not marked yet.",
 }
-
-COUNT_OUTCOMES = text("""
-    SELECT outcome::text, count(*) FROM (
-        SELECT outcome FROM redemption ORDER BY event_id DESC LIMIT :recent) AS recent
-     GROUP BY outcome
-""")
+COUNTED = text("SELECT name, value FROM figures()")
+COUNT_OUTCOMES = text("SELECT outcome, attempts FROM recent_outcomes(:recent)")
 
 
 @blueprint.get("/metrics")
@@ -131,9 +85,9 @@ class Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give a metric family for each figure, and one for the latest attempts by outcome."""
-        with connections.session(Login.WEB, sees="*") as session:
-            for name, (words, sql) in FIGURES.items():
-                yield GaugeMetricFamily(name, words, float(session.execute(text(sql)).scalar_one()))
+        with connections.session(Login.WEB) as session:
+            for name, value in session.execute(COUNTED):
+                yield GaugeMetricFamily(name, FIGURES[name], value)
             yield _outcomes(session)
 
 

@@ -15,7 +15,7 @@ MAX_WAITING = 32  # requests at once
 POLL_SECONDS = 0.025
 
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
-DECIDED = text("SELECT id FROM event WHERE id = ANY (:waited) AND status IN ('settled', 'failed')")
+DECIDED = text("SELECT decided_events(:waited)")
 
 
 def preferred(header: str | None) -> int | None:
@@ -73,7 +73,7 @@ class WaitingRoom:
 
 def _decided(waited: list[int]) -> list[int]:
     try:
-        with connections.session(Login.RECEIVER, sees="*") as session:
+        with connections.session(Login.RECEIVER) as session:
             return list(session.scalars(DECIDED, {"waited": waited}))
     except errors.DatabaseAwayError:
         return []  # waiting requests answer "recorded" when their time is over

@@ -9,7 +9,7 @@ from webhook.redeem import frame, judging
 from webhook.redeem.frame import blueprint
 from webhook.redeem.judging import Typed
 from worker.database import connections
-from worker.database.connections import Login
+from worker.database.connections import Entry, Login
 from worker.languages.phrases import phrase
 from worker.learning import own
 from worker.learning.own import OwnAssignment
@@ -143,7 +143,9 @@ def _has_answer(visit: Visit) -> bool:
 def _own(visit: Visit, assignment: str | None = None) -> list[OwnAssignment]:
     if visit.organization_id is None:
         return []
-    with connections.session(Login.WEB, sees=str(visit.organization_id)) as session:
+    with connections.session(
+        Login.WEB, sees=Entry("enter_page", (visit.organization_id,))
+    ) as session:
         return own.assignments(
             session,
             organization_id=visit.organization_id,
@@ -153,6 +155,7 @@ def _own(visit: Visit, assignment: str | None = None) -> list[OwnAssignment]:
 
 
 def _event(visit: Visit, event_id: int) -> EventShape:
-    visitor = Actor(f"page session {visit.id}", Role.SENDER, visit.organization_id)
+    name, entry = f"page session {visit.id}", Entry("enter_page", (visit.organization_id or 0,))
+    visitor = Actor(name, Role.SENDER, visit.organization_id, entry)
     with connections.session(Login.WEB, sees=visitor.scope) as session:
         return inbox.show(session, actor=visitor, event=str(event_id))

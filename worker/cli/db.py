@@ -81,6 +81,6 @@ def _notes() -> list[str]:
     try:
         with connections.session() as session:
             revisions.require(session)
-            return resealing.notes(session)
+            return schema.loose_rights(session.connection()) + resealing.notes(session)
     except (revisions.NotMadeError, revisions.DatabaseTooOldError):
         return []  # a table may be missing

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 from psycopg import Connection
 from psycopg import errors as postgres
@@ -38,6 +38,14 @@ class Login(StrEnum):
 
 
 WEBS = (Login.WEB, Login.RECEIVER)
+
+
+class Entry(NamedTuple):
+    """How a transaction of the web enters: a function of schema.sql, and what it is given as proof."""
+
+    function: str
+    arguments: tuple[bytes | int | timedelta, ...]
+
 
 # PostgreSQL's own timeouts: a frozen process must not hold locks on keys, and the web
 # answers 503 within five seconds when the database hangs.
@@ -146,11 +154,11 @@ def connection(login: Login = Login.OWNER) -> Iterator[Connection]:
 
 @contextmanager
 def session(
-    login: Login = Login.OWNER, *, sees: str | None = None, snapshot: bool = False
+    login: Login = Login.OWNER, *, sees: Entry | None = None, snapshot: bool = False
 ) -> Iterator[Session]:
     """Open one transaction and commit it at the end; roll it back when anything is raised.
 
-    `sees` is the scope of the web's row level security: an organization's id, or `*` for the operator.
+    `sees` is as whom the web enters: its row level security shows what that one may see.
     With `snapshot`, all its statements read the same snapshot (repeatable read).
 
     Raises:
@@ -165,7 +173,7 @@ def session(
             if snapshot:
                 opened.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             if sees is not None:
-                opened.execute(select(func.set_config("keypool.organization", sees, True)))
+                opened.execute(select(getattr(func, sees.function)(*sees.arguments)))
             yield opened
     except PoolTimeoutError:
         raise errors.DatabaseAwayError from None

@@ -5,15 +5,9 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker.outgoing.delivering import HEAD
-
 LONGEST = 120  # seconds that anything may stand still
 
-SECONDS = "coalesce(extract(epoch FROM clock_now() - min({})), 0)"
-INBOX = f"SELECT {SECONDS.format('received_at')} FROM event WHERE is_undecided(status, waits_for)"  # noqa: S608  # constants
-DELIVERIES = f"SELECT {SECONDS.format('head.due_at')} FROM {HEAD}"  # noqa: S608  # as above
-SCHEDULE = f"SELECT {SECONDS.format('last_run_at')} FROM schedule_beat"  # noqa: S608  # as above
-FIND = text(f"SELECT ({INBOX})::float, ({DELIVERIES})::float, ({SCHEDULE})::float")
+FIND = text("SELECT inbox, deliveries, schedule FROM standstill()")
 
 RAN = text("UPDATE schedule_beat SET last_run_at = clock_now()")
 

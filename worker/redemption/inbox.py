@@ -85,7 +85,7 @@ OPEN_DOOR = """
 """
 
 # Makes the organization's rows visible to this transaction (with autocommit: to this statement).
-SEEN = "set_config('keypool.organization', %(organization_id)s::text, true)"
+SEEN = "enter_source(%(source_id)s)"
 SEE = f"SELECT {SEEN}"
 
 INSERT = """
@@ -192,7 +192,7 @@ def record(
     parameters = {
         "source_id": source_id,
         "organization_id": organization_id,
-        "learner_organization_id": _learners_place(connection, organization_id, message),
+        "learner_organization_id": _learners_place(connection, source_id, organization_id, message),
         "webhook_id": webhook_id,
         "body_hash": body_hash,
         "type": message.type,
@@ -299,12 +299,18 @@ def _message(outcome: str, row: Selected) -> str:
     return outcomes.message(readers.book_for(row.locale), outcome, facts)
 
 
-def _learners_place(connection: Connection, organization_id: int, message: Message) -> int | None:
+def _learners_place(
+    connection: Connection, source_id: int, organization_id: int, message: Message
+) -> int | None:
     if message.email is None:
         return None
     if message.organization is None:
         return organization_id
-    asked = {"name": message.organization, "organization_id": organization_id}
+    asked = {
+        "name": message.organization,
+        "organization_id": organization_id,
+        "source_id": source_id,
+    }
     with connection.transaction():
         connection.execute(SEE, asked)
         return _one(connection, BELOW, asked)

@@ -72,7 +72,7 @@ def of(session: Session, organization_id: int | None) -> Page | None:
     """Give an organization's page, and set the session's scope to the organization; None: it has none."""
     if organization_id is None:
         return None
-    session.execute(select(func.set_config("keypool.organization", str(organization_id), True)))
+    session.execute(select(func.enter_page(organization_id)))
     it = session.get(Organization, organization_id)
     if it is None or it.redeem_page is RedeemPage.OFF:
         return None

@@ -1,12 +1,13 @@
 """Actors: a name for the history, a role, and the organization whose tree they may see."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, select, true
 from sqlalchemy.orm import QueryableAttribute
 
 from worker import errors
+from worker.database.connections import Entry
 from worker.tables.labels import Role
 from worker.tables.tenancy import Organization, OrganizationAncestry
 
@@ -15,11 +16,15 @@ __all__ = ["Actor", "Role"]  # whoever names an actor names its role
 
 @dataclass(frozen=True)
 class Actor:
-    """Who does something. `organization_id` is None for the operator, who may see everything."""
+    """Who does something. `organization_id` is None for the operator, who may see everything.
+
+    `scope` is how the actor's transactions of the web enter; None for the owner's, which need not.
+    """
 
     name: str
     role: Role
     organization_id: int | None = None
+    scope: Entry | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def operator(cls, name: str) -> "Actor":
@@ -48,8 +53,3 @@ class Actor:
         return select(OrganizationAncestry.descendant_id).where(
             OrganizationAncestry.ancestor_id == self.organization_id
         )
-
-    @property
-    def scope(self) -> str:
-        """The scope of the actor's transactions, as row level security reads it."""
-        return "*" if self.organization_id is None else str(self.organization_id)

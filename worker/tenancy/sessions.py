@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
+from worker.database.connections import Entry
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
@@ -94,7 +95,8 @@ def resume(session: Session, clear: str) -> Signed | None:
     row = session.execute(select("*").select_from(resumed)).one_or_none()
     if row is None:
         return None
-    actor = Actor(f"user {row.email}", Role(row.role), row.organization_id)
+    entry = Entry("enter_session", (digest(clear), settings().session_idle))
+    actor = Actor(f"user {row.email}", Role(row.role), row.organization_id, entry)
     return Signed(row.id, row.user_id, row.email, actor, row.since_confirmed, row.lacks)
 
 

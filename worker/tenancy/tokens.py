@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from worker import days, errors
 from worker.database import connections, lookup
+from worker.database.connections import Entry
 from worker.database.lookup import Id
 from worker.tables.tenancy import Organization, Token
 from worker.tenancy import history, networks, organizations
@@ -55,7 +56,7 @@ PREFIX = "kp_"
 # One query finds a token and sets the transaction's scope to its organizations.
 OPEN_DOOR = """
     SELECT id, name, role, organization_id, to_note,
-           set_config('keypool.organization', coalesce(organization_id::text, '*'), true)
+           enter_token(%(hash)s)
       FROM find_token(%(hash)s, %(client)s)
 """
 
@@ -154,11 +155,13 @@ def authenticate(session: Session, clear: str, *, client: str) -> Known | None:
 
     Works with the web's login, before any tenancy is set.
     """
-    asked = {"hash": digest(clear), "client": networks.shortened(client)}
+    hashed = digest(clear)
+    asked = {"hash": hashed, "client": networks.shortened(client)}
     row = session.connection().exec_driver_sql(OPEN_DOOR, asked).one_or_none()
     if row is None:
         return None
-    actor = Actor(f"token {row.id} ({row.name})", Role(row.role), row.organization_id)
+    name, entry = f"token {row.id} ({row.name})", Entry("enter_token", (hashed,))
+    actor = Actor(name, Role(row.role), row.organization_id, entry)
     return Known(row.id, actor, row.to_note)
 
 

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.ledger import OPERATOR, Buyer, add_buyer, add_pool, redeem, set_clock
+from tests.world import entry_of
 from worker import errors
 from worker.billing import charges
 from worker.catalogue import prices
@@ -390,7 +391,7 @@ def test_the_web_knows_an_ancestors_price_but_does_not_list_it(fresh_database):
 
     child = connections.transaction(populated)
     finance = actors.Actor("finance", actors.Role.FINANCE, child)
-    with connections.session(Login.WEB, sees=finance.scope) as session:
+    with connections.session(Login.WEB, sees=entry_of(finance.organization_id)) as session:
         found = prices.in_force(session, actor=finance, course="C-Parent", organization="Child")
         listed = prices.listing(session, actor=finance).items
 

@@ -254,8 +254,8 @@ PLANTED = {
         "grant on table pool to keypool_web differs: it has “DELETE, INSERT, SELECT, UPDATE”",
     ),
     "a door to everybody": (
-        "GRANT EXECUTE ON FUNCTION find_token(bytea) TO PUBLIC",
-        "grant on function find_token(bytea) to everybody is not in schema.sql.",
+        "GRANT EXECUTE ON FUNCTION enter_token(bytea) TO PUBLIC",
+        "grant on function enter_token(bytea) to everybody is not in schema.sql.",
     ),
     "a view without its barrier": (
         "ALTER VIEW report.charge RESET (security_barrier)",
@@ -368,3 +368,16 @@ def ran(*command: object, given: bytes = b"") -> bytes:
 
 def plain(engine: Engine) -> str:
     return upgrading.address(engine).replace("+psycopg", "")
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [("template0", ["keypool_web", "keypool_analyst"]), ("template1", [])],
+)
+def test_rights_that_only_the_superuser_takes_are_told_where_they_were_left(
+    databases, template, told
+):
+    with databases.cloned(template).connect() as connection:
+        loose = [line for line in schema.loose_rights(connection) if "large objects" in line]
+
+    assert [line.split()[2] for line in loose] == told

@@ -5,7 +5,7 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from tests.worker.database.test_rules import IMPLIED, REFUSED, WORLD
-from tests.world import OPERATOR, build
+from tests.world import OPERATOR, build, entry_of
 from worker import errors
 from worker.database import connections, rules
 from worker.database.connections import Login
@@ -303,7 +303,7 @@ def test_the_web_tells_it_too_and_asks_the_database_nothing_for_it(database):
     )
 
     def add_twice() -> None:
-        with connections.session(Login.WEB, sees="*") as session:
+        with connections.session(Login.WEB, sees=entry_of(None)) as session:
             asked.clear()
             session.execute(text("INSERT INTO organization (name) VALUES ('Twice'), ('Twice')"))
 

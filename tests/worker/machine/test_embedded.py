@@ -355,6 +355,34 @@ def test_the_owner_makes_databases_and_ends_sessions_but_is_no_superuser(shared)
     assert rights == (False, True, True, True)
 
 
+@pytest.mark.parametrize("login", ["web_database_url", "analyst_database_url"])
+@pytest.mark.parametrize(
+    "sql", ["SELECT lo_create(0)", "SELECT lo_from_bytea(0, 'x')", "SELECT lo_get(1)"]
+)
+def test_no_login_keeps_large_objects(shared, login, sql):
+    with (
+        psycopg.connect(plain(getattr(shared, login))) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute(sql)
+
+
+def test_a_password_and_settings_that_a_login_gave_itself_are_gone_after_the_next_start(home):
+    with embedded.lease(home, durable=False) as servers:
+        stolen = plain(servers.web_database_url)
+        with psycopg.connect(stolen, autocommit=True) as web:
+            web.execute("ALTER ROLE keypool_web PASSWORD 'mine'")
+            web.execute("ALTER ROLE keypool_web SET statement_timeout = 1")
+
+    with embedded.lease(home, durable=False) as servers:
+        with psycopg.connect(plain(servers.web_database_url)) as web:
+            timeout = web.execute("SHOW statement_timeout").fetchone()
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(plain(servers.web_database_url), password="mine")
+
+    assert timeout == ("0",)
+
+
 def test_by_default_the_database_keeps_what_it_committed(shared):
     with psycopg.connect(plain(shared.database_url)) as connection:
         settings = [

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from tests import world as worlds
-from tests.world import OPERATOR
+from tests.world import OPERATOR, entry_of
 from worker import errors
 from worker.database import connections
 from worker.database.connections import Login
@@ -36,7 +36,7 @@ def place(database):
 def ask(place, function, *, of: str, by: str | None = None, role: Role = Role.MANAGER, **asked):
     """Ask as somebody of an organization does: by the web's login, which sees that one's tree."""
     actor = Actor("somebody", role, place[by or of])
-    with connections.session(Login.WEB, sees=actor.scope) as session:
+    with connections.session(Login.WEB, sees=entry_of(actor.organization_id)) as session:
         return function(session, actor=actor, organization=str(place[of]), **asked)
 
 
@@ -103,7 +103,7 @@ def test_the_owner_sees_what_its_child_is_told(place):
 
 
 def test_the_webs_login_is_told_nothing_out_of_its_scope_even_by_the_functions_themselves(place):
-    with connections.session(Login.WEB, sees=str(place["grandchild"])) as session:
+    with connections.session(Login.WEB, sees=entry_of(place["grandchild"])) as session:
         pools_, redeemed = (
             session.execute(text(f"SELECT * FROM {function}"), place).all()
             for function in ("shared_pool(:child)", "shared_redemption(:child, :pool)")
@@ -114,7 +114,7 @@ def test_the_webs_login_is_told_nothing_out_of_its_scope_even_by_the_functions_t
 
 def test_the_pool_itself_and_its_keys_stay_behind_the_wall(place):
     actor = Actor("somebody", Role.MANAGER, place["child"])
-    with connections.session(Login.WEB, sees=actor.scope) as session:
+    with connections.session(Login.WEB, sees=entry_of(actor.organization_id)) as session:
         with pytest.raises(errors.NotFoundError):
             pools.show(session, actor=actor, pool=place["pool"])
         counts = [

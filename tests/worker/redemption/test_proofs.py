@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from tests import world as worlds
 from tests.smtpd import dies, mail_server
-from tests.world import OPERATOR
+from tests.world import OPERATOR, entered
 from worker import errors
 from worker.database import connections
 from worker.database.connections import Login
@@ -19,7 +19,7 @@ from worker.outgoing import mailing, messages
 from worker.redemption import proofs
 from worker.redemption.proofs import Answer, Asked, Visit, Way
 from worker.settings import settings
-from worker.tenancy.actors import Actor, Role
+from worker.tenancy.actors import Actor
 
 ANN = "ann@example.org"
 KEY = "K7QM-4T9X-2HDP-8RWZ"
@@ -352,7 +352,7 @@ def test_erasing_a_person_removes_their_sessions(place):
 def test_a_persons_sessions_are_in_the_export_of_all_that_is_kept_on_them(place):
     begin(place.parent)
     begin(None, way=Way.NEVER)
-    manager = Actor("meg", Role.MANAGER, place.parent)
+    operator, manager, stranger = map(entered, (None, place.parent, place.sibling))
 
     def exported(actor: Actor) -> list[str | None]:
         with connections.session(Login.WEB, sees=actor.scope) as session:
@@ -360,7 +360,7 @@ def test_a_persons_sessions_are_in_the_export_of_all_that_is_kept_on_them(place)
         return [one["organization"] for one in kept["page_sessions"]]
 
     [(name,)] = sql("SELECT name FROM organization WHERE id = :id", id=place.parent)
-    assert exported(OPERATOR) == [name, None]
+    assert exported(operator) == [name, None]
     assert exported(manager) == [name]
     with pytest.raises(errors.NotFoundError):
-        exported(Actor("sam", Role.MANAGER, place.sibling))
+        exported(stranger)

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Addresses
-from tests.world import OPERATOR
+from tests.world import OPERATOR, entry_of
 from worker import reporting, simulation
 from worker.billing import charges
 from worker.database import connections as databases
-from worker.database.connections import Login
+from worker.database.connections import Entry, Login
 from worker.pools import pools
 from worker.reporting import measures
 from worker.tenancy.actors import Actor, Role
@@ -105,8 +105,8 @@ def test_the_web_sees_its_requests_tree_alone(billed):
         actor = Actor("somebody", Role.ANALYST, home)
         ours = measures.show(session, actor=actor)
 
-    with databases.session(Login.WEB, sees=str(home)) as session:
+    with databases.session(Login.WEB, sees=entry_of(home)) as session:
         assert measures.show(session, actor=actor) == ours
-    with databases.session(Login.WEB, sees="999999") as session:
+    with databases.session(Login.WEB, sees=Entry("enter_token", (b"nobody's",))) as session:
         everything = measures.show(session, actor=OPERATOR)
     assert everything["keys"]["pools"] == 0

@@ -9,7 +9,6 @@ from worker.database.connections import Login
 from worker.database.connections import session as transaction_of
 from worker.learning import assignments, cancelling, extending
 from worker.redemption import attempts, deciding
-from worker.tenancy.actors import Actor, Role
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def world(fresh_database):
 
 
 def seen_by(organization: int, call, **given):
-    actor = Actor("token", Role.MANAGER, organization)
+    actor = worlds.entered(organization)
     with transaction_of(Login.WEB, sees=actor.scope) as opened:
         return call(opened, actor=actor, **given)
 

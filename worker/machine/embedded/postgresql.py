@@ -56,6 +56,18 @@ BEGIN
 END
 $$
 """
+# Large objects are walled off from no other login, and nobody needs one.
+LARGE_OBJECTS = """
+DO $$
+DECLARE
+    keeping regprocedure;
+BEGIN
+    FOR keeping IN SELECT oid FROM pg_proc WHERE proname ~ '^(lo_|loread|lowrite)' LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', keeping);
+    END LOOP;
+END
+$$
+"""
 # PostgreSQL refuses to run as root. Inside a user namespace, root is another user, and the files still
 # belong to root. If namespaces are not allowed, root can become nobody and keep the capability to
 # traverse folders. Neither gives other users access to a folder.
@@ -100,13 +112,17 @@ def start(home: Path, sockets: Path, passwords: dict[str, str], durable: bool) -
         _make_logins(connection, passwords)
         for database in ("template1", "keypool"):
             _make_database(connection, database)
-            _keep_locks_to_the_owner(make_conninfo(superuser, dbname=database))
+            _wall_off(make_conninfo(superuser, dbname=database))
 
 
-def _keep_locks_to_the_owner(database: str) -> None:
-    """Take advisory locks from all logins but the owner's: in a database, and in those made of it."""
+def _wall_off(database: str) -> None:
+    """Take what every login may by default: advisory locks from all but the owner's, large objects from all.
+
+    It holds in a database, and in those made of it.
+    """
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(ADVISORY_LOCKS)
+        connection.execute(LARGE_OBJECTS)
 
 
 def _initialise(folder: Path, program: Path, password: str, durable: bool) -> None:
@@ -139,6 +155,7 @@ def _require_major(folder: Path) -> None:
 def _make_logins(connection: psycopg.Connection, passwords: dict[str, str]) -> None:
     with connection.transaction():
         if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'keypool'").fetchone():
+            _restore_logins(connection, passwords)
             return
         # Iterations make guesses costly. Nobody guesses 192 random bits, and each connection would
         # take 2 ms more of processor.
@@ -147,6 +164,15 @@ def _make_logins(connection: psycopg.Connection, passwords: dict[str, str]) -> N
             login = SQL("CREATE ROLE {} LOGIN PASSWORD {}")
             connection.execute(login.format(Identifier(name), passwords[name]))
         connection.execute(OWNER_RIGHTS)
+
+
+def _restore_logins(connection: psycopg.Connection, passwords: dict[str, str]) -> None:
+    """Give each login its password and no settings: any login may change its own."""
+    connection.execute("SET LOCAL scram_iterations = 1")
+    for name in LOGINS:
+        login = Identifier(name)
+        connection.execute(SQL("ALTER ROLE {} PASSWORD {}").format(login, passwords[name]))
+        connection.execute(SQL("ALTER ROLE {} RESET ALL").format(login))
 
 
 def _make_database(connection: psycopg.Connection, name: str) -> None:
