@@ -7,14 +7,16 @@ pictures.
 import argparse
 import io
 import os
+import re
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -23,23 +25,26 @@ from tests.webhook.console.browsing import chromium, dialog, sign_in
 from tests.webhook.console.people import PASSWORD
 from tests.world import OPERATOR
 from worker import simulation
+from worker.catalogue import courses
 from worker.database import connections
 from worker.demo import scratch
 from worker.machine import supervisor
-from worker.outgoing import endpoints
+from worker.outgoing import composing, endpoints, mailing
 from worker.pools import batches, distributions
+from worker.redemption import proofs, settling
 from worker.reporting import keeping, making
-from worker.tenancy import tokens, users
+from worker.tenancy import organizations, tokens, users
 from worker.tenancy.actors import Role
 
 FOLDER = Path(__file__).parents[3] / "docs" / "images" / "console"
 HOUR = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
 PORT = 8093
 MANAGER, SELLER = "nora.vogel@alder.example", "desk@seller.example"
+BRANCH = "branch@alder.example"
 SIZES = {"wide": (1200, 1500), "narrow": (390, 1700)}  # and how much of a long page is shown
 COLOURS = 96
 
-# By the name of the picture: who looks, and where.
+# By the name of the picture: who looks, and where; nowhere: an act says where, or goes on from before.
 PAGES = {
     "sign-in": (None, "/sign-in"),
     "pools": (MANAGER, "/pools"),
@@ -81,11 +86,21 @@ PAGES = {
     "courses": (SELLER, "/courses"),
     "course": (SELLER, "/courses/{course}"),
     "organization": (SELLER, "/organizations/{organization}"),
+    "redeem-settings": (SELLER, "/organizations/{organization}#redeem-page"),
     "statement": (SELLER, "/organizations/{organization}/statement"),
     "seller": (SELLER, "/seller"),
     "prices": (SELLER, "/prices"),
     "account": (MANAGER, "/account"),
     "error": (MANAGER, "/pools/0"),
+    "shared-pools": (BRANCH, "/organizations/{child}/shared-pools"),
+    "shared-pool": (BRANCH, "/organizations/{child}/shared-pools/{shared}"),
+    "distribute": (MANAGER, "/pools/{pool}"),
+    # What a learner sees, one after the other in one tab.
+    "mail": (None, ""),
+    "redeem": (None, ""),
+    "redeem-code": (None, ""),
+    "redeem-answer": (None, ""),
+    "redeem-my": (None, ""),
 }
 
 
@@ -132,6 +147,8 @@ def simulated() -> dict[str, str]:
         ids = {name: str(value) for name, value in found.items()}
         _people_and_systems(session, ids["organization"])
         batches.generate(session, actor=OPERATOR, pool=ids["pool"], count=250_000)
+        ids["shared"] = ids["pool"]
+        ids |= _redeem_page(session, ids["organization"], ids["course"])
         ids["message"] = _hand_out(session, ids["pool"])
         ids |= _told(session, ids["organization"], ids["pool"])
         # Those that finalized invoices ask for would take their time.
@@ -192,6 +209,33 @@ def _people_and_systems(session: Session, owner: str) -> None:
         tokens.add(session, actor=OPERATOR, name=name, role=role, organization=owner)
 
 
+def _redeem_page(session: Session, owner: str, course: str) -> dict[str, str]:
+    """Turn an organization's page on, with a logo; let somebody of its branch sign in."""
+    drawn = io.BytesIO()
+    leaf = Image.new("RGBA", (310, 120))
+    draw = ImageDraw.Draw(leaf)
+    draw.ellipse((8, 8, 112, 112), fill="#1f6b3b")
+    draw.polygon([(60, 20), (92, 92), (28, 92)], fill=(0, 0, 0, 0))
+    draw.text((132, 38), "ALDER", fill="#1f6b3b", font_size=52)
+    leaf.save(drawn, "PNG")
+    courses.edit(
+        session, actor=OPERATOR, course=course, launch_url="https://labs.alder.example/start"
+    )
+    organizations.edit(
+        session, actor=OPERATOR, organization=owner, redeem_page="proof", colour="#1f6b3b",
+        support_email="help@alder.example", logo=drawn.getvalue(),
+        redeem_text="Welcome! Your key is in our mail, or on the card that you were given.",
+    )  # fmt: skip
+    branch = session.scalar(
+        text("SELECT id FROM organization WHERE parent_id = :owner ORDER BY id LIMIT 1"),
+        {"owner": int(owner)},
+    )
+    given = {"email": BRANCH, "password": PASSWORD, "organization": str(branch)}
+    users.add(session, actor=OPERATOR, role=Role.MANAGER, **given)
+    slug = organizations.show(session, actor=OPERATOR, organization=owner)["slug"]
+    return {"slug": slug, "child": str(branch)}
+
+
 def _told(session: Session, owner: str, pool: str) -> dict[str, str]:
     """Register an endpoint that is to be told of a pool."""
     given = {"url": "https://portal.alder.example/hooks/keypool", "organization": owner}
@@ -222,11 +266,12 @@ def _hand_out(session: Session, pool: int) -> str:
 @contextmanager
 def _people(browser: Browser, url: str, look: dict[str, Any]) -> Iterator[dict[str | None, Page]]:
     """Give everybody's tab, by their address; None's is not signed in."""
-    contexts = [browser.new_context(base_url=url, locale="en-GB", **look) for _ in range(3)]
+    people = (MANAGER, SELLER, BRANCH, None)
+    contexts = [browser.new_context(base_url=url, locale="en-GB", **look) for _ in people]
     tabs = [context.new_page() for context in contexts]
-    for tab, email in zip(tabs, (MANAGER, SELLER), strict=False):
-        sign_in(tab, email)
-    yield dict(zip((MANAGER, SELLER, None), tabs, strict=True))
+    for tab, email in zip(tabs, people[:-1], strict=False):
+        sign_in(tab, str(email))
+    yield dict(zip(people, tabs, strict=True))
     for context in contexts:
         context.close()
 
@@ -234,9 +279,10 @@ def _people(browser: Browser, url: str, look: dict[str, Any]) -> Iterator[dict[s
 def _taken(tabs: dict[str | None, Page], name: str, ids: dict[str, str], tallest: int) -> bytes:
     who, path = PAGES[name]
     tab = tabs[who]
-    tab.goto(f"/console{path.format(**ids)}", wait_until="networkidle")
+    if path:
+        tab.goto(f"/console{path.format(**ids)}", wait_until="networkidle")
     if name in OPENED:
-        OPENED[name](tab)
+        OPENED[name](tab, ids)
     if tab.locator("dialog[open]").count() or "#" in path:
         return tab.screenshot(animations="disabled", caret="hide")
     width, height = tab.evaluate("[innerWidth, document.documentElement.scrollHeight]")
@@ -244,13 +290,13 @@ def _taken(tabs: dict[str | None, Page], name: str, ids: dict[str, str], tallest
     return tab.screenshot(full_page=True, clip=clip, animations="disabled", caret="hide")
 
 
-def _choose(tab: Page) -> None:
+def _choose(tab: Page, _ids: dict[str, str]) -> None:
     choosing = dialog(tab, "Choose", "Choose a course")
     choosing.get_by_label("Code or title").fill("in")
     choosing.get_by_role("button").nth(2).wait_for()
 
 
-def _paste(tab: Page) -> None:
+def _paste(tab: Page, _ids: dict[str, str]) -> None:
     for label, value in (
         ("Name", "Spring intake"),
         ("Course", "GIT-050"),
@@ -266,11 +312,66 @@ def _paste(tab: Page) -> None:
     tab.get_by_role("region", name="Refused lines").wait_for()
 
 
-def _cancel(tab: Page) -> None:
+def _cancel(tab: Page, _ids: dict[str, str]) -> None:
     dialog(tab, "Cancel", "Cancel this assignment?").wait_for()
 
 
-OPENED: dict[str, Callable[[Page], None]] = {
+def _distribute(tab: Page, _ids: dict[str, str]) -> None:
+    handing = dialog(tab, "Distribute", "Distribute keys")
+    handing.get_by_label("Recipient (e-mail or name)").fill("ines.maurer@alder.example")
+    handing.get_by_label("Send the recipient their keys by e-mail").check()
+
+
+def _show_mail(tab: Page, ids: dict[str, str]) -> None:
+    with connections.session() as session:
+        [facts] = composing.facts(session, [int(ids["message"])])
+    inline = f"data:image/png;base64,{b64encode(facts.logo).decode()}"
+    tab.set_content(re.sub('cid:[^"]+', inline, composing.compose(facts).html))
+
+
+def _open_link(tab: Page, ids: dict[str, str]) -> None:
+    """Open the redeem page as a mailed link does, and fill it in; each picture has a key of its own."""
+    with connections.session() as session:
+        code = session.scalars(UNUSED, {"pool": ids["pool"]}).one()
+    tab.goto(f"/redeem/{ids['slug']}?language=en#{code}", wait_until="networkidle")
+    tab.get_by_label("Your e-mail address").fill(f"ines.maurer+{code[-4:].lower()}@alder.example")
+    tab.get_by_label("Your name").fill("Ines Maurer")
+
+
+def _ask_for_code(tab: Page, _ids: dict[str, str]) -> None:
+    tab.get_by_role("button", name="Go on").click()
+    tab.get_by_label("Code of the mail").wait_for()
+    mailing.send_all(until=time.monotonic() + 60)  # a code is good from then on
+
+
+def _prove(tab: Page, _ids: dict[str, str]) -> None:
+    with connections.session() as session:
+        identity = session.scalars(LAST_CODE).one()
+    tab.get_by_label("Code of the mail").fill(proofs.code(identity))
+    tab.get_by_role("button", name="Go on").click()  # nobody settles, so the page waits in vain
+    settling.settle_batch(limit=500)
+    tab.get_by_role("link", name="Look again").click()
+    tab.get_by_role("link", name="Open the course").wait_for()
+
+
+def _my_courses(tab: Page, _ids: dict[str, str]) -> None:
+    tab.get_by_role("link", name="Your courses").click()
+    tab.get_by_role("heading", name="Your courses").wait_for()
+
+
+UNUSED = text("""
+    SELECT code FROM key WHERE pool_id = :pool AND state = 'issued' AND distribution_id IS NULL
+     ORDER BY random() LIMIT 1""")
+LAST_CODE = text("""
+    SELECT identity::text FROM message WHERE kind = 'code' ORDER BY id DESC LIMIT 1""")
+
+OPENED: dict[str, Callable[[Page, dict[str, str]], None]] = {
+    "distribute": _distribute,
+    "mail": _show_mail,
+    "redeem": _open_link,
+    "redeem-code": _ask_for_code,
+    "redeem-answer": _prove,
+    "redeem-my": _my_courses,
     "new-pool-course": _choose,
     "new-pool-keys": _paste,
     "assignment-cancel": _cancel,

@@ -18,7 +18,14 @@ from worker.tenancy.actors import Role
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 SERIOUS = ("serious", "critical")
 FRAGMENTS = ("/pools/new/words", "/courses/choose", "progress")  # parts of pages, for htmx
-FILES = (".csv", ".pdf", ".html", ".png", ".zip")  # a report runs no script, so not axe either
+FILES = (
+    ".csv",
+    ".pdf",
+    ".html",
+    ".png",
+    ".svg",
+    ".zip",
+)  # a report runs no script, so not axe either
 WHOLE = [page for page in PAGES if not page.partition("?")[0].endswith((*FRAGMENTS, *FILES))]
 # More than a path tells: pages as they are after an error, a search, or an answer.
 MORE = ["/trouble?q={code}&as=new@example.com", "/trouble?q=no-such-key", "/pools/0"]
