@@ -21,7 +21,7 @@ from worker.database.connections import clock_now
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
-from worker.pools import codes, import_reports, importing, making, pools
+from worker.pools import codes, finding, import_reports, importing, making, pools
 from worker.pools import labels as labelling
 from worker.pools.import_reports import ImportReport
 from worker.pools.reading import Keys, Read
@@ -178,6 +178,10 @@ def work_chunk(session: Session) -> int | None:
             _finish(session, batch, BatchState.FAILED, error=_cause(error))
     if batch.worked == batch.requested:
         _finish(session, batch, BatchState.DONE)
+        if batch.kind is BatchKind.IMPORT:
+            pool = session.get_one(Pool, batch.pool_id)
+            actor = Actor.operator(f"batch {batch.id}")
+            finding.note_batch(session, actor=actor, pool=pool, batch_id=batch.id)
     batch.worked_at = session.scalar(select(END_OF_CHUNK))
     session.flush()
     return made

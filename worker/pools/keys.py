@@ -36,6 +36,7 @@ from worker.pools import (
     batches,
     codes,
     distributions,
+    finding,
     import_reports,
     importing,
     meaning,
@@ -314,14 +315,21 @@ def shape(row: Selected) -> KeyShape:
 def _add(session: Session, actor: Actor, pool: str, table: Input, dry_run: bool) -> ImportReport:
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
+    finding.refuse_guessing(session, found)
+    report = _added(session, actor, found, table, dry_run)
+    finding.note(session, actor=actor, pool=found, report=report, dry_run=dry_run)
+    return report
+
+
+def _added(session: Session, actor: Actor, pool: Pool, table: Input, dry_run: bool) -> ImportReport:
     blocks = table.keys()
     with patience.computing(session):  # reading may take long, and locks no row
         if dry_run:
-            return _tried(session, found, blocks, table)
+            return _tried(session, pool, blocks, table)
         first = _first(blocks)
         if sum(map(len, first)) > AT_ONCE:
-            return _staged(session, actor, found, chain(first, blocks), table)
-    return _add_at_once(session, actor, found, joined(first), table)
+            return _staged(session, actor, pool, chain(first, blocks), table)
+    return _add_at_once(session, actor, pool, joined(first), table)
 
 
 def _tried(session: Session, pool: Pool, blocks: Iterator[Keys], table: Input) -> ImportReport:

@@ -188,9 +188,23 @@ def _made(
         )
     owner = organizations.find(session, actor=actor, name=organization) if organization else None
     user = User(email=email.strip(), role=role, organization_id=owner and owner.id)
-    session.add(user)
-    session.flush()
+    try:
+        with session.begin_nested():
+            session.add(user)
+    except errors.AlreadyExistsError:
+        _refuse_elsewhere(session, actor, user.email)
+        raise
     return user, owner.name if owner else None
+
+
+def _refuse_elsewhere(session: Session, actor: Actor, email: str) -> None:
+    """Refuse an address without saying that a user of others has it."""
+    same = func.lower(User.email) == email.lower()
+    if session.scalar(select(User.id).where(same, actor.sees(User.organization_id))) is None:
+        raise errors.InvalidInputError(
+            "That address cannot be used here; give another, or ask whoever operates keypool.",
+            field="email",
+        ) from None
 
 
 def _find(session: Session, actor: Actor, name: str) -> User:

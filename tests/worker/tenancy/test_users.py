@@ -14,7 +14,7 @@ from worker.database.connections import clock_now
 from worker.outgoing import composing, mailing, messages
 from worker.settings import settings
 from worker.tables.tenancy import Organization
-from worker.tenancy import history, links, passwords, tokens, users
+from worker.tenancy import history, links, organizations, passwords, tokens, users
 from worker.tenancy.actors import Actor, Role
 
 WORDS = "four words do well"
@@ -244,3 +244,22 @@ def test_a_tokens_first_use_from_each_network_stands_in_the_history(session, own
         {"client": "192.0.2.0/24"},
     ]
     assert {act["thing_id"] for act in acts} == {made["id"]}
+
+
+def test_a_user_of_others_is_as_an_address_that_cannot_be_used(session, world, owner, ann):
+    elsewhere = organizations.add(session, actor=OPERATOR, name="Elsewhere")["name"]
+    theirs = {"email": "Theirs@example.com", "role": Role.ANALYST}
+    users.invite(session, actor=OPERATOR, organization=elsewhere, **theirs)
+    manager = Actor("manager", Role.MANAGER, world.parent)
+
+    with pytest.raises(errors.InvalidInputError) as raised:
+        users.invite(session, actor=manager, organization=owner, **theirs)
+    with pytest.raises(errors.AlreadyExistsError):
+        users.invite(
+            session, actor=manager, email="ANN@example.com", role=Role.ANALYST, organization=owner
+        )
+    with pytest.raises(errors.AlreadyExistsError):  # who operates keypool sees them all
+        users.invite(session, actor=OPERATOR, organization=owner, **theirs)
+
+    assert "cannot be used here" in str(raised.value)
+    assert raised.value.field == "email"
