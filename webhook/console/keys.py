@@ -58,7 +58,7 @@ def add_keys(session: Session, actor: Actor, pool: str) -> Any:
     if error := attempt(session, add):
         for report in made:  # a preview is taken back, and what it found of others' is not
             known = pools.find(session, actor=actor, pool=pool)
-            finding.note(session, actor=actor, pool=known, report=report, dry_run=True)
+            finding.noted(session, actor=actor, pool=known, report=report, dry_run=True)
         return _previewed(session, actor, pool, Purpose.KEYS, made, error)
     [report] = made
     nudging.after_commit("work_batches")

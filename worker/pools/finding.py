@@ -43,16 +43,17 @@ def refuse_guessing(session: Session, pool: Pool) -> None:
         raise errors.TooManyGuessesError(retry_after=int(since.total_seconds()))
 
 
-def note(
+def noted(
     session: Session, *, actor: Actor, pool: Pool, report: ImportReport, dry_run: bool
-) -> None:
-    """Remember what an import found, by its report; of a long one, by the first refused lines of it."""
+) -> ImportReport:
+    """Remember what an import found, by its report, and give that; a long one's first refused lines count."""
     named = [line for line in report["refused"] if line["result"] == LineResult.ALREADY_EXISTS]
     known = [line["code"] for line in named]
     found = _count(session, pool, known)
     if found and len(known) < report["already_exists"]:
         found = report["already_exists"] * found // len(known)  # the others are as these are
     _remember(session, actor, pool, found, dry_run=dry_run)
+    return report
 
 
 def note_batch(session: Session, *, actor: Actor, pool: Pool, batch_id: int) -> None:

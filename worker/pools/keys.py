@@ -317,8 +317,7 @@ def _add(session: Session, actor: Actor, pool: str, table: Input, dry_run: bool)
     found = pools.find(session, actor=actor, pool=pool)
     finding.refuse_guessing(session, found)
     report = _added(session, actor, found, table, dry_run)
-    finding.note(session, actor=actor, pool=found, report=report, dry_run=dry_run)
-    return report
+    return finding.noted(session, actor=actor, pool=found, report=report, dry_run=dry_run)
 
 
 def _added(session: Session, actor: Actor, pool: Pool, table: Input, dry_run: bool) -> ImportReport:
