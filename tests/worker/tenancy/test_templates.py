@@ -106,6 +106,9 @@ def test_many_keys_are_named_as_a_file(world):
         LOOP + "{% set x = 1 %}",
         LOOP + "{% include 'keys.txt' %}",
         LOOP + "{{ name|pprint }}",
+        LOOP + "{{ self }}",
+        LOOP + "{{ link|join(link|join(link)) }}",
+        LOOP + "{{ keys|join(keys|join) }}",
         "{{ keys }}",
     ],
 )
