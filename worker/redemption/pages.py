@@ -95,6 +95,8 @@ def of(session: Session, organization_id: int | None) -> Page | None:
 def record(connection: Connection, page: Page, visit: Visit, asked: Asked, *, once: str) -> int:
     """Record a visitor's key as an event of the page's source, and give its id; again under the same `once`.
 
+    Another key under the same `once`, as from a form that the back button shows, is another event.
+
     Raises:
         TooManyGuessesError: rate limit, as of a webhook.
     """
@@ -104,12 +106,14 @@ def record(connection: Connection, page: Page, visit: Visit, asked: Asked, *, on
         raise errors.NotFoundError("There is no such page.")
     learner = {"email": visit.email} | ({"name": asked.name} if asked.name else {})
     data = {"key": asked.key, "learner": learner}
+    body = json.dumps(data)
+    identity = hashlib.sha256(f"{visit.token} {once} {body}".encode()).hexdigest()
     recorded = inbox.record(
         connection,
         source_id=row[0],
         organization_id=page.organization_id,
-        webhook_id="page_" + hashlib.sha256(f"{visit.token} {once}".encode()).hexdigest()[:40],
-        body_hash=hashlib.sha256(json.dumps(data).encode()).digest(),
+        webhook_id="page_" + identity[:40],
+        body_hash=hashlib.sha256(body.encode()).digest(),
         message=Message(EventType.REDEMPTION_REQUESTED, data),
     )
     return recorded.event_id

@@ -259,6 +259,18 @@ def test_a_code_that_is_sent_twice_redeems_once(place, learner, slug):
     assert sql("SELECT count(*) FROM event WHERE data->>'key' = :key", key=key) == [(1,)]
 
 
+def test_a_form_that_is_sent_again_takes_another_key_and_the_same_key_once(place, learner, slug):
+    gil = learner("gil@example.org")
+    gil.proves(f"/redeem/{slug}", place.keys()[0])
+    form = gil.get("/my")  # to which the back button leads
+
+    answers = [gil.send(form, key=key) for key in ("SOME-KEY-111", "SOME-KEY-222", "SOME-KEY-222")]
+
+    assert ["There is no such key." in shown(answer) for answer in answers] == [True] * 3
+    count = "SELECT count(*) FROM event WHERE data->>'key' = :key"
+    assert [sql(count, key=key) for key in ("SOME-KEY-111", "SOME-KEY-222")] == [[(1,)], [(1,)]]
+
+
 def test_too_many_codes_in_a_day_are_refused_in_a_sentence(place, learner, slug):
     quin = learner("quin@example.org")
     start = quin.get(f"/redeem/{slug}")
