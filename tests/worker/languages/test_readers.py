@@ -1,6 +1,6 @@
 """The language that is asked for, and those that are answered in."""
 
-from contextvars import copy_context
+from contextvars import Context, copy_context
 
 import pytest
 
@@ -40,4 +40,4 @@ def test_a_reader_knows_the_languages_of_the_answer():
 
 
 def test_outside_a_request_no_language_is_asked_for():
-    assert copy_context().run(lambda: readers.current().asked) is None
+    assert Context().run(lambda: readers.current().asked) is None
