@@ -164,7 +164,7 @@ def _is_from_here() -> bool:
         return fetched_from in ("same-origin", "none")
     if origin := request.headers.get("Origin"):
         ours = {request.host, urlsplit(settings().public_url or "").netloc}
-        return urlsplit(origin).netloc in ours - {""}
+        return origin.partition("://")[2] in ours - {""}
     return True
 
 
@@ -181,6 +181,8 @@ def _headed(answer: Response) -> Response:
 
 def _for_error(error: Exception) -> Response:
     """Answer an error as a page, with the status that the API would give it."""
+    if "book" not in g:  # the request was refused before it came here
+        show_for(None)
     if isinstance(error, HTTPException):
         status = error.code or 500
     else:

@@ -17,8 +17,8 @@ from worker.tenancy import colours, logos
 OTHER_DOMAIN = phrase("This page takes addresses at {domains} alone.")
 
 
-@blueprint.get("/redeem", endpoint="anywhere")
-@blueprint.get("/redeem/<slug>", endpoint="start")
+@blueprint.get("/redeem", endpoint="anywhere", strict_slashes=False)
+@blueprint.get("/redeem/<slug>", endpoint="start", strict_slashes=False)
 def start(slug: str | None = None) -> Any:
     """Show the form for a key; to those who proved their address here before, for the key alone."""
     page = _page(slug)
@@ -26,7 +26,7 @@ def start(slug: str | None = None) -> Any:
     if visit and visit.proved and (page is None or visit.organization_id == page.organization_id):
         return frame.page("another", visit=visit, typed=Typed())
     frame.show_for(page)
-    return frame.page("start", typed=Typed(), slug=slug)
+    return frame.page("start", typed=Typed(), slug=slug, over="over" in request.args)
 
 
 @blueprint.post("/redeem", endpoint="ask_anywhere")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import g, request
+from flask import Response, g, request
 
 from webhook.http import waiting
 from webhook.redeem import frame, judging
@@ -28,7 +28,7 @@ GRANTED = ("redeemed", "already_yours")
 waiting_room = waiting.WaitingRoom()
 
 
-@blueprint.get("/my")
+@blueprint.get("/my", strict_slashes=False)
 def my() -> Any:
     """Show a person's own courses; who has not proved their address here does so first."""
     visit = judging.visit()
@@ -57,7 +57,7 @@ def code() -> Any:
     """Show the form for the code of the mail."""
     visit = judging.visit()
     if visit is None:
-        return frame.go("anywhere")
+        return _begin_again()
     if visit.proved or not visit.needs_code:
         return frame.go("answer" if _has_answer(visit) else "my")
     return frame.page("code", visit=visit, wrong=g.book.say(OVER) if visit.over else "")
@@ -68,7 +68,7 @@ def prove() -> Any:
     """Check a code; then the key is judged."""
     visit = judging.visit()
     if visit is None:
-        return frame.go("anywhere")
+        return _begin_again()
     if visit.proved:  # sent twice
         return frame.go("answer" if _has_answer(visit) else "my")
     with connections.session(Login.WEB) as session:
@@ -86,8 +86,10 @@ def prove() -> Any:
 def answer() -> Any:
     """Show what became of a key; wait for it, but not for long."""
     visit = judging.visit()
-    if visit is None or not _has_answer(visit):
-        return frame.go("my" if visit and visit.proved else "anywhere")
+    if visit is None:
+        return _begin_again()
+    if not _has_answer(visit):
+        return frame.go("my" if visit.proved else "anywhere")
     if visit.event_id is None:
         with connections.session(Login.WEB) as session:
             now = connections.clock_now(session)
@@ -102,6 +104,13 @@ def answer() -> Any:
     return frame.page(
         "answer", visit=visit, outcome=outcome, message=event["message"], it=next(iter(its), None)
     )
+
+
+@blueprint.get("/my/key")
+@blueprint.get("/my/sign-out")
+def reloaded() -> Any:
+    """Show one's courses where the answer to a form is opened as a page, as phones do with an old tab."""
+    return frame.go("my")
 
 
 @blueprint.post("/my/key")
@@ -125,6 +134,14 @@ def sign_out() -> Any:
         with connections.session(Login.WEB) as session:
             proofs.end(session, visit.token)
     return frame.forget(frame.page("signed_out"))
+
+
+def _begin_again() -> Response:
+    """Send who has no session back to the form, which says so: theirs ended, or cookies are off."""
+    slug = request.args.get("at", "")
+    if pages.SLUG.fullmatch(slug):
+        return frame.go("start", slug=slug, at=None, over=1)
+    return frame.go("anywhere", at=None, over=1)
 
 
 def _wrong(left: int) -> str:

@@ -13,7 +13,7 @@ ROUTES = {
     "GET /redeem", "POST /redeem", "GET /redeem/<slug>", "POST /redeem/<slug>",
     "GET /redeem/<slug>/logo.png", "GET /redeem/colours/<colour>.css",
     "GET /redeem/static/<path:filename>", "GET /my", "POST /my", "GET /my/code", "POST /my/code",
-    "GET /my/answer", "POST /my/key", "POST /my/sign-out",
+    "GET /my/answer", "GET /my/key", "POST /my/key", "GET /my/sign-out", "POST /my/sign-out",
 }  # fmt: skip
 
 
@@ -209,3 +209,55 @@ def kept(page, typed, field) -> bool:
     return all(
         f'value="{value}"' in page.text for name, value in typed.items() if name != field
     )  # fmt: skip
+
+
+def test_who_has_no_session_or_no_cookies_is_told_so_on_the_page_they_came_from(learner, slug):
+    pia = learner("pia@example.org")
+
+    begun = pia.client.post(f"/redeem/{slug}", data={"key": "SOME-KEY-1", "email": pia.email})
+    pia.client.delete_cookie("keypool-page")
+    pages = [
+        pia.get(begun.location), pia.get("/my/answer"),
+        pia.client.post(f"/my/code?at={slug}", data={"code": "123456"}, follow_redirects=True),
+    ]  # fmt: skip
+
+    assert [page.request.path for page in pages] == [
+        f"/redeem/{slug}",
+        "/redeem",
+        f"/redeem/{slug}",
+    ]
+    assert all("it ended, or cookies are turned off" in page.text for page in pages)
+    assert "cookies" not in pia.get(f"/redeem/{slug}").text
+
+
+@pytest.mark.parametrize("at", ["//evil.example", "../../console", "a/b", "https://evil.example"])
+def test_a_page_that_is_named_in_an_address_leads_nowhere_else(learner, at):
+    answer = learner("quin@example.org").client.get("/my/code", query_string={"at": at})
+
+    assert (answer.status_code, answer.location) == (303, "/redeem?over=1")
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [("/my/key", "/my"), ("/my/sign-out", "/my"), ("/my/", "/my/"), ("/redeem/", "/redeem/")],
+)
+def test_an_old_tab_and_an_address_with_a_slash_too_many_show_a_page(learner, path, shown):
+    page = learner("ron@example.org").get(path)
+
+    assert (page.status_code, page.request.path) == (200, shown)
+    assert heading(page) in ("Your courses", "Redeem a key")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/my?at=%00", {}),
+        ("GET", "/redeem?x=%00", {}),
+        ("POST", "/my", {"Origin": "http://["}),
+    ],
+)
+def test_a_request_that_is_refused_at_once_is_answered_by_a_page(learner, method, path, headers):
+    page = learner("sam@example.org").client.open(path, method=method, headers=headers)
+
+    assert page.status_code == 400
+    assert "<h1>That did not work." in page.text
