@@ -104,9 +104,11 @@ def test_a_secret_key_is_replaced_and_the_check_says_when_the_old_one_can_go(
     monkeypatch.setenv("KEYPOOL_SECRET_KEY", f"{newer},{upgrading.SECRET_KEY}")
     settings.cache_clear()
 
-    before = run("db", "check", "--json").json["notes"]
-    done = run("secrets", "reencrypt")
-    after = run("db", "check", "--json").json["notes"]
+    def notes() -> list[str]:
+        told = run("db", "check", "--json").json["notes"]
+        return [note for note in told if "KEYPOOL_SECRET_KEY" in note]
+
+    before, done, after = notes(), run("secrets", "reencrypt"), notes()
 
     assert "keypool secrets reencrypt" in before[0]
     assert (done.code, done.out.splitlines()[0][:37]) == (
@@ -116,4 +118,4 @@ def test_a_secret_key_is_replaced_and_the_check_says_when_the_old_one_can_go(
     assert "remove all but the first" in after[0]
     monkeypatch.setenv("KEYPOOL_SECRET_KEY", newer)
     settings.cache_clear()
-    assert run("db", "check", "--json").json["notes"] == []
+    assert notes() == []
