@@ -5,7 +5,7 @@ import hashlib
 import secrets
 from datetime import timedelta
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import hashes
@@ -15,8 +15,10 @@ from sqlalchemy.orm import Session
 
 from worker import errors, signatures
 from worker.settings import settings
-from worker.tables.outgoing import EndpointSecret
-from worker.tables.redemption import SourceSecret
+
+if TYPE_CHECKING:
+    from worker.tables.outgoing import EndpointSecret
+    from worker.tables.redemption import SourceSecret
 
 SECRET_BYTES = 32
 
@@ -24,7 +26,7 @@ SECRET_BYTES = 32
 Purpose = Literal["sealing", "sessions", "pseudonyms", "unsubscribing", "codes"]
 
 
-def add(session: Session, secret: SourceSecret | EndpointSecret) -> str:
+def add(session: Session, secret: "SourceSecret | EndpointSecret") -> str:
     """Store a new secret in a row, encrypted, and give it in clear, only now: `whsec_…`."""
     made = secrets.token_bytes(SECRET_BYTES)
     secret.encrypted = encrypt(made)
@@ -35,7 +37,7 @@ def add(session: Session, secret: SourceSecret | EndpointSecret) -> str:
 
 def end(
     session: Session,
-    kind: type[SourceSecret | EndpointSecret],
+    kind: "type[SourceSecret | EndpointSecret]",
     whose: ColumnElement[bool],
     *,
     old_valid: timedelta,
