@@ -89,10 +89,10 @@ def distribute(
 
     The same recipient and reference again gives the same keys.
     """
-    patience.unhurried(session)
     read_as = query.read_as()
     nudging.after_commit("mail")
     if upload is not None:
+        patience.unhurried(session)
         return distributions.distribute_file(
             session,
             actor=actor,
@@ -106,6 +106,8 @@ def distribute(
             dry_run=query.dry_run,
         )
     body = problems.checked(NewDistribution, request.get_json(force=True))
+    if (body.count or 1) > distributions.MAX_CODES:
+        patience.unhurried(session)
     return distributions.distribute(
         session,
         actor=actor,

@@ -10,7 +10,7 @@ from flask import Response, after_this_request, g, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from webhook.http import parameters, preconditions, repeating
+from webhook.http import parameters, preconditions, repeating, uploads
 from webhook.http.problems import UnauthenticatedError
 from worker import errors
 from worker.database import connections
@@ -58,7 +58,7 @@ def known(
     """Admit the same tokens as `allowed`, but in a short transaction of its own, for long requests.
 
     The view gets no session; the actor is `flask.g.actor`. `finds` finds what the route's parameters name,
-    so that nobody sends a long body to what is not there for them.
+    so that nobody sends a long body to what is not there for them; a short one is here already.
     """
 
     def guard(view: Callable[P, R]) -> Callable[P, R]:
@@ -69,7 +69,7 @@ def known(
             with connections.session(Login.WEB) as session:
                 _, g.actor = authenticate(session)
                 g.actor.require(*roles)
-                if finds:
+                if finds and uploads.is_long():
                     finds(session, actor=g.actor, **kwargs)
             return asked(*args, **kwargs)
 

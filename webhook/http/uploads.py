@@ -60,10 +60,15 @@ class Places:
 places = Places()
 
 
+def is_long() -> bool:
+    """Say whether this request's body is still being sent; a short one came before the request began."""
+    return (request.content_length or 0) > SHORT
+
+
 @contextmanager
 def place() -> Iterator[None]:
     """Hold one of the places for long uploads, if this request's body is long."""
-    if (request.content_length or 0) <= SHORT:
+    if not is_long():
         yield
         return
     places.take()

@@ -24,9 +24,11 @@ MOST_MAILED = 10_000  # keys in one mail, which carries them as a file of 200 kB
 MOST = 10**9  # keys for one recipient; more is probably a typing error
 
 # One transaction at a time gives from a pool, so that none fails for lack of keys that another one
-# is about to release.
-TURN = text("INSERT INTO pool_turn VALUES (:pool_id) ON CONFLICT DO NOTHING")
-TAKE_TURN = text("SELECT FROM pool_turn WHERE pool_id = :pool_id FOR UPDATE")
+# is about to release. A row that is there is locked, and not written.
+TAKE_TURN = text("""
+    INSERT INTO pool_turn VALUES (:pool_id)
+    ON CONFLICT (pool_id) DO UPDATE SET pool_id = excluded.pool_id WHERE false
+""")
 # The pool's state now, with its owner's time zone, once the lock is held.
 ENTER = (
     select(pools.STATE, Organization.time_zone).select_from(Pool).join(Course).join(Organization)
@@ -169,7 +171,6 @@ def of_rows(
 
 def take_turn(session: Session, pool_id: int) -> None:
     """Wait until no other transaction gives keys from a pool, and keep others out until this one ends."""
-    session.execute(TURN, {"pool_id": pool_id})
     session.execute(TAKE_TURN, {"pool_id": pool_id})
 
 
