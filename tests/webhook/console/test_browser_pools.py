@@ -198,7 +198,7 @@ def test_keys_are_handed_out_filtered_retired_and_exported(tab, house):
 
     handing = dialog(page, "Distribute", "Distribute keys")
     handing.get_by_label("Recipient (").fill("desk@example.com")
-    handing.get_by_label("Reference").fill("PO-17")
+    handing.get_by_label("Reference", exact=True).fill("PO-17")
     handing.get_by_role("button", name="Distribute").click()
     expect(page.get_by_text("desk@example.com has 1 keys.")).to_be_visible()
     expect(table.get_by_role("row")).to_have_count(2)

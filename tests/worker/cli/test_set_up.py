@@ -220,7 +220,7 @@ def test_a_source_prints_its_secret_when_it_is_made_or_rotated_and_never_in_the_
     rotated = give("sources", "rotate", made["id"], "--old-valid", "2h")
     listed = give("sources", "list")
 
-    assert set(made) == {"id", "name", "organization", "url", "secret"}
+    assert set(made) == {"id", "name", "organization", "kind", "url", "secret"}
     assert made["url"] == f"/webhooks/{made['id']}"
     assert made["secret"].startswith("whsec_")
     assert rotated["secret"] not in ("", made["secret"])
