@@ -3071,7 +3071,7 @@ $$;
 CREATE FUNCTION password_salt(address text) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT regexp_replace(password_hash, '[^$]*$', '') FROM console_user
-     WHERE lower(email) = lower(address) AND disabled_at IS NULL AND NOT signs_in_elsewhere(organization_id)
+     WHERE lower(email) = lower(address)
 $$;
 
 CREATE FUNCTION knows_device(address text, device_hash bytea) RETURNS boolean
@@ -3097,19 +3097,28 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
                               AND before.at > clock_now() - interval '15 minutes'))
 $$;
 
--- Begin a session of whoever knows the hash of a user's password; says whether it began.
+-- Begin a session of whoever knows the hash of a user's password; says whether it began. The history tells a right
+-- password of a user who may not sign in with it from a wrong one; who asks is told neither.
 CREATE FUNCTION begin_session(
     address text, known_hash text, session_hash bytea, device_hash bytea, from_client text, in_browser text,
     lasting interval
 ) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    whose console_user;
+    outcome text := 'signed in';
 BEGIN
-    INSERT INTO console_session (user_id, hash, device, client, browser, ends_at)
-    SELECT id, session_hash, device_hash, from_client, in_browser, clock_now() + lasting
-      FROM console_user
-     WHERE lower(email) = lower(address) AND disabled_at IS NULL AND password_hash = known_hash
-       AND NOT signs_in_elsewhere(organization_id);
-    RETURN FOUND;
+    SELECT * INTO whose FROM console_user WHERE lower(email) = lower(address);
+    IF (whose.password_hash = known_hash) IS NOT TRUE THEN
+        outcome := 'sign-in failed';
+    ELSIF whose.disabled_at IS NOT NULL OR signs_in_elsewhere(whose.organization_id) THEN
+        outcome := 'sign-in refused';
+    ELSE
+        INSERT INTO console_session (user_id, hash, device, client, browser, ends_at)
+        VALUES (whose.id, session_hash, device_hash, from_client, in_browser, clock_now() + lasting);
+    END IF;
+    PERFORM remember_access(address, outcome, from_client);
+    RETURN outcome = 'signed in';
 END
 $$;
 

@@ -77,7 +77,8 @@ def begin(
 ) -> str | None:
     """Begin the session of who knows the hash of a user's password, and give its id for the cookie.
 
-    None for a wrong hash or an unknown address. Works with the web's login, before any tenancy is set.
+    None for a wrong hash, an unknown address, or a user who may not sign in with a password; the history
+    tells which. Works with the web's login, before any tenancy is set.
     """
     clear = secrets.token_urlsafe(32)
     lasting = settings().session_lasts

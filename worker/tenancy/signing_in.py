@@ -46,18 +46,18 @@ def begin(
 ) -> str | None:
     """Begin a session, and give its id for the cookie; None where the password's hash is wrong.
 
+    None too where the user is disabled or has to sign in elsewhere: the history alone says “refused”.
+
     `device` is the cookie by which the account knows this browser the next time.
     """
-    client = networks.shortened(attempt.client)
     began = sessions.begin(
         session,
         email=attempt.email,
         known_hash=known_hash,
         device=device,
-        client=client,
+        client=networks.shortened(attempt.client),
         browser=browser,
     )
-    _remember(session, attempt, "signed in" if began else "sign-in failed")
     if began:
         throttling.forgive(session, attempt, is_known=admission.is_known)
     return began

@@ -2,6 +2,8 @@
 
 import secrets
 
+from sqlalchemy import text
+
 from tests.world import OPERATOR
 from worker.database import connections as databases
 from worker.tenancy import users
@@ -18,3 +20,10 @@ def make_user(role: Role, organization: int | None) -> str:
         given = {"email": email, "password": PASSWORD, "organization": owner}
         users.add(session, actor=OPERATOR, role=role, **given)
     return email
+
+
+def at_the_door_of(email: str) -> list[str]:
+    """List what the history tells of a user's sign-ins, the oldest first."""
+    told = "SELECT action FROM history WHERE actor = :who AND action LIKE 'sign-in %' ORDER BY id"
+    with databases.session() as opened:
+        return list(opened.scalars(text(told), {"who": f"user {email}"}))

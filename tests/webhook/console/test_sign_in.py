@@ -6,7 +6,7 @@ import pytest
 from flask import session
 from sqlalchemy import text
 
-from tests.webhook.console.people import PASSWORD
+from tests.webhook.console.people import PASSWORD, at_the_door_of
 from tests.world import OPERATOR
 from webhook import create_app
 from webhook.console.answers import HEADERS
@@ -170,6 +170,18 @@ def test_the_account_shows_what_happened_at_its_door_and_from_which_network(pers
     shown = re.findall(r"<td>(sign[^<]+)</td><td>[^<]*</td><td>([^<]*)</td>", page)
     assert [what for what, _ in shown] == ["signed in", "signed out", "signed in", "sign-in failed"]
     assert {client for _, client in shown} == {"127.0.0.0/24"}
+
+
+def test_a_right_password_of_a_disabled_user_is_told_like_a_wrong_one_and_stands_as_refused(person):
+    somebody = person(signed_in=False)
+    with databases.session() as opened:
+        users.disable(opened, actor=OPERATOR, user=somebody.email)
+
+    told = [somebody.sign_in(tried) for tried in ("wrong password", PASSWORD)]
+
+    assert [answer.status_code for answer in told] == [422, 422]
+    assert all("do not fit" in answer.text for answer in told)
+    assert at_the_door_of(somebody.email) == ["sign-in failed", "sign-in refused"]
 
 
 # Asking for the password again

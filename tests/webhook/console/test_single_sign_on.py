@@ -13,7 +13,7 @@ from joserfc.jwk import RSAKey
 from sqlalchemy import text
 
 from tests.webhook.console import provider as providers
-from tests.webhook.console.people import make_user
+from tests.webhook.console.people import at_the_door_of, make_user
 from worker.database import connections as databases
 from worker.tenancy.actors import Role
 
@@ -273,6 +273,7 @@ def test_with_single_sign_on_only_a_password_opens_nothing_and_sessions_end(set_
     set_up()
 
     assert (here, there, operators) == (303, 422, 200)
+    assert at_the_door_of(manager.email)[-1] == "sign-in refused"
     assert manager.sign_in().status_code == 303
 
 
