@@ -498,6 +498,7 @@ REFUSED = {
     "reminder_counts_keys": ["INSERT INTO reminder VALUES (1, 'pool_low', 0, '', now())"],
     "unsubscribed_is_in_lower_case": ["INSERT INTO unsubscribed VALUES (1, 'Ann@example.com')"],
     "mail_server_is_one": ["INSERT INTO mail_server (only_one) VALUES (false)"],
+    "schedule_beat_is_one": ["INSERT INTO schedule_beat (only_one) VALUES (false)"],
     "delivery_ends_once": [
         "UPDATE delivery SET ended_at = now()",
         "UPDATE delivery SET state = 'delivered'",

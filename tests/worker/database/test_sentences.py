@@ -189,6 +189,7 @@ OURS = {
     "invoice_has_seller_and_buyer_when_final",
     "invoice_is_numbered_in_the_year_of_its_issue",
     "mail_server_is_one",
+    "schedule_beat_is_one",
     "mail_template_is_in_force_once",
     "message_ends_once",
     "message_failure_has_its_error",
