@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import rich_click as click
 
+from worker import errors
 from worker.cli import printing
 from worker.cli.frame import WHOLE, Group, deferred
 from worker.cli.lists import PagedCommand
@@ -90,6 +91,10 @@ def edit(
 ) -> "organizations.OrganizationShape":
     """Change an organization."""
     content = b"" if no_logo else logo.read() if logo else None
+    if logo and not (no_logo or content):
+        raise errors.InvalidInputError(
+            "That file is empty; --no-logo removes a logo.", field="logo"
+        )
     return run(
         organizations.edit, actor=operator(), organization=organization, logo=content, **arguments
     )
