@@ -96,7 +96,7 @@ def post(chance: random.Random) -> Iterator[Post]:
 def wait_until_sent(*, within: float = SENT_WITHIN) -> None:
     """Wait until no message waits, and let the time of the next tries come meanwhile."""
     deadline = time.monotonic() + within
-    while left := _waiting():
+    while left := hasten():
         assert time.monotonic() < deadline, f"{left} messages are stuck"
         time.sleep(0.5)
 
@@ -119,8 +119,8 @@ def check(server: MailServer) -> None:
     assert refused <= at_door, f"{len(refused - at_door)} mails were given up without a refusal"
 
 
-def _waiting() -> int:
-    """Count the messages that wait; 1 at least while the database is away."""
+def hasten() -> int:
+    """Let the next tries come now, and count what waits; 1 at least while the database is away."""
     with suppress(errors.DatabaseAwayError), transaction_of() as session:
         for statement in HASTEN:
             session.execute(text(statement))

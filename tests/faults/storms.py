@@ -4,6 +4,7 @@ import os
 import random
 import time
 
+from tests.faults import visitors
 from tests.faults.checker import check, decided, told
 from tests.faults.nemesis import Fault
 from tests.faults.senders import History, post_all, redemption
@@ -44,13 +45,17 @@ def weathered(
     rate: float,
     pause: float = 0.6,
     port: int | None = None,
+    people: int = 0,
 ) -> History:
     """Redeem at least so many keys while faults happen again and again; compare history and tables.
+
+    So many `people` redeem a key at the redeem page meanwhile.
 
     Redemptions flow from the first fault to the last, however long those take: at full length,
     some were decided after each fault before the next one comes.
     """
     who = f"{name_of(faults)}-"
+    crowd = visitors.come(system, system.post, people) if people and system.post else None
     sending = post_all(system, requests(system, keys, who), per_second=rate, port=port)
 
     def supply() -> None:
@@ -70,6 +75,8 @@ def weathered(
     assert not sending.done, "the senders were done before the last fault"
     history = sending.hurry() if FULL else sending.stop()
 
+    if crowd and system.post:
+        crowd.join(system.post)
     check(history, folder=system.folder)
     if system.post:
         system.post.check()

@@ -176,6 +176,7 @@ def running_system(
         variables["FAULTS_HURRY"] = f"visibility:{visibility},idle:{visibility / 2}"
     if post:
         variables |= {"KEYPOOL_SMTP_URL": post.server.url, "KEYPOOL_MAIL_FROM": mails.SENDER}
+        variables |= {"KEYPOOL_CODES_PER_CLIENT": "1000", "KEYPOOL_CODES_PER_ADDRESS": "1000"}
     with pytest.MonkeyPatch.context() as patch, embedded.lease(home):
         _environment(patch, home, variables)
         schema.init(engine())
@@ -330,6 +331,7 @@ def _free_port() -> int:
 def _world(port: int) -> tuple[str, str, str]:
     with transaction_of() as session:
         organizations.add(session, actor=OPERATOR, name="Acme")
+        organizations.edit(session, actor=OPERATOR, organization="Acme", redeem_page="proof")
         courses.add(session, actor=OPERATOR, code="C", title="T", price="49.90", currency="EUR")
         pool = pools.create(
             session,

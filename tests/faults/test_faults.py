@@ -77,6 +77,7 @@ def test_what_was_acknowledged_is_there_after_the_web_was_killed(system, chance)
         keys=size(100, 5_000),
         times=size(4, 20),
         rate=size(20, 100),
+        people=size(3, 50),
     )
 
 
