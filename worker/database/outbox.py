@@ -38,11 +38,11 @@ def write(
     session: Session,
     *,
     kind: str,
-    organization_id: int,
+    organization_id: int | None,
     mails: Sequence[Mail],
     template_id: int | None = None,
 ) -> int:
-    """Write mails of a kind, which is a template's name, in an organization's name.
+    """Write mails of a kind, which is a template's name, in an organization's name; None: the seller's.
 
     `template_id` is of a template of its own that they are written by instead. Gives how many there
     are to send; those of a distribution are written once.

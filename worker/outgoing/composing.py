@@ -53,7 +53,8 @@ CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")  # which no header
 # of their organization, where they are a learner of the sender's or one below it; else the sender's. A mail
 # that a page causes is in the page's language.
 FACTS = text("""
-    SELECT message.id, message.kind, message.identity::text AS identity, message.recipient,
+    SELECT message.id, message.organization_id, message.kind, message.identity::text AS identity,
+           message.recipient,
            message.data, message.happened_at, message.about, clock_now() AS now,
            coalesce(sender.name, nullif(seller.name, ''), 'keypool') AS organization,
            sender.sender_name, sender.reply_to, sender.colour,
@@ -239,8 +240,12 @@ def letter(row: Any) -> Letter:
 
 
 def letterhead(row: Any) -> Letterhead:
-    """Give in whose name a mail comes: the organization's; what is for the organization, in the seller's."""
-    if row.about is not None and row.kind not in FOR_LEARNERS:
+    """Give in whose name a mail comes: the organization's; what is for the organization, in the seller's.
+
+    So is what no organization sends.
+    """
+    for_organization = row.about is not None and row.kind not in FOR_LEARNERS
+    if for_organization or row.organization_id is None:
         return Letterhead(row.seller or "keypool", row.seller_email)
     name = _name(row, row.sender_name or row.organization)
     logo = Logo(row.logo, row.logo_width, row.logo_height) if row.logo else None

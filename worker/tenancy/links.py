@@ -29,11 +29,11 @@ class Bearer:
 def send(session: Session, user: User, *, kind: str) -> str | None:
     """Mail a user a link, and give None; give the link itself where no mail can bring it.
 
-    Mails go out in an organization's name, which the operator's users have none of, and need to know
-    where this keypool is reached.
+    It comes in the user's organization's name, in the seller's for the operator's users. A mail needs to
+    know where this keypool is reached.
     """
     known = settings()
-    if known.smtp_url is None or known.public_url is None or user.organization_id is None:
+    if known.smtp_url is None or known.public_url is None:
         return address(mint(session, user_id=user.id))
     outbox.write(
         session,

@@ -95,21 +95,19 @@ def codes_left(session: Session, *, user_id: int) -> int:
 
 
 def remove(session: Session, *, actor: Actor, user: User) -> None:
-    """Remove a user's second factor, and tell them by mail, in their organization's name."""
+    """Remove a user's second factor, and tell them by mail, in their organization's name or the seller's."""
     user.totp_encrypted = None
     renewed = (RecoveryCode.user_id == user.id, RecoveryCode.ended_at.is_(None))
     session.execute(update(RecoveryCode).where(*renewed).values(ended_at=func.clock_now()))
     passed = update(ConsoleSession).where(ConsoleSession.user_id == user.id)
     session.execute(passed.values(second_factor_at=None))
     _remember(session, actor, "second factor reset", user)
-    if user.organization_id is not None:
-        mail = Mail(user.email, data={"actor": actor.name})
-        outbox.write(
-            session,
-            kind="second_factor_reset",
-            organization_id=user.organization_id,
-            mails=[mail],
-        )
+    outbox.write(
+        session,
+        kind="second_factor_reset",
+        organization_id=user.organization_id,
+        mails=[Mail(user.email, data={"actor": actor.name})],
+    )
 
 
 def _of_app(session: Session, user: User, code: str) -> str | None:

@@ -321,6 +321,20 @@ def test_every_table_has_its_walls(owner):
     assert names(owner, TABLES) - walled == PUBLIC_KNOWLEDGE | {"alembic_version"}
 
 
+def test_a_tenant_neither_sees_nor_sends_a_mail_in_the_sellers_name(web):
+    mail = "INSERT INTO message (kind, recipient, data) VALUES ('reset', 'op@example.com', '{}')"
+    see(web, "*")
+    web.execute(mail)
+    seen = len(rows(web, "message", "organization_id IS NULL"))
+    see(web, 1)
+    unseen = len(rows(web, "message", "organization_id IS NULL"))
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        web.execute(mail)
+
+    assert (seen, unseen) == (1, 0)
+
+
 FORGED = {
     "nothing": "SELECT 1",
     "an older version's setting": "SET LOCAL keypool.organization = '*'",

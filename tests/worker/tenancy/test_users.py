@@ -135,10 +135,27 @@ def test_an_invitation_is_mailed_with_a_link_that_no_table_keeps(session, owner)
 
 
 @pytest.mark.usefixtures("mails")
-def test_an_operators_link_is_given_since_no_organization_could_mail_it(session):
+def test_an_operator_is_mailed_in_the_sellers_name_and_operators_alone_see_it(session, world):
+    session.execute(text("UPDATE seller SET name = 'Keys Ltd', email = 'office@keys.example'"))
     made = users.invite(session, actor=OPERATOR, email="op@example.com", role=Role.OPERATOR)
+    users.reset_second_factor(session, actor=OPERATOR, user="op@example.com")
 
-    assert made["link"].startswith("https://keys.example.com/console/links/")
+    told = messages.listing(session, actor=OPERATOR).items
+    manager = Actor("token", Role.MANAGER, world.parent)
+    _, claimed = mailing._claim(session)
+    mails = [
+        message_from_bytes(composing.letter(row).content, policy=policy.default) for row in claimed
+    ]
+
+    assert made["link"] is None
+    assert {(mail["kind"], mail["organization"]) for mail in told} == {
+        ("invitation", None),
+        ("second_factor_reset", None),
+    }
+    assert messages.listing(session, actor=manager).items == []
+    assert [mail["From"].addresses[0].display_name for mail in mails] == ["Keys Ltd"] * 2
+    assert [str(mail["Reply-To"]) for mail in mails] == ["office@keys.example"] * 2
+    assert "https://keys.example.com/console/links/" in str(mails[0].get_body(("plain",)))
 
 
 @pytest.mark.parametrize(
