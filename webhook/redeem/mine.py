@@ -74,8 +74,10 @@ def prove() -> Any:
     with connections.session(Login.WEB) as session:
         answer = proofs.prove(session, visit, request.form.get("code", ""))
     if answer is not Answer.RIGHT:
+        if (now := judging.visit()) and now.proved:  # sent twice at once
+            return frame.go("answer")
         wrong = g.book.say(OVER) if answer is Answer.OVER else _wrong(visit.tries_left - 1)
-        return frame.page("code", 422, visit=judging.visit(), wrong=wrong)
+        return frame.page("code", 422, visit=now, wrong=wrong)
     if visit.asked is None or not visit.asked.key:
         return frame.go("my")
     judging.judge(visit, visit.asked, once="first")

@@ -13,6 +13,7 @@ from tests.webhook.redeem.conftest import LABS, edit, sql
 from worker import errors
 from worker.database import connections
 from worker.database.connections import Login
+from worker.redemption import proofs
 from worker.settings import settings
 
 
@@ -257,6 +258,22 @@ def test_a_code_that_is_sent_twice_redeems_once(place, learner, slug):
 
     assert shown(first) == shown(second)
     assert sql("SELECT count(*) FROM event WHERE data->>'key' = :key", key=key) == [(1,)]
+
+
+def test_a_code_that_is_sent_twice_at_once_is_not_called_over(place, learner, slug, monkeypatch):
+    prove, lou = proofs.prove, learner("lou@example.org")
+    asked = lou.send(lou.get(f"/redeem/{slug}"), key=place.keys()[0], email=lou.email)
+    code = lou.code()
+
+    def second(*given):
+        prove(*given)
+        return prove(*given)
+
+    monkeypatch.setattr(proofs, "prove", second)
+    answer = lou.send(asked, code=code)
+
+    assert (answer.status_code, answer.request.path) == (200, "/my")
+    assert "not good any more" not in answer.text
 
 
 def test_a_form_that_is_sent_again_takes_another_key_and_the_same_key_once(place, learner, slug):
