@@ -2968,7 +2968,7 @@ CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_eve
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
-    organization, tax_rate, course, price, pool, pool_turn, distribution, batch, batch_chunk, batch_line, token, console_user, source,
+    organization, tax_rate, course, price, pool, pool_turn, distribution, batch, batch_chunk, batch_line, source,
     source_secret, invoice, invoice_serial, payment, invoice_line, invoice_share, invoice_tax, invoice_charge,
     charge_cancelled_out, endpoint, endpoint_secret, mail_template TO keypool_web;
 GRANT SELECT, INSERT ON key, event, launch, charge, message TO keypool_web;
@@ -2984,10 +2984,16 @@ GRANT UPDATE (reason) ON charge TO keypool_web;
 GRANT UPDATE (data, state, due_at, attempts, tried_since, ended_at, error) ON delivery TO keypool_web;
 GRANT UPDATE (recipient, data, identity, state, due_at, attempts, tried_since, ended_at, error, refused) ON message TO keypool_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON organization_logo TO keypool_web;
-GRANT SELECT, UPDATE (ended_at, second_factor_at) ON console_session TO keypool_web;
+GRANT UPDATE (ended_at, second_factor_at) ON console_session TO keypool_web;
 GRANT SELECT, INSERT, UPDATE (ended_at) ON recovery_code TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON identity_provider, identity_domain TO keypool_web;
-GRANT SELECT, INSERT, UPDATE (used_at) ON sign_in_link TO keypool_web;
+GRANT INSERT, UPDATE (used_at) ON sign_in_link TO keypool_web;
+GRANT INSERT, UPDATE ON token, console_user TO keypool_web;
+-- Without the hashes by which somebody is known: the functions below compare them.
+GRANT SELECT (id, organization_id, email, role, created_at, disabled_at, totp_encrypted, totp_step, vouched_by) ON console_user TO keypool_web;
+GRANT SELECT (id, organization_id, name, role, created_at, expires_at, last_used_at, revoked_at, made_by) ON token TO keypool_web;
+GRANT SELECT (id, user_id, client, browser, created_at, confirmed_at, last_seen_at, ends_at, ended_at, second_factor_at) ON console_session TO keypool_web;
+GRANT SELECT (id, user_id, created_at, ends_at, used_at) ON sign_in_link TO keypool_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON reminder TO keypool_web;
 GRANT SELECT, UPDATE ON unsubscribed TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;

@@ -120,7 +120,7 @@ class Token(Base):
     organization_id: Mapped[int | None] = of(Organization.id)
     name: Mapped[str]
     role: Mapped[Role]
-    hash: Mapped[bytes]
+    hash: Mapped[bytes] = mapped_column(deferred=True)
     created_at: Mapped[Made]
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
@@ -137,7 +137,7 @@ class User(Base):
     organization_id: Mapped[int | None] = of(Organization.id)
     email: Mapped[str]
     role: Mapped[Role]
-    password_hash: Mapped[str | None]
+    password_hash: Mapped[str | None] = mapped_column(deferred=True)
     created_at: Mapped[Made]
     disabled_at: Mapped[datetime | None]
     totp_encrypted: Mapped[bytes | None]
@@ -152,8 +152,8 @@ class ConsoleSession(Base):
 
     id: Mapped[Id]
     user_id: Mapped[int] = of(User.id)
-    hash: Mapped[bytes]
-    device: Mapped[bytes]
+    hash: Mapped[bytes] = mapped_column(deferred=True)
+    device: Mapped[bytes] = mapped_column(deferred=True)
     client: Mapped[str]
     browser: Mapped[Words]
     created_at: Mapped[Made]
@@ -208,7 +208,7 @@ class SignInLink(Base):
 
     id: Mapped[Id]
     user_id: Mapped[int] = of(User.id)
-    hash: Mapped[bytes]
+    hash: Mapped[bytes] = mapped_column(deferred=True)
     created_at: Mapped[Made]
     ends_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
