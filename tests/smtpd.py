@@ -12,6 +12,7 @@ from email.message import EmailMessage
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
+NO_DIGITS = str.maketrans("0123456789", "ghijklmnop")  # of a Message-ID
 Answer = str | Callable[[SMTP], Awaitable[str]]
 OK = "250 OK"
 

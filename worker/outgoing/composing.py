@@ -41,6 +41,7 @@ from worker.tenancy.actors import Actor
 MAILS = Path(__file__).parent / "mails"
 MAILER = Actor.operator("mail")
 NO_SENDER = "keypool@localhost"  # of files, where no address is set
+LETTERS = str.maketrans("0123456789", "ghijklmnop")
 MOST_IN_TEXT = 20  # keys that a mail's text lists; more are in a file
 KEYS_FILE = "keys.csv"
 UNSEEN = "…"  # a one-time link is made when its mail goes out, and for that mail alone
@@ -253,9 +254,12 @@ def letterhead(row: Any) -> Letterhead:
 
 
 def message_id(identity: str) -> str:
-    """Give the Message-ID of a message: the same as long as it is retried."""
+    """Give the Message-ID of a message: the same as long as it is retried.
+
+    It has letters for digits, so that a one-time code is the only number of six digits in its mail.
+    """
     domain = (settings().mail_from or NO_SENDER).rpartition("@")[2]
-    return f"<{identity}@{domain}>"
+    return f"<{identity.translate(LETTERS)}@{domain}>"
 
 
 @cache

@@ -106,6 +106,7 @@ def test_the_code_is_the_only_number_of_six_digits_in_its_mail(place, by):
     with mail_server() as server:
         by(server.url)
         token = begin(place.parent)
+        sql("UPDATE message SET identity = 'ab123456-0000-4000-8000-abcdef654321'")
         send()
 
     [mail] = server.received
