@@ -5,7 +5,6 @@ each other instead of deadlocking; it is also faster for the index.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -233,16 +232,12 @@ def known_among(session: Session, pool_id: int, canonicals: list[str]) -> set[st
 
 def stage(session: Session, batch_id: int, blocks: Iterable[Keys]) -> int:
     """Store an input's keys in chunks, to be worked later; gives their number."""
-    position, chunks = 0, in_chunks(blocks, LINES_PER_CHUNK)
-    with ThreadPoolExecutor(1, "reader") as reader:
-        following = reader.submit(next, chunks, None)
-        while (keys := following.result()) is not None:
-            # The next chunk is read while the database stores this one.
-            following = reader.submit(next, chunks, None)
-            counted = {"position": position, "size": len(keys), "last_line": keys.last_line}
-            session.execute(STAGE, {"batch_id": batch_id, **_staged(keys), **counted})
-            refuse(session, batch_id, list(map(invalid, keys.refused)))
-            position += len(keys)
+    position = 0
+    for keys in in_chunks(blocks, LINES_PER_CHUNK):
+        counted = {"position": position, "size": len(keys), "last_line": keys.last_line}
+        session.execute(STAGE, {"batch_id": batch_id, **_staged(keys), **counted})
+        refuse(session, batch_id, list(map(invalid, keys.refused)))
+        position += len(keys)
     return position
 
 
