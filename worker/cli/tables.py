@@ -78,6 +78,9 @@ def show(report: "ImportReport") -> None:
     )
     if report["read"] and (report["read"]["encoding"] or report["read"]["sheet"]):
         printing.line(read(report["read"]))
+    elif report["read"]:
+        for sentence in report["read"]["warnings"]:
+            printing.line(sentence)
     if report["refused"]:
         REFUSED_LINES(report["refused"][:LISTED])
     if len(report["refused"]) > LISTED and report["batch"]:
@@ -102,4 +105,4 @@ def read(about: "reading.Read") -> str:
         sentences.append(f"Not read: {', '.join(about['not_read'])}.")
     if about["other_sheets"]:
         sentences.append(f"Sheets that were not read: {', '.join(about['other_sheets'])}.")
-    return " ".join(sentences)
+    return " ".join([*sentences, *about["warnings"]])

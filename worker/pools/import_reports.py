@@ -89,6 +89,9 @@ REFUSED_LINES = text("""
 """)
 
 
+NO_WARNINGS: dict[str, Any] = {"warnings": []}  # of batches that were read before there were any
+
+
 def shape(
     *,
     batch: str | None,
@@ -129,7 +132,7 @@ def of_batch(session: Session, batch: Batch) -> ImportReport:
     refused = select(BatchLine).where(BatchLine.batch_id == batch.id)
     return shape(
         batch=str(batch.id),
-        read=cast(Read | None, batch.read),
+        read=cast(Read, NO_WARNINGS | batch.read) if batch.read else None,
         added=batch.made,
         tally=dict(session.execute(counted).all()),
         refused=session.scalars(

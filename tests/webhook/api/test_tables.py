@@ -67,8 +67,17 @@ def test_a_report_says_what_was_read_as_what(post):
         "not_read": ["Kurs"],
         "sheet": None,
         "other_sheets": [],
+        "warnings": [],
     }
     assert told["added"] == 1
+
+
+@pytest.mark.parametrize("count", [3, 700])
+def test_a_series_is_taken_with_a_warning(post, count):
+    told = post(lines(*codes(count))).json
+
+    [warning] = told["read"]["warnings"]
+    assert "so whoever has one can guess others" in warning
 
 
 def test_a_workbook_is_taken_by_its_media_type(post):

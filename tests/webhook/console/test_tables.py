@@ -78,6 +78,12 @@ def test_a_preview_says_what_is_read_as_what_and_changes_nothing(send, place):
     assert figures(place) == before
 
 
+def test_a_preview_warns_of_a_series(send):
+    shown = send(do="check", pasted=table(*codes(3)))
+
+    assert "so whoever has one can guess others" in shown.text
+
+
 def test_a_preview_makes_no_batch_however_long(send, place):
     before = listed_batches(place)
 

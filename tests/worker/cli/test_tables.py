@@ -49,6 +49,17 @@ def test_what_was_read_as_what_is_told(run, give, world, table):
     assert report["already_exists"] == 2
 
 
+def test_a_series_is_taken_with_a_warning_from_a_file_and_one_by_one(run, world, table):
+    series = codes(5)
+
+    imported = run("keys", "import", world.pool, table(*series))
+    added = run("keys", "add", world.pool, *codes(3))
+
+    for done in (imported, added):
+        assert "so whoever has one can guess others" in done.out
+    assert f"The keys count up ({series[0]} to {series[-1]})" in " ".join(imported.out.split())
+
+
 @pytest.mark.parametrize("count", [3, 700])
 def test_a_dry_run_gives_the_same_report_and_changes_nothing(give, imported, world, table, count):
     lines = [*codes(count), "=1+1", codes(1)[0]]

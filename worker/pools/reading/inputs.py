@@ -7,7 +7,7 @@ from typing import BinaryIO
 from typing_extensions import TypedDict
 
 from worker import errors
-from worker.pools.reading import files, layouts
+from worker.pools.reading import files, layouts, series
 from worker.pools.reading.blocks import Keys
 from worker.pools.reading.headings import Row
 from worker.pools.reading.keys import KeyReader
@@ -42,6 +42,8 @@ class Read(TypedDict):
     """The sheet of a workbook that is read."""
     other_sheets: list[str]
     """Its other sheets that hold something, and are not."""
+    warnings: list[str]
+    """What whoever gives the keys should know of them, in sentences."""
 
 
 class Column(TypedDict):
@@ -79,7 +81,12 @@ class Input:
             "not_read": [layout.name(place) for place in layout.unread],
             "sheet": self.sheet,
             "other_sheets": self.other_sheets,
+            "warnings": list(filter(None, [series.warning(self._first_keys())])),
         }
+
+    def _first_keys(self) -> list[str]:
+        places = self.layout.places.get(Meaning.CODE, ())
+        return [key for place in places for key in self.layout.cells(place, SAMPLE, LONGEST_SHOWN)]
 
     @property
     def columns(self) -> list[Column]:

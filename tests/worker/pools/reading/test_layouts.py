@@ -173,6 +173,7 @@ def test_without_a_heading_the_first_line_holds_a_key():
         "not_read": ["1"],
         "sheet": None,
         "other_sheets": [],
+        "warnings": [],
     }
 
 

@@ -87,6 +87,7 @@ def test_a_workbook_is_read_whether_its_strings_are_shared_or_not(constant_memor
         "not_read": [],
         "sheet": "Sheet1",
         "other_sheets": [],
+        "warnings": [],
     }
 
 
