@@ -367,11 +367,17 @@ def test_a_report_is_asked_for_as_pdf_which_is_linked_once_there_is_one(manager,
     assert printed.headers["Content-Disposition"].startswith("attachment;")
 
 
-def test_a_report_that_failed_says_why(manager, report):
+def test_a_report_that_failed_tells_the_operator_why_and_a_tenant_its_reference(
+    manager, operator, report
+):
     asked, claim = report
     with databases.session() as session:
         claims.fail(session, claim=claim, traceback="Traceback:\nKeyError: gone")
 
-    told = manager.get(f"/reports/{asked['id']}/progress").text
+    told, detail = (
+        whose.get(f"/reports/{asked['id']}/progress").text for whose in (manager, operator)
+    )
 
-    assert "<small>KeyError: gone</small>" in told
+    assert "KeyError" not in told
+    assert f"finds out why by the reference {asked['id']}." in told
+    assert "<small>KeyError: gone</small>" in detail

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
 
-from tests.webhook.console.browsing import House, dialog, form
+from tests.webhook.console.browsing import House, dialog, form, sign_in
 from tests.webhook.console.people import PASSWORD
 from tests.world import OPERATOR
 from worker.billing import runs
@@ -276,16 +276,20 @@ def test_a_token_is_made_shown_once_and_revoked(tab):
     expect(page.locator(".secret")).to_have_count(0)
 
 
-def test_a_user_is_added_and_disabled(tab):
+def test_a_user_is_invited_and_disabled(tab):
     page = tab()
     page.goto("/console/users")
-    adding = form(page, "Add")
-    adding.get_by_label("E-mail address").fill("new@example.com")
-    adding.get_by_label("Password").fill(PASSWORD)
-    adding.get_by_label("Organization").select_option("Child House")
-    adding.get_by_label("Role").select_option("analyst")
-    adding.get_by_role("button", name="Add").click()
-    theirs = tab(email="new@example.com")
+    inviting = form(page, "Invite")
+    inviting.get_by_label("E-mail address").fill("new@example.com")
+    inviting.get_by_label("Organization").select_option("Child House")
+    inviting.get_by_label("Role").select_option("analyst")
+    inviting.get_by_role("button", name="Invite").click()
+    theirs = tab()
+    theirs.context.clear_cookies()
+    theirs.goto(page.locator(".secret").inner_text())
+    theirs.get_by_label("New password").fill(PASSWORD)
+    theirs.get_by_role("button", name="Choose it").click()
+    sign_in(theirs, "new@example.com")
     expect(theirs.get_by_role("heading", name="Training key pools")).to_be_visible()
 
     row = page.get_by_role("row", name="new@example.com")
