@@ -133,12 +133,13 @@ def change_password(session: Session, *, actor: Actor, user_id: int, password: s
 
 
 def disable(session: Session, *, actor: Actor, user: str) -> UserShape:
-    """Disable a user, and end their sessions; idempotent."""
+    """Disable a user, and end their sessions and links; idempotent."""
     actor.require(Role.MANAGER)
     found = _find(session, actor, user)
     if found.disabled_at is None:
         found.disabled_at = session.scalar(select(func.clock_now()))
         sessions.end_all(session, user_id=found.id)
+        links.end_all(session, user_id=found.id)
         _remember(session, actor, "user disabled", found)
     return _whole(session, found, _owner_name(session, found))
 

@@ -88,6 +88,15 @@ def test_a_disabled_users_link_does_nothing(session, ann):
         users.reset(session, actor=OPERATOR, user=user_id)
 
 
+def test_a_link_from_before_a_user_was_disabled_does_nothing_after_they_are_enabled(session, ann):
+    user_id, link = ann
+
+    users.disable(session, actor=OPERATOR, user=user_id)
+    users.enable(session, actor=OPERATOR, user=user_id)
+
+    assert links.bearer(session, link) is None
+
+
 def test_a_link_stands_nowhere_in_clear(session, ann):
     _, link = ann
 
