@@ -39,11 +39,13 @@ def enrol(email: str, sealed: str | None = None) -> Enrolment:
     """Make a secret for a user's app; or give the one that was made before, sealed.
 
     Raises:
-        InvalidInputError: it was not sealed here.
+        InvalidInputError: it was not sealed here, for this user to set up.
     """
-    secret = pyotp.random_base32() if sealed is None else _opened(sealed)
+    secret = pyotp.random_base32() if sealed is None else _opened(sealed, email)
     uri = pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
-    return Enrolment(secret, uri, sealed or secrets.encrypt(secret.encode()).decode())
+    return Enrolment(
+        secret, uri, sealed or secrets.encrypt(_label(email) + secret.encode()).decode()
+    )
 
 
 def set_up(session: Session, signed: Signed, *, sealed: str, code: str) -> list[str]:
@@ -52,11 +54,12 @@ def set_up(session: Session, signed: Signed, *, sealed: str, code: str) -> list[
     Raises:
         InvalidInputError: the code is wrong.
     """
-    step = _step(session, _opened(sealed), code)
+    secret = _opened(sealed, signed.email)
+    step = _step(session, secret, code)
     if step is None:
         raise errors.InvalidInputError(WRONG, field="code")
     user = session.get_one(User, signed.user_id)
-    user.totp_encrypted, user.totp_step = sealed.encode(), step
+    user.totp_encrypted, user.totp_step = secrets.encrypt(secret.encode()), step
     _passed(session, signed)
     _remember(session, signed.actor, "second factor set up", user)
     return renew_codes(session, user_id=user.id)
@@ -144,11 +147,19 @@ def _passed(session: Session, signed: Signed) -> None:
     session.execute(here.values(second_factor_at=func.clock_now()))
 
 
-def _opened(sealed: str) -> str:
+def _opened(sealed: str, email: str) -> str:
+    """Open what was sealed for this user to set up; nothing else, since the page shows what it opens."""
     try:
-        return secrets.decrypt(sealed.encode()).decode()
+        opened = secrets.decrypt(sealed.encode())
     except errors.SettingsError:
-        raise errors.InvalidInputError("Load the page again, and scan its code.") from None
+        opened = b""
+    if not opened.startswith(_label(email)):
+        raise errors.InvalidInputError("Load the page again, and scan its code.")
+    return opened.removeprefix(_label(email)).decode()
+
+
+def _label(email: str) -> bytes:
+    return f"to set up for {email}: ".encode()
 
 
 def _remember(session: Session, actor: Actor, action: str, user: User) -> None:

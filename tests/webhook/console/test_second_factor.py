@@ -10,6 +10,7 @@ from sqlalchemy import text
 from tests.webhook.console.people import make_user
 from worker.database import connections as databases
 from worker.settings import settings
+from worker.tenancy import second_factors, secrets
 from worker.tenancy.actors import Role
 
 
@@ -220,3 +221,14 @@ def test_what_was_not_sealed_here_sets_nothing_up(person):
 
     assert forged.status_code == 422
     assert "Set one up" in somebody.get("/account").text
+
+
+def test_the_page_opens_nothing_that_was_sealed_for_another_use_or_user(person):
+    somebody, secret = person(), pyotp.random_base32()
+    others = second_factors.enrol("other@example.com")
+    sealed_here = {secret: secrets.encrypt(secret.encode()).decode(), others.secret: others.sealed}
+
+    pages = [somebody.post("/second-factor", sealed=s, code="0") for s in sealed_here.values()]
+
+    assert [page.status_code for page in pages] == [422, 422]
+    assert not any(secret in page.text for secret in sealed_here for page in pages)
