@@ -51,7 +51,7 @@ def install(blueprint: APIBlueprint) -> None:
 def onward() -> str:
     """Give the page of ours that was asked for before the sign-in, else the first."""
     target = request.args.get("next", "")
-    inside = target.startswith("/console/") and "\\" not in target
+    inside = target.startswith("/console/") and "\\" not in target and target.isprintable()
     return target if inside else url("console.home")
 
 

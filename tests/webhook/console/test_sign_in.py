@@ -28,7 +28,8 @@ def test_a_right_password_leads_to_the_page_that_was_asked_for(person):
 
 
 def test_a_sign_in_leads_nowhere_else(person):
-    for elsewhere in ("https://evil.example/", "//evil.example/console/", "/console/\\evil"):
+    outside = ("https://evil.example/", "//evil.example/console/", "/console/\\evil")
+    for elsewhere in (*outside, "/console/%0D%0ASet-Cookie:a=b"):
         assert person(signed_in=False).sign_in(next=elsewhere).location == "/console/"
 
 
