@@ -1,5 +1,6 @@
 """Handling of SIGINT, SIGTERM and SIGHUP around work that must not be left half done."""
 
+import os
 import signal
 import sys
 import threading
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN = 0.01  # seconds
 
 
 @contextmanager
@@ -24,8 +26,31 @@ def undisturbed() -> Iterator[None]:
 def exiting_when_told() -> Iterator[None]:
     """Raise SystemExit on signals that would end this process at once, so that it cleans up."""
     unhandled = [number for number in ENDINGS if signal.getsignal(number) == signal.SIG_DFL]
-    with _handling(unhandled, lambda number, _: sys.exit(128 + number)):
+    with _handling(unhandled, lambda number, _: sys.exit(128 + number)), _heard_by_destructors():
         yield
+
+
+@contextmanager
+def _heard_by_destructors() -> Iterator[None]:
+    """Send a signal again that ended nothing: what a destructor (`__del__`) raises is ignored."""
+    before = sys.unraisablehook
+
+    def send_again(ignored: "sys.UnraisableHookArgs") -> None:
+        match ignored.exc_value:
+            case SystemExit(code=int(code)) if code - 128 in ENDINGS:
+                number = code - 128
+            case KeyboardInterrupt():
+                number = signal.SIGINT
+            case _:
+                before(ignored)
+                return
+        threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()
+
+    sys.unraisablehook = send_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextmanager
