@@ -335,6 +335,19 @@ CREATE TABLE tree_lock (
     root_id bigint PRIMARY KEY REFERENCES organization ON DELETE CASCADE
 );
 
+-- A lock is taken for a request that the web serves, and all settlers' for the operator's alone: else whatever
+-- SQL the web's login runs could hold them.
+CREATE FUNCTION refuse_locks_to_nobody(all_trees boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF session_user = 'keypool_web'
+       AND (all_trees AND NOT sees_everything()
+            OR NOT is_sealed(coalesce(current_setting('keypool.entered', true), ''))) THEN
+        RAISE EXCEPTION 'nobody has entered who may wait for it' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+END
+$$;
+
 -- Wait until no settler is at work in the trees of some organizations (null: in any), and keep them out
 -- until the end of this transaction. A tree may get another root while its lock is waited for.
 CREATE FUNCTION await_settlers(organizations bigint[]) RETURNS void
@@ -343,6 +356,7 @@ DECLARE
     held  bigint[] := '{}';
     roots bigint[];
 BEGIN
+    PERFORM refuse_locks_to_nobody(organizations IS NULL);
     LOOP
         roots := ARRAY(SELECT DISTINCT ON (descendant_id) ancestor_id FROM organization_ancestry
                         WHERE organizations IS NULL OR descendant_id = ANY (organizations)
@@ -361,7 +375,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     IF wanted NOT IN ('erasing', 'journals') THEN
         RAISE EXCEPTION 'the lock % is the worker''s', wanted USING ERRCODE = 'insufficient_privilege';
-    ELSIF shared THEN
+    END IF;
+    PERFORM refuse_locks_to_nobody(false);
+    IF shared THEN
         PERFORM FROM lock WHERE name = wanted FOR SHARE;
     ELSE
         PERFORM FROM lock WHERE name = wanted FOR UPDATE;
@@ -369,7 +385,7 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION await_settlers(bigint[]), await_lock(text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION await_settlers(bigint[]), await_lock(text, boolean), refuse_locks_to_nobody(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION await_settlers(bigint[]), await_lock(text, boolean) TO keypool_web;
 
 CREATE FUNCTION keep_organization_ancestry() RETURNS trigger

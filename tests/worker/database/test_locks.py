@@ -12,9 +12,10 @@ from tests.conftest import Addresses
 from tests.waiting import eventually, somebody_waits_for_a_lock
 from tests.world import OPERATOR, World
 from worker.database import connections, locks
-from worker.database.connections import Login
+from worker.database.connections import Entry, Login
 from worker.redemption import settling
-from worker.tenancy import organizations
+from worker.tenancy import organizations, tokens
+from worker.tenancy.actors import Role
 
 NAMES = [
     "ancestry",
@@ -45,6 +46,28 @@ def waits(act) -> threading.Thread:
     return thread
 
 
+def authenticated(role: Role, organization: int | None) -> Entry | None:
+    """Give how a transaction of the web enters with a token."""
+    owner = None if organization is None else str(organization)
+    with connections.session() as session:
+        made = tokens.add(session, actor=OPERATOR, name="locks", role=role, organization=owner)
+    with connections.session(Login.WEB) as session:
+        known = tokens.authenticate(session, made["token"], client="192.0.2.1")
+    assert known
+    return known.actor.scope
+
+
+def test_the_operators_requests_alone_wait_for_every_settler(world):
+    manager = authenticated(Role.MANAGER, world.parent)
+    with connections.session(Login.WEB, sees=authenticated(Role.OPERATOR, None)) as session:
+        locks.await_settlers(session)
+    with connections.session(Login.WEB, sees=manager) as session:
+        locks.await_settlers(session, [world.parent])
+
+    with pytest.raises(ProgrammingError), connections.session(Login.WEB, sees=manager) as session:
+        locks.await_settlers(session)
+
+
 def test_every_lock_has_its_row(session):
     assert session.scalars(text("SELECT name FROM lock ORDER BY 1")).all() == NAMES
 
@@ -59,6 +82,9 @@ def test_every_lock_has_its_row(session):
         "SELECT FROM tree_lock FOR UPDATE",
         "SELECT FROM settlement FOR UPDATE",
         "SELECT await_lock('settling', false)",
+        "SELECT await_lock('erasing', false)",
+        "SELECT await_settlers(NULL)",
+        "SELECT await_settlers('{1}')",
         "SELECT pg_advisory_lock(1)",
         "SELECT pg_try_advisory_xact_lock_shared(hashtext('keypool.settling'))",
     ],
@@ -68,14 +94,6 @@ def test_only_the_owners_login_takes_the_workers_locks(database, login, statemen
         session.execute(text(statement))
 
     assert isinstance(raised.value.orig, psycopg.errors.InsufficientPrivilege)
-
-
-@pytest.mark.parametrize(
-    "statement", ["SELECT await_settlers(NULL)", "SELECT await_lock('erasing', false)"]
-)
-def test_an_analyst_takes_none_at_all(database, statement):
-    with pytest.raises(ProgrammingError), connections.session(Login.ANALYST) as session:
-        session.execute(text(statement))
 
 
 def test_a_lock_is_taken_once_and_free_after_its_transaction(world):
@@ -88,7 +106,8 @@ def test_a_lock_is_taken_once_and_free_after_its_transaction(world):
 
 
 def test_shared_locks_are_for_many_and_keep_out_who_wants_it_alone(world):
-    with connections.session(Login.WEB) as one, connections.session() as two:
+    entered = authenticated(Role.MANAGER, world.parent)
+    with connections.session(Login.WEB, sees=entered) as one, connections.session() as two:
         locks.wait_for(one, "journals", shared=True)
         locks.wait_for(two, "journals", shared=True)
 
