@@ -57,8 +57,8 @@ if "TMPDIR" not in os.environ and (folder := files_in_memory()):
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Give twice as many processes as there are processors: three storms come first, and mostly wait."""
-    return 2 * len(os.sched_getaffinity(0))
+    """Give half as many processes again as there are processors: tests of processes wait a lot."""
+    return -(-3 * len(os.sched_getaffinity(0)) // 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
