@@ -73,7 +73,7 @@ TIMEOUTS[Login.RECEIVER] = TIMEOUTS[Login.WEB]
 POOLS: dict[Login, dict[str, bool | int]] = {
     Login.OWNER: {"pool_use_lifo": True},
     Login.WEB: {"pool_size": 16, "max_overflow": 0},
-    Login.RECEIVER: {"pool_size": 8, "max_overflow": 0},
+    Login.RECEIVER: {"pool_size": 16, "max_overflow": 0},
     Login.ANALYST: {},
 }
 
