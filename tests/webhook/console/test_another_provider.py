@@ -1,4 +1,4 @@
-"""Single sign-on at a provider that others wrote: KEYPOOL_TEST_OIDC names its program, as .ci/run sets it."""
+"""Single sign-on at a provider that others wrote: OIDC_PROVIDER_MOCK names its program, as .ci/run sets it."""
 
 import os
 import secrets
@@ -15,9 +15,9 @@ from tests.webhook.console.test_single_sign_on import ANSWER, asked
 from worker.database import connections as databases
 from worker.tenancy.actors import Role
 
-PROGRAM = os.environ.get("KEYPOOL_TEST_OIDC", "")
+PROGRAM = os.environ.get("OIDC_PROVIDER_MOCK", "")
 pytestmark = pytest.mark.skipif(
-    not PROGRAM, reason="KEYPOOL_TEST_OIDC names no oidc-provider-mock; .ci/run installs one"
+    not PROGRAM, reason="OIDC_PROVIDER_MOCK names no oidc-provider-mock; .ci/run installs one"
 )
 
 
