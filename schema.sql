@@ -3000,7 +3000,7 @@ GRANT UPDATE (reason) ON charge TO keypool_web;
 GRANT UPDATE (data, state, due_at, attempts, tried_since, ended_at, error) ON delivery TO keypool_web;
 GRANT UPDATE (recipient, data, identity, state, due_at, attempts, tried_since, ended_at, error, refused) ON message TO keypool_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON organization_logo TO keypool_web;
-GRANT UPDATE (ended_at, second_factor_at) ON console_session TO keypool_web;
+GRANT UPDATE (ended_at) ON console_session TO keypool_web;
 GRANT SELECT, INSERT, UPDATE (ended_at) ON recovery_code TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON identity_provider, identity_domain TO keypool_web;
 GRANT INSERT, UPDATE (used_at) ON sign_in_link TO keypool_web;
@@ -3182,6 +3182,24 @@ BEGIN
     RETURN FOUND;
 END
 $$;
+
+-- Note that the second factor of a session's user was given in it.
+CREATE FUNCTION pass_second_factor(session_hash bytea) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    UPDATE console_session SET second_factor_at = clock_now() WHERE hash = session_hash
+$$;
+
+-- What was given in a user's sessions counts no more, once their second factor is removed.
+CREATE FUNCTION ask_for_second_factor_again() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    UPDATE console_session SET second_factor_at = NULL WHERE user_id = NEW.id;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER removed_second_factor_counts_nowhere AFTER UPDATE OF totp_encrypted ON console_user
+    FOR EACH ROW WHEN (NEW.totp_encrypted IS NULL) EXECUTE FUNCTION ask_for_second_factor_again();
 
 -- The identity provider of a domain, and its client's secret, encrypted.
 CREATE FUNCTION find_identity_provider(of_domain text)
@@ -3599,12 +3617,12 @@ GRANT EXECUTE ON FUNCTION find_identity_provider(text),
     begin_vouched_session(bigint, text, text, role, bytea, bytea, text, text, interval) TO keypool_web;
 REVOKE ALL ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text), knows_device(text, bytea),
     remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
-    resume_session(bytea, interval, boolean), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),
+    resume_session(bytea, interval, boolean), confirm_session(bytea, text), pass_second_factor(bytea), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[]), uncount_sign_in(bytea),
     find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text), knows_device(text, bytea),
     remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
-    resume_session(bytea, interval, boolean), confirm_session(bytea, text), throttle_sign_in(bytea, int, interval, interval),
+    resume_session(bytea, interval, boolean), confirm_session(bytea, text), pass_second_factor(bytea), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[]), uncount_sign_in(bytea),
     find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() TO keypool_web;
 REVOKE ALL ON FUNCTION page_of_slug(text), page_of_key(text), page_source(bigint),

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from worker import errors
 from worker.database import outbox
 from worker.database.outbox import Mail
-from worker.tables.tenancy import ConsoleSession, RecoveryCode, User
+from worker.tables.tenancy import RecoveryCode, User
 from worker.tenancy import history, secrets, sessions, throttling
 from worker.tenancy.actors import Actor
 from worker.tenancy.sessions import Signed
@@ -102,8 +102,6 @@ def remove(session: Session, *, actor: Actor, user: User) -> None:
     user.totp_encrypted = None
     renewed = (RecoveryCode.user_id == user.id, RecoveryCode.ended_at.is_(None))
     session.execute(update(RecoveryCode).where(*renewed).values(ended_at=func.clock_now()))
-    passed = update(ConsoleSession).where(ConsoleSession.user_id == user.id)
-    session.execute(passed.values(second_factor_at=None))
     _remember(session, actor, "second factor reset", user)
     outbox.write(
         session,
@@ -143,8 +141,7 @@ def _step(session: Session, secret: str, code: str) -> int | None:
 
 
 def _passed(session: Session, signed: Signed) -> None:
-    here = update(ConsoleSession).where(ConsoleSession.id == signed.session_id)
-    session.execute(here.values(second_factor_at=func.clock_now()))
+    session.execute(select(func.pass_second_factor(signed.hash)))
 
 
 def _opened(sealed: str, email: str) -> str:

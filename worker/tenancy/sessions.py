@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
@@ -53,6 +53,7 @@ class Signed:
     """A signed-in user: the session, who acts, and how long ago the password was asked for."""
 
     session_id: int
+    hash: bytes = field(repr=False)
     user_id: int
     email: str
     actor: Actor
@@ -90,15 +91,14 @@ def begin(
 
 def resume(session: Session, clear: str) -> Signed | None:
     """Give whose session a cookie's id is; None if it is over."""
-    resumed = func.resume_session(
-        digest(clear), settings().session_idle, settings().public_url is not None
-    )
+    hashed, idle = digest(clear), settings().session_idle
+    resumed = func.resume_session(hashed, idle, settings().public_url is not None)
     row = session.execute(select("*").select_from(resumed)).one_or_none()
     if row is None:
         return None
-    entry = Entry("enter_session", (digest(clear), settings().session_idle))
+    entry = Entry("enter_session", (hashed, idle))
     actor = Actor(f"user {row.email}", Role(row.role), row.organization_id, entry)
-    return Signed(row.id, row.user_id, row.email, actor, row.since_confirmed, row.lacks)
+    return Signed(row.id, hashed, row.user_id, row.email, actor, row.since_confirmed, row.lacks)
 
 
 def confirm(session: Session, clear: str, *, known_hash: str) -> bool:

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import text
 
 from tests.webhook.console.people import make_user
+from tests.world import OPERATOR
 from worker.database import connections as databases
 from worker.settings import settings
-from worker.tenancy import second_factors, secrets
+from worker.tenancy import second_factors, secrets, users
 from worker.tenancy.actors import Role
 
 
@@ -177,6 +178,19 @@ def test_a_reset_ends_the_second_factor_and_stands_in_the_history(with_factor, p
     assert (told.status_code, opened) == (303, 200)
     assert acts[0] == ("second factor reset", f"user {manager.email}")
     assert (mail.kind, mail.data) == ("second_factor_reset", {"actor": f"user {manager.email}"})
+
+
+@pytest.mark.usefixtures("public")
+def test_after_a_reset_a_session_that_goes_on_sets_up_another_where_one_is_demanded(person):
+    operator = person(Role.OPERATOR)
+    set_up(operator)
+    before = operator.get("/pools").status_code
+
+    with databases.session() as session:
+        users.reset_second_factor(session, actor=OPERATOR, user=operator.email)
+
+    assert before == 200
+    assert operator.get("/pools").location.startswith("/console/second-factor")
 
 
 def test_new_recovery_codes_replace_those_before_and_a_factor_is_removed_by_its_user(with_factor):

@@ -230,6 +230,7 @@ DOORS = {
         "begin_session(text,text,bytea,bytea,text,text,interval)",
         "resume_session(bytea,interval,boolean)",
         "confirm_session(bytea,text)",
+        "pass_second_factor(bytea)",
         "throttle_sign_in(bytea,integer,interval,interval)",
         "forgive_sign_ins(bytea[])",
         "uncount_sign_in(bytea)",
@@ -604,6 +605,8 @@ OUTSIDE = {
     "a line of an invoice": "UPDATE invoice_line SET amount = 0 WHERE invoice_id = 1",
     "a payment": "INSERT INTO payment (invoice_id, paid_on, amount) VALUES (1, '2026-03-05', 1)",
     "a tax rate": "UPDATE tax_rate SET percent = 0 WHERE organization_id = 1",
+    "a second factor that was not given": "UPDATE console_session SET second_factor_at = now()"
+    " WHERE user_id IN (SELECT id FROM console_user)",
     "history rewritten": "SET LOCAL keypool.erasing = 'on'; UPDATE history SET detail = '{}'",
     "an attempt rewritten": "UPDATE redemption SET learner_email = 'x@y.z' WHERE organization_id = 1",
 }
