@@ -203,14 +203,25 @@ def is_public(address: IPAddress) -> bool:
 def _refuse_at_once(host: str, *, private: bool) -> None:
     if private:
         return
-    try:
-        public = is_public(ipaddress.ip_address(host.partition("%")[0]))
-    except ValueError:
-        public = host.rstrip(".") != "localhost" and not host.endswith(".localhost")
-    if not public:
+    host = host.rstrip(".")
+    written = _written(host)
+    inner = host == "localhost" or host.endswith(".localhost")
+    if not is_public(written) if written else inner:
         raise errors.InvalidInputError(
             "An endpoint's address is a public one; this is not.", field="url"
         )
+
+
+def _written(host: str) -> IPAddress | None:
+    """Read a host that is written as an address; None for a name.
+
+    An IPv4 address may be a number or have fewer parts: 2130706433, 0x7f.1 and 127.1 are all 127.0.0.1.
+    """
+    with suppress(OSError):
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    with suppress(ValueError):
+        return ipaddress.ip_address(host.partition("%")[0])
+    return None
 
 
 def _reached(known: list[str], port: int, until: float) -> socket.socket:

@@ -182,12 +182,23 @@ def test_a_certificate_that_nobody_vouches_for_is_not_taken():
         "http://127.0.0.1/",
         "http://[::ffff:10.0.0.1]/",
         "http://localhost./",
+        "https://hooks.localhost./",
+        "https://2130706433/",
+        "https://127.1/",
+        "https://0x7f.1/",
+        "https://0177.0.0.1/",
+        "https://10.1/hooks",
         "https://example.com/" + "x" * 2000,
     ],
 )
 def test_an_address_that_cannot_be_posted_to_is_refused_at_once(url):
     with pytest.raises(errors.InvalidInputError):
         posting.read_url(url, private=False)
+
+
+@pytest.mark.parametrize("url", ["https://8.8.8.8/", "https://[2606:2800:220:1::1]/"])
+def test_a_public_address_is_taken(url):
+    assert posting.read_url(url, private=False) == url
 
 
 def test_an_unknown_name_and_an_inner_one_are_told_alike(monkeypatch):
