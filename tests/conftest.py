@@ -5,6 +5,7 @@ Where KEYPOOL_DATABASE_URL is set, the tests make their databases on that server
 
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -16,11 +17,15 @@ from pathlib import Path
 import hypothesis
 import psycopg
 import pytest
+import structlog
 from argon2 import PasswordHasher
 from psycopg import sql
 from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.orm import Session
+from structlog.testing import LogCapture
+from structlog.types import EventDict
 
+from worker import logs
 from worker.database import connections as databases
 from worker.database import schema as schemas
 from worker.machine import embedded
@@ -87,6 +92,19 @@ def cheap_passwords() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_hasher", lambda: hasher)
         yield
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
+    """What keypool logs from here on, with its context, unmasked: whatever set the log up before."""
+    kept = LogCapture()
+    logger = structlog.wrap_logger(
+        None,
+        processors=[structlog.contextvars.merge_contextvars, kept],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+    ).bind()
+    monkeypatch.setattr(logs, "_logger", lambda: logger)
+    return kept.entries
 
 
 @pytest.fixture(scope="session")

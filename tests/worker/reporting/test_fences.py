@@ -17,7 +17,6 @@ import nbformat
 import pytest
 from pypdf import PdfReader
 from sqlalchemy import make_url
-from structlog.testing import CapturingLogger
 
 from tests import world as worlds
 from tests.conftest import NEEDS_CHROMIUM, Addresses
@@ -160,15 +159,11 @@ def test_without_a_fence_a_notebook_that_is_not_keypools_is_refused(tmp_path):
 
 
 @pytest.mark.usefixtures("unfenced", "fresh_database")
-def test_without_a_fence_keypools_own_notebooks_run_and_it_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(kernels, "log", logged := CapturingLogger())
-
+def test_without_a_fence_keypools_own_notebooks_run_and_it_is_said(tmp_path, logged):
     made = reporting.run("learners_at_risk", output=tmp_path / "r.html")
 
     assert made.exists()
-    assert [(call.args, call.kwargs["reason"]) for call in logged.calls] == [
-        (("kernel not fenced",), UNFENCED)
-    ]
+    assert [(line["event"], line["reason"]) for line in logged] == [("kernel not fenced", UNFENCED)]
 
 
 def test_a_home_is_shown_to_no_kernel(tmp_path, monkeypatch):
