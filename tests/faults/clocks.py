@@ -13,12 +13,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.faults import points
+
 ZONE = ZoneInfo("Europe/Berlin")
 PLACES = ("lib/faketime", "lib64/faketime", "lib/*/faketime", "local/lib/faketime")
 LIBRARY = next(
     (found for place in PLACES for found in Path("/usr").glob(f"{place}/libfaketimeMT.so.1")), None
 )
 needed = pytest.mark.skipif(LIBRARY is None, reason="this system has no libfaketime")
+
+MEMORY = Path("/dev/shm")  # noqa: S108  # where it is, not a place for temporary files
 
 HOUR, DAY = 3600, 86400
 
@@ -43,6 +47,18 @@ def set_by(folder: Path, service: str, seconds: float) -> None:
     fresh = _file(folder, service).with_suffix(".new")
     fresh.write_text(f"{seconds:+.0f}")
     fresh.replace(_file(folder, service))
+
+
+@contextmanager
+def tidied(folder: Path) -> Iterator[None]:
+    """Remove at the end what libfaketime made in memory for each process: killed ones leave it."""
+    try:
+        yield
+    finally:
+        noted = folder / points.SHARED
+        for name in noted.read_text().replace("/", " ").split() if noted.exists() else []:
+            file = f"sem.{name}" if name.startswith("faketime_sem_") else name
+            (MEMORY / file).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -29,6 +29,9 @@ SLOW = {
 }
 HURRY = dict(pair.split(":") for pair in os.environ.get("FAULTS_HURRY", "").split(",") if pair)
 CLOCK = os.environ.get("FAULTS_CLOCK")  # where this process tells what its clock says
+SHARED = (
+    "clocks/shared"  # what libfaketime made in memory for each process, which a killed one leaves
+)
 TRACE = "decided"  # who decided from when to when: the settler's lock must have been held
 DEADLY, BUGGY = "deadly-", "buggy-"  # how the addresses of poisonous messages begin
 
@@ -78,6 +81,7 @@ def reach(point: str) -> None:
 
 def _mind_the_clock() -> None:
     if CLOCK:
+        _append(SHARED, os.environ.get("FAKETIME_SHARED", "") + "\n")
         _sleep_truly()
         _tell_the_time(CLOCK)
     _skew()

@@ -39,6 +39,7 @@ from worker.tenancy.actors import Actor
 
 OPERATOR = Actor.operator("fault harness")
 REPOSITORY = Path(__file__).parents[2]
+ABOARD = f"{REPOSITORY / 'tests' / 'faults' / 'onboard'}{os.pathsep}{REPOSITORY}"  # see points.py
 T = TypeVar("T")
 
 
@@ -177,7 +178,7 @@ def running_system(
     if post:
         variables |= {"KEYPOOL_SMTP_URL": post.server.url, "KEYPOOL_MAIL_FROM": mails.SENDER}
         variables |= {"KEYPOOL_CODES_PER_CLIENT": "1000", "KEYPOOL_CODES_PER_ADDRESS": "1000"}
-    with pytest.MonkeyPatch.context() as patch, embedded.lease(home):
+    with clocks.tidied(beside(home)), pytest.MonkeyPatch.context() as patch, embedded.lease(home):
         _environment(patch, home, variables)
         schema.init(engine())
         port = _free_port()
@@ -268,7 +269,7 @@ def _environment(patch: pytest.MonkeyPatch, home: Path, variables: dict[str, str
         "FAULTS_HURRY": "",
         "KEYPOOL_SETTLE_SWEEP": "5s",
         "KEYPOOL_CLOCK_OFFSET": "0",
-        "PYTHONPATH": f"{REPOSITORY / 'tests' / 'faults' / 'onboard'}{os.pathsep}{REPOSITORY}",
+        "PYTHONPATH": ABOARD,
     }
     for name, value in (aboard | variables).items():
         patch.setenv(name, value)

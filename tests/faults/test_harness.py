@@ -1,12 +1,17 @@
 """The harness itself: what it must notice is planted, and noticed."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from sqlalchemy import text
 
 from tests import world as worlds
-from tests.faults import mails
+from tests.faults import clocks, mails
 from tests.faults.checker import check
 from tests.faults.senders import History
+from tests.faults.system import ABOARD
 from tests.smtpd import NO_DIGITS, Mail, MailServer
 from worker.database.connections import session as transaction_of
 from worker.redemption import settling
@@ -84,6 +89,27 @@ def test_it_notices_a_doubled_charge(history):
 
     with pytest.raises(AssertionError, match="redeemed keys = assignments"):
         check(history)
+
+
+# ------------------------------------------------------------------------------------------ clocks
+
+
+@clocks.needed
+def test_what_a_killed_service_leaves_in_memory_is_removed_at_the_end(tmp_path):
+    aboard = {"PYTHONPATH": ABOARD, "FAULTS_FOLDER": str(tmp_path)}
+    command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+
+    with clocks.tidied(tmp_path):
+        environment = os.environ | aboard | clocks.of_its_own(tmp_path, "web")
+        killed = subprocess.Popen(command, env=environment)
+        killed.wait()
+        left = [
+            clocks.MEMORY / f"{name}_{killed.pid}" for name in ("faketime_shm", "sem.faketime_sem")
+        ]
+        before = [file.exists() for file in left]
+
+    assert before == [True, True]
+    assert [file.exists() for file in left] == [False, False]
 
 
 # ------------------------------------------------------------------------------------------- mails
