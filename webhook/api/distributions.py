@@ -90,9 +90,10 @@ def distribute(
     The same recipient and reference again gives the same keys.
     """
     read_as = query.read_as()
-    nudging.after_commit("mail")
     if upload is not None:
         patience.unhurried(session)
+        if query.mail and not query.dry_run:
+            nudging.after_commit("mail")
         return distributions.distribute_file(
             session,
             actor=actor,
@@ -106,6 +107,8 @@ def distribute(
             dry_run=query.dry_run,
         )
     body = problems.checked(NewDistribution, request.get_json(force=True))
+    if body.mail and not query.dry_run:
+        nudging.after_commit("mail")
     if (body.count or 1) > distributions.MAX_CODES:
         patience.unhurried(session)
     return distributions.distribute(

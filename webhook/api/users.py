@@ -36,8 +36,7 @@ def listing(session: Session, actor: Actor) -> Page[UserShape]:
 @blueprint.input(NewUser, arg_name="body")
 def invite(session: Session, actor: Actor, body: NewUser) -> UserInvited:
     """Invite a user, who chooses a password by a one-time link: mailed, or given only now."""
-    nudging.after_commit("mail")
-    return users.invite(session, actor=actor, **body.given())
+    return _sent(users.invite(session, actor=actor, **body.given()))
 
 
 @blueprint.post("/<user>/reset")
@@ -45,8 +44,7 @@ def invite(session: Session, actor: Actor, body: NewUser) -> UserInvited:
 @gives()
 def reset(session: Session, actor: Actor, user: str) -> UserInvited:
     """Let a user choose a new password by a one-time link: mailed, or given only now."""
-    nudging.after_commit("mail")
-    return users.reset(session, actor=actor, user=user)
+    return _sent(users.reset(session, actor=actor, user=user))
 
 
 @blueprint.post("/<user>/reset-second-factor")
@@ -72,3 +70,10 @@ def disable(session: Session, actor: Actor, user: str) -> UserShape:
 def enable(session: Session, actor: Actor, user: str) -> UserShape:
     """Let a disabled user sign in again."""
     return users.enable(session, actor=actor, user=user)
+
+
+def _sent(made: UserInvited) -> UserInvited:
+    """Have a link's mail sent soon, where the link is mailed."""
+    if made["link"] is None:
+        nudging.after_commit("mail")
+    return made

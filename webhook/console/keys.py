@@ -121,7 +121,8 @@ def distribute(session: Session, actor: Actor, pool: str) -> Any:
         mail="mail" in form,
         template=_wording(),
     )
-    nudging.after_commit("mail")
+    if "mail" in request.form:
+        nudging.after_commit("mail")
     sentence = f"{made['recipient']} has {number(made['given'])} keys."
     filters = {"recipient": made["recipient"], "reference": made["reference"]}
     return done(sentence, "pool", pool=pool, **filters, _anchor="keys")
@@ -171,7 +172,8 @@ def distribute_table(session: Session, actor: Actor, pool: str) -> Any:
 
     if error := attempt(session, hand_out):
         return _previewed(session, actor, pool, Purpose.RECIPIENTS, made, error)
-    nudging.after_commit("mail")
+    if "mail" in request.form:
+        nudging.after_commit("mail")
     words = f"{number(made[0]['recipients'])} recipients have {number(made[0]['given'])} keys."
     return done(words, "pool", pool=pool)
 

@@ -329,7 +329,7 @@ def distribute(
                     session, actor=operator(), pool=pool, distributions=ids
                 )
                 deliver(merge, name="keys.csv", output=output)
-        if arguments["mail"]:
+        if arguments["mail"] and not arguments["dry_run"]:
             tasks.nudge("mail")
     return result
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from tests.webhook.conftest import Place
 from tests.world import OPERATOR, build
+from webhook.http import nudging
 from worker.database import connections
 from worker.database.connections import Login
 from worker.pools import batches, keys
@@ -231,6 +232,26 @@ def test_recipients_are_served_with_what_the_query_says_for_rows_that_say_nothin
     assert [item["keys"] for item in tried["items"]] == [[], []]
     assert [(i["reference"], i["given"]) for i in told["items"]] == [("B-1", 2), ("X-1", 2)]
     assert told["read"]["columns"] == {"email": "email", "reference": "order"}
+
+
+def test_a_mail_is_asked_to_be_sent_soon_only_where_one_is_written(post, monkeypatch):
+    post(lines(*codes(4)))
+    nudged: list[str] = []
+    monkeypatch.setattr(nudging.nudger, "ask", nudged.append)
+
+    def hand(query: str, mail: bool) -> list[str]:
+        address = f"{next(NUMBERS)}@example.org"
+        body = json.dumps({"recipient": address, "mail": mail}).encode()
+        answers = [
+            post(body, "application/json", query, to="distributions"),
+            post(lines("email", f"t{address}"), query=f"{query}&mail={mail}", to="distributions"),
+        ]
+        assert [answer.status_code for answer in answers] == [201, 201]
+        return nudged[:]
+
+    assert hand("?reference=A", mail=False) == []
+    assert hand("?reference=B&dry_run=true", mail=True) == []
+    assert hand("?reference=C", mail=True) == ["mail", "mail"]
 
 
 def test_labels_come_with_a_table_with_codes_with_a_generation_and_with_recipients(post, place):

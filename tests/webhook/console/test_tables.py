@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from tests.webhook.http.test_uploads import Unread
 from tests.world import OPERATOR
-from webhook.http import uploads
+from webhook.http import nudging, uploads
 from worker.database import connections
 from worker.pools import batches, pools
 from worker.settings import settings
@@ -208,12 +208,15 @@ def test_keys_are_handed_to_everybody_in_a_table_after_a_preview_that_hands_out_
     assert handed.status_code == 303
 
 
-def test_everybody_in_a_table_is_sent_their_key_where_that_is_ticked(send, place):
+def test_everybody_in_a_table_is_sent_their_key_where_that_is_ticked(send, place, monkeypatch):
     send(do="save", pasted=table(*codes(3)))
+    nudged: list[str] = []
+    monkeypatch.setattr(nudging.nudger, "ask", nudged.append)
     one, two = (f"{secrets.token_hex(4)}@example.org" for _ in range(2))
 
     send("distribute/table", do="check", mail="1", pasted=table("email", one))
     send("distribute/table", do="save", pasted=table("email", one))
+    before = nudged.count("mail")
     send("distribute/table", do="save", mail="1", pasted=table("email", two))
 
     with connections.session() as session:
@@ -222,6 +225,7 @@ def test_everybody_in_a_table_is_sent_their_key_where_that_is_ticked(send, place
             {"them": [one, two]},
         ).all()
     assert mailed == [two]
+    assert (before, nudged.count("mail")) == (0, 1)
 
 
 def test_all_wrong_rows_of_a_table_are_shown(send):
