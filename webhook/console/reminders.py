@@ -73,8 +73,8 @@ def save_reminders(session: Session, actor: Actor) -> Any:
 
 
 def _wanted(session: Session, actor: Actor, organization: str) -> dict[Kind, ReminderShape]:
-    listed = reminders.listing(session, actor=actor)
-    return {one["kind"]: one for one in listed if one["organization"] == organization}
+    listed = reminders.listing(session, actor=actor, organization=organization)
+    return {one["kind"]: one for one in listed}
 
 
 def _save(session: Session, actor: Actor, organization: str, kind: Kind) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from apiflask import APIBlueprint
-from babel import Locale
 from flask import current_app, g, request
 from flask import url_for as url
 from flask_login import current_user
@@ -15,6 +14,7 @@ from markupsafe import Markup
 
 from webhook.console.frame import standing
 from worker import days
+from worker.languages.phrasebooks import language_name
 from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
@@ -71,7 +71,7 @@ SYSTEMS = {
 
 def install(blueprint: APIBlueprint) -> None:
     """Make these functions available in a blueprint's templates."""
-    for filter_ in (when, number, words, pretty, language, browser):
+    for filter_ in (when, number, words, pretty, language_name, browser):
         blueprint.add_app_template_filter(filter_)
     for asked in (
         may,
@@ -114,11 +114,6 @@ def pretty(document: Any) -> str:
 def words(code: object) -> str:
     """Turn a code such as `not_available_to_organization` into words."""
     return str(code).replace("_", " ")
-
-
-def language(tag: str) -> str:
-    """Name a language as those who speak it do."""
-    return str(Locale(tag).display_name).capitalize()
 
 
 def browser(agent: str) -> str:

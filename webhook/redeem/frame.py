@@ -15,7 +15,7 @@ from flask import url_for as url
 from werkzeug.exceptions import BadRequest, HTTPException
 
 from worker.languages import negotiation, readers
-from worker.languages.phrasebooks import LANGUAGES, Phrasebook, phrasebook
+from worker.languages.phrasebooks import LANGUAGES, Phrasebook, language_name, phrasebook
 from worker.languages.phrases import phrase
 from worker.redemption.pages import Page
 from worker.settings import settings
@@ -35,7 +35,6 @@ HEADERS = {
 }
 HOUSEHOLD = ipaddress.ip_network("::/64")
 HERE = dict.fromkeys(("/my/key", "/my/sign-out"), "/my")  # where a page is shown that a form gave
-NAMES = {"en": "English", "de": "Deutsch", "fr": "Français", "es": "Español"}
 WORDS = {
     404: phrase("There is no such page."),
     429: phrase("Too many keys were tried lately. Wait a few minutes before you try another."),
@@ -69,7 +68,7 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
         say=g.book.say,
         say_count=g.book.say_count,
         language=g.book.language,
-        languages=[(tag, NAMES.get(tag, tag)) for tag in offered()],
+        languages=[(tag, language_name(tag)) for tag in offered()],
         to=to,
         asset=asset,
         here=HERE.get(request.path, request.path),

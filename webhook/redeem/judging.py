@@ -32,7 +32,6 @@ class Typed:
     key: str = ""
     email: str = ""
     name: str = ""
-    code: str = ""
     at: str = ""
     wrong: Mapping[str, str] = field(default_factory=dict)
 

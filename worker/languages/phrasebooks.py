@@ -33,6 +33,12 @@ LETTERS_AND_DIGITS = re.compile(r"(?<=[A-Za-z])(?=\d)")
 MARK = "\u061c"
 
 
+@cache
+def language_name(tag: str) -> str:
+    """Name a language of `LANGUAGES` as those who speak it do: `Deutsch`."""
+    return str(Locale(tag).display_name).capitalize()
+
+
 @lru_cache(maxsize=256)
 def phrasebook(language: str | None) -> "Phrasebook":
     """Give the phrasebook of a language tag: `de`, `fr-CH`, `en_US`.

@@ -1,7 +1,6 @@
 """A person's own assignments in an organization, as its redeem page shows them to that person."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -27,7 +26,6 @@ class OwnAssignment:
     """
 
     course: str
-    expires_at: datetime
     is_valid: bool
     access: str
     launches: int
@@ -67,7 +65,6 @@ def assignments(
     return [
         OwnAssignment(
             course=row.Course.title,
-            expires_at=row.Assignment.expires_at,
             is_valid=row.valid,
             access=sentences.describe(
                 cancelled=row.Assignment.status is AssignmentStatus.CANCELLED,

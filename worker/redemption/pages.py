@@ -48,7 +48,6 @@ class Page:
     support: str
     colour: str
     locale: str
-    time_zone: str
     has_logo: bool
 
     def takes(self, email: str) -> bool:
@@ -87,7 +86,6 @@ def of(session: Session, organization_id: int | None) -> Page | None:
         support=it.support_email,
         colour=it.colour,
         locale=it.locale,
-        time_zone=it.time_zone,
         has_logo=logos.is_there(session, organization_id=it.id),
     )
 

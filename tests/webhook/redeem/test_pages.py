@@ -128,6 +128,7 @@ def test_a_page_comes_in_its_organizations_languages_alone(place, learner, slug)
 
     assert (heading(spanish), heading(french)) == ("Schlüssel einlösen", "Utiliser une clé")
     assert re.findall(r'hreflang="(\w+)"', french.text) == ["fr", "de"]
+    assert re.findall(r'hreflang="\w+"[^>]*>(\w+)<', french.text) == ["Français", "Deutsch"]
 
 
 def test_what_an_organization_says_of_itself_is_on_its_page(learner, slug):
