@@ -16,7 +16,7 @@ from benchmarks.shop import OPERATOR, opened, stocked
 from worker.billing import runs
 from worker.database import connections
 from worker.pools import tallies
-from worker.tenancy import users
+from worker.tenancy import passwords, users
 from worker.tenancy.actors import Role
 
 EMAIL, PASSWORD = (
@@ -104,7 +104,11 @@ def lived_in(count: int) -> None:
     runs.run(actor=OPERATOR)
     with connections.session() as session:
         tallies.fold(session)
-        given = {"email": EMAIL, "password": PASSWORD, "organization": None}
+        given = {
+            "email": EMAIL,
+            "new_hash": passwords.hashed(PASSWORD, about=EMAIL),
+            "organization": None,
+        }
         users.add(session, actor=OPERATOR, role=Role.OPERATOR, **given)
 
 

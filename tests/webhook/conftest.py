@@ -267,7 +267,11 @@ def things(place: Place) -> Things:
         ).scalar_one()
         owner = {"organization": names.name, "role": Role.ANALYST}
         user = users.add(
-            session, actor=OPERATOR, email="user@example.com", password="a user of things", **owner
+            session,
+            actor=OPERATOR,
+            email="user@example.com",
+            new_hash=passwords.hashed("a user of things", about=""),
+            **owner,
         )["id"]
         signed_in = begun(session, "user@example.com", "a user of things")
         price = prices.set_price(

@@ -15,7 +15,7 @@ from worker import errors
 from worker.database import connections
 from worker.database.connections import Login
 from worker.tables.tenancy import User
-from worker.tenancy import history, second_factors, sessions, users
+from worker.tenancy import history, passwords, second_factors, sessions, users
 from worker.tenancy.actors import Actor
 
 ACTS_SHOWN = 20
@@ -46,10 +46,9 @@ def change_password(actor: Actor) -> Any:
     who, form = visitor(), request.form
     if not asking.confirm(who.signed, who.id, form.get("old", "")):
         raise errors.InvalidInputError("That is not your present password.", field="old")
+    new_hash = passwords.hashed(form.get("password", ""), about=who.signed.email)
     with connections.session(Login.WEB, sees=actor.scope) as session:
-        users.change_password(
-            session, actor=actor, user_id=who.user_id, password=form.get("password", "")
-        )
+        users.change_password(session, actor=actor, user_id=who.user_id, new_hash=new_hash)
     logout_user()
     return done("Your password is new. Every session is over: sign in again.", "sign_in")
 

@@ -10,7 +10,7 @@ from webhook.console.frame import blueprint
 from worker import errors
 from worker.database import connections
 from worker.database.connections import Login
-from worker.tenancy import links, throttling
+from worker.tenancy import links, passwords, throttling
 from worker.tenancy.links import Bearer
 
 
@@ -27,8 +27,8 @@ def chosen(clear: str) -> Any:
     if whose is None:
         return _form(None)
     try:
-        new_hash = links.new_hash(whose, request.form.get("password", ""))
-    except errors.InvalidInputError as error:
+        new_hash = passwords.hashed(request.form.get("password", ""), about=whose.email)
+    except (errors.InvalidInputError, errors.BusyError) as error:
         return _form(whose, refused=str(error))
     with connections.session(Login.WEB) as session:
         if not links.use(session, clear, new_hash=new_hash):

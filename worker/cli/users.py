@@ -9,7 +9,7 @@ from worker.cli.tokens import ROLES
 from worker.tables.labels import Role
 
 with deferred():
-    from worker.tenancy import users
+    from worker.tenancy import passwords, users
 
 USERS = printing.table(lambda: users.UserShape, without=("tokens",))
 
@@ -48,7 +48,7 @@ def add(email: str, organization: str | None, role: str, password: str) -> "user
         email=email,
         organization=organization,
         role=Role(role),
-        password=password,
+        new_hash=passwords.hashed(password, about=email),
     )
 
 

@@ -12,7 +12,6 @@ from worker.database.connections import clock_now
 from worker.database.outbox import Mail
 from worker.settings import settings
 from worker.tables.tenancy import SignInLink, User
-from worker.tenancy import passwords
 from worker.tenancy.sessions import digest
 
 LASTS = timedelta(days=7)
@@ -69,15 +68,6 @@ def bearer(session: Session, clear: str) -> Bearer | None:
 def use(session: Session, clear: str, *, new_hash: str) -> bool:
     """Choose a password by a link, and say whether it held; the user's sessions and other links end."""
     return bool(session.scalar(select(func.use_sign_in_link(digest(clear), new_hash))))
-
-
-def new_hash(whose: Bearer, password: str) -> str:
-    """Hash the password that is chosen; slow, so outside of any transaction.
-
-    Raises:
-        InvalidInputError: as `passwords.hashed`.
-    """
-    return passwords.hashed(password, about=whose.email)
 
 
 def end_all(session: Session, *, user_id: int) -> None:

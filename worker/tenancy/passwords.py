@@ -29,15 +29,19 @@ _admitted = threading.BoundedSemaphore(MOST_HASHED + MOST_WAITING)
 def hashed(password: str, *, about: str) -> str:
     """Hash a new password of the user with an address, with a salt of its own.
 
+    It is slow by design: call it outside of any transaction.
+
     Raises:
         InvalidInputError: it is too short or too long, or among the first that are guessed.
+        BusyError: as `hashed_alike`.
     """
     if not SHORTEST <= len(password) <= LONGEST:
         raise errors.InvalidInputError(
             f"A password has {SHORTEST} to {LONGEST} characters.", field="password"
         )
     _refuse_common(password, about)
-    return _hasher().hash(password)
+    with _turn():
+        return _hasher().hash(password)
 
 
 def hashed_alike(password: str, salt: str | None) -> str:

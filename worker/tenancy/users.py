@@ -14,7 +14,6 @@ from worker.tenancy import (
     history,
     links,
     organizations,
-    passwords,
     second_factors,
     sessions,
     tokens,
@@ -55,20 +54,20 @@ def add(
     *,
     actor: Actor,
     email: str,
-    password: str,
+    new_hash: str,
     role: Role,
     organization: str | None = None,
 ) -> UserShape:
-    """Make a user of the console.
+    """Make a user of the console, with the hash of their password.
 
     Raises:
         InvalidInputError: an operator names an organization, or another role names none; the address
-            or the password is invalid.
+            is invalid.
         AlreadyExistsError: a user with that address exists.
         ForbiddenError: the actor is neither the operator nor a manager.
     """
     user, owner = _made(session, actor, email, role, organization)
-    user.password_hash = passwords.hashed(password, about=user.email)
+    user.password_hash = new_hash
     _remember(session, actor, "user added", user)
     return _whole(session, user, owner)
 
@@ -122,10 +121,10 @@ def enable(session: Session, *, actor: Actor, user: str) -> UserShape:
     return _whole(session, found, _owner_name(session, found))
 
 
-def change_password(session: Session, *, actor: Actor, user_id: int, password: str) -> UserShape:
-    """Change one's own password, after the present one was asked for; all sessions end."""
+def change_password(session: Session, *, actor: Actor, user_id: int, new_hash: str) -> UserShape:
+    """Change one's own password by its hash, after the present one was asked for; all sessions end."""
     user = session.get_one(User, user_id)
-    user.password_hash = passwords.hashed(password, about=user.email)
+    user.password_hash = new_hash
     sessions.end_all(session, user_id=user.id)
     links.end_all(session, user_id=user.id)
     _remember(session, actor, "password changed", user)

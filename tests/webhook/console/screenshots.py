@@ -35,6 +35,7 @@ from worker.redemption import proofs, settling
 from worker.reporting import keeping, making
 from worker.tenancy import organizations, tokens, users
 from worker.tenancy.actors import Role
+from worker.tenancy.passwords import hashed
 
 FOLDER = Path(__file__).parents[3] / "docs" / "images" / "console"
 HOUR = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
@@ -203,7 +204,7 @@ def _people_and_systems(session: Session, owner: str) -> None:
         ("emil.haas@alder.example", Role.ANALYST, owner),
         ("petra.lang@alder.example", Role.FINANCE, owner),
     ):
-        given = {"email": email, "password": PASSWORD, "organization": whose}
+        given = {"email": email, "new_hash": hashed(PASSWORD, about=email), "organization": whose}
         users.add(session, actor=OPERATOR, role=role, **given)
     for name, role in (("Shop", Role.SENDER), ("Warehouse of figures", Role.ANALYST)):
         tokens.add(session, actor=OPERATOR, name=name, role=role, organization=owner)
@@ -230,7 +231,11 @@ def _redeem_page(session: Session, owner: str, course: str) -> dict[str, str]:
         text("SELECT id FROM organization WHERE parent_id = :owner ORDER BY id LIMIT 1"),
         {"owner": int(owner)},
     )
-    given = {"email": BRANCH, "password": PASSWORD, "organization": str(branch)}
+    given = {
+        "email": BRANCH,
+        "new_hash": hashed(PASSWORD, about=BRANCH),
+        "organization": str(branch),
+    }
     users.add(session, actor=OPERATOR, role=Role.MANAGER, **given)
     slug = organizations.show(session, actor=OPERATOR, organization=owner)["slug"]
     return {"slug": slug, "child": str(branch)}

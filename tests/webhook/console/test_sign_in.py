@@ -11,8 +11,9 @@ from tests.world import OPERATOR
 from webhook import create_app
 from webhook.console.answers import HEADERS
 from worker.database import connections as databases
+from worker.database.connections import Login
 from worker.settings import settings
-from worker.tenancy import users
+from worker.tenancy import passwords, users
 from worker.tenancy.actors import Role
 
 
@@ -252,6 +253,27 @@ def test_a_new_password_ends_every_session(person):
 
     assert [p.get("/pools").status_code for p in (here, there)] == [303, 303]
     assert here.sign_in("another horse battery").status_code == 303
+
+
+def test_no_transaction_is_open_while_a_password_is_hashed(person, monkeypatch):
+    turn, open_ones = passwords._turn, []
+
+    def noted():
+        open_ones.append(databases.engine(Login.WEB).pool.checkedout())
+        return turn()
+
+    monkeypatch.setattr(passwords, "_turn", noted)
+    somebody = person(signed_in=False)
+    somebody.sign_in()
+    somebody.post("/account", old=PASSWORD, password="another horse battery")
+    with databases.session() as opened:
+        link = users.reset(opened, actor=OPERATOR, user=somebody.email)["link"]
+    address = link.removeprefix("/console")
+
+    chosen = somebody.post(address, password="a third horse battery")
+
+    assert chosen.status_code == 303
+    assert open_ones == [0] * 5  # made, signed in, the old and the new one, chosen
 
 
 def test_a_wrong_old_password_changes_nothing(person):

@@ -12,7 +12,7 @@ from worker.outgoing import composing, messages, reminders, reminding
 from worker.outgoing.messages import Filters
 from worker.pools import distributions, pools
 from worker.tables.labels import ReminderKind as Kind
-from worker.tenancy import users
+from worker.tenancy import passwords, users
 
 ANN, BOB, MAX = "ann@example.org", "bob@example.org", "max@example.org"
 
@@ -62,8 +62,8 @@ def give(world, recipient: str = ANN, **asked) -> list[str]:
 
 def manager(world, email: str = MAX, role: str = "manager") -> None:
     users.add(
-        world.session, actor=OPERATOR, email=email, password="correct horse battery", role=role,
-        organization=str(world.parent),
+        world.session, actor=OPERATOR, email=email, role=role, organization=str(world.parent),
+        new_hash=passwords.hashed("correct horse battery", about=email),
     )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ def test_four_are_hashed_at_once_some_wait_and_others_are_told_to_try_again(monk
         full = eventually(lambda: passwords._admitted._value == 0 and len(hashed) == 4)
         with pytest.raises(errors.BusyError):
             passwords.hashed_alike("wrong", None)
+        with pytest.raises(errors.BusyError):
+            passwords.hashed("four words do well", about="")
         began = len(hashed)
         let_go.set()
 
