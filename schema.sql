@@ -3166,13 +3166,27 @@ END
 $$;
 
 -- Note that the password of a session's user was asked for again; says whether its hash is the right one.
-CREATE FUNCTION confirm_session(session_hash bytea, known_hash text) RETURNS boolean
+-- The history tells why not, as after begin_session: a right one is refused where the session is over or its
+-- user signs in elsewhere.
+CREATE FUNCTION confirm_session(session_hash bytea, known_hash text, from_client text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    whose console_user;
+    outcome text := 'sign-in failed';
 BEGIN
-    UPDATE console_session SET confirmed_at = clock_now() FROM console_user
-     WHERE hash = session_hash AND ended_at IS NULL
-       AND console_user.id = user_id AND disabled_at IS NULL AND password_hash = known_hash;
-    RETURN FOUND;
+    SELECT console_user.* INTO whose
+      FROM console_session JOIN console_user ON console_user.id = user_id WHERE hash = session_hash;
+    IF whose.password_hash = known_hash THEN
+        UPDATE console_session SET confirmed_at = clock_now()
+         WHERE hash = session_hash AND ended_at IS NULL
+           AND whose.disabled_at IS NULL AND NOT signs_in_elsewhere(whose.organization_id);
+        IF FOUND THEN
+            RETURN true;
+        END IF;
+        outcome := 'sign-in refused';
+    END IF;
+    PERFORM remember_access(whose.email, outcome, from_client);
+    RETURN false;
 END
 $$;
 
@@ -3610,12 +3624,12 @@ GRANT EXECUTE ON FUNCTION find_identity_provider(text),
     begin_vouched_session(bigint, text, text, role, bytea, bytea, text, text, interval) TO keypool_web;
 REVOKE ALL ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text), knows_device(text, bytea),
     remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
-    resume_session(bytea, interval, boolean), confirm_session(bytea, text), pass_second_factor(bytea), throttle_sign_in(bytea, int, interval, interval),
+    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text), pass_second_factor(bytea), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[]), uncount_sign_in(bytea),
     find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text), knows_device(text, bytea),
     remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
-    resume_session(bytea, interval, boolean), confirm_session(bytea, text), pass_second_factor(bytea), throttle_sign_in(bytea, int, interval, interval),
+    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text), pass_second_factor(bytea), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[]), uncount_sign_in(bytea),
     find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() TO keypool_web;
 REVOKE ALL ON FUNCTION page_of_slug(text), page_of_key(text), page_source(bigint),

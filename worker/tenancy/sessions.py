@@ -101,9 +101,13 @@ def resume(session: Session, clear: str) -> Signed | None:
     return Signed(row.id, hashed, row.user_id, row.email, actor, row.since_confirmed, row.lacks)
 
 
-def confirm(session: Session, clear: str, *, known_hash: str) -> bool:
-    """Note that the user's password was asked for again; say whether this is its hash."""
-    return bool(session.scalar(select(func.confirm_session(digest(clear), known_hash))))
+def confirm(session: Session, clear: str, *, known_hash: str, client: str) -> bool:
+    """Note that the user's password was asked for again; say whether this is its hash.
+
+    False too for a user who may not sign in with it any more; the history tells which.
+    """
+    confirmed = func.confirm_session(digest(clear), known_hash, client)
+    return bool(session.scalar(select(confirmed)))
 
 
 def listing(

@@ -27,11 +27,12 @@ class Admission:
 
 def admit(session: Session, attempt: Attempt) -> Admission:
     """Count an attempt, unless it has to wait; commit before the password is tried."""
-    admitted = throttling.admit(session, attempt)
+    admitted, email = throttling.admit(session, attempt), attempt.email.strip()
     if admitted.wait:
-        _remember(session, attempt, "sign-in locked")
+        client = networks.shortened(attempt.client)
+        session.execute(select(func.remember_access(email, "sign-in locked", client)))
         return Admission(admitted.wait, admitted.is_known, None)
-    salt = session.scalar(select(func.password_salt(attempt.email.strip())))
+    salt = session.scalar(select(func.password_salt(email)))
     return Admission(admitted.wait, admitted.is_known, salt)
 
 
@@ -67,14 +68,8 @@ def confirm(
     session: Session, attempt: Attempt, admission: Admission, *, cookie: str, known_hash: str
 ) -> bool:
     """Say whether it is the password of who is signed in, and note that it was asked for again."""
-    right = sessions.confirm(session, cookie, known_hash=known_hash)
+    client = networks.shortened(attempt.client)
+    right = sessions.confirm(session, cookie, known_hash=known_hash, client=client)
     if right:
         throttling.forgive(session, attempt, is_known=admission.is_known)
-    else:
-        _remember(session, attempt, "sign-in failed")
     return right
-
-
-def _remember(session: Session, attempt: Attempt, what: str) -> None:
-    client = networks.shortened(attempt.client)
-    session.execute(select(func.remember_access(attempt.email.strip(), what, client)))

@@ -13,7 +13,7 @@ from joserfc.jwk import RSAKey
 from sqlalchemy import text
 
 from tests.webhook.console import provider as providers
-from tests.webhook.console.people import at_the_door_of, make_user
+from tests.webhook.console.people import PASSWORD, at_the_door_of, make_user
 from worker.database import connections as databases
 from worker.tenancy.actors import Role
 
@@ -274,6 +274,27 @@ def test_with_single_sign_on_only_a_password_opens_nothing_and_sessions_end(set_
 
     assert (here, there, operators) == (303, 422, 200)
     assert at_the_door_of(manager.email)[-1] == "sign-in refused"
+    assert manager.sign_in().status_code == 303
+
+
+def test_with_single_sign_on_only_a_password_confirms_nothing_in_a_session_of_the_provider(
+    set_up, person
+):
+    manager = person()
+    set_up(only="on")
+    with databases.session() as session:
+        session.execute(
+            text("""UPDATE console_session SET ended_at = NULL WHERE user_id =
+                    (SELECT id FROM console_user WHERE email = :email)"""),
+            {"email": manager.email},
+        )
+
+    for old in ("wrong password", PASSWORD):
+        refused = manager.post("/account", old=old, password="another horse battery")
+        assert "not your present password" in refused.text
+
+    assert at_the_door_of(manager.email)[-2:] == ["sign-in failed", "sign-in refused"]
+    set_up()
     assert manager.sign_in().status_code == 303
 
 

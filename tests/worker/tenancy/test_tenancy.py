@@ -229,7 +229,7 @@ DOORS = {
         "remember_access(text,text,text)",
         "begin_session(text,text,bytea,bytea,text,text,interval)",
         "resume_session(bytea,interval,boolean)",
-        "confirm_session(bytea,text)",
+        "confirm_session(bytea,text,text)",
         "pass_second_factor(bytea)",
         "throttle_sign_in(bytea,integer,interval,interval)",
         "forgive_sign_ins(bytea[])",
