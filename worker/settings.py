@@ -213,7 +213,9 @@ class Settings(BaseSettings):
         1 << 30, ge=1 << 20, description="Bytes of the largest table that is taken."
     )
     uploads_at_once: int = Field(
-        8, ge=1, description="Tables of over 1 MiB that a web process takes at once."
+        8,
+        ge=1,
+        description="Tables of over 1 MiB that a web process takes at once; of one organization, half as many.",
     )
     answers_per_token: int = Field(
         10_000, ge=1, description="Answers to Idempotency-Keys that are kept for one token."

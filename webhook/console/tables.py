@@ -90,9 +90,10 @@ def _allow_large() -> None:
         return
     request.max_content_length = settings().largest_upload
     request.max_form_memory_size = LARGEST_PASTED
-    if (request.content_length or 0) > uploads.SHORT:
-        uploads.places.take()
-        g.holds_a_place = True
+    if uploads.is_long():
+        organization_id = current_user.signed.actor.organization_id
+        uploads.places.take(organization_id)
+        g.place_of = organization_id
 
 
 def _may_send() -> bool:
@@ -112,5 +113,5 @@ def _may_send() -> bool:
 
 
 def _leave(_error: BaseException | None) -> None:
-    if g.pop("holds_a_place", False):
-        uploads.places.leave()
+    if "place_of" in g:
+        uploads.places.leave(g.pop("place_of"))

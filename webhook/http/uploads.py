@@ -3,12 +3,13 @@
 import hashlib
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import IO, Any, TypeVar
 
-from flask import request
+from flask import g, request
 from werkzeug.exceptions import ClientDisconnected, LengthRequired
 
 from webhook.http.problems import UnsupportedMediaTypeError
@@ -34,27 +35,31 @@ class TooManyUploadsError(errors.BusyError):
 
 
 class Places:
-    """How many long uploads this process takes at once."""
+    """How many long uploads this process takes at once, of one organization at most half as many.
+
+    The operator's, who is of none, count as one organization's.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._taken = 0
+        self._taken: Counter[int | None] = Counter()
 
-    def take(self) -> None:
-        """Take a place; `leave` it.
+    def take(self, organization_id: int | None) -> None:
+        """Take a place for an organization; `leave` it.
 
         Raises:
-            TooManyUploadsError: all are taken.
+            TooManyUploadsError: all are taken, or that organization has its half.
         """
+        most = settings().uploads_at_once
         with self._lock:
-            if self._taken >= settings().uploads_at_once:
+            if self._taken.total() >= most or self._taken[organization_id] >= (most + 1) // 2:
                 raise TooManyUploadsError
-            self._taken += 1
+            self._taken[organization_id] += 1
 
-    def leave(self) -> None:
-        """Leave a place."""
+    def leave(self, organization_id: int | None) -> None:
+        """Leave a place of an organization's."""
         with self._lock:
-            self._taken -= 1
+            self._taken[organization_id] -= 1
 
 
 places = Places()
@@ -71,18 +76,19 @@ def place() -> Iterator[None]:
     if not is_long():
         yield
         return
-    places.take()
+    organization_id = g.actor.organization_id
+    places.take(organization_id)
     try:
         yield
     finally:
-        places.leave()
+        places.leave(organization_id)
 
 
 def uploaded(view: Callable[..., R]) -> Callable[..., R]:
     """Give a view the request's table as the file `upload`, or None if the body is JSON.
 
     So a slow sender holds neither a database connection nor a lock. A body of another type is
-    answered 415.
+    answered 415. Put it under `access.known`, which says whose the request is.
     """
 
     @wraps(view)

@@ -288,9 +288,9 @@ def test_a_long_table_leaves_its_place_for_the_next(place, somebody, monkeypatch
         )
 
     first, second = preview(), preview()
-    uploads.places.take()
+    uploads.places.take(None)
     third = preview()
-    uploads.places.leave()
+    uploads.places.leave(None)
     monkeypatch.undo()
     settings.cache_clear()
 

@@ -11,6 +11,7 @@ from worker.settings import settings
 from worker.tenancy.actors import Role
 
 LONG = 2 * uploads.SHORT
+LINES = b"\n".join(b"PLACES-%07d" % number for number in range(70_000))
 
 
 class Unread(io.RawIOBase):
@@ -65,18 +66,30 @@ def test_a_table_over_the_largest_is_refused_unread(place, limited):
 def test_beyond_a_number_of_long_uploads_others_are_told_to_try_again(place, limited):
     limited.setenv("KEYPOOL_UPLOADS_AT_ONCE", "1")
     path = f"/api/v1/pools/{place.world.pool}/keys?dry_run=true"
-    lines = b"\n".join(b"PLACES-%07d" % number for number in range(70_000))
 
-    uploads.places.take()
+    uploads.places.take(None)
     busy = sent(place, path, Role.MANAGER, Unread())
     short = sent(place, path, Role.MANAGER, io.BytesIO(b"PLACES-0000001"))
-    uploads.places.leave()
-    free = [sent(place, path, Role.MANAGER, io.BytesIO(lines)) for _ in range(2)]
+    uploads.places.leave(None)
+    free = [sent(place, path, Role.MANAGER, io.BytesIO(LINES)) for _ in range(2)]
 
     assert (busy.status_code, busy.json["type"]) == (503, "/problems/too_many_uploads")
     assert "Retry-After" in busy.headers
     assert short.status_code == 201
     assert [answer.status_code for answer in free] == [201, 201]  # the first left its place
+
+
+def test_one_organizations_long_uploads_leave_half_of_the_places_to_others(place, limited):
+    limited.setenv("KEYPOOL_UPLOADS_AT_ONCE", "2")
+    path, theirs = f"/api/v1/pools/{place.world.pool}/keys?dry_run=true", place.world.parent
+
+    uploads.places.take(theirs)
+    busy = sent(place, path, Role.MANAGER, Unread())
+    others = sent(place, path, Role.OPERATOR, io.BytesIO(LINES))
+    uploads.places.leave(theirs)
+
+    assert (busy.status_code, busy.json["type"]) == (503, "/problems/too_many_uploads")
+    assert others.status_code == 201
 
 
 def test_a_token_has_so_many_answers_and_its_kept_ones_stay(place, limited):
