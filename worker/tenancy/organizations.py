@@ -34,6 +34,8 @@ class OrganizationShape(TypedDict):
     """The time zone of its dates, as an IANA name."""
     currency: str
     """The default currency of its prices, as an ISO 4217 code."""
+    redeem_url: str | None
+    """The address of its redeem page; or null where there is none."""
 
 
 class OrganizationShown(OrganizationShape):
@@ -76,8 +78,6 @@ class OrganizationShown(OrganizationShape):
     redeem_page: RedeemPage
     """Whether it has a redeem page: `off`; `proof`, where a code by mail proves an address; or `open`,
     where nobody proves one, and whoever has a key redeems it for any address that they type."""
-    redeem_url: str | None
-    """The address of its page; or null where there is none."""
     redeem_domains: list[str]
     """The domains of the addresses for which its page redeems keys; empty: any."""
     redeem_languages: list[str]
@@ -253,7 +253,6 @@ def show(session: Session, *, actor: Actor, organization: str | Organization) ->
         else None,
         "slug": found.slug,
         "redeem_page": found.redeem_page,
-        "redeem_url": _page_url(found),
         "redeem_domains": found.redeem_domains,
         "redeem_languages": found.redeem_languages,
         "redeem_text": found.redeem_text,
@@ -316,6 +315,7 @@ def shape(organization: Organization, parent: str | None) -> OrganizationShape:
         "parent": parent,
         "time_zone": organization.time_zone,
         "currency": organization.currency,
+        "redeem_url": _page_url(organization),
     }
 
 

@@ -43,7 +43,7 @@ def test_an_organization_is_added_edited_and_listed_in_the_agreed_shape(give):
     assert added | {"name": "Academy AG"} == edited
     assert (edited | {"locale": "de", "payment_terms_days": 30}).items() <= shown.items()
     assert [rate["percent"] for rate in shown["tax_rates"]] == ["7.7"]
-    assert list(added) == ["id", "name", "parent", "time_zone", "currency"]
+    assert list(added) == ["id", "name", "parent", "time_zone", "currency", "redeem_url"]
     assert (added["time_zone"], added["currency"]) == ("Europe/Berlin", "CHF")
     assert listed["next"] is None
     assert child | {"parent": "Academy AG"} in listed["items"]
@@ -54,12 +54,17 @@ def test_a_redeem_pages_settings_are_given_and_emptied(give):
     edit = ("organizations", "edit", added["id"])
     lists = ("--redeem-domains", "a.test, b.test", "--redeem-languages", "de,en")
 
-    give(*edit, "--redeem-page", "open", "--slug", "paged-2026", *lists, "--redeem-text", "Hello")
+    turned_on = give(
+        *edit, "--redeem-page", "open", "--slug", "paged-2026", *lists, "--redeem-text", "Hello"
+    )
     given = give("organizations", "show", "Paged")
     give(*edit, "--redeem-domains", "", "--redeem-text", "", "--redeem-page", "off", "--slug", "")
     emptied = give("organizations", "show", "Paged")
 
+    listed = give("organizations", "list")["items"]
     names = ("slug", "redeem_page", "redeem_domains", "redeem_languages", "redeem_text")
+    assert turned_on["redeem_url"] == "http://127.0.0.1:8080/redeem/paged-2026"
+    assert [one["redeem_url"] for one in listed if one["id"] == added["id"]] == [None]
     assert [given[name] for name in names] == [
         "paged-2026", "open", ["a.test", "b.test"], ["de", "en"], "Hello",
     ]  # fmt: skip

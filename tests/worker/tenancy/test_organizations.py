@@ -23,6 +23,7 @@ def test_an_organization_is_shown_with_its_parents_name(session):
         "parent": "Acme",
         "time_zone": "Europe/Berlin",
         "currency": "EUR",
+        "redeem_url": None,
     }
 
 
