@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from tests.webhook.redeem.conftest import LABS, edit, sql
+from webhook.redeem import mine
 from worker import errors
 from worker.database import connections
 from worker.database.connections import Login
@@ -239,11 +240,18 @@ def test_while_the_mail_server_is_away_the_page_says_that_the_code_comes_later(
 def test_a_key_that_is_not_decided_in_time_is_recorded_and_looked_for_again(
     place, learner, slug, monkeypatch
 ):
-    monkeypatch.setattr("webhook.redeem.mine.WAIT_SECONDS", 0.05)
+    wait, waited = mine.waiting_room.wait, []
+
+    def a_moment(event_id: int, seconds: float) -> bool:
+        waited.append(seconds)
+        return wait(event_id, 0.05)
+
+    monkeypatch.setattr(mine.waiting_room, "wait", a_moment)
     [key] = place.keys()
 
     answer = learner("olga@example.org").proves(f"/redeem/{slug}", key)
 
+    assert waited == [10]
     assert "It is recorded, and nothing is lost." in shown(answer)
     assert 'href="/my/answer' in answer.text
 
