@@ -56,8 +56,9 @@ def closing(text: str) -> Shows:
 
 
 def letter(result: Any) -> None:
-    """Print an object's fields, and below them its text as it is read."""
+    """Print an object's fields but for its page, and below them its text as it is read."""
     fields = plain(result)
+    fields.pop("html", None)
     lines = (fields.pop("text") or "").splitlines()
     record(fields)
     line("", *lines)

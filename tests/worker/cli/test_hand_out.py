@@ -399,6 +399,7 @@ def test_an_organizations_own_words_are_saved_previewed_and_sent(run, give, worl
     assert previewed.out.endswith("\n\nHello Ann,\n\n    K7QM-4T9X-2HDP-8RWZ\n")
     assert shown.out.endswith(f"\n\nHello Zoë,\n\n    {made['keys'][0]}\n")
     assert "A course is yours" in shown.out
+    assert "<html" not in previewed.out + shown.out
 
 
 def test_a_text_is_read_in_utf_8_alone_with_or_without_a_byte_order_mark(run, tmp_path):
