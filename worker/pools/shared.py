@@ -70,15 +70,20 @@ def listing(session: Session, *, actor: Actor, organization: str) -> list[Shared
 
 
 def show(session: Session, *, actor: Actor, organization: str, pool: str) -> SharedPool:
-    """Give a pool that is shared with an organization.
+    """Give a pool that is shared with an organization, by its name or id, as `lookup.find` does.
 
     Raises:
         NotFoundError: no such pool is shared with it, or the actor sees no such organization.
+        AmbiguousError: the name fits several pools.
     """
-    for shared in listing(session, actor=actor, organization=organization):
-        if pool == shared["id"]:
-            return shared
-    raise errors.NotFoundError(f"There is no pool “{pool}”.")
+    told = listing(session, actor=actor, organization=organization)
+    named = [one for one in told if one["name"] == pool.strip()]
+    meant = named or [one for one in told if one["id"] == pool]
+    if not meant:
+        raise errors.NotFoundError(f"There is no pool “{pool}” in your organizations.")
+    if len(meant) > 1:
+        raise errors.AmbiguousError("pool", pool, [one["id"] for one in meant])
+    return meant[0]
 
 
 def redemptions(
@@ -87,7 +92,7 @@ def redemptions(
     """List what an organization's learners, and those below it, redeemed of a shared pool, newest first.
 
     Raises:
-        NotFoundError: as `show` does.
+        NotFoundError, AmbiguousError: as `show` does.
     """
     shared = show(session, actor=actor, organization=organization, pool=pool)
     owner = _organization(session, actor, organization)

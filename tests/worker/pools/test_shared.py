@@ -144,6 +144,29 @@ def test_an_undone_redemptions_key_is_told_to_nobody_who_lost_it(place):
     assert [one["learner"] for one in page.items] == ["grandchild@example.org"]
 
 
+def test_a_shared_pool_is_found_by_its_name_where_one_alone_has_it(place):
+    [named] = ask(place, shared.listing, of="grandchild")
+
+    found = ask(place, shared.show, of="grandchild", pool=named["name"])
+    with connections.session() as session:
+        pools.create(
+            session,
+            actor=OPERATOR,
+            name=named["name"],
+            organization=str(place["child"]),
+            course=named["course"],
+            starts="2020-01-01",
+            expires="2090-12-31",
+            content_availability=30,
+            share_with_children=True,
+        )
+
+    assert found == named
+    with pytest.raises(errors.AmbiguousError):
+        ask(place, shared.show, of="grandchild", pool=named["name"])
+    assert ask(place, shared.show, of="grandchild", pool=named["id"]) == named
+
+
 def share(place, *, on: bool) -> None:
     with connections.session() as session:
         pools.edit(session, actor=OPERATOR, pool=place["pool"], share_with_children=on)
