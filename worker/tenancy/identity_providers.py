@@ -196,7 +196,8 @@ def begin(
         IdentityProviderError: the provider does not speak for that address, or who it is may not sign in.
     """
     email, subject = str(claims.get("email", "")).strip(), str(claims.get("sub", ""))
-    if claims.get("email_verified") is False or not email or not subject:
+    unverified = str(claims.get("email_verified")).lower() == "false"  # some say it as a text
+    if unverified or not email or not subject:
         raise openid.IdentityProviderError(
             "Your identity provider says no address that it verified."
         )

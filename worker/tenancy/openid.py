@@ -4,8 +4,10 @@ The authorization code flow with PKCE, state and nonce. What the provider says i
 Core 1.0, 3.1.3.7 demands.
 """
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -21,10 +23,13 @@ from worker import errors
 
 DISCOVERY = "/.well-known/openid-configuration"
 SECONDS = 10.0  # for each request to the provider
+MOST_ASKED = 16  # requests at once in one process; who waits for a provider has a thread
 LEEWAY = 60  # seconds by which the provider's clock may be off
 # Signatures by the provider's own keys: a symmetric one, or none, would be anybody's.
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 SCOPE = "openid email profile"
+
+_asking = threading.BoundedSemaphore(MOST_ASKED)
 
 
 class IdentityProviderError(errors.RefusedError):
@@ -55,6 +60,7 @@ def authorization_url(client: Client, asked: Question, *, email: str, again: boo
 
     Raises:
         IdentityProviderError: the provider's description cannot be read.
+        BusyError: as many requests to providers are on their way as may.
     """
     url: str = prepare_grant_uri(
         _description(client.issuer)["authorization_endpoint"],
@@ -78,6 +84,7 @@ def claims(client: Client, asked: Question, *, code: str) -> Mapping[str, object
     Raises:
         IdentityProviderError: the code was used or is not ours; or the answer is not signed by the provider,
             is for another client or another request, or is over.
+        BusyError: as `authorization_url`.
     """
     about = _description(client.issuer)
     tokens = _fetched(
@@ -150,7 +157,8 @@ def _fetched(method: str, url: str, **asked: object) -> dict[str, str]:
     try:
         if not _is_safe(url):
             raise IdentityProviderError("The identity provider names an address without https.")
-        answer = httpx.request(method, url, timeout=SECONDS, **asked)  # type: ignore[arg-type]  # as httpx takes it
+        with _turn():
+            answer = httpx.request(method, url, timeout=SECONDS, **asked)  # type: ignore[arg-type]  # as httpx takes it
         if answer.status_code != httpx.codes.OK:
             raise IdentityProviderError(
                 f"The identity provider answered {answer.status_code}; sign in again, or tell your "
@@ -162,6 +170,17 @@ def _fetched(method: str, url: str, **asked: object) -> dict[str, str]:
             f"The identity provider cannot be asked ({type(error).__name__}); try again."
         ) from None
     return document if isinstance(document, dict) else {}
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Leave threads to others while a provider is slow, whoever has it asked."""
+    if not _asking.acquire(blocking=False):
+        raise errors.BusyError
+    try:
+        yield
+    finally:
+        _asking.release()
 
 
 def _is_safe(url: object) -> bool:

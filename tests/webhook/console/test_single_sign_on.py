@@ -2,7 +2,9 @@
 
 import re
 import secrets
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from urllib.parse import urlsplit
 
@@ -12,9 +14,13 @@ from flask.testing import FlaskClient
 from joserfc.jwk import RSAKey
 from sqlalchemy import text
 
+from tests.waiting import eventually
 from tests.webhook.console import provider as providers
 from tests.webhook.console.people import PASSWORD, at_the_door_of, make_user
+from webhook import serving
+from worker import errors
 from worker.database import connections as databases
+from worker.tenancy import openid
 from worker.tenancy.actors import Role
 
 ANSWER = "/console/single-sign-on/answer"
@@ -208,6 +214,7 @@ def test_an_answer_that_comes_after_ten_minutes_is_too_late(app, provider):
     [
         ({"email": "ceo@elsewhere.example"}, "does not speak for"),
         ({"email": "x@sso.example", "email_verified": False}, "no address that it verified"),
+        ({"email": "x@sso.example", "email_verified": "false"}, "no address that it verified"),
         ({"email": ""}, "no address that it verified"),
     ],
 )
@@ -316,6 +323,33 @@ def test_signing_in_again_asks_the_provider_for_the_password(app, provider):
 
     assert "prompt=login" in url
     assert "code_challenge_method=S256" in url
+
+
+def test_a_provider_that_is_slow_holds_up_a_quarter_of_the_webs_threads_at_most(monkeypatch):
+    let_go, waiting = threading.Event(), []
+
+    def slow(*_args: object, **_options: object) -> None:
+        waiting.append(threading.get_ident())
+        let_go.wait()
+        raise httpx.ReadTimeout("slow")
+
+    def ask() -> str:
+        client = openid.Client("https://slow.example", "keypool", "secret", "https://here.example")
+        return openid.authorization_url(client, openid.Question("s", "n", "v"), email="")
+
+    monkeypatch.setattr(httpx, "request", slow)
+    with ThreadPoolExecutor(openid.MOST_ASKED) as threads:
+        tried = [threads.submit(ask) for _ in range(openid.MOST_ASKED)]
+        full = eventually(lambda: len(waiting) == openid.MOST_ASKED)
+        try:
+            with pytest.raises(errors.BusyError):
+                ask()
+        finally:
+            let_go.set()
+
+    assert full
+    assert {type(one.exception()) for one in tried} == {openid.IdentityProviderError}
+    assert openid.MOST_ASKED * 4 <= serving.THREADS
 
 
 def test_an_address_without_a_provider_is_told_so_and_the_sign_in_page_has_one_button(app):
