@@ -16,7 +16,7 @@ from webhook.console.words import number
 from webhook.http import nudging
 from worker import errors
 from worker.database import patience
-from worker.pools import batches, distributions, finding, keys, pools, replacing
+from worker.pools import batches, distributions, keys, pools, replacing
 from worker.pools.distributions import DistributionsMade
 from worker.pools.import_reports import ImportReport
 from worker.pools.reading import Purpose
@@ -56,9 +56,6 @@ def add_keys(session: Session, actor: Actor, pool: str) -> Any:
             raise NotSavedError
 
     if error := attempt(session, add):
-        for report in made:  # a preview is taken back, and what it found of others' is not
-            known = pools.find(session, actor=actor, pool=pool)
-            finding.noted(session, actor=actor, pool=known, report=report, dry_run=True)
         return _previewed(session, actor, pool, Purpose.KEYS, made, error)
     [report] = made
     nudging.after_commit("work_batches")

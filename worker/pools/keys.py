@@ -36,13 +36,13 @@ from worker.pools import (
     batches,
     codes,
     distributions,
-    finding,
     import_reports,
     importing,
     meaning,
     pools,
     trying,
 )
+from worker.pools.finding import Finds
 from worker.pools.import_reports import ImportReport
 from worker.pools.labels import split as split_labels
 from worker.pools.reading import NOTHING, Input, Keys, ReadAs, joined, opened, typed
@@ -315,28 +315,22 @@ def shape(row: Selected) -> KeyShape:
 def _add(session: Session, actor: Actor, pool: str, table: Input, dry_run: bool) -> ImportReport:
     actor.require(Role.MANAGER)
     found = pools.find(session, actor=actor, pool=pool)
-    finding.refuse_guessing(session, found)
-    report = _added(session, actor, found, table, dry_run)
-    return finding.noted(session, actor=actor, pool=found, report=report, dry_run=dry_run)
+    finds = Finds(session, actor=actor, pool=found, dry_run=dry_run)
+    if dry_run:
+        report = trying.try_out(session, table, pool_id=found.id, count=finds.count)
+    else:
+        report = _added(session, actor, found, table, finds)
+    finds.settle()
+    return report
 
 
-def _added(session: Session, actor: Actor, pool: Pool, table: Input, dry_run: bool) -> ImportReport:
+def _added(session: Session, actor: Actor, pool: Pool, table: Input, finds: Finds) -> ImportReport:
     blocks = table.keys()
     with patience.computing(session):  # reading may take long, and locks no row
-        if dry_run:
-            return _tried(session, pool, blocks, table)
         first = _first(blocks)
         if sum(map(len, first)) > AT_ONCE:
             return _staged(session, actor, pool, chain(first, blocks), table)
-    return _add_at_once(session, actor, pool, joined(first), table)
-
-
-def _tried(session: Session, pool: Pool, blocks: Iterator[Keys], table: Input) -> ImportReport:
-    tried = trying.try_out(session, blocks, pool_id=pool.id, most=import_reports.MAX_REFUSED)
-    added = tried.tally.get(LineResult.ADDED, 0)
-    return import_reports.shape(
-        batch=None, read=table.read, added=added, tally=tried.tally, refused=tried.refused
-    )
+    return _add_at_once(session, actor, pool, joined(first), table, finds)
 
 
 def _staged(
@@ -360,10 +354,12 @@ def _first(blocks: Iterator[Keys]) -> list[Keys]:
 
 
 def _add_at_once(
-    session: Session, actor: Actor, pool: Pool, found: Keys, table: Input
+    session: Session, actor: Actor, pool: Pool, found: Keys, table: Input, finds: Finds
 ) -> ImportReport:
     common = table.read_as.labels
     refused = importing.add(session, pool_id=pool.id, keys=found, labels=common)
+    known = (line.code for line in refused if line.result == LineResult.ALREADY_EXISTS)
+    finds.count({codes.canonical(code) for code in known})
     added = len(found) - len(refused)
     if added:
         history.record(

@@ -1,15 +1,16 @@
 """Dry runs: what would become of an input's keys, while nothing changes (K5a)."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable
 from contextlib import closing
-from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
+from worker.database import patience
 from worker.pools import codes
+from worker.pools.import_reports import MAX_REFUSED, ImportReport, shape
 from worker.pools.importing import Refused, invalid, known_among
-from worker.pools.reading import Keys, Line
+from worker.pools.reading import Input, Keys, Line
 from worker.tables.labels import LineResult
 
 # In a file of ours that is gone when it is closed, since the web's login makes no tables, not even temporary
@@ -39,32 +40,33 @@ REFUSED_LINES = """
 """
 COUNT_TRIED, LIST_TRIED = (sql.format(judged=JUDGED) for sql in (TALLY, REFUSED_LINES))
 
-
-class Tried(NamedTuple):
-    """What would become of an input: how many lines of each result, and the first that make no key."""
-
-    tally: dict[LineResult, int]
-    refused: list[Refused]
+Count = Callable[[set[str]], None]
 
 
-def try_out(session: Session, blocks: Iterable[Keys], *, pool_id: int, most: int) -> Tried:
-    """Say what would become of an input's keys; gives so many of those that would make none."""
-    with closing(sqlite3.connect("")) as trial:
+def try_out(session: Session, table: Input, *, pool_id: int, count: Count) -> ImportReport:
+    """Say what would become of an input's keys.
+
+    `count` is called with the keys of each block that exist already, and ends the trial by raising.
+    """
+    blocks = table.keys()
+    with patience.computing(session), closing(sqlite3.connect("")) as trial:
         trial.execute(CREATE)
         invalid_ = 0
         refused: list[Refused] = []
         for keys in blocks:
-            trial.executemany(ADD, _rows(session, pool_id, keys))
+            trial.executemany(ADD, _rows(session, pool_id, keys, count))
             wrong = [line for line in keys.refused if not line.unlike]
             invalid_ += len(wrong)
-            refused += [invalid(line) for line in wrong[: most - len(refused)]]
-        tally = {LineResult(result): count for result, count in trial.execute(COUNT_TRIED)}
-        refused += [Refused(*row) for row in trial.execute(LIST_TRIED, {"most": most})]
+            refused += [invalid(line) for line in wrong[: MAX_REFUSED - len(refused)]]
+        tally = {LineResult(result): number for result, number in trial.execute(COUNT_TRIED)}
+        refused += [Refused(*row) for row in trial.execute(LIST_TRIED, {"most": MAX_REFUSED})]
     tally[LineResult.INVALID] = tally.get(LineResult.INVALID, 0) + invalid_
-    return Tried(tally, sorted(refused)[:most])
+    added = tally.get(LineResult.ADDED, 0)
+    first = sorted(refused)[:MAX_REFUSED]
+    return shape(batch=None, read=table.read, added=added, tally=tally, refused=first)
 
 
-def _rows(session: Session, pool_id: int, keys: Keys) -> list[tuple[object, ...]]:
+def _rows(session: Session, pool_id: int, keys: Keys, count: Count) -> list[tuple[object, ...]]:
     """Give the keys of a block as rows, with whether each is known."""
     good = (
         Line(number, part, code, "")
@@ -73,6 +75,7 @@ def _rows(session: Session, pool_id: int, keys: Keys) -> list[tuple[object, ...]
     lines = [*good, *(line for line in keys.refused if line.unlike)]
     forms = [codes.canonical(line.code) for line in lines]
     known = known_among(session, pool_id, forms)
+    count(known)
     return [
         (line.number, line.part, line.code, form, form in known, line.reason)
         for line, form in zip(lines, forms, strict=True)
