@@ -7,7 +7,6 @@ The broker runs by its own command too, since what its one user may do is decide
 
 import os
 import re
-import secrets
 import signal
 import socket
 import subprocess
@@ -17,21 +16,17 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 import redis
-import yaml
 from packaging.utils import canonicalize_name
 
-from tests import packages
+from tests import composing, packages
+from tests.composing import COMPOSE, ENV_FILE, HOUSE, SERVICES
 from tests.conftest import Addresses, cloned
 from worker.machine.embedded import redis as embedded_redis
 
-HOUSE = Path(__file__).parent.parent
-COMPOSE: dict[str, Any] = yaml.safe_load((HOUSE / "compose.yaml").read_text())
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if service["image"].startswith("keypool-")]
 KEPT = [name for name in OURS if name != "migrate"]
 IMAGES = ["notebooks", "web", "worker"]
@@ -42,12 +37,6 @@ STAGES: dict[str, tuple[str, str]] = {
         r"^FROM (\S+) AS (\S+)\n((?:(?!FROM ).*\n)*)", (HOUSE / "Dockerfile").read_text(), re.M
     )
 }
-ENV_FILE = {
-    name: secrets.token_hex(24)
-    for name in sorted(set(re.findall(r"\$\{(\w+):\?", (HOUSE / "compose.yaml").read_text())))
-}
-ENV_FILE["KEYPOOL_PUBLIC_URL"] = "https://keys.example.com"
-HOME_IN_IMAGE = "/var/lib/keypool"
 START_TIMEOUT = 120  # seconds; a busy machine may take that long to import everything
 NOWHERE = Addresses("", "", "", "")
 
@@ -60,14 +49,13 @@ class Host:
     addresses: Addresses
 
     def command(self, line: list[str]) -> list[str]:
-        return [self._interpolated(word) for word in line]
+        return [composing.interpolated(word, self.home) for word in line]
 
     def health_check(self, service: str) -> list[str]:
         how, *line = SERVICES[service]["healthcheck"]["test"]
         return self.command(["sh", "-c", *line] if how == "CMD-SHELL" else line)
 
     def environment(self, service: str) -> dict[str, str]:
-        given = SERVICES[service]["environment"]
         here = {
             "KEYPOOL_DATABASE_URL": self.addresses.database_url,
             "KEYPOOL_WEB_DATABASE_URL": self.addresses.web_database_url,
@@ -85,16 +73,8 @@ class Host:
             "JUPYTER_CONFIG_DIR": str(self.home / "jupyter"),
         }
         container |= packages.environment(*extras(SERVICES[service]["image"]))
-        return container | {
-            name: here.get(name, self._interpolated(str(value)))
-            for name, value in given.items()
-            if value is not None  # passed on where it is set
-        }
-
-    def _interpolated(self, text: str) -> str:
-        filled = re.sub(r"\$\{(\w+):\?[^}]*\}", lambda match: ENV_FILE[match[1]], text)
-        filled = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", filled)
-        return filled.replace("$$", "$").replace(HOME_IN_IMAGE, str(self.home))
+        given = composing.environment(service, self.home)
+        return container | {name: here.get(name, value) for name, value in given.items()}
 
 
 def built(stage: str) -> str:

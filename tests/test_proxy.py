@@ -1,6 +1,5 @@
 """nginx.conf, the proxy of compose.yaml, in front of a web that notes what reaches it."""
 
-import datetime
 import os
 import shutil
 import socket
@@ -10,18 +9,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests import composing
 from tests.waiting import eventually
 
-HOUSE = Path(__file__).parent.parent
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH')}:/usr/sbin")
 TRUSTING = ssl._create_unverified_context()  # noqa: S323  # the certificate is the test's own
 
@@ -48,27 +42,9 @@ class Front:
         return httpx.post(url, content=body, headers=headers, verify=TRUSTING, timeout=60)
 
 
-def certified(folder: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "keys.example.com")])
-    begin = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    made = made.not_valid_before(begin).not_valid_after(begin.replace(year=2099))
-    signed = made.sign(key, hashes.SHA256())
-    (folder / "fullchain.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    (folder / "privkey.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-
-
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     folder = tmp_path_factory.mktemp("proxy")
-    certified(folder)
     with socket.create_server(("127.0.0.1", 0)) as free:
         made = Front(free.getsockname()[1])
 
@@ -85,18 +61,13 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 
     web = ThreadingHTTPServer(("127.0.0.1", 0), Web)
     threading.Thread(target=web.serve_forever, daemon=True).start()
-    written = (HOUSE / "nginx.conf").read_text()
-    for here, there in {
+    instead = {
         "webhook:8080": f"127.0.0.1:{web.server_port}",
         "8443": f"127.0.0.1:{made.port}",
-        "/etc/certificates": str(folder),
-        "/tmp": str(folder),  # noqa: S108  # as the container has it
         "client_body_timeout 10s": "client_body_timeout 1s",
-    }.items():
-        assert here in written
-        written = written.replace(here, there)
-    (folder / "nginx.conf").write_text(f"user root;\n{written}" if os.geteuid() == 0 else written)
-    command = [str(NGINX), "-c", str(folder / "nginx.conf"), "-p", str(folder), "-g", "daemon off;"]
+    }
+    written = composing.nginx_conf(folder, **instead)
+    command = [str(NGINX), "-c", str(written), "-p", str(folder), "-g", "daemon off;"]
     with subprocess.Popen(command) as process:
         try:
             assert eventually(lambda: process.poll() is None and _listens(made.port))
