@@ -83,13 +83,7 @@ class System:
 
     def add_keys(self, count: int, *, pool: str | None = None) -> list[str]:
         """Add keys to a pool and give their codes."""
-        tag = os.urandom(4).hex()
-        codes = [f"FAULT-{tag}-{number:06}".upper() for number in range(count)]
-        adding = text(
-            "INSERT INTO key (pool_id, code) SELECT :pool, unnest(CAST(:codes AS text[]))"
-        )
-        with transaction_of() as session:
-            session.execute(adding, {"pool": int(pool or self.pool), "codes": codes})
+        codes = add_keys(pool or self.pool, count)
         if self.post and codes:
             self.post.hand_out(pool or self.pool, codes)
         return codes
@@ -182,7 +176,8 @@ def running_system(
         _environment(patch, home, variables)
         schema.init(engine())
         port = _free_port()
-        url, secret, pool = _world(port)
+        path, secret, pool = make_world()
+        url = f"http://127.0.0.1:{port}{path}"
         lines, redirected = _proxies(home, port) if proxied else ({}, {})
         running = _services(home, port, workers, beats, redirected)
         revive = lambda: embedded.revive(home)  # noqa: E731  # upkeep takes a callable
@@ -202,6 +197,16 @@ def running_system(
         for line in lines.values():
             line.close()
     forget()
+
+
+def add_keys(pool: str, count: int) -> list[str]:
+    """Add keys to a pool, and give their codes."""
+    tag = os.urandom(4).hex()
+    codes = [f"FAULT-{tag}-{number:06}".upper() for number in range(count)]
+    adding = text("INSERT INTO key (pool_id, code) SELECT :pool, unnest(CAST(:codes AS text[]))")
+    with transaction_of() as session:
+        session.execute(adding, {"pool": int(pool), "codes": codes})
+    return codes
 
 
 def beside(home: Path) -> Path:
@@ -329,7 +334,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _world(port: int) -> tuple[str, str, str]:
+def make_world() -> tuple[str, str, str]:
+    """Make an organization with a pool and a source; give the source's path and secret, and the pool."""
     with transaction_of() as session:
         organizations.add(session, actor=OPERATOR, name="Acme")
         organizations.edit(session, actor=OPERATOR, organization="Acme", redeem_page="proof")
@@ -345,4 +351,4 @@ def _world(port: int) -> tuple[str, str, str]:
             content_availability=30,
         )
         source = sources.add(session, actor=OPERATOR, name="senders", organization="Acme")
-    return f"http://127.0.0.1:{port}{source['url']}", source["secret"], pool["id"]
+    return source["url"], source["secret"], pool["id"]
