@@ -25,7 +25,7 @@ uv = UV_SYSTEM_CERTS=true \
      $(BIN)/uv --quiet pip
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults fuzz bench screenshots languages sure lock notebooks clean
+.PHONY: help setup demo up test faults hosts fuzz bench screenshots languages sure lock notebooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -43,6 +43,9 @@ test: $(READY) ## run the tests on servers of their own (TESTS=tests/worker)
 
 faults: $(READY) ## the storms at full length; all mixed for HOURS=2 (FAULTS_SEED=)
 	$(if $(HOURS),$(BIN)/python -m tests.faults --hours $(HOURS) $(if $(FAULTS_SEED),--seed $(FAULTS_SEED)),FAULTS=full $(BIN)/pytest -s --timeout=7200 tests/faults)
+
+hosts: $(READY) ## keypool on hosts of their own, whose lines are cut and slowed (CUT=Redis for some, SHORT=1)
+	$(BIN)/python -m tests.hosts $(if $(SHORT),--short) $(if $(CUT),'$(CUT)')
 
 fuzz: $(READY) ## the API asked at random, as its own document describes it (EXAMPLES=200 a route)
 	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest --timeout=0 tests/webhook/test_fuzz.py

@@ -1,0 +1,89 @@
+"""`make hosts`: cuts every line of several hosts, prints a table, and keeps it in results/latest.json."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.faults import checker
+from tests.hosts import network
+from tests.hosts.cuts import CUTS, SHORT, SHORTLY, Cut, Result, try_out
+from tests.hosts.lab import running_lab
+from tests.hosts.traffic import Traffic
+from tests.hosts.watching import watching
+
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+COLUMNS = ("cut", "seconds", "waiting at most", "oldest", "inbox's oldest", "recovered", "lost", "doubled",
+           "stuck", "")  # fmt: skip
+PER_SECOND = 10  # messages
+SBIN = ":/usr/sbin:/sbin"  # where the programs of networks are; an ordinary user's PATH lacks them
+
+
+def main() -> int:
+    """Run what is named on the command line, or everything; exit 1 where something did not hold."""
+    parser = argparse.ArgumentParser(prog="python -m tests.hosts", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a part of a cut's name")
+    parser.add_argument("--short", action="store_true", help="some cuts of a few seconds")
+    given = parser.parse_args()
+    if folder := network.inside():
+        return run(
+            folder, chosen(given.names, short=given.short), keep=not (given.names or given.short)
+        )
+    os.environ["PATH"] += SBIN
+    if reason := network.refusal():
+        _tell(f"No hosts can be made here: {reason}.")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="keypool-hosts-") as made:
+        Path(made).chmod(0o755)
+        return network.enter(Path(made))
+
+
+def chosen(names: list[str], *, short: bool) -> list[Cut]:
+    """Give the cuts of such names (all where none is given), or the short form's."""
+    if short:
+        return [replace(one, seconds=SHORT) for one in CUTS if one.name in SHORTLY]
+    return [one for one in CUTS if not names or any(name in one.name for name in names)]
+
+
+def run(folder: Path, cuts: list[Cut], *, keep: bool) -> int:
+    """Start the hosts, and make the cuts one after the other while webhooks flow."""
+    results = []
+    with running_lab(folder) as lab:
+        traffic = Traffic(lab.url, lab.secret, lab.codes(), PER_SECOND)
+        with watching(lab.superuser(), traffic) as watch:
+            traffic.start()
+            for cut in cuts:
+                results.append(try_out(lab, cut, traffic, watch))
+                _tell(f"{time.strftime('%H:%M:%S')} {results[-1]}")
+            history = traffic.stop()
+            checker.check(history)
+    Console(width=None if sys.stdout.isatty() else 140).print(table(results))
+    if keep:
+        RESULTS.parent.mkdir(exist_ok=True)
+        kept = {"cuts": [asdict(one) for one in results]}
+        RESULTS.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+    return 1 if any(one.wrong for one in results) else 0
+
+
+def table(results: list[Result]) -> Table:
+    """Show results as a table for people."""
+    shown = Table(*COLUMNS)
+    for one in results:
+        name, *figures = asdict(one).values()
+        shown.add_row(name, *map(str, figures))
+    return shown
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

