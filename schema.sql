@@ -2533,6 +2533,22 @@ CREATE TABLE schedule_beat (
 );
 INSERT INTO schedule_beat DEFAULT VALUES;
 
+-- A job of the schedule: how often beat asks for it, since when it is planned, and its last success.
+CREATE TABLE schedule_job (
+    name         text        PRIMARY KEY,
+    every        interval    NOT NULL,
+    planned_at   timestamptz NOT NULL DEFAULT clock_now(),
+    succeeded_at timestamptz
+);
+
+-- An audit of the ledger: when it ended, how many seconds it took, and which of its checks failed.
+CREATE TABLE audit_result (
+    id       bigint           GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    ended_at timestamptz      NOT NULL DEFAULT clock_now(),
+    seconds  double precision NOT NULL,
+    failed   text[]           NOT NULL
+);
+
 -- Who did what to which thing, and when. Append-only.
 CREATE TABLE history (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -2779,6 +2795,8 @@ ALTER TABLE page_session   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE report_run     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_run   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_beat  ENABLE ROW LEVEL SECURITY;
+ALTER TABLE schedule_job   ENABLE ROW LEVEL SECURITY;
+ALTER TABLE audit_result   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE history        ENABLE ROW LEVEL SECURITY;
 
 -- By the row's own organization.
@@ -2972,7 +2990,7 @@ CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_everything()));
--- lock, tree_lock, settlement, schedule_run, pool_alert, pool_shortage, mail_server, page_session, sign_in_throttle, identity_request and token_network: no policy, no
+-- lock, tree_lock, settlement, schedule_run, schedule_job, audit_result, pool_alert, pool_shortage, mail_server, page_session, sign_in_throttle, identity_request and token_network: no policy, no
 -- row, no grant for the web.
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
@@ -3594,6 +3612,81 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
      WHERE is_overdue(status, expires_at, clock_now())
 $$;
 
+-- What stands behind the system's figures: jobs, locks, connections, the audit, delays, each by a label.
+-- A lock's holder has its row's transaction id; other logins' transactions have no start that we may read,
+-- so the longest wait for such a holder counts. Delays are those of
+-- the latest thousand, as far as they ended within fifteen minutes.
+CREATE FUNCTION labelled_figures() RETURNS TABLE (name text, label text, value double precision)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    WITH job AS (
+        SELECT schedule_job.name, extract(epoch FROM every) AS every,
+               extract(epoch FROM clock_now() - coalesce(succeeded_at, planned_at)) AS age FROM schedule_job),
+    locks AS MATERIALIZED (
+        SELECT pid, transactionid AS xid, granted, waitstart FROM pg_locks WHERE locktype = 'transactionid'),
+    held AS (
+        SELECT taken.name, holder.pid, extract(epoch FROM clock_timestamp() - coalesce(
+                   (SELECT xact_start FROM pg_stat_activity AS holding WHERE holding.pid = holder.pid),
+                   (SELECT min(waitstart) FROM locks AS waiting WHERE waiting.xid = holder.xid))) AS age
+          FROM (SELECT lock.name, xmax AS xid FROM lock
+                UNION ALL
+                SELECT 'tree', xmax FROM tree_lock) AS taken
+          LEFT JOIN locks AS holder ON holder.xid = taken.xid AND holder.granted),
+    lock_age AS (
+        SELECT DISTINCT ON (held.name) held.name, coalesce(age, 0) AS age, coalesce(pid, 0) AS pid
+          FROM held ORDER BY held.name, age DESC NULLS LAST),
+    latest_audit AS (
+        SELECT failed, seconds, extract(epoch FROM clock_now() - ended_at) AS age
+          FROM audit_result ORDER BY id DESC LIMIT 1),
+    settled AS (
+        SELECT percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY seconds) AS seconds
+          FROM (SELECT extract(epoch FROM settled_at - event.received_at)::float8 AS seconds
+                  FROM (SELECT event_id FROM redemption ORDER BY event_id DESC LIMIT 1000) AS latest
+                  JOIN event ON event.id = event_id
+                 WHERE settled_at > clock_now() - interval '15 minutes') AS delay),
+    delivered AS (
+        SELECT percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY seconds) AS seconds
+          FROM (SELECT extract(epoch FROM ended_at - happened_at)::float8 AS seconds
+                  FROM (SELECT id FROM delivery ORDER BY id DESC LIMIT 1000) AS latest
+                  JOIN delivery USING (id)
+                 WHERE state = 'delivered' AND ended_at > clock_now() - interval '15 minutes') AS delay)
+    SELECT 'keypool_job_interval_seconds', job.name, every FROM job
+    UNION ALL
+    SELECT 'keypool_job_last_success_seconds', job.name, age FROM job
+    UNION ALL
+    SELECT 'keypool_lock_held_seconds', lock_age.name, age FROM lock_age
+    UNION ALL
+    SELECT 'keypool_lock_holder_pid', lock_age.name, pid FROM lock_age
+    UNION ALL
+    SELECT 'keypool_connections',
+           CASE WHEN usename = current_user THEN 'owner'
+                WHEN usename = 'keypool_web' THEN 'web'
+                WHEN usename = 'keypool_analyst' OR starts_with(usename, 'keypool_report_') THEN 'analyst'
+                ELSE 'other' END, count(*)
+      FROM pg_stat_activity  -- of other logins it tells no type
+     WHERE datid IS NOT NULL AND usename IS NOT NULL AND backend_type IS DISTINCT FROM 'parallel worker'
+     GROUP BY 2
+    UNION ALL
+    SELECT 'keypool_connections_limit', '', current_setting('max_connections')::int
+           - current_setting('superuser_reserved_connections')::int
+           - coalesce(current_setting('reserved_connections', true)::int, 0)
+    UNION ALL
+    SELECT 'keypool_audit_ok', '', (failed = '{}')::int FROM latest_audit
+    UNION ALL
+    SELECT 'keypool_audit_last_result_seconds', '', age FROM latest_audit
+    UNION ALL
+    SELECT 'keypool_audit_seconds', '', seconds FROM latest_audit
+    UNION ALL
+    SELECT 'keypool_endpoints_failing', '', count(*) FROM endpoint WHERE removed_at IS NULL AND failures > 0
+    UNION ALL
+    SELECT 'keypool_settling_delay_seconds', quantile::text, quantiles.seconds
+      FROM settled, unnest(ARRAY[0.5, 0.95, 0.99], settled.seconds) AS quantiles (quantile, seconds)
+     WHERE quantiles.seconds IS NOT NULL
+    UNION ALL
+    SELECT 'keypool_delivery_delay_seconds', quantile::text, quantiles.seconds
+      FROM delivered, unnest(ARRAY[0.5, 0.95, 0.99], delivered.seconds) AS quantiles (quantile, seconds)
+     WHERE quantiles.seconds IS NOT NULL
+$$;
+
 CREATE FUNCTION recent_outcomes(latest bigint) RETURNS TABLE (outcome text, attempts bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT outcome::text, count(*)
@@ -3601,9 +3694,9 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 $$;
 
 REVOKE ALL ON FUNCTION enter_token(bytea), enter_session(bytea, interval), enter_source(bigint), enter_page(bigint),
-    decided_events(bigint[]), standstill(), figures(), recent_outcomes(bigint) FROM PUBLIC;
+    decided_events(bigint[]), standstill(), figures(), labelled_figures(), recent_outcomes(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION enter_token(bytea), enter_session(bytea, interval), enter_source(bigint), enter_page(bigint),
-    decided_events(bigint[]), standstill(), figures(), recent_outcomes(bigint) TO keypool_web;
+    decided_events(bigint[]), standstill(), figures(), labelled_figures(), recent_outcomes(bigint) TO keypool_web;
 
 -- The last migration that this database has had, which the web tells when asked whether it is
 -- ready. Null: the database was not made by “keypool db init”.

@@ -10,15 +10,18 @@ from apiflask import APIFlask
 from flask import Response, g, request
 
 from webhook import api, console, docs, health, metrics, redeem, unsubscribe
-from webhook.http import clients, languages, limits, openapi, problems, strictjson
+from webhook.http import clients, counting, languages, limits, openapi, problems, strictjson
 from webhook.receiver import messages, receiver
 from worker import celery, errors, logs
+from worker import metrics as counts
 from worker.database import connections, revisions
 from worker.database.connections import Login
 from worker.logs import log
 from worker.settings import settings
 
 LARGEST_API_BODY = 1024 * 1024  # bytes of an API request; imports have no limit
+
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}  # others are counted as one
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -88,11 +91,24 @@ def _end(response: Response) -> Response:
     if (settings().public_url or "").startswith("https:"):
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
     languages.marked(response)
+    seconds = time.perf_counter() - g.begun
+    route = request.url_rule.rule if request.url_rule else None  # the path may hold a key
     log.info(
         "request",
         method=request.method,
-        route=request.url_rule.rule if request.url_rule else None,  # the path may hold a key
+        route=route,
         status=response.status_code,
-        milliseconds=round((time.perf_counter() - g.begun) * 1000, 1),
+        milliseconds=round(seconds * 1000, 1),
     )
+    # Who asked to wait for a decision is no measure of how quick the web is.
+    waited = "Preference-Applied" in response.headers
+    _count(route or "none", response.status_code, None if waited else seconds)
     return response
+
+
+def _count(route: str, status: int, seconds: float | None) -> None:
+    method = request.method if request.method in METHODS else "other"
+    counts.REQUESTS.add(method, route, str(status))
+    if seconds is not None:
+        counts.REQUEST_SECONDS.observe(seconds, method, route)
+    counting.carrier.begin()

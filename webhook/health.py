@@ -8,7 +8,7 @@ from flask import Response
 from typing_extensions import TypedDict
 
 from webhook.http.shapes import answer, gives
-from worker import errors, tasks
+from worker import broker, errors
 from worker.database import connections, revisions
 from worker.database.connections import Login
 from worker.outgoing import progress
@@ -101,7 +101,7 @@ def ready() -> Ready | Response:
         "ok": database["ok"] and schema["ok"],
         "database": database,
         "schema": schema,
-        "broker": {"ok": tasks.broker_answers()},
+        "broker": {"ok": broker.answers()},
         "work": work,
         "clock": clock,
     }

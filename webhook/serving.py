@@ -17,6 +17,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from worker import metrics
 from worker.logs import log
 from worker.settings import settings
 
@@ -203,6 +204,7 @@ async def _refuse(send: Send, status: int) -> None:
     """Refuse a request whose body is not read; the connection ends, since the body would follow."""
     code, detail = REFUSALS[status]
     log.warning("request refused before its body was read", status=status)
+    metrics.REQUESTS.add("other", "unread", str(status))
     title = code.replace("_", " ").capitalize()
     problem = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail}
     headers = [

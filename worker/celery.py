@@ -8,7 +8,7 @@ from celery import Celery
 from celery.signals import beat_init, setup_logging, worker_init, worker_ready
 
 from worker import logs
-from worker.database import connections, revisions
+from worker.database import connections, periods, revisions
 from worker.errors import DatabaseAwayError, KeypoolError, SettingsError
 from worker.logs import log
 from worker.machine import homes
@@ -146,6 +146,15 @@ def _answers() -> bool:
         log.warning("waiting for the database", error=str(error))
         return False
     return True
+
+
+@beat_init.connect
+def _plan(**_: object) -> None:
+    """Note in the database what is planned, so that a job that never succeeds is seen."""
+    planned = configuration()["beat_schedule"].values()
+    connections.transaction(
+        periods.plan, jobs={entry["task"]: entry["schedule"] for entry in planned}
+    )
 
 
 @worker_ready.connect

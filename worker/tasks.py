@@ -4,21 +4,21 @@ Every task is idempotent and may run at any time. None carries data: the work is
 """
 
 import time
-from functools import cache
+from contextlib import suppress
 from logging import ERROR, INFO
 from typing import Any
 
-from redis import Redis
-from redis.backoff import NoBackoff
+from celery.signals import heartbeat_sent, task_postrun, task_prerun, worker_shutdown
 from redis.exceptions import RedisError
-from redis.retry import Retry
 from sqlalchemy.orm import Session
 
 from worker import audit as audits
-from worker import reporting
+from worker import broker, metrics, reporting
 from worker.billing import runs
-from worker.celery import KEY_PREFIX, app, redis_url
+from worker.celery import KEY_PREFIX, app
+from worker.database import periods
 from worker.database.connections import transaction
+from worker.errors import DatabaseAwayError
 from worker.learning import expiring
 from worker.logs import log
 from worker.outgoing import deliveries, delivering, mailing, progress, reminding, retries
@@ -49,6 +49,8 @@ def settle() -> None:
     _looked("settle")
     until = time.monotonic() + STINT
     outcomes = settling.settle_all(until=until)
+    for outcome, count in outcomes.items():
+        metrics.SETTLED.add(outcome, amount=count)
     if outcomes:
         log.info("events settled", **outcomes)
         _deliver_soon()
@@ -63,6 +65,7 @@ def work_batches() -> None:
     until, made = time.monotonic() + STINT, 0
     while (chunk := transaction(batches.work_chunk)) is not None:
         made += chunk
+        metrics.MADE.add(amount=chunk)
         if time.monotonic() >= until:
             nudge("work_batches")
             break
@@ -85,6 +88,8 @@ def deliver() -> None:
     _looked("deliver")
     until = time.monotonic() + DELIVERY_STINT
     counts = delivering.deliver_all(until=until)
+    for result, count in counts.items():
+        metrics.DELIVERED.add(result, amount=count)
     if any(counts.values()):
         log.info("endpoints told", **counts)
     if time.monotonic() >= until:
@@ -97,6 +102,8 @@ def mail() -> None:
     _looked("mail")
     until = time.monotonic() + DELIVERY_STINT
     counts = mailing.send_all(until=until)
+    for result, count in counts.items():
+        metrics.MAILED.add(result, amount=count)
     if any(counts.values()):
         log.info("mails sent", **counts)
     if time.monotonic() >= until:
@@ -219,7 +226,7 @@ def nudge(task: str) -> None:
     if time.monotonic() < _asked_in_vain + AWAY:
         return
     try:
-        if _redis().set(NUDGED + task, 1, nx=True, px=NUDGE_LASTS):
+        if broker.client().set(NUDGED + task, 1, nx=True, px=NUDGE_LASTS):
             app.send_task(task, retry=False)
     except Exception as error:  # the caller has committed: nothing may go wrong any more
         _asked_in_vain = time.monotonic()
@@ -237,30 +244,52 @@ def _deliver_soon() -> None:
         nudge("deliver")
 
 
-def broker_answers() -> bool:
-    """Say whether the broker answers within 0.3 seconds."""
-    try:
-        return bool(_redis().ping())
-    except (RedisError, OSError):
-        return False
-
-
 _asked_in_vain = -AWAY
 
 
 def _looked(task: str) -> None:
     """Remove the mark of a queued nudge when its task begins, so that the next event nudges again."""
     try:
-        _redis().delete(NUDGED + task)
+        broker.client().delete(NUDGED + task)
     except (RedisError, OSError):
         log.warning("broker away")
 
 
-@cache
-def _redis() -> Redis:
-    return Redis.from_url(
-        redis_url(),
-        socket_timeout=0.3,
-        socket_connect_timeout=0.3,
-        retry=Retry(NoBackoff(), 0),  # the default retries with backoff
-    )
+# What is told of the jobs themselves -----------------------------------------------------------
+
+NOTED_EVERY = 5.0  # seconds; a job that runs more often has its success noted no more often
+
+_begun = 0.0  # a process runs one task at a time
+_noted: dict[str, float] = {}
+_heartbeat_at = 0.0
+
+
+@task_prerun.connect
+def _begin(**_: object) -> None:
+    global _begun
+    _begun = time.monotonic()
+
+
+@task_postrun.connect
+def _end(task: Any, state: str, **_: object) -> None:
+    now = time.monotonic()
+    metrics.RUNS.add(task.name, state.lower())
+    metrics.RUN_SECONDS.observe(now - _begun, task.name)
+    if state == "SUCCESS" and now >= _noted.get(task.name, -NOTED_EVERY) + NOTED_EVERY:
+        _noted[task.name] = now
+        with suppress(DatabaseAwayError):
+            transaction(periods.succeeded, job=task.name)
+    broker.carry()
+
+
+@heartbeat_sent.connect
+def _live(sender: Any, **_: object) -> None:
+    global _heartbeat_at
+    if time.monotonic() >= _heartbeat_at:
+        _heartbeat_at = time.monotonic() + broker.HEARTBEAT_SECONDS
+        broker.beat("worker", sender.eventer.hostname)
+
+
+@worker_shutdown.connect
+def _leave(sender: Any, **_: object) -> None:
+    broker.leave("worker", sender.hostname)

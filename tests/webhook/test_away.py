@@ -14,7 +14,7 @@ from tests.webhook.conftest import Place, Sender, over, redemption
 from tests.webhook.weather import Line, line
 from tests.world import build
 from webhook import create_app
-from worker import tasks
+from worker import broker, tasks
 from worker.celery import broker_url
 from worker.database import connections as databases
 from worker.database import patience, revisions
@@ -51,7 +51,7 @@ def place(servers: Addresses, template: str, to_database: Line, to_broker: Line)
 
 
 def forget_broker() -> None:
-    tasks._redis.cache_clear()
+    broker.client.cache_clear()
     tasks.app.conf.broker_url = broker_url()
     tasks.app._after_fork()  # lets go of its connections
 
@@ -159,6 +159,20 @@ def test_readiness_tells_of_the_database_and_of_the_broker(place, to_database, t
     assert (without_broker.status_code, without_broker.json["broker"]) == (200, {"ok": False})
     assert (without_both.status_code, without_both.json["database"]) == (503, {"ok": False})
     assert alive.status_code == 200
+
+
+def test_metrics_tell_of_a_database_and_of_a_broker_that_are_away(place, to_database, to_broker):
+    to_database.cut()
+    to_broker.cut()
+
+    told = place.client.get("/metrics")
+
+    to_database.mend()
+    to_broker.mend()
+    assert told.status_code == 200
+    assert "keypool_database_up 0.0" in told.text
+    assert "keypool_broker_up 0.0" in told.text
+    assert "keypool_database_up 1.0" in place.client.get("/metrics").text
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests import upgrading
 from tests.conftest import Addresses
 from tests.waiting import LONGEST, eventually
 from tests.webhook.conftest import Place, Sender, redemption, settle
-from tests.webhook.serving import Server, serving
+from tests.webhook.serving import CLIENT, Server, serving
 from tests.world import OPERATOR
 from worker import signatures
 from worker.database import connections as databases
@@ -45,6 +45,20 @@ def test_messages_are_received_and_told_of_over_http(server, place, sender):
 
     assert answer.status_code == 202
     assert event.json()["outcome"] == "redeemed"
+
+
+def test_requests_of_all_processes_are_in_one_scrape(server):
+    def counted() -> float:
+        line = 'keypool_http_requests_total{method="GET",route="/openapi.json",status="200"} '
+        told = CLIENT.get(server.url + "/metrics").text.splitlines()
+        return sum(float(one.removeprefix(line)) for one in told if one.startswith(line))
+
+    before = counted()
+
+    for _ in range(20):  # of two processes, each answers some
+        assert CLIENT.get(server.url + "/openapi.json").status_code == 200
+
+    assert eventually(lambda: counted() == before + 20)
 
 
 def test_a_body_without_a_length_is_bounded_too(server, sender):

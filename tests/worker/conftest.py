@@ -7,6 +7,7 @@ import pytest
 from redis import Redis
 
 from tests.conftest import forget
+from worker import broker as brokers
 from worker import tasks
 from worker.celery import KEY_PREFIX, app, redis_url
 from worker.machine import fence
@@ -18,7 +19,7 @@ def broker(fresh_database):
     redis = Redis.from_url(redis_url())
     app.conf.broker_url = fresh_database.redis_url
     app._after_fork()  # forget the connections to where it pointed before
-    tasks._redis.cache_clear()
+    brokers.client.cache_clear()
     tasks._asked_in_vain = -tasks.AWAY
     for key in redis.scan_iter(f"{KEY_PREFIX}*"):
         redis.delete(key)

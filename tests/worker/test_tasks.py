@@ -3,18 +3,22 @@
 import json
 import time
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from redis import Redis
 from sqlalchemy import text
 
+from tests import waiting
 from tests import world as worlds
 from tests.hinting import a_worker, eventually, queued
 from tests.receiving import receiving
 from tests.smtpd import mail_server
-from worker import logs, tasks
+from worker import broker as brokers
+from worker import logs, metrics, tasks
 from worker.celery import KEY_PREFIX, app
+from worker.database import periods
 from worker.database.connections import session as transaction_of
 from worker.outgoing import endpoints
 from worker.pools import distributions
@@ -46,7 +50,7 @@ def test_a_nudge_while_the_broker_is_away_costs_a_moment_once_and_then_nothing(b
 
     clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(tasks, "time", clock)
-    monkeypatch.setattr(tasks, "_redis", nobody)
+    monkeypatch.setattr(brokers, "client", nobody)
     for clock.now in (1000.0, 1000.0, 1000.0 + tasks.AWAY / 2, 1001.0 + tasks.AWAY):
         tasks.nudge_settle()
 
@@ -63,6 +67,28 @@ def test_a_nudged_worker_settles_what_waits(broker, fresh_database):
     with a_worker(fresh_database):
         tasks.nudge_settle()
         assert eventually("SELECT count(*) = 20 FROM redemption WHERE outcome = 'redeemed'")
+
+
+def test_a_worker_tells_that_it_lives_and_what_it_did_and_says_goodbye(broker, fresh_database):
+    with transaction_of() as session:
+        periods.plan(session, {"settle": timedelta(seconds=5)})
+        world = worlds.build(session)
+        world.request(world.keys(1)[0], "ann@example.org")
+
+    with a_worker(fresh_database):
+        tasks.nudge_settle()
+        assert eventually("SELECT succeeded_at IS NOT NULL FROM schedule_job")
+        assert waiting.eventually(lambda: ("keypool_job_seconds", "settle", "sum") in told())
+        alive = brokers.processes()
+
+    assert [one.kind for one in alive] == ["worker"]
+    assert brokers.processes() == []
+    assert told()["keypool_events_settled_total", "redeemed"] == 1
+    assert told()["keypool_job_runs_total", "settle", "success"] == 1
+
+
+def told() -> dict[metrics.Key, float]:
+    return brokers.counts()
 
 
 def test_a_worker_outlives_a_broker_that_refuses(broker, fresh_database):

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker import signatures
+from worker import metrics, signatures
 from worker.database import connections, locks
 from worker.outgoing import deliveries, posting, retries
 from worker.outgoing.retries import DELIVERIES
@@ -195,7 +195,10 @@ def _post(
     body = deliveries.encoded(deliveries.body(type_, happened_at, data))
     # The unshifted time: receivers check a signature's age by their own clock.
     now, name = int(time.time()), deliveries.webhook_id(delivery_id)
-    return receiver.post(body, signed(secrets, webhook_id=name, timestamp=now, body=body))
+    begun = time.monotonic()
+    answer = receiver.post(body, signed(secrets, webhook_id=name, timestamp=now, body=body))
+    metrics.POST_SECONDS.observe(time.monotonic() - begun)
+    return answer
 
 
 def _record(session: Session, outcomes: list[Outcome], counts: Counter[str]) -> None:

@@ -14,6 +14,7 @@ from psycopg.errors import QueryCanceled
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from worker import metrics
 from worker.database import locks
 from worker.database.connections import dispose, transaction
 from worker.errors import DatabaseAwayError
@@ -115,8 +116,11 @@ def settle_batch(*, limit: int) -> list[str] | None:
     claim = transaction(_claim, limit=limit)
     if claim is None:
         return None
+    begun = time.monotonic()
     try:
-        return transaction(_settle, claim=claim)
+        outcomes = transaction(_settle, claim=claim)
+        metrics.BATCH_SECONDS.observe(time.monotonic() - begun)
+        return outcomes
     except Exception as error:
         if isinstance(error, DatabaseAwayError) and not isinstance(error.__cause__, QueryCanceled):
             _hand_back(claim)
