@@ -12,6 +12,9 @@ from worker.logs import log
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+Ended = dict[int, str]  # cells that ended their kernel, or are left out: their number, and why
+NUMBER = "keypool_number"  # the metadata by which a cell is known again
+LEFT_OUT = "skip-execution"  # nbclient's tag of a cell that does not run
 GOES_ON = "raises-exception"  # nbclient's tag of a cell after whose failure it goes on
 MARKER = "papermill-error-cell"  # how the tag of papermill's own notice begins
 KEPT = "keypool_failures"  # the notebook's metadata that holds them
@@ -19,19 +22,27 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # lines of a traceback that are shown o
 NOTICE = "This part could not be made. Whoever operates keypool finds out why by the reference"
 
 
-def go_on(notebook: "NotebookNode") -> None:
-    """Have a notebook go on after a cell that fails."""
-    for cell in notebook.cells:
+def go_on(notebook: "NotebookNode", *, without: Ended) -> None:
+    """Have a notebook go on after a cell that fails, and run without some."""
+    for number_, cell in enumerate(notebook.cells):
+        cell.metadata[NUMBER] = number_
         if cell.cell_type == "code":
-            cell.metadata.tags = [*cell.metadata.get("tags", []), GOES_ON]
+            tag = LEFT_OUT if number_ in without else GOES_ON
+            cell.metadata.tags = [*cell.metadata.get("tags", []), tag]
 
 
-def leave(notebook: "NotebookNode", *, name: str) -> bool:
+def number(cell: "NotebookNode") -> int | None:
+    """Give the number of a cell of a notebook that goes on; None for papermill's own."""
+    known: int | None = cell.metadata.get(NUMBER)
+    return known
+
+
+def leave(notebook: "NotebookNode", *, name: str, ended: Ended) -> bool:
     """Put notices in the places of what failed; False where nothing was made at all."""
     notebook.cells = [cell for cell in notebook.cells if not _is_papermills(cell)]
     if not any(_shows(cell) for cell in notebook.cells):
         return False
-    told = [_noticed(cell, name) for cell in notebook.cells if _failed(cell)]
+    told = [_noticed(cell, why, name) for cell in notebook.cells if (why := _failed(cell, ended))]
     notebook.metadata[KEPT] = "\n\n".join(told)
     return True
 
@@ -51,8 +62,12 @@ def _is_papermills(cell: "NotebookNode") -> bool:
     return any(tag.startswith(MARKER) for tag in cell.metadata.get("tags", []))
 
 
-def _failed(cell: "NotebookNode") -> bool:
-    return any(output.output_type == "error" for output in cell.get("outputs", []))
+def _failed(cell: "NotebookNode", ended: Ended) -> str | None:
+    """Say why a cell failed; None if it did not."""
+    if why := ended.get(cell.metadata.get(NUMBER, -1)):
+        return why if cell.cell_type == "code" else None
+    failed = (output for output in cell.get("outputs", []) if output.output_type == "error")
+    return next((plain(output.traceback) for output in failed), None)
 
 
 def _shows(cell: "NotebookNode") -> bool:
@@ -60,13 +75,12 @@ def _shows(cell: "NotebookNode") -> bool:
     return any(output.output_type in kinds for output in cell.get("outputs", []))
 
 
-def _noticed(cell: "NotebookNode", name: str) -> str:
+def _noticed(cell: "NotebookNode", why: str, name: str) -> str:
     """Replace a failed cell's outputs by a notice; gives the reference and the traceback."""
     from nbformat.v4 import new_output
 
-    lines = next(output.traceback for output in cell.outputs if output.output_type == "error")
     reference = secrets.token_hex(4)
-    told = f"{reference}: {plain(lines)}"
+    told = f"{reference}: {why}"
     log.error("cell failed", notebook=name, reference=reference, traceback=told)
     notice = {"text/html": f"<p><strong>{NOTICE} {reference}.</strong></p>"}
     cell.outputs = [new_output("display_data", notice)]

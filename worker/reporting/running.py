@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 CELL_TIMEOUT = 600  # seconds
+LEFT_OUT = "Left out, since too many cells before it ended their kernel."
+MOST_ENDED = 3  # cells that may end their kernel; after so many, the rest is left out
 
 Advance = Callable[[int, int], None]  # called with the cells done and the number of cells
 
@@ -87,23 +89,30 @@ def execute(
 ) -> "NotebookNode":
     """Run a notebook about an organization (its id and name) with a temporary login.
 
-    In the place of a cell that fails is a notice, and the others go on.
+    In the place of a cell that fails is a notice, and the others go on. Where one takes too long or ends its
+    kernel (for instance out of memory), a new kernel runs the notebook without that cell.
 
     `advance` is called before each cell with the cells done and the number of cells.
 
     Raises:
-        ReportFailedError: no cell made anything, or one took too long or ended the kernel; with the traceback.
+        ReportFailedError: no cell made anything; with the traceback.
         UnfencedError: the notebook is not keypool's, and no kernel can be fenced here.
         ExtraMissingError: what runs notebooks is not installed.
     """
     parameters = {"organization": organization, "from_": first, "to": last}
     texts = {name: str(value) for name, value in parameters.items() if value is not None}
-    with (
-        logins.login(about) as url,
-        scratches.scratch() as scratch,
-        kernels.kernel(notebook, url, scratch) as kernel,
-    ):
-        return _executed(notebook, texts, kernel, scratch, advance, longest_cell)
+    ended: notices.Ended = {}
+    while True:
+        with (
+            logins.login(about) as url,
+            scratches.scratch() as scratch,
+            kernels.kernel(notebook, url, scratch) as kernel,
+        ):
+            try:
+                return _executed(notebook, texts, kernel, scratch, advance, longest_cell, ended)
+            except _KernelEndedError as error:
+                rest = range(error.cell + 1, error.cells if len(ended) + 1 >= MOST_ENDED else 0)
+                ended = ended | {error.cell: error.why} | dict.fromkeys(rest, LEFT_OUT)
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -115,6 +124,14 @@ def write(path: Path, content: bytes) -> Path:
     return Path(draft.name).replace(path)
 
 
+class _KernelEndedError(Exception):
+    """A cell ended its kernel: its number, how many there are, and why."""
+
+    def __init__(self, cell: int, cells: int, why: str) -> None:
+        super().__init__(why)
+        self.cell, self.cells, self.why = cell, cells, why
+
+
 def _executed(
     notebook: Path,
     parameters: dict[str, str],
@@ -122,6 +139,7 @@ def _executed(
     scratch: Path,
     advance: Advance,
     longest_cell: int,
+    ended: notices.Ended,
 ) -> "NotebookNode":
     with errors.of_extra("notebooks"):
         import jupytext
@@ -131,9 +149,16 @@ def _executed(
 
     parameterized, made = scratch / "given.ipynb", scratch / "executed.ipynb"
     source = jupytext.read(notebook)
-    notices.go_on(source)
+    notices.go_on(source, without=ended)
     nbformat.write(source, parameterized)
     cells = len(source.cells) + bool(parameters)
+    begun: list[NotebookNode] = []
+
+    def begin(cell: "NotebookNode", cell_index: int, **_: object) -> None:
+        begun.append(cell)
+        advance(cell_index, cells)
+
+    failure: Exception | None = None
     try:
         papermill.execute_notebook(
             parameterized,
@@ -144,17 +169,21 @@ def _executed(
             progress_bar=False,
             execution_timeout=longest_cell,
             kernel_manager_class=kernels.manager(kernel),
-            on_cell_start=lambda cell_index, **_: advance(cell_index, cells),
+            on_cell_start=begin,
         )
     except papermill.PapermillExecutionError as error:
-        read = _read(made)
-        if not notices.leave(read, name=notebook.stem):
-            raise _failure(notebook.stem, error, made.read_text(encoding="utf-8")) from None
-        return read
+        failure = error
     except (CellTimeoutError, DeadKernelError) as error:
-        far = made if made.exists() else parameterized
-        raise _failure(notebook.stem, error, far.read_text(encoding="utf-8")) from None
-    return _read(made)
+        why = f"{type(error).__name__}: {error}\nin this cell:\n{begun[-1].source}"
+        number = notices.number(begun[-1])
+        if number is None:  # not even the parameters were read
+            far = parameterized.read_text(encoding="utf-8")
+            raise _failure(notebook.stem, None, {0: why}, far) from None
+        raise _KernelEndedError(number, len(source.cells), why) from None
+    read = _read(made)
+    if (failure or ended) and not notices.leave(read, name=notebook.stem, ended=ended):
+        raise _failure(notebook.stem, failure, ended, made.read_text(encoding="utf-8")) from None
+    return read
 
 
 def _read(path: Path) -> "NotebookNode":
@@ -164,9 +193,12 @@ def _read(path: Path) -> "NotebookNode":
     return read
 
 
-def _failure(name: str, error: Any, as_far_as_it_came: str) -> ReportFailedError:
-    lines = getattr(error, "traceback", None) or [str(error)]
-    said = f"{error.ename}: {error.evalue}" if hasattr(error, "ename") else str(error).strip()
+def _failure(
+    name: str, error: Any, ended: notices.Ended, as_far_as_it_came: str
+) -> ReportFailedError:
+    """Say that a notebook made nothing, by what failed in it, else by what ended its kernel."""
+    lines = list(error.traceback) if error else [*ended.values()]
+    said = f"{error.ename}: {error.evalue}" if error else lines[0]
     failure = ReportFailedError(f"The notebook “{name}” failed ({said.splitlines()[0]})")
     failure.traceback = notices.plain(lines)
     failure.as_far_as_it_came = as_far_as_it_came

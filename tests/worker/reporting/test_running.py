@@ -519,6 +519,55 @@ def test_a_cell_that_fails_leaves_a_notice_and_the_report_goes_on(simulated, tmp
     assert told.endswith("ZeroDivisionError: division by zero")
 
 
+@pytest.mark.parametrize(
+    ("killing", "why"),
+    [("import os; os._exit(137)", "DeadKernelError"), ("import time; time.sleep(60)", "Timeout")],
+)
+def test_a_cell_that_ends_its_kernel_leaves_a_notice_and_the_report_goes_on(
+    simulated, tmp_path, killing, why
+):
+    shown = 'from IPython.display import HTML; HTML(f"<p>made {}</p>")'
+    cells = "kept = 7", shown.format("{kept}"), killing, "1 / 0", shown.format("{kept + 1}")
+    mine = notebook(tmp_path / "killing.ipynb", *cells)
+
+    executed = running.execute(
+        mine, about=None, organization=None, first=None, last=None, longest_cell=5
+    )
+
+    page, told = rendering.render(executed), notices.traceback(executed)
+    ended, failed = re.findall(rf"{notices.NOTICE} ([0-9a-f]{{8}})\.", page)
+    assert page.index("made 7") < page.index(ended) < page.index(failed) < page.index("made 8")
+    assert told.startswith(f"{ended}: ")
+    assert why in told
+    assert killing in told
+    assert told.endswith("ZeroDivisionError: division by zero")
+    assert killing not in page
+
+
+def test_after_three_dead_kernels_the_rest_is_left_out(simulated, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "MOST_ENDED", 1)
+    shown = 'from IPython.display import HTML; HTML("<p>made {}</p>")'
+    killing = "import os; os._exit(1)"
+    mine = notebook(tmp_path / "killing.ipynb", shown.format(1), killing, shown.format(2), killing)
+
+    executed = running.execute(mine, about=None, organization=None, first=None, last=None)
+
+    page, told = rendering.render(executed), notices.traceback(executed)
+    assert "made 1" in page
+    assert page.count(notices.NOTICE) == 3
+    assert told.count(running.LEFT_OUT) == 2
+
+
+def test_a_notebook_whose_only_cell_ends_its_kernel_fails(simulated, tmp_path):
+    mine = notebook(tmp_path / "dead.ipynb", "import os; os._exit(1)")
+
+    with pytest.raises(reporting.ReportFailedError, match="DeadKernelError") as raised:
+        running.execute(mine, about=None, organization=None, first=None, last=None)
+
+    assert "os._exit" in raised.value.traceback
+    assert raised.value.as_far_as_it_came
+
+
 def test_an_empty_database_says_that_there_is_nothing_yet(fresh_database, tmp_path, capfd):
     made = reporting.run("redemptions", output=tmp_path / "empty.html")
 
