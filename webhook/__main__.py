@@ -35,7 +35,7 @@ OPTIONS = [
 def app() -> Served:
     """Make the app, or end this process with a sentence on why there is none."""
     try:
-        return Served(create_app())
+        return Served(create_app(), watched=True)
     except KeypoolError as error:
         raise SystemExit(str(error)) from None
     finally:

@@ -19,6 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 from worker import metrics
 from worker.logs import log
+from worker.machine import watchdog
 from worker.settings import settings
 
 Message = MutableMapping[str, Any]
@@ -51,8 +52,10 @@ class BusyError(Exception):
 class Served:
     """An app as ASGI, with bodies read before a thread is taken."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Application, *, watched: bool = False) -> None:
+        """Serve `app`; `watched`, the process is ended once its event loop stands still."""
         self._app = app
+        self._unwatched = watched
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="request")
         self._reading = 0
         self._bytes = 0
@@ -60,6 +63,10 @@ class Served:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
         loop = asyncio.get_running_loop()
+        if self._unwatched:
+            self._unwatched = False
+            watchdog.watch()
+            _live(loop)
         environ = _environ(scope)
         try:
             environ["wsgi.input"] = await self._body(environ, receive, loop)
@@ -106,6 +113,11 @@ class Served:
             return b"".join(pieces)
         finally:
             self._bytes -= size
+
+
+def _live(loop: asyncio.AbstractEventLoop) -> None:
+    watchdog.alive()
+    loop.call_later(watchdog.PATIENCE / 10, _live, loop)
 
 
 class Stream(io.RawIOBase):

@@ -7,7 +7,7 @@ from typing import Any
 from celery.beat import PersistentScheduler, ScheduleEntry
 
 from worker import broker
-from worker.celery import app
+from worker.machine import watchdog
 
 MOST_WAITING = 100  # queued hints that no worker takes; one more would add nothing
 OFTEN = timedelta(hours=1)  # jobs less frequent than this are published regardless
@@ -25,6 +25,7 @@ class Scheduler(PersistentScheduler):
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Publish hints for what is due, and give the seconds until the next tick."""
+        watchdog.alive()
         ahead = [one for one in self.schedule.values() if one.last_run_at > one.default_now()]
         for entry in ahead:
             entry.last_run_at = entry.default_now()
@@ -43,15 +44,5 @@ class Scheduler(PersistentScheduler):
 
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
         """Publish a due entry's hint, unless it is frequent and too many hints wait."""
-        if entry.schedule.run_every >= OFTEN or hints_waiting() < MOST_WAITING:
+        if entry.schedule.run_every >= OFTEN or broker.untaken() < MOST_WAITING:
             super().apply_entry(entry, producer=producer)
-
-
-def hints_waiting() -> int:
-    """Count the hints that no worker has taken; 0 while the broker is unreachable."""
-    with app.connection_or_acquire() as connection:
-        try:
-            queue = app.amqp.queues[app.conf.task_default_queue](connection.default_channel)
-            return int(queue.queue_declare().message_count)
-        except (*connection.connection_errors, *connection.channel_errors):
-            return 0

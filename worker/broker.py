@@ -89,6 +89,14 @@ def hints_waiting() -> int:
     return client().llen(HINTS)
 
 
+def untaken() -> int:
+    """Count them, too; 0 while the broker is unreachable."""
+    try:
+        return hints_waiting()
+    except (RedisError, OSError):
+        return 0
+
+
 def beat(kind: Kind, name: str = "") -> None:
     """Note that a process lives, by the broker's clock; best effort."""
     with suppress(RedisError, OSError):

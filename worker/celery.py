@@ -11,7 +11,7 @@ from worker import logs
 from worker.database import connections, periods, revisions
 from worker.errors import DatabaseAwayError, KeypoolError, SettingsError
 from worker.logs import log
-from worker.machine import homes
+from worker.machine import homes, watchdog
 from worker.settings import settings
 
 KEY_PREFIX = "keypool:"
@@ -146,6 +146,11 @@ def _answers() -> bool:
         log.warning("waiting for the database", error=str(error))
         return False
     return True
+
+
+@beat_init.connect
+def _watch(**_: object) -> None:
+    watchdog.watch()  # each tick is a sign of life
 
 
 @beat_init.connect

@@ -8,7 +8,9 @@ from contextlib import suppress
 from logging import ERROR, INFO
 from typing import Any
 
+from celery import bootsteps
 from celery.signals import heartbeat_sent, task_postrun, task_prerun, worker_shutdown
+from celery.worker import state
 from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
@@ -21,6 +23,7 @@ from worker.database.connections import transaction
 from worker.errors import DatabaseAwayError
 from worker.learning import expiring
 from worker.logs import log
+from worker.machine import watchdog
 from worker.outgoing import deliveries, delivering, mailing, progress, reminding, retries
 from worker.pools import batches, tallies
 from worker.redemption import inbox, proofs, settling
@@ -293,3 +296,33 @@ def _live(sender: Any, **_: object) -> None:
 @worker_shutdown.connect
 def _leave(sender: Any, **_: object) -> None:
     broker.leave("worker", sender.hostname)
+
+
+class Watchdog(bootsteps.StartStopStep):
+    """Ends a worker whose loop stands still, or that takes no hint although some wait.
+
+    While it looks for a broker that is away, nobody watches it.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, consumer: Any) -> None:
+        """Watch, from each connection to the broker on."""
+        self.taken = 0
+        watchdog.watch()
+        self._turns = consumer.timer.call_repeatedly(watchdog.PATIENCE / 10, self.look)
+
+    def stop(self, consumer: Any) -> None:
+        """Watch no more."""
+        consumer.timer.cancel(self._turns)
+        watchdog.rest()
+
+    def look(self) -> None:
+        """Give a sign of life if a hint was taken since the last look, or none waits."""
+        taken = sum(state.total_count.values())
+        if taken != self.taken or not broker.untaken():
+            watchdog.alive()
+        self.taken = taken
+
+
+app.steps["consumer"].add(Watchdog)
