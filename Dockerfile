@@ -38,7 +38,7 @@ COPY . .
 RUN python -m compileall -q worker webhook
 
 FROM python:${PYTHON}-slim AS system
-RUN useradd --system --create-home --home-dir /var/lib/keypool keypool
+RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/keypool keypool
 ENV PATH=/opt/keypool/bin:$PATH \
     HOME=/var/lib/keypool \
     KEYPOOL_HOME=/var/lib/keypool \

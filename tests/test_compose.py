@@ -28,7 +28,7 @@ from tests.conftest import Addresses, cloned
 from worker.machine.embedded import redis as embedded_redis
 
 OURS = [name for name, service in SERVICES.items() if service["image"].startswith("keypool-")]
-KEPT = [name for name in OURS if name != "migrate"]
+KEPT = [name for name in OURS if name not in ("migrate", "webhook2")]  # which is as webhook is
 IMAGES = ["notebooks", "web", "worker"]
 # The Dockerfile's stages: what each is made of, and what is done to it.
 STAGES: dict[str, tuple[str, str]] = {
@@ -191,6 +191,24 @@ def test_a_service_is_healthy_once_it_runs_and_not_before(host, service):
     assert (before, running) == (False, True)
 
 
+def test_one_web_is_replaced_after_the_other_and_the_proxy_has_both():
+    alike = ("image", "command", "environment", "healthcheck", "stop_grace_period")
+    first, second = SERVICES["webhook"], SERVICES["webhook2"]
+    servers = re.findall(r"^ +server (\w+):8080 ", (HOUSE / "nginx.conf").read_text(), re.M)
+    fixed = [about["networks"]["front"]["ipv4_address"] for about in (first, second)]
+
+    assert [first[name] for name in alike] == [second[name] for name in alike]
+    assert second["depends_on"]["webhook"] == {"condition": "service_healthy"}
+    assert servers == ["webhook", "webhook2"]
+    assert {*servers} <= SERVICES["proxy"]["depends_on"].keys()
+    assert len({*fixed, SERVICES["proxy"]["networks"]["front"]["ipv4_address"]}) == 3
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_services_log_is_bounded(service):
+    assert SERVICES[service]["logging"]["options"] == {"max-size": "20m", "max-file": "5"}
+
+
 def test_migrate_leaves_an_existing_database_as_it_is(host):
     with psycopg.connect(host.addresses.database_url.replace("+psycopg", "")) as connection:
         connection.execute(
@@ -336,12 +354,14 @@ def test_the_database_and_the_broker_are_reached_by_those_who_need_them_alone():
     assert {name for name in SERVICES if "broker" in on[name]} == {
         "redis",
         "webhook",
+        "webhook2",
         "worker",
         "beat",
     }
     assert on["jupyter"] & on["webhook"] == {"database"}
     assert {name for name in SERVICES if on[name] - inside} == {
         "webhook",
+        "webhook2",
         "worker",
         "jupyter",
         "proxy",

@@ -59,10 +59,13 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         def log_message(self, *_words: object) -> None:
             pass
 
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        closed = free.getsockname()[1]  # the other web is just being replaced
     web = ThreadingHTTPServer(("127.0.0.1", 0), Web)
     threading.Thread(target=web.serve_forever, daemon=True).start()
     instead = {
-        "webhook:8080": f"127.0.0.1:{web.server_port}",
+        "webhook:8080": f"127.0.0.1:{closed}",
+        "webhook2:8080": f"127.0.0.1:{web.server_port}",
         "8443": f"127.0.0.1:{made.port}",
         "client_body_timeout 10s": "client_body_timeout 1s",
     }
@@ -132,3 +135,11 @@ def test_one_address_has_so_many_connections(front):
     assert sum(b" 429 " in answer for answer in told) >= 6
     for line in lines:
         line.close()
+
+
+def test_while_a_web_is_replaced_the_other_gets_each_request_once(front):
+    answers = [front.post("/webhooks/1", b"{}").status_code for _ in range(10)]
+
+    assert answers == [202] * 10
+    assert len(front.requests) == 10
+    front.requests.clear()
