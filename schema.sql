@@ -1362,7 +1362,8 @@ REVOKE ALL ON FUNCTION guessing_pause(bigint, text, interval, bigint, bigint) FR
 GRANT EXECUTE ON FUNCTION guessing_pause(bigint, text, interval, bigint, bigint) TO keypool_web;
 
 -- A batch of events that a settler claimed, committed before the work and removed with it: a row
--- whose settler is dead tells which events it died on.
+-- whose settler is dead tells which events it died on. Whether it lives says the settling lock; backend_pid is
+-- for older code.
 CREATE TABLE settlement (
     id            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     event_ids     bigint[]    NOT NULL,

@@ -508,7 +508,7 @@ SAID_ONCE = {
     ),
     "what the settling lock is": (
         r"\"settling\"",
-        ["""worker/redemption/settling.py: if not locks.take(session, "settling"):"""],
+        ["""worker/redemption/settling.py: if not locks.take(deciding, "settling"):"""],
     ),
 }
 

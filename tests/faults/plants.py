@@ -94,10 +94,13 @@ def early_answer() -> None:
 
 def attempts_counted_after_the_work() -> None:
     """A claim is committed together with its work: who dies on it leaves no trace."""
+    from worker.database import locks
     from worker.redemption import settling
 
     def settle_batch(*, limit: int) -> list[str] | None:
         def at_once(session: Any) -> list[str] | None:
+            if not locks.take(session, "settling"):
+                return None
             claim = settling._claim(session, limit=limit)
             return None if claim is None else settling._settle(session, claim=claim)
 

@@ -235,6 +235,8 @@ def _doing() -> str:
         code = frame.f_code
         if code.co_name == "transaction" and "function" in frame.f_locals:
             return str(frame.f_locals["function"].__name__).strip("_")
+        if code.co_name == "settle_batch":
+            return "settle"
         frame = frame.f_back
     return "other"
 

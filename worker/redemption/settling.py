@@ -1,13 +1,15 @@
 """Settling the inbox: claim a batch in order, decide it, retry what failed.
 
-A claim is committed before the work, and removed in the transaction of the work. A claim that is
-left over says which events a settler died on. Those are retried in halves, then one by one. An event
-that failed alone five times becomes a dead letter: it is set apart as `failed`.
+A claim is committed before the work, and removed in the transaction of the work, which holds the settling
+lock from before the claim: whoever gets that lock knows that a claim which is left over is a dead settler's.
+Its events are retried in halves, then one by one. An event that failed alone five times becomes a dead
+letter: it is set apart as `failed`.
 """
 
 import math
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 from psycopg.errors import QueryCanceled
@@ -15,8 +17,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from worker import metrics
-from worker.database import locks
-from worker.database.connections import dispose, transaction
+from worker.database import connections, locks
+from worker.database.connections import transaction
 from worker.errors import DatabaseAwayError
 from worker.learning import launches
 from worker.logs import log
@@ -39,13 +41,9 @@ FIRST = text("""
      ORDER BY received_at, id LIMIT 1
 """)
 
-# A claim is abandoned if its settler's connection is gone, or if it is older than any batch may take
-# (a timeout). If the whole server went down in between, no event is blamed.
+# A claim that a settler died on. If the whole server went down in between, no event is blamed.
 LEFT_OVER = text("""
-    SELECT id, event_ids, claimed_at >= pg_postmaster_start_time() AS blamed,
-           claimed_at < clock_timestamp() - interval '120 seconds' OR NOT EXISTS (
-               SELECT FROM pg_stat_activity
-                WHERE pid = backend_pid AND backend_start <= claimed_at) AS abandoned
+    SELECT id, event_ids, claimed_at >= pg_postmaster_start_time() AS blamed
       FROM settlement ORDER BY id LIMIT 1
 """)
 
@@ -113,21 +111,22 @@ def settle_batch(*, limit: int) -> list[str] | None:
     Raises:
         DatabaseAwayError: the database is unreachable or out of space; no event is blamed for that.
     """
-    claim = transaction(_claim, limit=limit)
-    if claim is None:
-        return None
-    begun = time.monotonic()
+    claim = None
     try:
-        outcomes = transaction(_settle, claim=claim)
+        with connections.session() as deciding:
+            if not locks.take(deciding, "settling"):
+                return None
+            claim = transaction(_claim, limit=limit)
+            if claim is None:
+                return None
+            begun = time.monotonic()
+            outcomes = _settle(deciding, claim=claim)
         metrics.BATCH_SECONDS.observe(time.monotonic() - begun)
         return outcomes
     except Exception as error:
-        if isinstance(error, DatabaseAwayError) and not isinstance(error.__cause__, QueryCanceled):
-            _hand_back(claim)
+        if claim is None:
             raise
-        log.warning("batch not settled", events=len(claim.event_ids), error=type(error).__name__)
-        transaction(_give_up, claim=claim, error=f"{type(error).__name__}: {first_line(error)}")
-        return ["retried"]
+        return _retry(claim, error)
 
 
 def first_waiting(session: Session) -> int | None:
@@ -148,24 +147,23 @@ def _waiting(session: Session) -> bool:
 
 
 def _claim(session: Session, *, limit: int) -> Claim | None:
-    if not locks.take(session, "settling"):
-        return None
-    left = session.execute(LEFT_OVER).one_or_none()
-    if left and not left.abandoned:
-        return None
-    if left:
+    """Claim the head of the queue, under the settling lock that another transaction of this settler holds."""
+    if left := session.execute(LEFT_OVER).one_or_none():
         claim = Claim(left.id, left.event_ids)
         _give_up(session, claim=claim, error="The settler died." if left.blamed else None)
     row = session.execute(CLAIM, {"limit": limit}).one_or_none()
     return Claim(row.id, row.event_ids) if row else None
 
 
-def _hand_back(claim: Claim) -> None:
-    """Release a claim when the database is out of space; if that fails, disconnect, which abandons it."""
-    try:
-        transaction(_give_up, claim=claim, error=None)
-    except DatabaseAwayError:
-        dispose()
+def _retry(claim: Claim, error: Exception) -> list[str]:
+    """Release a claim whose decision failed. Where the database is away, another settler finds the claim."""
+    if isinstance(error, DatabaseAwayError) and not isinstance(error.__cause__, QueryCanceled):
+        with suppress(DatabaseAwayError):
+            transaction(_give_up, claim=claim, error=None)
+        raise error
+    log.warning("batch not settled", events=len(claim.event_ids), error=type(error).__name__)
+    transaction(_give_up, claim=claim, error=f"{type(error).__name__}: {first_line(error)}")
+    return ["retried"]
 
 
 def _settle(session: Session, *, claim: Claim) -> list[str]:
@@ -178,8 +176,11 @@ def _settle(session: Session, *, claim: Claim) -> list[str]:
 
 
 def _give_up(session: Session, *, claim: Claim, error: str | None) -> None:
-    """Release a claim without a result; with an error, its events count as failed once more."""
-    session.execute(RELEASE, {"id": claim.id})
-    if error is not None:
+    """Release a claim without a result; with an error, its events count as failed once more.
+
+    Nothing if another settler has released it.
+    """
+    released = session.execute(RELEASE, {"id": claim.id}).one_or_none()
+    if released and error is not None:
         suspected = {"event_ids": claim.event_ids, "size": len(claim.event_ids)}
         session.execute(SUSPECT, suspected | {"error": error, "deaths": MAX_DEATHS})

@@ -2,6 +2,8 @@
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -14,6 +16,7 @@ from tests import world as worlds
 from tests.world import OPERATOR, World
 from worker import audit
 from worker.catalogue import courses
+from worker.database import locks
 from worker.database.connections import Login
 from worker.database.connections import session as transaction_of
 from worker.errors import DatabaseAwayError
@@ -36,16 +39,6 @@ def committed(world: World, build):
     """Run something over the world in a transaction of its own, and commit it."""
     with transaction_of() as opened:
         return build(World(**{**world.__dict__, "session": opened}))
-
-
-def hang_up(dying: psycopg.Connection) -> None:
-    """Close a connection, and see that the server knows."""
-    pid = dying.info.backend_pid
-    dying.close()
-    there = text("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :pid)")
-    with transaction_of() as opened:
-        while opened.scalar(there, {"pid": pid}):
-            opened.execute(text("SELECT pg_stat_clear_snapshot()"))
 
 
 def outcomes(world: World) -> Counter:
@@ -140,30 +133,58 @@ def test_a_poisonous_event_is_set_apart_and_its_neighbours_are_settled(world):
     assert "TEST-POISON-1" not in failed.error
 
 
-def test_a_claim_whose_settler_died_is_taken_up_in_halves(world, fresh_database):
+@contextmanager
+def settler(*, claims: str) -> Iterator[None]:
+    """A settler between its claim and its decision."""
+    with transaction_of() as deciding:
+        assert locks.take(deciding, "settling")
+        with transaction_of() as claiming:
+            claiming.execute(text(claims))
+        yield
+        deciding.rollback()
+
+
+CLAIM_ALL = (
+    "INSERT INTO settlement (event_ids) SELECT array_agg(id ORDER BY received_at, id) FROM event"
+)
+
+
+def test_a_claim_whose_settler_died_is_taken_up_in_halves(world):
     committed(
         world, lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(8))]
     )
-    dying = psycopg.connect(fresh_database.database_url.replace("+psycopg", ""))
-    dying.execute(
-        "INSERT INTO settlement (event_ids) SELECT array_agg(id ORDER BY received_at, id) FROM event"
-    )
-    dying.commit()
 
-    alive = settling.settle_batch(limit=500)
-    hang_up(dying)
+    with settler(claims=CLAIM_ALL):
+        alive = settling.settle_batch(limit=500)
     after_its_death = settling.settle_batch(limit=500)
 
     assert alive is None
     assert after_its_death == ["redeemed"] * 4
 
 
-def test_a_settler_whose_claim_was_taken_away_changes_nothing(world):
+def claim_taken_away(world: World) -> settling.Claim:
+    """Claim a request; another settler releases the claim."""
     committed(world, lambda w: w.request(w.keys(1)[0], "ann@example.org"))
     with transaction_of() as opened:
         claim = settling._claim(opened, limit=10)
     with transaction_of() as opened:
         opened.execute(text("DELETE FROM settlement"))
+    assert claim
+    return claim
+
+
+def test_a_claim_that_another_settler_released_blames_no_event(world):
+    claim = claim_taken_away(world)
+
+    with transaction_of() as opened:
+        settling._give_up(opened, claim=claim, error="Too late.")
+
+    with transaction_of() as opened:
+        assert opened.scalar(text("SELECT deaths FROM event")) == 0
+
+
+def test_a_settler_whose_claim_was_taken_away_changes_nothing(world):
+    claim = claim_taken_away(world)
 
     with transaction_of() as opened:
         settled = settling._settle(opened, claim=claim)
@@ -172,20 +193,18 @@ def test_a_settler_whose_claim_was_taken_away_changes_nothing(world):
     assert outcomes(world) == {"recorded": 1}
 
 
-def test_a_batch_is_decided_on_the_connection_that_claimed_it(world):
-    # So a settler whose transaction the server ended is known to have abandoned its claim.
-    committed(world, lambda w: [w.request(key, "ann@example.org") for key in w.keys(1)])
-    with transaction_of() as one, transaction_of() as another:
-        one.execute(text("SELECT 1"))
-        another.execute(text("SELECT 1"))
+def test_while_a_batch_is_decided_no_other_settler_takes_its_claim(world, monkeypatch):
+    committed(world, lambda w: w.request(w.keys(1)[0], "ann@example.org"))
+    decide, others = deciding.settle, []
 
-    with transaction_of() as claiming:
-        settling._claim(claiming, limit=1)
-        claimed_on = claiming.scalar(text("SELECT backend_pid FROM settlement"))
-    with transaction_of() as deciding:
-        decided_on = deciding.scalar(text("SELECT pg_backend_pid()"))
+    def watched(session, **events):
+        others.append(settling.settle_batch(limit=10))
+        return decide(session, **events)
 
-    assert decided_on == claimed_on
+    monkeypatch.setattr(deciding, "settle", watched)
+
+    assert settling.settle_batch(limit=10) == ["redeemed"]
+    assert others == [None]
 
 
 def no_room(*_, **__):
