@@ -38,7 +38,7 @@ demo: $(READY) ## the main job from end to end on a scratch system (KEYS=, REDEM
 up: $(READY) ## run everything on this machine and keep its data; Ctrl-C stops it
 	$(BIN)/keypool up
 
-test: $(READY) ## run the tests on servers of their own (TESTS=tests/worker)
+test: $(READY) ## run the tests on servers of their own (TESTS=tests/worker, POOLER=transaction)
 	$(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder $(TESTS)
 
 faults: $(READY) ## the storms at full length; all mixed for HOURS=2 (FAULTS_SEED=)

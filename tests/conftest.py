@@ -25,8 +25,10 @@ from sqlalchemy.orm import Session
 from structlog.testing import LogCapture
 from structlog.types import EventDict
 
+from tests import pooler
 from worker import logs
 from worker.database import connections as databases
+from worker.database import pooling
 from worker.database import schema as schemas
 from worker.machine import embedded
 from worker.reporting import printing
@@ -63,11 +65,18 @@ class Addresses:
     web_database_url: str
     analyst_database_url: str
     redis_url: str
+    direct_database_url: str = ""  # the owner's way past the pooler, where there is one
 
     def named(self, database: str) -> "Addresses":
         """Give the same servers' addresses with another database."""
-        urls = ("database_url", "web_database_url", "analyst_database_url")
-        return replace(self, **{u: _renamed(getattr(self, u), database) for u in urls})
+        urls = [name for name in self.__annotations__ if name.endswith("database_url")]
+        known = {name: url for name in urls if (url := getattr(self, name))}
+        return replace(self, **{name: _renamed(url, database) for name, url in known.items()})
+
+    @property
+    def session_url(self) -> str:
+        """Where the owner has a session of its own."""
+        return self.direct_database_url or self.database_url
 
     def environment(self) -> dict[str, str]:
         """Give the variables with which keypool's own processes reach this database."""
@@ -77,6 +86,8 @@ class Addresses:
             "KEYPOOL_ANALYST_DATABASE_URL": self.analyst_database_url,
             "KEYPOOL_REDIS_URL": self.redis_url,
             "KEYPOOL_SECRET_KEY": SECRET_KEY,
+            "KEYPOOL_DIRECT_DATABASE_URL": self.direct_database_url,
+            "KEYPOOL_POOLER": "transaction" if self.direct_database_url else "",
         }
 
 
@@ -115,15 +126,26 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def servers(run_folder: Path) -> Iterator[Addresses]:
+def unpooled(run_folder: Path) -> Iterator[Addresses]:
     """The servers of this run: those of the environment, or embedded ones."""
-    given = {name: os.environ.get(f"KEYPOOL_{name.upper()}") for name in Addresses.__annotations__}
+    names = ("database_url", "web_database_url", "analyst_database_url", "redis_url")
+    given = {name: os.environ.get(f"KEYPOOL_{name.upper()}") for name in names}
     if given["database_url"]:
         yield Addresses(**{name: url or given["database_url"] for name, url in given.items()})
         return
     with embedded.lease(run_folder / "home", durable=False) as running:
         addresses = Addresses(**{name: getattr(running, name) for name in given})
         yield replace(addresses, redis_url=_by_itself(addresses.redis_url))
+
+
+@pytest.fixture(scope="session")
+def servers(unpooled: Addresses) -> Iterator[Addresses]:
+    """The same, through a pooler if POOLER is set."""
+    if not pooler.MODE:
+        yield unpooled
+        return
+    with pooler.pooled(unpooled) as through:
+        yield through
 
 
 def _by_itself(redis_url: str) -> str:
@@ -145,7 +167,7 @@ def template(servers: Addresses, run_folder: Path) -> str:
             exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
             if exists.fetchone() is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-                engine = create_engine(servers.named(name).database_url)
+                engine = create_engine(servers.named(name).session_url)
                 schemas.init(engine)
                 with engine.begin() as owner:
                     owner.execute(COMPLETE_SELLER)
@@ -155,7 +177,7 @@ def template(servers: Addresses, run_folder: Path) -> str:
 
 @contextmanager
 def _administration(servers: Addresses) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(_plain(servers.database_url), autocommit=True) as connection:
+    with psycopg.connect(_plain(servers.session_url), autocommit=True) as connection:
         yield connection
 
 
@@ -180,6 +202,8 @@ def cloned(servers: Addresses, template: str) -> Iterator[Addresses]:
         connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, proof))
         if template != "template0":
             schemas.close(connection, name)
+        if servers.direct_database_url:
+            pooling.set_defaults(connection, name)
         try:
             yield servers.named(name)
         finally:
@@ -226,7 +250,8 @@ def fresh_database(servers: Addresses, template: str) -> Iterator[Addresses]:
 @pytest.fixture(scope="session")
 def compiled(servers: Addresses) -> Iterator[Engine]:
     """The one engine of all modules: it keeps the statements that it compiled for any of them."""
-    made = create_engine(servers.database_url, connect_args={"options": "-c timezone=UTC"})
+    zone = {"prepare_threshold": None} if pooler.MODE else {"options": "-c timezone=UTC"}
+    made = create_engine(servers.database_url, connect_args=zone)
     yield made
     made.dispose()
 

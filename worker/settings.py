@@ -132,6 +132,15 @@ class Settings(BaseSettings):
         None, description="The owner's login; unset: the embedded server."
     )
     web_database_url: str | None = Field(None, description="keypool_web's login.")
+    receiver_database_url: str | None = Field(
+        None, description="The same login for webhooks alone; unset: the web's URL."
+    )
+    pooler: Annotated[
+        Literal["transaction"] | None, BeforeValidator(lambda value: value or None)
+    ] = Field(None, description="What is between us and PostgreSQL: a pooler in this mode.")
+    direct_database_url: str | None = Field(
+        None, description="The owner's login past the pooler, for migrations and reports."
+    )
     analyst_database_url: str | None = Field(None, description="keypool_analyst's login.")
     redis_url: str | None = Field(None, description="The broker; unset: the embedded server.")
     secret_key: Listed = Field(
@@ -245,6 +254,10 @@ class Settings(BaseSettings):
             )
         if self.database_url and not self.secret_key:
             raise ValueError("KEYPOOL_SECRET_KEY must be set where KEYPOOL_DATABASE_URL is")
+        if self.pooler and not (self.database_url or self.web_database_url):
+            raise ValueError(
+                "KEYPOOL_POOLER is for a database of your own; set KEYPOOL_DATABASE_URL or unset it"
+            )
         if self.smtp_url and not self.mail_from:
             raise ValueError("KEYPOOL_MAIL_FROM must be set where KEYPOOL_SMTP_URL is")
         if self.secret_key and (size := len(self.secret_key[0].strip().encode())) < SHORTEST_KEY:

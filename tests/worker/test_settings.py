@@ -61,6 +61,14 @@ def test_a_database_of_ones_own_needs_a_secret_key_of_ones_own(monkeypatch):
         settings()
 
 
+def test_a_pooler_is_for_a_database_of_ones_own(monkeypatch):
+    monkeypatch.delenv("KEYPOOL_DATABASE_URL", raising=False)
+    monkeypatch.setenv("KEYPOOL_POOLER", "transaction")
+
+    with pytest.raises(errors.SettingsError, match="KEYPOOL_POOLER is for a database of your own"):
+        settings()
+
+
 def test_the_embedded_systems_secret_is_made_once_and_readable_by_its_owner_alone(tmp_path):
     first = settings().secret_keys()
 

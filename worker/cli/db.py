@@ -50,7 +50,7 @@ def _made(result: Made) -> Iterator[str]:
 def init() -> Made:
     """Apply schema.sql to an empty database; one that was restored from a dump gets the rights a dump lacks."""
     with servers():
-        return {"made": schema.init(connections.engine())}
+        return {"made": schema.init(connections.engine(connections.Login.DIRECT))}
 
 
 def _applied(result: Upgraded) -> Iterator[str]:
@@ -61,7 +61,11 @@ def _applied(result: Upgraded) -> Iterator[str]:
 def upgrade() -> Upgraded:
     """Apply the pending migrations, one after the other."""
     with servers():
-        return {"applied": migrating.upgrade(connections.engine(), tell=printing.warn)}
+        return {
+            "applied": migrating.upgrade(
+                connections.engine(connections.Login.DIRECT), tell=printing.warn
+            )
+        }
 
 
 def _checked(result: Checked) -> Iterator[str]:

@@ -65,7 +65,7 @@ def system() -> Iterator[None]:
         except revisions.NotMadeError:
             if environment.settings().database_url:
                 raise
-            schema.init(connections.engine())
+            schema.init(connections.engine(connections.Login.DIRECT))
         yield
 
 

@@ -28,16 +28,21 @@ class Login(StrEnum):
     """The login of a connection; schema.sql grants its privileges.
 
     The receiver has the web's login, and connections of its own: whatever the other doors do, messages are
-    recorded.
+    recorded. `DIRECT` is the owner past a pooler, for what needs a session of its own: migrations.
     """
 
     OWNER = "database_url"
+    DIRECT = "direct_database_url"
     WEB = "web_database_url"
-    RECEIVER = "receiver"
+    RECEIVER = "receiver_database_url"
     ANALYST = "analyst_database_url"
 
 
 WEBS = (Login.WEB, Login.RECEIVER)
+POOLED = (Login.OWNER, *WEBS)  # through the pooler, where there is one
+
+# Whose URL a login has that has none of its own.
+OTHERWISE = {Login.DIRECT: Login.OWNER, Login.RECEIVER: Login.WEB}
 
 
 class Entry(NamedTuple):
@@ -53,7 +58,7 @@ TIMEOUTS = {
     Login.OWNER: {
         "statement_timeout": "110s",
         "lock_timeout": "30s",
-        "idle_in_transaction_session_timeout": "60s",
+        "idle_in_transaction_session_timeout": "1min",
     },
     Login.WEB: {
         "statement_timeout": "4s",
@@ -67,11 +72,12 @@ TIMEOUTS = {
     },
 }
 
-TIMEOUTS[Login.RECEIVER] = TIMEOUTS[Login.WEB]
+TIMEOUTS |= {login: TIMEOUTS[other] for login, other in OTHERWISE.items()}
 
 # The web's pools keep all its connections: opening one costs more than a request.
 POOLS: dict[Login, dict[str, bool | int]] = {
     Login.OWNER: {"pool_use_lifo": True},
+    Login.DIRECT: {"pool_size": 1, "max_overflow": 1},
     Login.WEB: {"pool_size": 16, "max_overflow": 0},
     Login.RECEIVER: {"pool_size": 16, "max_overflow": 0},
     Login.ANALYST: {},
@@ -86,25 +92,48 @@ def url(login: Login = Login.OWNER) -> str:
 
     Raises:
         DatabaseAwayError: no URL is set and no embedded server runs.
+        SettingsError: what needs a session of its own was not told the way past the pooler.
     """
-    setting = Login.WEB if login is Login.RECEIVER else login
-    if configured := getattr(settings(), setting):
+    if configured := getattr(settings(), login):
         return str(configured)
+    if login is Login.DIRECT and settings().pooler:
+        raise errors.SettingsError(
+            "KEYPOOL_DIRECT_DATABASE_URL must be set where KEYPOOL_POOLER is: migrations and reports "
+            "go to PostgreSQL itself."
+        )
+    if login in OTHERWISE:
+        return url(OTHERWISE[login])
     known = homes.addresses(settings().home)
     if known is None:
         raise errors.DatabaseAwayError("No database runs here; start one with “keypool up”.")
-    return known[setting]
+    return known[login]
+
+
+def defaults(login: Login) -> dict[str, str]:
+    """Give what a login's sessions begin with: PostgreSQL's settings, by name."""
+    return TIMEOUTS[login] | {
+        # JIT takes a hundred milliseconds for a statement that runs in one.
+        "jit": "on" if login is Login.ANALYST else "off",
+        "timezone": "UTC",
+    }
+
+
+def options(login: Login) -> dict[str, object]:
+    """Give libpq's and psycopg's options for a login's connections.
+
+    A pooler takes no startup options, so the database gives a login its defaults (`keypool db init`). And a
+    statement that was prepared on one of its connections is unknown on the next.
+    """
+    if settings().pooler and login in POOLED:
+        return {"prepare_threshold": None}
+    offset = {"keypool.clock_offset": str(settings().clock_offset.total_seconds())}
+    flags = defaults(login) | offset
+    return {"options": " ".join(f"-c {name}={value}" for name, value in flags.items())}
 
 
 @cache
 def _engine(login: Login, address: str, pid: int) -> Engine:
     # pid: a forked child must not share its parent's connections.
-    flags = TIMEOUTS[login] | {
-        # JIT takes a hundred milliseconds for a statement that runs in one.
-        "jit": "on" if login is Login.ANALYST else "off",
-        "timezone": "UTC",
-        "keypool.clock_offset": str(settings().clock_offset.total_seconds()),
-    }
     made = create_engine(
         address,
         **POOLS[login],
@@ -112,7 +141,7 @@ def _engine(login: Login, address: str, pid: int) -> Engine:
         connect_args={
             "connect_timeout": patience.CONNECT if login in WEBS else 10,
             "tcp_user_timeout": 5000,
-            "options": " ".join(f"-c {name}={value}" for name, value in flags.items()),
+            **options(login),
         },
     )
     patience.watch(made, hurried=login in WEBS)
@@ -127,7 +156,7 @@ def engine(login: Login = Login.OWNER) -> Engine:
 def dispose() -> None:
     """Close this process's connections; the next use reads the addresses and opens new ones."""
     for login in Login:
-        with suppress(errors.DatabaseAwayError):
+        with suppress(errors.DatabaseAwayError, errors.SettingsError):
             engine(login).dispose()
     _engine.cache_clear()
     url.cache_clear()

@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from worker import errors
-from worker.database import migrating, zones
+from worker.database import migrating, pooling, zones
 from worker.database.catalog import Catalog, describe, differences
 from worker.database.rules import SCHEMA
+from worker.settings import settings
 
 # If one of these is off, a crash can lose keys that were handed out or redeemed.
 DURABILITY = ["fsync", "full_page_writes", "synchronous_commit"]
@@ -38,6 +39,8 @@ def init(engine: Engine) -> bool:
             migrating.stamp(connection)
         driver = cast(psycopg.Connection, connection.connection.driver_connection)
         close(driver, driver.info.dbname)
+        if settings().pooler:
+            pooling.set_defaults(driver, driver.info.dbname)
         return is_empty
 
 

@@ -29,9 +29,9 @@ def system() -> Iterator[Path]:
     Raises:
         EmbeddedServersError, DatabaseAwayError: the servers do not start or answer.
     """
-    made = _beside(settings().database_url) if settings().database_url else _embedded()
+    made = _beside() if settings().database_url else _embedded()
     with made as variables, environment(variables):
-        schema.init(connections.engine())
+        schema.init(connections.engine(connections.Login.DIRECT))
         yield settings().home
 
 
@@ -82,10 +82,10 @@ def _embedded() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _beside(address: str | None) -> Iterator[dict[str, str]]:
+def _beside() -> Iterator[dict[str, str]]:
     """Make a database on the configured server, and drop it afterwards."""
     name = f"keypool_demo_{secrets.token_hex(6)}"
-    server = create_engine(address or "", isolation_level="AUTOCOMMIT")
+    server = create_engine(connections.url(Login.DIRECT), isolation_level="AUTOCOMMIT")
     with tempfile.TemporaryDirectory(prefix="keypool-demo-") as home, server.connect() as opened:
         (Path(home) / "run").mkdir()
         opened.execute(text(f"CREATE DATABASE {name}"))
@@ -101,7 +101,7 @@ def _renamed(name: str) -> dict[str, str]:
     addresses = {
         login: make_url(str(getattr(known, login.value) or known.database_url))
         for login in Login
-        if login is not Login.RECEIVER  # which has the web's
+        if login not in connections.OTHERWISE or getattr(known, login.value)
     }
     return {
         f"KEYPOOL_{login.value.upper()}": address.set(database=name).render_as_string(

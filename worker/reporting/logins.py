@@ -25,7 +25,7 @@ LOGIN_PREFIX = "keypool_report_"
 # Variables that give access: database logins, the broker, the secret key, the home.
 OPENING = (
     "KEYPOOL_HOME", "KEYPOOL_DATABASE_URL", "KEYPOOL_WEB_DATABASE_URL", "KEYPOOL_REDIS_URL",
-    "KEYPOOL_SECRET_KEY",
+    "KEYPOOL_SECRET_KEY", "KEYPOOL_RECEIVER_DATABASE_URL", "KEYPOOL_DIRECT_DATABASE_URL",
 )  # fmt: skip
 LIFETIME = "3 hours"  # after that, a killed run's login has expired, and the next run drops it
 CONNECTIONS = 4
@@ -135,5 +135,8 @@ def _analyst() -> str:
 
 
 def _url(login: str, password: str) -> str:
-    address = make_url(connections.url()).set(username=login, password=password)
+    # Past a pooler, which knows no login that was made a moment ago.
+    address = make_url(connections.url(connections.Login.DIRECT)).set(
+        username=login, password=password
+    )
     return address.render_as_string(hide_password=False)

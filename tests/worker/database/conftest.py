@@ -26,7 +26,7 @@ class Databases:
 
     def cloned(self, template: str, options: str = "") -> Engine:
         addresses = self.closing.enter_context(cloned(self.servers, template))
-        engine = create_engine(addresses.database_url, connect_args={"options": options})
+        engine = create_engine(addresses.session_url, connect_args={"options": options})
         self.closing.callback(engine.dispose)
         return engine
 

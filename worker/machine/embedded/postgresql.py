@@ -102,7 +102,7 @@ def start(home: Path, sockets: Path, passwords: dict[str, str], durable: bool) -
     safety = dict.fromkeys(("fsync", "full_page_writes", "synchronous_commit"), str(durable))
     settings = SETTINGS | safety | {"unix_socket_directories": str(sockets)}
     flags = [f"--{name}={value}" for name, value in settings.items()]
-    command = [*_disguise(ours.folder, program), str(program), *flags, "-D", str(ours.folder)]
+    command = [*disguise(ours.folder, program), str(program), *flags, "-D", str(ours.folder)]
     where = make_conninfo(host=str(sockets), port=5432)
     # A ping blocks every thread of this process, so it needs a timeout for a server that is stopped.
     asked = make_conninfo(where, connect_timeout=2).encode()
@@ -128,7 +128,7 @@ def _wall_off(database: str) -> None:
 def _initialise(folder: Path, program: Path, password: str, durable: bool) -> None:
     """Make the data folder, atomically."""
     fresh = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=folder.parent))
-    command = [*_disguise(fresh, program), str(program), "-D", str(fresh), *INITDB]
+    command = [*disguise(fresh, program), str(program), "-D", str(fresh), *INITDB]
     made = subprocess.run(
         command if durable else [*command, "--no-sync"],
         input=password,
@@ -189,8 +189,12 @@ def _forget_strangers(*lock_files: Path) -> None:
                 path.unlink()
 
 
-def _disguise(folder: Path, program: Path) -> list[str]:
-    """Give the prefix that PostgreSQL's command needs here: none, or for root one that drops it."""
+def disguise(folder: Path, program: Path) -> list[str]:
+    """Give the prefix that a server's command needs here which refuses root: none, or one that drops it.
+
+    Raises:
+        EmbeddedServersError: root cannot become anybody else here.
+    """
     if os.geteuid() != 0:
         return []
     for owner, template in DISGUISES.items():

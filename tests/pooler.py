@@ -1,0 +1,101 @@
+"""A PgBouncer in transaction mode in front of the tests' servers: `POOLER=transaction make test`."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg.pq import PGconn, Ping
+from sqlalchemy import URL, make_url
+
+from tests.waiting import eventually
+from worker.machine.embedded import postgresql
+
+if TYPE_CHECKING:
+    from tests.conftest import Addresses
+
+PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH')}:/usr/sbin")
+MODE = os.environ.get("POOLER")  # of this run of tests
+NEEDED = pytest.mark.skipif(
+    PROGRAM is None and "CI" not in os.environ, reason="there is no PgBouncer here"
+)
+PORT = 6432  # in the name of its socket alone: it listens at no address
+
+CONFIGURATION = """
+[databases]
+* = host={host} port={port}
+
+[pgbouncer]
+pool_mode = transaction
+unix_socket_dir = {folder}
+listen_port = {listens}
+auth_type = scram-sha-256
+auth_file = {folder}/logins
+logfile = {folder}/log
+default_pool_size = {size}
+max_client_conn = 1000
+query_wait_timeout = {wait}
+server_idle_timeout = 2
+log_connections = 0
+log_disconnections = 0
+"""
+
+
+@contextmanager
+def pooled(servers: "Addresses", *, size: int = 8, wait: int = 20) -> Iterator["Addresses"]:
+    """Give the addresses of some servers through a PgBouncer, which ends with the block.
+
+    Args:
+        servers: where PostgreSQL is.
+        size: how many connections it opens for one login to one database.
+        wait: for how many seconds a client waits for one.
+    """
+    with tempfile.TemporaryDirectory(prefix="keypool-pooler-") as made:
+        folder = Path(made)
+        direct = make_url(servers.database_url)
+        host, port = _place(direct)
+        values = {"folder": folder, "host": host, "port": port, "size": size, "wait": wait}
+        (folder / "ini").write_text(CONFIGURATION.format(**values, listens=PORT))
+        urls = (direct, make_url(servers.web_database_url))
+        (folder / "logins").write_text("".join(f'"{u.username}" "{u.password}"\n' for u in urls))
+        with _running(folder):
+            yield replace(
+                servers,
+                database_url=_through(folder, direct),
+                web_database_url=_through(folder, urls[1]),
+                direct_database_url=servers.database_url,
+            )
+
+
+@contextmanager
+def _running(folder: Path) -> Iterator[None]:
+    assert PROGRAM, "POOLER needs PgBouncer: apt-get install pgbouncer"
+    prefix = postgresql.disguise(folder, Path(PROGRAM))
+    with subprocess.Popen([*prefix, PROGRAM, "--quiet", str(folder / "ini")]) as process:
+        try:
+            asked = f"host={folder} port={PORT} connect_timeout=2".encode()
+            assert eventually(lambda: process.poll() is not None or _answers(asked))
+            yield
+        finally:
+            process.terminate()
+
+
+def _answers(asked: bytes) -> bool:
+    return PGconn.ping(asked) == Ping.OK
+
+
+def _place(url: URL) -> tuple[str, int]:
+    return str(url.query.get("host") or url.host), int(
+        str(url.query.get("port") or url.port or 5432)
+    )
+
+
+def _through(folder: Path, url: URL) -> str:
+    there = url.set(host="", port=None, query={"host": str(folder), "port": str(PORT)})
+    return there.render_as_string(hide_password=False)
