@@ -10,24 +10,26 @@ from apiflask import APIFlask
 from flask import Response, g, request
 
 from webhook import api, console, docs, health, metrics, redeem, unsubscribe
-from webhook.http import clients, counting, languages, limits, openapi, problems, strictjson
+from webhook.http import (
+    clients,
+    counting,
+    headers,
+    languages,
+    limits,
+    openapi,
+    problems,
+    strictjson,
+)
 from webhook.receiver import messages, receiver
 from worker import celery, errors, logs
 from worker import metrics as counts
 from worker.database import connections, revisions
 from worker.database.connections import Login
 from worker.logs import log
-from worker.settings import settings
 
 LARGEST_API_BODY = 1024 * 1024  # bytes of an API request; imports have no limit
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}  # others are counted as one
-
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 def create_app() -> APIFlask:
@@ -86,10 +88,8 @@ def _refuse_nul() -> None:
 
 
 def _end(response: Response) -> Response:
-    if "Content-Security-Policy" not in response.headers:  # with its own policy it has all of them
-        response.headers.extend(HEADERS)
-    if (settings().public_url or "").startswith("https:"):
-        response.headers["Strict-Transport-Security"] = "max-age=31536000"
+    for name, value in headers.every().items():
+        response.headers.setdefault(name, value)
     languages.marked(response)
     seconds = time.perf_counter() - g.begun
     route = request.url_rule.rule if request.url_rule else None  # the path may hold a key

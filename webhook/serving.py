@@ -17,6 +17,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from webhook.http import headers
 from worker import metrics
 from worker.logs import log
 from worker.machine import watchdog
@@ -219,12 +220,13 @@ async def _refuse(send: Send, status: int) -> None:
     metrics.REQUESTS.add("other", "unread", str(status))
     title = code.replace("_", " ").capitalize()
     problem = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail}
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"connection", b"close"),
-        (b"retry-after", b"2"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    told = headers.every() | {
+        "Content-Type": "application/problem+json",
+        "Connection": "close",
+        "Retry-After": "2",
+    }
+    named = [(name.lower().encode(), value.encode()) for name, value in told.items()]
+    await send({"type": "http.response.start", "status": status, "headers": named})
     await send({"type": "http.response.body", "body": json.dumps(problem).encode()})
 
 

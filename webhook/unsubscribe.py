@@ -49,9 +49,6 @@ HEADERS = {
         f"default-src 'none'; style-src 'sha256-{_hash}'; form-action 'self'; base-uri 'none'; "
         "frame-ancestors 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
 }
 
 blueprint = APIBlueprint("unsubscribe", __name__, enable_openapi=False)

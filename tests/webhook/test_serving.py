@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from webhook import serving
+from webhook.http import headers
 from webhook.serving import Served
 
 SCOPE = {
@@ -72,6 +73,21 @@ def test_beyond_a_bound_of_bodies_on_their_way_others_are_told_to_try_again(monk
     status, _ = asked(Served(echo), headers=[(b"content-length", b"6")], pieces=[b"abc", b"def"])
 
     assert status == 503
+
+
+def test_what_is_refused_before_the_app_sees_it_has_the_headers_of_every_answer(monkeypatch):
+    monkeypatch.setattr(serving, "MOST_READING", 0)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    named = SCOPE | {"headers": [(b"content-length", b"6")]}
+    asyncio.run(Served(echo)(named, None, send))
+
+    told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    assert sent[0]["status"] == 503
+    assert told.items() >= {name.lower(): value for name, value in headers.STRICT.items()}.items()
 
 
 def test_bodies_that_came_or_broke_off_do_not_count_towards_the_bounds(monkeypatch):

@@ -129,7 +129,7 @@ def _page(status: int, words: str) -> Response:
 def _headed(response: Response) -> Response:
     if "Content-Security-Policy" not in response.headers:
         response.headers.extend(HEADERS)
-    static = request.endpoint == "console.static"
+    static = request.endpoint == "console.static" and response.status_code < 400
     response.headers["Cache-Control"] = packing.keeping() if static else "no-store"
     packing.pack(response)
     return response

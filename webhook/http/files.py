@@ -23,10 +23,9 @@ ATTRIBUTE = "!#$&+-.^_`|~"  # characters that RFC 5987 does not encode
 # A report may have inline styles, but runs no script and loads nothing.
 ALONE = {
     "Content-Security-Policy": (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'; sandbox"
     ),
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
 }
 
 

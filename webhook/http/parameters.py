@@ -1,10 +1,11 @@
-"""Query parameters: unknown ones are refused, so that typing errors are noticed."""
+"""Query parameters: unknown ones and ones given twice are refused, so that nobody reads another than was meant."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, get_origin
 
 from flask import request
+from pydantic.fields import FieldInfo
 
 from webhook.http.problems import FieldError, InvalidFieldsError
 
@@ -13,15 +14,19 @@ R = TypeVar("R")
 
 
 def checked(view: Callable[P, R]) -> Callable[P, R]:
-    """Refuse requests with parameters that the view's shapes do not have."""
+    """Refuse requests with parameters that the view's shapes do not have, or have once."""
     shapes = [
         shape for shape, place in vars(view).get("_spec", {}).get("args", []) if place == "query"
     ]
-    names = [field.alias or name for shape in shapes for name, field in shape.model_fields.items()]
+    fields: dict[str, FieldInfo] = {
+        field.alias or name: field for shape in shapes for name, field in shape.model_fields.items()
+    }
+    repeatable = {name for name, field in fields.items() if get_origin(field.annotation) is list}
 
     @wraps(view)
     def asked(*args: P.args, **kwargs: P.kwargs) -> R:
-        refuse_unknown(names)
+        refuse_unknown(list(fields))
+        _refuse_repeated(repeatable)
         return view(*args, **kwargs)
 
     return asked
@@ -41,3 +46,14 @@ def refuse_unknown(names: Sequence[str]) -> None:
     ]
     if unknown:
         raise InvalidFieldsError(unknown)
+
+
+def _refuse_repeated(repeatable: Set[str]) -> None:
+    """Refuse a parameter that comes twice: one reader would take the first, another the last."""
+    repeated: list[FieldError] = [
+        {"field": name, "message": f"Give “{name}” once."}
+        for name, values in request.args.lists()
+        if len(values) > 1 and name not in repeatable
+    ]
+    if repeated:
+        raise InvalidFieldsError(repeated)

@@ -170,7 +170,7 @@ def _is_from_here() -> bool:
 def _headed(answer: Response) -> Response:
     for name, value in HEADERS.items():
         answer.headers.setdefault(name, value)
-    if request.endpoint == "redeem.static":
+    if request.endpoint == "redeem.static" and answer.status_code < 400:
         lasting = "public, max-age=31536000, immutable" if "v" in request.args else "no-cache"
         answer.headers["Cache-Control"] = lasting
     else:

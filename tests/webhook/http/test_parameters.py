@@ -68,6 +68,34 @@ def test_every_route_refuses_a_parameter_that_it_does_not_know_and_names_those_i
     assert everything() == before
 
 
+def test_a_parameter_that_comes_twice_is_refused_by_every_route_that_takes_one(
+    place, things, operator
+):
+    document, before, wrong = openapi(place.client.application), everything(), {}
+
+    for route in routes(place):
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route.rule)
+        about = document["paths"][path][route.method.lower()].get("parameters", [])
+        once = [
+            one["name"]
+            for one in about
+            if one["in"] == "query" and one["schema"].get("type") != "array"
+        ]
+        for name in once:
+            answer = place.client.open(
+                addressed(route.rule, defaultdict(lambda: "1", things.ids)),
+                method=route.method,
+                query_string=[(name, "1"), (name, "2")],
+                json=BODIES.get(str(route)),
+                headers=operator,
+            )
+            if answer.status_code != 422 or f"Give “{name}” once." not in answer.text:
+                wrong[f"{route} {name}"] = answer.status_code, answer.text[:200]
+
+    assert wrong == {}
+    assert everything() == before
+
+
 def test_the_parameters_that_a_list_knows_are_named(place, operator):
     refused = place.client.get("/api/v1/batches?colour=blue&limit=5&size=7", headers=operator)
     none = place.client.get("/api/v1/seller?colour=blue", headers=operator)
