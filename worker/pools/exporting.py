@@ -41,7 +41,10 @@ from worker.tenancy.actors import Actor
 WORKBOOK = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PIECE = 64 * 1024  # bytes per block of a finished workbook
 SHEET = 1_048_576  # rows per sheet of a workbook
-FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')  # in file names, on some system
+# In file names: what some system does not take, and marks that show a name's end as its middle.
+FORBIDDEN = re.compile(
+    r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+'
+)
 
 FIRST, BLOCK = 1_000, 50_000  # lines per block of an export
 HEADER = (

@@ -92,6 +92,8 @@ def test_a_workbook_has_another_sheet_where_one_is_full(world, monkeypatch):
         ("Q1/Q2: <new>", "xlsx", "Q1 Q2 new.xlsx"),
         ("春", "excel", "春.csv"),
         ("...", "csv", "keys.csv"),
+        ('a"; filename="b.exe', "csv", "a ; filename= b.exe.csv"),
+        ("Keys \u202egnp.exe", "xlsx", "Keys gnp.exe.xlsx"),  # shown as Keys xslx.exe.png
     ],
 )
 def test_the_file_is_named_after_its_pool(session, pool, format, name):
