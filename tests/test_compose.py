@@ -378,3 +378,22 @@ def test_an_image_of_others_is_pinned_and_may_be_named_by_its_digest():
 
 def test_a_public_address_is_demanded():
     assert "KEYPOOL_PUBLIC_URL" in ENV_FILE
+
+
+def test_others_reach_the_proxy_alone_and_that_with_tls():
+    published = {
+        name: port
+        for name, service in SERVICES.items()
+        for port in service.get("ports", [])
+        if "127.0.0.1:" not in port
+    }
+
+    assert published == {"proxy": "${KEYPOOL_PUBLISH_TLS:-443}:8443"}
+    listening = re.findall(r"^ *listen .*$", (HOUSE / "nginx.conf").read_text(), re.MULTILINE)
+    assert [line.strip() for line in listening] == ["listen 8443 ssl;"]
+
+
+def test_no_image_has_what_version_control_or_tests_keep():
+    kept_out = (HOUSE / ".dockerignore").read_text().split()
+
+    assert {".git", ".env", "tests"} <= set(kept_out)

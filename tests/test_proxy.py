@@ -15,6 +15,7 @@ import pytest
 
 from tests import composing
 from tests.waiting import eventually
+from webhook.http import headers
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH')}:/usr/sbin")
 TRUSTING = ssl._create_unverified_context()  # noqa: S323  # the certificate is the test's own
@@ -54,6 +55,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
             made.requests.append({"path": self.path, **self.headers})
             self.send_response(202)
             self.send_header("Content-Length", "0")
+            self.send_header("X-Content-Type-Options", "nosniff")  # as the web sends it
             self.end_headers()
 
         def log_message(self, *_words: object) -> None:
@@ -142,4 +144,54 @@ def test_while_a_web_is_replaced_the_other_gets_each_request_once(front):
 
     assert answers == [202] * 10
     assert len(front.requests) == 10
+    front.requests.clear()
+
+
+def shaken(front, **versions: ssl.TLSVersion | str) -> str:
+    """Shake hands as an older client would; gives the version that was agreed on."""
+    client = ssl.create_default_context()
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    client.minimum_version = ssl.TLSVersion.TLSv1
+    client.set_ciphers(f"{versions.pop('ciphers', 'ALL')}:@SECLEVEL=0")
+    client.maximum_version = versions["newest"]
+    with (
+        socket.create_connection(("127.0.0.1", front.port)) as plain,
+        client.wrap_socket(plain) as line,
+    ):
+        return line.version() or ""
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_tls_is_1_2_or_newer_with_ciphers_that_have_forward_secrecy_and_authenticate(front):
+    newest, older = ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2
+
+    agreed = shaken(front, newest=newest), shaken(front, newest=older)
+
+    assert agreed == ("TLSv1.3", "TLSv1.2")
+    with pytest.raises(OSError, match="(?i)version|protocol|alert|reset|eof"):
+        shaken(front, newest=ssl.TLSVersion.TLSv1_1)
+    for weak in ("AES128-SHA", "AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-SHA256"):
+        with pytest.raises(OSError, match="(?i)handshake|alert|reset"):
+            shaken(front, newest=older, ciphers=weak)
+
+
+def test_without_tls_nothing_is_answered_but_that_it_is_needed(front):
+    with socket.create_connection(("127.0.0.1", front.port)) as line:
+        line.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        told = line.recv(65_536)
+
+    assert told == b"" or told.startswith(b"HTTP/1.1 400 ")
+    assert front.requests == []
+
+
+def test_what_the_proxy_answers_by_itself_has_the_headers_of_every_answer(front):
+    own = front.post("/webhooks/1", b"x" * (3 << 20))
+    webs = front.post("/webhooks/1", b"{}")
+
+    assert (own.status_code, webs.status_code) == (413, 202)
+    expected = headers.STRICT | {
+        "Strict-Transport-Security": f"max-age={headers.YEAR}; includeSubDomains"
+    }
+    assert {name: own.headers[name] for name in expected} == expected
+    assert webs.headers.get_list("X-Content-Type-Options") == ["nosniff"]
     front.requests.clear()

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from webhook.console import asking
 from webhook.console.access import known, page, visitor
 from webhook.console.answers import done
+from webhook.console.beginning import emptied
 from webhook.console.frame import blueprint
 from webhook.http.access import EVERYBODY
 from worker import errors
@@ -50,11 +51,11 @@ def change_password(actor: Actor) -> Any:
     with connections.session(Login.WEB, sees=actor.scope) as session:
         users.change_password(session, actor=actor, user_id=who.user_id, new_hash=new_hash)
     logout_user()
-    return done("Your password is new. Every session is over: sign in again.", "sign_in")
+    return emptied(done("Your password is new. Every session is over: sign in again.", "sign_in"))
 
 
 @blueprint.post("/account/sessions/<ended>/end")
-@page(*EVERYBODY, on="account")
+@page(*EVERYBODY, on="account", confirmed=True)
 def end_own_session(session: Session, actor: Actor, ended: str) -> Any:
     """End one of the user's sessions."""
     sessions.end_own(session, actor=actor, user_id=visitor().user_id, ended=ended)
@@ -62,9 +63,9 @@ def end_own_session(session: Session, actor: Actor, ended: str) -> Any:
 
 
 @blueprint.post("/account/sessions/end")
-@page(*EVERYBODY, on="account")
+@page(*EVERYBODY, on="account", confirmed=True)
 def end_own_sessions(session: Session, actor: Actor) -> Any:
     """End every session of the user, here too."""
     sessions.end_every(session, actor=actor, user_id=visitor().user_id)
     logout_user()
-    return done("Every session is over: sign in again.", "sign_in")
+    return emptied(done("Every session is over: sign in again.", "sign_in"))

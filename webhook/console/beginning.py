@@ -1,19 +1,37 @@
-"""Beginning a session in a browser, however its user signed in."""
+"""Beginning a session in a browser, however its user signed in, and ending it."""
 
 from flask import Response, current_app, redirect, session
-from flask_login import login_user
+from flask_login import current_user, login_user
 
 from webhook.console import asking
 from webhook.console.access import Visitor
+from webhook.http.headers import CLEARING
+from worker.database import connections
+from worker.database.connections import Login
 from worker.tenancy import sessions
 
 
 def onward(known: Visitor, target: str) -> Response:
-    """Put a session into the browser's cookie, and lead to a page of ours."""
+    """Put a session into the browser's cookie instead of a former one, and lead to a page of ours."""
+    end_former()
     session.clear()  # drop everything from before the sign-in (session fixation)
     session.permanent = True  # lasts for PERMANENT_SESSION_LIFETIME
     login_user(known)
     return redirect(target, 303)  # type: ignore[return-value]  # werkzeug's own class
+
+
+def end_former() -> None:
+    """End the session that the browser came with, if it is one."""
+    former = current_user._get_current_object()
+    if isinstance(former, Visitor):
+        with connections.session(Login.WEB, sees=former.actor.scope) as opened:
+            sessions.sign_out(opened, former.signed)
+
+
+def emptied(response: Response) -> Response:
+    """Have the browser forget the pages that it was shown, since the session is over."""
+    response.headers.update(CLEARING)
+    return response
 
 
 def remembered(response: Response, device: str) -> Response:

@@ -5,18 +5,18 @@ from typing import Any
 
 from flask import redirect, render_template, request, session
 from flask import url_for as url
-from flask_login import current_user, logout_user
+from flask_login import logout_user
 from sqlalchemy.orm import Session
 
 from webhook.console import answers, asking, beginning
-from webhook.console.access import Visitor, half_signed_in, load, page
+from webhook.console.access import Visitor, load, page
 from webhook.console.asking import Proof
 from webhook.console.frame import blueprint
 from webhook.console.words import may
 from webhook.http.access import EVERYBODY
 from worker.database import connections
 from worker.database.connections import Login
-from worker.tenancy import sessions, signing_in
+from worker.tenancy import signing_in
 from worker.tenancy.actors import Actor
 
 WRONG = "That address and password do not fit; try again, or ask your manager for a new password."
@@ -53,13 +53,11 @@ def begin() -> Any:
 @blueprint.post("/sign-out")
 def sign_out() -> Any:
     """End this session."""
-    if current_user.is_authenticated or half_signed_in():
-        signed = current_user.signed
-        with connections.session(Login.WEB, sees=signed.actor.scope) as opened:
-            sessions.sign_out(opened, signed)
+    beginning.end_former()
     logout_user()
     session.clear()
-    return redirect(url("console.sign_in"), 303)
+    to_sign_in: Any = redirect(url("console.sign_in"), 303)  # werkzeug's own class
+    return beginning.emptied(to_sign_in)
 
 
 def _begun(proof: Proof, device: str) -> Visitor | None:

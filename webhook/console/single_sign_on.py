@@ -90,7 +90,8 @@ def _begun(state: str, code: str, onward: str) -> Any:
             "This answer came too late, or was used already; sign in again."
         )
     provider, asked = taken
-    claims = openid.claims(provider.client, asked, code=code)  # outside of any transaction
+    issuer = request.args.get("iss")
+    claims = openid.claims(provider.client, asked, code=code, issuer=issuer)  # in no transaction
     made = asking.attempt("")
     device = made.device or secrets.token_urlsafe(32)
     with connections.session(Login.WEB) as session:

@@ -5,6 +5,7 @@ from typing import Any
 from flask import Response, g, request
 
 from webhook.http import waiting
+from webhook.http.headers import CLEARING
 from webhook.redeem import frame, judging
 from webhook.redeem.frame import blueprint
 from webhook.redeem.judging import Typed
@@ -135,7 +136,9 @@ def sign_out() -> Any:
     if visit is not None:
         with connections.session(Login.WEB) as session:
             proofs.end(session, visit.token)
-    return frame.forget(frame.page("signed_out"))
+    answer = frame.forget(frame.page("signed_out"))
+    answer.headers.update(CLEARING)
+    return answer
 
 
 def _begin_again() -> Response:

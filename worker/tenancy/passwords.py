@@ -56,7 +56,7 @@ def hashed_alike(password: str, salt: str | None) -> str:
     version, memory, passes, lanes, chars = SALT.fullmatch(salt or _nobodys()).groups()  # type: ignore[union-attr]  # argon2 wrote it
     with _turn():
         made = hash_secret(
-            password[:LONGEST].encode(),
+            password.encode(),
             b64decode(chars + "=" * (-len(chars) % 4)),
             time_cost=int(passes),
             memory_cost=int(memory),

@@ -22,7 +22,7 @@ ISSUER = "keypool"
 STEP = 30  # seconds of a code
 NEIGHBOURS = (0, -1, 1)  # steps by which a phone's clock may be off
 CODES = 10  # recovery codes
-CODE_BYTES = 10  # 16 characters
+CODE_BYTES = 15  # 24 characters: too many to be guessed from a plain hash
 WRONG = "That code is not right, or was used already; take the next one."
 
 

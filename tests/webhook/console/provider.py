@@ -84,6 +84,8 @@ class Provider:
     wrong: dict[str, Any] = field(default_factory=dict)  # claims that replace the right ones
     signed_by: RSAKey | None = None  # another key than the one that it tells
     keeps_codes: bool = False  # a code can be used again
+    names_itself: bool = False  # says that its answers name it (RFC 9207)
+    secrets_given: list[str] = field(default_factory=list)  # the tokens that it gave out
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "1"}))
     codes: dict[str, Code] = field(default_factory=dict)
 
@@ -143,12 +145,14 @@ def served(provider: Provider) -> Flask:
     server = AuthorizationServer(
         app,
         query_client=lambda name: Client() if name == "keypool" else None,
-        save_token=lambda token, request: None,
+        save_token=lambda token, request: provider.secrets_given.extend(
+            token[name] for name in ("access_token", "id_token") if name in token
+        ),
     )
     server.here = provider
     server.register_grant(Grant, [CodeChallenge(required=True), IdTokens(provider)])
     app.add_url_rule(
-        "/.well-known/openid-configuration", "about", lambda: jsonify(described(provider.issuer))
+        "/.well-known/openid-configuration", "about", lambda: jsonify(described(provider))
     )
     app.add_url_rule(
         "/keys", "keys", lambda: jsonify(KeySet([provider.key]).as_dict(private=False))
@@ -163,12 +167,14 @@ def served(provider: Provider) -> Flask:
     return app
 
 
-def described(issuer: str) -> dict[str, str]:
+def described(provider: Provider) -> dict[str, object]:
+    issuer = provider.issuer
     return {
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/authorize",
         "token_endpoint": f"{issuer}/token",
         "jwks_uri": f"{issuer}/keys",
+        "authorization_response_iss_parameter_supported": provider.names_itself,
     }
 
 

@@ -206,6 +206,14 @@ def test_a_page_runs_nothing_inline_is_framed_nowhere_and_guards_its_forms(someb
         assert [form for form in forms if 'name="csrf_token" value="' not in form] == []
 
 
+@pytest.mark.parametrize("path", [path for path in PAGES if path not in PUBLIC])
+def test_a_page_of_who_is_signed_in_has_a_button_to_sign_out(somebody, things, path):
+    page = somebody(Role.OPERATOR).get(path.format(**things.ids))
+
+    if page.mimetype == "text/html" and "<html" in page.text and not path.endswith(ALONE):
+        assert 'action="/console/sign-out"' in page.text
+
+
 @pytest.mark.parametrize("path", [*ACTS, "/sign-in", "/sign-out", "/account"])
 def test_a_form_without_its_token_does_nothing(somebody, things, path):
     forged = somebody(Role.OPERATOR).client.post(f"/console{path.format(**things.ids)}", data=FORM)

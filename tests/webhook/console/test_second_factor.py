@@ -11,7 +11,7 @@ from tests.webhook.console.people import make_user
 from tests.world import OPERATOR
 from worker.database import connections as databases
 from worker.settings import settings
-from worker.tenancy import second_factors, secrets, users
+from worker.tenancy import links, second_factors, secrets, users
 from worker.tenancy.actors import Role
 
 
@@ -29,7 +29,7 @@ def set_up(person) -> tuple[pyotp.TOTP, list[str]]:
     app = app_of(page)
     done = person.post("/second-factor", sealed=hidden(page), code=app.now())
     assert done.status_code == 200, done.text
-    return app, [one[0] for one in re.finditer(r"([A-Z2-7]{4}-){3}[A-Z2-7]{4}", done.text)]
+    return app, [one[0] for one in re.finditer(r"([A-Z2-7]{4}-){5}[A-Z2-7]{4}", done.text)]
 
 
 def forget_step(person) -> None:
@@ -202,7 +202,7 @@ def test_new_recovery_codes_replace_those_before_and_a_factor_is_removed_by_its_
     somebody.post("/sign-out", page="/account")
     somebody.sign_in()
     old = somebody.post("/second-factor", code=codes[1]).status_code
-    new = somebody.post("/second-factor", code=re.search(r"([A-Z2-7]{4}-){3}[A-Z2-7]{4}", fresh)[0])
+    new = somebody.post("/second-factor", code=re.search(r"([A-Z2-7]{4}-){5}[A-Z2-7]{4}", fresh)[0])
     somebody.post("/account/second-factor/remove", page="/account")
     somebody.post("/sign-out", page="/account")
     somebody.sign_in()
@@ -225,6 +225,30 @@ def test_the_secret_is_kept_sealed_and_recovery_codes_as_hashes(with_factor):
     assert not any(
         secret in row or secret.encode().hex() in row for secret in known for row in stored
     )
+
+
+def test_a_recovery_code_cannot_be_guessed_from_its_plain_hash(with_factor):
+    _, _, codes = with_factor
+
+    letters = {len(code.replace("-", "")) for code in codes}
+
+    assert min(letters) * 5 >= 112  # random bits; fewer would need a slow hash
+    assert len(set(codes)) == second_factors.CODES
+
+
+def test_a_link_that_chooses_a_password_leaves_the_second_factor_asked_for(with_factor):
+    somebody, _, _ = with_factor
+    with databases.session() as session:
+        user_id = session.scalar(
+            text("SELECT id FROM console_user WHERE email = :email"), {"email": somebody.email}
+        )
+        link = links.mint(session, user_id=user_id)
+
+    somebody.post(f"/links/{link}", password="a wholly other horse")
+    began = somebody.sign_in("a wholly other horse")
+
+    assert began.status_code == 303
+    assert somebody.get("/pools").location == "/console/second-factor?next=/console/pools"
 
 
 def test_what_was_not_sealed_here_sets_nothing_up(person):

@@ -237,6 +237,8 @@ def test_tokens_credits_and_changes_of_sign_in_are_acts_that_ask_for_the_passwor
         "/users/*/reset-second-factor",
         "/account/recovery-codes",
         "/account/second-factor/remove",
+        "/account/sessions/*/end",
+        "/account/sessions/end",
         "/organizations/*/sign-in",
         "/organizations/*/single-sign-on",
         "/users/*/disable",
@@ -296,12 +298,58 @@ def test_a_disabled_user_is_out_at_once(person):
     assert somebody.sign_in().status_code == 422
 
 
-def test_signing_out_ends_the_session(person):
+def test_signing_out_ends_the_session_and_has_the_browser_forget_its_pages(person):
     somebody = person()
 
-    somebody.post("/sign-out", page="/pools")
+    over = somebody.post("/sign-out", page="/pools")
 
+    assert over.headers["Clear-Site-Data"] == '"cache", "storage"'  # the browser stays known
     assert somebody.get("/pools").status_code == 303
+
+
+def test_signing_in_again_ends_the_session_before(person):
+    somebody = person()
+    thief = somebody.client.application.test_client()
+    thief.set_cookie("keypool", somebody.client.get_cookie("keypool").value)
+
+    again = somebody.sign_in()
+
+    assert again.status_code == 303
+    assert thief.get("/console/pools").status_code == 303
+    assert somebody.get("/pools").status_code == 200
+
+
+def test_a_sessions_id_has_256_random_bits_and_is_another_at_each_sign_in(person):
+    somebody, ids = person(), []
+    for _ in range(2):
+        somebody.sign_in()
+        with somebody.client.session_transaction("/console/") as cookie:
+            ids.append(cookie["_user_id"])
+
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", one) for one in ids)
+    assert len(set(ids)) == 2
+
+
+def test_a_password_has_no_end(person):
+    somebody = person(signed_in=False)
+    with databases.session() as opened:
+        older = "UPDATE console_user SET created_at = created_at - interval '10 years'"
+        opened.execute(text(f"{older} WHERE email = :email"), {"email": somebody.email})
+
+    assert somebody.sign_in().location == "/console/"
+    assert "console_user" not in "".join(dated_columns())
+
+
+def dated_columns() -> list[str]:
+    """List what of a user could end at a time."""
+    with databases.session() as opened:
+        return list(
+            opened.scalars(
+                text("""SELECT table_name || '.' || column_name FROM information_schema.columns
+                         WHERE table_name = 'console_user'
+                           AND column_name ~ '(expires|ends|valid|changed)'""")
+            )
+        )
 
 
 def test_a_form_without_its_token_is_refused(person):

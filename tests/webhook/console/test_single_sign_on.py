@@ -38,6 +38,9 @@ def provider(server):
     name = secrets.token_hex(4)
     server.user = {"sub": f"id-{name}", "email": f"{name}@sso.example", "groups": ["staff", "keys"]}
     server.wrong, server.signed_by, server.keeps_codes = {}, None, False
+    server.names_itself = False
+    server.codes.clear()
+    server.secrets_given.clear()
     return server
 
 
@@ -196,6 +199,35 @@ def test_an_answer_is_for_the_browser_that_asked(app, provider):
 
     assert other.get(back).status_code == 422
     assert app.test_client().get(back).status_code == 422
+
+
+@pytest.mark.usefixtures("set_up")
+def test_an_answer_of_another_provider_than_was_asked_is_refused_before_its_code_is_sent(
+    app, provider
+):
+    client, email = app.test_client(), provider.user["email"]
+    mixed_up = client.get(f"{answered(asked(client, email))}&iss=https://elsewhere.example")
+    unused = len(provider.codes)
+    provider.names_itself = True
+    silent = client.get(answered(asked(client, email)))
+    named = client.get(f"{answered(asked(client, email))}&iss={provider.issuer}")
+
+    assert (mixed_up.status_code, "Another identity provider" in mixed_up.text) == (422, True)
+    assert unused == 1
+    assert (silent.status_code, "Another identity provider" in silent.text) == (422, True)
+    assert named.status_code == 303
+
+
+@pytest.mark.usefixtures("set_up")
+def test_no_token_of_a_provider_reaches_the_browser(app, provider):
+    client, email = app.test_client(), provider.user["email"]
+    led = asked(client, email)
+    began = client.get(answered(led))
+
+    seen = f"{led} {began.headers} {began.text} {client.get_cookie('keypool').value}"
+    assert "response_type=code" in led
+    assert provider.secrets_given
+    assert [token for token in provider.secrets_given if token in seen] == []
 
 
 @pytest.mark.usefixtures("set_up")

@@ -15,7 +15,7 @@ from worker.database.connections import clock_now
 from worker.database.connections import session as transaction_of
 from worker.redemption import sources
 from worker.tables.tenancy import Organization
-from worker.tenancy import organizations, tokens
+from worker.tenancy import links, organizations, tokens, users
 from worker.tenancy.actors import Actor, Role
 
 
@@ -167,3 +167,14 @@ def test_a_strangers_source_cannot_be_rotated(session, owner, world):
 def test_a_value_that_no_column_can_hold_is_refused_in_a_sentence(database):
     with pytest.raises(errors.InvalidInputError), transaction_of() as opened:
         opened.execute(text("SELECT CAST(:value AS text)"), {"value": "a\x00b"}).all()
+
+
+def test_what_lets_somebody_in_has_256_random_bits(session, owner):
+    token = tokens.add(session, actor=OPERATOR, name="ci", role=Role.SENDER, organization=owner)
+    source = sources.add(session, actor=OPERATOR, name="portal", organization=owner)
+    users.invite(session, actor=OPERATOR, email="a@example.com", role=Role.ANALYST, organization=owner)
+    link = links.mint(session, user_id=session.scalar(text("SELECT max(id) FROM console_user")))
+
+    for clear in (token["token"], source["secret"], link):
+        letters = clear.removeprefix("kp_").removeprefix("whsec_").rstrip("=")
+        assert len(letters) * 6 >= 256
