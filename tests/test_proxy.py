@@ -168,10 +168,10 @@ def test_tls_is_1_2_or_newer_with_ciphers_that_have_forward_secrecy_and_authenti
     agreed = shaken(front, newest=newest), shaken(front, newest=older)
 
     assert agreed == ("TLSv1.3", "TLSv1.2")
-    with pytest.raises(OSError, match="(?i)version|protocol|alert|reset|eof"):
+    with pytest.raises(OSError, match=r"(?i)version|protocol|alert|reset|eof"):
         shaken(front, newest=ssl.TLSVersion.TLSv1_1)
     for weak in ("AES128-SHA", "AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-SHA256"):
-        with pytest.raises(OSError, match="(?i)handshake|alert|reset"):
+        with pytest.raises(OSError, match=r"(?i)handshake|alert|reset"):
             shaken(front, newest=older, ciphers=weak)
 
 

@@ -1,5 +1,6 @@
 """The console: pages for the people who run pools, bill, and help learners."""
 
+import hashlib
 from functools import cache
 
 from apiflask import APIBlueprint, APIFlask
@@ -17,6 +18,8 @@ csrf = CSRFProtect()
 
 class Sessions(SecureCookieSessionInterface):
     """Sessions only for the console's pages, because reading one would slow every webhook."""
+
+    digest_method = staticmethod(hashlib.sha256)  # Flask's own is SHA-1
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         """Read the session of a request for a page; None (no session) for other requests."""

@@ -1,4 +1,4 @@
-"""Query parameters: unknown ones and ones given twice are refused, so that nobody reads another than was meant."""
+"""Query parameters: unknown ones and ones given twice are refused, for they are not what was meant."""
 
 from collections.abc import Callable, Sequence, Set
 from functools import wraps

@@ -84,14 +84,17 @@ def claims(
     """Exchange a code for the provider's claims on who signed in; `issuer` is who brought it, by its own words.
 
     Raises:
-        IdentityProviderError: another provider brought the code (RFC 9207); it was used or is not ours; or the answer is not signed by the provider,
-            is for another client or another request, or is over.
+        IdentityProviderError: another provider brought the code (RFC 9207); the code was used or is not
+            ours; or the answer is not signed by the provider, is for another client or another request,
+            or is over.
         BusyError: as `authorization_url`.
     """
     about = _description(client.issuer)
     names_itself = about.get("authorization_response_iss_parameter_supported")
     if issuer != client.issuer and (issuer is not None or names_itself):
-        raise IdentityProviderError("Another identity provider answered than was asked; sign in again.")
+        raise IdentityProviderError(
+            "Another identity provider answered than was asked; sign in again."
+        )
     tokens = _fetched(
         "POST",
         about["token_endpoint"],

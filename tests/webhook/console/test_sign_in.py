@@ -330,6 +330,12 @@ def test_a_sessions_id_has_256_random_bits_and_is_another_at_each_sign_in(person
     assert len(set(ids)) == 2
 
 
+def test_a_cookie_is_signed_with_sha_256(person):
+    signature = person().client.get_cookie("keypool").value.rpartition(".")[2]
+
+    assert len(signature) == 43  # 256 bits in base64
+
+
 def test_a_password_has_no_end(person):
     somebody = person(signed_in=False)
     with databases.session() as opened:

@@ -30,7 +30,8 @@ def told(answer: Any) -> dict[str, str]:
         "referrer": has.get("Referrer-Policy") in ("no-referrer", "same-origin"),
         "no-store": kept or has.get("Cache-Control") == "no-store",
         "a type": not answer.data or "Content-Type" in has,
-        "a charset": not (answer.mimetype or "").startswith("text/") or "charset=utf-8" in has["Content-Type"],
+        "a charset": not (answer.mimetype or "").startswith("text/")
+        or "charset=utf-8" in has["Content-Type"],
         "no other origin": "Access-Control-Allow-Origin" not in has,
     }
     return {what: f"{path}: {policy}" for what, holds in demands.items() if not holds}

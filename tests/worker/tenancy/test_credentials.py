@@ -172,7 +172,9 @@ def test_a_value_that_no_column_can_hold_is_refused_in_a_sentence(database):
 def test_what_lets_somebody_in_has_256_random_bits(session, owner):
     token = tokens.add(session, actor=OPERATOR, name="ci", role=Role.SENDER, organization=owner)
     source = sources.add(session, actor=OPERATOR, name="portal", organization=owner)
-    users.invite(session, actor=OPERATOR, email="a@example.com", role=Role.ANALYST, organization=owner)
+    users.invite(
+        session, actor=OPERATOR, email="a@example.com", role=Role.ANALYST, organization=owner
+    )
     link = links.mint(session, user_id=session.scalar(text("SELECT max(id) FROM console_user")))
 
     for clear in (token["token"], source["secret"], link):
