@@ -2542,12 +2542,17 @@ CREATE TABLE schedule_job (
     succeeded_at timestamptz
 );
 
--- An audit of the ledger: when it ended, how many seconds it took, and which of its checks failed.
-CREATE TABLE audit_result (
-    id       bigint           GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    ended_at timestamptz      NOT NULL DEFAULT clock_now(),
-    seconds  double precision NOT NULL,
-    failed   text[]           NOT NULL
+-- An audit of the ledger: of what was made or changed since a time, of everything where that is null. checked: the
+-- rows that it went through, a row once for each rule about it. faults: those that break a rule. checks: how far
+-- each rule came and what was found, so that whoever works it next goes on from there.
+CREATE TABLE audit_run (
+    id       bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    since    timestamptz,
+    begun_at timestamptz NOT NULL DEFAULT clock_now(),
+    ended_at timestamptz,
+    checked  bigint      NOT NULL DEFAULT 0,
+    faults   bigint      NOT NULL DEFAULT 0,
+    checks   jsonb       NOT NULL DEFAULT '{}'
 );
 
 -- Who did what to which thing, and when. Append-only.
@@ -2797,7 +2802,7 @@ ALTER TABLE report_run     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_run   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_beat  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_job   ENABLE ROW LEVEL SECURITY;
-ALTER TABLE audit_result   ENABLE ROW LEVEL SECURITY;
+ALTER TABLE audit_run      ENABLE ROW LEVEL SECURITY;
 ALTER TABLE history        ENABLE ROW LEVEL SECURITY;
 
 -- By the row's own organization.
@@ -2987,11 +2992,12 @@ CREATE POLICY reading ON price  TO keypool_web
     WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY reading ON seller TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY operating ON schedule_beat FOR SELECT TO keypool_web USING ((SELECT sees_everything()));
+CREATE POLICY operating ON audit_run FOR SELECT TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_everything()));
--- lock, tree_lock, settlement, schedule_run, schedule_job, audit_result, pool_alert, pool_shortage, mail_server, page_session, sign_in_throttle, identity_request and token_network: no policy, no
+-- lock, tree_lock, settlement, schedule_run, schedule_job, pool_alert, pool_shortage, mail_server, page_session, sign_in_throttle, identity_request and token_network: no policy, no
 -- row, no grant for the web.
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
@@ -3027,7 +3033,7 @@ GRANT SELECT, UPDATE ON unsubscribed TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON seller_bank TO keypool_web;
-GRANT SELECT ON schedule_beat, currency, seller, organization_ancestry, pool_tally, label_tally, distribution_tally, pool_growth, pool_charged, redemption TO keypool_web;
+GRANT SELECT ON schedule_beat, audit_run, currency, seller, organization_ancestry, pool_tally, label_tally, distribution_tally, pool_growth, pool_charged, redemption TO keypool_web;
 GRANT SELECT, INSERT ON key_replacement TO keypool_web;
 GRANT UPDATE (reason) ON key_replacement TO keypool_web;
 GRANT SELECT, INSERT ON history TO keypool_web;
@@ -3636,8 +3642,9 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
         SELECT DISTINCT ON (held.name) held.name, coalesce(age, 0) AS age, coalesce(pid, 0) AS pid
           FROM held ORDER BY held.name, age DESC NULLS LAST),
     latest_audit AS (
-        SELECT failed, seconds, extract(epoch FROM clock_now() - ended_at) AS age
-          FROM audit_result ORDER BY id DESC LIMIT 1),
+        SELECT faults, extract(epoch FROM ended_at - begun_at) AS seconds,
+               extract(epoch FROM clock_now() - ended_at) AS age
+          FROM audit_run WHERE ended_at IS NOT NULL AND since IS NULL ORDER BY id DESC LIMIT 1),
     settled AS (
         SELECT percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY seconds) AS seconds
           FROM (SELECT extract(epoch FROM settled_at - event.received_at)::float8 AS seconds
@@ -3671,7 +3678,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
            - current_setting('superuser_reserved_connections')::int
            - coalesce(current_setting('reserved_connections', true)::int, 0)
     UNION ALL
-    SELECT 'keypool_audit_ok', '', (failed = '{}')::int FROM latest_audit
+    SELECT 'keypool_audit_ok', '', (faults = 0)::int FROM latest_audit
     UNION ALL
     SELECT 'keypool_audit_last_result_seconds', '', age FROM latest_audit
     UNION ALL

@@ -14,8 +14,8 @@ from celery.worker import state
 from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
-from worker import audit as audits
 from worker import broker, metrics, reporting
+from worker.audit import auditing
 from worker.billing import runs
 from worker.celery import KEY_PREFIX, app
 from worker.database import periods
@@ -213,10 +213,16 @@ def make_reports() -> None:
 
 @app.task(name="audit")
 def audit() -> None:
-    """Audit the ledger, once a day."""
-    if result := transaction(audits.audit_daily):
-        failed = [check["name"] for check in result["checks"] if not check["ok"]]
-        log.log(ERROR if failed else INFO, "ledger audited", ok=result["ok"], failed=failed)
+    """Audit the ledger, once a day; and go on with an audit that was interrupted."""
+    _looked("audit")
+    until = time.monotonic() + STINT
+    transaction(auditing.begin_daily)
+    while time.monotonic() < until and (result := transaction(auditing.work_next)):
+        if result["ended_at"]:
+            failed = [check["name"] for check in result["checks"] if not check["ok"]]
+            log.log(ERROR if failed else INFO, "ledger audited", ok=result["ok"], failed=failed)
+    if time.monotonic() >= until:
+        nudge("audit")
 
 
 def nudge(task: str) -> None:

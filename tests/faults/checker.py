@@ -7,7 +7,8 @@ from sqlalchemy import text
 
 from tests.faults.points import BUGGY, DEADLY, TRACE
 from tests.faults.senders import History
-from worker import audit, errors
+from worker import errors
+from worker.audit import auditing
 from worker.database.connections import session as transaction_of
 from worker.database.connections import transaction
 
@@ -112,7 +113,7 @@ def check(
     if folder is not None:
         at_once = settlers_at_once(folder)
         assert not at_once, f"{len(at_once)} times two settlers decided at once"
-    ledger = transaction(audit.audit)
+    ledger = transaction(auditing.audit)
     assert ledger["ok"], [check for check in ledger["checks"] if not check["ok"]]
     return outcomes
 

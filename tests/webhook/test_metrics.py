@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from tests.webhook.conftest import Place, Sender, redemption, settle
 from webhook.metrics import FIGURES, LABELLED
-from worker import audit, broker, celery, metrics, tasks
+from worker import broker, celery, metrics, tasks
+from worker.audit import auditing
 from worker.database import connections, locks, periods, revisions
 from worker.database.connections import Login, transaction
 
@@ -181,11 +182,16 @@ def test_connections_are_told_by_login_beside_their_limit(place: Place):
     assert 1 <= used <= found["keypool_connections_limit",] <= 1000
 
 
+FOUND_A_FAULT = text("""
+    INSERT INTO audit_run (begun_at, ended_at, faults)
+    VALUES (clock_now() - interval '1.5 seconds', clock_now(), 1)""")
+
+
 def test_the_last_audit_is_told_with_its_age(place: Place):
     with connections.session() as session:
-        session.execute(text(audit.KEEP.text), {"seconds": 1.5, "failed": ["a rule"]})
+        session.execute(FOUND_A_FAULT)
     failed = scraped(place)
-    transaction(audit.audit)
+    transaction(auditing.audit)
 
     found = scraped(place)
 

@@ -7,7 +7,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.conftest import Addresses, cloned, connect, using
-from worker import audit, errors, simulation
+from worker import errors, simulation
+from worker.audit import auditing
 from worker.database import connections as databases
 from worker.pools import codes
 from worker.tables.labels import RedemptionOutcome
@@ -75,7 +76,7 @@ def test_every_outcome_occurs(history):
 
 
 def test_the_audit_finds_nothing_wrong(copied):
-    proven = databases.transaction(audit.audit)
+    proven = databases.transaction(auditing.audit)
 
     assert [check for check in proven["checks"] if not check["ok"]] == []
 

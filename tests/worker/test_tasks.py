@@ -152,6 +152,20 @@ def test_a_day_is_audited_once(broker):
 
     with transaction_of() as session:
         assert session.scalar(text("SELECT count(*) FROM schedule_run WHERE job = 'audit'")) == 1
+        assert (
+            session.scalar(text("SELECT count(*) FROM audit_run WHERE ended_at IS NOT NULL")) == 1
+        )
+
+
+def test_an_audit_that_died_is_ended_by_the_schedule(broker, monkeypatch):
+    monkeypatch.setattr(tasks, "STINT", 0)  # as if it died before its first slice
+    app.tasks["audit"]()
+    monkeypatch.undo()
+
+    app.tasks["audit"]()
+
+    with transaction_of() as session:
+        assert session.scalars(text("SELECT ended_at IS NOT NULL FROM audit_run")).all() == [True]
 
 
 def test_an_invoice_that_the_schedule_finalizes_has_its_months_reports_made(broker):

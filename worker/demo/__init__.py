@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from worker import audit, reporting, tasks
-from worker.audit import CheckShape
+from worker import reporting, tasks
+from worker.audit import auditing
+from worker.audit.auditing import CheckShape
 from worker.billing import documents, invoices, runs
 from worker.client import Sender
 from worker.database.connections import session, transaction
@@ -78,7 +79,7 @@ def run(
         tell(f"{LATER.days} days have passed: access ran out, and the closed month is billed.")
         _hand_out(result, key_counts, folder)
         tell("The report, the keys and the invoices are written.")
-        result.checks = transaction(audit.audit)["checks"]
+        result.checks = transaction(auditing.audit)["checks"]
         tell("The ledger is audited.")
     return result
 

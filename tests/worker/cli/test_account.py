@@ -10,6 +10,7 @@ from sqlalchemy import text
 from tests import en16931
 from tests.worker.cli.conftest import opened
 from tests.world import build
+from worker.audit import auditing
 from worker.database import connections as databases
 from worker.redemption import settling
 from worker.reporting import keeping
@@ -210,6 +211,26 @@ def test_an_audit_that_holds_says_so_in_figures(run, give, charged):
     assert told.out.endswith("The ledger holds.\n")
     assert audit["ok"] is True
     assert all({"name", "ok", "figures", "rows"} == set(check) for check in audit["checks"])
+
+
+def test_an_interrupted_audit_is_resumed(run, give, charged):
+    whole = give("audit")
+    databases.transaction(auditing.begin)
+
+    resumed = give("audit", "--resume")
+    nothing = run("audit", "--resume")
+
+    assert resumed["checks"] == whole["checks"]
+    assert nothing.code != 0
+    assert nothing.err == "No audit was interrupted; begin one without --resume.\n"
+
+
+def test_an_audit_since_a_time_looks_at_that_alone(give, charged):
+    lately, later = give("audit", "--since", "2020-01-01"), give("audit", "--since", "2120-01-01")
+
+    assert lately["since"] == "2020-01-01T00:00:00Z"
+    assert lately["checks"][0]["figures"]["assignments"] > 0
+    assert later["checks"][0]["figures"]["assignments"] == 0
 
 
 def test_an_audit_that_does_not_hold_names_the_rows_and_exits_with_1(run, fresh_database):

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from tests import upgrading
 from tests.worker.database.conftest import Databases, described
-from worker import audit
+from worker.audit import auditing
 from worker.database import migrating, revisions
 from worker.database.catalog import differences
 from worker.settings import settings
@@ -106,7 +106,7 @@ def test_an_upgraded_database_is_what_schema_sql_says(upgraded, made):
 
 def test_the_audit_holds_after_an_upgrade(upgraded):
     with Session(upgraded) as session:
-        result = audit.audit(session)
+        result = auditing.audit(session)
 
     assert [check for check in result["checks"] if not check["ok"]] == []
 

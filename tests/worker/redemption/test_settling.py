@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from tests import world as worlds
 from tests.world import OPERATOR, World
-from worker import audit
+from worker.audit import rules
 from worker.catalogue import courses
 from worker.database import locks
 from worker.database.connections import Login
@@ -53,7 +53,7 @@ UNDECIDED = {
     "the first that waits": (settling.FIRST.text, Login.OWNER),
     "a claim": (settling.CLAIM.text.replace(":limit", "500"), Login.OWNER),
     "the audit": (
-        next(check.broken for check in audit.CHECKS if check.name.startswith("no event is")),
+        next(check.broken for check in rules.CHECKS if check.name.startswith("no event is")),
         Login.OWNER,
     ),
 }

@@ -179,7 +179,7 @@ EVERYBODYS = {
     "price",
 }  # of prices, those that hold for the reader
 PUBLIC_KNOWLEDGE = {"currency"}  # no walls at all
-OPERATORS = {"invoice_serial", "journal_export", "schedule_beat"}
+OPERATORS = {"invoice_serial", "journal_export", "schedule_beat", "audit_run"}
 WORKERS = {
     "sign_in_throttle",
     "wall",
@@ -191,7 +191,6 @@ WORKERS = {
     "settlement",
     "schedule_run",
     "schedule_job",
-    "audit_result",
     "mail_server",
     "page_session",
     "report_login",
