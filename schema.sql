@@ -2636,6 +2636,45 @@ BEGIN
 END
 $$;
 
+-- A web proves to some functions that it holds KEYPOOL_SECRET_KEY, which no SQL knows: by HMAC-SHA256 (RFC
+-- 2104) over the words of what it asks, a proof by each of its keys. A row is one of those keys, derived for
+-- that alone, as HMAC's two blocks. The owner's processes write the rows.
+CREATE TABLE web_key (
+    inner_block bytea PRIMARY KEY,
+    outer_block bytea NOT NULL
+);
+
+ALTER TABLE web_key ENABLE ROW LEVEL SECURITY;
+
+-- The words are told as a JSON array. One proof after the other: it is enough that one is right.
+CREATE FUNCTION require_proof(proofs bytea, VARIADIC words text[]) RETURNS void
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    asked bytea := convert_to(to_json(words)::text, 'UTF8');
+BEGIN
+    IF EXISTS (SELECT FROM web_key
+                WHERE position(sha256(outer_block || sha256(inner_block || asked)) IN proofs) > 0) THEN
+        RETURN;
+    END IF;
+    RAISE EXCEPTION 'no web that this database knows has proved that it asks this'
+        USING ERRCODE = 'invalid_authorization_specification';
+END
+$$;
+
+-- Whether a web's proofs count here, for its readiness.
+CREATE FUNCTION knows_web(proofs bytea) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM require_proof(proofs, 'ready');
+    RETURN true;
+EXCEPTION WHEN invalid_authorization_specification THEN
+    RETURN false;
+END
+$$;
+
+REVOKE ALL ON FUNCTION require_proof(bytea, text[]), knows_web(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION knows_web(bytea) TO keypool_web;
+
 -- The seal is looked at where rows would be seen: a claim of everything here, of an organization below.
 CREATE FUNCTION sees_everything() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -2946,8 +2985,8 @@ CREATE POLICY erasing ON redemption AS RESTRICTIVE FOR UPDATE TO keypool_web USI
 CREATE POLICY erasing ON report_run AS RESTRICTIVE FOR UPDATE TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY erasing ON answer     AS RESTRICTIVE FOR UPDATE TO keypool_web USING ((SELECT sees_everything()) OR encrypted = '') WITH CHECK (true);  -- or it is begun
 
--- The receiver and the redeem page know no person: whoever may run SQL may enter as they do. So they see an
--- organization's sources, events, learners and assignments, and nothing else of it.
+-- The receiver and the redeem page know no person. So they see an organization's sources, events, learners and
+-- assignments, and nothing else of it.
 CREATE POLICY persons ON pool                 AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
 CREATE POLICY persons ON distribution         AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
 CREATE POLICY persons ON batch                AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
@@ -2997,8 +3036,9 @@ CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_everything()));
--- lock, tree_lock, settlement, schedule_run, schedule_job, pool_alert, pool_shortage, mail_server, page_session, sign_in_throttle, identity_request and token_network: no policy, no
--- row, no grant for the web.
+-- lock, tree_lock, settlement, schedule_run, schedule_job, pool_alert, pool_shortage, mail_server,
+-- page_session, sign_in_throttle, identity_request, token_network, wall and web_key: no policy, no row, no grant for
+-- the web.
 
 GRANT USAGE ON SCHEMA public TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON
@@ -3263,10 +3303,11 @@ $$;
 
 -- Begin the session of whom an identity provider vouches for; else says why not. It speaks for its domains and its
 -- organization's tree alone. A user is known by the provider's own name for them once they signed in there.
--- Whoever is new is made, where the provider says their role; a role that it says replaces the one before.
+-- Whoever is new is made, where the provider says their role; a role that it says replaces the one before. The web
+-- judges what the provider signed, and proves that it says so: of that user and role, for that session.
 CREATE FUNCTION begin_vouched_session(
     vouching bigint, vouched_subject text, address text, vouched_role role, session_hash bytea, device_hash bytea,
-    from_client text, in_browser text, lasting interval
+    from_client text, in_browser text, lasting interval, proofs bytea
 ) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -3274,6 +3315,8 @@ DECLARE
     whose    console_user;
     subject  text;
 BEGIN
+    PERFORM require_proof(proofs, 'vouched', vouching::text, vouched_subject, address, vouched_role::text,
+                          encode(session_hash, 'hex'));
     SELECT * INTO provider FROM identity_provider WHERE id = vouching;
     subject := provider.issuer || ' ' || vouched_subject;
     IF NOT EXISTS (SELECT FROM identity_domain WHERE provider_id = provider.id
@@ -3546,15 +3589,22 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 $$;
 
 -- Enter as a door that knows nobody: the receiver of a source, an organization's redeem page.
-CREATE FUNCTION enter_source(source_id bigint) RETURNS boolean
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT enter('door', organization_id::text, 'source ' || id) FROM source WHERE id = source_id
+CREATE FUNCTION enter_source(source_id bigint, proofs bytea) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM require_proof(proofs, 'source', source_id::text);
+    RETURN (SELECT enter('door', organization_id::text, 'source ' || id)
+              FROM source WHERE id = enter_source.source_id);
+END
 $$;
 
-CREATE FUNCTION enter_page(of_organization bigint) RETURNS boolean
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT enter('door', id::text, 'redeem page') FROM organization
-     WHERE id = of_organization AND redeem_page <> 'off'
+CREATE FUNCTION enter_page(of_organization bigint, proofs bytea) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM require_proof(proofs, 'page', of_organization::text);
+    RETURN (SELECT enter('door', id::text, 'redeem page') FROM organization
+             WHERE id = of_organization AND redeem_page <> 'off');
+END
 $$;
 
 -- Which of some events are decided: told of ids alone, to whoever waits for them.
@@ -3701,9 +3751,9 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
       FROM (SELECT outcome FROM redemption ORDER BY event_id DESC LIMIT latest) AS recent GROUP BY outcome
 $$;
 
-REVOKE ALL ON FUNCTION enter_token(bytea), enter_session(bytea, interval), enter_source(bigint), enter_page(bigint),
+REVOKE ALL ON FUNCTION enter_token(bytea), enter_session(bytea, interval), enter_source(bigint, bytea), enter_page(bigint, bytea),
     decided_events(bigint[]), standstill(), figures(), labelled_figures(), recent_outcomes(bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION enter_token(bytea), enter_session(bytea, interval), enter_source(bigint), enter_page(bigint),
+GRANT EXECUTE ON FUNCTION enter_token(bytea), enter_session(bytea, interval), enter_source(bigint, bytea), enter_page(bigint, bytea),
     decided_events(bigint[]), standstill(), figures(), labelled_figures(), recent_outcomes(bigint) TO keypool_web;
 
 -- The last migration that this database has had, which the web tells when asked whether it is
@@ -3719,10 +3769,10 @@ $$;
 
 REVOKE ALL ON FUNCTION signs_in_elsewhere(bigint), find_identity_provider(text),
     ask_identity_provider(bigint, bytea, text, text, interval), take_identity_request(bytea),
-    begin_vouched_session(bigint, text, text, role, bytea, bytea, text, text, interval) FROM PUBLIC;
+    begin_vouched_session(bigint, text, text, role, bytea, bytea, text, text, interval, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION find_identity_provider(text),
     ask_identity_provider(bigint, bytea, text, text, interval), take_identity_request(bytea),
-    begin_vouched_session(bigint, text, text, role, bytea, bytea, text, text, interval) TO keypool_web;
+    begin_vouched_session(bigint, text, text, role, bytea, bytea, text, text, interval, bytea) TO keypool_web;
 REVOKE ALL ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text), knows_device(text, bytea),
     remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
     resume_session(bytea, interval, boolean), confirm_session(bytea, text, text), pass_second_factor(bytea), throttle_sign_in(bytea, int, interval, interval),

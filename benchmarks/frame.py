@@ -25,6 +25,7 @@ from sqlalchemy import make_url
 from worker.database import connections, schema
 from worker.demo import scratch
 from worker.machine import embedded
+from worker.tenancy import web_keys
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 LOGINS = ("database_url", "web_database_url", "analyst_database_url")
@@ -116,6 +117,7 @@ class Rig:
             self._administer("CREATE DATABASE {}", name)
             with self._using(name):
                 schema.init(connections.engine())
+                connections.transaction(web_keys.tell)
                 if filled:
                     filled()
                 with psycopg.connect(plain(), autocommit=True) as connection:

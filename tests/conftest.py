@@ -33,7 +33,7 @@ from worker.database import schema as schemas
 from worker.machine import embedded
 from worker.reporting import printing
 from worker.settings import settings
-from worker.tenancy import passwords
+from worker.tenancy import passwords, web_keys
 
 # To explain failures, hypothesis would trace every line that is run: the web's answers would be
 # slower than they may be.
@@ -169,8 +169,9 @@ def template(servers: Addresses, run_folder: Path) -> str:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
                 engine = create_engine(servers.named(name).session_url)
                 schemas.init(engine)
-                with engine.begin() as owner:
+                with using(servers.named(name)), Session(engine) as owner, owner.begin():
                     owner.execute(COMPLETE_SELLER)
+                    web_keys.tell(owner)
                 engine.dispose()
     return name
 

@@ -13,6 +13,7 @@ from worker.database import connections, revisions
 from worker.database.connections import Login
 from worker.outgoing import progress
 from worker.settings import settings
+from worker.tenancy import web_keys
 
 blueprint = APIBlueprint("health", __name__, tag="Health")
 
@@ -42,6 +43,13 @@ class SchemaPart(Part):
     """Why the two do not fit, and what to do; null if they do."""
 
 
+class KeyPart(Part):
+    """Whether the database knows this process by its `KEYPOOL_SECRET_KEY`; it lets no other in."""
+
+    message: str | None
+    """What to do; null if it does, or while the database is unreachable."""
+
+
 class ClockPart(TypedDict):
     """The one clock, the database's."""
 
@@ -68,11 +76,13 @@ class Ready(TypedDict):
     """Whether the receiver can record messages."""
 
     ok: bool
-    """Whether database and schema are ok."""
+    """Whether database, schema and secret key are ok."""
     database: Part
     """The database."""
     schema: SchemaPart
     """Its revision."""
+    secret_key: KeyPart
+    """The secret key."""
     broker: Part
     """The broker; without it decisions are delayed, and nothing is refused."""
     work: WorkPart
@@ -91,16 +101,17 @@ def alive() -> Alive:
 @blueprint.get("/readyz")
 @gives(200, 503)
 def ready() -> Ready | Response:
-    """Say whether the receiver can record messages: the database answers and has the right schema.
+    """Say whether the receiver can record messages: the database answers, fits, and knows this process.
 
     An unreachable broker and a worker that stands still are reported but do not count: they delay
     decisions and refuse nothing.
     """
-    database, schema, work, clock = _database()
+    database, schema, key, work, clock = _database()
     readiness: Ready = {
-        "ok": database["ok"] and schema["ok"],
+        "ok": database["ok"] and schema["ok"] and key["ok"],
         "database": database,
         "schema": schema,
+        "secret_key": key,
         "broker": {"ok": broker.answers()},
         "work": work,
         "clock": clock,
@@ -108,20 +119,25 @@ def ready() -> Ready | Response:
     return readiness if readiness["ok"] else answer(readiness, 503)
 
 
-def _database() -> tuple[Part, SchemaPart, WorkPart, ClockPart]:
+def _database() -> tuple[Part, SchemaPart, KeyPart, WorkPart, ClockPart]:
     offset = settings().clock_offset.total_seconds()
     away: ClockPart = {"now": None, "offset_seconds": offset}
     try:
         with connections.session(Login.WEB) as session:
             standing = revisions.standing(session)
             refusal = standing.refusal()
+            key = _key(None if refusal else web_keys.refusal(session))
             work = _work(None if refusal else progress.standstill(session))
             clock: ClockPart = {"now": connections.clock_now(session), "offset_seconds": offset}
     except revisions.NotMadeError as error:
-        return {"ok": True}, _schema(None, error), _work(None), away
+        return {"ok": True}, _schema(None, error), _key(None), _work(None), away
     except errors.KeypoolError as error:
-        return {"ok": False}, _schema(None, error), _work(None), away
-    return {"ok": True}, _schema(standing.revision, refusal), work, clock
+        return {"ok": False}, _schema(None, error), _key(None), _work(None), away
+    return {"ok": True}, _schema(standing.revision, refusal), key, work, clock
+
+
+def _key(refusal: str | None) -> KeyPart:
+    return {"ok": refusal is None, "message": refusal}
 
 
 def _work(found: progress.Standstill | None) -> WorkPart:

@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import beat_init, setup_logging, worker_init, worker_ready
+from sqlalchemy.orm import Session
 
 from worker import logs
 from worker.database import connections, periods, revisions
@@ -13,6 +14,7 @@ from worker.errors import DatabaseAwayError, KeypoolError, SettingsError
 from worker.logs import log
 from worker.machine import homes, watchdog
 from worker.settings import settings
+from worker.tenancy import web_keys
 
 KEY_PREFIX = "keypool:"
 AWAY_PAUSE = 1  # seconds between checks whether the database is back
@@ -126,6 +128,8 @@ def _log(**_: object) -> None:
 def _require_a_fitting_database(**_: object) -> None:
     """Stop a worker or beat from starting on a database that its code does not run with.
 
+    It has the database know the webs that have the same secret key.
+
     A database that is unreachable is waited for. A refusal raises SystemExit: Celery swallows every
     other error in a signal handler.
     """
@@ -141,11 +145,16 @@ def _require_a_fitting_database(**_: object) -> None:
 
 def _answers() -> bool:
     try:
-        connections.transaction(revisions.require)
+        connections.transaction(_fit)
     except DatabaseAwayError as error:
         log.warning("waiting for the database", error=str(error))
         return False
     return True
+
+
+def _fit(session: Session) -> None:
+    revisions.require(session)
+    web_keys.tell(session)
 
 
 @beat_init.connect

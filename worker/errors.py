@@ -193,6 +193,10 @@ class DatabaseAwayError(KeypoolError):
     """The database cannot be reached; try again in a moment."""
 
 
+class UnknownWebError(DatabaseAwayError):
+    """The database does not know this process by its secret key; /readyz says what to do."""
+
+
 class TooManyAnswersError(RefusedError):
     """This token has used too many Idempotency-Keys within a day; use fewer, or wait."""
 

@@ -27,14 +27,14 @@ from worker import errors
 from worker.catalogue import courses
 from worker.celery import app, broker_url
 from worker.database import schema
-from worker.database.connections import engine
+from worker.database.connections import engine, transaction
 from worker.database.connections import session as transaction_of
 from worker.machine import embedded, homes
 from worker.machine.supervisor import Service, Supervision, answers, services, supervised
 from worker.pools import pools
 from worker.redemption import sources
 from worker.settings import settings
-from worker.tenancy import organizations
+from worker.tenancy import organizations, web_keys
 from worker.tenancy.actors import Actor
 
 OPERATOR = Actor.operator("fault harness")
@@ -175,6 +175,7 @@ def running_system(
     with clocks.tidied(beside(home)), pytest.MonkeyPatch.context() as patch, embedded.lease(home):
         _environment(patch, home, variables)
         schema.init(engine())
+        transaction(web_keys.tell)
         port = _free_port()
         path, secret, pool = make_world()
         url = f"http://127.0.0.1:{port}{path}"

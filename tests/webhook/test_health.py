@@ -4,9 +4,10 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Addresses
-from tests.webhook.conftest import Place
+from tests.webhook.conftest import Place, redemption
 from worker import tasks
 from worker.database import connections
+from worker.tenancy import web_keys
 
 AGO = "clock_now() - interval '10 minutes'"
 STILL = {
@@ -70,3 +71,21 @@ def test_a_task_of_the_schedule_says_that_it_runs(place: Place):
 
     assert metric(place, METRICS["schedule"]) < 300
     assert place.client.get("/readyz").json["work"]["ok"]
+
+
+def test_readiness_says_when_the_database_does_not_know_this_process_by_its_secret_key(
+    place: Place, database: Addresses
+):
+    sender = place.sender()
+    with connections.session() as session:
+        session.execute(text("DELETE FROM web_key"))
+
+    refused, message = place.client.get("/readyz"), sender.post(redemption())
+    connections.transaction(web_keys.tell)
+    again = place.client.get("/readyz")
+
+    assert (refused.status_code, refused.json["ok"]) == (503, False)
+    assert refused.json["secret_key"]["ok"] is False
+    assert "KEYPOOL_SECRET_KEY: start a worker" in refused.json["secret_key"]["message"]
+    assert (message.status_code, message.json["type"][-11:]) == (503, "unknown_web")
+    assert (again.status_code, again.json["secret_key"]) == (200, {"ok": True, "message": None})

@@ -12,7 +12,7 @@ from webhook.http.nudging import nudger
 from webhook.http.shapes import answer
 from webhook.receiver import messages, signatures
 from worker.database import connections
-from worker.database.connections import Entry, Login
+from worker.database.connections import Login
 from worker.database.lookup import Id
 from worker.redemption import inbox
 from worker.redemption.inbox import EventShape
@@ -72,7 +72,7 @@ def _answer(door: inbox.Door, recorded: inbox.Recorded) -> Response:
     waited = _wait(recorded)
     if waited is None and recorded.status is EventStatus.RECORDED:
         return _accepted(str(recorded.event_id), recorded.status)
-    entry = Entry("enter_source", (door.source_id,))
+    entry = inbox.entry(door.source_id)
     sender = Actor(f"source {door.source_id}", Role.SENDER, door.organization_id, entry)
     with connections.session(Login.RECEIVER, sees=sender.scope) as session:
         event = inbox.show(session, actor=sender, event=str(recorded.event_id))

@@ -10,7 +10,7 @@ from webhook.redeem import frame, judging
 from webhook.redeem.frame import blueprint
 from webhook.redeem.judging import Typed
 from worker.database import connections
-from worker.database.connections import Entry, Login
+from worker.database.connections import Login
 from worker.languages.phrases import phrase
 from worker.learning import own
 from worker.learning.own import OwnAssignment
@@ -165,9 +165,7 @@ def _has_answer(visit: Visit) -> bool:
 def _own(visit: Visit, assignment: str | None = None) -> list[OwnAssignment]:
     if visit.organization_id is None:
         return []
-    with connections.session(
-        Login.WEB, sees=Entry("enter_page", (visit.organization_id,))
-    ) as session:
+    with connections.session(Login.WEB, sees=pages.entry(visit.organization_id)) as session:
         return own.assignments(
             session,
             organization_id=visit.organization_id,
@@ -177,7 +175,7 @@ def _own(visit: Visit, assignment: str | None = None) -> list[OwnAssignment]:
 
 
 def _event(visit: Visit, event_id: int) -> EventShape:
-    name, entry = f"page session {visit.id}", Entry("enter_page", (visit.organization_id or 0,))
+    name, entry = f"page session {visit.id}", pages.entry(visit.organization_id or 0)
     visitor = Actor(name, Role.SENDER, visit.organization_id, entry)
     with connections.session(Login.WEB, sees=visitor.scope) as session:
         return inbox.show(session, actor=visitor, event=str(event_id))

@@ -1,6 +1,7 @@
 """`keypool db`: the database, and what schema.sql says."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TypedDict
 
 import rich_click as click
@@ -11,7 +12,7 @@ from worker.cli.system import servers
 
 with deferred():
     from worker.database import connections, migrating, revisions, schema
-    from worker.tenancy import resealing
+    from worker.tenancy import resealing, web_keys
 
 
 @click.group("db", cls=Group)
@@ -50,7 +51,9 @@ def _made(result: Made) -> Iterator[str]:
 def init() -> Made:
     """Apply schema.sql to an empty database; one that was restored from a dump gets the rights a dump lacks."""
     with servers():
-        return {"made": schema.init(connections.engine(connections.Login.DIRECT))}
+        made = schema.init(connections.engine(connections.Login.DIRECT))
+        _tell_keys()
+        return {"made": made}
 
 
 def _applied(result: Upgraded) -> Iterator[str]:
@@ -61,11 +64,20 @@ def _applied(result: Upgraded) -> Iterator[str]:
 def upgrade() -> Upgraded:
     """Apply the pending migrations, one after the other."""
     with servers():
-        return {
-            "applied": migrating.upgrade(
-                connections.engine(connections.Login.DIRECT), tell=printing.warn
-            )
-        }
+        applied = migrating.upgrade(
+            connections.engine(connections.Login.DIRECT), tell=printing.warn
+        )
+        _tell_keys()
+        return {"applied": applied}
+
+
+def _tell_keys() -> None:
+    with (
+        suppress(revisions.DatabaseTooOldError, revisions.DatabaseTooNewError),
+        connections.session() as session,
+    ):
+        revisions.require(session)
+        web_keys.tell(session)
 
 
 def _checked(result: Checked) -> Iterator[str]:
@@ -85,6 +97,7 @@ def _notes() -> list[str]:
     try:
         with connections.session() as session:
             revisions.require(session)
-            return schema.loose_rights(session.connection()) + resealing.notes(session)
+            rights = schema.loose_rights(session.connection())
+            return rights + web_keys.notes(session) + resealing.notes(session)
     except (revisions.NotMadeError, revisions.DatabaseTooOldError):
         return []  # a table may be missing

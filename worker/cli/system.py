@@ -16,7 +16,7 @@ with deferred():
     from worker import settings as environment
     from worker.database import connections, revisions, schema
     from worker.machine import embedded
-    from worker.tenancy import actors
+    from worker.tenancy import actors, web_keys
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -66,6 +66,7 @@ def system() -> Iterator[None]:
             if environment.settings().database_url:
                 raise
             schema.init(connections.engine(connections.Login.DIRECT))
+            connections.transaction(web_keys.tell)
         yield
 
 

@@ -202,10 +202,15 @@ def session(
             if snapshot:
                 opened.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             if sees is not None:
-                opened.execute(select(getattr(func, sees.function)(*sees.arguments)))
+                enter(opened, sees)
             yield opened
     except PoolTimeoutError:
         raise errors.DatabaseAwayError from None
+
+
+def enter(opened: Session, entry: Entry) -> None:
+    """Set whose rows the web sees in the session's transaction; nothing, where the proof is not good."""
+    opened.execute(select(getattr(func, entry.function)(*entry.arguments)))
 
 
 def beside(opened: Session, worker: AbstractContextManager[T]) -> T:
@@ -270,6 +275,8 @@ def _named(original: BaseException) -> errors.KeypoolError | None:
         return errors.InvalidInputError(
             "A value is too large, or has a character that cannot be kept."
         )
+    if isinstance(original, postgres.InvalidAuthorizationSpecification):  # see require_proof
+        return errors.UnknownWebError()
     if isinstance(original, postgres.OperationalError | postgres.InterfaceError):
         return errors.DatabaseAwayError()
     return None

@@ -16,6 +16,7 @@ from worker.database import connections, schema
 from worker.database.connections import Login
 from worker.machine import embedded, supervisor
 from worker.settings import settings
+from worker.tenancy import web_keys
 
 HOST = "127.0.0.1"
 
@@ -32,6 +33,7 @@ def system() -> Iterator[Path]:
     made = _beside() if settings().database_url else _embedded()
     with made as variables, environment(variables):
         schema.init(connections.engine(connections.Login.DIRECT))
+        connections.transaction(web_keys.tell)
         yield settings().home
 
 

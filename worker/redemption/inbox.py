@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
+from worker.database.connections import Entry
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged, within
@@ -25,7 +26,7 @@ from worker.tables.labels import AssignmentStatus, EventStatus, EventType
 from worker.tables.learning import Assignment
 from worker.tables.redemption import Event
 from worker.tables.tenancy import Organization
-from worker.tenancy import history, secrets
+from worker.tenancy import history, secrets, web_keys
 from worker.tenancy.actors import Actor, Role
 
 
@@ -85,7 +86,7 @@ OPEN_DOOR = """
 """
 
 # Makes the organization's rows visible to this transaction (with autocommit: to this statement).
-SEEN = "enter_source(%(source_id)s)"
+SEEN = "enter_source(%(source_id)s, %(proofs)s)"
 SEE = f"SELECT {SEEN}"
 
 INSERT = """
@@ -191,6 +192,7 @@ def record(
     """
     parameters = {
         "source_id": source_id,
+        "proofs": _proofs(source_id),
         "organization_id": organization_id,
         "learner_organization_id": _learners_place(connection, source_id, organization_id, message),
         "webhook_id": webhook_id,
@@ -206,6 +208,11 @@ def record(
     if event_id is not None:
         return Recorded(event_id, EventStatus.RECORDED, is_new=True)
     return _repeated(connection, parameters)
+
+
+def entry(source_id: int) -> Entry:
+    """Give how the web enters as a source, whose message's signature it has verified."""
+    return Entry("enter_source", (source_id, _proofs(source_id)))
 
 
 def show(session: Session, *, actor: Actor, event: str) -> EventShape:
@@ -299,6 +306,10 @@ def _message(outcome: str, row: Selected) -> str:
     return outcomes.message(readers.book_for(row.locale), outcome, facts)
 
 
+def _proofs(source_id: int) -> bytes:
+    return web_keys.proofs("source", source_id)
+
+
 def _learners_place(
     connection: Connection, source_id: int, organization_id: int, message: Message
 ) -> int | None:
@@ -310,6 +321,7 @@ def _learners_place(
         "name": message.organization,
         "organization_id": organization_id,
         "source_id": source_id,
+        "proofs": _proofs(source_id),
     }
     with connection.transaction():
         connection.execute(SEE, asked)

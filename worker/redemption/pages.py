@@ -15,6 +15,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from worker import errors
+from worker.database import connections
+from worker.database.connections import Entry
 from worker.pools import codes
 from worker.redemption import inbox
 from worker.redemption.inbox import Message
@@ -22,7 +24,7 @@ from worker.redemption.proofs import Asked, Visit
 from worker.settings import settings
 from worker.tables.labels import EventType, RedeemPage
 from worker.tables.tenancy import Organization
-from worker.tenancy import logos
+from worker.tenancy import logos, web_keys
 
 SLUG = re.compile("[a-z0-9-]{1,60}")
 SOURCE = "SELECT page_source(%(organization_id)s)"
@@ -71,7 +73,7 @@ def of(session: Session, organization_id: int | None) -> Page | None:
     """Give an organization's page, and set the session's scope to the organization; None: it has none."""
     if organization_id is None:
         return None
-    session.execute(select(func.enter_page(organization_id)))
+    connections.enter(session, entry(organization_id))
     it = session.get(Organization, organization_id)
     if it is None or it.redeem_page is RedeemPage.OFF:
         return None
@@ -88,6 +90,11 @@ def of(session: Session, organization_id: int | None) -> Page | None:
         locale=it.locale,
         has_logo=logos.is_there(session, organization_id=it.id),
     )
+
+
+def entry(organization_id: int) -> Entry:
+    """Give how the web enters as an organization's page; nobody does, where it has none."""
+    return Entry("enter_page", (organization_id, web_keys.proofs("page", organization_id)))
 
 
 def record(connection: Connection, page: Page, visit: Visit, asked: Asked, *, once: str) -> int:

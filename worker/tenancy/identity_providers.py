@@ -20,7 +20,16 @@ from worker.tables.tenancy import (
     OrganizationAncestry,
     User,
 )
-from worker.tenancy import addresses, history, networks, openid, organizations, secrets, sessions
+from worker.tenancy import (
+    addresses,
+    history,
+    networks,
+    openid,
+    organizations,
+    secrets,
+    sessions,
+    web_keys,
+)
 from worker.tenancy.actors import Actor, Role
 from worker.tenancy.openid import Client, Question
 
@@ -201,11 +210,12 @@ def begin(
         raise openid.IdentityProviderError(
             "Your identity provider says no address that it verified."
         )
-    clear = randomness.token_urlsafe(32)
+    clear, role = randomness.token_urlsafe(32), _role(provider, claims)
+    hashed = sessions.digest(clear)
     began = func.begin_vouched_session(
-        provider.id, subject, email, literal(_role(provider, claims), User.role.type),
-        sessions.digest(clear), sessions.digest(device), networks.shortened(client), browser[:200],
-        settings().session_lasts,
+        provider.id, subject, email, literal(role, User.role.type), hashed, sessions.digest(device),
+        networks.shortened(client), browser[:200], settings().session_lasts,
+        web_keys.proofs("vouched", provider.id, subject, email, role, hashed),
     )  # fmt: skip
     told = session.scalar(select(began))
     if told != "began":

@@ -13,7 +13,7 @@ from worker.database.paging import Selected
 from worker.settings import settings
 from worker.tables import catalogue, outgoing, redemption, tenancy
 from worker.tables.columns import Base
-from worker.tenancy import secrets
+from worker.tenancy import secrets, web_keys
 
 CHUNK = 500  # rows read at once
 TABLES = (
@@ -58,6 +58,7 @@ def reencrypt(session: Session) -> Resealed:
             unchanged = [_is(column.table, row), column == row.sealed]
             session.execute(update(column.table).where(*unchanged).values({column: sealed}))
             anew += 1
+    web_keys.tell(session)
     return {"encrypted_anew": anew, "without_key": lost}
 
 

@@ -8,7 +8,9 @@ from sqlalchemy import create_engine
 from tests import upgrading
 from tests.conftest import cloned, using
 from worker.database import connections, migrating, revisions
+from worker.database.connections import Login
 from worker.settings import settings
+from worker.tenancy import web_keys
 
 
 @pytest.fixture
@@ -32,12 +34,15 @@ def test_a_database_is_made_upgraded_and_checked(run, servers):
         before = run("db", "check", "--json")
         made, again = run("db", "init", "--json"), run("db", "init")
         upgraded, after = run("db", "upgrade", "--json"), run("db", "check", "--json")
+        with connections.session(Login.WEB) as web:
+            unknown = web_keys.refusal(web)
 
     assert (before.code, before.json["ok"]) == (1, False)
     assert "keypool db init" in before.json["differences"][0]
     assert made.json == {"made": True}
     assert again.out == "The database was made before.\n"
     assert upgraded.json == {"applied": []}
+    assert unknown is None
     # The servers of tests are not safe from crashes; all else is as it should be.
     assert [told for told in after.json["differences"] if "a crash can lose keys" not in told] == []
 
@@ -46,7 +51,10 @@ def test_a_database_is_made_upgraded_and_checked(run, servers):
 def test_an_older_database_is_upgraded_and_each_migration_is_reported(run):
     before = run("db", "check", "--json").json["differences"]
     upgraded, after = run("db", "upgrade"), run("db", "check", "--json").json
+    with connections.session(Login.WEB) as web:
+        unknown = web_keys.refusal(web)
 
+    assert unknown is None
     assert before[-1].startswith("Migrations are due: 0002")
     assert before[-1].endswith(
         f"{revisions.CODE}. Run “keypool db upgrade”; keypool of revision "
@@ -110,7 +118,8 @@ def test_a_secret_key_is_replaced_and_the_check_says_when_the_old_one_can_go(
 
     before, done, after = notes(), run("secrets", "reencrypt"), notes()
 
-    assert "keypool secrets reencrypt" in before[0]
+    assert "does not know webs by the first key" in before[0]
+    assert "keypool secrets reencrypt" in before[1]
     assert (done.code, done.out.splitlines()[0][:37]) == (
         0,
         "Encrypted anew with the newest key: 2",
@@ -118,4 +127,6 @@ def test_a_secret_key_is_replaced_and_the_check_says_when_the_old_one_can_go(
     assert "remove all but the first" in after[0]
     monkeypatch.setenv("KEYPOOL_SECRET_KEY", newer)
     settings.cache_clear()
+    assert "lets webs in with a key that is not in KEYPOOL_SECRET_KEY" in notes()[0]
+    run("secrets", "reencrypt")
     assert notes() == []

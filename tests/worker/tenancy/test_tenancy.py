@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 
 from tests.conftest import Addresses, connect
 from worker.redemption import deciding
+from worker.tenancy import web_keys
 
 # Berlin (1) with its child Kreuzberg (2), and Paris (3): each has one of everything, and Paris's
 # learner tried Berlin's key.
@@ -183,6 +184,7 @@ OPERATORS = {"invoice_serial", "journal_export", "schedule_beat", "audit_run"}
 WORKERS = {
     "sign_in_throttle",
     "wall",
+    "web_key",
     "lock",
     "tree_lock",
     "pool_shortage",
@@ -211,9 +213,9 @@ DOORS = {
         "shared_pool(bigint)",
         "shared_redemption(bigint,bigint)",
         "unsubscribe(bigint)",
-        "enter_page(bigint)",
+        "enter_page(bigint,bytea)",
         "enter_session(bytea,interval)",
-        "enter_source(bigint)",
+        "enter_source(bigint,bytea)",
         "enter_token(bytea)",
         "figures()",
         "is_charge_of(bigint,bigint)",
@@ -251,7 +253,8 @@ DOORS = {
         "find_identity_provider(text)",
         "ask_identity_provider(bigint,bytea,text,text,interval)",
         "take_identity_request(bytea)",
-        "begin_vouched_session(bigint,text,text,role,bytea,bytea,text,text,interval)",
+        "begin_vouched_session(bigint,text,text,role,bytea,bytea,text,text,interval,bytea)",
+        "knows_web(bytea)",
         "use_sign_in_link(bytea,text)",
         "report.visible_organization()",
         "schema_revision()",
@@ -383,8 +386,6 @@ FORGED = {
     " || ' person * x', true)",
     "nobody's token": "SELECT enter_token('Rome')",
     "nobody's session": "SELECT enter_session('x', interval '1 year')",
-    "a source that there is none of": "SELECT enter_source(999)",
-    "a page that is off": "SELECT enter_page(1)",
 }
 
 
@@ -428,11 +429,20 @@ def test_a_seal_is_good_for_its_transaction_alone(web):
         "SELECT seal_of('person * x')",
         "SELECT entered_organization()",
         "SELECT * FROM wall",
+        "SELECT * FROM web_key",
+        "SELECT require_proof('', 'source', '1')",
     ],
 )
 def test_nobody_but_what_authenticates_can_seal(web, sql):
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         web.execute(sql)
+
+
+def test_a_web_enters_as_no_source_or_page_that_there_is_none_of(web):
+    web.execute("SELECT enter_source(999, %s)", [web_keys.proofs("source", 999)])
+    web.execute("SELECT enter_page(1, %s)", [web_keys.proofs("page", 1)])  # it is off
+
+    assert {table for table in OWNER if rows(web, table)} == set()
 
 
 TALLIES = {"pool_tally", "label_tally", "pool_charged", "pool_growth", "distribution_tally"}
@@ -448,7 +458,7 @@ DOORS_SEE = {
 
 
 def test_a_door_that_knows_nobody_sees_little_of_its_organization_and_nothing_of_others(owner, web):
-    web.execute("SELECT enter_source(1)")
+    web.execute("SELECT enter_source(1, %s)", [web_keys.proofs("source", 1)])
 
     seen = {table for table in OWNER if rows(web, table)}
 
