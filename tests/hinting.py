@@ -13,14 +13,14 @@ from worker.database.connections import session as transaction_of
 
 
 @contextmanager
-def a_worker(addresses):
-    """Run a real worker process until the block ends."""
+def a_worker(addresses, log=subprocess.DEVNULL):
+    """Run a real worker process until the block ends; `log` is the file that it writes to."""
     command = [sys.executable, "-m", "celery", "-A", "worker.celery", "worker", "--concurrency=1"]
     process = subprocess.Popen(
         [*command, "--without-gossip", "--without-mingle", "--pool=solo"],
-        env={"PATH": "/usr/bin:/bin", **addresses.environment()},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        env={"PATH": "/usr/bin:/bin", "KEYPOOL_LOG_FORMAT": "json", **addresses.environment()},
+        stdout=log,
+        stderr=log,
     )
     try:
         yield process

@@ -1,6 +1,5 @@
 """The web: it lets requests in and reads results; the worker does the work."""
 
-import random
 import time
 from contextlib import suppress
 from importlib.metadata import version
@@ -39,7 +38,7 @@ def create_app() -> APIFlask:
         KeypoolError: this code does not run with the database's revision. If the database is
             unreachable, the application starts, and answers 503 until it is back.
     """
-    logs.configure()
+    logs.configure("web")
     _require_a_fitting_database()
     celery.publish_quickly()
     app = APIFlask(__name__, title="keypool", version=version("keypool"), docs_path=None)
@@ -77,7 +76,8 @@ def _begin() -> None:
     g.begun = time.perf_counter()
     structlog.contextvars.clear_contextvars()
     languages.begin()
-    structlog.contextvars.bind_contextvars(request=f"{random.getrandbits(48):012x}")
+    g.request_id = clients.request_id(request.headers.get("X-Request-Id"))
+    structlog.contextvars.bind_contextvars(request=g.request_id)
     _refuse_nul()
 
 
@@ -90,6 +90,7 @@ def _refuse_nul() -> None:
 def _end(response: Response) -> Response:
     for name, value in headers.every().items():
         response.headers.setdefault(name, value)
+    response.headers["X-Request-Id"] = g.request_id
     languages.marked(response)
     seconds = time.perf_counter() - g.begun
     route = request.url_rule.rule if request.url_rule else None  # the path may hold a key

@@ -17,7 +17,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from webhook.http import headers
+from webhook.http import clients, headers
 from worker import metrics
 from worker.logs import log
 from worker.machine import watchdog
@@ -69,14 +69,16 @@ class Served:
             watchdog.watch()
             _live(loop)
         environ = _environ(scope)
+        name = clients.request_id(environ.get("HTTP_X_REQUEST_ID"))
+        environ["HTTP_X_REQUEST_ID"] = name
         try:
             environ["wsgi.input"] = await self._body(environ, receive, loop)
         except TimeoutError:
-            return await _refuse(send, 408)
+            return await _refuse(send, 408, name)
         except BusyError:
-            return await _refuse(send, 503)
+            return await _refuse(send, 503, name)
         except BrokenOffError:
-            log.info("request broken off", method=scope["method"])
+            log.info("request broken off", method=scope["method"], request=name)
             return None
         answer = Answer(self._app, environ, send, loop)
         await loop.run_in_executor(self._threads, answer.make)
@@ -213,10 +215,10 @@ async def _piece(receive: Receive) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
-async def _refuse(send: Send, status: int) -> None:
+async def _refuse(send: Send, status: int, name: str) -> None:
     """Refuse a request whose body is not read; the connection ends, since the body would follow."""
     code, detail = REFUSALS[status]
-    log.warning("request refused before its body was read", status=status)
+    log.warning("request refused before its body was read", status=status, request=name)
     metrics.REQUESTS.add("other", "unread", str(status))
     title = code.replace("_", " ").capitalize()
     problem = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail}
@@ -224,6 +226,7 @@ async def _refuse(send: Send, status: int) -> None:
         "Content-Type": "application/problem+json",
         "Connection": "close",
         "Retry-After": "2",
+        "X-Request-Id": name,
     }
     named = [(name.lower().encode(), value.encode()) for name, value in told.items()]
     await send({"type": "http.response.start", "status": status, "headers": named})

@@ -1,5 +1,7 @@
 """The Celery app: how hints travel. PostgreSQL has the truth; a lost hint costs latency only."""
 
+import logging
+import sys
 import time
 from datetime import timedelta
 from typing import Any
@@ -120,7 +122,10 @@ app.add_defaults(configuration)
 
 @setup_logging.connect
 def _log(**_: object) -> None:
-    logs.configure()
+    logs.configure("beat" if "beat" in sys.argv else "worker")
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        # “received” and “succeeded” around each line of a task; what it did is one line, its own
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @worker_init.connect
@@ -133,7 +138,7 @@ def _require_a_fitting_database(**_: object) -> None:
     A database that is unreachable is waited for. A refusal raises SystemExit: Celery swallows every
     other error in a signal handler.
     """
-    logs.configure()
+    _log()
     try:
         while not _answers():
             time.sleep(AWAY_PAUSE)

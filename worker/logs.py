@@ -6,10 +6,12 @@ start, and most commands write none.
 
 import logging
 import re
+import socket
 import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from worker.settings import settings
@@ -67,13 +69,17 @@ class Log:
 log = cast("FilteringBoundLogger", Log())
 
 
-def configure(*, ours: int = logging.INFO, others: int = logging.INFO) -> None:
+def configure(
+    service: str = "command", *, ours: int = logging.INFO, others: int = logging.INFO
+) -> None:
     """Write our logs and the standard library's in the same way, as KEYPOOL_LOG_FORMAT says.
 
-    `ours` and `others` are the lowest levels that are written, of keypool and of libraries.
+    Each line names the service, the host and the version. `ours` and `others` are the lowest levels
+    that are written, of keypool and of libraries.
     """
     global _target
     _target = ours, sys.stderr
+    _origin.update(service=service, host=socket.gethostname(), version=version("keypool"))
     _logger.cache_clear()
     root = logging.getLogger()
     others_own = (other for other in root.handlers if type(other) is not Lines)
@@ -93,6 +99,16 @@ def mask(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMap
             line[name] = SECRETS.sub("…", value)
     return line
 
+
+def name_origin(
+    _logger: Any, _name: str, line: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Name the service, the host and the version that a line comes from."""
+    line.update(_origin)
+    return line
+
+
+_origin: dict[str, str] = {}
 
 # The lowest level of ours that is written, and where; None: structlog's own defaults.
 _target: tuple[int, TextIO] | None = None
@@ -128,6 +144,7 @@ def _shared() -> "list[Processor]":
 
     return [
         structlog.contextvars.merge_contextvars,
+        name_origin,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

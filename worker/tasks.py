@@ -13,6 +13,7 @@ from celery.signals import heartbeat_sent, task_postrun, task_prerun, worker_shu
 from celery.worker import state
 from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from worker import broker, metrics, reporting
 from worker.audit import auditing
@@ -55,7 +56,6 @@ def settle() -> None:
     for outcome, count in outcomes.items():
         metrics.SETTLED.add(outcome, amount=count)
     if outcomes:
-        log.info("events settled", **outcomes)
         _deliver_soon()
     if time.monotonic() >= until:
         nudge("settle")
@@ -93,8 +93,6 @@ def deliver() -> None:
     counts = delivering.deliver_all(until=until)
     for result, count in counts.items():
         metrics.DELIVERED.add(result, amount=count)
-    if any(counts.values()):
-        log.info("endpoints told", **counts)
     if time.monotonic() >= until:
         nudge("deliver")
 
@@ -274,9 +272,11 @@ _heartbeat_at = 0.0
 
 
 @task_prerun.connect
-def _begin(**_: object) -> None:
+def _begin(task: Any, task_id: str, **_: object) -> None:
     global _begun
     _begun = time.monotonic()
+    clear_contextvars()
+    bind_contextvars(job=task.name, hint=task_id)
 
 
 @task_postrun.connect

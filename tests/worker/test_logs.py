@@ -2,7 +2,9 @@ import errno
 import io
 import json
 import logging
+import socket
 import sys
+from importlib.metadata import version
 
 import pytest
 import structlog
@@ -67,6 +69,18 @@ def test_our_lines_and_those_of_libraries_are_json_alike_and_masked(as_json):
     assert (library["event"], library["level"]) == ("mail for …", "warning")
     assert (ours["event"], ours["source"]) == ("it failed", 7)
     assert "ann@example.com" not in ours["exception"]
+
+
+def test_every_line_names_its_service_host_and_version(as_json, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", as_json)
+    logs.configure("beat")
+
+    logs.log.info("ours")
+    logging.getLogger("library").warning("theirs")
+
+    lines = [json.loads(line) for line in as_json.getvalue().splitlines()]
+    named = {(line["service"], line["host"], line["version"]) for line in lines}
+    assert named == {("beat", socket.gethostname(), version("keypool"))}
 
 
 def test_a_command_writes_what_matters_of_ours_and_of_libraries(as_json, monkeypatch):

@@ -1,9 +1,11 @@
 """The tasks and their nudges, on a real broker and with a real worker process."""
 
 import json
+import socket
 import time
 from dataclasses import replace
 from datetime import timedelta
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
@@ -69,13 +71,16 @@ def test_a_nudged_worker_settles_what_waits(broker, fresh_database):
         assert eventually("SELECT count(*) = 20 FROM redemption WHERE outcome = 'redeemed'")
 
 
-def test_a_worker_tells_that_it_lives_and_what_it_did_and_says_goodbye(broker, fresh_database):
+def test_a_worker_tells_that_it_lives_and_what_it_did_and_says_goodbye(
+    broker, fresh_database, tmp_path
+):
     with transaction_of() as session:
         periods.plan(session, {"settle": timedelta(seconds=5)})
         world = worlds.build(session)
-        world.request(world.keys(1)[0], "ann@example.org")
+        event = world.request(world.keys(1)[0], "ann@example.org")
 
-    with a_worker(fresh_database):
+    log = tmp_path / "worker.log"
+    with log.open("wb") as output, a_worker(fresh_database, output):
         tasks.nudge_settle()
         assert eventually("SELECT succeeded_at IS NOT NULL FROM schedule_job")
         assert waiting.eventually(lambda: ("keypool_job_seconds", "settle", "sum") in told())
@@ -85,6 +90,13 @@ def test_a_worker_tells_that_it_lives_and_what_it_did_and_says_goodbye(broker, f
     assert brokers.processes() == []
     assert told()["keypool_events_settled_total", "redeemed"] == 1
     assert told()["keypool_job_runs_total", "settle", "success"] == 1
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    of_the_task = [line for line in lines if "settle" in str(line)]
+    assert [line["event"] for line in of_the_task] == ["events settled"]
+    line = of_the_task[0]
+    assert (line["events"], line["redeemed"], line["job"]) == ([event], 1, "settle")
+    assert (line["service"], line["host"]) == ("worker", socket.gethostname())
+    assert line["version"] == version("keypool")
 
 
 def told() -> dict[metrics.Key, float]:

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from worker import metrics, signatures
 from worker.database import connections, locks
+from worker.logs import log
 from worker.outgoing import deliveries, posting, retries
 from worker.outgoing.retries import DELIVERIES
 from worker.settings import settings
@@ -94,6 +95,7 @@ class Outcome:
     taken: list[int] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
     untried: list[int] = field(default_factory=list)
+    events: list[int] = field(default_factory=list)  # those that the attempted deliveries tell of
 
 
 def deliver_all(*, until: float) -> Counter[str]:
@@ -175,6 +177,8 @@ def _drive(lane: Lane) -> Outcome:
     with posting.Receiver(lane.url, private=known.private_endpoints, patience=patience) as receiver:
         while waiting and not outcome.failed and time.monotonic() < until:
             row = waiting.pop(0)
+            if told := row.data.get("event"):
+                outcome.events.append(int(told))
             answer = _post(receiver, lane.secrets, row.id, row.type, row.happened_at, row.data)
             if answer.taken:
                 outcome.taken.append(row.id)
@@ -213,6 +217,14 @@ def _record(session: Session, outcomes: list[Outcome], counts: Counter[str]) -> 
     set_apart = DELIVERIES.failed(session, failed)
     session.execute(PAUSE_FAILING, {"ids": [o.endpoint_id for o in outcomes if o.failed]})
     counts.update({"delivered": len(taken), "failed": len(failed), "set apart": set_apart})
+    for outcome in outcomes:
+        log.info(
+            "endpoint told",
+            endpoint=outcome.endpoint_id,
+            delivered=outcome.taken,
+            failed=list(outcome.failed),
+            events=outcome.events,
+        )
 
 
 # Decrypted secrets are cached, since each delivery needs one. Memory holds the encryption key anyway.

@@ -121,7 +121,14 @@ def settle_batch(*, limit: int) -> list[str] | None:
                 return None
             begun = time.monotonic()
             outcomes = _settle(deciding, claim=claim)
-        metrics.BATCH_SECONDS.observe(time.monotonic() - begun)
+        seconds = time.monotonic() - begun
+        metrics.BATCH_SECONDS.observe(seconds)
+        log.info(
+            "events settled",
+            events=claim.event_ids,
+            milliseconds=round(seconds * 1000, 1),
+            **Counter(outcomes),
+        )
         return outcomes
     except Exception as error:
         if claim is None:
@@ -161,7 +168,7 @@ def _retry(claim: Claim, error: Exception) -> list[str]:
         with suppress(DatabaseAwayError):
             transaction(_give_up, claim=claim, error=None)
         raise error
-    log.warning("batch not settled", events=len(claim.event_ids), error=type(error).__name__)
+    log.warning("batch not settled", events=claim.event_ids, error=type(error).__name__)
     transaction(_give_up, claim=claim, error=f"{type(error).__name__}: {first_line(error)}")
     return ["retried"]
 
