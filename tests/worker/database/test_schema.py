@@ -388,3 +388,17 @@ def test_rights_that_only_the_superuser_takes_are_told_where_they_were_left(
         loose = [line for line in schema.loose_rights(connection) if "large objects" in line]
 
     assert [line.split()[2] for line in loose] == told
+
+
+@pytest.mark.parametrize("table", ["key", "event"])
+def test_a_table_whose_rows_are_all_updated_is_vacuumed_when_a_fiftieth_changed(table, session):
+    options = text(
+        "SELECT option_name, option_value::float FROM pg_class, pg_options_to_table(reloptions)"
+        " WHERE oid = CAST(:table AS regclass)"
+    )
+
+    told = dict(session.execute(options, {"table": table}).all())
+
+    assert told["autovacuum_vacuum_scale_factor"] == 0.02
+    assert told["autovacuum_vacuum_insert_scale_factor"] == 0.02
+    assert told["autovacuum_analyze_scale_factor"] == 0.02
