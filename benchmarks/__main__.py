@@ -10,6 +10,7 @@ from benchmarks import (  # noqa: F401  # all register
     api,
     assignments,
     console,
+    database,
     frame,
     invoices,
     keys,

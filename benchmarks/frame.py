@@ -96,7 +96,17 @@ class Rig:
 
         `filled` fills it through `worker.database`; that is done once, and cloned from then on.
         """
-        template = self._template(filled)
+        with self._copy(self._template(filled)):
+            yield
+
+    @contextmanager
+    def empty(self) -> Iterator[None]:
+        """Point at a database without anything in it, then drop it."""
+        with self._copy("template1"):
+            yield
+
+    @contextmanager
+    def _copy(self, template: str) -> Iterator[None]:
         name = f"bench_{secrets.token_hex(4)}"
         self._administer("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, template)
         try:

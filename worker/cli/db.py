@@ -27,9 +27,10 @@ class Made(TypedDict):
 
 
 class Upgraded(TypedDict):
-    """Which migrations were applied."""
+    """Which migrations were applied; with --dry-run, which are due."""
 
     applied: list[str]
+    pending: "list[migrating.Step]"
 
 
 class Checked(TypedDict):
@@ -57,18 +58,30 @@ def init() -> Made:
 
 
 def _applied(result: Upgraded) -> Iterator[str]:
-    yield f"Applied: {', '.join(result['applied']) or 'nothing, the database is up to date'}."
+    for step in result["pending"]:
+        how = "piece by piece, while others write" if step["in_pieces"] else "in one transaction"
+        yield f"{step['revision']}  {step['does']} ({how})"
+    if result["pending"]:
+        oldest = result["pending"][-1]["oldest_code"]
+        yield (
+            "Due, and not applied. Before it is, stop processes older than revision "
+            f"{oldest}; others may go on."
+        )
+    else:
+        yield f"Applied: {', '.join(result['applied']) or 'nothing, the database is up to date'}."
 
 
 @command.command(shows=printing.sentences(_applied))
-def upgrade() -> Upgraded:
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+def upgrade(dry_run: bool) -> Upgraded:
     """Apply the pending migrations, one after the other."""
     with servers():
-        applied = migrating.upgrade(
-            connections.engine(connections.Login.DIRECT), tell=printing.warn
-        )
+        engine = connections.engine(connections.Login.DIRECT)
+        if dry_run:
+            return {"applied": [], "pending": migrating.plan(engine)}
+        applied = migrating.upgrade(engine, tell=printing.warn)
         _tell_keys()
-        return {"applied": applied}
+        return {"applied": applied, "pending": []}
 
 
 def _tell_keys() -> None:

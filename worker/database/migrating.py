@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypedDict
 
 from alembic import command
 from alembic.config import Config
@@ -23,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from worker import errors
 from worker.database import catalog, revisions
 
-LOCK_TIMEOUT = "2s"
+LOCK_TIMEOUT = "300ms"
 PAUSES = (1, 2, 4, 8, 15, 30, 30, 30, 30, 30)  # seconds between tries for a lock
 TURN_PAUSES = (0.1, 0.5, 1)  # seconds between checks whether the other run has ended
 REPORT_SECONDS = 5.0  # seconds between lines of progress of a long migration
@@ -73,6 +74,19 @@ class MigrationFailedError(errors.KeypoolError):
         super().__init__(f"Revision {revision} failed; what came before it is done: {reason}")
 
 
+class Step(TypedDict):
+    """A migration that is to be applied."""
+
+    revision: str
+    """Its number."""
+    does: str
+    """What it does, in a sentence."""
+    in_pieces: bool
+    """Whether it works piece by piece while others write; else it is one transaction."""
+    oldest_code: str
+    """The oldest revision of keypool that runs with the database afterwards."""
+
+
 def _tell_nobody(sentence: str) -> None:
     pass
 
@@ -97,6 +111,25 @@ def upgrade(engine: Engine, *, to: str = "head", tell: Tell = _tell_nobody) -> l
             with _watched(engine, connection, script.revision, tell):
                 _apply_patiently(connection, script, tell)
     return [script.revision for script in due]
+
+
+def plan(engine: Engine) -> list[Step]:
+    """Give the pending migrations as `upgrade` would apply them; nothing is changed.
+
+    Raises:
+        ForeignDatabaseError, DatabaseTooNewError: as `upgrade`.
+    """
+    with engine.connect() as connection:
+        refuse_foreign(connection)
+        return [
+            {
+                "revision": script.revision,
+                "does": script.doc,
+                "in_pieces": not getattr(script.module, "transactional", True),
+                "oldest_code": oldest_code(script.revision),
+            }
+            for script in pending(connection)
+        ]
 
 
 def stamp(connection: Connection) -> None:

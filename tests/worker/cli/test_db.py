@@ -41,7 +41,7 @@ def test_a_database_is_made_upgraded_and_checked(run, servers):
     assert "keypool db init" in before.json["differences"][0]
     assert made.json == {"made": True}
     assert again.out == "The database was made before.\n"
-    assert upgraded.json == {"applied": []}
+    assert upgraded.json == {"applied": [], "pending": []}
     assert unknown is None
     # The servers of tests are not safe from crashes; all else is as it should be.
     assert [told for told in after.json["differences"] if "a crash can lose keys" not in told] == []
@@ -50,6 +50,7 @@ def test_a_database_is_made_upgraded_and_checked(run, servers):
 @pytest.mark.usefixtures("first_release")
 def test_an_older_database_is_upgraded_and_each_migration_is_reported(run):
     before = run("db", "check", "--json").json["differences"]
+    tried, listed = run("db", "upgrade", "--dry-run"), run("db", "upgrade", "--dry-run", "--json")
     upgraded, after = run("db", "upgrade"), run("db", "check", "--json").json
     with connections.session(Login.WEB) as web:
         unknown = web_keys.refusal(web)
@@ -61,6 +62,14 @@ def test_an_older_database_is_upgraded_and_each_migration_is_reported(run):
         f"{migrating.oldest_code(revisions.CODE)} and newer runs with the database afterwards."
     )
     assert not [told for told in before[:-1] if "a crash can lose keys" not in told]
+    pending = listed.json["pending"]
+    assert (pending[0]["revision"], pending[-1]["revision"]) == ("0002", revisions.CODE)
+    assert {step["revision"] for step in pending if step["in_pieces"]} >= {"0017", "0019"}
+    assert tried.out.splitlines()[-1] == (
+        "Due, and not applied. Before it is, stop processes older than revision "
+        f"{migrating.oldest_code(revisions.CODE)}; others may go on."
+    )
+    assert len(tried.out.splitlines()) == len(pending) + 1
     lines = [line for line in upgraded.err.splitlines() if line.startswith("0002")]
     assert (
         lines[0]

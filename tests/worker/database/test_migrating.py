@@ -164,7 +164,7 @@ def test_a_migration_has_all_the_time_it_needs_and_waits_briefly_for_locks(datab
         assert dict(map(tuple, connection.execute(text("TABLE found")))) == {
             "statement_timeout": "0",
             "idle_in_transaction_session_timeout": "0",
-            "lock_timeout": "2000",
+            "lock_timeout": "300",
         }
 
 
@@ -194,6 +194,34 @@ def test_a_lock_that_is_not_to_be_had_is_tried_again_and_told(engine, migrations
 
     assert migrating.upgrade(engine, tell=tell) == [NEXT]
     assert told[1] == (f"{NEXT}: somebody holds a lock that it needs; attempt 2 of 4 in 0 s")
+
+
+def test_where_a_migration_and_a_transaction_wait_for_each_other_the_migration_gives_up(
+    engine, migrations, monkeypatch
+):
+    monkeypatch.setattr(migrating, "PAUSES", (0, 0, 0))
+    begun, told = threading.Event(), []
+    migrations.add(execute("LOCK TABLE course"), execute("LOCK TABLE learner"))
+    monkeypatch.setattr(migrating, "_applied", _signalling(migrating._applied, begun))
+
+    with ThreadPoolExecutor(1) as beside, engine.begin() as others:
+        others.execute(text("LOCK TABLE learner IN ROW EXCLUSIVE MODE"))
+        upgraded = beside.submit(migrating.upgrade, engine, tell=told.append)
+        assert begun.wait(60)
+        while not upgraded.done() and not told[1:]:
+            others.execute(text("SELECT count(*) FROM course"))  # is never the one that is ended
+        others.commit()
+        assert upgraded.result(60) == [NEXT]
+
+    assert "somebody holds a lock" in told[1]
+
+
+def _signalling(work, begun: threading.Event):
+    def doing(*words: object) -> object:
+        begun.set()
+        return work(*words)
+
+    return doing
 
 
 @pytest.mark.usefixtures("_no_pauses")
