@@ -37,6 +37,7 @@ MOST_READING = 2_000  # short bodies that are on their way at once
 MOST_BYTES = 32 * 1024 * 1024  # of short bodies that are on their way
 
 REFUSALS = {
+    400: ("body_broken_off", "The body did not come whole; send it again."),
     408: ("body_timeout", "The body did not come in time; send it again, without a pause."),
     503: ("busy", "Too many bodies are on their way; send it again in a while."),
 }
@@ -79,7 +80,7 @@ class Served:
             return await _refuse(send, 503, name)
         except BrokenOffError:
             log.info("request broken off", method=scope["method"], request=name)
-            return None
+            return await _refuse(send, 400, name)  # heard by who is there: its chunks were none
         answer = Answer(self._app, environ, send, loop)
         await loop.run_in_executor(self._threads, answer.make)
         return await answer.finish()

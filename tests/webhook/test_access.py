@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from flask.testing import FlaskClient
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
@@ -405,6 +406,47 @@ def test_without_a_token_every_route_answers_401(place, everything):
 
     assert {answer.status_code for answer in answers.values()} == {401}
     assert {answer.headers["WWW-Authenticate"] for answer in answers.values()} == {"Bearer"}
+
+
+def test_a_refusal_is_logged_with_who_asked_and_what_was_wrong(place, logged):
+    analyst = place.token(Role.ANALYST)
+    client = place.client
+
+    client.get("/api/v1/pools")
+    client.post("/api/v1/tokens", json={"name": "x", "role": "manager"}, headers=analyst)
+    client.get("/api/v1/pools/no-such", headers=analyst)
+    client.get("/api/v1/pools?colour=blue", headers=analyst)
+    client.post("/console/sign-in", data={"email": "a@example.com"})
+    client.post("/redeem", data={}, headers={"Sec-Fetch-Site": "cross-site"})
+
+    told = [
+        (one["status"], one["problem"], str(one.get("actor")).rstrip("0123456789"))
+        for one in logged
+        if one["event"] == "request"
+    ]
+    assert told == [
+        (401, "unauthenticated", "None"),
+        (403, "forbidden", "token "),
+        (404, "not_found", "token "),
+        (422, "invalid_input", "token "),
+        (400, "forged_form", "None"),
+        (400, "forged_form", "None"),
+    ]
+
+
+def test_an_error_of_ours_is_logged_without_its_values(place, logged, monkeypatch):
+    who = "ann@example.com"
+
+    def fail() -> None:
+        raise ValueError(who)
+
+    monkeypatch.setitem(place.client.application.view_functions, "docs.page", fail)
+    FlaskClient(place.client.application).get("/docs")
+
+    [line] = [one for one in logged if one["event"] == "request failed"]
+    assert (line["error"], line["log_level"]) == ("ValueError", "error")
+    assert "in fail" in line["where"]
+    assert who not in str(logged)
 
 
 @pytest.mark.parametrize(

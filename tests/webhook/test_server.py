@@ -194,6 +194,35 @@ def opened(server: Server, start: bytes) -> socket.socket:
     return line
 
 
+NEXT = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("lengths", "body", "statuses"),
+    [
+        # The length counts for nothing beside the chunks, and nothing is read behind them.
+        (["Content-Length: 4", "Transfer-Encoding: chunked"], b"0\r\n\r\n", [401]),
+        (["Content-Length: 2", "Content-Length: 40"], b"{}", [400]),
+        (["Content-Length: +2"], b"{}", [400]),
+        (["Transfer-Encoding: xchunked"], b"0\r\n\r\n", [400]),
+        (["Transfer-Encoding: chunked, identity"], b"0\r\n\r\n", [400]),
+        (["Transfer-Encoding : chunked"], b"0\r\n\r\n", [400]),
+        (["X: a", " Transfer-Encoding: chunked", "Content-Length: 2"], b"{}", [400]),
+        (["Transfer-Encoding: chunked"], b"0x2\r\n{}\r\n0\r\n\r\n", [400]),
+    ],
+)
+def test_a_request_with_two_lengths_is_not_taken_for_two_requests(
+    server, sender, lengths, body, statuses
+):
+    start = head(sender.path, "\r\n".join(lengths), **{"Content-Type": "application/json"})
+
+    with opened(server, start + body + NEXT) as line:
+        line.settimeout(LONGEST)
+        told = b"".join(iter(lambda: line.recv(65_536), b""))
+
+    assert [int(one) for one in re.findall(rb"HTTP/1.1 (\d+) ", told)] == statuses
+
+
 def hanging(sender: Sender, place: Place) -> list[bytes]:
     """Give the beginnings of requests, each with a byte of its body, such as anybody may send."""
     token = place.token(Role.MANAGER)
@@ -280,13 +309,14 @@ def test_an_upload_that_breaks_off_adds_no_key(server, place):
     token = place.token(Role.MANAGER) | {"Content-Type": "text/plain"}
     path = f"/api/v1/pools/{place.world.pool}/keys"
     lengths = ["Content-Length: 1000", "Content-Length: 2000000", "Transfer-Encoding: chunked"]
+    before = server.log.read_text().count('"request broken off"')
 
     for number, length in enumerate(lengths):
         size = b"100\r\n" if "chunked" in length else b""
         body = size + f"BROKEN-OFF-{number}\r\nBROKEN-OFF-KEY".encode()
         with opened(server, head(path, length, **token) + body):
             time.sleep(0.3)
-    assert eventually(lambda: server.log.read_text().count('"request broken off"') == 2)
+    assert eventually(lambda: server.log.read_text().count('"request broken off"') == before + 2)
     assert eventually(lambda: '"route": "/api/v1/pools/<pool>/keys"' in server.log.read_text())
 
     with databases.session() as session:

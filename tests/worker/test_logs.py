@@ -111,3 +111,16 @@ def test_a_line_that_cannot_be_written_stops_nobody():
     kept = io.StringIO()
     logs.Unfailing(kept).write("a line")
     assert kept.getvalue() == "a line"
+
+
+@pytest.mark.parametrize(
+    "forged", ['x\n{"event": "forged"}', "x\r\nforged", "x\u2028forged", "\x1b[2K"]
+)
+def test_a_value_with_line_breaks_is_one_line(as_json, forged):
+    logs.log.info("it happened", actor=forged)
+    logging.getLogger("library").warning("it said %s", forged)
+
+    written = as_json.getvalue()
+    assert len(written.splitlines()) == 2
+    assert "\x1b" not in written
+    assert json.loads(written.splitlines()[0])["actor"] == forged

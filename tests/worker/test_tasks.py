@@ -9,6 +9,8 @@ from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
+from kombu.exceptions import ContentDisallowed
+from kombu.serialization import loads
 from redis import Redis
 from sqlalchemy import text
 
@@ -26,6 +28,13 @@ from worker.outgoing import endpoints
 from worker.pools import distributions
 from worker.reporting import keeping
 from worker.settings import settings
+
+
+@pytest.mark.usefixtures("broker")
+def test_tasks_are_json_alone():
+    assert (app.conf.task_serializer, app.conf.accept_content) == ("json", ["json"])
+    with pytest.raises(ContentDisallowed):
+        loads(b"", "application/x-python-serialize", "binary", accept=app.conf.accept_content)
 
 
 def test_many_nudges_are_one_task(broker):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import structlog
 from apiflask import APIBlueprint
 from flask import Response, current_app, flash, make_response, redirect, render_template, request
 from flask import url_for as url
@@ -94,6 +95,7 @@ def to_confirm(error: ConfirmFirstError) -> Any:
 
 def for_forged(_error: CSRFError) -> Any:
     """Refuse a form without a valid CSRF token: it is not from our pages, or its session is over."""
+    structlog.contextvars.bind_contextvars(problem="forged_form")
     words = "This form is too old, or not from here. Go back, load the page again, and send it."
     return _page(400, words)
 

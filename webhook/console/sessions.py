@@ -26,5 +26,5 @@ def sessions_page(session: Session, actor: Actor) -> Any:
 @page(Role.MANAGER, on="sessions")
 def end_session(session: Session, actor: Actor, ended: str) -> Any:
     """End a session at once."""
-    over = sessions.end(session, actor=actor, ended=ended)
-    return done(f"The session of {over['user']} is over.", "sessions")
+    sessions.end(session, actor=actor, ended=ended)
+    return done("That session is over.", "sessions")

@@ -69,7 +69,7 @@ def enable_user(session: Session, actor: Actor, user: str) -> Any:
 def _linked(session: Session, actor: Actor, made: UserInvited) -> Any:
     if made["link"] is None:
         nudging.after_commit("mail")
-        return done(f"A link is mailed to {made['email']}.", "users")
+        return done("A link is mailed to them.", "users")
     return _users(session, actor, made=made)
 
 

@@ -4,6 +4,7 @@ import re
 import traceback
 from typing import Any, TypeVar, Unpack
 
+import structlog
 from apiflask import APIFlask, HTTPError
 from flask import Response, current_app, jsonify
 from psycopg.errors import InsufficientPrivilege, UniqueViolation
@@ -232,7 +233,8 @@ def problem(
     headers: dict[str, str] | None = None,
     **about: Unpack[About],
 ) -> Response:
-    """Make a problem: `type` ends in the stable code."""
+    """Make a problem: `type` ends in the stable code, which the request's line of the log has too."""
+    structlog.contextvars.bind_contextvars(problem=code)
     body: Problem = {
         "type": f"/problems/{code}",
         "title": code.replace("_", " ").capitalize(),

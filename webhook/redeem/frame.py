@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
 from apiflask import APIBlueprint
 from flask import Response, current_app, g, make_response, redirect, render_template, request
 from flask import url_for as url
@@ -151,6 +152,7 @@ def asset(name: str) -> str:
 def _begin() -> None:
     show_for(None)
     if request.method == "POST" and not _is_from_here():
+        structlog.contextvars.bind_contextvars(problem="forged_form")
         raise BadRequest
 
 

@@ -1,6 +1,7 @@
 """Signing in: passwords, sessions, limits, forged forms."""
 
 import re
+from pathlib import Path
 
 import pytest
 from flask import session
@@ -9,11 +10,12 @@ from sqlalchemy import text
 from tests.webhook.console.people import PASSWORD, at_the_door_of
 from tests.world import OPERATOR
 from webhook import create_app
+from webhook.console import answers
 from webhook.console.answers import HEADERS
 from worker.database import connections as databases
 from worker.database.connections import Login
 from worker.settings import settings
-from worker.tenancy import passwords, users
+from worker.tenancy import links, passwords, users
 from worker.tenancy.actors import Role
 
 
@@ -374,6 +376,45 @@ def test_the_cookie_is_for_this_site_and_for_no_script(person):
     assert "SameSite=Lax" in cookie
 
 
+def test_over_https_both_cookies_are_bound_to_the_host(person, monkeypatch):
+    public = {"public_url": "https://localhost"}
+    monkeypatch.setattr(settings(), "__dict__", settings().__dict__ | public)
+    somebody, there = person(signed_in=False), {"base_url": "https://localhost"}
+    client = create_app().test_client()
+    token = re.search(r'csrf_token" value="([^"]+)', client.get("/console/sign-in", **there).text)
+
+    began = client.post(
+        "/console/sign-in",
+        data={"csrf_token": token[1], "email": somebody.email, "password": PASSWORD},
+        headers={"Referer": "https://localhost/console/sign-in"},
+        **there,
+    )
+
+    cookies = began.headers.getlist("Set-Cookie")
+    assert began.status_code == 303
+    assert len(cookies) == 2
+    for cookie in cookies:
+        assert cookie.startswith("__Host-keypool")
+        assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
+        assert "Domain=" not in cookie
+
+
+def test_a_field_for_a_password_hides_it_and_lets_a_manager_of_passwords_fill_it(person, place):
+    with databases.session() as opened:
+        user_id = opened.scalar(text("SELECT max(id) FROM console_user"))
+        link = links.mint(opened, user_id=user_id)
+    pages = ["/sign-in", "/account", f"/links/{link}"]
+
+    shown = "".join(person(signed_in=page == "/account").get(page).text for page in pages)
+
+    fields = re.findall(r'<input[^>]*name="(?:password|old|present_password)"[^>]*>', shown)
+    assert len(fields) == 4
+    for field in fields:
+        assert 'type="password"' in field
+        assert re.search('autocomplete="(current|new)-password"', field)
+    assert "onpaste" not in shown
+
+
 def test_pages_allow_no_inline_script_and_no_frame(person):
     page = person().get("/pools")
 
@@ -421,3 +462,13 @@ def test_an_old_secret_key_signs_no_session(person):
     signed_by_the_old_one.client.application = create_app()
 
     assert signed_by_the_old_one.get("/pools").status_code == 303
+
+
+def test_a_message_that_waits_in_the_cookie_names_nobody():
+    console = Path(answers.__file__).parent
+    said = re.findall(
+        r"\bdone\(\s*f?\"[^\"]*\"", "".join(p.read_text() for p in console.glob("*.py"))
+    )
+
+    assert len(said) > 20
+    assert [one for one in said if re.search(r"\{[^}]*(email|user|recipient|learner)", one)] == []

@@ -1,5 +1,7 @@
 """Single sign-on by OpenID Connect, at a provider that answers over HTTP, rightly and wrongly."""
 
+import base64
+import hmac
 import re
 import secrets
 import threading
@@ -172,6 +174,46 @@ def test_an_answer_that_another_key_signed_lets_nobody_in(app, provider):
     refused = signs_in(app.test_client(), provider.user["email"])
 
     assert (refused.status_code, "does not hold" in refused.text) == (422, True)
+
+
+@pytest.mark.usefixtures("set_up")
+@pytest.mark.parametrize("algorithm", ["none", "HS256"])
+def test_an_unsigned_answer_and_one_signed_with_the_clients_secret_let_nobody_in(
+    app, provider, monkeypatch, algorithm
+):
+    client, email = app.test_client(), provider.user["email"]
+    fetched = openid._fetched
+
+    def forged(method: str, url: str, **told: object) -> dict[str, str]:
+        answer = fetched(method, url, **told)
+        if "id_token" in answer:
+            head, said, _ = answer["id_token"].split(".")
+            head = encoded(b'{"alg": "%s"}' % algorithm.encode())
+            signed = hmac.digest(providers.SECRET.encode(), f"{head}.{said}".encode(), "sha256")
+            answer["id_token"] = f"{head}.{said}.{encoded(signed) if algorithm != 'none' else ''}"
+        return answer
+
+    monkeypatch.setattr(openid, "_fetched", forged)
+    refused = signs_in(client, email)
+
+    assert (refused.status_code, "does not hold" in refused.text) == (422, True)
+    assert row(email) is None
+
+
+def encoded(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
+@pytest.mark.usefixtures("set_up")
+def test_a_provider_that_calls_itself_otherwise_is_not_asked(app, provider, monkeypatch):
+    described = {"issuer": "https://elsewhere.example"}
+    monkeypatch.setattr(providers, "described", lambda _provider: described)
+
+    refused = app.test_client().get(
+        "/console/single-sign-on", query_string={"email": provider.user["email"]}
+    )
+
+    assert (refused.status_code, "calls itself" in refused.text) == (422, True)
 
 
 @pytest.mark.usefixtures("set_up")

@@ -107,3 +107,13 @@ def test_no_folder_is_listed(client, path):
 @pytest.mark.parametrize("path", ["/.git/config", "/.env", "/console/static/../frame.py"])
 def test_nothing_but_routes_and_assets_is_served(client, path):
     assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/pools", "/console/sign-in"])
+def test_a_trace_is_refused(client, path):
+    answer = plain(client.application).open(
+        path, method="TRACE", headers={"X-Secret": "told back?"}
+    )
+
+    assert answer.status_code == 405
+    assert "told back?" not in answer.text

@@ -47,6 +47,15 @@ def test_an_empty_database_becomes_what_schema_sql_says(databases):
     assert found(engine) == []
 
 
+def test_a_new_database_lets_nobody_in(databases):
+    engine = databases.empty()
+    schema.init(engine)
+
+    with engine.connect() as connection:
+        for table in ("console_user", "console_session", "sign_in_link", "token", "source"):
+            assert connection.scalar(text(f"SELECT count(*) FROM {table}")) == 0, table
+
+
 def test_a_database_is_made_once_however_many_make_it_at_once(databases):
     engine = databases.empty()
 

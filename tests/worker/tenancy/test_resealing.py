@@ -167,3 +167,18 @@ def test_the_secret_of_a_courses_launch_links_is_encrypted_anew_too(session, sec
     resealing.reencrypt(session)
 
     assert (before, figures(session, "course")) == ((1, 0), (0, 0))
+
+
+def test_what_is_sealed_is_authenticated(secret_key):
+    secret_key(NEW)
+    sealed = base64.urlsafe_b64decode(secrets.encrypt(b"the same"))
+    again = base64.urlsafe_b64decode(secrets.encrypt(b"the same"))
+
+    for place in (9, 20, len(sealed) - 40, len(sealed) - 1):  # time, start, text, mark
+        changed = bytearray(sealed)
+        changed[place] ^= 1
+        with pytest.raises(errors.SettingsError):
+            secrets.decrypt(base64.urlsafe_b64encode(bytes(changed)))
+
+    assert sealed[9:25] != again[9:25]  # the start is random: equal texts are not seen to be equal
+    assert secrets.decrypt(base64.urlsafe_b64encode(sealed)) == b"the same"

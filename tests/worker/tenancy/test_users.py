@@ -168,6 +168,14 @@ def test_an_operator_is_mailed_in_the_sellers_name_and_operators_alone_see_it(se
 
 
 @pytest.mark.parametrize(
+    "password",
+    ["vier grüne Igel", "correct horse battery", "92-84-17-60-35-28", "🦔 läuft 春 weit!"],
+)
+def test_a_password_of_any_characters_is_taken(password):
+    assert passwords.hashed(password, about="ann@example.com").startswith("$argon2id$")
+
+
+@pytest.mark.parametrize(
     "common", ["password1234", "123456789012", "qwertyuiop12", "ann@example.com1", "keypool12345"]
 )
 def test_a_common_password_is_refused(common):
