@@ -120,6 +120,7 @@ def check(
 
 def tally(history: History) -> dict[str, int]:
     """Count what was delivered, and what of it is lost, doubled or stuck."""
+    acknowledged = set(history.acknowledged)  # before the tables are read: more comes meanwhile
     with transaction_of() as session:
         recorded = set(session.scalars(text("SELECT webhook_id FROM event")))
         twice = [session.scalars(text(NEVER[what])).all() for what in NEVER if "twice" in what]
@@ -128,7 +129,7 @@ def tally(history: History) -> dict[str, int]:
         "events": len(history.acknowledged),
         "unanswered": history.answers[0],
         "answered 503": history.answers[503],
-        "lost": len(history.acknowledged.keys() - recorded),
+        "lost": len(acknowledged - recorded),
         "doubled": len(history.contradicted) + sum(map(len, twice)),
         "stuck": waiting(),
     }

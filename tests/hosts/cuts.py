@@ -1,18 +1,24 @@
 """The cuts: what is cut, for how long, and what must hold meanwhile and afterwards."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+import psycopg
+
 from tests.faults import checker
-from tests.hosts.lab import Lab
+from tests.hosts.lab import HOSTS, Lab
 from tests.hosts.traffic import Traffic
 from tests.hosts.watching import Most, Watch
 from tests.waiting import eventually
 
 RECOVERS_WITHIN = 10.0  # seconds after the healing
 SETTLES_WITHIN = 10.0  # seconds during a cut, where a worker still reaches the database
+HOLDS_A_TREE = """
+    SELECT FROM pg_stat_activity JOIN pg_locks USING (pid)
+     WHERE client_addr = %s AND relation = 'tree_lock'::regclass LIMIT 1
+"""
 GIVEN_UP = 120.0  # seconds after the healing
 STEADY = 5.0  # seconds of calm before each cut
 Fault = Callable[[Lab], AbstractContextManager[None]]
@@ -49,14 +55,71 @@ def lines(*pairs: str, back: bool = True) -> Fault:
 
     @contextmanager
     def fault(lab: Lab) -> Iterator[None]:
-        for pair in pairs:
-            source, target = pair.split(" > ")
-            lab.network.cut(source, target)
-            if back:
-                lab.network.cut(target, source)
+        _cut(lab, pairs, back)
         yield
         assert lab.network.swallowed(), f"nothing went between {' and '.join(pairs)}"
         lab.network.heal()
+
+    return fault
+
+
+def _cut(lab: Lab, pairs: Sequence[str], back: bool) -> None:
+    for pair in pairs:
+        source, target = pair.split(" > ")
+        lab.network.cut(source, target)
+        if back:
+            lab.network.cut(target, source)
+
+
+def amid_settling(worker: str) -> Fault:
+    """Cut a worker from PostgreSQL while it holds the lock of a tree."""
+
+    @contextmanager
+    def fault(lab: Lab) -> Iterator[None]:
+        with psycopg.connect(lab.superuser(), autocommit=True) as line:
+            address = lab.network.hosts[worker].address
+            assert eventually(lambda: _caught(lab, line, worker, address)), "it settled nothing"
+        yield
+        lab.network.heal()
+
+    return fault
+
+
+def _caught(lab: Lab, line: psycopg.Connection, worker: str, address: str) -> bool:
+    holds = lambda: line.execute(HOLDS_A_TREE, [address]).fetchone() is not None  # noqa: E731
+    if not eventually(holds, seconds=2):
+        return False
+    _cut(lab, [f"{worker} > postgres"], back=True)
+    time.sleep(0.3)  # it may have been about to commit
+    if holds():
+        return True
+    lab.network.heal()
+    return False
+
+
+def slow(host: str) -> Fault:
+    """Make a host's line slow, and lose some."""
+
+    @contextmanager
+    def fault(lab: Lab) -> Iterator[None]:
+        with lab.network.slowed(host) as cable:
+            yield
+            assert cable.lost, f"nothing went to {host}"
+
+    return fault
+
+
+def vanish(host: str) -> Fault:
+    """Have a host vanish with all that runs on it, and come back with what its disk had."""
+
+    @contextmanager
+    def fault(lab: Lab) -> Iterator[None]:
+        lab.network.unplug(host)
+        lab.kill(host)
+        lab.network.remove(host)
+        yield
+        lab.network.add(host, HOSTS[host][0])
+        lab.begin(host)
 
     return fault
 
@@ -99,10 +162,49 @@ def _wrong(cut: Cut, most: Most, recovery: float, dead: list[str], **counted: in
     return ", ".join(found)
 
 
-SHORT = 15  # seconds of a cut in the short form
-SHORTLY = ("web-1 – PostgreSQL", "worker-1 – PostgreSQL", "worker-1 – Redis")
+WEBS = ("web-1", "web-2")
+WORKERS = ("worker-1", "worker-2")
+BEATS = ("beat-1", "beat-2")
+
+
+def _to(target: str, *hosts: str) -> Fault:
+    return lines(*(f"{host} > {target}" for host in hosts))
+
+
+def _one_way(pair: str) -> Fault:
+    return lines(pair, back=False)
+
+
 CUTS = [
-    Cut("web-1 – PostgreSQL", lines("web-1 > postgres"), 20),
-    Cut("worker-1 – PostgreSQL", lines("worker-1 > postgres"), 20),
-    Cut("worker-1 – Redis", lines("worker-1 > redis"), 20),
+    Cut("web-1 – PostgreSQL", _to("postgres", "web-1"), 20),
+    Cut("web-1 → PostgreSQL", _one_way("web-1 > postgres"), 20),
+    Cut("web-1 ← PostgreSQL", _one_way("postgres > web-1"), 20),
+    Cut("both webs – PostgreSQL", _to("postgres", *WEBS), 20),
+    Cut("both webs – PostgreSQL, for long", _to("postgres", *WEBS), 60),
+    Cut("both webs – Redis", _to("redis", *WEBS), 20),
+    Cut("worker-1 – PostgreSQL, briefly", _to("postgres", "worker-1"), 5),
+    Cut("worker-1 – PostgreSQL", _to("postgres", "worker-1"), 20),
+    Cut("worker-1 → PostgreSQL", _one_way("worker-1 > postgres"), 20),
+    Cut("worker-1 ← PostgreSQL", _one_way("postgres > worker-1"), 20),
+    Cut("worker-1 – PostgreSQL, amid settling", amid_settling("worker-1"), 60),
+    Cut("both workers – PostgreSQL", _to("postgres", *WORKERS), 20, settles=False),
+    Cut("worker-1 – Redis", _to("redis", "worker-1"), 20),
+    Cut("worker-1 → Redis", _one_way("worker-1 > redis"), 20),
+    Cut("worker-1 ← Redis", _one_way("redis > worker-1"), 20),
+    Cut("both workers – Redis", _to("redis", *WORKERS), 20, settles=False),
+    Cut("both workers – Redis, for long", _to("redis", *WORKERS), 60, settles=False),
+    Cut("both beats – Redis", _to("redis", *BEATS), 20),
+    Cut("proxy – web-1", _to("web-1", "proxy"), 20),
+    Cut("proxy → web-1", _one_way("proxy > web-1"), 20),
+    Cut("proxy ← web-1", _one_way("web-1 > proxy"), 20),
+    Cut("PostgreSQL slow", slow("postgres"), 30),
+    Cut("Redis slow", slow("redis"), 30),
+    Cut("worker-1 slow", slow("worker-1"), 30),
+    Cut("web-1 slow", slow("web-1"), 30),
+    Cut("worker-1 vanishes", vanish("worker-1"), 20),
+    Cut("web-1 vanishes", vanish("web-1"), 20),
+    Cut("Redis vanishes", vanish("redis"), 20, settles=False),
+    Cut("PostgreSQL vanishes", vanish("postgres"), 20, settles=False),
 ]
+SHORT = 15  # seconds of a cut in the short form
+SHORTLY = ("web-1 – PostgreSQL", "worker-1 – PostgreSQL, amid settling", "worker-1 – Redis")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+import psutil
 import psycopg
 from psycopg.conninfo import make_conninfo
 
@@ -87,8 +88,11 @@ class Lab:
     def kill(self, name: str) -> None:
         """Kill what runs on a host, all at once."""
         for process in self.running.pop(name, []):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                whole = psutil.Process(process.pid)
+                for one in (whole, *whole.children(recursive=True)):
+                    with suppress(psutil.NoSuchProcess):
+                        one.kill()
             process.wait()
 
     def dead(self) -> list[str]:

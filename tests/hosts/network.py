@@ -10,9 +10,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.hosts.cable import Cable
 from tests.waiting import eventually
 
 SUBNET = "172.30.7"  # compose.yaml's: the web trusts the proxy's address there
@@ -104,13 +107,38 @@ class Network:
         host = self.hosts[name] = Host(name, f"{SUBNET}.{number}", keeper)
         _do(f"ip link add {name} type veth peer name line netns {keeper.pid}")
         _do(f"ip link set {name} master bridge up")
-        for setting in (
-            f"address add {host.address}/24 dev line",
-            "link set line up",
-            "link set lo up",
-        ):
-            _do(shlex.join(host.entering), f"ip {setting}")
+        self._connect(host, "line")
+        _on(host, "ip link set lo up")
         return host
+
+    def remove(self, name: str) -> None:
+        """Take a host away, and with it whatever its sockets still had to send."""
+        _do(f"ip link delete {name}")
+        host = self.hosts.pop(name)
+        host.keeper.kill()
+        host.keeper.wait()
+
+    @contextmanager
+    def slowed(self, name: str) -> Iterator[Cable]:
+        """Lead a host's line through a cable that is slow and loses some, while the block lasts."""
+        host, far = self.hosts[name], f"far-{name}"
+        cable = Cable(far, "slow")
+        try:
+            _do(f"ip link set slow netns {host.keeper.pid}")
+            _do(f"ip link set {far} master bridge up")
+            _on(host, "ip link set line down")
+            self._connect(host, "slow")
+            yield cable
+        finally:
+            cable.close()
+            _on(host, "ip link set line up")
+
+    def _connect(self, host: Host, device: str) -> None:
+        """Give a device the host's address; on each of its devices the same, so that nobody looks anew."""
+        last = host.address.rpartition(".")[2]
+        _on(host, f"ip link set {device} address 02:00:00:00:00:{int(last):02x}")
+        _on(host, f"ip address add {host.address}/24 dev {device}")
+        _on(host, f"ip link set {device} up")
 
     def cut(self, source: str, target: str) -> None:
         """Let everything vanish that one host sends to another; the other direction stays."""
@@ -127,14 +155,14 @@ class Network:
         _do(f"ip link set {name} down")
 
     def heal(self) -> None:
-        """Carry everything again."""
+        """Carry everything again that was cut."""
         _do("nft flush chain bridge lab forward")
-        for name in self.hosts:
-            _do(f"ip link set {name} up")
 
 
-def _do(*words: str) -> str:
-    done = subprocess.run(
-        shlex.split(" ".join(words)), check=True, stdout=subprocess.PIPE, text=True
-    )
+def _on(host: Host, command: str) -> None:
+    _do(f"{shlex.join(host.entering)} {command}")
+
+
+def _do(command: str) -> str:
+    done = subprocess.run(shlex.split(command), check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout
