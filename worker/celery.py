@@ -1,17 +1,20 @@
 """The Celery app: how hints travel. PostgreSQL has the truth; a lost hint costs latency only."""
 
 import logging
+import socket
 import sys
 import time
 from datetime import timedelta
 from typing import Any
 
+import kombu
 from celery import Celery
+from celery.app.amqp import AMQP
 from celery.signals import beat_init, setup_logging, worker_init, worker_ready
 from sqlalchemy.orm import Session
 
 from worker import logs
-from worker.database import connections, periods, revisions
+from worker.database import connections, patience, periods, revisions
 from worker.errors import DatabaseAwayError, KeypoolError, SettingsError
 from worker.logs import log
 from worker.machine import homes, watchdog
@@ -20,6 +23,13 @@ from worker.tenancy import web_keys
 
 KEY_PREFIX = "keypool:"
 AWAY_PAUSE = 1  # seconds between checks whether the database is back
+LONGEST_PAUSE = 2  # seconds between a worker's attempts to connect to the broker
+KEEPALIVE = {  # not every system has all
+    "TCP_KEEPIDLE": patience.KEEPALIVE_IDLE,
+    "TCP_KEEPINTVL": patience.KEEPALIVE_INTERVAL,
+    "TCP_KEEPCNT": patience.KEEPALIVE_COUNT,
+    "TCP_USER_TIMEOUT": patience.LET_GO * 1000,
+}
 
 
 def broker_url() -> str:
@@ -51,13 +61,23 @@ def redis_url() -> str:
 
 
 def transport(socket_timeout: float) -> dict[str, Any]:
-    """Give the transport's options: timeouts, since the default blocks for ever on a frozen Redis."""
+    """Give the transport's options: timeouts, since the default blocks for ever on a frozen Redis.
+
+    A network that is cut says nothing: keepalives find out, and a worker that waits for hints looks whether
+    Redis still answers.
+    """
     return {
         "visibility_timeout": 300,  # longer than any task's timeout, or a task would run twice at once
         "global_keyprefix": KEY_PREFIX,
         "socket_timeout": socket_timeout,
         "socket_connect_timeout": socket_timeout,
         "socket_keepalive": True,
+        "socket_keepalive_options": {
+            getattr(socket, name): value
+            for name, value in KEEPALIVE.items()
+            if hasattr(socket, name)
+        },
+        "health_check_interval": patience.KEEPALIVE_IDLE,
         "retry_on_timeout": False,
     }
 
@@ -116,7 +136,22 @@ def _every(interval: timedelta, task: str) -> dict[str, Any]:
     return {"task": task, "schedule": interval}
 
 
-app = Celery("keypool", include=["worker.tasks"])
+class Connection(kombu.Connection):
+    """Celery's connection, except that its pauses between attempts do not grow to half a minute."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> kombu.Connection:
+        """Connect, and try again every two seconds until that works."""
+        pauses = {"interval_start": LONGEST_PAUSE, "interval_max": LONGEST_PAUSE}
+        return super().ensure_connection(*args, **(pauses | kwargs))
+
+
+class Amqp(AMQP):
+    """Celery's messages, over such connections."""
+
+    Connection = Connection
+
+
+app = Celery("keypool", include=["worker.tasks"], amqp=Amqp)
 app.add_defaults(configuration)
 
 

@@ -22,7 +22,7 @@ SUBNET = "172.30.7"  # compose.yaml's: the web trusts the proxy's address there
 SENDER = f"{SUBNET}.1"  # the bridge's own address: the lab posts and measures from there
 TABLE = "table bridge lab { chain forward { type filter hook forward priority 0; }; }"
 INSIDE = "KEYPOOL_LAB"
-PROGRAMS = ("unshare", "nsenter", "mount", "ip", "nft", "nginx")
+PROGRAMS = ("setpriv", "unshare", "nsenter", "mount", "ip", "nft", "nginx")
 
 
 def refusal() -> str | None:
@@ -54,7 +54,18 @@ def inside() -> Path | None:
 
 def _unshare() -> list[str]:
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
-    return ["unshare", *user, "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    ended_with_us = ["setpriv", "--pdeathsig", "KILL"]
+    return [
+        *ended_with_us,
+        "unshare",
+        *user,
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def test_a_machine_that_lacks_a_program_is_told_which(monkeypatch, tmp_path):
 
     reason = network.refusal()
 
-    assert reason == "unshare, nsenter, mount, ip, nft, nginx is not installed"
+    assert reason == "setpriv, unshare, nsenter, mount, ip, nft, nginx is not installed"
 
 
 def test_every_service_that_stays_has_a_host_but_the_analysts():

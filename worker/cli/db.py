@@ -110,7 +110,8 @@ def _notes() -> list[str]:
     try:
         with connections.session() as session:
             revisions.require(session)
-            rights = schema.loose_rights(session.connection())
+            connection = session.connection()
+            rights = schema.loose_rights(connection) + schema.lacking_keepalives(connection)
             return rights + web_keys.notes(session) + resealing.notes(session)
     except (revisions.NotMadeError, revisions.DatabaseTooOldError):
         return []  # a table may be missing

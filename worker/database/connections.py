@@ -139,8 +139,8 @@ def _engine(login: Login, address: str, pid: int) -> Engine:
         **POOLS[login],
         pool_timeout=1,
         connect_args={
-            "connect_timeout": patience.CONNECT if login in WEBS else 10,
-            "tcp_user_timeout": 5000,
+            "connect_timeout": patience.CONNECT if login in WEBS else patience.CONNECT_UNHURRIED,
+            **patience.OURS,
             **options(login),
         },
     )

@@ -4,6 +4,9 @@ PostgreSQL's statement timeout does not help when the server is frozen or cut of
 the web's connections and closes one that waits for too long: its request then fails at once with
 503. The timeouts are 1 s for a slot in the pool or a ping, then 3.5 s for connecting and the
 transaction together: less than 5 s in all.
+
+A network that is cut tells neither side. TCP keepalives find out, on both: until then the session of a worker
+that is cut off holds its locks, and that of a web its place among `max_connections`.
 """
 
 import os
@@ -21,12 +24,32 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 
 CONNECT = 3  # seconds; libpq takes whole numbers only
+CONNECT_UNHURRIED = 5
+# TCP keepalives: who was silent for so long is asked so often, and let go after so long without an answer.
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT, LET_GO = 3, 1, 3, 6  # seconds, and a number
 TRANSACTION_TIMEOUT = 3.5  # seconds that a transaction may wait for the server, connecting included
 PING = 1.0
 FRESH = 1.0  # a connection that answered within this time is not pinged
 POLL_SECONDS = 0.1
 
 SET_IDLE = text("SELECT set_config('idle_in_transaction_session_timeout', :timeout, true)")
+
+
+# The client's side, as libpq's options, and the server's, as PostgreSQL's settings. Sockets in the file system
+# ignore them.
+OURS = {
+    "keepalives_idle": KEEPALIVE_IDLE,
+    "keepalives_interval": KEEPALIVE_INTERVAL,
+    "keepalives_count": KEEPALIVE_COUNT,
+    "tcp_user_timeout": LET_GO * 1000,
+}
+THEIRS = {
+    "tcp_keepalives_idle": f"{KEEPALIVE_IDLE}s",
+    "tcp_keepalives_interval": f"{KEEPALIVE_INTERVAL}s",
+    "tcp_keepalives_count": f"{KEEPALIVE_COUNT}",
+    "tcp_user_timeout": f"{LET_GO}s",
+    "client_connection_check_interval": "5s",  # while a statement runs, nobody listens to the line
+}
 
 
 @dataclass

@@ -10,13 +10,22 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from worker import errors
-from worker.database import migrating, pooling, zones
+from worker.database import migrating, patience, pooling, zones
 from worker.database.catalog import Catalog, describe, differences
 from worker.database.rules import SCHEMA
 from worker.settings import settings
 
 # If one of these is off, a crash can lose keys that were handed out or redeemed.
 DURABILITY = ["fsync", "full_page_writes", "synchronous_commit"]
+
+
+# The settings that a database lacks.
+LACKING_KEEPALIVES = """
+    SELECT name FROM pg_database CROSS JOIN unnest(%s::text[]) AS name
+     WHERE datname = %s AND NOT EXISTS (
+         SELECT FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS entry
+          WHERE setdatabase = pg_database.oid AND setrole = 0 AND entry LIKE name || '=%%')
+"""
 
 
 class SchemaOwnerError(errors.RefusedError):
@@ -45,12 +54,16 @@ def init(engine: Engine) -> bool:
 
 
 def close(connection: psycopg.Connection, database: str) -> None:
-    """Let nobody but its owner make temporary tables and functions in a database: they could stand in for ours.
+    """Give a database what is neither in a dump nor in a copy, so that each needs it again.
 
-    A right on the database itself is neither in a dump nor in a copy, so each has to be closed again.
+    Nobody but its owner makes temporary tables and functions in it: they could stand in for ours. And its
+    sessions notice a client whose network was cut (TCP keepalives), except where somebody set that otherwise.
     """
-    revoke = SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC")
-    connection.execute(revoke.format(Identifier(database)))
+    named = Identifier(database)
+    connection.execute(SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(named))
+    setting = SQL("ALTER DATABASE {} SET {} = {}")
+    for name in _lacking(connection, database):
+        connection.execute(setting.format(named, Identifier(name), patience.THEIRS[name]))
 
 
 def check(engine: Engine) -> list[str]:
@@ -188,3 +201,19 @@ def loose_rights(connection: Connection) -> list[str]:
              f"ALTER ROLE {login} RESET ALL."),
         ) if is_so
     ]  # fmt: skip
+
+
+def lacking_keepalives(connection: Connection) -> list[str]:
+    """Say in a sentence that sessions do not notice a client whose network was cut."""
+    driver = cast(psycopg.Connection, connection.connection.driver_connection)
+    lacking = _lacking(driver, driver.info.dbname)
+    return [
+        f"The database does not set {', '.join(lacking)}: a worker whose network is cut keeps its locks "
+        "for long. Run “keypool db init”, as the database's owner."
+        for _ in lacking[:1]
+    ]
+
+
+def _lacking(connection: psycopg.Connection, database: str) -> list[str]:
+    asked = [list(patience.THEIRS), database]
+    return [name for (name,) in connection.execute(LACKING_KEEPALIVES, asked)]

@@ -108,3 +108,19 @@ def test_connecting_counts_as_waiting(database, monkeypatch):
         session.execute(text("SELECT pg_sleep(1)"))
 
     connections.dispose()
+
+
+def test_every_login_lets_go_of_a_server_that_is_gone_without_a_word(login):
+    asked: dict[str, object] = {}
+    engine = connections.engine(login)
+    engine.dispose()
+
+    @event.listens_for(engine, "do_connect", once=True)
+    def _note(_dialect: object, _record: object, _words: object, parameters: dict) -> None:
+        asked.update(parameters)
+
+    backend(login)
+
+    assert (asked["keepalives_idle"], asked["keepalives_interval"]) == (3, 1)
+    assert asked["tcp_user_timeout"] == 6000
+    assert asked["connect_timeout"] <= 5

@@ -411,3 +411,46 @@ def test_a_table_whose_rows_are_all_updated_is_vacuumed_when_a_fiftieth_changed(
     assert told["autovacuum_vacuum_scale_factor"] == 0.02
     assert told["autovacuum_vacuum_insert_scale_factor"] == 0.02
     assert told["autovacuum_analyze_scale_factor"] == 0.02
+
+
+# Clients whose network was cut
+
+SET_FOR_ALL = """
+    SELECT unnest(setconfig) FROM pg_db_role_setting JOIN pg_database ON pg_database.oid = setdatabase
+     WHERE setrole = 0 AND datname = current_database()
+"""
+
+
+def test_sessions_of_a_database_let_go_of_a_client_that_is_gone_without_a_word(made):
+    with made.connect() as connection:
+        kept = connection.scalars(text(SET_FOR_ALL)).all()
+        told = schema.lacking_keepalives(connection)
+
+    assert sorted(kept) == [
+        "client_connection_check_interval=5s",
+        "tcp_keepalives_count=3",
+        "tcp_keepalives_idle=3s",
+        "tcp_keepalives_interval=1s",
+        "tcp_user_timeout=6s",
+    ]
+    assert told == []
+
+
+def test_a_database_made_before_is_told_of_and_keeps_what_somebody_set(databases):
+    engine = databases.made()
+    name = engine.url.database
+    run(
+        engine,
+        f"ALTER DATABASE {name} RESET ALL",
+        f"ALTER DATABASE {name} SET tcp_keepalives_idle = '60s'",
+    )
+
+    with engine.connect() as connection:
+        [told] = schema.lacking_keepalives(connection)
+    schema.init(engine)
+
+    assert "tcp_user_timeout" in told
+    assert "tcp_keepalives_idle" not in told
+    with engine.connect() as connection:
+        assert "tcp_keepalives_idle=60s" in connection.scalars(text(SET_FOR_ALL)).all()
+        assert schema.lacking_keepalives(connection) == []
