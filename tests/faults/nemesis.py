@@ -282,7 +282,7 @@ def turn_clock(service: str, shift: str) -> Fault:
 
 
 def strike(line: str, mode: Mode) -> Fault:
-    """Make the fault that a proxied line is reset, swallows everything, or breaks midway."""
+    """Make the fault that a proxied line is reset, swallows everything, breaks midway, or stalls."""
 
     def struck(system: System, chance: random.Random) -> None:
         proxy = system.lines[line]
@@ -314,7 +314,7 @@ CLOCKS: tuple[Fault, ...] = tuple(
 LINES: tuple[Fault, ...] = tuple(
     strike(line, mode)
     for line in ("web", "postgres", "redis")
-    for mode in ("reset", "hole", "half")
+    for mode in ("reset", "hole", "half", "stall")
 )
 POINTS: tuple[Fault, ...] = tuple(crash_at(point) for point in points.OF_AN_EVENT)
 RESTORED_EVERY = 10  # seconds between a worker's looks at the hints that nobody acknowledged

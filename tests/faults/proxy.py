@@ -1,14 +1,19 @@
-"""A small proxy on a loopback port, whose connections can be reset, go silent, or break midway."""
+"""A small proxy on a loopback port, whose connections can be reset, go silent, or break midway.
+
+A hole that swallows what is sent ends with a reset, for the bytes are gone. A network loses packets, and TCP
+sends them again: to either side a cut that heals is a stall, and nobody is told of it.
+"""
 
 import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 
-Mode = Literal["pass", "reset", "hole", "half"]
+Mode = Literal["pass", "reset", "hole", "half", "stall"]
 LINGER = struct.pack("ii", 1, 0)  # a close becomes a reset
 
 
@@ -25,7 +30,7 @@ class Proxy:
 
     @contextmanager
     def struck_by(self, mode: Mode) -> Iterator[None]:
-        """Let a mode rule; afterwards every line that stood is reset, for it may have lost bytes."""
+        """Let a mode rule; afterwards every line that may have lost bytes is reset."""
         self.mode = mode
         if mode == "reset":
             self._reset_all()
@@ -33,7 +38,8 @@ class Proxy:
             yield
         finally:
             self.mode = "pass"
-            self._reset_all()
+            if mode != "stall":
+                self._reset_all()
 
     def close(self) -> None:
         """Stop listening and hang up."""
@@ -50,6 +56,7 @@ class Proxy:
         if self.mode == "reset":
             self._strike()
             return _reset(client)
+        self._withhold()
         try:
             server = self._target()
         except OSError:
@@ -69,6 +76,7 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                self._withhold()
                 if self.mode == "hole":
                     self._strike()
                 elif self.mode == "half" and answers:
@@ -80,6 +88,12 @@ class Proxy:
         for end in (source, sink):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def _withhold(self) -> None:
+        if self.mode == "stall":
+            self._strike()
+        while self.mode == "stall":
+            time.sleep(0.02)
 
     def _strike(self) -> None:
         with self._lock:

