@@ -7,10 +7,10 @@ import time
 from datetime import timedelta
 from typing import Any
 
-import kombu
 from celery import Celery
 from celery.app.amqp import AMQP
 from celery.signals import beat_init, setup_logging, worker_init, worker_ready
+from kombu.connection import Connection as KombuConnection
 from sqlalchemy.orm import Session
 
 from worker import logs
@@ -136,10 +136,10 @@ def _every(interval: timedelta, task: str) -> dict[str, Any]:
     return {"task": task, "schedule": interval}
 
 
-class Connection(kombu.Connection):
+class Connection(KombuConnection):
     """Celery's connection, except that its pauses between attempts do not grow to half a minute."""
 
-    def ensure_connection(self, *args: Any, **kwargs: Any) -> kombu.Connection:
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> KombuConnection:
         """Connect, and try again every two seconds until that works."""
         pauses = {"interval_start": LONGEST_PAUSE, "interval_max": LONGEST_PAUSE}
         return super().ensure_connection(*args, **(pauses | kwargs))
