@@ -142,7 +142,8 @@ class Connection(KombuConnection):
     def ensure_connection(self, *args: Any, **kwargs: Any) -> KombuConnection:
         """Connect, and try again every two seconds until that works."""
         pauses = {"interval_start": LONGEST_PAUSE, "interval_max": LONGEST_PAUSE}
-        return super().ensure_connection(*args, **(pauses | kwargs))
+        super().ensure_connection(*args, **(pauses | kwargs))  # type: ignore[no-untyped-call]
+        return self
 
 
 class Amqp(AMQP):
