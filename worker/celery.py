@@ -10,7 +10,6 @@ from typing import Any
 from celery import Celery
 from celery.app.amqp import AMQP
 from celery.signals import beat_init, setup_logging, worker_init, worker_ready
-from kombu.connection import Connection as KombuConnection
 from sqlalchemy.orm import Session
 
 from worker import logs
@@ -136,13 +135,13 @@ def _every(interval: timedelta, task: str) -> dict[str, Any]:
     return {"task": task, "schedule": interval}
 
 
-class Connection(KombuConnection):
+class Connection(AMQP.Connection):
     """Celery's connection, except that its pauses between attempts do not grow to half a minute."""
 
-    def ensure_connection(self, *args: Any, **kwargs: Any) -> KombuConnection:
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> "Connection":
         """Connect, and try again every two seconds until that works."""
         pauses = {"interval_start": LONGEST_PAUSE, "interval_max": LONGEST_PAUSE}
-        super().ensure_connection(*args, **(pauses | kwargs))  # type: ignore[no-untyped-call]
+        super().ensure_connection(*args, **(pauses | kwargs))
         return self
 
 

@@ -2,7 +2,7 @@
 
 import socket
 
-import kombu
+import kombu.exceptions
 import pytest
 from redis.connection import Connection
 
