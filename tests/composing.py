@@ -1,6 +1,5 @@
 """What compose.yaml and nginx.conf say, with where things are on this machine put in place."""
 
-import datetime
 import os
 import re
 import secrets
@@ -8,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+
+from tests import certificates
 
 HOUSE = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((HOUSE / "compose.yaml").read_text())
@@ -52,17 +49,6 @@ def nginx_conf(folder: Path, **instead: str) -> Path:
 
 def certified(folder: Path) -> None:
     """Make a certificate for keys.example.com, which nobody vouches for."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "keys.example.com")])
-    begin = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    made = made.not_valid_before(begin).not_valid_after(begin.replace(year=2099))
-    signed = made.sign(key, hashes.SHA256())
-    (folder / "fullchain.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    (folder / "privkey.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    key, certificate = certificates.self_signed("keys.example.com")
+    (folder / "fullchain.pem").write_bytes(certificate)
+    (folder / "privkey.pem").write_bytes(key)

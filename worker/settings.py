@@ -12,7 +12,7 @@ from email.utils import parseaddr
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -76,6 +76,36 @@ def mail_server(value: object) -> MailServer:
         unquote(url.username or ""),
         unquote(url.password or ""),
     )
+
+
+def broker(value: object) -> object:
+    """Read `redis://host:6379/0`, `rediss://` (TLS) or `redis+socket:///path`; a certificate is checked.
+
+    Celery's transport checks none unless it is told to.
+
+    Raises:
+        ValueError: it is none of them; the message does not repeat it, because it has a password.
+    """
+    url = str(value or "").strip()
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+        asked = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+    except ValueError:
+        parts, asked = urlsplit(""), {}
+    there = parts.hostname if parts.scheme in ("redis", "rediss") else parts.path.strip("/")
+    number = parts.path.strip("/") if parts.hostname else asked.get("virtual_host", "")
+    tls = {name for name in asked if name.startswith("ssl_")}
+    known = parts.scheme in ("redis", "rediss", "redis+socket") and (number or "0").isdecimal()
+    if url and (not there or not known or parts.fragment or asked.keys() - tls - {"virtual_host"}):
+        raise ValueError(
+            "give redis://user:password@host:6379/0, rediss://… or redis+socket:///path"
+        )
+    if tls and parts.scheme != "rediss":
+        raise ValueError("certificates are of rediss://, which is encrypted")
+    if parts.scheme == "rediss" and "ssl_cert_reqs" not in asked:
+        url += f"{'&' if asked else '?'}ssl_cert_reqs=required"
+    return url or None
 
 
 def _is_loopback(host: str) -> bool:
@@ -142,7 +172,9 @@ class Settings(BaseSettings):
         None, description="The owner's login past the pooler, for migrations and reports."
     )
     analyst_database_url: str | None = Field(None, description="keypool_analyst's login.")
-    redis_url: str | None = Field(None, description="The broker; unset: the embedded server.")
+    redis_url: Annotated[str | None, BeforeValidator(broker)] = Field(
+        None, description="The broker; unset: the embedded server."
+    )
     secret_key: Listed = Field(
         [], description="Encrypts secrets and signs sessions; old keys after the new one."
     )

@@ -158,6 +158,42 @@ def test_what_is_no_mail_server_is_refused_at_start_without_its_password(monkeyp
     assert "secret" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        ("", None),
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+        ("redis://u:p%40ss@redis", "redis://u:p%40ss@redis"),
+        ("redis+socket://u:p@/run/redis.sock?virtual_host=1",) * 2,
+        ("rediss://redis", "rediss://redis?ssl_cert_reqs=required"),
+        (
+            "rediss://redis/2?ssl_ca_certs=/etc/ca.pem",
+            "rediss://redis/2?ssl_ca_certs=/etc/ca.pem&ssl_cert_reqs=required",
+        ),
+        ("rediss://redis?ssl_cert_reqs=none", "rediss://redis?ssl_cert_reqs=none"),
+    ],
+)
+def test_the_brokers_certificate_is_checked_unless_somebody_says_not_to(monkeypatch, url, read):
+    monkeypatch.setenv("KEYPOOL_REDIS_URL", url)
+
+    assert settings().redis_url == read
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis", "redis://", "redis+socket://", "unix:///run/redis.sock", "amqp://u:secret@rabbit", "sqs://",
+     "redis://u:secret@redis:99999", "redis://u:secret@redis/keys", "redis://u:sec#ret@redis",
+     "redis://u:secret@redis?db=1", "redis://u:secret@redis?ssl_ca_certs=/etc/ca.pem", "sentinel://u:secret@a;sentinel://b"],
+)  # fmt: skip
+def test_what_is_no_broker_is_refused_at_start_without_its_password(monkeypatch, url):
+    monkeypatch.setenv("KEYPOOL_REDIS_URL", url)
+
+    with pytest.raises(errors.SettingsError, match="KEYPOOL_REDIS_URL: ") as told:
+        settings()
+
+    assert "sec" not in str(told.value)
+
+
 @pytest.mark.parametrize("address", ["", "keys", "Shop <keys@example.com>", "@example.com"])
 def test_mails_come_from_an_address_alone(monkeypatch, address):
     monkeypatch.setenv("KEYPOOL_MAIL_FROM", address)

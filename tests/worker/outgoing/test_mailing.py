@@ -1,7 +1,6 @@
 """Mailing by a real mail server: away, slow, refusing some recipients, accepting and dying."""
 
 import dataclasses
-import datetime as dates
 import io
 import os
 import signal
@@ -12,13 +11,10 @@ import time
 from email import message_from_bytes, policy
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from PIL import Image
 from sqlalchemy import text
 
+from tests import certificates
 from tests import world as worlds
 from tests.smtpd import NO_DIGITS, dies, mail_server, slow
 from tests.waiting import eventually
@@ -670,29 +666,8 @@ def test_a_mails_file_goes_with_its_body(place, tmp_path):
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """A certificate of “localhost” that nobody knows, as a file with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(dates.datetime(2020, 1, 1))  # noqa: DTZ001  # a certificate's are in UTC
-        .not_valid_after(dates.datetime(2120, 1, 1))  # noqa: DTZ001
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
     path = tmp_path_factory.mktemp("tls") / "both.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
+    path.write_bytes(b"".join(certificates.self_signed("localhost")))
     return path
 
 
