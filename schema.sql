@@ -1421,11 +1421,16 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE outcome WHEN 'pool_not_started' THEN starts_at WHEN 'pool_expired' THEN expires_at END;
 
 -- That instant of a decided event, for its sentence. The pool may be a parent's, whose rows the sender
--- does not see; it tells nothing of it but that.
+-- does not see; it tells nothing of it but that, and of events in sight alone.
 CREATE FUNCTION limit_of_attempt(event_id bigint) RETURNS timestamptz
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT refusing_limit(outcome::text, starts_at, expires_at)
-      FROM redemption JOIN pool ON pool.id = pool_id WHERE redemption.event_id = limit_of_attempt.event_id
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (SELECT refusing_limit(redemption.outcome::text, starts_at, expires_at)
+              FROM redemption JOIN pool ON pool.id = pool_id JOIN event ON event.id = redemption.event_id
+             WHERE event.id = limit_of_attempt.event_id
+               AND (session_user <> 'keypool_web' OR sees_everything()
+                    OR event.organization_id IN (SELECT visible_organization())));
+END
 $$;
 REVOKE ALL ON FUNCTION limit_of_attempt(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION limit_of_attempt(bigint) TO keypool_web;
@@ -3129,20 +3134,27 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 2 AS
 $$;
 
 -- In whose name a message came; and that its receiver wants no more reminders from there. Whoever asks
--- holds the signed link of that message: what says who they are.
-CREATE FUNCTION sender_of(message_id bigint)
+-- holds the signed link of that message, as the web proves.
+CREATE FUNCTION sender_of(message_id bigint, proofs bytea)
 RETURNS TABLE (organization text, locale text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
+BEGIN
+    PERFORM require_proof(proofs, 'unsubscribe', message_id::text);
+    RETURN QUERY
     SELECT coalesce(nullif(organization.sender_name, ''), organization.name), organization.locale
       FROM message JOIN organization ON organization.id = message.organization_id
-     WHERE message.id = message_id
+     WHERE message.id = message_id;
+END
 $$;
 
-CREATE FUNCTION unsubscribe(message_id bigint) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+CREATE FUNCTION unsubscribe(message_id bigint, proofs bytea) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM require_proof(proofs, 'unsubscribe', message_id::text);
     INSERT INTO unsubscribed (organization_id, address)
     SELECT organization_id, recipient_lower FROM message WHERE id = message_id
-    ON CONFLICT DO NOTHING
+    ON CONFLICT DO NOTHING;
+END
 $$;
 
 -- Whether a user's organization, or one above it, has its people sign in at its identity provider alone.
@@ -3154,11 +3166,21 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 $$;
 
 -- How a user's password is hashed: all of the hash but its last part. Who knows the password makes the
--- same hash with that, and begin_session compares it: no hash leaves the database.
-CREATE FUNCTION password_salt(address text) RETURNS text
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT regexp_replace(password_hash, '[^$]*$', '') FROM console_user
-     WHERE lower(email) = lower(address)
+-- same hash with that, and begin_session compares it: no hash leaves the database. Where there is no such
+-- user, or no password, a salt is made up, always the same one, so that nobody is told; otherwise says how
+-- new passwords are hashed.
+CREATE FUNCTION password_salt(address text, otherwise text, proofs bytea) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    asked bytea := convert_to('salt ' || lower(address), 'UTF8');
+BEGIN
+    PERFORM require_proof(proofs, 'salt', address);
+    RETURN coalesce(
+        (SELECT regexp_replace(password_hash, '[^$]*$', '') FROM console_user
+          WHERE lower(email) = lower(address)),
+        (SELECT otherwise || rtrim(encode(substr(sha256(secret || sha256(secret || asked)), 1, 16), 'base64'), '=') || '$'
+           FROM wall));
+END
 $$;
 
 CREATE FUNCTION knows_device(address text, device_hash bytea) RETURNS boolean
@@ -3184,17 +3206,28 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
                               AND before.at > clock_now() - interval '15 minutes'))
 $$;
 
+-- Remember an attempt that had to wait, which the web alone knows of.
+CREATE FUNCTION remember_locked(address text, from_client text, proofs bytea) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM require_proof(proofs, 'locked', address, from_client);
+    PERFORM remember_access(address, 'sign-in locked', from_client);
+END
+$$;
+
 -- Begin a session of whoever knows the hash of a user's password; says whether it began. The history tells a right
 -- password of a user who may not sign in with it from a wrong one; who asks is told neither.
 CREATE FUNCTION begin_session(
     address text, known_hash text, session_hash bytea, device_hash bytea, from_client text, in_browser text,
-    lasting interval
+    lasting interval, proofs bytea
 ) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     whose console_user;
     outcome text := 'signed in';
 BEGIN
+    -- The web has counted the attempt: SQL alone could guess without end.
+    PERFORM require_proof(proofs, 'sign in', address, known_hash, encode(session_hash, 'hex'));
     SELECT * INTO whose FROM console_user WHERE lower(email) = lower(address);
     IF (whose.password_hash = known_hash) IS NOT TRUE THEN
         outcome := 'sign-in failed';
@@ -3240,12 +3273,13 @@ $$;
 -- Note that the password of a session's user was asked for again; says whether its hash is the right one.
 -- The history tells why not, as after begin_session: a right one is refused where the session is over or its
 -- user signs in elsewhere.
-CREATE FUNCTION confirm_session(session_hash bytea, known_hash text, from_client text) RETURNS boolean
+CREATE FUNCTION confirm_session(session_hash bytea, known_hash text, from_client text, proofs bytea) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     whose console_user;
     outcome text := 'sign-in failed';
 BEGIN
+    PERFORM require_proof(proofs, 'confirm', encode(session_hash, 'hex'), known_hash);
     SELECT console_user.* INTO whose
       FROM console_session JOIN console_user ON console_user.id = user_id WHERE hash = session_hash;
     IF whose.password_hash = known_hash THEN
@@ -3418,31 +3452,41 @@ END
 $$;
 
 -- Take an attempt back that succeeded; with the failures before it.
-CREATE FUNCTION forgive_sign_ins(subjects bytea[]) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    DELETE FROM sign_in_throttle WHERE subject = ANY (subjects)
+CREATE FUNCTION forgive_sign_ins(subjects bytea[], proofs bytea) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM require_proof(proofs, VARIADIC array_prepend(
+        'forgive', ARRAY(SELECT encode(one, 'hex') FROM unnest(subjects) AS one)));
+    DELETE FROM sign_in_throttle WHERE subject = ANY (subjects);
+END
 $$;
 
 -- Take an attempt back that succeeded, and nothing else: of a network that many people share.
-CREATE FUNCTION uncount_sign_in(of_subject bytea) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    UPDATE sign_in_throttle SET failures = greatest(0, failures - 1) WHERE subject = of_subject
+CREATE FUNCTION uncount_sign_in(of_subject bytea, proofs bytea) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM require_proof(proofs, 'uncount', encode(of_subject, 'hex'));
+    UPDATE sign_in_throttle SET failures = greatest(0, failures - 1) WHERE subject = of_subject;
+END
 $$;
 
 -- What the redeem page must know before it knows for whom: an organization by its slug, or by a key of its
--- pools, where it has a page. Nobody learns of the others.
+-- pools, where it has a page. Nobody learns of the others; and of keys, nobody but a web, which counts guesses.
 CREATE FUNCTION page_of_slug(of_slug text) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT id FROM organization WHERE slug = of_slug AND redeem_page <> 'off'
 $$;
 
-CREATE FUNCTION page_of_key(canonical text) RETURNS bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT organization.id
-      FROM meant_key(page_of_key.canonical) AS meant
-      JOIN pool ON pool.id = meant.pool_id
-      JOIN organization ON organization.id = pool.organization_id
-     WHERE redeem_page <> 'off'
+CREATE FUNCTION page_of_key(canonical text, proofs bytea) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM require_proof(proofs, 'key', canonical);
+    RETURN (SELECT organization.id
+              FROM meant_key(page_of_key.canonical) AS meant
+              JOIN pool ON pool.id = meant.pool_id
+              JOIN organization ON organization.id = pool.organization_id
+             WHERE redeem_page <> 'off');
+END
 $$;
 
 -- The source that an organization's redeem page records its events for: made when it is first needed.
@@ -3472,13 +3516,15 @@ $$;
 -- that a hundred at once are counted one after the other; those of a page that does not exist are counted too.
 CREATE FUNCTION begin_page_session(
     of_hash bytea, of_organization bigint, of_email text, of_client bytea, in_language text, asked bytea,
-    with_code boolean, with_mail boolean, per_address bigint, per_client bigint
+    with_code boolean, with_mail boolean, per_address bigint, per_client bigint, proofs bytea
 ) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     since timestamptz := clock_now() - interval '1 day';
     mail  bigint;
 BEGIN
+    PERFORM require_proof(proofs, 'begin', encode(of_hash, 'hex'), of_organization::text, of_email, with_code::text,
+                          with_mail::text);
     IF with_code THEN
         PERFORM FROM lock WHERE name = 'proving' FOR UPDATE;
         IF per_address <= (SELECT count(*) FROM page_session
@@ -3535,22 +3581,29 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT EXISTS (SELECT FROM tried)
 $$;
 
--- The code was right: the address is proved, and the code's mail says it no more.
-CREATE FUNCTION prove_page_session(of_hash bytea) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- The code was right, as the web alone knows: the address is proved, and the code's mail says it no more.
+CREATE FUNCTION prove_page_session(of_hash bytea, proofs bytea) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM require_proof(proofs, 'prove', encode(of_hash, 'hex'));
     UPDATE message SET data = NULL FROM page_session
      WHERE page_session.hash = of_hash AND message.id = page_session.message_id AND message.state <> 'waiting';
     UPDATE page_session SET proved_at = clock_now() WHERE hash = of_hash AND proved_at IS NULL;
+END
 $$;
 
 -- The key that a session asked for is before the settler, or no inbox could take it.
-CREATE FUNCTION note_page_key(of_hash bytea, of_organization bigint, of_event bigint, of_outcome text)
-RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+CREATE FUNCTION note_page_key(
+    of_hash bytea, of_organization bigint, of_event bigint, of_outcome text, proofs bytea
+) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM require_proof(proofs, 'note', encode(of_hash, 'hex'), of_organization::text, of_event::text, of_outcome);
     UPDATE page_session
        SET asked_encrypted = NULL, event_id = of_event, outcome = of_outcome,
            organization_id = coalesce(organization_id, of_organization)
-     WHERE hash = of_hash
+     WHERE hash = of_hash;
+END
 $$;
 
 CREATE FUNCTION end_page_session(of_hash bytea) RETURNS void
@@ -3780,25 +3833,25 @@ REVOKE ALL ON FUNCTION signs_in_elsewhere(bigint), find_identity_provider(text),
 GRANT EXECUTE ON FUNCTION find_identity_provider(text),
     ask_identity_provider(bigint, bytea, text, text, interval), take_identity_request(bytea),
     begin_vouched_session(bigint, text, text, role, bytea, bytea, text, text, interval, bytea) TO keypool_web;
-REVOKE ALL ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text), knows_device(text, bytea),
-    remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
-    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text), pass_second_factor(bytea), throttle_sign_in(bytea, int, interval, interval),
-    forgive_sign_ins(bytea[]), uncount_sign_in(bytea),
+REVOKE ALL ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint, bytea), unsubscribe(bigint, bytea), password_salt(text, text, bytea), knows_device(text, bytea),
+    remember_access(text, text, text), remember_locked(text, text, bytea), begin_session(text, text, bytea, bytea, text, text, interval, bytea),
+    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, bytea), pass_second_factor(bytea), throttle_sign_in(bytea, int, interval, interval),
+    forgive_sign_ins(bytea[], bytea), uncount_sign_in(bytea, bytea),
     find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint), unsubscribe(bigint), password_salt(text), knows_device(text, bytea),
-    remember_access(text, text, text), begin_session(text, text, bytea, bytea, text, text, interval),
-    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text), pass_second_factor(bytea), throttle_sign_in(bytea, int, interval, interval),
-    forgive_sign_ins(bytea[]), uncount_sign_in(bytea),
+GRANT EXECUTE ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint, bytea), unsubscribe(bigint, bytea), password_salt(text, text, bytea), knows_device(text, bytea),
+    remember_locked(text, text, bytea), begin_session(text, text, bytea, bytea, text, text, interval, bytea),
+    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, bytea), pass_second_factor(bytea), throttle_sign_in(bytea, int, interval, interval),
+    forgive_sign_ins(bytea[], bytea), uncount_sign_in(bytea, bytea),
     find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() TO keypool_web;
-REVOKE ALL ON FUNCTION page_of_slug(text), page_of_key(text), page_source(bigint),
-    begin_page_session(bytea, bigint, text, bytea, text, bytea, boolean, boolean, bigint, bigint),
-    find_page_session(bytea), try_page_code(bytea), prove_page_session(bytea),
-    note_page_key(bytea, bigint, bigint, text), end_page_session(bytea),
+REVOKE ALL ON FUNCTION page_of_slug(text), page_of_key(text, bytea), page_source(bigint),
+    begin_page_session(bytea, bigint, text, bytea, text, bytea, boolean, boolean, bigint, bigint, bytea),
+    find_page_session(bytea), try_page_code(bytea), prove_page_session(bytea, bytea),
+    note_page_key(bytea, bigint, bigint, text, bytea), end_page_session(bytea),
     forget_page_sessions(text, bigint[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION page_of_slug(text), page_of_key(text), page_source(bigint),
-    begin_page_session(bytea, bigint, text, bytea, text, bytea, boolean, boolean, bigint, bigint),
-    find_page_session(bytea), try_page_code(bytea), prove_page_session(bytea),
-    note_page_key(bytea, bigint, bigint, text), end_page_session(bytea),
+GRANT EXECUTE ON FUNCTION page_of_slug(text), page_of_key(text, bytea), page_source(bigint),
+    begin_page_session(bytea, bigint, text, bytea, text, bytea, boolean, boolean, bigint, bigint, bytea),
+    find_page_session(bytea), try_page_code(bytea), prove_page_session(bytea, bytea),
+    note_page_key(bytea, bigint, bigint, text, bytea), end_page_session(bytea),
     forget_page_sessions(text, bigint[]) TO keypool_web;
 REVOKE ALL ON FUNCTION page_sessions_of(text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION page_sessions_of(text[]) TO keypool_web;

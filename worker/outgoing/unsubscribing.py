@@ -11,14 +11,14 @@ from worker import errors
 from worker.database import lookup
 from worker.languages.phrases import phrase
 from worker.settings import settings
-from worker.tenancy import secrets
+from worker.tenancy import secrets, web_keys
 
 PATH = "/unsubscribe/"
 SIGNATURE_BYTES = 16
 NO_LINK = phrase("This link does not work; copy it whole from the mail.")
 
-SENDER = text("SELECT organization, locale FROM sender_of(:id)")
-UNSUBSCRIBE = text("SELECT unsubscribe(:id)")
+SENDER = text("SELECT organization, locale FROM sender_of(:id, :proofs)")
+UNSUBSCRIBE = text("SELECT unsubscribe(:id, :proofs)")
 
 
 def link(message_id: int) -> str:
@@ -33,7 +33,7 @@ def sender(session: Session, *, token: str) -> tuple[str, str]:
     Raises:
         NotFoundError: the link is not one of ours.
     """
-    row = session.execute(SENDER, {"id": _read(token)}).one_or_none()
+    row = session.execute(SENDER, _asked(token)).one_or_none()
     if row is None:
         raise _no_link()
     return row.organization, row.locale
@@ -45,7 +45,12 @@ def unsubscribe(session: Session, *, token: str) -> None:
     Raises:
         NotFoundError: the link is not one of ours.
     """
-    session.execute(UNSUBSCRIBE, {"id": _read(token)})
+    session.execute(UNSUBSCRIBE, _asked(token))
+
+
+def _asked(token: str) -> dict[str, int | bytes]:
+    message_id = _read(token)
+    return {"id": message_id, "proofs": web_keys.proofs("unsubscribe", message_id)}
 
 
 def _read(token: str) -> int:

@@ -24,7 +24,7 @@ from worker.redemption.proofs import Asked, Visit
 from worker.settings import settings
 from worker.tables.labels import EventType, RedeemPage
 from worker.tables.tenancy import Organization
-from worker.tenancy import logos, web_keys
+from worker.tenancy import logos, throttling, web_keys
 
 SLUG = re.compile("[a-z0-9-]{1,60}")
 SOURCE = "SELECT page_source(%(organization_id)s)"
@@ -66,7 +66,9 @@ def of_slug(session: Session, slug: str) -> Page | None:
 
 def of_key(session: Session, key: str) -> Page | None:
     """Find the page of the organization whose pool a key is of."""
-    return of(session, session.scalar(select(func.page_of_key(codes.canonical(key)))))
+    canonical = codes.canonical(key)
+    found = func.page_of_key(canonical, web_keys.proofs("key", canonical))
+    return of(session, session.scalar(select(found)))
 
 
 def of(session: Session, organization_id: int | None) -> Page | None:
@@ -150,7 +152,7 @@ def guess(session: Session, *, email: str, client: str) -> None:
 def forgive(session: Session, *, email: str, client: str) -> None:
     """Take the count of a guess back: the key was there."""
     for subject in _subjects(email, client):
-        session.execute(select(func.uncount_sign_in(subject)))
+        throttling.uncount(session, subject)
 
 
 def unknown(key: str) -> str:

@@ -20,6 +20,7 @@ from worker.languages.characters import visible
 from worker.settings import settings
 from worker.tables.redemption import PageSession
 from worker.tenancy import secrets as sealing
+from worker.tenancy import web_keys
 
 MAIL = "code"  # the kind of mail that brings a code
 DIGITS = 6
@@ -100,21 +101,24 @@ def begin(
 
     Codes that were asked for and not typed in are counted, by address and by client.
     """
-    token = secrets.token_urlsafe(32)
-    limits = settings()
+    token, limits = secrets.token_urlsafe(32), settings()
+    hashed, with_code, with_mail = _hash(token), way is not Way.OPEN, way is Way.MAILED
     began = session.scalar(
         select(
             func.begin_page_session(
-                _hash(token),
+                hashed,
                 organization_id,
                 email,
                 _hash(client),
                 language,
                 sealing.encrypt(json.dumps([asked.key, asked.name]).encode()),
-                way is not Way.OPEN,
-                way is Way.MAILED,
+                with_code,
+                with_mail,
                 limits.codes_per_address,
                 limits.codes_per_client,
+                web_keys.proofs(
+                    "begin", hashed, organization_id, email, _told(with_code), _told(with_mail)
+                ),
             )
         )
     )
@@ -142,7 +146,8 @@ def prove(session: Session, visit: Visit, typed: str) -> Answer:
     digits = "".join(c for c in visible(typed) if c.isdigit())
     if not hmac.compare_digest(right.encode(), digits.encode()) or visit.identity is None:
         return Answer.WRONG if visit.tries_left > 1 else Answer.OVER
-    session.execute(select(func.prove_page_session(_hash(visit.token))))
+    hashed = _hash(visit.token)
+    session.execute(select(func.prove_page_session(hashed, web_keys.proofs("prove", hashed))))
     return Answer.RIGHT
 
 
@@ -161,7 +166,8 @@ def note(
     outcome: str | None = None,
 ) -> None:
     """Note that a session's key was recorded as an event; or its outcome, where no inbox could take it."""
-    noted = func.note_page_key(_hash(visit.token), organization_id, event_id, outcome)
+    what = (_hash(visit.token), organization_id, event_id, outcome)
+    noted = func.note_page_key(*what, web_keys.proofs("note", *what))
     session.execute(select(noted))
 
 
@@ -177,6 +183,10 @@ def forget_old(session: Session, *, limit: int) -> int:
     some = old.order_by(PageSession.began_at).limit(limit).with_for_update(skip_locked=True)
     removed = delete(PageSession).where(PageSession.id.in_(some)).returning(PageSession.id)
     return len(session.scalars(removed).all())
+
+
+def _told(value: bool) -> str:
+    return str(value).lower()  # as SQL writes it
 
 
 def _hash(value: str) -> bytes:

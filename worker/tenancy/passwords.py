@@ -44,11 +44,16 @@ def hashed(password: str, *, about: str) -> str:
         return _hasher().hash(password)
 
 
+def manner() -> str:
+    """Give how new passwords are hashed: what comes before the salt."""
+    return _nobodys().rsplit("$", 2)[0] + "$"
+
+
 def hashed_alike(password: str, salt: str | None) -> str:
     """Hash a password as another was: the same hash says that it is the same password.
 
-    Without a salt, as for an unknown address, it takes as long and fits nothing. It is slow by design:
-    call it outside of any transaction.
+    Without a salt, it takes as long and fits nothing. It is slow by design: call it outside of any
+    transaction.
 
     Raises:
         BusyError: four are hashed at this moment, and as many wait as may.

@@ -99,6 +99,7 @@ def _ciphers(keys: tuple[str, ...]) -> list[Fernet]:
     return [Fernet(base64.urlsafe_b64encode(key)) for key in (*sealing, *bare)]
 
 
+@cache
 def _derived(key: str, purpose: Purpose) -> bytes:
     info = f"keypool {purpose}".encode()
     return HKDF(hashes.SHA256(), length=32, salt=None, info=info).derive(key.encode())

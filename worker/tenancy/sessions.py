@@ -18,7 +18,7 @@ from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
 from worker.settings import settings
 from worker.tables.tenancy import ConsoleSession, User
-from worker.tenancy import history
+from worker.tenancy import history, web_keys
 from worker.tenancy.actors import Actor, Role
 
 
@@ -81,10 +81,11 @@ def begin(
     None for a wrong hash, an unknown address, or a user who may not sign in with a password; the history
     tells which. Works with the web's login, before any tenancy is set.
     """
-    clear = secrets.token_urlsafe(32)
-    lasting = settings().session_lasts
+    clear, address = secrets.token_urlsafe(32), email.strip()
+    hashed, lasting = digest(clear), settings().session_lasts
+    proofs = web_keys.proofs("sign in", address, known_hash, hashed)
     began = func.begin_session(
-        email.strip(), known_hash, digest(clear), digest(device), client, browser[:200], lasting
+        address, known_hash, hashed, digest(device), client, browser[:200], lasting, proofs
     )
     return clear if session.scalar(select(began)) else None
 
@@ -106,7 +107,9 @@ def confirm(session: Session, clear: str, *, known_hash: str, client: str) -> bo
 
     False too for a user who may not sign in with it any more; the history tells which.
     """
-    confirmed = func.confirm_session(digest(clear), known_hash, client)
+    hashed = digest(clear)
+    proofs = web_keys.proofs("confirm", hashed, known_hash)
+    confirmed = func.confirm_session(hashed, known_hash, client, proofs)
     return bool(session.scalar(select(confirmed)))
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.tenancy import networks, sessions, throttling
+from worker.tenancy import networks, passwords, sessions, throttling, web_keys
 from worker.tenancy.throttling import Attempt
 
 __all__ = ["Attempt"]  # whoever signs in makes one
@@ -30,9 +30,11 @@ def admit(session: Session, attempt: Attempt) -> Admission:
     admitted, email = throttling.admit(session, attempt), attempt.email.strip()
     if admitted.wait:
         client = networks.shortened(attempt.client)
-        session.execute(select(func.remember_access(email, "sign-in locked", client)))
+        proofs = web_keys.proofs("locked", email, client)
+        session.execute(select(func.remember_locked(email, client, proofs)))
         return Admission(admitted.wait, admitted.is_known, None)
-    salt = session.scalar(select(func.password_salt(email)))
+    salted = func.password_salt(email, passwords.manner(), web_keys.proofs("salt", email))
+    salt = session.scalar(select(salted))
     return Admission(admitted.wait, admitted.is_known, salt)
 
 

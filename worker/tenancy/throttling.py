@@ -11,7 +11,7 @@ from datetime import timedelta
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from worker.tenancy import sessions
+from worker.tenancy import sessions, web_keys
 
 NOTHING = timedelta()
 
@@ -94,9 +94,9 @@ def forgive(session: Session, attempt: Attempt, *, is_known: bool) -> None:
         _subject("pair", attempt.email, attempt.client),
         _subject("account", attempt.email),
     ]
-    session.execute(select(func.forgive_sign_ins(mine)))
+    _forgive(session, mine)
     if not is_known:  # else it was not counted there
-        session.execute(select(func.uncount_sign_in(_subject("client", attempt.client))))
+        uncount(session, _subject("client", attempt.client))
 
 
 def admit_code(session: Session, *, user_id: int) -> timedelta:
@@ -108,12 +108,23 @@ def admit_code(session: Session, *, user_id: int) -> timedelta:
 
 def forgive_code(session: Session, *, user_id: int) -> None:
     """Forget the wrong codes of a user, since a right one was given."""
-    session.execute(select(func.forgive_sign_ins([_subject("code", str(user_id))])))
+    _forgive(session, [_subject("code", str(user_id))])
+
+
+def uncount(session: Session, subject: bytes) -> None:
+    """Take an attempt of a subject back, since it succeeded; not the failures before it."""
+    proofs = web_keys.proofs("uncount", subject)
+    session.execute(select(func.uncount_sign_in(subject, proofs)))
 
 
 def remove_old(session: Session, *, limit: int) -> int:
     """Delete up to `limit` subjects whose failures wore off."""
     return len(session.scalars(REMOVE, {"kept": KEPT, "limit": limit}).all())
+
+
+def _forgive(session: Session, subjects: list[bytes]) -> None:
+    proofs = web_keys.proofs("forgive", *subjects)
+    session.execute(select(func.forgive_sign_ins(subjects, proofs)))
 
 
 def _is_known(session: Session, attempt: Attempt) -> bool:

@@ -8,12 +8,10 @@ of the owner's login: `db init`, `db upgrade`, each worker's start, and `secrets
 import hashlib
 import hmac
 import json
-from functools import lru_cache
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from worker.settings import settings
 from worker.tenancy import secrets
 
 Word = str | int | bytes | None
@@ -39,7 +37,9 @@ def proofs(kind: str, *words: Word) -> bytes:
 
     With a proof by each, a new key can come in front of the old one before the database knows it.
     """
-    return _proofs(tuple(settings().secret_keys()), (kind, *words))
+    asked = _as_sql_tells((kind, *words))
+    keys = secrets.all_derived("proving")
+    return b"".join(hmac.digest(key, asked, hashlib.sha256) for key in keys)
 
 
 def tell(session: Session) -> None:
@@ -74,14 +74,6 @@ def notes(session: Session) -> list[str]:
             "run “keypool secrets reencrypt”."
         )
     return notes
-
-
-@lru_cache(maxsize=4096)  # a receiver proves the same for each message of a source
-def _proofs(_keys: tuple[str, ...], words: tuple[Word, ...]) -> bytes:
-    asked = _as_sql_tells(words)
-    return b"".join(
-        hmac.digest(key, asked, hashlib.sha256) for key in secrets.all_derived("proving")
-    )
 
 
 def _as_sql_tells(words: tuple[Word, ...]) -> bytes:

@@ -14,7 +14,7 @@ from worker.database.connections import clock_now
 from worker.outgoing import composing, mailing, messages
 from worker.settings import settings
 from worker.tables.tenancy import Organization
-from worker.tenancy import history, links, organizations, passwords, tokens, users
+from worker.tenancy import history, links, organizations, passwords, tokens, users, web_keys
 from worker.tenancy.actors import Actor, Role
 
 WORDS = "four words do well"
@@ -39,17 +39,41 @@ def ann(session, owner):
     return made["id"], made["link"].rpartition("/")[2]
 
 
+def salt_of(session, email: str = "ann@example.com") -> str:
+    asked = {
+        "email": email,
+        "manner": passwords.manner(),
+        "proofs": web_keys.proofs("salt", email),
+    }
+    return session.scalar(text("SELECT password_salt(:email, :manner, :proofs)"), asked)
+
+
+def test_whom_there_is_none_of_has_a_salt_like_anybodys_and_keeps_it(session, ann):
+    links.use(session, ann[1], new_hash=passwords.hashed(WORDS, about="ann@example.com"))
+    users.disable(session, actor=OPERATOR, user=ann[0])
+
+    known, unknown, again = (
+        salt_of(session, email)
+        for email in ("ann@example.com", "Eve@example.com", "eve@example.com")
+    )
+
+    assert all(passwords.SALT.fullmatch(salt) for salt in (known, unknown))
+    assert len(known) == len(unknown)
+    assert unknown == again != known
+    assert salt_of(session, "bob@example.com") != unknown
+
+
 def test_an_invited_user_has_no_password_until_they_choose_one_by_the_link(session, ann):
     _, link = ann
-    before = session.scalar(text("SELECT password_salt('ann@example.com')"))
+    before = salt_of(session)
 
     held = links.use(session, link, new_hash=passwords.hashed(WORDS, about="ann@example.com"))
 
-    salt = session.scalar(text("SELECT password_salt('ann@example.com')"))
+    salt = salt_of(session)
     kept = session.scalar(
         text("SELECT password_hash FROM console_user WHERE email = 'ann@example.com'")
     )
-    assert (before, held) == (None, True)
+    assert (before == salt, held) == (False, True)
     assert passwords.hashed_alike(WORDS, salt) == kept
     assert passwords.hashed_alike(WORDS + "!", salt) != kept
 

@@ -23,7 +23,8 @@ from worker.tenancy.actors import Role
 NEW = "the new one that is long enough for a key"
 
 
-# What asks for a proof, and the words that it is about. All about organization 1, its source 1 and provider 7.
+# What asks for a proof, and the words that it is about: of organization 1, its source, provider, user and
+# visitor, of whose cookies SQL as the web's login knows one.
 ASKING = {
     "a source": ("enter_source(1, %s)", ("source", 1)),
     "a redeem page": ("enter_page(1, %s)", ("page", 1)),
@@ -31,16 +32,73 @@ ASKING = {
         "begin_vouched_session(7, 'sub', 'boss@example.com', 'analyst', '\\x5e', '\\x00', '', '', '1 h', %s)",
         ("vouched", 7, "sub", "boss@example.com", Role.ANALYST, b"\x5e"),
     ),
+    "whether a password is right": (
+        "begin_session('boss@example.com', '$argon2id$x', '\\x5e', '\\x00', '', '', '1 h', %s)",
+        ("sign in", "boss@example.com", "$argon2id$x", b"\x5e"),
+    ),
+    "whether it is right again": (
+        "confirm_session('\\xaa', '$argon2id$x', '', %s)",
+        ("confirm", b"\xaa", "$argon2id$x"),
+    ),
+    "how a password is hashed": ("password_salt('eve@x', '$', %s) LIKE '$%%$'", ("salt", "eve@x")),
+    "a line in a user's history": (
+        "remember_locked('boss@example.com', '192.0.2.0/24', %s) IS NOT NULL",
+        ("locked", "boss@example.com", "192.0.2.0/24"),
+    ),
+    "failures that count no more": (
+        "forgive_sign_ins(ARRAY['\\xaa', '\\xbb']::bytea[], %s) IS NOT NULL",
+        ("forgive", b"\xaa", b"\xbb"),
+    ),
+    "a failure that counts no more": (
+        "uncount_sign_in('\\xaa', %s) IS NOT NULL",
+        ("uncount", b"\xaa"),
+    ),
+    "whether a key exists": ("page_of_key('ACME0001', %s) = 1", ("key", "ACME0001")),
+    "a mail with a code": (
+        "begin_page_session('\\x01', 1, 'eve@x', '\\x', 'en', NULL, true, true, 9, 9, %s)",
+        ("begin", b"\x01", 1, "eve@x", "true", "true"),
+    ),
+    "a visitor without a code": (
+        "begin_page_session('\\x02', 1, 'eve@x', '\\x', 'en', NULL, false, false, 9, 9, %s)",
+        ("begin", b"\x02", 1, "eve@x", "false", "false"),
+    ),
+    "an address that was not proved": (
+        "prove_page_session('\\xaa', %s) IS NOT NULL",
+        ("prove", b"\xaa"),
+    ),
+    "somebody else's event": (
+        "note_page_key('\\xaa', NULL, 1, NULL, %s) IS NOT NULL",
+        ("note", b"\xaa", None, 1, None),
+    ),
+    "whose a message is": (
+        "(SELECT organization FROM sender_of(100, %s)) = 'Acme'",
+        ("unsubscribe", 100),
+    ),
+    "that somebody wants no reminders": ("unsubscribe(100, %s) IS NOT NULL", ("unsubscribe", 100)),
 }
 WORLD = """
     INSERT INTO organization (id, name, redeem_page) OVERRIDING SYSTEM VALUE VALUES (1, 'Acme', 'open');
     INSERT INTO source (id, organization_id, name) OVERRIDING SYSTEM VALUE VALUES (1, 1, 'shop');
-    INSERT INTO event (source_id, organization_id, learner_organization_id, webhook_id, body_hash, type)
-    VALUES (1, 1, 1, 'x', 'x', 'redemption.requested');
+    INSERT INTO event (id, source_id, organization_id, learner_organization_id, webhook_id, body_hash, type)
+    OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 1, 'x', 'x', 'redemption.requested');
     INSERT INTO console_user (organization_id, email, role) VALUES (1, 'boss@example.com', 'manager');
     INSERT INTO identity_provider (id, organization_id, issuer, client_id, secret_encrypted)
     OVERRIDING SYSTEM VALUE VALUES (7, 1, 'https://login.example.com', 'keypool', 'x');
     INSERT INTO identity_domain VALUES ('example.com', 7);
+    INSERT INTO course (id, code, title) OVERRIDING SYSTEM VALUE VALUES (1, 'C', 'C');
+    INSERT INTO pool (id, organization_id, course_id, name, starts_at, expires_at, content_availability_days)
+    OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 'P', '2020-01-01', '2021-01-01', 9);
+    INSERT INTO key (id, pool_id, code) OVERRIDING SYSTEM VALUE VALUES (1, 1, 'ACME-0001');
+    INSERT INTO message (id, organization_id, kind, recipient, data)
+    OVERRIDING SYSTEM VALUE VALUES (100, 1, 'keys', 'ann@example.com', '{}');
+    INSERT INTO redemption (event_id, organization_id, learner_organization_id, learner_email, key_id, pool_id,
+                            outcome, received_at)
+    VALUES (1, 1, 1, 'ann@example.com', 1, 1, 'pool_expired', now());
+    UPDATE console_user SET password_hash = '$argon2id$x';
+    INSERT INTO console_session (user_id, hash, device, client, ends_at)
+    SELECT id, '\\xaa', '', '', now() + interval '1 hour' FROM console_user;
+    INSERT INTO page_session (hash, organization_id, email, client_hash, language, needs_code)
+    VALUES ('\\xaa', 1, 'ann@example.com', '', 'en', true);
 """
 
 
@@ -89,6 +147,7 @@ def test_sql_without_a_proof_of_just_that_is_refused(web, asked, words):
         web_keys.proofs("ready"),
         web_keys.proofs(f"{kind} {first}", *others),
         web_keys.proofs(kind, 999, *others),
+        web_keys.proofs(*words[:-1], b"\x99"),
         web_keys.proofs(*words, "more"),
         web_keys.proofs("source" if kind == "page" else "page", first, *others),
     ):
@@ -112,6 +171,16 @@ def test_a_proof_vouches_for_one_session_of_one_user_in_one_role(web, place):
 
     with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification):
         web.execute(f"SELECT {asked}", [web_keys.proofs(*changed)])
+
+
+def test_the_limit_of_an_attempt_is_told_to_who_sees_it_alone(web):
+    asked = "SELECT limit_of_attempt(1) IS NULL"
+    unseen = web.execute(asked).fetchone()[0]
+    web.execute("SELECT enter_source(1, %s)", [web_keys.proofs("source", 1)])
+
+    seen = web.execute(asked).fetchone()[0]
+
+    assert (unseen, seen) == (True, False)
 
 
 def test_no_words_run_into_one_another(web):
