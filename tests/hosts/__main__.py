@@ -20,8 +20,8 @@ from tests.hosts.traffic import Traffic
 from tests.hosts.watching import watching
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
-COLUMNS = ("cut", "seconds", "waiting at most", "oldest", "inbox's oldest", "recovered", "lost", "doubled",
-           "stuck", "")  # fmt: skip
+COLUMNS = ("cut", "seconds", "waiting", "oldest", "in inbox", "2xx after", "/healthz", "recovered", "lost",
+           "doubled", "stuck", "")  # fmt: skip
 PER_SECOND = 10  # messages
 SBIN = ":/usr/sbin:/sbin"  # where the programs of networks are; an ordinary user's PATH lacks them
 

@@ -1,14 +1,18 @@
 """The cuts: what is cut, for how long, and what must hold meanwhile and afterwards."""
 
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
 
+import httpx
 import psycopg
 
 from tests.faults import checker
-from tests.hosts.lab import HOSTS, Lab
+from tests.hosts.lab import HOSTS, PORTS, Lab
 from tests.hosts.traffic import Traffic
 from tests.hosts.watching import Most, Watch
 from tests.waiting import eventually
@@ -43,6 +47,8 @@ class Result:
     waiting: int  # events at most
     oldest: float  # seconds from its first post
     recorded: float  # seconds that an acknowledged event waited at most
+    taken: float  # seconds from a message's first post to its 2xx, at most
+    healthz: float  # seconds that web-1's took at most, asked past the proxy
     recovery: float  # seconds from the healing until everything posted before it was decided
     lost: int
     doubled: int
@@ -124,13 +130,87 @@ def vanish(host: str) -> Fault:
     return fault
 
 
+def idle_bodies(host: str, count: int) -> Fault:
+    """Open many connections to a web that send a header, one byte of a body, and nothing more."""
+
+    @contextmanager
+    def fault(lab: Lab) -> Iterator[None]:
+        address = (lab.network.hosts[host].address, PORTS["webhook"])
+        with ExitStack() as hanging:
+            heads = islice(cycle(_heads(lab)), count)
+            opened = [hanging.enter_context(_begun(address, head)) for head in heads]
+            yield
+            left = sum(not _ended(line) for line in opened)
+            assert not left, f"{left} connections were left open"
+
+    return fault
+
+
+def _heads(lab: Lab) -> list[str]:
+    """Give a request's beginning to the receiver, the sign-in and, with a token, the API."""
+    token = f"\r\nAuthorization: Bearer {lab.token()}"
+    form, document = ("application/x-www-form-urlencoded", "application/json")
+    return [
+        f"POST {path} HTTP/1.1\r\nHost: lab\r\nContent-Length: 1000\r\nContent-Type: {kind}\r\n\r\n{{"
+        for path, kind in (
+            (lab.path, document),
+            ("/console/sign-in", form),
+            ("/api/v1/pools", f"{document}{token}"),
+        )
+    ]
+
+
+def _begun(address: tuple[str, int], head: str) -> socket.socket:
+    line = socket.create_connection(address, timeout=10)
+    line.sendall(head.encode())
+    line.setblocking(False)
+    return line
+
+
+def _ended(line: socket.socket) -> bool:
+    """Say whether the other side has closed a connection, whatever it said before."""
+    with suppress(BlockingIOError, ConnectionResetError):
+        while line.recv(65536):
+            pass
+        return True
+    return False
+
+
+class Health:
+    """A thread that asks a web whether it is alive, past the proxy, and keeps how long that took at most."""
+
+    def __init__(self, lab: Lab, host: str = "web-1") -> None:
+        address = lab.network.hosts[host].address
+        self._url = f"http://{address}:{PORTS['webhook']}/healthz"
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.slowest = 0.0
+
+    def __enter__(self) -> "Health":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with httpx.Client(timeout=GIVEN_UP, trust_env=False) as client:
+            while not self._ending.wait(0.25):
+                asked = time.monotonic()
+                with suppress(httpx.TransportError):
+                    client.get(self._url, headers={"connection": "close"})
+                    self.slowest = max(self.slowest, time.monotonic() - asked)
+
+
 def try_out(lab: Lab, cut: Cut, traffic: Traffic, watch: Watch) -> Result:
     """Cut, heal, and wait until everything that was posted before the healing is decided."""
     time.sleep(STEADY)
     watch.most = Most()
     with cut.fault(lab):
-        time.sleep(cut.seconds)
-        most = watch.most
+        with Health(lab) as health:
+            time.sleep(cut.seconds)
+        most = replace(watch.most)
     healed = time.monotonic()
     eventually(lambda: not watch.waiting(since=healed), seconds=GIVEN_UP)
     recovery = time.monotonic() - healed
@@ -145,6 +225,8 @@ def try_out(lab: Lab, cut: Cut, traffic: Traffic, watch: Watch) -> Result:
         watch.most.waiting,
         round(watch.most.oldest, 1),
         round(watch.most.recorded, 1),
+        round(watch.most.taken, 1),
+        round(health.slowest, 2),
         round(recovery, 1),
         stuck=stuck,
         wrong=wrong,
@@ -202,6 +284,7 @@ CUTS = [
     Cut("Redis slow", slow("redis"), 30),
     Cut("worker-1 slow", slow("worker-1"), 30),
     Cut("web-1 slow", slow("web-1"), 30),
+    Cut("500 idle bodies at web-1", idle_bodies("web-1", 500), 20),
     Cut("worker-1 vanishes", vanish("worker-1"), 20),
     Cut("web-1 vanishes", vanish("web-1"), 20),
     Cut("Redis vanishes", vanish("redis"), 20, settles=False),

@@ -24,9 +24,12 @@ from tests.conftest import forget
 from tests.faults import system
 from tests.hosts.network import SUBNET, Network
 from tests.waiting import eventually
+from worker.database.connections import session
 from worker.machine.embedded import postgresql, redis
 from worker.machine.embedded.server import wheel
 from worker.machine.supervisor import answers
+from worker.tenancy import tokens
+from worker.tenancy.actors import Role
 
 # Each host's number, and its service.
 HOSTS: dict[str, tuple[int, str]] = {
@@ -69,6 +72,12 @@ class Lab:
     def codes(self) -> Iterator[str]:
         """Give new keys, for as long as somebody asks."""
         return chain.from_iterable(iter(lambda: system.add_keys(self.pool, 500), []))
+
+    def token(self) -> str:
+        """Make an API token."""
+        with session() as opened:
+            made = tokens.add(opened, actor=system.OPERATOR, name="lab", role=Role.OPERATOR)
+        return made["token"]
 
     def begin(self, name: str) -> None:
         """Start what a host runs, and wait until it works."""

@@ -1,12 +1,15 @@
 """The lab's own logic; the cuts themselves run by `make hosts`."""
 
+import socket
+
+import httpx
 import pytest
 
 from tests.composing import SERVICES
 from tests.hosts import __main__ as program
-from tests.hosts import cuts, lab, network
-from tests.hosts.traffic import Traffic
+from tests.hosts import cuts, lab, network, traffic
 from tests.hosts.watching import Most, Watch
+from worker.client import PAUSE
 
 CUT = cuts.Cut("web-1 – PostgreSQL", cuts.lines("web-1 > postgres"), 20)
 SECRET = "whsec_" + "A" * 43 + "="
@@ -61,10 +64,34 @@ def test_the_short_form_has_the_cuts_that_it_names():
 
 
 def test_what_was_posted_waits_until_it_is_decided():
-    traffic = Traffic("https://192.0.2.1", SECRET, iter([]), per_second=1)
-    watch = Watch("", traffic)
-    traffic.begun = {"a": 1.0, "b": 2.0, "c": 3.0}
+    sent = traffic.Traffic("https://192.0.2.1", SECRET, iter([]), per_second=1)
+    watch = Watch("", sent)
+    sent.begun = {"a": 1.0, "b": 2.0, "c": 3.0}
     watch._decided = {"a"}
 
     assert watch.waiting() == ["b", "c"]
     assert watch.waiting(since=3.0) == ["b"]
+
+
+def test_a_connection_that_is_closed_is_told_from_one_that_hangs():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    hung = cuts._ended(ours)
+    theirs.sendall(b"HTTP/1.1 408 Request Timeout")
+    theirs.close()
+
+    assert (hung, cuts._ended(ours)) == (False, True)
+    ours.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        (None, PAUSE),
+        (httpx.Response(502), PAUSE),
+        (httpx.Response(503, headers={"Retry-After": "2"}), 2),
+    ],
+)
+def test_a_sender_waits_for_as_long_as_it_is_asked_to(answer, seconds):
+    assert traffic._pause(answer) == seconds

@@ -22,6 +22,7 @@ class Most:
     waiting: int = 0  # messages that were posted and not decided
     oldest: float = 0.0  # seconds that the oldest of them had waited
     recorded: float = 0.0  # seconds that the oldest acknowledged one had
+    taken: float = 0.0  # seconds from a message's first post to its 2xx
 
 
 class Watch:
@@ -67,6 +68,7 @@ class Watch:
         for one in waiting:
             most.oldest = max(most.oldest, now - self._traffic.begun[one])
             most.recorded = max(most.recorded, now - taken.get(one, now))
+            most.taken = max(most.taken, taken.get(one, now) - self._traffic.begun[one])
 
 
 @contextmanager
