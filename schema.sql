@@ -220,6 +220,14 @@ INSERT INTO lock VALUES
     ('ancestry'), ('delivering'), ('erasing'), ('folding'), ('journals'), ('mailing'), ('proving'),
     ('reporting'), ('settling');
 
+-- As many settlers may work at once: each holds a row, of the first KEYPOOL_SETTLERS. (Those of the release
+-- before this one hold the lock "settling".)
+CREATE TABLE settler (
+    number int PRIMARY KEY
+);
+
+INSERT INTO settler SELECT generate_series(1, 64);
+
 -- A tenant. Organizations form a tree; a child's learners may be let into its ancestors' pools.
 -- slug and redeem_… are of its redeem page; no domain or language means any.
 CREATE TABLE organization (
@@ -323,7 +331,8 @@ CREATE TABLE organization_ancestry (
 CREATE INDEX organization_ancestry_upward ON organization_ancestry (descendant_id, distance);
 
 -- The settlers' lock of an organization tree, by its root: who decides the tree's events holds it, and who
--- changes what settlers read (prices, rates, the tree itself).
+-- changes what settlers read (prices, rates, the tree itself). Every organization has a row, since it may
+-- become a root.
 CREATE TABLE tree_lock (
     root_id bigint PRIMARY KEY REFERENCES organization ON DELETE CASCADE
 );
@@ -355,7 +364,6 @@ BEGIN
                         WHERE organizations IS NULL OR descendant_id = ANY (organizations)
                         ORDER BY descendant_id, distance DESC);
         EXIT WHEN roots <@ held;
-        INSERT INTO tree_lock SELECT DISTINCT unnest(roots) ORDER BY 1 ON CONFLICT DO NOTHING;
         PERFORM FROM tree_lock WHERE root_id = ANY (roots) ORDER BY root_id FOR UPDATE;
         held := held || roots;
     END LOOP;
@@ -388,6 +396,7 @@ BEGIN
     PERFORM FROM lock WHERE name = 'ancestry' FOR UPDATE;
     IF TG_OP = 'INSERT' THEN
         INSERT INTO organization_ancestry VALUES (NEW.id, NEW.id, 0);
+        INSERT INTO tree_lock VALUES (NEW.id);
     ELSE
         -- A settler is at work in neither of the two trees.
         PERFORM await_settlers(array_remove(ARRAY[NEW.id, NEW.parent_id], NULL));
@@ -1319,8 +1328,11 @@ CREATE TABLE event (
     autovacuum_analyze_scale_factor = 0.02
 );
 
--- Read by the settler: what waits, in the order in which it is decided.
+-- Read by who asks how long events wait: the oldest first.
 CREATE INDEX event_unsettled ON event (received_at, id) WHERE status = 'recorded' AND waits_for IS NULL;
+-- Read by the settlers: which organizations' trees have events that wait, and those of a tree in order.
+CREATE INDEX event_unsettled_by_organization ON event (organization_id, received_at, id)
+    WHERE status = 'recorded' AND waits_for IS NULL;
 -- Read when a launch comes after its end.
 CREATE INDEX event_waiting_for_its_launch ON event (source_id, waits_for) WHERE waits_for IS NOT NULL;
 -- Read when an end comes after its launch was refused: such a launch is no row of its own.
@@ -1368,16 +1380,20 @@ $$;
 REVOKE ALL ON FUNCTION guessing_pause(bigint, text, interval, bigint, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION guessing_pause(bigint, text, interval, bigint, bigint) TO keypool_web;
 
--- A batch of events that a settler claimed, committed before the work and removed with it: a row
--- whose settler is dead tells which events it died on. Whether it lives says the settling lock; backend_pid is
--- for older code.
+-- A tree's events in the batch that a settler claimed, committed before the work and removed with it: who
+-- gets the tree's lock and finds a row knows that its settler died, and on which events. size is the whole
+-- batch's. A row without a root is of the release before this, whose settlers claim a batch as one row; backend_pid is for
+-- older code.
 CREATE TABLE settlement (
     id            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    root_id       bigint      REFERENCES organization ON DELETE RESTRICT,
+    size          int         NOT NULL DEFAULT 1,
     event_ids     bigint[]    NOT NULL,
     claimed_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     backend_pid   int         NOT NULL DEFAULT pg_backend_pid(),
 
-    CONSTRAINT settlement_claims_something CHECK (cardinality(event_ids) > 0)
+    CONSTRAINT settlement_claims_something  CHECK (cardinality(event_ids) > 0),
+    CONSTRAINT settlement_is_a_trees_only_one UNIQUE (root_id)
 );
 
 -- The decision on one redemption.requested event. organization_id is who may see it: the pool's
@@ -2802,6 +2818,7 @@ ALTER TABLE key            ENABLE ROW LEVEL SECURITY;
 ALTER TABLE key_replacement ENABLE ROW LEVEL SECURITY;
 ALTER TABLE lock           ENABLE ROW LEVEL SECURITY;
 ALTER TABLE tree_lock      ENABLE ROW LEVEL SECURITY;
+ALTER TABLE settler        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_turn      ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pool_tally     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE label_tally    ENABLE ROW LEVEL SECURITY;
@@ -3048,7 +3065,7 @@ CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON journal_export TO keypool_web USING ((SELECT sees_everything()));
--- lock, tree_lock, settlement, schedule_run, schedule_job, pool_alert, pool_shortage, mail_server,
+-- lock, tree_lock, settler, settlement, schedule_run, schedule_job, pool_alert, pool_shortage, mail_server,
 -- page_session, sign_in_throttle, identity_request, token_network, wall and web_key: no policy, no row, no grant for
 -- the web.
 

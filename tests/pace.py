@@ -28,6 +28,7 @@ LONGEST_FIRST = (
     "tests/webhook/console/test_browser_pools.py",
     "tests/worker/cli/test_up.py",
     "tests/worker/pools/test_batches.py",
+    "tests/worker/redemption/test_settling.py",
     "tests/webhook/console/test_looks.py",
     "tests/worker/reporting/test_running.py",
     "tests/notebooks/test_notebooks.py",

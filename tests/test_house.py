@@ -449,11 +449,12 @@ SAID_ONCE = {
         r"|waits_for (?:IS NULL|\.is_\()",
         [
             "schema.sql: RETURN status = 'recorded' AND waits_for IS NULL;",
-            # What a row may hold, and the index whose rows they are.
+            # What a row may hold, and the indexes whose rows they are.
             "schema.sql: CONSTRAINT event_waits_while_recorded         "
             "CHECK (waits_for IS NULL OR status = 'recorded'),",
             "schema.sql: CREATE INDEX event_unsettled ON event (received_at, id) "
             "WHERE status = 'recorded' AND waits_for IS NULL;",
+            "schema.sql: WHERE status = 'recorded' AND waits_for IS NULL;",
         ],
     ),
     "which price is in force": (
@@ -505,10 +506,6 @@ SAID_ONCE = {
             "worker/database/migrating.py: turn = "
             "text(\"SELECT pg_try_advisory_lock(hashtext('keypool.schema'))\")",
         ],
-    ),
-    "what the settling lock is": (
-        r"\"settling\"",
-        ["""worker/redemption/settling.py: if not locks.take(deciding, "settling"):"""],
     ),
 }
 

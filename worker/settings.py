@@ -195,6 +195,12 @@ class Settings(BaseSettings):
     settle_sweep: Duration = Field(
         timedelta(seconds=5), description="How often the sweep looks for what a lost nudge left."
     )
+    settlers: int = Field(
+        default_factory=lambda: min(64, os.cpu_count() or 1),
+        ge=1,
+        le=64,
+        description="How many settlers work at once, on all hosts together.",
+    )
     expiry_chunk: int = Field(
         5_000, ge=1, le=100_000, description="How many assignments expire in one transaction."
     )

@@ -35,6 +35,7 @@ from worker.tenancy.actors import Actor
 
 SCHEDULE = Actor.operator("schedule")
 STINT = 60  # seconds that one task works at most; then it makes room and asks for the next
+SETTLING_STINT = 10  # several settle at once, and may take every process of a worker
 # Less than PostgreSQL's idle-in-transaction timeout (a minute), which would release the deliverer's lock.
 DELIVERY_STINT = 40
 BLANKED_AT_ONCE = 5_000
@@ -51,7 +52,7 @@ AWAY = 1.0  # seconds; circuit breaker: after a timeout the broker is not tried 
 def settle() -> None:
     """Settle whatever waits in the inbox."""
     _looked("settle")
-    until = time.monotonic() + STINT
+    until = time.monotonic() + SETTLING_STINT
     outcomes = settling.settle_all(until=until)
     for outcome, count in outcomes.items():
         metrics.SETTLED.add(outcome, amount=count)

@@ -112,7 +112,7 @@ def check(
         assert not rows, f"{len(rows)} {what}"
     if folder is not None:
         at_once = settlers_at_once(folder)
-        assert not at_once, f"{len(at_once)} times two settlers decided at once"
+        assert not at_once, f"{len(at_once)} times two settlers decided a tree at once"
     ledger = transaction(auditing.audit)
     assert ledger["ok"], [check for check in ledger["checks"] if not check["ok"]]
     return outcomes
@@ -143,14 +143,14 @@ def told(what: str, *, faults: int, history: History) -> None:
 
 
 def settlers_at_once(folder: Path) -> list[tuple[str, str]]:
-    """Give the pairs of settlers that both had the lock's protection at a moment, by the trace."""
+    """Give the pairs of settlers that both had the lock of a tree at a moment, by the trace."""
     trace = folder / TRACE
     lines = [line.split() for line in trace.read_text().splitlines()] if trace.exists() else []
-    periods = sorted((float(since), float(until), pid) for pid, since, until in lines)
-    overlapping, last, whose = [], 0.0, ""
-    for since, until, pid in periods:
-        if since < last and pid != whose:
+    periods = sorted((tree, float(since), float(until), pid) for pid, since, until, tree in lines)
+    overlapping, last, whose = [], ("", 0.0), ""
+    for tree, since, until, pid in periods:
+        if (tree, since) < last and pid != whose:
             overlapping.append((whose, pid))
-        if until > last:
-            last, whose = until, pid
+        if (tree, until) > last:
+            last, whose = (tree, until), pid
     return overlapping

@@ -94,19 +94,22 @@ def early_answer() -> None:
 
 def attempts_counted_after_the_work() -> None:
     """A claim is committed together with its work: who dies on it leaves no trace."""
-    from worker.database import locks
     from worker.redemption import settling
 
-    def settle_batch(*, limit: int) -> list[str] | None:
-        def at_once(session: Any) -> list[str] | None:
-            if not locks.take(session, "settling"):
-                return None
-            claim = settling._claim(session, limit=limit)
-            return None if claim is None else settling._settle(session, claim=claim)
+    settle, transaction = settling._settle, settling.transaction
+    working: list[Any] = []
 
-        return settling.transaction(at_once)
+    @functools.wraps(settle)
+    def remembered(session: Any, **given: Any) -> list[str] | None:
+        working[:] = [session]
+        return settle(session, **given)
 
-    settling.settle_batch = settle_batch
+    def at_once(function: Any, *args: Any, **given: Any) -> Any:
+        if function.__name__ == "_claim":
+            return function(*working, *args, **given)
+        return transaction(function, *args, **given)
+
+    settling._settle, settling.transaction = remembered, at_once
 
 
 def workers_clock() -> None:
@@ -128,7 +131,8 @@ def lock_let_go() -> None:
     """The settler's locks are let go at once, not at the commit."""
     from worker.database import locks
 
-    locks.take = lambda _session, _name: True
+    locks.take_settler = lambda _session, most: True
+    locks.take_trees = lambda _session, roots: list(roots)
     locks.await_settlers = lambda _session, _organizations=None: None
 
 

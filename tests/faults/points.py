@@ -32,7 +32,7 @@ CLOCK = os.environ.get("FAULTS_CLOCK")  # where this process tells what its cloc
 SHARED = (
     "clocks/shared"  # what libfaketime made in memory for each process, which a killed one leaves
 )
-TRACE = "decided"  # who decided from when to when: the settler's lock must have been held
+TRACE = "decided"  # who decided a tree's events from when to when: its lock must have been held
 DEADLY, BUGGY = "deadly-", "buggy-"  # how the addresses of poisonous messages begin
 
 # The points of the road that an event takes; batches and bills have their own commits.
@@ -140,30 +140,39 @@ def _hurry() -> None:
 
 def _watch_commits() -> None:
     from psycopg import Connection
-    from sqlalchemy import Engine, event
 
-    commit, began = Connection.commit, dict[int, float]()
-
-    @event.listens_for(Engine, "after_cursor_execute")
-    def _claims(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if (
-            statement.lstrip().startswith("DELETE FROM settlement")
-            or "INTO settlement" in statement
-        ):
-            began[id(connection.connection.dbapi_connection)] = time.monotonic()
+    commit, claimed = Connection.commit, _watch_claims()
 
     def watched(self: Any) -> None:
         doing = _doing()
         time.sleep(SLOW.get(doing, 0))
         reach(f"before-commit-{doing}")
-        since = began.pop(id(self), None)
+        trees = claimed.copy() if doing == "settle" else {}
+        if doing != "claim":
+            claimed.clear()  # they are settled, or were given up
         until = time.monotonic()
         commit(self)
-        if since is not None and doing in ("claim", "settle"):
-            _append(TRACE, f"{os.getpid()} {since} {until}\n")
+        for tree, since in trees.items():
+            _append(TRACE, f"{os.getpid()} {since} {until} {tree}\n")
         reach(f"after-commit-{doing}")
 
     Connection.commit = watched
+
+
+def _watch_claims() -> dict[int, float]:
+    """Give the trees that this process has claimed last, and since when it has held their locks."""
+    from worker.redemption import settling
+
+    claim, claimed = settling._claim, dict[int, float]()
+
+    @functools.wraps(claim)
+    def watched(session: Any, *, trees: list[int], limit: int) -> Any:
+        claimed.clear()
+        claimed.update(dict.fromkeys(trees, time.monotonic()))
+        return claim(session, trees=trees, limit=limit)
+
+    settling._claim = watched
+    return claimed
 
 
 def _watch_records() -> None:

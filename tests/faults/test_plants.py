@@ -162,8 +162,8 @@ STORMS = [
         "lock_let_go",
         ("worker",),
         settlers_crowd,
-        {"FAULTS_SLOW": "claim:0.3,settle:0.1"},
-        "two settlers decided at once",
+        {"FAULTS_SLOW": "claim:0.1,settle:0.5"},
+        "two settlers decided a tree at once",
     ),
 ]
 

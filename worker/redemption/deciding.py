@@ -184,7 +184,7 @@ class Decision:
 def settle(session: Session, *, event_ids: list[int]) -> list[str]:
     """Decide those of a batch's redemption.requested events that can be decided, and give the outcomes.
 
-    The caller holds the settling lock. Events that depend on another grant of the same batch
+    The caller holds the locks of the events' trees. Events that depend on another grant of the same batch
     stay undecided until the next round (R4).
     """
     judged = session.execute(DECIDE_BATCH, {"event_ids": event_ids}).all()

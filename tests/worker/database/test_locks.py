@@ -14,6 +14,7 @@ from tests.world import OPERATOR, World
 from worker.database import connections, locks
 from worker.database.connections import Entry, Login
 from worker.redemption import settling
+from worker.settings import Settings
 from worker.tenancy import organizations, tokens
 from worker.tenancy.actors import Role
 
@@ -72,6 +73,12 @@ def test_every_lock_has_its_row(session):
     assert session.scalars(text("SELECT name FROM lock ORDER BY 1")).all() == NAMES
 
 
+def test_a_settler_has_a_row_up_to_the_largest_setting(session):
+    [largest] = [one.le for one in Settings.model_fields["settlers"].metadata if hasattr(one, "le")]
+
+    assert session.scalar(text("SELECT max(number) FROM settler")) == largest
+
+
 @pytest.mark.parametrize("login", [Login.WEB, Login.ANALYST])
 @pytest.mark.parametrize(
     "statement",
@@ -80,6 +87,7 @@ def test_every_lock_has_its_row(session):
         "SELECT FROM lock FOR KEY SHARE",
         "LOCK TABLE lock IN ACCESS SHARE MODE",
         "SELECT FROM tree_lock FOR UPDATE",
+        "SELECT FROM settler FOR UPDATE",
         "SELECT FROM settlement FOR UPDATE",
         "SELECT await_lock('settling', false)",
         "SELECT await_lock('erasing', false)",
@@ -98,11 +106,11 @@ def test_only_the_owners_login_takes_the_workers_locks(database, login, statemen
 
 def test_a_lock_is_taken_once_and_free_after_its_transaction(world):
     with connections.session() as holder, connections.session() as other:
-        assert locks.take(holder, "settling")
-        assert not locks.take(other, "settling")
+        assert locks.take(holder, "folding")
+        assert not locks.take(other, "folding")
         assert locks.take(other, "mailing")
 
-    assert connections.transaction(locks.take, "settling")
+    assert connections.transaction(locks.take, "folding")
 
 
 def test_shared_locks_are_for_many_and_keep_out_who_wants_it_alone(world):
@@ -127,11 +135,26 @@ def test_a_settler_waits_for_who_holds_its_tree_and_for_no_other(world):
         locks.await_settlers(elsewhere, [int(other)])
         locks.await_settlers(holder, [world.child])  # the lock is its tree's
         settler = waits(settling.settle_all)
-        undecided = holder.scalar(settling.WAITING)
+        undecided = settling.first_waiting(holder)
 
     settler.join()
     assert undecided
-    assert not connections.transaction(lambda session: session.scalar(settling.WAITING))
+    assert connections.transaction(settling.first_waiting) is None
+
+
+def test_every_organization_has_a_lock_of_its_own_since_it_may_become_a_root(world):
+    with connections.session() as session:
+        organizations.edit(session, actor=OPERATOR, organization=str(world.child), no_parent=True)
+
+    with connections.session() as session:
+        assert locks.take_trees(session, [world.parent, world.child]) == [world.parent, world.child]
+
+
+def test_what_others_hold_is_left_out_of_the_trees_that_are_taken(world):
+    with connections.session() as session, connections.session() as other:
+        locks.await_settlers(other, [world.parent])
+
+        assert locks.take_trees(session, [world.parent, world.sibling]) == [world.sibling]
 
 
 def test_an_organization_moves_while_no_settler_is_in_either_tree(world):

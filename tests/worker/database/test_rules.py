@@ -421,6 +421,9 @@ REFUSED = {
         EVENT.format(webhook="msg_3", type="redemption.requested")
     ],
     "settlement_claims_something": ["INSERT INTO settlement (event_ids) VALUES ('{}')"],
+    "settlement_is_a_trees_only_one": [
+        "INSERT INTO settlement (root_id, event_ids) VALUES (1, '{1}'), (1, '{2}')"
+    ],
     "redemption_without_a_key_found_none": [
         REDEMPTION.format(key="NULL", pool="NULL", assignment="NULL", outcome="key_retired"),
         REDEMPTION.format(key=2, pool=1, assignment="NULL", outcome="unknown_key"),

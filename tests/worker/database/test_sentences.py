@@ -231,6 +231,7 @@ OURS = {
     "report_works_the_cells_it_has",
     "seller_is_one",
     "settlement_claims_something",
+    "settlement_is_a_trees_only_one",
     "void_invoice_releases_its_charges",
 }
 

@@ -14,15 +14,18 @@ from sqlalchemy.orm import Session
 
 from tests import world as worlds
 from tests.world import OPERATOR, World
-from worker.audit import rules
+from worker import settings as configured
+from worker.audit import auditing, rules
 from worker.catalogue import courses
-from worker.database import locks
+from worker.database import connections, locks
 from worker.database.connections import Login
 from worker.database.connections import session as transaction_of
 from worker.errors import DatabaseAwayError
 from worker.pools import pools
-from worker.redemption import deciding, settling
+from worker.redemption import claims, deciding, settling
+from worker.redemption.claims import Round
 from worker.tables.tenancy import Organization
+from worker.tenancy import organizations
 
 POISON = {"key": "TEST-POISON-1", "learner": {"email": None}}
 
@@ -41,6 +44,41 @@ def committed(world: World, build):
         return build(World(**{**world.__dict__, "session": opened}))
 
 
+@contextmanager
+def settlers(monkeypatch: pytest.MonkeyPatch, count: int, *, batch: int = 500) -> Iterator[None]:
+    """Let so many settlers work at once, on batches of so many events."""
+    with monkeypatch.context() as patch:
+        patch.setenv("KEYPOOL_SETTLERS", str(count))
+        patch.setenv("KEYPOOL_SETTLE_BATCH", str(batch))
+        configured.settings.cache_clear()
+        yield
+    configured.settings.cache_clear()
+
+
+def settle_at_once(count: int) -> None:
+    """Let so many settlers work at once until nothing waits."""
+    threads = [threading.Thread(target=settling.settle_all) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@contextmanager
+def at_work(root: int, events: list[int]) -> Iterator[Session]:
+    """A settler that has claimed events of a tree and does not come to an end; it gives its transaction."""
+    with transaction_of() as deciding:
+        locks.take_trees(deciding, [root])
+        with transaction_of() as claiming:
+            claiming.execute(
+                text(
+                    "INSERT INTO settlement (root_id, size, event_ids) VALUES (:root, :size, :events)"
+                ),
+                {"root": root, "size": len(events), "events": events},
+            )
+        yield deciding
+
+
 def outcomes(world: World) -> Counter:
     with transaction_of() as opened:
         rows = opened.execute(text("SELECT coalesce(outcome, status::text) FROM event")).scalars()
@@ -49,9 +87,18 @@ def outcomes(world: World) -> Counter:
 
 # Who looks for undecided events, and with which login.
 UNDECIDED = {
-    "whether anything waits": (settling.WAITING.text, Login.OWNER),
+    "where a round begins": (claims.LONGEST_WAITING.text, Login.OWNER),
     "the first that waits": (settling.FIRST.text, Login.OWNER),
-    "a claim": (settling.CLAIM.text.replace(":limit", "500"), Login.OWNER),
+    "whose turn it is": (
+        claims.NEXT.text.replace(":limit", "500").replace(":after", "0"),
+        Login.OWNER,
+    ),
+    "a claim": (
+        claims.CLAIM.text.replace(":limit", "500")
+        .replace(":share", "500")
+        .replace(":trees", "'{1}'"),
+        Login.OWNER,
+    ),
     "the audit": (
         next(check.broken for check in rules.CHECKS if check.name.startswith("no event is")),
         Login.OWNER,
@@ -93,7 +140,7 @@ def test_everything_that_waits_is_settled_in_batches(world):
     assert outcomes(world) == {"redeemed": 25}
 
 
-def test_many_settlers_at_once_settle_each_event_once(world):
+def test_many_settlers_at_once_settle_each_event_once(world, monkeypatch):
     committed(
         world,
         lambda w: [
@@ -103,11 +150,8 @@ def test_many_settlers_at_once_settle_each_event_once(world):
         ],
     )
 
-    threads = [threading.Thread(target=settling.settle_all) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with settlers(monkeypatch, 6, batch=50):
+        settle_at_once(6)
 
     assert outcomes(world) == {"redeemed": 40, "already_redeemed": 160}
 
@@ -129,82 +173,63 @@ def test_a_poisonous_event_is_set_apart_and_its_neighbours_are_settled(world):
         failed = opened.execute(
             text("SELECT status::text, deaths, error FROM event WHERE id = :id"), {"id": poison}
         ).one()
-    assert (failed.status, failed.deaths) == ("failed", settling.MAX_DEATHS)
+    assert (failed.status, failed.deaths) == ("failed", claims.MAX_DEATHS)
     assert "TEST-POISON-1" not in failed.error
 
 
-@contextmanager
-def settler(*, claims: str) -> Iterator[None]:
-    """A settler between its claim and its decision."""
-    with transaction_of() as deciding:
-        assert locks.take(deciding, "settling")
-        with transaction_of() as claiming:
-            claiming.execute(text(claims))
-        yield
-        deciding.rollback()
-
-
-CLAIM_ALL = (
-    "INSERT INTO settlement (event_ids) SELECT array_agg(id ORDER BY received_at, id) FROM event"
-)
-
-
-def test_a_claim_whose_settler_died_is_taken_up_in_halves(world):
-    committed(
+def test_a_claim_whose_settler_died_is_taken_up_in_halves_at_once(world):
+    events = committed(
         world, lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(8))]
     )
 
-    with settler(claims=CLAIM_ALL):
+    with at_work(world.parent, events):
         alive = settling.settle_batch(limit=500)
     after_its_death = settling.settle_batch(limit=500)
 
-    assert alive is None
+    assert alive == []
     assert after_its_death == ["redeemed"] * 4
 
 
-def claim_taken_away(world: World) -> settling.Claim:
-    """Claim a request; another settler releases the claim."""
+def test_a_dead_settlers_claim_is_found_in_the_tree_that_its_root_was_moved_to(world):
+    events = committed(
+        world, lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(8))]
+    )
+    with at_work(world.parent, events):
+        pass
+    with transaction_of() as opened:
+        organizations.edit(
+            opened, actor=OPERATOR, organization=str(world.parent), parent=str(world.sibling)
+        )
+
+    assert settling.settle_batch(limit=500) == ["redeemed"] * 4
+
+
+def test_a_settler_whose_transaction_the_server_ended_changes_nothing(world):
     committed(world, lambda w: w.request(w.keys(1)[0], "ann@example.org"))
-    with transaction_of() as opened:
-        claim = settling._claim(opened, limit=10)
-    with transaction_of() as opened:
-        opened.execute(text("DELETE FROM settlement"))
-    assert claim
-    return claim
+
+    def decide_and_sleep() -> None:
+        with transaction_of() as paused:
+            assert settling._settle(paused, on=Round(), limit=10) == ["redeemed"]
+            with transaction_of() as server:
+                ended = text("SELECT pg_terminate_backend(:pid, 10000)")
+                server.execute(ended, {"pid": paused.scalar(text("SELECT pg_backend_pid()"))})
+
+    with pytest.raises(DatabaseAwayError):
+        decide_and_sleep()
+
+    assert outcomes(world) == {"recorded": 1}
+    assert settling.settle_batch(limit=10) == ["redeemed"]
 
 
 def test_a_claim_that_another_settler_released_blames_no_event(world):
-    claim = claim_taken_away(world)
-
-    with transaction_of() as opened:
-        settling._give_up(opened, claim=claim, error="Too late.")
-
-    with transaction_of() as opened:
-        assert opened.scalar(text("SELECT deaths FROM event")) == 0
-
-
-def test_a_settler_whose_claim_was_taken_away_changes_nothing(world):
-    claim = claim_taken_away(world)
-
-    with transaction_of() as opened:
-        settled = settling._settle(opened, claim=claim)
-
-    assert settled == []
-    assert outcomes(world) == {"recorded": 1}
-
-
-def test_while_a_batch_is_decided_no_other_settler_takes_its_claim(world, monkeypatch):
     committed(world, lambda w: w.request(w.keys(1)[0], "ann@example.org"))
-    decide, others = deciding.settle, []
+    with transaction_of() as opened:
+        claimed = claims.claim(opened, trees=[world.parent], limit=10)
+        opened.execute(text("DELETE FROM settlement"))
 
-    def watched(session, **events):
-        others.append(settling.settle_batch(limit=10))
-        return decide(session, **events)
+        claims.release(opened, claimed, error="Too late.")
 
-    monkeypatch.setattr(deciding, "settle", watched)
-
-    assert settling.settle_batch(limit=10) == ["redeemed"]
-    assert others == [None]
+        assert opened.scalar(text("SELECT deaths FROM event")) == 0
 
 
 def no_room(*_, **__):
@@ -224,6 +249,12 @@ def test_a_claim_that_the_database_had_no_room_for_is_handed_back_without_blame(
     assert settling.settle_batch(limit=10) == ["redeemed"] * 4
 
 
+def released_once(release):
+    """The work releases a claim; there is no room to hand it back."""
+    calls = iter([release])
+    return lambda *args, **given: next(calls, no_room)(*args, **given)
+
+
 def test_a_claim_that_cannot_be_handed_back_is_known_to_be_abandoned(world, monkeypatch):
     committed(
         world, lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(4))]
@@ -231,7 +262,7 @@ def test_a_claim_that_cannot_be_handed_back_is_known_to_be_abandoned(world, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(deciding, "settle", no_room)
-        patch.setattr(settling, "_give_up", no_room)
+        patch.setattr(claims, "release", released_once(claims.release))
         with pytest.raises(DatabaseAwayError):
             settling.settle_batch(limit=10)
 
@@ -256,11 +287,9 @@ def test_a_batch_reads_no_table_whole_however_small_they_are(world):
     committed(
         world, lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(40))]
     )
-    with transaction_of() as opened:
-        claim = settling._claim(opened, limit=20)
 
     with transaction_of() as opened:
-        assert settling._settle(opened, claim=claim) == ["redeemed"] * 20
+        assert settling._settle(opened, on=Round(), limit=20) == ["redeemed"] * 20
         read = opened.execute(
             text("SELECT relname, seq_scan, idx_scan FROM pg_stat_xact_user_tables")
         ).all()
@@ -279,6 +308,153 @@ def test_a_key_that_somebody_holds_is_left_to_the_next_round(world, fresh_databa
     afterwards = settling.settle_batch(limit=10)
 
     assert (while_held, afterwards) == ([], ["redeemed"])
+
+
+# Trees take turns, and settlers take different ones.
+
+
+def ask(world: World, count: int) -> list[int]:
+    """Record so many requests for keys of a world's tree."""
+    return committed(
+        world,
+        lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(count))],
+    )
+
+
+@pytest.fixture
+def another(world):
+    with transaction_of() as opened:
+        return worlds.build(opened)
+
+
+def undecided_of(world: World) -> int:
+    with transaction_of() as opened:
+        return opened.scalar(
+            text(
+                "SELECT count(*) FROM event"
+                " WHERE is_undecided(status, waits_for) AND organization_id = :id"
+            ),
+            {"id": world.parent},
+        )
+
+
+def test_a_settler_goes_past_a_tree_that_another_one_holds(world, another):
+    held = ask(world, 3)
+    ask(another, 3)
+
+    with at_work(world.parent, held):
+        settling.settle_all()
+        while_held = undecided_of(world), undecided_of(another)
+    settling.settle_all()
+
+    assert while_held == (3, 0)
+    assert (undecided_of(world), undecided_of(another)) == (0, 0)
+
+
+def test_a_small_tree_waits_for_one_batch_of_a_huge_one_at_most(world, another):
+    ask(world, 30)
+    ask(another, 1)
+    way = Round()
+
+    settling.settle_batch(limit=10, on=way)
+    after_one = undecided_of(world), undecided_of(another)
+    settling.settle_batch(limit=10, on=way)
+
+    assert after_one == (20, 1)
+    assert undecided_of(another) == 0
+
+
+def test_a_huge_tree_gets_its_share_of_a_batch_beside_many_small_ones(world, another):
+    ask(world, 3)
+    ask(another, 30)
+
+    settled = settling.settle_batch(limit=10)
+
+    assert settled == ["redeemed"] * 8
+    assert (undecided_of(world), undecided_of(another)) == (0, 25)
+
+
+def test_small_trees_share_a_batch(world, another):
+    ask(world, 2)
+    ask(another, 2)
+
+    assert settling.settle_batch(limit=10) == ["redeemed"] * 4
+
+
+def test_the_events_of_all_a_trees_organizations_are_decided_in_the_order_of_receipt(world):
+    [key] = committed(world, lambda w: w.keys(1))
+    with transaction_of() as opened:
+        opened.execute(text("UPDATE pool SET share_with_children = true"))
+        source = "INSERT INTO source (organization_id, name) VALUES (:id, 'own') RETURNING id"
+        childs = opened.scalar(text(source), {"id": world.child})
+
+    def race(w: World) -> tuple[int, int]:
+        child = World(**{**w.__dict__, "parent": w.child, "source": childs})
+        first = child.request(key, "child@example.org", organization=w.child)
+        return first, w.request(key, "parent@example.org")
+
+    first, second = committed(world, race)
+    settling.settle_all()
+
+    with transaction_of() as opened:
+        told = World(**{**world.__dict__, "session": opened})
+        assert (told.outcome(first), told.outcome(second)) == ("redeemed", "already_redeemed")
+
+
+def test_a_poisonous_event_holds_up_no_other_tree(world, another):
+    def poison(w: World) -> None:
+        w.event("redemption.requested", POISON, organization=w.parent)
+
+    committed(world, poison)
+    ask(another, 3)
+
+    retried = settling.settle_batch(limit=10)
+    way = Round()
+    alone = settling.settle_batch(limit=10, on=way)
+    settling.settle_all()
+
+    assert (retried, alone) == (["retried"], ["retried"])
+    assert outcomes(world) == {"redeemed": 3, "failed": 1}
+
+
+def test_no_more_settlers_work_at_once_than_the_setting_says(world, monkeypatch):
+    ask(world, 1)
+
+    with settlers(monkeypatch, 2), transaction_of() as one, transaction_of() as two:
+        taken = [locks.take_settler(session, most=2) for session in (one, two)]
+        settling.settle_all()
+        left = undecided_of(world)
+    settling.settle_all()
+
+    assert taken == [True, True]
+    assert (left, undecided_of(world)) == (1, 0)
+
+
+def test_an_organization_that_left_its_tree_is_settled_where_it_is_now(world, another):
+    ask(world, 2)
+    with transaction_of() as opened:
+        organizations.edit(
+            opened, actor=OPERATOR, organization=str(world.parent), parent=str(another.parent)
+        )
+
+    with transaction_of() as holder:
+        locks.take_trees(holder, [another.parent])
+        while_held = settling.settle_batch(limit=10)
+
+    assert while_held == []
+    assert settling.settle_batch(limit=10) == ["redeemed"] * 2
+
+
+def test_the_root_of_no_tree_any_more_is_not_claimed(world, another):
+    # The settler found the root, and then the organization moved.
+    ask(world, 1)
+    with transaction_of() as opened:
+        organizations.edit(
+            opened, actor=OPERATOR, organization=str(world.parent), parent=str(another.parent)
+        )
+
+    with transaction_of() as opened:
+        assert claims.claim(opened, trees=[world.parent], limit=10) is None
 
 
 # Chains inside a batch come out as if decided one by one: compare with a plain model.
@@ -376,6 +552,53 @@ def test_a_batch_comes_out_as_if_its_events_were_decided_one_by_one(session, att
 
         assert [world.outcome(event) for event in events] == expected
         trial.rollback()
+
+
+attempts_in_trees = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 2), attempt), min_size=10, max_size=40
+)
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+@settings(
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(attempts=attempts_in_trees)
+def test_several_settlers_decide_each_tree_as_if_one_by_one(
+    fresh_database, monkeypatch, count, attempts
+):
+    """Three trees; an attempt comes from one and names a key of its own or of another."""
+    with transaction_of() as opened:
+        trees = [worlds.build(opened) for _ in range(3)]
+        codes = [[*build_pools(opened, tree), "NO-SUCH-KEY-AT-ALL"] for tree in trees]
+        events = [
+            trees[home].request(
+                codes[to][key],
+                email,
+                organization={"parent": trees[home].parent}.get(place, trees[home].child),
+            )
+            for home, to, (key, email, place) in attempts
+        ]
+    models = [Model(POOLS) for _ in trees]
+    expected = [
+        models[home].decide(key, email, "parent" if place == "parent" else "child")
+        if home == to or key == len(POOLS)
+        else "of another tree"
+        for home, to, (key, email, place) in attempts
+    ]
+
+    with settlers(monkeypatch, count, batch=7):
+        settle_at_once(count)
+
+    with transaction_of() as opened:
+        decided = [World(**{**trees[0].__dict__, "session": opened}).outcome(one) for one in events]
+    # Whose key is spent meanwhile is told either way: refused it is in any case.
+    foreign = {"already_redeemed", "not_available_to_organization"}
+    assert [
+        "of another tree" if wanted == "of another tree" and told in foreign else told
+        for told, wanted in zip(decided, expected, strict=True)
+    ] == expected
+    assert connections.transaction(auditing.audit)["ok"]
 
 
 def undecided(session: Session, events: list[int]) -> list[int]:

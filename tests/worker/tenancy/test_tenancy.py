@@ -187,6 +187,7 @@ WORKERS = {
     "web_key",
     "lock",
     "tree_lock",
+    "settler",
     "pool_shortage",
     "token_network",
     "identity_request",
