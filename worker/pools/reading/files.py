@@ -3,16 +3,18 @@
 Any other known kind is named in the error, with what to do instead.
 """
 
+import io
 import zipfile
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import BinaryIO
 
 from worker import errors
-from worker.pools.reading import encodings, workbooks
+from worker.pools.reading import apart, encodings, workbooks
 from worker.pools.reading.texts import Text, rewindable
 
 START = 1 << 10
+LARGEST_DIRECTORY = 1 << 20  # bytes: some ten thousand parts
 
 
 class Kind(StrEnum):
@@ -64,6 +66,31 @@ ODS = "application/vnd.oasis.opendocument.spreadsheet"
 WORKBOOKS = ("xlsx", "xlsb", "xls", "ods")
 
 
+class Spared(io.RawIOBase):
+    """A file of which no archive's directory is read that is too large: one of millions takes gigabytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        """Read so many bytes; without a number at most as many as a directory has.
+
+        Raises:
+            BadZipFile: it is more.
+        """
+        if size > LARGEST_DIRECTORY:
+            raise zipfile.BadZipFile
+        return self._file.read(size if size >= 0 else LARGEST_DIRECTORY)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Say which place it is at."""
+        return self._file.tell()
+
+
 def opened(stream: BinaryIO, *, kind: Kind | None = None, encoding: str | None = None) -> File:
     """Open a file.
 
@@ -89,7 +116,7 @@ def opened(stream: BinaryIO, *, kind: Kind | None = None, encoding: str | None =
         raise errors.InvalidInputError(
             f"It is a workbook ({found}) and no text; say so, or save it as CSV."
         )
-    read = workbooks.read(file, found)
+    read = apart.read(file, found)
     return File(read.text, read.sheet, read.others)
 
 
@@ -110,7 +137,7 @@ def _found(file: BinaryIO) -> str | None:
 
 def _in_a_zip(file: BinaryIO) -> str:
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(Spared(file)) as archive:
             names = archive.namelist()
             if "mimetype" in names:
                 return (

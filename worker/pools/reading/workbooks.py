@@ -24,7 +24,8 @@ DELIMITER = "\x1f"  # between the cells of a converted row
 ROW_BREAKS = str.maketrans({"\n": " ", "\r": " ", DELIMITER: " "})
 ROWS = 2_000  # written at once
 LOOKED_AT = 50  # rows of a sheet, to say whether it is a table
-LARGEST = 1 << 29  # uncompressed bytes of a sheet that is read at once
+LARGEST = 1 << 29  # uncompressed bytes of a workbook that is read at once
+LARGEST_SLICED = 1 << 32  # of one that is read in slices
 DAMAGED = "The workbook is damaged; save it again, or as CSV."
 
 
@@ -94,13 +95,14 @@ def _filled(sheet: _Sheet) -> _Filled | None:
 
 
 def _sliced(file: BinaryIO) -> Iterator[_Sheet]:
+    _refuse_large(file, LARGEST_SLICED)
     book = xlsx.Workbook.open(file)
     for sheet in book.sheets:
         yield _Sheet(sheet.name, book.rows(sheet))
 
 
 def _loaded(file: BinaryIO) -> Iterator[_Sheet]:
-    _refuse_large(file)
+    _refuse_large(file, LARGEST)
     with CalamineWorkbook.from_filelike(file) as book:
         for about in book.sheets_metadata:
             if about.visible is SheetVisibleEnum.Visible:
@@ -110,12 +112,12 @@ def _loaded(file: BinaryIO) -> Iterator[_Sheet]:
                 )
 
 
-def _refuse_large(file: BinaryIO) -> None:
-    """Refuse an archive that is far larger uncompressed than any sheet (a zip bomb)."""
+def _refuse_large(file: BinaryIO, most: int) -> None:
+    """Refuse an archive that is far larger uncompressed than any workbook (a zip bomb)."""
     if zipfile.is_zipfile(file):
         file.seek(0)
-        if sum(part.file_size for part in zipfile.ZipFile(file).infolist()) > LARGEST:
-            raise errors.InvalidInputError("The workbook is too large; save it as xlsx or CSV.")
+        if sum(part.file_size for part in zipfile.ZipFile(file).infolist()) > most:
+            raise errors.InvalidInputError("The workbook is too large; save it as CSV.")
     file.seek(0)
 
 
