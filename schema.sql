@@ -1039,6 +1039,7 @@ CREATE TABLE console_user (
     totp_encrypted  bytea,   -- the secret of the second factor (RFC 6238); null: none is set up
     totp_step       bigint NOT NULL DEFAULT 0,  -- the last time step whose code was used: none is used twice
     vouched_by      text,    -- the identity provider at which they signed in, and its name for them
+    has_second_factor boolean NOT NULL GENERATED ALWAYS AS (totp_encrypted IS NOT NULL) STORED,
 
     CONSTRAINT user_has_an_address            CHECK (email = btrim(email) AND email LIKE '_%@_%' AND length(email) <= 320),
     CONSTRAINT user_has_a_hashed_password     CHECK (password_hash LIKE '$argon2id$%'),
@@ -3088,12 +3089,14 @@ GRANT UPDATE (data, state, due_at, attempts, tried_since, ended_at, error) ON de
 GRANT UPDATE (recipient, data, identity, state, due_at, attempts, tried_since, ended_at, error, refused) ON message TO keypool_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON organization_logo TO keypool_web;
 GRANT UPDATE (ended_at) ON console_session TO keypool_web;
-GRANT SELECT, INSERT, UPDATE (ended_at) ON recovery_code TO keypool_web;
+GRANT INSERT, UPDATE (ended_at) ON recovery_code TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON identity_provider, identity_domain TO keypool_web;
 GRANT INSERT, UPDATE (used_at) ON sign_in_link TO keypool_web;
-GRANT INSERT, UPDATE ON token, console_user TO keypool_web;
--- Without the hashes by which somebody is known: the functions below compare them.
-GRANT SELECT (id, organization_id, email, role, created_at, disabled_at, totp_encrypted, totp_step, vouched_by) ON console_user TO keypool_web;
+GRANT INSERT, UPDATE (revoked_at) ON token TO keypool_web;
+GRANT INSERT, UPDATE (password_hash, disabled_at) ON console_user TO keypool_web;
+-- Without the hashes by which somebody is known, and their second factors: the functions below compare them.
+GRANT SELECT (id, organization_id, email, role, created_at, disabled_at, has_second_factor, vouched_by) ON console_user TO keypool_web;
+GRANT SELECT (id, user_id, ended_at) ON recovery_code TO keypool_web;
 GRANT SELECT (id, organization_id, name, role, created_at, expires_at, last_used_at, revoked_at, made_by) ON token TO keypool_web;
 GRANT SELECT (id, user_id, client, browser, created_at, confirmed_at, last_seen_at, ends_at, ended_at, second_factor_at) ON console_session TO keypool_web;
 GRANT SELECT (id, user_id, created_at, ends_at, used_at) ON sign_in_link TO keypool_web;
@@ -3313,10 +3316,80 @@ BEGIN
 END
 $$;
 
--- Note that the second factor of a session's user was given in it.
-CREATE FUNCTION pass_second_factor(session_hash bytea) RETURNS void
+-- End a session, since its user signs out.
+CREATE FUNCTION end_session(session_hash bytea) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    UPDATE console_session SET second_factor_at = clock_now() WHERE hash = session_hash
+    WITH ended AS (
+        UPDATE console_session SET ended_at = clock_now() WHERE hash = session_hash AND ended_at IS NULL
+        RETURNING user_id, client)
+    INSERT INTO history (actor, organization_id, action, thing, thing_id, detail)
+    SELECT 'user ' || email, organization_id, 'signed out', 'user', id, jsonb_build_object('client', client)
+      FROM ended JOIN console_user ON id = user_id
+$$;
+
+-- The secret of the second factor of whose session this is, sealed: the web opens it and judges codes.
+CREATE FUNCTION sealed_second_factor(session_hash bytea) RETURNS bytea
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT totp_encrypted FROM console_session JOIN console_user ON console_user.id = user_id
+     WHERE hash = session_hash AND ended_at IS NULL AND disabled_at IS NULL AND clock_now() < ends_at
+$$;
+
+-- Set up the second factor of whose session this is, or another one where it was given; says whether it is.
+CREATE FUNCTION set_up_second_factor(session_hash bytea, sealed bytea, step bigint, proofs bytea) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM require_proof(proofs, 'set up', encode(session_hash, 'hex'), encode(sealed, 'hex'), step::text);
+    UPDATE console_user SET totp_encrypted = sealed, totp_step = step FROM console_session
+     WHERE console_user.id = user_id AND hash = session_hash AND ended_at IS NULL AND disabled_at IS NULL
+       AND (second_factor_at IS NOT NULL OR NOT has_second_factor);
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE console_session SET second_factor_at = clock_now() WHERE hash = session_hash;
+    RETURN true;
+END
+$$;
+
+-- Take a code of a user's app, or a recovery code, each once; says whether one was right. step: the time of the
+-- app's code, where it is right, as the web proves; of two at once, one finds it used.
+CREATE FUNCTION give_second_factor(session_hash bytea, step bigint, code_hash bytea, proofs bytea) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    whose   console_user;
+    outcome text := 'failed';
+BEGIN
+    PERFORM require_proof(proofs, 'second factor', encode(session_hash, 'hex'), step::text, encode(code_hash, 'hex'));
+    SELECT console_user.* INTO whose
+      FROM console_session JOIN console_user ON console_user.id = user_id
+     WHERE hash = session_hash AND ended_at IS NULL AND disabled_at IS NULL AND has_second_factor
+       FOR NO KEY UPDATE OF console_user;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF whose.totp_step < step THEN
+        UPDATE console_user SET totp_step = step WHERE id = whose.id;
+        outcome := 'given';
+    ELSE
+        UPDATE recovery_code SET ended_at = clock_now()
+         WHERE user_id = whose.id AND hash = code_hash AND ended_at IS NULL;
+        outcome := CASE WHEN FOUND THEN 'replaced by a recovery code' ELSE outcome END;
+    END IF;
+    IF outcome <> 'failed' THEN
+        UPDATE console_session SET second_factor_at = clock_now() WHERE hash = session_hash;
+    END IF;
+    INSERT INTO history (actor, organization_id, action, thing, thing_id)
+    VALUES ('user ' || whose.email, whose.organization_id, 'second factor ' || outcome, 'user', whose.id);
+    RETURN outcome <> 'failed';
+END
+$$;
+
+-- Remove the second factor of a user in sight.
+CREATE FUNCTION remove_second_factor(of_user bigint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    UPDATE console_user SET totp_encrypted = NULL
+     WHERE id = of_user
+       AND (session_user <> 'keypool_web' OR sees_everything()
+            OR is_persons() AND organization_id IN (SELECT visible_organization()))
 $$;
 
 -- What was given in a user's sessions counts no more, once their second factor is removed.
@@ -3649,7 +3722,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
        AND (session_user <> 'keypool_web' OR sees_everything())
 $$;
 
--- Enter as who holds a token or a session, for this transaction; without one, nobody enters.
+-- Enter as who holds a token or a session, for this transaction; without one, nobody enters. Nor does who
+-- has a second factor, before it was given.
 CREATE FUNCTION enter_token(token_hash bytea) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT enter('person', coalesce(organization_id::text, '*'), format('token %s (%s)', id, name))
@@ -3663,6 +3737,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
       FROM console_session JOIN console_user ON console_user.id = console_session.user_id
      WHERE hash = session_hash AND ended_at IS NULL AND disabled_at IS NULL
        AND clock_now() < ends_at AND last_seen_at > clock_now() - idle
+       AND (second_factor_at IS NOT NULL OR NOT has_second_factor)
 $$;
 
 -- Enter as a door that knows nobody: the receiver of a source, an organization's redeem page.
@@ -3852,12 +3927,14 @@ GRANT EXECUTE ON FUNCTION find_identity_provider(text),
     begin_vouched_session(bigint, text, text, role, bytea, bytea, text, text, interval, bytea) TO keypool_web;
 REVOKE ALL ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint, bytea), unsubscribe(bigint, bytea), password_salt(text, text, bytea), knows_device(text, bytea),
     remember_access(text, text, text), remember_locked(text, text, bytea), begin_session(text, text, bytea, bytea, text, text, interval, bytea),
-    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, bytea), pass_second_factor(bytea), throttle_sign_in(bytea, int, interval, interval),
+    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, bytea), end_session(bytea), sealed_second_factor(bytea), set_up_second_factor(bytea, bytea, bigint, bytea),
+    give_second_factor(bytea, bigint, bytea, bytea), remove_second_factor(bigint), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[], bytea), uncount_sign_in(bytea, bytea),
     find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint, bytea), unsubscribe(bigint, bytea), password_salt(text, text, bytea), knows_device(text, bytea),
     remember_locked(text, text, bytea), begin_session(text, text, bytea, bytea, text, text, interval, bytea),
-    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, bytea), pass_second_factor(bytea), throttle_sign_in(bytea, int, interval, interval),
+    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, bytea), end_session(bytea), sealed_second_factor(bytea), set_up_second_factor(bytea, bytea, bigint, bytea),
+    give_second_factor(bytea, bigint, bytea, bytea), remove_second_factor(bigint), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[], bytea), uncount_sign_in(bytea, bytea),
     find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() TO keypool_web;
 REVOKE ALL ON FUNCTION page_of_slug(text), page_of_key(text, bytea), page_source(bigint),

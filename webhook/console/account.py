@@ -35,7 +35,7 @@ def account(session: Session, _actor: Actor) -> Any:
         listed=listed,
         here=here,
         acts=acts,
-        has_factor=session.get_one(User, user_id).totp_encrypted is not None,
+        has_factor=session.get_one(User, user_id).has_second_factor,
         codes_left=second_factors.codes_left(session, user_id=user_id),
     )
 

@@ -24,7 +24,7 @@ def end_former() -> None:
     """End the session that the browser came with, if it is one."""
     former = current_user._get_current_object()
     if isinstance(former, Visitor):
-        with connections.session(Login.WEB, sees=former.actor.scope) as opened:
+        with connections.session(Login.WEB) as opened:
             sessions.sign_out(opened, former.signed)
 
 

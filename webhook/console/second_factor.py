@@ -44,12 +44,11 @@ def give_second_factor() -> Any:
         wait = second_factors.admit(session, who.signed)
     if wait:
         return _form(who, refused=str(asking.WaitError(wait)))
+    if who.signed.lacks == "code":
+        with connections.session(Login.WEB) as session:
+            return _given(session, who, code)
     with connections.session(Login.WEB, sees=who.actor.scope) as session:
-        return (
-            _given(session, who, code)
-            if who.signed.lacks == "code"
-            else _set_up(session, who, code)
-        )
+        return _set_up(session, who, code)
 
 
 @blueprint.post("/account/recovery-codes")
@@ -98,7 +97,7 @@ def _has_one(who: Visitor) -> bool:
     if who.signed.lacks is not None:
         return False
     with connections.session(Login.WEB, sees=who.actor.scope) as session:
-        return session.get_one(User, who.user_id).totp_encrypted is not None
+        return session.get_one(User, who.user_id).has_second_factor
 
 
 def _form(who: Visitor, refused: str | None = None) -> Any:

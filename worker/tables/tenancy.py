@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ForeignKey, Integer, Numeric, text
+from sqlalchemy import Computed, ForeignKey, Integer, Numeric, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.tables.columns import Base, CurrencyCode, Id, Made, No, Several, Versioned, Words, of
@@ -140,9 +140,12 @@ class User(Base):
     password_hash: Mapped[str | None] = mapped_column(deferred=True)
     created_at: Mapped[Made]
     disabled_at: Mapped[datetime | None]
-    totp_encrypted: Mapped[bytes | None]
-    totp_step: Mapped[int] = mapped_column(server_default=text("0"))
+    totp_encrypted: Mapped[bytes | None] = mapped_column(deferred=True)
+    totp_step: Mapped[int] = mapped_column(server_default=text("0"), deferred=True)
     vouched_by: Mapped[str | None]
+    has_second_factor: Mapped[bool] = mapped_column(
+        Computed("totp_encrypted IS NOT NULL", persisted=True)
+    )
 
 
 class ConsoleSession(Base):
@@ -197,7 +200,7 @@ class RecoveryCode(Base):
 
     id: Mapped[Id]
     user_id: Mapped[int] = of(User.id)
-    hash: Mapped[bytes]
+    hash: Mapped[bytes] = mapped_column(deferred=True)
     ended_at: Mapped[datetime | None]
 
 

@@ -14,7 +14,7 @@ from worker import errors
 from worker.database import outbox
 from worker.database.outbox import Mail
 from worker.tables.tenancy import RecoveryCode, User
-from worker.tenancy import history, secrets, sessions, throttling
+from worker.tenancy import history, secrets, sessions, throttling, web_keys
 from worker.tenancy.actors import Actor
 from worker.tenancy.sessions import Signed
 
@@ -58,9 +58,11 @@ def set_up(session: Session, signed: Signed, *, sealed: str, code: str) -> list[
     step = _step(session, secret, code)
     if step is None:
         raise errors.InvalidInputError(WRONG, field="code")
+    what = (signed.hash, secrets.encrypt(secret.encode()), step)
+    set_up = func.set_up_second_factor(*what, web_keys.proofs("set up", *what))
+    if not session.scalar(select(set_up)):
+        raise errors.ForbiddenError
     user = session.get_one(User, signed.user_id)
-    user.totp_encrypted, user.totp_step = secrets.encrypt(secret.encode()), step
-    _passed(session, signed)
     _remember(session, signed.actor, "second factor set up", user)
     return renew_codes(session, user_id=user.id)
 
@@ -71,14 +73,17 @@ def admit(session: Session, signed: Signed) -> timedelta:
 
 
 def give(session: Session, signed: Signed, *, code: str) -> bool:
-    """Take a code of a user's app, or a recovery code, each once; say whether it is right."""
-    user = session.get_one(User, signed.user_id)
-    right = _of_app(session, user, code) or _of_recovery(session, user, code)
+    """Take a code of a user's app, or a recovery code, each once; say whether it is right.
+
+    Works with the web's login: whose second factor is asked for has not entered yet.
+    """
+    letters = re.sub("[^A-Z2-7]", "", code.upper())  # of a recovery code, however it is typed
+    what = (signed.hash, _step_of_app(session, signed, code), sessions.digest(letters))
+    given = func.give_second_factor(*what, web_keys.proofs("second factor", *what))
+    right = bool(session.scalar(select(given)))
     if right:
-        throttling.forgive_code(session, user_id=user.id)
-        _passed(session, signed)
-    _remember(session, signed.actor, f"second factor {right or 'failed'}", user)
-    return bool(right)
+        throttling.forgive_code(session, user_id=signed.user_id)
+    return right
 
 
 def renew_codes(session: Session, *, user_id: int) -> list[str]:
@@ -99,7 +104,8 @@ def codes_left(session: Session, *, user_id: int) -> int:
 
 def remove(session: Session, *, actor: Actor, user: User) -> None:
     """Remove a user's second factor, and tell them by mail, in their organization's name or the seller's."""
-    user.totp_encrypted = None
+    session.execute(select(func.remove_second_factor(user.id)))
+    session.expire(user, ["has_second_factor"])
     renewed = (RecoveryCode.user_id == user.id, RecoveryCode.ended_at.is_(None))
     session.execute(update(RecoveryCode).where(*renewed).values(ended_at=func.clock_now()))
     _remember(session, actor, "second factor reset", user)
@@ -111,23 +117,9 @@ def remove(session: Session, *, actor: Actor, user: User) -> None:
     )
 
 
-def _of_app(session: Session, user: User, code: str) -> str | None:
-    if user.totp_encrypted is None:
-        return None
-    step = _step(session, secrets.decrypt(user.totp_encrypted).decode(), code)
-    if step is None:
-        return None
-    newer = (User.id == user.id, User.totp_step < step)  # of two at once, one finds it used
-    used = update(User).where(*newer).values(totp_step=step).returning(User.id)
-    return "given" if session.scalar(used) else None
-
-
-def _of_recovery(session: Session, user: User, code: str) -> str | None:
-    letters = re.sub("[^A-Z2-7]", "", code.upper())
-    mine = (RecoveryCode.user_id == user.id, RecoveryCode.hash == sessions.digest(letters))
-    unused = update(RecoveryCode).where(*mine, RecoveryCode.ended_at.is_(None))
-    used = unused.values(ended_at=func.clock_now()).returning(RecoveryCode.id)
-    return "replaced by a recovery code" if session.scalar(used) else None
+def _step_of_app(session: Session, signed: Signed, code: str) -> int | None:
+    sealed = session.scalar(select(func.sealed_second_factor(signed.hash)))
+    return _step(session, secrets.decrypt(sealed).decode(), code) if sealed else None
 
 
 def _step(session: Session, secret: str, code: str) -> int | None:
@@ -138,10 +130,6 @@ def _step(session: Session, secret: str, code: str) -> int | None:
         if app.verify(digits, for_time=now + offset * STEP):
             return now // STEP + offset
     return None
-
-
-def _passed(session: Session, signed: Signed) -> None:
-    session.execute(select(func.pass_second_factor(signed.hash)))
 
 
 def _opened(sealed: str, email: str) -> str:

@@ -146,10 +146,7 @@ def end_own(session: Session, *, actor: Actor, user_id: int, ended: str) -> Sess
 
 def sign_out(session: Session, signed: Signed) -> None:
     """End a session, because its user signs out."""
-    one = session.get_one(ConsoleSession, signed.session_id)
-    one.ended_at = session.scalar(select(func.clock_now()))
-    whose = (signed.user_id, signed.actor.organization_id)
-    _remember(session, signed.actor, "signed out", *whose, client=one.client)
+    session.execute(select(func.end_session(signed.hash)))
 
 
 def end_every(session: Session, *, actor: Actor, user_id: int) -> None:

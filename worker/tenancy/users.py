@@ -165,7 +165,7 @@ def shape(user: User, organization: str | None, made: list[str]) -> UserShape:
         "role": user.role,
         "created_at": user.created_at,
         "disabled_at": user.disabled_at,
-        "second_factor": user.totp_encrypted is not None,
+        "second_factor": user.has_second_factor,
         "tokens": made,
     }
 

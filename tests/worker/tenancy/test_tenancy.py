@@ -235,7 +235,11 @@ DOORS = {
         "begin_session(text,text,bytea,bytea,text,text,interval,bytea)",
         "resume_session(bytea,interval,boolean)",
         "confirm_session(bytea,text,text,bytea)",
-        "pass_second_factor(bytea)",
+        "end_session(bytea)",
+        "sealed_second_factor(bytea)",
+        "set_up_second_factor(bytea,bytea,bigint,bytea)",
+        "give_second_factor(bytea,bigint,bytea,bytea)",
+        "remove_second_factor(bigint)",
         "throttle_sign_in(bytea,integer,interval,interval)",
         "forgive_sign_ins(bytea[],bytea)",
         "uncount_sign_in(bytea,bytea)",
@@ -348,6 +352,9 @@ def test_every_table_has_its_walls(owner):
         ("console_session", "hash"),
         ("console_session", "device"),
         ("sign_in_link", "hash"),
+        ("recovery_code", "hash"),
+        ("console_user", "totp_encrypted"),
+        ("console_user", "totp_step"),
     ],
 )
 def test_sql_as_the_webs_login_reads_no_hash_by_which_somebody_is_known(web, table, column):
@@ -623,6 +630,9 @@ OUTSIDE = {
     "a tax rate": "UPDATE tax_rate SET percent = 0 WHERE organization_id = 1",
     "a second factor that was not given": "UPDATE console_session SET second_factor_at = now()"
     " WHERE user_id IN (SELECT id FROM console_user)",
+    "a second factor of a thief's": "UPDATE console_user SET totp_encrypted = 'x'",
+    "another role": "UPDATE console_user SET role = 'finance'",
+    "a token that never ends": "UPDATE token SET expires_at = NULL",
     "history rewritten": "SET LOCAL keypool.erasing = 'on'; UPDATE history SET detail = '{}'",
     "an attempt rewritten": "UPDATE redemption SET learner_email = 'x@y.z' WHERE organization_id = 1",
 }

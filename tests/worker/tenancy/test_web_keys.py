@@ -40,6 +40,14 @@ ASKING = {
         "confirm_session('\\xaa', '$argon2id$x', '', %s)",
         ("confirm", b"\xaa", "$argon2id$x"),
     ),
+    "that a second factor was given": (
+        "give_second_factor('\\xcc', 7, '\\x01', %s)",
+        ("second factor", b"\xcc", 7, b"\x01"),
+    ),
+    "a second factor that is set up": (
+        "set_up_second_factor('\\xaa', '\\x5e', 7, %s)",
+        ("set up", b"\xaa", b"\x5e", 7),
+    ),
     "how a password is hashed": ("password_salt('eve@x', '$', %s) LIKE '$%%$'", ("salt", "eve@x")),
     "a line in a user's history": (
         "remember_locked('boss@example.com', '192.0.2.0/24', %s) IS NOT NULL",
@@ -97,6 +105,10 @@ WORLD = """
     UPDATE console_user SET password_hash = '$argon2id$x';
     INSERT INTO console_session (user_id, hash, device, client, ends_at)
     SELECT id, '\\xaa', '', '', now() + interval '1 hour' FROM console_user;
+    INSERT INTO console_user (organization_id, email, role, totp_encrypted)
+    VALUES (1, 'tom@example.com', 'manager', 'sealed');
+    INSERT INTO console_session (user_id, hash, device, client, ends_at)
+    SELECT id, '\\xcc', '', '', now() + interval '1 hour' FROM console_user WHERE email LIKE 'tom%';
     INSERT INTO page_session (hash, organization_id, email, client_hash, language, needs_code)
     VALUES ('\\xaa', 1, 'ann@example.com', '', 'en', true);
 """
@@ -171,6 +183,33 @@ def test_a_proof_vouches_for_one_session_of_one_user_in_one_role(web, place):
 
     with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification):
         web.execute(f"SELECT {asked}", [web_keys.proofs(*changed)])
+
+
+def test_a_password_without_its_second_factor_enters_as_nobody(web):
+    enter = "SELECT enter_session('\\xcc', '1 hour')"
+    told = "SELECT count(*) FROM console_user"
+    web.execute(enter)
+    before = web.execute(told).fetchone()[0]
+    given, words = ASKING["that a second factor was given"]
+    web.execute(f"SELECT {given}", [web_keys.proofs(*words)])
+    web.execute(enter)
+
+    after = web.execute(told).fetchone()[0]
+
+    assert (before, after) == (0, 2)
+
+
+def test_a_second_factor_is_read_by_its_session_and_removed_by_who_sees_its_user(web):
+    read = "SELECT sealed_second_factor(%s)"
+    sealed = [web.execute(read, [known]).fetchone()[0] for known in (b"\xcc", b"\xcd", b"\xaa")]
+    removed = []
+    for enter in ("SELECT 1", "SELECT enter_session('\\xaa', '1 hour')"):
+        web.execute(enter)
+        web.execute("SELECT remove_second_factor(id) FROM generate_series(1, 9) AS id")
+        removed.append(web.execute(read, [b"\xcc"]).fetchone()[0] is None)
+
+    assert sealed == [b"sealed", None, None]
+    assert removed == [False, True]
 
 
 def test_the_limit_of_an_attempt_is_told_to_who_sees_it_alone(web):
