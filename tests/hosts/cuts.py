@@ -15,9 +15,10 @@ from tests.faults import checker
 from tests.hosts.lab import HOSTS, PORTS, Lab
 from tests.hosts.traffic import Traffic
 from tests.hosts.watching import Most, Watch
-from tests.waiting import eventually
+from tests.waiting import eventually, stretch
 
-RECOVERS_WITHIN = 10.0  # seconds after the healing
+ANSWERS_WITHIN = 10.0  # seconds after the healing; from then on every answer is a 2xx
+RECOVERS_WITHIN = 10.0  # seconds after the healing, on a machine that has nothing else to do
 SETTLES_WITHIN = 10.0  # seconds during a cut, where a worker still reaches the database
 HOLDS_A_TREE = """
     SELECT FROM pg_stat_activity JOIN pg_locks USING (pid)
@@ -49,7 +50,9 @@ class Result:
     recorded: float  # seconds that an acknowledged event waited at most
     taken: float  # seconds from a message's first post to its 2xx, at most
     healthz: float  # seconds that web-1's took at most, asked past the proxy
+    answered: float  # seconds from the healing to the last answer that was none, or no 2xx
     recovery: float  # seconds from the healing until everything posted before it was decided
+    load: float  # processes that wanted each processor meanwhile
     lost: int
     doubled: int
     stuck: int
@@ -214,11 +217,13 @@ def try_out(lab: Lab, cut: Cut, traffic: Traffic, watch: Watch) -> Result:
     healed = time.monotonic()
     eventually(lambda: not watch.waiting(since=healed), seconds=GIVEN_UP)
     recovery = time.monotonic() - healed
+    answered = max(0.0, traffic.refused_at - healed)
     figures = checker.tally(traffic.history)
     counted = {name: figures[name] for name in ("lost", "doubled")}
-    stuck = len(watch.waiting(since=healed))
-    given_up = len(traffic.history.given_up)
-    wrong = _wrong(cut, most, recovery, lab.dead(), stuck=stuck, refused=given_up, **counted)
+    counted |= {"stuck": len(watch.waiting(since=healed))}
+    wrong = _wrong(cut, most, (answered, recovery), stretch(), **counted)
+    if dead := lab.dead() + traffic.history.given_up:
+        wrong.append(f"{', '.join(dead)} ended")
     return Result(
         cut.name,
         cut.seconds,
@@ -227,22 +232,26 @@ def try_out(lab: Lab, cut: Cut, traffic: Traffic, watch: Watch) -> Result:
         round(watch.most.recorded, 1),
         round(watch.most.taken, 1),
         round(health.slowest, 2),
+        round(answered, 1),
         round(recovery, 1),
-        stuck=stuck,
-        wrong=wrong,
+        round(stretch(), 1),
+        wrong=", ".join(wrong),
         **counted,
     )
 
 
-def _wrong(cut: Cut, most: Most, recovery: float, dead: list[str], **counted: int) -> str:
+def _wrong(
+    cut: Cut, most: Most, seconds: tuple[float, float], load: float, **counted: int
+) -> list[str]:
+    answered, recovery = seconds
     found = [f"{count} {name}" for name, count in counted.items() if count]
-    if dead:
-        found.append(f"{', '.join(dead)} ended")
-    if recovery > RECOVERS_WITHIN:
+    if answered > ANSWERS_WITHIN:
+        found.append("answers are late")
+    if recovery > RECOVERS_WITHIN * load:
         found.append("slow to recover")
     if cut.settles and most.recorded > SETTLES_WITHIN:
         found.append("settling stood still")
-    return ", ".join(found)
+    return found
 
 
 WEBS = ("web-1", "web-2")

@@ -15,8 +15,16 @@ CUT = cuts.Cut("web-1 – PostgreSQL", cuts.lines("web-1 > postgres"), 20)
 SECRET = "whsec_" + "A" * 43 + "="
 
 
-def told(cut: cuts.Cut = CUT, *, recorded: float = 1, recovery: float = 1, **counted: int) -> str:
-    return cuts._wrong(cut, Most(recorded=recorded), recovery, [], **counted)
+def told(
+    cut: cuts.Cut = CUT,
+    *,
+    recorded: float = 1,
+    answered: float = 1,
+    recovery: float = 1,
+    load: float = 1,
+    **counted: int,
+) -> list[str]:
+    return cuts._wrong(cut, Most(recorded=recorded), (answered, recovery), load, **counted)
 
 
 def test_a_machine_that_lacks_a_program_is_told_which(monkeypatch, tmp_path):
@@ -34,7 +42,7 @@ def test_every_service_that_stays_has_a_host_but_the_analysts():
 
 
 def test_a_cut_after_which_all_holds_is_well():
-    assert told(lost=0, doubled=0, stuck=0) == ""
+    assert told(lost=0, doubled=0, stuck=0) == []
 
 
 @pytest.mark.parametrize(
@@ -42,18 +50,23 @@ def test_a_cut_after_which_all_holds_is_well():
     [
         ({"lost": 1}, "1 lost"),
         ({"stuck": 2}, "2 stuck"),
+        ({"answered": 10.1, "load": 5}, "answers are late"),
         ({"recovery": 10.1}, "slow to recover"),
         ({"recorded": 10.1}, "settling stood still"),
     ],
 )
 def test_what_does_not_hold_is_named(figures, sentence):
-    assert told(**figures) == sentence
+    assert told(**figures) == [sentence]
+
+
+def test_a_backlog_may_take_longer_on_a_machine_that_has_other_work():
+    assert told(recovery=49, load=5) == []
 
 
 def test_settling_may_stand_still_where_no_worker_reaches_the_database():
     cut = cuts.Cut("PostgreSQL vanishes", CUT.fault, 20, settles=False)
 
-    assert told(cut, recorded=20) == ""
+    assert told(cut, recorded=20) == []
 
 
 def test_the_short_form_has_the_cuts_that_it_names():

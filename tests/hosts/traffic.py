@@ -24,8 +24,10 @@ class Traffic:
         self.history = History()
         self.begun: dict[str, float] = {}
         self.taken: dict[str, float] = {}
+        self.refused_at = 0.0  # when an answer last was none, or no 2xx
         self._url, self._secret = url, signatures.read_secret(secret)
         self._codes, self._pause = codes, 1 / per_second
+        self._connections = asyncio.Semaphore(CONNECTIONS)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._flow()), daemon=True)
 
@@ -40,12 +42,8 @@ class Traffic:
         return self.history
 
     async def _flow(self) -> None:
-        limits = httpx.Limits(max_connections=CONNECTIONS)
-        patience = httpx.Timeout(TIMEOUT, pool=None)
         async with (
-            httpx.AsyncClient(
-                verify=TRUSTING, timeout=patience, trust_env=False, limits=limits
-            ) as client,
+            httpx.AsyncClient(verify=TRUSTING, timeout=TIMEOUT, trust_env=False) as client,
             asyncio.TaskGroup() as posting,
         ):
             due = time.monotonic()
@@ -60,7 +58,8 @@ class Traffic:
     async def _post(self, client: httpx.AsyncClient, message: Message) -> None:
         self.begun[message.webhook_id] = time.monotonic()
         while message.webhook_id not in self.taken:
-            answer = await self._answer(client, message)
+            async with self._connections:  # httpx' own bound costs much where hundreds wait
+                answer = await self._answer(client, message)
             status = answer.status_code if answer else 0
             event = answer.json().get("event") if answer and status < 300 else None
             self.history.note(message.webhook_id, status, event)
@@ -69,6 +68,7 @@ class Traffic:
             elif answer and status not in TRY_AGAIN:
                 return self.history.given_up.append(message.webhook_id)
             else:
+                self.refused_at = time.monotonic()
                 await asyncio.sleep(_pause(answer))
         return None
 
