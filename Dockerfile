@@ -10,6 +10,8 @@ ARG PYTHON=3.11
 # -------------------------------------------------------------------- packages
 
 FROM python:${PYTHON}-slim AS web-packages
+# More for all images, such as [traces].
+ARG EXTRAS=
 WORKDIR /srv/keypool
 COPY requirements.lock pyproject.toml LICENSE ./
 # Everything below comes at the versions and hashes of the lock.
@@ -21,7 +23,7 @@ ENV UV_PYTHON=/opt/keypool/bin/python \
 RUN sed -n '/^uv==/,/^ *#/p' requirements.lock > uv.txt \
  && pip install --no-cache-dir --require-hashes --requirement uv.txt \
  && python -m venv --without-pip /opt/keypool \
- && uv pip install --editable .
+ && uv pip install --editable .${EXTRAS}
 
 FROM web-packages AS worker-packages
 RUN uv pip install --editable .[reports]

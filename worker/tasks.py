@@ -9,13 +9,19 @@ from logging import ERROR, INFO
 from typing import Any
 
 from celery import bootsteps
-from celery.signals import heartbeat_sent, task_postrun, task_prerun, worker_shutdown
+from celery.signals import (
+    heartbeat_sent,
+    task_postrun,
+    task_prerun,
+    worker_process_shutdown,
+    worker_shutdown,
+)
 from celery.worker import state
 from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from worker import broker, metrics, reporting
+from worker import broker, metrics, reporting, tracing
 from worker.audit import auditing
 from worker.billing import runs
 from worker.celery import KEY_PREFIX, app
@@ -298,6 +304,11 @@ def _live(sender: Any, **_: object) -> None:
     if time.monotonic() >= _heartbeat_at:
         _heartbeat_at = time.monotonic() + broker.HEARTBEAT_SECONDS
         broker.beat("worker", sender.eventer.hostname)
+
+
+@worker_process_shutdown.connect
+def _end_child(**_: object) -> None:
+    tracing.close()
 
 
 @worker_shutdown.connect

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.collecting import collecting, spans
 from tests.receiving import receiving
 from tests.webhook.conftest import Place, Sender, redemption
 from tests.world import OPERATOR
@@ -40,6 +41,29 @@ def test_a_requests_line_its_settling_and_its_delivery_name_the_same_event(
     assert lines["events settled"]["events"] == [event]
     assert lines["endpoint told"]["events"] == [event]
     assert len(lines["endpoint told"]["delivered"]) == 1
+
+
+def test_an_event_is_one_trace_from_its_webhook_to_its_delivery(
+    place: Place, sender: Sender, private_endpoints
+):
+    with collecting() as collector, receiving() as receiver:
+        with connections.session() as session:
+            endpoints.add(
+                session, actor=OPERATOR, url=receiver.url, organization=str(place.world.parent)
+            )
+        sender.post(redemption(), X_Request_Id="shop-4712")
+        tasks.settle()
+        tasks.deliver()
+
+        found = spans(collector)
+
+    assert set(found) == {"receive", "settle", "deliver"}
+    assert len({span.trace_id for span in found.values()}) == 1
+    assert {found[name].parent_span_id for name in ("settle", "deliver")} == {
+        found["receive"].span_id
+    }
+    attributes = {one.key: one.value.string_value for one in found["receive"].attributes}
+    assert attributes["keypool.request_id"] == "shop-4712"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import hashlib
 
 import structlog
 from apiflask import APIBlueprint
-from flask import Response, request
+from flask import Response, g, request
 from typing_extensions import TypedDict
 
 from webhook.http import waiting
@@ -64,6 +64,7 @@ def receive(source: str) -> Response:
         )
     structlog.contextvars.bind_contextvars(event_id=recorded.event_id)
     if recorded.is_new:
+        g.recorded = recorded.event_id
         nudger.ask("settle")  # after the commit; if the nudge is lost, the sweep finds the event
     return _answer(door, recorded)
 

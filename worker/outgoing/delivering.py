@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker import metrics, signatures
+from worker import metrics, signatures, tracing
 from worker.database import connections, locks
 from worker.logs import log
 from worker.outgoing import deliveries, posting, retries
@@ -177,15 +177,24 @@ def _drive(lane: Lane) -> Outcome:
     with posting.Receiver(lane.url, private=known.private_endpoints, patience=patience) as receiver:
         while waiting and not outcome.failed and time.monotonic() < until:
             row = waiting.pop(0)
-            if told := row.data.get("event"):
-                outcome.events.append(int(told))
+            begun = time.monotonic()
             answer = _post(receiver, lane.secrets, row.id, row.type, row.happened_at, row.data)
-            if answer.taken:
-                outcome.taken.append(row.id)
-            else:
-                outcome.failed[row.id] = answer.error or "failed"
+            _note(row, answer, time.monotonic() - begun, outcome)
     outcome.untried = [row.id for row in waiting]
     return outcome
+
+
+def _note(row: Any, answer: posting.Answer, seconds: float, outcome: Outcome) -> None:
+    """Keep the result of one delivery, and what it tells of."""
+    metrics.POST_SECONDS.observe(seconds)
+    if answer.taken:
+        outcome.taken.append(row.id)
+    else:
+        outcome.failed[row.id] = answer.error or "failed"
+    if told := row.data.get("event"):
+        outcome.events.append(int(told))
+        named = {"keypool.delivery_id": row.id, "keypool.endpoint_id": outcome.endpoint_id}
+        tracing.worked("deliver", [int(told)], seconds, delivered=answer.taken, **named)
 
 
 def _post(
@@ -199,10 +208,7 @@ def _post(
     body = deliveries.encoded(deliveries.body(type_, happened_at, data))
     # The unshifted time: receivers check a signature's age by their own clock.
     now, name = int(time.time()), deliveries.webhook_id(delivery_id)
-    begun = time.monotonic()
-    answer = receiver.post(body, signed(secrets, webhook_id=name, timestamp=now, body=body))
-    metrics.POST_SECONDS.observe(time.monotonic() - begun)
-    return answer
+    return receiver.post(body, signed(secrets, webhook_id=name, timestamp=now, body=body))
 
 
 def _record(session: Session, outcomes: list[Outcome], counts: Counter[str]) -> None:

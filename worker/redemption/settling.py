@@ -15,7 +15,7 @@ from psycopg.errors import QueryCanceled
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker import metrics
+from worker import metrics, tracing
 from worker.database import locks
 from worker.database.connections import transaction
 from worker.errors import DatabaseAwayError
@@ -130,6 +130,7 @@ def _decide(session: Session, *, claimed: Claim) -> list[str]:
 
 def _tell(claimed: Claim, outcomes: list[str], seconds: float) -> None:
     metrics.BATCH_SECONDS.observe(seconds)
+    tracing.worked("settle", claimed.event_ids, seconds, batch=len(claimed.event_ids))
     log.info(
         "events settled",
         trees=claimed.trees,
