@@ -65,6 +65,7 @@ class Addresses:
     web_database_url: str
     analyst_database_url: str
     redis_url: str
+    receiver_database_url: str = ""  # the web's for messages alone, where there is a pooler
     direct_database_url: str = ""  # the owner's way past the pooler, where there is one
 
     def named(self, database: str) -> "Addresses":
@@ -80,14 +81,18 @@ class Addresses:
 
     def environment(self) -> dict[str, str]:
         """Give the variables with which keypool's own processes reach this database."""
+        pooled = {
+            "KEYPOOL_RECEIVER_DATABASE_URL": self.receiver_database_url,
+            "KEYPOOL_DIRECT_DATABASE_URL": self.direct_database_url,
+            "KEYPOOL_POOLER": "transaction",
+        }
         return {
             "KEYPOOL_DATABASE_URL": self.database_url,
             "KEYPOOL_WEB_DATABASE_URL": self.web_database_url,
             "KEYPOOL_ANALYST_DATABASE_URL": self.analyst_database_url,
             "KEYPOOL_REDIS_URL": self.redis_url,
             "KEYPOOL_SECRET_KEY": SECRET_KEY,
-            "KEYPOOL_DIRECT_DATABASE_URL": self.direct_database_url,
-            "KEYPOOL_POOLER": "transaction" if self.direct_database_url else "",
+            **(pooled if self.direct_database_url else {}),
         }
 
 

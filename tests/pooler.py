@@ -49,41 +49,44 @@ log_disconnections = 0
 
 @contextmanager
 def pooled(servers: "Addresses", *, size: int = 8, wait: int = 20) -> Iterator["Addresses"]:
-    """Give the addresses of some servers through a PgBouncer, which ends with the block.
+    """Give the addresses of some servers through PgBouncers that end with the block; the receiver has its own.
 
     Args:
         servers: where PostgreSQL is.
-        size: how many connections it opens for one login to one database.
+        size: how many connections each opens for one login to one database.
         wait: for how many seconds a client waits for one.
     """
-    with tempfile.TemporaryDirectory(prefix="keypool-pooler-") as made:
-        folder = Path(made)
-        direct = make_url(servers.database_url)
-        host, port = _place(direct)
-        values = {"folder": folder, "host": host, "port": port, "size": size, "wait": wait}
-        (folder / "ini").write_text(CONFIGURATION.format(**values, listens=PORT))
-        urls = (direct, make_url(servers.web_database_url))
-        (folder / "logins").write_text("".join(f'"{u.username}" "{u.password}"\n' for u in urls))
-        with _running(folder):
-            yield replace(
-                servers,
-                database_url=_through(folder, direct),
-                web_database_url=_through(folder, urls[1]),
-                direct_database_url=servers.database_url,
-            )
+    owner, web = (make_url(url) for url in (servers.database_url, servers.web_database_url))
+    with _pooler(owner, web, size, wait) as through, _pooler(owner, web, size, wait) as receivers:
+        yield replace(
+            servers,
+            database_url=_at(owner, through),
+            web_database_url=_at(web, through),
+            receiver_database_url=_at(web, receivers),
+            direct_database_url=servers.database_url,
+        )
 
 
 @contextmanager
-def _running(folder: Path) -> Iterator[None]:
+def _pooler(owner: URL, web: URL, size: int, wait: int) -> Iterator[Path]:
+    """Run one, and give the folder of its socket."""
     assert PROGRAM, "POOLER needs PgBouncer: apt-get install pgbouncer"
-    prefix = postgresql.disguise(folder, Path(PROGRAM))
-    with subprocess.Popen([*prefix, PROGRAM, "--quiet", str(folder / "ini")]) as process:
-        try:
-            asked = f"host={folder} port={PORT} connect_timeout=2".encode()
-            assert eventually(lambda: process.poll() is not None or _answers(asked))
-            yield
-        finally:
-            process.terminate()
+    with tempfile.TemporaryDirectory(prefix="keypool-pooler-") as made:
+        folder = Path(made)
+        host, port = _place(owner)
+        values = {"folder": folder, "host": host, "port": port, "size": size, "wait": wait}
+        (folder / "ini").write_text(CONFIGURATION.format(**values, listens=PORT))
+        (folder / "logins").write_text(
+            "".join(f'"{url.username}" "{url.password}"\n' for url in (owner, web))
+        )
+        prefix = postgresql.disguise(folder, Path(PROGRAM))
+        with subprocess.Popen([*prefix, PROGRAM, "--quiet", str(folder / "ini")]) as process:
+            try:
+                asked = f"host={folder} port={PORT} connect_timeout=2".encode()
+                assert eventually(lambda: process.poll() is not None or _answers(asked))
+                yield folder
+            finally:
+                process.terminate()
 
 
 def _answers(asked: bytes) -> bool:
@@ -96,6 +99,6 @@ def _place(url: URL) -> tuple[str, int]:
     )
 
 
-def _through(folder: Path, url: URL) -> str:
+def _at(url: URL, folder: Path) -> str:
     there = url.set(host="", port=None, query={"host": str(folder), "port": str(PORT)})
     return there.render_as_string(hide_password=False)

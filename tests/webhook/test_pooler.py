@@ -39,7 +39,13 @@ def narrow(unpooled: Addresses, template: str) -> Iterator[Addresses]:
     with (
         pooler.pooled(unpooled, size=1) as through,
         cloned(through, template) as addresses,
-        using(replace(addresses, database_url=addresses.session_url)),
+        using(
+            replace(
+                addresses,
+                database_url=addresses.session_url,
+                receiver_database_url=addresses.web_database_url,
+            )
+        ),
     ):
         yield addresses
 

@@ -184,7 +184,7 @@ def test_a_home_is_shown_to_no_kernel(tmp_path, monkeypatch):
 @pytest.fixture
 def over_tcp(fresh_database: Addresses, monkeypatch) -> Iterator[None]:
     """The database behind a port of this machine, for the owner and for reports."""
-    address = make_url(fresh_database.database_url)
+    address = make_url(fresh_database.session_url)
     path = f"{address.query['host']}/.s.PGSQL.{address.query.get('port', '5432')}"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=fenced._accept, args=(listener, path), daemon=True).start()

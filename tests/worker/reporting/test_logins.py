@@ -129,7 +129,7 @@ def owner_as_in_compose(simulated: None, database: Addresses) -> Iterator[str]:
                     "CREATE POLICY owning ON report_login TO {0} USING (true)").format(made)
         )  # fmt: skip
         maker.commit()
-        url = make_url(database.database_url).set(username=name, password=password)
+        url = make_url(database.session_url).set(username=name, password=password)
         yield url.render_as_string(hide_password=False)
         maker.execute(sql.SQL("DROP POLICY owning ON report_login").format(made))
         maker.execute(sql.SQL("GRANT {} TO CURRENT_USER WITH INHERIT TRUE").format(made))
@@ -141,6 +141,7 @@ def test_an_owner_as_compose_makes_it_can_make_a_reports_login(
     owner_as_in_compose, branch_id, monkeypatch
 ):
     monkeypatch.setenv("KEYPOOL_DATABASE_URL", owner_as_in_compose)
+    monkeypatch.setenv("KEYPOOL_POOLER", "")  # which knows no owner but its own
     forget()
 
     with logins.login(branch_id) as url, connect(url) as report:

@@ -878,7 +878,7 @@ def report_url(towns: Addresses) -> Iterator[str]:
             SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE keypool_analyst").format(login, password)
         )
         owner.execute("INSERT INTO report_login VALUES (%s, 1)", [name])
-    url = make_url(towns.database_url).set(username=name, password=password)
+    url = make_url(towns.session_url).set(username=name, password=password)
     yield url.render_as_string(hide_password=False)
     with connect(towns.database_url) as owner:
         owner.execute(SQL("DROP ROLE {}").format(login))
