@@ -165,6 +165,9 @@ class Settings(BaseSettings):
     receiver_database_url: str | None = Field(
         None, description="The same login for webhooks alone; unset: the web's URL."
     )
+    web_connections: int = Field(
+        8, ge=4, le=100, description="Connections of a web process to PostgreSQL, or to the pooler."
+    )
     pooler: Annotated[
         Literal["transaction"] | None, BeforeValidator(lambda value: value or None)
     ] = Field(None, description="What is between us and PostgreSQL: a pooler in this mode.")

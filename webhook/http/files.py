@@ -10,6 +10,8 @@ from urllib.parse import quote
 from flask import Response
 from sqlalchemy.orm import Session
 
+from webhook.http.places import Places
+from worker import errors
 from worker.billing import documents, handing_over
 from worker.database import connections, patience
 from worker.database.connections import Login
@@ -27,6 +29,14 @@ ALONE = {
         "form-action 'none'; frame-ancestors 'none'; sandbox"
     ),
 }
+
+
+class TooManyDownloadsError(errors.BusyError):
+    """Too many files are being read; fetch this one again in a while."""
+
+
+# Each keeps one of the web's connections as long as its reader takes: half of them are for other requests.
+places = Places(lambda: connections.sizes(Login.WEB)[0] // 2, TooManyDownloadsError)
 
 
 def attachment(name: str) -> dict[str, str]:
@@ -50,14 +60,21 @@ def table(
     """Stream the table that `export` makes from a session, the actor and the filters.
 
     It runs after the view has returned, so wrong filters must be refused before.
+
+    Raises:
+        TooManyDownloadsError: others read as many files as this process sends at once.
     """
+    held = ExitStack()
+    held.enter_context(places.held(actor.organization_id))
 
     def blocks() -> Iterator[bytes]:
-        with connections.session(Login.WEB, sees=actor.scope, snapshot=True) as session:
+        with held, connections.session(Login.WEB, sees=actor.scope, snapshot=True) as session:
             patience.unhurried(session)
             yield from export(session, actor=actor, **filters)
 
-    return Response(blocks(), mimetype=media_type, headers=attachment(name))
+    response = Response(blocks(), mimetype=media_type, headers=attachment(name))
+    response.call_on_close(held.close)
+    return response
 
 
 def keys(
@@ -105,6 +122,7 @@ def statement(*, actor: Actor, **asked: Any) -> Response:
 def period(*, actor: Actor, **days: Any) -> Response:
     """Give a period's invoices in one zip, made as it is read."""
     with ExitStack() as stack:
+        stack.enter_context(places.held(actor.organization_id))
         session = stack.enter_context(connections.session(Login.WEB, sees=actor.scope))
         patience.unhurried(session)
         made = handing_over.export(session, actor=actor, **days)

@@ -2,8 +2,6 @@
 
 import hashlib
 import tempfile
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -12,6 +10,7 @@ from typing import IO, Any, TypeVar
 from flask import g, request
 from werkzeug.exceptions import ClientDisconnected, LengthRequired
 
+from webhook.http.places import Places
 from webhook.http.problems import UnsupportedMediaTypeError
 from worker import errors
 from worker.settings import settings
@@ -34,35 +33,7 @@ class TooManyUploadsError(errors.BusyError):
     """Too many tables are being uploaded; send this one again in a while."""
 
 
-class Places:
-    """How many long uploads this process takes at once, of one organization at most half as many.
-
-    The operator's, who is of none, count as one organization's.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken: Counter[int | None] = Counter()
-
-    def take(self, organization_id: int | None) -> None:
-        """Take a place for an organization; `leave` it.
-
-        Raises:
-            TooManyUploadsError: all are taken, or that organization has its half.
-        """
-        most = settings().uploads_at_once
-        with self._lock:
-            if self._taken.total() >= most or self._taken[organization_id] >= (most + 1) // 2:
-                raise TooManyUploadsError
-            self._taken[organization_id] += 1
-
-    def leave(self, organization_id: int | None) -> None:
-        """Leave a place of an organization's."""
-        with self._lock:
-            self._taken[organization_id] -= 1
-
-
-places = Places()
+places = Places(lambda: settings().uploads_at_once, TooManyUploadsError)
 
 
 def is_long() -> bool:
@@ -76,12 +47,8 @@ def place() -> Iterator[None]:
     if not is_long():
         yield
         return
-    organization_id = g.actor.organization_id
-    places.take(organization_id)
-    try:
+    with places.held(g.actor.organization_id):
         yield
-    finally:
-        places.leave(organization_id)
 
 
 def uploaded(view: Callable[..., R]) -> Callable[..., R]:

@@ -11,7 +11,7 @@ from worker.cli.frame import Group, deferred
 from worker.cli.system import servers
 
 with deferred():
-    from worker.database import connections, migrating, revisions, schema
+    from worker.database import budget, connections, migrating, revisions, schema
     from worker.tenancy import resealing, web_keys
 
 
@@ -99,11 +99,24 @@ def _checked(result: Checked) -> Iterator[str]:
 
 
 @command.command(shows=printing.sentences(_checked), failed=lambda result: not result["ok"])
-def check() -> Checked:
-    """Check that the database matches schema.sql and is safe; exit code 1 if not."""
+@click.option(
+    "--webs", default=2, show_default=True, help="How many web processes run, on all hosts."
+)
+@click.option(
+    "--children", default=2, show_default=True, help="How many children workers have in all."
+)
+def check(webs: int, children: int) -> Checked:
+    """Check that the database matches schema.sql and is safe; exit code 1 if not.
+
+    The server must also take the connections of all processes.
+    """
     with servers():
         sentences = schema.check(connections.engine())
-        return {"ok": not sentences, "differences": sentences, "notes": _notes()}
+        with connections.session() as session:
+            drawn_up = budget.drawn_up(session.connection(), webs=webs, children=children)
+        sentences += [drawn_up.sentence()] if drawn_up.excess() else []
+        notes = _notes() + ([] if drawn_up.excess() else [drawn_up.sentence()])
+        return {"ok": not sentences, "differences": sentences, "notes": notes}
 
 
 def _notes() -> list[str]:

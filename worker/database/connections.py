@@ -74,14 +74,8 @@ TIMEOUTS = {
 
 TIMEOUTS |= {login: TIMEOUTS[other] for login, other in OTHERWISE.items()}
 
-# The web's pools keep all its connections: opening one costs more than a request.
-POOLS: dict[Login, dict[str, bool | int]] = {
-    Login.OWNER: {"pool_use_lifo": True},
-    Login.DIRECT: {"pool_size": 1, "max_overflow": 1},
-    Login.WEB: {"pool_size": 16, "max_overflow": 0},
-    Login.RECEIVER: {"pool_size": 16, "max_overflow": 0},
-    Login.ANALYST: {},
-}
+# At most so many connections of a process: those that it keeps, and those that it opens besides.
+KEPT = {Login.OWNER: (2, 2), Login.DIRECT: (1, 1), Login.ANALYST: (1, 3)}
 
 BESIDE = "beside"  # key of Session.info: contexts to leave before the transaction ends
 
@@ -109,6 +103,17 @@ def url(login: Login = Login.OWNER) -> str:
     return known[login]
 
 
+def sizes(login: Login) -> tuple[int, int]:
+    """Give how many connections a process keeps for a login, and how many it may open besides.
+
+    The web keeps all of its own, since opening one costs more than a request. A quarter is for messages.
+    """
+    if login not in WEBS:
+        return KEPT[login]
+    quarter = settings().web_connections // 4
+    return (quarter if login is Login.RECEIVER else settings().web_connections - quarter), 0
+
+
 def defaults(login: Login) -> dict[str, str]:
     """Give what a login's sessions begin with: PostgreSQL's settings, by name."""
     return TIMEOUTS[login] | {
@@ -134,10 +139,14 @@ def options(login: Login) -> dict[str, object]:
 @cache
 def _engine(login: Login, address: str, pid: int) -> Engine:
     # pid: a forked child must not share its parent's connections.
+    pool_size, max_overflow = sizes(login)
     made = create_engine(
         address,
-        **POOLS[login],
-        pool_timeout=1,
+        poolclass=patience.Pool,
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        pool_timeout=patience.SLOT,
+        pool_use_lifo=login not in WEBS,
         connect_args={
             "connect_timeout": patience.CONNECT if login in WEBS else patience.CONNECT_UNHURRIED,
             **patience.OURS,
@@ -278,5 +287,8 @@ def _named(original: BaseException) -> errors.KeypoolError | None:
     if isinstance(original, postgres.InvalidAuthorizationSpecification):  # see require_proof
         return errors.UnknownWebError()
     if isinstance(original, postgres.OperationalError | postgres.InterfaceError):
+        return errors.DatabaseAwayError()
+    if isinstance(original, postgres.InternalError) and original.sqlstate is None:
+        # psycopg's own: where a backend is ended, a pooler tells so a second time.
         return errors.DatabaseAwayError()
     return None

@@ -2,8 +2,8 @@
 
 PostgreSQL's statement timeout does not help when the server is frozen or cut off. So a thread watches
 the web's connections and closes one that waits for too long: its request then fails at once with
-503. The timeouts are 1 s for a slot in the pool or a ping, then 3.5 s for connecting and the
-transaction together: less than 5 s in all.
+503. A request of a burst waits for up to 3 s for one of the pool's connections. A ping has 1 s, connecting and
+the transaction together 3.5 s, and all of it 4.5 s: less than 5 s.
 
 A network that is cut tells neither side. TCP keepalives find out, on both: until then the session of a worker
 that is cut off holds its locks, and that of a web its place among `max_connections`.
@@ -19,18 +19,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, PoolProxiedConnection, QueuePool, event, text
 from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 CONNECT = 3  # seconds; libpq takes whole numbers only
 CONNECT_UNHURRIED = 5
+SHORTEST_CONNECT = 2  # libpq waits for no fewer
+SLOT = 3.0  # seconds for one of the pool's connections
+WHOLE = 4.5  # seconds, of the slot and the transaction together
 # TCP keepalives: who was silent for so long is asked so often, and let go after so long without an answer.
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT, LET_GO = 3, 1, 3, 6  # seconds, and a number
 TRANSACTION_TIMEOUT = 3.5  # seconds that a transaction may wait for the server, connecting included
 PING = 1.0
 FRESH = 1.0  # a connection that answered within this time is not pinged
 POLL_SECONDS = 0.1
+
+
+class _Asking(threading.local):
+    """Since when this thread wants the connection that it gets."""
+
+    since: float = 0.0
+
+
+_asking = _Asking()
 
 SET_IDLE = text("SELECT set_config('idle_in_transaction_session_timeout', :timeout, true)")
 
@@ -50,6 +63,15 @@ THEIRS = {
     "tcp_user_timeout": f"{LET_GO}s",
     "client_connection_check_interval": "5s",  # while a statement runs, nobody listens to the line
 }
+
+
+class Pool(QueuePool):
+    """Connections of one login; it notes since when a thread has waited for one."""
+
+    def connect(self) -> PoolProxiedConnection:
+        """Lend a connection, once there is one."""
+        _asking.since = time.monotonic()
+        return super().connect()
 
 
 @dataclass
@@ -123,16 +145,16 @@ def watch(engine: Engine, *, hurried: bool) -> None:
     watching = Watch(hurried=hurried)
 
     @event.listens_for(engine, "do_connect")
-    def _connect(_dialect: Any, record: Any, _words: Any, _parameters: Any) -> None:
+    def _connect(_dialect: Any, record: Any, _words: Any, parameters: dict[str, Any]) -> None:
         record.info["asked"] = time.monotonic()
+        if hurried:
+            parameters["connect_timeout"] = min(CONNECT, _seconds_to_connect())
 
     @event.listens_for(engine, "connect", insert=True)  # without the queries of SQLAlchemy's own
     def _opened(connection: Any, record: Any) -> None:
         record.info["used"] = time.monotonic()
         record.info["opened"] = True
-        watching.begin(
-            connection, TRANSACTION_TIMEOUT - (record.info["used"] - record.info["asked"])
-        )
+        watching.begin(connection, _left(record.info["asked"]))
 
     @event.listens_for(engine, "checkout")
     def _lent(connection: Any, record: Any, _proxy: Any) -> None:
@@ -140,10 +162,11 @@ def watch(engine: Engine, *, hurried: bool) -> None:
         _require_idle(connection)
         if record.info.pop("opened", False):
             return
-        if time.monotonic() - record.info["used"] > FRESH:
+        lent = time.monotonic()
+        if lent - record.info["used"] > FRESH:
             watching.begin(connection, PING)
             _ping(engine, connection)
-        watching.begin(connection, TRANSACTION_TIMEOUT)
+        watching.begin(connection, _left(lent))
 
     @event.listens_for(engine, "checkin")
     @event.listens_for(engine, "invalidate")
@@ -176,6 +199,24 @@ def computing(session: Session) -> Iterator[None]:
     session.execute(SET_IDLE, {"timeout": "0"})
     yield
     session.execute(SET_IDLE, {"timeout": before})
+
+
+def _left(begun: float) -> float:
+    """Give the seconds that are left to a transaction which began then, and to its thread as a whole."""
+    now = time.monotonic()
+    return min(TRANSACTION_TIMEOUT - (now - begun), WHOLE - (now - _asking.since))
+
+
+def _seconds_to_connect() -> int:
+    """Give the whole seconds that are left for connecting.
+
+    Raises:
+        TimeoutError: fewer than libpq takes.
+    """
+    left = int(WHOLE - (time.monotonic() - _asking.since))
+    if left < SHORTEST_CONNECT:
+        raise PoolTimeoutError
+    return left
 
 
 def _require_idle(connection: Any) -> None:

@@ -18,17 +18,17 @@ from sqlalchemy import make_url, text
 from sqlalchemy.orm import Session
 
 from worker import errors
-from worker.database import connections
+from worker.database import budget, connections
 from worker.settings import settings
 
 LOGIN_PREFIX = "keypool_report_"
-# Variables that give access: database logins, the broker, the secret key, the home.
+# Variables that give access, and how: database logins, the broker, the secret key, the home.
 OPENING = (
     "KEYPOOL_HOME", "KEYPOOL_DATABASE_URL", "KEYPOOL_WEB_DATABASE_URL", "KEYPOOL_REDIS_URL",
     "KEYPOOL_SECRET_KEY", "KEYPOOL_RECEIVER_DATABASE_URL", "KEYPOOL_DIRECT_DATABASE_URL",
+    "KEYPOOL_POOLER",
 )  # fmt: skip
 LIFETIME = "3 hours"  # after that, a killed run's login has expired, and the next run drops it
-CONNECTIONS = 4
 
 CREATE = """
     CREATE ROLE {login} LOGIN PASSWORD {verifier} VALID UNTIL {until} CONNECTION LIMIT {connections}
@@ -94,7 +94,7 @@ def _make(session: Session, *, login: str, password: str, organization_id: int) 
         ).fetchall()[0][0]
         connection.execute(
             sql.SQL(CREATE).format(
-                login=name, verifier=verifier, until=until, connections=sql.Literal(CONNECTIONS)
+                login=name, verifier=verifier, until=until, connections=sql.Literal(budget.REPORT)
             )
         )
         connection.execute(

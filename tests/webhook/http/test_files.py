@@ -2,7 +2,11 @@
 
 import pytest
 
+from webhook.http import files
 from webhook.http.files import attachment
+from worker.database import connections
+from worker.database.connections import Login
+from worker.tenancy.actors import Role
 
 
 @pytest.mark.parametrize(
@@ -16,3 +20,20 @@ from webhook.http.files import attachment
 )
 def test_a_name_is_told_as_rfc_6266_says(name, header):
     assert attachment(name)["Content-Disposition"] == header
+
+
+def test_downloads_leave_half_of_the_connections_to_other_requests(place):
+    manager, own = place.token(Role.MANAGER), place.world.parent
+    exported = f"/api/v1/pools/{place.world.pool}/keys?format=csv"
+    half = connections.sizes(Login.WEB)[0] // 2
+
+    with files.places.held(own), files.places.held(own):
+        busy = place.client.get(exported, headers=manager)
+        page = place.client.get("/api/v1/pools", headers=manager)
+        others = place.client.get(exported, headers=place.token(Role.OPERATOR))
+    read = [place.client.get(exported, headers=manager).status_code for _ in range(2 * half)]
+
+    assert (busy.status_code, busy.json["type"]) == (503, "/problems/too_many_downloads")
+    assert "Retry-After" in busy.headers
+    assert (page.status_code, others.status_code) == (200, 200)
+    assert set(read) == {200}  # each left its place

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 from sqlalchemy import event, text
 
+from tests.waiting import eventually
 from worker import errors
 from worker.database import connections, patience
 from worker.database.connections import Login
@@ -124,3 +126,50 @@ def test_every_login_lets_go_of_a_server_that_is_gone_without_a_word(login):
     assert (asked["keepalives_idle"], asked["keepalives_interval"]) == (3, 1)
     assert asked["tcp_user_timeout"] == 6000
     assert asked["connect_timeout"] <= 5
+
+
+def test_a_request_waits_for_a_connection_that_others_hold(database):
+    held = [connections.engine(Login.RECEIVER).raw_connection() for _ in range(2)]
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(lent, Login.RECEIVER)
+        assert eventually(lambda: threads._work_queue.empty())
+        free = held.pop().driver_connection  # given back as it is forgotten
+
+        assert asked.result() is free
+    held.clear()
+
+
+def test_who_gets_no_connection_in_time_is_told_so(database, monkeypatch):
+    monkeypatch.setattr(patience, "SLOT", 0.1)
+    connections.dispose()
+    held = [connections.engine(Login.RECEIVER).raw_connection() for _ in range(2)]
+
+    with pytest.raises(errors.DatabaseAwayError):
+        lent(Login.RECEIVER)
+
+    held.clear()
+    connections.dispose()
+
+
+def test_what_a_request_waited_for_its_connection_counts(database, monkeypatch):
+    monkeypatch.setattr(patience, "WHOLE", 1)  # of which nothing was waited for here
+
+    with (
+        pytest.raises(errors.DatabaseAwayError),
+        connections.session(Login.WEB) as session,
+    ):
+        session.execute(text("SELECT pg_sleep(3)"))  # less than the transaction's own 3.5 s
+
+
+def test_a_new_connection_is_not_begun_when_too_little_time_is_left_for_it(database, monkeypatch):
+    connections.dispose()
+    monkeypatch.setattr(patience, "WHOLE", 1)
+
+    with pytest.raises(errors.DatabaseAwayError):
+        lent(Login.WEB)
+
+
+def test_an_ended_backend_that_is_told_of_twice_is_the_databases_absence():
+    told = psycopg.InternalError("received 2 results from command 'COMMIT'")
+
+    assert isinstance(connections._named(told), errors.DatabaseAwayError)
