@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import structlog
 from apiflask import APIBlueprint
@@ -52,7 +53,8 @@ def install(blueprint: APIBlueprint) -> None:
 def onward() -> str:
     """Give the page of ours that was asked for before the sign-in, else the first."""
     target = request.args.get("next", "")
-    inside = target.startswith("/console/") and "\\" not in target and target.isprintable()
+    inside = target.startswith("/console/") and ".." not in unquote(target.partition("?")[0])
+    inside = inside and "\\" not in target and target.isprintable()
     return target if inside else url("console.home")
 
 

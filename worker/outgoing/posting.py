@@ -28,8 +28,12 @@ LONGEST_URL = 2000
 PORTS = {"http": 80, "https": 443}
 
 UNICAST = ipaddress.ip_network("2000::/3")  # what is given out of IPv6
-# Reserved for protocols and relays; older Pythons call most of the first one public.
-SPECIAL = [ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("192.88.99.0/24")]
+# Reserved for protocols, relays and documents; older Pythons call most of the first and the last public.
+SPECIAL = [
+    ipaddress.ip_network("192.0.0.0/24"),
+    ipaddress.ip_network("192.88.99.0/24"),
+    ipaddress.ip_network("3fff::/20"),
+]
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 

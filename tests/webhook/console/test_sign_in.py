@@ -32,7 +32,8 @@ def test_a_right_password_leads_to_the_page_that_was_asked_for(person):
 
 def test_a_sign_in_leads_nowhere_else(person):
     outside = ("https://evil.example/", "//evil.example/console/", "/console/\\evil")
-    for elsewhere in (*outside, "/console/%0D%0ASet-Cookie:a=b"):
+    above = ("/console/../my", "/console/%252e%252e/my", "/console/..//evil.example/")
+    for elsewhere in (*outside, *above, "/console/%0D%0ASet-Cookie:a=b"):
         assert person(signed_in=False).sign_in(next=elsewhere).location == "/console/"
 
 
