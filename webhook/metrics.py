@@ -66,10 +66,10 @@ FIGURES = {
 }
 # What each of schema.sql's labelled_figures() means, and the name of its label.
 LABELLED = {
-    "keypool_job_interval_seconds": ("How often beat asks for a job.", "job"),
+    "keypool_job_interval_seconds": ("How often beat asks for a job.", "task"),
     "keypool_job_last_success_seconds": (
         "How long ago a job last succeeded; if it never did, since when it is planned.",
-        "job",
+        "task",
     ),
     "keypool_lock_held_seconds": (
         "How long a lock's row has been held; 0 if it is free. “tree” is the organization tree's longest.",

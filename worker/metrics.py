@@ -92,9 +92,9 @@ REQUEST_SECONDS = Duration(
 RUNS = Count(
     "keypool_job_runs_total",
     "Runs of the worker's jobs, by their result.",
-    ("job", "result"),
+    ("task", "result"),  # “job” is what Prometheus calls what it scrapes
 )
-RUN_SECONDS = Duration("keypool_job_seconds", "How long a run of a job took.", ("job",))
+RUN_SECONDS = Duration("keypool_job_seconds", "How long a run of a job took.", ("task",))
 SETTLED = Count(
     "keypool_events_settled_total",
     "Events that were decided, by outcome; “retried” are batches that failed.",
