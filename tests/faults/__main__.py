@@ -15,6 +15,7 @@ KEYS = 2_000  # a round; a third of their messages come again, a tenth of the ke
 RATE = 400  # messages a second
 PACE = 0.3  # of what the full storms take their time for
 VISIBILITY = 15  # seconds
+TREES = 3  # organization trees beside the first
 
 
 def main() -> int:
@@ -38,6 +39,7 @@ def main() -> int:
                 pace=PACE,
                 visibility=VISIBILITY,
                 post=post,
+                trees=TREES,
             ) as system,
         ):
             if not limited:

@@ -1,15 +1,16 @@
 """Senders that do not give up, and the history that they keep of what was acknowledged."""
 
+import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import httpx
 
-from tests.faults.system import System
+from tests.faults.system import System, Tree
 from worker import signatures
 from worker.client import Message, message
 
@@ -46,26 +47,39 @@ class History:
 
 
 class Sender:
-    """One connection of a source whose clock may be wrong by `skew` seconds."""
+    """One connection of a source whose clock may be wrong by `skew` seconds.
 
-    def __init__(self, url: str, secret: str, skew: float = 0) -> None:
-        self.url, self.secret, self.skew = url, signatures.read_secret(secret), skew
+    A key that is in one of the `homes` is asked for by that tree's source.
+    """
+
+    def __init__(
+        self, url: str, secret: str, skew: float = 0, homes: Mapping[str, Tree] | None = None
+    ) -> None:
+        self.url, self.secret, self.skew, self.homes = url, secret, skew, homes or {}
         self.client = httpx.Client(timeout=15, trust_env=False)
 
     def post(self, sent: Message) -> tuple[int, str | None]:
         """Post once; gives the status, 0 where nobody answered, and the event."""
-        now = int(time.time() + self.skew)
+        now, (url, secret) = int(time.time() + self.skew), self._way(sent)
         headers = {
             "content-type": "application/json",
             "webhook-id": sent.webhook_id,
             "webhook-timestamp": str(now),
-            "webhook-signature": signatures.sign(self.secret, sent.webhook_id, now, sent.body),
+            "webhook-signature": signatures.sign(
+                signatures.read_secret(secret), sent.webhook_id, now, sent.body
+            ),
         }
         try:
-            answer = self.client.post(self.url, content=sent.body, headers=headers)
+            answer = self.client.post(url, content=sent.body, headers=headers)
             return answer.status_code, answer.json().get("event")
         except (httpx.TransportError, ValueError):
             return 0, None
+
+    def _way(self, sent: Message) -> tuple[str, str]:
+        home = self.homes.get(json.loads(sent.body)["data"].get("key", ""))
+        if home is None:
+            return self.url, self.secret
+        return str(httpx.URL(self.url).copy_with(path=home.path)), home.secret
 
     def post_until_taken(self, sent: Message, history: History) -> None:
         """Post until it is taken, or refused for good, as the documents ask of senders."""
@@ -142,7 +156,7 @@ def post_all(
     url = httpx.URL(system.url).copy_with(port=port) if port else system.url
 
     def work(skew: float) -> None:
-        sender = Sender(str(url), system.secret, skew)
+        sender = Sender(str(url), system.secret, skew, system.homes)
         while True:
             try:
                 sent = sending.waiting.pop()

@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,9 +43,18 @@ ABOARD = f"{REPOSITORY / 'tests' / 'faults' / 'onboard'}{os.pathsep}{REPOSITORY}
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Tree:
+    """An organization tree beside the first: its source's path and secret, and its pool."""
+
+    path: str
+    secret: str
+    pool: str
+
+
 @dataclass
 class System:
-    """Keypool's processes on a home, one source that posts to it, and what the harness put there."""
+    """Keypool's processes on a home, sources that post to it, and what the harness put there."""
 
     home: Path
     supervision: Supervision
@@ -57,6 +66,8 @@ class System:
     pace: float = 1.0  # by which freezes and pauses are multiplied
     visibility: float = 300.0  # seconds after which a hint that nobody acknowledged goes to another
     post: mails.Post | None = None  # by which some of the keys are handed out
+    trees: Sequence[Tree] = ()  # beside the first organization's, which has the redeem page
+    homes: dict[str, Tree] = field(default_factory=dict)  # where a key is that is in one of those
 
     @property
     def servers(self) -> embedded.Servers | None:
@@ -82,10 +93,15 @@ class System:
         return [name for name in self.supervision.pids if name.partition("-")[0] == kind]
 
     def add_keys(self, count: int, *, pool: str | None = None) -> list[str]:
-        """Add keys to a pool and give their codes."""
-        codes = add_keys(pool or self.pool, count)
+        """Add keys to a pool, or a share of them to each tree's, and give their codes."""
+        trees = () if pool else self.trees
+        share = count // (len(trees) + 1)
+        codes = add_keys(pool or self.pool, count - share * len(trees))
         if self.post and codes:
             self.post.hand_out(pool or self.pool, codes)
+        for tree in trees:
+            self.homes |= dict.fromkeys(elsewhere := add_keys(tree.pool, share), tree)
+            codes += elsewhere
         return codes
 
     def restart(
@@ -157,11 +173,14 @@ def running_system(
     pace: float = 1.0,
     visibility: float = 300.0,
     post: mails.Post | None = None,
+    trees: int = 0,
     **variables: str,
 ) -> Iterator[System]:
     """Run web, workers and beats on embedded servers, all of them revived when they die.
 
     With `post`, its mail server is theirs, and a fifth of the keys are handed out by mail.
+
+    With `trees`, so many organization trees beside the first have keys, too, for several settlers.
 
     With `proxied`, all lines lead through proxies: from the senders, to the database, to Redis.
     Each worker has two children. Where the system has libfaketime, each service has a clock of its
@@ -178,6 +197,7 @@ def running_system(
         transaction(web_keys.tell)
         port = _free_port()
         path, secret, pool = make_world()
+        others = [make_tree(f"Tree {number}") for number in range(trees)]
         url = f"http://127.0.0.1:{port}{path}"
         lines, redirected = _proxies(home, port) if proxied else ({}, {})
         running = _services(home, port, workers, beats, redirected)
@@ -194,6 +214,7 @@ def running_system(
                 pace=pace,
                 visibility=visibility,
                 post=post,
+                trees=others,
             )
         for line in lines.values():
             line.close()
@@ -338,18 +359,26 @@ def _free_port() -> int:
 def make_world() -> tuple[str, str, str]:
     """Make an organization with a pool and a source; give the source's path and secret, and the pool."""
     with transaction_of() as session:
-        organizations.add(session, actor=OPERATOR, name="Acme")
-        organizations.edit(session, actor=OPERATOR, organization="Acme", redeem_page="proof")
         courses.add(session, actor=OPERATOR, code="C", title="T", price="49.90", currency="EUR")
+    made = make_tree("Acme")
+    with transaction_of() as session:
+        organizations.edit(session, actor=OPERATOR, organization="Acme", redeem_page="proof")
+    return made.path, made.secret, made.pool
+
+
+def make_tree(name: str) -> Tree:
+    """Make an organization with a pool and a source."""
+    with transaction_of() as session:
+        organizations.add(session, actor=OPERATOR, name=name)
         pool = pools.create(
             session,
             actor=OPERATOR,
             name="Under fire",
-            organization="Acme",
+            organization=name,
             course="C",
             starts="2020-01-01",
             expires="2090-12-31",
             content_availability=30,
         )
-        source = sources.add(session, actor=OPERATOR, name="senders", organization="Acme")
-    return source["url"], source["secret"], pool["id"]
+        source = sources.add(session, actor=OPERATOR, name="senders", organization=name)
+    return Tree(source["url"], source["secret"], pool["id"])

@@ -19,6 +19,7 @@ from worker.database.connections import session as transaction_of
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     home = tmp_path_factory.mktemp("crowd") / "home"
     sweep = {} if size(0, 1) else {"KEYPOOL_SETTLE_SWEEP": "1s"}
+    settlers = {"KEYPOOL_SETTLERS": "8"}
     with (
         disk.small(home),
         running_system(
@@ -28,7 +29,9 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
             proxied=True,
             pace=size(0.1, 1),
             visibility=size(4, 300),
+            trees=size(2, 7),
             **sweep,
+            **settlers,
         ) as running,
     ):
         yield running

@@ -109,7 +109,7 @@ def come(system: System, post: mails.Post, count: int) -> Crowd:
             Visitor(browser, post.server, key).redeem()
         crowd.through.append(key)
 
-    for key in system.add_keys(count):
+    for key in system.add_keys(count, pool=system.pool):
         crowd.threads.append(threading.Thread(target=visit, args=(key,), daemon=True))
         crowd.threads[-1].start()
     return crowd
