@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -27,6 +28,7 @@ LASTING = 10  # seconds for which events come in at half the rate
 
 NEXT = """SELECT id FROM event WHERE is_undecided(status, waits_for)
            ORDER BY received_at, id LIMIT %s"""
+SPAN = "SELECT extract(epoch FROM max(settled_at) - min(settled_at))::float FROM event"
 LEFT = "SELECT count(*) FROM event WHERE status = 'recorded'"
 SCANS = """SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables
             WHERE relname IN ('key', 'assignment', 'learner', 'charge', 'redemption')"""
@@ -97,8 +99,30 @@ def one_task_each() -> float:
         finally:
             worker.terminate()
             worker.wait()
-        span = "SELECT extract(epoch FROM max(settled_at) - min(settled_at))::float FROM event"
-        return (PEER - 1) / float(str(_scalar(connection, span)))
+        return (PEER - 1) / float(str(_scalar(connection, SPAN)))
+
+
+@benchmark("redemption.settle_trees", unit="redemptions/s", n=50_000)
+def settling_trees(rig: Rig, count: int) -> Round:
+    """Two settlers, and one, each in a process of its own, over eight organization trees."""
+    count -= count % shop.TREES
+    rates = []
+    for settlers in (2, 1):
+        with rig.database(shop.several):
+            shop.recorded(count, trees=shop.TREES)
+            rates.append(at_once(settlers, count))
+    return Round(ours=rates[0], limit=rates[1])
+
+
+def at_once(settlers: int, count: int) -> float:
+    """Let so many settlers settle all that waits; says how many a second, from the first batch's end on."""
+    with (
+        scratch.environment({"KEYPOOL_SETTLERS": str(settlers)}),
+        ThreadPoolExecutor(settlers) as processes,
+    ):
+        list(processes.map(in_a_process, ["benchmarks.redemption:settle"] * settlers))
+    with psycopg.connect(plain()) as connection:
+        return (count - settings().settle_batch) / float(str(_scalar(connection, SPAN)))
 
 
 # ---------------------------------------------------------------------------- settling, much there

@@ -23,6 +23,7 @@ OPERATOR = Actor.operator("benchmarks")
 COPY = "COPY key (pool_id, generated, code) FROM STDIN"
 COPY_IN_A_STATE = "COPY key (pool_id, generated, state, code) FROM STDIN"
 BLOCK, MILLION = 1 << 20, 1_000_000
+TREES = 8  # organization trees, where there are several
 SECRET = signatures.write_secret(b"a secret that opens nothing else")
 
 MET = text(
@@ -38,34 +39,43 @@ GRANTED = text("""
 """)
 
 
-def opened() -> None:
-    """Make a shop: an organization, a course with a price, a pool and a source."""
+def opened(*, trees: int = 1) -> None:
+    """Make a shop: an organization, a course with a price, a pool and a source; or several of one course."""
     with connections.session() as session:
-        organizations.add(session, actor=OPERATOR, name="Shop")
+        for number in range(1, trees + 1):
+            organizations.add(session, actor=OPERATOR, name=f"Shop {number}")
         courses.add(session, actor=OPERATOR, code="C", title="C", price="9.90", currency="EUR")
-        pools.create(
-            session,
-            actor=OPERATOR,
-            name="Benchmarks",
-            organization="Shop",
-            course="C",
-            starts="2020-01-01",
-            expires="2090-01-01",
-            content_availability=30,
-        )
-        sources.add(session, actor=OPERATOR, name="shop", organization="Shop")
+        for number in range(1, trees + 1):
+            pools.create(
+                session,
+                actor=OPERATOR,
+                name="Benchmarks",
+                organization=f"Shop {number}",
+                course="C",
+                starts="2020-01-01",
+                expires="2090-01-01",
+                content_availability=30,
+            )
+            sources.add(
+                session, actor=OPERATOR, name=f"shop {number}", organization=f"Shop {number}"
+            )
         session.execute(
             text("UPDATE source_secret SET encrypted = :sealed"),
             {"sealed": secrets.encrypt(signatures.read_secret(SECRET))},
         )
 
 
-def stocked(count: int, *, state: str = "issued") -> list[str]:
-    """Put so many keys into the pool; gives their codes in no order."""
+def several() -> None:
+    """Make TREES shops, each in an organization tree of its own."""
+    opened(trees=TREES)
+
+
+def stocked(count: int, *, state: str = "issued", pool: int = 1) -> list[str]:
+    """Put so many keys into a pool; gives their codes in no order."""
     made = codes.draw(codes.first_letters(count))
     np.random.default_rng(1).shuffle(made)
     with psycopg.connect(plain()) as connection:
-        start = f"1\tt\t{state}\t".encode()
+        start = f"{pool}\tt\t{state}\t".encode()
         rows = b"".join(start + code + b"\n" for code in np.sort(made).tolist())
         copy(connection, rows, into=COPY_IN_A_STATE)
     return [code.decode() for code in made.tolist()]
@@ -78,9 +88,15 @@ def copy(connection: psycopg.Connection, rows: bytes, *, into: str = COPY) -> No
             copying.write(rows[start : start + BLOCK])
 
 
-def recorded(count: int, *, first: int = 0) -> None:
-    """Record so many redemption.requested events as the receiver does, each for a key of its own."""
-    spent = stocked(count)
+def recorded(count: int, *, first: int = 0, trees: int = 1) -> None:
+    """Record so many redemption.requested events as the receiver does, each for a key of its own.
+
+    With several trees, they come from each in turn.
+    """
+    stocks = [stocked(count // trees, pool=tree) for tree in range(1, trees + 1)]
+    spent = [
+        (tree, code) for codes in zip(*stocks, strict=True) for tree, code in enumerate(codes, 1)
+    ]
     with (
         psycopg.connect(plain()) as connection,
         connection.cursor() as cursor,
@@ -89,10 +105,10 @@ def recorded(count: int, *, first: int = 0) -> None:
             " type, data) FROM STDIN"
         ) as copying,
     ):
-        for number, code in enumerate(spent, first):
+        for number, (tree, code) in enumerate(spent, first):
             data = json.dumps(wanted(code, number))
             webhook_id = f"msg_{number}"
-            event = (1, 1, 1, webhook_id, hashlib.sha256(data.encode()).digest())
+            event = (tree, tree, tree, webhook_id, hashlib.sha256(data.encode()).digest())
             copying.write_row((*event, "redemption.requested", data))
     with psycopg.connect(plain(), autocommit=True) as connection:
         connection.execute("ANALYZE event")
