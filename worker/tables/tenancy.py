@@ -141,7 +141,7 @@ class User(Base):
     created_at: Mapped[Made]
     disabled_at: Mapped[datetime | None]
     totp_encrypted: Mapped[bytes | None] = mapped_column(deferred=True)
-    totp_step: Mapped[int] = mapped_column(server_default=text("0"), deferred=True)
+    totp_step: Mapped[int] = mapped_column(default=0, deferred=True)  # the web may not read it
     vouched_by: Mapped[str | None]
     has_second_factor: Mapped[bool] = mapped_column(
         Computed("totp_encrypted IS NOT NULL", persisted=True)
