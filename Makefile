@@ -46,6 +46,7 @@ faults: $(READY) ## the storms at full length; all mixed for HOURS=2 (FAULTS_SEE
 
 hosts: $(READY) ## keypool on hosts of their own, whose lines are cut and slowed (CUT=Redis for some, SHORT=1)
 	$(BIN)/python -m tests.hosts $(if $(SHORT),--short) $(if $(CUT),'$(CUT)')
+	$(if $(CUT),,$(BIN)/python -m tests.hosts --replicated $(if $(SHORT),--short))
 
 fuzz: $(READY) ## the API asked at random, as its own document describes it (EXAMPLES=200 a route)
 	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest --timeout=0 tests/webhook/test_fuzz.py

@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.faults import checker
-from tests.hosts import network
+from tests.hosts import network, replicated
 from tests.hosts.cuts import CUTS, SHORT, SHORTLY, Cut, Result, try_out
 from tests.hosts.lab import running_lab
+from tests.hosts.replicated import Replicated
 from tests.hosts.traffic import Traffic
 from tests.hosts.watching import watching
 
-RESULTS = Path(__file__).parent / "results" / "latest.json"
+RESULTS = Path(__file__).parent / "results"
 COLUMNS = (
     "cut",
     "seconds",
@@ -45,13 +46,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hosts", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="a part of a cut's name")
     parser.add_argument("--short", action="store_true", help="some cuts of a few seconds")
+    parser.add_argument("--replicated", action="store_true", help="PostgreSQL on three hosts")
     given = parser.parse_args()
-    if folder := network.inside():
+    if (folder := network.inside()) and given.replicated:
+        return run_replicated(folder, keep=not given.short)
+    if folder:
         return run(
             folder, chosen(given.names, short=given.short), keep=not (given.names or given.short)
         )
     os.environ["PATH"] += SBIN
-    if reason := network.refusal():
+    if reason := network.refusal() or (replicated.refusal() if given.replicated else None):
         _tell(f"No hosts can be made here: {reason}.")
         return 0
     with tempfile.TemporaryDirectory(prefix="keypool-hosts-") as made:
@@ -80,10 +84,33 @@ def run(folder: Path, cuts: list[Cut], *, keep: bool) -> int:
             checker.check(history)
     Console(width=None if sys.stdout.isatty() else 140).print(table(results))
     if keep:
-        RESULTS.parent.mkdir(exist_ok=True)
-        kept = {"cuts": [asdict(one) for one in results]}
-        RESULTS.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+        _keep("latest.json", cuts=[asdict(one) for one in results])
     return 1 if any(one.wrong for one in results) else 0
+
+
+def run_replicated(folder: Path, *, keep: bool) -> int:
+    """Start the hosts with three databases, and have the primary fall while webhooks flow."""
+    with running_lab(folder, Replicated) as lab:
+        traffic = Traffic(lab.url, lab.secret, lab.codes(), PER_SECOND)
+        with watching(lab.superuser(), traffic) as watch:
+            traffic.start()
+            results = replicated.tried(lab, traffic, watch)
+            checker.check(traffic.stop())
+        costs = replicated.commit_milliseconds(lab)
+        assert "<html" in replicated.report_of_a_standby(lab)
+        lost = replicated.lost_without_a_synchronous_standby(lab)
+    Console(width=None if sys.stdout.isatty() else 140).print(table(results))
+    _tell("A report on one organization was read from a standby.")
+    _tell(f"Milliseconds of a commit: {costs}. Acknowledged, and lost without one: {lost}.")
+    if keep:
+        cuts = [asdict(one) for one in results]
+        _keep("replicated.json", cuts=cuts, commit_milliseconds=costs, lost_without_a_standby=lost)
+    return 1 if any(one.wrong for one in results) else 0
+
+
+def _keep(name: str, **figures: object) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / name).write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
 
 
 def table(results: list[Result]) -> Table:

