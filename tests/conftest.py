@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import psycopg
@@ -28,7 +29,7 @@ from structlog.types import EventDict
 from tests import pooler
 from worker import logs
 from worker.database import connections as databases
-from worker.database import pooling
+from worker.database import patience, pooling
 from worker.database import schema as schemas
 from worker.machine import embedded
 from worker.reporting import printing
@@ -107,6 +108,21 @@ def cheap_passwords() -> Iterator[None]:
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, **sizes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_hasher", lambda: hasher)
+        yield
+
+
+class Roomy(patience.Pool):
+    """Pools that open what is asked of them, but for the web's: threads of tests stand for processes."""
+
+    def __init__(self, *args: Any, max_overflow: int, **kwargs: Any) -> None:
+        super().__init__(*args, max_overflow=max_overflow and 100, **kwargs)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def roomy_pools() -> Iterator[None]:
+    """Let the pools of the worker's logins be roomy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patience, "Pool", Roomy)
         yield
 
 

@@ -33,15 +33,18 @@ CONFIGURATION = """
 
 [pgbouncer]
 pool_mode = transaction
-unix_socket_dir = {folder}
-listen_port = {listens}
 auth_type = scram-sha-256
-auth_file = {folder}/logins
-logfile = {folder}/log
 default_pool_size = {size}
 max_client_conn = 1000
 query_wait_timeout = {wait}
 server_idle_timeout = 2
+"""
+HERE = """
+unix_socket_dir = {folder}
+listen_addr =
+listen_port = {port}
+auth_file = {folder}/logins
+logfile = {folder}/log
 log_connections = 0
 log_disconnections = 0
 """
@@ -57,27 +60,28 @@ def pooled(servers: "Addresses", *, size: int = 8, wait: int = 20) -> Iterator["
         wait: for how many seconds a client waits for one.
     """
     owner, web = (make_url(url) for url in (servers.database_url, servers.web_database_url))
-    with _pooler(owner, web, size, wait) as through, _pooler(owner, web, size, wait) as receivers:
+    host, port = place(owner)
+    written = CONFIGURATION.format(host=host, port=port, size=size, wait=wait)
+    with configured(written, servers) as through, configured(written, servers) as receivers:
         yield replace(
             servers,
-            database_url=_at(owner, through),
-            web_database_url=_at(web, through),
-            receiver_database_url=_at(web, receivers),
+            database_url=at(owner, through),
+            web_database_url=at(web, through),
+            receiver_database_url=at(web, receivers),
             direct_database_url=servers.database_url,
         )
 
 
 @contextmanager
-def _pooler(owner: URL, web: URL, size: int, wait: int) -> Iterator[Path]:
-    """Run one, and give the folder of its socket."""
+def configured(written: str, servers: "Addresses") -> Iterator[Path]:
+    """Run a PgBouncer as configured, but for where it listens and its logins; give its socket's folder."""
     assert PROGRAM, "POOLER needs PgBouncer: apt-get install pgbouncer"
+    logins = [make_url(url) for url in (servers.database_url, servers.web_database_url)]
     with tempfile.TemporaryDirectory(prefix="keypool-pooler-") as made:
         folder = Path(made)
-        host, port = _place(owner)
-        values = {"folder": folder, "host": host, "port": port, "size": size, "wait": wait}
-        (folder / "ini").write_text(CONFIGURATION.format(**values, listens=PORT))
+        (folder / "ini").write_text(written + HERE.format(folder=folder, port=PORT))
         (folder / "logins").write_text(
-            "".join(f'"{url.username}" "{url.password}"\n' for url in (owner, web))
+            "".join(f'"{url.username}" "{url.password}"\n' for url in logins)
         )
         prefix = postgresql.disguise(folder, Path(PROGRAM))
         with subprocess.Popen([*prefix, PROGRAM, "--quiet", str(folder / "ini")]) as process:
@@ -93,12 +97,14 @@ def _answers(asked: bytes) -> bool:
     return PGconn.ping(asked) == Ping.OK
 
 
-def _place(url: URL) -> tuple[str, int]:
+def place(url: URL) -> tuple[str, int]:
+    """Give where a server listens: its host, or its socket's folder, and its port."""
     return str(url.query.get("host") or url.host), int(
         str(url.query.get("port") or url.port or 5432)
     )
 
 
-def _at(url: URL, folder: Path) -> str:
+def at(url: URL, folder: Path) -> str:
+    """Give a login's URL through the PgBouncer whose socket is in a folder."""
     there = url.set(host="", port=None, query={"host": str(folder), "port": str(PORT)})
     return there.render_as_string(hide_password=False)

@@ -109,7 +109,7 @@ def broker_url(tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def host(servers, broker_url, tmp_path_factory) -> Iterator[Host]:
+def host(unpooled, broker_url, tmp_path_factory) -> Iterator[Host]:
     """This machine with an empty database that compose's migrate has made ready."""
     home = tmp_path_factory.mktemp("home")
     (home / "jupyter").mkdir()
@@ -117,7 +117,7 @@ def host(servers, broker_url, tmp_path_factory) -> Iterator[Host]:
     (home / "jupyter" / "jupyter_server_config.json").write_text(
         '{"ServerApp": {"allow_root": true}}'
     )
-    with cloned(servers, "template1") as empty:
+    with cloned(unpooled, "template1") as empty:
         urls = {name: getattr(empty, name) for name in Addresses.__annotations__}
         host = Host(home, Addresses(**urls | {"redis_url": broker_url}))
         run_once(host, "migrate")

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.orm import Session
 
 from tests import pooler
@@ -24,6 +25,8 @@ from worker.errors import KeypoolError
 from worker.tenancy.actors import Role
 
 pytestmark = pooler.NEEDED
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 BACKEND = text("SELECT pg_backend_pid()")
 SIGHT = text("""
@@ -230,3 +233,29 @@ def test_what_needs_a_session_of_its_own_asks_for_the_way_past_the_pooler(narrow
 
         with pytest.raises(errors.SettingsError, match="KEYPOOL_DIRECT_DATABASE_URL must be set"):
             connections.url(Login.DIRECT)
+
+
+def test_the_documented_configuration_serves_all_pooled_logins(unpooled, template):
+    section = OPERATIONS.read_text().partition("\n## Behind a pooler\n")[2]
+    written = section.partition("```\n[databases]")[2].partition("```")[0]
+    owner = make_url(unpooled.database_url)
+    host, port = pooler.place(owner)
+
+    with cloned(replace(unpooled, direct_database_url=unpooled.database_url), template) as made:
+        name = make_url(made.database_url).database
+        moved = written.replace("10.0.0.5 dbname=keypool", f"{host} port={port} dbname={name}")
+        with pooler.configured(f"[databases]{moved}", unpooled) as folder:
+            web = make_url(made.web_database_url)
+            urls = [owner.set(database="keypool"), web.set(database="keypool")]
+            urls.append(web.set(database="keypool_receiver"))
+            begun = [timeout(pooler.at(url, folder)) for url in urls]
+
+    assert begun == [
+        (name, connections.TIMEOUTS[login]["statement_timeout"]) for login in connections.POOLED
+    ]
+
+
+def timeout(url: str) -> tuple[str, str]:
+    with connect(url) as connection:
+        asked = "SELECT current_database(), current_setting('statement_timeout')"
+        return connection.execute(asked).fetchone()

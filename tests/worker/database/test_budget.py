@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from worker.database import budget, connections
+from worker.database import budget, connections, patience
 from worker.database.connections import Login
+from worker.database.patience import Pool
 from worker.settings import settings
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
@@ -33,10 +34,15 @@ def test_the_documents_table_is_the_codes(most):
     assert rows[1][2].startswith(f"keeps {connections.sizes(Login.OWNER)[0]}")
 
 
-def test_no_pool_hands_out_more_than_the_budget_says(database):
+def test_no_pool_hands_out_more_than_the_budget_says(database, monkeypatch):
+    monkeypatch.setattr(patience, "Pool", Pool)  # as it is outside of tests
+    connections.dispose()
+
     for login in Login:
         pool = connections.engine(login).pool
         assert pool.size() + pool._max_overflow == sum(connections.sizes(login))
+
+    connections.dispose()
 
 
 @pytest.mark.parametrize("size", ["4", "8", "33"])
