@@ -141,7 +141,12 @@ class User(Base):
     created_at: Mapped[Made]
     disabled_at: Mapped[datetime | None]
     totp_encrypted: Mapped[bytes | None] = mapped_column(deferred=True)
-    totp_step: Mapped[int] = mapped_column(default=0, deferred=True)  # the web may not read it
+    totp_step: Mapped[int] = mapped_column(
+        # Given, or an inserted row's would be read back, which the web may not.
+        default=0,
+        server_default=text("0"),
+        deferred=True,
+    )
     vouched_by: Mapped[str | None]
     has_second_factor: Mapped[bool] = mapped_column(
         Computed("totp_encrypted IS NOT NULL", persisted=True)
