@@ -505,10 +505,10 @@ SAID_ONCE = {
         ],
     ),
     "where a lock is no row": (
-        r"pg_\w*advisory_\w*lock",
+        r"pg_\w*advisory_\w*lock|COMMENT ON DATABASE",
         [
-            "worker/database/migrating.py: turn = "
-            "text(\"SELECT pg_try_advisory_lock(hashtext('keypool.schema'))\")",
+            "worker/database/migrating.py: "
+            "EXECUTE format('COMMENT ON DATABASE %I IS %L', current_database(),",
         ],
     ),
 }

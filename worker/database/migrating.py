@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from alembic import command
 from alembic.config import Config
@@ -41,6 +41,19 @@ SELECT set_config(name, CASE name WHEN 'client_connection_check_interval' THEN '
                 'client_connection_check_interval', 'search_path')
 """)
 
+# Only the database's owner may hold this lock, and it is there before any table is. The comment stays as it is:
+# whoever holds it rolls back. Advisory locks and locks of tables that others read are anybody's.
+TAKE_TURN = text("""
+DO $$
+BEGIN
+    PERFORM set_config('lock_timeout', '100ms', true);
+    EXECUTE format('COMMENT ON DATABASE %I IS %L', current_database(),
+                   (SELECT shobj_description(oid, 'pg_database') FROM pg_database
+                     WHERE datname = current_database()));
+END
+$$
+""")
+
 DOING = text(r"""
 SELECT extract(epoch FROM clock_timestamp() - query_start)::int AS seconds,
        left(regexp_replace(btrim(query, E' \n\t'), '\s+', ' ', 'g'), 80) AS statement,
@@ -53,6 +66,10 @@ SELECT extract(epoch FROM clock_timestamp() - query_start)::int AS seconds,
 
 class ForeignDatabaseError(errors.RefusedError):
     """The database is not empty and not keypool's; give keypool an empty one of its own."""
+
+
+class SchemaOwnerError(errors.RefusedError):
+    """Only the database's owner can change its schema, or compare it with schema.sql; log in as its owner."""
 
 
 class MigrationLockedError(errors.KeypoolError):
@@ -98,16 +115,19 @@ def upgrade(engine: Engine, *, to: str = "head", tell: Tell = _tell_nobody) -> l
     migration started or done, a wait, the progress of a long one.
 
     Raises:
+        SchemaOwnerError: the login does not own the database.
         ForeignDatabaseError: the database holds something else; nothing was changed.
         DatabaseTooNewError: the database was made by a newer version.
         MigrationLockedError: a lock was not granted after all retries; earlier migrations are done.
         MigrationFailedError: as above, for any other reason.
     """
-    with alone(engine, tell) as connection:
+    with alone(engine, tell) as turn:
+        connection = turn.connection
         refuse_foreign(connection)
         due = pending(connection, to)
         connection.commit()
         for script in due:
+            turn.require()
             with _watched(engine, connection, script.revision, tell):
                 _apply_patiently(connection, script, tell)
     return [script.revision for script in due]
@@ -179,31 +199,61 @@ def refuse_foreign(connection: Connection) -> None:
         raise ForeignDatabaseError
 
 
+class Turn(NamedTuple):
+    """What a run has while no other run changes the schema."""
+
+    connection: Connection
+    """Without timeouts, in autocommit."""
+    held: Connection
+    """Its transaction keeps the others out, over many of the first one's."""
+
+    def require(self) -> None:
+        """Raise DatabaseAwayError if the server ended what keeps the others out."""
+        # Not by a SELECT, whose snapshot would last until the next statement.
+        self.held.execute(text("SHOW lock_timeout"))
+
+
 @contextmanager
-def alone(engine: Engine, tell: Tell = _tell_nobody) -> Iterator[Connection]:
-    """Lend a connection without timeouts, in autocommit, while no other run has one."""
-    with engine.connect() as connection:
+def alone(engine: Engine, tell: Tell = _tell_nobody) -> Iterator[Turn]:
+    """Wait until no other run changes the schema, and keep others from it meanwhile.
+
+    Raises:
+        SchemaOwnerError: the login does not own the database.
+    """
+    with engine.connect() as connection, engine.connect() as held:
         try:
-            connection.execute(UNHURRIED)
-            connection.commit()
-            _wait_for_turn(connection, tell)
-            yield connection
+            for one in (connection, held):
+                one.execute(UNHURRIED)
+                one.commit()
+            _wait_for_turn(held, tell)
+            yield Turn(connection, held)
         finally:
-            connection.invalidate()  # closed, not pooled: its settings and its lock end with it
+            connection.invalidate()  # closed, not pooled: its settings end with it
+            held.invalidate()
 
 
-def _wait_for_turn(connection: Connection, tell: Tell) -> None:
-    # Polls, because waiting inside a statement is an open transaction, for which another run's
-    # CREATE INDEX CONCURRENTLY would wait: a deadlock.
-    turn = text("SELECT pg_try_advisory_lock(hashtext('keypool.schema'))")
+def _wait_for_turn(held: Connection, tell: Tell) -> None:
+    # Polls, because waiting inside a statement has a snapshot, for whose end another run's CREATE INDEX
+    # CONCURRENTLY would wait: a deadlock. A transaction between two statements has none.
     tries = 0
-    while not connection.execute(turn).scalar_one():
-        connection.commit()
+    while not _has_turn(held):
         if tries == 0:
             tell("Another run is changing the schema; waiting for it to end.")
         time.sleep(TURN_PAUSES[min(tries, len(TURN_PAUSES) - 1)])
         tries += 1
-    connection.commit()
+
+
+def _has_turn(held: Connection) -> bool:
+    try:
+        held.execute(TAKE_TURN)
+    except (SQLAlchemyError, errors.KeypoolError) as error:
+        held.rollback()
+        if isinstance(error.__cause__, postgres.LockNotAvailable):
+            return False
+        if isinstance(error.__cause__, postgres.InsufficientPrivilege):
+            raise SchemaOwnerError from None
+        raise
+    return True
 
 
 def _apply_patiently(connection: Connection, script: Script, tell: Tell) -> None:

@@ -9,7 +9,6 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from worker import errors
 from worker.database import migrating, patience, pooling, zones
 from worker.database.catalog import Catalog, describe, differences
 from worker.database.rules import SCHEMA
@@ -28,19 +27,17 @@ LACKING_KEEPALIVES = """
 """
 
 
-class SchemaOwnerError(errors.RefusedError):
-    """Only the database's owner can compare it with schema.sql; log in as its owner."""
-
-
 def init(engine: Engine) -> bool:
     """Apply schema.sql to an empty database, and close it; say whether it was empty.
 
     One that is keypool's already is only closed; a migration may still be due.
 
     Raises:
+        SchemaOwnerError: the login does not own the database.
         ForeignDatabaseError: the database holds something else; nothing was changed.
     """
-    with migrating.alone(engine) as connection, connection.begin():
+    with migrating.alone(engine) as turn, turn.connection.begin():
+        connection = turn.connection
         is_empty = migrating.revision(connection) is None
         if is_empty:
             migrating.refuse_foreign(connection)
@@ -89,7 +86,7 @@ def check(engine: Engine) -> list[str]:
             return sentences + (unlike or zones.differences(connection))
     except ProgrammingError as error:
         if isinstance(error.orig, InsufficientPrivilege):
-            raise SchemaOwnerError from error
+            raise migrating.SchemaOwnerError from error
         raise
 
 

@@ -9,13 +9,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from psycopg import errors as postgres
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import Engine, create_engine, text
 
 from tests import upgrading
+from tests.conftest import connect
 from tests.worker.database.conftest import described, run
 from worker.database import migrating, revisions
+from worker.errors import DatabaseAwayError
 
 NEXT, AFTER_NEXT = (f"{int(revisions.CODE) + more:04}" for more in (1, 2))
+COMMENT = """
+SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()
+"""
+END_TURN = """
+SELECT pg_terminate_backend(pid) FROM pg_locks
+ WHERE classid = 'pg_database'::regclass AND mode = 'ShareUpdateExclusiveLock' AND granted
+   AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 LOCK = "LOCK TABLE course IN ACCESS SHARE MODE"
 
 
@@ -332,6 +344,58 @@ def test_of_two_runs_at_once_one_waits_and_then_finds_nothing_due(engine, migrat
         other = threads.submit(migrating.upgrade, engine, tell=second)
 
         assert (one.result(), other.result()) == ([NEXT], [])
+
+
+def test_no_login_but_the_owners_keeps_a_run_waiting(fresh_database, migrations):
+    migrations.add()
+    owner, said = create_engine(fresh_database.database_url), []
+
+    with (
+        connect(fresh_database.database_url) as anybody,  # on a server of somebody else's
+        connect(fresh_database.web_database_url) as web,
+    ):
+        anybody.execute("SELECT pg_advisory_lock(hashtext('keypool.schema'))")
+        web.execute("SELECT FROM organization")
+        with pytest.raises(postgres.InsufficientPrivilege), web.transaction():
+            web.execute(SQL("COMMENT ON DATABASE {} IS 'mine'").format(Identifier(web.info.dbname)))
+        applied = migrating.upgrade(owner, tell=said.append)
+
+    assert applied == [NEXT]
+    assert [line for line in said if "Another run" in line] == []
+    owner.dispose()
+
+
+def test_who_does_not_own_the_database_changes_no_schema(fresh_database):
+    web = create_engine(fresh_database.web_database_url)
+
+    with pytest.raises(migrating.SchemaOwnerError):
+        migrating.upgrade(web)
+
+    web.dispose()
+
+
+def test_a_run_whose_turn_was_ended_begins_no_further_migration(engine, migrations):
+    migrations.add("steps.tell('inside')")
+    migrations.add(execute("CREATE TABLE second ()"), revision=AFTER_NEXT)
+
+    def end_turn(sentence: str) -> None:
+        if sentence == "inside":
+            run(engine, END_TURN)
+
+    with pytest.raises(DatabaseAwayError):
+        migrating.upgrade(engine, tell=end_turn)
+
+    assert migrating.upgrade(engine) == [AFTER_NEXT]
+
+
+def test_a_turn_leaves_the_databases_comment_as_it_is(engine, migrations):
+    before = answer(engine, COMMENT)
+    migrations.add()
+
+    migrating.upgrade(engine)
+
+    assert before
+    assert answer(engine, COMMENT) == before
 
 
 RUN = """

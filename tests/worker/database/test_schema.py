@@ -322,7 +322,7 @@ def test_a_database_that_was_never_made_is_not_called_different(databases):
 def test_whoever_does_not_own_the_database_is_told_so(database):
     engine = create_engine(database.web_database_url)
 
-    with pytest.raises(schema.SchemaOwnerError):
+    with pytest.raises(migrating.SchemaOwnerError):
         schema.check(engine)
 
     engine.dispose()

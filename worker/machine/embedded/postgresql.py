@@ -43,7 +43,7 @@ ALTER ROLE keypool CREATEDB CREATEROLE;
 GRANT pg_signal_backend TO keypool;
 GRANT keypool_web, keypool_analyst TO keypool WITH ADMIN TRUE, INHERIT FALSE, SET FALSE
 """
-# Who can take an advisory lock can stop whoever waits for it; the owner's migrations alone do.
+# Who can take an advisory lock can stop whoever waits for it; functions of old schemas alone do.
 ADVISORY_LOCKS = """
 DO $$
 DECLARE
