@@ -3218,8 +3218,9 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT 'user ' || email, organization_id, what, 'user', id, jsonb_build_object('client', from_client)
       FROM console_user
      WHERE lower(email) = lower(address)
-       AND what IN ('signed in', 'sign-in failed', 'sign-in locked', 'sign-in refused')
-       AND (what <> 'sign-in locked'
+       AND what IN ('signed in', 'sign-in failed', 'sign-in locked', 'sign-in refused',
+                    'password link asked for', 'password link refused')
+       AND (what NOT IN ('sign-in locked', 'password link asked for', 'password link refused')
             OR NOT EXISTS (SELECT FROM history AS before
                             WHERE before.thing = 'user' AND before.thing_id = console_user.id
                               AND before.action = what AND before.detail ->> 'client' = from_client
@@ -3478,6 +3479,33 @@ BEGIN
             clock_now());
     PERFORM remember_access(address, 'signed in', from_client);
     RETURN 'began';
+END
+$$;
+
+-- Mail a user a one-time link, as whoever has their address asked for at the door; who asks is told nothing, nor that
+-- there is no such user. None where they may not sign in with a password. One a quarter of an hour and five a day,
+-- so that nobody fills another's mailbox; those that were sent hold.
+CREATE FUNCTION mail_sign_in_link(address text, from_client text, lasting_days int, proofs bytea) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    whose console_user;
+BEGIN
+    PERFORM require_proof(proofs, 'mail link', address, from_client);  -- the web has counted who asks
+    -- Of two at once, one waits and finds the other's mail.
+    SELECT * INTO whose FROM console_user WHERE lower(email) = lower(address) FOR NO KEY UPDATE;
+    IF whose.disabled_at IS NOT NULL OR signs_in_elsewhere(whose.organization_id) THEN
+        PERFORM remember_access(address, 'password link refused', from_client);
+        RETURN;
+    END IF;
+    INSERT INTO message (organization_id, kind, recipient, data)
+    SELECT whose.organization_id, 'reset', whose.email,
+           jsonb_build_object('user', whose.id, 'days', lasting_days)
+      FROM (SELECT count(*) AS today, max(happened_at) AS last_at FROM message
+             WHERE kind = 'reset' AND recipient_lower = lower(whose.email)
+               AND happened_at > clock_now() - interval '1 day') AS before
+     WHERE whose.id IS NOT NULL
+       AND today < 5 AND (last_at IS NULL OR last_at <= clock_now() - interval '15 minutes');
+    PERFORM remember_access(address, 'password link asked for', from_client);
 END
 $$;
 
@@ -3930,13 +3958,13 @@ REVOKE ALL ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_so
     resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, bytea), end_session(bytea), sealed_second_factor(bytea), set_up_second_factor(bytea, bytea, bigint, bytea),
     give_second_factor(bytea, bigint, bytea, bytea), remove_second_factor(bigint), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[], bytea), uncount_sign_in(bytea, bytea),
-    find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() FROM PUBLIC;
+    mail_sign_in_link(text, text, int, bytea), find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint, bytea), unsubscribe(bigint, bytea), password_salt(text, text, bytea), knows_device(text, bytea),
     remember_locked(text, text, bytea), begin_session(text, text, bytea, bytea, text, text, interval, bytea),
     resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, bytea), end_session(bytea), sealed_second_factor(bytea), set_up_second_factor(bytea, bytea, bigint, bytea),
     give_second_factor(bytea, bigint, bytea, bytea), remove_second_factor(bigint), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[], bytea), uncount_sign_in(bytea, bytea),
-    find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() TO keypool_web;
+    mail_sign_in_link(text, text, int, bytea), find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() TO keypool_web;
 REVOKE ALL ON FUNCTION page_of_slug(text), page_of_key(text, bytea), page_source(bigint),
     begin_page_session(bytea, bigint, text, bytea, text, bytea, boolean, boolean, bigint, bigint, bytea),
     find_page_session(bytea), try_page_code(bytea), prove_page_session(bytea, bytea),

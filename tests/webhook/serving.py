@@ -48,11 +48,13 @@ class Server:
 
 
 @contextmanager
-def serving(addresses: Addresses, folder: Path, *, workers: int = 1) -> Iterator[Server]:
+def serving(
+    addresses: Addresses, folder: Path, *, workers: int = 1, **variables: str
+) -> Iterator[Server]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     log = folder / "web.log"
-    environment = os.environ | addresses.environment() | {"KEYPOOL_LOG_FORMAT": "json"}
+    environment = os.environ | addresses.environment() | {"KEYPOOL_LOG_FORMAT": "json"} | variables
     environment.pop("KEYPOOL_DATABASE_URL")  # the web has its own login, and no other
     command = [*SERVE, "--port", str(port), "--workers", str(workers)]
     with log.open("wb") as output:

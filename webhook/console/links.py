@@ -1,5 +1,6 @@
-"""One-time links: by them users choose their password."""
+"""One-time links: by them users choose their password, and they ask for one who forgot theirs."""
 
+from dataclasses import replace
 from typing import Any
 
 from flask import render_template, request
@@ -7,11 +8,36 @@ from flask import render_template, request
 from webhook.console import asking
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
+from webhook.http import nudging
 from worker import errors
 from worker.database import connections
 from worker.database.connections import Login
 from worker.tenancy import links, passwords, throttling
 from worker.tenancy.links import Bearer
+
+
+@blueprint.get("/forgotten-password")
+def forgotten_password() -> Any:
+    """Show the form that asks for a link; where no mail brings it, there is none."""
+    _require_mail()
+    return render_template("forgotten_password.html")
+
+
+@blueprint.post("/forgotten-password")
+def ask_for_link() -> Any:
+    """Mail a link to the user of an address; the answer is the same where there is none."""
+    _require_mail()
+    made = replace(asking.attempt(request.form.get("email", "")), about="link ")
+    with connections.session(Login.WEB) as session:  # one commit, as for an address of nobody's
+        wait = throttling.admit(session, made).wait
+        if not wait:
+            links.ask(session, email=made.email, client=made.client)
+    if wait:
+        error = asking.WaitError(wait)
+        shown = render_template("forgotten_password.html", error=str(error))
+        return shown, 429, {"Retry-After": str(error.seconds)}
+    nudging.after_commit("mail")
+    return render_template("forgotten_password.html", is_asked=True)
 
 
 @blueprint.get("/links/<clear>")
@@ -35,6 +61,11 @@ def chosen(clear: str) -> Any:
             return _form(None)
         throttling.forgive(session, asking.attempt(whose.email), is_known=True)
     return done("Your password is chosen: sign in with it.", "sign_in")
+
+
+def _require_mail() -> None:
+    if not links.are_mailed():
+        raise errors.NotFoundError("No mail is sent here; ask your manager for a link.")
 
 
 def _bearer(clear: str) -> Bearer | None:

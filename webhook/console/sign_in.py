@@ -16,7 +16,7 @@ from webhook.console.words import may
 from webhook.http.access import EVERYBODY
 from worker.database import connections
 from worker.database.connections import Login
-from worker.tenancy import signing_in
+from worker.tenancy import links, signing_in
 from worker.tenancy.actors import Actor
 
 WRONG = "That address and password do not fit; try again, or ask your manager for a new password."
@@ -33,7 +33,7 @@ def home(_session: Session, _actor: Actor) -> Any:
 @blueprint.get("/sign-in")
 def sign_in() -> Any:
     """Show the form to sign in."""
-    return render_template("sign_in.html")
+    return _form()
 
 
 @blueprint.post("/sign-in")
@@ -42,11 +42,10 @@ def begin() -> Any:
     try:
         proof = asking.proof(request.form.get("email", ""), request.form.get("password", ""))
     except asking.WaitError as error:
-        page = render_template("sign_in.html", error=str(error))
-        return page, 429, {"Retry-After": str(error.seconds)}
+        return _form(str(error)), 429, {"Retry-After": str(error.seconds)}
     device = proof.attempt.device or secrets.token_urlsafe(32)
     if not (known := _begun(proof, device)):
-        return render_template("sign_in.html", error=WRONG), 422
+        return _form(WRONG), 422
     return beginning.remembered(beginning.onward(known, answers.onward()), device)
 
 
@@ -58,6 +57,10 @@ def sign_out() -> Any:
     session.clear()
     to_sign_in: Any = redirect(url("console.sign_in"), 303)  # werkzeug's own class
     return beginning.emptied(to_sign_in)
+
+
+def _form(error: str | None = None) -> str:
+    return render_template("sign_in.html", error=error, links_are_mailed=links.are_mailed())
 
 
 def _begun(proof: Proof, device: str) -> Visitor | None:

@@ -12,6 +12,7 @@ from worker.database.connections import clock_now
 from worker.database.outbox import Mail
 from worker.settings import settings
 from worker.tables.tenancy import SignInLink, User
+from worker.tenancy import networks, web_keys
 from worker.tenancy.sessions import digest
 
 LASTS = timedelta(days=7)
@@ -31,8 +32,7 @@ def send(session: Session, user: User, *, kind: str) -> str | None:
     It comes in the user's organization's name, in the seller's for the operator's users. A mail needs to
     know where this keypool is reached.
     """
-    known = settings()
-    if known.smtp_url is None or known.public_url is None:
+    if not are_mailed():
         return address(mint(session, user_id=user.id))
     outbox.write(
         session,
@@ -41,6 +41,21 @@ def send(session: Session, user: User, *, kind: str) -> str | None:
         mails=[Mail(user.email, data={"user": user.id, "days": LASTS.days})],
     )
     return None
+
+
+def are_mailed() -> bool:
+    """Say whether links come by mail here; else they are shown to whoever makes them."""
+    return settings().smtp_url is not None and settings().public_url is not None
+
+
+def ask(session: Session, *, email: str, client: str) -> None:
+    """Mail a link to the user of an address, who forgot their password; nothing says whether there is one.
+
+    It is mailed once a quarter of an hour and five times a day at most. Works before any tenancy is set.
+    """
+    email, client = email.strip(), networks.shortened(client)
+    proofs = web_keys.proofs("mail link", email, client)
+    session.execute(select(func.mail_sign_in_link(email, client, LASTS.days, proofs)))
 
 
 def mint(session: Session, *, user_id: int) -> str:

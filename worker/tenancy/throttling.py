@@ -42,20 +42,24 @@ REMOVE = text("""
 
 @dataclass(frozen=True)
 class Attempt:
-    """An attempt to sign in: the account, the network address, and the device's cookie."""
+    """An attempt to sign in: the account, the network address, and the device's cookie.
+
+    Asking for a link is `about` one, and counted apart, so that neither delays the other.
+    """
 
     email: str
     client: str
     device: str
+    about: str = ""
 
     def limits(self, *, is_known: bool) -> dict[bytes, Limit]:
         """Give what the attempt counts against."""
         if is_known:
-            return {_subject("device", self.email, self.device): OF_DEVICE}
+            return {_subject(self.about + "device", self.email, self.device): OF_DEVICE}
         return {
-            _subject("pair", self.email, self.client): OF_PAIR,
-            _subject("account", self.email): OF_ACCOUNT,
-            _subject("client", self.client): OF_CLIENT,
+            _subject(self.about + "pair", self.email, self.client): OF_PAIR,
+            _subject(self.about + "account", self.email): OF_ACCOUNT,
+            _subject(self.about + "client", self.client): OF_CLIENT,
         }
 
 

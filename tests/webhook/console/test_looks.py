@@ -29,11 +29,18 @@ FILES = (
 WHOLE = [page for page in PAGES if not page.partition("?")[0].endswith((*FRAGMENTS, *FILES))]
 # More than a path tells: pages as they are after an error, a search, or an answer.
 MORE = ["/trouble?q={code}&as=new@example.com", "/trouble?q=no-such-key", "/pools/0"]
+# At the door: the server sends mail, so that there is a link to a form.
+MORE += ["/sign-in", "/forgotten-password"]
+MAIL = {
+    "KEYPOOL_SMTP_URL": "smtp://127.0.0.1:9",
+    "KEYPOOL_MAIL_FROM": "keys@example.com",
+    "KEYPOOL_PUBLIC_URL": "http://127.0.0.1:8080",
+}
 
 
 @pytest.fixture(scope="module")
 def url(database: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(database, tmp_path_factory.mktemp("web")) as running:
+    with serving(database, tmp_path_factory.mktemp("web"), **MAIL) as running:
         yield running.url
 
 
@@ -78,6 +85,22 @@ def test_axe_finds_no_serious_fault(page, things, path, complaints):
 
     assert faults(page) == []
     assert complaints == []
+
+
+def test_who_forgot_their_password_asks_for_a_link_by_keyboard(browser, url):
+    context = browser.new_context(base_url=url, reduced_motion="reduce")
+    tab = context.new_page()
+    tab.goto("/console/sign-in")
+    tab.get_by_role("link", name="Forgot your password?").focus()
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_label("E-mail address")).to_be_focused()
+
+    tab.keyboard.type("nobody@example.com")
+    tab.keyboard.press("Enter")
+
+    expect(tab.get_by_role("status")).to_contain_text("a link is on its way")
+    assert faults(tab) == []
+    context.close()
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,7 @@ def test_every_route_of_the_console_is_in_these_tables(app, method, table):
     open_to_all = {
         "/",
         "/sign-in",
+        "/forgotten-password",
         "/single-sign-on",
         "/single-sign-on/answer",
         "/sign-out",

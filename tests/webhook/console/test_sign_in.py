@@ -473,3 +473,136 @@ def test_a_message_that_waits_in_the_cookie_names_nobody():
 
     assert len(said) > 20
     assert [one for one in said if re.search(r"\{[^}]*(email|user|recipient|learner)", one)] == []
+
+
+# Forgotten passwords
+
+
+@pytest.fixture
+def mailed(monkeypatch) -> None:
+    """Links come by mail, and nobody asked for one before."""
+    with databases.session() as opened:
+        opened.execute(text("DELETE FROM sign_in_throttle"))
+    given = {"smtp_url": "smtp://127.0.0.1:1", "public_url": "https://keys.example.com"}
+    monkeypatch.setattr(settings(), "__dict__", settings().__dict__ | given)
+
+
+ONLY_THERE = text("""
+    INSERT INTO identity_provider (organization_id, issuer, client_id, secret_encrypted, is_only)
+    SELECT organization_id, 'https://id.example.com', 'keypool', ''::bytea, true FROM console_user
+     WHERE email = :email
+""")
+
+
+def asks(somebody, email: str | None = None):
+    """Ask for a link, as the form does."""
+    return somebody.post(
+        "/forgotten-password", page="/forgotten-password", email=email or somebody.email
+    )
+
+
+def mails_to(email: str) -> list[dict[str, object]]:
+    found = "SELECT kind, organization_id, data FROM message WHERE recipient = :email ORDER BY id"
+    with databases.session() as opened:
+        return [dict(row) for row in opened.execute(text(found), {"email": email}).mappings()]
+
+
+def asked_for(email: str) -> list[str]:
+    told = "SELECT action FROM history WHERE actor = :who AND action LIKE 'password link %' ORDER BY id"
+    with databases.session() as opened:
+        return list(opened.scalars(text(told), {"who": f"user {email}"}))
+
+
+def body(answer) -> str:
+    """Give a page without what is another one's each time."""
+    return re.sub(r"csrf\w*\"? (value|content)=\"[^\"]+\"", "", answer.text)
+
+
+@pytest.mark.usefixtures("mailed")
+def test_who_forgot_their_password_is_mailed_a_link_and_everybody_is_answered_alike(person):
+    somebody, stranger = person(signed_in=False), person(signed_in=False)
+
+    told, unknown = asks(somebody), asks(stranger, "nobody@example.com")
+
+    assert (told.status_code, unknown.status_code) == (200, 200)
+    assert body(told) == body(unknown)
+    assert somebody.email not in told.text
+    [mail] = mails_to(somebody.email)
+    assert (mail["kind"], mail["data"]["days"]) == ("reset", 7)
+    assert mails_to("nobody@example.com") == mails_to(stranger.email) == []
+    assert asked_for(somebody.email) == ["password link asked for"]
+
+
+def test_where_no_mail_is_sent_nobody_is_led_to_a_form_that_sends_one(person):
+    somebody = person(signed_in=False)
+
+    shown = somebody.get("/sign-in").text
+
+    assert "Forgot your password?" not in shown
+    assert somebody.get("/forgotten-password").status_code == 404
+    sent = somebody.post("/forgotten-password", page="/sign-in", email=somebody.email)
+    assert sent.status_code == 404
+
+
+@pytest.mark.usefixtures("mailed")
+def test_the_sign_in_links_to_the_form_and_keeps_its_own_fields_and_button(person):
+    shown = person(signed_in=False).get("/sign-in").text
+
+    assert '<a href="/console/forgotten-password">Forgot your password?</a>' in shown
+    assert re.findall(r"<button[^>]*>([^<]*)</button>", shown).count("Sign in") == 1
+    assert set(re.findall(r'<input[^>]* name="(\w+)"', shown)) == {
+        "email",
+        "password",
+        "csrf_token",
+    }
+
+
+@pytest.mark.usefixtures("mailed")
+def test_who_asks_again_gets_no_second_mail_and_five_a_day_at_most(person):
+    somebody = person(signed_in=False)
+    earlier = text(
+        "UPDATE message SET happened_at = happened_at - interval '16 minutes' WHERE recipient = :email"
+    )
+
+    for _ in range(8):
+        asks(somebody)
+        asks(somebody)
+        with databases.session() as opened:
+            opened.execute(earlier, {"email": somebody.email})
+            opened.execute(text("DELETE FROM sign_in_throttle"))
+
+    assert len(mails_to(somebody.email)) == 5
+    assert asked_for(somebody.email) == ["password link asked for"]
+
+
+@pytest.mark.usefixtures("mailed")
+def test_asking_for_links_is_throttled_apart_from_signing_in_and_alike_for_everybody(person):
+    somebody = person(signed_in=False)
+    asks(somebody)
+    asks(somebody, "nobody-else@example.com")
+    as_if_failed(110)
+
+    waits = [asks(somebody), asks(somebody, "nobody-else@example.com")]
+
+    assert [answer.status_code for answer in waits] == [429, 429]
+    assert waits[0].headers["Retry-After"]
+    assert somebody.sign_in().status_code == 303
+
+
+@pytest.mark.usefixtures("mailed")
+@pytest.mark.parametrize("why", ["disabled", "single sign-on"])
+def test_who_may_not_sign_in_with_a_password_gets_no_link(person, place, why):
+    somebody = person(Role.MANAGER, signed_in=False)
+    with databases.session() as opened:
+        if why == "disabled":
+            users.disable(opened, actor=OPERATOR, user=somebody.email)
+        else:
+            opened.execute(ONLY_THERE, {"email": somebody.email})
+
+    told = asks(somebody)
+    with databases.session() as opened:
+        opened.execute(text("UPDATE identity_provider SET ended_at = clock_now()"))
+
+    assert "If somebody signs in with that address" in told.text
+    assert mails_to(somebody.email) == []
+    assert asked_for(somebody.email) == ["password link refused"]

@@ -255,6 +255,7 @@ DOORS = {
         "forget_page_sessions(text,bigint[])",
         "page_sessions_of(text[])",
         "find_sign_in_link(bytea)",
+        "mail_sign_in_link(text,text,integer,bytea)",
         "find_identity_provider(text)",
         "ask_identity_provider(bigint,bytea,text,text,interval)",
         "take_identity_request(bytea)",
