@@ -11,7 +11,7 @@ from worker.cli.frame import Group, deferred
 from worker.cli.system import servers
 
 with deferred():
-    from worker.database import budget, connections, migrating, revisions, schema
+    from worker.database import budget, connections, logins, migrating, revisions, schema
     from worker.tenancy import resealing, web_keys
 
 
@@ -74,12 +74,14 @@ def _applied(result: Upgraded) -> Iterator[str]:
 @command.command(shows=printing.sentences(_applied))
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 def upgrade(dry_run: bool) -> Upgraded:
-    """Apply the pending migrations, one after the other."""
+    """Apply the pending migrations, one after the other; set the logins' passwords where they were changed."""
     with servers():
         engine = connections.engine(connections.Login.DIRECT)
         if dry_run:
             return {"applied": [], "pending": migrating.plan(engine)}
         applied = migrating.upgrade(engine, tell=printing.warn)
+        for sentence in logins.restore():
+            printing.warn(sentence)
         _tell_keys()
         return {"applied": applied, "pending": []}
 
@@ -111,7 +113,7 @@ def check(webs: int, children: int) -> Checked:
     The server must also take the connections of all processes.
     """
     with servers():
-        sentences = schema.check(connections.engine())
+        sentences = schema.check(connections.engine()) + logins.changed()
         with connections.session() as session:
             drawn_up = budget.drawn_up(session.connection(), webs=webs, children=children)
         sentences += [drawn_up.sentence()] if drawn_up.excess() else []

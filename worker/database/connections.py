@@ -75,7 +75,7 @@ TIMEOUTS = {
 TIMEOUTS |= {login: TIMEOUTS[other] for login, other in OTHERWISE.items()}
 
 # At most so many connections of a process: those that it keeps, and those that it opens besides.
-KEPT = {Login.OWNER: (2, 2), Login.DIRECT: (1, 1), Login.ANALYST: (1, 3)}
+KEPT = {Login.OWNER: (2, 2), Login.DIRECT: (1, 2), Login.ANALYST: (1, 3)}
 
 BESIDE = "beside"  # key of Session.info: contexts to leave before the transaction ends
 

@@ -183,7 +183,9 @@ def loose_rights(connection: Connection) -> list[str]:
     """Give one sentence for each right that only the server's superuser can take from a login."""
     rights = connection.execute(
         text("""
-        SELECT login, has_function_privilege(login, 'lo_create(oid)', 'EXECUTE') AS calls,
+        SELECT login, EXISTS (SELECT FROM pg_proc
+                               WHERE proname ~ '^(pg_(try_)?advisory_|lo_|loread|lowrite)'
+                                 AND has_function_privilege(login, oid, 'EXECUTE')) AS calls,
                EXISTS (SELECT FROM pg_db_role_setting WHERE setrole = login::regrole) AS sets
           FROM unnest(ARRAY['keypool_web', 'keypool_analyst']) AS login
         """)
@@ -192,7 +194,7 @@ def loose_rights(connection: Connection) -> list[str]:
         sentence
         for login, calls, sets in rights
         for is_so, sentence in (
-            (calls, f"The login {login} may keep large objects, and take what else any may: see "
+            (calls, f"The login {login} may keep large objects or take advisory locks: see "
              "“On servers of your own” in docs/operations.md."),
             (sets, f"The login {login} has settings of its own; if they are not yours, "
              f"ALTER ROLE {login} RESET ALL."),

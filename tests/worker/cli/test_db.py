@@ -1,12 +1,14 @@
 """The database on the command line: made, upgraded, checked, and refused where it does not fit."""
 
+import secrets
 import socket
+from dataclasses import replace
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url
 
 from tests import upgrading
-from tests.conftest import cloned, using
+from tests.conftest import cloned, connect, using
 from worker.database import connections, migrating, revisions
 from worker.database.connections import Login
 from worker.settings import settings
@@ -139,3 +141,42 @@ def test_a_secret_key_is_replaced_and_the_check_says_when_the_old_one_can_go(
     assert "lets webs in with a key that is not in KEYPOOL_SECRET_KEY" in notes()[0]
     run("secrets", "reencrypt")
     assert notes() == []
+
+
+@pytest.fixture
+def login(fresh_database):
+    """A login of its own in the analyst's place, since others test with that; gives its address."""
+    name = f"keypool_test_{secrets.token_hex(4)}"
+    address = make_url(fresh_database.analyst_database_url).set(
+        username=name, password="configured"
+    )
+    with connect(fresh_database.database_url) as owner:
+        owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'configured'")
+    given = address.render_as_string(hide_password=False)
+    with using(replace(fresh_database, analyst_database_url=given)):
+        yield address
+    with connect(fresh_database.database_url) as owner:
+        owner.execute(f"DROP ROLE {name}")
+
+
+def configured(told: list[str]) -> list[str]:
+    return [line for line in told if "configured password" in line]
+
+
+def test_a_password_that_a_login_gave_itself_is_told_and_set_back(run, login):
+    address = login.render_as_string(hide_password=False)
+    before = configured(run("db", "check", "--json").json["differences"])
+    with connect(address) as itself:
+        itself.execute(f"ALTER ROLE {login.username} PASSWORD 'mine from now on'")
+
+    [told] = configured(run("db", "check", "--json").json["differences"])
+    upgraded, again = run("db", "upgrade"), run("db", "upgrade")
+
+    assert before == []
+    assert told.startswith(
+        f"The login {login.username} does not sign in with its configured password"
+    )
+    assert f"The login {login.username} has its configured password again" in upgraded.err
+    assert "configured password" not in again.err
+    assert configured(run("db", "check", "--json").json["differences"]) == []
+    connect(address).close()
