@@ -3294,11 +3294,13 @@ $$;
 -- Note that the password of a session's user was asked for again; says whether its hash is the right one.
 -- The history tells why not, as after begin_session: a right one is refused where the session is over or its
 -- user signs in elsewhere.
-CREATE FUNCTION confirm_session(session_hash bytea, known_hash text, from_client text, proofs bytea) RETURNS boolean
+CREATE FUNCTION confirm_session(
+    session_hash bytea, known_hash text, from_client text, what_for text, proofs bytea
+) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     whose console_user;
-    outcome text := 'sign-in failed';
+    outcome text := 'confirmation failed';
 BEGIN
     PERFORM require_proof(proofs, 'confirm', encode(session_hash, 'hex'), known_hash);
     SELECT console_user.* INTO whose
@@ -3310,9 +3312,12 @@ BEGIN
         IF FOUND THEN
             RETURN true;
         END IF;
-        outcome := 'sign-in refused';
+        outcome := 'confirmation refused';
     END IF;
-    PERFORM remember_access(whose.email, outcome, from_client);
+    INSERT INTO history (actor, organization_id, action, thing, thing_id, detail)
+    SELECT 'user ' || whose.email, whose.organization_id, outcome, 'user', whose.id,
+           jsonb_build_object('client', from_client, 'for', what_for)
+     WHERE whose.id IS NOT NULL;
     RETURN false;
 END
 $$;
@@ -3955,13 +3960,13 @@ GRANT EXECUTE ON FUNCTION find_identity_provider(text),
     begin_vouched_session(bigint, text, text, role, bytea, bytea, text, text, interval, bytea) TO keypool_web;
 REVOKE ALL ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint, bytea), unsubscribe(bigint, bytea), password_salt(text, text, bytea), knows_device(text, bytea),
     remember_access(text, text, text), remember_locked(text, text, bytea), begin_session(text, text, bytea, bytea, text, text, interval, bytea),
-    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, bytea), end_session(bytea), sealed_second_factor(bytea), set_up_second_factor(bytea, bytea, bigint, bytea),
+    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, text, bytea), end_session(bytea), sealed_second_factor(bytea), set_up_second_factor(bytea, bytea, bigint, bytea),
     give_second_factor(bytea, bigint, bytea, bytea), remove_second_factor(bigint), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[], bytea), uncount_sign_in(bytea, bytea),
     mail_sign_in_link(text, text, int, bytea), find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint, bytea), unsubscribe(bigint, bytea), password_salt(text, text, bytea), knows_device(text, bytea),
     remember_locked(text, text, bytea), begin_session(text, text, bytea, bytea, text, text, interval, bytea),
-    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, bytea), end_session(bytea), sealed_second_factor(bytea), set_up_second_factor(bytea, bytea, bigint, bytea),
+    resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, text, bytea), end_session(bytea), sealed_second_factor(bytea), set_up_second_factor(bytea, bytea, bigint, bytea),
     give_second_factor(bytea, bigint, bytea, bytea), remove_second_factor(bigint), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[], bytea), uncount_sign_in(bytea, bytea),
     mail_sign_in_link(text, text, int, bytea), find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() TO keypool_web;

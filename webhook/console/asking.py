@@ -69,11 +69,20 @@ def attempt(email: str) -> Attempt:
 
 
 def confirm(signed: Signed, cookie: str, password: str) -> bool:
-    """Check the password of who is signed in, as strictly as at the sign-in; note that it was right."""
+    """Check the password of who is signed in, as strictly as at the sign-in; note that it was right.
+
+    The history says what a wrong one was for: the act that this request is.
+    """
     made = proof(signed.email, password)
+    act = str(request.endpoint).rpartition(".")[2].replace("_", " ")
     with connections.session(Login.WEB) as opened:
         return signing_in.confirm(
-            opened, made.attempt, made.admission, cookie=cookie, known_hash=made.known_hash
+            opened,
+            made.attempt,
+            made.admission,
+            cookie=cookie,
+            known_hash=made.known_hash,
+            about=act,
         )
 
 

@@ -102,14 +102,14 @@ def resume(session: Session, clear: str) -> Signed | None:
     return Signed(row.id, hashed, row.user_id, row.email, actor, row.since_confirmed, row.lacks)
 
 
-def confirm(session: Session, clear: str, *, known_hash: str, client: str) -> bool:
-    """Note that the user's password was asked for again; say whether this is its hash.
+def confirm(session: Session, clear: str, *, known_hash: str, client: str, about: str) -> bool:
+    """Note that the user's password was asked for again, for an act; say whether this is its hash.
 
-    False too for a user who may not sign in with it any more; the history tells which.
+    False too for a user who may not sign in with it any more; the history tells which, and what it was about.
     """
     hashed = digest(clear)
     proofs = web_keys.proofs("confirm", hashed, known_hash)
-    confirmed = func.confirm_session(hashed, known_hash, client, proofs)
+    confirmed = func.confirm_session(hashed, known_hash, client, about, proofs)
     return bool(session.scalar(select(confirmed)))
 
 

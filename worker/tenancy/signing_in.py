@@ -67,11 +67,17 @@ def begin(
 
 
 def confirm(
-    session: Session, attempt: Attempt, admission: Admission, *, cookie: str, known_hash: str
+    session: Session,
+    attempt: Attempt,
+    admission: Admission,
+    *,
+    cookie: str,
+    known_hash: str,
+    about: str,
 ) -> bool:
-    """Say whether it is the password of who is signed in, and note that it was asked for again."""
+    """Say whether it is the password of who is signed in, and note that it was asked for again, for an act."""
     client = networks.shortened(attempt.client)
-    right = sessions.confirm(session, cookie, known_hash=known_hash, client=client)
+    right = sessions.confirm(session, cookie, known_hash=known_hash, client=client, about=about)
     if right:
         throttling.forgive(session, attempt, is_known=admission.is_known)
     return right

@@ -28,3 +28,13 @@ def at_the_door_of(email: str) -> list[str]:
     told = "SELECT action FROM history WHERE actor = :who AND action LIKE 'sign-in %' ORDER BY id"
     with databases.session() as opened:
         return list(opened.scalars(text(told), {"who": f"user {email}"}))
+
+
+def confirmations_of(email: str) -> list[tuple[str, str]]:
+    """List what became of a user's passwords that were asked for again, and for what they were."""
+    told = """
+        SELECT action, detail ->> 'for' FROM history
+         WHERE actor = :who AND action LIKE 'confirmation %' ORDER BY id
+    """
+    with databases.session() as opened:
+        return [tuple(row) for row in opened.execute(text(told), {"who": f"user {email}"})]

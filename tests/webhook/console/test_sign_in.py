@@ -7,7 +7,7 @@ import pytest
 from flask import session
 from sqlalchemy import text
 
-from tests.webhook.console.people import PASSWORD, at_the_door_of
+from tests.webhook.console.people import PASSWORD, at_the_door_of, confirmations_of
 from tests.world import OPERATOR
 from webhook import create_app
 from webhook.console import answers
@@ -473,6 +473,20 @@ def test_a_message_that_waits_in_the_cookie_names_nobody():
 
     assert len(said) > 20
     assert [one for one in said if re.search(r"\{[^}]*(email|user|recipient|learner)", one)] == []
+
+
+def test_the_history_says_what_a_wrong_password_was_asked_for(person):
+    somebody = person(Role.MANAGER)
+    with databases.session() as opened:
+        opened.execute(text("UPDATE console_session SET confirmed_at = now() - interval '1 hour'"))
+
+    somebody.post("/tokens", page="/tokens", name="shop", role="sender", present_password="wrong")
+    somebody.post("/account", old="wrong too", password="another horse battery")
+
+    acts = [act for _, act in confirmations_of(somebody.email)]
+    assert [what for what, _ in confirmations_of(somebody.email)] == ["confirmation failed"] * 2
+    assert acts == ["add token", "change password"]
+    assert at_the_door_of(somebody.email) == []
 
 
 # Forgotten passwords

@@ -234,7 +234,7 @@ DOORS = {
         "remember_locked(text,text,bytea)",
         "begin_session(text,text,bytea,bytea,text,text,interval,bytea)",
         "resume_session(bytea,interval,boolean)",
-        "confirm_session(bytea,text,text,bytea)",
+        "confirm_session(bytea,text,text,text,bytea)",
         "end_session(bytea)",
         "sealed_second_factor(bytea)",
         "set_up_second_factor(bytea,bytea,bigint,bytea)",

@@ -37,7 +37,7 @@ ASKING = {
         ("sign in", "boss@example.com", "$argon2id$x", b"\x5e"),
     ),
     "whether it is right again": (
-        "confirm_session('\\xaa', '$argon2id$x', '', %s)",
+        "confirm_session('\\xaa', '$argon2id$x', '', '', %s)",
         ("confirm", b"\xaa", "$argon2id$x"),
     ),
     "that a second factor was given": (
