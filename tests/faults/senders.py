@@ -38,7 +38,7 @@ class History:
     @property
     def deliveries(self) -> int:
         """How many times a message was taken, repetitions too."""
-        return sum(count for status, count in self.answers.items() if 200 <= status < 300)
+        return sum(count for status, count in self.answers.copy().items() if 200 <= status < 300)
 
     @property
     def refusals(self) -> set[int]:

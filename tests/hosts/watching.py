@@ -39,7 +39,7 @@ class Watch:
         """Give the messages that were posted (before a time of time.monotonic) and are not decided."""
         return [
             one
-            for one, begun in list(self._traffic.begun.items())
+            for one, begun in self._traffic.begun.copy().items()  # another thread adds to it
             if one not in self._decided and (since is None or begun < since)
         ]
 
