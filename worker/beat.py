@@ -1,15 +1,22 @@
 """The scheduler: it publishes hints for what is due, and tolerates wrong clocks."""
 
+import threading
 import time
 from datetime import timedelta
 from typing import Any
 
-from celery.beat import PersistentScheduler, ScheduleEntry
+from celery.beat import PersistentScheduler, ScheduleEntry, Service
+from celery.signals import beat_init
 
-from worker import broker
+from worker import broker, metrics
+from worker.database.connections import transaction
+from worker.logs import log
 from worker.machine import watchdog
+from worker.redemption import settling
 
 MOST_WAITING = 100  # queued hints that no worker takes; one more would add nothing
+LOOK_SECONDS = 2  # between two looks whether an event waits for too long
+STINT = 10  # seconds that a settler in place of a worker goes on for
 OFTEN = timedelta(hours=1)  # jobs less frequent than this are published regardless
 
 
@@ -46,3 +53,30 @@ class Scheduler(PersistentScheduler):
         """Publish a due entry's hint, unless it is frequent and too many hints wait."""
         if entry.schedule.run_every >= OFTEN or broker.untaken() < MOST_WAITING:
             super().apply_entry(entry, producer=producer)
+
+
+@beat_init.connect
+def _stand_by(sender: Service, **_: object) -> None:
+    """Have a thread settle what no worker hears of: Redis is away, or no worker reaches it."""
+    if sweep := sender.scheduler.schedule.get("settle"):
+        late = sweep.schedule.run_every
+        threading.Thread(target=_settle_late, args=(late,), name="standby", daemon=True).start()
+
+
+def _settle_late(late: timedelta) -> None:
+    while True:
+        time.sleep(LOOK_SECONDS)
+        settle_if_late(late)
+
+
+def settle_if_late(late: timedelta) -> None:
+    """Settle what waits, if something has waited for longer than the sweep takes; raises nothing."""
+    try:
+        if transaction(settling.is_late, waited=late):
+            outcomes = settling.settle_all(until=time.monotonic() + STINT)
+            for outcome, count in outcomes.items():
+                metrics.SETTLED.add(outcome, amount=count)
+            if outcomes:
+                log.warning("settled in place of a worker", **outcomes)
+    except Exception as error:  # the database is away, say: it looks again
+        log.warning("nothing settled in place of a worker", error=type(error).__name__)

@@ -36,7 +36,7 @@ class Cut:
     name: str
     fault: Fault
     seconds: float
-    settles: bool = True  # whether a worker still reaches the database, and hears of work
+    settles: bool = True  # whether a worker, or beat, still reaches the database
 
 
 @dataclass(frozen=True)
@@ -283,8 +283,8 @@ CUTS = [
     Cut("worker-1 – Redis", _to("redis", "worker-1"), 20),
     Cut("worker-1 → Redis", _one_way("worker-1 > redis"), 20),
     Cut("worker-1 ← Redis", _one_way("redis > worker-1"), 20),
-    Cut("both workers – Redis", _to("redis", *WORKERS), 20, settles=False),
-    Cut("both workers – Redis, for long", _to("redis", *WORKERS), 60, settles=False),
+    Cut("both workers – Redis", _to("redis", *WORKERS), 20),
+    Cut("both workers – Redis, for long", _to("redis", *WORKERS), 60),
     Cut("both beats – Redis", _to("redis", *BEATS), 20),
     Cut("proxy – web-1", _to("web-1", "proxy"), 20),
     Cut("proxy → web-1", _one_way("proxy > web-1"), 20),
@@ -296,7 +296,7 @@ CUTS = [
     Cut("500 idle bodies at web-1", idle_bodies("web-1", 500), 20),
     Cut("worker-1 vanishes", vanish("worker-1"), 20),
     Cut("web-1 vanishes", vanish("web-1"), 20),
-    Cut("Redis vanishes", vanish("redis"), 20, settles=False),
+    Cut("Redis vanishes", vanish("redis"), 20),
     Cut("PostgreSQL vanishes", vanish("postgres"), 20, settles=False),
 ]
 SHORT = 15  # seconds of a cut in the short form

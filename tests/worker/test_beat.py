@@ -1,13 +1,17 @@
 """The scheduler keeps hinting when clocks are wrong, and hints no more than is of use."""
 
+import subprocess
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from sqlalchemy import text
 
 from tests import world as worlds
 from tests.hinting import a_worker, eventually, queued
-from worker import beat
+from worker import beat, errors
 from worker.celery import app
 from worker.database.connections import session as transaction_of
 
@@ -85,3 +89,49 @@ def test_the_number_of_untaken_hints_is_bounded_except_for_infrequent_jobs(broke
 
     assert beat.MOST_WAITING <= before < beat.MOST_WAITING + len(app.conf.beat_schedule)
     assert queued(broker) - before == len(seldom)
+
+
+@pytest.fixture
+def waiting(broker) -> None:
+    """An event that nobody settles."""
+    with transaction_of() as session:
+        world = worlds.build(session)
+        world.request(world.keys(1)[0], "ann@example.org")
+
+
+SETTLED = text("SELECT count(*) FROM redemption")
+
+
+@pytest.mark.parametrize(("late", "settled"), [(timedelta(hours=1), 0), (timedelta(0), 1)])
+def test_an_event_that_waits_for_too_long_is_settled_without_a_worker(waiting, late, settled):
+    beat.settle_if_late(late)
+
+    with transaction_of() as session:
+        assert session.scalar(SETTLED) == settled
+
+
+def test_a_scheduler_whose_broker_is_away_settles_by_itself(
+    waiting, fresh_database, tmp_path, monkeypatch
+):
+    nobody = replace(fresh_database, redis_url="redis://127.0.0.1:1/0")
+    command = [sys.executable, "-m", "celery", "-A", "worker.celery", "beat"]
+
+    with subprocess.Popen(
+        [*command, "--schedule", str(tmp_path / "beat")],
+        env={"PATH": "/usr/bin:/bin", "KEYPOOL_SETTLE_SWEEP": "0.1s", **nobody.environment()},
+    ) as process:
+        came = eventually("SELECT count(*) = 1 FROM redemption")
+        process.kill()
+
+    assert came
+
+
+def test_a_database_that_is_away_ends_no_scheduler(waiting, monkeypatch, logged):
+    def away(_session: object, **_: object) -> bool:
+        raise errors.DatabaseAwayError
+
+    monkeypatch.setattr("worker.redemption.settling.is_late", away)
+
+    beat.settle_if_late(timedelta(0))
+
+    assert [entry["error"] for entry in logged] == ["DatabaseAwayError"]

@@ -10,6 +10,7 @@ import math
 import time
 from collections import Counter
 from contextlib import suppress
+from datetime import timedelta
 
 from psycopg.errors import QueryCanceled
 from sqlalchemy import text
@@ -35,6 +36,11 @@ ONE_BY_ONE = text("""
 FIRST = text("""
     SELECT id FROM event WHERE is_undecided(status, waits_for)
      ORDER BY received_at, id LIMIT 1
+""")
+
+LATE = text("""
+    SELECT EXISTS (SELECT FROM event
+                    WHERE is_undecided(status, waits_for) AND received_at < clock_now() - :waited)
 """)
 
 
@@ -80,6 +86,11 @@ def settle_batch(*, limit: int, on: Round | None = None) -> list[str] | None:
     if way.claim:
         _tell(way.claim, outcomes or [], time.monotonic() - begun)
     return outcomes
+
+
+def is_late(session: Session, *, waited: timedelta) -> bool:
+    """Say whether an event has waited for longer than that."""
+    return bool(session.scalar(LATE, {"waited": waited}))
 
 
 def first_waiting(session: Session) -> int | None:
