@@ -295,7 +295,8 @@ class Settings(BaseSettings):
             )
         if self.database_url and not self.secret_key:
             raise ValueError("KEYPOOL_SECRET_KEY must be set where KEYPOOL_DATABASE_URL is")
-        if self.pooler and not (self.database_url or self.web_database_url):
+        own = (self.database_url, self.web_database_url, self.analyst_database_url)
+        if self.pooler and not any(own):
             raise ValueError(
                 "KEYPOOL_POOLER is for a database of your own; set KEYPOOL_DATABASE_URL or unset it"
             )
