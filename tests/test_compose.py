@@ -199,7 +199,7 @@ def test_one_web_is_replaced_after_the_other_and_the_proxy_has_both():
 
     assert [first[name] for name in alike] == [second[name] for name in alike]
     assert second["depends_on"]["webhook"] == {"condition": "service_healthy"}
-    assert servers == ["webhook", "webhook2"]
+    assert servers == ["webhook", "webhook2"] * 2  # for messages, and for all else
     assert {*servers} <= SERVICES["proxy"]["depends_on"].keys()
     assert len({*fixed, SERVICES["proxy"]["networks"]["front"]["ipv4_address"]}) == 3
 
