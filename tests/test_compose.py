@@ -256,11 +256,15 @@ def test_a_service_that_faces_people_has_no_login_but_its_own(service, logins):
 
 
 @pytest.mark.parametrize("service", ["webhook", "worker"])
-def test_who_sends_or_shows_mails_is_told_of_the_mail_server_where_one_is_set(service):
+def test_who_sends_or_shows_mails_or_traces_is_told_where_to_if_that_is_set(service):
     environment = SERVICES[service]["environment"]
 
     passed_on = {name for name, value in environment.items() if value is None}
-    assert passed_on - {"KEYPOOL_METRICS_TOKEN"} == {"KEYPOOL_SMTP_URL", "KEYPOOL_MAIL_FROM"}
+    assert passed_on - {"KEYPOOL_METRICS_TOKEN"} == {
+        "KEYPOOL_SMTP_URL",
+        "KEYPOOL_MAIL_FROM",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    }
 
 
 def test_the_notes_on_compose_name_everything_that_must_be_set():
