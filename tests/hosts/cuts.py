@@ -37,6 +37,7 @@ class Cut:
     fault: Fault
     seconds: float
     settles: bool = True  # whether a worker, or beat, still reaches the database
+    refuses: bool = True  # whether a message may need another try
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,19 @@ def vanish(host: str) -> Fault:
     return fault
 
 
+def replaced(*hosts: str) -> Fault:
+    """Replace what runs on hosts, one after the other, as a new version is brought."""
+
+    @contextmanager
+    def fault(lab: Lab) -> Iterator[None]:
+        for host in hosts:
+            lab.end(host)
+            lab.begin(host)
+        yield
+
+    return fault
+
+
 def idle_bodies(host: str, count: int) -> Fault:
     """Open many connections to a web that send a header, one byte of a body, and nothing more."""
 
@@ -209,7 +223,7 @@ class Health:
 def try_out(lab: Lab, cut: Cut, traffic: Traffic, watch: Watch) -> Result:
     """Cut, heal, and wait until everything that was posted before the healing is decided."""
     time.sleep(STEADY)
-    watch.most = Most()
+    watch.most, begun = Most(), time.monotonic()
     with cut.fault(lab):
         with Health(lab) as health:
             time.sleep(cut.seconds)
@@ -222,6 +236,8 @@ def try_out(lab: Lab, cut: Cut, traffic: Traffic, watch: Watch) -> Result:
     counted = {name: figures[name] for name in ("lost", "doubled")}
     counted |= {"stuck": len(watch.waiting(since=healed))}
     wrong = _wrong(cut, most, (answered, recovery), stretch(), **counted)
+    if not cut.refuses and traffic.refused_at > begun:
+        wrong.append("a message needed another try")
     if dead := lab.dead() + traffic.history.given_up:
         wrong.append(f"{', '.join(dead)} ended")
     return Result(
@@ -294,6 +310,7 @@ CUTS = [
     Cut("worker-1 slow", slow("worker-1"), 30),
     Cut("web-1 slow", slow("web-1"), 30),
     Cut("500 idle bodies at web-1", idle_bodies("web-1", 500), 20),
+    Cut("each replaced in turn", replaced(*WEBS, *WORKERS, *BEATS), 5, refuses=False),
     Cut("worker-1 vanishes", vanish("worker-1"), 20),
     Cut("web-1 vanishes", vanish("web-1"), 20),
     Cut("Redis vanishes", vanish("redis"), 20),

@@ -91,6 +91,12 @@ class Lab:
         assert process.poll() is None, f"{name} ended: {self._log(name).read_text()[-2000:]}"
         assert works(), f"{name} does not start: {self._log(name).read_text()[-2000:]}"
 
+    def end(self, name: str) -> None:
+        """Ask what runs on a host to end, and wait until it has."""
+        process = self.running.pop(name)
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=START_TIMEOUT)
+
     def kill(self, name: str) -> None:
         """Kill what runs on a host, all at once."""
         process = self.running.pop(name)
