@@ -2584,7 +2584,7 @@ CREATE TABLE audit_run (
     checks   jsonb       NOT NULL DEFAULT '{}'
 );
 
--- Who did what to which thing, and when. Append-only.
+-- Who did what to which thing, and when. Append-only; what a setting calls old is removed.
 CREATE TABLE history (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at              timestamptz NOT NULL DEFAULT clock_now(),
@@ -2609,6 +2609,10 @@ CREATE INDEX history_by_time ON history USING brin (at) WITH (pages_per_range = 
 CREATE FUNCTION refuse_rewriting_history() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
+    -- The sweep removes what is past its retention; it says so for its own transaction, and may delete.
+    IF TG_OP = 'DELETE' AND current_setting('keypool.forgetting', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
     -- Erasing a person's data replaces names inside detail; it says so for its own transaction.
     IF TG_OP = 'UPDATE' AND current_setting('keypool.erasing', true) = 'on'
        AND (NEW.id, NEW.at, NEW.organization_id, NEW.action, NEW.thing, NEW.thing_id)

@@ -119,6 +119,7 @@ def configuration() -> dict[str, Any]:
             "remind": _every(timedelta(minutes=1), "remind"),
             "blank-bodies": _every(timedelta(hours=1), "blank_bodies"),
             "forget-answers": _every(timedelta(hours=1), "forget_answers"),
+            "forget-old": _every(timedelta(hours=1), "forget_old"),
             "sweep-sign-ins": _every(timedelta(hours=1), "sweep_sign_ins"),
             "expire": _every(timedelta(minutes=1), "expire"),
             "fold-tallies": _every(timedelta(minutes=1), "fold_tallies"),

@@ -274,6 +274,16 @@ class Settings(BaseSettings):
         timedelta(seconds=10),
         description="How long a request's body may take; of a long one, each piece.",
     )
+    deliveries_kept: Duration = Field(
+        timedelta(days=400), description="How long deliveries are kept after they ended."
+    )
+    history_kept: Duration | None = Field(
+        None, description="How long the history is kept; unset: for ever."
+    )
+    sign_ins_kept: Duration | None = Field(
+        None,
+        description="How long the history keeps sign-ins, failed ones too; unset: as long as the rest.",
+    )
     ready_file: Path | None = Field(
         None, description="A file that a worker, or beat, makes once it works."
     )

@@ -4,7 +4,9 @@ Every task is idempotent and may run at any time. None carries data: the work is
 """
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from logging import ERROR, INFO
 from typing import Any
 
@@ -27,6 +29,7 @@ from worker.billing import runs
 from worker.celery import KEY_PREFIX, app
 from worker.database import periods
 from worker.database.connections import transaction
+from worker.database.sweeping import Swept
 from worker.errors import DatabaseAwayError
 from worker.learning import expiring
 from worker.logs import log
@@ -36,7 +39,7 @@ from worker.pools import batches, tallies
 from worker.redemption import inbox, proofs, settling
 from worker.reporting import keeping
 from worker.settings import settings
-from worker.tenancy import answers, identity_providers, sessions, throttling
+from worker.tenancy import answers, history, identity_providers, sessions, throttling
 from worker.tenancy.actors import Actor
 
 SCHEDULE = Actor.operator("schedule")
@@ -165,6 +168,31 @@ def forget_answers() -> None:
         removed += some
     if removed:
         log.info("answers removed", count=removed)
+
+
+@app.task(name="forget_old")
+def forget_old() -> None:
+    """Remove deliveries that are past their retention; and history, where a setting says so."""
+    _looked("forget_old")
+    until, known = time.monotonic() + STINT, settings()
+    sweeps: list[tuple[Callable[..., Swept], timedelta | None]] = [
+        (deliveries.remove_old, known.deliveries_kept),
+        (history.remove_old, known.history_kept),
+        *((remove, known.sign_ins_kept) for remove in history.REMOVE_OLD_SIGN_INS),
+    ]
+    removed = sum(_sweep(remove, kept, until) for remove, kept in sweeps if kept)
+    if removed:
+        log.info("old rows removed", count=removed)
+    if time.monotonic() >= until:
+        nudge("forget_old")
+
+
+def _sweep(remove: Callable[..., Swept], kept: timedelta, until: float) -> int:
+    swept, removed = Swept(0, 0), 0
+    while swept.upto is not None and time.monotonic() < until:
+        swept = transaction(remove, kept=kept, after=swept.upto, limit=REMOVED_AT_ONCE)
+        removed += swept.removed
+    return removed
 
 
 @app.task(name="sweep_sign_ins")

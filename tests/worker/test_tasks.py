@@ -145,6 +145,7 @@ TASKS = [
     "tell_of_pools",
     "blank_bodies",
     "forget_answers",
+    "forget_old",
     "sweep_sign_ins",
     "expire",
     "fold_tallies",
@@ -275,3 +276,44 @@ def test_pools_are_told_of_and_old_bodies_blanked_on_the_schedule(broker):
     with transaction_of() as session:
         for table in ("delivery", "message", "event"):
             assert session.scalar(text(f"SELECT count(data) FROM {table}")) == 0
+
+
+OLD_ROWS = text("""
+    INSERT INTO endpoint (organization_id, url, types) VALUES (1, 'https://example.com', '{pool.low}');
+    INSERT INTO delivery (endpoint_id, type, happened_at, state, ended_at, data)
+    SELECT 1, 'pool.low', clock_now() - age, state::delivery_state,
+           CASE WHEN state <> 'waiting' THEN clock_now() - age END, '{}'
+      FROM (VALUES ('delivered', interval '500 days'), ('waiting', '500 days'), ('delivered', '300 days'))
+        AS old (state, age);
+    INSERT INTO history (at, actor, action, thing, thing_id)
+    SELECT clock_now() - interval '3 years', 'ann', action, 'pool', 1
+      FROM unnest('{signed in,sign-in failed,pool paused}'::text[]) AS action""")
+LEFT = text("""
+    SELECT (SELECT count(*) FROM delivery),
+           (SELECT count(*) FROM history WHERE at < clock_now() - interval '1 year')""")
+
+
+@pytest.mark.parametrize(
+    ("variables", "left"),
+    [
+        ({}, (2, 3)),
+        ({"KEYPOOL_DELIVERIES_KEPT": "90d"}, (1, 3)),
+        ({"KEYPOOL_SIGN_INS_KEPT": "365d"}, (2, 1)),
+        ({"KEYPOOL_HISTORY_KEPT": "365d"}, (2, 0)),
+    ],
+)
+def test_old_deliveries_are_removed_and_history_where_a_setting_says_so(
+    broker, monkeypatch, variables, left
+):
+    with transaction_of() as session:
+        worlds.build(session)
+        session.execute(OLD_ROWS)
+    with monkeypatch.context() as environment:
+        for name, value in variables.items():
+            environment.setenv(name, value)
+        settings.cache_clear()
+        tasks.forget_old()
+    settings.cache_clear()
+
+    with transaction_of() as session:
+        assert tuple(session.execute(LEFT).one()) == left

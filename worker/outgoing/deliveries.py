@@ -7,7 +7,7 @@ runs low or expires soon: a sweep here finds those pools.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Unpack
 
 from pydantic import Field
@@ -20,6 +20,7 @@ from worker.database import lookup
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
+from worker.database.sweeping import Sweep, Swept
 from worker.languages.phrasebooks import phrasebook
 from worker.outgoing import endpoints, retries
 from worker.redemption import outcomes
@@ -75,6 +76,10 @@ class Resent(TypedDict):
 
     resent: int
     """How many deliveries."""
+
+
+# Resent, one may have ended long after what it tells of.
+OLD = Sweep("delivery", "happened_at", over="ended_at < clock_now() - CAST(:kept AS interval)")
 
 
 @dataclass(frozen=True)
@@ -318,3 +323,8 @@ def _seen(actor: Actor) -> Select[Any]:
         .where(actor.sees(Endpoint.organization_id))
         .execution_options(populate_existing=True)  # SQL changed what the session may remember
     )
+
+
+def remove_old(session: Session, *, kept: timedelta, after: int, limit: int) -> Swept:
+    """Remove deliveries that ended longer ago than `kept`, of the next `limit` after an id."""
+    return OLD.remove(session, kept=kept, after=after, limit=limit)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol, Unpack
 
-from sqlalchemy import Select, Text, cast, func, insert, literal, select
+from sqlalchemy import Select, Text, cast, func, insert, literal, select, text
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
@@ -14,6 +15,7 @@ from worker.database.filters import ListFilters
 from worker.database.filters import by as chosen_by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged, within
+from worker.database.sweeping import Sweep, Swept
 from worker.tables.tenancy import History, Organization
 from worker.tenancy.actors import Actor, Role
 
@@ -75,6 +77,11 @@ ALL = Filters()
 
 HEADER = "at,actor,organization,action,thing,thing_id,detail\n"
 LINES_PER_BLOCK = 2_000  # lines per block of an export
+
+OLD = Sweep("history", "at")
+SIGN_INS = ("signed in", "sign-in failed", "sign-in locked", "sign-in refused")
+OLD_SIGN_INS = [Sweep("history", "at", alike=f"action = '{action}'") for action in SIGN_INS]
+FORGETTING = text("SELECT set_config('keypool.forgetting', 'on', true)")  # the trigger's permission
 
 COLUMNS = (History, Organization.name.label("organization"))
 ACTS = select(*COLUMNS).join_from(History, Organization, isouter=True)
@@ -206,3 +213,14 @@ def _blocks(session: Session, lines: Select[Any]) -> Iterator[bytes]:
     rows = session.execute(lines, execution_options={"yield_per": LINES_PER_BLOCK})
     for block in rows.scalars().partitions(LINES_PER_BLOCK):
         yield "".join(f"{line}\n" for line in block).encode()
+
+
+def remove_old(
+    session: Session, *, kept: timedelta, after: int, limit: int, sweep: Sweep = OLD
+) -> Swept:
+    """Remove entries that are older than `kept`, of the next `limit` after an id."""
+    session.execute(FORGETTING)
+    return sweep.remove(session, kept=kept, after=after, limit=limit)
+
+
+REMOVE_OLD_SIGN_INS = [partial(remove_old, sweep=sweep) for sweep in OLD_SIGN_INS]
