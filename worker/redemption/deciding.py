@@ -18,6 +18,7 @@ from worker.tables.labels import RedemptionOutcome
 # attempt's time; acts of people (a pause, a retirement) count as they are now (R1). The CASE is the
 # order of precedence (R3). Of the learner's assignments for the course, `held` is the active one
 # (perhaps overdue); `late` is one that a sweep expired although it was running at the attempt's time.
+# LIMIT keeps the planner from reading all live assignments of the course for each attempt.
 # `waits` is true if an earlier attempt of the batch is about to be granted the same key, or if both
 # are about to be granted to the same learner for the same course. Only grants are waited for: an
 # attempt refused alone stays refused, and only another grant of its key could change the reason.
@@ -60,8 +61,11 @@ judged AS (
             AND learner.organization_id = found.learner_organization_id
       LEFT JOIN assignment AS yours ON yours.key_id = found.key_id
             AND yours.learner_id = learner.id AND yours.status <> 'cancelled'
-      LEFT JOIN assignment AS held ON held.learner_id = learner.id
-            AND held.course_id = pool.course_id AND held.status = 'active'
+      LEFT JOIN LATERAL (
+            SELECT id, status, expires_at FROM assignment
+             WHERE assignment.learner_id = learner.id AND assignment.course_id = pool.course_id
+               AND assignment.status = 'active'
+             LIMIT 1) AS held ON true
       LEFT JOIN LATERAL (
             SELECT id FROM assignment
              WHERE assignment.learner_id = learner.id AND assignment.course_id = pool.course_id
@@ -113,7 +117,8 @@ EXPIRE_HELD = text("""
 # Redeem the keys that are still issued, and write key, assignment, charge, redemption and outcome
 # in one statement: an event is settled together with its effects, or not at all. A key whose row
 # another transaction has locked is skipped, and its event stays for the next round. Rows are passed
-# from CTE to CTE instead of being looked up again, because the planner expects one row of a CTE.
+# from CTE to CTE instead of being joined again, because the planner expects one row of a CTE: so the id of an
+# assignment is drawn before the assignment is written.
 SETTLE = text("""
     WITH decided AS (
         SELECT * FROM unnest(
@@ -130,29 +135,27 @@ SETTLE = text("""
          WHERE decided.outcome = 'redeemed' AND key.state = 'issued'
          ORDER BY key.id FOR NO KEY UPDATE OF key SKIP LOCKED),
     spent AS (
-        UPDATE key SET state = 'redeemed' FROM free WHERE key.id = free.key_id RETURNING free.*),
+        UPDATE key SET state = 'redeemed' FROM free WHERE key.id = free.key_id
+        RETURNING free.*, nextval(pg_get_serial_sequence('assignment', 'id')) AS leads_to),
     granted AS (
-        INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id,
-                                redeemed_at, expires_at)
-        SELECT key_id, pool_id, course_id, learner_id, learner_organization_id, at, access_expires_at
-          FROM spent
-        RETURNING id, key_id, pool_id, course_id, organization_id, redeemed_at),
+        INSERT INTO assignment (id, key_id, pool_id, course_id, learner_id, organization_id,
+                                redeemed_at, expires_at) OVERRIDING SYSTEM VALUE
+        SELECT leads_to, key_id, pool_id, course_id, learner_id, learner_organization_id, at,
+               access_expires_at
+          FROM spent),
     charged AS (
         INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,
                             assignment_id, amount, currency, occurred_at, tax_rate_id)
-        SELECT 'redemption', pool.organization_id, granted.organization_id, granted.course_id,
-               pool.id, granted.id, price.amount, price.currency, granted.redeemed_at, tax.tax_rate_id
-          FROM granted
-          JOIN pool ON pool.id = granted.pool_id
+        SELECT 'redemption', spent.owner_id, spent.learner_organization_id, spent.course_id,
+               spent.pool_id, spent.leads_to, price.amount, price.currency, spent.at, tax.tax_rate_id
+          FROM spent
           LEFT JOIN LATERAL price_in_force(
-               granted.course_id, pool.organization_id, granted.redeemed_at) AS price ON true
-          LEFT JOIN LATERAL tax_rate_in_force(
-               pool.organization_id, granted.redeemed_at) AS tax ON true),
+               spent.course_id, spent.owner_id, spent.at) AS price ON true
+          LEFT JOIN LATERAL tax_rate_in_force(spent.owner_id, spent.at) AS tax ON true),
     settled AS (
-        SELECT decided.*, coalesce(granted.id, decided.assignment_id) AS leads_to
-          FROM decided
-          LEFT JOIN granted ON granted.key_id = decided.key_id AND decided.outcome = 'redeemed'
-         WHERE decided.outcome <> 'redeemed' OR granted.id IS NOT NULL),
+        SELECT * FROM spent
+        UNION ALL
+        SELECT decided.*, decided.assignment_id FROM decided WHERE decided.outcome <> 'redeemed'),
     redemptions AS (
         INSERT INTO redemption (event_id, organization_id, learner_organization_id, learner_email,
                                 key_id, pool_id, assignment_id, outcome, received_at)

@@ -299,6 +299,24 @@ def test_a_batch_reads_no_table_whole_however_small_they_are(world):
     assert next(row.idx_scan for row in read if row.relname == "key") >= 20
 
 
+def test_a_batch_reads_no_more_assignments_where_the_course_has_more(world):
+    committed(
+        world, lambda w: [w.request(key, f"{i}@example.org") for i, key in enumerate(w.keys(100))]
+    )
+    fetched = text(
+        "SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'assignment'"
+    )
+
+    reads = []
+    for _ in range(5):
+        with transaction_of() as opened:
+            before = opened.scalar(fetched)
+            assert settling._settle(opened, on=Round(), limit=20) == ["redeemed"] * 20
+            reads.append(opened.scalar(fetched) - before)
+
+    assert reads == [reads[0]] * 5
+
+
 def test_a_key_that_somebody_holds_is_left_to_the_next_round(world, fresh_database):
     committed(world, lambda w: w.request(w.keys(1)[0], "ann@example.org"))
 
