@@ -68,6 +68,8 @@ THEIRS = {
 class Pool(QueuePool):
     """Connections of one login; it notes since when a thread has waited for one."""
 
+    __module__ = QueuePool.__module__  # after which SQLAlchemy names its log: not among ours
+
     def connect(self) -> PoolProxiedConnection:
         """Lend a connection, once there is one."""
         _asking.since = time.monotonic()
