@@ -76,7 +76,7 @@ class Sender:
             return 0, None
 
     def _way(self, sent: Message) -> tuple[str, str]:
-        home = self.homes.get(json.loads(sent.body)["data"].get("key", ""))
+        home = self.homes.get(json.loads(sent.body)["data"].get("key", "")) if self.homes else None
         if home is None:
             return self.url, self.secret
         return str(httpx.URL(self.url).copy_with(path=home.path)), home.secret
