@@ -12,7 +12,7 @@ from worker.cli.system import system
 
 with deferred():
     from worker.audit import auditing
-    from worker.database.connections import transaction
+    from worker.database import connections
 
 
 def lines(result: "auditing.AuditShape") -> Iterator[str]:
@@ -43,10 +43,10 @@ def command(since: datetime | None, resume: bool) -> "auditing.AuditShape":
         )
     with system(), progress.bar(100, "Audited, in percent") as advance:
         run = (
-            transaction(auditing.interrupted)
+            connections.transaction(auditing.interrupted)
             if resume
-            else transaction(auditing.begin, since=since)
+            else connections.transaction(auditing.begin, since=since)
         )
-        while not transaction(auditing.work, run=run):
-            advance(transaction(auditing.percent, run=run))
-        return transaction(auditing.show, run=run)
+        while not connections.transaction(auditing.work, run=run):
+            advance(connections.transaction(auditing.percent, run=run))
+        return connections.transaction(auditing.show, run=run)
