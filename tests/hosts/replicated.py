@@ -20,7 +20,7 @@ import yaml
 from psycopg.conninfo import make_conninfo
 
 from tests.composing import ENV_FILE, HOUSE
-from tests.faults import checker
+from tests.faults import checker, system
 from tests.hosts import lab as hosts
 from tests.hosts.cuts import Cut, Result, lines, try_out
 from tests.hosts.lab import PROGRAMS, START_TIMEOUT, Lab
@@ -39,6 +39,7 @@ HOSTS = {
 ETCD, REST, PORT = 2379, 8008, 5432
 LEASE = 20  # seconds after which a primary that etcd does not hear of is none; Patroni's least
 PER_SECOND = 20  # messages that are taken before a primary without a standby vanishes
+KEYS = 5_000  # that one flow of messages may ask for
 COMMITS = 300  # that are measured
 FAILOVER = 60  # seconds: the lease, and time to spare
 
@@ -72,6 +73,10 @@ class Replicated(Lab):
         given = super().environment(service, home)
         several = urlencode(_several(), safe=",")
         return {k: v.replace("@postgres/keypool", f"@/keypool?{several}") for k, v in given.items()}
+
+    def codes(self) -> Iterator[str]:
+        """Give new keys, made at once: while a primary falls, none can be."""
+        return iter(system.add_keys(self.pool, KEYS))
 
     def as_owner(self) -> dict[str, str]:
         """Give what somebody has who works on whichever is primary."""

@@ -126,3 +126,12 @@ def test_replicated_hosts_need_two_programs_of_others(monkeypatch, tmp_path):
     monkeypatch.delenv("KEYPOOL_PATRONI", raising=False)
 
     assert replicated.refusal() == "etcd and patroni not installed"
+
+
+def test_traffic_that_ended_early_is_told_when_it_is_stopped():
+    flow = traffic.Traffic("https://192.0.2.1", SECRET, iter([]), per_second=1)
+    flow.start()
+    flow._thread.join()  # it has no key to ask for
+
+    with pytest.raises((RuntimeError, ExceptionGroup)):
+        flow.stop()

@@ -29,17 +29,26 @@ class Traffic:
         self._codes, self._pause = codes, 1 / per_second
         self._connections = asyncio.Semaphore(CONNECTIONS)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._flow()), daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._failure: Exception | None = None
 
     def start(self) -> None:
         """Begin to post."""
         self._thread.start()
 
     def stop(self) -> History:
-        """Begin no more, and wait until every message is taken."""
+        """Begin no more, and wait until every message is taken; raises what ended it before."""
         self._stopping.set()
         self._thread.join()
+        if self._failure:
+            raise self._failure
         return self.history
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._flow())
+        except Exception as error:
+            self._failure = error
 
     async def _flow(self) -> None:
         async with (
