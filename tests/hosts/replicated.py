@@ -1,6 +1,6 @@
 """PostgreSQL on three hosts, by Patroni and etcd: a primary, a synchronous standby, and another.
 
-Two programs of others are needed: `etcd` on PATH, and Patroni, which KEYPOOL_PATRONI or PATH names.
+Two programs of others are needed: `etcd` on PATH, and Patroni, which PATRONI or PATH names.
 """
 
 import json
@@ -46,7 +46,7 @@ FAILOVER = 60  # seconds: the lease, and time to spare
 
 def patroni() -> str:
     """Give the program."""
-    return os.environ.get("KEYPOOL_PATRONI") or shutil.which("patroni") or ""
+    return os.environ.get("PATRONI") or shutil.which("patroni") or ""
 
 
 def refusal() -> str | None:

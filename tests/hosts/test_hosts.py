@@ -123,7 +123,7 @@ def test_replicated_hosts_have_three_databases_in_place_of_one(tmp_path):
 
 def test_replicated_hosts_need_two_programs_of_others(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("KEYPOOL_PATRONI", raising=False)
+    monkeypatch.delenv("PATRONI", raising=False)
 
     assert replicated.refusal() == "etcd and patroni not installed"
 

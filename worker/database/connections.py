@@ -106,12 +106,12 @@ def url(login: Login = Login.OWNER) -> str:
 def sizes(login: Login) -> tuple[int, int]:
     """Give how many connections a process keeps for a login, and how many it may open besides.
 
-    The web keeps all of its own, since opening one costs more than a request. A quarter is for messages.
+    The web keeps all of its own, since opening one costs more than a request. Half is for messages.
     """
     if login not in WEBS:
         return KEPT[login]
-    quarter = settings().web_connections // 4
-    return (quarter if login is Login.RECEIVER else settings().web_connections - quarter), 0
+    half = settings().web_connections // 2
+    return (half if login is Login.RECEIVER else settings().web_connections - half), 0
 
 
 def defaults(login: Login) -> dict[str, str]:

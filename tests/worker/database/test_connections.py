@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
-from sqlalchemy import event, text
+from sqlalchemy import PoolProxiedConnection, event, text
 
 from tests.waiting import eventually
 from worker import errors
@@ -128,8 +128,13 @@ def test_every_login_lets_go_of_a_server_that_is_gone_without_a_word(login):
     assert asked["connect_timeout"] <= 5
 
 
+def all_of_the_receivers() -> list[PoolProxiedConnection]:
+    kept, _ = connections.sizes(Login.RECEIVER)
+    return [connections.engine(Login.RECEIVER).raw_connection() for _ in range(kept)]
+
+
 def test_a_request_waits_for_a_connection_that_others_hold(database):
-    held = [connections.engine(Login.RECEIVER).raw_connection() for _ in range(2)]
+    held = all_of_the_receivers()
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(lent, Login.RECEIVER)
         assert eventually(lambda: threads._work_queue.empty())
@@ -142,7 +147,7 @@ def test_a_request_waits_for_a_connection_that_others_hold(database):
 def test_who_gets_no_connection_in_time_is_told_so(database, monkeypatch):
     monkeypatch.setattr(patience, "SLOT", 0.1)
     connections.dispose()
-    held = [connections.engine(Login.RECEIVER).raw_connection() for _ in range(2)]
+    held = all_of_the_receivers()
 
     with pytest.raises(errors.DatabaseAwayError):
         lent(Login.RECEIVER)
