@@ -35,8 +35,8 @@ class TooManyDownloadsError(errors.BusyError):
     """Too many files are being read; fetch this one again in a while."""
 
 
-# Each keeps one of the web's connections as long as its reader takes: half of them are for other requests.
-places = Places(lambda: connections.sizes(Login.WEB)[0] // 2, TooManyDownloadsError)
+# Each keeps one of the web's connections as long as its reader takes: one is left for other requests.
+places = Places(lambda: connections.sizes(Login.WEB)[0] - 1, TooManyDownloadsError)
 
 
 def attachment(name: str) -> dict[str, str]:

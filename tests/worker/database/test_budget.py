@@ -28,7 +28,7 @@ def test_the_documents_table_is_the_codes(most):
     assert {kind: int(written[kind]) for kind in most} == most
     assert written["worker's main process, beat"] == "0"
     assert (
-        f"{receiver} for webhooks, {web} for all else, of which downloads take {web // 2}"
+        f"{receiver} for webhooks, {web} for all else, of which downloads take {web - 1}"
         in rows[0][2]
     )
     assert rows[1][2].startswith(f"keeps {connections.sizes(Login.OWNER)[0]}")
