@@ -50,6 +50,14 @@ def place(servers: Addresses, template: str, to_database: Line, to_broker: Line)
             forget_broker()
 
 
+@pytest.fixture(autouse=True)
+def left_behind() -> Iterator[None]:
+    """Close the web's connections, which a test may have cut: the next one would meet them."""
+    yield
+    for login in databases.WEBS:
+        databases.engine(login).dispose()
+
+
 def forget_broker() -> None:
     broker.client.cache_clear()
     tasks.app.conf.broker_url = broker_url()
@@ -98,7 +106,7 @@ def test_a_database_that_hangs_is_answered_503_within_five_seconds(
     if connection == "idle":
         monkeypatch.setattr(patience, "FRESH", -1.0)
     if connection == "none":
-        databases.engine(Login.WEB).dispose()
+        databases.engine(Login.RECEIVER).dispose()
     to_database.freeze()
 
     status, seconds, _ = timed(sender)
@@ -111,7 +119,7 @@ def test_a_database_that_hangs_is_answered_503_within_five_seconds(
 
 
 def test_a_database_that_is_slow_to_take_a_connection_is_waited_for(sender, to_database):
-    databases.engine(Login.WEB).dispose()
+    databases.engine(Login.RECEIVER).dispose()
     to_database.freeze()
     thaw = threading.Timer(SLOW, to_database.thaw)
     thaw.start()
