@@ -6,7 +6,7 @@ The C thread that keeps the time needs no lock of Python's: a loop that never re
 import faulthandler
 import sys
 
-PATIENCE = 300.0  # seconds without a sign of life; more than twice the longest task
+PATIENCE = 600.0  # seconds without a sign of life; more than twice the longest task
 
 _watched = False
 

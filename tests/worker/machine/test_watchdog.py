@@ -112,6 +112,12 @@ def test_a_worker_that_takes_no_hints_ends_once_some_wait(worker):
     assert "Timeout" in said
 
 
+def test_its_patience_is_more_than_twice_the_longest_task():
+    limits = [task.time_limit or app.conf.task_time_limit for task in app.tasks.values()]
+
+    assert 2 * max(limits) < watchdog.PATIENCE
+
+
 def test_an_idle_worker_is_alive_and_so_is_one_that_takes_hints(monkeypatch):
     alive = []
     monkeypatch.setattr(watchdog, "alive", lambda: alive.append(True))
