@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import accumulate, islice
 from typing import NamedTuple, TypedDict
 
 from alembic import command
@@ -141,15 +142,18 @@ def plan(engine: Engine) -> list[Step]:
     """
     with engine.connect() as connection:
         refuse_foreign(connection)
-        return [
-            {
-                "revision": script.revision,
-                "does": script.doc,
-                "in_pieces": not getattr(script.module, "transactional", True),
-                "oldest_code": oldest_code(script.revision),
-            }
-            for script in pending(connection)
-        ]
+        now, due = revision(connection), pending(connection)
+    before = oldest_code(now) if now else ""
+    oldest = accumulate((script.module.oldest_code for script in due), max, initial=before)
+    return [
+        {
+            "revision": script.revision,
+            "does": script.doc,
+            "in_pieces": not getattr(script.module, "transactional", True),
+            "oldest_code": code,
+        }
+        for script, code in zip(due, islice(oldest, 1, None), strict=True)
+    ]
 
 
 def stamp(connection: Connection) -> None:
