@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from worker import logs
 from worker.database import connections as databases
 from worker.database import patience, pooling
 from worker.database import schema as schemas
-from worker.machine import embedded
+from worker.machine import embedded, signals
 from worker.reporting import printing
 from worker.settings import settings
 from worker.tenancy import passwords, web_keys
@@ -99,6 +100,27 @@ class Addresses:
 
 def _renamed(url: str, database: str) -> str:
     return make_url(url).set(database=database).render_as_string(hide_password=False)
+
+
+@contextmanager
+def default_signals_in_children() -> Iterator[None]:
+    """Have children begin with the default for signals that this process ignores (nohup, `&` in a script).
+
+    What is ignored is inherited; what has a handler is not. This process goes on ignoring them.
+    """
+    ignored = [number for number in signals.ENDINGS if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_signals() -> Iterator[None]:
+    """Send signals to children with the same effect, however the run was started."""
+    with default_signals_in_children():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
