@@ -205,11 +205,13 @@ def loose_rights(connection: Connection) -> list[str]:
 def lacking_keepalives(connection: Connection) -> list[str]:
     """Say in a sentence that sessions do not notice a client whose network was cut."""
     driver = cast(psycopg.Connection, connection.connection.driver_connection)
-    lacking = _lacking(driver, driver.info.dbname)
+    # Asked of the database: what a pooler calls it may be another name.
+    lacking = _lacking(driver, str(connection.scalar(text("SELECT current_database()"))))
+    if not lacking:
+        return []
     return [
         f"The database does not set {', '.join(lacking)}: a worker whose network is cut keeps its locks "
         "for long. Run “keypool db init”, as the database's owner."
-        for _ in lacking[:1]
     ]
 
 

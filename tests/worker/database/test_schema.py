@@ -4,6 +4,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from enum import EnumType, StrEnum
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
@@ -454,3 +455,14 @@ def test_a_database_made_before_is_told_of_and_keeps_what_somebody_set(databases
     with engine.connect() as connection:
         assert "tcp_keepalives_idle=60s" in connection.scalars(text(SET_FOR_ALL)).all()
         assert schema.lacking_keepalives(connection) == []
+
+
+def test_a_pooler_may_call_the_database_by_another_name(databases, monkeypatch):
+    engine = databases.made()
+    run(engine, f"ALTER DATABASE {engine.url.database} RESET tcp_user_timeout")
+    monkeypatch.setattr(psycopg.ConnectionInfo, "dbname", "the_poolers")
+
+    with engine.connect() as connection:
+        [told] = schema.lacking_keepalives(connection)
+
+    assert told.startswith("The database does not set tcp_user_timeout:")
