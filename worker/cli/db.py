@@ -102,10 +102,18 @@ def _checked(result: Checked) -> Iterator[str]:
 
 @command.command(shows=printing.sentences(_checked), failed=lambda result: not result["ok"])
 @click.option(
-    "--webs", default=2, show_default=True, help="How many web processes run, on all hosts."
+    "--webs",
+    type=click.IntRange(min=0),
+    default=2,
+    show_default=True,
+    help="How many web processes run, on all hosts.",
 )
 @click.option(
-    "--children", default=2, show_default=True, help="How many children workers have in all."
+    "--children",
+    type=click.IntRange(min=0),
+    default=2,
+    show_default=True,
+    help="How many children workers have in all.",
 )
 def check(webs: int, children: int) -> Checked:
     """Check that the database matches schema.sql and is safe; exit code 1 if not.

@@ -180,3 +180,11 @@ def test_a_password_that_a_login_gave_itself_is_told_and_set_back(run, login):
     assert "configured password" not in again.err
     assert configured(run("db", "check", "--json").json["differences"]) == []
     connect(address).close()
+
+
+@pytest.mark.parametrize("option", ["--webs", "--children"])
+def test_fewer_processes_than_none_are_refused(run, option):
+    refused = run("db", "check", option, "-1")
+
+    assert refused.code == 2
+    assert f"Invalid value for '{option}'" in refused.err
