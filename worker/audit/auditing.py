@@ -151,9 +151,8 @@ def _work(session: Session, run: AuditRun) -> bool:
 
 def _work_slice(session: Session, run: AuditRun, check: Check) -> None:
     known = _progress(run).get(check.name)
-    progress: Progress = (
-        {**known} if known else _begun(session, run, check)
-    )  # a copy, or no change is seen
+    # A copy: SQLAlchemy sees no change within what it loaded.
+    progress: Progress = {**known} if known else _begun(session, run, check)
     after, upto, size = _next(session, run, check.rows, progress)
     progress["ended"] = upto is None or check.rows is None
     if upto is not None:

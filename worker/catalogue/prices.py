@@ -80,7 +80,7 @@ CHARGED = text("""
                                              WHERE ancestor_id = :organization_id)))
 """)
 
-# Now, or just after what was charged while this transaction waited for the settling lock.
+# Now, or just after what was charged while this transaction waited for the settlers' locks.
 NOW = text("""
     SELECT greatest(clock_now(), max(charge.occurred_at) + interval '1 microsecond')
       FROM charge JOIN pool ON pool.id = charge.pool_id

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from worker.database.connections import WEBS, Login, sizes
+from worker.database.connections import KEPT, WEBS, Login, sizes
 from worker.settings import settings
 
-REPORT = 4  # of a report's login, or the analyst's
+REPORT = sum(KEPT[Login.ANALYST])  # also of a login that one report has
 
 # What the server takes, but for the connections that it keeps free for superusers and the like.
 TAKES = text("""

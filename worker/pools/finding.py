@@ -63,10 +63,10 @@ class Finds:
             self.settle()
 
     def settle(self) -> None:
-        """Remember what was found since the last time; the web's, whatever becomes of its transaction.
+        """Remember what was found since the last time, for the web in a transaction of its own.
 
-        Since in one of its own: what a refused import found counts, too, and concurrent imports are
-        counted one after the other without waiting for each other's reading.
+        So what a refused import found counts, too, and concurrent imports are counted one after the
+        other without waiting for each other's reading.
 
         Raises:
             TooManyGuessesError: it is too much, with what other imports found meanwhile.

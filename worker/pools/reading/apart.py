@@ -90,11 +90,10 @@ def _on_disk(file: BinaryIO) -> Iterator[BinaryIO]:
 def _bound(largest: int) -> None:
     pages = int(STATM.read_text().split()[0]) if STATM.exists() else 0
     memory = MEMORY + pages * resource.getpagesize()
-    # The text, and beside it the shared strings, each in a file of its own.
     for what, most in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CPU, SECONDS),
-        (resource.RLIMIT_FSIZE, largest),
+        (resource.RLIMIT_FSIZE, largest),  # the text; the shared strings have a file of their own
         (resource.RLIMIT_CORE, 0),
     ):
         with suppress(OSError, ValueError):  # not every system knows each
