@@ -1,7 +1,6 @@
 """Passwords: argon2 hashes, made so that no hash has to leave the database."""
 
 import re
-import secrets
 import threading
 from base64 import b64decode
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 
 from argon2 import PasswordHasher
-from argon2.low_level import Type, hash_secret
+from argon2.low_level import ARGON2_VERSION, Type, hash_secret
 from zxcvbn import zxcvbn
 
 from worker import errors
@@ -46,19 +45,21 @@ def hashed(password: str, *, about: str) -> str:
 
 def manner() -> str:
     """Give how new passwords are hashed: what comes before the salt."""
-    return _nobodys().rsplit("$", 2)[0] + "$"
+    new = _hasher()
+    return (
+        f"$argon2id$v={ARGON2_VERSION}$m={new.memory_cost},t={new.time_cost},p={new.parallelism}$"
+    )
 
 
-def hashed_alike(password: str, salt: str | None) -> str:
+def hashed_alike(password: str, salt: str) -> str:
     """Hash a password as another was: the same hash says that it is the same password.
 
-    Without a salt, it takes as long and fits nothing. It is slow by design: call it outside of any
-    transaction.
+    It is slow by design: call it outside of any transaction.
 
     Raises:
         BusyError: four are hashed at this moment, and as many wait as may.
     """
-    version, memory, passes, lanes, chars = SALT.fullmatch(salt or _nobodys()).groups()  # type: ignore[union-attr]  # argon2 wrote it
+    version, memory, passes, lanes, chars = SALT.fullmatch(salt).groups()  # type: ignore[union-attr]  # argon2 wrote it
     with _turn():
         made = hash_secret(
             password.encode(),
@@ -97,8 +98,3 @@ def _refuse_common(password: str, about: str) -> None:
 @cache
 def _hasher() -> PasswordHasher:
     return PasswordHasher(salt_len=SALT_BYTES, hash_len=HASH_BYTES)
-
-
-@cache
-def _nobodys() -> str:
-    return _hasher().hash(secrets.token_urlsafe()).rpartition("$")[0] + "$"

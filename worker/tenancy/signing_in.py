@@ -18,11 +18,11 @@ __all__ = ["Attempt"]  # whoever signs in makes one
 
 @dataclass(frozen=True)
 class Admission:
-    """How long an attempt has to wait; else how its password is hashed."""
+    """How long an attempt has to wait; else how its password is hashed, as `salt` says."""
 
     wait: timedelta
     is_known: bool
-    salt: str | None
+    salt: str = ""
 
 
 def admit(session: Session, attempt: Attempt) -> Admission:
@@ -32,9 +32,9 @@ def admit(session: Session, attempt: Attempt) -> Admission:
         client = networks.shortened(attempt.client)
         proofs = web_keys.proofs("locked", email, client)
         session.execute(select(func.remember_locked(email, client, proofs)))
-        return Admission(admitted.wait, admitted.is_known, None)
+        return Admission(admitted.wait, admitted.is_known)
     salted = func.password_salt(email, passwords.manner(), web_keys.proofs("salt", email))
-    salt = session.scalar(select(salted))
+    salt = session.scalars(select(salted)).one()
     return Admission(admitted.wait, admitted.is_known, salt)
 
 

@@ -1,6 +1,6 @@
 """Passwords: what it costs to guess one."""
 
-from argon2 import Type
+from argon2 import PasswordHasher, Type
 
 from worker.tenancy import passwords
 from worker.tenancy.passwords import _hasher as keypools  # before tests/conftest.py makes it cheap
@@ -21,3 +21,10 @@ def test_a_password_is_compared_whole_and_as_it_was_typed():
     assert passwords.hashed_alike(password, salt) == made
     for other in (f"{password}x", f" {password}", password.upper(), password[:-1]):
         assert passwords.hashed_alike(other, salt) != made
+
+
+def test_how_new_passwords_are_hashed_is_told_without_hashing_one(monkeypatch):
+    made = passwords.hashed("four words do well", about="")
+    monkeypatch.setattr(PasswordHasher, "hash", None)
+
+    assert made.startswith(passwords.manner())
