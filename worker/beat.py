@@ -42,6 +42,7 @@ class Scheduler(PersistentScheduler):
         if time.monotonic() >= self._heartbeat_at:
             self._heartbeat_at = time.monotonic() + broker.HEARTBEAT_SECONDS
             broker.beat("beat")
+            broker.carry()  # what the standby counted
         return seconds
 
     def close(self) -> None:

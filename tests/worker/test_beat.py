@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from tests import world as worlds
 from tests.hinting import a_worker, eventually, queued
-from worker import beat, errors
+from worker import beat, errors, metrics
+from worker.broker import counts
 from worker.celery import app
 from worker.database.connections import session as transaction_of
 
@@ -108,6 +109,15 @@ def test_an_event_that_waits_for_too_long_is_settled_without_a_worker(waiting, l
 
     with transaction_of() as session:
         assert session.scalar(SETTLED) == settled
+
+
+def test_what_a_scheduler_settled_counts_in_the_metrics(waiting, file):
+    metrics.taken()  # what tests before this one counted
+    beat.settle_if_late(timedelta(0))
+
+    beat.Scheduler(app, schedule_filename=file).tick()
+
+    assert counts()["keypool_events_settled_total", "redeemed"] == 1
 
 
 def test_a_scheduler_whose_broker_is_away_settles_by_itself(
