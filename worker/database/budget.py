@@ -48,6 +48,7 @@ def most() -> dict[str, int]:
     return {
         "web process": sum(sum(sizes(login)) for login in WEBS),
         "worker child": sum(sizes(Login.OWNER)),
+        "beat": sum(sizes(Login.OWNER)),
         "report": REPORT,
         "command": sum(sizes(Login.OWNER)),
         "migration": sum(sizes(Login.DIRECT)),
@@ -57,7 +58,8 @@ def most() -> dict[str, int]:
 def drawn_up(connection: Connection, *, webs: int, children: int) -> Budget:
     """Draw up the budget of so many web processes and worker children; one of each other kind is counted."""
     each = most()
-    running = webs * each["web process"] + children * each["worker child"] + each["command"]
+    running = webs * each["web process"] + children * each["worker child"]
+    running += each["beat"] + each["command"]
     direct = each["report"] + each["migration"]
     takes: int = connection.scalar(TAKES) or 0
     if settings().pooler:

@@ -26,7 +26,7 @@ def test_the_documents_table_is_the_codes(most):
     receiver, web = (sum(connections.sizes(login)) for login in (Login.RECEIVER, Login.WEB))
 
     assert {kind: int(written[kind]) for kind in most} == most
-    assert written["worker's main process, beat"] == "0"
+    assert written["worker's main process"] == "0"
     assert (
         f"{receiver} for webhooks, {web} for all else, of which downloads take {web - 1}"
         in rows[0][2]
@@ -84,6 +84,6 @@ def test_behind_a_pooler_what_goes_past_it_alone_needs_the_server(session, most,
     drawn_up = budget.drawn_up(session.connection(), webs=50, children=50)
 
     settings.cache_clear()
-    asked = 50 * most["web process"] + 50 * most["worker child"] + most["command"]
+    asked = 50 * most["web process"] + 50 * most["worker child"] + most["beat"] + most["command"]
     assert drawn_up.needs == most["report"] + most["migration"]
     assert f"for {asked} that are asked of it" in drawn_up.sentence()
