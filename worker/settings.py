@@ -282,7 +282,7 @@ class Settings(BaseSettings):
     )
     sign_ins_kept: Duration | None = Field(
         None,
-        description="How long the history keeps sign-ins, failed ones too; unset: as long as the rest.",
+        description="How long the history keeps sign-ins and attempts at them; unset: as long as the rest.",
     )
     ready_file: Path | None = Field(
         None, description="A file that a worker, or beat, makes once it works."

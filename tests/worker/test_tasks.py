@@ -287,7 +287,8 @@ OLD_ROWS = text("""
         AS old (state, age);
     INSERT INTO history (at, actor, action, thing, thing_id)
     SELECT clock_now() - interval '3 years', 'ann', action, 'pool', 1
-      FROM unnest('{signed in,sign-in failed,pool paused}'::text[]) AS action""")
+      FROM unnest('{signed in,sign-in failed,confirmation failed,second factor failed,
+                    password link asked for,password chosen,pool paused}'::text[]) AS action""")
 LEFT = text("""
     SELECT (SELECT count(*) FROM delivery),
            (SELECT count(*) FROM history WHERE at < clock_now() - interval '1 year')""")
@@ -296,9 +297,9 @@ LEFT = text("""
 @pytest.mark.parametrize(
     ("variables", "left"),
     [
-        ({}, (2, 3)),
-        ({"KEYPOOL_DELIVERIES_KEPT": "90d"}, (1, 3)),
-        ({"KEYPOOL_SIGN_INS_KEPT": "365d"}, (2, 1)),
+        ({}, (2, 7)),
+        ({"KEYPOOL_DELIVERIES_KEPT": "90d"}, (1, 7)),
+        ({"KEYPOOL_SIGN_INS_KEPT": "365d"}, (2, 2)),
         ({"KEYPOOL_HISTORY_KEPT": "365d"}, (2, 0)),
     ],
 )

@@ -79,7 +79,12 @@ HEADER = "at,actor,organization,action,thing,thing_id,detail\n"
 LINES_PER_BLOCK = 2_000  # lines per block of an export
 
 OLD = Sweep("history", "at")
-SIGN_INS = ("signed in", "sign-in failed", "sign-in locked", "sign-in refused")
+# Sign-ins, and what is tried on the way in; what changes how somebody signs in is none of them.
+SIGN_INS = (
+    "signed in", "signed out", "sign-in failed", "sign-in locked", "sign-in refused",
+    "confirmation failed", "confirmation refused", "password link asked for", "password link refused",
+    "second factor given", "second factor failed", "second factor replaced by a recovery code",
+)  # fmt: skip
 OLD_SIGN_INS = [Sweep("history", "at", alike=f"action = '{action}'") for action in SIGN_INS]
 FORGETTING = text("SELECT set_config('keypool.forgetting', 'on', true)")  # the trigger's permission
 
