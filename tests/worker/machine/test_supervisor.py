@@ -101,6 +101,16 @@ def test_a_service_that_dies_is_started_again(tmp_path):
         assert supervision.pids["a"] != died
 
 
+def test_a_services_log_is_its_users_alone_also_one_of_an_older_version(tmp_path):
+    log = tmp_path / "a.log"
+    log.touch(mode=0o644)
+
+    with supervisor.supervised([Service("a", SLEEP)], logs=tmp_path):
+        assert eventually(lambda: started(tmp_path, "a") == 1)
+
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
 def test_what_a_dead_service_left_behind_is_ended_before_it_is_started_again(tmp_path):
     service = Service("a", [*PARENT, str(tmp_path)])
 

@@ -97,6 +97,7 @@ class Child:
         self.announced.unlink(missing_ok=True)
         announcing = {"KEYPOOL_READY_FILE": str(self.announced)} if self.service.announces else {}
         with self.log.open("ab") as output:
+            os.fchmod(output.fileno(), 0o600)  # also one that an older version made
             self.process = subprocess.Popen(
                 [*LAUNCHER, *self.service.command],
                 stdin=self.guard.pipe(),
