@@ -11,7 +11,7 @@ from worker.cli.frame import Group, deferred
 from worker.cli.system import servers
 
 with deferred():
-    from worker.database import budget, connections, logins, migrating, revisions, schema
+    from worker.database import budget, connections, logins, migrating, pooling, revisions, schema
     from worker.tenancy import resealing, web_keys
 
 
@@ -134,7 +134,8 @@ def _notes() -> list[str]:
         with connections.session() as session:
             revisions.require(session)
             connection = session.connection()
-            rights = schema.loose_rights(connection) + schema.lacking_keepalives(connection)
-            return rights + web_keys.notes(session) + resealing.notes(session)
+            rights = schema.loose_rights(connection)
+            lacking = schema.lacking_keepalives(connection) + pooling.lacking_defaults(connection)
+            return rights + lacking + web_keys.notes(session) + resealing.notes(session)
     except (revisions.NotMadeError, revisions.DatabaseTooOldError):
         return []  # a table may be missing
