@@ -504,6 +504,14 @@ SAID_ONCE = {
             "FROM canon CROSS JOIN LATERAL meant_key(canon.canonical) AS meant),",
         ],
     ),
+    "what keys are derived from": (
+        r"\.secret_keys\(\)",
+        [
+            "worker/tenancy/secrets.py: return _derived(settings().secret_keys()[0], purpose)",
+            "worker/tenancy/secrets.py: return [_derived(key, purpose) for key in settings().secret_keys()]",
+            "worker/tenancy/secrets.py: return _ciphers(tuple(settings().secret_keys()))",
+        ],
+    ),
     "where a lock is no row": (
         r"pg_\w*advisory_\w*lock|COMMENT ON DATABASE",
         [

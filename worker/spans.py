@@ -17,7 +17,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, T
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from worker import logs
-from worker.settings import settings
+from worker.tenancy import secrets
 
 Attributes = Mapping[str, str | int | bool]
 
@@ -98,8 +98,7 @@ class Spans:
 
     def _root(self, event_id: int) -> SpanContext:
         """Derive an event's trace and its first span, as every process of this system does."""
-        key = settings().secret_keys()[0].encode()
-        derived = hmac.digest(key, b"keypool trace of event %d" % event_id, "sha256")
+        derived = hmac.digest(secrets.derived("tracing"), b"%d" % event_id, "sha256")
         trace_id, span_id = (int.from_bytes(derived[a:b], "big") for a, b in ((0, 16), (16, 24)))
         decision = self._provider.sampler.should_sample(None, trace_id, "receive").decision
         sampled = decision is Decision.RECORD_AND_SAMPLE

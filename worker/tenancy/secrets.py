@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 SECRET_BYTES = 32
 
 # What the secret key is for. Each has a key of its own, so that one says nothing of another.
-Purpose = Literal["sealing", "sessions", "pseudonyms", "unsubscribing", "codes", "proving"]
+Purpose = Literal[
+    "sealing", "sessions", "pseudonyms", "unsubscribing", "codes", "proving", "tracing"
+]
 
 
 def add(session: Session, secret: "SourceSecret | EndpointSecret") -> str:
