@@ -61,6 +61,10 @@ ASKING = {
         "uncount_sign_in('\\xaa', %s) IS NOT NULL",
         ("uncount", b"\xaa"),
     ),
+    "a mail with a link": (
+        "mail_sign_in_link('boss@example.com', '192.0.2.0/24', 7, %s) IS NOT NULL",
+        ("mail link", "boss@example.com", "192.0.2.0/24"),
+    ),
     "whether a key exists": ("page_of_key('ACME0001', %s) = 1", ("key", "ACME0001")),
     "a mail with a code": (
         "begin_page_session('\\x01', 1, 'eve@x', '\\x', 'en', NULL, true, true, 9, 9, %s)",
@@ -147,6 +151,18 @@ def guessed(*words: object) -> bytes:
     keys = [b"", bytes(32), SECRET_KEY.encode(), hashlib.sha256(SECRET_KEY.encode()).digest()]
     keys.append(secrets.derived("codes"))
     return b"".join(hmac.digest(key, asked, hashlib.sha256) for key in keys)
+
+
+def test_whatever_takes_proofs_is_asked_here(web):
+    takers = """SELECT proname FROM pg_proc
+                 WHERE 'proofs' = ANY (proargnames) AND has_function_privilege('keypool_web', oid, 'EXECUTE')"""
+
+    named = {name for (name,) in web.execute(takers)} - {
+        "knows_web"
+    }  # it answers and lets nobody in
+
+    asked = " ".join(sql for sql, _ in ASKING.values())
+    assert named == {name for name in named if f"{name}(" in asked} != set()
 
 
 @pytest.mark.parametrize(("asked", "words"), ASKING.values(), ids=ASKING)
