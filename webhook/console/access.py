@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
 from flask import g
@@ -104,19 +104,23 @@ def known(
     return guard
 
 
-def half_signed_in() -> bool:
-    """Say whether somebody gave a password, and their second factor is still asked for."""
-    return isinstance(current_user._get_current_object(), Visitor)
+def begun() -> Visitor | None:
+    """Give whose session this browser has, also before their second factor is given; None if it has none."""
+    who = current_user._get_current_object()
+    return who if isinstance(who, Visitor) else None
 
 
-def visitor() -> Any:
+def visitor() -> Visitor:
     """Give the signed-in user.
 
     Raises:
         SignedOutError: nobody is signed in.
         SecondFactorError: a second factor is asked for.
     """
-    if not current_user.is_authenticated:
-        raise SecondFactorError if half_signed_in() else SignedOutError
-    structlog.contextvars.bind_contextvars(actor=f"user {current_user.user_id}")
-    return current_user
+    who = begun()
+    if who is None:
+        raise SignedOutError
+    if not who.is_authenticated:
+        raise SecondFactorError
+    structlog.contextvars.bind_contextvars(actor=f"user {who.user_id}")
+    return who

@@ -1,10 +1,10 @@
 """Beginning a session in a browser, however its user signed in, and ending it."""
 
 from flask import Response, current_app, redirect, session
-from flask_login import current_user, login_user
+from flask_login import login_user
 
 from webhook.console import asking
-from webhook.console.access import Visitor
+from webhook.console.access import Visitor, begun
 from webhook.http.headers import CLEARING
 from worker.database import connections
 from worker.database.connections import Login
@@ -22,8 +22,8 @@ def onward(known: Visitor, target: str) -> Response:
 
 def end_former() -> None:
     """End the session that the browser came with, if it is one."""
-    former = current_user._get_current_object()
-    if isinstance(former, Visitor):
+    former = begun()
+    if former is not None:
         with connections.session(Login.WEB) as opened:
             sessions.sign_out(opened, former.signed)
 

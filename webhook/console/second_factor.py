@@ -5,11 +5,10 @@ from typing import Any
 import segno
 from flask import redirect, render_template, request
 from flask import url_for as url
-from flask_login import current_user
 from sqlalchemy.orm import Session
 
 from webhook.console import answers, asking
-from webhook.console.access import SignedOutError, Visitor, page, visitor
+from webhook.console.access import SignedOutError, Visitor, begun, page, visitor
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.http.access import EVERYBODY
@@ -86,8 +85,8 @@ def _set_up(session: Session, who: Visitor, code: str) -> Any:
 
 def _signed_in() -> Visitor:
     """Give who gave a password, whether or not their second factor is still asked for."""
-    who = current_user._get_current_object()
-    if not isinstance(who, Visitor):
+    who = begun()
+    if who is None:
         raise SignedOutError
     return who
 
