@@ -65,8 +65,8 @@ class Finds:
     def settle(self) -> None:
         """Remember what was found since the last time, for the web in a transaction of its own.
 
-        So what a refused import found counts, too, and concurrent imports are counted one after the
-        other without waiting for each other's reading.
+        So what a refused import found counts, too, or one that the console takes back after a check; and
+        concurrent imports are counted one after the other without waiting for each other's reading.
 
         Raises:
             TooManyGuessesError: it is too much, with what other imports found meanwhile.

@@ -150,6 +150,17 @@ def test_imports_at_once_are_counted_one_after_the_other(world, limited):
     assert [one["count"] for one in found(world)] == [2, 2]
 
 
+def test_what_an_import_found_counts_though_it_is_taken_back_as_the_consoles_check_does(world):
+    actor = worlds.entered(world.parent)
+
+    with connections.session(Login.WEB, sees=actor.scope) as session:
+        tried = session.begin_nested()
+        keys.add_keys(session, actor=actor, pool=world.pool, codes=THEIRS)
+        tried.rollback()
+
+    assert found(world) == [{"count": 4, "dry_run": False}]
+
+
 def test_the_operator_who_sees_every_key_finds_any_number(world, limited):
     operator = worlds.entered(None)
 
