@@ -337,8 +337,8 @@ CREATE TABLE tree_lock (
     root_id bigint PRIMARY KEY REFERENCES organization ON DELETE CASCADE
 );
 
--- A lock is taken for a request that the web serves, and all settlers' for the operator's alone: else whatever
--- SQL the web's login runs could hold them.
+-- The web's login takes a lock only within somebody's request, and the locks of all trees only within the
+-- operator's: else any SQL as that login could stop settling.
 CREATE FUNCTION refuse_locks_to_nobody(all_trees boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
@@ -1383,8 +1383,8 @@ GRANT EXECUTE ON FUNCTION guessing_pause(bigint, text, interval, bigint, bigint)
 
 -- A tree's events in the batch that a settler claimed, committed before the work and removed with it: who
 -- gets the tree's lock and finds a row knows that its settler died, and on which events. size is the whole
--- batch's. A row without a root is of the release before this, whose settlers claim a batch as one row; backend_pid is for
--- older code.
+-- batch's. A row without a root is of the release before this, whose settlers claim a batch as one row;
+-- backend_pid is for older code.
 CREATE TABLE settlement (
     id            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     root_id       bigint      REFERENCES organization ON DELETE RESTRICT,
@@ -3360,8 +3360,9 @@ BEGIN
 END
 $$;
 
--- Take a code of a user's app, or a recovery code, each once; says whether one was right. step: the time of the
--- app's code, where it is right, as the web proves; of two at once, one finds it used.
+-- Take a code of a user's app, or a recovery code, each once; says whether one was right. step: the time step of
+-- the app's code, or null where that code is wrong: the web judges it, and proves that it did. Of two requests at
+-- once with the same code, the second finds it used.
 CREATE FUNCTION give_second_factor(session_hash bytea, step bigint, code_hash bytea, proofs bytea) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -3491,9 +3492,9 @@ BEGIN
 END
 $$;
 
--- Mail a user a one-time link, as whoever has their address asked for at the door; who asks is told nothing, nor that
--- there is no such user. None where they may not sign in with a password. One a quarter of an hour and five a day,
--- so that nobody fills another's mailbox; those that were sent hold.
+-- Mail a one-time link to the user of an address that somebody typed at the sign-in. Who asks is told nothing, not
+-- even whether there is such a user. Users who may not sign in with a password get none; others one a quarter of
+-- an hour and five a day at most, so that nobody fills another's mailbox. Links that were sent before hold.
 CREATE FUNCTION mail_sign_in_link(address text, from_client text, lasting_days int, proofs bytea) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -3759,8 +3760,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
        AND (session_user <> 'keypool_web' OR sees_everything())
 $$;
 
--- Enter as who holds a token or a session, for this transaction; without one, nobody enters. Nor does who
--- has a second factor, before it was given.
+-- Enter as who holds a token or a session, for this transaction; without one, nobody enters. A session whose
+-- user has a second factor enters once that was given in it.
 CREATE FUNCTION enter_token(token_hash bytea) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT enter('person', coalesce(organization_id::text, '*'), format('token %s (%s)', id, name))
@@ -3860,8 +3861,8 @@ $$;
 
 -- What stands behind the system's figures: jobs, locks, connections, the audit, delays, each by a label.
 -- A lock's holder has its row's transaction id; other logins' transactions have no start that we may read,
--- so the longest wait for such a holder counts. Delays are those of
--- the latest thousand, as far as they ended within fifteen minutes.
+-- so the longest wait for such a holder counts. Delays are those of the latest thousand, as far as they ended
+-- within fifteen minutes.
 CREATE FUNCTION labelled_figures() RETURNS TABLE (name text, label text, value double precision)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     WITH job AS (
