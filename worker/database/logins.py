@@ -1,5 +1,6 @@
 """The passwords of the web's and the analyst's login, which either may change, and keep others out by that."""
 
+import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -39,12 +40,22 @@ def _kept_out() -> Iterator[URL]:
 
 
 def _signs_in(address: URL) -> bool:
-    """Try an address; a refusal for any other reason than the password counts as signing in."""
+    """Try an address; a refusal for any other reason than the password counts as signing in.
+
+    The server tells no reason in a code, and its words come in its own language. So they are compared with
+    what it says to a password that is wrong for certain.
+    """
+    refused = _refusal(address)
+    return refused is None or refused != _refusal(address.set(password=secrets.token_urlsafe()))
+
+
+def _refusal(address: URL) -> str | None:
+    """Give the server's words for why a password did not open it; None if it did, or none was asked for."""
     try:
         psycopg.connect(_plain(address), connect_timeout=5).close()
     except psycopg.OperationalError as error:
-        return not (error.pgconn and error.pgconn.used_password)
-    return True
+        return str(error) if error.pgconn and error.pgconn.used_password else None
+    return None
 
 
 def _restored(address: URL) -> str:

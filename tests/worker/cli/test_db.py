@@ -182,6 +182,13 @@ def test_a_password_that_a_login_gave_itself_is_told_and_set_back(run, login):
     connect(address).close()
 
 
+def test_a_login_that_is_refused_for_another_reason_keeps_its_password(run, fresh_database, login):
+    with connect(fresh_database.database_url) as owner:
+        owner.execute(f"ALTER ROLE {login.username} CONNECTION LIMIT 0")
+
+    assert configured(run("db", "check", "--json").json["differences"]) == []
+
+
 @pytest.mark.parametrize("option", ["--webs", "--children"])
 def test_fewer_processes_than_none_are_refused(run, option):
     refused = run("db", "check", option, "-1")
