@@ -42,6 +42,14 @@ PER_SECOND = 20  # messages that are taken before a primary without a standby va
 KEYS = 5_000  # that one flow of messages may ask for
 COMMITS = 300  # that are measured
 FAILOVER = 60  # seconds: the lease, and time to spare
+# Whoever looks on is not to wait for a host that vanished: what it counts would be its own wait.
+SOON_LET_GO = {
+    "connect_timeout": "2",
+    "keepalives_idle": "1",
+    "keepalives_interval": "1",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "2000",
+}
 
 
 def patroni() -> str:
@@ -66,7 +74,7 @@ class Replicated(Lab):
     def superuser(self, database: str = "keypool") -> str:
         """Give the way to whichever is primary."""
         words = {"user": "postgres", "password": ENV_FILE["KEYPOOL_SUPERUSER_PASSWORD"]}
-        return make_conninfo(dbname=database, connect_timeout=2, **_several(), **words)
+        return make_conninfo(dbname=database, **SOON_LET_GO, **_several(), **words)
 
     def environment(self, service: str, home: Path) -> dict[str, str]:
         """Give what a container has, with the databases by name where compose has one."""
