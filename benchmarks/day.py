@@ -87,19 +87,28 @@ def said(queues: Sequence[Queue]) -> str:
     return "\n".join([head, "|---|---|---|---|---|---|", *rows])
 
 
+def part(written: str) -> Part:
+    """Read a part as NAME=RATE.
+
+    Raises:
+        ValueError: it is not written so, or the rate is not above 0.
+    """
+    name, _, rate = written.partition("=")
+    if not float(rate) > 0:
+        raise ValueError
+    return Part(name, float(rate))
+
+
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.day", description=__doc__)
     parser.add_argument(
-        "parts", nargs="+", metavar="NAME=RATE", help="in the order of the way through"
+        "parts", nargs="+", type=part, metavar="NAME=RATE", help="in the order of the way through"
     )
     parser.add_argument("--redemptions", type=int, default=10_000_000)
     parser.add_argument("--peak", type=float, default=10, help="times the mean")
     given = parser.parse_args()
-    parts = [
-        Part(name, float(rate)) for name, _, rate in (one.partition("=") for one in given.parts)
-    ]
-    queues = through(arrivals(given.redemptions, peak=given.peak), parts)
+    queues = through(arrivals(given.redemptions, peak=given.peak), given.parts)
     sys.stdout.write(f"{said(queues)}\n")
 
 

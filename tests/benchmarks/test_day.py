@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.day import A_DAY, Part, arrivals, said, through
+from benchmarks.day import A_DAY, Part, arrivals, main, part, said, through
 
 
 def one_by_one(rate: float, coming: np.ndarray) -> tuple[float, list[float]]:
@@ -48,3 +48,17 @@ def test_the_table_has_a_line_a_part():
     table = said(through(arrivals(1_000_000), [Part("web", 100), Part("settler", 50)]))
 
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["web", "settler"]
+
+
+def test_a_part_is_written_as_its_name_and_its_rate():
+    assert part("deliverer, one endpoint=500") == Part("deliverer, one endpoint", 500)
+
+
+@pytest.mark.parametrize("written", ["web", "web=", "web=fast", "web=0", "web=-1", "web=nan"])
+def test_a_part_without_a_rate_is_refused_in_a_sentence(written, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["day", written])
+
+    with pytest.raises(SystemExit):
+        main()
+
+    assert f"invalid part value: '{written}'" in capsys.readouterr().err
