@@ -8,7 +8,7 @@ from typing import Any
 from celery.beat import PersistentScheduler, ScheduleEntry, Service
 from celery.signals import beat_init
 
-from worker import broker, metrics
+from worker import broker
 from worker.database.connections import transaction
 from worker.logs import log
 from worker.machine import watchdog
@@ -73,11 +73,8 @@ def _settle_late(late: timedelta) -> None:
 def settle_if_late(late: timedelta) -> None:
     """Settle what waits, if something has waited for longer than the sweep takes; raises nothing."""
     try:
-        if transaction(settling.is_late, waited=late):
-            outcomes = settling.settle_all(until=time.monotonic() + STINT)
-            for outcome, count in outcomes.items():
-                metrics.SETTLED.add(outcome, amount=count)
-            if outcomes:
-                log.warning("settled in place of a worker", **outcomes)
+        is_late = transaction(settling.is_late, waited=late)
+        if is_late and (outcomes := settling.settle_all(until=time.monotonic() + STINT)):
+            log.warning("settled in place of a worker", **outcomes)
     except Exception as error:  # the database is away, say: it looks again
         log.warning("nothing settled in place of a worker", error=type(error).__name__)

@@ -62,10 +62,7 @@ def settle() -> None:
     """Settle whatever waits in the inbox."""
     _looked("settle")
     until = time.monotonic() + SETTLING_STINT
-    outcomes = settling.settle_all(until=until)
-    for outcome, count in outcomes.items():
-        metrics.SETTLED.add(outcome, amount=count)
-    if outcomes:
+    if settling.settle_all(until=until):
         _deliver_soon()
     if time.monotonic() >= until:
         nudge("settle")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -15,6 +16,7 @@ from worker import beat, errors, metrics
 from worker.broker import counts
 from worker.celery import app
 from worker.database.connections import session as transaction_of
+from worker.redemption import settling
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -118,6 +120,22 @@ def test_what_a_scheduler_settled_counts_in_the_metrics(waiting, file):
     beat.Scheduler(app, schedule_filename=file).tick()
 
     assert counts()["keypool_events_settled_total", "redeemed"] == 1
+
+
+def test_what_was_settled_before_the_database_went_away_counts_too(waiting, monkeypatch):
+    metrics.taken()  # what tests before this one counted
+    settled = settling.settle_batch
+
+    def away_afterwards(**given: Any) -> list[str] | None:
+        if outcomes := settled(**given):
+            return outcomes
+        raise errors.DatabaseAwayError
+
+    monkeypatch.setattr(settling, "settle_batch", away_afterwards)
+
+    beat.settle_if_late(timedelta(0))
+
+    assert metrics.taken()["keypool_events_settled_total", "redeemed"] == 1
 
 
 def test_a_scheduler_whose_broker_is_away_settles_by_itself(

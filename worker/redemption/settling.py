@@ -140,14 +140,17 @@ def _decide(session: Session, *, claimed: Claim) -> list[str]:
 
 
 def _tell(claimed: Claim, outcomes: list[str], seconds: float) -> None:
+    counts = Counter(outcomes)
     metrics.BATCH_SECONDS.observe(seconds)
+    for outcome, count in counts.items():
+        metrics.SETTLED.add(outcome, amount=count)
     tracing.worked("settle", claimed.event_ids, seconds, batch=len(claimed.event_ids))
     log.info(
         "events settled",
         trees=claimed.trees,
         events=claimed.event_ids,
         milliseconds=round(seconds * 1000, 1),
-        **Counter(outcomes),
+        **counts,
     )
 
 
@@ -160,4 +163,5 @@ def _retry(claimed: Claim, error: Exception) -> list[str]:
     log.warning("batch not settled", events=claimed.event_ids, error=type(error).__name__)
     reason = f"{type(error).__name__}: {first_line(error)}"
     transaction(claims.release, claimed, error=reason)
+    metrics.SETTLED.add("retried")
     return ["retried"]
