@@ -1,6 +1,6 @@
 """Responses of pages: headers, errors, and forms that a rule refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from webhook.console import asking, forms, packing
 from webhook.console.access import SecondFactorError, SignedOutError
 from webhook.console.asking import ConfirmFirstError
+from webhook.http import problems
 from worker import errors
 
 HEADERS = {
@@ -108,7 +109,8 @@ def for_error(error: Exception) -> Any:
     A form keeps its input: the page that it is on is shown again.
     """
     if isinstance(error, HTTPException):
-        return _page(error.code or 500, error.description or "")
+        headers = dict(error.get_headers())
+        return _page(error.code or 500, error.description or "", headers)
     handlers = current_app.error_handler_spec[None][None]
     kind = next(kind for kind in type(error).__mro__ if kind in handlers)
     problem: Any = handlers[kind](error)
@@ -118,16 +120,17 @@ def for_error(error: Exception) -> Any:
         if page:
             page.status_code = problem.status_code
             return page
-    return _page(problem.status_code, words)
+    return _page(problem.status_code, words, dict(problem.headers))
 
 
 def _nowhere(nowhere: str) -> NoReturn:
     raise NotFound("There is no such page.")
 
 
-def _page(status: int, words: str) -> Response:
+def _page(status: int, words: str, headers: Mapping[str, str] | None = None) -> Response:
     signed_in = current_user.is_authenticated if status < 500 else False
-    return make_response(render_template("error.html", words=words, signed_in=signed_in), status)
+    page = render_template("error.html", words=words, signed_in=signed_in)
+    return make_response(page, status, problems.kept(headers or {}))
 
 
 def _headed(response: Response) -> Response:

@@ -2,6 +2,7 @@
 
 import re
 import traceback
+from collections.abc import Mapping
 from typing import Any, TypeVar, Unpack
 
 import structlog
@@ -192,12 +193,18 @@ def for_http_error(error: HTTPError) -> Response:
     if error.status_code == 422:
         return for_error(InvalidFieldsError(_flattened(error.detail)))
     words = error.message or "Error"
-    kept = {name: str(value) for name, value in dict(error.headers).items() if name in KEPT_HEADERS}
     code = re.sub(r"\W+", "_", words.lower())
-    return problem(code, error.status_code, f"{words}.", headers=kept)
+    return problem(code, error.status_code, f"{words}.", headers=kept(dict(error.headers)))
 
 
 KEPT_HEADERS = ("Allow", "Retry-After")
+
+
+def kept(headers: Mapping[str, object]) -> dict[str, str]:
+    """Give those headers of an error that go with it into each form of its answer, such as a page."""
+    return {name: str(value) for name, value in headers.items() if name in KEPT_HEADERS}
+
+
 WHOLE_BODY = {"_schema": ""}  # APIFlask's name for the body as a whole
 
 

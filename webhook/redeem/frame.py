@@ -15,6 +15,7 @@ from flask import Response, current_app, g, make_response, redirect, render_temp
 from flask import url_for as url
 from werkzeug.exceptions import BadRequest, HTTPException
 
+from webhook.http import problems
 from worker.languages import negotiation, readers
 from worker.languages.phrasebooks import LANGUAGES, Phrasebook, language_name, phrasebook
 from worker.languages.phrases import phrase
@@ -185,15 +186,14 @@ def _for_error(error: Exception) -> Response:
     if "book" not in g:  # the request was refused before it came here
         show_for(None)
     if isinstance(error, HTTPException):
-        status = error.code or 500
+        status, headers = error.code or 500, dict(error.get_headers())
     else:
         handlers = current_app.error_handler_spec[None][None]
         kind = next(kind for kind in type(error).__mro__ if kind in handlers)
         told: Any = handlers[kind](error)
-        status = told.status_code
+        status, headers = told.status_code, dict(told.headers)
     answer = page("error", status, words=g.book.say(WORDS.get(status, ELSE)))
-    if seconds := getattr(error, "retry_after", None):
-        answer.headers["Retry-After"] = str(seconds)
+    answer.headers.update(problems.kept(headers))
     return answer
 
 

@@ -337,7 +337,7 @@ def test_while_the_database_is_away_a_page_says_that_nothing_is_lost(learner, sl
 
     again = sue.client.post(f"/redeem/{slug}", data=form)
 
-    assert gone.status_code == 503
+    assert (gone.status_code, gone.headers["Retry-After"]) == (503, "2")
     assert "Nothing is lost: try again in a minute." in shown_heading(gone)
     assert again.status_code == 303
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from typing import get_args
 
 import pytest
 from cryptography.fernet import Fernet
@@ -15,6 +16,7 @@ from worker.redemption import sources
 from worker.settings import settings
 from worker.tenancy import resealing, secrets
 from worker.tenancy.actors import Actor
+from worker.tenancy.secrets import Purpose
 
 OPERATOR = Actor.operator("test")
 OLD, NEW = "an old and short key", "a new key that is as long as it must be"
@@ -61,9 +63,9 @@ def live(session, source: int) -> list[bytes]:
 def test_each_purpose_has_a_key_of_its_own_and_none_is_the_secret_keys_hash(secret_key):
     secret_key(NEW)
 
-    keys = {purpose: secrets.derived(purpose) for purpose in ("sealing", "sessions", "pseudonyms")}
+    keys = {purpose: secrets.derived(purpose) for purpose in get_args(Purpose)}
 
-    assert len({*keys.values(), hashlib.sha256(NEW.encode()).digest()}) == 4
+    assert len({*keys.values(), hashlib.sha256(NEW.encode()).digest(), NEW.encode()}) == 9
     assert all(len(key) == 32 for key in keys.values())
     with pytest.raises(errors.SettingsError):
         secrets.decrypt(Fernet(base64.urlsafe_b64encode(keys["sessions"])).encrypt(b"forged"))
