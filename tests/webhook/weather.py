@@ -13,6 +13,7 @@ class Line:
         self._target = target
         self._flows = threading.Event()
         self._flows.set()
+        self._changes = threading.Lock()
         self._open: list[socket.socket] = []
         self._listener: socket.socket
         self.port = 0
@@ -28,12 +29,13 @@ class Line:
 
     def cut(self) -> None:
         """End all connections and refuse new ones."""
-        self._listener.shutdown(socket.SHUT_RDWR)  # wakes whoever accepts
-        self._listener.close()
-        for end in self._open:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        self._open.clear()
+        with self._changes:  # whoever is just let in is among those that end
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes whoever accepts
+            self._listener.close()
+            for end in self._open:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+            self._open.clear()
 
     def mend(self) -> None:
         """Take connections again, at the same port."""
@@ -45,10 +47,17 @@ class Line:
         with suppress(OSError):
             while True:
                 near, _ = listener.accept()
-                far = self._connect()
-                self._open += [near, far]
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+                with self._changes:
+                    if listener.fileno() < 0:  # cut meanwhile
+                        near.close()
+                        return
+                    self._let_in(near)
+
+    def _let_in(self, near: socket.socket) -> None:
+        far = self._connect()
+        self._open += [near, far]
+        for source, sink in ((near, far), (far, near)):
+            threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
     def _connect(self) -> socket.socket:
         if isinstance(self._target, tuple):
