@@ -8,19 +8,23 @@ from redis import Redis
 
 from tests.conftest import forget
 from worker import broker as brokers
-from worker import tasks
+from worker import metrics, tasks
 from worker.celery import KEY_PREFIX, app, redis_url
 from worker.machine import fence
 
 
 @pytest.fixture
 def broker(fresh_database):
-    """The run's Redis, emptied of keypool's keys, with the tasks' connections pointing at it."""
+    """The run's Redis, emptied of keypool's keys, with the tasks' connections pointing at it.
+
+    What tests of this process counted before goes with them.
+    """
     redis = Redis.from_url(redis_url())
     app.conf.broker_url = fresh_database.redis_url
     app._after_fork()  # forget the connections to where it pointed before
     brokers.client.cache_clear()
     tasks._asked_in_vain = -tasks.AWAY
+    metrics.taken()
     for key in redis.scan_iter(f"{KEY_PREFIX}*"):
         redis.delete(key)
     yield redis

@@ -114,7 +114,6 @@ def test_an_event_that_waits_for_too_long_is_settled_without_a_worker(waiting, l
 
 
 def test_what_a_scheduler_settled_counts_in_the_metrics(waiting, file):
-    metrics.taken()  # what tests before this one counted
     beat.settle_if_late(timedelta(0))
 
     beat.Scheduler(app, schedule_filename=file).tick()
@@ -123,7 +122,6 @@ def test_what_a_scheduler_settled_counts_in_the_metrics(waiting, file):
 
 
 def test_what_was_settled_before_the_database_went_away_counts_too(waiting, monkeypatch):
-    metrics.taken()  # what tests before this one counted
     settled = settling.settle_batch
 
     def away_afterwards(**given: Any) -> list[str] | None:

@@ -1,0 +1,24 @@
+"""What a process counted is carried to the sums of all, by one thread."""
+
+import threading
+
+from webhook.http import counting
+from worker import broker
+
+
+def test_one_thread_of_a_process_carries_however_many_requests_begin_it(monkeypatch):
+    carried = threading.Semaphore(0)
+
+    def carry() -> None:
+        carried.release()
+        raise SystemExit  # of the thread: it would go on into other tests
+
+    monkeypatch.setattr(broker, "carry", carry)
+    monkeypatch.setattr(counting, "CARRY_SECONDS", 0)
+    carrier = counting.Carrier()
+
+    for _ in range(3):
+        carrier.begin()
+
+    assert carried.acquire(timeout=60)
+    assert not carried.acquire(timeout=0.2)
