@@ -9,8 +9,8 @@ from benchmarks.frame import Rig, Round, benchmark, in_a_process, plain, seconds
 from worker.billing import handing_over, invoices, runs
 from worker.billing.invoices import InvoiceShown
 from worker.billing.pdf import invoice_pdf
-from worker.billing.writing import FONTS
 from worker.database import connections
+from worker.languages.scripts import FONTS
 from worker.tenancy.actors import Actor
 
 ORGANIZATIONS = 1_000

@@ -66,7 +66,6 @@ USED_BY_NAME = {
     "opentelemetry-api": "one of many packages that bring modules of `opentelemetry`",
     "opentelemetry-sdk": "as above",
     "opentelemetry-exporter-otlp-proto-http": "as above",
-    "uharfbuzz": "fpdf2 shapes text with it where it is installed",
     "lxml-stubs": "types, for mypy",
     "pandas-stubs": "types, for mypy",
     "types-psutil": "types, for mypy",

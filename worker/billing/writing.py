@@ -9,9 +9,7 @@ import codecs
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from itertools import groupby
-from pathlib import Path
 from typing import NamedTuple, cast
 
 from fpdf import FPDF
@@ -19,27 +17,8 @@ from fpdf.bidi import BidiParagraph
 from fpdf.enums import TextDirection
 from fpdf.fonts import TTFFont
 
-from worker.languages.characters import INVISIBLE
-
-FONTS = Path(__file__).parent / "fonts"
-
-# Which font has a script that the main ones lack, by the first word of its characters' names.
-WIDE = "DejaVuSans"
-CJK = "DroidSansFallback"
-FALLBACKS = {
-    **dict.fromkeys(
-        ("BOPOMOFO", "CJK", "FULLWIDTH", "HALFWIDTH", "HANGUL", "HIRAGANA", "IDEOGRAPHIC",
-         "KATAKANA", "KATAKANA-HIRAGANA"),
-        CJK,
-    ),
-    **{
-        script: f"NotoSans{script.title()}"
-        for script in ("BENGALI", "CHEROKEE", "DEVANAGARI", "ETHIOPIC", "GUJARATI", "GURMUKHI",
-                       "JAVANESE", "KANNADA", "KHMER", "LAO", "MALAYALAM", "MONGOLIAN", "MYANMAR",
-                       "ORIYA", "SINHALA", "SYRIAC", "TAMIL", "TELUGU", "THAANA", "THAI", "YI")
-    },
-    "TIBETAN": "NotoSerifTibetan",
-}  # fmt: skip
+from worker.languages import scripts
+from worker.languages.scripts import JOINERS
 
 # Scripts whose letters stand one after another as they are.
 UNSHAPED = {
@@ -50,10 +29,8 @@ UNSHAPED = {
 
 FROM_THE_RIGHT = {"R", "AL", "AN"}  # classes of UAX 9
 ISOLATE, END = "\u2068", "\u2069"
-JOINERS = "\u200c\u200d"  # they say how the letters beside them are shaped
 KEPT = JOINERS + ISOLATE + END
 UNISOLATED = dict.fromkeys(map(ord, ISOLATE + END))
-CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f\u2028\u2029]+")
 # What a line is broken between: words, their parts behind a hyphen between letters, and ideographs
 # and kana with the punctuation that must not begin a line.
 IDEOGRAPHS = "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
@@ -234,19 +211,13 @@ class Paper(FPDF):
         return tuple(_grouped(text, places))
 
     def _drawable(self, words: str) -> str:
-        """Leave out what nobody sees, and name by its code point what no font has."""
-        text = unicodedata.normalize("NFC", CONTROL.sub(" ", words))
-        return "".join(self._drawn(c) for c in text if c in KEPT or not INVISIBLE.match(c))
-
-    def _drawn(self, character: str) -> str:
-        known = character in KEPT or self._font_of(character)
-        return character if known else f"<U+{ord(character):04X}>"
+        return scripts.drawable(words, self._font_of, kept=KEPT)
 
     def _places(self, letter: str) -> list[Place]:
         """Give a letter and its marks their place: in one font, where one has them all."""
         fonts = [font for c in letter if (font := self._font_of(c))]
         whole = [f for f in fonts if all(c in KEPT or self._has(f, c) for c in letter)]
-        shaped = len(letter) > 1 or _script(letter[0]) not in UNSHAPED
+        shaped = len(letter) > 1 or scripts.script(letter[0]) not in UNSHAPED
         font = (whole or fonts or [MAIN.font])[0]
         if len(letter) == 1 or whole:
             return [Place(font, shaped)] * len(letter)
@@ -255,10 +226,8 @@ class Paper(FPDF):
     def _font_of(self, character: str) -> str | None:
         """Give the font that has a character, the main one if it does; None where none has."""
         if character not in self._fonts_of:
-            fonts = (MAIN.font, FALLBACKS.get(_script(character)), WIDE, CJK)
-            self._fonts_of[character] = next(
-                (f for f in fonts if f and self._has(f, character)), None
-            )
+            fonts = (MAIN.font, *scripts.candidates(character))
+            self._fonts_of[character] = next((f for f in fonts if self._has(f, character)), None)
         return self._fonts_of[character]
 
     def _has(self, font: str, character: str) -> bool:
@@ -271,9 +240,8 @@ class Paper(FPDF):
         """Add a font where it is not there yet, and its bold face where it has one."""
         if font.lower() in self.fonts:
             return
-        regular, bold = FONTS / f"{font}.ttf", FONTS / f"{font}-Bold.ttf"
-        self.add_font(font, "", regular if regular.exists() else FONTS / f"{font}-Regular.ttf")
-        if bold.exists():
+        self.add_font(font, "", scripts.regular(font))
+        if bold := scripts.bold(font):
             self.add_font(font, "B", bold)
 
     def _draw(self, run: Run, x: float, middle: float, size: float, bold: bool) -> None:
@@ -343,7 +311,7 @@ def _beside(leftward: bool, place: Place) -> Place:
     """Give the place of a character among others that are read in its direction."""
     if not leftward:
         return place
-    return Place(WIDE if place.font == MAIN.font else place.font, shaped=True)
+    return Place(scripts.WIDE if place.font == MAIN.font else place.font, shaped=True)
 
 
 def _pieces(paragraph: str, fits: Callable[[str], bool]) -> Iterator[str]:
@@ -382,11 +350,3 @@ def _closed(lines: list[str]) -> list[str]:
 def _turns(text: str) -> bool:
     """Say whether any of a text is read from the right."""
     return not text.isascii() and any(unicodedata.bidirectional(c) in FROM_THE_RIGHT for c in text)
-
-
-@cache
-def _script(character: str) -> str:
-    """Give the script of a character, as its name begins; what is of every script is Latin."""
-    script = unicodedata.name(character, "").partition(" ")[0]
-    letter = character.isalpha() or unicodedata.category(character)[0] == "M"
-    return script if letter or script in FALLBACKS else "LATIN"

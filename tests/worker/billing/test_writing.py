@@ -12,6 +12,7 @@ from pypdf import PdfReader
 
 from worker.billing import writing
 from worker.billing.writing import Paper, isolated
+from worker.languages import scripts
 
 # Unicode's recommended scripts (UAX 31, table 5), and some that are in use besides; a line of each.
 LINES = {
@@ -104,7 +105,7 @@ def test_each_letter_of_each_script_has_a_glyph(script):
 
     runs = paper.runs(isolated(LINES[script]))
 
-    drawn = {(run.place.font, c) for run in runs for c in run.text if c not in writing.JOINERS}
+    drawn = {(run.place.font, c) for run in runs for c in run.text if c not in scripts.JOINERS}
     assert [pair for pair in sorted(drawn) if not paper._has(*pair)] == []
     assert "<U+" not in "".join(run.text for run in runs)
 
@@ -126,10 +127,10 @@ def test_what_nobody_sees_takes_no_place_and_breaks_no_line():
 @pytest.mark.parametrize("face", ["", "B"])
 def test_the_small_font_is_a_part_of_the_wide_one(face):
     paper = new()
-    paper._load(writing.WIDE)
+    paper._load(scripts.WIDE)
     small, wide = (
         cast("TTFFont", paper.fonts[name.lower() + face])
-        for name in (writing.MAIN.font, writing.WIDE)
+        for name in (writing.MAIN.font, scripts.WIDE)
     )
 
     characters = set(small.cmap)
