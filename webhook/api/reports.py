@@ -13,7 +13,8 @@ from webhook.http.shapes import Taken, answer, gives, whole
 from worker import reporting
 from worker.database import patience
 from worker.database.paging import Page
-from worker.reporting import keeping, measures
+from worker.reporting import dictionary, keeping, measures
+from worker.reporting.dictionary import ColumnShape
 from worker.reporting.keeping import ReportShape
 from worker.reporting.measures import Measures
 from worker.reporting.rendering import NotebookShape
@@ -70,6 +71,14 @@ def ask(session: Session, actor: Actor, body: NewReport) -> ReportShape | Respon
 def notebooks(session: Session, actor: Actor) -> Page[NotebookShape]:
     """List the notebooks of reports."""
     return whole(reporting.listing())
+
+
+@blueprint.get("/dictionary")
+@allowed(*STAFF)
+@gives()
+def show_dictionary(session: Session, actor: Actor) -> Page[ColumnShape]:
+    """Give the columns of schema `report`: what analysts read with a database login."""
+    return whole(dictionary.listing(session))
 
 
 @blueprint.get("/measures")

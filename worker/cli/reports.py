@@ -38,6 +38,7 @@ REPORTS = printing.table(
     "invoice",
     "asked_by",
 )
+COLUMNS = printing.table(lambda: reporting.dictionary.ColumnShape)
 UNFINISHED = ("queued", "running")
 POLL_SECONDS = 0.5  # seconds between polls, while a worker makes it
 FORMATS = click.Choice(["html", "pdf"])
@@ -58,6 +59,10 @@ def _ran(result: "Written | reporting.keeping.ReportShape") -> None:
     written(result) if "file" in result else printing.record(result)
 
 
+def _looked_up(result: "list[reporting.dictionary.ColumnShape] | str") -> None:
+    printing.line(*result.splitlines()) if isinstance(result, str) else COLUMNS(result)
+
+
 @command.command()
 @click.option("--organization", metavar="ORG", help="Whose; all of them by default.")
 @click.option("--from", "from_", metavar="DAY", help="The first day; a year ago by default.")
@@ -69,6 +74,15 @@ def measures(
     return run(
         reporting.measures.show, actor=operator(), organization=organization, from_=from_, to=to
     )
+
+
+@command.command(shows=_looked_up)
+@click.option("--markdown", is_flag=True, help="As the page of the documentation.")
+def dictionary(markdown: bool) -> "list[reporting.dictionary.ColumnShape] | str":
+    """Print what each view of schema “report” has: its columns, their types and meanings."""
+    if markdown:
+        return run(reporting.dictionary.markdown)
+    return run(reporting.dictionary.listing)
 
 
 @command.command("run", shows=_ran, failed=lambda result: result.get("state") == "failed")

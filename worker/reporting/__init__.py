@@ -6,7 +6,7 @@ are first needed. The command line defers this package as a whole and uses `repo
 because importing one module by name would run the package.
 """
 
-from worker.reporting import keeping, measures
+from worker.reporting import dictionary, keeping, measures
 from worker.reporting.billing import (
     Verdict,
     draw_revenue_by_month,
@@ -88,6 +88,7 @@ __all__ = [
     "busiest_hours",
     "cohorts",
     "days_until_redeemed",
+    "dictionary",
     "draw_busiest_hours",
     "draw_cohorts",
     "draw_days_of_stock",

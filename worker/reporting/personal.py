@@ -9,14 +9,22 @@ import csv
 import html
 import io
 import re
+from collections.abc import Collection, Hashable
 
-COLUMNS = ("email", "name")  # columns that name a person, in a frame with e-mail addresses
+ADDRESSES = ("email", "recipient")  # columns that have e-mail addresses
+# Columns that name a person, in a frame with addresses: a name goes with the address of its row.
+COLUMNS = (*ADDRESSES, "name", "recipient_name")
 MARK = "person"
 
 ROW = re.compile(r"<tr>(?:(?!</tr>).)*</tr>", re.DOTALL)
 CELL = re.compile(rf'(<td class="{MARK}[^"]*">)([^<]*)(</td>)')
 CSV_PREFIX = "data:text/csv;charset=utf-8;base64,"  # the prefix of a table's CSV in the page
 TABLE = re.compile(f"({CSV_PREFIX})([A-Za-z0-9+/=]+)")
+
+
+def named(columns: Collection[Hashable]) -> tuple[str, ...]:
+    """Give the columns of a table that name people: those of a table that has addresses."""
+    return COLUMNS if any(name in columns for name in ADDRESSES) else ()
 
 
 def names_people(page: str) -> bool:
@@ -41,22 +49,27 @@ def _without(row: str, email: str, pseudonym: str) -> str:
         return row
 
     def replaced(cell: re.Match[str]) -> str:
-        is_address = html.unescape(cell[2]).lower() == email.lower()
-        return cell[1] + (shown(pseudonym) if is_address else "") + cell[3]
+        return cell[1] + shown(_anew(html.unescape(cell[2]), email, pseudonym)) + cell[3]
 
     return CELL.sub(replaced, row)
+
+
+def _anew(cell: str, email: str, pseudonym: str) -> str:
+    """Give the pseudonym for the address, another's address as it is, and nothing for a name."""
+    if cell.lower().lstrip("'") == email.lower():
+        return pseudonym
+    return cell if "@" in cell else ""
 
 
 def _csv(encoded: str, email: str, pseudonym: str) -> str:
     read = io.StringIO(base64.b64decode(encoded).decode(), newline="")
     header, *rows = csv.reader(read)
     places = {name: header.index(name) for name in COLUMNS if name in header}
-    if "email" not in places:
-        return encoded
+    addresses = [place for name, place in places.items() if name in ADDRESSES]
     for row in rows:
-        if row[places["email"]].lstrip("'").lower() == email.lower():
-            for name, place in places.items():
-                row[place] = pseudonym if name == "email" else ""
+        if email.lower() in (row[place].lstrip("'").lower() for place in addresses):
+            for place in places.values():
+                row[place] = _anew(row[place], email, pseudonym)
     written = io.StringIO(newline="")
     csv.writer(written, lineterminator="\n").writerows([header, *rows])
     return base64.b64encode(written.getvalue().encode()).decode()

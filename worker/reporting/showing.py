@@ -84,7 +84,7 @@ def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
     shown = frame.head(MAX_ROWS)
     records = shown.to_dict("records")
     cells = [[cell(name, value, row, locale) for name, value in row.items()] for row in records]
-    people = personal.COLUMNS if "email" in frame else ()
+    people = personal.named(frame)
     columns = [
         _column(list(shown[name]), [row[n] for row in cells], person=name in people)
         for n, name in enumerate(shown.columns)

@@ -205,8 +205,8 @@ PLANTED = {
         "column organization.time_zone differs",
     ),
     "another type": (
-        "ALTER TABLE launch ALTER score TYPE numeric(9,2)",
-        "column launch.score differs",
+        "ALTER TABLE tax_rate ALTER percent TYPE numeric(9,2)",
+        "column tax_rate.percent differs",
     ),
     "a column that may be null": (
         "ALTER TABLE launch ALTER launch DROP NOT NULL",

@@ -262,11 +262,12 @@ DOORS = {
         "begin_vouched_session(bigint,text,text,role,bytea,bytea,text,text,interval,bytea)",
         "knows_web(bytea)",
         "use_sign_in_link(bytea,text)",
+        "report.price_now(bigint,bigint)",
         "report.visible_organization()",
         "schema_revision()",
         "visible_organization()",
     },
-    "keypool_analyst": {"report.visible_organization()"},
+    "keypool_analyst": {"report.price_now(bigint,bigint)", "report.visible_organization()"},
 }
 
 
@@ -916,7 +917,7 @@ def test_a_report_sees_its_organizations_tree_whatever_it_sets(owner, report, es
     with suppress(psycopg.errors.InsufficientPrivilege):  # refused is as good
         report.execute(escape)
 
-    for view in names(owner, VIEWS):
+    for view in names(owner, VIEWS) - {"report.course"}:  # the catalogue is everybody's
         seen = rows(report, view)
         assert any("Berlin" in row for row in seen), view
         assert any("Kreuzberg" in row for row in seen), view
@@ -963,6 +964,33 @@ def test_a_report_on_a_child_sees_nothing_of_its_parent_but_the_name(owner, repo
     owner.execute("UPDATE report_login SET organization_id = 1")
     owner.commit()
     assert seen == {"Kreuzberg pool"}
+
+
+def test_a_report_knows_no_id_of_a_stranger_who_tried_its_key(report):
+    strange = "SELECT learner_id, learner_organization_id FROM report.redemption WHERE event = 4"
+
+    assert report.execute(strange).fetchall() == [(None, None)]
+
+
+def test_a_report_on_a_child_learns_nothing_of_the_parents_distribution_or_charge(owner, report):
+    owner.execute("UPDATE assignment SET organization_id = 2 WHERE id = 1")
+    owner.execute("UPDATE report_login SET organization_id = 2")
+    owner.commit()
+    hidden = "SELECT charge_id, recipient, reference FROM report.assignment WHERE assignment_id = 1"
+
+    seen = report.execute(hidden).fetchall()
+
+    owner.execute("UPDATE assignment SET organization_id = 1 WHERE id = 1")
+    owner.execute("UPDATE report_login SET organization_id = 1")
+    owner.commit()
+    assert seen == [(None, None, None)]
+
+
+def test_a_report_is_told_no_price_of_a_stranger(report):
+    asked = "SELECT * FROM report.price_now(1, {})"
+
+    assert report.execute(asked.format("3")).fetchall() == []
+    assert report.execute(asked.format("1")).fetchall() == [(41, "EUR")]
 
 
 def test_the_web_reads_reports_of_its_requests_tree(web):
