@@ -16,9 +16,13 @@ import pytest
 from sqlalchemy import text
 
 from tests.waiting import eventually
-from worker.database.connections import clock_now, session
-from worker.demo import scratch, traffic, world
+from worker import simulation
+from worker.audit import auditing
+from worker.billing import invoices
+from worker.database.connections import clock_now, session, transaction
+from worker.demo import past, traffic, world
 from worker.errors import InvalidInputError
+from worker.simulation import clock
 
 DEMO = [sys.executable, "-c", "from worker.cli import main; main()", "demo"]
 SMALL = ["--keys", "200", "--redemptions", "60"]
@@ -60,8 +64,10 @@ def test_the_main_job_runs_from_end_to_end_and_leaves_files_and_no_process(tmp_p
     assert told["figures"]["assignments expired"] > 0
     assert told["figures"]["charges billed"] == told["outcomes"]["redeemed"]
     files = [tmp_path / file for file in told["files"].values()]
-    assert [file.suffix for file in files] == [".html", ".csv", ".pdf", ".pdf"]
+    assert [file.suffix for file in files][:4] == [".html", ".csv", ".pdf", ".pdf"]
     assert all(file.stat().st_size for file in files)
+    assert world.ORDERS[0][1] in files[1].read_text()  # keys are handed out
+    assert past.POOLS[1][1] in files[0].read_text()  # there was something before
     assert eventually(lambda: processes_of(tmp_path) == [])
     assert list((tmp_path / "tmp").glob("keypool-*")) == []
 
@@ -119,7 +125,7 @@ def test_a_clock_that_is_moved_moves_for_the_block_alone(database):
     with session() as opened:
         before = clock_now(opened)
 
-    with scratch.later(timedelta(days=40)), session() as opened:
+    with clock.later(timedelta(days=40)), session() as opened:
         moved = clock_now(opened)
 
     with session() as opened:
@@ -127,6 +133,25 @@ def test_a_clock_that_is_moved_moves_for_the_block_alone(database):
         assert opened.execute(text("SELECT 1")).scalar_one() == 1
     assert timedelta(days=40) <= moved - before < timedelta(days=40, minutes=5)
     assert after - before < timedelta(minutes=5)
+
+
+def test_the_year_before_holds_by_every_rule_and_its_invoices_lack_nothing(fresh_database):
+    lived = transaction(simulation.relive, past.draw, months=12, redemptions=500)
+    transaction(world.complete)
+    simulation.bill(reports=False)
+
+    with session() as opened:
+        told = invoices.listing(opened, actor=world.ACTOR, limit=200).items
+        shown = {one["organization"]: one for one in told if one["status"] != "draft"}
+        last = [
+            invoices.show(opened, actor=world.ACTOR, invoice=one["id"]) for one in shown.values()
+        ]
+    checks = transaction(auditing.audit)["checks"]
+    assert lived["redemption"] == 500
+    assert [check for check in checks if not check["ok"]] == []
+    assert set(shown) == {past.ACADEMY, past.AMERICAS, past.RIDGEWAY}
+    assert {one["status"] for one in told} >= {"paid", "finalized"}
+    assert all(one["seller"]["bank"] and one["buyer"]["street"] for one in last)
 
 
 @pytest.mark.parametrize("total", [50, 60, 200, 2_000, 100_000])

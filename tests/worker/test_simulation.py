@@ -264,7 +264,7 @@ def test_closed_months_are_invoiced_to_the_last_charge(fresh_database):
     with databases.session() as session:
         simulation.simulate(session, organizations=4, months=4, redemptions=200, seed=3)
 
-    billed = simulation.bill()
+    billed = simulation.bill(reports=False)
 
     with databases.session() as session:
         (figures,) = rows(
@@ -272,7 +272,16 @@ def test_closed_months_are_invoiced_to_the_last_charge(fresh_database):
             """SELECT (SELECT count(*) FROM invoice WHERE status IN ('finalized', 'paid')),
                       (SELECT count(*) FROM charge JOIN organization ON organization.id = organization_id
                         WHERE unbilled AND date_trunc('month', occurred_at AT TIME ZONE time_zone)
-                              < date_trunc('month', clock_now() AT TIME ZONE time_zone))""",
+                              < date_trunc('month', clock_now() AT TIME ZONE time_zone)),
+                      (SELECT count(*) FROM report_run)""",
         )
-    assert figures == (billed["invoices"], 0)
+        dates = rows(
+            session,
+            "SELECT month, issued_on, paid_on FROM invoice ORDER BY year, serial",
+        )
+    assert figures == (billed["invoices"], 0, 0)
     assert billed["invoices"] > 0
+    assert all(0 <= (issued - month).days - 28 <= 7 for month, issued, _ in dates)
+    assert [issued for _, issued, _ in dates] == sorted(issued for _, issued, _ in dates)
+    assert all(paid is None or paid >= issued for _, issued, paid in dates)
+    assert any(paid is not None for *_, paid in dates)

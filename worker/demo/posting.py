@@ -1,9 +1,9 @@
 """Posting the demo's messages, and comparing actual with expected results."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
 
 from worker import client, signatures
 from worker.client import Answer, Sender
@@ -11,8 +11,8 @@ from worker.database.connections import clock_now, transaction
 from worker.demo import traffic, waiting
 from worker.demo.traffic import Planned
 from worker.demo.world import ACTOR, TREE
-from worker.learning import assignments
 from worker.redemption import inbox
+from worker.redemption.inbox import EventShape
 
 CONCURRENCY = 16
 PAGE = 1000
@@ -20,10 +20,11 @@ PAGE = 1000
 
 @dataclass
 class Post:
-    """The messages sent so far, with the receiver's answers."""
+    """The messages sent so far, with the receiver's answers; `since` is when the first was."""
 
     sender: Sender
     advance: Callable[[int], None]
+    since: datetime
     planned: list[Planned] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
 
@@ -47,7 +48,7 @@ def post(post: Post, url: str, shares: Counter[str], stock: traffic.Stock) -> No
         post.send([forged], sender=forger)
     waiting.until_settled()
     now = transaction(clock_now).isoformat()
-    post.send(traffic.third(shares, _assignments(), now))
+    post.send(traffic.third(shares, _assignments(post.since), now))
     waiting.until_settled()
 
 
@@ -56,27 +57,25 @@ def expected(planned: list[Planned]) -> Counter[str]:
     return Counter(one.expects for one in planned)
 
 
-def happened(answers: list[Answer]) -> Counter[str]:
+def happened(post: Post) -> Counter[str]:
     """Count the messages' actual results: outcomes, repeats, and statuses of refused requests."""
-    results = Counter(str(answer.status) for answer in answers if not answer.taken)
-    recorded = Counter(answer.answer["event"] for answer in answers if answer.taken)
+    results = Counter(str(answer.status) for answer in post.answers if not answer.taken)
+    recorded = Counter(answer.answer["event"] for answer in post.answers if answer.taken)
     results["repeated"] = recorded.total() - len(recorded)
-    return results + _outcomes()
+    return results + Counter(
+        str(event["outcome"] or event["status"]) for event in _events(post.since)
+    )
 
 
-def _outcomes() -> Counter[str]:
-    outcomes, page = Counter[str](), _events(None)
+def _assignments(since: datetime) -> list[str]:
+    granted = (event["assignment"] for event in _events(since) if event["outcome"] == "redeemed")
+    return [assignment for assignment in granted if assignment]
+
+
+def _events(since: datetime) -> Iterator[EventShape]:
+    asked, after = inbox.Filters(since=since), None
     while True:
-        outcomes.update(str(event["outcome"] or event["status"]) for event in page.items)
-        if page.next is None:
-            return outcomes
-        page = _events(page.next)
-
-
-def _events(after: str | None) -> Any:
-    return transaction(inbox.listing, actor=ACTOR, after=after, limit=PAGE)
-
-
-def _assignments() -> list[str]:
-    held = transaction(assignments.listing, actor=ACTOR, limit=PAGE)
-    return [item["id"] for item in held.items]
+        page = transaction(inbox.listing, actor=ACTOR, filters=asked, after=after, limit=PAGE)
+        yield from page.items
+        if (after := page.next) is None:
+            return

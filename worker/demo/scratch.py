@@ -4,13 +4,11 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, event, func, make_url, select, text
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy import create_engine, make_url, text
 
 from worker.database import connections, schema
 from worker.database.connections import Login
@@ -53,28 +51,17 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def services(home: Path) -> Iterator[str]:
-    """Run keypool's own services on the system, and give the address of the web."""
+def services(home: Path, meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
+    """Run keypool's own services on the system, and give the address of the web.
+
+    `meanwhile` is called while they start.
+    """
     port = free_port()
     running = supervisor.services(home, host=HOST, port=port)
     with supervisor.supervised(running, logs=home / "log") as supervision:
+        meanwhile()
         supervision.wait_until_ready()
         yield f"http://{HOST}:{port}"
-
-
-@contextmanager
-def later(passed: timedelta) -> Iterator[None]:
-    """Shift the clock of this process's transactions by that much."""
-    seconds = str((settings().clock_offset + passed).total_seconds())
-
-    def shift(_session: Session, _begun: SessionTransaction, connection: Connection) -> None:
-        connection.execute(select(func.set_config("keypool.clock_offset", seconds, True)))
-
-    event.listen(Session, "after_begin", shift)
-    try:
-        yield
-    finally:
-        event.remove(Session, "after_begin", shift)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 from worker.client import Message, message
 from worker.errors import InvalidInputError
 from worker.pools import codes
+from worker.simulation import names
 
 # How many of a thousand messages are of each special kind; the rest are good.
 AWKWARD = {
@@ -33,6 +34,7 @@ REFUSED_OUTCOMES = (
     "key_retired", "pool_paused", "pool_not_started", "pool_expired",
     "not_available_to_organization",
 )  # fmt: skip
+WHO = ("learner", "visitor", "racer", "rival", "latecomer")
 GUESSES = ("unknown_key", "mistyped_key")
 AT_THE_DOOR = ("401", "409", "422")  # forged, an id used again, not a message we know
 MOST_GUESSES = 200  # wrong guesses are rate limited
@@ -45,11 +47,12 @@ Stock = dict[str, Iterator[str]]
 
 @dataclass(frozen=True)
 class Planned:
-    """A message and its expected result: an outcome, or the receiver's answer."""
+    """A message, its expected result (an outcome, or the receiver's answer), and who redeems."""
 
     message: Message
     data: dict[str, Any]
     expects: str
+    who: str = ""
 
 
 def parts(total: int) -> Counter[str]:
@@ -87,7 +90,7 @@ def first(shares: Counter[str], stock: Stock, organizations: list[str]) -> list[
 
 def second(shares: Counter[str], stock: Stock, before: Iterable[Planned]) -> list[Planned]:
     """Plan messages that follow good ones: the same again, the same key, the same course."""
-    learned = [one for one in before if one.data["learner"]["email"].startswith("learner")]
+    learned = [one for one in before if one.who == "learner"]
     good, abroad = cycle(learned), cycle([one for one in learned if "organization" in one.data])
     planned = []
     for _, one in zip(range(shares["repeated"]), good, strict=False):
@@ -150,14 +153,20 @@ def _good(number: int, stock: Stock, organizations: list[str]) -> list[Planned]:
 def _attempt(
     key: str, expects: str, who: str, n: int, *, organization: str | None = None
 ) -> Planned:
-    data: dict[str, Any] = {
-        "key": key,
-        "learner": {"email": f"{who}{n}@harbour.example", "name": f"{who.capitalize()} {n}"},
-    }
+    data: dict[str, Any] = {"key": key, "learner": _learner(n * len(WHO) + WHO.index(who))}
     if organization:
         data["organization"] = organization
-    return _planned("redemption.requested", data, expects)
+    return _planned("redemption.requested", data, expects, who)
 
 
-def _planned(type_: str, data: dict[str, Any], expects: str) -> Planned:
-    return Planned(message(type_, data), data, expects)
+def _learner(number: int) -> dict[str, str]:
+    first, last, more = names.person(number)
+    called = [names.FIRST[first], names.LAST[last]]
+    return {
+        "email": f"{'.'.join(called)}{more or ''}@harbour.example",
+        "name": " ".join(called).title(),
+    }
+
+
+def _planned(type_: str, data: dict[str, Any], expects: str, who: str = "") -> Planned:
+    return Planned(message(type_, data), data, expects, who)

@@ -1,4 +1,4 @@
-"""The world of the demo: a small tree of organizations, courses, prices, pools and their keys."""
+"""The world of the demo's day: the seller, its buyers' addresses, new pools and their keys."""
 
 import csv
 import io
@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from worker.billing import seller
-from worker.catalogue import courses, prices
 from worker.database.connections import clock_now, session
 from worker.demo import traffic
+from worker.demo.past import ACADEMY, AMERICAS, NORDIC, RIDGEWAY
 from worker.errors import InvalidInputError
-from worker.pools import batches, exporting, keys, pools
+from worker.pools import batches, distributions, exporting, keys, pools
 from worker.pools.batches import BatchShape
 from worker.pools.import_reports import ImportReport
 from worker.redemption import sources
@@ -24,8 +24,6 @@ from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
 
 ACTOR = Actor.operator("keypool demo")
-ACADEMY, NORDIC, AMERICAS = "Harbour Academy", "Harbour Nordic", "Harbour Americas"
-RIDGEWAY = "Ridgeway Training"
 TREE = [ACADEMY, NORDIC, AMERICAS]
 SPRING, FALL, WORKSHOP = "Spring intake", "Fall intake", "Workshop week"
 # A pool for each outcome that refuses a good key.
@@ -45,6 +43,7 @@ SELLER: dict[str, Any] = {
 }  # fmt: skip
 BANKS = [
     {"currency": "EUR", "iban": "DE89370400440532013000", "bic": "COBADEFFXXX"},
+    {"currency": "USD", "iban": "DE02120300000000202051", "bic": "BYLADEM1001"},
     {"currency": "GBP", "iban": "GB33BUKB20201555555555", "bic": "BUKBGB22"},
 ]
 BUYERS: dict[str, dict[str, Any]] = {
@@ -70,36 +69,36 @@ BUYERS: dict[str, dict[str, Any]] = {
         "electronic_address": "accounts@ridgeway.example",
     },
 }  # fmt: skip
+# Who gets keys of the largest pool: the name, the address, the order, and which share of the keys.
+ORDERS = [
+    ("Quayside Books", "orders@quayside-books.example", "PO-10417", 0.02),
+    ("City of Rostock", "fortbildung@rostock.example", "2026-0815", 0.015),
+    ("Warnow Shipyards", "training@warnow-shipyards.example", "4500081733", 0.02),
+    ("Baltic Freight AB", "learning@baltic-freight.example", "BF-2291", 0.01),
+    ("Elbe Analytics", "people@elbe-analytics.example", "PO-10433", 0.01),
+    ("Quayside Books", "orders@quayside-books.example", "PO-10436", 0.15),
+    ("City of Rostock", "fortbildung@rostock.example", "2026-0822", 0.12),
+    ("Warnow Shipyards", "training@warnow-shipyards.example", "4500081790", 0.1),
+    ("Baltic Freight AB", "learning@baltic-freight.example", "BF-2304", 0.08),
+    ("Lighthouse Library", "desk@lighthouse-library.example", "PO-10452", 0.05),
+]
 TYPED_KEYS = 3
 SPARE = 5
 # Bad lines that are pasted along with good ones.
 SLIPS = ["", "WORKSHOP-0000001", "workshop 0000002", "short", "WORKSHOP-0000003!"]
 
 
-def found(opened: Session) -> SourceInClear:
-    """Make the seller, organizations, courses, prices, pools; give the source that may post."""
+def complete(opened: Session) -> None:
+    """Give the seller and its buyers what their invoices print."""
     seller.edit(opened, actor=ACTOR, banks=BANKS, **SELLER)
-    organizations.add(
-        opened, actor=ACTOR, name=ACADEMY, time_zone="Europe/Berlin", currency="EUR", tax_rate="19"
-    )
-    organizations.add(
-        opened, actor=ACTOR, name=NORDIC, parent=ACADEMY, time_zone="Europe/Stockholm"
-    )
-    organizations.add(
-        opened, actor=ACTOR, name=AMERICAS, parent=ACADEMY, time_zone="America/New_York",
-        currency="USD",
-    )  # fmt: skip
-    organizations.add(opened, actor=ACTOR, name=RIDGEWAY, time_zone="Europe/London", currency="GBP")
     for name, printed in BUYERS.items():
         organizations.edit(opened, actor=ACTOR, organization=name, **printed)
-    for code, title, price in [
-        ("K8S-101", "Kubernetes in practice", "49.90"),
-        ("SQL-201", "SQL for analysts", "29.00"),
-    ]:
-        courses.add(opened, actor=ACTOR, code=code, title=title, price=price, currency="EUR")
-    prices.set_price(opened, actor=ACTOR, course="K8S-101", organization=AMERICAS, price="45.00")
+
+
+def found(opened: Session) -> SourceInClear:
+    """Make the day's pools, and give the source that may post."""
     _found_pools(opened)
-    return sources.add(opened, actor=ACTOR, name="shop", organization=ACADEMY)
+    return sources.add(opened, actor=ACTOR, name="portal", organization=ACADEMY)
 
 
 def _found_pools(opened: Session) -> None:
@@ -178,6 +177,20 @@ def withdraw(opened: Session, key_counts: dict[str, int]) -> None:
     """Retire the keys of one pool."""
     pool = REFUSING["key_retired"]
     keys.retire(opened, actor=ACTOR, codes=list(codes(pool, key_counts[pool])))
+
+
+def hand_out(opened: Session, key_counts: dict[str, int]) -> None:
+    """Distribute keys of the largest pool: orders of several sizes; the rest is left."""
+    for name, recipient, reference, share in ORDERS:
+        distributions.distribute(
+            opened,
+            actor=ACTOR,
+            pool=SPRING,
+            recipient=recipient,
+            name=name,
+            reference=reference,
+            count=max(1, int(key_counts[SPRING] * share)),
+        )
 
 
 def stock(key_counts: dict[str, int], most: int) -> traffic.Stock:

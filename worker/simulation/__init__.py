@@ -4,6 +4,7 @@ The history obeys every rule of the live system: an outcome is the first that ho
 redeemed once, a learner has one live assignment per course, a charge is the price in force.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,23 +13,20 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from worker import errors
-from worker.billing import payments, runs
-from worker.database import connections
 from worker.database.connections import clock_now
-from worker.reporting import keeping
-from worker.simulation import attempts, grants, ledger, stock, usage, world
+from worker.simulation import attempts, grants, ledger, paying, stock, usage, world
 from worker.simulation.loading import Loading
 from worker.simulation.names import HOMES
 from worker.simulation.seasons import Seasons
-from worker.tables.billing import Invoice
 from worker.tables.catalogue import Course
-from worker.tables.labels import InvoiceKind, InvoiceStatus
 from worker.tables.tenancy import Organization
 from worker.tenancy import history
 from worker.tenancy.actors import Actor
 
 ACTOR = "keypool simulate"
 MAX_MONTHS = 240  # months
+
+Draw = Callable[[np.random.Generator, Seasons], world.World]
 
 
 def simulate(
@@ -50,47 +48,55 @@ def simulate(
         InvalidInputError: a number is out of range.
     """
     _check(organizations, months, redemptions, seed)
-    session.execute(text("SET LOCAL statement_timeout = 0"))
-    session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-    last = (now or clock_now(session)).replace(hour=0, minute=0, second=0, microsecond=0)
-    days = round(months * 365.25 / 12)
-    seasons = Seasons(last - timedelta(days=days), days, [zone for zone, _, _ in HOMES])
-    rng = np.random.default_rng([seed, session.scalar(select(func.count(Organization.id))) or 0])
 
-    drawn = world.draw(
-        rng,
-        seasons,
-        organizations=organizations,
-        names_taken=set(session.scalars(select(func.lower(Organization.name)))),
-        codes_taken=set(session.scalars(select(func.lower(Course.code)))),
-    )
-    copied = _load(session, rng, seasons, drawn, redemptions, seed)
-    session.execute(text("ANALYZE"))
+    def draw(rng: np.random.Generator, seasons: Seasons) -> world.World:
+        return world.draw(
+            rng,
+            seasons,
+            organizations=organizations,
+            names_taken=set(session.scalars(select(func.lower(Organization.name)))),
+            codes_taken=set(session.scalars(select(func.lower(Course.code)))),
+        )
+
+    copied = relive(session, draw, months=months, redemptions=redemptions, seed=seed, now=now)
     _remember(
         session, organizations=organizations, months=months, redemptions=redemptions, seed=seed
     )
     return copied
 
 
-def bill(*, paid_after: timedelta = timedelta(days=60)) -> dict[str, int]:
-    """Invoice every closed month, mark older invoices as paid, and count.
+def relive(
+    session: Session,
+    draw: Draw,
+    *,
+    months: int,
+    redemptions: int,
+    seed: int = 0,
+    now: datetime | None = None,
+) -> dict[str, int]:
+    """Add a given world with months of history, as `simulate` does, and count the rows.
 
-    Each organization is billed in a transaction of its own, as `runs.run` does.
+    `draw` makes the world: its names and codes must be new, and its last course is archived at some time.
     """
-    actor = Actor.operator(ACTOR)
-    # Anyway: what is invented needs no seller.
-    run = runs.run(actor=actor, finalize=True, anyway=True, then=keeping.ask_after)
-    with connections.session() as opened:
-        today = clock_now(opened).date()
-        old = select(Invoice.id).where(
-            Invoice.id.in_(run.finalized),
-            Invoice.month < today - paid_after,
-            Invoice.status == InvoiceStatus.FINALIZED,
-            Invoice.kind == InvoiceKind.INVOICE,
-        )
-        for invoice in opened.scalars(old).all():
-            payments.pay(opened, actor=actor, invoice=str(invoice), on=today.isoformat())
-    return {"invoices": len(run.finalized), "charges": run.charges}
+    session.execute(text("SET LOCAL statement_timeout = 0"))
+    session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+    last = (now or clock_now(session)).replace(hour=0, minute=0, second=0, microsecond=0)
+    days = round(months * 365.25 / 12)
+    seasons = Seasons(last - timedelta(days=days), days, [zone for zone, _, _ in HOMES])
+    rng = np.random.default_rng([seed, session.scalar(select(func.count(Organization.id))) or 0])
+    copied = _load(session, rng, seasons, draw(rng, seasons), redemptions, seed)
+    session.execute(text("ANALYZE"))
+    return copied
+
+
+def bill(*, reports: bool = True) -> dict[str, int]:
+    """Invoice every closed month as of soon after its end, most of them paid since, and count.
+
+    Each organization is billed in a transaction of its own, as `runs.run` does. With `reports`, those
+    of the last closed month are requested.
+    """
+    made = paying.bill(actor=Actor.operator(ACTOR), reports=reports)
+    return {"invoices": len(made.finalized), "charges": made.charges}
 
 
 def _check(organizations: int, months: int, redemptions: int, seed: int) -> None:

@@ -14,7 +14,7 @@ from worker.simulation.attempts import OUTCOMES, Attempts
 from worker.simulation.copying import Columns, Copying, chosen, ids, instants, joined, texts
 from worker.simulation.grants import WITHIN, Grants, organization_of
 from worker.simulation.ledger import Charges
-from worker.simulation.names import FIRST, HOMES, LAST, REASONS, TAXES
+from worker.simulation.names import FIRST, HOMES, LAST, REASONS, TAXES, person
 from worker.simulation.seasons import NEVER, SECOND, Seasons, moment
 from worker.simulation.stock import Stock
 from worker.simulation.usage import Launches
@@ -376,11 +376,8 @@ class Loading:
 
 
 def _parts(people: Indexes) -> tuple[Indexes, Indexes, pa.Array]:
-    number = people & ((1 << WITHIN) - 1)
-    more = number // (len(FIRST) * len(LAST))
-    suffix = pc.if_else(pa.array(more == 0), "", texts(more))
-    # Counting both up together gives every pair of the 58 first names and 50 last names once.
-    return number % len(FIRST), (number + number // len(FIRST)) % len(LAST), suffix
+    first, last, more = person(people & ((1 << WITHIN) - 1))
+    return first, last, pc.if_else(pa.array(more == 0), "", texts(more))
 
 
 def _full_names(people: Indexes) -> pa.Array:

@@ -1,5 +1,12 @@
 """Names for simulated things. Addresses end in .example, so they reach nobody."""
 
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Number = TypeVar("Number", int, NDArray[np.int64])
+
 # (time zone, currency, locale) of a tree of organizations.
 HOMES = (
     ("Europe/Berlin", "EUR", "de"),
@@ -9,10 +16,14 @@ HOMES = (
     ("Asia/Tokyo", "JPY", "ja"),
     ("Australia/Sydney", "AUD", "en_AU"),
     ("America/Sao_Paulo", "BRL", "pt_BR"),
+    ("Europe/Stockholm", "EUR", "sv"),
 )
 
 # Each home's tax: name and percentage; None if it has none.
-TAXES = (("VAT", "19"), None, ("VAT", "20"), ("TVA", "20"), ("JCT", "10"), ("GST", "10"), None)
+TAXES = (
+    ("USt.", "19"), None, ("VAT", "20"), ("TVA", "20"), ("JCT", "10"), ("GST", "10"), None,
+    ("moms", "25"),
+)  # fmt: skip
 
 TREES = (
     "Alder Academy", "Borealis Training", "Copper Lane College", "Driftwood Labs", "Ember Institute",
@@ -64,3 +75,12 @@ LAST = (
 )  # fmt: skip
 
 REASONS = ("Left the company", "Booked by mistake", "Moved to another course", "Asked for by phone")
+
+
+def person(number: Number) -> tuple[Number, Number, Number]:
+    """Give the indexes of a person's first and last name, and a number that tells namesakes apart (0: none).
+
+    Counting both up together gives every pair of the names once before the first namesake.
+    """
+    first, last = number % len(FIRST), (number + number // len(FIRST)) % len(LAST)
+    return first, last, number // (len(FIRST) * len(LAST))

@@ -122,7 +122,7 @@ def draw(
     world = World(
         organizations=list(_organizations(rng, seasons, organizations, names_taken)),
         courses=[(untaken(code, codes_taken), title) for code, title, _ in COURSES[-taught:]],
-        archived=_part(seasons, 0.75),
+        archived=part(seasons, 0.75),
     )
     world.prices += _prices(rng, seasons, world)
     for organization in range(organizations):
@@ -180,7 +180,7 @@ def _prices(rng: np.random.Generator, seasons: Seasons, world: World) -> Iterato
         own = 0.1 if organization.parent is not None else 0.4 if currency == "EUR" else 1.0
         for course in np.flatnonzero(rng.random(len(listed)) < own).tolist():
             discount = float(rng.uniform(0.7, 1.0))
-            for at in (since, _part(seasons, float(rng.uniform(0.2, 0.9)))):
+            for at in (since, part(seasons, float(rng.uniform(0.2, 0.9)))):
                 rise = 1.0 if at == since else 1.05
                 amount = _amount(listed[course] * WORTH[currency] * discount * rise, currency)
                 yield Price(course, n, amount, currency, at)
@@ -197,7 +197,7 @@ def _pools(
 ) -> Iterator[Pool]:
     taken: set[str] = set()
     for kind, (starts, expires) in enumerate(CERTAIN if organization == 0 else ()):
-        window = _part(seasons, starts), _part(seasons, expires)
+        window = part(seasons, starts), part(seasons, expires)
         yield _pool(rng, seasons, world, organization, window, taken, kind)
     for _ in range(int(1 + rng.poisson(2))):
         length = int(rng.choice(LENGTHS)) * DAY
@@ -217,22 +217,53 @@ def _pool(
 ) -> Pool:
     newest = len(world.courses) - 1  # the last is the one that is archived
     course = newest if kind == ARCHIVED else int(rng.integers(newest))
-    starts, expires = (_midnight(at, world.zone(organization)) for at in window)
-    paused = _part(seasons, 0.9) if kind == PAUSED else NEVER
-    halts = [paused, world.archived if kind == ARCHIVED else NEVER]
-    return Pool(
+    starts = _midnight(window[0], world.zone(organization))
+    return place(
+        seasons,
+        world,
         name=untaken(f"{world.courses[course][0]} {moment(starts + DAY):%B %Y}", taken),
         organization=organization,
         course=course,
+        window=window,
         made=min(starts, seasons.end) - int(rng.integers(5, 40)) * DAY,
-        starts=starts,
-        expires=expires,
         availability=int(rng.choice(AVAILABILITY)),
         shared=kind == SHARED or (len(world.family(organization)) > 1 and rng.random() < 0.7),
-        paused=paused,
+        paused=part(seasons, 0.9) if kind == PAUSED else NEVER,
         generated=kind is not None or rng.random() < 0.85,
+    )
+
+
+def place(
+    seasons: Seasons,
+    world: World,
+    *,
+    name: str,
+    organization: int,
+    course: int,
+    window: tuple[int, int],
+    made: int,
+    availability: int,
+    shared: bool = True,
+    paused: int = NEVER,
+    generated: bool = True,
+) -> Pool:
+    """Make a pool whose window begins and ends with days of its owner's zone."""
+    starts, expires = (_midnight(at, world.zone(organization)) for at in window)
+    archived = world.archived if course == len(world.courses) - 1 else NEVER
+    halts = [halt for halt in (paused, archived) if halt != NEVER]
+    return Pool(
+        name=name,
+        organization=organization,
+        course=course,
+        made=made,
+        starts=starts,
+        expires=expires,
+        availability=availability,
+        shared=shared,
+        paused=paused,
+        generated=generated,
         opens=max(starts, seasons.begin),
-        closes=min([expires, seasons.end, *(halt for halt in halts if halt != NEVER)]),
+        closes=min([expires, seasons.end, *halts]),
     )
 
 
@@ -240,6 +271,7 @@ def _midnight(at: int, zone: str) -> int:
     return microseconds(days.day_start(moment(at).date(), zone))
 
 
-def _part(seasons: Seasons, part: float) -> int:
-    at = seasons.begin + int((seasons.end - seasons.begin) * part)
+def part(seasons: Seasons, share: float) -> int:
+    """Give the midnight (UTC) at a share of the simulated days."""
+    at = seasons.begin + int((seasons.end - seasons.begin) * share)
     return at - at % DAY
