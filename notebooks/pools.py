@@ -45,14 +45,26 @@ reporting.stock_totals(question)
 # ## Which pools run out first?
 
 # %%
-reporting.draw_days_of_stock(question)
+reporting.draw_run_out(question)
 
 # %%
-reporting.pools_by_stock(question)
+reporting.pools_by_run_out(question)
 
 # %% [markdown]
-# Issued keys divided by how many a day were redeemed in the four weeks up to the period's last day.
-# A pool without a number was not redeemed from: its stock lasts for ever at that pace.
+# The pace (*redeemed a day*) is of the *open days*: whole days of the last 28 on which the pool was open and
+# not paused. It goes on at that pace until its keys, or its days, are over. In eight of ten cases the end is
+# in the *likely* span (the bar; a hollow mark is a pool that ends with keys unspent).
+
+# %% [markdown]
+# ### How good were such forecasts?
+
+# %%
+reporting.run_out_back_test(question)
+
+# %% [markdown]
+# The same forecasts, made every four weeks of the period for stock of two, four and eight weeks, and compared
+# with what came: *held share* of the truths were in the likely span. On simulated history it is 80 %: a
+# share far below that says that these pools jump more than most, and their spans are too narrow.
 
 # %% [markdown]
 # ## Which pools expire soon?

@@ -135,11 +135,11 @@ reporting.waits_in_steps(question)
 # ## How long will the keys last?
 
 # %%
-reporting.draw_days_of_stock(question)
+reporting.draw_run_out(question)
 
 # %% [markdown]
-# Of each active pool: issued keys, divided by how many a day were redeemed in the four weeks up to
-# the period's last day. The notebook *pools* has the table.
+# Of active pools that may run out before they end: the mark is when, at the pace of the last four weeks,
+# the bar the span of eight of ten cases. The notebook *pools* has the table.
 
 # %% [markdown]
 # ## How long do keys wait to be redeemed?

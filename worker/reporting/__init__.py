@@ -41,14 +41,13 @@ from worker.reporting.redemptions import (
     waits_in_short,
 )
 from worker.reporting.rendering import NOTEBOOKS, listing
+from worker.reporting.run_out import draw_run_out, pools_by_run_out, run_out_back_test
 from worker.reporting.running import ReportFailedError, run
 from worker.reporting.stock import (
     breakage,
-    draw_days_of_stock,
     expiring_pools,
     keys_by_label,
     learners_at_risk,
-    pools_by_stock,
     risk_totals,
     stock_totals,
 )
@@ -91,7 +90,6 @@ __all__ = [
     "dictionary",
     "draw_busiest_hours",
     "draw_cohorts",
-    "draw_days_of_stock",
     "draw_days_until_redeemed",
     "draw_first_launches",
     "draw_funnel",
@@ -100,6 +98,7 @@ __all__ = [
     "draw_redemptions_per_day",
     "draw_refusals",
     "draw_revenue_by_month",
+    "draw_run_out",
     "draw_waits_since_distribution",
     "expiring_pools",
     "first_launches",
@@ -116,7 +115,7 @@ __all__ = [
     "make_next",
     "measures",
     "pdf",
-    "pools_by_stock",
+    "pools_by_run_out",
     "print_anew",
     "reconciliation",
     "redemption_totals",
@@ -131,6 +130,7 @@ __all__ = [
     "revenue_totals",
     "risk_totals",
     "run",
+    "run_out_back_test",
     "stock_totals",
     "unused_assignments",
     "usage_by_label",

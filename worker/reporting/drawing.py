@@ -234,6 +234,36 @@ def steps(
     return chart(title, alternative, draw)
 
 
+def spans(
+    title: str,
+    alternative: str,
+    names: Sequence[str],
+    spans: Sequence[tuple[date, date, date]],
+    *,
+    solid: Sequence[bool],
+    locale: babel.Locale,
+) -> "Figure":
+    """Draw a span of days per name, with a mark within it; a mark that is not solid is hollow."""
+
+    def draw(axes: "Axes") -> None:
+        from matplotlib.dates import AutoDateLocator, date2num
+        from matplotlib.ticker import FuncFormatter
+
+        days = [[float(date2num(day)) for day in span] for span in spans]
+        for place, ((first, at, last), is_solid) in enumerate(zip(days, solid, strict=True)):
+            axes.plot([first, last], [place, place], color=SKY, linewidth=7, solid_capstyle="butt")
+            fill = BLUE if is_solid else "white"
+            axes.plot([at], [place], "o", color=BLUE, markerfacecolor=fill, markersize=7)
+        first, last = min(span[0] for span in days), max(span[2] for span in days)
+        axes.set_yticks(range(len(names)), [shorten(name) for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=8))
+        axes.xaxis.set_major_formatter(FuncFormatter(partial(_day, locale, int(last - first) + 1)))
+        axes.grid(visible=False, axis="y")
+
+    return chart(title, alternative, draw, height=1.1 + ROW * len(names))
+
+
 def heat(
     title: str,
     alternative: str,

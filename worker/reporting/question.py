@@ -11,6 +11,7 @@ import babel
 from psycopg import sql
 
 from worker import days, errors
+from worker.languages.phrasebooks import Phrasebook, phrasebook
 from worker.reporting import measures, reading
 
 EVERYTHING = "All organizations"
@@ -69,6 +70,21 @@ class Question:
             return babel.Locale.parse(self.locale.replace("-", "_"))
         except (ValueError, babel.UnknownLocaleError):
             return babel.Locale("en")
+
+    @cached_property
+    def words(self) -> Phrasebook:
+        """The words of the page's sentences, with their days and numbers."""
+        return phrasebook(self.locale)
+
+    @property
+    def yesterday(self) -> date:
+        """The last day that is over."""
+        return self.asked_at.astimezone(ZoneInfo(self.time_zone)).date() - timedelta(days=1)
+
+    @property
+    def is_past(self) -> bool:
+        """Whether the period ended before yesterday: what is known as of now is not as of its end."""
+        return self.last < self.yesterday
 
     @property
     def subject(self) -> str:

@@ -41,9 +41,13 @@ def register(locale: babel.Locale) -> None:
 
 
 def table(frame: "pd.DataFrame", locale: babel.Locale) -> str:
-    """Give a DataFrame as an HTML table, or as large figures if it is marked as `figures`."""
+    """Give a DataFrame as an HTML table, or as large figures if it is marked as `figures`.
+
+    An empty one says why it is, if it knows it (`nothing`).
+    """
     if frame.empty:
-        return NOTHING
+        why = frame.attrs.get("nothing")
+        return f'<p class="nothing">{html.escape(why)}</p>' if why else NOTHING
     show = _figures if frame.attrs.get("figures") else _rows
     return show(frame, locale)
 

@@ -4,33 +4,17 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from worker.reporting import drawing, measures, reading
+from worker.reporting import measures, reading
 from worker.reporting.question import Question
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
-PACE = 28  # days up to the period's last day
 SOON = 30  # days
 TOP = 25
-MAX_BARS = 12
 
 TOTALS = """
     SELECT {stock} FROM report.pool WHERE true {family} HAVING count(*) > 0"""
-
-# Active pools, those that run out first.
-STOCK = """
-    WITH pace AS (
-        SELECT pool_id, count(*)::numeric AS lately FROM report.redemption
-         WHERE answer = 'redeemed' AND {lately} GROUP BY pool_id),
-    lasting AS (
-        SELECT name AS pool, organization, course, issued, undistributed,
-               round(coalesce(lately, 0) / {pace}, 1) AS redeemed_a_day,
-               floor(issued * {pace} / lately)::bigint AS days_of_stock, last_day
-          FROM report.pool LEFT JOIN pace ON pool_id = id
-         WHERE state = 'active' {family})
-    SELECT * FROM lasting ORDER BY days_of_stock NULLS LAST, issued, pool LIMIT {top}"""
 
 EXPIRING = """
     SELECT name AS pool, organization, course, issued, undistributed,
@@ -75,23 +59,6 @@ def stock_totals(question: Question) -> "pd.DataFrame":
     return reading.figures(_about(TOTALS, question))
 
 
-def pools_by_stock(question: Question) -> "pd.DataFrame":
-    """Give active pools with their stock, and how long it lasts at the rate of the last four weeks."""
-    return reading.frame(_about(STOCK, question))
-
-
-def draw_days_of_stock(question: Question) -> "Figure":
-    """Draw how many days each active pool's keys last, those that run out first."""
-    frame, title = (
-        pools_by_stock(question),
-        "Days of stock left, at the pace of the last four weeks",
-    )
-    frame = frame[frame["days_of_stock"].notna()].head(MAX_BARS)
-    return drawing.counted(
-        title, frame, question.babel, unit="days", name="pool", count="days_of_stock"
-    )
-
-
 def expiring_pools(question: Question) -> "pd.DataFrame":
     """Give active pools with issued keys that expire within 30 days."""
     return reading.frame(_about(EXPIRING, question))
@@ -123,8 +90,6 @@ def _about(query: str, question: Question) -> sql.Composed:
     return sql.SQL(query).format(
         stock=sql.SQL(measures.STOCK),
         family=question.family(),
-        lately=question.lately(PACE),
-        pace=sql.Literal(PACE),
         soon=sql.Literal(SOON),
         now=sql.Literal(question.asked_at),
         top=sql.Literal(TOP),

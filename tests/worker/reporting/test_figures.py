@@ -3,6 +3,7 @@
 import base64
 import re
 from collections import Counter, defaultdict
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -25,6 +26,20 @@ from worker.reporting import billing, reading, showing, usage
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 
 
+NOTHING_FORECAST = "Stock is known as of today, and this period is over: nothing is forecast."
+# An open pool that rested for three days and a half, a while ago.
+PAUSE = """
+    INSERT INTO history (at, actor, organization_id, action, thing, thing_id)
+    SELECT date_trunc('day', clock_now()) - ago, 'user 1', organization_id, action, 'pool', pool_id
+      FROM (SELECT pool_id, pool.organization_id FROM redemption JOIN pool ON pool.id = pool_id
+             WHERE outcome = 'redeemed' AND paused_at IS NULL AND expires_at > clock_now()
+               AND starts_at < clock_now() - interval '40 days'
+               AND received_at > clock_now() - interval '20 days'
+             GROUP BY pool_id, pool.organization_id ORDER BY count(*) DESC LIMIT 1) AS busy,
+           (VALUES (interval '10 days 4 hours', 'pool paused'), (interval '6 days 16 hours', 'pool resumed'))
+               AS act (ago, action)"""
+
+
 @pytest.fixture(scope="module")
 def billed(database: Addresses) -> None:
     """A history that ends last midnight, with its closed months invoiced."""
@@ -33,6 +48,7 @@ def billed(database: Addresses) -> None:
     with databases.session() as session:
         session.execute(text("UPDATE key SET labels = '{gold,b}' WHERE id % 3 = 0"))
         session.execute(text("UPDATE key SET labels = '{gold}' WHERE id % 7 = 0"))
+        session.execute(text(PAUSE))
 
 
 @pytest.fixture(scope="module", params=["Alder Academy", None])
@@ -389,7 +405,9 @@ def pools(asked) -> list[dict[str, Any]]:
                   count(*) FILTER (WHERE state = 'issued' AND distribution_id IS NULL) AS free,
                   count(*) FILTER (WHERE state = 'redeemed') AS redeemed,
                   count(*) FILTER (WHERE state = 'retired') AS retired,
-                  count(key.id) AS keys, course.code AS course, organization.name AS owner
+                  count(key.id) AS keys, organization.time_zone,
+                  (SELECT min(made_at) FROM pool_growth WHERE pool_id = pool.id) AS filled_at,
+                  course.code AS course, organization.name AS owner
              FROM pool JOIN course ON course.id = course_id LEFT JOIN key ON key.pool_id = pool.id
              JOIN organization ON organization.id = pool.organization_id
             GROUP BY pool.id, course.id, organization.id""",
@@ -416,27 +434,73 @@ def test_keys_are_totalled_over_pools(asked, pools):
     assert totals["breakage"] == sum(row["issued"] for row in pools if row["over"])
 
 
-def test_stock_lasts_as_long_as_at_the_pace_of_four_weeks(asked, pools):
-    told = {
-        (row["organization"], row["pool"]): row for row in records(reporting.pools_by_stock(asked))
-    }
+@pytest.fixture(scope="module")
+def current(asked: reporting.Question) -> reporting.Question:
+    """The same question up to yesterday."""
+    return replace(asked, last=asked.asked_at.date() - timedelta(days=1))
 
-    redeemed = raw(asked, "SELECT * FROM redemption WHERE outcome = 'redeemed'")
-    lately = Counter(
-        row["pool_id"]
-        for row in redeemed
-        if asked.last - timedelta(days=27) <= row["received_at_day"] <= asked.last
+
+def test_a_pools_end_is_forecast_from_the_days_on_which_it_was_open(current, pools):
+    told = records(reporting.pools_by_run_out(current))
+
+    redeemed = raw(current, "SELECT * FROM redemption WHERE outcome = 'redeemed'")
+    counted = Counter((row["pool_id"], row["received_at_day"]) for row in redeemed)
+    pauses = raw(
+        current, "SELECT * FROM history WHERE thing = 'pool' AND action LIKE 'pool %d' ORDER BY id"
     )
-    active = [row for row in pools if row["active"]]
-    assert len(told) == len(active)
-    for row in active:
-        ours = told[row["owner"], row["name"]]
-        assert (ours["issued"], ours["undistributed"]) == (row["issued"], row["free"])
-        assert (ours["course"], ours["last_day"].date()) == (row["course"], row["last_day"])
-        pace = lately[row["id"]]
-        assert float(ours["redeemed_a_day"]) == pytest.approx(pace / 28, abs=0.0501)
-        lasts = row["issued"] * 28 // pace if pace else None
-        assert lasts == (None if pd.isna(ours["days_of_stock"]) else ours["days_of_stock"])
+    active = {(row["owner"], row["name"]): row for row in pools if row["active"]}
+    assert {(row["organization"], row["pool"]) for row in told} == set(active)
+    for row in told:
+        pool = active[row["organization"], row["pool"]]
+        paused = [row for row in pauses if row["thing_id"] == pool["id"]]
+        zone = ZoneInfo(pool["time_zone"])
+        today = current.asked_at.astimezone(zone).date()
+        whole = min(current.last, today - timedelta(days=1))
+        days = [whole - timedelta(days=n) for n in range(28)]
+        open_days = [day for day in days if is_open(pool, day, paused)]
+        pace = [counted[pool["id"], day] for day in open_days]
+        assert row["open_days"] == len(open_days)
+        assert (row["issued"], row["undistributed"]) == (pool["issued"], pool["free"])
+        if len(pace) < 14 or not any(pace):
+            assert pd.isna(row["redeemed_a_day"])
+            continue
+        assert row["redeemed_a_day"] == pytest.approx(sum(pace) / len(pace), abs=0.0501)
+        left = (pool["last_day"] - today).days + 1
+        lasts = pool["issued"] * len(pace) / sum(pace)
+        unspent = pool["issued"] - int(sum(pace) / len(pace) * left)
+        end = today + timedelta(days=int(lasts)) if lasts <= left else pool["last_day"]
+        assert current.words.short_day(end) in row["forecast"]
+        assert (current.words.number(unspent) in row["forecast"]) or lasts <= left
+    if pauses:
+        assert 23 in [row["open_days"] for row in told]
+
+
+def is_open(pool: dict[str, Any], day: date, pauses: list[dict[str, Any]]) -> bool:
+    """Whether a pool is open for a whole day that is over."""
+    zone = ZoneInfo(pool["time_zone"])
+    begin, end = (
+        datetime.combine(day + timedelta(days=n), datetime.min.time(), zone) for n in (0, 1)
+    )
+    if not max(pool["starts_at"], pool["filled_at"]) <= begin < end <= pool["expires_at"]:
+        return False
+    stops = zip(pauses[::2], pauses[1::2], strict=True)
+    return not any(stop["at"] < end and go["at"] > begin for stop, go in stops)
+
+
+def test_forecasts_are_tested_on_the_periods_own_past(asked):
+    (row,) = records(reporting.run_out_back_test(asked))
+
+    assert 0 < row["held"] < row["forecasts"]
+    assert row["held_share"] == row["held"] / row["forecasts"]
+
+
+def test_nothing_is_forecast_as_of_the_end_of_a_past_period(asked):
+    past = replace(asked, last=asked.last - timedelta(days=60))
+
+    frame = reporting.pools_by_run_out(past)
+
+    assert past.words.say(NOTHING_FORECAST) in showing.table(frame, past.babel)
+    assert "nothing" in reporting.draw_run_out(past).get_label()
 
 
 def test_pools_that_expire_soon_are_listed(asked, pools):
@@ -573,7 +637,7 @@ def test_the_other_notebooks_say_of_an_empty_database_that_there_is_nothing_yet(
 ):
     page = reporting.run(all_in_one, output=tmp_path / "empty.html").read_text()
 
-    assert page.lower().count("nothing yet") == 24
+    assert page.lower().count("nothing yet") == 25
 
 
 # --------------------------------------------------------------------------------- labels

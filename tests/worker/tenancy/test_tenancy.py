@@ -96,7 +96,9 @@ ALTER TABLE payment ENABLE TRIGGER payments_stay_within_their_invoice;
 INSERT INTO key_replacement (old_key_id, new_key_id, distribution_id, reason)
 SELECT id, id % 3 + 1, id, 'Torn' FROM town;
 INSERT INTO history (actor, organization_id, action, thing, thing_id)
-SELECT 'test', id, 'founded', 'organization', id FROM town;
+SELECT 'test', id, 'founded', 'organization', id FROM town
+UNION ALL SELECT 'test', id, 'pool paused', 'pool', id FROM town
+UNION ALL SELECT 'test', id, 'pool resumed', 'pool', id FROM town;
 INSERT INTO report_run (organization_id, notebook, first_day, last_day, asked_by)
 SELECT id, 'usage', '2026-01-01', '2026-01-31', 'test' FROM town;
 INSERT INTO endpoint (id, organization_id, url, types) OVERRIDING SYSTEM VALUE
