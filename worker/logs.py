@@ -149,11 +149,11 @@ def _shared() -> "list[Processor]":
 
     return [
         structlog.contextvars.merge_contextvars,
+        structlog.processors.format_exc_info,
+        mask,  # what follows is our own, and masking is most of a line's cost
         name_origin,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        mask,
     ]
 
 
