@@ -177,19 +177,22 @@ def _watch_claims() -> dict[int, float]:
 
 def _watch_records() -> None:
     """Watch what the receiver records, which is committed by the statement that records it."""
-    from worker.redemption import inbox
+    from worker.redemption import groups, inbox
 
-    record = inbox.record
+    inbox.record = _recording(inbox.record)
+    groups.record = _recording(groups.record)
 
+
+def _recording(record: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(record)
-    def watched(*args: Any, **given: Any) -> inbox.Recorded:
+    def watched(*args: Any, **given: Any) -> Any:
         time.sleep(SLOW.get("record", 0))
         reach("before-commit-record")
         recorded = record(*args, **given)
         reach("after-commit-record")
         return recorded
 
-    inbox.record = watched
+    return watched
 
 
 def _watch_messages() -> None:

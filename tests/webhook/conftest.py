@@ -20,13 +20,15 @@ from tests.webhook.checking import CheckedClient
 from tests.webhook.weather import Line, line
 from tests.world import OPERATOR, World, build
 from webhook import create_app
+from webhook.receiver import together
 from worker import signatures
 from worker.billing import invoices, payments, runs
 from worker.catalogue import prices
 from worker.database import connections as databases
+from worker.database.connections import Login
 from worker.outgoing import endpoints
 from worker.pools import batches, pools
-from worker.redemption import settling, sources
+from worker.redemption import inbox, settling, sources
 from worker.reporting import claims, keeping
 from worker.tables.tenancy import Logo
 from worker.tenancy import organizations, passwords, sessions, signing_in, tokens, users
@@ -151,8 +153,13 @@ def place(database: Addresses, client: FlaskClient) -> Place:
 
 @pytest.fixture
 def sender(place: Place) -> Sender:
-    """A source of the test's own."""
-    return place.sender()
+    """A source of the test's own, which the receiver remembers; it knows none of `place.sender` at first."""
+    made = place.sender()
+    with databases.connection(Login.RECEIVER) as connection:
+        door = inbox.open_door(connection, source_id=made.source)
+    assert door
+    together.remember(str(made.source), door)
+    return made
 
 
 @dataclass

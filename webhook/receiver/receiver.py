@@ -10,7 +10,8 @@ from typing_extensions import TypedDict
 from webhook.http import waiting
 from webhook.http.nudging import nudger
 from webhook.http.shapes import answer
-from webhook.receiver import messages, signatures
+from webhook.receiver import messages, signatures, together
+from webhook.receiver.signatures import Signed
 from worker.database import connections
 from worker.database.connections import Login
 from worker.database.lookup import Id
@@ -51,9 +52,22 @@ def receive(source: str) -> Response:
     soon.
     """
     signed = signatures.read(request)
+    door, recorded = _recorded(source, signed)
+    structlog.contextvars.bind_contextvars(event_id=recorded.event_id)
+    if recorded.is_new:
+        g.recorded = recorded.event_id
+        nudger.ask("settle")  # after the commit; if the nudge is lost, the sweep finds the event
+    return _answer(door, recorded)
+
+
+def _recorded(source: str, signed: Signed) -> tuple[inbox.Door, inbox.Recorded]:
+    if found := together.record(source, signed):
+        door, event_id = found
+        return door, inbox.Recorded(event_id, EventStatus.RECORDED, is_new=True)
     # Autocommit: the record is committed at once.
     with connections.connection(Login.RECEIVER) as connection:
         door = signatures.verify(connection, source, signed)
+        together.remember(source, door)
         recorded = inbox.record(
             connection,
             source_id=door.source_id,
@@ -62,11 +76,7 @@ def receive(source: str) -> Response:
             body_hash=hashlib.sha256(signed.body).digest(),
             message=messages.read(signed.body),
         )
-    structlog.contextvars.bind_contextvars(event_id=recorded.event_id)
-    if recorded.is_new:
-        g.recorded = recorded.event_id
-        nudger.ask("settle")  # after the commit; if the nudge is lost, the sweep finds the event
-    return _answer(door, recorded)
+    return door, recorded
 
 
 def _answer(door: inbox.Door, recorded: inbox.Recorded) -> Response:

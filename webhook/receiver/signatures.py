@@ -22,7 +22,7 @@ LONGEST_SIGNATURE = 1024
 MOST_SIGNATURES = 8
 
 # A secret to verify an unknown source's message with, so that timing does not reveal which exist.
-DUMMY = inbox.Door(source_id=0, organization_id=0, secrets=[b"\0" * 32], at=0)
+DUMMY = inbox.Door(source_id=0, organization_id=0, sealed=[], secrets=[b"\0" * 32], at=0)
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,21 @@ def verify(connection: Connection, source: str, signed: Signed) -> inbox.Door:
     """
     known = SOURCE_ID.fullmatch(source)
     door = inbox.open_door(connection, source_id=int(source)) if known else None
-    asked = door or DUMMY
-    fits = signatures.verify(
+    is_theirs = fits(door or DUMMY, signed)
+    if door is None or not is_theirs or abs(signed.timestamp - door.at) > TOLERANCE:
+        raise UnknownSenderError
+    return door
+
+
+def fits(door: inbox.Door, signed: Signed) -> bool:
+    """Say whether a message's signature was made with one of a source's secrets."""
+    return signatures.verify(
         signed.signature,
-        asked.secrets,
+        door.secrets,
         webhook_id=signed.webhook_id,
         timestamp=signed.timestamp,
         body=signed.body,
     )
-    if door is None or not fits or abs(signed.timestamp - door.at) > TOLERANCE:
-        raise UnknownSenderError
-    return door
 
 
 def _bounded(request: Request) -> bytes:

@@ -130,10 +130,13 @@ BELOW = """
 
 @dataclass(frozen=True)
 class Door:
-    """A source for the receiver: its organization, its live secrets, and the time (unshifted)."""
+    """A source for the receiver: its organization, its live secrets as the database keeps them and as they
+    are, and the time (unshifted).
+    """
 
     source_id: int
     organization_id: int
+    sealed: list[bytes]
     secrets: list[bytes]
     at: int
 
@@ -171,7 +174,8 @@ def open_door(connection: Connection, *, source_id: int) -> Door | None:
     if not rows:
         return None
     organization_id, _, at = rows[0]
-    return Door(source_id, organization_id, [_decrypted(row[1]) for row in rows], at)
+    sealed = [row[1] for row in rows]
+    return Door(source_id, organization_id, sealed, [_decrypted(one) for one in sealed], at)
 
 
 def record(
