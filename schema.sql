@@ -3993,10 +3993,14 @@ GRANT EXECUTE ON FUNCTION page_sessions_of(text[]) TO keypool_web;
 
 CREATE SCHEMA report;
 
--- A report's own database login, and the one organization (with descendants) that it may read.
+-- A database login, and the one organization (with descendants) that it may read: a report's own for one
+-- run, or one that lasts until somebody ends it.
 CREATE TABLE report_login (
-    login           name   PRIMARY KEY,
-    organization_id bigint NOT NULL REFERENCES organization ON DELETE RESTRICT
+    login           name        PRIMARY KEY,
+    organization_id bigint      NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    lasting         boolean     NOT NULL DEFAULT false,
+    made_by         text        NOT NULL DEFAULT '',
+    created_at      timestamptz NOT NULL DEFAULT clock_now()
 );
 
 ALTER TABLE report_login ENABLE ROW LEVEL SECURITY;

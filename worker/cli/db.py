@@ -135,7 +135,8 @@ def _notes() -> list[str]:
             revisions.require(session)
             connection = session.connection()
             rights = schema.loose_rights(connection)
-            lacking = schema.lacking_keepalives(connection) + pooling.lacking_defaults(connection)
+            lacking = schema.lacking_keepalives(connection) + schema.lacking_timeouts(connection)
+            lacking += pooling.lacking_defaults(connection)
             return rights + lacking + web_keys.notes(session) + resealing.notes(session)
     except (revisions.NotMadeError, revisions.DatabaseTooOldError):
         return []  # a table may be missing

@@ -39,6 +39,7 @@ REPORTS = printing.table(
     "asked_by",
 )
 COLUMNS = printing.table(lambda: reporting.dictionary.ColumnShape)
+LOGINS = printing.table(lambda: reporting.lasting.LoginShape)
 UNFINISHED = ("queued", "running")
 POLL_SECONDS = 0.5  # seconds between polls, while a worker makes it
 FORMATS = click.Choice(["html", "pdf"])
@@ -59,10 +60,6 @@ def _ran(result: "Written | reporting.keeping.ReportShape") -> None:
     written(result) if "file" in result else printing.record(result)
 
 
-def _looked_up(result: "list[reporting.dictionary.ColumnShape] | str") -> None:
-    printing.line(*result.splitlines()) if isinstance(result, str) else COLUMNS(result)
-
-
 @command.command()
 @click.option("--organization", metavar="ORG", help="Whose; all of them by default.")
 @click.option("--from", "from_", metavar="DAY", help="The first day; a year ago by default.")
@@ -76,13 +73,35 @@ def measures(
     )
 
 
-@command.command(shows=_looked_up)
+@command.command(shows=COLUMNS)
 @click.option("--markdown", is_flag=True, help="As the page of the documentation.")
-def dictionary(markdown: bool) -> "list[reporting.dictionary.ColumnShape] | str":
+def dictionary(markdown: bool) -> "list[reporting.dictionary.ColumnShape]":
     """Print what each view of schema “report” has: its columns, their types and meanings."""
     if markdown:
-        return run(reporting.dictionary.markdown)
+        printing.line(*run(reporting.dictionary.markdown).splitlines())
+        sys.exit(0)
     return run(reporting.dictionary.listing)
+
+
+@command.command(shows=printing.closing("Keep the password now: it is not shown again."))
+@click.argument("organization")
+def login(organization: str) -> "reporting.lasting.LoginInClear":
+    """Make a lasting database login that reads an organization's reports; its password is printed once."""
+    with system():
+        return reporting.lasting.add(actor=operator(), organization=organization)
+
+
+@command.command(shows=LOGINS)
+def logins() -> "list[reporting.lasting.LoginShape]":
+    """List the lasting database logins of organizations; never their passwords."""
+    return run(reporting.lasting.listing, actor=operator())
+
+
+@command.command()
+@click.argument("login")
+def end(login: str) -> "reporting.lasting.LoginShape":
+    """End a lasting database login, and its sessions, at once."""
+    return run(reporting.lasting.end, actor=operator(), login=login)
 
 
 @command.command("run", shows=_ran, failed=lambda result: result.get("state") == "failed")

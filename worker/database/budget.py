@@ -17,6 +17,13 @@ TAKES = text("""
 """)
 
 
+# What lasting logins of reports may have (“keypool reports login”), in any database of the server.
+LASTING = text("""
+    SELECT coalesce(sum(rolconnlimit), 0) FROM pg_roles
+     WHERE starts_with(rolname, 'keypool_report_') AND rolvaliduntil = 'infinity'
+""")
+
+
 class Budget(NamedTuple):
     """What processes need at most, through a pooler or not, and what the server takes."""
 
@@ -60,7 +67,8 @@ def drawn_up(connection: Connection, *, webs: int, children: int) -> Budget:
     each = most()
     running = webs * each["web process"] + children * each["worker child"]
     running += each["beat"] + each["command"]
-    direct = each["report"] + each["migration"]
+    lasting: int = connection.scalar(LASTING) or 0
+    direct = each["report"] + lasting + each["migration"]
     takes: int = connection.scalar(TAKES) or 0
     if settings().pooler:
         return Budget(direct, running, takes)

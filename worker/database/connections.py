@@ -74,6 +74,9 @@ TIMEOUTS = {
 
 TIMEOUTS |= {login: TIMEOUTS[other] for login, other in OTHERWISE.items()}
 
+# What sessions of analysts begin with, whoever opens them.
+READS = TIMEOUTS[Login.ANALYST] | {"default_transaction_read_only": "on"}
+
 # At most so many connections of a process: those that it keeps, and those that it opens besides.
 KEPT = {Login.OWNER: (2, 2), Login.DIRECT: (1, 2), Login.ANALYST: (1, 3)}
 

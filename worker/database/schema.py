@@ -1,5 +1,6 @@
 """schema.sql and the database: apply it, and list the differences."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from worker.database import migrating, patience, pooling, zones
 from worker.database.catalog import Catalog, describe, differences
+from worker.database.connections import READS
 from worker.database.rules import SCHEMA
 from worker.settings import settings
 
@@ -18,13 +20,20 @@ from worker.settings import settings
 DURABILITY = ["fsync", "full_page_writes", "synchronous_commit"]
 
 
-# The settings that a database lacks.
-LACKING_KEEPALIVES = """
+# The settings that a database lacks, for all logins or for one.
+LACKING = """
     SELECT name FROM pg_database CROSS JOIN unnest(%s::text[]) AS name
      WHERE datname = %s AND NOT EXISTS (
          SELECT FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS entry
-          WHERE setdatabase = pg_database.oid AND setrole = 0 AND entry LIKE name || '=%%')
+          WHERE setdatabase = pg_database.oid AND setrole = coalesce(%s::regrole::oid, 0)
+            AND entry LIKE name || '=%%')
 """
+# A login that lasts belongs to the server, and its row to the database: a dump has the one alone.
+LOST_LOGINS = text("""
+    SELECT login, organization.name AS organization FROM report_login
+      JOIN organization ON organization.id = organization_id
+     WHERE lasting AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = login) ORDER BY login
+""")
 
 
 def init(engine: Engine) -> bool:
@@ -54,13 +63,18 @@ def close(connection: psycopg.Connection, database: str) -> None:
     """Give a database what is neither in a dump nor in a copy, so that each needs it again.
 
     Nobody but its owner makes temporary tables and functions in it: they could stand in for ours. And its
-    sessions notice a client whose network was cut (TCP keepalives), except where somebody set that otherwise.
+    sessions notice a client whose network was cut (TCP keepalives), and those of analysts have a timeout and
+    only read, except where somebody set that otherwise.
     """
     named = Identifier(database)
     connection.execute(SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(named))
     setting = SQL("ALTER DATABASE {} SET {} = {}")
     for name in _lacking(connection, database):
         connection.execute(setting.format(named, Identifier(name), patience.THEIRS[name]))
+    with suppress(InsufficientPrivilege), connection.transaction():
+        analysts = SQL("ALTER ROLE keypool_analyst IN DATABASE {} SET {} = {}")
+        for name in _lacking(connection, database, login="keypool_analyst"):
+            connection.execute(analysts.format(named, Identifier(name), READS[name]))
 
 
 def check(engine: Engine) -> list[str]:
@@ -80,7 +94,7 @@ def check(engine: Engine) -> list[str]:
             sentences = unsafe_settings(connection) + unsafe_logins(connection)
             if due := due_migrations(connection):
                 return sentences + due  # until then it differs anyway
-            sentences += temporary_rights(connection)
+            sentences += temporary_rights(connection) + lost_logins(connection)
             live = describe(connection)
             unlike = differences(live, wanted=_as_schema_sql_says(connection))
             return sentences + (unlike or zones.differences(connection))
@@ -179,6 +193,15 @@ def temporary_rights(connection: Connection) -> list[str]:
     ]
 
 
+def lost_logins(connection: Connection) -> list[str]:
+    """Give one sentence for each lasting login of reports that the server does not have."""
+    return [
+        f"The login {row.login}, which reads reports of “{row.organization}”, is not on this server, as after "
+        f"restoring a dump. Run “keypool reports end {row.login}”, and make another."
+        for row in connection.execute(LOST_LOGINS)
+    ]
+
+
 def loose_rights(connection: Connection) -> list[str]:
     """Give one sentence for each right that only the server's superuser can take from a login."""
     rights = connection.execute(
@@ -186,9 +209,11 @@ def loose_rights(connection: Connection) -> list[str]:
         SELECT login, EXISTS (SELECT FROM pg_proc
                                WHERE proname ~ '^(pg_(try_)?advisory_|lo_|loread|lowrite)'
                                  AND has_function_privilege(login, oid, 'EXECUTE')) AS calls,
-               EXISTS (SELECT FROM pg_db_role_setting WHERE setrole = login::regrole) AS sets
+               EXISTS (SELECT FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS entry
+                        WHERE setrole = login::regrole AND entry <> ALL (:ours)) AS sets
           FROM unnest(ARRAY['keypool_web', 'keypool_analyst']) AS login
-        """)
+        """),
+        {"ours": [f"{name}={value}" for name, value in READS.items()]},
     )
     return [
         sentence
@@ -215,6 +240,21 @@ def lacking_keepalives(connection: Connection) -> list[str]:
     ]
 
 
-def _lacking(connection: psycopg.Connection, database: str) -> list[str]:
-    asked = [list(patience.THEIRS), database]
-    return [name for (name,) in connection.execute(LACKING_KEEPALIVES, asked)]
+def lacking_timeouts(connection: Connection) -> list[str]:
+    """Say in a sentence that sessions of analysts begin without a timeout, or may write."""
+    driver = cast(psycopg.Connection, connection.connection.driver_connection)
+    database = str(connection.scalar(text("SELECT current_database()")))
+    lacking = _lacking(driver, database, login="keypool_analyst")
+    if not lacking:
+        return []
+    return [
+        f"The database does not set {', '.join(lacking)} for keypool_analyst: an analyst's query may run for "
+        "ever. Run “keypool db init”, as the database's owner, who needs CREATEROLE and the admin option on it."
+    ]
+
+
+def _lacking(
+    connection: psycopg.Connection, database: str, *, login: str | None = None
+) -> list[str]:
+    names = list(READS if login else patience.THEIRS)
+    return [name for (name,) in connection.execute(LACKING, [names, database, login])]

@@ -6,7 +6,7 @@ are first needed. The command line defers this package as a whole and uses `repo
 because importing one module by name would run the package.
 """
 
-from worker.reporting import dictionary, keeping, measures
+from worker.reporting import dictionary, keeping, lasting, measures
 from worker.reporting.billing import (
     Verdict,
     draw_revenue_by_month,
@@ -107,6 +107,7 @@ __all__ = [
     "invoices_by_status",
     "keeping",
     "keys_by_label",
+    "lasting",
     "launches_per_assignment",
     "launches_per_day",
     "learners_at_risk",

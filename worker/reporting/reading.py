@@ -87,7 +87,7 @@ def address() -> str:
     """Give the login's connection string for libpq."""
     options = {
         "timezone": "UTC",
-        "default_transaction_read_only": "on",
+        **connections.READS,
         "work_mem": "64MB",  # a report sorts and joins much, and few run at once
         "keypool.clock_offset": str(settings().clock_offset.total_seconds()),
     }

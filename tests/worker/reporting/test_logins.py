@@ -12,9 +12,12 @@ from psycopg import sql
 from sqlalchemy import make_url, text
 
 from tests.conftest import Addresses, connect, forget
-from worker import reporting, simulation
+from tests.world import OPERATOR
+from worker import errors, reporting, simulation
+from worker.database import budget, schema
 from worker.database import connections as databases
-from worker.reporting import logins
+from worker.learning import learners
+from worker.reporting import lasting, logins
 
 COMPOSE = Path(__file__).parents[3] / "compose.yaml"
 ROOT = "Alder Academy"
@@ -62,12 +65,11 @@ def test_a_reports_login_sees_its_organizations_tree_alone(branch_id):
     ],
 )
 def test_a_reports_login_may_do_nothing_but_read(branch_id, attempt):
-    with (
-        logins.login(branch_id) as url,
-        connect(url) as report,
-        pytest.raises(psycopg.errors.InsufficientPrivilege),
-    ):
-        report.execute(attempt)
+    with logins.login(branch_id) as url, connect(url) as report:
+        report.read_only = False  # as any SQL may ask
+
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            report.execute(attempt)
 
 
 def logins_left(session: Any) -> tuple[int, int]:
@@ -82,6 +84,7 @@ def logins_left(session: Any) -> tuple[int, int]:
 
 def test_the_login_is_gone_after_the_run_even_when_its_notebook_left_things_behind(branch_id):
     with logins.login(branch_id) as url, connect(url) as report:
+        report.read_only = False
         report.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO keypool_analyst")
         report.commit()
 
@@ -191,3 +194,112 @@ def test_jupyterlab_gets_the_analysts_login_and_no_other(simulated, monkeypatch)
     assert ours <= {"KEYPOOL_ANALYST_DATABASE_URL", "KEYPOOL_CLOCK_OFFSET", "KEYPOOL_LOG_FORMAT"}
     assert "keypool_analyst" in told["KEYPOOL_ANALYST_DATABASE_URL"]
     assert "PATH" in told
+
+
+# Lasting ones
+
+
+@pytest.fixture
+def lasting_login(branch_id) -> Iterator[dict[str, Any]]:
+    made = lasting.add(actor=OPERATOR, organization=BRANCH)
+    yield made
+    databases.transaction(logins.drop, login=made["login"])
+
+
+def test_a_lasting_login_reads_its_organizations_tree_and_outlives_reports(
+    lasting_login, branch_id
+):
+    with logins.login(branch_id):
+        pass  # which drops what killed runs left
+
+    with connect(lasting_login["url"]) as analyst:
+        told = analyst.execute("SHOW statement_timeout").fetchone()
+        names = seen(analyst)
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            analyst.execute("CREATE TEMP TABLE mine ()")
+    assert told == ("10min",)
+    assert BRANCH in names
+    assert ROOT not in names
+    assert STRANGER not in names
+
+
+def test_a_lasting_login_is_listed_without_its_password_and_ended_with_its_sessions(lasting_login):
+    name, analyst = lasting_login["login"], connect(lasting_login["url"])
+
+    [listed] = databases.transaction(lasting.listing, actor=OPERATOR)
+    ended = databases.transaction(lasting.end, actor=OPERATOR, login=name)
+
+    assert (listed["login"], listed["organization"], listed["sessions"]) == (name, BRANCH, 1)
+    assert lasting_login["password"] not in str(listed)
+    assert ended["login"] == name
+    with pytest.raises(psycopg.OperationalError):
+        analyst.execute("SELECT 1")
+    with pytest.raises(psycopg.OperationalError):
+        connect(lasting_login["url"])
+    with pytest.raises(errors.NotFoundError, match="reports logins"):
+        databases.transaction(lasting.end, actor=OPERATOR, login=name)
+    with databases.session() as session:
+        acts = session.scalars(
+            text("SELECT action FROM history WHERE detail ->> 'login' = :n ORDER BY id"),
+            {"n": name},
+        )
+        assert acts.all() == ["report login made", "report login ended"]
+
+
+def test_an_erased_learner_is_a_pseudonym_to_a_lasting_login(lasting_login, branch_id):
+    email = "leaver@example.org"
+    with databases.session() as session:
+        session.execute(
+            text("INSERT INTO learner (organization_id, email) VALUES (:id, :email)"),
+            {"id": branch_id, "email": email},
+        )
+        gone = learners.erase(session, actor=OPERATOR, email=email)["pseudonym"]
+
+    with connect(lasting_login["url"]) as analyst:
+        told = [row for (row,) in analyst.execute("SELECT email FROM report.learner WHERE erased")]
+
+    assert told == [gone]
+
+
+def test_the_check_knows_lasting_logins_that_the_server_lost_and_counts_their_connections(
+    lasting_login,
+):
+    name = lasting_login["login"]
+    with databases.session() as session:
+        connection = session.connection()
+        with_it = budget.drawn_up(connection, webs=1, children=1).needs
+        assert schema.lost_logins(connection) == []
+        session.execute(text(f"ALTER ROLE {name} VALID UNTIL '2000-01-01'"))
+        without = budget.drawn_up(connection, webs=1, children=1).needs
+        session.execute(text(f"ALTER ROLE {name} RENAME TO {name}_lost"))
+
+        [told] = schema.lost_logins(connection)
+
+        session.rollback()
+    assert with_it - without == budget.REPORT
+    assert BRANCH in told
+    assert f"keypool reports end {name}" in told
+
+
+def test_analysts_sessions_have_a_timeout_and_only_read(simulated, database):
+    with connect(database.analyst_database_url) as analyst:
+        shown = [
+            analyst.execute(f"SHOW {name}").fetchone()[0]
+            for name in ("statement_timeout", "default_transaction_read_only")
+        ]
+        told = reporting.frame("SELECT current_setting('statement_timeout') AS timeout")
+
+    assert shown == ["10min", "on"]
+    assert told["timeout"].tolist() == ["10min"]
+
+
+def test_a_database_whose_analysts_have_no_timeout_is_told(simulated):
+    with databases.session() as session:
+        assert schema.lacking_timeouts(session.connection()) == []
+        name = session.scalar(text("SELECT current_database()"))
+        session.execute(text(f"ALTER ROLE keypool_analyst IN DATABASE {name} RESET ALL"))
+
+        [told] = schema.lacking_timeouts(session.connection())
+
+        session.rollback()
+    assert "statement_timeout" in told
