@@ -6,11 +6,13 @@ which it occurred in the buyer's time zone, whichever invoice it is on.
 
 import html
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from worker.languages.phrases import phrase
 from worker.reporting import drawing, measures, reading, showing
 from worker.reporting.question import Question
 
@@ -109,22 +111,31 @@ def revenue_by_month(question: Question) -> "pd.DataFrame":
 
 def draw_revenue_by_month(question: Question) -> "Figure":
     """Draw revenue by service month, invoiced and unbilled, a chart for each currency."""
-    frame, title = revenue_by_month(question), "Revenue by month"
+    import pandas as pd
+
+    frame, title = revenue_by_month(question), phrase("Revenue by month")
     if frame.empty:
         return drawing.nothing(title)
-    months = sorted(set(frame["service_month"]))
-    sums, charts = [], {}
+    months = _months(frame["service_month"].min(), frame["service_month"].max())
+    sums, charts, named = [], {}, question.words.say(title)
     for currency, part in frame.groupby("currency", sort=False):
         earned = sum(part["revenue"].tolist(), Decimal())
         sums.append(showing.money(earned, str(currency), question.babel))
-        shown = part.set_index("service_month").reindex(months)
+        shown = part.set_index("service_month").reindex(pd.DatetimeIndex(months))
         invoiced, unbilled = (
             shown[name].astype(float).fillna(0).tolist() for name in ("invoiced", "unbilled")
         )
-        parts = {"Invoiced": (invoiced, drawing.BLUE), "Unbilled": (unbilled, drawing.ORANGE)}
-        charts[f"{title}, {currency}"] = (months, parts, str(currency))
-    alternative = f"{title}, {len(months)} months: {', '.join(sums)}."
-    return drawing.months(alternative, charts, locale=question.babel)
+        parts = {
+            phrase("Invoiced"): (invoiced, drawing.BLUE),
+            phrase("Unbilled"): (unbilled, drawing.ORANGE),
+        }
+        charts[f"{named}, {currency}"] = (months, parts, str(currency))
+    return drawing.months(
+        f"{named}: {', '.join(sums)}.",
+        charts,
+        locale=question.babel,
+        unfinished=question.unfinished(months),
+    )
 
 
 def revenue_by_course(question: Question) -> "pd.DataFrame":
@@ -140,6 +151,15 @@ def revenue_by_organization(question: Question) -> "pd.DataFrame":
 def invoices_by_status(question: Question) -> "pd.DataFrame":
     """Count the invoices of the period's months by status and currency; overdue ones apart."""
     return reading.frame(_about(INVOICES, question))
+
+
+def _months(first: date, last: date) -> list[date]:
+    """Give the first days of the months from one to another: those without revenue, too."""
+    count = (last.year - first.year) * 12 + last.month - first.month + 1
+    return [
+        date(first.year + (first.month - 1 + n) // 12, (first.month - 1 + n) % 12 + 1, 1)
+        for n in range(count)
+    ]
 
 
 def _by(question: Question, name: str, *, order: str) -> "pd.DataFrame":

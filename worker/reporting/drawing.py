@@ -1,14 +1,17 @@
-"""Charts in one style: colours that colour-blind people can distinguish, and alternative texts."""
+"""Charts in one style: colours that colour-blind people can distinguish, and alternative texts.
+
+Titles, units and labels are English messages, said here in the language of the locale. A mark that is
+hatched stands for a day or month that is not over, or not wholly in the period.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
-from functools import partial
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import babel
-from babel import dates
 
-from worker.reporting import showing
+from worker.languages.phrasebooks import Phrasebook, phrasebook
+from worker.reporting import calendars, canvas, lettering, showing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,80 +21,40 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Okabe and Ito's colours, distinct with every kind of colour blindness, and by lightness in grey.
-BLUE, SKY, ORANGE, VERMILION, INK, GREY = (
-    "#0072B2", "#8CC8EA", "#E69F00", "#D55E00", "#1f2933", "#6b7785",
-)  # fmt: skip
-WIDTH = 8.4  # inches; the page's column
-TALL, ROW, EMPTY = 3.4, 0.36, 0.9
-LONGEST_NAME = 38
-SEASON = 130  # days; a longer axis is labelled with months
+BLUE, SKY, ORANGE, VERMILION = "#0072B2", "#8CC8EA", "#E69F00", "#D55E00"
+TALL, ROW = 3.4, 0.36
+TALLEST = 9.0  # more does not fit on a printed page
+HATCH = "/////"
+QUALIFIERS = ("organization", "pool_id", "id")  # columns that tell two rows of one name apart
 
-STYLE: Any = {
-    "svg.fonttype": "path",
-    "svg.hashsalt": "keypool",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.edgecolor": "#c3cad3",
-    "axes.labelcolor": GREY,
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 12,
-    "grid.color": "#e6eaef",
-    "grid.linewidth": 0.8,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "font.family": ["DejaVu Sans"],
-}
+Parts = Mapping[str, tuple[Sequence[float], str]]  # by label: values, and their colour
 
 
 def chart(
-    title: str, alternative: str, draw: Callable[["Axes"], None], *, height: float = TALL
+    title: str,
+    alternative: str,
+    draw: Callable[["Axes"], None],
+    *,
+    locale: babel.Locale,
+    height: float = TALL,
 ) -> "Figure":
     """Draw a chart with a title and an alternative text."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    def fill(figure: "Figure") -> None:
         axes = figure.add_subplot()
-        axes.set_title(title)
+        axes.set_title(_say(title, locale))
         draw(axes)
-        figure.set_label(alternative)
-        # Ticks and the legend are drawn later, and need the style too.
-        take_literally(figure)
-        figure.canvas.draw()
-    return figure
 
-
-def take_literally(figure: "Figure") -> None:
-    """Have a $ in somebody's words be a dollar, and no formula: ticks do not follow the style."""
-    from matplotlib.text import Text
-
-    for axes in figure.axes:
-        axes.get_xticklabels()  # makes the labels, which are otherwise made later
-        axes.get_yticklabels()
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)
+    return canvas.page(fill, alternative, height=height)
 
 
 def nothing(title: str) -> "Figure":
-    """Draw an empty chart that says that there is no data yet."""
+    """Give a chart of nothing: it is shown as a sentence."""
+    from matplotlib.figure import Figure
 
-    def draw(axes: "Axes") -> None:
-        axes.axis("off")
-        axes.text(0, 0.5, "Nothing yet in this period.", color=GREY, transform=axes.transAxes)
-
-    return chart(title, f"{title}: nothing yet in this period.", draw, height=EMPTY)
+    figure = Figure()
+    figure.set_label(title)
+    return figure
 
 
 def counted(
@@ -105,15 +68,17 @@ def counted(
     colour: str = BLUE,
     upright: bool = False,
 ) -> "Figure":
-    """Draw a bar per row: name and count, by default the frame's first two columns."""
+    """Draw a bar per row: name and count, by default the frame's first two columns.
+
+    Where two names are alike, the row's organization is added, or its id.
+    """
     if frame.empty:
         return nothing(title)
-    names, counts = (
-        frame[column or frame.columns[place]].tolist() for place, column in enumerate((name, count))
-    )
+    named, counts = name or str(frame.columns[0]), frame[count or frame.columns[1]].tolist()
+    names = labelled(frame, named, locale)
     return bars(
         title,
-        f"{title}: {listed(names, counts, locale)}.",
+        f"{_say(title, locale)}: {listed(names, counts, locale)}.",
         names,
         {unit: (counts, colour)},
         unit=unit,
@@ -122,18 +87,50 @@ def counted(
     )
 
 
-def counted_days(title: str, frame: "pd.DataFrame", locale: babel.Locale, *, unit: str) -> "Figure":
-    """Draw a frame with a row per day: the day, its count, and the mean of seven days."""
-    if frame.empty:
-        return nothing(title)
+def labelled(frame: "pd.DataFrame", name: str, locale: babel.Locale) -> list[str]:
+    """Give a label for each row of a frame, each of its own."""
+    names = [showing.cell(name, value, {}, locale) for value in frame[name]]
+    more = [frame[column].tolist() for column in QUALIFIERS if column in frame and column != name]
+    return lettering.labels(names, *more)
+
+
+def counted_days(
+    title: str,
+    frame: "pd.DataFrame",
+    locale: babel.Locale,
+    *,
+    unit: str,
+    whole: date | None = None,
+) -> "Figure":
+    """Draw a frame with a row per day: the day, its count, and the mean of seven days.
+
+    The axis goes from the first day that has something to the last. Days after `whole` are not over.
+    """
     each, counts, means = (frame[column].tolist() for column in frame.columns)
-    total, best = showing.number(sum(counts), locale), counts.index(max(counts))
-    alternative = (
-        f"{title}: {total} from {each[0]:%Y-%m-%d} to {each[-1]:%Y-%m-%d}, "
-        f"at most {showing.number(counts[best], locale)} on {each[best]:%Y-%m-%d}."
+    busy = [place for place, n in enumerate(counts) if n]
+    if not busy:
+        return nothing(title)
+    shown = slice(busy[0], busy[-1] + 1)
+    book, best = _book(locale), counts.index(max(counts))
+    alternative = book.say(
+        "{title}: {total} from {first} to {last}, at most {most} on {day}.",
+        title=_say(title, locale),
+        total=showing.number(sum(counts), locale),
+        first=book.short_day(each[busy[0]]),
+        last=book.short_day(each[busy[-1]]),
+        most=showing.number(counts[best], locale),
+        day=book.short_day(each[best]),
     )
     return days(
-        title, alternative, each, counts, [float(m) for m in means], unit=unit, locale=locale
+        title,
+        alternative,
+        [showing.bare(day) for day in each[shown]],
+        counts[shown],
+        [float(mean) for mean in means[shown]],
+        unit=unit,
+        locale=locale,
+        whole=whole,
+        beyond=(busy[0] > 0, busy[-1] + 1 < len(each)),
     )
 
 
@@ -146,34 +143,29 @@ def bars(
     title: str,
     alternative: str,
     names: Sequence[str],
-    parts: Mapping[str, tuple[Sequence[int], str]],
+    parts: Parts,
     *,
     unit: str,
     locale: babel.Locale,
     upright: bool = False,
 ) -> "Figure":
-    """Draw a stacked bar per name, of parts (label: values, colour), with its total."""
+    """Draw a stacked bar per name (see `labelled`), of parts, with its total: as many bars as names."""
+    places = range(len(names))
 
     def draw(axes: "Axes") -> None:
-        shown = [shorten(name) for name in names]
-        begin = [0] * len(shown)
-        for label, (values, colour) in parts.items():
-            if upright:
-                axes.bar(shown, values, bottom=begin, color=colour, label=label, width=0.72)
-            else:
-                axes.barh(shown, values, left=begin, color=colour, label=label, height=0.72)
-            begin = [sum(pair) for pair in zip(begin, values, strict=True)]
-        for place, total in enumerate(begin):
+        totals = _stack(axes, parts, locale, upright=upright)
+        for place, total in enumerate(totals):
             _write_total(axes, place, total, showing.number(total, locale), upright)
+        (axes.set_xticks if upright else axes.set_yticks)(places, names)
         axes.grid(visible=False, axis="x" if upright else "y")
         _count(axes, unit, locale, along="y" if upright else "x")
         if not upright:
-            axes.invert_yaxis()
+            axes.set_ylim(len(names) - 0.4, -0.6)
         if len(parts) > 1:
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(parts), borderpad=0)
 
     height = TALL if upright else 1.1 + ROW * len(names)
-    return chart(title, alternative, draw, height=height)
+    return chart(title, alternative, draw, locale=locale, height=height)
 
 
 def days(
@@ -185,25 +177,34 @@ def days(
     *,
     unit: str,
     locale: babel.Locale,
+    whole: date | None = None,
+    beyond: tuple[bool, bool] = (False, False),
 ) -> "Figure":
-    """Draw a count per day, and its mean over seven days as a line."""
+    """Draw a count per day, and its mean over seven days as a line that ends on the last whole day.
+
+    `beyond` says whether the period has days before the first, and after the last, that have nothing.
+    """
+    over = [day for day in days if whole is None or day <= whole]
+    book = _book(locale)
 
     def draw(axes: "Axes") -> None:
-        from matplotlib.dates import AutoDateLocator
-        from matplotlib.ticker import FuncFormatter
-
-        x: Any = days
-        axes.bar(x, counts, color=SKY, width=0.85, label="Each day")
-        alone = "o" if len(days) == 1 else ""
-        axes.plot(x, means, color=BLUE, linewidth=1.8, label="Mean of 7 days", marker=alone)
-        axes.xaxis.set_major_locator(AutoDateLocator(minticks=min(len(days), 4), maxticks=10))
-        axes.xaxis.set_major_formatter(FuncFormatter(partial(_day, locale, len(days))))
+        known = len(over)
+        x: Any = range(len(days))
+        axes.bar(x[:known], counts[:known], color=SKY, width=0.85, label=book.say("Each day"))
+        if known < len(days):
+            label = book.say("Not over yet")
+            axes.bar(x[known:], counts[known:], color=SKY, width=0.85, hatch=HATCH, label=label)
+        alone = "o" if known == 1 else ""
+        mean = book.say("Mean of 7 days")
+        axes.plot(x[:known], means[:known], color=BLUE, linewidth=1.8, label=mean, marker=alone)
+        axes.set_xticks(*calendars.ticks(days, locale))
+        axes.set_xlim(*((-0.9, len(days) - 0.1) if len(days) > 3 else (-3, len(days) + 2)))
+        axes.set_xlabel(calendars.beyond(book, days, beyond))
         axes.grid(visible=False, axis="x")
         _count(axes, unit, locale, along="y")
-        axes.margins(x=0.01 if len(days) > 3 else 1.5)
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderpad=0)
 
-    return chart(title, alternative, draw)
+    return chart(title, alternative, draw, locale=locale)
 
 
 def steps(
@@ -228,10 +229,10 @@ def steps(
         axes.yaxis.set_major_formatter(
             FuncFormatter(lambda share, _: showing.percent(share, locale, decimals=0))
         )
-        axes.set_xlabel(along)
-        axes.set_ylabel("share of keys redeemed")
+        axes.set_xlabel(_say(along, locale))
+        axes.set_ylabel(_book(locale).say("share of keys redeemed"))
 
-    return chart(title, alternative, draw)
+    return chart(title, alternative, draw, locale=locale)
 
 
 def spans(
@@ -243,25 +244,23 @@ def spans(
     solid: Sequence[bool],
     locale: babel.Locale,
 ) -> "Figure":
-    """Draw a span of days per name, with a mark within it; a mark that is not solid is hollow."""
+    """Draw a span of days per name (see `labelled`), with a mark within it; one not solid is hollow."""
+
+    first, last = min(span[0] for span in spans), max(span[2] for span in spans)
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
     def draw(axes: "Axes") -> None:
-        from matplotlib.dates import AutoDateLocator, date2num
-        from matplotlib.ticker import FuncFormatter
-
-        days = [[float(date2num(day)) for day in span] for span in spans]
-        for place, ((first, at, last), is_solid) in enumerate(zip(days, solid, strict=True)):
-            axes.plot([first, last], [place, place], color=SKY, linewidth=7, solid_capstyle="butt")
+        for place, (span, is_solid) in enumerate(zip(spans, solid, strict=True)):
+            begin, at, end = ((day - first).days for day in span)
+            axes.plot([begin, end], [place, place], color=SKY, linewidth=7, solid_capstyle="butt")
             fill = BLUE if is_solid else "white"
             axes.plot([at], [place], "o", color=BLUE, markerfacecolor=fill, markersize=7)
-        first, last = min(span[0] for span in days), max(span[2] for span in days)
-        axes.set_yticks(range(len(names)), [shorten(name) for name in names])
+        axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=8))
-        axes.xaxis.set_major_formatter(FuncFormatter(partial(_day, locale, int(last - first) + 1)))
+        axes.set_xticks(*calendars.ticks(days, locale))
         axes.grid(visible=False, axis="y")
 
-    return chart(title, alternative, draw, height=1.1 + ROW * len(names))
+    return chart(title, alternative, draw, locale=locale, height=1.1 + ROW * len(names))
 
 
 def heat(
@@ -272,6 +271,7 @@ def heat(
     values: "NDArray[np.float64]",
     *,
     along: str,
+    locale: babel.Locale,
     write: Callable[[float], str] | None = None,
 ) -> "Figure":
     """Draw a heat map, darker for more; with `write`, with the values."""
@@ -280,7 +280,7 @@ def heat(
         shades = axes.imshow(values, cmap="Blues", aspect="auto", vmin=0)
         axes.set_xticks(range(len(columns)), columns)
         axes.set_yticks(range(len(rows)), rows)
-        axes.set_xlabel(along)
+        axes.set_xlabel(_say(along, locale))
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         darkest = max((v for v in values.ravel().tolist() if v == v), default=0)
@@ -289,92 +289,130 @@ def heat(
         else:
             for place, value in enumerate(values.ravel().tolist()):
                 row, column = divmod(place, len(columns))
-                shade = "white" if value > 0.6 * darkest else INK
+                shade = "white" if value > 0.6 * darkest else canvas.INK
                 words = "" if value != value else write(value)
                 axes.text(column, row, words, ha="center", va="center", fontsize=7.5, color=shade)
 
-    return chart(title, alternative, draw, height=1.2 + 0.32 * len(rows))
+    return chart(title, alternative, draw, locale=locale, height=1.2 + 0.32 * len(rows))
 
 
 def months(
     alternative: str,
-    charts: Mapping[str, tuple[Sequence[date], Mapping[str, tuple[Sequence[float], str]], str]],
+    charts: Mapping[str, tuple[Sequence[date], Parts, str]],
     *,
     locale: babel.Locale,
+    unfinished: Mapping[date, tuple[int, int]] | None = None,
 ) -> "Figure":
-    """Draw one chart per title, above one another: stacked bars by month, with a unit."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    """Draw one chart per title: stacked bars by month, with a unit; what is below zero is below it.
 
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 2.5 * len(charts)), layout="constrained")
-        places = figure.subplots(len(charts), squeeze=False)[:, 0]
-        for axes, (title, (firsts, parts, unit)) in zip(places, charts.items(), strict=True):
+    `unfinished` gives, for months that are not wholly counted, how many of their days are, and have;
+    they are hatched.
+    """
+    wide = len(charts) <= 3  # more stand two beside one another, so that all fit on a printed page
+    lines = len(charts) if wide else -(-len(charts) // 2)
+    partly = unfinished or {}
+
+    def fill(figure: "Figure") -> None:
+        grid = figure.subplots(lines, 1 if wide else 2, squeeze=False).ravel().tolist()
+        for axes, (title, (firsts, parts, unit)) in zip(grid, charts.items(), strict=False):
             axes.set_title(title)
-            x, begin = range(len(firsts)), [0.0] * len(firsts)
-            for label, (values, colour) in parts.items():
-                axes.bar(x, values, bottom=begin, color=colour, label=label, width=0.72)
-                begin = [sum(pair) for pair in zip(begin, values, strict=True)]
-            every = -(-len(firsts) // 14)  # more names do not fit side by side
-            axes.set_xticks(x[::every], _named(firsts[::every], locale))
+            hatched = [place for place, first in enumerate(firsts) if first in partly]
+            _stack(axes, parts, locale, upright=True, hatched=hatched)
+            every = -(-len(firsts) // (14 if wide else 7))  # more names do not fit side by side
+            axes.set_xticks(range(len(firsts))[::every], calendars.months(firsts[::every], locale))
             axes.grid(visible=False, axis="x")
-            _count(axes, unit, locale, along="y")
-            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(parts), borderpad=0)
-        figure.set_label(alternative)
-        take_literally(figure)
-        figure.canvas.draw()
-    return figure
+            _count(axes, unit, locale, along="y", whole=False)
+        for axes in grid[len(charts) :]:
+            axes.set_visible(False)
+        _explain(figure, grid[0], partly, locale)
+
+    return canvas.page(fill, alternative, height=min((2.5 if wide else 2.2) * lines + 0.3, TALLEST))
 
 
-def _named(firsts: Sequence[date], locale: babel.Locale) -> list[str]:
-    """Label months; the year is below its first month."""
-    years = [first.year for first in firsts]
-    return [
-        _month(first, locale) + (f"\n{first:%Y}" if first.year not in years[:place] else "")
-        for place, first in enumerate(firsts)
-    ]
+def _stack(
+    axes: "Axes",
+    parts: Parts,
+    locale: babel.Locale,
+    *,
+    upright: bool,
+    hatched: Sequence[int] = (),
+) -> list[float]:
+    """Draw parts upon one another, those below zero downwards, and give each bar's total."""
+    size = len(next(iter(parts.values()))[0])
+    above, below = [0.0] * size, [0.0] * size
+    for label, (values, colour) in parts.items():
+        begin = [a if v >= 0 else b for v, a, b in zip(values, above, below, strict=True)]
+        how: dict[str, Any] = {"color": colour, "label": _say(label, locale)}
+        if upright:
+            drawn = axes.bar(range(size), values, bottom=begin, width=0.72, **how)
+        else:
+            drawn = axes.barh(range(size), values, left=begin, height=0.72, **how)
+        for place in hatched:
+            drawn.patches[place].set_hatch(HATCH)
+        above = [max(v, 0) + a for v, a in zip(values, above, strict=True)]
+        below = [min(v, 0) + b for v, b in zip(values, below, strict=True)]
+    return [sum(row) for row in zip(*(values for values, _ in parts.values()), strict=True)]
 
 
-def _month(first: date, locale: babel.Locale) -> str:
-    return str(dates.format_date(first, "LLL", locale=locale)).rstrip(".")
+def _explain(
+    figure: "Figure", axes: "Axes", partly: Mapping[date, tuple[int, int]], locale: babel.Locale
+) -> None:
+    """Say once, above the charts, what each colour is, and what is hatched."""
+    from matplotlib.patches import Patch
+
+    handles, labels = axes.get_legend_handles_labels()
+    if partly:
+        book = _book(locale)
+        told = [
+            book.say("{month}: {count} of {days} days", month=book.month(m), count=some, days=all_)
+            for m, (some, all_) in partly.items()
+        ]
+        handles = [*handles, Patch(facecolor=canvas.GREY, hatch=HATCH)]
+        labels = [*labels, "; ".join(told)]
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), borderpad=0)
 
 
-def shorten(name: str) -> str:
-    """Shorten a name that is too long for an axis."""
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + "…"
-
-
-def _day(locale: babel.Locale, span: int, at: float, _: int | None = None) -> str:
-    """Label a day on an axis of so many days: with month and year if there are many."""
-    from matplotlib.dates import num2date
-
-    form = "yMMM" if span > SEASON else "MMMd"
-    return str(dates.format_skeleton(form, num2date(at).date(), locale=locale))
-
-
-def _write_total(axes: "Axes", place: int, total: int, words: str, upright: bool) -> None:
+def _write_total(axes: "Axes", place: int, total: float, words: str, upright: bool) -> None:
     at, shift = ((place, total), (0, 4)) if upright else ((total, place), (5, 0))
     axes.annotate(
         words,
         at,
-        xytext=shift,
+        xytext=shift if total >= 0 else (-shift[0], -shift[1]),
         textcoords="offset points",
-        ha="center" if upright else "left",
-        va="bottom" if upright else "center",
+        ha="center" if upright else "left" if total >= 0 else "right",
+        va="center" if not upright else "bottom" if total >= 0 else "top",
         fontsize=8.5,
-        color=INK,
+        color=canvas.INK,
     )
 
 
-def _count(axes: "Axes", unit: str, locale: babel.Locale, *, along: str) -> None:
+def _count(
+    axes: "Axes", unit: str, locale: babel.Locale, *, along: str, whole: bool = True
+) -> None:
+    """Have an axis count from zero, or from below it, a little beyond the longest bar."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     def written(value: Any, _: int | None) -> str:
-        return showing.number(round(value), locale)
+        return showing.number(round(value) if whole else round(value, 2), locale)
 
-    axis = axes.yaxis if along == "y" else axes.xaxis
-    axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    upright = along == "y"
+    axis = axes.yaxis if upright else axes.xaxis
+    axis.set_major_locator(MaxNLocator(nbins=6, integer=whole))
     axis.set_major_formatter(FuncFormatter(written))
-    (axes.set_ylabel if along == "y" else axes.set_xlabel)(unit)
-    most = (axes.dataLim.y1 if along == "y" else axes.dataLim.x1) or 1
-    (axes.set_ylim if along == "y" else axes.set_xlim)(0, most * 1.1)
+    (axes.set_ylabel if upright else axes.set_xlabel)(_say(unit, locale))
+    ends = axes.dataLim.intervaly if upright else axes.dataLim.intervalx
+    least, most = min(0.0, *ends.tolist()), max(0.0, *ends.tolist())
+    (axes.set_ylim if upright else axes.set_xlim)(
+        least * 1.1, most * 1.1 or (0.0 if least else 1.0)
+    )
+    if least < 0:
+        (axes.axhline if upright else axes.axvline)(0, color=canvas.GREY, linewidth=0.8)
+
+
+def _book(locale: babel.Locale) -> Phrasebook:
+    return phrasebook(str(locale))
+
+
+def _say(message: str, locale: babel.Locale) -> str:
+    """Say one of our messages in a language; what is none is left as it is."""
+    return _book(locale).translate(message)

@@ -1,9 +1,10 @@
 """A report's parameters: the organization, the first and the last day."""
 
 import html
+from calendar import monthrange
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,10 +16,16 @@ from worker.languages.phrasebooks import Phrasebook, phrasebook
 from worker.reporting import measures, reading
 
 EVERYTHING = "All organizations"
+DAY = timedelta(days=1)
 
 HOME = """
-    SELECT name, time_zone, locale, clock_now() AS now FROM report.organization
+    SELECT name, time_zone, locale, clock_now() AS now,
+           (SELECT {today} FROM report.organization AS one JOIN report.family ON member = one.name
+             WHERE family.organization = home.name) AS today
+      FROM report.organization AS home
      WHERE name = {name} OR id::text = {name} ORDER BY name <> {name} LIMIT 1"""
+# The earliest day that goes on somewhere.
+TODAY = "min((clock_now() AT TIME ZONE time_zone)::date)"
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Question:
     """The organization and the period of a report's figures; a notebook shows it as a line.
 
     `organization` is a name and includes its descendants; None means all that the login may see. The
-    period is from `first` to `last`, both included.
+    period is from `first` to `last`, both included. `today` is the first day that is not over yet in all
+    of them.
     """
 
     organization: str | None
@@ -35,6 +43,7 @@ class Question:
     time_zone: str
     locale: str
     asked_at: datetime
+    today: date
 
     def within(self, *, at: str = "received_at", earlier: int = 0) -> sql.Composed:
         """Give the SQL condition for rows of the period, starting so many days earlier.
@@ -63,23 +72,35 @@ class Question:
             first=sql.Literal(first), last=sql.Literal(self.last), at=sql.Identifier(at)
         )
 
-    @cached_property
-    def babel(self) -> babel.Locale:
-        """The organization's locale; English if it is unknown."""
-        try:
-            return babel.Locale.parse(self.locale.replace("-", "_"))
-        except (ValueError, babel.UnknownLocaleError):
-            return babel.Locale("en")
-
-    @cached_property
+    @property
     def words(self) -> Phrasebook:
-        """The words of the page's sentences, with their days and numbers."""
+        """The phrasebook of the organization's language, which all of a report is in."""
         return phrasebook(self.locale)
+
+    @property
+    def babel(self) -> babel.Locale:
+        """The locale of that phrasebook: English if the language has no catalogue."""
+        return self.words.locale
+
+    @property
+    def whole(self) -> date:
+        """The last day of the period that is over; the day before the period if none is."""
+        return max(min(self.last, self.today - DAY), self.first - DAY)
+
+    def unfinished(self, months: Iterable[date]) -> dict[date, tuple[int, int]]:
+        """Give, of these months, those that are not wholly counted: days that are, and that there are."""
+        told = {}
+        for month in months:
+            length = monthrange(month.year, month.month)[1]
+            first, last = max(month, self.first), min(month + (length - 1) * DAY, self.last)
+            if (last - first).days + 1 < length or last > self.whole:
+                told[month] = (max(0, (min(last, self.whole) - first).days + 1), length)
+        return told
 
     @property
     def yesterday(self) -> date:
         """The last day that is over."""
-        return self.asked_at.astimezone(ZoneInfo(self.time_zone)).date() - timedelta(days=1)
+        return self.today - DAY
 
     @property
     def is_past(self) -> bool:
@@ -137,6 +158,7 @@ def ask(
         time_zone=home["time_zone"],
         locale=home["locale"],
         asked_at=home["now"],
+        today=home["today"],
     )
     _show_in(question.babel)
     return question
@@ -144,9 +166,11 @@ def ask(
 
 def _home(organization: str | None) -> dict[str, Any]:
     if organization is None:
-        row = reading.row("SELECT clock_now() AS now")
-        return {"name": None, "time_zone": "UTC", "locale": "en"} | row
-    row = reading.row(sql.SQL(HOME).format(name=sql.Literal(organization)))
+        now = reading.row(f"SELECT clock_now() AS now, {TODAY} AS today FROM report.organization")  # noqa: S608  # a constant
+        today = now["today"] or now["now"].date()
+        return {"name": None, "time_zone": "UTC", "locale": "en"} | now | {"today": today}
+    today, name = sql.SQL(TODAY), sql.Literal(organization)
+    row = reading.row(sql.SQL(HOME).format(today=today, name=name))
     if not row:
         raise errors.NotFoundError(f"There is no organization “{organization}” in sight.")
     return row

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from worker.languages.phrases import phrase
 from worker.reporting import drawing, measures, reading, showing
 from worker.reporting.question import Question
 
@@ -122,17 +123,17 @@ def funnel(question: Question) -> "pd.DataFrame":
 
 def draw_funnel(question: Question) -> "Figure":
     """Draw the funnel from created keys to completed trainings, as bars."""
-    frame, title = funnel(question), "From a key's creation to a completed training"
+    frame, title = funnel(question), phrase("From a key's creation to a completed training")
     if frame.empty:
         return drawing.nothing(title)
-    steps = [showing.words(step) for step in frame.columns]
+    steps = [showing.heading(step, question.babel) for step in frame.columns]
     counts = [int(count) for count in frame.iloc[0]]
     return drawing.bars(
         title,
-        f"{title}: {drawing.listed(steps, counts, question.babel)}.",
+        f"{question.words.say(title)}: {drawing.listed(steps, counts, question.babel)}.",
         steps,
-        {"Keys": (counts, drawing.BLUE)},
-        unit="keys",
+        {phrase("Keys"): (counts, drawing.BLUE)},
+        unit=phrase("keys"),
         locale=question.babel,
     )
 
@@ -150,8 +151,13 @@ def redemptions_per_day(question: Question) -> "pd.DataFrame":
 
 def draw_redemptions_per_day(question: Question) -> "Figure":
     """Draw redeemed keys per day and their mean over seven days."""
-    frame = redemptions_per_day(question)
-    return drawing.counted_days("Keys redeemed each day", frame, question.babel, unit="keys a day")
+    return drawing.counted_days(
+        phrase("Keys redeemed each day"),
+        redemptions_per_day(question),
+        question.babel,
+        unit=phrase("keys a day"),
+        whole=question.whole,
+    )
 
 
 def attempts_by_outcome(question: Question) -> "pd.DataFrame":
@@ -161,10 +167,10 @@ def attempts_by_outcome(question: Question) -> "pd.DataFrame":
 
 def draw_refusals(question: Question) -> "Figure":
     """Draw the number of refused attempts by reason."""
-    frame, title = attempts_by_outcome(question), "Refused attempts by reason"
+    frame, title = attempts_by_outcome(question), phrase("Refused attempts by reason")
     frame = frame[frame["answer"] == "refused"].drop(columns="answer")
-    frame["outcome"] = frame["outcome"].map(showing.words)
-    return drawing.counted(title, frame, question.babel, unit="attempts", colour=drawing.VERMILION)
+    unit, colour = phrase("attempts"), drawing.VERMILION
+    return drawing.counted(title, frame, question.babel, unit=unit, colour=colour)
 
 
 def redemptions_by_pool(question: Question, *, top: int = TOP) -> "pd.DataFrame":
@@ -192,22 +198,24 @@ def redemptions_by_label(question: Question) -> "pd.DataFrame":
 
 def draw_redemptions_by_course(question: Question) -> "Figure":
     """Draw each course's attempts: redeemed, repeated and refused."""
-    frame, title = redemptions_by_course(question), "Attempts by course"
+    frame, title = redemptions_by_course(question), phrase("Attempts by course")
     if frame.empty:
         return drawing.nothing(title)
     parts = {
-        "Redeemed": (frame["redeemed"].tolist(), drawing.BLUE),
-        "Repeated": (frame["repeated"].tolist(), drawing.ORANGE),
-        "Refused": (frame["refused"].tolist(), drawing.VERMILION),
+        phrase("Redeemed"): (frame["redeemed"].tolist(), drawing.BLUE),
+        phrase("Repeated"): (frame["repeated"].tolist(), drawing.ORANGE),
+        phrase("Refused"): (frame["refused"].tolist(), drawing.VERMILION),
     }
-    names = frame["course"].tolist()
+    names = drawing.labelled(frame, "course", question.babel)
     alternative = drawing.listed(names, frame["redeemed"].tolist(), question.babel)
     return drawing.bars(
         title,
-        f"{title}. Redeemed: {alternative}.",
+        question.words.say(
+            "{title}. Redeemed: {counts}.", title=question.words.say(title), counts=alternative
+        ),
         names,
         parts,
-        unit="attempts",
+        unit=phrase("attempts"),
         locale=question.babel,
     )
 
@@ -224,8 +232,8 @@ def waits_in_short(question: Question) -> "pd.DataFrame":
 
 def draw_days_until_redeemed(question: Question) -> "Figure":
     """Draw how many days after their creation keys were redeemed."""
-    frame, title = days_until_redeemed(question), "From a key's creation to its redemption"
-    return drawing.counted(title, frame, question.babel, unit="keys", upright=True)
+    frame, title = days_until_redeemed(question), phrase("From a key's creation to its redemption")
+    return drawing.counted(title, frame, question.babel, unit=phrase("keys"), upright=True)
 
 
 def _about(query: str, question: Question) -> sql.Composed:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from worker.languages.phrasebooks import Phrasebook
+from worker.languages.phrases import phrase
 from worker.reporting import drawing, forecasting, reading
 from worker.reporting.forecasting import Ending, Forecast
 from worker.reporting.question import Question
@@ -78,7 +79,9 @@ def pools_by_run_out(question: Question) -> "pd.DataFrame":
 
 def draw_run_out(question: Question) -> "Figure":
     """Draw when pools run out that may do so before their end, with the likely span."""
-    title = "When pools run out"
+    import pandas as pd
+
+    title = phrase("When pools run out")
     rows = [] if question.is_past else sorted(_forecasts(question), key=_order)
     spans = [
         (row, its) for row, its, _ in rows if its and its.early.left == 0 and row["issued"] > 0
@@ -89,8 +92,8 @@ def draw_run_out(question: Question) -> "Figure":
     told = "; ".join(f"{row['pool']}: {_sentence(its.ending, row, say)}" for row, its in spans)
     return drawing.spans(
         title,
-        f"{title}. {told}",
-        [str(row["pool"]) for row, _ in spans],
+        f"{say.say(title)}. {told}",
+        drawing.labelled(pd.DataFrame([row for row, _ in spans]), "pool", question.babel),
         [(_day(its.early, row), _day(its.ending, row), _day(its.late, row)) for row, its in spans],
         solid=[its.ending.left == 0 for _, its in spans],
         locale=question.babel,

@@ -12,6 +12,7 @@ import babel
 from babel import dates, numbers
 
 from worker.database.cells import guarded
+from worker.languages.phrasebooks import phrasebook
 from worker.reporting import personal
 
 if TYPE_CHECKING:
@@ -53,7 +54,12 @@ def table(frame: "pd.DataFrame", locale: babel.Locale) -> str:
 
 
 def picture(figure: "Figure") -> str:
-    """Give a figure as an embedded image; its label is the alternative text."""
+    """Give a figure as an embedded image; its label is the alternative text.
+
+    One without axes is of nothing.
+    """
+    if not figure.axes:
+        return NOTHING
     drawn = io.BytesIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     data = base64.b64encode(drawn.getvalue()).decode()
@@ -80,8 +86,12 @@ def percent(share: float | Decimal, locale: babel.Locale, *, decimals: int = 1) 
 
 def day(value: date, locale: babel.Locale, form: str = "medium") -> str:
     """Format a day, or its month, in the locale."""
-    bare = value.date() if isinstance(value, datetime) else value
-    return str(dates.format_date(bare, format=form, locale=locale))
+    return str(dates.format_date(bare(value), format=form, locale=locale))
+
+
+def bare(value: date) -> date:
+    """Give the day of what may be a day or an instant."""
+    return value.date() if isinstance(value, datetime) else value
 
 
 def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
@@ -94,7 +104,7 @@ def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
         for n, name in enumerate(shown.columns)
     ]
     head = "".join(
-        f'<th scope="col"{side}>{html.escape(words(name))}</th>'
+        f'<th scope="col"{side}>{html.escape(heading(name, locale))}</th>'
         for name, side in zip(frame.columns, columns, strict=True)
     )
     body = "".join(
@@ -138,7 +148,7 @@ def _column(values: list[Any], texts: list[str], *, person: bool) -> str:
 def _figures(frame: "pd.DataFrame", locale: babel.Locale) -> str:
     row = frame.to_dict("records")[0]
     parts = "".join(
-        f"<div><dt>{html.escape(words(name))}</dt>"
+        f"<div><dt>{html.escape(heading(name, locale))}</dt>"
         f"<dd>{html.escape(cell(name, value, row, locale))}</dd></div>"
         for name, value in row.items()
     )
@@ -149,6 +159,11 @@ def words(name: Hashable) -> str:
     """Give a column's name, or an outcome, in words: with spaces, capitalised."""
     spaced = str(name).replace("_", " ")
     return spaced[:1].upper() + spaced[1:]
+
+
+def heading(name: Hashable, locale: babel.Locale) -> str:
+    """Give a column's name, or an outcome, in the locale's language."""
+    return phrasebook(str(locale)).translate(words(name))
 
 
 def cell(name: Hashable, value: Any, row: dict[Hashable, Any], locale: babel.Locale) -> str:
@@ -163,7 +178,7 @@ def cell(name: Hashable, value: Any, row: dict[Hashable, Any], locale: babel.Loc
         return number(value, locale)
     if isinstance(value, date):
         return day(value, locale, "MMM y" if str(name).endswith("month") else "medium")
-    return words(value) if name in CODES else str(value)
+    return heading(value, locale) if name in CODES else str(value)
 
 
 def _is_number(value: object) -> bool:

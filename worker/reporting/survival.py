@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from worker.languages.phrases import phrase
 from worker.reporting import drawing, reading, showing
 from worker.reporting.question import Question
 
@@ -66,17 +67,23 @@ def waits_in_steps(question: Question) -> "pd.DataFrame":
 
 def draw_waits_since_distribution(question: Question) -> "Figure":
     """Draw the share of redeemed keys by days since their distribution, as a step line."""
-    waited, title = waits_since_distribution(question), "Share of keys redeemed, by days since"
-    title += " distribution"
+    title = phrase("Share of keys redeemed, by days since distribution")
+    waited, say = waits_since_distribution(question), question.words.say
     if waited.empty:
         return drawing.nothing(title)
     keys = showing.number(int(waited["at_risk"].iloc[0]), question.babel)
     last = showing.percent(waited["redeemed_share"].iloc[-1], question.babel)
     return drawing.steps(
         title,
-        f"{title}: of {keys} keys, {last} within {waited['days'].iloc[-1] + 1} days.",
+        say(
+            "{title}: of {keys} keys, {share} within {days} days.",
+            title=say(title),
+            keys=keys,
+            share=last,
+            days=waited["days"].iloc[-1] + 1,
+        ),
         [0, *(waited["days"] + 1).tolist()],
         [0.0, *map(float, waited["redeemed_share"])],
-        along="days since distribution",
+        along=phrase("days since distribution"),
         locale=question.babel,
     )

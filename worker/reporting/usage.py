@@ -6,8 +6,10 @@ the learner's organization. Undone assignments do not count.
 
 from typing import TYPE_CHECKING
 
+from babel.dates import get_day_names
 from psycopg import sql
 
+from worker.languages.phrases import phrase
 from worker.reporting import drawing, reading, showing
 from worker.reporting.question import Question
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 WEEKS = 12
 TOP = 12
-WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 TOTALS = """
     SELECT *, completed::numeric / nullif(ended, 0) AS completed_share
@@ -113,8 +114,13 @@ def launches_per_day(question: Question) -> "pd.DataFrame":
 
 def draw_launches_per_day(question: Question) -> "Figure":
     """Draw launches per day and their mean over seven days."""
-    frame = launches_per_day(question)
-    return drawing.counted_days("Launches each day", frame, question.babel, unit="launches a day")
+    return drawing.counted_days(
+        phrase("Launches each day"),
+        launches_per_day(question),
+        question.babel,
+        unit=phrase("launches a day"),
+        whole=question.whole,
+    )
 
 
 def launches_per_assignment(question: Question) -> "pd.DataFrame":
@@ -129,8 +135,8 @@ def first_launches(question: Question) -> "pd.DataFrame":
 
 def draw_first_launches(question: Question) -> "Figure":
     """Draw when assignments were first launched."""
-    frame, title = first_launches(question), "From redemption to the first launch"
-    return drawing.counted(title, frame, question.babel, unit="assignments", upright=True)
+    frame, title = first_launches(question), phrase("From redemption to the first launch")
+    return drawing.counted(title, frame, question.babel, unit=phrase("assignments"), upright=True)
 
 
 def usage_by_label(question: Question) -> "pd.DataFrame":
@@ -145,10 +151,8 @@ def cohorts(question: Question) -> "pd.DataFrame":
 
 def draw_cohorts(question: Question) -> "Figure":
     """Draw the share of each month's assignments in use, week by week."""
-    frame, title = (
-        cohorts(question),
-        "Share of a month's assignments launched, by weeks since redemption",
-    )
+    title = phrase("Share of a month's assignments launched, by weeks since redemption")
+    frame, say = cohorts(question), question.words.say
     if frame.empty:
         return drawing.nothing(title)
     table = frame.pivot(index="month", columns="week", values="share").astype(float)
@@ -156,11 +160,17 @@ def draw_cohorts(question: Question) -> "Figure":
     first = showing.percent(table.to_numpy().item(0), question.babel)
     return drawing.heat(
         title,
-        f"{title}: {len(months)} months; of those redeemed in {months[0]}, {first} in the first week.",
+        say(
+            "{title}: of those redeemed in {month}, {share} in the first week.",
+            title=say(title),
+            month=months[0],
+            share=first,
+        ),
         months,
         [str(week) for week in table.columns],
         table.to_numpy(),
-        along="weeks since redemption",
+        along=phrase("weeks since redemption"),
+        locale=question.babel,
         write=lambda share: showing.percent(share, question.babel, decimals=0),
     )
 
@@ -177,20 +187,28 @@ def busiest_hours(question: Question) -> "pd.DataFrame":
 
 def draw_busiest_hours(question: Question) -> "Figure":
     """Draw launches by weekday and hour."""
-    frame, title = busiest_hours(question), "Launches by weekday and hour"
+    frame, title = busiest_hours(question), phrase("Launches by weekday and hour")
     if frame.empty:
         return drawing.nothing(title)
     table = frame.pivot(index="weekday", columns="hour", values="launches")
     table = table.reindex(index=range(1, 8), columns=range(24)).fillna(0).astype(float)
     day, hour = divmod(int(table.to_numpy().argmax()), 24)
-    most = showing.number(int(table.to_numpy().max()), question.babel)
+    names, say = get_day_names("abbreviated", locale=question.babel), question.words.say
     return drawing.heat(
         title,
-        f"{title}: most, {most}, on {WEEKDAYS[day]} from {hour}:00 to {hour + 1}:00.",
-        WEEKDAYS,
+        say(
+            "{title}: most, {most}, on {day} from {hour}:00 to {next}:00.",
+            title=say(title),
+            most=showing.number(int(table.to_numpy().max()), question.babel),
+            day=names[day],
+            hour=hour,
+            next=hour + 1,
+        ),
+        [names[number].rstrip(".") for number in range(7)],
         [str(hour) for hour in range(24)],
         table.to_numpy(),
-        along=f"hour of the day, {question.clock}",
+        along=say("hour of the day, {clock}", clock=question.clock),
+        locale=question.babel,
     )
 
 
