@@ -139,7 +139,9 @@ LISTED = {
 # Acts on many things, each of which has a result of its own.
 BULK = {"/api/v1/assignments/extend", "/api/v1/assignments/cancel", "/api/v1/keys/retire"}
 # What belongs to no organization, or to each its own, so that whoever has the role is answered.
-NOBODYS_LISTS = {"/api/v1/courses", "/api/v1/invoices/export", "/api/v1/reports/notebooks"}
+NOBODYS_LISTS = {
+    "/api/v1/courses", "/api/v1/invoices/export", "/api/v1/reports/dictionary", "/api/v1/reports/notebooks",
+}  # fmt: skip
 NOBODYS = NOBODYS_LISTS | {"/api/v1/courses/<course>", "/api/v1/templates/preview"}
 
 NAME = re.compile("“[^”]*”")  # a problem may repeat the name that was asked for

@@ -18,6 +18,7 @@ from worker.reporting.billing import (
     revenue_totals,
     verdict,
 )
+from worker.reporting.explaining import Explanation, explain
 from worker.reporting.logins import ReportLoginError, analysts_environment
 from worker.reporting.making import make_all, make_next, print_anew
 from worker.reporting.printing import NoBrowserError, PrintingFailedError, pdf
@@ -73,6 +74,7 @@ from worker.reporting.usage import (
 
 __all__ = [
     "NOTEBOOKS",
+    "Explanation",
     "NoBrowserError",
     "PrintingFailedError",
     "Question",
@@ -101,6 +103,7 @@ __all__ = [
     "draw_run_out",
     "draw_waits_since_distribution",
     "expiring_pools",
+    "explain",
     "first_launches",
     "frame",
     "funnel",

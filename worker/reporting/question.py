@@ -2,6 +2,7 @@
 
 import html
 from calendar import monthrange
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -17,6 +18,8 @@ from worker.reporting import measures, reading
 
 EVERYTHING = "All organizations"
 DAY = timedelta(days=1)
+
+_latest: deque["Question"] = deque(maxlen=1)
 
 HOME = """
     SELECT name, time_zone, locale, clock_now() AS now,
@@ -161,7 +164,19 @@ def ask(
         today=home["today"],
     )
     _show_in(question.babel)
+    _latest.append(question)
     return question
+
+
+def latest() -> Question:
+    """Give the question that was asked last.
+
+    Raises:
+        InvalidInputError: none was.
+    """
+    if not _latest:
+        raise errors.InvalidInputError("Ask first: question = reporting.ask(…).")
+    return _latest[-1]
 
 
 def _home(organization: str | None) -> dict[str, Any]:

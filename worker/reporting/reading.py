@@ -4,6 +4,9 @@ Large reads use ADBC, which passes Arrow to pandas; without its driver, psycopg 
 slowly. Both open a new connection each time, and only read.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -23,14 +26,34 @@ if TYPE_CHECKING:
 
 Query = str | sql.Composed
 
+# The queries that are asked while somebody listens; see `listening`.
+_heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """Note the queries that are asked meanwhile, each once."""
+    heard: list[str] = []
+    token = _heard.set(heard)
+    try:
+        yield heard
+    finally:
+        _heard.reset(token)
+
 
 def frame(query: Query) -> "pd.DataFrame":
-    """Read rows as a DataFrame: numerics as Decimal, days and instants as datetime64.
+    """Read rows as a DataFrame: numerics as Decimal, days and instants as datetime64; it keeps its query.
 
     Raises:
         DatabaseAwayError: the database cannot be reached.
         ExtraMissingError: pandas is not installed.
     """
+    read = _frame(query)
+    read.attrs["query"] = _text(query)
+    return read
+
+
+def _frame(query: Query) -> "pd.DataFrame":
     with errors.of_extra("notebooks"):
         import pandas as pd
 
@@ -130,4 +153,8 @@ def _connect() -> psycopg.Connection:
 
 
 def _text(query: Query) -> str:
-    return query if isinstance(query, str) else query.as_string(None)
+    asked = query if isinstance(query, str) else query.as_string(None)
+    heard = _heard.get()
+    if heard is not None and asked not in heard:
+        heard.append(asked)
+    return asked
