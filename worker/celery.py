@@ -126,6 +126,8 @@ def configuration() -> dict[str, Any]:
             # Catches up after an outage: bills every closed month that is not invoiced.
             "bill": _every(timedelta(hours=1), "bill"),
             "make-reports": _every(timedelta(minutes=1), "make_reports"),
+            # Catches up after an outage, too: writes every closed month that the lake lacks.
+            "keep-lake": _every(timedelta(hours=1), "keep_lake"),
             # Runs every hour, but does its work once a day: see schedule_run.
             "audit": _every(timedelta(hours=1), "audit"),
         },

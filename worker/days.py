@@ -92,6 +92,11 @@ def month(value: str, *, field: str = "month") -> date:
     raise errors.InvalidInputError(f"“{value}” is not a month; write 2026-05.", field=field)
 
 
+def following_month(month: date) -> date:
+    """Give the first day of the month after a day's."""
+    return date(month.year + month.month // 12, month.month % 12 + 1, 1)
+
+
 def period(
     from_: str | date | None, to: str | date | None, *, now: datetime, zone: str
 ) -> tuple[date, date]:

@@ -293,6 +293,10 @@ class Settings(BaseSettings):
     notebooks: Path | None = Field(
         None, description="A folder with notebooks of your own, stored and listed like keypool's."
     )
+    lake: Annotated[str | None, BeforeValidator(lambda value: value or None)] = Field(
+        None,
+        description="Where the lake is: a folder, or an address for fsspec; unset: `lake` in the home.",
+    )
     chromium: Path | None = Field(
         None, description="The browser that prints reports as PDF; unset: the one on PATH."
     )

@@ -38,6 +38,7 @@ from worker.outgoing import deliveries, delivering, mailing, progress, reminding
 from worker.pools import batches, tallies
 from worker.redemption import inbox, proofs, settling
 from worker.reporting import keeping
+from worker.reporting.lake import building
 from worker.settings import settings
 from worker.tenancy import answers, history, identity_providers, sessions, throttling
 from worker.tenancy.actors import Actor
@@ -239,6 +240,19 @@ def make_reports() -> None:
         nudge("make_reports")
     elif printed := reporting.print_anew(until=until):
         log.info("reports printed again", count=printed)
+
+
+# A month is written whole, or not at all.
+@app.task(name="keep_lake", soft_time_limit=240, time_limit=270)
+def keep_lake() -> None:
+    """Write closed months of the facts into the lake, and those that changed, if there is a lake."""
+    _looked("keep_lake")
+    until = time.monotonic() + STINT
+    built = building.keep(until=until)
+    if built and built["months"]:
+        log.info("lake written", months=built["months"], facts=built["facts"])
+    if time.monotonic() >= until:
+        nudge("keep_lake")
 
 
 @app.task(name="audit")

@@ -151,6 +151,7 @@ TASKS = [
     "fold_tallies",
     "bill",
     "make_reports",
+    "keep_lake",
     "audit",
 ]
 

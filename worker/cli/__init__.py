@@ -42,7 +42,7 @@ PANELS = {
         "reminders",
         "history",
     ],
-    "Account": ["invoices", "reports", "audit"],
+    "Account": ["invoices", "reports", "lake", "audit"],
 }
 COMMANDS = [name for names in PANELS.values() for name in names]
 

@@ -9,22 +9,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
-
-import psycopg
-from psycopg import sql
-from psycopg.rows import dict_row
-from sqlalchemy import make_url
 
 from worker import errors
-from worker.database import connections
-from worker.settings import settings
+from worker.reporting import postgres
+from worker.reporting.postgres import Query
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-Query = str | sql.Composed
 
 # The queries that are asked while somebody listens; see `listening`.
 _heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
@@ -49,7 +41,7 @@ def frame(query: Query) -> "pd.DataFrame":
         ExtraMissingError: pandas is not installed.
     """
     read = _frame(query)
-    read.attrs["query"] = _text(query)
+    read.attrs["query"] = postgres.text(query)
     return read
 
 
@@ -62,7 +54,7 @@ def _frame(query: Query) -> "pd.DataFrame":
     except ImportError:
         return _with_psycopg(query)
     read: pd.DataFrame = table.to_pandas(date_as_object=False)
-    for name in _numerics(table):
+    for name in postgres.numerics(table):
         texts = table.column(name).combine_chunks().storage
         read[name] = pd.Series(
             [None if v is None else Decimal(v) for v in texts.to_pylist()], dtype=object
@@ -84,16 +76,7 @@ def arrow(query: Query) -> "pa.Table":
         ImportError: there is no ADBC driver for this machine.
         DatabaseAwayError: the database cannot be reached.
     """
-    import adbc_driver_postgresql.dbapi as adbc
-
-    try:
-        connection = adbc.connect(address())
-    except adbc.Error:
-        raise errors.DatabaseAwayError from None
-    with connection, connection.cursor() as cursor:
-        cursor.execute(_text(query))
-        table: pa.Table = cursor.fetch_arrow_table()
-        return table
+    return postgres.table(query)
 
 
 def row(query: Query) -> dict[str, Any]:
@@ -102,59 +85,18 @@ def row(query: Query) -> dict[str, Any]:
     Raises:
         DatabaseAwayError: the database cannot be reached.
     """
-    rows = _rows(query)
+    rows = postgres.rows(query)
     return rows[0] if rows else {}
-
-
-def address() -> str:
-    """Give the login's connection string for libpq."""
-    options = {
-        "timezone": "UTC",
-        **connections.READS,
-        "work_mem": "64MB",  # a report sorts and joins much, and few run at once
-        "keypool.clock_offset": str(settings().clock_offset.total_seconds()),
-    }
-    url = make_url(connections.url(connections.Login.ANALYST)).set(drivername="postgresql")
-    flags = " ".join(f"-c {name}={value}" for name, value in options.items())
-    plain = url.render_as_string(hide_password=False)
-    return f"{plain}{'&' if url.query else '?'}options={quote(flags)}"
-
-
-def _numerics(table: "pa.Table") -> list[str]:
-    # ADBC has no type for numeric: it gives text with the type's name as metadata.
-    return [
-        column.name for column in table.schema if getattr(column.type, "type_name", "") == "numeric"
-    ]
 
 
 def _with_psycopg(query: Query) -> "pd.DataFrame":
     import pandas as pd
 
-    with _connect() as connection:
-        cursor = connection.execute(_text(query).encode())
+    with postgres.connect() as connection:
+        cursor = connection.execute(postgres.text(query).encode())
         names = [column.name for column in cursor.description or []]
         read = pd.DataFrame(cursor.fetchall(), columns=names)
         for column in cursor.description or []:
             if column.type_display == "date":
                 read[column.name] = pd.to_datetime(read[column.name])
     return read
-
-
-def _rows(query: Query) -> list[dict[str, Any]]:
-    with _connect() as connection, connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(_text(query).encode()).fetchall()
-
-
-def _connect() -> psycopg.Connection:
-    try:
-        return psycopg.connect(address())
-    except psycopg.OperationalError:
-        raise errors.DatabaseAwayError from None
-
-
-def _text(query: Query) -> str:
-    asked = query if isinstance(query, str) else query.as_string(None)
-    heard = _heard.get()
-    if heard is not None and asked not in heard:
-        heard.append(asked)
-    return asked

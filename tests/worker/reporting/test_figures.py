@@ -21,7 +21,7 @@ from sqlalchemy import text
 from tests.conftest import Addresses
 from worker import reporting, simulation
 from worker.database import connections as databases
-from worker.reporting import billing, reading, showing, usage
+from worker.reporting import billing, postgres, reading, showing, usage
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 
@@ -150,7 +150,7 @@ def test_launches_are_counted_without_reading_what_they_were_of(asked, query):
     composed = sql.SQL(query).format(
         first=asked.first, last=asked.last, launched=asked.within(at="launched_at")
     )
-    with psycopg.connect(reading.address()) as connection:
+    with psycopg.connect(postgres.address()) as connection:
         plan = connection.execute(sql.SQL("EXPLAIN ") + composed).fetchall()
 
     assert " on launch" in str(plan)
