@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from email.parser import BytesHeaderParser
+from functools import cached_property
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
@@ -32,6 +34,13 @@ class Mail:
         read = email.message_from_bytes(self.content, policy=email.policy.default)
         assert isinstance(read, EmailMessage)
         return read
+
+    @cached_property
+    def message_id(self) -> str:
+        """Its Message-ID, read once."""
+        return str(
+            BytesHeaderParser(policy=email.policy.default).parsebytes(self.content)["Message-ID"]
+        )
 
     @property
     def text(self) -> str:

@@ -2,17 +2,19 @@
 
 import argparse
 import random
+import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from tests.faults import clocks, disk, mails
 from tests.faults.mixed import Storm, until
-from tests.faults.system import running_system
+from tests.faults.system import beside, running_system
 
-KEYS = 2_000  # a round; a third of their messages come again, a tenth of the keys are raced for
-RATE = 400  # messages a second
+KEYS = 6_000  # a round; a third of their messages come again, a tenth of the keys are raced for
+RATE = 1_000  # messages a second at most
 PACE = 0.3  # of what the full storms take their time for
 VISIBILITY = 15  # seconds
 TREES = 3  # organization trees beside the first
@@ -49,11 +51,20 @@ def main() -> int:
             storm = Storm(system, chance, keys=KEYS, rate=RATE)
             try:
                 storm.rage(going_on=until(time.monotonic() + given.hours * 3600))
-            except AssertionError as wrong:
-                print(f"FAILED: {wrong}", file=sys.stderr)
+            except Exception:
+                traceback.print_exc()
+                print(f"FAILED: what was there is kept in {kept(home)}", file=sys.stderr)
                 return 1
-    print("\n".join(f"{count:7,} {name}" for name, count in storm.counts.most_common()))
+            print("\n".join(f"{count:7,} {name}" for name, count in storm.counts.most_common()))
+            print(f"{storm.deaths():7,} died of a poison message")
     return 0
+
+
+def kept(home: Path) -> str:
+    """Copy the logs, the database and the harness's own files to where they stay."""
+    there = tempfile.mkdtemp(prefix="keypool-failed-")
+    subprocess.run(["cp", "--archive", str(home), str(beside(home)), there], check=False)
+    return there
 
 
 if __name__ == "__main__":

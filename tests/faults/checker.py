@@ -16,6 +16,7 @@ SETTLED_WITHIN = 90  # seconds after the last fault
 # A deadly event takes a dozen settlers with it before it is set apart, and those that were claimed
 # with it wait for that.
 AMID_POISON = 300
+FEW = 5  # rows that are named where something is wrong
 
 # What must give no row, and what it says of the rows that it gives.
 NEVER = {
@@ -109,7 +110,7 @@ def check(
     doubled = len(history.contradicted)
     assert not doubled, f"{doubled} messages were acknowledged as two events"
     for what, rows in wrong.items():
-        assert not rows, f"{len(rows)} {what}"
+        assert not rows, f"{len(rows)} {what}: {rows[:FEW]}"
     if folder is not None:
         at_once = settlers_at_once(folder)
         assert not at_once, f"{len(at_once)} times two settlers decided a tree at once"

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.faults import points
+from tests.waiting import LONGEST
 
 ZONE = ZoneInfo("Europe/Berlin")
 PLACES = ("lib/faketime", "lib64/faketime", "lib/*/faketime", "local/lib/faketime")
@@ -29,8 +30,6 @@ HOUR, DAY = 3600, 86400
 
 def of_its_own(folder: Path, service: str) -> dict[str, str]:
     """Give the environment with which a service has a clock of its own."""
-    if LIBRARY is None:
-        return {}
     set_by(folder, service, 0)
     return {
         "LD_PRELOAD": str(LIBRARY),
@@ -63,16 +62,21 @@ def tidied(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def wrong(folder: Path, service: str, seconds: float) -> Iterator[None]:
-    """Let a service's clock be wrong while the block lasts, once it has told so itself."""
+    """Let a service's clock be wrong while the block lasts, and right again, as it tells itself."""
     set_by(folder, service, seconds)
     try:
-        deadline = time.monotonic() + 60
-        while abs(_told(folder, service) - time.time() - seconds) > HOUR / 60:
-            assert time.monotonic() < deadline, f"the clock of {service} did not go wrong"
-            time.sleep(0.1)
+        _wait_until_told(folder, service, seconds)
         yield
     finally:
         set_by(folder, service, 0)
+    _wait_until_told(folder, service, 0)
+
+
+def _wait_until_told(folder: Path, service: str, seconds: float) -> None:
+    deadline = time.monotonic() + LONGEST
+    while abs(_told(folder, service) - time.time() - seconds) > HOUR / 60:
+        assert time.monotonic() < deadline, f"the clock of {service} is not {seconds:+.0f} s ahead"
+        time.sleep(0.1)
 
 
 def before_change(*, to_summer: bool, by: float) -> float:

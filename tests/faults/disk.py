@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SIZE = "4g"
+SIZE = "6g"
 
 
 @contextmanager

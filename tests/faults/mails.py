@@ -109,7 +109,7 @@ def check(server: MailServer) -> None:
         f"<{row.identity.translate(NO_DIGITS)}@{SENDER.partition('@')[2]}>": row for row in rows
     }
     accepted = [mail for mail in server.received if mail.answer == OK]
-    reached = {str(mail.message["Message-ID"]): mail.recipient for mail in accepted}
+    reached = {mail.message_id: mail.recipient for mail in accepted}
     refused = {row.recipient for row in rows if row.state == "failed"}
     at_door = {one for one, answer in server.at_door.items() if answer == REFUSED}
     lost = [name for name, row in by_id.items() if row.state == "sent" and name not in reached]

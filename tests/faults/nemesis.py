@@ -3,7 +3,9 @@
 import os
 import random
 import signal
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -16,7 +18,7 @@ from sqlalchemy import text
 from tests.faults import bulk, clocks, disk, points
 from tests.faults.proxy import Mode
 from tests.faults.senders import Sender
-from tests.faults.system import System, hint, kill, living, patiently, surely
+from tests.faults.system import System, hint, kill, lives, living, patiently, surely
 from tests.waiting import LONGEST
 from worker import errors
 from worker.celery import KEY_PREFIX
@@ -28,6 +30,9 @@ ONE_MORE = text("""
     CREATE TEMPORARY TABLE one_more ON COMMIT DROP AS
         SELECT repeat(md5(n::text), 32) FROM generate_series(1, 2000) AS n
 """)
+
+# Who arms a crash point has it alone until it was reached.
+ARMING: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
 class MissedError(AssertionError):
@@ -88,7 +93,8 @@ def asleep_amid_settling(system: System) -> Iterator[None]:
 
     Its whole worker sleeps, which would otherwise end a child that takes too long.
     """
-    sleeper = psutil.Process(_reached(armed(system, "before-commit-settle", then="stop")))
+    with ARMING["before-commit-settle"]:
+        sleeper = psutil.Process(_reached(armed(system, "before-commit-settle", then="stop")))
     until = time.monotonic() + system.visibility + RESTORED_EVERY
     with _frozen([sleeper.parent(), *_children(sleeper.parent())]):
         yield
@@ -118,7 +124,8 @@ def crash_at(point: str) -> Fault:
     """Make the fault that the next process to reach a point is gone there."""
 
     def crash(system: System, chance: random.Random) -> None:
-        wait_for(armed(system, point))
+        with ARMING[point]:
+            wait_for(armed(system, point))
 
     crash.__name__ = f"crash_{point.replace('-', '_')}"
     return crash
@@ -137,7 +144,7 @@ def armed(system: System, point: str, *, then: str = "crash") -> Path:
 def wait_for(fired: Path) -> None:
     """Wait until a process has reached a crash point and is gone."""
     pid = _reached(fired)
-    patiently(lambda: not _lives(pid))
+    patiently(lambda: not (psutil.pid_exists(pid) and lives(psutil.Process(pid))))
 
 
 # Messages ----------------------------------------------------------------------------------------
@@ -270,9 +277,10 @@ def turn_clock(service: str, shift: str) -> Fault:
     """Make the fault that the clock of the first such service is wrong for a while."""
 
     def turned(system: System, chance: random.Random) -> None:
-        patiently(lambda: system.kinds(service))
-        with clocks.wrong(system.folder, service, clocks.SHIFTS[shift]()):
-            time.sleep(_seconds(system, chance, 8, 12))
+        with system.with_own_clock(service):
+            with clocks.wrong(system.folder, service, clocks.SHIFTS[shift]()):
+                time.sleep(_seconds(system, chance, 8, 12))
+            time.sleep(_seconds(system, chance, 2, 6))  # it was set back, or forth, amid work
 
     turned.__name__ = f"{service}_{shift}"
     return turned
@@ -298,8 +306,8 @@ def strike(line: str, mode: Mode) -> Fault:
 # Storms ------------------------------------------------------------------------------------------
 
 
-PROCESSES = (kill_worker, kill_worker_group, kill_web, kill_beat, freeze_worker, freeze_beat)
-SLEEPS = (sleep_past_visibility, miss_five_periods)
+WORKERS = (kill_worker, kill_worker_group, freeze_worker)
+BEATS = (kill_beat, freeze_beat)
 MESSAGES = (post_deep_json, queue_deep_json)
 BULK = tuple(
     crash_amid(work, when, prepare)
@@ -308,15 +316,27 @@ BULK = tuple(
 )
 REDIS = (empty_redis, kill_redis, cut_redis_file_short, freeze_redis)
 POSTGRES = (kill_postgres, stop_postgres_at_once, kill_backend, freeze_postgres)
-CLOCKS: tuple[Fault, ...] = tuple(
-    turn_clock(service, shift) for service in ("worker", "beat", "web") for shift in clocks.SHIFTS
-)
-LINES: tuple[Fault, ...] = tuple(
-    strike(line, mode)
-    for line in ("web", "postgres", "redis")
-    for mode in ("reset", "hole", "half", "stall")
-)
-POINTS: tuple[Fault, ...] = tuple(crash_at(point) for point in points.OF_AN_EVENT)
+
+
+def clocks_of(service: str) -> tuple[Fault, ...]:
+    """Give the faults of a service's clock."""
+    return tuple(turn_clock(service, shift) for shift in clocks.SHIFTS)
+
+
+def breaks(line: str) -> tuple[Fault, ...]:
+    """Give the faults of a line."""
+    return tuple(strike(line, mode) for mode in ("reset", "hole", "half", "stall"))
+
+
+def crashes(service: str) -> tuple[Fault, ...]:
+    """Give the crashes at the points that a service's processes reach."""
+    return tuple(crash_at(point) for point in points.OF_AN_EVENT[service])
+
+
+SERVICES = ("worker", "beat", "web")
+CLOCKS = tuple(fault for service in SERVICES for fault in clocks_of(service))
+LINES = tuple(fault for line in ("web", "postgres", "redis") for fault in breaks(line))
+POINTS = tuple(fault for service in SERVICES for fault in crashes(service))
 RESTORED_EVERY = 10  # seconds between a worker's looks at the hints that nobody acknowledged
 CHILDREN = 2  # of a worker, and of the web
 QUEUE = f"{KEY_PREFIX}celery"
@@ -345,7 +365,7 @@ def _frozen(processes: list[psutil.Process]) -> Iterator[None]:
                 process.suspend()
                 stopped.append(process)
         assert stopped, "there was nobody to stop"
-        patiently(lambda: all(_is_stopped(one) or not _lives(one.pid) for one in stopped))
+        patiently(lambda: all(_is_stopped(one) or not lives(one) for one in stopped))
         yield
     finally:
         for process in stopped:
@@ -364,12 +384,6 @@ def with_children(process: psutil.Process) -> psutil.Process | None:
     return process if len(_children(process)) >= CHILDREN else None
 
 
-def _lives(pid: int) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    return False
-
-
 def _is_stopped(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return process.status() == psutil.STATUS_STOPPED
@@ -378,7 +392,7 @@ def _is_stopped(process: psutil.Process) -> bool:
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
-        return process.children(recursive=True)
+        return [one for one in process.children(recursive=True) if lives(one)]
     return []
 
 

@@ -35,21 +35,24 @@ SHARED = (
 TRACE = "decided"  # who decided a tree's events from when to when: its lock must have been held
 DEADLY, BUGGY = "deadly-", "buggy-"  # how the addresses of poisonous messages begin
 
-# The points of the road that an event takes; batches and bills have their own commits.
-OF_AN_EVENT = (
-    "before-commit-record",
-    "after-commit-record",
-    "before-publish-web",
-    "after-publish-web",
-    "before-publish-beat",
-    "after-publish-beat",
-    "before-commit-claim",
-    "after-commit-claim",
-    "before-commit-settle",
-    "after-commit-settle",
-    "before-ack",
-    "after-ack",
-)
+# The points of the road that an event takes, by who reaches them; batches and bills have their own commits.
+OF_AN_EVENT = {
+    "web": (
+        "before-commit-record",
+        "after-commit-record",
+        "before-publish-web",
+        "after-publish-web",
+    ),
+    "beat": ("before-publish-beat", "after-publish-beat"),
+    "worker": (
+        "before-commit-claim",
+        "after-commit-claim",
+        "before-commit-settle",
+        "after-commit-settle",
+        "before-ack",
+        "after-ack",
+    ),
+}
 
 
 def come_aboard() -> None:
@@ -126,13 +129,19 @@ def _sleep_truly() -> None:
 
 
 def _hurry() -> None:
-    """Shorten what a storm would wait for: when a hint is given to another, a transaction ended."""
+    """Shorten what a storm would wait for: when a hint is given to another, a transaction ended.
+
+    And generations are cut into smaller chunks.
+    """
     from worker import celery
     from worker.database import connections
+    from worker.pools import making
 
     if "visibility" in HURRY:
         transport, seconds = celery.transport, float(HURRY["visibility"])
         celery.transport = lambda timeout: transport(timeout) | {"visibility_timeout": seconds}
+    if "chunk" in HURRY:
+        making.KEYS_PER_CHUNK = int(HURRY["chunk"])
     if "idle" in HURRY:
         limits = connections.TIMEOUTS[connections.Login.OWNER]
         limits["idle_in_transaction_session_timeout"] = f"{HURRY['idle']}s"

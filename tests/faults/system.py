@@ -40,6 +40,8 @@ from worker.tenancy.actors import Actor
 OPERATOR = Actor.operator("fault harness")
 REPOSITORY = Path(__file__).parents[2]
 ABOARD = f"{REPOSITORY / 'tests' / 'faults' / 'onboard'}{os.pathsep}{REPOSITORY}"  # see points.py
+KEYS_PER_CHUNK = 1_000  # of a generation, so that storms may have many
+HURRY = f"chunk:{KEYS_PER_CHUNK}"
 T = TypeVar("T")
 
 
@@ -109,17 +111,17 @@ class System:
     ) -> None:
         """Kill services; they return with these variables, and find done what is done meanwhile."""
         os.environ.update(variables)
-        before = self.supervision.pids
-        names = [name for kind in kinds for name in self.kinds(kind)]
-        for name in names:
-            kill(self.process(name))
-        meanwhile()
-        self.forgive()
-        for name in names:
-            patiently(
-                lambda name=name: self.supervision.pids.get(name, before[name]) != before[name]
-            )
-        patiently(answers(self.readiness))
+        self._kill_and_await([name for kind in kinds for name in self.kinds(kind)], meanwhile)
+
+    @contextmanager
+    def with_own_clock(self, name: str) -> Iterator[None]:
+        """Run a service with a clock that can be wrong while the block lasts.
+
+        Not always: what runs with libfaketime takes several times the processor's time.
+        """
+        clock = clocks.of_its_own(self.folder, name)
+        with self._changed(name, lambda usual: usual | clock):
+            yield
 
     @contextmanager
     def days_later(self, later: str) -> Iterator[None]:
@@ -127,18 +129,50 @@ class System:
 
         Its lines go past the proxies meanwhile: only the embedded database's clock can be shifted.
         """
-        [web] = [one for one in self.supervision._children if one.service.name == "web"]
-        proxied = web.service
-        direct = {k: v for k, v in proxied.environment.items() if not k.endswith("_URL")}
-        web.service = replace(proxied, environment=direct)
+
+        def shifted(usual: dict[str, str]) -> dict[str, str]:
+            direct = {k: v for k, v in usual.items() if not k.endswith("_URL")}
+            return direct | {"KEYPOOL_CLOCK_OFFSET": later}
+
+        with self._changed("web", shifted):
+            patiently(self._is_ahead)
+            yield
+
+    @contextmanager
+    def _changed(
+        self, name: str, change: Callable[[dict[str, str]], dict[str, str]]
+    ) -> Iterator[None]:
+        """Restart a service in another environment, and once more in its usual one afterwards."""
+        [child] = [one for one in self.supervision._children if one.service.name == name]
+        usual = child.service
+        child.service = replace(usual, environment=change(dict(usual.environment)))
         try:
-            self.restart("web", KEYPOOL_CLOCK_OFFSET=later)
-            told = httpx.get(self.readiness, trust_env=False).json()["clock"]
-            assert told["offset_seconds"] > 0, "the receiver's clock is not ahead"
+            self._kill_and_await([name])
             yield
         finally:
-            web.service = proxied
-            self.restart("web", KEYPOOL_CLOCK_OFFSET="0")
+            child.service = usual
+            self._kill_and_await([name])
+
+    def _kill_and_await(
+        self, names: Sequence[str], meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
+        before = {}
+        for name in names:
+            process = self.process(name)
+            before[name] = process.pid
+            kill(process)
+        meanwhile()
+        self.forgive()
+        for name, pid in before.items():
+            patiently(lambda name=name, pid=pid: self.supervision.pids.get(name, pid) != pid)
+        patiently(answers(self.readiness))
+
+    def _is_ahead(self) -> bool:
+        """Say whether the receiver tells that its clock is shifted."""
+        with suppress(httpx.TransportError, ValueError):
+            told = httpx.get(self.readiness, trust_env=False).json().get("clock", {})
+            return bool(told.get("offset_seconds", 0) > 0)
+        return False
 
     def empty_redis(self) -> None:
         """Kill Redis, and have it come back with nothing in it."""
@@ -183,11 +217,10 @@ def running_system(
     With `trees`, so many organization trees beside the first have keys, too, for several settlers.
 
     With `proxied`, all lines lead through proxies: from the senders, to the database, to Redis.
-    Each worker has two children. Where the system has libfaketime, each service has a clock of its
-    own (see clocks.py).
+    Each worker has two children.
     """
     if visibility < 300:
-        variables["FAULTS_HURRY"] = f"visibility:{visibility},idle:{visibility / 2}"
+        variables["FAULTS_HURRY"] = f"{HURRY},visibility:{visibility},idle:{visibility / 2}"
     if post:
         variables |= {"KEYPOOL_SMTP_URL": post.server.url, "KEYPOOL_MAIL_FROM": mails.SENDER}
         variables |= {"KEYPOOL_CODES_PER_CLIENT": "1000", "KEYPOOL_CODES_PER_ADDRESS": "1000"}
@@ -254,13 +287,17 @@ def surely(act: Callable[[], T]) -> T:
 
 
 def kill(process: psutil.Process) -> None:
-    """Kill a process, and see that it is gone."""
-    try:
+    """Kill a process, and see that it is gone; whoever started it may take its time to notice."""
+    with suppress(psutil.NoSuchProcess):
         process.kill()
-        process.wait(LONGEST)
-    except psutil.NoSuchProcess:
-        return
-    assert not process.is_running(), "the fault did not take effect"
+    patiently(lambda: not lives(process))
+
+
+def lives(process: psutil.Process) -> bool:
+    """Say whether a process runs, or is stopped."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def living(pid: Callable[[], int | None]) -> psutil.Process:
@@ -268,7 +305,8 @@ def living(pid: Callable[[], int | None]) -> psutil.Process:
 
     def found() -> psutil.Process | None:
         with suppress(psutil.NoSuchProcess):
-            return psutil.Process(told) if (told := pid()) else None
+            process = psutil.Process(told) if (told := pid()) else None
+            return process if process and lives(process) else None
         return None
 
     return patiently(found)
@@ -293,7 +331,7 @@ def _environment(patch: pytest.MonkeyPatch, home: Path, variables: dict[str, str
         "FAULTS_PLANT": "",
         "FAULTS_SLOW": "",
         "FAULTS_SKEW": "0",
-        "FAULTS_HURRY": "",
+        "FAULTS_HURRY": HURRY,
         "KEYPOOL_SETTLE_SWEEP": "5s",
         "KEYPOOL_CLOCK_OFFSET": "0",
         "PYTHONPATH": ABOARD,
@@ -315,17 +353,7 @@ def _services(
     for number in range(1, beats + 1):
         command = [*beat.command[:-1], f"{beat.command[-1]}-{number}"]
         made.append(replace(beat, name=_numbered("beat", number), command=command))
-    return [
-        replace(
-            one,
-            environment={
-                **one.environment,
-                **redirected,
-                **clocks.of_its_own(beside(home), one.name),
-            },
-        )
-        for one in made
-    ]
+    return [replace(one, environment={**one.environment, **redirected}) for one in made]
 
 
 def _numbered(name: str, number: int) -> str:
