@@ -76,7 +76,7 @@ def arrow(query: Query) -> "pa.Table":
         ImportError: there is no ADBC driver for this machine.
         DatabaseAwayError: the database cannot be reached.
     """
-    return postgres.table(query)
+    return postgres.table(_text(query))
 
 
 def row(query: Query) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def row(query: Query) -> dict[str, Any]:
     Raises:
         DatabaseAwayError: the database cannot be reached.
     """
-    rows = postgres.rows(query)
+    rows = postgres.rows(_text(query))
     return rows[0] if rows else {}
 
 
@@ -93,10 +93,18 @@ def _with_psycopg(query: Query) -> "pd.DataFrame":
     import pandas as pd
 
     with postgres.connect() as connection:
-        cursor = connection.execute(postgres.text(query).encode())
+        cursor = connection.execute(_text(query).encode())
         names = [column.name for column in cursor.description or []]
         read = pd.DataFrame(cursor.fetchall(), columns=names)
         for column in cursor.description or []:
             if column.type_display == "date":
                 read[column.name] = pd.to_datetime(read[column.name])
     return read
+
+
+def _text(query: Query) -> str:
+    asked = postgres.text(query)
+    heard = _heard.get()
+    if heard is not None and asked not in heard:
+        heard.append(asked)
+    return asked
