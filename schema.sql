@@ -4387,7 +4387,15 @@ SELECT key.id AS key, pool.name AS pool, organization.name AS organization, cour
        (SELECT assignment.id FROM assignment
          WHERE assignment.key_id = key.id AND assignment.status <> 'cancelled') AS assignment_id,
        distribution.id AS distribution_id, distribution.recipient, distribution.recipient_name,
-       distribution.reference
+       distribution.reference,
+       CASE WHEN key.state = 'retired' THEN coalesce(
+           least(distribution.recalled_at,
+                 (SELECT min(history.at) FROM history
+                   WHERE history.thing = 'key' AND history.thing_id = key.id AND history.action = 'key retired')),
+           (SELECT max(assignment.cancelled_at) FROM assignment WHERE assignment.key_id = key.id),
+           distribution.distributed_at) END AS retired_at,
+       CASE WHEN pool.expires_at <= clock_now() THEN pool.expires_at END AS pool_ended_at,
+       (key.created_at AT TIME ZONE organization.time_zone)::date AS made_on
   FROM distribution
   JOIN key ON key.distribution_id = distribution.id
   JOIN pool ON pool.id = distribution.pool_id
@@ -4419,6 +4427,10 @@ COMMENT ON COLUMN report.handed_out.recipient_name IS
     'The recipient''s name, where the recipient is an address; empty if unknown.';
 COMMENT ON COLUMN report.handed_out.reference IS
     'The reference of the distribution, such as an order number; empty without one.';
+COMMENT ON COLUMN report.handed_out.retired_at IS
+    'When the key was retired, by a recall too; where that is not known any more, when it was distributed.';
+COMMENT ON COLUMN report.handed_out.pool_ended_at IS 'When the pool''s keys stopped working; null while they do.';
+COMMENT ON COLUMN report.handed_out.made_on IS 'The day on which the key was made, in the time zone of the pool''s owner.';
 
 CREATE VIEW report.learner WITH (security_barrier) AS
 SELECT learner.id AS learner_id, organization.name AS organization, learner.organization_id,
@@ -4490,7 +4502,11 @@ SELECT redemption.event_id AS event, organization.name AS organization,
        CASE WHEN redemption.outcome = 'redeemed' THEN (
            SELECT charge.currency FROM charge WHERE charge.assignment_id = redemption.assignment_id
               AND CASE WHEN charge.kind = 'redemption' THEN true END) END AS currency,
-       distribution.recipient, distribution.recipient_name, distribution.reference
+       distribution.recipient, distribution.recipient_name, distribution.reference,
+       (key.created_at AT TIME ZONE organization.time_zone)::date AS key_made_on,
+       (SELECT assignment.undone FROM assignment WHERE assignment.id = redemption.assignment_id) AS undone,
+       (SELECT gives_access(assignment.status, assignment.expires_at, clock_now())
+          FROM assignment WHERE assignment.id = redemption.assignment_id) AS live
   FROM redemption
   JOIN organization ON organization.id = redemption.organization_id
   LEFT JOIN organization AS learner_organization
@@ -4545,6 +4561,11 @@ COMMENT ON COLUMN report.redemption.recipient_name IS
     'The recipient''s name, where the recipient is an address; empty if unknown.';
 COMMENT ON COLUMN report.redemption.reference IS
     'The reference of the distribution, such as an order number; empty without one.';
+COMMENT ON COLUMN report.redemption.key_made_on IS
+    'The day on which the key was made, in the organization''s time zone.';
+COMMENT ON COLUMN report.redemption.undone IS
+    'Whether the assignment was undone within 24 hours, so that its key was not spent; null without one.';
+COMMENT ON COLUMN report.redemption.live IS 'Whether the assignment''s access goes on now; null without one.';
 
 CREATE VIEW report.assignment WITH (security_barrier) AS
 SELECT assignment.id, organization.name AS organization, course.code AS course, pool.name AS pool,

@@ -47,10 +47,12 @@ reporting.redemption_totals(question)
 # %%
 reporting.draw_funnel(question)
 
+# %%
+reporting.funnels_end(question)
+
 # %% [markdown]
-# Counted by when it happened: keys *created*, *distributed* and *redeemed* in the period; of the
-# redeemed ones, those whose training was *launched* and *completed* since. What is created in one
-# month is redeemed in a later one, and a key that is handed out in a file is never *distributed*.
+# Of the keys *made* in the period, until now: those that were *handed out* (distributed, or redeemed without
+# that), *redeemed*, *launched* and *completed*. Each bar is a part of the one above it.
 
 # %% [markdown]
 # ## How many keys are redeemed each day?
@@ -128,8 +130,9 @@ reporting.waits_in_steps(question)
 
 # %% [markdown]
 # Keys distributed in the period. Those that are not redeemed yet count for as long as they have been
-# out (Kaplan and Meier's estimate), so young ones do not make the waits look short. *Still out* says
-# how many keys the estimate rests on from there.
+# out, recalled and retired ones until then; those whose pool ended can be redeemed no more and stay in the
+# shares (Aalen and Johansen's estimate). The band is of 95 %. *Still out* says how many keys the estimate
+# rests on from there.
 
 # %% [markdown]
 # ## How long will the keys last?

@@ -79,7 +79,8 @@ reporting.draw_cohorts(question)
 
 # %% [markdown]
 # A row is a month of redemptions, a column a week since. A row that stays dark to the right is a
-# month whose learners keep coming back. Weeks that are not over for the whole month are left out.
+# month whose learners keep coming back. Each share is of those whose access lasts through that week. Weeks
+# that are not over for the whole month are left out.
 
 # %% [markdown]
 # ## Where does access end unused?

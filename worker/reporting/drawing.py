@@ -48,12 +48,13 @@ def chart(
     return canvas.page(fill, alternative, height=height)
 
 
-def nothing(title: str) -> "Figure":
-    """Give a chart of nothing: it is shown as a sentence."""
+def nothing(title: str, why: str | None = None) -> "Figure":
+    """Give a chart of nothing: it is shown as a sentence, which says why if that is known."""
     from matplotlib.figure import Figure
 
     figure = Figure()
     figure.set_label(title)
+    figure.set_gid(why)
     return figure
 
 
@@ -213,16 +214,17 @@ def steps(
     x: Sequence[int],
     shares: Sequence[float],
     *,
+    band: tuple[Sequence[float], Sequence[float]],
     along: str,
     locale: babel.Locale,
 ) -> "Figure":
-    """Draw a share as a step line, up to one."""
+    """Draw a share as a step line, up to one, in the band of its lowest and highest values."""
 
     def draw(axes: "Axes") -> None:
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+        axes.fill_between(x, *band, step="post", color=SKY, alpha=0.45, linewidth=0)
         axes.step(x, shares, where="post", color=BLUE, linewidth=1.8)
-        axes.fill_between(x, shares, step="post", color=SKY, alpha=0.35, linewidth=0)
         axes.set_ylim(0, 1)
         axes.set_xlim(0, max(x))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))

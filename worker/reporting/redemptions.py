@@ -12,6 +12,7 @@ from psycopg import sql
 from worker.languages.phrases import phrase
 from worker.reporting import drawing, measures, reading, showing
 from worker.reporting.question import Question
+from worker.reporting.showing import Sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,15 +95,45 @@ MIDDLE = """
      WHERE keys > 0"""
 
 
-# Five counts of the same period, not of the same keys: keys created in it are redeemed later.
-FUNNEL = """
-    SELECT * FROM (
-        SELECT (SELECT coalesce(sum(keys), 0)::bigint FROM report.growth WHERE {made}) AS created,
-               (SELECT count(*) FROM report.handed_out WHERE {handed_out}) AS distributed,
-               count(*) AS redeemed, count(*) FILTER (WHERE launched) AS launched,
-               count(*) FILTER (WHERE completed) AS completed
-          FROM report.redemption WHERE answer = 'redeemed' AND {within}) AS counted
-     WHERE created + distributed + redeemed > 0"""
+# A cohort: the keys made in the period, and what became of them until now. Each step counts a part of
+# the one before. A key that was redeemed had been handed out, whether or not keypool distributed it.
+STEPS = """
+    count(*) AS handed_out, count(*) FILTER (WHERE redeemed) AS redeemed,
+    count(*) FILTER (WHERE redeemed AND launched) AS launched,
+    count(*) FILTER (WHERE redeemed AND launched AND completed) AS completed"""
+# What can still become of them.
+UNFINISHED = """
+    count(*) FILTER (WHERE redeemed AND NOT launched AND live) AS to_be_launched,
+    count(*) FILTER (WHERE redeemed AND launched AND NOT completed AND live) AS to_be_completed"""
+COHORT = """
+    WITH made AS MATERIALIZED (
+        SELECT pool_id, sum(keys)::bigint AS keys FROM report.growth
+         WHERE {made} GROUP BY pool_id),
+    spent AS (
+        SELECT DISTINCT ON (key_id) key_id, pool_id, true AS redeemed, launched, completed, live
+          FROM report.redemption
+         WHERE answer = 'redeemed' AND NOT undone AND key_made_on BETWEEN {first} AND {last}
+           AND received_at >= {first}::timestamptz - interval '1 day' {family}
+         ORDER BY key_id, received_at DESC),
+    unspent AS (
+        SELECT key_id, pool_id, false AS redeemed, false AS launched, false AS completed, false AS live
+          FROM report.handed_out
+         WHERE made_on BETWEEN {first} AND {last}
+           AND distributed_at >= {first}::timestamptz - interval '1 day' {family}
+           AND NOT EXISTS (SELECT FROM spent WHERE spent.key_id = handed_out.key_id)),
+    key AS MATERIALIZED (SELECT * FROM spent UNION ALL SELECT * FROM unspent)"""
+FUNNEL = """{cohort}
+    SELECT * FROM (SELECT (SELECT sum(keys)::bigint FROM made) AS made, {steps} FROM key) AS counted
+     WHERE made > 0"""
+FUNNELS_END = """{cohort},
+    open AS (
+        SELECT pool_id, keys FROM made JOIN report.pool USING (pool_id)
+         WHERE state NOT IN ('archived', 'expired'))
+    SELECT (SELECT sum(keys)::bigint FROM made) AS made,
+           (SELECT coalesce(sum(keys), 0)::bigint FROM open)
+               - count(*) FILTER (WHERE redeemed AND pool_id IN (SELECT pool_id FROM open)) AS to_be_redeemed,
+           {unfinished}
+      FROM key"""
 
 
 def redemption_totals(question: Question) -> "pd.DataFrame":
@@ -111,19 +142,44 @@ def redemption_totals(question: Question) -> "pd.DataFrame":
 
 
 def funnel(question: Question) -> "pd.DataFrame":
-    """Count keys created, distributed, redeemed, launched and completed in the period: one row."""
-    return reading.figures(
-        sql.SQL(FUNNEL).format(
-            made=question.within(at="made_at"),
-            handed_out=question.within(at="distributed_at"),
-            within=question.within(),
+    """Follow the keys made in the period: made, handed out, redeemed, launched and completed: one row.
+
+    Each is a part of the one before. `handed_out` counts redeemed keys that were not distributed, too.
+    """
+    return reading.figures(_cohort(FUNNEL, question))
+
+
+def funnels_end(question: Question) -> Sentence:
+    """Say how many of the period's keys can still get further."""
+    row, say = reading.row(_cohort(FUNNELS_END, question)), question.words
+    if not row.pop("made"):
+        return Sentence(say.say("No key was made in this period."))
+    if not any(row.values()):
+        return Sentence(say.say("What becomes of these keys is settled: none can get further."))
+    return Sentence(
+        say.say(
+            "This is not the end: up to {to_be_redeemed} of these keys can still be redeemed,"
+            " {to_be_launched} redeemed ones launched, and {to_be_completed} launched ones completed.",
+            **{name: say.number(int(count)) for name, count in row.items()},
         )
+    )
+
+
+def _cohort(query: str, question: Question) -> sql.Composed:
+    cohort = sql.SQL(COHORT).format(
+        made=question.within(at="made_at"),
+        first=sql.Literal(question.first),
+        last=sql.Literal(question.last),
+        family=question.family(),
+    )
+    return sql.SQL(query).format(
+        cohort=cohort, steps=sql.SQL(STEPS), unfinished=sql.SQL(UNFINISHED)
     )
 
 
 def draw_funnel(question: Question) -> "Figure":
     """Draw the funnel from created keys to completed trainings, as bars."""
-    frame, title = funnel(question), phrase("From a key's creation to a completed training")
+    frame, title = funnel(question), phrase("From a key's making to a completed training")
     if frame.empty:
         return drawing.nothing(title)
     steps = [showing.heading(step, question.babel) for step in frame.columns]

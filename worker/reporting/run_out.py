@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_BARS = 12
+PAST = phrase("Stock is known as of today, and this period is over: nothing is forecast.")
 TESTED_POOLS = 200  # those with the most redemptions
 
 POOLS = """
@@ -69,9 +70,7 @@ def pools_by_run_out(question: Question) -> "pd.DataFrame":
     say = question.words
     if question.is_past:
         frame = pd.DataFrame()
-        frame.attrs["nothing"] = say.say(
-            "Stock is known as of today, and this period is over: nothing is forecast."
-        )
+        frame.attrs["nothing"] = say.say(PAST)
         return frame
     rows = sorted(_forecasts(question), key=_order)
     return pd.DataFrame([_told(row, its, days, say) for row, its, days in rows])
@@ -81,14 +80,16 @@ def draw_run_out(question: Question) -> "Figure":
     """Draw when pools run out that may do so before their end, with the likely span."""
     import pandas as pd
 
-    title = phrase("When pools run out")
-    rows = [] if question.is_past else sorted(_forecasts(question), key=_order)
+    title, say = phrase("When pools run out"), question.words
+    if question.is_past:
+        return drawing.nothing(title, say.say(PAST))
+    rows = sorted(_forecasts(question), key=_order)
     spans = [
         (row, its) for row, its, _ in rows if its and its.early.left == 0 and row["issued"] > 0
     ][:MAX_BARS]
-    say = question.words
     if not spans:
-        return drawing.nothing(title)
+        why = say.say("No pool is likely to run out before it ends.") if rows else None
+        return drawing.nothing(title, why)
     told = "; ".join(f"{row['pool']}: {_sentence(its.ending, row, say)}" for row, its in spans)
     return drawing.spans(
         title,

@@ -41,14 +41,22 @@ def register(locale: babel.Locale) -> None:
     formatter.for_type_by_name("matplotlib.figure", "Figure", picture)
 
 
+class Sentence(str):
+    """A sentence that a notebook shows as it is."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self)}</p>"
+
+
 def table(frame: "pd.DataFrame", locale: babel.Locale) -> str:
     """Give a DataFrame as an HTML table, or as large figures if it is marked as `figures`.
 
     An empty one says why it is, if it knows it (`nothing`).
     """
     if frame.empty:
-        why = frame.attrs.get("nothing")
-        return f'<p class="nothing">{html.escape(why)}</p>' if why else NOTHING
+        return _nothing(frame.attrs.get("nothing"))
     show = _figures if frame.attrs.get("figures") else _rows
     return show(frame, locale)
 
@@ -59,12 +67,16 @@ def picture(figure: "Figure") -> str:
     One without axes is of nothing.
     """
     if not figure.axes:
-        return NOTHING
+        return _nothing(figure.get_gid())
     drawn = io.BytesIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     data = base64.b64encode(drawn.getvalue()).decode()
     label = html.escape(str(figure.get_label()), quote=True)
     return f'<figure><img alt="{label}" src="data:image/svg+xml;base64,{data}"></figure>'
+
+
+def _nothing(why: str | None) -> str:
+    return f'<p class="nothing">{html.escape(why)}</p>' if why else NOTHING
 
 
 def number(value: int | float | Decimal, locale: babel.Locale) -> str:

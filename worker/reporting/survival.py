@@ -1,17 +1,17 @@
-"""Time from distribution to redemption, by the Kaplan-Meier estimator (1958).
+"""Time from distribution to redemption, with the pool's end as a competing event (Aalen and Johansen).
 
-Unredeemed keys count as censored for the time since their distribution, so that recent ones do not
-make the waits look short. View report.handed_out defines a key's wait; keys retired unredeemed are
-left out.
+A key that is not redeemed yet is censored now, a recalled or retired one when it was retired: they count
+for as long as they were watched, so that young keys do not make the waits look short. A key whose pool ended
+before it was redeemed can be redeemed no more: it counts as ended, not as censored, so that the share says
+what became of keys and not what would without an end. `estimating` has the formulas.
 """
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from worker.languages.phrases import phrase
-from worker.reporting import drawing, reading, showing
+from worker.reporting import drawing, estimating, reading, showing
 from worker.reporting.question import Question
 
 if TYPE_CHECKING:
@@ -19,33 +19,39 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HORIZONS = (1, 7, 14, 30, 60, 90, 180, 365)  # days
+SHARES = ("redeemed_share", "low_share", "high_share", "pool_ended_share")
 
-# By whole days: how many keys were redeemed after so many days, and how many were censored.
+# By whole days: how many keys were redeemed after so many days, were not when their pool ended, and
+# were watched no longer.
 WAITED = """
-    SELECT days, count(redeemed_at) AS redeemed, count(*) - count(redeemed_at) AS seen_until
-      FROM (SELECT redeemed_at, greatest(0, floor(extract(epoch FROM
-                       coalesce(redeemed_at, until) - distributed_at) / 86400))::int AS days
-              FROM report.handed_out
-             WHERE {within} AND NOT (retired AND redeemed_at IS NULL)) AS waited
+    SELECT days, count(*) FILTER (WHERE redeemed) AS redeemed,
+           count(*) FILTER (WHERE NOT redeemed AND pool_ended) AS pool_ended,
+           count(*) FILTER (WHERE NOT redeemed AND NOT pool_ended) AS seen_until
+      FROM (SELECT redeemed_at IS NOT NULL AS redeemed,
+                   pool_ended_at IS NOT NULL AND (retired_at < pool_ended_at) IS NOT true AS pool_ended,
+                   greatest(0, floor(extract(epoch FROM coalesce(redeemed_at, least(until, retired_at))
+                                                        - distributed_at) / 86400))::int AS days
+              FROM report.handed_out WHERE {within}) AS waited
      GROUP BY days ORDER BY days"""
 
 
 def waits_since_distribution(question: Question) -> "pd.DataFrame":
     """Estimate the share redeemed within each number of days, of keys distributed in the period.
 
-    `at_risk` keys were still unredeemed at the start of that day.
+    `at_risk` keys were still unredeemed at the start of that day. `low_share` and `high_share` are the
+    bounds of a band of 95 %.
     """
-    import pandas as pd
-
     waited = reading.frame(
         sql.SQL(WAITED).format(within=question.within(at="distributed_at")),
     )
-    waited["at_risk"] = (waited["redeemed"] + waited["seen_until"])[::-1].cumsum()[::-1]
-    unredeemed, shares = Decimal(1), []
-    for redeemed, at_risk in zip(waited["redeemed"], waited["at_risk"], strict=True):
-        unredeemed *= 1 - Decimal(int(redeemed)) / Decimal(int(at_risk))
-        shares.append(1 - unredeemed)
-    waited["redeemed_share"] = pd.Series(shares, dtype=object)
+    its = estimating.incidence(waited["redeemed"], waited["pool_ended"], waited["seen_until"])
+    waited["at_risk"] = its.at_risk.astype(int)
+    waited["redeemed_share"], waited["low_share"], waited["high_share"] = (
+        its.share,
+        its.low,
+        its.high,
+    )
+    waited["pool_ended_share"] = 1 - its.left - its.share
     return waited
 
 
@@ -61,12 +67,12 @@ def waits_in_steps(question: Question) -> "pd.DataFrame":
         if days <= longest and not before.empty:
             still_out = waited[waited["days"] >= days]["at_risk"].max()
             name = f"{days} day{'' if days == 1 else 's'}"
-            rows.append((name, before["redeemed_share"].iloc[-1], still_out))
-    return pd.DataFrame(rows, columns=["within", "redeemed_share", "still_out"])
+            rows.append((name, *before[list(SHARES)].iloc[-1], still_out))
+    return pd.DataFrame(rows, columns=["within", *SHARES, "still_out"])
 
 
 def draw_waits_since_distribution(question: Question) -> "Figure":
-    """Draw the share of redeemed keys by days since their distribution, as a step line."""
+    """Draw the share of redeemed keys by days since their distribution, as a step line in its band."""
     title = phrase("Share of keys redeemed, by days since distribution")
     waited, say = waits_since_distribution(question), question.words.say
     if waited.empty:
@@ -83,7 +89,8 @@ def draw_waits_since_distribution(question: Question) -> "Figure":
             days=waited["days"].iloc[-1] + 1,
         ),
         [0, *(waited["days"] + 1).tolist()],
-        [0.0, *map(float, waited["redeemed_share"])],
+        [0.0, *waited["redeemed_share"]],
+        band=([0.0, *waited["low_share"]], [0.0, *waited["high_share"]]),
         along=phrase("days since distribution"),
         locale=question.babel,
     )

@@ -57,21 +57,26 @@ FIRST_LAUNCH = """
               FROM waited) AS told
      GROUP BY first_launch ORDER BY min(place)"""
 
-# A cohort's share in a week is known when the week is over for all its assignments.
+# A cohort's share in a week is known when the week is over for all its assignments. Of late weeks it is
+# of those whose access lasts through the week: nobody else could launch.
 COHORTS = """
     WITH cohort AS (
-        SELECT id, organization, date_trunc('month', day)::date AS month, redeemed_at
+        SELECT id, organization, date_trunc('month', day)::date AS month, redeemed_at,
+               floor(extract(epoch FROM expires_at - redeemed_at) / 604800)::int AS weeks
           FROM report.assignment WHERE NOT undone AND {redeemed}),
-    size AS (SELECT month, count(*) AS assignments FROM cohort GROUP BY month),
+    size AS (
+        SELECT month, week, count(*) AS assignments
+          FROM cohort CROSS JOIN generate_series(0, {weeks} - 1) AS week WHERE week < weeks
+         GROUP BY month, week),
     used AS (
         SELECT month, week, count(DISTINCT cohort.id) AS used
           FROM cohort JOIN report.launch ON assignment_id = cohort.id
          CROSS JOIN LATERAL (SELECT floor(extract(epoch FROM launched_at - cohort.redeemed_at)
                                           / 604800)::int AS week) AS since
-         WHERE launched_at >= {first}::timestamptz - interval '1 day' AND week < {weeks}
+         WHERE launched_at >= {first}::timestamptz - interval '1 day' AND week < least({weeks}, weeks)
          GROUP BY month, week)
     SELECT month, assignments, week, coalesce(used, 0)::numeric / assignments AS share
-      FROM size CROSS JOIN generate_series(0, {weeks} - 1) AS week LEFT JOIN used USING (month, week)
+      FROM size LEFT JOIN used USING (month, week)
      WHERE month + interval '1 month' + (week + 1) * interval '1 week' <= {now}
      ORDER BY month, week"""
 
@@ -145,7 +150,10 @@ def usage_by_label(question: Question) -> "pd.DataFrame":
 
 
 def cohorts(question: Question) -> "pd.DataFrame":
-    """Give, for each month's assignments, the share launched so many weeks after redemption."""
+    """Give, for each month's assignments, the share launched so many weeks after redemption.
+
+    `assignments` are those whose access lasts through the week; the share is of them.
+    """
     return reading.frame(_about(COHORTS, question))
 
 
