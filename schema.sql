@@ -2518,6 +2518,7 @@ CREATE TABLE report_run (
     page            text,
     pdf             bytea,
     traceback       text,
+    parameters      jsonb         NOT NULL DEFAULT '{}',
 
     -- The worker makes a file's name of it.
     CONSTRAINT report_names_a_notebook_without_a_path CHECK (notebook ~ '^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$'),
@@ -2531,8 +2532,12 @@ CREATE TABLE report_run (
     CONSTRAINT report_is_printed_where_that_was_asked CHECK (pdf IS NULL OR format = 'pdf' AND page IS NOT NULL),
     CONSTRAINT report_failure_has_its_traceback       CHECK (CASE state WHEN 'failed' THEN traceback IS NOT NULL
                                                                         WHEN 'done' THEN true  -- of cells that failed
-                                                                        ELSE traceback IS NULL END)
+                                                                        ELSE traceback IS NULL END),
+    CONSTRAINT report_has_a_few_parameters            CHECK (jsonb_typeof(parameters) = 'object'
+                                                         AND octet_length(parameters::text) <= 4000)
 );
+COMMENT ON CONSTRAINT report_has_a_few_parameters ON report_run
+    IS 'invalid_input(parameters): The parameters of a report have at most 4,000 characters in all.';
 
 -- Read by the worker that makes the next: people's first, then in the order in which they were asked.
 CREATE INDEX report_run_unfinished ON report_run ((invoice_id IS NOT NULL), id) WHERE state IN ('queued', 'running');
@@ -3116,7 +3121,7 @@ GRANT SELECT, INSERT ON history TO keypool_web;
 -- For erasing a person's data, which the operator alone does over the web: others see less of it.
 GRANT UPDATE (learner_email) ON redemption TO keypool_web;
 GRANT UPDATE (detail) ON history TO keypool_web;
-GRANT UPDATE (page, pdf, traceback) ON report_run TO keypool_web;
+GRANT UPDATE (page, pdf, traceback, parameters) ON report_run TO keypool_web;
 GRANT UPDATE (encrypted) ON answer TO keypool_web;
 
 -- What the web must know before it knows whose request this is: a token by its hash, a source's

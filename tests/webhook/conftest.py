@@ -30,6 +30,7 @@ from worker.outgoing import endpoints
 from worker.pools import batches, pools
 from worker.redemption import inbox, settling, sources
 from worker.reporting import claims, keeping
+from worker.settings import settings
 from worker.tables.tenancy import Logo
 from worker.tenancy import organizations, passwords, sessions, signing_in, tokens, users
 from worker.tenancy.actors import Role
@@ -116,6 +117,18 @@ def redemption(key: str = "UNKNOWN-KEY-1", email: str = "ann@example.com", **dat
 def settle() -> None:
     """Let the worker settle what waits."""
     settling.settle_all()
+
+
+@pytest.fixture
+def own_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a notebook of one's own, which has the parameter `at_least`."""
+    cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": "at_least = 1"}
+    made = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "mine.ipynb").write_text(json.dumps(made))
+    monkeypatch.setenv("KEYPOOL_NOTEBOOKS", str(tmp_path))
+    settings.cache_clear()
+    yield "mine"
+    settings.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ class Period(Taken):
 class NewReport(Taken):
     """A new report: its notebook, organization, first and last day; by default the last year.
 
-    `format` is `html`, or `pdf` for both.
+    `format` is `html`, or `pdf` for both. `parameters` are the notebook's own.
     """
 
     notebook: str = Field(max_length=100)
@@ -43,6 +43,7 @@ class NewReport(Taken):
     from_: str | None = Field(None, alias="from", max_length=10)
     to: str | None = Field(None, max_length=10)
     format: ReportFormat = ReportFormat.HTML
+    parameters: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=50)
 
 
 @blueprint.get("")

@@ -12,7 +12,8 @@ from webhook.console.frame import blueprint
 from webhook.http import files, nudging
 from webhook.http.access import STAFF
 from worker import reporting
-from worker.reporting import keeping
+from worker.reporting import keeping, parameters
+from worker.reporting.rendering import NotebookShape
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
 
@@ -22,11 +23,13 @@ from worker.tenancy.actors import Actor
 def reports_page(session: Session, actor: Actor) -> Any:
     """List reports, newest first, with a form to request one."""
     filters, after = chosen(keeping.Filters), request.args.get("after")
+    notebooks = reporting.listing()
     return render_template(
         "reports.html",
         listed=keeping.listing(session, actor=actor, filters=filters, after=after, limit=30),
         owners=[owner["name"] for owner in organizations.listing(session, actor=actor)],
-        notebooks=reporting.listing(),
+        notebooks=notebooks,
+        own=_own_parameters(notebooks),
         filtered=keeping.Filters,
     )
 
@@ -36,12 +39,24 @@ def reports_page(session: Session, actor: Actor) -> Any:
 def run_report(session: Session, actor: Actor) -> Any:
     """Request a report."""
     form = request.form
-    fields = {name: form.get(name) or None for name in ("organization", "to")}
+    fields: dict[str, Any] = {name: form.get(name) or None for name in ("organization", "to")}
     notebook, from_ = form.get("notebook", ""), form.get("from") or None
-    format = form.get("format", "html").lower()
-    keeping.ask(session, actor=actor, notebook=notebook, from_=from_, format=format, **fields)
+    lines = enumerate(form.get("parameters", "").splitlines(), 1)
+    fields["format"] = form.get("format", "html").lower()
+    pairs = parameters.split({number: line for number, line in lines if line.strip()})
+    keeping.ask(session, actor=actor, notebook=notebook, from_=from_, parameters=pairs, **fields)
     nudging.after_commit("make_reports")
     return done("The worker makes the report.", "reports")
+
+
+def _own_parameters(notebooks: list[NotebookShape]) -> str:
+    """Say which notebooks have parameters of their own; empty if none has."""
+    told = [
+        f"{it['title']}: {', '.join(f'{name}={value}' for name, value in it['parameters'].items())}."
+        for it in notebooks
+        if it["parameters"]
+    ]
+    return " ".join(["A line for each, such as name=value.", *told]) if told else ""
 
 
 @blueprint.get("/reports/<report>/progress")

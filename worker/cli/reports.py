@@ -19,6 +19,7 @@ from worker.errors import ExtraMissingError
 
 with deferred():
     from worker import reporting
+    from worker.settings import settings
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -110,14 +111,23 @@ def end(login: str) -> "reporting.lasting.LoginShape":
 @click.option("--from", "from_", metavar="DAY", help="The first day; a year ago by default.")
 @click.option("--to", metavar="DAY", help="The last day; today by default.")
 @click.option("--format", type=FORMATS, help="HTML unless the file ends in .pdf; needs Chromium.")
+@click.option(
+    "-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="The notebook's own."
+)
 @click.option("--keep", is_flag=True, help="Keep it in the system; see “keypool reports kept”.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
 def run_(
-    notebook: str, output: Path | None, format: str | None, keep: bool, **arguments: Any
+    notebook: str,
+    output: Path | None,
+    format: str | None,
+    keep: bool,
+    pairs: tuple[str, ...],
+    **arguments: Any,
 ) -> "Written | reporting.keeping.ReportShape":
     """Run a notebook, by name or file, and write the result."""
     if keep and output:
         raise click.UsageError("--keep writes no file; export the report afterwards.")
+    arguments["parameters"] = reporting.parameters.split(dict(enumerate(pairs, 1)))
     with system(), progress.bar(100, f"Running {Path(notebook).stem}") as done:
 
         def advance(worked: int, cells: int) -> None:
@@ -167,11 +177,15 @@ def export(report: str, format: str, output: Path | None) -> Written | None:
 @command.command()
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- OPTION…]")
 def lab(options: tuple[str, ...]) -> None:
-    """Open the notebooks in JupyterLab, with the analyst's login; Ctrl-C ends it."""
+    """Open your notebooks (KEYPOOL_NOTEBOOKS), else keypool's, in JupyterLab; Ctrl-C ends it.
+
+    Its kernels have the analyst's login, and it saves notebooks without their outputs.
+    """
     if find_spec("jupyterlab") is None:
         raise ExtraMissingError("notebooks")
     with system():
-        command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={reporting.NOTEBOOKS}"]
+        folder = settings().notebooks or reporting.NOTEBOOKS
+        command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}"]
         as_root = ["--allow-root"] * (os.geteuid() == 0)
         environment = reporting.analysts_environment()
         ended = subprocess.run([*command, *as_root, *options], env=environment, check=False)

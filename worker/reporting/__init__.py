@@ -6,7 +6,7 @@ are first needed. The command line defers this package as a whole and uses `repo
 because importing one module by name would run the package.
 """
 
-from worker.reporting import dictionary, keeping, lasting, measures
+from worker.reporting import dictionary, drawing, keeping, lasting, measures, parameters
 from worker.reporting.billing import (
     Verdict,
     draw_revenue_by_month,
@@ -45,6 +45,7 @@ from worker.reporting.redemptions import (
 from worker.reporting.rendering import NOTEBOOKS, listing
 from worker.reporting.run_out import draw_run_out, pools_by_run_out, run_out_back_test
 from worker.reporting.running import ReportFailedError, run
+from worker.reporting.saving import without_outputs
 from worker.reporting.stock import (
     breakage,
     expiring_pools,
@@ -103,6 +104,7 @@ __all__ = [
     "draw_revenue_by_month",
     "draw_run_out",
     "draw_waits_since_distribution",
+    "drawing",
     "expiring_pools",
     "explain",
     "first_launches",
@@ -120,6 +122,7 @@ __all__ = [
     "make_all",
     "make_next",
     "measures",
+    "parameters",
     "pdf",
     "pools_by_run_out",
     "print_anew",
@@ -145,4 +148,5 @@ __all__ = [
     "waits_in_short",
     "waits_in_steps",
     "waits_since_distribution",
+    "without_outputs",
 ]

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from worker.database import locks
 from worker.reporting import personal
+from worker.reporting.parameters import Values
 from worker.tables.reporting import ReportRun
 
 MAX_DEATHS = 3  # deaths of a worker after which a report is a dead letter
@@ -39,7 +40,7 @@ CLAIM = text(f"""
                             WHERE state = 'running'
                               AND worked_at >= clock_now() - CAST(:lapse AS interval)) END
             ORDER BY invoice_id IS NOT NULL, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING id, attempts AS attempt, notebook, organization_id, first_day, last_day, format
+    RETURNING id, attempts AS attempt, notebook, organization_id, first_day, last_day, format, parameters
 """)  # noqa: S608  # a constant
 
 # A worker whose claim was taken over has an older attempt number, so its updates match no row.
@@ -69,6 +70,15 @@ ERASING = "erasing"
 # A PDF cannot be edited, so it is printed again from the redacted page.
 REWRITE = text("UPDATE report_run SET page = :page, pdf = NULL WHERE id = :id")
 
+FORGET = text("""
+    UPDATE report_run
+       SET parameters = (SELECT jsonb_object_agg(key, CASE WHEN lower(value #>> '{}') = :email
+                                                           THEN to_jsonb(CAST(:pseudonym AS text))
+                                                           ELSE value END)
+                           FROM jsonb_each(parameters))
+     WHERE EXISTS (SELECT FROM jsonb_each_text(parameters) WHERE lower(value) = :email)
+""")
+
 UNPRINTED = text("""
     SELECT id, page FROM report_run
      WHERE state = 'done' AND format = 'pdf' AND pdf IS NULL AND id > :after ORDER BY id LIMIT 1
@@ -95,6 +105,7 @@ class Claim:
     first_day: date
     last_day: date
     format: str
+    parameters: Values
 
     @property
     def mine(self) -> dict[str, int]:
@@ -152,8 +163,12 @@ def keep_pdf(session: Session, *, report: int, page: str, pdf: bytes) -> None:
 
 
 def erase(session: Session, *, email: str, pseudonym: str) -> None:
-    """Replace a person's address by a pseudonym, and the name by nothing, in every page."""
+    """Replace a person's address by a pseudonym, and the name by nothing, in every page.
+
+    In parameters it is replaced too.
+    """
     locks.wait_for(session, ERASING)
+    session.execute(FORGET, {"email": email.lower(), "pseudonym": pseudonym})
     # A long table shows its first rows; the others are only in its encoded CSV, which a search misses.
     holding = select(ReportRun.id).where(
         or_(

@@ -4,6 +4,7 @@ This module has the queue, the progress and the results: an HTML page and, if re
 PDF. Other modules of this package decide what a report shows.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
@@ -19,6 +20,7 @@ from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
 from worker.days import FirstDay
 from worker.reporting import measures, rendering
+from worker.reporting.parameters import Value, Values, taken
 from worker.tables.billing import Invoice
 from worker.tables.labels import ReportFormat, ReportState
 from worker.tables.reporting import ReportRun
@@ -41,6 +43,8 @@ class ReportShape(FirstDay):
     """The last day of its period."""
     format: ReportFormat
     """The requested format; with `pdf` it has both HTML and PDF."""
+    parameters: Values
+    """The notebook's own parameters, as they were given."""
     invoice: str | None
     """The number of the invoice after which it was made automatically."""
     asked_by: str
@@ -109,22 +113,22 @@ def ask(
     from_: str | date | None = None,
     to: str | date | None = None,
     format: str = "html",
+    parameters: Mapping[str, Value] | None = None,
 ) -> ReportShape:
     """Request a report: it is queued, made soon and stored; gives the queued report.
 
     It is about an organization and its descendants, by default all that the actor sees. Days are
     inclusive, in its time zone; the default is the year that ends today. `format` is `html`, or `pdf`
-    for both. A PDF needs Chromium where the report is made; without it, the report fails.
+    for both. A PDF needs Chromium where the report is made; without it, the report fails. `parameters` are
+    the notebook's own.
 
     Raises:
         NotFoundError: there is no such organization or notebook.
-        InvalidInputError: a day or the format is invalid, or the last day is before the first.
+        InvalidInputError: a day, the format or a parameter is invalid, or the last day is before the first.
         ForbiddenError: the actor's role may not read what the notebook shows.
     """
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
-    if rendering.find(notebook) is None:
-        known = ", ".join(path.stem for path in rendering.notebooks())
-        raise errors.NotFoundError(f"There is no notebook “{notebook}”; name one of {known}.")
+    known = rendering.own_parameters(notebook)
     _require_reader(actor, notebook)
     about = measures.whom(session, actor, organization)
     first, last = measures.period(session, about, from_, to)
@@ -134,6 +138,7 @@ def ask(
         first_day=first,
         last_day=last,
         format=lookup.label(ReportFormat, format, field="format"),
+        parameters=taken(parameters or {}, known=known, notebook=notebook),
         asked_by=actor.name,
     )
     session.add(report)
@@ -267,6 +272,7 @@ def _shape(actor: Actor, row: Selected) -> ReportShape:
         "from": report.first_day,
         "to": report.last_day,
         "format": report.format,
+        "parameters": report.parameters,
         "invoice": row.number,
         "asked_by": report.asked_by,
         "state": report.state,
@@ -303,4 +309,5 @@ def _remember(session: Session, actor: Actor, report: ReportRun) -> None:
         first=report.first_day.isoformat(),
         last=report.last_day.isoformat(),
         format=report.format,
+        **({"parameters": report.parameters} if report.parameters else {}),
     )

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from worker import errors
 from worker.database import budget, connections
 from worker.database.connections import Login
+from worker.reporting import rendering
 from worker.settings import settings
 
 LOGIN_PREFIX = "keypool_report_"
@@ -79,13 +80,17 @@ def login(organization_id: int | None) -> Iterator[str]:
 
 
 def analysts_environment() -> dict[str, str]:
-    """Give this process's environment with only the analyst's login.
+    """Give this process's environment with only the analyst's login, and our settings of Jupyter.
 
     Raises:
         SettingsError: the database is not embedded, and KEYPOOL_ANALYST_DATABASE_URL is not set.
     """
     known = {name: value for name, value in os.environ.items() if name not in OPENING}
-    return known | {"KEYPOOL_ANALYST_DATABASE_URL": _analyst()}
+    jupyter = [str(rendering.NOTEBOOKS / "jupyter"), known.get("JUPYTER_CONFIG_PATH")]
+    return known | {
+        "KEYPOOL_ANALYST_DATABASE_URL": _analyst(),
+        "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, jupyter)),
+    }
 
 
 @dataclass(frozen=True)

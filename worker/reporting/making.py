@@ -112,6 +112,7 @@ def _page(claim: claims.Claim, tell: running.Advance) -> tuple[str, str | None]:
         organization=_name(claim.organization_id),
         first=claim.first_day,
         last=claim.last_day,
+        parameters=claim.parameters,
         advance=advance,
         longest_cell=LONGEST_CELL,
     )

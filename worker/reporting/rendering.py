@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
 
+from worker import errors
+from worker.reporting import parameters
+from worker.reporting.parameters import Values
 from worker.settings import settings
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ class NotebookShape(TypedDict):
     """Its heading."""
     question: str
     """The question that it answers."""
+    parameters: Values
+    """Its own parameters, beside organization and days: their names and defaults."""
 
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -64,6 +69,19 @@ def find(name: str) -> Path | None:
     return next((path for path in notebooks() if path.stem == name), None)
 
 
+def own_parameters(name: str) -> Values:
+    """Give the parameters of a notebook that has a name, with their defaults.
+
+    Raises:
+        NotFoundError: there is no such notebook.
+    """
+    path = find(name)
+    if path is None:
+        known = ", ".join(each.stem for each in notebooks())
+        raise errors.NotFoundError(f"There is no notebook “{name}”; name one of {known}.")
+    return _described(path)["parameters"]
+
+
 def is_ours(notebook: Path) -> bool:
     """Say whether a notebook comes with keypool."""
     return notebook.resolve().parent == NOTEBOOKS.resolve()
@@ -87,4 +105,9 @@ def _described(path: Path) -> NotebookShape:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     paragraphs = "\n\n".join(_texts(notebook)).split("\n\n")
     asked = next((text for text in paragraphs if not text.startswith("#")), "")
-    return {"name": path.stem, "title": title(notebook), "question": " ".join(asked.split())}
+    return {
+        "name": path.stem,
+        "title": title(notebook),
+        "question": " ".join(asked.split()),
+        "parameters": parameters.declared(notebook),
+    }

@@ -1,7 +1,7 @@
 """Running a notebook unattended, and writing the result as one file."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from worker import days, errors
 from worker.database import connections
 from worker.reporting import kernels, logins, notices, printing, rendering, scratches
+from worker.reporting.parameters import Value, Values, declared, taken
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
 
@@ -42,6 +43,7 @@ def run(
     output: str | Path | None = None,
     format: str = "html",
     actor: Actor | None = None,
+    parameters: Mapping[str, Value] | None = None,
     advance: Advance = untold,
 ) -> Path:
     """Run one of keypool's notebooks by name, or another one by path, and give the file written.
@@ -49,11 +51,11 @@ def run(
     It reads one organization (by name or id) and its descendants, or all. Days are inclusive; the
     default is the last year. Its kernel only has a login that may read exactly that.
 
-    `format` is `html` or, if Chromium is installed, `pdf`.
+    `format` is `html` or, if Chromium is installed, `pdf`. `parameters` are the notebook's own.
 
     Raises:
         NotFoundError: no such notebook, or no such organization within the actor's.
-        InvalidInputError: a day is malformed, or the last is before the first.
+        InvalidInputError: a day is malformed, the last is before the first, or a parameter is unknown.
         ReportFailedError: nothing was made; the partly executed notebook is beside `output`.
         ReportLoginError: no login could be made for the organization.
         NoBrowserError: a PDF needs Chromium, and there is none.
@@ -62,13 +64,20 @@ def run(
     notebook = _find(name_or_path)
     first, last = days.bare(from_, field="from"), days.bare(to, field="to")
     days.in_order(first, last)
+    own = taken(parameters, known=_declared(notebook), notebook=notebook.stem) if parameters else {}
     if format == "pdf":
         printing.browser()
     about, name = _organization(actor or Actor.operator("keypool reports"), organization)
     target = Path(output or f"{notebook.stem}.{format}").resolve()
     try:
         executed = execute(
-            notebook, about=about, organization=name, first=first, last=last, advance=advance
+            notebook,
+            about=about,
+            organization=name,
+            first=first,
+            last=last,
+            parameters=own,
+            advance=advance,
         )
     except ReportFailedError as error:
         failed = write(target.with_suffix(".failed.ipynb"), error.as_far_as_it_came.encode())
@@ -84,6 +93,7 @@ def execute(
     organization: str | None,
     first: date | None,
     last: date | None,
+    parameters: Values | None = None,
     advance: Advance = untold,
     longest_cell: int = CELL_TIMEOUT,
 ) -> "NotebookNode":
@@ -99,8 +109,9 @@ def execute(
         UnfencedError: the notebook is not keypool's, and no kernel can be fenced here.
         ExtraMissingError: what runs notebooks is not installed.
     """
-    parameters = {"organization": organization, "from_": first, "to": last}
-    texts = {name: str(value) for name, value in parameters.items() if value is not None}
+    asked = {"organization": organization, "from_": first, "to": last}
+    own: Values = {name: str(value) for name, value in asked.items() if value is not None}
+    given = (parameters or {}) | own
     ended: notices.Ended = {}
     while True:
         with (
@@ -109,7 +120,15 @@ def execute(
             kernels.kernel(notebook, url, scratch) as kernel,
         ):
             try:
-                return _executed(notebook, texts, kernel, scratch, advance, longest_cell, ended)
+                return _executed(
+                    notebook,
+                    given,
+                    kernel,
+                    scratch,
+                    advance,
+                    longest_cell,
+                    ended,
+                )
             except _KernelEndedError as error:
                 rest = range(error.cell + 1, error.cells if len(ended) + 1 >= MOST_ENDED else 0)
                 ended = ended | {error.cell: error.why} | dict.fromkeys(rest, LEFT_OUT)
@@ -134,7 +153,7 @@ class _KernelEndedError(Exception):
 
 def _executed(
     notebook: Path,
-    parameters: dict[str, str],
+    parameters: Values,
     kernel: kernels.Kernel,
     scratch: Path,
     advance: Advance,
@@ -203,6 +222,13 @@ def _failure(
     failure.traceback = notices.plain(lines)
     failure.as_far_as_it_came = as_far_as_it_came
     return failure
+
+
+def _declared(notebook: Path) -> Values:
+    with errors.of_extra("notebooks"):
+        import jupytext
+
+    return declared(jupytext.read(notebook))
 
 
 def _find(name_or_path: str | Path) -> Path:

@@ -1,6 +1,7 @@
 """Reports that are kept."""
 
 from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -23,6 +24,7 @@ class ReportRun(Base):
     first_day: Mapped[date]
     last_day: Mapped[date]
     format: Mapped[ReportFormat] = mapped_column(server_default="html")
+    parameters: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     asked_by: Mapped[str]
     state: Mapped[ReportState] = mapped_column(server_default="queued")
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))

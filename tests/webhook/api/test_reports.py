@@ -17,7 +17,7 @@ def analyst(place: Place) -> dict[str, str]:
     return place.token(Role.ANALYST)
 
 
-def ask(place: Place, headers: dict[str, str], **body: str) -> dict:
+def ask(place: Place, headers: dict[str, str], **body: object) -> dict:
     answer = place.client.post(PATH, json={"notebook": "usage"} | body, headers=headers)
     assert answer.status_code == 202
     assert answer.headers["Location"] == f"{PATH}/{answer.json['id']}"
@@ -46,6 +46,19 @@ def test_a_report_is_asked_for_followed_and_read(place, analyst):
     assert shown["state"] == "done"
     assert asked["id"] in {report["id"] for report in listed}
     assert (page.text, page.mimetype) == (PAGE, "text/html")
+
+
+def test_a_notebook_of_ones_own_is_asked_for_with_its_parameter(place, analyst, own_notebook):
+    listed = place.client.get(f"{PATH}/notebooks", headers=analyst).json["items"]
+    asked = ask(place, analyst, notebook=own_notebook, parameters={"at_least": 3})
+    unknown = {"notebook": own_notebook, "parameters": {"most": 3}}
+
+    refused = place.client.post(PATH, json=unknown, headers=analyst)
+
+    assert {"at_least": 1} in [notebook["parameters"] for notebook in listed]
+    assert (asked["notebook"], asked["parameters"]) == (own_notebook, {"at_least": 3})
+    assert refused.status_code == 422
+    assert "it has at_least" in refused.text
 
 
 def test_a_report_that_is_asked_for_as_pdf_is_read_as_pdf_and_as_html(place, analyst):

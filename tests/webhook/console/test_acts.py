@@ -339,6 +339,17 @@ def test_a_report_is_asked_for(manager, things):
     assert "2026-01-01 to" in manager.get("/reports").text
 
 
+def test_a_notebook_of_ones_own_is_asked_for_with_a_parameter_a_line(operator, own_notebook):
+    form = operator.get("/reports").text
+
+    acted(operator, "/reports", page="/reports", notebook=own_notebook, parameters="at_least=3\n\n")
+
+    with databases.session() as session:
+        asked = keeping.listing(session, actor=OPERATOR).items[0]
+    assert "at_least=1" in form
+    assert (asked["notebook"], asked["parameters"]) == (own_notebook, {"at_least": 3})
+
+
 @pytest.fixture
 def report(manager, things):
     """A report that the form asked for as PDF, and the claim of whoever makes it."""

@@ -516,6 +516,10 @@ REFUSED = {
         f"UPDATE report_run SET notebook = '{name}'"
         for name in ("../usage", "/srv/usage", "", ".usage", "a/b", "usage.ipynb")
     ],
+    "report_has_a_few_parameters": [
+        "UPDATE report_run SET parameters = '[]'",
+        "UPDATE report_run SET parameters = jsonb_build_object('long', repeat('x', 4000))",
+    ],
     "report_has_days_in_order": ["UPDATE report_run SET last_day = '2026-02-28'"],
     "report_works_the_cells_it_has": [
         "UPDATE report_run SET worked = 11",
