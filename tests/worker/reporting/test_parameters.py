@@ -135,7 +135,7 @@ def test_an_erased_address_is_erased_from_the_parameters_of_a_report(session):
     assert kept == {"who": gone, "n": 1}
 
 
-def test_jupyter_saves_a_notebook_without_its_outputs():
+def test_jupyter_saves_a_notebook_without_its_outputs(database):
     config = SimpleNamespace(ContentsManager=SimpleNamespace())
     folder = rendering.NOTEBOOKS / "jupyter"
     runpy.run_path(
