@@ -31,6 +31,9 @@ from worker import reporting
 question = reporting.ask(organization=organization, from_=from_, to=to)
 question
 
+# %%
+reporting.revenue_changed(question)
+
 # %% [markdown]
 # ## Do the books agree?
 
@@ -49,6 +52,9 @@ reporting.reconciliation(question)
 # ## What was earned?
 
 # %%
+reporting.revenue_compared(question)
+
+# %%
 reporting.revenue_totals(question)
 
 # %% [markdown]
@@ -65,7 +71,7 @@ reporting.draw_revenue_by_month(question)
 reporting.revenue_by_month(question)
 
 # %% [markdown]
-# The last month is unbilled until it is over; an older one that stays so should be looked into.
+# A month that is not over is unbilled; an older one that stays so should be looked into.
 
 # %% [markdown]
 # ## What do courses bring in?

@@ -31,6 +31,9 @@ from worker import reporting
 question = reporting.ask(organization=organization, from_=from_, to=to)
 question
 
+# %%
+reporting.redemptions_changed(question)
+
 # %% [markdown]
 # ## What came of the attempts?
 
@@ -97,8 +100,8 @@ reporting.draw_redemptions_by_course(question)
 reporting.redemptions_by_course(question)
 
 # %% [markdown]
-# Attempts with a key that nobody has are in no pool, so in no course either: these tables count
-# fewer refusals than the first one.
+# Attempts with a key that nobody has are in no pool, so in no course either: these tables leave
+# them out.
 
 # %% [markdown]
 # ## Whose pools are they?

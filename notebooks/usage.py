@@ -31,6 +31,9 @@ from worker import reporting
 question = reporting.ask(organization=organization, from_=from_, to=to)
 question
 
+# %%
+reporting.launches_changed(question)
+
 # %% [markdown]
 # ## How much is the training taken?
 
@@ -60,7 +63,7 @@ reporting.draw_first_launches(question)
 reporting.first_launches(question)
 
 # %% [markdown]
-# Of assignments redeemed in the period. *Not yet* can still begin; *never* paid for nothing.
+# Of assignments redeemed in the period. *Not yet* can still begin; *never* has ended without a launch.
 
 # %% [markdown]
 # ## How often does one learner take it?

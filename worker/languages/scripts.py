@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 
@@ -66,6 +66,16 @@ def font_of(character: str) -> str | None:
     """Give the font that has a character, the wide one if it does; None where none has."""
     fonts = (WIDE, *candidates(character))
     return next((font for font in fonts if ord(character) in characters(font)), None)
+
+
+def part(font: str, characters: Collection[str]) -> bytes:
+    """Give a font with some of its characters alone, and what shapes them."""
+    import uharfbuzz as harfbuzz
+
+    face = harfbuzz.Face(harfbuzz.Blob.from_file_path(regular(font)))
+    chosen = harfbuzz.SubsetInput()
+    chosen.unicode_set.update(ord(character) for character in characters)
+    return bytes(harfbuzz.subset(face, chosen).blob.data)
 
 
 def regular(font: str) -> Path:

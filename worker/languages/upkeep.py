@@ -1,11 +1,12 @@
 """Keeps the catalogues in step with the code: `make languages`.
 
 Messages are gathered from the modules and templates of worker/ and webhook/: what stands as text in
-`say(…)`, `say_count(…)` and `phrase(…)`. New ones are put into every catalogue, untranslated; those
-that no code says any more go.
+`say(…)`, `say_count(…)` and `phrase(…)`, and the paragraphs of notebooks/.
+New ones are put into every catalogue, untranslated; those that no code says any more go.
 """
 
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from babel.messages import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
+from worker.languages import paragraphs
 from worker.languages.phrasebooks import CATALOGUES, LANGUAGES, SOURCE
 
 HOUSE = Path(__file__).parent.parent.parent
@@ -37,6 +39,11 @@ def messages() -> Catalog:
     for room in ("webhook", "worker"):
         for name, _, message, _, _ in extract_from_dir(HOUSE / room, METHODS, keywords=KEYWORDS):
             gathered.add(message, locations=[(f"{room}/{name}", 1)])
+    for path in sorted((HOUSE / "notebooks").glob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] == "markdown":
+                for message in paragraphs.messages("".join(cell["source"])):
+                    gathered.add(message, locations=[(f"notebooks/{path.name}", 1)])
     return gathered
 
 

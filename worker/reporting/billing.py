@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from worker.languages.phrases import phrase
-from worker.reporting import drawing, measures, reading, showing
+from worker.reporting import comparing, drawing, measures, reading, showing
 from worker.reporting.question import Question
 
 if TYPE_CHECKING:
@@ -76,32 +76,58 @@ class Verdict:
 
     agrees: bool
     sentence: str
+    is_empty: bool = False
+    """Whether there was nothing to compare."""
 
     def _repr_html_(self) -> str:
+        if self.is_empty:
+            return f'<p class="nothing">{html.escape(self.sentence)}</p>'
         kind = "agrees" if self.agrees else "differs"
         return f'<p class="verdict {kind}">{html.escape(self.sentence)}</p>'
 
 
 def reconciliation(question: Question) -> "pd.DataFrame":
-    """Compare the period's redemptions, charges and invoices, by currency."""
-    return reading.frame(_about(RECONCILIATION, question))
+    """Compare the period's redemptions, charges and invoices, by currency; no row if there are none."""
+    frame = reading.frame(_about(RECONCILIATION, question))
+    return frame if frame["one_side"].any() or frame["other_side"].any() else frame.head(0)
 
 
 def verdict(question: Question) -> Verdict:
     """Say whether redemptions, charges and invoices agree to the minor unit."""
     frame = reconciliation(question)
-    if not frame["one_side"].any() and not frame["other_side"].any():
-        return Verdict(True, "Nothing yet: there is no redemption, charge or invoice to compare.")
+    book = question.words
+    if frame.empty:
+        return Verdict(True, showing.nothing_said(question.babel), is_empty=True)
     apart = frame[frame["difference"] != 0]
     if apart.empty:
-        return Verdict(True, "Invoices, charges and redemptions agree to the minor unit.")
-    named = "; ".join(str(line) for line in apart["compared"])
-    return Verdict(False, f"These do not agree, and should be looked into: {named}.")
+        said = book.say("Invoices, charges and redemptions agree to the minor unit.")
+        return Verdict(True, said)
+    named = "; ".join(book.translate(str(line)) for line in apart["compared"])
+    said = book.say("These do not agree, and should be looked into: {named}.", named=named)
+    return Verdict(False, said)
 
 
 def revenue_totals(question: Question) -> "pd.DataFrame":
     """Add up what was charged, credited, invoiced and is unbilled in the period, by currency."""
     return reading.frame(_about(TOTALS, question))
+
+
+def revenue_compared(question: Question) -> "pd.DataFrame":
+    """Give the period's revenue, a row a currency, beside that of earlier periods."""
+
+    def read(asked: Question) -> "pd.DataFrame":
+        frame = revenue_totals(asked)[["currency", "revenue"]]
+        frame.attrs["figures"] = True
+        return frame
+
+    return comparing.beside(question, read)
+
+
+def revenue_changed(question: Question) -> comparing.Opening:
+    """Say how revenue changed in the currency in which it changed most, and for which course most."""
+    return comparing.changed(
+        question, phrase("Revenue"), revenue_by_course, name="course", count="revenue"
+    )
 
 
 def revenue_by_month(question: Question) -> "pd.DataFrame":
@@ -140,7 +166,7 @@ def draw_revenue_by_month(question: Question) -> "Figure":
 
 def revenue_by_course(question: Question) -> "pd.DataFrame":
     """Add up revenue by course and currency."""
-    return _by(question, "course", order="currency, revenue DESC, course")
+    return question.titled(_by(question, "course", order="currency, revenue DESC, course"))
 
 
 def revenue_by_organization(question: Question) -> "pd.DataFrame":
@@ -163,7 +189,7 @@ def _months(first: date, last: date) -> list[date]:
 
 
 def _by(question: Question, name: str, *, order: str) -> "pd.DataFrame":
-    return reading.frame(
+    frame = reading.frame(
         sql.SQL(BY).format(
             name=sql.Identifier(name),
             revenue=sql.SQL(measures.REVENUE),
@@ -171,6 +197,8 @@ def _by(question: Question, name: str, *, order: str) -> "pd.DataFrame":
             order=sql.SQL(order),
         )
     )
+    frame.attrs["sums"] = ["redemptions", "revenue", "invoiced", "unbilled"]
+    return frame
 
 
 def _about(query: str, question: Question) -> sql.Composed:

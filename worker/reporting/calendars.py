@@ -23,16 +23,12 @@ def months(firsts: Sequence[date], locale: babel.Locale) -> list[str]:
 
 def ticks(days: Sequence[date], locale: babel.Locale) -> tuple[list[int], list[str]]:
     """Give the places of days that an axis names, and their names: all of them are on it."""
-    places, form = named(days)
-    return places, [written(days[place], form, locale) for place in places]
-
-
-def named(days: Sequence[date]) -> tuple[list[int], str]:
-    """Choose days to be named on an axis, all of them on it, and how their names are written."""
     if len(days) <= SEASON:
-        return list(range(0, len(days), -(-len(days) // MOST_DAYS))), "d MMM"
+        places = list(range(0, len(days), -(-len(days) // MOST_DAYS)))
+        return places, [written(days[place], "d MMM", locale) for place in places]
     firsts = [place for place, day in enumerate(days) if day.day == 1]
-    return firsts[:: -(-len(firsts) // MOST_MONTHS)], "MMM y"
+    places = firsts[:: -(-len(firsts) // MOST_MONTHS)]
+    return places, months([days[place] for place in places], locale)
 
 
 def beyond(book: Phrasebook, days: Sequence[date], empty: tuple[bool, bool]) -> str:

@@ -6,6 +6,7 @@ hatched stands for a day or month that is not over, or not wholly in the period.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import babel
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 BLUE, SKY, ORANGE, VERMILION = "#0072B2", "#8CC8EA", "#E69F00", "#D55E00"
 TALL, ROW = 3.4, 0.36
 TALLEST = 9.0  # more does not fit on a printed page
+COLUMN = 14  # letters of a name that fit below an upright bar
 HATCH = "/////"
 QUALIFIERS = ("organization", "pool_id", "id")  # columns that tell two rows of one name apart
 
@@ -40,12 +42,12 @@ def chart(
 ) -> "Figure":
     """Draw a chart with a title and an alternative text."""
 
-    def fill(figure: "Figure") -> None:
+    def draw_all(figure: "Figure") -> None:
         axes = figure.add_subplot()
         axes.set_title(_say(title, locale))
         draw(axes)
 
-    return canvas.page(fill, alternative, height=height)
+    return canvas.page(draw_all, alternative, height=height)
 
 
 def nothing(title: str, why: str | None = None) -> "Figure":
@@ -157,7 +159,10 @@ def bars(
         totals = _stack(axes, parts, locale, upright=upright)
         for place, total in enumerate(totals):
             _write_total(axes, place, total, showing.number(total, locale), upright)
-        (axes.set_xticks if upright else axes.set_yticks)(places, names)
+        if upright:
+            axes.set_xticks(places, [fill(name, COLUMN) for name in names])
+        else:
+            axes.set_yticks(places, names)
         axes.grid(visible=False, axis="x" if upright else "y")
         _count(axes, unit, locale, along="y" if upright else "x")
         if not upright:
@@ -314,7 +319,7 @@ def months(
     lines = len(charts) if wide else -(-len(charts) // 2)
     partly = unfinished or {}
 
-    def fill(figure: "Figure") -> None:
+    def draw_all(figure: "Figure") -> None:
         grid = figure.subplots(lines, 1 if wide else 2, squeeze=False).ravel().tolist()
         for axes, (title, (firsts, parts, unit)) in zip(grid, charts.items(), strict=False):
             axes.set_title(title)
@@ -326,9 +331,11 @@ def months(
             _count(axes, unit, locale, along="y", whole=False)
         for axes in grid[len(charts) :]:
             axes.set_visible(False)
-        _explain(figure, grid[0], partly, locale)
+        _explain(figure, next(iter(charts.values()))[1], partly, locale)
 
-    return canvas.page(fill, alternative, height=min((2.5 if wide else 2.2) * lines + 0.3, TALLEST))
+    return canvas.page(
+        draw_all, alternative, height=min((2.5 if wide else 2.2) * lines + 0.3, TALLEST)
+    )
 
 
 def _stack(
@@ -357,20 +364,21 @@ def _stack(
 
 
 def _explain(
-    figure: "Figure", axes: "Axes", partly: Mapping[date, tuple[int, int]], locale: babel.Locale
+    figure: "Figure", parts: Parts, partly: Mapping[date, tuple[int, int]], locale: babel.Locale
 ) -> None:
     """Say once, above the charts, what each colour is, and what is hatched."""
     from matplotlib.patches import Patch
 
-    handles, labels = axes.get_legend_handles_labels()
+    handles = [Patch(facecolor=colour) for _, colour in parts.values()]
+    labels = [_say(label, locale) for label in parts]
     if partly:
         book = _book(locale)
         told = [
             book.say("{month}: {count} of {days} days", month=book.month(m), count=some, days=all_)
             for m, (some, all_) in partly.items()
         ]
-        handles = [*handles, Patch(facecolor=canvas.GREY, hatch=HATCH)]
-        labels = [*labels, "; ".join(told)]
+        handles.append(Patch(facecolor=canvas.GREY, hatch=HATCH))
+        labels.append("; ".join(told))
     figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), borderpad=0)
 
 

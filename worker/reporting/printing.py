@@ -1,17 +1,22 @@
 """Printing a report's page as PDF, with the machine's Chromium."""
 
+import base64
+import html
 import os
 import shutil
 import subprocess
+from itertools import starmap
 from pathlib import Path
 
 from worker import errors
+from worker.languages import scripts
 from worker.machine import fence
 from worker.reporting import scratches
 from worker.settings import settings
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 TIMEOUT = 120  # seconds
+FAMILY = "keypool"  # of our fonts; the last that page.css names
 INHERITED = ("PATH", "LANG", "LC_ALL")
 # Put before a page, where no page can take it back: no scripts, no other file, nothing from elsewhere.
 POLICY = (
@@ -65,7 +70,7 @@ def pdf(page: str) -> bytes:
         root, own = scratch / "root", scratch / "printing"
         root.mkdir()
         own.mkdir()
-        (own / "page.html").write_text(POLICY + page, encoding="utf-8")
+        (own / "page.html").write_text(POLICY + _letters(page) + page, encoding="utf-8")
         try:
             subprocess.run(
                 _command(program, root, own),
@@ -78,6 +83,21 @@ def pdf(page: str) -> bytes:
             return (own / "page.pdf").read_bytes()
         except (subprocess.SubprocessError, OSError):
             raise PrintingFailedError from None
+
+
+def _letters(page: str) -> str:
+    """Give the parts of our fonts that the page needs, so that no letter hangs on the machine's."""
+    needed: dict[str, set[str]] = {}
+    for character in set(html.unescape(page)):
+        if not character.isascii() and (font := scripts.font_of(character)):
+            needed.setdefault(font, set()).add(character)
+    return f"<style>{''.join(starmap(_face, sorted(needed.items())))}</style>"
+
+
+def _face(font: str, characters: set[str]) -> str:
+    data = base64.b64encode(scripts.part(font, characters)).decode()
+    only = ",".join(f"U+{ord(character):X}" for character in sorted(characters))
+    return f"@font-face{{font-family:{FAMILY};src:url(data:font/ttf;base64,{data});unicode-range:{only}}}"
 
 
 def _command(program: str, root: Path, own: Path) -> list[str]:

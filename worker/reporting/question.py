@@ -4,20 +4,23 @@ import html
 from calendar import monthrange
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any
-from zoneinfo import ZoneInfo
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import babel
 from psycopg import sql
 
 from worker import days, errors
 from worker.languages.phrasebooks import Phrasebook, phrasebook
-from worker.reporting import measures, reading
+from worker.reporting import measures, reading, rendering
 
-EVERYTHING = "All organizations"
 DAY = timedelta(days=1)
+ALMOST_A_YEAR = timedelta(days=350)
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _latest: deque["Question"] = deque(maxlen=1)
 
@@ -110,31 +113,71 @@ class Question:
         """Whether the period ended before yesterday: what is known as of now is not as of its end."""
         return self.last < self.yesterday
 
+    def ended(self) -> "Question | None":
+        """The same question up to the last whole day; None if no day of the period is over."""
+        return replace(self, last=self.whole) if self.whole >= self.first else None
+
+    def before(self) -> "Question":
+        """The same question about as many days before the period."""
+        return replace(
+            self, first=self.first - (self.last - self.first) - DAY, last=self.first - DAY
+        )
+
+    def year_before(self) -> "Question | None":
+        """The same question about these days of the year before; None if they are about the period before."""
+        if self.last - self.first >= ALMOST_A_YEAR:
+            return None
+        return replace(self, first=_year_ago(self.first), last=_year_ago(self.last))
+
+    def titled(self, frame: "pd.DataFrame") -> "pd.DataFrame":
+        """Have a frame's courses shown with their titles."""
+        frame.attrs["titles"] = self._titles
+        return frame
+
+    @cached_property
+    def _titles(self) -> dict[str, str]:
+        read = reading.frame("SELECT course, title FROM report.course WHERE title <> course")
+        return dict(zip(read["course"], read["title"], strict=True))
+
     @property
     def subject(self) -> str:
         """The organization, in words."""
-        return self.organization or EVERYTHING
+        return self.organization or self.words.say("All organizations")
 
     @property
     def period(self) -> str:
         """The period, in words."""
         if self.first == self.last:
-            return _in_words(self.first)
-        return f"{_in_words(self.first)} to {_in_words(self.last)}"
+            return self.words.day(self.first)
+        first, last = self.words.day(self.first), self.words.day(self.last)
+        return self.words.say("{first} to {last}", first=first, last=last)
 
     @property
     def clock(self) -> str:
         """The time zone of days and hours, in words."""
-        return self.time_zone if self.organization else "each organization's own time"
+        return (
+            self.time_zone if self.organization else self.words.say("each organization's own time")
+        )
 
     def _repr_html_(self) -> str:
-        zone = f"days in {self.clock}"
-        asked = self.asked_at.astimezone(ZoneInfo(self.time_zone))
-        line = f"Data of {_in_words(asked)}, {asked:%H:%M} ({self.time_zone})"
+        book, zone = self.words, self.time_zone
+        when = book.say("{period}, days in {clock}", period=self.period, clock=self.clock)
+        read = book.say(
+            "Data of {moment} ({zone})", moment=book.moment(self.asked_at, zone), zone=zone
+        )
         return (
             f'<p class="question"><strong>{html.escape(self.subject)}</strong>'
-            f"<span>{self.period}, {html.escape(zone)}</span><span>{html.escape(line)}</span></p>"
+            f"<span>{html.escape(when)}</span><span>{html.escape(read)}</span></p>"
         )
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, rendering.Asked]:
+        """Tell the page in which language it is, and what stands below each printed page."""
+        asked: rendering.Asked = {
+            "language": self.locale,
+            "organization": self.subject,
+            "period": self.period,
+        }
+        return {rendering.ASKED: asked}
 
 
 def ask(
@@ -197,5 +240,6 @@ def _show_in(locale: babel.Locale) -> None:
     showing.register(locale)
 
 
-def _in_words(moment: date) -> str:
-    return f"{moment.day} {moment:%B %Y}"
+def _year_ago(day: date) -> date:
+    """Give the same day of the year before; of 29 February the 28th."""
+    return day.replace(year=day.year - 1, day=28 if (day.month, day.day) == (2, 29) else day.day)

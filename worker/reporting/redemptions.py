@@ -5,12 +5,14 @@ key, a `repeated` one was made again by the same learner, a `refused` one got no
 counts and divides; an empty frame means that there is no data yet.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from worker.languages.phrasebooks import Phrasebook
 from worker.languages.phrases import phrase
-from worker.reporting import drawing, measures, reading, showing
+from worker.reporting import comparing, drawing, measures, reading, showing
 from worker.reporting.question import Question
 from worker.reporting.showing import Sentence
 
@@ -54,21 +56,25 @@ BY = """
                count(*) OVER () > {top} + 1 AS crowded
           FROM counted),
     listed AS (
-        SELECT place, {names}, attempts, redeemed, repeated, refused FROM ranked
+        SELECT place, 0 AS others, {names}, attempts, redeemed, repeated, refused FROM ranked
          WHERE place <= {top} OR NOT crowded
         UNION ALL
-        SELECT NULL, {others}, sum(attempts)::bigint, sum(redeemed)::bigint,
+        SELECT NULL, count(*), {blanks}, sum(attempts)::bigint, sum(redeemed)::bigint,
                sum(repeated)::bigint, sum(refused)::bigint
           FROM ranked WHERE place > {top} AND crowded HAVING count(*) > 0)
-    SELECT {names}, attempts, redeemed, repeated, refused,
+    SELECT others, {names}, attempts, redeemed, repeated, refused,
            refused::numeric / attempts AS refused_share
       FROM listed ORDER BY place NULLS LAST"""
+
+REDEEMED = """
+    SELECT course, count(*) AS redeemed FROM report.redemption
+     WHERE answer = 'redeemed' AND {within} GROUP BY course"""
 
 # A key counts under each of its labels.
 BY_LABEL = """
     SELECT label, {counts}, count(*) FILTER (WHERE answer = 'refused')::numeric / count(*) AS refused_share
       FROM report.redemption, unnest(labels) AS label WHERE {within}
-     GROUP BY label ORDER BY redeemed DESC, attempts DESC, label LIMIT {top}"""
+     GROUP BY label ORDER BY redeemed DESC, attempts DESC, label"""
 
 WAITS = """
     WITH span (redeemed_after, low, high) AS (VALUES
@@ -138,7 +144,18 @@ FUNNELS_END = """{cohort},
 
 def redemption_totals(question: Question) -> "pd.DataFrame":
     """Count attempts by outcome: one row."""
-    return reading.figures(_about(TOTALS, question))
+    return comparing.beside(question, lambda asked: reading.figures(_about(TOTALS, asked)))
+
+
+def redemptions_changed(question: Question) -> comparing.Opening:
+    """Say how the number of redeemed keys changed, and for which course most."""
+    return comparing.changed(
+        question, phrase("Keys redeemed"), _redeemed_by_course, name="course", count="redeemed"
+    )
+
+
+def _redeemed_by_course(question: Question) -> "pd.DataFrame":
+    return question.titled(reading.frame(_about(REDEEMED, question)))
 
 
 def funnel(question: Question) -> "pd.DataFrame":
@@ -232,24 +249,25 @@ def draw_refusals(question: Question) -> "Figure":
 def redemptions_by_pool(question: Question, *, top: int = TOP) -> "pd.DataFrame":
     """Count attempts for the pools with the most redeemed keys; the others are the last row."""
     names = ["pool", "organization", "course"]
-    return _by(question, names, keys=[*names, "pool_id"], others="other pools", top=top)
+    return _by(question, names, keys=[*names, "pool_id"], others=_other_pools, top=top)
 
 
 def redemptions_by_course(question: Question, *, top: int = TOP) -> "pd.DataFrame":
     """Count attempts for the courses with the most redeemed keys; the others are the last row."""
-    return _by(question, ["course"], keys=["course"], others="other courses", top=top)
+    return _by(question, ["course"], keys=["course"], others=_other_courses, top=top)
 
 
 def redemptions_by_organization(question: Question, *, top: int = TOP) -> "pd.DataFrame":
     """Count attempts for the pools' owners with the most redeemed keys; the others are the last row."""
-    return _by(
-        question, ["organization"], keys=["organization"], others="other organizations", top=top
-    )
+    names = ["organization"]
+    return _by(question, names, keys=names, others=_other_organizations, top=top)
 
 
 def redemptions_by_label(question: Question) -> "pd.DataFrame":
     """Count attempts for the labels with the most redeemed keys; keys without labels are left out."""
-    return reading.frame(_about(BY_LABEL, question))
+    frame = reading.frame(_about(BY_LABEL, question))
+    frame.attrs["rows"] = TOP
+    return frame
 
 
 def draw_redemptions_by_course(question: Question) -> "Figure":
@@ -298,16 +316,36 @@ def _about(query: str, question: Question) -> sql.Composed:
     )
 
 
+def _other_pools(book: Phrasebook, count: int) -> str:
+    return book.say_count("{count} other pool", "{count} other pools", count)
+
+
+def _other_courses(book: Phrasebook, count: int) -> str:
+    return book.say_count("{count} other course", "{count} other courses", count)
+
+
+def _other_organizations(book: Phrasebook, count: int) -> str:
+    return book.say_count("{count} other organization", "{count} other organizations", count)
+
+
 def _by(
-    question: Question, names: list[str], *, keys: list[str], others: str, top: int
+    question: Question,
+    names: list[str],
+    *,
+    keys: list[str],
+    others: Callable[[Phrasebook, int], str],
+    top: int,
 ) -> "pd.DataFrame":
-    rest = [sql.SQL("count(*) || {}").format(sql.Literal(f" {others}"))]
     query = sql.SQL(BY).format(
         names=sql.SQL(", ").join(map(sql.Identifier, names)),
         keys=sql.SQL(", ").join(map(sql.Identifier, keys)),
-        others=sql.SQL(", ").join(rest + [sql.SQL("''")] * (len(names) - 1)),
+        blanks=sql.SQL(", ").join([sql.SQL("''")] * len(names)),
         top=sql.Literal(top),
         counts=sql.SQL(measures.ATTEMPTS),
         within=question.within(),
     )
-    return reading.frame(query)
+    frame = reading.frame(query)
+    counted = frame.pop("others").tolist()
+    if any(counted):  # the last row is that of all the others
+        frame.loc[len(frame) - 1, names[0]] = others(question.words, counted[-1])
+    return question.titled(frame)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 from worker import errors
-from worker.reporting import parameters
+from worker.languages.phrasebooks import phrasebook
+from worker.reporting import parameters, sections
 from worker.reporting.parameters import Values
 from worker.settings import settings
 
@@ -30,14 +31,32 @@ class NotebookShape(TypedDict):
     """Its own parameters, beside organization and days: their names and defaults."""
 
 
+class Asked(TypedDict):
+    """What a question tells the page beside its line: a question's output has it as `ASKED`."""
+
+    language: str
+    """The locale of the organization, in whose language the page is."""
+    organization: str
+    """The organization, in words."""
+    period: str
+    """The period, in words."""
+
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", re.ASCII)  # no path leads elsewhere
+ASKED = "application/vnd.keypool.question+json"
 
 
 def render(executed: "NotebookNode") -> str:
-    """Render an executed notebook as one HTML page, without code and external resources."""
+    """Render an executed notebook as one HTML page, without code and external resources.
+
+    It is in the language of the question's organization. Questions that nothing answers are named
+    once, at the end.
+    """
     from nbconvert import HTMLExporter
 
+    asked = _asked(executed)
+    book = phrasebook(asked["language"])
     exporter = HTMLExporter(
         extra_template_basedirs=[str(NOTEBOOKS)],
         template_name="page",
@@ -46,7 +65,15 @@ def render(executed: "NotebookNode") -> str:
         exclude_output_prompt=True,
         exclude_anchor_links=True,
     )
-    page, _ = exporter.from_notebook_node(executed, {"metadata": {"name": title(executed)}})
+    metadata = {"name": book.translate(title(executed))}
+    made = book.say("Made by keypool.")
+    resources = {
+        "metadata": metadata,
+        "language": book.language,
+        "foot": _foot(asked),
+        "made": made,
+    }
+    page, _ = exporter.from_notebook_node(sections.told(executed, book), resources)
     return str(page)
 
 
@@ -92,6 +119,21 @@ def title(notebook: Mapping[str, Any]) -> str:
     return next(
         (match[1] for text in _texts(notebook) if (match := re.match(r"# +(.+)", text))), "Report"
     )
+
+
+def _asked(executed: "NotebookNode") -> Asked:
+    """Give what the notebook asked; of one that asked nothing, the language is English."""
+    outputs = (out for cell in executed.cells for out in cell.get("outputs", ()))
+    asked: Asked | None = next(
+        (out.data[ASKED] for out in outputs if ASKED in out.get("data", {})), None
+    )
+    return asked or {"language": "", "organization": "", "period": ""}
+
+
+def _foot(asked: Asked) -> str:
+    """Give what stands below each printed page, as a string of CSS."""
+    words = " · ".join(filter(None, (asked["organization"], asked["period"])))
+    return "".join(c if c.isalnum() or c == " " else f"\\{ord(c):x} " for c in words)
 
 
 def _texts(notebook: Mapping[str, Any]) -> list[str]:

@@ -1,9 +1,19 @@
-"""How a notebook shows tables and pictures: as HTML without external resources."""
+"""How a notebook shows tables, figures and pictures: as HTML without external resources.
+
+A frame's `attrs` say more about it:
+    figures: its rows are shown large;
+    nothing: a sentence that says why it has no rows;
+    rows: how many rows are shown; the page then says how many there are, and offers all as CSV;
+    download: the name of its CSV, which is offered in any case;
+    sums: columns that are summed below the table, by currency where it has one;
+    titles: the titles of its courses, by their codes;
+    compared: figures of other periods, shown beside its own (`worker.reporting.comparing`).
+"""
 
 import base64
 import html
 import io
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -19,11 +29,25 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-NOTHING = '<p class="nothing">Nothing yet: no row in this period.</p>'
+Row = dict[Hashable, Any]
+
+ENGLISH = babel.Locale("en")
 MISSING = "–"
 MAX_ROWS = 200  # rows of a table shown on the page
 BRIEF = 16  # characters; a column of texts up to this length is not wrapped
-CODES = ("outcome", "answer", "status", "state")  # columns whose codes are shown in words
+MANIFOLD = 10  # from so many times as much on, a change is said as a factor
+# Columns whose values are ours and said in words: codes, and names of groups.
+CODES = ("outcome", "answer", "status", "state", "compared", "launched", "first_launch",
+         "redeemed_after")  # fmt: skip
+
+
+class Sentence(str):
+    """A sentence that a notebook shows as it is."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self)}</p>"
 
 
 def register(locale: babel.Locale) -> None:
@@ -38,45 +62,42 @@ def register(locale: babel.Locale) -> None:
     formatter = shell.display_formatter.formatters["text/html"]
     formatter.for_type_by_name("pandas", "DataFrame", lambda frame: table(frame, locale))
     formatter.for_type_by_name("pandas.core.frame", "DataFrame", lambda frame: table(frame, locale))
-    formatter.for_type_by_name("matplotlib.figure", "Figure", picture)
-
-
-class Sentence(str):
-    """A sentence that a notebook shows as it is."""
-
-    __slots__ = ()
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self)}</p>"
+    formatter.for_type_by_name(
+        "matplotlib.figure", "Figure", lambda figure: picture(figure, locale)
+    )
 
 
 def table(frame: "pd.DataFrame", locale: babel.Locale) -> str:
-    """Give a DataFrame as an HTML table, or as large figures if it is marked as `figures`.
-
-    An empty one says why it is, if it knows it (`nothing`).
-    """
+    """Give a DataFrame as an HTML table, or as large figures if it is marked as `figures`."""
     if frame.empty:
-        return _nothing(frame.attrs.get("nothing"))
+        return nothing(locale, why=frame.attrs.get("nothing"))
     show = _figures if frame.attrs.get("figures") else _rows
     return show(frame, locale)
 
 
-def picture(figure: "Figure") -> str:
+def nothing(locale: babel.Locale, *, why: str | None = None) -> str:
+    """Say that there is nothing; with the sentence that says why, where there is one."""
+    sentence = why or nothing_said(locale)
+    return f'<p class="nothing{" why" if why else ""}">{html.escape(sentence)}</p>'
+
+
+def nothing_said(locale: babel.Locale) -> str:
+    """Say that there is nothing, in a sentence."""
+    return phrasebook(str(locale)).say("Nothing yet: no row in this period.")
+
+
+def picture(figure: "Figure", locale: babel.Locale = ENGLISH) -> str:
     """Give a figure as an embedded image; its label is the alternative text.
 
     One without axes is of nothing.
     """
     if not figure.axes:
-        return _nothing(figure.get_gid())
+        return nothing(locale, why=figure.get_gid())
     drawn = io.BytesIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     data = base64.b64encode(drawn.getvalue()).decode()
     label = html.escape(str(figure.get_label()), quote=True)
     return f'<figure><img alt="{label}" src="data:image/svg+xml;base64,{data}"></figure>'
-
-
-def _nothing(why: str | None) -> str:
-    return f'<p class="nothing">{html.escape(why)}</p>' if why else NOTHING
 
 
 def number(value: int | float | Decimal, locale: babel.Locale) -> str:
@@ -96,6 +117,17 @@ def percent(share: float | Decimal, locale: babel.Locale, *, decimals: int = 1) 
     return str(numbers.format_percent(share, format=pattern, locale=locale))
 
 
+def change(now: Any, before: Any, locale: babel.Locale) -> str:
+    """Say by how much a figure has changed: `+12 %`, `×31`; nothing where that has no meaning."""
+    if not (_is_number(now) and _is_number(before) and now >= 0 and before > 0):
+        return ""
+    times = Decimal(now) / Decimal(before)
+    if times >= MANIFOLD:
+        return f"×{numbers.format_decimal(round(times), locale=locale)}"
+    shift = round(times - 1, 2)
+    return f"{'+' if shift > 0 else '±' if shift == 0 else ''}{percent(shift, locale, decimals=0)}"
+
+
 def day(value: date, locale: babel.Locale, form: str = "medium") -> str:
     """Format a day, or its month, in the locale."""
     return str(dates.format_date(bare(value), format=form, locale=locale))
@@ -107,64 +139,131 @@ def bare(value: date) -> date:
 
 
 def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
-    shown = frame.head(MAX_ROWS)
+    shown = frame.head(frame.attrs.get("rows", MAX_ROWS))
     records = shown.to_dict("records")
-    cells = [[cell(name, value, row, locale) for name, value in row.items()] for row in records]
+    titles = frame.attrs.get("titles", {})
+    cells = [
+        [_titled(name, cell(name, value, row, locale), titles) for name, value in row.items()]
+        for row in records
+    ]
     people = personal.named(frame)
     columns = [
-        _column(list(shown[name]), [row[n] for row in cells], person=name in people)
+        _column(
+            list(shown[name]),
+            [row[n] for row in cells],
+            person=name in people,
+            course=name == "course",
+        )
         for n, name in enumerate(shown.columns)
     ]
     head = "".join(
         f'<th scope="col"{side}>{html.escape(heading(name, locale))}</th>'
         for name, side in zip(frame.columns, columns, strict=True)
     )
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{side}>{html.escape(text)}</td>" for text, side in zip(row, columns, strict=True)
-        )
-        + "</tr>"
-        for row in cells
+    body = "".join(_line(row, columns) for row in cells)
+    sums = "".join(_line(row, columns) for row in _summed(frame, locale))
+    foot = f"<tfoot>{sums}</tfoot>" if sums else ""
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>{foot}</table>"
+    return _download(frame, locale) + table + _rest(frame, len(shown), locale)
+
+
+def _line(texts: list[str], columns: list[str]) -> str:
+    cells = (
+        f"<td{side}>{html.escape(text)}</td>" for text, side in zip(texts, columns, strict=True)
     )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return _download(frame) + table + _rest(frame, locale)
+    return f"<tr>{''.join(cells)}</tr>"
 
 
-def _rest(frame: "pd.DataFrame", locale: babel.Locale) -> str:
-    if len(frame) <= MAX_ROWS:
+def _titled(name: Hashable, text: str, titles: Mapping[str, str]) -> str:
+    return f"{titles[text]} ({text})" if name == "course" and text in titles else text
+
+
+def _summed(frame: "pd.DataFrame", locale: babel.Locale) -> list[list[str]]:
+    """Give a total row for each currency that has several rows; without currencies, one of all."""
+    sums = [name for name in frame.attrs.get("sums", ()) if name in frame]
+    if not sums:
+        return []
+    parts = frame.groupby("currency") if "currency" in frame else [(None, frame)]
+    rows = []
+    for currency, part in parts:
+        if len(part) > 1:
+            totals: Row = {name: sum(part[name].tolist()) for name in sums}
+            row: Row = {"currency": currency} | totals
+            texts = [cell(name, row[name], row, locale) if name in row else "" for name in frame]
+            rows.append([phrasebook(str(locale)).say("Total"), *texts[1:]])
+    return rows
+
+
+def _rest(frame: "pd.DataFrame", shown: int, locale: babel.Locale) -> str:
+    if len(frame) <= shown:
         return ""
-    rows = f"The first {number(MAX_ROWS, locale)} of {number(len(frame), locale)} rows"
-    return f'<p class="rest">{rows}{"; the CSV has all" if "download" in frame.attrs else ""}.</p>'
+    said = phrasebook(str(locale)).say(
+        "{shown} of {all} rows; the CSV has all.",
+        shown=number(shown, locale),
+        all=number(len(frame), locale),
+    )
+    return f'<p class="rest">{html.escape(said)}</p>'
 
 
-def _download(frame: "pd.DataFrame") -> str:
-    if not (name := frame.attrs.get("download")):
+def _download(frame: "pd.DataFrame", locale: babel.Locale) -> str:
+    is_cut = len(frame) > frame.attrs.get("rows", MAX_ROWS)
+    if not (name := frame.attrs.get("download", "table.csv" if is_cut else "")):
         return ""
     harmless = frame.map(lambda value: guarded(value) if isinstance(value, str) else value)
     data = base64.b64encode(harmless.to_csv(index=False).encode()).decode()
+    said = phrasebook(str(locale)).say("Save this list as CSV")
     return (
         f'<p><a download="{html.escape(name, quote=True)}" '
-        f'href="{personal.CSV_PREFIX}{data}">Save this list as CSV</a></p>'
+        f'href="{personal.CSV_PREFIX}{data}">{html.escape(said)}</a></p>'
     )
 
 
-def _column(values: list[Any], texts: list[str], *, person: bool) -> str:
+def _column(values: list[Any], texts: list[str], *, person: bool, course: bool) -> str:
     if all(map(_is_number, values)):
         return ' class="number"'
     brief = max(map(len, texts)) <= BRIEF
-    kinds = [*[personal.MARK] * person, *["brief"] * brief]
+    kinds = [*[personal.MARK] * person, *["brief"] * brief, *["course"] * course]
     return f' class="{" ".join(kinds)}"' if kinds else ""
 
 
 def _figures(frame: "pd.DataFrame", locale: babel.Locale) -> str:
-    row = frame.to_dict("records")[0]
-    parts = "".join(
-        f"<div><dt>{html.escape(heading(name, locale))}</dt>"
-        f"<dd>{html.escape(cell(name, value, row, locale))}</dd></div>"
-        for name, value in row.items()
+    """Give each row's figures large, with those of other periods below them."""
+    rows = frame.to_dict("records")
+    compared = frame.attrs.get("compared", [])
+    tiles = "".join(
+        _tile(name, row, [others["rows"][place] for others in compared], compared, locale)
+        for place, row in enumerate(rows)
+        for name in row
+        if name != "currency"
     )
-    return f'<dl class="figures">{parts}</dl>'
+    said = "".join(f"<p>{html.escape(others['said'])}</p>" for others in compared)
+    note = f'<div class="compared">{said}</div>' if said else ""
+    return f'<dl class="figures">{tiles}</dl>{note}'
+
+
+def _tile(
+    name: Hashable,
+    row: Row,
+    others: list[tuple[Row, Row]],
+    compared: list[dict[str, Any]],
+    locale: babel.Locale,
+) -> str:
+    currency = f", {row['currency']}" if isinstance(row.get("currency"), str) else ""
+    beside = "".join(
+        f'<dd class="beside">{html.escape(_beside(name, then, now, other["mark"], locale))}</dd>'
+        for (then, now), other in zip(others, compared, strict=True)
+    )
+    return (
+        f"<div><dt>{html.escape(heading(name, locale) + currency)}</dt>"
+        f"<dd>{html.escape(cell(name, row[name], row, locale))}</dd>{beside}</div>"
+    )
+
+
+def _beside(name: Hashable, then: Row, now: Row, mark: str, locale: babel.Locale) -> str:
+    is_share = str(name).endswith("share")
+    changed = "" if is_share else change(now.get(name), then.get(name), locale)
+    figure = cell(name, then.get(name), then, locale)
+    return f"{mark} {figure}" + (f" ({changed})" if changed else "")
 
 
 def words(name: Hashable) -> str:
@@ -178,7 +277,7 @@ def heading(name: Hashable, locale: babel.Locale) -> str:
     return phrasebook(str(locale)).translate(words(name))
 
 
-def cell(name: Hashable, value: Any, row: dict[Hashable, Any], locale: babel.Locale) -> str:
+def cell(name: Hashable, value: Any, row: Row, locale: babel.Locale) -> str:
     """Format one value: shares as percentages, amounts in their row's currency, codes in words."""
     if value is None or value != value:
         return MISSING

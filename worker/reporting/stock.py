@@ -27,14 +27,14 @@ EXPIRING = """
 BREAKAGE = """
     SELECT name AS pool, organization, course, state, issued + redeemed + retired AS keys, redeemed,
            breakage, breakage::numeric / nullif(issued + redeemed + retired, 0) AS breakage_share
-      FROM report.pool WHERE breakage > 0 {family} ORDER BY breakage DESC, pool LIMIT {top}"""
+      FROM report.pool WHERE breakage > 0 {family} ORDER BY breakage DESC, pool"""
 
 LABELS = """
     SELECT label, sum(issued + redeemed + retired)::bigint AS keys, sum(issued)::bigint AS issued,
            sum(distributed)::bigint AS distributed, sum(redeemed)::bigint AS redeemed,
            sum(retired)::bigint AS retired
       FROM report.pool_label WHERE true {family}
-     GROUP BY label ORDER BY keys DESC, label LIMIT {top}"""
+     GROUP BY label ORDER BY keys DESC, label"""
 
 AT_RISK = """
     SELECT email, name, organization, course,
@@ -61,17 +61,17 @@ def stock_totals(question: Question) -> "pd.DataFrame":
 
 def expiring_pools(question: Question) -> "pd.DataFrame":
     """Give active pools with issued keys that expire within 30 days."""
-    return reading.frame(_about(EXPIRING, question))
+    return _cut(question.titled(reading.frame(_about(EXPIRING, question))))
 
 
 def breakage(question: Question) -> "pd.DataFrame":
     """Give pools with keys that were never redeemed and no longer can be."""
-    return reading.frame(_about(BREAKAGE, question))
+    return _cut(question.titled(reading.frame(_about(BREAKAGE, question))))
 
 
 def keys_by_label(question: Question) -> "pd.DataFrame":
     """Count the keys that carry each label, the most frequent first; a key counts under each of its own."""
-    return reading.frame(_about(LABELS, question))
+    return _cut(reading.frame(_about(LABELS, question)))
 
 
 def risk_totals(question: Question) -> "pd.DataFrame":
@@ -82,7 +82,13 @@ def risk_totals(question: Question) -> "pd.DataFrame":
 def learners_at_risk(question: Question) -> "pd.DataFrame":
     """List live assignments without a launch that end within 30 days, the soonest first."""
     frame = reading.frame(_about(AT_RISK, question))
+    question.titled(frame)
     frame.attrs["download"] = "learners-at-risk.csv"
+    return frame
+
+
+def _cut(frame: "pd.DataFrame") -> "pd.DataFrame":
+    frame.attrs["rows"] = TOP
     return frame
 
 
@@ -92,5 +98,4 @@ def _about(query: str, question: Question) -> sql.Composed:
         family=question.family(),
         soon=sql.Literal(SOON),
         now=sql.Literal(question.asked_at),
-        top=sql.Literal(TOP),
     )

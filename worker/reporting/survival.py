@@ -66,7 +66,7 @@ def waits_in_steps(question: Question) -> "pd.DataFrame":
         before = waited[waited["days"] < days]
         if days <= longest and not before.empty:
             still_out = waited[waited["days"] >= days]["at_risk"].max()
-            name = f"{days} day{'' if days == 1 else 's'}"
+            name = question.words.say_count("{count} day", "{count} days", days)
             rows.append((name, *before[list(SHARES)].iloc[-1], still_out))
     return pd.DataFrame(rows, columns=["within", *SHARES, "still_out"])
 

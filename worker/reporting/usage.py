@@ -10,7 +10,7 @@ from babel.dates import get_day_names
 from psycopg import sql
 
 from worker.languages.phrases import phrase
-from worker.reporting import drawing, reading, showing
+from worker.reporting import comparing, drawing, reading, showing
 from worker.reporting.question import Question
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ TOTALS = """
                    count(*) FILTER (WHERE completed) AS completed
               FROM report.launch WHERE {launched}) AS counted
      WHERE launches > 0"""
+
+BY_COURSE = """
+    SELECT course, count(*) AS launches FROM report.launch WHERE {launched} GROUP BY course"""
 
 PER_DAY = """
     WITH counted AS (SELECT day, count(*) AS launches FROM report.launch WHERE {launched} GROUP BY day),
@@ -94,7 +97,7 @@ BY_LABEL = """
            count(*) FILTER (WHERE completed)::numeric / count(*) AS completed_share
       FROM report.assignment, unnest(labels) AS label
      WHERE NOT undone AND {redeemed}
-     GROUP BY label ORDER BY assignments DESC, label LIMIT {top}"""
+     GROUP BY label ORDER BY assignments DESC, label"""
 
 HOURS = """
     SELECT weekday, hour, count(*) AS launches FROM report.launch WHERE {launched}
@@ -103,7 +106,18 @@ HOURS = """
 
 def usage_totals(question: Question) -> "pd.DataFrame":
     """Count launches in the period, their learners and their duration: one row."""
-    return reading.figures(_about(TOTALS, question))
+    return comparing.beside(question, lambda asked: reading.figures(_about(TOTALS, asked)))
+
+
+def launches_changed(question: Question) -> comparing.Opening:
+    """Say how the number of launches changed, and for which course most."""
+    return comparing.changed(
+        question, phrase("Launches"), _launches_by_course, name="course", count="launches"
+    )
+
+
+def _launches_by_course(question: Question) -> "pd.DataFrame":
+    return question.titled(reading.frame(_about(BY_COURSE, question)))
 
 
 def launches_per_day(question: Question) -> "pd.DataFrame":
@@ -146,7 +160,9 @@ def draw_first_launches(question: Question) -> "Figure":
 
 def usage_by_label(question: Question) -> "pd.DataFrame":
     """Count assignments redeemed in the period by their keys' labels, and how many were used."""
-    return reading.frame(_about(BY_LABEL, question))
+    frame = reading.frame(_about(BY_LABEL, question))
+    frame.attrs["rows"] = TOP
+    return frame
 
 
 def cohorts(question: Question) -> "pd.DataFrame":
@@ -185,7 +201,7 @@ def draw_cohorts(question: Question) -> "Figure":
 
 def unused_assignments(question: Question) -> "pd.DataFrame":
     """Count, by course, assignments redeemed in the period whose access ended without a launch."""
-    return reading.frame(_about(UNUSED, question))
+    return question.titled(reading.frame(_about(UNUSED, question)))
 
 
 def busiest_hours(question: Question) -> "pd.DataFrame":
@@ -226,6 +242,5 @@ def _about(query: str, question: Question) -> sql.Composed:
         redeemed=question.within(at="redeemed_at"),
         first=sql.Literal(question.first),
         weeks=sql.Literal(WEEKS),
-        top=sql.Literal(TOP),
         now=sql.Literal(question.asked_at),
     )

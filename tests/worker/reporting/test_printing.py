@@ -1,8 +1,10 @@
 """A report on paper: printed by the Chromium that the machine has."""
 
+import io
 import re
 
 import pytest
+from pypdf import PdfReader
 
 from tests.conftest import NEEDS_CHROMIUM
 from worker import reporting
@@ -32,3 +34,23 @@ def test_a_page_is_printed_as_pdf():
 
     assert printed.startswith(b"%PDF-")
     assert len(re.findall(rb"/Type /Page\b", printed)) == 2
+
+
+@NEEDS_CHROMIUM
+def test_a_printed_page_has_its_foot_and_our_fonts_for_letters_of_every_script():
+    foot = '@page { @bottom-left { content: "Alder \\b7  2026"; width: 85% } '
+    foot += '@bottom-right { content: counter(page) " / " counter(pages); width: 15% } }'
+    style = f"<style>html {{ font-family: {printing.FAMILY} }} {foot}</style>"
+
+    printed = printing.pdf(
+        f"{style}<p>東京 한국 हिन्दी ไทย</p><h1 style='break-before: page'>Two</h1>"
+    )
+
+    first, second = PdfReader(io.BytesIO(printed)).pages
+    assert "Alder · 2026" in first.extract_text()
+    assert "1 / 2" in first.extract_text()
+    assert "2 / 2" in second.extract_text()
+    fonts = {font.get_object()["/BaseFont"] for font in first["/Resources"]["/Font"].values()}
+    named = "".join(map(str, fonts))
+    for font in ("DroidSansFallback", "NotoSansDevanagari", "NotoSansThai"):
+        assert font in named

@@ -460,8 +460,9 @@ def test_a_report_is_one_file_that_loads_nothing(page):
 
 def test_a_report_says_whom_it_is_about_and_shows_no_code(page):
     assert f"<strong>{ROOT}</strong>" in page
-    assert "1 September 2025 to 28 February 2026" in page
-    assert "<title>Redemptions</title>" in page
+    assert "1. September 2025 bis 28. Februar 2026" in page
+    assert "<title>Einlösungen</title>" in page
+    assert '<html lang="de">' in page
     assert "reporting." not in page
     assert "import " not in page
 
@@ -472,7 +473,7 @@ def test_a_table_shows_its_first_rows_and_says_how_many_there_are():
     shown = showing.table(rows, babel.Locale("en"))
 
     assert shown.count("<tr>") == 1 + showing.MAX_ROWS
-    assert "The first 200 of 1,234 rows." in shown
+    assert "200 of 1,234 rows; the CSV has all." in shown
 
 
 def test_a_report_prints_the_figures_in_the_organizations_locale(page):
@@ -481,7 +482,7 @@ def test_a_report_prints_the_figures_in_the_organizations_locale(page):
 
     assert question.locale == "de"
     printed = showing.number(totals["attempts"], question.babel)
-    assert f"<dt>Attempts</dt><dd>{printed}</dd>" in page
+    assert f"<dt>Versuche</dt><dd>{printed}</dd>" in page
 
 
 def test_every_picture_has_words_for_who_cannot_see_it(page):
@@ -615,7 +616,11 @@ def test_an_empty_database_says_that_there_is_nothing_yet(fresh_database, tmp_pa
     made = reporting.run("redemptions", output=tmp_path / "empty.html")
 
     page = made.read_text()
-    assert page.count("Nothing yet") >= 4
+    assert page.count("Nothing yet") == 1
+    questions = re.findall("<li>(.*?)</li>", page)
+    assert len(questions) == len(set(questions)) > 4
+    assert "<table" not in page
+    assert "Keys redeemed: none, and none in the period before." in page
     assert "All organizations" in page
     assert made.stat().st_mode & 0o777 == 0o644
     assert capfd.readouterr().out == ""
