@@ -246,7 +246,10 @@ def things(place: Place) -> Things:
         for report in kept.values():
             claim = claims.take(session, only=int(report))
             assert claim is not None
-            page = "<!doctype html><title>Kept</title>"
+            page = (
+                "<!doctype html><title>Kept</title>"
+                '<a download="table.csv" href="data:text/csv;charset=utf-8;base64,YQo=">Save</a>'
+            )
             claims.finish(session, claim=claim, page=page, pdf=b"%PDF-1.4")
         shared = pools.create(
             session, actor=OPERATOR, name="Shared", organization=names.name, course=names.code,
@@ -331,6 +334,7 @@ def things(place: Place) -> Things:
             "message": str(message),
             "template": "Kept",
             "report": kept["usage"],
+            "number": "1",  # of the report's table
             "report on billing": kept["billing"],
         }
     )

@@ -13,6 +13,7 @@ from webhook.http.shapes import Taken, answer, gives, whole
 from worker import reporting
 from worker.database import patience
 from worker.database.paging import Page
+from worker.pools.exporting import WORKBOOK
 from worker.reporting import dictionary, keeping, measures
 from worker.reporting.dictionary import ColumnShape
 from worker.reporting.keeping import ReportShape
@@ -108,6 +109,24 @@ def pdf(session: Session, actor: Actor, report: str) -> Response:
     """Give the PDF of a finished report that was requested as PDF."""
     made = keeping.pdf(session, actor=actor, report=report)
     return files.report(f"report-{report}.pdf", made, "application/pdf")
+
+
+@blueprint.get("/<report>.xlsx")
+@describe(only=WORKBOOK)
+@allowed(*STAFF)
+def workbook(session: Session, actor: Actor, report: str) -> Response:
+    """Give the tables of a finished report as one workbook, a sheet for each."""
+    made = keeping.workbook(session, actor=actor, report=report)
+    return files.report(f"report-{report}.xlsx", made, WORKBOOK)
+
+
+@blueprint.get("/<report>/tables/<int:number>.csv")
+@describe(only="text/csv")
+@allowed(*STAFF)
+def table(session: Session, actor: Actor, report: str, number: int) -> Response:
+    """Give all rows of a finished report's table, by its number from 1 on, as CSV."""
+    made = keeping.table(session, actor=actor, report=report, number=number)
+    return files.report(f"report-{report}-{number}.csv", made, "text/csv")
 
 
 @blueprint.get("/<report>")

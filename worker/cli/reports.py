@@ -160,16 +160,17 @@ def show(report: str) -> "reporting.keeping.ReportShape":
 
 @command.command(shows=written)
 @click.argument("report", metavar="ID")
-@click.option("--format", type=FORMATS, default="html", show_default=True)
+@click.option(
+    "--format", type=click.Choice(["html", "pdf", "xlsx"]), default="html", show_default=True
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
 def export(report: str, format: str, output: Path | None) -> Written | None:
-    """Write a stored report to a file; a PDF that is not stored is printed by the local Chromium."""
+    """Write a stored report, or its tables as xlsx, to a file; a PDF that is not stored is printed here."""
 
     def write(session: "Session") -> Written | None:
-        give = _pdf if format == "pdf" else _page
-        content = give(session, report)
+        content = GIVES[format](session, report)
         name = f"report-{report}.{format}"
-        return deliver([content], name=name, output=output, printable=format != "pdf")
+        return deliver([content], name=name, output=output, printable=format == "html")
 
     return run(write)
 
@@ -200,6 +201,13 @@ def _pdf(session: "Session", report: str) -> bytes:
     if reporting.keeping.show(session, actor=operator(), report=report)["pdf_bytes"]:
         return reporting.keeping.pdf(session, actor=operator(), report=report)
     return reporting.pdf(_page(session, report).decode())
+
+
+def _workbook(session: "Session", report: str) -> bytes:
+    return reporting.keeping.workbook(session, actor=operator(), report=report)
+
+
+GIVES = {"html": _page, "pdf": _pdf, "xlsx": _workbook}
 
 
 def _kept(notebook: str, *, advance: Any, **arguments: Any) -> "reporting.keeping.ReportShape":

@@ -19,7 +19,7 @@ from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
 from worker.days import FirstDay
-from worker.reporting import measures, rendering
+from worker.reporting import measures, rendering, tables
 from worker.reporting.parameters import Value, Values, taken
 from worker.tables.billing import Invoice
 from worker.tables.labels import ReportFormat, ReportState
@@ -215,6 +215,30 @@ def pdf(session: Session, *, actor: Actor, report: str) -> bytes:
         how = erased if found.state is ReportState.DONE else f"{found.state}, so it has no PDF"
         raise errors.ReportNotDoneError(f"Report {found.id} is {how}.")
     return printed
+
+
+def workbook(session: Session, *, actor: Actor, report: str) -> bytes:
+    """Give the tables of a finished report as one xlsx, a sheet for each.
+
+    Raises:
+        ReportNotDoneError: it is not finished, or failed.
+    """
+    return tables.workbook(page(session, actor=actor, report=report))
+
+
+def table(session: Session, *, actor: Actor, report: str, number: int) -> bytes:
+    """Give all rows of a finished report's table, by its number from 1 on, as CSV.
+
+    Raises:
+        NotFoundError: it has no such table.
+        ReportNotDoneError: it is not finished, or failed.
+    """
+    found = tables.tables(page(session, actor=actor, report=report))
+    if not 1 <= number <= len(found):
+        raise errors.NotFoundError(
+            f"Report {report} has {len(found)} tables, and no table {number}."
+        )
+    return found[number - 1].csv
 
 
 def find(session: Session, *, actor: Actor, report: str) -> ReportRun:

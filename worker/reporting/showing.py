@@ -33,6 +33,7 @@ Row = dict[Hashable, Any]
 
 ENGLISH = babel.Locale("en")
 MISSING = "–"
+TABLE = "table.csv"  # what a table that has no name of its own is saved as
 MAX_ROWS = 200  # rows of a table shown on the page
 BRIEF = 16  # characters; a column of texts up to this length is not wrapped
 MANIFOLD = 10  # from so many times as much on, a change is said as a factor
@@ -206,9 +207,7 @@ def _rest(frame: "pd.DataFrame", shown: int, locale: babel.Locale) -> str:
 
 
 def _download(frame: "pd.DataFrame", locale: babel.Locale) -> str:
-    is_cut = len(frame) > frame.attrs.get("rows", MAX_ROWS)
-    if not (name := frame.attrs.get("download", "table.csv" if is_cut else "")):
-        return ""
+    name = frame.attrs.get("download") or TABLE
     harmless = frame.map(lambda value: guarded(value) if isinstance(value, str) else value)
     data = base64.b64encode(harmless.to_csv(index=False).encode()).decode()
     said = phrasebook(str(locale)).say("Save this list as CSV")

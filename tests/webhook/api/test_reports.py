@@ -1,10 +1,15 @@
 """Reports over HTTP: asked for, followed, read, and nobody else's."""
 
+import io
+
+import babel
+import pandas as pd
 import pytest
+from python_calamine import CalamineWorkbook
 
 from tests.webhook.conftest import Place
 from worker.database import connections as databases
-from worker.reporting import claims, keeping
+from worker.reporting import claims, keeping, showing
 from worker.tenancy.actors import Role
 
 PATH = "/api/v1/reports"
@@ -59,6 +64,27 @@ def test_a_notebook_of_ones_own_is_asked_for_with_its_parameter(place, analyst, 
     assert (asked["notebook"], asked["parameters"]) == (own_notebook, {"at_least": 3})
     assert refused.status_code == 422
     assert "it has at_least" in refused.text
+
+
+def test_the_data_behind_each_table_is_given_as_csv_and_all_of_it_as_a_workbook(place, analyst):
+    asked = ask(place, analyst)
+    shown = [pd.DataFrame({"pool": ["=1+1", "b"], "keys": [3, n]}) for n in (7, 1.5)]
+    made = [showing.table(frame, babel.Locale("en")) for frame in shown]
+    finish(asked, f"<h2>Which pools?</h2>{made[0]}<h2>Which pools?</h2>{made[1]}")
+    where = f"{PATH}/{asked['id']}"
+
+    first, third = (place.client.get(f"{where}/tables/{n}.csv", headers=analyst) for n in (1, 3))
+    given = place.client.get(f"{where}.xlsx", headers=analyst)
+
+    assert (first.text, first.mimetype) == ("pool,keys\n'=1+1,3\nb,7\n", "text/csv")
+    assert (third.status_code, third.json["detail"]) == (
+        404, f"Report {asked['id']} has 2 tables, and no table 3.",
+    )  # fmt: skip
+    book = CalamineWorkbook.from_filelike(io.BytesIO(given.data))
+    assert book.sheet_names == ["Which pools", "Which pools 2"]
+    assert book.get_sheet_by_index(1).to_python() == [
+        ["pool", "keys"], ["'=1+1", 3.0], ["b", 1.5],
+    ]  # fmt: skip
 
 
 def test_a_report_that_is_asked_for_as_pdf_is_read_as_pdf_and_as_html(place, analyst):
