@@ -144,7 +144,7 @@ def test_the_document_is_valid_openapi_3_1_and_describes_every_route(client, doc
         for method in operations
     }
     served = {
-        (method, rule.rule.replace("<", "{").replace(">", "}"))
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in client.application.url_map.iter_rules()
         if rule.endpoint not in {"openapi.spec", "static"}
         and not re.match(

@@ -9,7 +9,7 @@ from worker.cli.frame import Group, deferred
 from worker.cli.system import system
 
 with deferred():
-    from worker.reporting.lake import building, checking
+    from worker import reporting
 
 
 @click.group("lake", cls=Group)
@@ -17,7 +17,7 @@ def command() -> None:
     """The lake: closed months of the reports' facts as Parquet files, without personal data."""
 
 
-def _compared(result: "checking.Checked") -> Iterator[str]:
+def _compared(result: "reporting.lake.checking.Checked") -> Iterator[str]:
     for one in result["differences"]:
         noted = ", which is noted and read from the tables" if one["noted"] else ""
         yield (
@@ -29,22 +29,22 @@ def _compared(result: "checking.Checked") -> Iterator[str]:
 
 
 @command.command()
-def build() -> "building.Built":
+def build() -> "reporting.lake.building.Built":
     """Write the closed months that the lake lacks or lost, and those in which something changed.
 
     The first time it begins a lake; from then on the worker keeps it.
     """
     with system(), progress.bar(100, "Months written, in percent") as done:
-        building.mend()
-        return building.build(advance=lambda some, of: done(100 * some // (of or 1)))
+        reporting.lake.building.mend()
+        return reporting.lake.building.build(advance=lambda some, of: done(100 * some // (of or 1)))
 
 
 @command.command(shows=printing.sentences(_compared), failed=lambda result: not result["ok"])
-def check() -> "checking.Checked":
+def check() -> "reporting.lake.checking.Checked":
     """Compare the lake's counts and sums with the tables', and name what differs.
 
     The exit code is 1 if something does. A change that is noted does not count: reports read that
     month from the tables until the lake is built again.
     """
     with system(), progress.bar(100, "Months compared, in percent") as done:
-        return checking.check(advance=lambda some, of: done(100 * some // of))
+        return reporting.lake.checking.check(advance=lambda some, of: done(100 * some // of))

@@ -19,7 +19,7 @@ from worker.errors import ExtraMissingError
 
 with deferred():
     from worker import reporting
-    from worker.settings import settings
+    from worker import settings as of_keypool
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -185,7 +185,7 @@ def lab(options: tuple[str, ...]) -> None:
     if find_spec("jupyterlab") is None:
         raise ExtraMissingError("notebooks")
     with system():
-        folder = settings().notebooks or reporting.NOTEBOOKS
+        folder = of_keypool.settings().notebooks or reporting.NOTEBOOKS
         command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}"]
         as_root = ["--allow-root"] * (os.geteuid() == 0)
         environment = reporting.analysts_environment()

@@ -6,7 +6,7 @@ are first needed. The command line defers this package as a whole and uses `repo
 because importing one module by name would run the package.
 """
 
-from worker.reporting import dictionary, drawing, keeping, lasting, measures, parameters
+from worker.reporting import dictionary, drawing, keeping, lake, lasting, measures, parameters
 from worker.reporting.billing import (
     Verdict,
     draw_revenue_by_month,
@@ -118,6 +118,7 @@ __all__ = [
     "invoices_by_status",
     "keeping",
     "keys_by_label",
+    "lake",
     "lasting",
     "launches_changed",
     "launches_per_assignment",

@@ -45,7 +45,7 @@ def incidence(ended: "ArrayLike", competing: "ArrayLike", censored: "ArrayLike")
     at_risk = (gone + lost)[::-1].cumsum()[::-1]
     left = np.cumprod(1 - gone / at_risk)
     before = np.concatenate([[1.0], left[:-1]])[: len(left)]
-    share = np.cumsum(before * asked / at_risk)
+    share = np.minimum(np.cumsum(before * asked / at_risk), 1)  # a sum of rounded parts
     error = np.sqrt(_variance(share, before, asked, gone, at_risk))
     low, high = _band(share, error)
     return Incidence(at_risk, share, low, high, left, error)

@@ -10,7 +10,7 @@ from worker.languages.phrasebooks import Phrasebook
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-HEADING = re.compile("##+ +")  # of a question; the title has one #
+HEADING = re.compile("^##+ +")  # of a question; the title has one #
 # What the HTML of an answer of nothing has. Beside others it is left out, unless it says why.
 NOTHING, WHY = 'class="nothing', 'class="nothing why"'
 

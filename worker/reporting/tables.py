@@ -16,7 +16,7 @@ PARTS = re.compile(
     rf'<h[1-3][^>]*>(?P<heading>.*?)</h[1-3]>|href="{personal.CSV_PREFIX}(?P<data>[^"]+)"',
     re.DOTALL,
 )
-MARKUP = re.compile(r"<[^>]+>")
+MARKUP = re.compile(r"<[^<>]+>")
 NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d+)?")
 LONGEST = 31  # characters of a sheet's name
 FORBIDDEN = str.maketrans(dict.fromkeys("[]:*?/\\'", " "))

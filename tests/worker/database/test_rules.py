@@ -674,6 +674,17 @@ REFUSED = {
         "INSERT INTO invoice_charge (invoice_id, charge_id, line_id) VALUES (1, 1, 1)"
     ],
     "void_invoice_releases_its_charges": ["UPDATE invoice_charge SET released_at = now()"],
+    # The lake
+    "lake_is_one": ["INSERT INTO lake VALUES (false, '2026-01-01', '2026-01-01')"],
+    "lake_announces_before_it_writes": [
+        "INSERT INTO lake VALUES (true, '2026-01-01', '2026-02-01')"
+    ],
+    "lake_month_begins_on_its_first_day": [
+        "INSERT INTO lake_month VALUES (1, '2026-01-02', gen_random_uuid())"
+    ],
+    "lake_labels_are_numbered_once": [
+        "INSERT INTO lake_labels (organization_id, labels) VALUES (1, '{a}'), (1, '{a}')"
+    ],
     # The history
     "history_is_never_rewritten": [
         "UPDATE history SET action = 'nothing'",

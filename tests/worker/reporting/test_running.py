@@ -27,7 +27,7 @@ from sqlalchemy import text
 from tests.conftest import Addresses
 from worker import errors, reporting, simulation
 from worker.database import connections as databases
-from worker.reporting import notices, reading, redemptions, rendering, running, showing
+from worker.reporting import notices, postgres, reading, redemptions, rendering, running, showing
 from worker.tenancy.actors import Actor, Role
 
 NOW = datetime(2026, 3, 18, 15, 0, tzinfo=UTC)
@@ -278,7 +278,7 @@ def test_each_step_of_the_funnel_is_a_part_of_the_one_before(connection, keys):
 
 @pytest.fixture(scope="module")
 def connection(simulated: object) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(reading.address()) as opened:
+    with psycopg.connect(postgres.address()) as opened:
         yield opened
 
 
@@ -457,7 +457,8 @@ def page(simulated: Addresses, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_report_is_one_file_that_loads_nothing(page):
     loads = re.findall(r"""(?:src|href|srcset|action)\s*=\s*["']?([^"'\s>]+)""", page)
 
-    assert {load.split(",")[0] for load in loads} == {"data:image/svg+xml;base64"}
+    kinds = {"data:image/svg+xml;base64", "data:text/csv;charset=utf-8;base64"}
+    assert {load.split(",")[0] for load in loads} == kinds
     assert not re.search(r"<script|<link|@import|url\(", page)
 
 

@@ -30,12 +30,14 @@ def test_a_table_that_is_cut_says_so_and_offers_all_its_rows():
     assert lines[208] == "'=l207,207"
 
 
-def test_a_table_that_is_whole_says_nothing_of_it():
+def test_a_table_that_is_whole_offers_its_rows_and_says_nothing_more():
     frame = pd.DataFrame({"label": ["a"] * 10})
     frame.attrs["rows"] = 10
 
-    assert "rows" not in showing.table(frame, ENGLISH)
-    assert "CSV" not in showing.table(frame, ENGLISH)
+    page = showing.table(frame, ENGLISH)
+
+    assert " rows" not in page
+    assert page.count("Save this list as CSV") == 1
 
 
 def test_sums_stand_below_a_table_by_currency_where_there_are_several_rows():

@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import date
 
 import psycopg
 import pytest
@@ -201,6 +202,11 @@ WORKERS = {
     "report_login",
     "alembic_version",
     "pool_alert",
+    "lake",
+    "lake_month",
+    "lake_change",
+    "lake_labels",
+    "lake_pool",
 }
 
 # What may be called with the owner's rights, by whom.
@@ -919,12 +925,53 @@ def test_a_report_sees_its_organizations_tree_whatever_it_sets(owner, report, es
     with suppress(psycopg.errors.InsufficientPrivilege):  # refused is as good
         report.execute(escape)
 
-    for view in names(owner, VIEWS) - {"report.course"}:  # the catalogue is everybody's
+    for view in names(owner, VIEWS) - {"report.course", *LAKE}:  # the catalogue is everybody's
         seen = rows(report, view)
         assert any("Berlin" in row for row in seen), view
         assert any("Kreuzberg" in row for row in seen), view
         assert not any("Paris" in row for row in seen), view
         assert any("Paris" in row for row in rows(owner, view)), view
+
+
+# What a question to the lake knows has no names of organizations, but for those of pools and labels.
+LAKE = {
+    "report.lake",
+    "report.lake_month",
+    "report.lake_change",
+    "report.lake_labels",
+    "report.lake_pool",
+}
+LAKES = """
+    INSERT INTO lake VALUES (true, '2026-02-01', '2026-02-01');
+    INSERT INTO lake_month SELECT id, '2026-01-01', gen_random_uuid() FROM organization;
+    INSERT INTO lake_change (organization_id, month) SELECT id, '2026-01-01' FROM organization;
+    INSERT INTO lake_labels (organization_id, labels) SELECT id, ARRAY[name] FROM organization;
+    INSERT INTO lake_pool SELECT organization_id, id FROM pool;
+"""
+
+
+@pytest.fixture
+def lakes(owner: psycopg.Connection) -> Iterator[None]:
+    """A lake with months of every organization."""
+    owner.execute(LAKES)
+    owner.commit()
+    yield
+    owner.execute("TRUNCATE lake, lake_month, lake_change, lake_labels, lake_pool")
+    owner.commit()
+
+
+@pytest.mark.parametrize("escape", ESCAPES.values(), ids=ESCAPES)
+def test_a_report_sees_the_lake_of_its_organizations_tree_whatever_it_sets(
+    lakes, owner, report, escape
+):
+    with suppress(psycopg.errors.InsufficientPrivilege):
+        report.execute(escape)
+
+    for view in ("report.lake_month", "report.lake_change"):
+        assert names(report, f"SELECT organization_id FROM {view}") == {1, 2}
+    assert names(report, "SELECT labels[1] FROM report.lake_labels") == {"Berlin", "Kreuzberg"}
+    assert names(report, "SELECT pool_id FROM report.lake_pool") == {1, 2}
+    assert names(report, "SELECT written FROM report.lake") == {date(2026, 2, 1)}
 
 
 def test_a_reports_own_function_is_told_no_strangers_row(report):
