@@ -100,3 +100,58 @@ reporting.invoices_by_status(question)
 # %% [markdown]
 # Invoices of the period's months. *Overdue* is finalized, unpaid and past its due day, and counted
 # there alone.
+
+# %% [markdown]
+# ## What is outstanding, and since when?
+
+# %%
+reporting.outstanding(question)
+
+# %%
+reporting.outstanding_by_organization(question)
+
+# %% [markdown]
+# What was open at the end of the period's last day, tax included, by how many days it was overdue then;
+# what was paid, credited or voided later does not change it. *Credit* is what stands to a buyer's credit.
+
+# %% [markdown]
+# ## How soon do customers pay?
+
+# %%
+reporting.days_to_pay(question)
+
+# %% [markdown]
+# Invoices that were wholly paid in the period, from the day of issue. *Late share* is the part of them
+# that was paid after the due day.
+
+# %% [markdown]
+# ## Which keys were given away and never redeemed?
+
+# %%
+reporting.breakage_value(question)
+
+# %%
+reporting.breakage_by_pool(question)
+
+# %% [markdown]
+# Keys that were handed out and can no longer be redeemed, of pools that ended in the period, at the price
+# in force for their owner today. keypool charges redemptions alone: this is what a redemption of each
+# would have come to.
+
+# %% [markdown]
+# ## What is charged, but not earned yet?
+
+# %%
+reporting.deferred_revenue(question)
+
+# %% [markdown]
+# A charge is earned in equal parts over the days of the access that it paid for; the last day takes the
+# rest, so each charge is earned to the minor unit. The months go on until all charges of the period are
+# earned. *Deferred* is what is left to earn at the month's end. Without tax.
+
+# %%
+reporting.deferral_journal(question)
+
+# %% [markdown]
+# The same as postings for bookkeeping, on each month's last day: debits equal credits. Accounts are named
+# in words here; `keypool reports deferred --journal` writes the seller's own.

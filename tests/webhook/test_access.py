@@ -93,6 +93,8 @@ BODIES: dict[str, Any] = {
 QUERIES = {
     "GET /api/v1/history": "?thing=pool&thing_id={pool}",
     "GET /api/v1/invoices/export": "?from=2020-01-01&to=2020-01-31",
+    "GET /api/v1/reports/deferred": "?organization={organization}",
+    "GET /api/v1/reports/deferred.csv": "?from=2020-01-01&to=2020-01-31",
     "GET /api/v1/reports/measures": "?organization={organization}",
 }
 # Where another of its kind is meant than the one in Things by that name.
@@ -396,7 +398,9 @@ def test_the_walk_leaves_out_no_list(place):
         if route.method == "GET" and "<" not in route.rule
     }  # fmt: skip
 
-    alone = {"/api/v1/seller", "/api/v1/reports/measures"}
+    alone = {"/api/v1/seller"} | {
+        f"/api/v1/reports/{name}" for name in ("measures", "deferred", "deferred.csv")
+    }
     assert lists == LISTED.keys() | NOBODYS_LISTS | alone
 
 

@@ -118,6 +118,7 @@ ROUTES = {
     "invoices statement": "GET /organizations/{organization}/statement",
     "invoices show": "GET /invoices/{invoice}",
     "invoices void": "POST /invoices/{invoice}/void",
+    "reports deferred": "GET /reports/deferred",
     "reports dictionary": "GET /reports/dictionary",
     "reports export": "GET /reports/{report}.html",
     "reports kept": "GET /reports",

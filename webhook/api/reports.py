@@ -11,6 +11,8 @@ from webhook.http.openapi import describe
 from webhook.http.queries import Query, query
 from webhook.http.shapes import Taken, answer, gives, whole
 from worker import reporting
+from worker.billing import deferrals
+from worker.billing.deferrals import Deferred
 from worker.database import patience
 from worker.database.paging import Page
 from worker.pools.exporting import WORKBOOK
@@ -20,7 +22,7 @@ from worker.reporting.keeping import ReportShape
 from worker.reporting.measures import Measures
 from worker.reporting.rendering import NotebookShape
 from worker.tables.labels import ReportFormat
-from worker.tenancy.actors import Actor
+from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1/reports", tag="Reports")
 
@@ -31,6 +33,14 @@ class Period(Taken):
     organization: str | None = Field(None, max_length=200)
     from_: str | None = Field(None, alias="from", max_length=10)
     to: str | None = Field(None, max_length=10)
+
+
+class DeferredPeriod(Taken):
+    """The first and the last day, and the organization; all of them by default."""
+
+    from_: str = Field(alias="from", max_length=10)
+    to: str = Field(max_length=10)
+    organization: str | None = Field(None, max_length=200)
 
 
 class NewReport(Taken):
@@ -91,6 +101,27 @@ def show_measures(session: Session, actor: Actor, query: Period) -> Measures:
     """Give the measures of reports for a period."""
     patience.unhurried(session)
     return measures.show(session, actor=actor, **query.given())
+
+
+@blueprint.get("/deferred")
+@allowed(Role.FINANCE, Role.ANALYST)
+@gives()
+@blueprint.input(Period, location="query", arg_name="query")
+def show_deferred(session: Session, actor: Actor, query: Period) -> Deferred:
+    """Give what was charged, earned and is left to earn by month, until all of it is earned."""
+    patience.unhurried(session)
+    return deferrals.schedule(session, actor=actor, **query.given())
+
+
+@blueprint.get("/deferred.csv")
+@describe(only="text/csv")
+@allowed()
+@blueprint.input(DeferredPeriod, location="query", arg_name="query")
+def deferred_journal(session: Session, actor: Actor, query: DeferredPeriod) -> Response:
+    """Give a period's postings of deferred revenue, on the seller's accounts; its days must be over."""
+    patience.unhurried(session)
+    lines = deferrals.journal(session, actor=actor, **query.given())
+    return files.report(f"deferred-{query.from_}-{query.to}.csv", b"".join(lines), "text/csv")
 
 
 @blueprint.get("/<report>.html")

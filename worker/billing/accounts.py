@@ -1,4 +1,4 @@
-"""The seller's accounts: where bookkeeping puts revenue by course, tax by rate, and receivables."""
+"""The seller's accounts: where bookkeeping puts revenue by course, tax by rate, what is open or deferred."""
 
 import re
 from collections.abc import Mapping
@@ -8,14 +8,16 @@ from sqlalchemy.orm import Session
 from worker import errors, money
 from worker.catalogue import courses
 
-KEY = re.compile(r"(receivables|revenue|tax)(?::(.+))?")
+KEY = re.compile(r"(receivables|revenue|tax|unbilled|deferred|earned)(?::(.+))?")
+BY_COURSE = ("revenue", "earned")
+WHOLE = ("receivables", "unbilled", "deferred")
 LONGEST = 50
 
 
 def changed(
     session: Session, accounts: Mapping[str, str], changes: Mapping[str, str]
 ) -> dict[str, str]:
-    """Give the accounts with some changed: `revenue`, `revenue:K8S-101`, `tax:19`, `receivables` …
+    """Give the accounts with some changed: `revenue`, `revenue:K8S-101`, `tax:19`, `receivables`, `deferred` …
 
     An empty one is removed. What has no account of its own is put on that of its role.
 
@@ -30,15 +32,16 @@ def changed(
 
 def _key(session: Session, written: str) -> str:
     found = KEY.fullmatch(written.strip())
-    if found is None or (found[1] == "receivables" and found[2]):
+    if found is None or (found[1] in WHOLE and found[2]):
         raise errors.InvalidInputError(
-            f"“{written}” has no account: give receivables, revenue, revenue:COURSE, tax or tax:PERCENT.",
+            f"“{written}” has no account: give receivables, revenue, revenue:COURSE, tax, tax:PERCENT, "
+            "unbilled, deferred, earned or earned:COURSE.",
             field="accounts",
         )
     role, of = found[1], found[2]
     if of is None:
         return role
-    if role == "revenue":
+    if role in BY_COURSE:
         return f"{role}:{courses.find(session, name=of.strip()).code}"
     return f"{role}:{money.percentage(of.strip(), field='accounts').normalize():f}"
 

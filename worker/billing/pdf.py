@@ -337,8 +337,8 @@ def _shares(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
 def _payment(paper: Paper, invoice: InvoiceShown, printed: Printed) -> None:
     """Say what is to be done, and where to pay."""
     code, sentences = _code(invoice), list(_sentences(invoice, printed))
-    paper.need(5 * len(sentences) + (CODE + 18 if code else 31))
-    paper.ln(9)
+    paper.need(5 * len(sentences) + (CODE + 15 if code else 29))
+    paper.ln(7)
     for sentence in sentences:
         paper.write_lines(sentence, height=4.8)
     if invoice["status"] in {"draft", "finalized"} and Decimal(invoice["total"]) > 0:

@@ -35,7 +35,8 @@ class SellerShown(SellerPrinted):
     banks: list[Bank]
     """Where invoices are paid, by currency."""
     accounts: dict[str, str]
-    """The journal's accounts: `receivables`, `revenue`, `revenue:COURSE`, `tax`, `tax:PERCENT`."""
+    """The journals' accounts: `receivables`, `revenue`, `revenue:COURSE`, `tax`, `tax:PERCENT`, and of deferred
+    revenue `unbilled`, `deferred`, `earned`, `earned:COURSE`."""
     lacks: list[str]
     """Which of name, address and tax id are missing; meanwhile only a person can finalize invoices."""
 

@@ -6,7 +6,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import rich_click as click
 
@@ -20,6 +20,7 @@ from worker.errors import ExtraMissingError
 with deferred():
     from worker import reporting
     from worker import settings as of_keypool
+    from worker.billing import deferrals
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -39,6 +40,7 @@ REPORTS = printing.table(
     "invoice",
     "asked_by",
 )
+MONTHS = printing.table(lambda: deferrals.DeferredMonth)
 COLUMNS = printing.table(lambda: reporting.dictionary.ColumnShape)
 LOGINS = printing.table(lambda: reporting.lasting.LoginShape)
 UNFINISHED = ("queued", "running")
@@ -72,6 +74,46 @@ def measures(
     return run(
         reporting.measures.show, actor=operator(), organization=organization, from_=from_, to=to
     )
+
+
+def _deferred(result: "deferrals.Deferred | Written | None") -> None:
+    if result is None:
+        return
+    if "file" in result:
+        written(cast("Written", result))
+        return
+    MONTHS(result["months"])
+
+
+@command.command("deferred", shows=_deferred)
+@click.option("--organization", metavar="ORG", help="Whose charges; all of them by default.")
+@click.option("--from", "from_", metavar="DAY", help="The first day; a year ago by default.")
+@click.option("--to", metavar="DAY", help="The last day; today by default.")
+@click.option(
+    "--journal", is_flag=True, help="The period's postings as CSV; its days must be over."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE")
+def deferred_(
+    organization: str | None, from_: str | None, to: str | None, journal: bool, output: Path | None
+) -> "deferrals.Deferred | Written | None":
+    """Show what was charged, earned and is left to earn, by month, until all of it is earned."""
+    if not journal:
+        if output:
+            raise click.UsageError("-o is for the --journal.")
+        return run(
+            deferrals.schedule, actor=operator(), organization=organization, from_=from_, to=to
+        )
+    if from_ is None or to is None:
+        raise click.UsageError("A journal is of a period: give --from and --to.")
+    name = f"deferred-{from_}-{to}.csv"
+
+    def write(session: "Session") -> Written | None:
+        lines = deferrals.journal(
+            session, actor=operator(), organization=organization, from_=from_, to=to
+        )
+        return deliver(lines, name=name, output=output, printable=True)
+
+    return run(write)
 
 
 @command.command(shows=COLUMNS)

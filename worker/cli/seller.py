@@ -46,7 +46,8 @@ def show() -> "seller.SellerShown":
     "accounts",
     multiple=True,
     metavar="KEY=ACCOUNT",
-    help="The journal's account of receivables, revenue[:COURSE] or tax[:PERCENT].",
+    help="The journals' account of receivables, revenue[:COURSE], tax[:PERCENT], unbilled, deferred or"
+    " earned[:COURSE].",
 )
 @click.option("--payment-details", help="How else to pay: several lines.")
 @click.option(

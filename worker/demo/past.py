@@ -61,8 +61,8 @@ POOLS = [
     (AMERICAS, "K8S-101", 0.05, 0.65, 180),
     (AMERICAS, "K8S-101", 0.6, 1.4, 180),
     (AMERICAS, "PY-100", 0.35, 1.25, 90),
-    (RIDGEWAY, "SQL-201", -0.1, 0.7, 30),
-    (RIDGEWAY, "PY-100", 0.2, 0.88, 90),
+    (RIDGEWAY, "SQL-201", -0.1, 0.8, 30),
+    (RIDGEWAY, "PY-100", 0.1, 0.6, 90),
 ]
 ARCHIVED = 0.3
 SEED = 7

@@ -21,6 +21,15 @@ from worker.reporting.billing import (
     verdict,
 )
 from worker.reporting.explaining import Explanation, explain
+from worker.reporting.finance import (
+    breakage_by_pool,
+    breakage_value,
+    days_to_pay,
+    deferral_journal,
+    deferred_revenue,
+    outstanding,
+    outstanding_by_organization,
+)
 from worker.reporting.logins import ReportLoginError, analysts_environment
 from worker.reporting.making import make_all, make_next, print_anew
 from worker.reporting.printing import NoBrowserError, PrintingFailedError, pdf
@@ -92,9 +101,14 @@ __all__ = [
     "ask",
     "attempts_by_outcome",
     "breakage",
+    "breakage_by_pool",
+    "breakage_value",
     "busiest_hours",
     "cohorts",
+    "days_to_pay",
     "days_until_redeemed",
+    "deferral_journal",
+    "deferred_revenue",
     "dictionary",
     "draw_busiest_hours",
     "draw_cohorts",
@@ -128,6 +142,8 @@ __all__ = [
     "make_all",
     "make_next",
     "measures",
+    "outstanding",
+    "outstanding_by_organization",
     "parameters",
     "pdf",
     "pools_by_run_out",

@@ -21,7 +21,11 @@ COLUMNS = (
     phrase("Still out"), phrase("Subtotal"), phrase("Tax"), phrase("Total"), phrase("Unbilled"),
     phrase("Undistributed"), phrase("Unused"), phrase("Unused share"), phrase("Used"),
     phrase("Within"), phrase("Answer"), phrase("Made"), phrase("Handed out"), phrase("Low share"),
-    phrase("High share"), phrase("Pool ended share"),
+    phrase("High share"), phrase("Pool ended share"), phrase("Not due"), phrase("1 to 30 days"),
+    phrase("31 to 60 days"), phrase("61 to 90 days"), phrase("Over 90 days"), phrase("Credit"),
+    phrase("Outstanding"), phrase("Mean days"), phrase("Longest"), phrase("Late share"), phrase("Price"),
+    phrase("Month"), phrase("Earned"), phrase("Deferred"), phrase("Day"),
+    phrase("Account"), phrase("To debit"), phrase("To credit"),
 )  # fmt: skip
 
 # Values of the columns that `showing.CODES` names.
@@ -39,6 +43,8 @@ VALUES = (
     phrase("90 to 180 days"), phrase("180 to 365 days"), phrase("Over a year"),
     phrase("1 to 7 days later"), phrase("7 to 30 days later"), phrase("After 30 days"),
     phrase("Not yet"), phrase("Never, and it is over"),
+    # Accounts
+    phrase("Earned"), phrase("Deferred"), phrase("Unbilled"),
     # How often
     phrase("Not once"), phrase("Once"), phrase("Twice"), phrase("3 times"),
     phrase("4 times or more"),

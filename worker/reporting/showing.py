@@ -39,7 +39,7 @@ BRIEF = 16  # characters; a column of texts up to this length is not wrapped
 MANIFOLD = 10  # from so many times as much on, a change is said as a factor
 # Columns whose values are ours and said in words: codes, and names of groups.
 CODES = ("outcome", "answer", "status", "state", "compared", "launched", "first_launch",
-         "redeemed_after")  # fmt: skip
+         "redeemed_after", "account")  # fmt: skip
 
 
 class Sentence(str):

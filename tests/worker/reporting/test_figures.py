@@ -5,7 +5,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -315,6 +315,158 @@ def test_invoices_are_counted_by_status_with_overdue_ones_apart(asked):
         assert row["invoices"] == len(ours)
         for amount in ("subtotal", "tax", "total"):
             assert row[amount] == sum(invoice[amount] for invoice in ours)
+
+
+def test_what_is_outstanding_is_the_documents_less_what_was_paid_and_credited_by_then(asked):
+    expected: Counter[tuple[str, str]] = Counter()
+    for row in raw(
+        asked,
+        f"""SELECT invoice.organization_id, currency, due_on, total
+                   - coalesce((SELECT sum(amount) FROM payment
+                                WHERE invoice_id = invoice.id AND paid_on <= '{asked.last}'), 0)
+                   + coalesce((SELECT sum(tax.subtotal + tax.tax) FROM invoice_tax AS tax
+                                 JOIN invoice AS note ON note.id = tax.invoice_id
+                                WHERE tax.credits_invoice_id = invoice.id
+                                  AND note.issued_on <= '{asked.last}'), 0) AS open
+              FROM invoice WHERE kind = 'invoice' AND issued_on <= '{asked.last}'""",
+    ):
+        late = (asked.last - row["due_on"]).days
+        age = "over_90_days" if late > 90 else "credit" if row["open"] < 0 else "not_due"
+        for until, name in ((90, "61_to_90_days"), (60, "31_to_60_days"), (30, "1_to_30_days")):
+            age = name if 0 < late <= until else age
+        expected[row["currency"], age] += row["open"]
+        expected[row["currency"], "outstanding"] += row["open"]
+
+    frame = reporting.outstanding(asked)
+    named = reporting.outstanding_by_organization(asked)
+
+    told = {
+        (row["currency"], age): row[age]
+        for row in frame.to_dict("records")
+        for age in frame.columns
+        if age != "currency" and row[age]
+    }
+    assert told == {key: amount for key, amount in expected.items() if amount}
+    assert any(age.startswith(("1_", "31_", "61_", "over")) for _, age in told)
+    for currency, rows in named.groupby("currency"):
+        assert sum(rows["outstanding"]) == told[currency, "outstanding"]
+
+
+def test_days_to_pay_are_from_issue_to_the_last_payment(asked):
+    paid: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in raw(asked, "SELECT * FROM invoice WHERE status = 'paid' AND kind = 'invoice'"):
+        if row["total"] > 0 and asked.first <= row["paid_on"] <= asked.last:
+            paid[row["currency"]].append(row)
+
+    frame = reporting.days_to_pay(asked).set_index("currency")
+
+    assert set(frame.index) == set(paid) != set()
+    for currency, rows in paid.items():
+        took = [(row["paid_on"] - row["issued_on"]).days for row in rows]
+        told = frame.loc[currency]
+        assert (told["invoices"], told["longest"]) == (len(rows), max(took))
+        assert told["total"] == sum(row["total"] for row in rows)
+        assert told["mean_days"] == pytest.approx(mean(took), abs=0.051)
+        late = sum(row["paid_on"] > row["due_on"] for row in rows) / len(rows)
+        assert told["late_share"] == pytest.approx(late)
+
+
+def test_breakage_is_what_was_handed_out_and_lapsed_at_the_price_in_force(asked):
+    expected: Counter[str] = Counter()
+    for row in raw(
+        asked,
+        """SELECT pool.organization_id, pool.expires_at - interval '1 microsecond' AS ended,
+                  price.amount * count(*) AS value, price.currency
+             FROM key JOIN pool ON pool.id = pool_id
+             JOIN course ON course.id = course_id
+            CROSS JOIN LATERAL price_in_force(course_id, pool.organization_id, clock_now()) AS price
+            WHERE state = 'issued' AND distribution_id IS NOT NULL AND expires_at <= clock_now()
+            GROUP BY pool.id, price.amount, price.currency""",
+    ):
+        if asked.first <= row["ended_day"] <= asked.last:
+            expected[row["currency"]] += row["value"]
+
+    frame = reporting.breakage_value(asked)
+    pools = reporting.breakage_by_pool(asked)
+
+    told = dict(zip(frame["currency"], frame["breakage"], strict=True))
+    assert told == expected
+    assert {c: sum(rows["breakage"]) for c, rows in pools.groupby("currency")} == expected
+
+
+def test_deferred_revenue_is_what_each_charge_has_left_of_its_days(asked):
+    expected, left = deferred(asked)
+
+    frame = reporting.deferred_revenue(asked)
+
+    told = {(r["currency"], r["month"].date()): r for r in frame.to_dict("records")}
+    for (currency, month), (charged, earned) in sorted(expected.items()):
+        left[currency] += charged - earned
+        if charged or earned:
+            row = told.pop((currency, month))
+            assert [row["charged"], row["earned"]] == [charged, earned]
+            assert row["deferred"] == left[currency]
+    assert all(row["charged"] == row["earned"] == 0 for row in told.values())
+    assert set(left.values()) <= {0}
+
+
+def test_the_deferral_journal_balances_and_earns_what_the_schedule_says(asked):
+    begin = asked.first.replace(day=1)
+    expected, _ = deferred(asked)
+
+    journal = reporting.deferral_journal(replace(asked, first=begin))
+
+    assert sum(journal["to_debit"]) == sum(journal["to_credit"]) > 0
+    whole = journal[journal["day"] != pd.Timestamp(asked.last)]  # that month goes on
+    earned = whole[whole["account"] == "earned"].groupby(["currency", "day"])
+    for (currency, day), rows in earned:
+        month = day.date().replace(day=1)
+        assert sum(rows["to_credit"]) - sum(rows["to_debit"]) == expected[currency, month][1]
+
+
+DEFERRED = """
+    SELECT charge.organization_id, charge.amount, charge.currency, charge.occurred_at,
+           minor_unit(charge.currency) AS decimals, owed.occurred_at AS began, expires_at, cancelled_at
+      FROM charge JOIN charge AS owed ON owed.id = coalesce(charge.credits_id, charge.id)
+      JOIN assignment ON assignment.id = charge.assignment_id"""
+
+
+def deferred(question: reporting.Question) -> tuple[dict[Any, list[Decimal]], Counter[str]]:
+    """What was charged and earned, by currency and month, and what was left to earn before."""
+    begin = question.first.replace(day=1)
+    months: dict[Any, list[Decimal]] = defaultdict(lambda: [Decimal()] * 2)
+    before: Counter[str] = Counter()
+    for row in raw(question, DEFERRED):
+        if (day := row["occurred_at_day"]) > question.last:
+            continue
+        was = earned_until(row, begin - timedelta(days=1))
+        before[row["currency"]] += row["amount"] - was if day < begin else 0
+        for end in months_from(begin):
+            key, now = (row["currency"], end.replace(day=1)), earned_until(row, end)
+            charged = row["amount"] if key[1] <= day <= end else 0
+            months[key] = [months[key][0] + charged, months[key][1] + now - was]
+            was = now
+    return months, before
+
+
+def months_from(first: date) -> list[date]:
+    """The last days of the 24 months from a first day of one."""
+    starts = [(first + timedelta(days=31 * n + 15)).replace(day=1) for n in range(25)]
+    return [after - timedelta(days=1) for after in starts[1:]]
+
+
+def earned_until(row: dict[str, Any], day: date) -> Decimal:
+    """What of a charge is earned by the end of a day, by the rule's own words."""
+    days = -(-(row["expires_at"] - row["began"]) // timedelta(days=1))
+    last = row["began_day"] + timedelta(days=days - 1)
+    if row["cancelled_at"]:
+        last = min(last, row["cancelled_at_day"])
+    if day < row["occurred_at_day"]:
+        return Decimal()
+    if day >= max(last, row["occurred_at_day"]):
+        return row["amount"]
+    share = row["amount"] * ((day - row["began_day"]).days + 1) / days
+    return share.quantize(Decimal(1).scaleb(-row["decimals"]), ROUND_HALF_UP)
 
 
 def test_books_that_agree_are_said_to_agree(asked):
