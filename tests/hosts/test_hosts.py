@@ -1,13 +1,14 @@
 """The lab's own logic; the cuts themselves run by `make hosts`."""
 
 import socket
+import subprocess
 
 import httpx
 import pytest
 
 from tests.composing import SERVICES
 from tests.hosts import __main__ as program
-from tests.hosts import cuts, lab, network, replicated, traffic
+from tests.hosts import cuts, lab, network, releases, replicated, traffic
 from tests.hosts.watching import Most, Watch
 from worker.client import PAUSE
 
@@ -96,6 +97,36 @@ def test_a_connection_that_is_closed_is_told_from_one_that_hangs():
 
     assert (hung, cuts._ended(ours)) == (False, True)
     ours.close()
+
+
+def test_an_upgrade_begins_with_the_last_code_before_the_next_migration(tmp_path, monkeypatch):
+    house, versions = tmp_path / "house", tmp_path / "house" / "migrations" / "versions"
+    versions.mkdir(parents=True)
+    git = ["git", "-C", str(house), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    for name in ("migrations/versions/0060_a.py", "mended", "migrations/versions/0061_b.py"):
+        (house / name).touch()
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "--quiet", "--message", name], check=True)
+    monkeypatch.setattr(releases, "HOUSE", house)
+    monkeypatch.setattr(releases, "oldest", lambda: "0060")
+
+    older = releases.older(tmp_path / "older")
+
+    assert older is not None
+    assert (older / "mended").exists()
+    assert not (older / "migrations" / "versions" / "0061_b.py").exists()
+
+
+def test_there_is_no_older_code_without_a_history(tmp_path, monkeypatch):
+    monkeypatch.setattr(releases, "HOUSE", tmp_path)
+    monkeypatch.setattr(releases, "oldest", lambda: "0060")
+
+    assert releases.older(tmp_path / "older") is None
+
+
+def test_the_upgrade_comes_first_since_all_other_cuts_have_its_code():
+    assert cuts.CUTS.index(cuts.UPGRADE) == 0
 
 
 @pytest.mark.parametrize(
