@@ -91,6 +91,10 @@ INSERT INTO charge_cancelled_out (charge_id) SELECT id FROM town;
 ALTER TABLE charge_cancelled_out ENABLE TRIGGER cancelled_out_comes_to_nothing;
 INSERT INTO invoice_charge (invoice_id, charge_id, line_id) SELECT id, id, id FROM town;
 INSERT INTO invoice_serial VALUES (2026, 0, '2026-01-01');
+INSERT INTO invoice (id, organization_id, month, currency, status, year, serial, finalized_at, issued_on,
+                     due_on, seller, buyer) OVERRIDING SYSTEM VALUE
+SELECT 10 + id, id, '2026-01-01', 'EUR', 'finalized', 2026, id, '2026-02-03', '2026-02-03', '2026-03-05',
+       '{}', '{}' FROM town;
 ALTER TABLE payment DISABLE TRIGGER payments_stay_within_their_invoice;
 INSERT INTO payment (invoice_id, paid_on, amount) SELECT id, '2026-03-05', 1 FROM town;
 ALTER TABLE payment ENABLE TRIGGER payments_stay_within_their_invoice;
