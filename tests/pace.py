@@ -57,6 +57,9 @@ if "TMPDIR" not in os.environ and (folder := files_in_memory()):
     os.environ["TMPDIR"] = tempfile.tempdir = folder
 
 
+gc.disable()  # until all tests are collected: what is imported is no garbage
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """Give half as many processes again as there are processors: tests of processes wait a lot."""
     return -(-3 * len(os.sched_getaffinity(0)) // 2)
@@ -100,3 +103,4 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)
+    gc.enable()

@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
@@ -18,6 +18,12 @@ LEFT_OUT = {
     ]["override-dependencies"]
 }
 ABSENT = "KEYPOOL_TESTS_ABSENT"  # what tests/imaged/sitecustomize.py reads
+
+
+@cache
+def owners() -> Mapping[str, list[str]]:
+    """Give the names of the packages that bring each module; reading what all installed takes a second."""
+    return packages_distributions()
 
 
 @cache
@@ -40,9 +46,8 @@ def of_extra(extra: str) -> set[str]:
 
 def imported(modules: Iterable[str]) -> set[str]:
     """Give the names of the packages that modules come from."""
-    owners = packages_distributions()
     tops = {module.partition(".")[0] for module in modules}
-    return {canonicalize_name(owner) for top in tops for owner in owners.get(top, [])}
+    return {canonicalize_name(owner) for top in tops for owner in owners().get(top, [])}
 
 
 def _needs(package: str, extra: str) -> list[tuple[str, str]]:
@@ -62,8 +67,8 @@ def environment(*extras: str) -> dict[str, str]:
     present = brought_by(*extras)
     absent = [
         module
-        for module, owners in packages_distributions().items()
-        if not present.intersection(map(canonicalize_name, owners))
+        for module, brought in owners().items()
+        if not present.intersection(map(canonicalize_name, brought))
     ]
     folders = [str(Path(__file__).parent / "imaged"), os.environ.get("PYTHONPATH", "")]
     return {"PYTHONPATH": os.pathsep.join(filter(None, folders)), ABSENT: ",".join(absent)}

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from tests.packages import owners
 
 HOUSE = Path(__file__).parent.parent
 RULED_SINCE = "2026-11-28T12:22:00Z"  # older subjects may be longer
@@ -123,16 +124,17 @@ def declared(*extras: str) -> set[str]:
 
 def imported(*folders: str) -> dict[str, set[str]]:
     """The packages that the Python files of these folders import, and which files do."""
-    owners, found = packages_distributions(), {}
+    found: dict[str, set[str]] = {}
     for path in tracked():
         name = path.relative_to(HOUSE)
         if path.suffix == ".py" and name.parts[0] in folders:
             for top in {module.partition(".")[0] for module in imports(path)} - ours():
-                package = canonicalize_name(owners.get(top, [top])[0])
+                package = canonicalize_name(owners().get(top, [top])[0])
                 found.setdefault(package, set()).add(str(name))
     return found
 
 
+@cache
 def ours() -> set[str]:
     """What needs no package of that name: Python's own modules, the repository's, a name that many share."""
     folders = {path.relative_to(HOUSE).parts[0] for path in tracked()}
@@ -536,6 +538,7 @@ def test_one_place_says(truth):
     assert places == wanted
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """The modules that a file imports; `from worker import x` counts as worker.x."""
     found: set[str] = set()

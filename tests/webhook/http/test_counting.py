@@ -2,10 +2,13 @@
 
 import threading
 
+import pytest
+
 from webhook.http import counting
 from worker import broker
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_one_thread_of_a_process_carries_however_many_requests_begin_it(monkeypatch):
     carried = threading.Semaphore(0)
 
