@@ -15,7 +15,7 @@ from sqlalchemy import Engine, ExceptionContext, create_engine, event, func, sel
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from worker import errors
+from worker import errors, logs
 from worker.database import patience, rules
 from worker.machine import homes
 from worker.settings import settings
@@ -151,6 +151,7 @@ def _engine(login: Login, address: str, pid: int) -> Engine:
         pool_timeout=patience.SLOT,
         pool_use_lifo=login not in WEBS,
         connect_args={
+            "application_name": f"keypool {logs.origin()['service']}",
             "connect_timeout": patience.CONNECT if login in WEBS else patience.CONNECT_UNHURRIED,
             **patience.OURS,
             **options(login),

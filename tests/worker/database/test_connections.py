@@ -10,7 +10,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import PoolProxiedConnection, event, text
 
 from tests.waiting import eventually
-from worker import errors
+from worker import errors, logs
 from worker.database import connections, patience
 from worker.database.connections import Login
 
@@ -131,6 +131,17 @@ def test_every_login_lets_go_of_a_server_that_is_gone_without_a_word(login):
 def all_of_the_receivers() -> list[PoolProxiedConnection]:
     kept, _ = connections.sizes(Login.RECEIVER)
     return [connections.engine(Login.RECEIVER).raw_connection() for _ in range(kept)]
+
+
+def test_a_connection_names_what_kind_of_process_has_it(login, monkeypatch):
+    monkeypatch.setitem(logs.origin(), "service", "worker")
+    connections.dispose()
+
+    with connections.session(login) as session:
+        name = session.execute(text("SHOW application_name")).scalar_one()
+
+    connections.dispose()
+    assert name == "keypool worker"
 
 
 def test_a_request_waits_for_a_connection_that_others_hold(database):
