@@ -153,7 +153,7 @@ CREATE TYPE report_format     AS ENUM ('html', 'pdf');
 CREATE TYPE delivery_type     AS ENUM (
     'redemption.decided', 'assignment.expired', 'assignment.cancelled', 'assignment.extended', 'pool.low',
     'pool.expiring', 'invoice.finalized', 'invoice.paid', 'invoice.payment_taken_back', 'invoice.voided',
-    'credit_note.finalized', 'invoice.overdue');
+    'credit_note.finalized', 'invoice.overdue', 'report.made', 'report.failed');
 CREATE TYPE delivery_state    AS ENUM ('waiting', 'delivered', 'failed');
 CREATE TYPE message_state     AS ENUM ('waiting', 'sent', 'failed');
 CREATE TYPE source_kind       AS ENUM ('system', 'page');
@@ -2545,6 +2545,31 @@ CREATE INDEX report_run_unfinished ON report_run ((invoice_id IS NOT NULL), id) 
 CREATE INDEX report_run_unprinted ON report_run (id) WHERE state = 'done' AND format = 'pdf' AND pdf IS NULL;
 -- Read by lists of an organization's reports.
 CREATE INDEX report_run_by_organization ON report_run (organization_id, id);
+
+-- What became of a report that is kept, to those who listen at its organization or above. One on all
+-- organizations is told to nobody.
+CREATE FUNCTION tell_report() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    told CONSTANT delivery_type := CASE NEW.state WHEN 'done' THEN 'report.made' ELSE 'report.failed' END;
+BEGIN
+    INSERT INTO delivery (endpoint_id, type, data)
+    SELECT endpoint.id, told, jsonb_build_object(
+               'id', NEW.id::text, 'notebook', NEW.notebook, 'organization', organization.name,
+               'from', NEW.first_day, 'to', NEW.last_day, 'format', NEW.format,
+               'finished_at', iso_instant(NEW.finished_at))
+      FROM organization_ancestry AS above
+      JOIN endpoint ON endpoint.organization_id = above.ancestor_id AND removed_at IS NULL
+      JOIN organization ON organization.id = NEW.organization_id
+     WHERE above.descendant_id = NEW.organization_id AND told = ANY (endpoint.types)
+     ORDER BY endpoint.id;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER report_is_told AFTER UPDATE OF state ON report_run
+    FOR EACH ROW WHEN (NEW.state IN ('done', 'failed') AND NEW.state <> OLD.state)
+    EXECUTE FUNCTION tell_report();
 
 
 -- The schedule and the history -------------------------------------------------------------------

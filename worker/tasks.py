@@ -236,6 +236,7 @@ def make_reports() -> None:
     made = reporting.make_all(until=until)
     if made:
         log.info("reports made", count=made)
+        _deliver_soon()
     if time.monotonic() >= until:
         nudge("make_reports")
     elif printed := reporting.print_anew(until=until):

@@ -135,6 +135,8 @@ class DeliveryType(StrEnum):
     INVOICE_VOIDED = "invoice.voided"
     CREDIT_NOTE_FINALIZED = "credit_note.finalized"
     INVOICE_OVERDUE = "invoice.overdue"
+    REPORT_MADE = "report.made"
+    REPORT_FAILED = "report.failed"
 
 
 class DeliveryState(StrEnum):

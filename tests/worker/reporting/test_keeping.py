@@ -22,6 +22,7 @@ from worker import errors, reporting, tasks
 from worker.billing import runs
 from worker.database import connections as databases
 from worker.learning import learners
+from worker.outgoing import deliveries, endpoints
 from worker.redemption import deciding
 from worker.reporting import claims, keeping, personal, rendering, showing
 from worker.reporting.keeping import ReportShape
@@ -591,3 +592,43 @@ def test_a_report_that_fails_is_set_apart_with_its_traceback_and_stops_no_other(
     assert failed["traceback"].endswith("ZeroDivisionError: division by zero")
     assert "\x1b" not in failed["traceback"]
     assert Path(__file__).name not in failed["traceback"]
+
+
+@pytest.mark.parametrize(
+    ("told", "end", "how"),
+    [
+        ("report.made", claims.finish, {"page": "<p>"}),
+        ("report.failed", claims.fail, {"traceback": "It died."}),
+    ],
+)
+def test_who_listens_at_an_organization_or_above_is_told_what_became_of_a_report(
+    world, told, end, how
+):
+    def listen(where: int, type_: str) -> str:
+        url = f"https://hooks.example/{where}/{type_}"
+        asked = {"url": url, "organization": str(where), "types": [type_]}
+        return str(endpoints.add(world.session, actor=OPERATOR, **asked)["url"])
+
+    above, own = listen(world.parent, told), listen(world.child, told)
+    listen(world.sibling, told)
+    listen(world.child, "pool.low")
+    report = ask(world, organization=str(world.child), from_="2026-01-01", to="2026-01-31")
+    everyones = ask(world, organization=None)
+
+    for one in (report, everyones):
+        end(world.session, claim=claimed(world.session, one), **how)
+
+    sent = deliveries.listing(world.session, actor=OPERATOR).items
+    shown = show(world, report)
+    assert sorted(one["url"] for one in sent) == sorted([above, own])
+    for one in sent:
+        assert one["type"] == told
+        assert one["body"]["data"] == {
+            "id": report["id"],
+            "notebook": "usage",
+            "organization": shown["organization"],
+            "from": "2026-01-01",
+            "to": "2026-01-31",
+            "format": "html",
+            "finished_at": one["body"]["timestamp"],
+        }
