@@ -93,7 +93,7 @@ def create_pool(session: Session, actor: Actor) -> Any:
 def pool_words(session: Session, actor: Actor) -> Any:
     """Say in words what the form's window and sharing mean, while it is filled in."""
     draft = read(request.args)
-    return render_template("pool_words.html", draft=draft, **_about(session, actor, draft))
+    return render_template("pool_words.html", **_about(session, actor, draft))
 
 
 @blueprint.get("/courses/choose")

@@ -46,25 +46,19 @@ def table() -> BinaryIO:
 
 def read_as() -> ReadAs:
     """Give the form's choices for columns; other columns are recognized by their contents."""
-    said = [
-        (column, meaning)
-        for column, meaning in zip(
-            request.form.getlist("column"), request.form.getlist("meaning"), strict=False
-        )
-        if meaning
-    ]
+    said = {column: meaning for column, meaning in _said().items() if meaning}
     return ReadAs.of(
-        columns=[f"{meaning}={column}" for column, meaning in said if meaning != IGNORED],
-        ignore=[column for column, meaning in said if meaning == IGNORED],
+        columns=[f"{meaning}={column}" for column, meaning in said.items() if meaning != IGNORED],
+        ignore=[column for column, meaning in said.items() if meaning == IGNORED],
         any_shape="any_shape" in request.form,
         labels=[request.form.get("labels", "")],
     )
 
 
 def preview(stream: BinaryIO, purpose: Purpose) -> dict[str, object]:
-    """Give a table's columns for a template: each with its meaning, and the choices."""
+    """Give a table's columns for a template: each with its meaning, what the form said, and the choices."""
     choices = sorted(map(str, reading.meanings(purpose)))
-    return {"columns": columns(stream, purpose), "choices": choices}
+    return {"columns": columns(stream, purpose), "said": _said(), "choices": choices}
 
 
 def columns(stream: BinaryIO, purpose: Purpose) -> list[Column]:
@@ -78,11 +72,14 @@ def columns(stream: BinaryIO, purpose: Purpose) -> list[Column]:
 
 def _as_chosen(column: Column) -> Column:
     """Keep the choice for a column that is ignored."""
-    chosen = dict(
-        zip(request.form.getlist("column"), request.form.getlist("meaning"), strict=False)
-    )
-    meaning = column["meaning"] or (IGNORED if chosen.get(column["column"]) == IGNORED else None)
+    meaning = column["meaning"] or (IGNORED if _said().get(column["column"]) == IGNORED else None)
     return {**column, "meaning": meaning}
+
+
+def _said() -> dict[str, str]:
+    """Give what the form says of each column; nothing of one whose meaning is open."""
+    form = request.form
+    return dict(zip(form.getlist("column"), form.getlist("meaning"), strict=False))
 
 
 def _allow_large() -> None:

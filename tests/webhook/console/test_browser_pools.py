@@ -7,10 +7,26 @@ from playwright.sync_api import Page, expect
 
 from tests.webhook.console.browsing import House, dialog, sign_in
 from tests.webhook.console.people import PASSWORD
+from tests.webhook.console.walking import COUNTING, walk
 from tests.world import OPERATOR
 from worker.catalogue import courses
 from worker.database import connections as databases
 from worker.pools import pools
+from worker.tenancy.actors import Role
+
+# Who fills in which forms.
+FORMS = {
+    Role.MANAGER: (
+        "/pools/new", "/pools/{pool}", "/pools/{pool}/edit", "/pools/{pool}/keys/add",
+        "/pools/{pool}/distribute/table", "/trouble", "/assignments", "/redemptions", "/batches",
+        "/history", "/messages", "/events", "/sources", "/endpoints", "/tokens", "/users",
+        "/templates", "/reminders", "/reports", "/account",
+    ),
+    Role.OPERATOR: (
+        "/courses", "/courses/{course}", "/prices", "/seller", "/organizations",
+        "/organizations/{organization}", "/invoices", "/charges",
+    ),
+}  # fmt: skip
 
 
 def filled_in(tab: Page, **values: str) -> Page:
@@ -173,10 +189,13 @@ def test_a_running_batch_moves_its_bar_by_itself_and_can_be_cancelled(tab, house
     page.get_by_role("button", name="Generate Training Keys").click()
     bar = page.get_by_role("progressbar")
     expect(bar).not_to_have_attribute("value", "0")
+    cancel = page.get_by_role("button", name="Cancel")
+    cancel.focus()
     first = bar.get_attribute("value") or ""
     expect(bar).not_to_have_attribute("value", first)
+    expect(cancel).to_be_focused()
 
-    page.get_by_role("button", name="Cancel").click()
+    cancel.click()
 
     expect(page.get_by_role("status")).to_contain_text("keys that it made stay")
     expect(page.get_by_role("row").nth(1)).to_contain_text("cancelled")
@@ -247,3 +266,38 @@ def test_a_pool_is_edited_paused_and_resumed(tab, house):
     page.get_by_role("button", name="Save").click()
 
     expect(page.get_by_text("keys work until the end of 30 Jun 2089, UTC")).to_be_visible()
+
+
+# ------------------------------------------------------------------------------------- every form
+
+
+def test_what_is_typed_and_focused_stays_on_every_form(tab, house):
+    world = house.world
+    ids = {"pool": world.pool, "course": "1", "organization": world.parent}
+
+    for role, paths in FORMS.items():
+        page = tab(role)
+        page.add_init_script(COUNTING)
+        for path in paths:
+            page.goto(f"/console{path.format(**ids)}")
+            walk(page)
+
+
+def test_sharing_is_near_the_days_and_stays_ticked(tab):
+    page = tab()
+    page.goto("/console/pools/new")
+    box = page.get_by_label("Make these keys available to everyone using Parent House")
+    days = page.get_by_label("Content Availability")
+    days.focus()
+    steps = 0
+    while not box.evaluate("one => one === document.activeElement") and steps < 9:
+        page.keyboard.press("Tab")
+        steps += 1
+    page.keyboard.press("Space")
+    days.fill("90")
+    with page.expect_response("**/pools/new/words*"):
+        days.press("Shift+Tab")
+
+    assert steps <= 5
+    expect(box).to_be_checked()
+    expect(page.get_by_label("Expires")).to_be_focused()

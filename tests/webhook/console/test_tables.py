@@ -133,6 +133,18 @@ def test_a_column_may_be_left(send):
     assert "<strong>1</strong> good" in shown.text
 
 
+def test_a_new_preview_leaves_the_controls_in_which_something_is_said(send):
+    [code] = codes(1)
+    pasted = table("Kulcs;Kontakt", f"{code};ann@example.org", "bad;bob@example.org")
+    said = {"column": ["Kulcs", "Kontakt"], "meaning": ["", "ignore"], "anyway": "on"}
+
+    shown = send(do="check", pasted=pasted, **said).text
+
+    assert '<select id="meaning-Kontakt" name="meaning" hx-preserve' in shown
+    assert '<select id="meaning-Kulcs" name="meaning" aria-label' in shown
+    assert 'name="anyway" checked hx-preserve>' in shown
+
+
 def test_two_columns_that_look_like_keys_are_offered_to_choose_from(send):
     [one, other] = codes(2)
 
