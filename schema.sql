@@ -1432,6 +1432,38 @@ CREATE INDEX redemption_by_learner ON redemption (learner_email_lower);
 -- Read by reports of a period: rows come in the order of time, so a summary of their blocks is enough.
 CREATE INDEX redemption_by_time ON redemption USING brin (received_at) WITH (pages_per_range = 32);
 
+-- Attempts to redeem in a quarter of an hour (no time zone's day begins within one), a row a statement,
+-- folded together by the schedule as pool_tally is: a period's redemptions and refusals are counted without
+-- reading every attempt. An attempt is counted for who may see it; pool_id is null where no key was found.
+CREATE TABLE attempt_tally (
+    organization_id bigint             NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    pool_id         bigint             REFERENCES pool ON DELETE RESTRICT,
+    outcome         redemption_outcome NOT NULL,
+    tried_at        timestamptz        NOT NULL,
+    attempts        bigint             NOT NULL,
+
+    CONSTRAINT attempt_tally_counts_attempts CHECK (attempts > 0)
+);
+
+-- Read by an organization's first page, and by the pace of its pools.
+CREATE INDEX attempt_tally_by_organization ON attempt_tally (organization_id, tried_at);
+-- Read by the operator's first page, and by the fold: what is new.
+CREATE INDEX attempt_tally_by_time ON attempt_tally (tried_at);
+
+CREATE FUNCTION tally_attempts() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO attempt_tally (organization_id, pool_id, outcome, tried_at, attempts)
+    SELECT organization_id, pool_id, outcome, date_bin('15 minutes', received_at, '2000-01-01'), count(*)
+      FROM added GROUP BY 1, 2, 3, 4;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER attempts_are_tallied AFTER INSERT ON redemption
+    REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION tally_attempts();
+
 -- The instant that a pool's window refused a key by: its start or its end, as they are now.
 CREATE FUNCTION refusing_limit(outcome text, starts_at timestamptz, expires_at timestamptz) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2878,6 +2910,7 @@ ALTER TABLE assignment     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE event          ENABLE ROW LEVEL SECURITY;
 ALTER TABLE settlement     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE redemption     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE attempt_tally  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE launch         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoice_serial ENABLE ROW LEVEL SECURITY;
@@ -2926,6 +2959,7 @@ CREATE POLICY tenancy ON learner        TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON assignment     TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON event          TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON redemption     TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON attempt_tally  TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON launch         TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON invoice        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON charge         TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
@@ -3073,6 +3107,7 @@ CREATE POLICY persons ON invoice_tax          AS RESTRICTIVE TO keypool_web USIN
 CREATE POLICY persons ON invoice_charge       AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
 CREATE POLICY persons ON payment              AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
 CREATE POLICY persons ON charge               AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON attempt_tally        AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
 CREATE POLICY persons ON charge_cancelled_out AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
 CREATE POLICY persons ON tax_rate             AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
 CREATE POLICY persons ON history              AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
@@ -3139,7 +3174,8 @@ GRANT SELECT, UPDATE ON unsubscribed TO keypool_web;
 GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON seller_bank TO keypool_web;
-GRANT SELECT ON schedule_beat, audit_run, currency, seller, organization_ancestry, pool_tally, label_tally, distribution_tally, pool_growth, pool_charged, redemption TO keypool_web;
+GRANT SELECT ON schedule_beat, audit_run, currency, seller, organization_ancestry, pool_tally, label_tally, distribution_tally, pool_growth, pool_charged, redemption,
+    attempt_tally TO keypool_web;
 GRANT SELECT, INSERT ON key_replacement TO keypool_web;
 GRANT UPDATE (reason) ON key_replacement TO keypool_web;
 GRANT SELECT, INSERT ON history TO keypool_web;

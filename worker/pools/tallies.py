@@ -1,4 +1,4 @@
-"""Tallies: counters of pools and large distributions, kept as rows and compacted by folding."""
+"""Tallies: counters of pools, large distributions and attempts, kept as rows and compacted by folding."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -82,7 +82,25 @@ FOLD_LABELS = text("""
         RETURNING 1)
     SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM folded)
 """)
-FOLDS = (FOLD, FOLD_CHARGED, FOLD_LABELS)
+# As of the charges.
+FOLD_ATTEMPTS = text("""
+    WITH taken AS (
+        DELETE FROM attempt_tally WHERE ctid = ANY (ARRAY(
+            SELECT attempt_tally.ctid FROM attempt_tally
+              JOIN (SELECT organization_id, pool_id, outcome, tried_at FROM attempt_tally
+                     WHERE tried_at > clock_now() - interval '2 days'
+                     GROUP BY 1, 2, 3, 4 HAVING count(*) > 1) AS pieces
+                ON attempt_tally.organization_id = pieces.organization_id
+               AND attempt_tally.pool_id IS NOT DISTINCT FROM pieces.pool_id
+               AND attempt_tally.outcome = pieces.outcome AND attempt_tally.tried_at = pieces.tried_at))
+        RETURNING *),
+    folded AS (
+        INSERT INTO attempt_tally (organization_id, pool_id, outcome, tried_at, attempts)
+        SELECT organization_id, pool_id, outcome, tried_at, sum(attempts) FROM taken GROUP BY 1, 2, 3, 4
+        RETURNING 1)
+    SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM folded)
+""")
+FOLDS = (FOLD, FOLD_CHARGED, FOLD_LABELS, FOLD_ATTEMPTS)
 
 
 def fold(session: Session) -> int:

@@ -447,6 +447,7 @@ REFUSED = {
         " VALUES (1, 1, 'launch-1', now())"
     ],
     "pool_growth_counts_keys": ["UPDATE pool_growth SET keys = 0"],
+    "attempt_tally_counts_attempts": ["UPDATE attempt_tally SET attempts = 0"],
     "user_of_the_operator_has_no_organization": [
         "UPDATE console_user SET role = 'operator'",
         "UPDATE console_user SET organization_id = NULL",

@@ -222,6 +222,7 @@ OURS = {
     "launch_is_completed_by_ending",
     "launch_refused_never_ends",
     "pool_growth_counts_keys",
+    "attempt_tally_counts_attempts",
     "redemption_knows_its_keys_pool",
     "redemption_leads_to_an_assignment",
     "redemption_names_the_learners_organization",

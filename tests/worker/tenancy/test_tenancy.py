@@ -163,6 +163,7 @@ OWNER = {
     "assignment": "organization_id",
     "event": "organization_id",
     "redemption": "organization_id",
+    "attempt_tally": "organization_id",
     "launch": "organization_id",
     "charge": "organization_id",
     "invoice": "organization_id",
