@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
@@ -34,6 +34,13 @@ MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?"
     r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
 )
+
+
+class Span(NamedTuple):
+    """A half-open stretch of time."""
+
+    since: datetime
+    until: datetime
 
 
 def instant(value: str, *, zone: str, field: str, end: bool = False) -> datetime:

@@ -20,7 +20,7 @@ from worker.catalogue import courses, prices
 from worker.cli.lists import ChoosingCommand
 from worker.database.filters import ListFilters, criteria, orders
 from worker.learning import assignments, bulk
-from worker.outgoing import deliveries, messages
+from worker.outgoing import deliveries, endpoints, messages
 from worker.pools import batches, distributions, keys, pools
 from worker.redemption import attempts, inbox
 from worker.reporting import keeping
@@ -52,6 +52,7 @@ NOUNS = {
         "keys distributions",
         "/pools/{pool}",
     ),
+    "endpoints": Doors(endpoints.Filters, "/endpoints", "endpoints list", "/endpoints"),
     "events": Doors(inbox.Filters, "/events", "events list", "/events"),
     "history": Doors(history.Filters, "/history", "history list", "/history"),
     "invoices": Doors(invoices.Filters, "/invoices", "invoices list", "/invoices"),

@@ -9,7 +9,7 @@ from webhook.http import nudging
 from webhook.http.access import allowed
 from webhook.http.instants import Instant
 from webhook.http.preconditions import versioned
-from webhook.http.queries import Query, query
+from webhook.http.queries import Choice, Query, choice, query
 from webhook.http.shapes import Changes, Taken, gives, left_out, whole
 from worker import days
 from worker.database.paging import Page
@@ -50,9 +50,12 @@ class Resending(Taken):
 @blueprint.get("/endpoints")
 @allowed(Role.MANAGER)
 @gives()
-def listing(session: Session, actor: Actor) -> Page[EndpointShape]:
+@blueprint.input(choice(endpoints.Filters), location="query", arg_name="query")
+def listing(
+    session: Session, actor: Actor, query: Choice[endpoints.Filters]
+) -> Page[EndpointShape]:
     """List endpoints; never their secrets."""
-    return whole(endpoints.listing(session, actor=actor))
+    return whole(endpoints.listing(session, actor=actor, filters=query.filters))
 
 
 @blueprint.post("/endpoints")

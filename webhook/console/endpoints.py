@@ -31,9 +31,14 @@ class Wishes(TypedDict):
 @page(Role.MANAGER)
 def endpoints_page(session: Session, actor: Actor) -> Any:
     """List endpoints, with a form to register one."""
-    listed = endpoints.listing(session, actor=actor)
-    owners = organizations.listing(session, actor=actor)
-    return render_template("endpoints.html", listed=listed, owners=owners, types=list(DeliveryType))
+    listed = endpoints.listing(session, actor=actor, filters=chosen(endpoints.Filters))
+    return render_template(
+        "endpoints.html",
+        listed=listed,
+        filtered=endpoints.Filters,
+        owners=organizations.listing(session, actor=actor),
+        types=list(DeliveryType),
+    )
 
 
 @blueprint.post("/endpoints")

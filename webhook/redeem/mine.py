@@ -18,13 +18,12 @@ from worker.redemption import inbox, outcomes, pages, proofs
 from worker.redemption.inbox import EventShape
 from worker.redemption.outcomes import Facts
 from worker.redemption.proofs import Answer, Visit
-from worker.tables.labels import EventStatus
+from worker.tables.labels import GRANTED, EventStatus
 from worker.tenancy.actors import Actor, Role
 
 WAIT_SECONDS = 10
 OVER = phrase("That code is not good any more. Ask for another one.")
 NO_PAGE = phrase("Type the last part of the address of your organization's page.")
-GRANTED = ("redeemed", "already_yours")
 
 waiting_room = waiting.WaitingRoom()
 

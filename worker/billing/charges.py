@@ -118,6 +118,7 @@ class Filters(ListFilters):
     line: int | None = by("What one line of an invoice carries, by its id.")
     unbilled: bool | None = by("On no invoice yet.", otherwise="billed")
     kind: ChargeKind | None = by("Those that are for this.")
+    currency: str | None = by("Those in this currency, such as EUR.", longest=3)
     since: datetime | None = by("Owed at this time or later.")
     until: datetime | None = by("Owed before this time.")
 
@@ -378,6 +379,8 @@ def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[Column
         yield Charge.unbilled.is_(filters.unbilled)
     if filters.kind is not None:
         yield Charge.kind == filters.kind
+    if filters.currency is not None:
+        yield Charge.currency == filters.currency.strip().upper()
     yield from within(Charge.occurred_at, filters.since, filters.until)
 
 

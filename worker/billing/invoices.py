@@ -27,7 +27,7 @@ from worker.billing import confirming, gathering, lines, numbering, parties, req
 from worker.billing.lines import LineShape, LineShown, ShareOfTotal
 from worker.billing.parties import BuyerShape, SellerShape
 from worker.billing.sums import PaymentShape, TaxShape
-from worker.database import lookup
+from worker.database import lookup, paging
 from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
@@ -263,6 +263,16 @@ def listing(
     )
     carried = lines.of(session, {item["id"]: item["decimals"] for item in found.items})
     return Page([{**item, "lines": carried[item["id"]]} for item in found.items], found.next)
+
+
+def total(session: Session, *, actor: Actor, filters: Filters) -> int:
+    """Count the invoices that the list would show."""
+    actor.require(Role.FINANCE, Role.ANALYST)
+    chosen = _chosen(session, actor, filters)
+    found = select(Invoice.id).where(actor.sees(Invoice.organization_id), *chosen)
+    if filters.status is Standing.OVERDUE:
+        found = found.join(Seller, true())
+    return paging.total(session, found)
 
 
 def show(session: Session, *, actor: Actor, invoice: str | Invoice) -> InvoiceShown:

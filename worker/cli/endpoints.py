@@ -7,7 +7,7 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import WHOLE, Group, deferred
-from worker.cli.lists import ListCommand
+from worker.cli.lists import ChoosingCommand, ListCommand
 from worker.cli.options import SINCE, old_valid, together
 from worker.cli.system import operator, run, system
 
@@ -112,10 +112,10 @@ def remove(endpoint: str) -> "endpoints.EndpointShape":
     return run(endpoints.remove, actor=operator(), endpoint=endpoint)
 
 
-@command.command("list", shows=ENDPOINTS)
-def listing() -> "list[endpoints.EndpointShape]":
+@command.command("list", cls=ChoosingCommand, filters=lambda: endpoints.Filters, shows=ENDPOINTS)
+def listing(filters: "endpoints.Filters") -> "list[endpoints.EndpointShape]":
     """List endpoints, their types, and their failures."""
-    return run(endpoints.listing, actor=operator())
+    return run(endpoints.listing, actor=operator(), filters=filters)
 
 
 @command.command(

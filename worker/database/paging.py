@@ -9,7 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Select, SQLColumnExpression, tuple_
+from sqlalchemy import ColumnElement, Row, Select, SQLColumnExpression, func, select, tuple_
 from sqlalchemy.orm import QueryableAttribute, Session
 from typing_extensions import TypedDict
 
@@ -126,6 +126,11 @@ def paged(
     return Page(
         [shape(row) for row in rows[:limit]], order.cursor(rows[limit - 1]) if more else None
     )
+
+
+def total(session: Session, statement: Select[Any]) -> int:
+    """Count the rows that a list's query selects, on all its pages."""
+    return session.scalar(select(func.count()).select_from(statement.subquery())) or 0
 
 
 def within(

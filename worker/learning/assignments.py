@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from worker import days, errors
 from worker.catalogue import courses
-from worker.database import lookup
+from worker.database import lookup, paging
 from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
@@ -134,9 +134,14 @@ class Filters(ListFilters):
     pool: str | None = by("Those that its keys gave.")
     status: AssignmentStatus | None = by("Those that are so.")
     expiring_within: timedelta | None = by("Those that end within so many days.")
+    at_risk: bool = by(
+        "Only those of learners at risk: never launched, and they end within 30 days.",
+        default=False,
+    )
 
 
 ALL = Filters()
+RISK = timedelta(days=30)  # a learner who has not launched is at risk so long before the end
 
 
 def soon_over(within: timedelta) -> ColumnElement[bool]:
@@ -236,6 +241,15 @@ def listing(
         statement = statement.where(Assignment.learner_id.in_(learners))
     page["sort"] = page.get("sort") or _sort(filters)
     return paged(session, statement, by=Assignment.id, shape=shape, sorts=_sorts(filters), **page)
+
+
+def total(session: Session, *, actor: Actor, filters: Filters) -> int:
+    """Count the assignments that the list would show."""
+    chosen = _chosen(session, actor, filters)
+    found = (
+        select(Assignment.id).join(Learner).where(actor.sees(Assignment.organization_id), *chosen)
+    )
+    return paging.total(session, found)
 
 
 def show(session: Session, *, actor: Actor, assignment: str | Assignment) -> AssignmentShown:
@@ -353,10 +367,12 @@ def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[Column
         yield Assignment.status == filters.status
     if filters.expiring_within is not None:
         yield soon_over(filters.expiring_within)
+    if filters.at_risk:
+        yield and_(soon_over(RISK), ~exists().where(TAKEN, Launch.outcome == "launched"))
 
 
 def _sort(filters: Filters) -> str | None:
-    if filters.expiring_within is not None:
+    if filters.expiring_within is not None or filters.at_risk:
         return "expires_at"
     return "redeemed_at" if filters.pool is not None else None
 
@@ -366,7 +382,8 @@ def _sorts(filters: Filters) -> Sorts:
     names = []
     if filters.pool is not None:
         names.append("redeemed_at")
-    if filters.status is AssignmentStatus.ACTIVE or filters.expiring_within is not None:
+    soon = filters.expiring_within is not None or filters.at_risk
+    if filters.status is AssignmentStatus.ACTIVE or soon:
         names.append("expires_at")
     return {name: Filters.sorts[name] for name in names}
 

@@ -1,6 +1,7 @@
 """Endpoints: the URLs that get an organization's outgoing webhooks, and the secrets that sign them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, update
@@ -9,6 +10,7 @@ from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
+from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.outgoing import posting
 from worker.settings import settings
@@ -158,16 +160,28 @@ def show(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> Endpoin
     return _told(session, find(session, actor=actor, name=endpoint))
 
 
-def listing(session: Session, *, actor: Actor) -> list[EndpointShape]:
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which endpoints."""
+
+    failing: bool = by("Only those whose last attempt failed.", default=False)
+
+
+ALL = Filters()
+
+
+def listing(session: Session, *, actor: Actor, filters: Filters = ALL) -> list[EndpointShape]:
     """List the endpoints of the actor's organizations, without those removed; never their secrets."""
     actor.require(Role.MANAGER)
-    rows = session.execute(
+    statement = (
         select(Endpoint, Organization.name)
         .join(Organization)
         .where(actor.sees(Endpoint.organization_id), Endpoint.removed_at.is_(None))
         .order_by(Endpoint.id)
     )
-    return [shape(endpoint, owner) for endpoint, owner in rows]
+    if filters.failing:
+        statement = statement.where(Endpoint.failures > 0)
+    return [shape(endpoint, owner) for endpoint, owner in session.execute(statement)]
 
 
 def find(session: Session, *, actor: Actor, name: str | Endpoint, lock: bool = False) -> Endpoint:

@@ -1,15 +1,16 @@
 """Messages: mails in an organization's name, their state, and sending one again."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Unpack
 
-from sqlalchemy import Select, select, text
+from sqlalchemy import ColumnElement, Select, select, text
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
-from worker.database import lookup
+from worker.database import lookup, paging
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, paged
@@ -106,15 +107,25 @@ def listing(
 ) -> Page[MessageShape]:
     """List the mails in the name of the actor's organizations, newest first."""
     actor.require(Role.MANAGER)
-    statement = _seen(actor)
+    statement = _seen(actor).where(*_chosen(filters))
+    return paged(session, statement, by=Message.id, shape=shape, newest_first=True, **page)
+
+
+def total(session: Session, *, actor: Actor, filters: Filters) -> int:
+    """Count the mails that the list would show."""
+    actor.require(Role.MANAGER)
+    mails = select(Message.id).where(actor.sees(Message.organization_id), *_chosen(filters))
+    return paging.total(session, mails)
+
+
+def _chosen(filters: Filters) -> Iterator[ColumnElement[bool]]:
     if filters.recipient is not None:
         spelled = addresses.asked(filters.recipient, field="recipient")
-        statement = statement.where(Message.recipient_lower.in_(spelled))
+        yield Message.recipient_lower.in_(spelled)
     if filters.failed:
-        statement = statement.where(Message.state == MessageState.FAILED)
+        yield Message.state == MessageState.FAILED
     if filters.since is not None:
-        statement = statement.where(Message.happened_at >= filters.since)
-    return paged(session, statement, by=Message.id, shape=shape, newest_first=True, **page)
+        yield Message.happened_at >= filters.since
 
 
 def show(session: Session, *, actor: Actor, message: str) -> MessageShown:

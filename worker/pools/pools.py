@@ -1,17 +1,18 @@
 """Training key pools: one owner, one course, a window, a content availability."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Unpack
 
-from sqlalchemy import Select, func, select, true
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, func, select, text, true
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import days, errors
 from worker.catalogue import courses
-from worker.database import lookup
+from worker.database import lookup, paging
 from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
@@ -102,9 +103,35 @@ class Filters(ListFilters):
     course: str | None = by("Those of this course.", longest=64)
     state: PoolState | None = by("Those that are so now.")
     search: str | None = by("A piece of the name, in any letter case.")
+    running_out: bool = by(
+        "Only active ones that run out of issued keys within 30 days and before they end, at the pace"
+        " of the last 28 days.",
+        default=False,
+    )
+    ending_within: timedelta | None = by(
+        "Active ones that end within so many days with issued keys left."
+    )
 
 
 ALL = Filters()
+
+# A pool that is younger than 28 days has its pace of the days since its start.
+RUNNING_OUT = text("""
+    SELECT pool.id
+      FROM (SELECT pool_id, sum(attempts) AS redeemed FROM attempt_tally
+             WHERE outcome = 'redeemed' AND tried_at > clock_now() - interval '28 days'
+             GROUP BY pool_id) AS lately
+      JOIN pool ON pool.id = lately.pool_id
+     CROSS JOIN LATERAL (
+           SELECT sum(issued) AS issued FROM pool_tally WHERE pool_tally.pool_id = pool.id) AS stock
+     CROSS JOIN LATERAL (
+           SELECT greatest(interval '1 day', least(interval '28 days', clock_now() - starts_at)) AS watched,
+                  least(interval '30 days', expires_at - clock_now()) AS ahead) AS time
+     WHERE stock.issued * extract(epoch FROM watched) < lately.redeemed * extract(epoch FROM ahead)
+""").columns(id=BigInteger)
+WITH_KEYS_LEFT = text("""
+    SELECT pool_id FROM pool_tally GROUP BY pool_id HAVING sum(issued) > 0
+""").columns(pool_id=BigInteger)
 
 
 def create(
@@ -199,17 +226,16 @@ def listing(
     **page: Unpack[Paging],
 ) -> Page[PoolShape]:
     """List the actor's pools, by default in the order of creation, a page at a time."""
-    statement = _rows().where(actor.sees(Pool.organization_id))
-    if filters.organization is not None:
-        owner = organizations.find(session, actor=actor, name=filters.organization)
-        statement = statement.where(Pool.organization_id == owner.id)
-    if filters.course is not None:
-        statement = statement.where(Pool.course_id == courses.find(session, name=filters.course).id)
-    if filters.state is not None:
-        statement = statement.where(STATE.in_([str(filters.state)]))
-    if filters.search is not None:
-        statement = statement.where(Pool.name.icontains(filters.search.strip(), autoescape=True))
+    chosen = _chosen(session, actor, filters)
+    statement = _rows().where(actor.sees(Pool.organization_id), *chosen)
     return paged(session, statement, by=Pool.id, shape=shape, sorts=Filters.sorts, **page)
+
+
+def total(session: Session, *, actor: Actor, filters: Filters) -> int:
+    """Count the pools that the list would show."""
+    chosen = _chosen(session, actor, filters)
+    pools = select(Pool.id).join(Course).where(actor.sees(Pool.organization_id), *chosen)
+    return paging.total(session, pools)
 
 
 def by_label(session: Session, *, actor: Actor, pool: str | Pool) -> Page[LabelFigures]:
@@ -308,6 +334,24 @@ def as_typed(pool: Pool, *, zone: str) -> dict[str, str]:
         "content_availability": str(pool.content_availability_days),
         "share": "on" if pool.share_with_children else "",
     }
+
+
+def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[ColumnElement[bool]]:
+    if filters.organization is not None:
+        owner = organizations.find(session, actor=actor, name=filters.organization)
+        yield Pool.organization_id == owner.id
+    if filters.course is not None:
+        yield Pool.course_id == courses.find(session, name=filters.course).id
+    if filters.state is not None:
+        yield STATE.in_([str(filters.state)])
+    if filters.search is not None:
+        yield Pool.name.icontains(filters.search.strip(), autoescape=True)
+    if filters.running_out:
+        yield and_(STATE.in_([PoolState.ACTIVE.value]), Pool.id.in_(RUNNING_OUT))
+    if filters.ending_within is not None:
+        soon = func.clock_now() + filters.ending_within
+        yield Pool.expires_at.between(func.clock_now(), soon)
+        yield and_(STATE.in_([PoolState.ACTIVE.value]), Pool.id.in_(WITH_KEYS_LEFT))
 
 
 def _rows() -> Select[Any]:

@@ -1,10 +1,11 @@
 """Attempts to redeem: each is kept with its outcome, refused ones too (R5)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Unpack
 
-from sqlalchemy import Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
@@ -12,7 +13,7 @@ from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged, within
 from worker.pools import keys, pools
-from worker.tables.labels import RedemptionOutcome
+from worker.tables.labels import GRANTED, RedemptionOutcome
 from worker.tables.pools import Key
 from worker.tables.redemption import Event, Redemption
 from worker.tables.tenancy import Organization, OrganizationAncestry
@@ -47,6 +48,7 @@ class Filters(ListFilters):
 
     pool: str | None = by("Those on one pool's keys.")
     outcome: RedemptionOutcome | None = by("Those that came to this.")
+    refused: bool = by("Only those that spent nothing and gave nothing.", default=False)
     learner: str | None = by("One learner's, by e-mail address.", longest=320)
     label: str | None = by("Those on keys that carry this label, or all of several: a, b.")
     since: datetime | None = by("Received at this time or later.")
@@ -60,18 +62,7 @@ def listing(
     session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[RedemptionShape]:
     """List attempts that the actor may see, newest first; a stranger's learner is masked (R5)."""
-    statement = _attempts(actor)
-    if filters.pool is not None:
-        pool = pools.find(session, actor=actor, pool=filters.pool)
-        statement = statement.where(Redemption.pool_id == pool.id)
-    if filters.outcome is not None:
-        statement = statement.where(Redemption.outcome == filters.outcome)
-    if filters.learner is not None:
-        spelled = addresses.asked(filters.learner, field="learner")
-        statement = statement.where(Redemption.learner_email_lower.in_(spelled))
-    if filters.label is not None:
-        statement = statement.where(keys.labelled(filters.label))
-    statement = statement.where(*within(Redemption.received_at, filters.since, filters.until))
+    statement = _attempts(actor).where(*_chosen(session, actor, filters))
     return paged(session, statement, by=Redemption.event_id, shape=shape, newest_first=True, **page)
 
 
@@ -102,6 +93,21 @@ def shape(row: Selected) -> RedemptionShape:
         "received_at": attempt.received_at,
         "assignment": str(attempt.assignment_id) if attempt.assignment_id else None,
     }
+
+
+def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[ColumnElement[bool]]:
+    if filters.pool is not None:
+        yield Redemption.pool_id == pools.find(session, actor=actor, pool=filters.pool).id
+    if filters.outcome is not None:
+        yield Redemption.outcome == filters.outcome
+    if filters.refused:
+        yield Redemption.outcome.not_in(GRANTED)
+    if filters.learner is not None:
+        spelled = addresses.asked(filters.learner, field="learner")
+        yield Redemption.learner_email_lower.in_(spelled)
+    if filters.label is not None:
+        yield keys.labelled(filters.label)
+    yield from within(Redemption.received_at, filters.since, filters.until)
 
 
 def _attempts(actor: Actor) -> Select[Any]:

@@ -12,7 +12,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from worker.pools import codes
-from worker.tables.labels import RedemptionOutcome
+from worker.tables.labels import GRANTED, RedemptionOutcome
 
 # One row per attempt, judged as if it were the only one. Starts and ends are compared with the
 # attempt's time; acts of people (a pause, a retirement) count as they are now (R1). The CASE is the
@@ -206,7 +206,7 @@ def decide_one(session: Session, *, code: str, email: str, organization_id: int)
     parameters = {"code": code, "email": email, "organization_id": organization_id}
     row = session.execute(DECIDE_ONE, parameters).one()
     outcome = _outcome(row)
-    ends = row.access_expires_at if outcome in ("redeemed", "already_yours") else None
+    ends = row.access_expires_at if outcome in GRANTED else None
     return Decision(outcome, row.assignment_id, ends, row.window_limit, row.at)
 
 

@@ -1,19 +1,19 @@
 """The inbox: webhook messages, each recorded exactly once (idempotent by `webhook-id`), and their outcomes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, LiteralString, Unpack
 
 from psycopg import Connection
-from sqlalchemy import Select, case, func, select, text
+from sqlalchemy import ColumnElement, Select, case, func, select, text
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
-from worker.database import lookup
+from worker.database import lookup, paging
 from worker.database.connections import Entry
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
@@ -71,9 +71,13 @@ class Filters(ListFilters):
     since: datetime | None = by("Received at this time or later.")
     until: datetime | None = by("Received before this time.")
     failed: bool = by("Only dead letters: those that failed too often.", default=False)
+    late: bool = by(
+        "Only those that have waited for their decision for more than five minutes.", default=False
+    )
 
 
 ALL = Filters()
+LATE = timedelta(minutes=5)  # an undecided event has waited too long, for the audit too
 
 
 READERS = (Role.MANAGER, Role.ANALYST, Role.SENDER)
@@ -231,17 +235,30 @@ def listing(
 ) -> Page[EventShape]:
     """List the actor's events, newest first; for instance one message's, or those of a period."""
     actor.require(*READERS)
-    statement = _rows().where(actor.sees(Event.organization_id))
-    if filters.webhook_id is not None:
-        statement = statement.where(Event.webhook_id == filters.webhook_id)
-    statement = statement.where(*within(Event.received_at, filters.since, filters.until))
-    if filters.type is not None:
-        statement = statement.where(Event.type == filters.type)
-    if filters.status is not None:
-        statement = statement.where(Event.status == filters.status)
-    if filters.failed:
-        statement = statement.where(Event.status == EventStatus.FAILED)
+    statement = _rows().where(actor.sees(Event.organization_id), *_chosen(filters))
     return paged(session, statement, by=Event.id, shape=shape, newest_first=True, **page)
+
+
+def total(session: Session, *, actor: Actor, filters: Filters) -> int:
+    """Count the events that the list would show."""
+    actor.require(*READERS)
+    events = select(Event.id).where(actor.sees(Event.organization_id), *_chosen(filters))
+    return paging.total(session, events)
+
+
+def _chosen(filters: Filters) -> Iterator[ColumnElement[bool]]:
+    if filters.webhook_id is not None:
+        yield Event.webhook_id == filters.webhook_id
+    yield from within(Event.received_at, filters.since, filters.until)
+    if filters.type is not None:
+        yield Event.type == filters.type
+    if filters.status is not None:
+        yield Event.status == filters.status
+    if filters.failed:
+        yield Event.status == EventStatus.FAILED
+    if filters.late:
+        yield func.is_undecided(Event.status, Event.waits_for)
+        yield Event.received_at < func.clock_now() - LATE
 
 
 def retry(session: Session, *, actor: Actor, event: str) -> EventShape:

@@ -7,6 +7,7 @@ from worker.languages import times
 from worker.languages.phrasebooks import Phrasebook
 from worker.languages.phrases import phrase
 from worker.learning import sentences
+from worker.tables.labels import GRANTED
 
 # What each outcome says by itself. When access ends, or the pool's keys work, is said where it is known.
 SENTENCES = {
@@ -61,7 +62,7 @@ def message(book: Phrasebook, outcome: str, facts: Facts) -> str:
     if facts.ends is None:
         return book.say(SENTENCES[outcome])
     access = sentences.access(book, facts.ends, facts.time_zone, now=facts.now)
-    if outcome in ("redeemed", "already_yours"):
+    if outcome in GRANTED:
         return f"{book.say(SENTENCES[outcome])} {access}"
     if outcome == "assignment_expired" and facts.ends <= facts.now:
         return access

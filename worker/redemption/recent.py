@@ -1,4 +1,4 @@
-"""A pool's recent attempts, by day and by outcome, in bounded time."""
+"""Recent attempts, counted in bounded time: a pool's by day and by outcome, and all in sight by spans."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -8,7 +8,9 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
+from worker.days import Span
 from worker.pools import pools
+from worker.tables.labels import GRANTED
 from worker.tenancy.actors import Actor, Role
 
 
@@ -41,6 +43,15 @@ class Lately(TypedDict):
     """The day of the oldest attempt counted, if not all are; that day is incomplete."""
 
 
+class Tried(TypedDict):
+    """The attempts of a span of time."""
+
+    redeemed: int
+    """How many redeemed a key."""
+    refused: int
+    """How many were refused."""
+
+
 DAYS = 30
 ATTEMPTS = 20_000  # the latest attempts that are counted: a page must not get slower with its pool
 
@@ -56,6 +67,36 @@ LATELY = text("""
       FROM zone LEFT JOIN latest ON received_at > clock_now() - make_interval(days => :days)
      GROUP BY 1, 2, 4
 """)
+
+
+# By the tally, whose rows are of quarters of an hour.
+IN_SPANS = text("""
+    SELECT coalesce(sum(attempts) FILTER (WHERE outcome = 'redeemed'), 0)::bigint AS redeemed,
+           coalesce(sum(attempts) FILTER (WHERE outcome::text <> ALL (:granted)), 0)::bigint AS refused
+      FROM unnest(CAST(:since AS timestamptz[]), CAST(:until AS timestamptz[]))
+               WITH ORDINALITY AS span (since, until, number)
+      LEFT JOIN attempt_tally
+             ON tried_at >= span.since AND tried_at < span.until
+            AND (CAST(:organization_id AS bigint) IS NULL OR organization_id IN (
+                 SELECT descendant_id FROM organization_ancestry
+                  WHERE ancestor_id = :organization_id))
+     GROUP BY span.number ORDER BY span.number
+""").bindparams(granted=list(map(str, GRANTED)))
+
+
+def in_spans(session: Session, *, actor: Actor, spans: Sequence[Span]) -> list[Tried]:
+    """Count the attempts in each of some spans, as the list of attempts has them.
+
+    A span begins and ends at a quarter of an hour.
+    """
+    actor.require(Role.MANAGER, Role.ANALYST)
+    parameters = {
+        "since": [span.since for span in spans],
+        "until": [span.until for span in spans],
+        "organization_id": actor.organization_id,
+    }
+    rows = session.execute(IN_SPANS, parameters)
+    return [{"redeemed": row.redeemed, "refused": row.refused} for row in rows]
 
 
 def of_pool(session: Session, *, actor: Actor, pool: str) -> Lately:
@@ -91,7 +132,7 @@ def _days(rows: Sequence[Row[Any]], since: date | None) -> list[Redeemed]:
 def _refused(rows: Sequence[Row[Any]]) -> list[Refused]:
     counts: dict[str, int] = {}
     for row in rows:
-        if row.outcome not in (None, "redeemed", "already_yours"):
+        if row.outcome not in (None, *GRANTED):
             counts[row.outcome] = counts.get(row.outcome, 0) + row.attempts
     ordered = sorted(counts.items(), key=lambda pair: -pair[1])
     return [{"outcome": outcome, "attempts": count} for outcome, count in ordered]

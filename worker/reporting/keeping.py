@@ -4,7 +4,7 @@ This module has the queue, the progress and the results: an HTML page and, if re
 PDF. Other modules of this package decide what a report shows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, func, select, text, true
 from sqlalchemy.orm import Session
 
 from worker import errors
-from worker.database import lookup
+from worker.database import lookup, paging
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
@@ -165,17 +165,17 @@ def listing(
 ) -> Page[ReportShape]:
     """List the stored reports of the actor's organizations, newest first."""
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
-    statement = _rows(actor)
-    if filters.organization:
-        owner = organizations.find(session, actor=actor, name=filters.organization)
-        statement = statement.where(ReportRun.organization_id == owner.id)
-    if filters.notebook:
-        statement = statement.where(ReportRun.notebook == filters.notebook)
-    if filters.state:
-        statement = statement.where(ReportRun.state == filters.state)
+    statement = _rows(actor).where(*_chosen(session, actor, filters))
     return paged(
         session, statement, by=ReportRun.id, shape=partial(_shape, actor), newest_first=True, **page
     )
+
+
+def total(session: Session, *, actor: Actor, filters: Filters) -> int:
+    """Count the stored reports that the list would show."""
+    actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
+    chosen = _chosen(session, actor, filters)
+    return paging.total(session, select(ReportRun.id).where(_sees(actor), _reads(actor), *chosen))
 
 
 def show(session: Session, *, actor: Actor, report: str) -> ReportShape:
@@ -269,6 +269,16 @@ def _reads(actor: Actor) -> ColumnElement[bool]:
 def _require_reader(actor: Actor, notebook: str) -> None:
     others = [Role.FINANCE] if notebook == "billing" else [Role.MANAGER] if notebook in OURS else []
     actor.require(Role.ANALYST, *others)
+
+
+def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[ColumnElement[bool]]:
+    if filters.organization:
+        owner = organizations.find(session, actor=actor, name=filters.organization)
+        yield ReportRun.organization_id == owner.id
+    if filters.notebook:
+        yield ReportRun.notebook == filters.notebook
+    if filters.state:
+        yield ReportRun.state == filters.state
 
 
 def _rows(actor: Actor) -> Select[Any]:

@@ -80,6 +80,10 @@ class RedemptionOutcome(StrEnum):
     ALREADY_ASSIGNED = "already_assigned"
 
 
+# What spends a key, or finds that the learner spent it before; every other outcome is a refusal.
+GRANTED = (RedemptionOutcome.REDEEMED, RedemptionOutcome.ALREADY_YOURS)
+
+
 class LaunchOutcome(StrEnum):
     """Whether a launch was let in (A2)."""
 

@@ -88,23 +88,6 @@ class Redemption(Base):
     received_at: Mapped[datetime]
 
 
-class AttemptTally(Base):
-    """How many attempts came to an outcome in a quarter of an hour, in parts; kept by a trigger."""
-
-    __tablename__ = "attempt_tally"
-
-    organization_id: Mapped[int] = of(Organization.id)
-    pool_id: Mapped[int | None] = of(Pool.id)
-    outcome: Mapped[RedemptionOutcome]
-    tried_at: Mapped[datetime]
-    attempts: Mapped[int]
-
-    # As of PoolTally: select sums of its columns, never AttemptTally.
-    __mapper_args__ = {  # noqa: RUF012  # SQLAlchemy reads it from the class
-        "primary_key": ["organization_id", "pool_id", "outcome", "tried_at", "attempts"]
-    }
-
-
 class Launch(Base):
     """One time a learner takes the training, known by its sender's id; refused ones too."""
 

@@ -434,6 +434,7 @@ def test_charges_are_listed_newest_first_by_what_they_belong_to(session, buyer, 
     assert found(assignment=int(assignment)) == [given["id"], charge]
     assert found(unbilled=False) == []
     assert found(kind=ChargeKind.CREDIT) == [given["id"]]
+    assert (found(currency="eur"), found(currency="USD")) == (found(), [])
 
 
 def test_a_list_goes_on_page_by_page(session, buyer):

@@ -150,3 +150,16 @@ def test_a_strangers_endpoint_is_not_found(world):
     for call in (endpoints.edit, endpoints.rotate, endpoints.remove):
         with pytest.raises(errors.NotFoundError):
             call(world.session, actor=stranger, endpoint=made["id"])
+
+
+def test_failing_endpoints_are_those_whose_last_attempt_failed(world):
+    added(world)
+    failing = added(world, url=f"{URL}/failing")["id"]
+    world.session.execute(
+        text("UPDATE endpoint SET failures = 3 WHERE id = :id"), {"id": int(failing)}
+    )
+    filters = endpoints.Filters(failing=True)
+
+    listed = endpoints.listing(world.session, actor=OPERATOR, filters=filters)
+
+    assert [one["id"] for one in listed] == [failing]

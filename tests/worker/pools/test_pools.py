@@ -1,12 +1,15 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.conftest import pass_time
 from worker import errors
 from worker.catalogue import courses
+from worker.database import connections
 from worker.pools import pools
+from worker.tables.pools import Pool
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
 
@@ -105,3 +108,37 @@ def test_another_organizations_pool_reads_as_if_it_did_not_exist(session, berlin
         pools.show(session, actor=actor, pool="Winter")
 
     assert str(foreign.value).replace("Autumn", "Winter") == str(unknown.value)
+
+
+# Issued keys, and in how many days the pool ends: it began 3.5 days ago, and 30 a day were redeemed.
+STOCK = {"runs out": (100, 365), "is out": (0, 365), "lasts": (1000, 365), "ends": (100, 1)}
+
+
+def test_pools_that_run_out_or_end_with_keys_left_are_found_by_their_pace(session, berlin):
+    now = connections.clock_now(session)
+    for name, (issued, days) in STOCK.items():
+        window = {"starts": now - timedelta(days=3.5), "expires": now + timedelta(days=days)}
+        window = {end: moment.isoformat(timespec="seconds") for end, moment in window.items()}
+        pool = int(create(session, berlin, name=name, **window)["id"])
+        stock = {
+            "pool": pool,
+            "owner": session.get_one(Pool, pool).organization_id,
+            "issued": issued,
+        }
+        session.execute(text("INSERT INTO pool_tally VALUES (:pool, :issued, 0, 105, 0)"), stock)
+        session.execute(
+            text("INSERT INTO attempt_tally VALUES"
+                 " (:owner, :pool, 'redeemed', clock_now() - interval '1 day', 105),"
+                 " (:owner, :pool, 'redeemed', clock_now() - interval '29 days', 9999),"
+                 " (:owner, :pool, 'key_retired', clock_now() - interval '1 day', 9999)"), stock
+        )  # fmt: skip
+
+    def found(**wanted: object) -> list[str]:
+        filters = pools.Filters(**wanted)
+        listed = pools.listing(session, actor=OPERATOR, filters=filters).items
+        assert pools.total(session, actor=OPERATOR, filters=filters) == len(listed)
+        return [pool["name"] for pool in listed]
+
+    assert found(running_out=True) == ["runs out", "is out"]
+    assert found(ending_within=timedelta(days=14)) == ["ends"]
+    assert found(ending_within=timedelta(days=366)) == ["runs out", "lasts", "ends"]

@@ -186,3 +186,17 @@ def test_signatures_are_judged_by_the_true_time_however_far_the_one_clock_is_shi
 
 def test_an_unknown_source_has_no_door(session, world):
     assert inbox.open_door(driver(session), source_id=2**60) is None
+
+
+def test_an_event_is_late_that_has_waited_for_more_than_five_minutes(session, world):
+    late = world.request("A-KEY", "ann@example.org")
+    decided = world.request("ANOTHER-KEY", "ann@example.org")
+    deciding.settle(session, event_ids=[decided])
+    pass_time(session, seconds=301)
+    world.request("A-KEY", "bob@example.org")
+    filters = inbox.Filters(late=True)
+
+    listed = inbox.listing(session, actor=OPERATOR, filters=filters).items
+
+    assert [event["id"] for event in listed] == [str(late)]
+    assert inbox.total(session, actor=OPERATOR, filters=filters) == 1

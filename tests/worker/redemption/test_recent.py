@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy.orm import Session
@@ -6,7 +6,11 @@ from sqlalchemy.orm import Session
 from tests import world as worlds
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
-from worker.redemption import deciding, recent
+from worker.database import connections
+from worker.days import Span
+from worker.pools import tallies
+from worker.redemption import attempts, deciding, recent
+from worker.tables.labels import RedemptionOutcome
 
 
 @pytest.fixture
@@ -57,3 +61,39 @@ def test_a_pool_that_nobody_tried_tells_thirty_empty_days(world):
 
     assert [day["redeemed"] for day in lately["per_day"]] == [0] * 30
     assert (lately["refused"], lately["since"]) == ([], None)
+
+
+def test_spans_count_what_the_list_of_attempts_has_folded_or_not(world):
+    one, other = world.keys(2)
+    for code, email, later in (
+        (one, "ann", 0), (one, "ann", 0), (one, "bob", 3), ("NO-SUCH-KEY", "bob", 0), (other, "bob", 0),
+    ):  # fmt: skip
+        tried(world, code, email=email, later=later)
+    now = connections.clock_now(world.session)
+    spans = [
+        Span(now - timedelta(days=age + 1), now - timedelta(days=age)) for age in (4, 3, 2, -1)
+    ]
+    spans = [Span(*(quarter(moment) for moment in span)) for span in spans]
+
+    counted = recent.in_spans(world.session, actor=OPERATOR, spans=spans)
+    tallies.fold(world.session)
+
+    assert counted == recent.in_spans(world.session, actor=OPERATOR, spans=spans)
+    assert counted == [listed(world, span) for span in spans]
+    assert {"redeemed": 1, "refused": 2} in counted
+
+
+def quarter(moment: datetime) -> datetime:
+    return moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
+
+
+def listed(world: World, span: Span) -> dict[str, int]:
+    """Count what the list of attempts shows of a span."""
+    filters = {
+        "redeemed": attempts.Filters(outcome=RedemptionOutcome.REDEEMED, **span._asdict()),
+        "refused": attempts.Filters(refused=True, **span._asdict()),
+    }
+    return {
+        name: len(attempts.listing(world.session, actor=OPERATOR, filters=chosen).items)
+        for name, chosen in filters.items()
+    }
