@@ -5,8 +5,8 @@ from sqlalchemy.orm import Session
 
 from webhook.http.access import EVERYBODY, allowed
 from webhook.http.preconditions import versioned
-from webhook.http.queries import Choice, choice
-from webhook.http.shapes import Changes, Clearable, Taken, gives, left_out, whole
+from webhook.http.queries import Query, query
+from webhook.http.shapes import Changes, Clearable, Taken, gives, left_out
 from worker.catalogue import courses
 from worker.catalogue.courses import CourseInClear, CourseShape
 from worker.database.paging import Page
@@ -42,10 +42,10 @@ class CourseChanges(Changes):
 @blueprint.get("")
 @allowed(*EVERYBODY)
 @gives()
-@blueprint.input(choice(courses.Filters), location="query", arg_name="query")
-def listing(session: Session, _actor: Actor, query: Choice[courses.Filters]) -> Page[CourseShape]:
-    """List courses by code."""
-    return whole(courses.listing(session, filters=query.filters))
+@blueprint.input(query(courses.Filters), location="query", arg_name="query")
+def listing(session: Session, _actor: Actor, query: Query[courses.Filters]) -> Page[CourseShape]:
+    """List courses, by default by code."""
+    return courses.listing(session, filters=query.filters, **query.page)
 
 
 @blueprint.post("")

@@ -15,18 +15,14 @@ from worker.catalogue.courses import CourseShape
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
 
-MAX_COURSES = 200  # courses on the page; a search finds the others
-
 
 @blueprint.get("/courses", endpoint="courses")
 @page(*READERS)
 def courses_page(session: Session, _actor: Actor) -> Any:
     """List courses, or find some."""
-    listed = courses.listing(session, filters=chosen(courses.Filters))
-    more = len(listed) > MAX_COURSES
-    return render_template(
-        "courses.html", listed=listed[:MAX_COURSES], more=more, filtered=courses.Filters
-    )
+    filters, after = chosen(courses.Filters), request.args.get("after")
+    listed = courses.listing(session, filters=filters, after=after, limit=50)
+    return render_template("courses.html", listed=listed, filtered=courses.Filters)
 
 
 @blueprint.post("/courses")

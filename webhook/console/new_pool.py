@@ -24,6 +24,7 @@ from worker.pools import batches, import_reports, keys, pools
 from worker.pools.import_reports import ImportReport
 from worker.pools.pools import PoolShape
 from worker.pools.reading import ReadAs
+from worker.tables.catalogue import Course
 from worker.tables.tenancy import OrganizationAncestry
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
@@ -100,10 +101,8 @@ def pool_words(session: Session, actor: Actor) -> Any:
 @page(Role.MANAGER)
 def choose_course(session: Session, _actor: Actor) -> Any:
     """Find courses by a part of their code or title; archived ones cannot be chosen."""
-    matches = courses.listing(session, filters=chosen(courses.Filters))
-    return render_template(
-        "course_choices.html", found=matches[:CHOICES], more=len(matches) > CHOICES
-    )
+    listed = courses.listing(session, filters=chosen(courses.Filters), limit=CHOICES)
+    return render_template("course_choices.html", listed=listed)
 
 
 def _save(session: Session, actor: Actor, draft: Draft, button: str) -> PoolShape:
@@ -169,19 +168,27 @@ def _form(session: Session, actor: Actor, draft: Draft) -> Any:
 
 
 def _about(session: Session, actor: Actor, draft: Draft) -> dict[str, object]:
-    named = draft.values["organization"]
+    named, course = draft.values["organization"], _course(session, draft.values["course"])
     try:
         owner = organizations.find(session, actor=actor, name=named)
     except errors.NotFoundError:
-        return {"owner": None, "children": 0, "until": None}
+        return {"course": course, "owner": None, "children": 0, "until": None}
     below = select(func.count()).where(
         OrganizationAncestry.ancestor_id == owner.id, OrganizationAncestry.distance > 0
     )
     return {
+        "course": course,
         "owner": owner,
         "children": session.scalar(below),
         "until": _until(draft.values["expires"], owner.time_zone),
     }
+
+
+def _course(session: Session, code: str) -> Course | None:
+    try:
+        return courses.find(session, name=code)
+    except errors.NotFoundError:
+        return None
 
 
 def _until(day: str, zone: str) -> str | None:

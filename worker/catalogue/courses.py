@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NotRequired, cast
+from types import MappingProxyType
+from typing import Any, NotRequired, Unpack, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -14,7 +15,6 @@ from sqlalchemy import (
     column,
     func,
     null,
-    or_,
     select,
     true,
 )
@@ -26,7 +26,8 @@ from worker.catalogue import launching
 from worker.database import lookup
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
-from worker.database.paging import Selected
+from worker.database.paging import Page, Paging, Selected, paged
+from worker.database.searching import spoken
 from worker.money import Amount
 from worker.tables.catalogue import Course, Price
 from worker.tenancy import currencies, history
@@ -63,7 +64,12 @@ class CourseInClear(CourseShape):
 class Filters(ListFilters):
     """Which courses."""
 
-    search: str | None = by("A piece of the code or title, in any letter case.")
+    sorts = MappingProxyType({"code": func.lower(Course.code)})
+    sorting = "code: from A to Z, as it is unless another is asked for."
+
+    search: str | None = by(
+        "Pieces of the code or title, in any order and letter case.", typed="search"
+    )
 
 
 ALL = Filters()
@@ -152,17 +158,13 @@ def archive(session: Session, *, actor: Actor, course: str | Course) -> CourseSh
     return show(session, found)
 
 
-def listing(session: Session, *, filters: Filters = ALL) -> list[CourseShape]:
-    """List courses by code."""
-    statement = _rows().order_by(Course.code)
-    if filters.search:
-        statement = statement.where(
-            or_(
-                Course.code.icontains(filters.search, autoescape=True),
-                Course.title.icontains(filters.search, autoescape=True),
-            )
-        )
-    return [_shape(row) for row in session.execute(statement)]
+def listing(
+    session: Session, *, filters: Filters = ALL, **page: Unpack[Paging]
+) -> Page[CourseShape]:
+    """List courses by code, a page at a time."""
+    statement = _rows().where(*spoken(filters.search, Course.code, Course.title))
+    page["sort"] = page.get("sort") or "code"
+    return paged(session, statement, by=Course.id, shape=_shape, sorts=Filters.sorts, **page)
 
 
 def find(session: Session, *, name: str | Course, lock: bool = False) -> Course:

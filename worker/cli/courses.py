@@ -1,17 +1,19 @@
 """`keypool courses`: courses and their list prices."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred
-from worker.cli.lists import ChoosingCommand
+from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run
 
 with deferred():
     from worker.catalogue import courses
 
+if TYPE_CHECKING:
+    from worker.database.paging import Page, Paging
 
 launch_url = click.option(
     "--launch-url", metavar="URL", help="Where learners open it; links to it are signed."
@@ -60,13 +62,13 @@ def edit(course: str, **changes: Any) -> "courses.CourseInClear":
 
 @command.command(
     "list",
-    cls=ChoosingCommand,
+    cls=ListCommand,
     filters=lambda: courses.Filters,
     shows=printing.table(lambda: courses.CourseShape, without=("id",)),
 )
-def listing(filters: "courses.Filters") -> "list[courses.CourseShape]":
-    """List courses, or search them."""
-    return run(courses.listing, filters=filters)
+def listing(filters: "courses.Filters", **page: "Unpack[Paging]") -> "Page[courses.CourseShape]":
+    """List courses by code, or search them."""
+    return run(courses.listing, filters=filters, **page)
 
 
 @command.command()

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType, NoneType
 from typing import Any, ClassVar, get_args, get_type_hints
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import QueryableAttribute
 
 MADE = "made"  # the default order of every list: by its unique id, that is, by creation
-Sorts = Mapping[str, QueryableAttribute[Any]]
+Sorts = Mapping[str, QueryableAttribute[Any] | ColumnElement[Any]]
 NO_SORTS: Sorts = MappingProxyType({})
 LONGEST_TEXT = 200  # characters in a text
 

@@ -51,7 +51,7 @@ class Order:
     by: SQLColumnExpression[int]
     descending: bool
     name: str = MADE
-    column: QueryableAttribute[Any] | None = None
+    column: QueryableAttribute[Any] | ColumnElement[Any] | None = None
 
     def columns(self) -> list[SQLColumnExpression[Any]]:
         """Give the columns that the list is sorted by, in order."""

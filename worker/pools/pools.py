@@ -16,6 +16,7 @@ from worker.database import lookup, paging
 from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
+from worker.database.searching import spoken
 from worker.tables.catalogue import Course
 from worker.tables.pools import LabelTally, Pool, PoolTally
 from worker.tables.tenancy import Organization
@@ -102,7 +103,7 @@ class Filters(ListFilters):
     organization: str | None = by("Those that it owns.")
     course: str | None = by("Those of this course.", longest=64)
     state: PoolState | None = by("Those that are so now.")
-    search: str | None = by("A piece of the name, in any letter case.")
+    search: str | None = by("Pieces of the name, in any order and letter case.", typed="search")
     running_out: bool = by(
         "Only active ones that run out of issued keys within 30 days and before they end, at the pace"
         " of the last 28 days.",
@@ -344,8 +345,7 @@ def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[Column
         yield Pool.course_id == courses.find(session, name=filters.course).id
     if filters.state is not None:
         yield STATE.in_([str(filters.state)])
-    if filters.search is not None:
-        yield Pool.name.icontains(filters.search.strip(), autoescape=True)
+    yield from spoken(filters.search, Pool.name)
     if filters.running_out:
         yield and_(STATE.in_([PoolState.ACTIVE.value]), Pool.id.in_(RUNNING_OUT))
     if filters.ending_within is not None:

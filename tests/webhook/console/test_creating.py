@@ -110,7 +110,7 @@ def test_archived_courses_are_shown_and_cannot_be_chosen(somebody, place):
 
     page = " ".join(somebody().get("/courses/choose?search=old").text.split())
 
-    assert "disabled><strong>OLD-1</strong> Old <em>archived</em>" in page
+    assert 'aria-disabled="true"><strong>OLD-1</strong> Old <em>archived</em>' in page
 
 
 def test_a_pool_is_edited_paused_and_resumed(somebody, form, place):

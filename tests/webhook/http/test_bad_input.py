@@ -190,9 +190,10 @@ def test_a_page_past_the_end_is_empty(place, things, operator):
     ]
 
     for path in lists(place):
+        sort = {"sort": "made"} if path == "/api/v1/courses" else {}  # by code unless asked so
         both = [
             place.client.get(
-                addressed(path, things.ids), query_string={"cursor": end}, headers=operator
+                addressed(path, things.ids), query_string=sort | {"cursor": end}, headers=operator
             ).json
             for end in ends
         ]

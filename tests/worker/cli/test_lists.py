@@ -27,7 +27,7 @@ def test_the_help_of_a_list_says_what_each_filter_chooses(capsys):
     assert cli.answer(["pools", "list", "--help"]) == 0
 
     told = " ".join(re.sub("[│─╭╮╰╯]", " ", capsys.readouterr().out).split())
-    for words in ("--search", "A piece of the name, in any", "--sort", "--after"):
+    for words in ("--search", "Pieces of the name, in any", "--sort", "--after"):
         assert words in told
 
 

@@ -160,7 +160,7 @@ def test_a_price_that_does_not_fit_its_currency_is_refused_and_leaves_no_course(
     with pytest.raises(errors.InvalidInputError), session.begin_nested():
         courses.add(session, actor=OPERATOR, code="C", title="T", price=price, currency=currency)
 
-    assert courses.listing(session) == []
+    assert courses.listing(session).items == []
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,9 @@ def test_courses_are_searched_by_a_piece_of_code_or_title_as_written(session):
     for code, title in [("A-1", "100% Kubernetes"), ("A-2", "1000 Tips")]:
         courses.add(session, actor=OPERATOR, code=code, title=title, price="1", currency="EUR")
 
-    assert [c["code"] for c in courses.listing(session, filters=courses.Filters("100%"))] == ["A-1"]
+    assert [c["code"] for c in courses.listing(session, filters=courses.Filters("100%")).items] == [
+        "A-1"
+    ]
 
 
 def test_archiving_again_changes_nothing(session):
@@ -208,7 +210,7 @@ def test_a_new_list_price_is_shown_from_its_day_on(session):
     courses.add(session, actor=OPERATOR, code="C", title="T", price="10", currency="EUR")
     prices.set_price(session, actor=OPERATOR, course="C", price="12", from_="2080-01-01")
 
-    assert courses.listing(session)[0]["price"] == "10.00"
+    assert courses.listing(session).items[0]["price"] == "10.00"
 
 
 def test_an_organization_is_made_a_root_again(session):

@@ -13,13 +13,57 @@ document.addEventListener("click", (event) => {
     if (button.getAttribute("command") === "close") dialog.close();
     else dialog.showModal();
   }
-  if (button.dataset.fills) {
-    const field = document.getElementById(button.dataset.fills);
-    field.value = button.dataset.value;
-    document.getElementById(button.dataset.closes).close();
-    field.focus();
-  }
 });
+
+// A chooser: the search keeps the focus, arrows move along what it found, Enter or a click takes one.
+for (const search of document.querySelectorAll("[data-chooses]")) {
+  const list = document.getElementById(search.getAttribute("aria-controls"));
+  const options = () => [...list.querySelectorAll("[data-value]")];
+  const chosen = () => list.querySelector("[aria-selected=true]");
+  let moved = null;  // where the arrows are: what comes meanwhile does not take it back
+  const point = (option) => {
+    chosen()?.removeAttribute("aria-selected");
+    option?.setAttribute("aria-selected", "true");
+    option?.scrollIntoView({ block: "nearest" });
+    search.setAttribute("aria-activedescendant", option?.id ?? "");
+  };
+  const take = (option) => {
+    const field = document.getElementById(search.dataset.chooses);
+    field.value = option.dataset.value;
+    search.closest("dialog").close();
+    field.focus();
+    field.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  list.addEventListener("htmx:afterSwap", () => {
+    point(options().find((one) => one.dataset.value === moved) ?? options()[0]);
+  });
+  list.addEventListener("click", (event) => {
+    const option = event.target.closest("[data-value]");
+    if (option) take(option);
+  });
+  search.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const all = options();
+    if (step && all.length) {
+      const next = all[(all.indexOf(chosen()) + step + all.length) % all.length];
+      moved = next.dataset.value;
+      point(next);
+    }
+    if (event.key === "Enter" && chosen()) take(chosen());
+    if (step || event.key === "Enter") event.preventDefault();
+  });
+}
+
+// What does not come says so where it was to be.
+for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+  document.addEventListener(failure, (event) => {
+    const target = event.detail.target;
+    if (!target?.dataset.failed) return;
+    const told = Object.assign(document.createElement(target.matches("ul") ? "li" : "p"), { textContent: target.dataset.failed });
+    told.setAttribute("role", "alert");
+    target.replaceChildren(told);
+  });
+}
 
 // Sections become tabs; without this file they follow one another.
 for (const bar of document.querySelectorAll("[data-tabs]")) {
