@@ -18,7 +18,7 @@
 # %% [markdown]
 # # Learners at risk
 #
-# Who has access that ends soon, and has not begun?
+# Whose access is half gone, and who has launched nothing?
 
 # %% tags=["parameters"]
 organization = None  # a name or id, with its descendants; None: all in sight
@@ -31,6 +31,9 @@ from worker import reporting
 question = reporting.ask(organization=organization, from_=from_, to=to)
 question
 
+# %%
+reporting.risk_changed(question)
+
 # %% [markdown]
 # ## How many are there?
 
@@ -38,7 +41,19 @@ question
 reporting.risk_totals(question)
 
 # %% [markdown]
-# As of now, whatever the period. *At risk*: nothing launched, and access ends within 30 days.
+# As things stood at the end of the period, or stand now if it is not over. *At risk*: nothing launched, and at
+# least half of the access gone.
+
+# %% [markdown]
+# ## In which courses do such learners start most seldom?
+
+# %%
+reporting.risk_by_course(question)
+
+# %% [markdown]
+# *Still started share* is of the *earlier learners*: those whose access ended in the year before, and who had
+# launched nothing when half of it was gone. A course with fewer than 30 of them is given those of all courses;
+# where these are fewer than 30 too, there is no share.
 
 # %% [markdown]
 # ## Who are they?
@@ -47,4 +62,6 @@ reporting.risk_totals(question)
 reporting.learners_at_risk(question)
 
 # %% [markdown]
-# The soonest comes first. Write to them, or extend their access.
+# Those who are least likely to start come first: the share is of earlier learners who had launched nothing at
+# the same point of their access (*gone share*). Write to them, or extend their access: *assignment* leads to
+# its page in the console.

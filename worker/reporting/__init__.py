@@ -55,6 +55,7 @@ from worker.reporting.redemptions import (
     waits_in_short,
 )
 from worker.reporting.rendering import NOTEBOOKS, listing
+from worker.reporting.risk import learners_at_risk, risk_by_course, risk_changed, risk_totals
 from worker.reporting.run_out import draw_run_out, pools_by_run_out, run_out_back_test
 from worker.reporting.running import ReportFailedError, run
 from worker.reporting.saving import without_outputs
@@ -62,8 +63,6 @@ from worker.reporting.stock import (
     breakage,
     expiring_pools,
     keys_by_label,
-    learners_at_risk,
-    risk_totals,
     stock_totals,
 )
 from worker.reporting.survival import (
@@ -162,6 +161,8 @@ __all__ = [
     "revenue_changed",
     "revenue_compared",
     "revenue_totals",
+    "risk_by_course",
+    "risk_changed",
     "risk_totals",
     "run",
     "run_out_back_test",

@@ -1,6 +1,7 @@
 """The period before, and the year before, beside a period's figures; and what changed most, in a sentence.
 
-What is compared ends with the last whole day, so that a day that has just begun is no decline.
+What is counted over a period is compared up to the last whole day, so that a day that has just begun is no
+decline. What is as it stood at the period's end (`as_it_stood`) needs no whole day.
 """
 
 import html
@@ -30,19 +31,20 @@ class Opening:
         return f'<p class="opening">{html.escape(self.sentence)}</p>'
 
 
-def beside(question: Question, read: Figures) -> "pd.DataFrame":
+def beside(question: Question, read: Figures, *, as_it_stood: bool = False) -> "pd.DataFrame":
     """Read figures, and those of the period before and of the year before, to be shown beside them.
 
     Rows are of one currency each, where the figures have one.
     """
     frame = read(question)
-    whole = question.ended()
+    whole = question if as_it_stood else question.ended()
     if frame.empty or whole is None:
         return frame
+    earlier = _stood if as_it_stood else _earlier
     now = frame if whole == question else read(whole)
     frame.attrs["compared"] = [
         {"mark": mark, "said": said, "rows": _matched(frame, read(then), now)}
-        for mark, said, then in _earlier(whole, question.words)
+        for mark, said, then in earlier(whole, question.words)
     ]
     return frame
 
@@ -58,6 +60,17 @@ def _earlier(whole: Question, book: Phrasebook) -> list[tuple[str, str, Question
     return told
 
 
+def _stood(whole: Question, book: Phrasebook) -> list[tuple[str, str, Question]]:
+    """Give the same for figures as they stood at a period's end: what is told is its day."""
+    before, year = whole.before(), whole.year_before()
+    said = book.say("Before: at the end of {day}.", day=book.day(before.last))
+    told = [(book.say("before"), said, before)]
+    if year:
+        said = book.say("A year before: at the end of {day}.", day=book.day(year.last))
+        told.append((book.say("a year before"), said, year))
+    return told
+
+
 def _matched(
     frame: "pd.DataFrame", then: "pd.DataFrame", now: "pd.DataFrame"
 ) -> list[tuple[Row, Row]]:
@@ -69,12 +82,20 @@ def _matched(
     ]
 
 
-def changed(question: Question, figure: str, read: Figures, *, name: str, count: str) -> "Opening":
+def changed(
+    question: Question,
+    figure: str,
+    read: Figures,
+    *,
+    name: str,
+    count: str,
+    as_it_stood: bool = False,
+) -> "Opening":
     """Say how much there was of a figure (a message), how that changed, and where it changed most.
 
     What is read has `count` by `name`, and by currency where the figure is an amount.
     """
-    whole, book = question.ended(), question.words
+    whole, book = question if as_it_stood else question.ended(), question.words
     if whole is None:
         return Opening(book.say("No day of this period is over yet."))
     now, before = read(whole), read(whole.before())

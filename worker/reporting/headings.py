@@ -25,7 +25,8 @@ COLUMNS = (
     phrase("31 to 60 days"), phrase("61 to 90 days"), phrase("Over 90 days"), phrase("Credit"),
     phrase("Outstanding"), phrase("Mean days"), phrase("Longest"), phrase("Late share"), phrase("Price"),
     phrase("Month"), phrase("Earned"), phrase("Deferred"), phrase("Day"),
-    phrase("Account"), phrase("To debit"), phrase("To credit"),
+    phrase("Account"), phrase("To debit"), phrase("To credit"), phrase("Gone share"),
+    phrase("Still started share"), phrase("Earlier learners"), phrase("Based on"), phrase("Assignment"),
 )  # fmt: skip
 
 # Values of the columns that `showing.CODES` names.
@@ -45,6 +46,8 @@ VALUES = (
     phrase("Not yet"), phrase("Never, and it is over"),
     # Accounts
     phrase("Earned"), phrase("Deferred"), phrase("Unbilled"),
+    # Whom a share is of
+    phrase("This course"), phrase("All courses"),
     # How often
     phrase("Not once"), phrase("Once"), phrase("Twice"), phrase("3 times"),
     phrase("4 times or more"),

@@ -101,6 +101,8 @@ def _environment(url: str, own: Path) -> dict[str, str]:
         "KEYPOOL_HOME": str(own),
         "KEYPOOL_ANALYST_DATABASE_URL": url,
         "KEYPOOL_CLOCK_OFFSET": str(settings().clock_offset.total_seconds()),
+        "KEYPOOL_LOCAL_URL": settings().local_url,
+        "KEYPOOL_PUBLIC_URL": settings().public_url or "",
     }
 
 

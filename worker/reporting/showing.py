@@ -5,18 +5,22 @@ A frame's `attrs` say more about it:
     nothing: a sentence that says why it has no rows;
     rows: how many rows are shown; the page then says how many there are, and offers all as CSV;
     download: the name of its CSV, which is offered in any case;
+    aside: columns that its CSV alone has, for want of room on the page;
     sums: columns that are summed below the table, by currency where it has one;
     titles: the titles of its courses, by their codes;
+    links: for a column, the path of the console's page of a value, such as "/console/pools/{}";
     compared: figures of other periods, shown beside its own (`worker.reporting.comparing`).
 """
 
 import base64
 import html
 import io
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import babel
 from babel import dates, numbers
@@ -24,6 +28,7 @@ from babel import dates, numbers
 from worker.database.cells import guarded
 from worker.languages.phrasebooks import phrasebook
 from worker.reporting import personal
+from worker.settings import settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +44,7 @@ BRIEF = 16  # characters; a column of texts up to this length is not wrapped
 MANIFOLD = 10  # from so many times as much on, a change is said as a factor
 # Columns whose values are ours and said in words: codes, and names of groups.
 CODES = ("outcome", "answer", "status", "state", "compared", "launched", "first_launch",
-         "redeemed_after", "account")  # fmt: skip
+         "redeemed_after", "account", "based_on")  # fmt: skip
 
 
 class Sentence(str):
@@ -140,7 +145,8 @@ def bare(value: date) -> date:
 
 
 def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
-    shown = frame.head(frame.attrs.get("rows", MAX_ROWS))
+    aside = [name for name in frame.attrs.get("aside", ()) if name in frame]
+    shown = frame.drop(columns=aside).head(frame.attrs.get("rows", MAX_ROWS))
     records = shown.to_dict("records")
     titles = frame.attrs.get("titles", {})
     cells = [
@@ -159,20 +165,30 @@ def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
     ]
     head = "".join(
         f'<th scope="col"{side}>{html.escape(heading(name, locale))}</th>'
-        for name, side in zip(frame.columns, columns, strict=True)
+        for name, side in zip(shown.columns, columns, strict=True)
     )
-    body = "".join(_line(row, columns) for row in cells)
+    links = [frame.attrs.get("links", {}).get(name) for name in shown.columns]
+    body = "".join(_line(row, columns, links) for row in cells)
     sums = "".join(_line(row, columns) for row in _summed(frame, locale))
     foot = f"<tfoot>{sums}</tfoot>" if sums else ""
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>{foot}</table>"
     return _download(frame, locale) + table + _rest(frame, len(shown), locale)
 
 
-def _line(texts: list[str], columns: list[str]) -> str:
+def _line(texts: list[str], columns: list[str], links: Sequence[str | None] = ()) -> str:
     cells = (
-        f"<td{side}>{html.escape(text)}</td>" for text, side in zip(texts, columns, strict=True)
+        f"<td{side}>{_linked(text, path)}</td>"
+        for text, side, path in zip_longest(texts, columns, links)
     )
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _linked(text: str, path: str | None) -> str:
+    """Give a cell's text as HTML: a link into the console, if its column has a page of each value."""
+    if path is None or text == MISSING:
+        return html.escape(text)
+    address = settings().web_url(path.format(quote(text, safe="")))
+    return f'<a href="{html.escape(address)}">{html.escape(text)}</a>'
 
 
 def _titled(name: Hashable, text: str, titles: Mapping[str, str]) -> str:

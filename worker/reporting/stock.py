@@ -1,4 +1,4 @@
-"""Queries of the notebooks on pools and on learners at risk, about the present state."""
+"""Queries of the notebook on pools, about the present state."""
 
 from typing import TYPE_CHECKING
 
@@ -36,23 +36,6 @@ LABELS = """
       FROM report.pool_label WHERE true {family}
      GROUP BY label ORDER BY keys DESC, label"""
 
-AT_RISK = """
-    SELECT email, name, organization, course,
-           day AS redeemed, last_day AS access_ends,
-           floor(extract(epoch FROM expires_at - {now}) / 86400)::int AS days_left
-      FROM report.assignment
-     WHERE live AND launches = 0
-       AND expires_at >= {now} AND expires_at < {now} + {soon} * interval '1 day' {family}
-     ORDER BY expires_at, email"""
-
-AT_RISK_TOTALS = """
-    SELECT * FROM (
-        SELECT count(*) AS live_assignments, count(*) FILTER (WHERE launches = 0) AS not_launched,
-               count(*) FILTER (WHERE launches = 0 AND expires_at < {now} + {soon} * interval '1 day')
-                   AS at_risk
-          FROM report.assignment WHERE live AND expires_at >= {now} {family}) AS counted
-     WHERE live_assignments > 0"""
-
 
 def stock_totals(question: Question) -> "pd.DataFrame":
     """Count the keys of all pools by state: one row."""
@@ -72,19 +55,6 @@ def breakage(question: Question) -> "pd.DataFrame":
 def keys_by_label(question: Question) -> "pd.DataFrame":
     """Count the keys that carry each label, the most frequent first; a key counts under each of its own."""
     return _cut(reading.frame(_about(LABELS, question)))
-
-
-def risk_totals(question: Question) -> "pd.DataFrame":
-    """Count live assignments, those never launched, and those of them that end soon: one row."""
-    return reading.figures(_about(AT_RISK_TOTALS, question))
-
-
-def learners_at_risk(question: Question) -> "pd.DataFrame":
-    """List live assignments without a launch that end within 30 days, the soonest first."""
-    frame = reading.frame(_about(AT_RISK, question))
-    question.titled(frame)
-    frame.attrs["download"] = "learners-at-risk.csv"
-    return frame
 
 
 def _cut(frame: "pd.DataFrame") -> "pd.DataFrame":

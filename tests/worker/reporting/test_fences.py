@@ -127,6 +127,8 @@ def test_a_hostile_notebook_reaches_its_organizations_rows_and_nothing_else(told
         "KEYPOOL_ANALYST_DATABASE_URL",
         "KEYPOOL_CLOCK_OFFSET",
         "KEYPOOL_HOME",
+        "KEYPOOL_LOCAL_URL",
+        "KEYPOOL_PUBLIC_URL",
     ]
     assert {name: str(got).partition(":")[0] for name, got in told.items()} == {
         "reads keypool's home": "FileNotFoundError",

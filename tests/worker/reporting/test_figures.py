@@ -15,6 +15,8 @@ import nbformat
 import pandas as pd
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from psycopg import sql
 from sqlalchemy import text
 
@@ -22,7 +24,7 @@ from tests.conftest import Addresses
 from worker import reporting, simulation
 from worker.database import connections as databases
 from worker.languages import upkeep
-from worker.reporting import billing, postgres, reading, showing, usage
+from worker.reporting import billing, postgres, reading, risk, showing, usage
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 PAIRED = sorted(NOTEBOOKS.glob("*.py"))
@@ -698,52 +700,144 @@ def test_keys_that_were_lost_are_listed_by_pool(asked, pools):
 
 
 @pytest.fixture(scope="module")
-def live(asked) -> list[dict[str, Any]]:
-    """Assignments whose access goes on, those that nobody launched yet marked."""
-    begun = {
-        row["assignment_id"]
-        for row in raw(asked, "SELECT * FROM launch WHERE outcome = 'launched'")
-    }
+def accesses(asked) -> list[dict[str, Any]]:
+    """Every assignment that was not cancelled before the period's end, with its first launch."""
+    first: dict[int, datetime] = {}
+    for row in raw(asked, "SELECT * FROM launch WHERE outcome = 'launched'"):
+        at = row["assignment_id"]
+        first[at] = min(first.get(at, row["launched_at"]), row["launched_at"])
     rows = raw(
         asked,
         """SELECT assignment.*, learner.email, learner.name, course.code AS course,
-                  organization.name AS organization
+                  organization.name AS organization, organization.time_zone
              FROM assignment JOIN learner ON learner.id = learner_id
              JOIN course ON course.id = course_id
-             JOIN organization ON organization.id = assignment.organization_id
-            WHERE status = 'active'""",
+             JOIN organization ON organization.id = assignment.organization_id""",
     )
-    return [
-        row | {"begun": row["id"] in begun} for row in rows if asked.asked_at < row["expires_at"]
-    ]
+    return [row | {"first": first.get(row["id"])} for row in rows]
 
 
-def test_learners_at_risk_are_listed_the_soonest_first(asked, live):
-    told = records(reporting.learners_at_risk(asked))
+def gone(row: dict[str, Any], at: datetime) -> int:
+    """How much of an access is gone at an instant, in whole percents."""
+    return 100 * (at - row["redeemed_at"]) // (row["expires_at"] - row["redeemed_at"])
 
-    soon = asked.asked_at + timedelta(days=30)
-    at_risk = [row for row in live if not row["begun"] and row["expires_at"] < soon]
-    expected = sorted(at_risk, key=lambda row: (row["expires_at"], row["email"]))
-    assert [
-        (row["email"], row["name"], row["organization"], row["course"],
-         row["redeemed"].date(), row["access_ends"].date(), row["days_left"])
+
+def stood(asked: reporting.Question, accesses: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The accesses that went on at the end of the period, or now."""
+    told = []
+    for row in accesses:
+        next_day = asked.last + timedelta(days=1)
+        end = datetime.combine(next_day, datetime.min.time(), ZoneInfo(row["time_zone"]))
+        at = min(asked.asked_at, end)
+        if row["redeemed_at"] <= at < row["expires_at"] and not (
+            row["cancelled_at"] and row["cancelled_at"] <= at
+        ):
+            waits = row["first"] is None or row["first"] > at
+            told.append(row | {"at": at, "waits": waits, "gone": gone(row, at)})
+    return told
+
+
+@pytest.fixture(scope="module")
+def at_risk(asked, accesses) -> list[dict[str, Any]]:
+    return [row for row in stood(asked, accesses) if row["waits"] and row["gone"] >= 50]
+
+
+@pytest.fixture(scope="module")
+def ended(asked, accesses) -> dict[str, list[int | None]]:
+    """By course, the percents at which those started whose access ended in the year before."""
+    told = defaultdict(list)
+    for row in accesses:
+        next_day = asked.last + timedelta(days=1)
+        end = datetime.combine(next_day, datetime.min.time(), ZoneInfo(row["time_zone"]))
+        if end - timedelta(days=365) <= row["expires_at"] <= end and row["status"] != "cancelled":
+            told[row["course"]].append(gone(row, row["first"]) if row["first"] else None)
+    return dict(told)
+
+
+def told_chance(ended: dict[str, list[int | None]], course: str, percent: int) -> tuple[Any, ...]:
+    """How many still started of those who had not at a point; of all courses if they are under 30."""
+    alike = {
+        based_on: [at for c in courses for at in ended.get(c, ()) if at is None or at >= percent]
+        for based_on, courses in (("this_course", [course]), ("all_courses", list(ended)))
+    }
+    based_on = "this_course" if len(alike["this_course"]) >= 30 else "all_courses"
+    started, count = sum(at is not None for at in alike[based_on]), len(alike[based_on])
+    return (started / count if count >= 30 else None), count, based_on
+
+
+def test_learners_at_risk_are_listed_by_how_seldom_such_learners_start(asked, at_risk, ended):
+    frame = reporting.learners_at_risk(asked)
+
+    told = records(frame)
+    assert {
+        (row["email"], row["name"], row["organization"], row["course"], row["redeemed"].date(),
+         row["access_ends"].date(), row["days_left"], row["gone_share"], row["assignment"])
         for row in told
-    ] == [
+    } == {
         (row["email"], row["name"], row["organization"], row["course"], row["redeemed_at_day"],
          (row["expires_at_there"] - timedelta(microseconds=1)).date(),
-         (row["expires_at"] - asked.asked_at).days)
-        for row in expected
-    ]  # fmt: skip
+         (row["expires_at"] - row["at"]).days, row["gone"] / 100, str(row["id"]))
+        for row in at_risk
+    }  # fmt: skip
+    for row in told:
+        chance = told_chance(ended, row["course"], round(row["gone_share"] * 100))
+        assert (row["still_started_share"], row["earlier_learners"], row["based_on"]) == chance
+    order = [(row["still_started_share"], row["access_ends"]) for row in told]
+    assert order == sorted(order)
+    page = showing.table(frame, asked.babel)
+    assert page.count('<a href="http://127.0.0.1:8080/console/assignments/') == min(200, len(told))
 
 
-def test_learners_at_risk_are_totalled_with_all_whose_access_goes_on(asked, live):
-    (totals,) = records(reporting.risk_totals(asked))
+def test_courses_are_ranked_by_how_seldom_learners_at_risk_start(asked, at_risk, ended):
+    told = records(reporting.risk_by_course(asked))
 
-    soon = asked.asked_at + timedelta(days=30)
-    waiting = [row for row in live if not row["begun"]]
+    assert {row["course"]: row["at_risk"] for row in told} == Counter(
+        row["course"] for row in at_risk
+    )
+    for row in told:
+        assert (row["still_started_share"], row["earlier_learners"], row["based_on"]) == (
+            told_chance(ended, row["course"], 50)
+        )
+    assert [row["still_started_share"] for row in told] == sorted(
+        row["still_started_share"] for row in told
+    )
+
+
+def test_learners_at_risk_are_totalled_as_they_stood_and_beside_earlier_ones(
+    asked, accesses, at_risk
+):
+    frame = reporting.risk_totals(asked)
+    opening = reporting.risk_changed(asked).sentence
+
+    (totals,) = records(frame)
+    live = stood(asked, accesses)
     assert totals["live_assignments"] == len(live)
-    assert totals["not_launched"] == len(waiting)
-    assert totals["at_risk"] == sum(1 for row in waiting if row["expires_at"] < soon)
+    assert totals["not_launched"] == sum(row["waits"] for row in live)
+    assert totals["at_risk"] == len(at_risk)
+    before, _ = frame.attrs["compared"]
+    ((then, now),) = before["rows"]
+    earlier = stood(asked.before(), accesses)
+    assert then["live_assignments"] == len(earlier)
+    assert then["at_risk"] == sum(row["waits"] and row["gone"] >= 50 for row in earlier)
+    assert now == totals
+    assert asked.words.day(asked.before().last) in before["said"]
+    assert asked.words.number(len(at_risk)) in opening
+
+
+PERCENTS = st.dictionaries(st.none() | st.integers(0, 99), st.integers(0, 40), max_size=6)
+
+
+@given(PERCENTS, PERCENTS, st.integers(50, 99))
+def test_a_chance_rests_on_enough_learners_or_is_not_told(course, others, gone):
+    everyone = Counter(course) + Counter(others)
+
+    its = risk.chance(course, everyone, gone=gone)
+
+    rests_on = course if its.based_on == "this_course" else everyone
+    assert its.learners == sum(n for at, n in rests_on.items() if at is None or at >= gone)
+    assert 0 <= its.started <= its.learners
+    assert (its.share is None) == (its.learners < 30)
+    assert its.based_on == "all_courses" or its.learners >= 30
 
 
 def test_the_list_can_be_saved_as_csv_that_no_spreadsheet_runs(asked):
@@ -784,7 +878,12 @@ def test_the_other_notebooks_run_and_make_a_page_that_loads_nothing(billed, all_
 
     page = made.read_text()
     loads = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>,]+)""", page)
-    assert {load.split(";")[0] for load in loads} == {"data:image/svg+xml", "data:text/csv"}
+    console = "http://127.0.0.1:8080/console/"
+    assert {load.split(";")[0] for load in loads if not load.startswith(console)} == {
+        "data:image/svg+xml",
+        "data:text/csv",
+    }
+    assert not re.search(f'src="{console}', page)
     assert page.count("<img") == 6
     assert "othing yet" not in page
 

@@ -526,7 +526,8 @@ def test_a_notebook_of_ones_own_reads_its_organization_alone_and_knows_no_other_
 
     told = dict(re.findall(r"^(?:<pre>)?([A-Z]+) (.*)$", page.replace("&#39;", "'"), re.M))
     assert told["LOGINS"] == (
-        "['KEYPOOL_ANALYST_DATABASE_URL', 'KEYPOOL_CLOCK_OFFSET', 'KEYPOOL_HOME']"
+        "['KEYPOOL_ANALYST_DATABASE_URL', 'KEYPOOL_CLOCK_OFFSET', 'KEYPOOL_HOME', "
+        "'KEYPOOL_LOCAL_URL', 'KEYPOOL_PUBLIC_URL']"
     )
     assert told["SECRETS"] == "['KEYPOOL_ANALYST_DATABASE_URL']"
     assert ROOT not in told["SEEN"]
