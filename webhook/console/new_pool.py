@@ -35,7 +35,7 @@ FIELDS = ("name", "organization", "course", "starts", "expires", "content_availa
 
 @dataclass
 class Draft:
-    """The input so far; `report` is the dry run of its keys."""
+    """The input so far; `report` is the dry run of its keys, those of fields before those of lines."""
 
     values: dict[str, str]
     share: bool = False
@@ -44,6 +44,7 @@ class Draft:
     generate: str = ""
     labels: str = ""
     report: ImportReport | None = None
+    typed_refused: int = 0
     error: errors.KeypoolError | None = None
 
     @property
@@ -52,6 +53,20 @@ class Draft:
         wrong = forms.wrong_field(self.error, str(self.error)) if self.error else {}
         typed = {**self.values, "generate": self.generate, "labels": self.labels}
         return Form(typed=typed, wrong=wrong)
+
+    @property
+    def pasted_words(self) -> str:
+        """Say how many lines are pasted."""
+        count = len(self.pasted.strip().splitlines())
+        return f"{number(count)} line{'s are' if count > 1 else ' is'} pasted." if count else ""
+
+    @property
+    def generate_words(self) -> str:
+        """Say how many keys will be generated, once that is a number."""
+        try:
+            return f"{number(whole(self.generate, field='generate'))} will be generated."
+        except errors.InvalidInputError:
+            return ""
 
 
 def read(form: MultiDict[str, str]) -> Draft:
@@ -130,6 +145,7 @@ def _add(session: Session, actor: Actor, pool: str, draft: Draft) -> ImportRepor
     }
     if any(map(str.strip, draft.codes)):
         report = keys.add_keys(session, codes=draft.codes, **into)
+        draft.typed_refused = len(report["refused"])
     if draft.pasted.strip():
         pasted = io.BytesIO(draft.pasted.encode(errors="replace"))
         more = keys.import_keys(session, stream=pasted, **into)

@@ -173,7 +173,7 @@ def test_a_pool_is_created_without_javascript(tab):
     page.get_by_role("button", name="Add Training Key", exact=True).click()
     page.get_by_label("Training key 2").fill("short")
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_role("region", name="Refused lines")).to_contain_text("short")
+    expect(page.get_by_role("region", name="Refused fields")).to_contain_text("short")
     page.get_by_label("Training key 2").fill("PLAIN-KEY-0002")
 
     page.get_by_role("button", name="Save", exact=True).click()
@@ -331,3 +331,30 @@ def test_a_course_is_chosen_by_keys_and_a_chooser_that_fails_says_so(tab):
     search.fill("new")
 
     expect(chosen).to_contain_text("NEW-1")
+
+
+def test_enter_goes_on_and_only_save_saves_a_pool(tab):
+    page = filled_in(tab(), Name="By keys")
+    page.get_by_label("Name", exact=True).press("Enter")
+    page.get_by_role("tab", name="Training Keys").click()
+    page.get_by_label("Training key 1").fill("ENTER-KEY-001")
+    page.get_by_label("Training key 1").press("Enter")
+    expect(page.get_by_label("Training key 2")).to_be_focused()
+    page.keyboard.type("ENTER-KEY-002")
+    page.get_by_label("Training key 1").press("Enter")
+    expect(page.get_by_label("Training key 2")).to_have_value("ENTER-KEY-002")
+    expect(page.get_by_label("Training key 2")).to_be_focused()
+    generate = dialog(page, "Generate Training Keys", "Generate Training Keys")
+    generate.get_by_label("How many").fill("many")
+    generate.get_by_label("How many").press("Enter")
+    expect(generate).to_be_visible()
+    generate.get_by_label("How many").fill("2500")
+    generate.get_by_label("How many").press("Enter")
+    expect(generate).to_be_hidden()
+    expect(page.get_by_text("2,500 will be generated.")).to_be_visible()
+    expect(page).to_have_url(re.compile("/pools/new$"))
+
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    expect(page.get_by_text("is there, with 2 keys; the worker is making its keys")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()

@@ -95,6 +95,25 @@ def test_lines_are_reported_before_anything_is_saved(somebody, form):
     assert [key["code"] for key in listed("Checked")] == ["GOOD-KEY-0001"]
 
 
+def test_pasted_lines_keep_their_numbers_beside_typed_keys(somebody, form):
+    lines = {"name": "Numbered", "pasted": "\n\nGOOD-KEY-0009\nbad\nGOOD-KEY-0010", "do": "check"}
+
+    page = somebody().post("/pools/new", **form | lines, key=["GOOD-KEY-0008", "worse"]).text
+
+    by_label = re.findall(r'aria-label="(Refused \w+)".*?<tbody>(.*?)</tbody>', page, re.DOTALL)
+    found = {label: re.findall(r"<td>(\d+)</td><td><code>(\w+)", rows) for label, rows in by_label}
+    assert found == {"Refused fields": [("2", "worse")], "Refused lines": [("4", "bad")]}
+    assert re.search(
+        r"<textarea[^>]*>\n\n\nbad\n", page
+    )  # the first is the parser's, not the person's
+
+
+def test_how_many_keys_will_be_generated_is_told(somebody, form):
+    page = somebody().post("/pools/new", **form | {"name": ""}, generate="2500").text
+
+    assert "2,500 will be generated." in page
+
+
 def test_another_field_is_added_without_a_script(somebody, form):
     page = somebody().post("/pools/new", **form, key=["FIRST-KEY-01"], do="field")
 

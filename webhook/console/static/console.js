@@ -15,6 +15,49 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// Enter saves nothing where only a button does; in a key's field it goes on to the next one.
+document.addEventListener("keydown", (event) => {
+  const field = event.target;
+  if (event.key !== "Enter" || !field.matches("[data-enter-saves-not] input")) return;
+  event.preventDefault();
+  const accept = field.closest("dialog")?.querySelector("[data-accepts]");
+  if (accept) accept.click();
+  if (field.name === "key" && field.value.trim()) nextKey(field).focus();
+});
+
+const nextKey = (field) => {
+  const keys = [...document.getElementsByName("key")];
+  const next = keys[keys.indexOf(field) + 1];
+  if (next) return next;
+  const added = field.cloneNode();
+  added.value = "";
+  added.removeAttribute("autofocus");
+  added.setAttribute("aria-label", `Training key ${keys.length + 1}`);
+  field.after(added);
+  return added;
+};
+
+// The OK of a number: it is told beside the dialog's button, or what is wrong with it.
+const WHOLE = /^([0-9]{1,18}|[0-9]{1,3}(,[0-9]{3}){1,5})$/;
+document.addEventListener("click", (event) => {
+  const accept = event.target.closest("[data-accepts]");
+  if (!accept) return;
+  const field = document.getElementById(accept.dataset.accepts);
+  const given = field.value.trim();
+  field.setCustomValidity(!given || WHOLE.test(given) ? "" : "Give a whole number.");
+  if (!field.reportValidity()) return;
+  const count = Number(given.replaceAll(",", ""));
+  document.getElementById(accept.dataset.tells).textContent = given ? `${count.toLocaleString("en")} will be generated.` : "";
+  accept.closest("dialog").close();
+});
+document.addEventListener("input", (event) => {
+  if (event.target.validity?.customError) event.target.setCustomValidity("");
+  const told = document.getElementById(event.target.dataset.counts);
+  if (!told) return;
+  const count = event.target.value.trim() ? event.target.value.trim().split("\n").length : 0;
+  told.textContent = count ? `${count.toLocaleString("en")} ${count > 1 ? "lines are" : "line is"} pasted.` : "";
+});
+
 // A chooser: the search keeps the focus, arrows move along what it found, Enter or a click takes one.
 for (const search of document.querySelectorAll("[data-chooses]")) {
   const list = document.getElementById(search.getAttribute("aria-controls"));
