@@ -2104,7 +2104,8 @@ CREATE TRIGGER cancelled_out_stays_so BEFORE UPDATE OR DELETE ON charge_cancelle
 
 -- Where an organization wants to be told of what happens in it and below it, by types. pool_low and
 -- pool_expiring_days say when a pool is. After failed attempts in a row an endpoint rests for a while,
--- so that what is dead or slow is not asked all the time; failing_since is the first of them.
+-- so that what is dead or slow is not asked all the time; failing_since is the first of them. A paused one is
+-- told nothing until it is resumed: by a person, or because it said that it is gone (paused_because).
 CREATE TABLE endpoint (
     id                 bigint          GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id    bigint          NOT NULL REFERENCES organization ON DELETE RESTRICT,
@@ -2117,8 +2118,11 @@ CREATE TABLE endpoint (
     failures           int             NOT NULL DEFAULT 0,
     rests_until        timestamptz,
     failing_since      timestamptz,
+    paused_at          timestamptz,
+    paused_because     text,
 
     CONSTRAINT endpoint_wants_something           CHECK (cardinality(types) > 0),
+    CONSTRAINT endpoint_reason_is_of_a_pause      CHECK (paused_because IS NULL OR paused_at IS NOT NULL),
     CONSTRAINT endpoint_calls_a_pool_low          CHECK (pool_low BETWEEN 1 AND 1000000000),
     CONSTRAINT endpoint_calls_a_pool_expiring     CHECK (pool_expiring_days BETWEEN 1 AND 3650)
 );
@@ -2158,7 +2162,8 @@ CREATE INDEX endpoint_secret_by_endpoint ON endpoint_secret (endpoint_id);
 
 -- The outbox: one thing that happened, for one endpoint, written in the transaction in which it
 -- happened. data is blanked after a while. due_at is when it is tried next: whoever tries it puts that
--- off first, so that a try that died comes back.
+-- off first, so that a try that died comes back. identity makes its webhook-id, which counts nothing; those of
+-- older releases have none. answers are the latest attempts, each with its answer: at, status, error, seconds.
 CREATE TABLE delivery (
     id                      bigint         GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     endpoint_id             bigint         NOT NULL REFERENCES endpoint ON DELETE RESTRICT,
@@ -2172,6 +2177,8 @@ CREATE TABLE delivery (
     tried_since             timestamptz,
     ended_at                timestamptz,
     error                   text,
+    identity                uuid           DEFAULT gen_random_uuid(),
+    answers                 jsonb,
 
     CONSTRAINT delivery_ends_once              CHECK ((state = 'waiting') = (ended_at IS NULL)),
     CONSTRAINT delivery_failure_has_its_error  CHECK (state <> 'failed' OR error IS NOT NULL),
@@ -3881,7 +3888,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
                     WHERE delivery.endpoint_id = endpoint.id AND delivery.state = 'waiting'
                       AND delivery.due_at <= clock_now()
                     ORDER BY delivery.due_at, delivery.id LIMIT 1) AS head
-             WHERE endpoint.removed_at IS NULL AND coalesce(endpoint.rests_until <= clock_now(), true)),
+             WHERE endpoint.removed_at IS NULL AND endpoint.paused_at IS NULL
+               AND coalesce(endpoint.rests_until <= clock_now(), true)),
            (SELECT coalesce(extract(epoch FROM clock_now() - min(last_run_at)), 0) FROM schedule_beat)
 $$;
 

@@ -91,6 +91,18 @@ def redirecting(to: str) -> Callable[[Any], None]:
     return answer
 
 
+def answering(status: int, **headers: str) -> Callable[[Any], None]:
+    """Answer with a status and headers, such as retry_after."""
+
+    def answer(handler: Any) -> None:
+        handler.send_response(status)
+        for name, value in {"content-length": "0", **headers}.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+
+    return answer
+
+
 def slow(seconds: float) -> Callable[[Any], None]:
     """Answer nothing for so long."""
 

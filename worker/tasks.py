@@ -147,6 +147,8 @@ def blank_bodies() -> None:
             break
     if blanked:
         log.info("bodies blanked", count=blanked)
+    while late := transaction(delivering.set_apart_paused):
+        log.info("deliveries to paused endpoints set apart", count=late)
     while forgotten := transaction(proofs.forget_old, limit=REMOVED_AT_ONCE):
         log.info("sessions of redeem pages removed", count=forgotten)
     if removed := transaction(mailing.remove_files):

@@ -59,6 +59,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/endpoints": {"url": "https://hooks.example/new", "organization": "{organization}"},
     "PATCH /api/v1/endpoints/<endpoint>": {"pool_low": 1},
     "POST /api/v1/endpoints/<endpoint>/rotate": {},
+    "POST /api/v1/endpoints/<endpoint>/ping": {},
     "POST /api/v1/endpoints/<endpoint>/resend": {"since": "2020-01-01T00:00:00Z"},
     "POST /api/v1/reminders": {"organization": "{organization}", "kind": "pool_low", "keys": 10},
     "POST /api/v1/reminders/stop": {"organization": "{organization}", "kind": "trouble"},

@@ -1,21 +1,25 @@
 """Endpoints: URLs that get an organization's webhooks, and their deliveries."""
 
 from apiflask import APIBlueprint
+from flask import g
 from pydantic import Field
 from sqlalchemy.orm import Session
 
 from webhook.api import shapes
 from webhook.http import nudging
-from webhook.http.access import allowed
+from webhook.http.access import allowed, known
 from webhook.http.instants import Instant
 from webhook.http.preconditions import versioned
 from webhook.http.queries import Choice, Query, choice, query
 from webhook.http.shapes import Changes, Taken, gives, left_out, whole
 from worker import days
+from worker.database import connections
+from worker.database.connections import Login
 from worker.database.paging import Page
-from worker.outgoing import deliveries, endpoints
+from worker.outgoing import deliveries, endpoints, pinging
 from worker.outgoing.deliveries import DeliveryShape, Resent
 from worker.outgoing.endpoints import EndpointInClear, EndpointShape
+from worker.outgoing.pinging import Pinged
 from worker.tables import outgoing as tables
 from worker.tables.labels import DeliveryType
 from worker.tenancy.actors import Actor, Role
@@ -45,6 +49,12 @@ class Resending(Taken):
     deliveries: list[str] | None = Field(None, max_length=1000)
     since: Instant | None = None
     failed: bool = False
+
+
+class Pinging(Taken):
+    """A sample to post: of a type of event, else of `endpoint.ping`."""
+
+    type: DeliveryType | None = None
 
 
 @blueprint.get("/endpoints")
@@ -98,6 +108,36 @@ def rotate(
 ) -> EndpointInClear:
     """Give an endpoint a new secret; for a while deliveries are signed with the old ones too."""
     return endpoints.rotate(session, actor=actor, endpoint=endpoint, old_valid=body.old_valid)
+
+
+@blueprint.post("/endpoints/<endpoint>/pause")
+@allowed(Role.MANAGER)
+@versioned(endpoints.find, endpoint="name")
+@gives()
+def pause(session: Session, actor: Actor, endpoint: tables.Endpoint) -> EndpointShape:
+    """Pause an endpoint: what happens waits until it is resumed, for three days at most."""
+    return endpoints.pause(session, actor=actor, endpoint=endpoint)
+
+
+@blueprint.post("/endpoints/<endpoint>/resume")
+@allowed(Role.MANAGER)
+@versioned(endpoints.find, endpoint="name")
+@gives()
+def resume(session: Session, actor: Actor, endpoint: tables.Endpoint) -> EndpointShape:
+    """Resume an endpoint that was paused, or that answered that it is gone (410)."""
+    nudging.after_commit("deliver")
+    return endpoints.resume(session, actor=actor, endpoint=endpoint)
+
+
+@blueprint.post("/endpoints/<endpoint>/ping")
+@known(Role.MANAGER)
+@gives()
+@blueprint.input(Pinging, arg_name="body")
+def ping(endpoint: str, body: Pinging) -> Pinged:
+    """Post a signed sample to an endpoint now, and give its answer."""
+    with connections.session(Login.WEB, sees=g.actor.scope) as session:
+        sample = pinging.prepare(session, actor=g.actor, endpoint=endpoint, type=body.type)
+    return pinging.post(sample)
 
 
 @blueprint.post("/endpoints/<endpoint>/remove")

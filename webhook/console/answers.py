@@ -75,6 +75,12 @@ def done(words: str, endpoint: str, **where: Any) -> Response:
     return redirect(url(f"console.{endpoint}", **where), 303)  # type: ignore[return-value]
 
 
+def failed(words: str, endpoint: str, **where: Any) -> Response:
+    """Redirect to a page, with a message that something was tried and failed elsewhere."""
+    flash(words, "refused")
+    return redirect(url(f"console.{endpoint}", **where), 303)  # type: ignore[return-value]
+
+
 def to_sign_in(_error: SignedOutError) -> Any:
     """Redirect to the sign-in, and back to the page afterwards."""
     back = request.full_path.rstrip("?") if request.method == "GET" else None

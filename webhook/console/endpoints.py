@@ -6,12 +6,14 @@ from flask import render_template, request
 from sqlalchemy.orm import Session
 
 from webhook.console import forms
-from webhook.console.access import page
-from webhook.console.answers import done
+from webhook.console.access import known, page
+from webhook.console.answers import done, failed
 from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
 from webhook.http import nudging
-from worker.outgoing import deliveries, endpoints
+from worker.database import connections
+from worker.database.connections import Login
+from worker.outgoing import deliveries, endpoints, pinging
 from worker.outgoing.endpoints import EndpointShape
 from worker.tables.labels import DeliveryType
 from worker.tenancy import organizations
@@ -71,6 +73,37 @@ def edit_endpoint(session: Session, actor: Actor, name: str) -> Any:
 def rotate_endpoint(session: Session, actor: Actor, name: str) -> Any:
     """Give an endpoint a new secret, shown once; for a day deliveries are signed with both."""
     return _endpoint(session, actor, endpoints.rotate(session, actor=actor, endpoint=name))
+
+
+@blueprint.post("/endpoints/<name>/pause")
+@page(Role.MANAGER, on="endpoint")
+def pause_endpoint(session: Session, actor: Actor, name: str) -> Any:
+    """Pause an endpoint."""
+    endpoints.pause(session, actor=actor, endpoint=name)
+    return done("The endpoint is paused: what happens waits.", "endpoint", name=name)
+
+
+@blueprint.post("/endpoints/<name>/resume")
+@page(Role.MANAGER, on="endpoint")
+def resume_endpoint(session: Session, actor: Actor, name: str) -> Any:
+    """Resume an endpoint."""
+    endpoints.resume(session, actor=actor, endpoint=name)
+    nudging.after_commit("deliver")
+    return done("The endpoint gets what waits for it.", "endpoint", name=name)
+
+
+@blueprint.post("/endpoints/<name>/ping")
+@known(Role.MANAGER, on="endpoint")
+def ping_endpoint(actor: Actor, name: str) -> Any:
+    """Post a signed sample now, and tell the answer."""
+    with connections.session(Login.WEB, sees=actor.scope) as session:
+        chosen = request.form.get("type") or None
+        sample = pinging.prepare(session, actor=actor, endpoint=name, type=chosen)
+    answer = pinging.post(sample)
+    took = f"{answer['seconds']:.2f} s"
+    if answer["accepted"]:
+        return done(f"It answered {answer['status']} after {took}.", "endpoint", name=name)
+    return failed(f"The ping failed after {took}: {answer['error']}.", "endpoint", name=name)
 
 
 @blueprint.post("/endpoints/<name>/remove")

@@ -14,13 +14,20 @@ from worker.cli.system import operator, run, system
 with deferred():
     from worker import tasks
     from worker.database import connections
-    from worker.outgoing import deliveries, endpoints
+    from worker.outgoing import deliveries, endpoints, pinging
 
 if TYPE_CHECKING:
     from worker.database.paging import Page, Paging
 
 ENDPOINTS = printing.table(
-    lambda: endpoints.EndpointShape, "id", "organization", "url", "types", "failures", "rests_until"
+    lambda: endpoints.EndpointShape,
+    "id",
+    "organization",
+    "url",
+    "types",
+    "failures",
+    "rests_until",
+    "paused_at",
 )
 DELIVERIES = printing.table(
     lambda: deliveries.DeliveryShape,
@@ -103,6 +110,35 @@ def edit(
 def rotate(endpoint: str, old_valid: timedelta) -> "endpoints.EndpointInClear":
     """Give an endpoint a new signing secret and print it, once."""
     return run(endpoints.rotate, actor=operator(), endpoint=endpoint, old_valid=old_valid)
+
+
+@command.command()
+@click.argument("endpoint")
+def pause(endpoint: str) -> "endpoints.EndpointShape":
+    """Pause an endpoint: what happens waits until it is resumed."""
+    return run(endpoints.pause, actor=operator(), endpoint=endpoint)
+
+
+@command.command()
+@click.argument("endpoint")
+def resume(endpoint: str) -> "endpoints.EndpointShape":
+    """Resume an endpoint that was paused, or that answered that it is gone (410)."""
+    with system():
+        done = connections.transaction(endpoints.resume, actor=operator(), endpoint=endpoint)
+        tasks.nudge("deliver")
+    return done
+
+
+@command.command()
+@click.argument("endpoint")
+@click.argument("type", required=False)
+def ping(endpoint: str, type: str | None) -> "pinging.Pinged":
+    """Post a signed sample to an endpoint now, and show its answer; of TYPE, such as pool.low."""
+    with system():
+        sample = connections.transaction(
+            pinging.prepare, actor=operator(), endpoint=endpoint, type=type
+        )
+        return pinging.post(sample)
 
 
 @command.command()

@@ -5,10 +5,11 @@ runs low or expires soon: a sweep here finds those pools.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Unpack
+from uuid import UUID
 
 from pydantic import Field
 from sqlalchemy import Select, select, text
@@ -42,6 +43,19 @@ class DeliveryBody(TypedDict):
     """The details; the fields depend on the type."""
 
 
+class Attempt(TypedDict):
+    """One attempt to deliver, and what the endpoint answered."""
+
+    at: datetime
+    """When it ended."""
+    status: int | None
+    """The answer's HTTP status; null if there was no answer."""
+    error: str | None
+    """Why it failed; null if it was accepted."""
+    seconds: float
+    """How long it took."""
+
+
 class DeliveryShape(TypedDict):
     """One message to an endpoint, sent or still to be sent."""
 
@@ -67,6 +81,8 @@ class DeliveryShape(TypedDict):
     """When the endpoint accepted it, or when it was set apart (a dead letter)."""
     error: str | None
     """Why the last attempt failed."""
+    answers: list[Attempt]
+    """The latest attempts with their answers, oldest first; 20 at most."""
     body: DeliveryBody | None
     """What is sent; null after it was blanked (redacted)."""
 
@@ -256,9 +272,13 @@ def resend(
     return {"resent": len(sent)}
 
 
-def webhook_id(delivery_id: int) -> str:
-    """Give a delivery's `webhook-id`, the receiver's idempotency key: the same on every retry."""
-    return f"msg_{delivery_id}"
+def webhook_id(delivery_id: int, identity: UUID | None) -> str:
+    """Give a delivery's `webhook-id`, the receiver's idempotency key: the same on every retry.
+
+    It is random, so that nobody counts by it what others are sent. What an older release wrote has none,
+    and keeps the id that its endpoint may know.
+    """
+    return f"msg_{identity.hex if identity else delivery_id}"
 
 
 def body(type_: str, happened_at: datetime, data: dict[str, Any]) -> DeliveryBody:
@@ -289,7 +309,7 @@ def _instant(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
 
 
-def encoded(content: DeliveryBody) -> bytes:
+def encoded(content: Mapping[str, Any]) -> bytes:
     """Give a body as bytes, always the same, because they are signed."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
@@ -301,7 +321,7 @@ def shape(row: Selected) -> DeliveryShape:
     waits = delivery.state is DeliveryState.WAITING
     return {
         "id": str(delivery.id),
-        "webhook_id": webhook_id(delivery.id),
+        "webhook_id": webhook_id(delivery.id, delivery.identity),
         "endpoint": str(delivery.endpoint_id),
         "url": row.url,
         "type": delivery.type,
@@ -311,7 +331,17 @@ def shape(row: Selected) -> DeliveryShape:
         "due_at": delivery.due_at if waits else None,
         "ended_at": delivery.ended_at,
         "error": delivery.error,
+        "answers": [_attempt(one) for one in delivery.answers or ()],
         "body": body(delivery.type, delivery.happened_at, data) if data else None,
+    }
+
+
+def _attempt(kept: dict[str, Any]) -> Attempt:
+    return {
+        "at": datetime.fromisoformat(kept["at"]),
+        "status": kept["status"],
+        "error": kept["error"],
+        "seconds": kept["seconds"],
     }
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -25,11 +25,15 @@ from worker.logs import log
 from worker.outgoing import deliveries, posting, retries
 from worker.outgoing.retries import DELIVERIES
 from worker.settings import settings
-from worker.tenancy import secrets
+from worker.tenancy import history, secrets
+from worker.tenancy.actors import Actor
 
+DELIVERER = Actor.operator("delivery")
 LANES = 16  # endpoints that are posted to at once
 CHUNK = 20  # deliveries of one endpoint that are posted on one connection
 SHARE = 5.0  # seconds after which a lane stops, even if part of its chunk is left
+ANSWERS = 20  # attempts that a delivery keeps with their answers
+MOST_SET_APART = 1000  # deliveries at once
 LEASE = timedelta(seconds=60)  # timeout of a claim, longer than a lane takes
 POLL_SECONDS = 0.5  # seconds between polls for due deliveries while lanes are busy
 
@@ -40,7 +44,8 @@ HEAD = """
          WHERE delivery.endpoint_id = endpoint.id AND delivery.state = 'waiting'
            AND delivery.due_at <= clock_now()
          ORDER BY delivery.due_at, delivery.id LIMIT 1) AS head
-    WHERE endpoint.removed_at IS NULL AND coalesce(endpoint.rests_until <= clock_now(), true)"""
+    WHERE endpoint.removed_at IS NULL AND endpoint.paused_at IS NULL
+      AND coalesce(endpoint.rests_until <= clock_now(), true)"""
 
 WAITING = text(f"SELECT EXISTS (SELECT FROM {HEAD})")  # noqa: S608  # a constant
 
@@ -61,7 +66,7 @@ CLAIM = text(f"""
        SET {retries.CLAIMED}
       FROM due WHERE delivery.id = due.id
     RETURNING delivery.id, delivery.endpoint_id, due.url, delivery.type::text, delivery.happened_at,
-              delivery.data
+              delivery.data, delivery.identity
 """)  # noqa: S608  # constants
 
 SECRETS = text("""
@@ -73,6 +78,43 @@ SECRETS = text("""
 RESET_FAILURES = text("""
     UPDATE endpoint SET failures = 0, rests_until = NULL WHERE id = ANY (:ids) AND failures > 0
 """)
+
+# A rest that the endpoint asks for is kept, however long the circuit breaker's is.
+RESTS = text("""
+    UPDATE endpoint
+       SET rests_until = greatest(rests_until, clock_now() + make_interval(secs => asked.seconds))
+      FROM unnest(CAST(:ids AS bigint[]), CAST(:seconds AS float8[])) AS asked (id, seconds)
+     WHERE endpoint.id = asked.id
+""")
+
+GONE = text("""
+    UPDATE endpoint SET paused_at = clock_now(), paused_because = 'It answered 410: it is gone.'
+     WHERE id = ANY (:ids) AND paused_at IS NULL AND removed_at IS NULL
+    RETURNING id, organization_id, url
+""")
+
+# What a paused endpoint leaves waiting for longer than anything is retried becomes a dead letter.
+SET_APART = text("""
+    WITH late AS (
+        SELECT delivery.id FROM endpoint JOIN delivery ON delivery.endpoint_id = endpoint.id
+         WHERE endpoint.paused_at IS NOT NULL AND delivery.state = 'waiting'
+           AND delivery.due_at < clock_now() - CAST(:lasts AS interval)
+         LIMIT :limit FOR NO KEY UPDATE OF delivery SKIP LOCKED)
+    UPDATE delivery SET state = 'failed', ended_at = clock_now(), error = 'The endpoint was paused.'
+      FROM late WHERE delivery.id = late.id RETURNING delivery.id
+""")
+
+ANSWERED = text(f"""
+    UPDATE delivery SET answers = CASE
+               WHEN jsonb_array_length(coalesce(answers, '[]')) < {ANSWERS} THEN coalesce(answers, '[]')
+               ELSE answers - 0 END || jsonb_build_object(
+                   'at', iso_instant(clock_now() - make_interval(secs => answer.ago)),
+                   'status', answer.status, 'error', answer.error, 'seconds', answer.seconds)
+      FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS int[]), CAST(:errors AS text[]),
+                  CAST(:seconds AS float8[]), CAST(:ago AS float8[]))
+           AS answer (id, status, error, seconds, ago)
+     WHERE delivery.id = answer.id
+""")  # noqa: S608  # a constant
 
 PAUSE_FAILING = text(f"UPDATE endpoint SET {retries.PAUSED} WHERE id = ANY (:ids)")  # noqa: S608
 
@@ -87,6 +129,15 @@ class Lane:
     claimed: list[Any]
 
 
+@dataclass(frozen=True)
+class Answered:
+    """An attempt's answer, how many seconds it took, and when that was (time.monotonic)."""
+
+    answer: posting.Answer
+    seconds: float
+    at: float
+
+
 @dataclass
 class Outcome:
     """The result of a lane: ids delivered, the one that failed and why, ids not attempted."""
@@ -95,6 +146,9 @@ class Outcome:
     taken: list[int] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
     untried: list[int] = field(default_factory=list)
+    answers: dict[int, Answered] = field(default_factory=dict)
+    rest: float | None = None  # seconds that the endpoint asked for
+    gone: bool = False
     events: list[int] = field(default_factory=list)  # those that the attempted deliveries tell of
 
 
@@ -124,6 +178,12 @@ def deliver_all(*, until: float) -> Counter[str]:
         # The lock is released: others may deliver now. These lanes end within their time.
         connections.transaction(_record, [future.result() for future in busy], counts)
     return counts
+
+
+def set_apart_paused(session: Session) -> int:
+    """Set apart up to 1,000 deliveries that waited for paused endpoints for too long; gives their number."""
+    asked = {"lasts": settings().delivery_lasts, "limit": MOST_SET_APART}
+    return len(session.scalars(SET_APART, asked).all())
 
 
 def is_due(session: Session) -> bool:
@@ -178,7 +238,7 @@ def _drive(lane: Lane) -> Outcome:
         while waiting and not outcome.failed and time.monotonic() < until:
             row = waiting.pop(0)
             begun = time.monotonic()
-            answer = _post(receiver, lane.secrets, row.id, row.type, row.happened_at, row.data)
+            answer = _post(receiver, lane.secrets, row)
             _note(row, answer, time.monotonic() - begun, outcome)
     outcome.untried = [row.id for row in waiting]
     return outcome
@@ -187,6 +247,8 @@ def _drive(lane: Lane) -> Outcome:
 def _note(row: Any, answer: posting.Answer, seconds: float, outcome: Outcome) -> None:
     """Keep the result of one delivery, and what it tells of."""
     metrics.POST_SECONDS.observe(seconds)
+    outcome.answers[row.id] = Answered(answer, round(seconds, 3), time.monotonic())
+    outcome.rest, outcome.gone = answer.rest, answer.gone
     if answer.taken:
         outcome.taken.append(row.id)
     else:
@@ -197,17 +259,10 @@ def _note(row: Any, answer: posting.Answer, seconds: float, outcome: Outcome) ->
         tracing.worked("deliver", [int(told)], seconds, delivered=answer.taken, **named)
 
 
-def _post(
-    receiver: posting.Receiver,
-    secrets: list[bytes],
-    delivery_id: int,
-    type_: str,
-    happened_at: datetime,
-    data: dict[str, Any],
-) -> posting.Answer:
-    body = deliveries.encoded(deliveries.body(type_, happened_at, data))
+def _post(receiver: posting.Receiver, secrets: list[bytes], row: Any) -> posting.Answer:
+    body = deliveries.encoded(deliveries.body(row.type, row.happened_at, row.data))
     # The unshifted time: receivers check a signature's age by their own clock.
-    now, name = int(time.time()), deliveries.webhook_id(delivery_id)
+    now, name = int(time.time()), deliveries.webhook_id(row.id, row.identity)
     return receiver.post(body, signed(secrets, webhook_id=name, timestamp=now, body=body))
 
 
@@ -222,6 +277,8 @@ def _record(session: Session, outcomes: list[Outcome], counts: Counter[str]) -> 
     session.execute(RESET_FAILURES, {"ids": [o.endpoint_id for o in outcomes if o.taken]})
     set_apart = DELIVERIES.failed(session, failed)
     session.execute(PAUSE_FAILING, {"ids": [o.endpoint_id for o in outcomes if o.failed]})
+    _record_answers(session, outcomes)
+    _leave_alone(session, outcomes)
     counts.update({"delivered": len(taken), "failed": len(failed), "set apart": set_apart})
     for outcome in outcomes:
         log.info(
@@ -230,6 +287,38 @@ def _record(session: Session, outcomes: list[Outcome], counts: Counter[str]) -> 
             delivered=outcome.taken,
             failed=list(outcome.failed),
             events=outcome.events,
+        )
+
+
+def _record_answers(session: Session, outcomes: list[Outcome]) -> None:
+    """Keep each attempt with its answer."""
+    answers = {one: answer for outcome in outcomes for one, answer in outcome.answers.items()}
+    kept, now = answers.values(), time.monotonic()
+    asked = {
+        "ids": list(answers),
+        "statuses": [one.answer.status for one in kept],
+        "errors": [one.answer.error for one in kept],
+        "seconds": [one.seconds for one in kept],
+        "ago": [now - one.at for one in kept],
+    }
+    session.execute(ANSWERED, asked)
+
+
+def _leave_alone(session: Session, outcomes: list[Outcome]) -> None:
+    """Leave endpoints alone as they ask for: for a while (429), or until they are resumed (410)."""
+    resting = {o.endpoint_id: o.rest for o in outcomes if o.rest is not None}
+    if resting:
+        session.execute(RESTS, {"ids": list(resting), "seconds": list(resting.values())})
+    for gone in session.execute(GONE, {"ids": [o.endpoint_id for o in outcomes if o.gone]}):
+        history.record(
+            session,
+            actor=DELIVERER,
+            action="endpoint paused",
+            thing="endpoint",
+            thing_ids=gone.id,
+            organization_id=gone.organization_id,
+            url=gone.url,
+            because="410",
         )
 
 

@@ -43,7 +43,11 @@ class EndpointShape(TypedDict):
     failures: int
     """How many attempts failed in a row."""
     rests_until: datetime | None
-    """Until when it is paused after failures (circuit breaker)."""
+    """Until when it rests after failures (circuit breaker), or as its Retry-After asked."""
+    paused_at: datetime | None
+    """Since when it is told nothing, until it is resumed; null if it is not paused."""
+    paused_because: str | None
+    """Why, if it was not a person who paused it: it answered that it is gone (410)."""
 
 
 class EndpointInClear(EndpointShape):
@@ -139,6 +143,29 @@ def rotate(
     return {**_told(session, found), "secret": secret}
 
 
+def pause(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> EndpointShape:
+    """Pause an endpoint: what happens waits for it, as long as a delivery is retried at all."""
+    actor.require(Role.MANAGER)
+    found = find(session, actor=actor, name=endpoint, lock=True)
+    if found.paused_at is None:
+        found.paused_at = session.scalar(select(func.clock_now()))
+        history.remember(session, actor, "endpoint paused", found, url=found.url)
+    session.flush()
+    return _told(session, found)
+
+
+def resume(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> EndpointShape:
+    """Resume an endpoint that a person paused, or that said it is gone; it does not rest either."""
+    actor.require(Role.MANAGER)
+    found = find(session, actor=actor, name=endpoint, lock=True)
+    if found.paused_at is not None:
+        history.remember(session, actor, "endpoint resumed", found, url=found.url)
+    found.paused_at = found.paused_because = found.rests_until = None
+    found.failures = 0
+    session.flush()
+    return _told(session, found)
+
+
 def remove(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> EndpointShape:
     """Remove an endpoint; its waiting deliveries become dead letters."""
     actor.require(Role.MANAGER)
@@ -213,6 +240,8 @@ def shape(endpoint: Endpoint, organization: str) -> EndpointShape:
         "removed_at": endpoint.removed_at,
         "failures": endpoint.failures,
         "rests_until": endpoint.rests_until,
+        "paused_at": endpoint.paused_at,
+        "paused_because": endpoint.paused_because,
     }
 
 

@@ -7,6 +7,7 @@ addresses. So DNS rebinding does not help an attacker.
 
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import cache
 from types import TracebackType
 from typing import Self
@@ -26,6 +28,10 @@ REQUEST_TIMEOUT = 10.0  # seconds for one request, from the look-up to the end o
 LARGEST_ANSWER = 64 * 1024  # bytes read of a response body; the rest is ignored
 LONGEST_URL = 2000
 PORTS = {"http": 80, "https": 443}
+GONE = 410
+RESTING = (429, 503)  # with which a Retry-After comes
+LONGEST_REST = 6 * 3600.0  # seconds; as long as the longest time between two retries
+SECONDS = re.compile("[0-9]{1,9}")
 
 UNICAST = ipaddress.ip_network("2000::/3")  # what is given out of IPv6
 # Reserved for protocols, relays and documents; older Pythons call most of the first and the last public.
@@ -44,15 +50,24 @@ class RefusedAddressError(errors.KeypoolError):
 
 @dataclass(frozen=True)
 class Answer:
-    """The result of a post: an HTTP status if there was a response, and in `error` why it failed."""
+    """The result of a post: an HTTP status if there was a response, and in `error` why it failed.
+
+    `rest` is how many seconds the receiver wants to be left alone, as its `Retry-After` says.
+    """
 
     status: int | None = None
     error: str | None = None
+    rest: float | None = None
 
     @property
     def taken(self) -> bool:
         """Say whether the receiver accepted it (any 2xx)."""
         return self.error is None
+
+    @property
+    def gone(self) -> bool:
+        """Say whether the receiver wants nothing more, ever (410)."""
+        return self.status == GONE
 
 
 class Receiver:
@@ -107,7 +122,7 @@ class Receiver:
                 whole = len(response.read(LARGEST_ANSWER + 1)) <= LARGEST_ANSWER
         if not whole or response.will_close:
             self._hang_up()
-        return _judged(response.status)
+        return _judged(response.status, response.getheader("Retry-After"))
 
     def _connected(self, until: float) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port or PORTS[self._url.scheme]
@@ -266,12 +281,26 @@ def _target(url: SplitResult) -> str:
     return (url.path or "/") + (f"?{url.query}" if url.query else "")
 
 
-def _judged(status: int) -> Answer:
+def _judged(status: int, retry_after: str | None) -> Answer:
     if 200 <= status < 300:
         return Answer(status)
+    if status in RESTING:
+        return Answer(status, f"answered {status}", _rest(retry_after))
     if 300 <= status < 400:
         return Answer(status, f"answered {status}; redirects are not followed")
     return Answer(status, f"answered {status}")
+
+
+def _rest(retry_after: str | None) -> float | None:
+    """Read a Retry-After (RFC 9110): seconds, or a time of the sender's clock; None if it is neither."""
+    if retry_after is None:
+        return None
+    if SECONDS.fullmatch(retry_after.strip()):
+        return min(float(retry_after), LONGEST_REST)
+    with suppress(ValueError, OverflowError):
+        left = parsedate_to_datetime(retry_after).timestamp() - time.time()
+        return min(max(left, 0.0), LONGEST_REST)
+    return None
 
 
 def _failed(error: Exception, until: float) -> Answer:

@@ -116,6 +116,7 @@ REPORT = f"""
       JOIN report_run AS report ON report.organization_id = wanted.organization_id
      WHERE report.state = 'done' AND report.finished_at > wanted.since"""  # noqa: S608  # a constant
 
+# An endpoint that said it is gone is told at once, the others after a day.
 # A source fails as long as everything that it sends is set apart, or names keys that do not exist.
 # The newest of what began to fail is the occasion; all that fails is told.
 TROUBLE = """
@@ -130,6 +131,11 @@ TROUBLE = """
                       ORDER BY since, what, name)) AS data
              FROM (SELECT 'endpoint' AS what, url AS name, failing_since AS since FROM endpoint
                     WHERE endpoint.organization_id = wanted.organization_id AND removed_at IS NULL
+                      AND paused_at IS NULL
+                    UNION ALL
+                   SELECT 'gone', url, paused_at FROM endpoint
+                    WHERE endpoint.organization_id = wanted.organization_id AND removed_at IS NULL
+                      AND paused_because IS NOT NULL
                     UNION ALL
                    SELECT 'source', source.name, bad.since FROM source
                     CROSS JOIN LATERAL (
@@ -154,7 +160,7 @@ TROUBLE = """
                              AND received_at > coalesce(good.at, lately.latest - interval '30 days'))
                           AS bad
                     WHERE source.organization_id = wanted.organization_id) AS trouble
-            WHERE since <= clock_now() - interval '1 day') AS failing
+            WHERE what = 'gone' OR since <= clock_now() - interval '1 day') AS failing
      WHERE failing.newest IS NOT NULL"""
 
 OCCASIONS: Mapping[Kind, str] = MappingProxyType({

@@ -2,8 +2,10 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import ARRAY, Integer, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.tables.columns import Base, Id, Made, Versioned, labelled, of
@@ -27,6 +29,8 @@ class Endpoint(Versioned, Base):
     failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     rests_until: Mapped[datetime | None]
     failing_since: Mapped[datetime | None]
+    paused_at: Mapped[datetime | None]
+    paused_because: Mapped[str | None]
 
 
 class EndpointSecret(Base):
@@ -58,3 +62,5 @@ class Delivery(Base):
     tried_since: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     error: Mapped[str | None]
+    identity: Mapped[UUID | None] = mapped_column(server_default=text("gen_random_uuid()"))
+    answers: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB(none_as_null=True))

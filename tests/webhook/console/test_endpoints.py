@@ -7,9 +7,11 @@ from html import unescape
 import pytest
 from sqlalchemy import text
 
+from tests.receiving import receiving
 from tests.world import OPERATOR
 from worker.database import connections as databases
 from worker.outgoing import deliveries
+from worker.settings import settings
 
 TYPES = {"redemption.decided": "on", "pool.low": "on", "pool_low": "10", "pool_expiring_days": "7"}
 
@@ -83,6 +85,42 @@ def test_an_endpoint_is_changed_given_a_new_secret_and_removed(manager, endpoint
     assert secret not in rotated
     assert manager.get(where).status_code == 404
     assert url not in re.sub(r"<p class=.told.*?</p>", "", manager.get("/endpoints").text)
+
+
+def test_an_endpoint_is_paused_pinged_and_resumed(manager, endpoint, monkeypatch):
+    where, _ = endpoint
+    monkeypatch.setenv("KEYPOOL_PRIVATE_ENDPOINTS", "true")
+    settings.cache_clear()
+    with receiving(204, 500) as receiver:
+        manager.post(where, url=receiver.url, **TYPES)
+        manager.post(f"{where}/pause", page=where)
+        paused = manager.get(where).text
+        manager.post(f"{where}/ping", page=where)
+        accepted = manager.get(where).text
+        manager.post(f"{where}/ping", page=where, type="pool.low")
+        refused = manager.get(where).text
+    settings.cache_clear()
+    manager.post(f"{where}/resume", page=where)
+
+    assert "Paused since" in paused
+    assert re.search(r'class="told done" role="status">It answered 204 after \d', accepted)
+    assert re.search(
+        r'class="told refused" role="status">The ping failed .*: answered 500\.', refused
+    )
+    assert b'"type":"pool.low"' in receiver.received[1].body
+    assert "Paused since" not in manager.get(where).text
+
+
+def test_a_delivery_shows_its_attempts_with_their_answers(manager, told):
+    with databases.session() as session:
+        session.execute(text("""
+            UPDATE delivery SET answers = '[{"at": "2026-03-01T10:00:00Z", "status": 502, "seconds": 0.25,
+                                             "error": "answered 502"}]' WHERE id = :id"""),
+            {"id": int(told["failed"])})  # fmt: skip
+
+    page = manager.get(f"/deliveries/{told['failed']}").text
+
+    assert re.search(r"<td>502</td><td class=\"number\">0.25 s</td><td>answered 502</td>", page)
 
 
 def test_what_was_told_is_listed_with_why_it_failed_and_shown_with_its_body(

@@ -459,6 +459,7 @@ REFUSED = {
     ],
     "user_has_a_hashed_password": ["UPDATE console_user SET password_hash = 'secret'"],
     "endpoint_wants_something": ["UPDATE endpoint SET types = '{}'"],
+    "endpoint_reason_is_of_a_pause": ["UPDATE endpoint SET paused_because = 'It is gone.'"],
     "endpoint_calls_a_pool_low": [
         "UPDATE endpoint SET pool_low = 0",
         "UPDATE endpoint SET pool_low = 1000000001",

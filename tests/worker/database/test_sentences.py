@@ -181,6 +181,7 @@ OURS = {
     "delivery_failure_has_its_error",
     "delivery_has_a_body_to_send",
     "draft_gathers_its_own_unbilled_charges",
+    "endpoint_reason_is_of_a_pause",
     "event_failure_has_its_error",
     "event_is_settled_with_an_outcome",
     "event_waits_while_recorded",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,16 +11,18 @@ import threading
 import time
 
 import pytest
+import svix
 from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from tests import world as worlds
-from tests.receiving import receiving, redirecting, slow
+from tests.receiving import answering, receiving, redirecting, slow
 from tests.waiting import eventually
 from tests.world import OPERATOR
 from worker.database import connections, locks
 from worker.outgoing import deliveries, delivering, endpoints, retries
 from worker.settings import settings
+from worker.tenancy import history
 
 
 @pytest.fixture
@@ -80,13 +83,106 @@ def test_a_delivery_is_verified_by_the_standards_own_library(place):
         told = deliver()
 
     [request] = receiver.received
-    [(identity,)] = sql("SELECT id FROM delivery")
     assert told["delivered"] == 1
-    assert request.headers["webhook-id"] == f"msg_{identity}"
     assert request.headers["content-type"] == "application/json"
     body = Webhook(endpoint["secret"]).verify(request.body, request.headers)
+    svix.Webhook(endpoint["secret"]).verify(request.body, request.headers)
+    with pytest.raises(svix.WebhookVerificationError):
+        svix.Webhook(endpoint["secret"]).verify(request.body + b" ", request.headers)
     assert (body["type"], body["data"]) == ("pool.low", {"nth": 1})
     assert fates() == [("delivered", 1, None)]
+
+
+def test_a_webhook_id_counts_nothing_and_an_older_delivery_keeps_its_own(place):
+    with receiving() as receiver:
+        tell(listen(place, receiver.url), 3)
+        sql("UPDATE delivery SET identity = NULL WHERE id = (SELECT max(id) FROM delivery)")
+        deliver()
+
+    first, second, old = (request.headers["webhook-id"] for request in receiver.received)
+    [(identity,)] = sql("SELECT max(id) FROM delivery")
+    assert old == f"msg_{identity}"
+    for opaque in (first, second):
+        assert re.fullmatch("msg_[0-9a-f]{32}", opaque)
+        assert str(identity) not in (opaque, opaque[4:].lstrip("0"))
+    assert first[:12] != second[:12]
+
+
+def test_an_endpoint_that_answers_429_is_left_alone_as_long_as_it_asks(place):
+    with receiving(answering(429, retry_after="3600"), 200) as receiver:
+        endpoint = listen(place, receiver.url)
+        tell(endpoint, 2)
+        deliver()
+        sql("UPDATE delivery SET due_at = clock_now()")
+        still = deliver()
+
+    [(rest,)] = sql("SELECT extract(epoch FROM rests_until - clock_now()) FROM endpoint")
+    assert 3500 < rest <= 3600
+    assert (still, len(receiver.received)) == ({}, 1)
+
+
+def test_an_endpoint_that_answers_410_is_paused_and_everybody_is_told(place):
+    with receiving(410, 200) as receiver:
+        endpoint = listen(place, receiver.url)
+        tell(endpoint, 2)
+        deliver()
+        now_due()
+        deliver()
+
+    with connections.session() as session:
+        shown = endpoints.show(session, actor=OPERATOR, endpoint=endpoint["id"])
+        filters = history.Filters(thing="endpoint", action="endpoint paused")
+        [act] = history.listing(session, actor=OPERATOR, filters=filters).items
+    assert shown["paused_at"]
+    assert shown["paused_because"] == "It answered 410: it is gone."
+    assert (act["actor"], act["detail"]["because"]) == ("delivery", "410")
+    assert len(receiver.received) == 1
+    assert [state for state, _, _ in fates()] == ["waiting", "waiting"]
+
+
+def test_what_waits_for_a_paused_endpoint_is_sent_when_it_is_resumed_or_set_apart_after_three_days(
+    place,
+):
+    with receiving() as receiver:
+        endpoint = listen(place, receiver.url)
+        with connections.session() as session:
+            endpoints.pause(session, actor=OPERATOR, endpoint=endpoint["id"])
+        tell(endpoint, 2)
+        sql("UPDATE delivery SET due_at = clock_now() - interval '73 hours'"
+            " WHERE id = (SELECT min(id) FROM delivery)")  # fmt: skip
+        before = deliver()
+        late = connections.transaction(delivering.set_apart_paused)
+        with connections.session() as session:
+            endpoints.resume(session, actor=OPERATOR, endpoint=endpoint["id"])
+        after = deliver()
+
+    assert (before, late, after["delivered"]) == ({}, 1, 1)
+    assert fates() == [("failed", 0, "The endpoint was paused."), ("delivered", 1, None)]
+
+
+def test_the_latest_attempts_are_kept_with_their_answers(place):
+    with receiving(500, 200) as receiver:
+        tell(listen(place, receiver.url))
+        deliver()
+        now_due()
+        deliver()
+    [(identity,)] = sql("SELECT id::text FROM delivery")
+    sql("UPDATE delivery SET answers = (SELECT jsonb_agg(one.answer) FROM (SELECT answers -> 0 AS answer"
+        " FROM generate_series(1, 20)) AS one),"
+        " state = 'waiting', due_at = clock_now(), ended_at = NULL")  # fmt: skip
+    with connections.session() as session:
+        answers = deliveries.show(session, actor=OPERATOR, delivery=identity)["answers"]
+    with receiving(503) as receiver:
+        sql("UPDATE endpoint SET url = :url, rests_until = NULL", url=receiver.url)
+        deliver()
+    with connections.session() as session:
+        later = deliveries.show(session, actor=OPERATOR, delivery=identity)["answers"]
+
+    assert [one["status"] for one in answers] == [500] * 20
+    assert [one["status"] for one in later] == [500] * 19 + [503]
+    assert later[-1]["error"] == "answered 503"
+    assert later[-1]["at"] > later[0]["at"]
+    assert 0 <= later[-1]["seconds"] < 60
 
 
 def test_during_a_rotation_a_delivery_is_signed_with_both_secrets(place):

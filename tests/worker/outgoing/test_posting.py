@@ -3,10 +3,11 @@
 import ipaddress
 import socket
 import time
+from email.utils import formatdate
 
 import pytest
 
-from tests.receiving import dripping, endless, receiving, redirecting, slow
+from tests.receiving import answering, dripping, endless, receiving, redirecting, slow
 from worker import errors
 from worker.outgoing import posting
 from worker.outgoing.posting import Receiver
@@ -240,3 +241,39 @@ def test_an_address_without_encryption_is_refused(url):
 )
 def test_an_address_of_this_machine_needs_no_encryption(url):
     assert posting.read_url(url, private=True) == url
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "least", "most"),
+    [
+        (429, "120", 120, 120),
+        (503, " 7 ", 7, 7),
+        (429, "99999999", posting.LONGEST_REST, posting.LONGEST_REST),
+        (429, "Thu, 01 Jan 1970 00:00:00 GMT", 0, 0),
+    ],
+)
+def test_a_receiver_is_left_alone_as_its_retry_after_says(status, said, least, most):
+    with receiving(answering(status, retry_after=said)) as receiver:
+        answer = posted(receiver.url)
+
+    assert (answer.status, answer.gone) == (status, False)
+    assert answer.rest is not None
+    assert least <= answer.rest <= most
+
+
+def test_a_receiver_may_name_the_time_until_which_it_is_left_alone():
+    later = formatdate(time.time() + 3600, usegmt=True)
+
+    with receiving(answering(429, retry_after=later)) as receiver:
+        answer = posted(receiver.url)
+
+    assert answer.rest is not None
+    assert 3500 <= answer.rest <= 3600
+
+
+@pytest.mark.parametrize(("status", "said"), [(429, "soon"), (429, "-5"), (500, "60"), (200, "60")])
+def test_a_retry_after_that_says_nothing_is_no_rest(status, said):
+    with receiving(answering(status, retry_after=said)) as receiver:
+        answer = posted(receiver.url)
+
+    assert answer.rest is None

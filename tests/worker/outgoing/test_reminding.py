@@ -422,6 +422,25 @@ def test_what_fails_since_a_day_is_told_in_one_mail_until_something_else_fails(w
     assert "hooks.example/2" in said(world)["text"]
 
 
+def test_an_endpoint_that_is_gone_is_told_at_once_and_one_that_a_person_paused_never(world):
+    wants(world, Kind.TROUBLE)
+    manager(world)
+    for name in ("gone", "paused"):
+        sql(world, "INSERT INTO endpoint (organization_id, url, types, failures, failing_since)"
+            " VALUES (:id, :url, '{pool.low}', 9, clock_now())", id=world.parent,
+            url=f"https://hooks.example/{name}")  # fmt: skip
+    sql(world, "UPDATE endpoint SET paused_at = clock_now(), paused_because = CASE"
+        " WHEN url LIKE '%gone' THEN 'It answered 410: it is gone.' END")  # fmt: skip
+    first, again = sweep(world), sweep(world)
+    pass_time(world.session, days=1.1)
+
+    assert (first, again, sweep(world)) == ([MAX], [], [])
+    shown = said(world)
+    assert "is gone and was paused" in shown["subject"]
+    assert "Endpoint https://hooks.example/gone: it answered on " in shown["text"]
+    assert "hooks.example/paused" not in shown["text"]
+
+
 def test_a_source_that_sends_nothing_that_works_is_told(world):
     wants(world, Kind.TROUBLE)
     manager(world)
