@@ -186,6 +186,12 @@ def set_apart_paused(session: Session) -> int:
     return len(session.scalars(SET_APART, asked).all())
 
 
+def secrets_of(session: Session, endpoint_id: int) -> list[bytes]:
+    """Give the secrets that sign what an endpoint gets, newest first."""
+    kept = session.execute(SECRETS, {"endpoint_ids": [endpoint_id]})
+    return [_decrypted(row.encrypted) for row in kept]
+
+
 def is_due(session: Session) -> bool:
     """Say whether there is something to deliver now."""
     return bool(session.scalar(WAITING))

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
@@ -17,9 +17,8 @@ from worker.database.lookup import Id
 from worker.outgoing import deliveries, delivering, endpoints, posting
 from worker.settings import settings
 from worker.tables.labels import DeliveryType
-from worker.tables.outgoing import Endpoint, EndpointSecret
+from worker.tables.outgoing import Endpoint
 from worker.tables.tenancy import Organization
-from worker.tenancy import secrets
 from worker.tenancy.actors import Actor, Role
 
 PING = "endpoint.ping"
@@ -106,7 +105,12 @@ def prepare(session: Session, *, actor: Actor, endpoint: str, type: str | None =
     actor.require(Role.MANAGER)
     found = endpoints.find(session, actor=actor, name=endpoint)
     now: datetime = session.execute(select(func.clock_now())).scalar_one()
-    return Ping(found.id, found.url, _body(session, found, type, now), _secrets(session, found))
+    return Ping(
+        found.id,
+        found.url,
+        _body(session, found, type, now),
+        delivering.secrets_of(session, found.id),
+    )
 
 
 def post(ping: Ping) -> Pinged:
@@ -138,13 +142,3 @@ def _body(session: Session, endpoint: Endpoint, type_: str | None, now: datetime
     chosen = lookup.label(DeliveryType, type_, field="type")
     owner = session.get_one(Organization, endpoint.organization_id).name
     return {**deliveries.body(chosen, now, {**SAMPLES[chosen], "organization": owner})}
-
-
-def _secrets(session: Session, endpoint: Endpoint) -> list[bytes]:
-    lives = or_(EndpointSecret.expires_at.is_(None), EndpointSecret.expires_at > func.clock_now())
-    kept = session.scalars(
-        select(EndpointSecret.encrypted)
-        .where(EndpointSecret.endpoint_id == endpoint.id, lives)
-        .order_by(EndpointSecret.id.desc())
-    )
-    return [secrets.decrypt(one) for one in kept]
