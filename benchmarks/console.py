@@ -27,6 +27,7 @@ ASKED = 15  # times for each page
 BARE = "/console/sign-in"  # the limit: a page that asks the database nothing
 
 PAGES = {
+    "home": "/console/",
     "pools": "/console/pools",
     "new pool": "/console/pools/new",
     "pool": "/console/pools/1",

@@ -8,7 +8,17 @@ from flask import Flask, Request, Response, redirect
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_wtf import CSRFProtect
 
-from webhook.console import access, answers, choosing, forms, letters, packing, tables, words
+from webhook.console import (
+    access,
+    answers,
+    choosing,
+    forms,
+    letters,
+    packing,
+    plotting,
+    tables,
+    words,
+)
 from webhook.console.frame import blueprint, install_routes
 from worker.settings import settings
 from worker.tenancy import secrets
@@ -60,6 +70,7 @@ def _pages() -> APIBlueprint:
     answers.install(blueprint)
     tables.install(blueprint)
     letters.install(blueprint)
+    plotting.install(blueprint)
     blueprint.before_request(csrf.protect)
     return blueprint
 

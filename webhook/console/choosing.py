@@ -48,6 +48,12 @@ def chosen(filters: type[F], **fixed: Any) -> F:
     return filters(**fixed, **{one.name: _read(one) for one in asked})
 
 
+def asked(filters: ListFilters) -> dict[str, str]:
+    """Write filters as a page's query, which `chosen` reads back; nothing for those not given."""
+    given = ((one, getattr(filters, one.name)) for one in criteria(type(filters)))
+    return {one.name: _written(one, value) for one, value in given if value != one.default}
+
+
 def fields(filters: type[ListFilters], *fixed: str, **options: Sequence[str]) -> list[Field]:
     """Give the fields of a list's form, without the filters that the page itself gives.
 
@@ -62,6 +68,14 @@ def _field(one: Criterion, options: Sequence[str]) -> Field:
         options = list(one.kind)
     label = words.words(one.name).capitalize() + (" (days)" if one.kind is timedelta else "")
     return Field(one.name, label, TYPES.get(one.kind, one.typed), one.words, one.longest, options)
+
+
+def _written(one: Criterion, value: Any) -> str:
+    if one.kind is bool:
+        return "1"
+    if one.kind is datetime:
+        return days.as_typed(value, words.zone(), end=one.name == "until")
+    return str(value.days) if one.kind is timedelta else str(value)
 
 
 def _read(one: Criterion) -> Any:

@@ -7,6 +7,7 @@ from apiflask import APIBlueprint
 from flask import current_app, request
 
 PAGES = (
+    "home",
     "sign_in",
     "links",
     "second_factor",

@@ -1,4 +1,4 @@
-"""Signing in and out, and the start page."""
+"""Signing in and out."""
 
 import secrets
 from typing import Any
@@ -6,28 +6,16 @@ from typing import Any
 from flask import redirect, render_template, request, session
 from flask import url_for as url
 from flask_login import logout_user
-from sqlalchemy.orm import Session
 
 from webhook.console import answers, asking, beginning
-from webhook.console.access import Visitor, load, page
+from webhook.console.access import Visitor, load
 from webhook.console.asking import Proof
 from webhook.console.frame import blueprint
-from webhook.console.words import may
-from webhook.http.access import EVERYBODY
 from worker.database import connections
 from worker.database.connections import Login
 from worker.tenancy import links, signing_in
-from worker.tenancy.actors import Actor
 
 WRONG = "That address and password do not fit; try again, or ask your manager for a new password."
-
-
-@blueprint.get("/")
-@page(*EVERYBODY)
-def home(_session: Session, _actor: Actor) -> Any:
-    """Redirect to the first page that the user may see."""
-    start = next(e for e in ("pools", "invoices", "events") if may(e))
-    return redirect(url(f"console.{start}"), 303)
 
 
 @blueprint.get("/sign-in")

@@ -135,13 +135,12 @@ class Filters(ListFilters):
     status: AssignmentStatus | None = by("Those that are so.")
     expiring_within: timedelta | None = by("Those that end within so many days.")
     at_risk: bool = by(
-        "Only those of learners at risk: never launched, and they end within 30 days.",
+        "Only those of learners at risk: never launched, with at least half of the access gone.",
         default=False,
     )
 
 
 ALL = Filters()
-RISK = timedelta(days=30)  # a learner who has not launched is at risk so long before the end
 
 
 def soon_over(within: timedelta) -> ColumnElement[bool]:
@@ -149,6 +148,20 @@ def soon_over(within: timedelta) -> ColumnElement[bool]:
     now = func.clock_now()
     over_by_then = func.is_overdue(Assignment.status, Assignment.expires_at, now + within)
     return and_(gives_access(now), over_by_then)
+
+
+def at_risk() -> ColumnElement[bool]:
+    """Give the condition for a valid assignment that was never launched, and half of it is gone.
+
+    The notebook on learners at risk asks the same of schema `report`.
+    """
+    now = func.clock_now()
+    return and_(
+        Assignment.status == AssignmentStatus.ACTIVE,
+        gives_access(now),
+        Assignment.expires_at - now <= now - Assignment.redeemed_at,
+        ~exists().where(TAKEN, Launch.outcome == LaunchOutcome.LAUNCHED),
+    )
 
 
 def gives_access(
@@ -368,7 +381,7 @@ def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[Column
     if filters.expiring_within is not None:
         yield soon_over(filters.expiring_within)
     if filters.at_risk:
-        yield and_(soon_over(RISK), ~exists().where(TAKEN, Launch.outcome == "launched"))
+        yield at_risk()
 
 
 def _sort(filters: Filters) -> str | None:

@@ -211,6 +211,11 @@ def listing(session: Session, *, actor: Actor, filters: Filters = ALL) -> list[E
     return [shape(endpoint, owner) for endpoint, owner in session.execute(statement)]
 
 
+def total(session: Session, *, actor: Actor, filters: Filters) -> int:
+    """Count the endpoints that the list would show."""
+    return len(listing(session, actor=actor, filters=filters))
+
+
 def find(session: Session, *, actor: Actor, name: str | Endpoint, lock: bool = False) -> Endpoint:
     """Find an endpoint of the actor's organizations by id or URL; not a removed one.
 

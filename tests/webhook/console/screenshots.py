@@ -48,6 +48,8 @@ COLOURS = 96
 # By the name of the picture: who looks, and where; nowhere: an act says where, or goes on from before.
 PAGES = {
     "sign-in": (None, "/sign-in"),
+    "home": (MANAGER, "/"),
+    "home-operator": (SELLER, "/"),
     "pools": (MANAGER, "/pools"),
     "pool": (MANAGER, "/pools/{pool}"),
     "pool-keys": (MANAGER, "/pools/{pool}?state=redeemed#keys"),

@@ -290,7 +290,7 @@ def test_a_user_is_invited_and_disabled(tab):
     theirs.get_by_label("New password").fill(PASSWORD)
     theirs.get_by_role("button", name="Choose it").click()
     sign_in(theirs, "new@example.com")
-    expect(theirs.get_by_role("heading", name="Training key pools")).to_be_visible()
+    expect(theirs.get_by_role("heading", name="Needs you")).to_be_visible()
 
     row = page.get_by_role("row", name="new@example.com")
     row.get_by_role("button", name="Disable").click()
