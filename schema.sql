@@ -150,6 +150,8 @@ CREATE TYPE invoice_kind      AS ENUM ('invoice', 'credit_note');
 CREATE TYPE invoice_status    AS ENUM ('draft', 'finalized', 'paid', 'void');
 CREATE TYPE report_state      AS ENUM ('queued', 'running', 'done', 'failed');
 CREATE TYPE report_format     AS ENUM ('html', 'pdf');
+CREATE TYPE schedule_format   AS ENUM ('html', 'pdf', 'xlsx');
+CREATE TYPE report_rhythm     AS ENUM ('day', 'week', 'month');
 CREATE TYPE delivery_type     AS ENUM (
     'redemption.decided', 'assignment.expired', 'assignment.cancelled', 'assignment.extended', 'pool.low',
     'pool.expiring', 'invoice.finalized', 'invoice.paid', 'invoice.payment_taken_back', 'invoice.voided',
@@ -2532,9 +2534,41 @@ CREATE INDEX page_session_by_age ON page_session (began_at);
 
 -- Reports that are kept -----------------------------------------------------------------------------
 
+-- A report that is made again and again: a notebook, asked about each day, week (from Monday on) or month of
+-- an organization and its descendants when that is over in its time zone; of all, in UTC, where it is none.
+-- recipients get each by mail, as format. Periods that end after since are made, unless it was paused or removed.
+CREATE TABLE report_schedule (
+    id              bigint          GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organization_id bigint          REFERENCES organization ON DELETE RESTRICT,
+    notebook        text            NOT NULL,
+    every           report_rhythm   NOT NULL,
+    format          schedule_format NOT NULL DEFAULT 'html',
+    parameters      jsonb           NOT NULL DEFAULT '{}',
+    recipients      text[]          NOT NULL DEFAULT '{}',
+    asked_by        text            NOT NULL,
+    created_at      timestamptz     NOT NULL DEFAULT clock_now(),
+    since           timestamptz     NOT NULL DEFAULT clock_now(),
+    paused_at       timestamptz,
+    removed_at      timestamptz,
+
+    CONSTRAINT schedule_names_a_notebook_without_a_path CHECK (notebook ~ '^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$'),
+    CONSTRAINT schedule_has_a_few_parameters            CHECK (jsonb_typeof(parameters) = 'object'
+                                                           AND octet_length(parameters::text) <= 4000),
+    CONSTRAINT schedule_mails_to_a_few                  CHECK (cardinality(recipients) <= 50),
+    CONSTRAINT schedule_mails_to_somebody               CHECK (array_position(recipients, NULL) IS NULL),
+    CONSTRAINT schedule_that_is_removed_mails_nobody    CHECK (removed_at IS NULL OR recipients = '{}')
+);
+COMMENT ON CONSTRAINT schedule_has_a_few_parameters ON report_schedule
+    IS 'invalid_input(parameters): The parameters of a report have at most 4,000 characters in all.';
+COMMENT ON CONSTRAINT schedule_mails_to_a_few ON report_schedule
+    IS 'invalid_input(mail): A scheduled report is mailed to at most 50 addresses; give one of a list.';
+
+-- Read by lists of an organization's schedules.
+CREATE INDEX report_schedule_by_organization ON report_schedule (organization_id, id) WHERE removed_at IS NULL;
+
 -- One report that is kept: a notebook that was asked about days, first and last included, of an
--- organization and its descendants (of all, where it is none), by a person or after an invoice was
--- finalized. worked of cells are done; worked_at tells whether somebody still works on it. page is
+-- organization and its descendants (of all, where it is none), by a person, after an invoice was
+-- finalized, or by a schedule; that one is tried again from retry_at on if it failed. worked of cells are done; worked_at tells whether somebody still works on it. page is
 -- one HTML file, of the data as it was at data_at; pdf is that page printed, where that was asked
 -- for. An erasure that changes the page takes the PDF away, until the page is printed anew.
 CREATE TABLE report_run (
@@ -2558,10 +2592,13 @@ CREATE TABLE report_run (
     pdf             bytea,
     traceback       text,
     parameters      jsonb         NOT NULL DEFAULT '{}',
+    schedule_id     bigint        REFERENCES report_schedule ON DELETE RESTRICT,
+    retry_at        timestamptz,
 
     -- The worker makes a file's name of it.
     CONSTRAINT report_names_a_notebook_without_a_path CHECK (notebook ~ '^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$'),
     CONSTRAINT report_is_made_once_for_an_invoice     UNIQUE (invoice_id, notebook),
+    CONSTRAINT report_is_made_once_for_a_period       UNIQUE (schedule_id, first_day),
     CONSTRAINT report_has_days_in_order               CHECK (first_day <= last_day),
     CONSTRAINT report_works_the_cells_it_has          CHECK (worked BETWEEN 0 AND cells),
     CONSTRAINT report_is_attended_while_it_runs       CHECK (state <> 'running' OR worked_at IS NOT NULL),
@@ -2579,7 +2616,8 @@ COMMENT ON CONSTRAINT report_has_a_few_parameters ON report_run
     IS 'invalid_input(parameters): The parameters of a report have at most 4,000 characters in all.';
 
 -- Read by the worker that makes the next: people's first, then in the order in which they were asked.
-CREATE INDEX report_run_unfinished ON report_run ((invoice_id IS NOT NULL), id) WHERE state IN ('queued', 'running');
+CREATE INDEX report_run_unfinished ON report_run ((invoice_id IS NOT NULL OR schedule_id IS NOT NULL), id)
+    WHERE state IN ('queued', 'running');
 -- Read by the worker that prints anew what an erasure changed.
 CREATE INDEX report_run_unprinted ON report_run (id) WHERE state = 'done' AND format = 'pdf' AND pdf IS NULL;
 -- Read by lists of an organization's reports.
@@ -2609,6 +2647,33 @@ $$;
 CREATE TRIGGER report_is_told AFTER UPDATE OF state ON report_run
     FOR EACH ROW WHEN (NEW.state IN ('done', 'failed') AND NEW.state <> OLD.state)
     EXECUTE FUNCTION tell_report();
+
+-- Which scheduled report a mail brings, by what it is about; which stays when its body is blanked.
+CREATE FUNCTION scheduled_report_of(kind text, about text) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN kind IN ('scheduled_report', 'scheduled_report_failed') THEN split_part(about, ' ', 2)::bigint END
+$$;
+
+-- A scheduled report, or that it could not be made, is mailed to who is to get it.
+CREATE FUNCTION mail_report() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO message (organization_id, kind, recipient, about, occasion, data)
+    SELECT NEW.organization_id,
+           CASE NEW.state WHEN 'done' THEN 'scheduled_report' ELSE 'scheduled_report_failed' END,
+           recipient, 'report ' || NEW.id, NEW.finished_at,
+           jsonb_build_object('report', NEW.id, 'schedule', NEW.schedule_id, 'notebook', NEW.notebook,
+                              'first_day', NEW.first_day, 'last_day', NEW.last_day)
+      FROM report_schedule CROSS JOIN unnest(recipients) WITH ORDINALITY AS of (recipient, nth)
+     WHERE report_schedule.id = NEW.schedule_id
+     ORDER BY nth;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER report_is_mailed AFTER UPDATE OF state ON report_run
+    FOR EACH ROW WHEN (NEW.schedule_id IS NOT NULL AND NEW.state IN ('done', 'failed') AND NEW.state <> OLD.state)
+    EXECUTE FUNCTION mail_report();
 
 
 -- The schedule and the history -------------------------------------------------------------------
@@ -2942,6 +3007,7 @@ ALTER TABLE pool_shortage  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE unsubscribed   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE page_session   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE report_run     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE report_schedule ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_run   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_beat  ENABLE ROW LEVEL SECURITY;
 ALTER TABLE schedule_job   ENABLE ROW LEVEL SECURITY;
@@ -2976,6 +3042,7 @@ CREATE POLICY tenancy ON mail_template  TO keypool_web USING ((SELECT sees_every
 CREATE POLICY tenancy ON reminder       TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON unsubscribed   TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON report_run     TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
+CREATE POLICY tenancy ON report_schedule TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 CREATE POLICY tenancy ON history        TO keypool_web USING ((SELECT sees_everything()) OR organization_id IN (SELECT visible_organization()));
 
 -- By the row that it hangs on, whose own policy holds inside the sub-select.
@@ -3067,7 +3134,8 @@ CREATE POLICY leads_to_rows_in_sight ON message AS RESTRICTIVE FOR INSERT TO key
     WITH CHECK ((distribution_id IS NULL OR EXISTS (SELECT FROM distribution WHERE distribution.id = distribution_id))
                 AND (template_id IS NULL OR EXISTS (SELECT FROM mail_template WHERE mail_template.id = template_id)));
 CREATE POLICY leads_to_rows_in_sight ON report_run AS RESTRICTIVE FOR INSERT TO keypool_web
-    WITH CHECK (invoice_id IS NULL OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id));
+    WITH CHECK ((invoice_id IS NULL OR EXISTS (SELECT FROM invoice WHERE invoice.id = invoice_id))
+                AND schedule_id IS NULL);
 
 -- Tenants read these; the operator alone writes them.
 CREATE POLICY operating_new ON tax_rate       AS RESTRICTIVE FOR INSERT TO keypool_web WITH CHECK ((SELECT sees_everything()));
@@ -3121,6 +3189,7 @@ CREATE POLICY persons ON history              AS RESTRICTIVE TO keypool_web USIN
 CREATE POLICY persons ON message              AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
 CREATE POLICY persons ON mail_template        AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
 CREATE POLICY persons ON report_run           AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
+CREATE POLICY persons ON report_schedule      AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
 CREATE POLICY persons ON reminder         AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
 CREATE POLICY persons ON unsubscribed     AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
 CREATE POLICY persons ON identity_provider AS RESTRICTIVE TO keypool_web USING ((SELECT is_persons()));
@@ -3178,7 +3247,8 @@ GRANT SELECT (id, user_id, client, browser, created_at, confirmed_at, last_seen_
 GRANT SELECT (id, user_id, created_at, ends_at, used_at) ON sign_in_link TO keypool_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON reminder TO keypool_web;
 GRANT SELECT, UPDATE ON unsubscribed TO keypool_web;
-GRANT SELECT, INSERT ON report_run, answer, journal_export TO keypool_web;
+GRANT SELECT, INSERT ON report_run, report_schedule, answer, journal_export TO keypool_web;
+GRANT UPDATE (recipients, parameters, since, paused_at, removed_at) ON report_schedule TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON seller_bank TO keypool_web;
 GRANT SELECT ON schedule_beat, audit_run, currency, seller, organization_ancestry, pool_tally, label_tally, distribution_tally, pool_growth, pool_charged, redemption,
@@ -3230,16 +3300,21 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 2 AS
      ORDER BY source_secret.id DESC
 $$;
 
--- In whose name a message came; and that its receiver wants no more reminders from there. Whoever asks
--- holds the signed link of that message, as the web proves.
+-- In whose name a message came, and which scheduled report it brought, if any; and that its receiver wants
+-- no more of that report, or no more reminders from there. Whoever asks holds the signed link of that message,
+-- as the web proves.
 CREATE FUNCTION sender_of(message_id bigint, proofs bytea)
-RETURNS TABLE (organization text, locale text)
+RETURNS TABLE (organization text, locale text, notebook text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp ROWS 1 AS $$
 BEGIN
     PERFORM require_proof(proofs, 'unsubscribe', message_id::text);
     RETURN QUERY
-    SELECT coalesce(nullif(organization.sender_name, ''), organization.name), organization.locale
-      FROM message JOIN organization ON organization.id = message.organization_id
+    SELECT coalesce(nullif(organization.sender_name, ''), organization.name, nullif(seller.name, ''), 'keypool'),
+           coalesce(organization.locale, 'en'), report.notebook
+      FROM message
+     CROSS JOIN seller
+      LEFT JOIN organization ON organization.id = message.organization_id
+      LEFT JOIN report_run AS report ON report.id = scheduled_report_of(message.kind, message.about)
      WHERE message.id = message_id;
 END
 $$;
@@ -3249,8 +3324,14 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM require_proof(proofs, 'unsubscribe', message_id::text);
     INSERT INTO unsubscribed (organization_id, address)
-    SELECT organization_id, recipient_lower FROM message WHERE id = message_id
+    SELECT organization_id, recipient_lower FROM message
+     WHERE id = message_id AND scheduled_report_of(kind, about) IS NULL
     ON CONFLICT DO NOTHING;
+    UPDATE report_schedule
+       SET recipients = ARRAY(SELECT recipient FROM unnest(recipients) WITH ORDINALITY AS of (recipient, nth)
+                               WHERE lower(recipient) <> message.recipient_lower ORDER BY nth)
+      FROM message JOIN report_run AS report ON report.id = scheduled_report_of(message.kind, message.about)
+     WHERE message.id = message_id AND report_schedule.id = report.schedule_id;
 END
 $$;
 

@@ -1,4 +1,4 @@
-"""`/unsubscribe/…`: the link in reminders, by which their receiver gets no more of them.
+"""`/unsubscribe/…`: the link in reminders and reports, by which their receiver gets no more of them.
 
 It works without signing in, and in one click from a mail program (RFC 8058: POST). A GET changes
 nothing, since mail scanners follow links: it shows a button.
@@ -18,6 +18,7 @@ from worker.database.connections import Login
 from worker.languages import readers
 from worker.languages.phrasebooks import Phrasebook
 from worker.outgoing import unsubscribing
+from worker.outgoing.unsubscribing import Sender
 
 STYLE = (
     ":root{color-scheme:light dark}"
@@ -58,9 +59,12 @@ blueprint = APIBlueprint("unsubscribe", __name__, enable_openapi=False)
 def ask(token: str) -> Response:
     """Show a button; nothing is done yet."""
     with connections.session(Login.WEB) as session:
-        organization, locale = unsubscribing.sender(session, token=token)
-    book = readers.book_for(locale)
-    title = book.say("Reminders from {organization}", organization=organization)
+        sender = unsubscribing.sender(session, token=token)
+    book = readers.book_for(sender.locale)
+    if sender.notebook:
+        title = book.say("Report “{report}” by mail", report=_report(sender))
+        return _page(book, title, button=book.say("No more of this report"))
+    title = book.say("Reminders from {organization}", organization=sender.organization)
     return _page(book, title, *_what_goes_on(book), button=book.say("No more reminders"))
 
 
@@ -69,9 +73,13 @@ def unsubscribe(token: str) -> Response:
     """Unsubscribe the receiver; again changes nothing."""
     with connections.session(Login.WEB) as session:
         unsubscribing.unsubscribe(session, token=token)
-        organization, locale = unsubscribing.sender(session, token=token)
-    book = readers.book_for(locale)
-    title = book.say("No more reminders from {organization}", organization=organization)
+        sender = unsubscribing.sender(session, token=token)
+    book = readers.book_for(sender.locale)
+    if sender.notebook:
+        return _page(
+            book, book.say("The report “{report}” no longer comes by mail", report=_report(sender))
+        )
+    title = book.say("No more reminders from {organization}", organization=sender.organization)
     return _page(book, title, *_what_goes_on(book))
 
 
@@ -80,6 +88,10 @@ def unknown(error: errors.NotFoundError) -> Response:
     """Say that a link does not work, and nothing else."""
     book = readers.book_for(None)
     return _page(book, book.translate(str(error)), status=HTTPStatus.NOT_FOUND)
+
+
+def _report(sender: Sender) -> str:
+    return (sender.notebook or "").replace("_", " ")
 
 
 def _what_goes_on(book: Phrasebook) -> list[str]:

@@ -125,6 +125,8 @@ def configuration() -> dict[str, Any]:
             "fold-tallies": _every(timedelta(minutes=1), "fold_tallies"),
             # Catches up after an outage: bills every closed month that is not invoiced.
             "bill": _every(timedelta(hours=1), "bill"),
+            # Catches up after an outage: queues what schedules missed.
+            "schedule-reports": _every(timedelta(minutes=1), "schedule_reports"),
             "make-reports": _every(timedelta(minutes=1), "make_reports"),
             # Catches up after an outage, too: writes every closed month that the lake lacks.
             "keep-lake": _every(timedelta(hours=1), "keep_lake"),

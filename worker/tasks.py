@@ -37,7 +37,7 @@ from worker.machine import watchdog
 from worker.outgoing import deliveries, delivering, mailing, progress, reminding, retries
 from worker.pools import batches, tallies
 from worker.redemption import inbox, proofs, settling
-from worker.reporting import keeping
+from worker.reporting import keeping, schedules
 from worker.reporting.lake import building
 from worker.settings import settings
 from worker.tenancy import answers, history, identity_providers, sessions, throttling
@@ -228,6 +228,14 @@ def bill() -> None:
         nudge("bill")
 
 
+@app.task(name="schedule_reports")
+def schedule_reports() -> None:
+    """Queue the reports of schedules whose day, week or month is over."""
+    if count := transaction(schedules.ask_due):
+        log.info("scheduled reports queued", count=count)
+        nudge("make_reports")
+
+
 # A cell may take long. Even if the worker pauses, the task stays within the visibility timeout,
 # after which the broker would redeliver it.
 @app.task(name="make_reports", soft_time_limit=240, time_limit=270)
@@ -239,6 +247,7 @@ def make_reports() -> None:
     if made:
         log.info("reports made", count=made)
         _deliver_soon()
+        nudge("mail")
     if time.monotonic() >= until:
         nudge("make_reports")
     elif printed := reporting.print_anew(until=until):

@@ -29,7 +29,7 @@ from worker.database.connections import Login
 from worker.outgoing import endpoints
 from worker.pools import batches, pools
 from worker.redemption import inbox, settling, sources
-from worker.reporting import claims, keeping
+from worker.reporting import claims, keeping, schedules
 from worker.settings import settings
 from worker.tables.tenancy import Logo
 from worker.tenancy import organizations, passwords, sessions, signing_in, tokens, users
@@ -243,6 +243,12 @@ def things(place: Place) -> Things:
             )["id"]
             for notebook in ("usage", "billing")
         }
+        regular = {
+            notebook: schedules.schedule(
+                session, actor=OPERATOR, notebook=notebook, organization=names.name, every="month"
+            )["id"]
+            for notebook in ("usage", "billing")
+        }
         for report in kept.values():
             claim = claims.take(session, only=int(report))
             assert claim is not None
@@ -336,5 +342,7 @@ def things(place: Place) -> Things:
             "report": kept["usage"],
             "number": "1",  # of the report's table
             "report on billing": kept["billing"],
+            "schedule": regular["usage"],
+            "schedule on billing": regular["billing"],
         }
     )

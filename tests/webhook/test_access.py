@@ -89,6 +89,10 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/reports": {
         "notebook": "{notebook}", "organization": "{organization}", "format": "pdf"
     },
+    "POST /api/v1/reports/schedules": {
+        "notebook": "{notebook}", "organization": "{organization}", "every": "week",
+        "mail": ["boss@example.com"],
+    },
     "PATCH /api/v1/seller": {"name": "New"},
 }  # fmt: skip
 QUERIES = {
@@ -132,6 +136,7 @@ LISTED = {
     "/api/v1/prices": ("id", "price"),
     "/api/v1/redemptions": ("event", "event"),
     "/api/v1/reports": ("id", "report"),
+    "/api/v1/reports/schedules": ("id", "schedule"),
     "/api/v1/sessions": ("id", "session_id"),
     "/api/v1/sources": ("id", "source"),
     "/api/v1/reminders": ("organization", "organization"),
@@ -345,7 +350,8 @@ class Walker:
 def walkers(place: Place, askers: dict[Whose, int], everything: Things, role: Role) -> Any:
     ids = everything.ids
     if role is Role.FINANCE:  # of reports, it reads those on what is billed
-        ids = ids | {"report": ids["report on billing"], "notebook": "billing"}
+        ids = ids | {name: ids[f"{name} on billing"] for name in ("report", "schedule")}
+        ids = ids | {"notebook": "billing"}
     for whose, organization in askers.items():
         if role is not Role.OPERATOR or whose is Whose.OWN:  # the operator's belongs to none
             yield whose, place.token(role, organization), Things(ids)

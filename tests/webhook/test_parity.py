@@ -127,8 +127,13 @@ ROUTES = {
     "reports kept": "GET /reports",
     "reports list": "GET /reports/notebooks",
     "reports measures": "GET /reports/measures",
+    "reports pause": "POST /reports/schedules/{schedule}/pause",
+    "reports resume": "POST /reports/schedules/{schedule}/resume",
     "reports run": "POST /reports",
+    "reports schedule": "POST /reports/schedules",
+    "reports schedules": "GET /reports/schedules",
     "reports show": "GET /reports/{report}",
+    "reports unschedule": "POST /reports/schedules/{schedule}/remove",
 }
 
 

@@ -13,6 +13,7 @@ from worker.database import connections
 from worker.learning import learners
 from worker.outgoing import composing, reminders, reminding
 from worker.pools import distributions
+from worker.reporting import claims, schedules
 from worker.settings import settings
 from worker.tables.labels import ReminderKind as Kind
 
@@ -151,3 +152,49 @@ def test_a_persons_wish_is_exported_and_erased(world, client):
 
     assert [one["organization"].startswith("Parent") for one in held["unsubscribed"]] == [True]
     assert ANN not in unsubscribed()
+
+
+def test_a_scheduled_reports_link_takes_its_receiver_off_that_schedule_alone(world, client):
+    with connections.session() as session:
+        stopped, kept = (
+            schedules.schedule(
+                session, actor=OPERATOR, notebook="usage", organization=str(world.parent),
+                every="month", mail=[ANN, BOB],
+            )["id"]
+            for _ in range(2)
+        )  # fmt: skip
+        report = session.execute(
+            text("INSERT INTO report_run (schedule_id, organization_id, notebook, first_day, last_day,"
+                 " asked_by) VALUES (:id, :organization, 'usage', '2026-01-01', '2026-01-31', 'x')"
+                 " RETURNING id"),
+            {"id": int(stopped), "organization": world.parent},
+        ).scalar_one()  # fmt: skip
+        claim = claims.take(session, only=report)
+        assert claim is not None
+        claims.finish(session, claim=claim, page="<p>")
+        ids = session.scalars(
+            text("SELECT id FROM message WHERE kind = 'scheduled_report' ORDER BY id")
+        ).all()
+        to_ann, to_bob = composing.facts(session, ids)
+        session.commit()
+    link = path(to_ann)
+
+    shown = client.get(link)
+    with connections.session() as session:
+        before = schedules.show(session, actor=OPERATOR, schedule=stopped)["mail"]
+        session.execute(text("UPDATE message SET data = NULL, state = 'sent', ended_at = now()"))
+        session.commit()
+    done, again = client.post(link), client.post(link)
+
+    assert "<button>No more of this report</button>" in shown.text
+    assert "The report “usage” no longer comes by mail" in done.text
+    assert (done.status_code, again.status_code) == (200, 200)
+    assert ANN not in shown.text + done.text
+    assert before == [ANN, BOB]
+    with connections.session() as session:
+        mailed = [
+            schedules.show(session, actor=OPERATOR, schedule=one)["mail"] for one in (stopped, kept)
+        ]
+    assert mailed == [[BOB], [ANN, BOB]]
+    assert unsubscribed() == []
+    assert path(to_bob) != link

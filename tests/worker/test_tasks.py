@@ -150,6 +150,7 @@ TASKS = [
     "expire",
     "fold_tallies",
     "bill",
+    "schedule_reports",
     "make_reports",
     "keep_lake",
     "audit",

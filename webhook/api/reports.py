@@ -1,4 +1,4 @@
-"""Stored reports: requesting, listing and reading them."""
+"""Stored reports: requesting, scheduling, listing and reading them."""
 
 from apiflask import APIBlueprint
 from flask import Response
@@ -16,12 +16,13 @@ from worker.billing.deferrals import Deferred
 from worker.database import patience
 from worker.database.paging import Page
 from worker.pools.exporting import WORKBOOK
-from worker.reporting import dictionary, keeping, measures
+from worker.reporting import dictionary, keeping, measures, schedules
 from worker.reporting.dictionary import ColumnShape
 from worker.reporting.keeping import ReportShape
 from worker.reporting.measures import Measures
 from worker.reporting.rendering import NotebookShape
-from worker.tables.labels import ReportFormat
+from worker.reporting.schedules import ScheduleShape
+from worker.tables.labels import ReportFormat, ReportRhythm, ScheduleFormat
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1/reports", tag="Reports")
@@ -57,6 +58,26 @@ class NewReport(Taken):
     parameters: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=50)
 
 
+class NewSchedule(Taken):
+    """A report that is made of each day, week or month when it is over, of an organization.
+
+    Each is sent to the addresses of `mail`, as `format`. `parameters` are the notebook's own.
+    """
+
+    notebook: str = Field(max_length=100)
+    every: ReportRhythm
+    organization: str | None = Field(None, max_length=200)
+    format: ScheduleFormat = ScheduleFormat.HTML
+    mail: list[str] = Field(default_factory=list, max_length=50)
+    parameters: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=50)
+
+
+class OfOrganization(Taken):
+    """One organization's."""
+
+    organization: str | None = Field(None, max_length=200)
+
+
 @blueprint.get("")
 @allowed(*STAFF)
 @gives()
@@ -75,6 +96,56 @@ def ask(session: Session, actor: Actor, body: NewReport) -> ReportShape | Respon
     asked = keeping.ask(session, actor=actor, **body.given())
     nudging.after_commit("make_reports")
     return answer(asked, 202, {"Location": f"/api/v1/reports/{asked['id']}"})
+
+
+@blueprint.get("/schedules")
+@allowed(*STAFF)
+@gives()
+@blueprint.input(OfOrganization, location="query", arg_name="query")
+def list_schedules(session: Session, actor: Actor, query: OfOrganization) -> Page[ScheduleShape]:
+    """List the reports that are made again and again, oldest first."""
+    return whole(schedules.listing(session, actor=actor, **query.given()))
+
+
+@blueprint.post("/schedules")
+@allowed(*STAFF)
+@gives(201)
+@blueprint.input(NewSchedule, arg_name="body")
+def schedule(session: Session, actor: Actor, body: NewSchedule) -> ScheduleShape:
+    """Have a report made of each day, week or month when it is over, kept, and sent by mail."""
+    return schedules.schedule(session, actor=actor, **body.given())
+
+
+@blueprint.get("/schedules/<schedule>")
+@allowed(*STAFF)
+@gives()
+def show_schedule(session: Session, actor: Actor, schedule: str) -> ScheduleShape:
+    """Show a schedule: what is made, when next, and who gets it."""
+    return schedules.show(session, actor=actor, schedule=schedule)
+
+
+@blueprint.post("/schedules/<schedule>/pause")
+@allowed(*STAFF)
+@gives()
+def pause_schedule(session: Session, actor: Actor, schedule: str) -> ScheduleShape:
+    """Have a scheduled report made no more for now."""
+    return schedules.pause(session, actor=actor, schedule=schedule)
+
+
+@blueprint.post("/schedules/<schedule>/resume")
+@allowed(*STAFF)
+@gives()
+def resume_schedule(session: Session, actor: Actor, schedule: str) -> ScheduleShape:
+    """Have a paused report made again, about periods that end from now on."""
+    return schedules.resume(session, actor=actor, schedule=schedule)
+
+
+@blueprint.post("/schedules/<schedule>/remove")
+@allowed(*STAFF)
+@gives()
+def remove_schedule(session: Session, actor: Actor, schedule: str) -> ScheduleShape:
+    """End a schedule; the reports that it had made stay."""
+    return schedules.remove(session, actor=actor, schedule=schedule)
 
 
 @blueprint.get("/notebooks")

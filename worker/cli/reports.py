@@ -43,6 +43,18 @@ REPORTS = printing.table(
 MONTHS = printing.table(lambda: deferrals.DeferredMonth)
 COLUMNS = printing.table(lambda: reporting.dictionary.ColumnShape)
 LOGINS = printing.table(lambda: reporting.lasting.LoginShape)
+SCHEDULES = printing.table(
+    lambda: reporting.schedules.ScheduleShape,
+    "id",
+    "notebook",
+    "organization",
+    "every",
+    "format",
+    "mail",
+    "next_on",
+    "paused_at",
+    "last_report",
+)
 UNFINISHED = ("queued", "running")
 POLL_SECONDS = 0.5  # seconds between polls, while a worker makes it
 FORMATS = click.Choice(["html", "pdf"])
@@ -215,6 +227,55 @@ def export(report: str, format: str, output: Path | None) -> Written | None:
         return deliver([content], name=name, output=output, printable=format == "html")
 
     return run(write)
+
+
+@command.command()
+@click.argument("notebook")
+@click.option(
+    "--every", type=click.Choice(["day", "week", "month"]), required=True, help="How often."
+)
+@click.option("--organization", metavar="ORG", help="Whose figures; all of them by default.")
+@click.option(
+    "--format", type=click.Choice(["html", "pdf", "xlsx"]), default="html", show_default=True
+)
+@click.option(
+    "--mail", multiple=True, metavar="EMAIL", help="Who gets each; give it for each address."
+)
+@click.option(
+    "-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="The notebook's own."
+)
+def schedule(pairs: tuple[str, ...], **arguments: Any) -> "reporting.schedules.ScheduleShape":
+    """Have a report made of each day, week or month when it is over, kept, and sent by mail."""
+    arguments["parameters"] = reporting.parameters.split(dict(enumerate(pairs, 1)))
+    return run(reporting.schedules.schedule, actor=operator(), **arguments)
+
+
+@command.command(shows=SCHEDULES)
+@click.option("--organization", metavar="ORG", help="One organization's.")
+def schedules(organization: str | None) -> "list[reporting.schedules.ScheduleShape]":
+    """List the reports that are made again and again."""
+    return run(reporting.schedules.listing, actor=operator(), organization=organization)
+
+
+@command.command()
+@click.argument("schedule", metavar="ID")
+def pause(schedule: str) -> "reporting.schedules.ScheduleShape":
+    """Have a scheduled report made no more for now."""
+    return run(reporting.schedules.pause, actor=operator(), schedule=schedule)
+
+
+@command.command()
+@click.argument("schedule", metavar="ID")
+def resume(schedule: str) -> "reporting.schedules.ScheduleShape":
+    """Have a paused report made again, about what ends from now on."""
+    return run(reporting.schedules.resume, actor=operator(), schedule=schedule)
+
+
+@command.command()
+@click.argument("schedule", metavar="ID")
+def unschedule(schedule: str) -> "reporting.schedules.ScheduleShape":
+    """End a schedule; the reports that it had made stay."""
+    return run(reporting.schedules.remove, actor=operator(), schedule=schedule)
 
 
 @command.command()

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ARRAY, Text, cast, func, or_, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
@@ -16,6 +16,7 @@ from worker.tables.mail import Message, Unsubscribed
 from worker.tables.outgoing import Delivery
 from worker.tables.pools import Distribution, Pool
 from worker.tables.redemption import Event, Redemption
+from worker.tables.reporting import ReportSchedule
 from worker.tables.tenancy import History, Organization
 from worker.tenancy import addresses, history
 from worker.tenancy.actors import Actor, Role
@@ -99,6 +100,17 @@ class TracedWish(TypedDict):
     """Since when."""
 
 
+class TracedSchedule(TypedDict):
+    """A scheduled report that is mailed to the person."""
+
+    schedule: Id
+    """The schedule."""
+    notebook: str
+    """What the report is made from."""
+    since: datetime
+    """When it was scheduled."""
+
+
 class TracedSession(TypedDict):
     """A browser at a redeem page, where the address was typed."""
 
@@ -140,6 +152,8 @@ class Traces(TypedDict):
     """Sessions of redeem pages, for the few days that they are kept."""
     unsubscribed: list[TracedWish]
     """From whom the person wants no reminders."""
+    schedules: list[TracedSchedule]
+    """Scheduled reports that are mailed to the person."""
     distributions: list[TracedDistribution]
     """Keys that were given to the person."""
 
@@ -348,6 +362,10 @@ def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
         .join(Organization, Organization.id == Unsubscribed.organization_id)
         .where(Unsubscribed.address.in_(spelled), actor.sees(Unsubscribed.organization_id))
     )
+    regular = select(ReportSchedule).where(
+        ReportSchedule.recipients.op("&&")(cast(spelled, ARRAY(Text))),
+        actor.sees(ReportSchedule.organization_id),
+    )
     visits = select("*").select_from(func.page_sessions_of(spelled))
     handed = (
         select(Distribution)
@@ -388,6 +406,10 @@ def _traces(session: Session, actor: Actor, spelled: list[str]) -> Traces:
         "unsubscribed": [
             {"organization": one.name, "since": one.since}
             for one in session.execute(wishes.order_by(Organization.name))
+        ],
+        "schedules": [
+            {"schedule": str(one.id), "notebook": one.notebook, "since": one.created_at}
+            for one in session.scalars(regular.order_by(ReportSchedule.id))
         ],
         "distributions": [
             {

@@ -33,7 +33,9 @@ from worker.outgoing import framing, unsubscribing
 from worker.outgoing.channels import Letter
 from worker.outgoing.framing import Letterhead, Logo
 from worker.outgoing.reminders import FOR_LEARNERS
+from worker.pools.exporting import WORKBOOK
 from worker.redemption import proofs
+from worker.reporting import keeping
 from worker.settings import settings
 from worker.tenancy import templates
 from worker.tenancy.actors import Actor
@@ -44,6 +46,15 @@ NO_SENDER = "keypool@localhost"  # of files, where no address is set
 LETTERS = str.maketrans("0123456789", "ghijklmnop")
 MOST_IN_TEXT = 20  # keys that a mail's text lists; more are in a file
 KEYS_FILE = "keys.csv"
+MOST_ATTACHED = (
+    10_000_000  # bytes of a report; as text it is a third more, and many servers take 20 MB
+)
+REPORT = "scheduled_report"
+KINDS = {
+    "html": ("text", "html"),
+    "pdf": ("application", "pdf"),
+    "xlsx": tuple(WORKBOOK.split("/")),
+}
 UNSEEN = "…"  # a one-time link is made when its mail goes out, and for that mail alone
 HIDDEN = "••••••"
 THREE_DIGITS = re.compile(r"\d{3}(?=\d{3})")
@@ -76,12 +87,16 @@ FACTS = text("""
            invoice.issued_on, invoice.due_on, invoice.total, invoice.currency,
            minor_unit(invoice.currency) AS decimals,
            invoice_open(invoice.id, invoice.status, invoice.total) AS open,
+           report.id AS report_id, schedule.format::text AS report_format,
+           coalesce(CASE schedule.format WHEN 'pdf' THEN octet_length(report.pdf)
+                                         ELSE octet_length(report.page) END, 0) AS report_bytes,
            CASE WHEN message.about IS NULL THEN true
                 WHEN assignment.id IS NOT NULL
                 THEN gives_access(assignment.status, assignment.expires_at, clock_now())
                      AND (message.kind <> 'access_ending' OR assignment.expires_at = message.occasion)
                      AND (message.kind <> 'access_unlaunched' OR NOT EXISTS (
                           SELECT FROM launch WHERE launch.assignment_id = assignment.id))
+                WHEN schedule.id IS NOT NULL THEN message.recipient = ANY (schedule.recipients)
                 WHEN message.kind = 'invoice_sent' THEN invoice.status <> 'void'
                 WHEN invoice.id IS NOT NULL
                 THEN invoice.status = 'finalized'
@@ -104,6 +119,8 @@ FACTS = text("""
       LEFT JOIN course ON course.id = pool.course_id
       LEFT JOIN assignment ON assignment.id = CAST(message.data->>'assignment' AS bigint)
       LEFT JOIN invoice ON invoice.id = CAST(message.data->>'invoice' AS bigint)
+      LEFT JOIN report_run AS report ON report.id = scheduled_report_of(message.kind, message.about)
+      LEFT JOIN report_schedule AS schedule ON schedule.id = report.schedule_id
       LEFT JOIN LATERAL (
            SELECT known.locale, known.time_zone
              FROM learner
@@ -166,6 +183,8 @@ def compose(row: Any, *, codes: bool = True, is_mailed: bool = True) -> Composed
     attachment = None
     if row.invoice_id is not None:
         said |= _of_invoice(row, book)
+    if row.report_id is not None:
+        said["file"] = _report_name(row) if _is_attached(row) else ""
     if row.kind == proofs.MAIL:
         said["code"] = proofs.code(row.identity) if codes else HIDDEN
     if row.distribution_id is not None:
@@ -224,7 +243,7 @@ def letter(row: Any) -> Letter:
     mail["Date"] = format_datetime(row.now)
     mail["Message-ID"] = message_id(row.identity)
     mail["Auto-Submitted"] = "auto-generated"
-    if row.kind in FOR_LEARNERS and (link := _unsubscribe(row)):
+    if (row.kind in FOR_LEARNERS or row.report_id) and (link := _unsubscribe(row)):
         mail["List-Unsubscribe"] = f"<{link}>"
         mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     mail.set_content(composed.text)
@@ -327,9 +346,12 @@ def _of_invoice(row: Any, book: Phrasebook) -> dict[str, Any]:
 
 
 def _files(row: Any, composed: Composed) -> list[Attachment]:
-    """Give the files that come with a mail: its keys; or its invoice, as PDF and as an e-invoice."""
+    """Give the files that come with a mail: its keys; its invoice, as PDF and as an e-invoice; its report."""
     if row.invoice_id is not None:
         return connections.transaction(_invoice_files, str(row.invoice_id))
+    if _is_attached(row):
+        content = connections.transaction(_report_file, row)
+        return [Attachment(_report_name(row), content, KINDS[row.report_format])]
     return [composed.attachment] if composed.attachment else []
 
 
@@ -339,6 +361,23 @@ def _invoice_files(session: Session, invoice: str) -> list[Attachment]:
         Attachment(one.name, b"".join(one.content), tuple(one.media_type.split("/", 1)))
         for one in made
     ]
+
+
+def _is_attached(row: Any) -> bool:
+    return bool(row.kind == REPORT and row.report_bytes <= MOST_ATTACHED)
+
+
+def _report_name(row: Any) -> str:
+    return "{notebook}-{first_day}-{last_day}.".format_map(row.data) + str(row.report_format)
+
+
+def _report_file(session: Session, row: Any) -> bytes:
+    """Give a report as it is now; who was erased from it since is not in it."""
+    asked: Any = {"actor": MAILER, "report": str(row.report_id)}
+    if row.report_format == "html":
+        return keeping.page(session, **asked).encode()
+    gives = keeping.pdf if row.report_format == "pdf" else keeping.workbook
+    return gives(session, **asked)
 
 
 def _of_keys(row: Any) -> dict[str, Any]:

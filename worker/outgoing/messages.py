@@ -33,7 +33,8 @@ class MessageShape(TypedDict):
     """The message's id."""
     kind: str
     """What the mail is about: `keys`, the recipient's keys; `code`, a one-time code; `invitation`,
-    `reset` or `second_factor_reset` of a user; or a reminder's kind, such as `pool_low`."""
+    `reset` or `second_factor_reset` of a user; `scheduled_report` or `scheduled_report_failed`; or a reminder's
+    kind, such as `pool_low`."""
     organization: str | None
     """The organization in whose name it is sent; null where it is in the seller's."""
     recipient: str

@@ -1,8 +1,12 @@
-"""Unsubscribing from reminders: a signed link in each, which works without signing in (RFC 8058)."""
+"""Unsubscribing from reminders and scheduled reports: by a signed link in each (RFC 8058).
+
+It works without signing in.
+"""
 
 import base64
 import hashlib
 import hmac
+from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -17,7 +21,7 @@ PATH = "/unsubscribe/"
 SIGNATURE_BYTES = 16
 NO_LINK = phrase("This link does not work; copy it whole from the mail.")
 
-SENDER = text("SELECT organization, locale FROM sender_of(:id, :proofs)")
+SENDER = text("SELECT organization, locale, notebook FROM sender_of(:id, :proofs)")
 UNSUBSCRIBE = text("SELECT unsubscribe(:id, :proofs)")
 
 
@@ -27,20 +31,35 @@ def link(message_id: int) -> str:
     return settings().web_url(f"{PATH}{message_id}.{_signature(key, message_id)}")
 
 
-def sender(session: Session, *, token: str) -> tuple[str, str]:
-    """Give the organization that a link's message came from, as its mails name it, and its language.
+@dataclass(frozen=True)
+class Sender:
+    """Where a message came from.
+
+    Attributes:
+        organization: the organization, as its mails name it.
+        locale: its language.
+        notebook: what the scheduled report that it brought is made from; None for a reminder.
+    """
+
+    organization: str
+    locale: str
+    notebook: str | None
+
+
+def sender(session: Session, *, token: str) -> Sender:
+    """Give where a link's message came from.
 
     Raises:
         NotFoundError: the link is not one of ours.
     """
-    row = session.execute(SENDER, _asked(token)).one_or_none()
+    row = session.execute(SENDER, _asked(token)).mappings().one_or_none()
     if row is None:
         raise _no_link()
-    return row.organization, row.locale
+    return Sender(**row)
 
 
 def unsubscribe(session: Session, *, token: str) -> None:
-    """Send no more reminders of that organization to the address of a link's message; safe to repeat.
+    """Send the address of a link's message no more of that report, or no more reminders; safe to repeat.
 
     Raises:
         NotFoundError: the link is not one of ours.

@@ -6,7 +6,16 @@ are first needed. The command line defers this package as a whole and uses `repo
 because importing one module by name would run the package.
 """
 
-from worker.reporting import dictionary, drawing, keeping, lake, lasting, measures, parameters
+from worker.reporting import (
+    dictionary,
+    drawing,
+    keeping,
+    lake,
+    lasting,
+    measures,
+    parameters,
+    schedules,
+)
 from worker.reporting.billing import (
     Verdict,
     draw_revenue_by_month,
@@ -166,6 +175,7 @@ __all__ = [
     "risk_totals",
     "run",
     "run_out_back_test",
+    "schedules",
     "stock_totals",
     "unused_assignments",
     "usage_by_label",

@@ -16,6 +16,7 @@ from worker.reporting.parameters import Values
 from worker.tables.reporting import ReportRun
 
 MAX_DEATHS = 3  # deaths of a worker after which a report is a dead letter
+MAX_ATTEMPTS = 3  # to make a scheduled report, which nobody watches; others are tried once
 LAPSE = "5 minutes"  # heartbeat timeout: a worker without progress for so long has died
 DIED = "The worker died while making it, three times. Request it again, or for fewer days."
 
@@ -32,14 +33,14 @@ CLAIM = text(f"""
            worked_at = clock_now(), data_at = clock_now()
      WHERE id = (
            SELECT id FROM report_run
-            WHERE (state = 'queued'
+            WHERE (state = 'queued' AND coalesce(retry_at, '-infinity') <= clock_now()
                    OR state = 'running' AND worked_at < clock_now() - CAST(:lapse AS interval))
               AND CASE WHEN CAST(:only AS bigint) IS NOT NULL THEN id = :only
                        ELSE {locks.TRY} AND NOT EXISTS (
                            SELECT FROM report_run
                             WHERE state = 'running'
                               AND worked_at >= clock_now() - CAST(:lapse AS interval)) END
-            ORDER BY invoice_id IS NOT NULL, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+            ORDER BY invoice_id IS NOT NULL OR schedule_id IS NOT NULL, id LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING id, attempts AS attempt, notebook, organization_id, first_day, last_day, format, parameters
 """)  # noqa: S608  # a constant
 
@@ -62,6 +63,13 @@ FAIL = text(f"""
      WHERE {MINE}
 """)  # noqa: S608  # as above
 
+# A scheduled report is tried again after ten minutes, and after an hour.
+PUT_OFF = text(f"""
+    UPDATE report_run
+       SET state = 'queued', retry_at = clock_now() + interval '10 minutes' * 6 ^ (attempts - 1)
+     WHERE {MINE} AND schedule_id IS NOT NULL AND attempts < :most
+""")  # noqa: S608  # as above
+
 BEGIN_ANEW = text(f"UPDATE report_run SET state = 'queued' WHERE {MINE}")  # noqa: S608  # as above
 
 # A lock between erasing and finishing, so that no page keeps a person whom its data still had.
@@ -70,18 +78,28 @@ ERASING = "erasing"
 # A PDF cannot be edited, so it is printed again from the redacted page.
 REWRITE = text("UPDATE report_run SET page = :page, pdf = NULL WHERE id = :id")
 
-FORGET = text("""
-    UPDATE report_run
-       SET parameters = (SELECT jsonb_object_agg(key, CASE WHEN lower(value #>> '{}') = :email
-                                                           THEN to_jsonb(CAST(:pseudonym AS text))
-                                                           ELSE value END)
-                           FROM jsonb_each(parameters))
-     WHERE EXISTS (SELECT FROM jsonb_each_text(parameters) WHERE lower(value) = :email)
-""")
+FORGET = [
+    text(f"""
+        UPDATE {table}
+           SET parameters = (SELECT jsonb_object_agg(key, CASE WHEN lower(value #>> '{{}}') = :email
+                                                               THEN to_jsonb(CAST(:pseudonym AS text))
+                                                               ELSE value END)
+                               FROM jsonb_each(parameters))
+         WHERE EXISTS (SELECT FROM jsonb_each_text(parameters) WHERE lower(value) = :email)""")  # noqa: S608  # constants
+    for table in ("report_run", "report_schedule")
+]
+
 
 UNPRINTED = text("""
     SELECT id, page FROM report_run
      WHERE state = 'done' AND format = 'pdf' AND pdf IS NULL AND id > :after ORDER BY id LIMIT 1
+""")
+
+STOP_MAILING = text("""
+    UPDATE report_schedule
+       SET recipients = ARRAY(SELECT recipient FROM unnest(recipients) WITH ORDINALITY AS of (recipient, nth)
+                               WHERE lower(recipient) <> :email ORDER BY nth)
+     WHERE :email IN (SELECT lower(recipient) FROM unnest(recipients) AS recipient)
 """)
 
 KEEP_PDF = text("UPDATE report_run SET pdf = :pdf WHERE id = :id AND page = :page")
@@ -146,8 +164,9 @@ def finish(
 
 
 def fail(session: Session, *, claim: Claim, traceback: str) -> None:
-    """Set a report apart (a dead letter) with its traceback."""
+    """Set a report apart (a dead letter) with its traceback; a scheduled one is retried before."""
     words = traceback.replace("\0", "").strip() or "It failed without a word."
+    session.execute(PUT_OFF, claim.mine | {"most": MAX_ATTEMPTS})
     session.execute(FAIL, claim.mine | {"traceback": words})
 
 
@@ -165,10 +184,12 @@ def keep_pdf(session: Session, *, report: int, page: str, pdf: bytes) -> None:
 def erase(session: Session, *, email: str, pseudonym: str) -> None:
     """Replace a person's address by a pseudonym, and the name by nothing, in every page.
 
-    In parameters it is replaced too.
+    In parameters it is replaced too, and no scheduled report is mailed there any more.
     """
     locks.wait_for(session, ERASING)
-    session.execute(FORGET, {"email": email.lower(), "pseudonym": pseudonym})
+    for forget in FORGET:
+        session.execute(forget, {"email": email.lower(), "pseudonym": pseudonym})
+    session.execute(STOP_MAILING, {"email": email.lower()})
     # A long table shows its first rows; the others are only in its encoded CSV, which a search misses.
     holding = select(ReportRun.id).where(
         or_(

@@ -1,4 +1,4 @@
-"""Stored reports: requested by a person or due after an invoice, listed, and read.
+"""Stored reports: requested by a person or due, listed, and read.
 
 This module has the queue, the progress and the results: an HTML page and, if requested, the same as
 PDF. Other modules of this package decide what a report shows.
@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Unpack, final
 
 from sqlalchemy import ColumnElement, Select, func, select, text, true
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from worker import errors
 from worker.database import lookup, paging
@@ -47,8 +47,10 @@ class ReportShape(FirstDay):
     """The notebook's own parameters, as they were given."""
     invoice: str | None
     """The number of the invoice after which it was made automatically."""
+    schedule: Id | None
+    """The schedule that had it made."""
     asked_by: str
-    """Who requested it, as named in the history."""
+    """Who requested it, or its schedule, as named in the history."""
     state: ReportState
     """Its state."""
     worked: int
@@ -80,7 +82,7 @@ class Filters(ListFilters):
 
 ALL = Filters()
 
-# Who reads what keypool's own notebooks show, `_reads` says; those of KEYPOOL_NOTEBOOKS may show
+# Who reads what keypool's own notebooks show, `reads` says; those of KEYPOOL_NOTEBOOKS may show
 # anything, and are for analysts. Others are run by path, and not stored.
 OURS = ("billing", "learners_at_risk", "pools", "redemptions", "usage")
 # The notebooks that are run for a month after it is invoiced; the others show the present state.
@@ -129,7 +131,7 @@ def ask(
     """
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     known = rendering.own_parameters(notebook)
-    _require_reader(actor, notebook)
+    require_reader(actor, notebook)
     about = measures.whom(session, actor, organization)
     first, last = measures.period(session, about, from_, to)
     report = ReportRun(
@@ -175,7 +177,9 @@ def total(session: Session, *, actor: Actor, filters: Filters) -> int:
     """Count the stored reports that the list would show."""
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     chosen = _chosen(session, actor, filters)
-    return paging.total(session, select(ReportRun.id).where(_sees(actor), _reads(actor), *chosen))
+    return paging.total(
+        session, select(ReportRun.id).where(_sees(actor), reads(actor, ReportRun.notebook), *chosen)
+    )
 
 
 def show(session: Session, *, actor: Actor, report: str) -> ReportShape:
@@ -249,7 +253,7 @@ def find(session: Session, *, actor: Actor, report: str) -> ReportRun:
         ReportRun,
         thing="report",
         name=report,
-        within=[_sees(actor), _reads(actor)],
+        within=[_sees(actor), reads(actor, ReportRun.notebook)],
     )
 
 
@@ -257,16 +261,21 @@ def _sees(actor: Actor) -> ColumnElement[bool]:
     return actor.sees(ReportRun.organization_id)
 
 
-def _reads(actor: Actor) -> ColumnElement[bool]:
+def reads(actor: Actor, notebook: InstrumentedAttribute[str]) -> ColumnElement[bool]:
     """The notebooks that a role may read: finance those on billing, a manager ours but that, an analyst all."""
     if actor.role is Role.FINANCE:
-        return ReportRun.notebook == "billing"
+        return notebook == "billing"
     if actor.role is Role.MANAGER:
-        return ReportRun.notebook.in_(name for name in OURS if name != "billing")
+        return notebook.in_(name for name in OURS if name != "billing")
     return true()
 
 
-def _require_reader(actor: Actor, notebook: str) -> None:
+def require_reader(actor: Actor, notebook: str) -> None:
+    """Refuse who may not read what a notebook shows.
+
+    Raises:
+        ForbiddenError: the actor's role may not.
+    """
     others = [Role.FINANCE] if notebook == "billing" else [Role.MANAGER] if notebook in OURS else []
     actor.require(Role.ANALYST, *others)
 
@@ -293,7 +302,7 @@ def _rows(actor: Actor) -> Select[Any]:
         select(*columns)
         .join(Organization, Organization.id == ReportRun.organization_id, isouter=True)
         .join(Invoice, Invoice.id == ReportRun.invoice_id, isouter=True)
-        .where(_sees(actor), _reads(actor))
+        .where(_sees(actor), reads(actor, ReportRun.notebook))
     )
 
 
@@ -308,6 +317,7 @@ def _shape(actor: Actor, row: Selected) -> ReportShape:
         "format": report.format,
         "parameters": report.parameters,
         "invoice": row.number,
+        "schedule": str(report.schedule_id) if report.schedule_id else None,
         "asked_by": report.asked_by,
         "state": report.state,
         "worked": report.worked,

@@ -190,6 +190,22 @@ class ReportFormat(StrEnum):
     PDF = "pdf"
 
 
+class ScheduleFormat(StrEnum):
+    """What a scheduled report is mailed as; a workbook has its tables."""
+
+    HTML = "html"
+    PDF = "pdf"
+    XLSX = "xlsx"
+
+
+class ReportRhythm(StrEnum):
+    """How often a scheduled report is made, and about how long a period."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
 class SourceKind(StrEnum):
     """What posts a source's events: an external system, or the organization's redeem page."""
 

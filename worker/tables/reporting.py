@@ -7,9 +7,28 @@ from sqlalchemy import Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.tables.billing import Invoice
-from worker.tables.columns import Base, Id, Made, of
-from worker.tables.labels import ReportFormat, ReportState
+from worker.tables.columns import Base, Id, Made, Several, of
+from worker.tables.labels import ReportFormat, ReportRhythm, ReportState, ScheduleFormat
 from worker.tables.tenancy import Organization
+
+
+class ReportSchedule(Base):
+    """A report that is made again and again, about each day, week or month when it is over."""
+
+    __tablename__ = "report_schedule"
+
+    id: Mapped[Id]
+    organization_id: Mapped[int | None] = of(Organization.id)
+    notebook: Mapped[str]
+    every: Mapped[ReportRhythm]
+    format: Mapped[ScheduleFormat] = mapped_column(server_default="html")
+    parameters: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    recipients: Mapped[Several]
+    asked_by: Mapped[str]
+    created_at: Mapped[Made]
+    since: Mapped[Made]
+    paused_at: Mapped[datetime | None]
+    removed_at: Mapped[datetime | None]
 
 
 class ReportRun(Base):
@@ -37,3 +56,5 @@ class ReportRun(Base):
     page: Mapped[str | None] = mapped_column(deferred=True)
     pdf: Mapped[bytes | None] = mapped_column(deferred=True)
     traceback: Mapped[str | None]
+    schedule_id: Mapped[int | None] = of(ReportSchedule.id)
+    retry_at: Mapped[datetime | None]

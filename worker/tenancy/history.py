@@ -56,7 +56,7 @@ class Owned(Protocol):
 
 
 # Things that are called otherwise than their tables.
-THINGS = {"console_user": "user", "report_run": "report"}
+THINGS = {"console_user": "user", "report_run": "report", "report_schedule": "schedule"}
 
 
 @dataclass(frozen=True)

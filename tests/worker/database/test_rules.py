@@ -69,6 +69,10 @@ INSERT INTO invoice (id, organization_id, month, currency) OVERRIDING SYSTEM VAL
      VALUES (1, 1, '2026-03-01', 'EUR'), (2, 1, '2026-02-01', 'EUR');
 INSERT INTO report_run (invoice_id, notebook, first_day, last_day, asked_by, cells)
      VALUES (1, 'billing', '2026-03-01', '2026-03-31', 'schedule', 10);
+INSERT INTO report_schedule (id, notebook, every, asked_by) OVERRIDING SYSTEM VALUE
+     VALUES (1, 'usage', 'month', 'test');
+INSERT INTO report_run (schedule_id, notebook, first_day, last_day, asked_by)
+     VALUES (1, 'usage', '2026-03-01', '2026-03-31', 'schedule 1');
 INSERT INTO invoice_line (id, invoice_id, course_id, pool_id, kind, service_month, unit_price,
                           quantity, amount) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, 1, 1, 'extension', '2026-02-01', 10, 1, 10),
@@ -521,6 +525,24 @@ REFUSED = {
     "report_has_a_few_parameters": [
         "UPDATE report_run SET parameters = '[]'",
         "UPDATE report_run SET parameters = jsonb_build_object('long', repeat('x', 4000))",
+    ],
+    "report_is_made_once_for_a_period": [
+        "INSERT INTO report_run (schedule_id, notebook, first_day, last_day, asked_by)"
+        " VALUES (1, 'usage', '2026-03-01', '2026-03-31', 'schedule 1')"
+    ],
+    "schedule_names_a_notebook_without_a_path": [
+        "UPDATE report_schedule SET notebook = '../usage'"
+    ],
+    "schedule_has_a_few_parameters": [
+        "UPDATE report_schedule SET parameters = '[]'",
+        "UPDATE report_schedule SET parameters = jsonb_build_object('long', repeat('x', 4000))",
+    ],
+    "schedule_mails_to_a_few": [
+        "UPDATE report_schedule SET recipients = array_fill('a@example.com'::text, '{51}')"
+    ],
+    "schedule_mails_to_somebody": ["UPDATE report_schedule SET recipients = '{NULL}'"],
+    "schedule_that_is_removed_mails_nobody": [
+        "UPDATE report_schedule SET recipients = '{a@example.com}', removed_at = now()"
     ],
     "report_has_days_in_order": ["UPDATE report_run SET last_day = '2026-02-28'"],
     "report_works_the_cells_it_has": [

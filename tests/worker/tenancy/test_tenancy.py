@@ -106,6 +106,8 @@ UNION ALL SELECT 'test', id, 'pool paused', 'pool', id FROM town
 UNION ALL SELECT 'test', id, 'pool resumed', 'pool', id FROM town;
 INSERT INTO report_run (organization_id, notebook, first_day, last_day, asked_by)
 SELECT id, 'usage', '2026-01-01', '2026-01-31', 'test' FROM town;
+INSERT INTO report_schedule (organization_id, notebook, every, asked_by)
+SELECT id, 'usage', 'week', 'test' FROM town;
 INSERT INTO endpoint (id, organization_id, url, types) OVERRIDING SYSTEM VALUE
 SELECT id, id, 'https://' || name, '{pool.low}' FROM town;
 INSERT INTO endpoint_secret (endpoint_id, encrypted) SELECT id, name::bytea FROM town;
@@ -174,6 +176,7 @@ OWNER = {
     "invoice_tax": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "invoice_charge": "(SELECT organization_id FROM invoice WHERE invoice.id = invoice_id)",
     "report_run": "organization_id",
+    "report_schedule": "organization_id",
     "history": "organization_id",
     "message": "organization_id",
     "mail_template": "organization_id",
@@ -597,6 +600,12 @@ OUTSIDE = {
     " asked_by) VALUES (3, 'usage', '2026-01-01', '2026-01-31', 'x')",
     "a report on everybody": "INSERT INTO report_run (notebook, first_day, last_day, asked_by)"
     " VALUES ('usage', '2026-01-01', '2026-01-31', 'x')",
+    "a schedule for a stranger": "INSERT INTO report_schedule (organization_id, notebook, every, asked_by)"
+    " VALUES (3, 'usage', 'week', 'x')",
+    "a schedule for everybody": "INSERT INTO report_schedule (notebook, every, asked_by)"
+    " VALUES ('usage', 'week', 'x')",
+    "a report of a schedule": "INSERT INTO report_run (organization_id, schedule_id, notebook, first_day,"
+    " last_day, asked_by) SELECT 1, id, 'usage', '2026-01-01', '2026-01-31', 'x' FROM report_schedule",
     "a price": "INSERT INTO price (course_id, organization_id, amount, currency, valid_from)"
     " VALUES (1, 1, 0, 'EUR', '2026-02-01')",
     "a course": "INSERT INTO course (code, title) VALUES ('FREE', 'Free')",
@@ -706,6 +715,8 @@ INSIDE = {
     " learner_organization_id, course_id, pool_id, assignment_id, amount, currency, occurred_at)"
     " VALUES ('extension', 1, 2, 1, 1, 2, 1, 'EUR', now())",
     "a mail": f"{MESSAGE} VALUES (1, NULL, 1001, 'keys', 'x@y.z', '{{}}')",
+    "a schedule": "INSERT INTO report_schedule (organization_id, notebook, every, asked_by)"
+    " VALUES (2, 'usage', 'week', 'x')",
     "a report": "INSERT INTO report_run (organization_id, invoice_id, notebook, first_day, last_day,"
     " asked_by) VALUES (2, 2, 'billing', '2026-01-01', '2026-01-31', 'x')",
 }
