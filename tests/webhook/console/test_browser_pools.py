@@ -58,7 +58,14 @@ def taught(house: House) -> None:
 
 def test_one_signs_in_finds_the_pools_and_signs_out(tab, house):
     page = tab(email=house.user())
-    expect(page).to_have_url(re.compile("/console/pools$"))
+    expect(page).to_have_url(re.compile("/console/$"))
+    chart = page.get_by_role("slider", name=re.compile("^Redemptions a day"))
+    chart.focus()
+    chart.press("ArrowLeft")
+    expect(chart).to_have_attribute("aria-valuenow", "29")
+    chart.press("Enter")
+    expect(page).to_have_url(re.compile(r"/console/redemptions\?outcome=redeemed&since="))
+    page.goto("/console/pools")
     expect(page.get_by_role("link", name="Pool House")).to_be_visible()
 
     page.get_by_role("button", name="Sign out").click()
@@ -78,11 +85,11 @@ def test_a_new_password_signs_one_out_everywhere(tab, house):
     here.get_by_label("New password").fill("another horse battery")
     here.get_by_role("button", name="Change the password").click()
     expect(here.get_by_text("Every session is over")).to_be_visible()
-    there.get_by_role("link", name="Pool House").click()
+    there.reload()
     expect(there.get_by_role("heading", name="Sign in")).to_be_visible()
     sign_in(here, email, "another horse battery")
 
-    expect(here.get_by_role("heading", name="Training key pools")).to_be_visible()
+    expect(here.get_by_role("heading", name="Needs you")).to_be_visible()
 
 
 def test_a_keyboard_is_enough(tab):
