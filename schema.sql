@@ -1099,6 +1099,21 @@ CREATE TABLE sign_in_link (
 -- Read where a password is chosen.
 CREATE INDEX sign_in_link_by_user ON sign_in_link (user_id);
 
+-- The first start, in one row: the one-time link (its token's hash) by which the first operator is made while
+-- nobody can sign in; and the sample data that was asked for on the first pages, which the worker makes.
+CREATE TABLE first_start (
+    only_one          boolean     PRIMARY KEY DEFAULT true,
+    hash              bytea,
+    ends_at           timestamptz,
+    samples_wanted_at timestamptz,
+    samples_made_at   timestamptz,
+
+    CONSTRAINT first_start_is_one       CHECK (only_one),
+    CONSTRAINT first_start_link_ends    CHECK ((hash IS NULL) = (ends_at IS NULL)),
+    CONSTRAINT first_start_samples_once CHECK (samples_made_at IS NULL OR samples_wanted_at IS NOT NULL)
+);
+INSERT INTO first_start DEFAULT VALUES;
+
 -- A code that stands in once for a user's second factor, as a hash.
 CREATE TABLE recovery_code (
     id      bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -2974,6 +2989,7 @@ ALTER TABLE identity_domain ENABLE ROW LEVEL SECURITY;
 ALTER TABLE identity_request ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sign_in_link   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sign_in_throttle ENABLE ROW LEVEL SECURITY;
+ALTER TABLE first_start    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE answer         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE source         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE source_secret  ENABLE ROW LEVEL SECURITY;
@@ -3207,6 +3223,7 @@ CREATE POLICY reading ON price  TO keypool_web
 CREATE POLICY reading ON seller TO keypool_web USING (true) WITH CHECK ((SELECT sees_everything()));
 CREATE POLICY operating ON schedule_beat FOR SELECT TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON audit_run FOR SELECT TO keypool_web USING ((SELECT sees_everything()));
+CREATE POLICY operating ON first_start TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY reading ON seller_bank FOR SELECT TO keypool_web USING (true);
 CREATE POLICY operating ON seller_bank TO keypool_web USING ((SELECT sees_everything()));
 CREATE POLICY operating ON invoice_serial TO keypool_web USING ((SELECT sees_everything()));
@@ -3237,6 +3254,8 @@ GRANT UPDATE (ended_at) ON console_session TO keypool_web;
 GRANT INSERT, UPDATE (ended_at) ON recovery_code TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON identity_provider, identity_domain TO keypool_web;
 GRANT INSERT, UPDATE (used_at) ON sign_in_link TO keypool_web;
+GRANT SELECT (only_one, samples_wanted_at, samples_made_at) ON first_start TO keypool_web;
+GRANT UPDATE (samples_wanted_at) ON first_start TO keypool_web;
 GRANT INSERT, UPDATE (revoked_at) ON token TO keypool_web;
 GRANT INSERT, UPDATE (password_hash, disabled_at) ON console_user TO keypool_web;
 -- Without the hashes by which somebody is known, and their second factors: the functions below compare them.
@@ -3704,6 +3723,45 @@ BEGIN
 END
 $$;
 
+-- Whether anybody can sign in: somebody chose a password, or is vouched for by an identity provider.
+CREATE FUNCTION somebody_can_sign_in() RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM console_user
+                    WHERE disabled_at IS NULL AND (password_hash IS NOT NULL OR vouched_by IS NOT NULL))
+$$;
+
+-- Whether the first start's link holds.
+CREATE FUNCTION first_start_holds(link_hash bytea) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT NOT somebody_can_sign_in()
+       AND EXISTS (SELECT FROM first_start WHERE hash = link_hash AND clock_now() < ends_at)
+$$;
+
+-- Make the first operator by the first start's link; says whether it held. An operator who was invited and
+-- chose no password yet is the same person. Of two at once, one waits and finds the link used.
+CREATE FUNCTION make_first_operator(link_hash bytea, address text, new_hash text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    made bigint;
+BEGIN
+    PERFORM FROM first_start FOR UPDATE;
+    IF NOT first_start_holds(link_hash) THEN
+        RETURN false;
+    END IF;
+    UPDATE console_user SET password_hash = new_hash
+     WHERE lower(email) = lower(address) AND role = 'operator' AND disabled_at IS NULL
+    RETURNING id INTO made;
+    IF made IS NULL THEN
+        INSERT INTO console_user (email, role, password_hash) VALUES (address, 'operator', new_hash)
+        RETURNING id INTO made;
+    END IF;
+    UPDATE first_start SET hash = NULL, ends_at = NULL;
+    INSERT INTO history (actor, action, thing, thing_id, detail)
+    VALUES ('user ' || address, 'first operator made', 'user', made, '{}');
+    RETURN true;
+END
+$$;
+
 -- Count an attempt of a subject, unless it has to wait; gives for how long, else 0. After some failures the
 -- pauses grow: 1 s, 2 s, 4 s, up to the longest. An attempt that has to wait counts nothing, so that nobody
 -- keeps another out by trying on; and failures wear off, one at a time.
@@ -4123,13 +4181,15 @@ REVOKE ALL ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_so
     resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, text, bytea), end_session(bytea), sealed_second_factor(bytea), set_up_second_factor(bytea, bytea, bigint, bytea),
     give_second_factor(bytea, bigint, bytea, bytea), remove_second_factor(bigint), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[], bytea), uncount_sign_in(bytea, bytea),
-    mail_sign_in_link(text, text, int, bytea), find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() FROM PUBLIC;
+    mail_sign_in_link(text, text, int, bytea), find_sign_in_link(bytea), use_sign_in_link(bytea, text),
+    somebody_can_sign_in(), first_start_holds(bytea), make_first_operator(bytea, text, text), schema_revision() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION find_token(bytea, text), note_token(bytea, text), find_source(bigint), sender_of(bigint, bytea), unsubscribe(bigint, bytea), password_salt(text, text, bytea), knows_device(text, bytea),
     remember_locked(text, text, bytea), begin_session(text, text, bytea, bytea, text, text, interval, bytea),
     resume_session(bytea, interval, boolean), confirm_session(bytea, text, text, text, bytea), end_session(bytea), sealed_second_factor(bytea), set_up_second_factor(bytea, bytea, bigint, bytea),
     give_second_factor(bytea, bigint, bytea, bytea), remove_second_factor(bigint), throttle_sign_in(bytea, int, interval, interval),
     forgive_sign_ins(bytea[], bytea), uncount_sign_in(bytea, bytea),
-    mail_sign_in_link(text, text, int, bytea), find_sign_in_link(bytea), use_sign_in_link(bytea, text), schema_revision() TO keypool_web;
+    mail_sign_in_link(text, text, int, bytea), find_sign_in_link(bytea), use_sign_in_link(bytea, text),
+    somebody_can_sign_in(), first_start_holds(bytea), make_first_operator(bytea, text, text), schema_revision() TO keypool_web;
 REVOKE ALL ON FUNCTION page_of_slug(text), page_of_key(text, bytea), page_source(bigint),
     begin_page_session(bytea, bigint, text, bytea, text, bytea, boolean, boolean, bigint, bigint, bytea),
     find_page_session(bytea), try_page_code(bytea), prove_page_session(bytea, bytea),

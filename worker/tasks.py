@@ -40,6 +40,7 @@ from worker.redemption import inbox, proofs, settling
 from worker.reporting import keeping, schedules
 from worker.reporting.lake import building
 from worker.settings import settings
+from worker.simulation import samples
 from worker.tenancy import answers, history, identity_providers, sessions, throttling
 from worker.tenancy.actors import Actor
 
@@ -252,6 +253,14 @@ def make_reports() -> None:
         nudge("make_reports")
     elif printed := reporting.print_anew(until=until):
         log.info("reports printed again", count=printed)
+
+
+@app.task(name="make_samples")
+def make_samples() -> None:
+    """Make the sample data that was asked for at the first start."""
+    _looked("make_samples")
+    if made := samples.make():
+        log.info("sample data made", **made)
 
 
 # A month is written whole, or not at all.

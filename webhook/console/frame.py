@@ -10,6 +10,7 @@ PAGES = (
     "home",
     "sign_in",
     "links",
+    "first_start",
     "second_factor",
     "single_sign_on",
     "account",

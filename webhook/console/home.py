@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import render_template
+from flask import redirect, render_template
+from flask import url_for as url
 from sqlalchemy.orm import Session
 
 from webhook.console import measuring, words
@@ -24,6 +25,7 @@ from worker.redemption import inbox
 from worker.reporting import keeping
 from worker.reporting.keeping import ReportShape
 from worker.tables.labels import ReportState
+from worker.tenancy import first_start
 from worker.tenancy.actors import Actor, Role
 
 SOON = timedelta(days=30)
@@ -72,7 +74,12 @@ FIRST = {
 @blueprint.get("/")
 @page(*EVERYBODY)
 def home(session: Session, actor: Actor) -> Any:
-    """Show what needs the visitor, and the figures that their role may see, the role's own first."""
+    """Show what needs the visitor, and the figures that their role may see, the role's own first.
+
+    Before there is anything, an operator is led to the first steps.
+    """
+    if words.operating() and first_start.samples(session) in ("possible", "wanted"):
+        return redirect(url("console.first_steps"), 303)
     now, first = connections.clock_now(session), FIRST.get(actor.role, ())
     parts = [(name, part(session, actor, now)) for name, part in PARTS.items() if words.may(name)]
     return render_template(

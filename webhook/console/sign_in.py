@@ -13,7 +13,7 @@ from webhook.console.asking import Proof
 from webhook.console.frame import blueprint
 from worker.database import connections
 from worker.database.connections import Login
-from worker.tenancy import links, signing_in
+from worker.tenancy import first_start, links, signing_in
 
 WRONG = "That address and password do not fit; try again, or ask your manager for a new password."
 
@@ -48,7 +48,11 @@ def sign_out() -> Any:
 
 
 def _form(error: str | None = None) -> str:
-    return render_template("sign_in.html", error=error, links_are_mailed=links.are_mailed())
+    with connections.session(Login.WEB) as opened:
+        is_first = not first_start.somebody_can_sign_in(opened)
+    return render_template(
+        "sign_in.html", error=error, links_are_mailed=links.are_mailed(), is_first=is_first
+    )
 
 
 def _begun(proof: Proof, device: str) -> Visitor | None:

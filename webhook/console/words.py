@@ -46,6 +46,7 @@ MENU = (
     (
         "Set up",
         (
+            ("first_steps", "First steps"),
             ("organizations", "Organizations"),
             ("courses", "Courses"),
             ("prices", "Prices"),

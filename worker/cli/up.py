@@ -20,7 +20,7 @@ with deferred():
     from worker.database import connections
     from worker.machine import embedded, supervisor
     from worker.redemption import settling
-    from worker.tenancy import actors, tokens
+    from worker.tenancy import actors, first_start, tokens
 
 SERVICES = {"worker": "The worker", "beat": "The scheduler", "web": "The web"}
 STALLED = 60  # seconds that the same event may wait at the head of the inbox
@@ -85,6 +85,8 @@ class About(TypedDict):
     """Where a system that is up can be reached."""
 
     url: str
+    console: str
+    begin: str | None
     ready: str
     openapi: str
     home: str
@@ -94,11 +96,18 @@ class About(TypedDict):
 def _about(url: str, home: Path) -> About:
     return {
         "url": url,
+        "console": f"{url}/console/",
+        "begin": _beginning(url),
         "ready": f"{url}/readyz",
         "openapi": f"{url}/openapi.json",
         "home": str(home),
         "token": connections.transaction(first_token),
     }
+
+
+def _beginning(url: str) -> str | None:
+    clear = connections.transaction(first_start.mint)
+    return f"{url}{first_start.path(clear)}" if clear else None
 
 
 def first_token(session: "Session") -> str | None:
@@ -118,6 +127,9 @@ def _tell(about: About) -> None:
 
 def _lines(about: About) -> Iterator[str]:
     yield f"keypool is up at {about['url']}; Ctrl-C stops it."
+    yield f"  console    {about['console']}"
+    if about["begin"]:
+        yield f"  begin here {about['begin']} (it makes the first operator, once)"
     yield f"  webhooks   {about['url']}/webhooks/… (“keypool sources add” makes one)"
     yield f"  API        {about['openapi']}"
     yield f"  readiness  {about['ready']}"

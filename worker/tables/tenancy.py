@@ -222,6 +222,18 @@ class SignInLink(Base):
     used_at: Mapped[datetime | None]
 
 
+class FirstStart(Base):
+    """The first start, in one row: the first operator's one-time link, and sample data that was asked for."""
+
+    __tablename__ = "first_start"
+
+    only_one: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    hash: Mapped[bytes | None] = mapped_column(deferred=True)
+    ends_at: Mapped[datetime | None] = mapped_column(deferred=True)
+    samples_wanted_at: Mapped[datetime | None]
+    samples_made_at: Mapped[datetime | None]
+
+
 class Answer(Base):
     """What was answered to a request with an Idempotency-Key, encrypted; None: forgotten."""
 

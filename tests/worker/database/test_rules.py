@@ -507,6 +507,9 @@ REFUSED = {
     "reminder_counts_keys": ["INSERT INTO reminder VALUES (1, 'pool_low', 0, '', now())"],
     "unsubscribed_is_in_lower_case": ["INSERT INTO unsubscribed VALUES (1, 'Ann@example.com')"],
     "mail_server_is_one": ["INSERT INTO mail_server (only_one) VALUES (false)"],
+    "first_start_is_one": ["INSERT INTO first_start (only_one) VALUES (false)"],
+    "first_start_link_ends": ["UPDATE first_start SET hash = 'a'"],
+    "first_start_samples_once": ["UPDATE first_start SET samples_made_at = now()"],
     "schedule_beat_is_one": ["INSERT INTO schedule_beat (only_one) VALUES (false)"],
     "delivery_ends_once": [
         "UPDATE delivery SET ended_at = now()",
