@@ -180,7 +180,7 @@ def test_a_page_that_is_shown_again_leads_where_it_led(somebody, things):
 # Acts before and after a session: their forms are those of the sign-in.
 WITHOUT_A_SESSION = {
     f"console.{view}"
-    for view in ("ask_for_link", "begin", "chosen", "give_second_factor", "sign_out")
+    for view in ("ask_for_link", "begin", "begin_first", "chosen", "give_second_factor", "sign_out")
 }
 
 

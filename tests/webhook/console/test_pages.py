@@ -62,6 +62,8 @@ PAGES = {
     "/organizations/{organization}/statement.pdf": {"finance", "analyst"},
     "/organizations/{organization}/statement.csv": {"finance", "analyst"},
     "/seller": set(),
+    "/first-steps": set(),
+    "/first-steps/samples": set(),
     "/courses": {"manager", "analyst"},
     "/courses/{course}": {"manager", "analyst"},
     "/prices": {"finance", "analyst"},
@@ -117,6 +119,7 @@ ACTS = {
     "/prices": set(),
     "/prices/{price}/withdraw": set(),
     "/seller": set(),
+    "/first-steps/samples": set(),
     "/sources": {"manager"},
     "/endpoints": {"manager"},
     "/endpoints/{endpoint}": {"manager"},
@@ -268,6 +271,7 @@ def test_every_route_of_the_console_is_in_these_tables(app, method, table):
     }
     own = {
         "/links/*",
+        "/first/*",
         "/second-factor",
         "/account/recovery-codes",
         "/account/second-factor/remove",

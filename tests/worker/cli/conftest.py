@@ -32,6 +32,7 @@ def run(database, capfd) -> Callable[..., Done]:
     """Run a command on the module's database."""
 
     def command(*words: str) -> Done:
+        capfd.readouterr()  # what a test's own set-up logged
         code = cli.answer(words)
         printed = capfd.readouterr()
         return Done(code, printed.out, printed.err)

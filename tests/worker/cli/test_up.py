@@ -98,7 +98,7 @@ def shop(system, keypool):
 def test_a_system_that_is_up_says_where_to_go_and_is_ready(system):
     answer = httpx.get(system["ready"], trust_env=False)
 
-    assert set(system) == {"url", "ready", "openapi", "home", "token"}
+    assert set(system) == {"url", "console", "begin", "ready", "openapi", "home", "token"}
     assert answer.status_code == 200
 
 
