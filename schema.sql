@@ -2752,6 +2752,8 @@ CREATE INDEX history_by_organization ON history (organization_id, id);
 -- Read by "what did they do?" and "who did this?".
 CREATE INDEX history_by_actor ON history (actor, id);
 CREATE INDEX history_by_action ON history (action, id);
+-- Read by a pool's history: the acts on its keys, batches and distributions.
+CREATE INDEX history_by_pool ON history ((detail ->> 'pool'), id) WHERE detail ->> 'pool' IS NOT NULL;
 -- Read by the history of a period: see redemption_by_time.
 CREATE INDEX history_by_time ON history USING brin (at) WITH (pages_per_range = 32);
 

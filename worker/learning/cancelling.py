@@ -65,7 +65,13 @@ def cancel(
     if terms.undone:
         charges.give_back(session, assignment=found, reason=reason or "cancelled within 24 hours")
     history.remember(
-        session, actor, "assignment cancelled", found, reason=reason, undone=terms.undone
+        session,
+        actor,
+        "assignment cancelled",
+        found,
+        **assignments.for_whom(session, found),
+        reason=reason,
+        undone=terms.undone,
     )
     return assignments.show(session, actor=actor, assignment=found)
 

@@ -51,7 +51,8 @@ def extend(
     if price is not None:
         assignments.require_owner(session.scalar(select(assignments.owned(actor, found))))
         charges.charge_extension(session, actor=actor, assignment=found, price=price)
-    detail = {"from": before.isoformat(), "to": end.isoformat(), "price": price}
+    whom = assignments.for_whom(session, found)
+    detail = {**whom, "from": before.isoformat(), "to": end.isoformat(), "price": price}
     history.remember(session, actor, "assignment extended", found, **detail)
     return assignments.show(session, actor=actor, assignment=found)
 

@@ -155,7 +155,7 @@ def resend(session: Session, *, actor: Actor, message: str) -> MessageShape:
         raise errors.NotFoundError(f"The body of message “{message}” is kept no longer.")
     who = {"recipient": found.recipient_lower, "organization_id": found.organization_id}
     session.execute(TRY_AGAIN, who)
-    history.remember(session, actor, "message resent", found)
+    history.remember(session, actor, "message resent", found, recipient=found.recipient)
     return shape(_find(session, actor, message))
 
 

@@ -286,7 +286,9 @@ def _queue(session: Session, actor: Actor, batch: Batch) -> BatchShape:
     session.add(batch)
     session.flush()
     labelled = {"labels": batch.labels} if batch.labels else {}
-    _remember(session, actor, "batch requested", batch, kind=batch.kind, **labelled)
+    _remember(
+        session, actor, "batch requested", batch, kind=batch.kind, count=batch.requested, **labelled
+    )
     return _told(session, batch)
 
 
@@ -319,5 +321,6 @@ def _remember(session: Session, actor: Actor, action: str, batch: Batch, **detai
         thing="batch",
         thing_ids=batch.id,
         organization_id=session.get_one(Pool, batch.pool_id).organization_id,
+        pool=str(batch.pool_id),
         **detail,
     )

@@ -1,6 +1,6 @@
 """Distributions: keys given to a recipient under a reference, and recalling them (K7)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, NamedTuple, Unpack, final
@@ -255,7 +255,9 @@ def recall(
         )
     retired = session.connection().execute(RECALL, {"id": row.Distribution.id}).rowcount
     if row.Distribution.recalled_at is None:
-        _remember(session, actor, "distribution recalled", found, [row.Distribution.id])
+        of = row.Distribution
+        told = {"recipient": of.recipient, "reference": of.reference, "count": retired}
+        _remember(session, actor, "distribution recalled", found, {of.id: told})
     session.expire(row.Distribution)
     return {**shape(session.execute(statement).one()), "recalled": retired}
 
@@ -341,7 +343,7 @@ def _distribute(
     if result.fresh:
         words = labelling.split(*(cell for one in asked for cell in one.labels))
         labelled = {"labels": words} if words else {}
-        _remember(session, actor, "keys distributed", found, list(result.fresh), **labelled)
+        _remember(session, actor, "keys distributed", found, result.told(asked), **labelled)
     if asked and asked[0].mailed:
         mailed.write(session, found, asked, result.ids, template=template)
     elif template:
@@ -429,7 +431,7 @@ def _remember(
     actor: Actor,
     action: str,
     pool: Pool,
-    distributions: list[int],
+    distributions: Mapping[int, Mapping[str, object]],
     **detail: object,
 ) -> None:
     history.record(
@@ -439,5 +441,6 @@ def _remember(
         thing="distribution",
         thing_ids=distributions,
         organization_id=pool.organization_id,
+        pool=str(pool.id),
         **detail,
     )

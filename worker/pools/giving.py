@@ -124,6 +124,11 @@ class Asked:
         return self.recipient.lower(), self.reference
 
     @property
+    def how_many(self) -> int:
+        """How many keys a new distribution gets."""
+        return len(self.codes) or self.count or 1
+
+    @property
     def line(self) -> int:
         """The first line that says so; 0 where no file does."""
         return next(iter(self.lines), 0)
@@ -141,6 +146,14 @@ class Given(NamedTuple):
     ids: list[int]
     fresh: set[int]
     note: str | None
+
+    def told(self, asked: Sequence[Asked]) -> dict[int, dict[str, object]]:
+        """Say of each new distribution what the history keeps: for whom, and how many."""
+        return {
+            id_: {"recipient": one.recipient, "reference": one.reference, "count": one.how_many}
+            for id_, one in zip(self.ids, asked, strict=True)
+            if id_ in self.fresh
+        }
 
 
 def of_rows(

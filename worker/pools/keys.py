@@ -143,11 +143,12 @@ ROWS = select(
 
 
 class Held(NamedTuple):
-    """A key that is locked, and the organization that owns its pool."""
+    """A key that is locked, its pool, and the organization that owns that."""
 
     id: int
     state: KeyState
     owner_id: int
+    pool_id: int
 
 
 def add_keys(
@@ -403,7 +404,7 @@ def _missing(code: str) -> errors.NotFoundError:
 def _lock(session: Session, ids: Collection[int]) -> dict[int, Held]:
     """Lock keys against redeeming and retiring, and give them as they are then."""
     statement = (
-        select(Key.id, Key.state, Pool.organization_id)
+        select(Key.id, Key.state, Pool.organization_id, Key.pool_id)
         .join(Pool, Pool.id == Key.pool_id)
         .where(Key.id.in_(ids))
         .order_by(Key.id)
@@ -435,12 +436,13 @@ def _refused(code: str, why: str, reason: str) -> RetiredKey:
 def _retire(session: Session, actor: Actor, held: Sequence[Held]) -> None:
     ids = [key.id for key in held]
     session.execute(update(Key).where(Key.id.in_(ids)).values(state=KeyState.RETIRED))
-    for owner in sorted({key.owner_id for key in held}):
+    for owner, pool in sorted({(key.owner_id, key.pool_id) for key in held}):
         history.record(
             session,
             actor=actor,
             action="key retired",
             thing="key",
-            thing_ids=[key.id for key in held if key.owner_id == owner],
+            thing_ids=[key.id for key in held if key.pool_id == pool],
             organization_id=owner,
+            pool=str(pool),
         )

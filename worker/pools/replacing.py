@@ -95,7 +95,9 @@ def replace(
         thing="key",
         thing_ids=old.id,
         organization_id=pool.organization_id,
+        pool=str(pool.id),
         by=new,
+        recipient=session.get_one(Distribution, held).recipient,
         reason=reason,
     )
     shown = keys.shape(session.execute(keys.ROWS.where(Key.id == new)).one())

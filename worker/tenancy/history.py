@@ -1,12 +1,13 @@
 """The history: an append-only log of who did what to which thing, and when."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol, Unpack
 
-from sqlalchemy import Select, Text, cast, func, insert, literal, select, text
+from sqlalchemy import Select, Text, and_, cast, func, insert, literal, or_, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
@@ -67,7 +68,10 @@ class Filters(ListFilters):
     thing: str | None = chosen_by("Such as pool or assignment.", longest=40)
     thing_id: int | None = chosen_by("The thing's id.")
     action: str | None = chosen_by("Such as “pool paused”.", longest=40)
-    by: str | None = chosen_by("Who, as the list tells it.", longest=320)
+    pool: int | None = chosen_by(
+        "What was done to a pool, its keys, batches and distributions; its id."
+    )
+    by: str | None = chosen_by("Who, as the list tells it, or their e-mail address.", longest=320)
     since: datetime | None = chosen_by("At this time or later.")
     until: datetime | None = chosen_by("Before this time.")
 
@@ -112,15 +116,19 @@ def record(
     actor: Actor,
     action: str,
     thing: str,
-    thing_ids: int | list[int],
+    thing_ids: int | list[int] | Mapping[int, Mapping[str, object]],
     organization_id: int | None = None,
     **detail: object,
 ) -> None:
     """Record an act on one thing or many, in the transaction of the act itself.
 
-    `detail` is stored as JSON: what changed, from what, why. It must not have keys' codes or secrets.
+    `detail` is stored as JSON: what changed, from what, how many, for whom, why; `thing_ids` may
+    give what is of one thing alone, by its id. It must not have keys' codes or secrets. An act on a part
+    of a pool has the pool's id as `pool`.
     """
-    ids = [thing_ids] if isinstance(thing_ids, int) else thing_ids
+    ids = [thing_ids] if isinstance(thing_ids, int) else list(thing_ids)
+    own = thing_ids if isinstance(thing_ids, Mapping) else {}
+    details = [{**detail, **own.get(one, {})} for one in ids]
     columns = ["actor", "organization_id", "action", "thing", "detail", "thing_id"]
     session.execute(
         insert(History).from_select(
@@ -130,7 +138,7 @@ def record(
                 literal(organization_id),
                 literal(action),
                 literal(thing),
-                literal(detail, History.detail.type),
+                func.jsonb_array_elements(literal(details, JSONB)),
                 func.unnest(ids),
             ),
         )
@@ -198,11 +206,17 @@ def _chosen(session: Session, actor: Actor, filters: Filters) -> Select[Any]:
         History.thing: filters.thing,
         History.thing_id: filters.thing_id,
         History.action: filters.action,
-        History.actor: filters.by,
     }
     statement = statement.where(
         *(column == value for column, value in equal.items() if value is not None)
     )
+    if filters.by is not None:
+        who = filters.by.strip()
+        statement = statement.where(History.actor.in_([who, f"user {who}", f"user {who.lower()}"]))
+    if filters.pool is not None:
+        itself = and_(History.thing == "pool", History.thing_id == filters.pool)
+        part = History.detail["pool"].astext == str(filters.pool)
+        statement = statement.where(or_(itself, part))
     return statement.where(*within(History.at, filters.since, filters.until))
 
 

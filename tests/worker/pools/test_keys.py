@@ -427,7 +427,7 @@ def test_the_history_knows_who_retired_a_key_and_not_its_code(world):
     keys.retire_one(world.session, actor=OPERATOR, code="AAAA-0001")
 
     act = world.figures("SELECT actor, detail FROM history WHERE action = 'key retired'")
-    assert (act.actor, act.detail) == (OPERATOR.name, {})
+    assert (act.actor, act.detail) == (OPERATOR.name, {"pool": world.pool})
     assert (
         world.figures("SELECT count(*) AS n FROM history WHERE detail::text LIKE '%AAAA%'").n == 0
     )
