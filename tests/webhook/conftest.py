@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -117,6 +118,22 @@ def redemption(key: str = "UNKNOWN-KEY-1", email: str = "ann@example.com", **dat
 def settle() -> None:
     """Let the worker settle what waits."""
     settling.settle_all()
+
+
+@pytest.fixture
+def settler() -> Iterator[None]:
+    """Settle what comes in, as the worker does."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.1):
+            settle()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from tests.webhook.checking import openapi
 from tests.webhook.conftest import Place, Things
 from tests.world import OPERATOR
+from webhook.http import inward
 from worker.billing import invoices, seller
 from worker.database import connections as databases
 from worker.database.connections import Login
@@ -283,8 +284,9 @@ def everything(place: Place, things: Things) -> Things:
 
 
 @pytest.fixture
-def nothing_kept(place: Place) -> Iterator[None]:
+def nothing_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have the web's transactions undone where they would be committed: the next ask meets the same."""
+    monkeypatch.setattr(inward, "WAIT_SECONDS", 0)  # nobody decides here
 
     def undo(connection: Any) -> None:
         connection.connection.rollback()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.waiting import stretch
 from tests.webhook.conftest import NOW, Things, redemption
-from webhook.http import strictjson
+from webhook.http import inward, strictjson
 from worker.tenancy.actors import Role
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))  # of each route; “make fuzz” tries more
@@ -180,7 +180,10 @@ def timed(case: Any, headers: dict[str, str]) -> tuple[Any, float]:
     return answer, time.monotonic() - begun
 
 
-def test_every_answer_is_as_the_document_says_and_at_once(client, document, operator, things):
+def test_every_answer_is_as_the_document_says_and_at_once(
+    client, document, operator, things, monkeypatch
+):
+    monkeypatch.setattr(inward, "WAIT_SECONDS", 0)  # nobody decides here
     schema = schemathesis.openapi.from_wsgi("/openapi.json", app=client.application)
 
     for found in schema.get_all_operations():

@@ -38,6 +38,8 @@ ROUTES = {
     "seller show": "GET /seller",
     "sources add": "POST /sources",
     "sources list": "GET /sources",
+    "sources requests": "GET /sources/{source}/requests",
+    "sources show": "GET /sources/{source}",
     "sources rotate": "POST /sources/{source}/rotate",
     "tokens add": "POST /tokens",
     "tokens list": "GET /tokens",

@@ -1,14 +1,21 @@
 """Sources: external systems that post webhooks."""
 
 from apiflask import APIBlueprint
+from flask import current_app, g
 from sqlalchemy.orm import Session
 
 from webhook.api import shapes
-from webhook.http.access import allowed
+from webhook.http import inward
+from webhook.http.access import allowed, known
+from webhook.http.inward import Tested
 from webhook.http.shapes import Taken, gives, whole
+from worker import requests
+from worker.database import connections
+from worker.database.connections import Login
 from worker.database.paging import Page
 from worker.redemption import sources
 from worker.redemption.sources import SourceInClear, SourceShape
+from worker.requests import SourceRequests
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("sources", __name__, url_prefix="/api/v1/sources", tag="Sources")
@@ -27,6 +34,33 @@ class NewSource(Taken):
 def listing(session: Session, actor: Actor) -> Page[SourceShape]:
     """List sources; never their secrets."""
     return whole(sources.listing(session, actor=actor))
+
+
+@blueprint.get("/<source>")
+@allowed(Role.MANAGER)
+@gives()
+def show(session: Session, actor: Actor, source: str) -> SourceShape:
+    """Show a source; never its secrets."""
+    return sources.show(session, actor=actor, source=source)
+
+
+@blueprint.get("/<source>/requests")
+@allowed(Role.MANAGER)
+@gives()
+def latest_requests(session: Session, actor: Actor, source: str) -> SourceRequests:
+    """Give the latest 200 requests of a source, refused ones with the reason, and their number by day."""
+    return requests.of_source(session, actor=actor, source=source)
+
+
+@blueprint.post("/<source>/test")
+@known(Role.MANAGER)
+@gives()
+def test(source: str) -> Tested:
+    """Post a signed message as the source that redeems nothing, and give what became of it."""
+    with connections.session(Login.WEB, sees=g.actor.scope) as session:
+        key = sources.signing(session, actor=g.actor, source=source)
+    app = current_app._get_current_object()  # type: ignore[attr-defined]  # werkzeug's proxy
+    return inward.post_test(app, path=key.path, secret=key.secret, now=key.at)
 
 
 @blueprint.post("")

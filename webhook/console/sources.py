@@ -1,19 +1,30 @@
 """Sources and their events."""
 
+from datetime import datetime
 from typing import Any
 
-from flask import render_template, request
+from flask import current_app, render_template, request
 from sqlalchemy.orm import Session
 
-from webhook.console.access import page
-from webhook.console.answers import done
+from webhook.console.access import known, page
+from webhook.console.answers import done, failed
 from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
-from webhook.http import nudging
+from webhook.console.words import words
+from webhook.http import inward, nudging
+from webhook.http.inward import Tested
+from worker import requests
+from worker.database import connections
+from worker.database.connections import Login
 from worker.redemption import inbox, sources
+from worker.redemption.inbox import EventShape
 from worker.redemption.sources import SourceInClear
+from worker.requests import RequestsAwayError, SourceRequests
+from worker.settings import settings
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
+
+SNIPPETS = {"curl": "curl", "python": "Python", "node": "Node"}
 
 READERS = (Role.MANAGER, Role.ANALYST, Role.SENDER)
 
@@ -40,6 +51,35 @@ def rotate_source(session: Session, actor: Actor, source: str) -> Any:
     return _sources(session, actor, made=sources.rotate(session, actor=actor, source=source))
 
 
+@blueprint.get("/sources/<source>", endpoint="source")
+@page(Role.MANAGER)
+def source_page(session: Session, actor: Actor, source: str) -> Any:
+    """Show a source: its address, examples, and what it got of late."""
+    shown = sources.show(session, actor=actor, source=source)
+    address = (settings().public_url or request.host_url).rstrip("/") + shown["url"]
+    texts = [(name, label, _snippet(name, address)) for name, label in SNIPPETS.items()]
+    latest = _latest(session, actor, shown["id"])
+    listed = [
+        one
+        for one in (latest["requests"] if latest else [])
+        if "refused" not in request.args or one["event"] is None
+    ]
+    return render_template(
+        "source.html", it=shown, address=address, snippets=texts, latest=latest, requests=listed,
+    )  # fmt: skip
+
+
+@blueprint.post("/sources/<source>/test")
+@known(Role.MANAGER, on="source")
+def test_source(actor: Actor, source: str) -> Any:
+    """Post a signed message as the source that redeems nothing, and tell what became of it."""
+    with connections.session(Login.WEB, sees=actor.scope) as session:
+        key = sources.signing(session, actor=actor, source=source)
+    app = current_app._get_current_object()  # type: ignore[attr-defined]  # werkzeug's proxy
+    tested = inward.post_test(app, path=key.path, secret=key.secret, now=key.at)
+    return (done if tested["ok"] else failed)(_told(tested), "source", source=source)
+
+
 @blueprint.get("/events", endpoint="events")
 @page(*READERS)
 def events_page(session: Session, actor: Actor) -> Any:
@@ -49,6 +89,20 @@ def events_page(session: Session, actor: Actor) -> Any:
     return render_template("events.html", listed=listed, filtered=inbox.Filters)
 
 
+@blueprint.get("/events/<event>", endpoint="event")
+@page(*READERS)
+def event_page(session: Session, actor: Actor, event: str) -> Any:
+    """Show an event: what became of it and when, and to managers what was sent."""
+    shown, sent = inbox.show(session, actor=actor, event=event), None
+    shows_body = actor.role in (Role.OPERATOR, Role.MANAGER)
+    if shows_body:
+        sent = inbox.find(session, actor=actor, event=event).data
+    return render_template(
+        "event.html", it=shown, body=sent, shows_body=shows_body, timeline=_timeline(shown),
+        source=sources.name(session, source_id=int(shown["source"])), good=inbox.GRANTED,
+    )  # fmt: skip
+
+
 @blueprint.post("/events/<event>/retry")
 @page(Role.MANAGER, on="events")
 def retry_event(session: Session, actor: Actor, event: str) -> Any:
@@ -56,6 +110,43 @@ def retry_event(session: Session, actor: Actor, event: str) -> Any:
     inbox.retry(session, actor=actor, event=event)
     nudging.after_commit("settle")
     return done("The event waits to be settled again.", "events")
+
+
+def _snippet(name: str, address: str) -> str:
+    return render_template(f"snippets/{name}.txt", address=address)
+
+
+def _latest(session: Session, actor: Actor, source: str) -> SourceRequests | None:
+    try:
+        return requests.of_source(session, actor=actor, source=source)
+    except RequestsAwayError:
+        return None
+
+
+def _told(tested: Tested) -> str:
+    """Say what became of a test, and where it stopped if it did."""
+    answer = tested["answer"]
+    if tested["ok"]:
+        return (
+            f"The test went the whole way: signed, recorded as event {answer['event']} and decided, "
+            f"“{answer['message']}” That is right: it redeems nothing."
+        )
+    if tested["status"] == 202:
+        return (
+            f"The test is recorded as event {answer['event']}, but not decided after "
+            f"{inward.WAIT_SECONDS} seconds: is a worker running?"
+        )
+    return f"The test came back with {tested['status']}: {answer.get('detail', '')}"
+
+
+def _timeline(event: EventShape) -> list[tuple[datetime, str]]:
+    """Give what happened to an event, oldest first."""
+    happened = [(event["received_at"], "Received and recorded")]
+    if event["settled_at"]:
+        happened.append((event["settled_at"], f"Decided: {words(event['outcome'] or '')}"))
+    if event["access_expires_at"]:
+        happened.append((event["access_expires_at"], "Access ends"))
+    return sorted(happened)
 
 
 def _sources(session: Session, actor: Actor, made: SourceInClear | None = None) -> Any:

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 
-from worker import broker
+from worker import broker, requests
 
 CARRY_SECONDS = 5.0
 
@@ -29,6 +29,7 @@ class Carrier:
         while True:
             time.sleep(CARRY_SECONDS)
             broker.carry()
+            requests.carry()
 
 
 carrier = Carrier()

@@ -81,6 +81,11 @@ class UnknownSenderError(UnauthenticatedError):
 
     challenge = "Webhook-Signature"
 
+    def __init__(self, reason: str) -> None:
+        """Give the reason, which is for the source's people alone: the answer is always the same."""
+        super().__init__()
+        self.reason = reason
+
 
 class BadPathError(errors.KeypoolError):
     """The address holds a character that nothing here is named with."""
@@ -146,12 +151,16 @@ def install(app: APIFlask) -> None:
     app.error_processor(for_http_error)
 
 
+def status(error: errors.KeypoolError) -> int:
+    """Give the status that an error is answered with."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
 def for_error(error: errors.KeypoolError) -> Response:
     """Answer an error that keypool raised on purpose."""
-    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    if status == 500:
+    if (code := status(error)) == 500:
         return for_surprise(error)
-    return problem(error.code, status, str(error), headers=_headers(error), **_about(error))
+    return problem(error.code, code, str(error), headers=_headers(error), **_about(error))
 
 
 def for_data_error(_error: DataError) -> Response:

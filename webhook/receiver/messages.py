@@ -147,3 +147,33 @@ def read(body: bytes) -> Message:
         raise problems.wrong_fields(error, skip=1) from None
     data = message.data.model_dump(mode="json", exclude_none=True)
     return Message(EventType(message.type), data, data.pop("organization", None))
+
+
+def unknown_fields(body: bytes) -> list[str]:
+    """Name the fields of a refused message that its type does not have, five at most; they are ignored."""
+    try:
+        document = strictjson.parse(body)
+    except ValueError:
+        return []
+    model = MESSAGES.get(document.get("type")) if isinstance(document, dict) else None
+    return _unknown(document, model)[:5] if model else []
+
+
+MESSAGES: dict[object, type[BaseModel]] = {
+    "redemption.requested": RedemptionRequested,
+    "training.launched": TrainingLaunched,
+    "training.ended": TrainingEnded,
+}
+NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+def _unknown(document: dict[str, Any], model: type[BaseModel]) -> list[str]:
+    names = []
+    for name, value in document.items():
+        known = model.model_fields.get(name)
+        if known is None and NAME.fullmatch(name):
+            names.append(name)
+        inner = known.annotation if known else None
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
+            names += [f"{name}.{one}" for one in _unknown(value, inner)]
+    return names

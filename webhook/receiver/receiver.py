@@ -10,8 +10,9 @@ from typing_extensions import TypedDict
 from webhook.http import waiting
 from webhook.http.nudging import nudger
 from webhook.http.shapes import answer
-from webhook.receiver import messages, signatures, together
+from webhook.receiver import messages, noting, signatures, together
 from webhook.receiver.signatures import Signed
+from worker import errors
 from worker.database import connections
 from worker.database.connections import Login
 from worker.database.lookup import Id
@@ -51,8 +52,14 @@ def receive(source: str) -> Response:
     The worker judges the key. 202 means that the message is recorded durably and will be decided
     soon.
     """
-    signed = signatures.read(request)
-    door, recorded = _recorded(source, signed)
+    signed = None
+    try:
+        signed = signatures.read(request)
+        door, recorded = _recorded(source, signed)
+    except errors.KeypoolError as error:
+        noting.refused(source, signed, error)
+        raise
+    noting.accepted(door.source_id, signed, recorded)
     structlog.contextvars.bind_contextvars(event_id=recorded.event_id)
     if recorded.is_new:
         g.recorded = recorded.event_id

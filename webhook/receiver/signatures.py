@@ -62,8 +62,10 @@ def verify(connection: Connection, source: str, signed: Signed) -> inbox.Door:
     known = SOURCE_ID.fullmatch(source)
     door = inbox.open_door(connection, source_id=int(source)) if known else None
     is_theirs = fits(door or DUMMY, signed)
-    if door is None or not is_theirs or abs(signed.timestamp - door.at) > TOLERANCE:
-        raise UnknownSenderError
+    if door is None or not is_theirs:
+        raise UnknownSenderError("signature_wrong")
+    if abs(signed.timestamp - door.at) > TOLERANCE:
+        raise UnknownSenderError("stale")
     return door
 
 
@@ -100,5 +102,5 @@ def _well_formed(request: Request, body: bytes) -> Signed:
         and 0 < len(signature) <= LONGEST_SIGNATURE
         and signature.count(" ") < MOST_SIGNATURES
     ):
-        raise UnknownSenderError
+        raise UnknownSenderError("signature_missing")
     return Signed(webhook_id, int(timestamp), signature, body)

@@ -10,7 +10,12 @@ from worker.cli.options import old_valid
 from worker.cli.system import operator, run
 
 with deferred():
+    from worker import requests
     from worker.redemption import sources
+
+REQUESTS = printing.table(
+    lambda: requests.Request, "at", "status", "result", "message", "webhook_id"
+)
 
 
 @click.group("sources", cls=Group)
@@ -32,6 +37,20 @@ def add(name: str, organization: str) -> "sources.SourceInClear":
 def rotate(source: str, old_valid: timedelta) -> "sources.SourceInClear":
     """Give a source a new signing secret and print it, once."""
     return run(sources.rotate, actor=operator(), source=source, old_valid=old_valid)
+
+
+@command.command()
+@click.argument("source")
+def show(source: str) -> "sources.SourceShape":
+    """Show a source and the path it posts to."""
+    return run(sources.show, actor=operator(), source=source)
+
+
+@command.command("requests", shows=REQUESTS)
+@click.argument("source")
+def latest(source: str) -> "list[requests.Request]":
+    """List the latest 200 requests of a source, refused ones with the reason."""
+    return run(requests.of_source, actor=operator(), source=source)["requests"]
 
 
 @command.command("list", shows=printing.table(lambda: sources.SourceShape))

@@ -80,6 +80,9 @@ ALL = Filters()
 LATE = timedelta(minutes=5)  # an undecided event has waited too long, for the audit too
 
 
+# Outcomes that gave what was asked for.
+GRANTED = ("redeemed", "already_yours", "launched", "ended")
+
 READERS = (Role.MANAGER, Role.ANALYST, Role.SENDER)
 
 # One query gives all that the receiver needs of a source. A signature's age is checked by the

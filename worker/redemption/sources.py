@@ -1,6 +1,7 @@
 """Sources: external systems that may post webhooks, and their signing secrets, kept encrypted."""
 
 from datetime import timedelta
+from typing import NamedTuple
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -36,6 +37,20 @@ class SourceInClear(SourceShape):
 
     secret: str
     """The secret, shown this once."""
+
+
+class SigningKey(NamedTuple):
+    """Where a source posts, its newest secret, and the time by which signatures are judged."""
+
+    path: str
+    secret: bytes
+    at: int
+
+
+EXISTING = text("""
+    SELECT id FROM unnest(CAST(:ids AS bigint[])) AS asked (id)
+     WHERE EXISTS (SELECT FROM find_source(id))
+""")
 
 
 def add(session: Session, *, actor: Actor, name: str, organization: str) -> SourceInClear:
@@ -85,6 +100,34 @@ def listing(session: Session, *, actor: Actor) -> list[SourceShape]:
     return [shape(source, owner) for source, owner in rows]
 
 
+def show(session: Session, *, actor: Actor, source: str) -> SourceShape:
+    """Give a source; never its secrets."""
+    actor.require(Role.MANAGER)
+    found = find(session, actor=actor, name=source)
+    return shape(found, session.get_one(Organization, found.organization_id))
+
+
+def name(session: Session, *, source_id: int) -> str:
+    """Give the name of a source that the session sees; its id where it sees none."""
+    found = session.get(Source, source_id)
+    return found.name if found else str(source_id)
+
+
+def signing(session: Session, *, actor: Actor, source: str) -> SigningKey:
+    """Give what signs a source's message now.
+
+    Raises:
+        UnsignedSourceError: it is a redeem page.
+    """
+    actor.require(Role.MANAGER)
+    found = find(session, actor=actor, name=source)
+    _, live = live_secrets(session, source_id=found.id)
+    if not live:
+        raise errors.UnsignedSourceError
+    at: int = session.execute(text("SELECT extract(epoch FROM now())::bigint")).scalar_one()
+    return SigningKey(f"/webhooks/{found.id}", live[0], at)
+
+
 def find(session: Session, *, actor: Actor, name: str) -> Source:
     """Find a source of the actor's organizations by name or id."""
     return lookup.find(
@@ -95,6 +138,11 @@ def find(session: Session, *, actor: Actor, name: str) -> Source:
         named=Source.name,
         within=[actor.sees(Source.organization_id)],
     )
+
+
+def existing(session: Session, *, source_ids: list[int]) -> set[int]:
+    """Give which of some ids are those of sources that have a secret; of whom, it does not tell."""
+    return set(session.scalars(EXISTING, {"ids": source_ids}))
 
 
 def live_secrets(session: Session, *, source_id: int) -> tuple[int | None, list[bytes]]:

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,22 +27,6 @@ GUIDE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
 def server(database: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(database, tmp_path_factory.mktemp("web")) as running:
         yield running
-
-
-@pytest.fixture
-def settler() -> Iterator[None]:
-    """Settle what comes in, as the worker does."""
-    over = threading.Event()
-
-    def work() -> None:
-        while not over.wait(0.1):
-            settle()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    over.set()
-    thread.join()
 
 
 def example(language: str) -> str:

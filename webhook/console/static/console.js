@@ -150,3 +150,15 @@ const closeMenus = (but) => document.querySelectorAll("details.dropdown[open]").
 });
 document.addEventListener("click", (event) => closeMenus(event.target.closest("details.dropdown")));
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") closeMenus(); });
+
+// What a button copies is shown beside it; browsers copy on pages of https and of this machine alone.
+for (const button of document.querySelectorAll("[data-copies]")) {
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent);
+    const label = button.firstChild;
+    label.textContent = "Copied";
+    setTimeout(() => { label.textContent = "Copy"; }, 2000);
+  });
+}

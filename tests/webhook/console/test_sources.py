@@ -1,0 +1,132 @@
+"""A source's page: its address, examples that work, a test, and its latest requests; an event's page."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html import unescape
+
+import pytest
+
+from tests.conftest import Addresses
+from tests.webhook.conftest import redemption, settle
+from tests.webhook.serving import Server, serving
+from worker import requests, signatures
+from worker.settings import settings
+
+COMMANDS = {
+    "curl": ["bash", "-eu", "-o", "pipefail"],
+    "python": [sys.executable, "-"],
+    "node": ["node", "--input-type=module", "-"],
+}
+
+
+@pytest.fixture(scope="module")
+def server(database: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(database, tmp_path_factory.mktemp("web")) as running:
+        yield running
+
+
+@pytest.fixture
+def manager(somebody):
+    return somebody()
+
+
+def test_each_example_of_a_sources_page_redeems_a_key_as_it_stands(
+    server, place, sender, manager, settler, monkeypatch
+):
+    monkeypatch.setenv("KEYPOOL_PUBLIC_URL", server.url)
+    settings.cache_clear()
+    page = manager.get(f"/sources/{sender.source}").text
+    monkeypatch.delenv("KEYPOOL_PUBLIC_URL")
+    settings.cache_clear()
+    here = {name for name, command in COMMANDS.items() if shutil.which(command[0])}
+
+    outcomes = {}
+    for name in here:
+        [key] = place.keys()
+        snippet = unescape(re.search(rf'id="snippet-{name}">(.*?)</code>', page, re.DOTALL)[1])
+        done = subprocess.run(
+            COMMANDS[name],
+            input=snippet.replace("ann@example.com", f"{name}@example.com"),
+            env=os.environ | {"KEYPOOL_SECRET": signatures.write_secret(sender.secret), "KEY": key},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        outcomes[name] = json.loads(done.stdout)["outcome"]
+
+    assert f'id="address">{server.url}/webhooks/{sender.source}</code>' in page
+    assert set(re.findall(r'data-copies="([\w-]+)"', page)) == {
+        "address", "snippet-curl", "snippet-python", "snippet-node",
+    }  # fmt: skip
+    assert outcomes == dict.fromkeys(here, "redeemed")
+    assert "python" in here
+
+
+def test_a_test_is_sent_from_the_page_and_told(place, sender, manager, settler):
+    sent = manager.post(f"/sources/{sender.source}/test", page=f"/sources/{sender.source}")
+    page = manager.get(f"/sources/{sender.source}").text
+
+    assert sent.status_code == 303
+    assert re.search(r'class="told done" role="status">The test went the whole way', page)
+    assert "recorded</span>" in page
+
+
+def test_a_test_that_nobody_decides_says_what_to_look_at(place, sender, manager, monkeypatch):
+    monkeypatch.setattr("webhook.http.inward.WAIT_SECONDS", 1)
+
+    manager.post(f"/sources/{sender.source}/test", page=f"/sources/{sender.source}")
+    page = unescape(manager.get(f"/sources/{sender.source}").text)
+
+    assert re.search(r"recorded as event \d+, but not decided after 1 seconds: is a worker", page)
+
+
+def test_the_latest_requests_are_listed_with_the_reason_or_only_the_refused_ones(
+    place, sender, manager
+):
+    sender.post(redemption(), webhook_id="taken")
+    sender.post(redemption(), webhook_id="forged", webhook_signature="v1,AAAA")
+
+    page = manager.get(f"/sources/{sender.source}").text
+    refused = manager.get(f"/sources/{sender.source}?refused=1").text
+
+    assert re.search(r'href="/console/events/\d+">taken</a>', page)
+    assert "none of the source&#39;s secrets" in page
+    assert re.search(r"<title>[\d-]+: \d+ accepted, \d+ refused</title>", page)
+    assert ">taken</a>" not in refused
+    assert "signature wrong" in refused
+    assert "forged" not in page
+
+
+def test_where_the_broker_is_away_the_page_says_so(place, sender, manager, monkeypatch):
+    def away():
+        raise ConnectionError
+
+    monkeypatch.setattr(requests, "client", away)
+
+    assert "latest requests cannot be read" in manager.get(f"/sources/{sender.source}").text
+
+
+def test_an_events_page_has_its_outcome_its_timeline_links_and_for_managers_its_body(
+    place, sender, somebody
+):
+    [key] = place.keys()
+    event = sender.post(redemption(key, "page@example.com")).json["event"]
+    settle()
+
+    page = somebody().get(f"/events/{event}").text
+    analysts = somebody("analyst").get(f"/events/{event}").text
+
+    assert "The key is redeemed." in page
+    assert re.search(r"<li><span><time.*?</span> Received and recorded</li>", page)
+    assert re.search(r"<li><span><time.*?</span> Decided: redeemed</li>", page)
+    assert f'href="/console/sources/{sender.source}"' in page
+    assert re.search(r'href="/console/assignments/\d+"', page)
+    assert 'href="/console/learners/page@example.com"' in page
+    assert f"&#34;key&#34;: &#34;{key}&#34;" in page
+    assert "The key is redeemed." in analysts
+    assert key not in analysts
+    assert f'href="/console/sources/{sender.source}"' not in analysts
