@@ -304,7 +304,7 @@ def test_a_source_is_added_and_given_a_new_secret(manager, things):
     name = f"Portal {secrets.token_hex(4)}"
 
     made = manager.post("/sources", name=name, organization=things.ids["organization"]).text
-    source = re.search(rf"{name}</th>.*?/console(/sources/\d+/rotate)", made, re.DOTALL)[1]
+    source = re.search(rf"{name}</a></th>.*?/console(/sources/\d+/rotate)", made, re.DOTALL)[1]
     rotated = manager.post(source, page="/sources").text
 
     first, second = (re.findall(r"whsec_[\w+/=]+", page) for page in (made, rotated))

@@ -11,7 +11,12 @@ from worker.tenancy.actors import Role
 LONG = "x" * 201
 
 # Acts whose forms stand on more pages than the one that they name: what they go on to.
-STANDS_ON_SEVERAL = {"console.cancel_batch", "console.resend"}
+STANDS_ON_SEVERAL = {
+    "console.cancel_batch",
+    "console.resend",
+    "console.retry_event",
+    "console.rotate_source",
+}
 
 # A form's address, the page that it is on, what is typed, the field that is wrong, and what is said.
 REFUSED = {
