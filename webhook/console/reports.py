@@ -1,4 +1,4 @@
-"""Stored reports, and requesting a new one."""
+"""Stored reports, requesting a new one, and those that are made again and again."""
 
 from typing import Any
 
@@ -12,8 +12,9 @@ from webhook.console.frame import blueprint
 from webhook.http import files, nudging
 from webhook.http.access import STAFF
 from worker import reporting
-from worker.reporting import keeping, parameters
+from worker.reporting import keeping, parameters, schedules
 from worker.reporting.rendering import NotebookShape
+from worker.tables.labels import ReportRhythm
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
 
@@ -38,15 +39,69 @@ def reports_page(session: Session, actor: Actor) -> Any:
 @page(*STAFF, on="reports")
 def run_report(session: Session, actor: Actor) -> Any:
     """Request a report."""
-    form = request.form
-    fields: dict[str, Any] = {name: form.get(name) or None for name in ("organization", "to")}
-    notebook, from_ = form.get("notebook", ""), form.get("from") or None
-    lines = enumerate(form.get("parameters", "").splitlines(), 1)
-    fields["format"] = form.get("format", "html").lower()
-    pairs = parameters.split({number: line for number, line in lines if line.strip()})
-    keeping.ask(session, actor=actor, notebook=notebook, from_=from_, parameters=pairs, **fields)
+    from_, to = request.form.get("from") or None, request.form.get("to") or None
+    keeping.ask(session, actor=actor, from_=from_, to=to, **_asked())
     nudging.after_commit("make_reports")
     return done("The worker makes the report.", "reports")
+
+
+@blueprint.get("/reports/schedules", endpoint="schedules")
+@page(*STAFF)
+def schedules_page(session: Session, actor: Actor) -> Any:
+    """List the reports that are made again and again, with a form for a new one."""
+    notebooks = reporting.listing()
+    return render_template(
+        "schedules.html",
+        listed=schedules.listing(session, actor=actor),
+        owners=[owner["name"] for owner in organizations.listing(session, actor=actor)],
+        notebooks=notebooks,
+        own=_own_parameters(notebooks),
+        rhythms=list(ReportRhythm),
+    )
+
+
+@blueprint.post("/reports/schedules")
+@page(*STAFF, on="schedules")
+def schedule_report(session: Session, actor: Actor) -> Any:
+    """Have a report made again and again."""
+    every, mail = request.form.get("every", ""), request.form.get("mail", "").split()
+    made = schedules.schedule(session, actor=actor, every=every, mail=mail, **_asked())
+    return done(f"The next one is made on {made['next_on']}.", "schedules")
+
+
+@blueprint.post("/reports/schedules/<schedule>/pause")
+@page(*STAFF, on="schedules")
+def pause_schedule(session: Session, actor: Actor, schedule: str) -> Any:
+    """Have a scheduled report made no more for now."""
+    schedules.pause(session, actor=actor, schedule=schedule)
+    return done("It is paused.", "schedules")
+
+
+@blueprint.post("/reports/schedules/<schedule>/resume")
+@page(*STAFF, on="schedules")
+def resume_schedule(session: Session, actor: Actor, schedule: str) -> Any:
+    """Have a paused report made again."""
+    made = schedules.resume(session, actor=actor, schedule=schedule)
+    return done(f"It goes on: the next one is made on {made['next_on']}.", "schedules")
+
+
+@blueprint.post("/reports/schedules/<schedule>/remove")
+@page(*STAFF, on="schedules")
+def remove_schedule(session: Session, actor: Actor, schedule: str) -> Any:
+    """End a schedule."""
+    schedules.remove(session, actor=actor, schedule=schedule)
+    return done("It is made no more. What was made stays.", "schedules")
+
+
+def _asked() -> dict[str, Any]:
+    """Read what both forms have: notebook, organization, format, and the parameters, one a line."""
+    lines = enumerate(request.form.get("parameters", "").splitlines(), 1)
+    return {
+        "notebook": request.form.get("notebook", ""),
+        "organization": request.form.get("organization") or None,
+        "format": request.form.get("format", "html").lower(),
+        "parameters": parameters.split({number: line for number, line in lines if line.strip()}),
+    }
 
 
 def _own_parameters(notebooks: list[NotebookShape]) -> str:

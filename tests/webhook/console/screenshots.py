@@ -71,6 +71,7 @@ PAGES = {
     "invoice-line": (SELLER, "/invoices/{invoice}/lines/{line}"),
     "reports": (MANAGER, "/reports"),
     "report": (MANAGER, "/reports/{report}.html"),
+    "schedules": (MANAGER, "/reports/schedules"),
     "sources": (MANAGER, "/sources"),
     "source": (MANAGER, "/sources/{source}"),
     "batches": (MANAGER, "/batches"),

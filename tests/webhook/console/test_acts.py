@@ -13,7 +13,7 @@ from worker.billing import invoices, runs
 from worker.database import connections as databases
 from worker.pools import batches, distributions, keys
 from worker.redemption import inbox, trouble
-from worker.reporting import claims, keeping
+from worker.reporting import claims, keeping, schedules
 from worker.tenancy.actors import Role
 
 
@@ -348,6 +348,34 @@ def test_a_notebook_of_ones_own_is_asked_for_with_a_parameter_a_line(operator, o
         asked = keeping.listing(session, actor=OPERATOR).items[0]
     assert "at_least=1" in form
     assert (asked["notebook"], asked["parameters"]) == (own_notebook, {"at_least": 3})
+
+
+def test_a_report_is_scheduled_paused_resumed_and_stopped(manager, things):
+    given = {
+        "notebook": "usage",
+        "organization": things.ids["organization"],
+        "every": "week",
+        "format": "xlsx",
+        "mail": "boss@example.org\r\nclerk@example.org",
+    }
+    page = "/reports/schedules"
+
+    told = acted(manager, page, page=page, **given)
+    with databases.session() as session:
+        made = schedules.listing(session, actor=OPERATOR)[-1]
+    shown = manager.get(page).text
+    where = f"{page}/{made['id']}"
+    paused = acted(manager, f"{where}/pause", page=page)
+    resumed = acted(manager, f"{where}/resume", page=page)
+    stopped = acted(manager, f"{where}/remove", page=page)
+
+    next_one = f"the next one is made on {made['next_on']}."
+    assert (made["format"], made["every"]) == ("xlsx", "week")
+    assert "boss@example.org, clerk@example.org" in shown
+    assert told.lower() == next_one
+    assert (paused, resumed) == ("It is paused.", f"It goes on: {next_one}")
+    assert stopped == "It is made no more. What was made stays."
+    assert "boss@example.org" not in manager.get(page).text
 
 
 @pytest.fixture

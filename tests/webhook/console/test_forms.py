@@ -107,6 +107,10 @@ REFUSED = {
     "report's format": (
         "/reports", "/reports", {"notebook": "usage", "organization": "", "format": "JPEG"}, "format",
     ),
+    "schedule": (
+        "/reports/schedules", "/reports/schedules",
+        {"notebook": "usage", "every": "week", "format": "PDF", "mail": "nobody"}, "mail",
+    ),
     "password": (
         "/account", None, {"old": "guessed", "password": "another horse battery"}, "old",
     ),

@@ -73,6 +73,7 @@ PAGES = {
     "/users": {"manager"},
     "/sessions": {"manager"},
     "/reports": {"manager", "finance", "analyst"},
+    "/reports/schedules": {"manager", "finance", "analyst"},
     "/reports/{report}/progress": {"manager", "analyst"},  # of usage
     "/reports/{report}.html": {"manager", "analyst"},  # of usage
     "/reports/{report}.pdf": {"manager", "analyst"},  # of usage
@@ -145,6 +146,10 @@ ACTS = {
     "/users/{user}/disable": {"manager"},
     "/sessions/{session_id}/end": {"manager"},
     "/reports": {"manager", "analyst"},  # of usage
+    "/reports/schedules": {"manager", "analyst"},  # of usage
+    "/reports/schedules/{schedule}/pause": {"manager", "finance", "analyst"},
+    "/reports/schedules/{schedule}/resume": {"manager", "finance", "analyst"},
+    "/reports/schedules/{schedule}/remove": {"manager", "finance", "analyst"},
 }
 ALONE = (".html", ".pdf", ".csv", ".zip", ".png", ".svg")  # no pages
 ROLES = [role for role in Role if role is not Role.OPERATOR]
@@ -340,7 +345,7 @@ SHOWING = [
     "/sources", "/tokens", "/users", "/seller", "/endpoints", "/templates", "/reminders",
     "/history", "/history?organization=MARKUP",
     "/assignments", "/redemptions", "/charges", "/learners/marked@example.com", "/trouble?q=MARKED-KEY-01",
-    "/pools/{pool}?recipient=MARKUP&reference=MARKUP", "/reports",
+    "/pools/{pool}?recipient=MARKUP&reference=MARKUP", "/reports", "/reports/schedules",
 ]  # fmt: skip
 SEARCHING = [
     "/trouble?q=MARKUP", "/trouble?q=MARKED-KEY-01&as=MARKUP", "/assignments?learner=MARKUP",

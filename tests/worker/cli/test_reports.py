@@ -59,3 +59,25 @@ def test_a_page_without_a_pdf_is_printed_here(give, kept, chromium, tmp_path, fo
 
     assert file.read_bytes() == b"%PDF-1.4"
     assert chromium.exists()
+
+
+def test_a_report_is_scheduled_listed_paused_resumed_and_ended(give, run, world):
+    about = ("--organization", str(world.parent))
+    mail = ("--mail", "boss@example.org", "--mail", "clerk@example.org")
+
+    made = give(
+        "reports", "schedule", "usage", *about, "--every", "month", "--format", "xlsx", *mail
+    )
+    listed = give("reports", "schedules", *about)["items"]
+    paused = give("reports", "pause", made["id"])
+    resumed = give("reports", "resume", made["id"])
+    ended = give("reports", "unschedule", made["id"])
+    refused = run("reports", "schedule", "usage", "--every", "week", "-p", "at_least=3")
+
+    assert (made["every"], made["format"]) == ("month", "xlsx")
+    assert made["mail"] == ["boss@example.org", "clerk@example.org"]
+    assert listed == [made]
+    assert (paused["next_on"], resumed["next_on"]) == (None, made["next_on"])
+    assert (ended["id"], give("reports", "schedules", *about)["items"]) == (made["id"], [])
+    assert refused.code == 2
+    assert "has no parameter “at_least”" in refused.err
