@@ -81,11 +81,8 @@ for title, names in PANELS.items():
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    # Garbage collection off: going through all that imports made takes a fifth of a short command's
-    # time.
-    gc.set_threshold(50_000)
     code = answer(sys.argv[1:])
-    gc.freeze()
+    gc.freeze()  # nor does the end go through what imports made
     sys.exit(code)
 
 
