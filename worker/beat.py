@@ -12,7 +12,7 @@ from worker import broker
 from worker.database.connections import transaction
 from worker.logs import log
 from worker.machine import watchdog
-from worker.redemption import settling
+from worker.redemption import waiting
 
 MOST_WAITING = 100  # queued hints that no worker takes; one more would add nothing
 LOOK_SECONDS = 2  # between two looks whether an event waits for too long
@@ -73,8 +73,14 @@ def _settle_late(late: timedelta) -> None:
 def settle_if_late(late: timedelta) -> None:
     """Settle what waits, if something has waited for longer than the sweep takes; raises nothing."""
     try:
-        is_late = transaction(settling.is_late, waited=late)
-        if is_late and (outcomes := settling.settle_all(until=time.monotonic() + STINT)):
-            log.warning("settled in place of a worker", **outcomes)
+        if transaction(waiting.is_late, waited=late):
+            _settle_in_place_of_a_worker()
     except Exception as error:  # the database is away, say: it looks again
         log.warning("nothing settled in place of a worker", error=type(error).__name__)
+
+
+def _settle_in_place_of_a_worker() -> None:
+    from worker.redemption import settling  # it takes half of beat's start, and is seldom needed
+
+    if outcomes := settling.settle_all(until=time.monotonic() + STINT):
+        log.warning("settled in place of a worker", **outcomes)

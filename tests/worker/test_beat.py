@@ -156,7 +156,7 @@ def test_a_database_that_is_away_ends_no_scheduler(waiting, monkeypatch, logged)
     def away(_session: object, **_: object) -> bool:
         raise errors.DatabaseAwayError
 
-    monkeypatch.setattr("worker.redemption.settling.is_late", away)
+    monkeypatch.setattr("worker.redemption.waiting.is_late", away)
 
     beat.settle_if_late(timedelta(0))
 

@@ -19,7 +19,7 @@ with deferred():
     from worker import settings as environment
     from worker.database import connections
     from worker.machine import embedded, supervisor
-    from worker.redemption import settling
+    from worker.redemption import waiting
     from worker.tenancy import actors, first_start, tokens
 
 SERVICES = {"worker": "The worker", "beat": "The scheduler", "web": "The web"}
@@ -67,7 +67,7 @@ def watch() -> Callable[[], bool]:
 
     def stalled() -> bool:
         nonlocal head, since
-        first = connections.transaction(settling.first_waiting)
+        first = connections.transaction(waiting.first_waiting)
         if first is None or first != head:
             head, since = first, time.monotonic()
         return head is not None and time.monotonic() > since + STALLED

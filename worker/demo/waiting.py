@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from worker.database.connections import transaction
 from worker.errors import KeypoolError
-from worker.redemption import settling
+from worker.redemption import waiting
 
 T = TypeVar("T")
 
@@ -36,5 +36,5 @@ def during(question: Callable[[], T]) -> Iterator[T]:
 
 def until_settled() -> None:
     """Wait until no event waits to be decided."""
-    for _ in during(lambda: transaction(settling.first_waiting)):
+    for _ in during(lambda: transaction(waiting.first_waiting)):
         pass

@@ -10,7 +10,6 @@ import math
 import time
 from collections import Counter
 from contextlib import suppress
-from datetime import timedelta
 
 from psycopg.errors import QueryCanceled
 from sqlalchemy import text
@@ -31,16 +30,6 @@ from worker.settings import settings
 ONE_BY_ONE = text("""
     SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
            set_config('enable_mergejoin', 'off', true)
-""")
-
-FIRST = text("""
-    SELECT id FROM event WHERE is_undecided(status, waits_for)
-     ORDER BY received_at, id LIMIT 1
-""")
-
-LATE = text("""
-    SELECT EXISTS (SELECT FROM event
-                    WHERE is_undecided(status, waits_for) AND received_at < clock_now() - :waited)
 """)
 
 
@@ -86,17 +75,6 @@ def settle_batch(*, limit: int, on: Round | None = None) -> list[str] | None:
     if way.claim:
         _tell(way.claim, outcomes or [], time.monotonic() - begun)
     return outcomes
-
-
-def is_late(session: Session, *, waited: timedelta) -> bool:
-    """Say whether an event has waited for longer than that."""
-    return bool(session.scalar(LATE, {"waited": waited}))
-
-
-def first_waiting(session: Session) -> int | None:
-    """Give the id of the event that has waited longest; None if nothing waits."""
-    first: int | None = session.scalar(FIRST)
-    return first
 
 
 def first_line(error: Exception) -> str:

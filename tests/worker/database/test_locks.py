@@ -13,7 +13,7 @@ from tests.waiting import eventually, somebody_waits_for_a_lock
 from tests.world import OPERATOR, World
 from worker.database import connections, locks
 from worker.database.connections import Entry, Login
-from worker.redemption import settling
+from worker.redemption import settling, waiting
 from worker.settings import Settings
 from worker.tenancy import organizations, tokens
 from worker.tenancy.actors import Role
@@ -136,11 +136,11 @@ def test_a_settler_waits_for_who_holds_its_tree_and_for_no_other(world):
         locks.await_settlers(elsewhere, [int(other)])
         locks.await_settlers(holder, [world.child])  # the lock is its tree's
         settler = waits(settling.settle_all)
-        undecided = settling.first_waiting(holder)
+        undecided = waiting.first_waiting(holder)
 
     settler.join()
     assert undecided
-    assert connections.transaction(settling.first_waiting) is None
+    assert connections.transaction(waiting.first_waiting) is None
 
 
 def test_every_organization_has_a_lock_of_its_own_since_it_may_become_a_root(world):

@@ -22,7 +22,7 @@ from worker.database.connections import Login
 from worker.database.connections import session as transaction_of
 from worker.errors import DatabaseAwayError
 from worker.pools import pools
-from worker.redemption import claims, deciding, settling
+from worker.redemption import claims, deciding, settling, waiting
 from worker.redemption.claims import Round
 from worker.tables.tenancy import Organization
 from worker.tenancy import organizations
@@ -88,7 +88,7 @@ def outcomes(world: World) -> Counter:
 # Who looks for undecided events, and with which login.
 UNDECIDED = {
     "where a round begins": (claims.LONGEST_WAITING.text, Login.OWNER),
-    "the first that waits": (settling.FIRST.text, Login.OWNER),
+    "the first that waits": (waiting.FIRST.text, Login.OWNER),
     "whose turn it is": (
         claims.NEXT.text.replace(":limit", "500").replace(":after", "0"),
         Login.OWNER,
