@@ -1,7 +1,8 @@
 """OpenID Connect: asking an identity provider who somebody is, and judging its answer.
 
 The authorization code flow with PKCE, state and nonce. What the provider says is checked as OpenID Connect
-Core 1.0, 3.1.3.7 demands.
+Core 1.0, 3.1.3.7 demands. What asks and judges is imported when somebody signs in: it would take a tenth of the
+time in which a web process or a worker starts.
 """
 
 import threading
@@ -10,14 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
-
-import httpx
-from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
-from authlib.oauth2.rfc7636 import create_s256_code_challenge
-from authlib.oidc.core import CodeIDToken
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 
 from worker import errors
 
@@ -62,6 +55,9 @@ def authorization_url(client: Client, asked: Question, *, email: str, again: boo
         IdentityProviderError: the provider's description cannot be read.
         BusyError: as many requests to providers are on their way as may.
     """
+    from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
+    from authlib.oauth2.rfc7636 import create_s256_code_challenge
+
     url: str = prepare_grant_uri(
         _description(client.issuer)["authorization_endpoint"],
         client_id=client.client_id,
@@ -89,6 +85,8 @@ def claims(
             or is over.
         BusyError: as `authorization_url`.
     """
+    from joserfc.errors import JoseError
+
     about = _description(client.issuer)
     names_itself = about.get("authorization_response_iss_parameter_supported")
     if issuer != client.issuer and (issuer is not None or names_itself):
@@ -132,6 +130,10 @@ def checked_address(url: str, *, field: str) -> str:
 def _judged(
     client: Client, asked: Question, tokens: dict[str, str], keys: dict[str, str]
 ) -> Mapping[str, object]:
+    from authlib.oidc.core import CodeIDToken
+    from joserfc import jwt
+    from joserfc.jwk import KeySet
+
     known = KeySet.import_key_set(keys)  # type: ignore[arg-type]  # of any JSON
     token = jwt.decode(tokens["id_token"], known, algorithms=ALGORITHMS)
     judged = CodeIDToken(
@@ -162,6 +164,8 @@ def _description(issuer: str) -> dict[str, str]:
 
 def _fetched(method: str, url: str, **asked: object) -> dict[str, str]:
     """Fetch a JSON document; redirects are not followed."""
+    import httpx
+
     try:
         if not _is_safe(url):
             raise IdentityProviderError("The identity provider names an address without https.")
