@@ -1,12 +1,13 @@
 """What every notebook that comes with keypool promises."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 from nbmake.nb_run import NotebookRun
 
 from tests import world as worlds
@@ -71,7 +72,8 @@ def test_its_cells_are_short_and_every_answer_has_its_question_and_its_reading(p
     assert told[-1][0] == "markdown"
 
 
-# Run by nbmake, as who opens them does: from a fresh kernel, top to bottom, with no parameters.
+# Run by nbmake, from top to bottom and with no parameters: on a year each from a fresh kernel, as who opens
+# them does, and on little one after the other in one kernel, since kernels take longer to start than to answer.
 
 
 def nothing() -> None:
@@ -92,12 +94,44 @@ def a_year() -> None:
     simulation.bill()
 
 
-@pytest.fixture(scope="module", params=[nothing, one_day, a_year], ids=lambda fill: fill.__name__)
-def filled(request: pytest.FixtureRequest, servers: Addresses, template: str) -> Iterator[str]:
+@contextmanager
+def filled(fill: Callable[[], None], servers: Addresses, template: str) -> Iterator[None]:
     with cloned(servers, template) as addresses, using(addresses):
-        request.param()
+        fill()
         with only_the_analysts_login():
-            yield request.param.__name__
+            yield
+
+
+@pytest.fixture(scope="module")
+def a_whole_year(servers: Addresses, template: str) -> Iterator[None]:
+    with filled(a_year, servers, template):
+        yield
+
+
+@pytest.fixture(scope="module", params=[nothing, one_day], ids=lambda fill: fill.__name__)
+def ran_on_little(
+    request: pytest.FixtureRequest,
+    servers: Addresses,
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Callable[[], None], dict[str, str]]:
+    """Give what was there, and what each notebook shows of it."""
+    together, path = new_notebook(), tmp_path_factory.mktemp("notebooks") / "all.ipynb"
+    for notebook in PAIRED:
+        own = nbformat.read(notebook.with_suffix(".ipynb"), as_version=4).cells
+        for cell in [new_code_cell("%reset -f"), *own]:
+            cell.metadata["of"] = notebook.stem
+            together.cells.append(cell)
+    nbformat.write(together, path)
+
+    with filled(request.param, servers, template):
+        ran = NotebookRun(path, default_timeout=120).execute()
+
+    assert ran.error is None
+    shown = {notebook.stem: "" for notebook in PAIRED}
+    for cell in ran.nb.cells:
+        shown[cell.metadata["of"]] += str(cell.get("outputs"))
+    return request.param, shown
 
 
 @contextmanager
@@ -108,11 +142,16 @@ def only_the_analysts_login() -> Iterator[None]:
         yield
 
 
-def test_it_runs_from_top_to_bottom(filled, paired):
+def test_it_runs_from_top_to_bottom(a_whole_year, paired):
     ran = NotebookRun(paired.with_suffix(".ipynb"), default_timeout=120).execute()
 
     assert ran.error is None
-    shown = str([cell.get("outputs") for cell in ran.nb.cells])
-    assert "text/html" in shown
-    if filled == "nothing":
-        assert "othing yet" in shown
+    assert "text/html" in str([cell.get("outputs") for cell in ran.nb.cells])
+
+
+def test_it_runs_from_top_to_bottom_on_little(ran_on_little, paired):
+    there, shown = ran_on_little
+
+    assert "text/html" in shown[paired.stem]
+    if there is nothing:
+        assert "othing yet" in shown[paired.stem]
