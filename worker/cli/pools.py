@@ -26,11 +26,12 @@ POOLS = printing.table(
     "organization",
     "course",
     "state",
-    "keys_work_until",
+    "expires_at",
     "keys.issued",
     "keys.distributed",
     "keys.redeemed",
     "keys.retired",
+    spare=("keys.retired", "keys.distributed", "course"),
 )
 
 starts = "The first day on which keys can be redeemed, in the organization's time zone."

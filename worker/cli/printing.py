@@ -5,22 +5,24 @@ Text from outside is escaped: it is never printed as markup or as control sequen
 
 import json
 import re
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.table import Table as Grid
+
+    from worker.cli.fitting import Column
 
 Shows = Callable[[Any], None]
 
-# Lines are not wrapped if the output is not a terminal.
+# The width of a table whose output is not a terminal: nothing is cut.
 UNBROKEN = 100_000
 
 # A time in the detail of the history.
@@ -72,12 +74,14 @@ class Table:
     """Prints objects of one type as a table: a row for each, a column for each field that is shown.
 
     `of` gives the type, a TypedDict or a dataclass, when it is needed. `names` are the fields shown,
-    such as `name` or `keys.issued`; if there are none, all are but those in `without`.
+    such as `name` or `keys.issued`; if there are none, all are but those in `without`. Where a
+    terminal is too narrow, those in `spare` are left out, the first first.
     """
 
     of: Callable[[], type]
     names: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
 
     def columns(self) -> list[str]:
         """Give the columns, in their order.
@@ -86,7 +90,7 @@ class Table:
             AttributeError: the type has no such field.
         """
         kind = self.of()
-        for name in (*self.names, *self.without):
+        for name in (*self.names, *self.without, *self.spare):
             _field(kind, name)
         return list(self.names or (name for name in _fields(kind) if name not in self.without))
 
@@ -95,16 +99,18 @@ class Table:
         page = plain(result)
         items = page["items"] if isinstance(page, Mapping) else page
         if items:
-            _print_table(items, self.columns())
+            _print_table(items, self.columns(), self.spare)
         else:
             line("There are none.")
         if isinstance(page, Mapping) and page.get("next"):
             line(f"There are more: go on with --after {page['next']}")
 
 
-def table(of: Callable[[], type], *names: str, without: Sequence[str] = ()) -> Table:
+def table(
+    of: Callable[[], type], *names: str, without: Sequence[str] = (), spare: Sequence[str] = ()
+) -> Table:
     """Make what prints a list of objects of a type as a table; see `Table`."""
-    return Table(of, names, tuple(without))
+    return Table(of, names, tuple(without), tuple(spare))
 
 
 def sentences(say: Callable[[Any], Iterable[str]]) -> Shows:
@@ -157,32 +163,57 @@ def plain(result: Any) -> Any:
     return asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
 
 
-def _print_table(items: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+def _print_table(
+    items: Sequence[Mapping[str, Any]], columns: Sequence[str], spare: Sequence[str] = ()
+) -> None:
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else UNBROKEN)
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNBROKEN
+    made, left_out = grid(items, columns, room, spare)
+    console = Console(width=UNBROKEN)  # the columns' widths are ours: it wraps nothing
     with console.capture() as printed:
-        console.print(_table(items, columns))
+        console.print(made)
     print("\n".join(row.rstrip() for row in printed.get().splitlines()))
+    if left_out:
+        line(f"For want of room without: {', '.join(map(words, left_out))}.")
 
 
-def _table(items: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> "Grid":
+def grid(
+    items: Sequence[Mapping[str, Any]], columns: Sequence[str], room: int, spare: Sequence[str] = ()
+) -> "tuple[Grid, list[str]]":
+    """Lay objects out as a table that fits in `room` cells, and give the columns left out for that.
+
+    `spare` are the columns that may be left out, the first first.
+    """
+    from worker.cli.fitting import Column, crowded
+
+    texts = {name: Column(words(name), [text(_at(one, name)) for one in items]) for name in columns}
+    left_out = []
+    for name in spare:
+        if crowded(list(texts.values()), room):
+            left_out.append(name)
+            del texts[name]
+    numbers = {n for n in texts if any(isinstance(_at(one, n), int | Decimal) for one in items)}
+    return _laid_out(texts, numbers, room), left_out
+
+
+def _laid_out(columns: "Mapping[str, Column]", numbers: Collection[str], room: int) -> "Grid":
     from rich import box
     from rich.table import Table as Grid
-
-    made = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in columns:
-        number = any(isinstance(_at(item, name), int | Decimal) for item in items)
-        made.add_column(words(name), justify="right" if number else "left", overflow="fold")
-    for item in items:
-        made.add_row(*(_cell(_at(item, name)) for name in columns))
-    return made
-
-
-def _cell(value: Any) -> "RenderableType":
     from rich.text import Text
 
-    return Text(text(value))
+    from worker.cli.fitting import gap, shortened, widths
+
+    all_ = list(columns.values())
+    given, between = widths(all_, room), (0, gap(all_, room) - 1, 0, 0)
+    made = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=between)
+    for (name, column), width in zip(columns.items(), given, strict=True):
+        heading = shortened(column.heading, width)
+        justify: Literal["left", "right"] = "right" if name in numbers else "left"
+        made.add_column(heading, justify=justify, width=width, no_wrap=True)
+    for row in zip(*(column.cells for column in all_), strict=True):
+        made.add_row(*map(Text, map(shortened, row, given)))
+    return made
 
 
 def _fields(kind: type) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 
 import pytest
 
@@ -41,6 +45,29 @@ def in_home(home, *words, **environment):
         check=False,
         timeout=120,
     )
+
+
+def on_terminal(*words, columns=80, interrupt=None, **environment):
+    """Run a command on a terminal, and give what was drawn; interrupt it once it drew some words."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, columns))
+    process = subprocess.Popen(
+        [*COMMAND, *words],
+        env={**os.environ, "TERM": "xterm-256color", **environment},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    drawn = b""
+    with process, suppress(OSError):  # a terminal that its last process left
+        while piece := os.read(ours, 65_536):
+            drawn += piece
+            if interrupt and interrupt in drawn.decode(errors="replace"):
+                process.send_signal(signal.SIGINT)
+                interrupt = None
+    os.close(ours)
+    return drawn.decode(), process.returncode
 
 
 @pytest.mark.parametrize("words", list(commands()), ids=" ".join)
@@ -138,6 +165,20 @@ def test_a_refusal_is_one_sentence_and_with_json_a_document_too(run):
     assert plain.err == "There is no pool “no such pool” in your organizations.\n"
     assert (as_json.code, as_json.err) == (2, plain.err)
     assert as_json.json == {"error": "not_found", "message": plain.err.strip()}
+
+
+def test_a_table_fits_the_terminal_and_is_whole_in_a_pipe(run, give):
+    name = "The academy of everybody who learns on the quiet side of the river"
+    give("organizations", "add", name)
+
+    narrow, code = on_terminal("organizations", "list")
+    piped = run("organizations", "list")
+
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", narrow).splitlines()
+    assert code == 0
+    assert max(map(len, lines)) <= 80
+    assert re.search("The academy.*…", narrow)
+    assert name in piped.out
 
 
 def test_text_from_outside_is_printed_without_markup_or_control_sequences(run):

@@ -1,10 +1,13 @@
 """Values as people read them on the command line."""
 
+import io
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from rich.console import Console
 
-from worker.cli import printing
+from worker.cli import fitting, printing
 
 BERLIN = timezone(timedelta(hours=1))
 
@@ -29,3 +32,73 @@ BERLIN = timezone(timedelta(hours=1))
 )
 def test_a_value_is_printed_as_people_read_it(value, read):
     assert printing.text(value) == read
+
+
+POOL = {
+    "id": "12",
+    "name": "Autumn 2026 in Berlin, the evening course for beginners",
+    "organization": "Acme Academy of the North",
+    "state": "active",
+    "expires_at": datetime(2026, 12, 31, 23, 59, tzinfo=UTC),
+    "issued": 1_000,
+}
+KEY = {"code": "K7QM-2XVB-9RTD-LONG-ENOUGH", "reason": "It was printed twice, and one was lost."}
+
+
+def drawn(item, room, spare=()):
+    """Lay one object out, and give its lines."""
+    made, left_out = printing.grid([item], list(item), room, spare)
+    console = Console(width=1000, file=io.StringIO())
+    console.print(made)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()], left_out
+
+
+@pytest.mark.parametrize("room", [80, 70, 60])
+def test_a_table_fits_by_cutting_prose_at_a_words_end_and_leaves_numbers_and_times_whole(room):
+    lines, _ = drawn(POOL, room)
+
+    [heading, rule, row] = lines
+    assert len(rule) <= room
+    assert max(len(line) for line in lines) <= room
+    assert re.search(r" Autumn( 2026( in( Berlin)?)?)?… +Acme", row)
+    assert heading.split()[0] == "id"
+    for whole in ("12 ", "active", "31 Dec 2026, 23:59 UTC", "1,000"):
+        assert whole in row
+
+
+def test_a_key_stays_whole_beside_prose_that_gives_way():
+    [_, _, row], _ = drawn(KEY, 40)
+
+    assert row.split("  ") == [KEY["code"], "It was…"]
+
+
+def test_a_table_that_has_room_is_whole():
+    [_, _, row], _ = drawn(POOL, 1000)
+
+    assert "…" not in row
+    assert POOL["name"] in row
+
+
+def test_columns_that_a_list_can_spare_are_left_out_before_prose_is_unreadable():
+    lines, left_out = drawn(POOL, 66, spare=("issued", "state"))
+
+    assert left_out == ["issued"]
+    assert "1,000" not in lines[-1]
+    assert "Autumn" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "cut"),
+    [
+        ("Acme Academy", 12, "Acme Academy"),
+        ("Acme Academy, Berlin", 13, "Acme Academy…"),
+        ("Acme Academy", 11, "Acme…"),
+        ("Academy", 5, "Acad…"),
+        ("Acme Academy", 6, "Acme…"),
+        ("Acme Academy", 5, "Acme…"),
+        ("K7QM", 1, "…"),
+        ("日本語の講座", 7, "日本語…"),
+    ],
+)
+def test_a_text_is_cut_at_a_words_end_where_a_word_fits(text, width, cut):
+    assert fitting.shortened(text, width) == cut
