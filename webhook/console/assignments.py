@@ -10,6 +10,7 @@ from webhook.console.answers import done
 from webhook.console.choosing import chosen
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
+from webhook.console.words import of_owner
 from worker.learning import assignments, cancelling, extending
 from worker.learning.cancelling import CancellationPreview
 from worker.tenancy.actors import Actor, Role
@@ -37,6 +38,7 @@ def assignments_page(session: Session, actor: Actor) -> Any:
 def assignment(session: Session, actor: Actor, assignment: str) -> Any:
     """Show an assignment with its launches and history, and what cancelling it would do."""
     shown = assignments.show(session, actor=actor, assignment=assignment)
+    of_owner(shown["organization"])
     costs = cancelling.preview(session, actor=actor, assignment=assignment)
     return render_template("assignment.html", it=shown, cancelling=costs)
 

@@ -10,6 +10,7 @@ from webhook.console.access import known, page
 from webhook.console.answers import done
 from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
+from webhook.console.words import of_owner
 from webhook.http import files
 from worker.billing import charges, confirming, crediting, handing_over, invoices, payments
 from worker.reporting import keeping
@@ -53,6 +54,7 @@ def journal(session: Session, actor: Actor) -> Any:
 def invoice(session: Session, actor: Actor, invoice: str) -> Any:
     """Show an invoice with its lines."""
     shown = invoices.show(session, actor=actor, invoice=invoice)
+    of_owner(shown["organization"])
     doubts = invoices.doubts(session, actor=actor, invoice=shown["id"])
     return render_template("invoice.html", it=shown, doubts=doubts)
 
@@ -148,7 +150,8 @@ def credit_charge(session: Session, actor: Actor, invoice: str, line: str, charg
             anyway="anyway" in request.form,
             then=keeping.ask_after,
         )
-        return done(f"Credit note {note['number']} is final.", "invoice", invoice=note["id"])
+        sentence = f"Credit note {note['number']} is final."
+        return done(sentence, "invoice_line", invoice=invoice, line=line)
     made = charges.credit(session, actor=actor, charge=charge, reason=reason, amount=amount)
     sentence = f"{made['amount']} {made['currency']} is credited on the next credit note."
     return done(sentence, "invoice_line", invoice=invoice, line=line)

@@ -122,7 +122,7 @@ def distribute(session: Session, actor: Actor, pool: str) -> Any:
         nudging.after_commit("mail")
     sentence = f"{made['recipient']} has {number(made['given'])} keys."
     filters = {"recipient": made["recipient"], "reference": made["reference"]}
-    return done(sentence, "pool", pool=pool, **filters, _anchor="keys")
+    return done(sentence, "pool", pool=pool, **filters)
 
 
 def _wording() -> templates.Wording:

@@ -10,6 +10,7 @@ from webhook.console.answers import done
 from webhook.console.choosing import chosen
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
+from webhook.console.words import of_owner
 from webhook.http import files
 from worker.billing import charges
 from worker.database import connections
@@ -40,6 +41,7 @@ def pools_page(session: Session, actor: Actor) -> Any:
 def pool(session: Session, actor: Actor, pool: str) -> Any:
     """Show a pool: its settings, figures, running batch, keys, redemptions and refusals."""
     shown = pools.show(session, actor=actor, pool=pool)
+    of_owner(shown["organization"])
     pool_id, after = shown["id"], request.args.get("after")
     filters, of_pool = chosen(keys.Filters), batches.Filters(pool=pool_id)
     return render_template(

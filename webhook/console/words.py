@@ -16,6 +16,7 @@ from webhook.console.frame import standing
 from worker import days
 from worker.languages.phrasebooks import language_name
 from worker.tables.tenancy import Organization
+from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
 
 # The menu; visitors see the entries that their role may open.
@@ -97,8 +98,8 @@ def when(value: datetime | None) -> Markup:
         return Markup("")
     there = value.astimezone(ZoneInfo(zone()))
     local = f"{there.day} {there:%b %Y, %H:%M}"
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        value.isoformat(), f"{local} {zone()}", local
+    return Markup('<time datetime="{}" title="{}">{} <small>{}</small></time>').format(
+        value.isoformat(), f"{local} {zone()}", local, f"{there:%Z}"
     )
 
 
@@ -127,12 +128,19 @@ def browser(agent: str) -> str:
 
 
 def zone() -> str:
-    """Give the visitor's time zone: their organization's, UTC for the operator."""
+    """Give the visitor's time zone: their organization's; the operator's is the page's owner's, else UTC."""
     if "zone" not in g:
         actor: Actor = g.actor
         own = actor.organization_id and g.session.get(Organization, actor.organization_id)
         g.zone = own.time_zone if own else "UTC"
     return str(g.zone)
+
+
+def of_owner(name: str) -> None:
+    """Show the operator, who has no days of their own, this page's times in its owner's zone."""
+    actor: Actor = g.actor
+    if actor.organization_id is None:
+        g.zone = organizations.find(g.session, actor=actor, name=name).time_zone
 
 
 def may(endpoint: str) -> bool:

@@ -94,6 +94,8 @@ class ChargedInCurrency(TypedDict):
     """How many of them are on no invoice yet."""
     unbilled_amount: Amount
     """The sum of those."""
+    draft_amount: Amount
+    """The sum of those on a draft, which can still change."""
 
 
 class PoolCharged(TypedDict):
@@ -152,7 +154,12 @@ MONTH_OF_POOL = text("""
     SELECT clock.month, charged.currency, sum(charged.quantity)::bigint AS quantity,
            sum(charged.amount) AS amount,
            sum(charged.unbilled_quantity)::bigint AS unbilled_quantity,
-           sum(charged.unbilled_amount) AS unbilled_amount
+           sum(charged.unbilled_amount) AS unbilled_amount,
+           (SELECT coalesce(sum(line.amount), 0) FROM invoice
+              JOIN invoice_line AS line ON line.invoice_id = invoice.id
+             WHERE invoice.organization_id = pool.organization_id AND invoice.status = 'draft'
+               AND invoice.currency = charged.currency
+               AND line.pool_id = pool.id AND line.service_month = clock.month) AS draft_amount
       FROM pool
       JOIN organization ON organization.id = pool.organization_id
      CROSS JOIN LATERAL (
@@ -161,7 +168,7 @@ MONTH_OF_POOL = text("""
            AND charged.charged_at >= day_start(CAST(clock.month AS date), time_zone)
            AND charged.charged_at < day_start(CAST(clock.month + interval '1 month' AS date), time_zone)
      WHERE pool.id = :pool_id
-     GROUP BY clock.month, charged.currency ORDER BY charged.currency
+     GROUP BY pool.id, clock.month, charged.currency ORDER BY charged.currency
 """)
 
 
@@ -287,6 +294,7 @@ def of_pool(session: Session, *, actor: Actor, pool: str) -> PoolCharged:
                 "amount": currencies.text(session, row.amount, row.currency),
                 "unbilled_quantity": row.unbilled_quantity,
                 "unbilled_amount": currencies.text(session, row.unbilled_amount, row.currency),
+                "draft_amount": currencies.text(session, row.draft_amount, row.currency),
             }
             for row in rows
             if row.currency

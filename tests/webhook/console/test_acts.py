@@ -231,7 +231,10 @@ def test_a_credit_note_is_paid_out_as_its_page_offers(operator, invoice):
     where = re.search(rf"/console({invoice}/lines/\d+)", operator.get(invoice).text)[1]
     charge = re.search(rf"/console({where}/charges/\d+/credit)", operator.get(where).text)[1]
     acted(operator, charge, page=where, amount="1.00", reason="Late", now="1", anyway="1")
-    [note] = ask(invoices.listing, limit=1).items
+    back = operator.post(charge, page=where, amount="1.00", reason="Later", now="1", anyway="1")
+    notes = [one for one in ask(invoices.listing, limit=2).items if one["kind"] == "credit_note"]
+    note = notes[-1]
+    assert back.location == f"/console{where}"
 
     page = operator.get(f"/invoices/{note['id']}").text
     amount = re.search(r'name="amount" type="text" value="([^"]*)"', page)[1]

@@ -11,6 +11,7 @@ from tests.world import OPERATOR
 from worker.database import connections as databases
 from worker.pools import batches, keys, pools
 from worker.redemption import recent
+from worker.tenancy.actors import Role
 
 
 @pytest.fixture
@@ -246,3 +247,33 @@ def test_a_pools_page_leads_to_what_was_done_to_it(somebody, place):
     assert re.findall(r"<td>(pool \w+)</td>", manager.get(unescape(link)).text)[:2] == [
         "pool resumed", "pool paused",
     ]  # fmt: skip
+
+
+def test_the_operator_sees_a_pools_times_in_its_owners_zone_and_each_says_which(place, somebody):
+    with databases.session() as session:
+        session.execute(
+            text("UPDATE organization SET time_zone = 'Asia/Tokyo' WHERE id = :id"),
+            {"id": place.world.parent},
+        )
+    try:
+        page = somebody(Role.OPERATOR).get(f"/pools/{place.world.pool}").text
+        listed = somebody(Role.OPERATOR).get("/redemptions").text
+    finally:
+        with databases.session() as session:
+            session.execute(
+                text("UPDATE organization SET time_zone = 'UTC' WHERE id = :id"),
+                {"id": place.world.parent},
+            )
+
+    assert re.search(r"<dt>Starts</dt><dd><time [^>]+ Asia/Tokyo\">[^<]+ <small>JST</small>", page)
+    assert "<small>JST</small>" not in listed
+
+
+def test_after_distributing_the_page_begins_with_what_was_done(place, somebody):
+    manager, where = somebody(), f"/pools/{place.world.pool}"
+    place.keys()
+
+    given = manager.post(f"{where}/distribute", page=where, recipient="top@example.com")
+
+    assert "#" not in given.location
+    assert "top@example.com has 1 keys." in manager.client.get(given.location).text

@@ -222,7 +222,7 @@ def test_an_organizations_own_price_is_withdrawn_and_the_list_price_is_not_offer
     finance = somebody(Role.FINANCE).get(where).text
 
     assert path(told) == where
-    assert "1 Mar 2091, 00:00" in page
+    assert "1 Mar 2091, 00:00 <small>UTC</small>" in page
     assert re.findall(r"/console/prices/(\d+)/withdraw", page) == offered[:-1]
     assert "/withdraw" not in finance
 

@@ -485,6 +485,7 @@ def test_a_pool_tells_what_it_was_charged_this_month_and_what_is_unbilled(sessio
                 "amount": "99.80",
                 "unbilled_quantity": 2,
                 "unbilled_amount": "99.80",
+                "draft_amount": "0.00",
             }
         ],
     }
@@ -513,6 +514,7 @@ def test_what_a_void_invoice_releases_is_on_the_draft_that_takes_it_and_not_unbi
     ).scalar_one()
 
     assert (euro["quantity"], euro["unbilled_quantity"], euro["unbilled_amount"]) == (2, 0, "0.00")
+    assert euro["draft_amount"] == euro["amount"]
     assert tallied, "nothing was released"
 
 
