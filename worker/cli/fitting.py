@@ -83,6 +83,6 @@ def shortened(text: str, width: int) -> str:
     if cell_len(text) <= width:
         return text
     kept = set_cell_size(text, width - 1)
-    if not text[len(kept) :].startswith(" "):
+    if text[len(kept)].isalnum():
         kept = kept.rpartition(" ")[0].rstrip() or kept
     return kept.rstrip(" ,.;:–-(") + "…"
