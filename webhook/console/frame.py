@@ -8,6 +8,7 @@ from flask import current_app, request
 
 PAGES = (
     "home",
+    "searching",
     "sign_in",
     "links",
     "first_start",

@@ -275,6 +275,15 @@ def total(session: Session, *, actor: Actor, filters: Filters) -> int:
     return paging.total(session, found)
 
 
+def numbered(session: Session, *, actor: Actor, piece: str, limit: int) -> list[tuple[str, str]]:
+    """Find invoices by a piece of their number, newest first: number and organization of each."""
+    actor.require(Role.FINANCE, Role.ANALYST)
+    seen = select(Invoice.number, Organization.name).join(Organization)
+    fit = Invoice.number.contains(piece, autoescape=True)
+    statement = seen.where(actor.sees(Invoice.organization_id), fit).order_by(Invoice.id.desc())
+    return [(row.number, row.name) for row in session.execute(statement.limit(limit))]
+
+
 def show(session: Session, *, actor: Actor, invoice: str | Invoice) -> InvoiceShown:
     """Give an invoice, by id or number, with parties, lines, and their shares (B6)."""
     actor.require(Role.FINANCE, Role.ANALYST)

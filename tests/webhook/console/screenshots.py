@@ -50,6 +50,7 @@ PAGES = {
     "sign-in": (None, "/sign-in"),
     "home": (MANAGER, "/"),
     "home-operator": (SELLER, "/"),
+    "search": (MANAGER, "/search?q=alder"),
     "pools": (MANAGER, "/pools"),
     "pool": (MANAGER, "/pools/{pool}"),
     "pool-keys": (MANAGER, "/pools/{pool}?state=redeemed#keys"),

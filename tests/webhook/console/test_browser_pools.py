@@ -56,6 +56,31 @@ def taught(house: House) -> None:
 # ------------------------------------------------------------------------------------- signing in
 
 
+def search_everywhere(page: Page) -> None:
+    """Open search and shortcuts by their keys, on any page, and go where the arrows lead."""
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Shortcuts")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    field = page.get_by_role("combobox", name="Search everywhere")
+    expect(field).to_be_focused()
+    page.keyboard.type("pool/")
+    expect(page.get_by_text("Nothing fits.")).to_be_visible()
+    page.keyboard.press("Backspace")
+    expect(page.get_by_role("option", name=re.compile("^Pool House"))).to_have_attribute(
+        "aria-selected", "true"
+    )
+    page.keyboard.press("Escape")
+    expect(field).to_be_hidden()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("batches")
+    expect(page.get_by_role("option", name="Batches Training Keys")).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/console/batches$"))
+
+
 def test_one_signs_in_finds_the_pools_and_signs_out(tab, house):
     page = tab(email=house.user())
     expect(page).to_have_url(re.compile("/console/$"))
@@ -67,6 +92,8 @@ def test_one_signs_in_finds_the_pools_and_signs_out(tab, house):
     expect(page).to_have_url(re.compile(r"/console/redemptions\?outcome=redeemed&since="))
     page.goto("/console/pools")
     expect(page.get_by_role("link", name="Pool House")).to_be_visible()
+
+    search_everywhere(page)
 
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(re.compile("/console/sign-in$"))

@@ -18,6 +18,7 @@ from worker.tenancy.actors import Role
 
 PAGES = {
     "/": {"manager", "finance", "analyst", "sender"},
+    "/search": {"manager", "finance", "analyst", "sender"},
     "/pools": {"manager", "analyst"},
     "/pools/new": {"manager"},
     "/pools/new/words": {"manager"},
