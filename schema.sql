@@ -4303,10 +4303,19 @@ BEGIN
     ELSIF TG_OP = 'INSERT' THEN
         SELECT array_agg(organization_id), array_agg(redeemed_at) INTO organizations, instants
           FROM after WHERE redeemed_at < upto;
-    ELSE  -- an assignment that only expired is none other in the lake
-        SELECT array_agg(after.organization_id), array_agg(after.redeemed_at) INTO organizations, instants
+    ELSE  -- an assignment that only expired is none other in the lake; over its access its charges are earned
+        SELECT array_agg(fact.organization_id), array_agg(fact.at) INTO organizations, instants
           FROM after JOIN before USING (id)
-         WHERE after.redeemed_at < upto
+         CROSS JOIN LATERAL (
+               SELECT after.organization_id, after.redeemed_at AS at
+               UNION ALL
+               SELECT charge.organization_id, charge.occurred_at FROM charge WHERE charge.assignment_id = after.id
+               UNION ALL
+               SELECT pool.organization_id, distribution.distributed_at
+                 FROM key JOIN distribution ON distribution.id = key.distribution_id
+                 JOIN pool ON pool.id = distribution.pool_id
+                WHERE key.id = after.key_id) AS fact
+         WHERE fact.at < upto
            AND (after.learner_id, after.undone, after.expires_at, after.cancelled_at)
                IS DISTINCT FROM (before.learner_id, before.undone, before.expires_at, before.cancelled_at);
     END IF;
@@ -4337,6 +4346,15 @@ BEGIN
     IF organizations IS NOT NULL THEN
         PERFORM note_late(organizations, instants);
     END IF;
+    RETURN NULL;
+END
+$$;
+
+-- A distribution that is recalled says when its keys were.
+CREATE FUNCTION note_recalled_distribution() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM note_late(ARRAY[pool.organization_id], ARRAY[NEW.distributed_at]) FROM pool WHERE pool.id = NEW.pool_id;
     RETURN NULL;
 END
 $$;
@@ -4375,11 +4393,14 @@ CREATE TRIGGER changed_keys_are_noted AFTER UPDATE OF state, distribution_id, la
                           AND (OLD.distribution_id IS DISTINCT FROM NEW.distribution_id
                                OR OLD.state <> NEW.state AND NEW.state = 'retired'))
     EXECUTE FUNCTION note_changed_key();
+CREATE TRIGGER recalled_distributions_are_noted AFTER UPDATE OF recalled_at ON distribution
+    FOR EACH ROW WHEN (OLD.recalled_at IS DISTINCT FROM NEW.recalled_at)
+    EXECUTE FUNCTION note_recalled_distribution();
 CREATE TRIGGER changed_time_zone_is_noted AFTER UPDATE OF time_zone ON organization
     FOR EACH ROW WHEN (OLD.time_zone <> NEW.time_zone) EXECUTE FUNCTION note_changed_time_zone();
 
 REVOKE ALL ON FUNCTION note_late(bigint[], timestamptz[]), note_late_facts(), note_changed_key(),
-    note_changed_time_zone() FROM PUBLIC;
+    note_recalled_distribution(), note_changed_time_zone() FROM PUBLIC;
 
 
 -- Schema "report": what analysts read --------------------------------------------------------------

@@ -6,12 +6,16 @@ Notebooks and bookkeeping read the same rows through the queries here.
 
 EARNED = "report.earned(amount, decimals, day, first_day, days, earned_by, {until})"
 
-# Each charge's part of each month, from {first} on and up to {end}; charges after {last} are left out.
+# Each charge's part of each month, from {first} on and up to {end}; charges after {last} are left out. Those
+# that are earned alike are computed once.
 PARTS = f"""
     owed AS (
-        SELECT * FROM report.deferral
+        SELECT organization, course, currency, decimals, amount, day, first_day, days, earned_by,
+               count(*) AS charges
+          FROM report.deferral
          WHERE day <= {{last}} AND earned_by >= {{first}}
-           AND occurred_at < CAST({{last}} AS timestamptz) + interval '2 days' {{family}}),
+           AND occurred_at < CAST({{last}} AS timestamptz) + interval '2 days' {{family}}
+         GROUP BY organization, course, currency, decimals, amount, day, first_day, days, earned_by),
     cut AS (
         SELECT owed.*, greatest(began::date, {{first}}) AS begins,
                least((began + interval '1 month')::date - 1, {{end}}) AS ends
@@ -20,15 +24,15 @@ PARTS = f"""
                least(earned_by, {{end}})::timestamp, interval '1 month') AS began),
     part AS (
         SELECT organization, course, currency, decimals, ends, date_trunc('month', ends)::date AS month,
-               CASE WHEN day >= begins AND day <= ends THEN amount ELSE 0 END AS charged,
-               {EARNED.format(until="ends")} - {EARNED.format(until="begins - 1")} AS earned
+               CASE WHEN day >= begins AND day <= ends THEN charges * amount ELSE 0 END AS charged,
+               charges * ({EARNED.format(until="ends")} - {EARNED.format(until="begins - 1")}) AS earned
           FROM cut)"""  # noqa: S608  # placeholders of ours
 
 # By month until all is earned: `deferred` is what is left at the month's end.
 SCHEDULE = f"""
     WITH {PARTS},
     before AS (
-        SELECT currency, sum(amount - {EARNED.format(until="{first} - 1")}) AS deferred
+        SELECT currency, sum(charges * (amount - {EARNED.format(until="{first} - 1")})) AS deferred
           FROM owed WHERE day < {{first}} GROUP BY currency),
     monthly AS (
         SELECT currency, month, sum(charged) AS charged, sum(earned) AS earned FROM part

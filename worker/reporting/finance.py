@@ -4,6 +4,7 @@ Amounts of different currencies are never added up. What is open and deferred is
 period's last day, whatever was paid, credited or voided later.
 """
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -75,9 +76,9 @@ JOURNAL = f"""
     {deferring.POSTINGS}
     SELECT day, organization, role AS account,
            course,
-           round(greatest(amount, 0), decimals) AS to_debit,
-           round(greatest(-amount, 0), decimals) AS to_credit,
-           currency
+           greatest(amount, 0) AS to_debit,
+           greatest(-amount, 0) AS to_credit,
+           currency, decimals
       FROM posting ORDER BY {deferring.ORDER}"""  # noqa: S608  # as above
 
 
@@ -122,7 +123,14 @@ def deferral_journal(question: Question) -> "pd.DataFrame":
 
     Accounts are named in words; `keypool reports deferred --journal` has the seller's own.
     """
+    import pandas as pd
+
     frame = reading.frame(_about(JOURNAL, question))
+    places = frame.pop("decimals").tolist()
+    for side in ("to_debit", "to_credit"):
+        amounts = zip(frame[side], places, strict=True)
+        exact = [amount.quantize(Decimal(1).scaleb(-decimals)) for amount, decimals in amounts]
+        frame[side] = pd.Series(exact, dtype=object)
     frame.attrs |= {"download": "deferred-revenue-journal.csv", "rows": SHOWN}
     return frame
 

@@ -35,8 +35,15 @@ class Kernel:
 
 
 @contextmanager
-def kernel(notebook: Path, url: str, scratch: Path) -> Iterator[Kernel]:
-    """Prepare the kernel of a notebook, fenced, with the one login of `url`.
+def kernel(
+    notebook: Path,
+    url: str,
+    scratch: Path,
+    *,
+    lake: Path | None = None,
+    readable: tuple[Path, ...] = (),
+) -> Iterator[Kernel]:
+    """Prepare the kernel of a notebook, fenced, with the one login of `url`, and what it may read of a lake.
 
     Where this machine cannot fence, keypool's own notebooks run all the same, with a warning.
 
@@ -50,18 +57,18 @@ def kernel(notebook: Path, url: str, scratch: Path) -> Iterator[Kernel]:
     shown = _shown(notebook.resolve().parent)
     if reason := fence.obstacle():
         _refuse_strangers(notebook, reason)
-        yield Kernel(shown or own, own / "connection", _environment(url, own), launcher)
+        yield Kernel(shown or own, own / "connection", _environment(url, own, lake), launcher)
         return
     with fence.gate(url, own) as (inside, forwards):
         fenced = fence.Fence(
             root,
-            readable=(shown,) if shown else (),
+            readable=(*((shown,) if shown else ()), *readable),
             writable=(own,),
             folder=shown or own,
             forwards=forwards,
         )
         command = fenced.command(*launcher)
-        yield Kernel(own, own / "connection", _environment(inside, own), command)
+        yield Kernel(own, own / "connection", _environment(inside, own, lake), command)
 
 
 def manager(prepared: Kernel) -> type:
@@ -91,7 +98,7 @@ def manager(prepared: Kernel) -> type:
     return Manager
 
 
-def _environment(url: str, own: Path) -> dict[str, str]:
+def _environment(url: str, own: Path, lake: Path | None) -> dict[str, str]:
     """Give a kernel's whole environment: one login, and none of this process's others."""
     return {
         **{name: os.environ[name] for name in INHERITED if name in os.environ},
@@ -99,6 +106,7 @@ def _environment(url: str, own: Path) -> dict[str, str]:
         "HOME": str(own),
         "XDG_CACHE_HOME": str(_caches(own)),
         "KEYPOOL_HOME": str(own),
+        **({"KEYPOOL_LAKE": str(lake)} if lake else {}),
         "KEYPOOL_ANALYST_DATABASE_URL": url,
         "KEYPOOL_CLOCK_OFFSET": str(settings().clock_offset.total_seconds()),
         "KEYPOOL_LOCAL_URL": settings().local_url,

@@ -23,6 +23,7 @@ from worker import errors
 from worker.database import budget, connections
 from worker.database.connections import Login
 from worker.reporting import rendering
+from worker.reporting.lake import places
 from worker.settings import settings
 
 LOGIN_PREFIX = "keypool_report_"
@@ -89,6 +90,7 @@ def analysts_environment() -> dict[str, str]:
     jupyter = [str(rendering.NOTEBOOKS / "jupyter"), known.get("JUPYTER_CONFIG_PATH")]
     return known | {
         "KEYPOOL_ANALYST_DATABASE_URL": _analyst(),
+        "KEYPOOL_LAKE": places.address(),
         "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, jupyter)),
     }
 

@@ -15,6 +15,7 @@ from psycopg import sql
 from worker import days, errors
 from worker.languages.phrasebooks import Phrasebook, phrasebook
 from worker.reporting import measures, reading, rendering
+from worker.reporting.lake import answering
 
 DAY = timedelta(days=1)
 ALMOST_A_YEAR = timedelta(days=350)
@@ -195,6 +196,7 @@ def ask(
         NotFoundError: the login sees no such organization.
         InvalidInputError: a day is malformed, or the last is before the first.
     """
+    answering.forget()
     home = _home(organization)
     first, last = days.period(from_, to, now=home["now"], zone=home["time_zone"])
     question = Question(

@@ -1,6 +1,7 @@
 """Reading schema "report" into pandas, with the analyst's login or a report's own.
 
-Large reads use ADBC, which passes Arrow to pandas; without its driver, psycopg does the same more
+Closed months come from the lake, if there is one (`lake.answering`); all else from PostgreSQL. Large reads
+use ADBC, which passes Arrow to pandas; without its driver, psycopg does the same more
 slowly. Both open a new connection each time, and only read.
 """
 
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker import errors
 from worker.reporting import postgres
+from worker.reporting.lake import answering
 from worker.reporting.postgres import Query
 
 if TYPE_CHECKING:
@@ -49,16 +51,33 @@ def _frame(query: Query) -> "pd.DataFrame":
     with errors.of_extra("notebooks"):
         import pandas as pd
 
+    asked = _text(query)
+    if (answered := answering.answer(asked)) is not None:
+        return _of_the_lake(answered)
     try:
-        table = arrow(query)
+        table = postgres.table(asked)
     except ImportError:
-        return _with_psycopg(query)
+        return _with_psycopg(asked)
     read: pd.DataFrame = table.to_pandas(date_as_object=False)
     for name in postgres.numerics(table):
         texts = table.column(name).combine_chunks().storage
         read[name] = pd.Series(
             [None if v is None else Decimal(v) for v in texts.to_pylist()], dtype=object
         )
+    return read
+
+
+def _of_the_lake(table: "pa.Table") -> "pd.DataFrame":
+    """Give an answer of the lake the types of PostgreSQL's: what was divided is exact there."""
+    import pandas as pd
+    import pyarrow as pa
+
+    read: pd.DataFrame = table.to_pandas(date_as_object=False)
+    for column in table.schema:
+        if pa.types.is_floating(column.type):
+            shares = table.column(column.name).to_pylist()
+            exact = [None if share is None else Decimal(repr(share)) for share in shares]
+            read[column.name] = pd.Series(exact, dtype=object)
     return read
 
 
@@ -70,30 +89,36 @@ def figures(query: Query) -> "pd.DataFrame":
 
 
 def arrow(query: Query) -> "pa.Table":
-    """Read rows as an Arrow table, numerics as text.
+    """Read rows as an Arrow table: from the lake, if there is one that has them, else from PostgreSQL.
+
+    PostgreSQL's numerics are text; the lake's are decimals, or floats where something was divided.
 
     Raises:
         ImportError: there is no ADBC driver for this machine.
         DatabaseAwayError: the database cannot be reached.
     """
-    return postgres.table(_text(query))
+    asked = _text(query)
+    answered = answering.answer(asked)
+    return postgres.table(asked) if answered is None else answered
 
 
 def row(query: Query) -> dict[str, Any]:
-    """Read one row; empty if there is none.
+    """Read one row; empty if there is none. Like all here, from the lake if there is one that has it.
 
     Raises:
         DatabaseAwayError: the database cannot be reached.
     """
-    rows = postgres.rows(_text(query))
+    asked = _text(query)
+    answered = answering.answer(asked)
+    rows = postgres.rows(asked) if answered is None else answered.slice(0, 1).to_pylist()
     return rows[0] if rows else {}
 
 
-def _with_psycopg(query: Query) -> "pd.DataFrame":
+def _with_psycopg(asked: str) -> "pd.DataFrame":
     import pandas as pd
 
     with postgres.connect() as connection:
-        cursor = connection.execute(_text(query).encode())
+        cursor = connection.execute(asked.encode())
         names = [column.name for column in cursor.description or []]
         read = pd.DataFrame(cursor.fetchall(), columns=names)
         for column in cursor.description or []:

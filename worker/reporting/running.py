@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from worker import days, errors
 from worker.database import connections
 from worker.reporting import kernels, logins, notices, printing, rendering, scratches
+from worker.reporting.lake import sharing
 from worker.reporting.parameters import Value, Values, declared, taken
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor
@@ -117,7 +119,7 @@ def execute(
         with (
             logins.login(about) as url,
             scratches.scratch() as scratch,
-            kernels.kernel(notebook, url, scratch) as kernel,
+            _kernel(notebook, url, scratch, about=about, first=first) as kernel,
         ):
             try:
                 return _executed(
@@ -141,6 +143,13 @@ def write(path: Path, content: bytes) -> Path:
         draft.write(content)
     Path(draft.name).chmod(0o644)
     return Path(draft.name).replace(path)
+
+
+def _kernel(
+    notebook: Path, url: str, scratch: Path, *, about: int | None, first: date | None
+) -> AbstractContextManager[kernels.Kernel]:
+    lake, readable = sharing.shown(about, first, scratch)
+    return kernels.kernel(notebook, url, scratch, lake=lake, readable=readable)
 
 
 class _KernelEndedError(Exception):

@@ -14,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import nbformat
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from pypdf import PdfReader
 from sqlalchemy import make_url
 
@@ -30,12 +32,12 @@ NEEDS_FENCE = pytest.mark.skipif(fence.obstacle() is not None, reason=str(fence.
 
 # What a hostile notebook tries. Each gives what it got, or the error's name.
 TRIES = """
-import json, os, pathlib, socket, subprocess, psycopg
+import duckdb, json, os, pathlib, socket, subprocess, psycopg
 from worker import reporting
 from worker.database import connections
 from sqlalchemy import make_url
 
-home, outside, port, home_socket = TARGETS
+home, outside, port, home_socket, lake, own, other = TARGETS
 
 def socket_at(family, address):
     connected = socket.socket(family); connected.settimeout(5); connected.connect(address); return "connected"
@@ -63,6 +65,16 @@ TRIED = {
     "writes the kernel's settings": lambda: open("/proc/sys/kernel/panic", "w").write("1"),
     "becomes root of another namespace": lambda: subprocess.run(["unshare", "--user", "id"], check=True),
     "replaces what its runner writes": lambda: os.listdir(pathlib.Path(os.environ["HOME"]).parent),
+    "reads its organization's lake": lambda:
+        len(duckdb.sql(f"FROM '{lake}/launch/organization={own}/*/*.parquet'")),
+    "reads another organization's lake": lambda: os.listdir(f"{lake}/launch/organization={other}"),
+    "reads another organization's lake by DuckDB": lambda:
+        duckdb.sql(f"FROM '{lake}/launch/organization={other}/*/*.parquet'"),
+    "copies into the lake by DuckDB": lambda:
+        duckdb.execute(f"COPY (SELECT 1) TO '{lake}/launch/organization={own}/x.csv'"),
+    "loads another's file by DuckDB through a link": lambda: [
+        os.symlink(f"{lake}/launch/organization={other}", f"{os.environ['HOME']}/link"),
+        duckdb.sql(f"FROM '{os.environ['HOME']}/link/*/*.parquet'")],
     "knows its environment": lambda: sorted(name for name in os.environ if "KEYPOOL" in name),
 }
 told = {}
@@ -92,6 +104,15 @@ def run(notebook: Path, cell: str, **given: object) -> dict[str, object]:
     return json.loads(told[1].replace("&quot;", '"').replace("&#39;", "'").replace("\n", ""))
 
 
+def a_lake(lake: Path, world: worlds.World) -> tuple[str, int, int]:
+    """A lake of an organization and of its parent: its folder and their ids."""
+    for organization in (world.child, world.parent):
+        month = lake / f"launch/organization={organization}/month=2026-01"
+        month.mkdir(parents=True)
+        parquet.write_table(pa.table({"id": [1, 2, 3]}), month / "facts.parquet")
+    return str(lake), world.child, world.parent
+
+
 @pytest.fixture
 def told(fresh_database: Addresses, tmp_path, open_port, monkeypatch) -> dict[str, object]:
     """What a hostile notebook about one organization got, trying everything."""
@@ -108,7 +129,10 @@ def told(fresh_database: Addresses, tmp_path, open_port, monkeypatch) -> dict[st
         str(tmp_path / "user"),
         open_port[1],
         f"{sockets}/.s.PGSQL.5432",
+        *a_lake(tmp_path / "lake", world),
     )
+    monkeypatch.setenv("KEYPOOL_LAKE", str(tmp_path / "lake"))
+    settings.cache_clear()
     folder = tmp_path / "own"
     folder.mkdir()
     cell = f"TARGETS = {targets!r}\n{TRIES}"
@@ -127,9 +151,11 @@ def test_a_hostile_notebook_reaches_its_organizations_rows_and_nothing_else(told
         "KEYPOOL_ANALYST_DATABASE_URL",
         "KEYPOOL_CLOCK_OFFSET",
         "KEYPOOL_HOME",
+        "KEYPOOL_LAKE",
         "KEYPOOL_LOCAL_URL",
         "KEYPOOL_PUBLIC_URL",
     ]
+    assert told.pop("reads its organization's lake") == 3
     assert {name: str(got).partition(":")[0] for name, got in told.items()} == {
         "reads keypool's home": "FileNotFoundError",
         "reads the user's home": "FileNotFoundError",
@@ -140,6 +166,10 @@ def test_a_hostile_notebook_reaches_its_organizations_rows_and_nothing_else(told
         "writes keypool's code": "OSError",
         "writes the kernel's settings": "OSError",
         "becomes root of another namespace": "CalledProcessError",
+        "reads another organization's lake": "FileNotFoundError",
+        "reads another organization's lake by DuckDB": "IOException",
+        "copies into the lake by DuckDB": "IOException",
+        "loads another's file by DuckDB through a link": "IOException",
     }
 
 

@@ -67,13 +67,10 @@ class Fact:
         )
         return sql.SQL("FROM {} WHERE {}").format(source, within(first, until, self.at))
 
-    def selected(self, *, labels: bool) -> sql.Composed:
-        """Give the SQL list of its columns; with its key's labels as text, if they are wanted."""
-        listed = [sql.Identifier(column) for column in self.columns]
-        told: list[sql.Composable] = [sql.SQL("labels::text AS labels")] * (
-            labels and self.has_labels
-        )
-        return sql.SQL(", ").join([*listed, *told])
+    def selected(self, *more: str) -> sql.Composed:
+        """Give the SQL list of its columns, and of more expressions."""
+        listed = [*map(sql.Identifier, self.columns), *map(sql.SQL, more)]
+        return sql.SQL(", ").join(listed)
 
 
 def within(first: date, until: date, at: str) -> sql.Composed:
@@ -88,7 +85,7 @@ ALL = (
         "redemption",
         (
             "event", "organization_id", "pool_id", "course_id", "key_id", "assignment_id", "outcome",
-            "answer", "received_at", "day", "key_created_at", "days_since_creation",
+            "answer", "received_at", "day", "key_created_at", "days_since_creation", "key_made_on",
         ),
         at="received_at",
         sums={"redeemed": "count(*) FILTER (WHERE answer = 'redeemed')"},
@@ -108,8 +105,8 @@ ALL = (
     Fact(
         "launch",
         (
-            "id", "organization_id", "assignment_id", "launched_at", "ended_at", "day", "weekday", "hour",
-            "hours", "completed",
+            "id", "organization_id", "course_id", "assignment_id", "launched_at", "ended_at", "day", "weekday",
+            "hour", "hours", "completed",
         ),
         at="launched_at",
         sums={"hours": "sum(hours)", "completed": "count(*) FILTER (WHERE completed)"},
@@ -127,10 +124,20 @@ ALL = (
         decimals={"amount": 4},
     ),
     Fact(
+        "deferral",
+        (
+            "charge_id", "credits_charge_id", "kind", "amount", "currency", "decimals", "day", "first_day",
+            "days", "earned_by", "organization_id", "course_id", "assignment_id", "occurred_at",
+        ),
+        at="occurred_at",
+        sums={"amount": "sum(amount)", "days": "sum(days)"},
+        decimals={"amount": 4},
+    ),
+    Fact(
         "handed_out",
         (
             "key_id", "organization_id", "pool_id", "course_id", "distribution_id", "distributed_at", "day",
-            "retired",
+            "retired", "retired_at", "made_on",
         ),
         at="distributed_at",
         sums={"retired": "count(*) FILTER (WHERE retired)"},

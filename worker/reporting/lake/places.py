@@ -65,8 +65,7 @@ class Place:
         `written` has each fact's path aside. In between the month has no manifest, so nobody takes the
         files of two versions for one.
         """
-        complete = self._manifest(organization, month)
-        self._remove(complete)
+        self._remove(self._manifest(organization, month))
         for fact in known:
             path = self.file(fact, organization, month)
             if fact in written:
@@ -74,9 +73,13 @@ class Place:
             else:
                 self._remove(path)
         if written:
-            draft = self.aside()
-            self.files.pipe_file(draft, json.dumps(manifest).encode())
-            self._move(draft, complete)
+            self.tell(organization, month, manifest)
+
+    def tell(self, organization: int, month: date, manifest: Manifest) -> None:
+        """Write a month's manifest."""
+        draft = self.aside()
+        self.files.pipe_file(draft, json.dumps(manifest).encode())
+        self._move(draft, self._manifest(organization, month))
 
     def manifest(self, organization: int, month: date) -> Manifest | None:
         """Give a month's manifest; None while it has none."""
@@ -126,7 +129,8 @@ def place(address: str) -> Place:
 
 def address() -> str:
     """Give the lake's address: KEYPOOL_LAKE, else a folder under the home."""
-    return settings().lake or str((settings().home / "lake").resolve())
+    named = settings().lake or str(settings().home / "lake")
+    return named if "://" in named else str(Path(named).resolve())
 
 
 def ours() -> Place:

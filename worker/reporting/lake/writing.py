@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 GROUP = 250_000  # rows of a row group, and the most that wait to be written
 DIGITS = 18
+LABELS = "labels::text AS labels"
 
 Number = Callable[[int, Sequence[str]], dict[str, int]]  # an organization's sets of labels
 
@@ -115,7 +116,7 @@ def _close(file: _File | None, fact: Fact, made: dict[int, Written]) -> None:
 def _query(fact: Fact, month: date, only: Collection[int] | None) -> sql.Composed:
     some = "AND organization_id = ANY ({only})" if only is not None else ""
     return sql.SQL("SELECT {} {} {} ORDER BY organization_id, day").format(
-        fact.selected(labels=True),
+        fact.selected(*[LABELS] * fact.has_labels),
         fact.rows(month, following_month(month)),
         sql.SQL(some).format(only=sql.Literal(sorted(only or ()))),
     )
