@@ -13,6 +13,7 @@ from webhook.console import forms, words
 from worker import days
 from worker.database import lookup
 from worker.database.filters import Criterion, ListFilters, criteria
+from worker.database.paging import Paging
 
 F = TypeVar("F", bound=ListFilters)
 
@@ -46,6 +47,12 @@ def chosen(filters: type[F], **fixed: Any) -> F:
     """
     asked = [one for one in criteria(filters) if one.name not in fixed]
     return filters(**fixed, **{one.name: _read(one) for one in asked})
+
+
+def place(limit: int = 50) -> Paging:
+    """Read which page of a list is wanted, and in which order, from the page's query."""
+    asked = request.args
+    return {"after": asked.get("after"), "sort": asked.get("sort") or None, "limit": limit}
 
 
 def asked(filters: ListFilters) -> dict[str, str]:

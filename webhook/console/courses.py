@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from webhook.console import forms
 from webhook.console.access import READERS, page
 from webhook.console.answers import done
-from webhook.console.choosing import chosen
+from webhook.console.choosing import chosen, place
 from webhook.console.frame import blueprint
 from worker.catalogue import courses, prices
 from worker.catalogue.courses import CourseShape
@@ -20,8 +20,7 @@ from worker.tenancy.actors import Actor, Role
 @page(*READERS)
 def courses_page(session: Session, _actor: Actor) -> Any:
     """List courses, or find some."""
-    filters, after = chosen(courses.Filters), request.args.get("after")
-    listed = courses.listing(session, filters=filters, after=after, limit=50)
+    listed = courses.listing(session, filters=chosen(courses.Filters), **place())
     return render_template("courses.html", listed=listed, filtered=courses.Filters)
 
 

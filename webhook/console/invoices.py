@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from webhook.console import forms
 from webhook.console.access import known, page
 from webhook.console.answers import done
-from webhook.console.choosing import chosen
+from webhook.console.choosing import chosen, place
 from webhook.console.frame import blueprint
 from webhook.console.words import of_owner
 from webhook.http import files
@@ -23,8 +23,7 @@ READERS = (Role.FINANCE, Role.ANALYST)
 @page(*READERS)
 def invoices_page(session: Session, actor: Actor) -> Any:
     """List invoices, newest first."""
-    filters, after = chosen(invoices.Filters), request.args.get("after")
-    listed = invoices.listing(session, actor=actor, filters=filters, after=after, limit=50)
+    listed = invoices.listing(session, actor=actor, filters=chosen(invoices.Filters), **place())
     held_up = confirming.held_up(session, actor=actor)
     return render_template(
         "invoices.html", listed=listed, filtered=invoices.Filters, held_up=held_up

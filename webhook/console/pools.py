@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from webhook.console.access import READERS, known, page
 from webhook.console.answers import done
-from webhook.console.choosing import chosen
+from webhook.console.choosing import chosen, place
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
 from webhook.console.words import of_owner
@@ -27,8 +27,7 @@ ROWS_PER_PAGE = 50  # rows per page
 @page(*READERS)
 def pools_page(session: Session, actor: Actor) -> Any:
     """List pools."""
-    filters, after = chosen(pools.Filters), request.args.get("after")
-    listed = pools.listing(session, actor=actor, filters=filters, after=after, limit=ROWS_PER_PAGE)
+    listed = pools.listing(session, actor=actor, filters=chosen(pools.Filters), **place())
     own = actor.organization_id
     shared_ones = own and shared.listing(session, actor=actor, organization=str(own))
     return render_template(
