@@ -11,8 +11,10 @@ from webhook.console.choosing import chosen
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
 from webhook.console.words import of_owner
+from worker import errors
 from worker.learning import assignments, cancelling, extending
 from worker.learning.cancelling import CancellationPreview
+from worker.redemption import trouble
 from worker.tenancy.actors import Actor, Role
 
 
@@ -47,6 +49,21 @@ def assignment(session: Session, actor: Actor, assignment: str) -> Any:
 @page(Role.MANAGER, on="assignment")
 def extend_assignment(session: Session, actor: Actor, assignment: str) -> Any:
     """Extend an assignment, by days or until a day, free or at a price."""
+    return done(_extended(session, actor, assignment), "assignment", assignment=assignment)
+
+
+@blueprint.post("/keys/<code>/extend")
+@page(Role.MANAGER, on="trouble")
+def extend_by_key(session: Session, actor: Actor, code: str) -> Any:
+    """Extend the assignment that a key gave, where somebody asks about the key."""
+    assignment = trouble.show(session, actor=actor, code=code)["assignment"]
+    if assignment is None:
+        raise errors.NotFoundError(f"The key {code} gave nobody access yet.")
+    return done(_extended(session, actor, assignment), "trouble", q=code)
+
+
+def _extended(session: Session, actor: Actor, assignment: str) -> str:
+    """Extend an assignment as the form says; gives what it did, in words."""
     form = {name: value.strip() for name, value in request.form.items()}
     by_days = whole(form["by_days"], field="by_days") if form.get("by_days") else None
     fields = {"until": form.get("until") or None, "price": form.get("price") or None}
@@ -55,8 +72,7 @@ def extend_assignment(session: Session, actor: Actor, assignment: str) -> Any:
     )
     costs = cancelling.preview(session, actor=actor, assignment=assignment)
     charged = f"{form['price']} {costs['currency']}" if form.get("price") and costs else "nothing"
-    words = f"Access lasts until {extended['access_lasts_until']}; {charged} is charged."
-    return done(words, "assignment", assignment=assignment)
+    return f"Access lasts until {extended['access_lasts_until']}; {charged} is charged."
 
 
 @blueprint.post("/assignments/<assignment>/cancel")

@@ -28,7 +28,7 @@ ACTS = (
     ("Create a training key pool", "new_pool", "new_pool"),
     ("Find out why a key does not work", "trouble", "trouble"),
     ("Give another key", "replace_key", "trouble"),
-    ("Extend access", "extend_assignment", "assignments"),
+    ("Extend access", "extend_by_key", "trouble"),
     ("Run a report", "run_report", "reports"),
     ("Finalize an invoice", "finalize_invoice", "invoices"),
     ("Record a payment", "pay_invoice", "invoices"),

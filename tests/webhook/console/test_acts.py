@@ -3,6 +3,7 @@
 import re
 import secrets
 from html import unescape
+from urllib.parse import unquote
 
 import pytest
 from sqlalchemy import text
@@ -178,6 +179,32 @@ def test_somebody_whose_key_does_not_work_gets_another(manager, place):
     assert (refused.status_code, 'reason-note" class="wrong">' in refused.text) == (422, True)
     assert told == f"a@example.com has the key {new} in its place."
     assert new in manager.get(where).text
+
+
+def test_access_is_extended_and_the_answer_mailed_where_a_key_is_asked_about(manager, assignment):
+    _, code = assignment
+    where = f"/trouble?q={code}&as=bob@example.com"
+
+    shown = manager.get(where).text
+    refused = manager.post(f"/keys/{code}/extend", page=where, by_days="x")
+    told = acted(manager, f"/keys/{code}/extend", page=where, by_days="10")
+
+    answer = unescape(re.search(r'id="answer">(.*?)</span>', shown)[1])
+    mail = unescape(re.search(r'href="(mailto:[^"]+)"', shown)[1])
+    assert 'data-copies="answer"' in shown
+    assert unquote(mail).startswith("mailto:bob@example.com?subject=Your key ")
+    assert unquote(mail).endswith(f"&body={answer}")
+    assert (refused.status_code, 'by_days-note" class="wrong">' in refused.text) == (422, True)
+    assert re.fullmatch(r"Access lasts until .*; nothing is charged\.", told)
+
+
+def test_a_key_that_gave_nobody_access_extends_nothing(manager, place):
+    [code] = place.keys()
+
+    refused = manager.post(f"/keys/{code}/extend", page=f"/trouble?q={code}", by_days="10")
+
+    assert (refused.status_code, "gave nobody access yet" in refused.text) == (404, True)
+    assert "Extend access" not in manager.get(f"/trouble?q={code}").text
 
 
 def test_a_learner_is_corrected(manager, assignment, place):

@@ -98,6 +98,7 @@ ACTS = {
     "/pools/{pool}/keys/generate": {"manager"},
     "/pools/{pool}/keys/retire": {"manager"},
     "/keys/{code}/replace": {"manager"},
+    "/keys/{code}/extend": {"manager"},
     "/pools/{pool}/distribute": {"manager"},
     "/pools/{pool}/recall": {"manager"},
     "/batches/{batch}/cancel": {"manager"},
