@@ -1,6 +1,7 @@
 """The lives of two learners' assignments, in any order of acts, with a plain model beside them (A1 to A5)."""
 
 import json
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -54,6 +55,14 @@ class Life(RuleBasedStateMachine):
         self.sent: list[dict] = []  # what came in, and what became of it
 
     def teardown(self) -> None:
+        try:
+            # Once a life: what is wrong in the ledger stays wrong, and an audit takes ten times a step.
+            if sys.exception() is None:
+                assert auditing.audit(self.session)["ok"]
+        finally:
+            self.end_of_trial()
+
+    def end_of_trial(self) -> None:
         self.trial.rollback()
         self.session.execute(
             text("SELECT set_config('keypool.clock_offset', :before, true)"),
@@ -278,7 +287,6 @@ class Life(RuleBasedStateMachine):
             "       coalesce(sum(amount) / 49.90, 0) AS due FROM charge"
         )
         assert (due.charges, due.due) == (len(self.held), len(self.held) - undone)
-        assert auditing.audit(self.session)["ok"]
 
 
 def test_an_assignments_life_is_as_a_plain_model_says_in_whatever_order_things_happen(session):
