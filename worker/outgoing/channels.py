@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -99,12 +100,15 @@ class Connection:
             )
         else:
             smtp = smtplib.SMTP(server.host, server.port, name, timeout=CONNECT_SECONDS)
-        with hurried(_socket(smtp), until):
-            if server.tls == "by STARTTLS":
-                smtp.starttls(context=_trusted())
-            if server.user:
-                smtp.login(server.user, server.password)
-        _socket(smtp).settimeout(SEND_SECONDS)
+        with ExitStack() as failing:
+            failing.callback(smtp.close)
+            with hurried(_socket(smtp), until):
+                if server.tls == "by STARTTLS":
+                    smtp.starttls(context=_trusted())
+                if server.user:
+                    smtp.login(server.user, server.password)
+            _socket(smtp).settimeout(SEND_SECONDS)
+            failing.pop_all()
         return smtp
 
 
