@@ -130,17 +130,22 @@ def mail_server(
     kept = MailServer()
     kept.at_data = list(at_data) or [OK]
 
+    connections: list[SMTP] = []
+
     def connection() -> SMTP:
-        return SMTP(
-            kept,
-            hostname="mail.test",
-            enable_SMTPUTF8=True,
-            tls_context=None if at_once else tls,
-            require_starttls=tls is not None and not at_once,
-            authenticator=kept.check if signs_in else None,
-            auth_required=signs_in,
-            auth_require_tls=False,
+        connections.append(
+            made := SMTP(
+                kept,
+                hostname="mail.test",
+                enable_SMTPUTF8=True,
+                tls_context=None if at_once else tls,
+                require_starttls=tls is not None and not at_once,
+                authenticator=kept.check if signs_in else None,
+                auth_required=signs_in,
+                auth_require_tls=False,
+            )
         )
+        return made
 
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(
@@ -152,6 +157,19 @@ def mail_server(
     try:
         yield kept
     finally:
-        loop.call_soon_threadsafe(server.close)
+        asyncio.run_coroutine_threadsafe(_end(server, connections), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
+
+
+async def _end(server: asyncio.Server, connections: list[SMTP]) -> None:
+    """Leave no connection and no task: those of a loop that is gone warn of themselves in other tests."""
+    server.close()
+    for one in connections:
+        if one.transport is not None:
+            one.transport.abort()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)

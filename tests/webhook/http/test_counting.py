@@ -25,3 +25,6 @@ def test_one_thread_of_a_process_carries_however_many_requests_begin_it(monkeypa
 
     assert carried.acquire(timeout=60)
     assert not carried.acquire(timeout=0.2)
+    for thread in threading.enumerate():
+        if thread.name == "carrier":
+            thread.join()  # here its end is expected, and in another test it would be a warning
