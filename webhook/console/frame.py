@@ -36,6 +36,7 @@ PAGES = (
     "users",
     "reports",
     "history",
+    "help",
 )
 
 blueprint = APIBlueprint(

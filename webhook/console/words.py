@@ -26,7 +26,7 @@ MENU = (
         (("pools", "Pools"), ("new_pool", "Create Training Key Pool"), ("batches", "Batches")),
     ),
     (
-        "Help",
+        "Support",
         (
             ("trouble", "My key does not work"),
             ("assignments", "Assignments"),
@@ -61,6 +61,33 @@ MENU = (
     ),
 )
 
+# The part of a guide that tells of a page, by the beginning of its address; the longest that fits.
+HELP = {
+    "": "console#which-page-for-whom",
+    "first-steps": "console#the-first-start",
+    "pools": "keys",
+    "pools/new": "keys#adding-keys",
+    "batches": "keys#generated-keys-and-their-check-symbol",
+    "trouble": "webhooks#what-can-come-of-it",
+    "redemptions": "webhooks#what-can-come-of-it",
+    "messages": "mail",
+    "templates": "mail#words",
+    "reminders": "mail#reminders",
+    "charges": "billing#charges",
+    "invoices": "billing#from-draft-to-paid",
+    "prices": "billing#prices",
+    "seller": "billing#seller-and-buyers",
+    "reports": "reports",
+    "sources": "webhooks",
+    "events": "webhooks#the-answers",
+    "endpoints": "webhooks#being-told-by-keypool",
+    "deliveries": "webhooks#being-told-by-keypool",
+    "tokens": "sign-in#tokens",
+    "users": "sign-in#invitations-and-passwords",
+    "sessions": "sign-in#sessions",
+    "account": "sign-in#second-factor",
+}
+
 # How browsers and systems are found in User-Agent: the first that fits, since most name others too.
 BROWSERS = {
     "Edg": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari",
@@ -77,6 +104,7 @@ def install(blueprint: APIBlueprint) -> None:
         blueprint.add_app_template_filter(filter_)
     for asked in (
         may,
+        help_here,
         operating,
         roles_to_give,
         menu,
@@ -168,6 +196,14 @@ def menu() -> list[tuple[str, list[tuple[str, bool, str]]]]:
         for title, pages in MENU
     ]
     return [(title, pages) for title, pages in offered if pages]
+
+
+def help_here() -> str:
+    """Give the address of what a guide tells of this page."""
+    path = request.path.removeprefix("/console/")
+    fitting = max((key for key in HELP if f"{path}/".startswith(f"{key}/" if key else "")), key=len)
+    guide, _, part = HELP[fitting].partition("#")
+    return url("console.guide", guide=guide, _anchor=part or None)
 
 
 def here(**changes: Any) -> str:

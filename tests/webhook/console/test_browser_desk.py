@@ -101,7 +101,7 @@ def test_the_text_is_changed_for_one_sending(tab, house):
 
 def test_a_key_that_does_not_work_is_looked_up(tab):
     page = tab()
-    page.locator("summary", has_text="Help").click()
+    page.locator("summary", has_text="Support").click()
     page.get_by_role("link", name="My key does not work").click()
     box = page.get_by_label("Key or e-mail address")
     expect(box).to_be_focused()

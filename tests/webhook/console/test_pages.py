@@ -66,6 +66,7 @@ PAGES = {
     "/organizations/{organization}/statement.csv": {"finance", "analyst"},
     "/seller": set(),
     "/first-steps": set(),
+    "/help": {"manager", "finance", "analyst", "sender"},
     "/first-steps/samples": set(),
     "/courses": {"manager", "analyst"},
     "/courses/{course}": {"manager", "analyst"},
@@ -277,6 +278,8 @@ def test_every_route_of_the_console_is_in_these_tables(app, method, table):
         "/sign-out",
         "/static/*",
         "/account",
+        "/help/*",
+        "/help/images/*",
         "/*",
     }
     own = {
