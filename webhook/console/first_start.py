@@ -71,7 +71,7 @@ def ask_for_samples(session: Session, actor: Actor) -> Any:
     return done("Sample data is on its way.", "first_steps")
 
 
-@blueprint.get("/first-steps/samples")
+@blueprint.get("/first-steps/progress")
 @page()
 def samples_progress(session: Session, _actor: Actor) -> Any:
     """Say whether the sample data is there; what shows it asks again until then."""

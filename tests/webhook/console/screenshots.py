@@ -48,6 +48,7 @@ COLOURS = 96
 # By the name of the picture: who looks, and where; nowhere: an act says where, or goes on from before.
 PAGES = {
     "sign-in": (None, "/sign-in"),
+    "first-steps": (SELLER, "/first-steps"),
     "home": (MANAGER, "/"),
     "home-operator": (SELLER, "/"),
     "search": (MANAGER, "/search?q=alder"),
@@ -98,6 +99,8 @@ PAGES = {
     "seller": (SELLER, "/seller"),
     "prices": (SELLER, "/prices"),
     "account": (MANAGER, "/account"),
+    "help": (MANAGER, "/help"),
+    "guide": (MANAGER, "/help/keys"),
     "error": (MANAGER, "/pools/0"),
     "shared-pools": (BRANCH, "/organizations/{child}/shared-pools"),
     "shared-pool": (BRANCH, "/organizations/{child}/shared-pools/{shared}"),

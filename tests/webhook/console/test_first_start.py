@@ -136,7 +136,7 @@ def test_the_sign_in_says_where_the_first_operators_link_is_until_there_is_one(b
 def test_sample_data_is_made_once_by_the_worker_and_then_shown(browser):
     signed_in(browser)
     posted(browser, "/console/first-steps/samples")
-    waiting = browser.get("/console/first-steps/samples").text
+    waiting = browser.get("/console/first-steps/progress").text
 
     made, again = samples.make(), samples.make()
 

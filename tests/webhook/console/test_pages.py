@@ -67,7 +67,7 @@ PAGES = {
     "/seller": set(),
     "/first-steps": set(),
     "/help": {"manager", "finance", "analyst", "sender"},
-    "/first-steps/samples": set(),
+    "/first-steps/progress": set(),
     "/courses": {"manager", "analyst"},
     "/courses/{course}": {"manager", "analyst"},
     "/prices": {"finance", "analyst"},
