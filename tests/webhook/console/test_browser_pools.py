@@ -334,6 +334,13 @@ def test_sharing_is_near_the_days_and_stays_ticked(tab):
     with page.expect_response("**/pools/new/words*"):
         days.press("Shift+Tab")
 
+    label, words = (
+        page.locator("label", has=box).bounding_box(),
+        page.locator("#children").bounding_box(),
+    )
+    assert label is not None
+    assert words is not None
+    assert words["y"] >= label["y"] + label["height"] - 1  # neither covers the other
     assert steps <= 5
     expect(box).to_be_checked()
     expect(page.get_by_label("Expires")).to_be_focused()
