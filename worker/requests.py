@@ -28,6 +28,7 @@ from worker.database import connections
 from worker.database.connections import Login
 from worker.database.lookup import Id
 from worker.redemption import sources
+from worker.settings import settings
 from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
@@ -121,7 +122,7 @@ _known: set[int] = set()  # sources that are known to be there
 def accepted(source_id: int, *, webhook_id: str, event_id: int, is_new: bool) -> None:
     """Note a message that was recorded, or that was before."""
     code, status = ("recorded", 202) if is_new else ("repeated", 200)
-    note = Note(time.time(), status, code, "", webhook_id, str(event_id))
+    note = Note(_now().timestamp(), status, code, "", webhook_id, str(event_id))
     _hold(source_id, note, is_signed=True, counted="accepted")
 
 
@@ -129,7 +130,7 @@ def refused(
     source_id: int, *, status: int, code: str, message: str = "", webhook_id: str | None = None
 ) -> None:
     """Note a request that was refused; without `webhook_id` it had no good signature."""
-    note = Note(time.time(), status, code, message, webhook_id)
+    note = Note(_now().timestamp(), status, code, message, webhook_id)
     _hold(source_id, note, is_signed=webhook_id is not None, counted="refused")
 
 
@@ -181,7 +182,7 @@ def _learn(there: Iterable[int], strange: Iterable[int]) -> None:
 
 
 def _put(taken: dict[int, Held]) -> None:
-    now = datetime.fromtimestamp(time.time(), UTC)
+    now = _now()
     with client().pipeline() as pipe:
         for source_id, held in taken.items():
             for key, notes in (
@@ -237,7 +238,7 @@ def _shown(note: Note, *, is_signed: bool) -> Request:
 
 
 def _per_day(source_id: int, zone: ZoneInfo) -> list[RequestsOfDay]:
-    now = datetime.fromtimestamp(time.time(), UTC)
+    now = _now()
     with client().pipeline() as pipe:
         for back in range(DAYS + 2):
             pipe.hgetall(_key(source_id, f"{now - timedelta(days=back):%Y-%m-%d}"))
@@ -253,6 +254,11 @@ def _per_day(source_id: int, zone: ZoneInfo) -> list[RequestsOfDay]:
         {"day": day, "accepted": counts[day, "accepted"], "refused": counts[day, "refused"]}
         for day in (today - timedelta(days=back) for back in reversed(range(DAYS)))
     ]
+
+
+def _now() -> datetime:
+    """Give the time as the database's clock tells it: shifted, where that is."""
+    return datetime.fromtimestamp(time.time(), UTC) + settings().clock_offset
 
 
 def _key(source_id: int, which: str) -> str:

@@ -53,4 +53,5 @@ def _sentence(error: errors.KeypoolError, signed: Signed) -> str:
         return str(error)
     unknown = messages.unknown_fields(signed.body)
     names = ", ".join(f"“{name}”" for name in unknown)
-    return f"{error} There is no field {names}." if unknown else str(error)
+    said = str(error).rstrip(".")
+    return f"{said}. There is no field {names}." if unknown else f"{said}."

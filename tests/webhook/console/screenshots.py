@@ -75,11 +75,9 @@ PAGES = {
     "report": (MANAGER, "/reports/{report}.html"),
     "schedules": (MANAGER, "/reports/schedules"),
     "sources": (MANAGER, "/sources"),
-    "source": (MANAGER, "/sources/{source}"),
     "batches": (MANAGER, "/batches"),
     "history": (MANAGER, "/history"),
     "events": (MANAGER, "/events"),
-    "event": (MANAGER, "/events/{event}"),
     "endpoints": (MANAGER, "/endpoints"),
     "endpoint": (MANAGER, "/endpoints/{endpoint}"),
     "delivery": (MANAGER, "/deliveries/{delivery}"),
@@ -161,7 +159,6 @@ def simulated() -> dict[str, str]:
         ids |= _redeem_page(session, ids["organization"], ids["course"])
         ids["message"] = _hand_out(session, ids["pool"])
         ids |= _told(session, ids["organization"], ids["pool"])
-        ids |= dict(session.execute(LATEST_EVENT).mappings().one())
         # Those that finalized invoices ask for would take their time.
         session.execute(text("DELETE FROM report_run"))
         about = {"organization": ids["organization"], "from_": "2026-09-01", "to": "2026-11-24"}
@@ -377,9 +374,6 @@ def _my_courses(tab: Page, _ids: dict[str, str]) -> None:
 UNUSED = text("""
     SELECT code FROM key WHERE pool_id = :pool AND state = 'issued' AND distribution_id IS NULL
      ORDER BY random() LIMIT 1""")
-LATEST_EVENT = text("""
-    SELECT id::text AS event, source_id::text AS source FROM event
-     WHERE outcome = 'redeemed' ORDER BY id DESC LIMIT 1""")
 LAST_CODE = text("""
     SELECT identity::text FROM message WHERE kind = 'code' ORDER BY id DESC LIMIT 1""")
 
