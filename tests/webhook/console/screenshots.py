@@ -24,14 +24,14 @@ from sqlalchemy.orm import Session
 from tests.webhook.console.browsing import chromium, dialog, sign_in
 from tests.webhook.console.people import PASSWORD
 from tests.world import OPERATOR
-from worker import simulation
+from worker import requests, simulation
 from worker.catalogue import courses
 from worker.database import connections
 from worker.demo import scratch
 from worker.machine import supervisor
 from worker.outgoing import composing, endpoints, mailing
 from worker.pools import batches, distributions
-from worker.redemption import proofs, settling
+from worker.redemption import proofs, settling, sources
 from worker.reporting import keeping, making
 from worker.tenancy import organizations, tokens, users
 from worker.tenancy.actors import Role
@@ -75,9 +75,11 @@ PAGES = {
     "report": (MANAGER, "/reports/{report}.html"),
     "schedules": (MANAGER, "/reports/schedules"),
     "sources": (MANAGER, "/sources"),
+    "source": (MANAGER, "/sources/{source}"),
     "batches": (MANAGER, "/batches"),
     "history": (MANAGER, "/history"),
     "events": (MANAGER, "/events"),
+    "event": (MANAGER, "/events/{event}"),
     "endpoints": (MANAGER, "/endpoints"),
     "endpoint": (MANAGER, "/endpoints/{endpoint}"),
     "delivery": (MANAGER, "/deliveries/{delivery}"),
@@ -159,6 +161,7 @@ def simulated() -> dict[str, str]:
         ids |= _redeem_page(session, ids["organization"], ids["course"])
         ids["message"] = _hand_out(session, ids["pool"])
         ids |= _told(session, ids["organization"], ids["pool"])
+        ids |= _posted(session, ids)
         # Those that finalized invoices ask for would take their time.
         session.execute(text("DELETE FROM report_run"))
         about = {"organization": ids["organization"], "from_": "2026-09-01", "to": "2026-11-24"}
@@ -259,6 +262,22 @@ def _told(session: Session, owner: str, pool: str) -> dict[str, str]:
         {"endpoint": int(made["id"]), "pool": pool},
     ).scalar_one()
     return {"endpoint": made["id"], "delivery": str(delivery)}
+
+
+def _posted(session: Session, ids: dict[str, str]) -> dict[str, str]:
+    """Add a source that posted an event; note its latest requests, most taken and some refused."""
+    made = sources.add(
+        session, actor=OPERATOR, name="Library portal", organization=ids["organization"]
+    )
+    event = session.scalars(
+        POSTED, {**ids, "source": int(made["id"]), "assignment": int(ids["assignment"])}
+    ).one()
+    for nth in range(12):
+        name, is_new = f"msg_5c1f0934a{nth:02}", nth % 5 > 0
+        requests.accepted(int(made["id"]), webhook_id=name, event_id=event, is_new=is_new)
+    for code in ("stale", "signature_wrong"):
+        requests.refused(int(made["id"]), status=401, code=code)
+    return {"source": made["id"], "event": str(event)}
 
 
 def _hand_out(session: Session, pool: int) -> str:
@@ -374,6 +393,13 @@ def _my_courses(tab: Page, _ids: dict[str, str]) -> None:
 UNUSED = text("""
     SELECT code FROM key WHERE pool_id = :pool AND state = 'issued' AND distribution_id IS NULL
      ORDER BY random() LIMIT 1""")
+POSTED = text("""
+    INSERT INTO event (source_id, organization_id, learner_organization_id, webhook_id, body_hash, type,
+                       data, status, outcome, assignment_id, settled_at)
+    SELECT id, organization_id, organization_id, 'msg_5c1f0934a11', sha256('shown'::bytea),
+           'redemption.requested',
+           jsonb_build_object('learner', jsonb_build_object('email', CAST(:email AS text))),
+           'settled', 'redeemed', :assignment, clock_now() FROM source WHERE id = :source RETURNING id""")
 LAST_CODE = text("""
     SELECT identity::text FROM message WHERE kind = 'code' ORDER BY id DESC LIMIT 1""")
 
