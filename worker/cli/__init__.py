@@ -53,6 +53,8 @@ NOT_DONE = 2
 class Keypool(click.RichGroup):
     """The root command; its groups are modules of this package."""
 
+    format_epilog = frame.exemplify
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names of all groups and single commands."""
         return COMMANDS

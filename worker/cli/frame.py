@@ -7,17 +7,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
-from typing import Any
+from typing import Any, cast
 
 import rich_click as click
-from click import get_current_context
+from click import Context, HelpFormatter, get_current_context
 
-from worker.cli import printing
+from worker.cli import examples, printing
 from worker.cli.printing import Shows
 from worker.errors import DatabaseAwayError, KeypoolError
 
 WANTS_JSON = "keypool.json"
 DIGITS = re.compile("-?[0-9]{1,18}")
+
+
+def exemplify(_: click.Command, ctx: Context, formatter: HelpFormatter) -> None:
+    """Print a command's or a group's examples below its help; it is their `format_epilog`."""
+    from rich.text import Text
+
+    told = cast(click.RichHelpFormatter, formatter)
+    path = ctx.command_path.partition(" ")[2]
+    told.write(Text(" Examples", style="bold"))
+    for example in examples.lines(path, told.console.width):
+        told.write(Text(example, no_wrap=True, overflow="ignore"))
+    told.write("")
 
 
 class Command(click.RichCommand):
@@ -26,6 +38,8 @@ class Command(click.RichCommand):
     `shows` prints the object for people. `failed` says whether the job failed (exit code 1), or gives
     another exit code. A command that prints by itself returns None.
     """
+
+    format_epilog = exemplify
 
     def __init__(
         self,
@@ -72,6 +86,7 @@ class Group(click.RichGroup):
     """A group of such commands."""
 
     command_class = Command
+    format_epilog = exemplify
 
 
 def wants_json() -> bool:
