@@ -76,6 +76,20 @@ reporting.expiring_pools(question)
 # Within 30 days. Their issued keys stop working then, unless the pool is given a later end.
 
 # %% [markdown]
+# ## Which pools were unusual?
+
+# %%
+reporting.unusual_pools(question)
+
+# %% [markdown]
+# Each against its own past, the up to 28 days before. *Sudden pace*: at least 20 keys redeemed in 24 hours,
+# over three times as many as usual and more than on any of those days. *Strangers*: at least 10 keys
+# redeemed by somebody else than the address that they were distributed to, a share over 20 points above the
+# usual one. *Shared keys*: at least 5 people who tried a key that somebody else had redeemed, over three
+# times as many as usual and more than on any of those days. Either may be a leak: look at the pool's page,
+# and pause it if it is one.
+
+# %% [markdown]
 # ## Which labels do the keys carry?
 
 # %%

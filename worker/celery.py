@@ -115,6 +115,7 @@ def configuration() -> dict[str, Any]:
             "deliver": _every(timedelta(seconds=5), "deliver"),
             "mail": _every(timedelta(seconds=5), "mail"),
             "tell-of-pools": _every(timedelta(minutes=1), "tell_of_pools"),
+            "watch-pools": _every(timedelta(minutes=10), "watch_pools"),
             # Catches up after an outage: of each thing, the newest occasion that still holds.
             "remind": _every(timedelta(minutes=1), "remind"),
             "blank-bodies": _every(timedelta(hours=1), "blank_bodies"),

@@ -36,7 +36,7 @@ from worker.logs import log
 from worker.machine import watchdog
 from worker.outgoing import deliveries, delivering, mailing, progress, reminding, retries
 from worker.pools import batches, tallies
-from worker.redemption import inbox, proofs, settling
+from worker.redemption import inbox, proofs, settling, watching
 from worker.reporting import keeping, schedules
 from worker.reporting.lake import building
 from worker.settings import settings
@@ -125,6 +125,14 @@ def tell_of_pools() -> None:
     """Write deliveries about pools that run low or expire soon."""
     if count := transaction(deliveries.tell_of_pools):
         log.info("pools told of", count=count)
+        _deliver_soon()
+
+
+@app.task(name="watch_pools")
+def watch_pools() -> None:
+    """Look for pools that are unusual against their own past, and tell of those."""
+    if count := transaction(watching.watch):
+        log.info("pools found unusual", count=count)
         _deliver_soon()
 
 

@@ -143,6 +143,7 @@ TASKS = [
     "mail",
     "remind",
     "tell_of_pools",
+    "watch_pools",
     "blank_bodies",
     "forget_answers",
     "forget_old",

@@ -73,6 +73,7 @@ from worker.reporting.stock import (
     expiring_pools,
     keys_by_label,
     stock_totals,
+    unusual_pools,
 )
 from worker.reporting.survival import (
     draw_waits_since_distribution,
@@ -178,6 +179,7 @@ __all__ = [
     "schedules",
     "stock_totals",
     "unused_assignments",
+    "unusual_pools",
     "usage_by_label",
     "usage_totals",
     "verdict",

@@ -27,6 +27,7 @@ COLUMNS = (
     phrase("Month"), phrase("Earned"), phrase("Deferred"), phrase("Day"),
     phrase("Account"), phrase("To debit"), phrase("To credit"), phrase("Gone share"),
     phrase("Still started share"), phrase("Earlier learners"), phrase("Based on"), phrase("Assignment"),
+    phrase("Began"), phrase("What"),
 )  # fmt: skip
 
 # Values of the columns that `showing.CODES` names.

@@ -1,9 +1,11 @@
 """Queries of the notebook on pools, about the present state."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from worker.languages import unusual
 from worker.reporting import measures, reading
 from worker.reporting.question import Question
 
@@ -29,6 +31,11 @@ BREAKAGE = """
            breakage, breakage::numeric / nullif(issued + redeemed + retired, 0) AS breakage_share
       FROM report.pool WHERE breakage > 0 {family} ORDER BY breakage DESC, pool"""
 
+UNUSUAL = """
+    SELECT pool, organization, day AS began, rule, seen, usual, among, most
+      FROM report.pool_unusual
+     WHERE {began} ORDER BY began_at DESC, pool, rule"""
+
 LABELS = """
     SELECT label, sum(issued + redeemed + retired)::bigint AS keys, sum(issued)::bigint AS issued,
            sum(distributed)::bigint AS distributed, sum(redeemed)::bigint AS redeemed,
@@ -52,6 +59,28 @@ def breakage(question: Question) -> "pd.DataFrame":
     return _cut(question.titled(reading.frame(_about(BREAKAGE, question))))
 
 
+def unusual_pools(question: Question) -> "pd.DataFrame":
+    """List the spells of the period in which a pool was unusual against its own past, the latest first.
+
+    `what` says in a sentence by which rule, what was seen and what is usual.
+    """
+    frame = reading.frame(_about(UNUSUAL, question))
+    frame["what"] = [_unusual(question, row) for row in frame.to_dict("records")]
+    return _cut(frame.drop(columns=["rule", "seen", "usual", "among", "most"]))
+
+
+def _unusual(question: Question, row: dict[Hashable, Any]) -> str:
+    among, most = (None if row[name] != row[name] else int(row[name]) for name in ("among", "most"))
+    return unusual.sentence(
+        question.words,
+        rule=row["rule"],
+        seen=row["seen"],
+        usual=row["usual"],
+        among=among,
+        most=most,
+    )
+
+
 def keys_by_label(question: Question) -> "pd.DataFrame":
     """Count the keys that carry each label, the most frequent first; a key counts under each of its own."""
     return _cut(reading.frame(_about(LABELS, question)))
@@ -68,4 +97,5 @@ def _about(query: str, question: Question) -> sql.Composed:
         family=question.family(),
         soon=sql.Literal(SOON),
         now=sql.Literal(question.asked_at),
+        began=question.within(at="began_at"),
     )

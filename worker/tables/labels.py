@@ -141,6 +141,15 @@ class DeliveryType(StrEnum):
     INVOICE_OVERDUE = "invoice.overdue"
     REPORT_MADE = "report.made"
     REPORT_FAILED = "report.failed"
+    POOL_UNUSUAL = "pool.unusual"
+
+
+class UnusualRule(StrEnum):
+    """By which rule a pool is unusual against its own past."""
+
+    SUDDEN_PACE = "sudden_pace"
+    STRANGERS = "strangers"
+    SHARED_KEYS = "shared_keys"
 
 
 class DeliveryState(StrEnum):

@@ -1,6 +1,7 @@
 """Pools, their keys, and how keys come in and go out."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import ARRAY, JSON, BigInteger, Computed, Integer, Text, text
@@ -8,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.tables.catalogue import Course
 from worker.tables.columns import Base, Id, Made, No, Versioned, Words, lower, of
-from worker.tables.labels import BatchKind, BatchState, KeyState, LineResult
+from worker.tables.labels import BatchKind, BatchState, KeyState, LineResult, UnusualRule
 from worker.tables.tenancy import Organization
 
 
@@ -101,6 +102,23 @@ class Key(Base):
         Text(collation="C"), Computed("canonical_code(code)", persisted=True)
     )
     labels: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+
+
+class PoolUnusual(Base):
+    """A spell in which a pool was unusual against its own past, by one rule."""
+
+    __tablename__ = "pool_unusual"
+
+    id: Mapped[Id]
+    pool_id: Mapped[int] = of(Pool.id)
+    rule: Mapped[UnusualRule]
+    seen: Mapped[int]
+    among: Mapped[int | None]
+    usual: Mapped[Decimal]
+    most: Mapped[int | None]
+    began_at: Mapped[Made]
+    held_at: Mapped[Made]
+    ended_at: Mapped[datetime | None]
 
 
 class PoolTally(Base):

@@ -219,6 +219,22 @@ def test_a_pools_page_says_what_it_was_charged_and_what_of_that_is_unbilled(some
     assert charged.endswith("9.90 EUR")
 
 
+def test_a_pools_page_says_what_is_unusual_about_it(somebody, place):
+    with databases.session() as session:
+        session.execute(
+            text(
+                "INSERT INTO pool_unusual (pool_id, rule, seen, among, usual)"
+                " VALUES (:pool, 'strangers', 12, 20, 0.1)"
+            ),
+            {"pool": int(place.world.pool)},
+        )
+
+    page = somebody().get(f"/pools/{place.world.pool}").text
+
+    assert "Strangers: of 20 keys" in page
+    assert "12 (60\u00a0%)" in page
+
+
 def test_a_pools_page_says_how_far_back_its_figures_go(somebody, place, monkeypatch):
     sender, codes = place.sender(), place.keys(2)
     for code in codes:

@@ -31,6 +31,7 @@ INSERT INTO pool (id, organization_id, course_id, name, starts_at, expires_at,
                   content_availability_days) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, 1, 'Autumn', '2026-01-01', '2027-01-01', 180);
 INSERT INTO distribution (pool_id, recipient, reference) VALUES (1, 'shop@example.com', 'A-1');
+INSERT INTO pool_unusual (pool_id, rule, seen, usual, most) VALUES (1, 'sudden_pace', 30, 2, 5);
 INSERT INTO batch (id, pool_id, kind, requested) OVERRIDING SYSTEM VALUE VALUES (1, 1, 'import', 9);
 INSERT INTO key (id, pool_id, code, state) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, 'AAAA-0001', 'redeemed'), (2, 1, 'AAAA-0002', 'issued');
@@ -450,6 +451,11 @@ REFUSED = {
         "INSERT INTO launch (assignment_id, organization_id, launch, launched_at)"
         " VALUES (1, 1, 'launch-1', now())"
     ],
+    "pool_is_unusual_once_by_a_rule": [
+        "INSERT INTO pool_unusual (pool_id, rule, seen, usual, most) VALUES (1, 'sudden_pace', 1, 0, 0)"
+    ],
+    "pool_unusual_share_is_of_something": ["UPDATE pool_unusual SET among = 3"],
+    "pool_unusual_count_has_a_highest": ["UPDATE pool_unusual SET most = NULL"],
     "pool_growth_counts_keys": ["UPDATE pool_growth SET keys = 0"],
     "attempt_tally_counts_attempts": ["UPDATE attempt_tally SET attempts = 0"],
     "user_of_the_operator_has_no_organization": [

@@ -23,7 +23,7 @@ from sqlalchemy import text
 from tests.conftest import Addresses
 from worker import reporting, simulation
 from worker.database import connections as databases
-from worker.languages import upkeep
+from worker.languages import unusual, upkeep
 from worker.reporting import billing, postgres, reading, risk, showing, usage
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
@@ -44,6 +44,16 @@ PAUSE = """
                AS act (ago, action)"""
 
 
+UNUSUAL = """
+    INSERT INTO pool_unusual (pool_id, rule, seen, among, usual, most, began_at)
+    SELECT min(id), 'strangers'::unusual_rule, 12, 20, 0.1, NULL, clock_now() - interval '20 days' FROM pool
+    UNION ALL
+    SELECT min(id), 'sudden_pace'::unusual_rule, 40, NULL, 2.5, 9, clock_now() - interval '9 days' FROM pool
+    UNION ALL
+    SELECT min(id), 'shared_keys'::unusual_rule, 40, NULL, 2.5, 9, clock_now() - interval '300 days'
+      FROM pool"""
+
+
 @pytest.fixture(scope="module")
 def billed(database: Addresses) -> None:
     """A history that ends last midnight, with its closed months invoiced."""
@@ -53,6 +63,7 @@ def billed(database: Addresses) -> None:
         session.execute(text("UPDATE key SET labels = '{gold,b}' WHERE id % 3 = 0"))
         session.execute(text("UPDATE key SET labels = '{gold}' WHERE id % 7 = 0"))
         session.execute(text(PAUSE))
+        session.execute(text(UNUSUAL))
 
 
 @pytest.fixture(scope="module", params=["Alder Academy", None])
@@ -679,6 +690,31 @@ def test_pools_that_expire_soon_are_listed(asked, pools):
 def listed(row: dict[str, Any], *figures: str) -> tuple[Any, ...]:
     names = (row["pool"], row["organization"], row["course"], row["last_day"].date())
     return (*names, *(row[figure] for figure in figures))
+
+
+def test_pools_that_were_unusual_in_the_period_are_explained(asked):
+    told = records(reporting.unusual_pools(asked))
+
+    spells = during(
+        asked,
+        raw(
+            asked,
+            """SELECT pool_unusual.*, pool.organization_id, pool.name AS pool
+                 FROM pool_unusual JOIN pool ON pool.id = pool_id""",
+        ),
+        "began_at_day",
+    )
+    latest = sorted(spells, key=lambda row: row["began_at"], reverse=True)
+    assert [(row["pool"], row["began"].date()) for row in told] == [
+        (row["pool"], row["began_at_day"]) for row in latest
+    ]
+    assert [row["what"] for row in told] == [
+        unusual.sentence(
+            asked.words, **{n: row[n] for n in ("rule", "seen", "usual", "among", "most")}
+        )
+        for row in latest
+    ]
+    assert len(told) == 2
 
 
 def test_keys_that_were_lost_are_listed_by_pool(asked, pools):

@@ -36,6 +36,7 @@ SELECT id, id, 1, name || ' pool', '2026-01-01', '2027-01-01', 180 FROM town;
 INSERT INTO distribution (id, pool_id, recipient) OVERRIDING SYSTEM VALUE
 SELECT id, id, 'desk@' || name FROM town;
 INSERT INTO distribution_tally SELECT id, 0, 0, 0 FROM town;
+INSERT INTO pool_unusual (pool_id, rule, seen, usual, most) SELECT id, 'sudden_pace', 30, 2, 5 FROM town;
 INSERT INTO key (id, pool_id, distribution_id, code, state, labels) OVERRIDING SYSTEM VALUE
 SELECT id, id, id, 'TOWN-000' || id, 'redeemed', ARRAY[name] FROM town;
 INSERT INTO batch (id, pool_id, kind, requested) OVERRIDING SYSTEM VALUE
@@ -142,6 +143,7 @@ OWNER = {
     "label_tally": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "pool_charged": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "pool_growth": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
+    "pool_unusual": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
     "distribution_tally": "(SELECT organization_id FROM pool JOIN distribution ON pool.id = pool_id"
     " WHERE distribution.id = distribution_id)",
     "distribution": "(SELECT organization_id FROM pool WHERE pool.id = pool_id)",
