@@ -8,6 +8,7 @@ New ones are put into every catalogue, untranslated; those that no code says any
 import io
 import json
 import sys
+from functools import cache
 from pathlib import Path
 
 from babel.messages import Catalog
@@ -33,6 +34,7 @@ msgstr ""
 """
 
 
+@cache  # modules and templates are parsed once, however many languages there are
 def messages() -> Catalog:
     """Gather the messages of the code, with the files that say each."""
     gathered = Catalog()
