@@ -19,7 +19,6 @@ from typing import BinaryIO
 from worker import errors
 from worker.pools.reading import workbooks
 from worker.pools.reading.texts import Text
-from worker.settings import settings
 
 MEMORY = 1 << 30  # bytes, beside those of Python and its packages
 SECONDS = 300  # of a processor; a million rows take some ten
@@ -59,6 +58,10 @@ def main() -> None:
 
 def _told(file: BinaryIO, kind: str, spool: BinaryIO) -> bytes:
     """Give what the process tells; nothing where it ended before its time."""
+    from worker.settings import (
+        settings,
+    )  # it takes half of the time in which the process apart starts
+
     words = (kind, str(spool.fileno()), str(settings().largest_upload))
     with _on_disk(file) as workbook:
         try:
