@@ -108,7 +108,7 @@ def picture(figure: "Figure", locale: babel.Locale = ENGLISH) -> str:
 
 def number(value: int | float | Decimal, locale: babel.Locale) -> str:
     """Format a number with the locale's separators and at most two decimals."""
-    return str(numbers.format_decimal(value, format="#,##0.##", locale=locale))
+    return str(numbers.format_decimal(_unsigned(value, 2), format="#,##0.##", locale=locale))
 
 
 def money(amount: Decimal, currency: str, locale: babel.Locale) -> str:
@@ -120,7 +120,14 @@ def percent(share: float | Decimal, locale: babel.Locale, *, decimals: int = 1) 
     """Format a share of one as a percentage."""
     digits = "#,##0." + "0" * decimals if decimals else "#,##0"
     pattern = locale.percent_formats[None].pattern.replace("#,##0", digits)
-    return str(numbers.format_percent(share, format=pattern, locale=locale))
+    return str(
+        numbers.format_percent(_unsigned(share, decimals + 2), format=pattern, locale=locale)
+    )
+
+
+def _unsigned(value: int | float | Decimal, decimals: int) -> int | float | Decimal:
+    """Give 0 for what is 0 when it is rounded: babel would leave its minus."""
+    return 0 if abs(value) <= 0.5 * 10**-decimals else value
 
 
 def change(now: Any, before: Any, locale: babel.Locale) -> str:

@@ -7,6 +7,7 @@ from decimal import Decimal
 import babel
 import nbformat
 import pandas as pd
+import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from worker.languages.phrasebooks import phrasebook
@@ -28,6 +29,16 @@ def test_a_table_that_is_cut_says_so_and_offers_all_its_rows():
     lines = base64.b64decode(data).decode().splitlines()
     assert len(lines) == 1 + 208
     assert lines[208] == "'=l207,207"
+
+
+@pytest.mark.parametrize("tiny", [-0.0004, Decimal("-0.0004"), -0.0, 0])
+def test_what_is_rounded_to_nothing_has_no_sign(tiny):
+    german = babel.Locale("de")
+
+    assert showing.percent(tiny, german) == "0,0\u00a0%"
+    assert showing.number(tiny, german) == "0"
+    assert showing.percent(-0.0006, german) == "-0,1\u00a0%"
+    assert showing.number(-0.006, german) == "-0,01"
 
 
 def test_a_table_that_is_whole_offers_its_rows_and_says_nothing_more():
