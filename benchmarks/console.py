@@ -49,6 +49,10 @@ PAGES = {
     "failed events": "/console/events?failed=1",
     "organizations": "/console/organizations",
     "courses": "/console/courses",
+    "courses, found by words": "/console/courses?search=linux+19998",
+    "courses, none found": "/console/courses?search=no+such+course",
+    "courses, chosen from": "/console/courses/choose?search=linux",
+    "history of a pool": "/console/history?pool=1",
     "prices": "/console/prices",
     "tokens": "/console/tokens",
     "users": "/console/users",
@@ -60,6 +64,12 @@ HANDED_OUT = """
     INSERT INTO distribution (pool_id, recipient, reference)
     SELECT 1, 'reseller' || n || '@example.com', 'A-' || n FROM generate_series(1, 1000) AS n;
     UPDATE key SET distribution_id = 1 + id % 1000 WHERE id % 3 = 0;
+"""
+TAUGHT = """
+    INSERT INTO course (code, title)
+    SELECT 'T-' || lpad(n::text, 5, '0'), 'Part ' || n || ' of Linux' FROM generate_series(1, 20000) AS n;
+    INSERT INTO price (course_id, amount, currency, valid_from)
+    SELECT id, 10, 'EUR', '1970-01-01' FROM course WHERE code LIKE 'T-%';
 """
 # Every tenth key, over the last 60 days.
 REDEEMED = """
@@ -100,7 +110,7 @@ def lived_in(count: int) -> None:
     opened()
     stocked(count)
     with psycopg.connect(plain(), autocommit=True) as connection:
-        for statements in (HANDED_OUT, "ANALYZE", REDEEMED):
+        for statements in (HANDED_OUT, TAUGHT, "ANALYZE", REDEEMED):
             connection.execute(statements)
     runs.run(actor=OPERATOR)
     with connections.session() as session:
