@@ -91,8 +91,10 @@ def counted(
 
 
 def labelled(frame: "pd.DataFrame", name: str, locale: babel.Locale) -> list[str]:
-    """Give a label for each row of a frame, each of its own."""
+    """Give a label for each row of a frame, each of its own; a course's has its title."""
     names = [showing.cell(name, value, {}, locale) for value in frame[name]]
+    titles = frame.attrs.get("titles", {}) if name == "course" else {}
+    names = [lettering.titled(one, titles[one]) if one in titles else one for one in names]
     more = [frame[column].tolist() for column in QUALIFIERS if column in frame and column != name]
     return lettering.labels(names, *more)
 

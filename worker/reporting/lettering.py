@@ -41,6 +41,12 @@ def _told_apart(written: Sequence[str], more: Sequence[str]) -> list[str]:
     ]
 
 
+def titled(code: str, title: str) -> str:
+    """Give a title with its code, cut so that both fit on an axis; the code alone where it fills that."""
+    room = LONGEST - _columns(code) - len(" ()")
+    return f"{shorten(title, room)} ({code})" if room >= BRIEFLY else code
+
+
 def shorten(name: str, longest: int = LONGEST) -> str:
     """Give a name as it can be drawn, cut where it is too long for an axis."""
     drawn = scripts.drawable(name, scripts.font_of).strip() or UNNAMED

@@ -71,6 +71,19 @@ def test_pools_of_one_name_are_told_apart_by_their_organizations_and_then_their_
     assert by_id == ["Spring · Alder", "Spring · Borealis · 8", "Spring · Borealis · 9", "Autumn"]
 
 
+def test_a_course_is_labelled_by_its_title_as_far_as_that_fits_and_its_code():
+    courses = ["RS", "JA-1", "TYPO", "C" * 30]
+    frame = pd.DataFrame({"course": courses, "attempts": [4, 3, 2, 1]})
+    frame.attrs["titles"] = {"RS": "Rust", "JA-1": "東京" * 9, "C" * 30: "Long code"}
+
+    assert drawing.labelled(frame, "course", ENGLISH) == [
+        "Rust (RS)",
+        "東京東京東京東京東京東京東京東… (JA-1)",
+        "TYPO",
+        "C" * 30,
+    ]
+
+
 def test_a_name_that_is_too_long_is_cut_by_what_it_takes_on_the_axis():
     assert lettering.shorten("x" * 38) == "x" * 38
     assert lettering.shorten("x" * 39) == "x" * 37 + "…"
