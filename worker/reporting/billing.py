@@ -5,6 +5,7 @@ which it occurred in the buyer's time zone, whichever invoice it is on.
 """
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from worker.languages.phrasebooks import Phrasebook
 from worker.languages.phrases import phrase
 from worker.reporting import comparing, drawing, measures, reading, showing
 from worker.reporting.question import Question
@@ -102,9 +104,16 @@ def verdict(question: Question) -> Verdict:
     if apart.empty:
         said = book.say("Invoices, charges and redemptions agree to the minor unit.")
         return Verdict(True, said)
-    named = "; ".join(book.translate(str(line)) for line in apart["compared"])
+    lines = apart.groupby("compared", sort=False)["currency"]
+    named = "; ".join(_said_once(book, str(line), list(known.dropna())) for line, known in lines)
     said = book.say("These do not agree, and should be looked into: {named}.", named=named)
     return Verdict(False, said)
+
+
+def _said_once(book: Phrasebook, line: str, currencies: Sequence[str]) -> str:
+    """Name what was compared, with the currencies in which it differs."""
+    said = book.translate(line)
+    return f"{said} ({', '.join(currencies)})" if currencies else said
 
 
 def revenue_totals(question: Question) -> "pd.DataFrame":

@@ -551,13 +551,17 @@ def amounts_on(invoice: int) -> dict[str, Decimal]:
 
 def test_books_that_do_not_agree_are_told_by_name(asked, monkeypatch):
     tampered = reporting.reconciliation(asked)
-    tampered.loc[1, "difference"] = Decimal("0.01")
-    monkeypatch.setattr(billing, "reconciliation", lambda _: tampered)
+    charged = tampered["compared"] == "Charges on invoices against charges marked as billed"
+    tampered.loc[charged | tampered["currency"].isna(), "difference"] = Decimal("0.01")
+    twice = pd.concat([tampered, tampered[charged].head(1).assign(currency="KWD")])
+    monkeypatch.setattr(billing, "reconciliation", lambda _: twice)
 
     told = reporting.verdict(asked)
 
     assert not told.agrees
-    named = asked.words.translate("Charges on invoices against charges marked as billed")
+    currencies = ", ".join([*tampered[charged]["currency"], "KWD"])
+    line = asked.words.translate("Charges on invoices against charges marked as billed")
+    named = f"{asked.words.translate('Redemptions against their charges')}; {line} ({currencies})"
     assert told.sentence == asked.words.say(
         "These do not agree, and should be looked into: {named}.", named=named
     )

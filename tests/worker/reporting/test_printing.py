@@ -2,13 +2,17 @@
 
 import io
 import re
+from decimal import Decimal
 
+import babel
+import pandas as pd
 import pytest
 from pypdf import PdfReader
 
 from tests.conftest import NEEDS_CHROMIUM
+from tests.webhook.console import browsing
 from worker import reporting
-from worker.reporting import printing
+from worker.reporting import printing, rendering, showing
 
 
 @pytest.mark.parametrize(("user", "sandboxed"), [(0, False), (1000, True)])
@@ -54,3 +58,20 @@ def test_a_printed_page_has_its_foot_and_our_fonts_for_letters_of_every_script()
     named = "".join(map(str, fonts))
     for font in ("DroidSansFallback", "NotoSansDevanagari", "NotoSansThai"):
         assert font in named
+
+
+def test_large_amounts_in_eight_currencies_do_not_run_into_one_another():
+    currencies = ["EUR", "USD", "JPY", "GBP", "CHF", "KWD", "SEK", "PLN"]
+    frame = pd.DataFrame({"currency": currencies, "revenue": [Decimal("53319440.123")] * 8})
+    frame.attrs["figures"] = True
+    style = (rendering.NOTEBOOKS / "page" / "page.css").read_text()
+    shown = showing.table(frame, babel.Locale("de"))
+
+    with browsing.chromium() as browser:
+        page = browser.new_page(viewport={"width": 1100, "height": 900})
+        page.set_content(f"<style>{style}</style><main>{shown}</main>")
+        tiles = page.locator(".figures div")
+        widths = tiles.evaluate_all("all => all.map(one => [one.scrollWidth, one.clientWidth])")
+
+    assert len(widths) == 8
+    assert all(needed <= given for needed, given in widths), widths
