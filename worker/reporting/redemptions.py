@@ -336,6 +336,17 @@ def _by(
     others: Callable[[Phrasebook, int], str],
     top: int,
 ) -> "pd.DataFrame":
+    frame = _counted(question, names, keys, top)
+    counted = frame.pop("others").tolist()
+    if any(counted):  # the last row is that of all the others
+        frame.loc[len(frame) - 1, names[0]] = others(question.words, counted[-1])
+        frame.attrs["whole"] = _counted(question, names, keys, top + counted[-1]).drop(
+            columns="others"
+        )
+    return question.titled(frame)
+
+
+def _counted(question: Question, names: list[str], keys: list[str], top: int) -> "pd.DataFrame":
     query = sql.SQL(BY).format(
         names=sql.SQL(", ").join(map(sql.Identifier, names)),
         keys=sql.SQL(", ").join(map(sql.Identifier, keys)),
@@ -344,8 +355,4 @@ def _by(
         counts=sql.SQL(measures.ATTEMPTS),
         within=question.within(),
     )
-    frame = reading.frame(query)
-    counted = frame.pop("others").tolist()
-    if any(counted):  # the last row is that of all the others
-        frame.loc[len(frame) - 1, names[0]] = others(question.words, counted[-1])
-    return question.titled(frame)
+    return reading.frame(query)

@@ -5,6 +5,7 @@ A frame's `attrs` say more about it:
     nothing: a sentence that says why it has no rows;
     rows: how many rows are shown; the page then says how many there are, and offers all as CSV;
     download: the name of its CSV, which is offered in any case;
+    whole: the frame that its CSV has, where its last row stands for many;
     aside: columns that its CSV alone has, for want of room on the page;
     sums: columns that are summed below the table, by currency where it has one;
     titles: the titles of its courses, by their codes;
@@ -231,7 +232,8 @@ def _rest(frame: "pd.DataFrame", shown: int, locale: babel.Locale) -> str:
 
 def _download(frame: "pd.DataFrame", locale: babel.Locale) -> str:
     name = frame.attrs.get("download") or TABLE
-    harmless = frame.map(lambda value: guarded(value) if isinstance(value, str) else value)
+    whole = frame.attrs.get("whole", frame)
+    harmless = whole.map(lambda value: guarded(value) if isinstance(value, str) else value)
     data = base64.b64encode(harmless.to_csv(index=False).encode()).decode()
     said = phrasebook(str(locale)).say("Save this list as CSV")
     return (

@@ -1,5 +1,7 @@
 """Reports on redemptions: every figure recomputed from the raw tables, in Python."""
 
+import base64
+import io
 import re
 import subprocess
 import sys
@@ -339,7 +341,8 @@ def test_pools_beyond_the_first_share_a_row(attempts):
     members = organization_ids(ROOT)
     within = [a for a in attempts if a["organization_id"] in members and FIRST <= a["day"] <= LAST]
 
-    pools = records(reporting.redemptions_by_pool(question, top=2))
+    frame = reporting.redemptions_by_pool(question, top=2)
+    pools = records(frame)
 
     counted = Counter(row["pool_id"] for row in within if row["pool_id"])
     redeemed = Counter(row["pool_id"] for row in within if row["outcome"] == "redeemed")
@@ -350,6 +353,10 @@ def test_pools_beyond_the_first_share_a_row(attempts):
         "{count} other pool", "{count} other pools", others
     )
     assert sum(row["attempts"] for row in pools) == sum(counted.values())
+    [data] = re.findall('base64,([^"]+)"', showing.table(frame, question.babel))
+    listed = pd.read_csv(io.BytesIO(base64.b64decode(data)))
+    assert listed["redeemed"].tolist() == best
+    assert len(listed) == len(counted)
 
 
 def test_waits_are_counted_from_the_keys_creation(asked, within):
