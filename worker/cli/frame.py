@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
@@ -14,9 +14,10 @@ from click import Context, HelpFormatter, get_current_context
 
 from worker.cli import examples, printing
 from worker.cli.printing import Shows
-from worker.errors import DatabaseAwayError, KeypoolError
+from worker.errors import DatabaseAwayError, InvalidInputError, KeypoolError
 
 WANTS_JSON = "keypool.json"
+NOT_ASKED = "keypool.no_input"
 DIGITS = re.compile("-?[0-9]{1,18}")
 
 
@@ -51,7 +52,8 @@ class Command(click.RichCommand):
         super().__init__(*args, **kwargs)
         self.shows, self.failed = shows, failed
         as_json = click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document.")
-        self.params.append(as_json)
+        asks = any(isinstance(one, click.Option) and one.prompt for one in self.params)
+        self.params += [NO_INPUT, as_json] if asks else [as_json]
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the command, print its result, and give the exit code."""
@@ -59,12 +61,38 @@ class Command(click.RichCommand):
         try:
             result = super().invoke(ctx)
         except KeypoolError as error:
+            _name_the_flag(error, self.get_params(ctx))
             if as_json:
                 printing.document({"error": error.code, "message": sentence(error)})
             raise
         if result is not None:
             (printing.document if as_json else self.shows)(result)
         return int(self.failed(result))
+
+
+class Asked(click.Option):
+    """An option that is asked for where it is not given, but not with --no-input."""
+
+    def prompt_for_value(self, ctx: Context) -> Any:
+        """Ask for it, or raise a usage error if nobody may be asked."""
+        if ctx.meta.get(NOT_ASKED):
+            said = f"Give {self.opts[0]}, or set {self.envvar}: with --no-input nobody is asked."
+            raise click.UsageError(said, ctx)
+        return super().prompt_for_value(ctx)
+
+
+def _not_asked(ctx: Context, _: click.Parameter, given: bool) -> None:
+    ctx.meta[NOT_ASKED] = given
+
+
+NO_INPUT = click.Option(
+    ["--no-input"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_not_asked,
+    help="Ask for nothing: fail, and say what to give.",
+)
 
 
 class Whole(click.ParamType[int]):
@@ -99,6 +127,15 @@ def sentence(error: KeypoolError) -> str:
     if isinstance(error, DatabaseAwayError) and "KEYPOOL_DATABASE_URL" in os.environ:
         return f"{str(error).rstrip('.')}, or check KEYPOOL_DATABASE_URL."
     return str(error)
+
+
+def _name_the_flag(error: KeypoolError, parameters: Sequence[click.Parameter]) -> None:
+    """Put the flag that an error is about before its sentence, if the command has that flag."""
+    field = error.field if isinstance(error, InvalidInputError) else None
+    flags = [flag for one in parameters for flag in one.opts if flag.startswith("--")]
+    named = f"--{(field or '').replace('_', '-')}"
+    if named in flags and named not in str(error):
+        error.args = (f"{named}: {error}",)
 
 
 def usage(error: click.UsageError) -> str:

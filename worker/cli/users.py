@@ -3,7 +3,7 @@
 import rich_click as click
 
 from worker.cli import printing
-from worker.cli.frame import Group, deferred
+from worker.cli.frame import Asked, Group, deferred
 from worker.cli.system import operator, run
 from worker.cli.tokens import ROLES
 from worker.tables.labels import Role
@@ -22,6 +22,7 @@ def link(made: "users.UserInvited") -> None:
 
 PASSWORD = click.option(
     "--password",
+    cls=Asked,
     envvar="KEYPOOL_PASSWORD",
     prompt=True,
     hide_input=True,

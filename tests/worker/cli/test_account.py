@@ -200,7 +200,7 @@ def test_a_month_that_is_none_is_refused(run):
     done = run("invoices", "run", "--month", "2026-13")
 
     assert done.code == 2
-    assert done.err == "“2026-13” is not a month; write 2026-05.\n"
+    assert done.err == "--month: “2026-13” is not a month; write 2026-05.\n"
 
 
 def test_an_audit_that_holds_says_so_in_figures(run, give, charged):

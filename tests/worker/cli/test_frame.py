@@ -13,6 +13,7 @@ from contextlib import suppress
 import pytest
 
 from worker import cli
+from worker.cli import frame
 from worker.machine import embedded
 
 COMMAND = [sys.executable, "-c", "from worker.cli import main; main()"]
@@ -179,6 +180,72 @@ def test_a_table_fits_the_terminal_and_is_whole_in_a_pipe(run, give):
     assert max(map(len, lines)) <= 80
     assert re.search("The academy.*…", narrow)
     assert name in piped.out
+
+
+def test_colours_are_left_out_if_that_is_asked_for():
+    coloured, _ = on_terminal("pools", "--help")
+    plain, code = on_terminal("pools", "--help", NO_COLOR="1")
+
+    colour = re.compile(r"\x1b\[([0-9]+;)*3[0-9][;m]")
+    assert code == 0
+    assert colour.search(coloured)
+    assert not colour.search(plain)
+
+
+def test_a_table_has_no_colours_if_that_is_asked_for(database):
+    plain, code = on_terminal("organizations", "list", NO_COLOR="1")
+
+    assert code == 0
+    assert not re.search(r"\x1b\[([0-9]+;)*3[0-9][;m]", plain)
+
+
+def test_a_command_that_may_not_ask_says_what_to_give(run, monkeypatch):
+    monkeypatch.delenv("KEYPOOL_PASSWORD", raising=False)
+
+    done = run("users", "add", "ann@example.org", "--role", "operator", "--no-input")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Give --password, or set KEYPOOL_PASSWORD: ")
+    assert done.err.count("\n") == 1
+
+
+def test_a_command_that_may_not_ask_does_its_work_if_nothing_is_to_be_asked(run, monkeypatch):
+    monkeypatch.setenv("KEYPOOL_PASSWORD", "seven green bicycles at noon")
+
+    done = run("users", "add", "no-input@example.org", "--role", "operator", "--no-input")
+
+    assert (done.code, done.err) == (0, "")
+
+
+def test_every_command_that_asks_can_be_told_not_to():
+    for words in commands():
+        command = cli.keypool
+        for word in words:
+            command = command.get_command(
+                command.make_context("", [], resilient_parsing=True), word
+            )
+        asked = [one for one in command.params if getattr(one, "prompt", None)]
+
+        assert all(isinstance(one, frame.Asked) for one in asked), words
+        assert any("--no-input" in one.opts for one in command.params) is bool(asked), words
+
+
+def test_an_error_names_the_flag_that_it_is_about(run, give):
+    price = run("courses", "add", "X-77", "Title", "--price", "cheap", "--currency", "EUR")
+    as_json = run(
+        "courses", "add", "X-77", "Title", "--price", "cheap", "--currency", "EUR", "--json"
+    )
+
+    assert price.code == 2
+    assert price.err.startswith("--price: ")
+    assert as_json.json["message"] == price.err.strip()
+
+
+def test_an_error_about_what_is_no_flag_is_told_as_it_is(run):
+    done = run("learners", "show", "nobody")
+
+    assert done.code == 2
+    assert not done.err.startswith("--")
 
 
 def test_text_from_outside_is_printed_without_markup_or_control_sequences(run):

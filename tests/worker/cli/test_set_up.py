@@ -85,8 +85,14 @@ def test_a_logo_is_a_file_and_can_be_removed(give, run, tmp_path):
     give("organizations", "edit", added["id"], "--no-logo")
 
     assert given == f"/api/v1/organizations/{added['id']}/logo.png"
-    assert (refused.code, refused.err.startswith("A logo is an image of up to")) == (2, True)
-    assert (empty.code, empty.err.strip()) == (2, "That file is empty; --no-logo removes a logo.")
+    assert (refused.code, refused.err.startswith("--logo: A logo is an image of up to")) == (
+        2,
+        True,
+    )
+    assert (empty.code, empty.err.strip()) == (
+        2,
+        "--logo: That file is empty; --no-logo removes a logo.",
+    )
     assert kept == given
     assert give("organizations", "show", "Drawn")["logo"] is None
 
