@@ -299,16 +299,6 @@ def find(
     return found
 
 
-def for_whom(session: Session, assignment: Assignment) -> dict[str, object]:
-    """Say in the history whose access to what an act is about."""
-    learner = session.get_one(Learner, assignment.learner_id)
-    return {
-        "learner": learner.email,
-        "course": session.get_one(Course, assignment.course_id).code,
-        "pool": str(assignment.pool_id),
-    }
-
-
 def owned(actor: Actor, assignment: Assignment) -> ColumnElement[bool]:
     """Give the condition that the actor sees the assignment's pool, not only its learner."""
     return exists().where(Pool.id == assignment.pool_id, actor.sees(Pool.organization_id))

@@ -69,7 +69,7 @@ def cancel(
         actor,
         "assignment cancelled",
         found,
-        **assignments.for_whom(session, found),
+        pool=str(found.pool_id),
         reason=reason,
         undone=terms.undone,
     )

@@ -51,8 +51,12 @@ def extend(
     if price is not None:
         assignments.require_owner(session.scalar(select(assignments.owned(actor, found))))
         charges.charge_extension(session, actor=actor, assignment=found, price=price)
-    whom = assignments.for_whom(session, found)
-    detail = {**whom, "from": before.isoformat(), "to": end.isoformat(), "price": price}
+    detail = {
+        "pool": str(found.pool_id),
+        "from": before.isoformat(),
+        "to": end.isoformat(),
+        "price": price,
+    }
     history.remember(session, actor, "assignment extended", found, **detail)
     return assignments.show(session, actor=actor, assignment=found)
 
