@@ -1,4 +1,4 @@
-"""`/docs`: the OpenAPI document as a page, rendered on the server, without scripts."""
+"""`/docs`: the OpenAPI document as a page, rendered on the server; a script searches it and tries requests."""
 
 from functools import cache
 from typing import Any
@@ -6,10 +6,13 @@ from typing import Any
 from apiflask import APIBlueprint, APIFlask
 from flask import Response, current_app, make_response, render_template
 
+from webhook.docs import examples
+from worker.settings import settings
+
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Cache-Control": "no-cache",
 }
@@ -36,7 +39,14 @@ def page() -> Response:
 @cache
 def _rendered(app: APIFlask) -> str:
     document: Any = app.spec
-    return render_template("docs.html", document=document, groups=_groups(document))
+    return render_template(
+        "docs.html",
+        document=document,
+        groups=_groups(document),
+        examples=examples,
+        shapes=document["components"]["schemas"],
+        origin=settings().web_url(""),
+    )
 
 
 def _groups(document: Any) -> dict[str, list[dict[str, Any]]]:

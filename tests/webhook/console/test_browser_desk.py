@@ -13,6 +13,7 @@ from tests.world import OPERATOR
 from worker.billing import runs
 from worker.database import connections as databases
 from worker.demo import waiting
+from worker.tenancy import tokens
 from worker.tenancy.actors import Role
 
 
@@ -345,3 +346,22 @@ def test_a_report_is_asked_for_made_saved_as_pdf_and_opened(tab):
     assert printed.value.path().read_bytes().startswith(b"%PDF-")
     expect(page).to_have_url(re.compile(r"/console/reports/\d+\.html"))
     expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+
+def test_the_api_is_searched_and_tried_with_ones_own_token(browser, house):
+    with databases.session() as session:
+        made = tokens.add(session, actor=OPERATOR, name="docs", role=Role.OPERATOR)
+    page = browser.new_page(base_url=house.url)
+    page.goto("/docs")
+
+    page.get_by_role("searchbox").fill("courses get list")
+    shown = page.locator("details[data-path]:visible")
+    expect(shown).to_have_count(1)
+    shown.locator("> summary").click()
+    shown.get_by_text("Try it").click()
+    page.locator("#token").fill(str(made["token"]))
+    shown.get_by_role("button", name="Send GET").click()
+
+    expect(shown.get_by_role("status")).to_contain_text("200")
+    expect(shown.get_by_role("status")).to_contain_text('"items"')
+    page.close()
