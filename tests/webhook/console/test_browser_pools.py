@@ -93,6 +93,12 @@ def test_one_signs_in_finds_the_pools_and_signs_out(tab, house):
     page.goto("/console/pools")
     expect(page.get_by_role("link", name="Pool House")).to_be_visible()
 
+    page.set_viewport_size({"width": 390, "height": 800})
+    expect(page.locator('td[data-label="State"]')).to_have_text("active")
+    expect(page.get_by_text("Menu", exact=True)).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 1280, "height": 800})
+
     search_everywhere(page)
 
     page.get_by_role("button", name="Sign out").click()

@@ -67,7 +67,7 @@ def figures(page: str) -> list[tuple[str, str]]:
 
 
 def rows(page: str) -> int:
-    table = re.search(r'<table class="striped">.*?<tbody>(.*?)</tbody>', page, re.S)
+    table = re.search(r'<table class="striped[^"]*">.*?<tbody>(.*?)</tbody>', page, re.S)
     return len(re.findall(r"<tr\b", table[1])) if table else 0
 
 
