@@ -1,24 +1,44 @@
 """Reports: how long a notebook takes, whether old history makes it dearer, and reads into pandas."""
 
+import json
 import os
+import re
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import adbc_driver_postgresql.dbapi  # noqa: F401  # what a child imports is not measured
 import pandas as pd
 import psycopg
+from pyarrow import parquet
 from sqlalchemy import text
 
-from benchmarks.frame import Child, Rig, Round, benchmark, in_a_process, plain, seconds
+from benchmarks.frame import (
+    Child,
+    Rig,
+    Round,
+    benchmark,
+    in_a_process,
+    memory_mb,
+    plain,
+    psql,
+    seconds,
+)
 from worker import reporting, simulation
 from worker.database import connections
 from worker.database.connections import Login
-from worker.reporting import keeping, reading
+from worker.demo import scratch
+from worker.reporting import keeping, reading, rendering
+from worker.reporting.lake import building, places
 
 ORGANIZATIONS = 20
 YEARS = 10  # of history; reports are about the last
+FACTS = 6  # of one redemption, about: event, attempt, assignment, launches, charge, deferral, handing out
 NOTEBOOK = "BENCHMARK_NOTEBOOK"
+QUERY = "BENCHMARK_QUERY"
 
 LAST_YEAR = text(
     "SELECT count(*) FROM redemption WHERE received_at >= clock_now() - interval '365 days'"
@@ -30,14 +50,14 @@ DETAIL = """
       FROM report.charge LIMIT {count}"""
 
 
-def history(redemptions: int, years: int) -> Callable[[], None]:
+def history(redemptions: int, years: float) -> Callable[[], None]:
     """Give what fills a database with so many redemptions in so many years, invoiced."""
 
     def fill() -> None:
         connections.transaction(
             simulation.simulate,
             organizations=ORGANIZATIONS,
-            months=12 * years,
+            months=round(12 * years),
             redemptions=redemptions,
             seed=1,
         )
@@ -54,13 +74,15 @@ def history(redemptions: int, years: int) -> Callable[[], None]:
 def running(rig: Rig, count: int) -> Round:
     """The slowest notebook about the last of ten years; the limit is the same on an empty database.
 
-    The notes have each notebook's seconds, and how much dearer all of them are with ten years of
-    history than with the last year alone.
+    The notes have each notebook's seconds from the tables and from the lake, how many times as fast its
+    questions are from the lake, and how much dearer all of them are with ten years of history than with the
+    last year alone.
     """
     with rig.filled(history(count, YEARS)):
         with connections.session() as session:
             lately = session.execute(LAST_YEAR).scalar_one()
         long = {name: _ran(name) for name in keeping.OURS}
+        lake = _from_the_lake()
     with rig.filled(history(lately, 1)):
         short = {name: _ran(name) for name in keeping.OURS}
     slowest = max(long, key=lambda name: long[name].seconds)
@@ -74,9 +96,24 @@ def running(rig: Rig, count: int) -> Round:
         notes={
             **{f"seconds for {name}": ran.seconds for name, ran in long.items()},
             **{f"times as dear with ten years, {name}": times for name, times in dearer.items()},
+            **lake,
             "redemptions in the year reported": lately,
         },
     )
+
+
+def _from_the_lake() -> dict[str, float]:
+    """Run each notebook, and ask its questions, with a lake; and ask them without."""
+    questions = {name: _asked(name) for name in keeping.OURS}
+    tables = {name: _answered(asked) for name, asked in questions.items()}
+    with built_lake():
+        ran = {name: _ran(name) for name in keeping.OURS}
+        files = {name: _answered(asked) for name, asked in questions.items()}
+    return {
+        **{f"seconds from the lake for {name}": one.seconds for name, one in ran.items()},
+        **{f"MB from the lake for {name}": one.memory_mb for name, one in ran.items()},
+        **{f"times as fast from the lake, {name}": tables[name] / files[name] for name in files},
+    }
 
 
 def run_one() -> None:
@@ -88,6 +125,70 @@ def run_one() -> None:
 def _ran(notebook: str) -> Child:
     os.environ[NOTEBOOK] = notebook
     return in_a_process("benchmarks.reports:run_one")
+
+
+def _asked(notebook: str) -> list[str]:
+    """Give the questions of a notebook, as its figures ask them."""
+    question = reporting.ask()
+    source = rendering.NOTEBOOKS.joinpath(f"{notebook}.py").read_text()
+    with reading.listening() as heard:
+        for figure in re.findall(r"reporting\.(\w+)\(question", source):
+            getattr(reporting, figure)(question)
+    return list(heard)
+
+
+def _answered(questions: list[str]) -> float:
+    os.environ[QUERY] = json.dumps(questions)
+    return in_a_process("benchmarks.reports:ask_all").seconds
+
+
+def ask_all() -> None:
+    """Ask the questions that the environment has."""
+    for question in json.loads(os.environ[QUERY]):
+        reading.frame(question)
+
+
+# -------------------------------------------------------------------------------------- lake.build
+
+
+@benchmark("lake.build", unit="facts/s", n=1_000_000)
+def writing(rig: Rig, count: int) -> Round:
+    """The largest month into Parquet; the limit is a bare COPY of redemptions, which are some of its facts."""
+    with rig.filled(history(2 * count // FACTS, 1 / 6)), connections.session() as session:
+        redemptions = session.execute(LAST_YEAR).scalar_one()
+        with built_lake() as took:
+            facts, spent = max((_facts(month), spent) for month, spent in took.items())
+        limit = seconds(lambda: _copied("SELECT * FROM redemption"))
+    return Round(
+        ours=facts / spent,
+        limit=redemptions / limit,
+        peak_memory_mb=memory_mb(),
+        notes={"facts of the month": facts, "seconds for them": spent},
+    )
+
+
+@contextmanager
+def built_lake() -> Iterator[dict[int, float]]:
+    """Have a lake of the database; give the seconds that each of its months took, by their place."""
+    took: list[float] = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        scratch.environment({"KEYPOOL_LAKE": f"{folder}/lake"}),
+    ):
+        for table in ("lake_change", "lake_month", "lake_pool", "lake_labels", "lake"):
+            psql(f"DELETE FROM {table}")  # noqa: S608  # another round's
+        building.build(advance=lambda *_: took.append(time.perf_counter()))
+        yield dict(enumerate(after - before for before, after in pairwise(took)))
+
+
+def _facts(month: int) -> int:
+    """Count the facts of a month of the lake, by its place among them."""
+    place = places.ours()
+    files = place.files.glob(f"{place.root}/*/organization=*/month=*/facts.parquet")
+    name = sorted({file.split("/")[-2] for file in files})[month]
+    return sum(
+        parquet.read_metadata(file).num_rows for file in files if file.split("/")[-2] == name
+    )
 
 
 # ------------------------------------------------------------------------------------ reports.read
@@ -108,9 +209,6 @@ def reading_details(rig: Rig, count: int) -> Round:
         peak_memory_mb=ours.memory_mb,
         notes={"the peer's memory in MB": peer.memory_mb},
     )
-
-
-QUERY = "BENCHMARK_QUERY"
 
 
 def in_a_process_with(query: str, work: str) -> Child:
