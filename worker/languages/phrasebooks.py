@@ -27,7 +27,7 @@ LANGUAGES = (SOURCE, *sorted(path.stem for path in CATALOGUES.glob("*.po")))
 
 # English without a country: the day comes first and hours go to 24, as elsewhere in keypool.
 # English of a country (en-US) is written as that country does.
-ENGLISH = {"yMMMd": "d MMM y", "long": "d MMMM y", "short": "HH:mm"}
+ENGLISH = {"yMMMd": "d MMM y", "MMMd": "d MMM", "long": "d MMMM y", "short": "HH:mm"}
 # A currency's letters and the digits behind them; a mark of direction that no font draws.
 LETTERS_AND_DIGITS = re.compile(r"(?<=[A-Za-z])(?=\d)")
 MARK = "\u061c"
@@ -89,6 +89,10 @@ class Phrasebook:
     def short_day(self, day: date) -> str:
         """Write a day with its month shortened: 26 Feb 2027."""
         return self._skeleton("yMMMd", day)
+
+    def day_of_month(self, day: date) -> str:
+        """Write a day without its year, its month shortened: 26 Feb."""
+        return self._skeleton("MMMd", day).rstrip(".")
 
     def month(self, month: date) -> str:
         """Write a month of a year: February 2027."""

@@ -6,7 +6,7 @@ from datetime import date
 import babel
 from babel import dates
 
-from worker.languages.phrasebooks import Phrasebook
+from worker.languages.phrasebooks import Phrasebook, phrasebook
 
 SEASON = 130  # days; a longer axis is labelled with months
 MOST_DAYS, MOST_MONTHS = 9, 12  # labels that fit beside one another
@@ -25,7 +25,7 @@ def ticks(days: Sequence[date], locale: babel.Locale) -> tuple[list[int], list[s
     """Give the places of days that an axis names, and their names: all of them are on it."""
     if len(days) <= SEASON:
         places = list(range(0, len(days), -(-len(days) // MOST_DAYS)))
-        return places, [written(days[place], "d MMM", locale) for place in places]
+        return places, [phrasebook(str(locale)).day_of_month(days[place]) for place in places]
     firsts = [place for place, day in enumerate(days) if day.day == 1]
     places = firsts[:: -(-len(firsts) // MOST_MONTHS)]
     return places, months([days[place] for place in places], locale)

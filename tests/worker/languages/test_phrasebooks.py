@@ -104,3 +104,10 @@ def test_a_count_has_the_plural_form_that_the_language_has_for_it(tmp_path, monk
 
     phrasebooks._catalogue.cache_clear()
     assert said == ["0 keys", "1 key", "1,200 keys", "0 clé", "1 clé", "1\u202f200 clés"]
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("en", "8 Jan"), ("de", "8. Jan"), ("fr", "8 janv"), ("es", "8 ene")]
+)
+def test_a_day_of_an_axis_is_written_as_its_language_does(language, said):
+    assert phrasebook(language).day_of_month(date(2026, 1, 8)) == said
