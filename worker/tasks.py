@@ -40,7 +40,6 @@ from worker.redemption import inbox, proofs, settling, watching
 from worker.reporting import keeping, schedules
 from worker.reporting.lake import building
 from worker.settings import settings
-from worker.simulation import samples
 from worker.tenancy import answers, history, identity_providers, sessions, throttling
 from worker.tenancy.actors import Actor
 
@@ -266,6 +265,8 @@ def make_reports() -> None:
 @app.task(name="make_samples")
 def make_samples() -> None:
     """Make the sample data that was asked for at the first start."""
+    from worker.simulation import samples  # needs an extra that a web may not have
+
     _looked("make_samples")
     if made := samples.make():
         log.info("sample data made", **made)
