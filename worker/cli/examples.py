@@ -123,7 +123,7 @@ pools edit "Autumn 2026" --name "Winter 2026" --no-share-with-children
 pools labels "Autumn 2026"
 pools labels 1 --json
 pools list --organization "Acme Academy" --state active
-pools list --ending-within 30 --sort expires_at
+pools list --state active --watch
 pools pause "Autumn 2026"
 pools pause 1
 pools resume "Autumn 2026"

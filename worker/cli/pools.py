@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import rich_click as click
 
-from worker.cli import printing
+from worker.cli import printing, watching
 from worker.cli.frame import WHOLE, Group, deferred
 from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run
@@ -85,9 +85,16 @@ def create(
     filters=lambda: pools.Filters,
     shows=POOLS,
 )
-def listing(filters: "pools.Filters", **page: "Unpack[Paging]") -> "Page[pools.PoolShape]":
+@click.option("--watch", is_flag=True, help="Draw it again every two seconds, until Ctrl-C.")
+def listing(
+    filters: "pools.Filters", watch: bool, **page: "Unpack[Paging]"
+) -> "Page[pools.PoolShape] | None":
     """List pools with their state and figures."""
-    return run(pools.listing, actor=operator(), filters=filters, **page)
+
+    def look() -> "Page[pools.PoolShape]":
+        return run(pools.listing, actor=operator(), filters=filters, **page)
+
+    return watching.watched(look, POOLS) if watch else look()
 
 
 @command.command()

@@ -94,6 +94,11 @@ class Table:
             _field(kind, name)
         return list(self.names or (name for name in _fields(kind) if name not in self.without))
 
+    def drawn(self, result: Any, room: int) -> "Grid | str":
+        """Give a page of a list as what fits a terminal of so many columns."""
+        items = plain(result)["items"]
+        return grid(items, self.columns(), room, self.spare)[0] if items else "There are none."
+
     def __call__(self, result: Any) -> None:
         """Print a list, or a page of one."""
         page = plain(result)
