@@ -19,8 +19,6 @@ from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
 from worker.database.searching import spoken
-from worker.languages import unusual
-from worker.languages.phrasebooks import phrasebook
 from worker.tables.catalogue import Course
 from worker.tables.labels import UnusualRule
 from worker.tables.pools import LabelTally, Pool, PoolTally, PoolUnusual
@@ -364,6 +362,10 @@ def shape(row: Selected) -> PoolShape:
 
 
 def _unusual(spell: dict[str, Any]) -> UnusualShape:
+    # Babel takes longer to import than a short command may; few pools are unusual.
+    from worker.languages import unusual
+    from worker.languages.phrasebooks import phrasebook
+
     figures = {name: spell[name] for name in ("rule", "seen", "among", "most")}
     usual = Decimal(str(spell["usual"]))
     return {
