@@ -200,7 +200,7 @@ def test_my_key_does_not_work_is_answered(somebody, place):
     assert code in fits
     assert "Nobody tried this key yet" in fits
     assert 'class="told done" role="status"><strong>ann@example.com</strong>' in fits
-    assert '<span lang="fr">La clé est utilisée.' in french.text
+    assert '<span lang="fr" id="answer">La clé est utilisée.' in french.text
     assert "Accept-Language" in french.headers["Vary"]
     assert "There is no key" in unknown
     assert reader.get("/trouble?q=ann@example.com").location == "/console/learners/ann@example.com"
