@@ -4,11 +4,14 @@ from alembic import op
 
 revision = "0069"
 down_revision = "0068"
-oldest_code = "0069"
+oldest_code = "0055"
 
 
 def upgrade() -> None:
-    """Add two types of deliveries, which older code does not know in its lists, and what writes them."""
+    """Add two types of deliveries, and what writes them.
+
+    Older code runs with them, and cannot read endpoints that ask for them: those are asked for once all is new.
+    """
     op.execute("ALTER TYPE delivery_type ADD VALUE 'report.made'")
     op.execute("ALTER TYPE delivery_type ADD VALUE 'report.failed'")
     op.execute("""

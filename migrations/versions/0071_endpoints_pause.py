@@ -4,7 +4,7 @@ from alembic import op
 
 revision = "0071"
 down_revision = "0070"
-oldest_code = "0069"
+oldest_code = "0055"
 
 
 def upgrade() -> None:

@@ -6,10 +6,10 @@ from alembic import op
 
 revision = "0072"
 down_revision = "0071"
-oldest_code = "0072"
+oldest_code = "0055"
 
 
 def upgrade() -> None:
-    """Add schedules; older code has no template for their mails, and would set them apart."""
+    """Add schedules; older code has no template for their mails, and sets them apart: make some once all is new."""
     sql = Path(__file__).with_suffix(".sql").read_text()
     op.get_bind().exec_driver_sql(sql, execution_options={"no_parameters": True})

@@ -4,7 +4,7 @@ from worker.database import steps
 
 revision = "0074"
 down_revision = "0073"
-oldest_code = "0072"
+oldest_code = "0055"
 transactional = False
 
 
