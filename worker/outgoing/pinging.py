@@ -52,6 +52,11 @@ SAMPLES: Mapping[DeliveryType, dict[str, Any]] = MappingProxyType({
     DeliveryType.POOL_EXPIRING: {
         **POOL, "expires_at": "2026-03-15T23:00:00Z", "keys_issued": 9, "within_days": 14
     },
+    DeliveryType.POOL_UNUSUAL: {
+        **POOL, "rule": "sudden_pace", "seen": 20, "among": None, "usual": 3.0, "most": 3,
+        "began_at": MOMENT, "message": "Sudden pace: 20 keys were redeemed in 24 hours. "
+        "Before, it was 3 a day, and 3 at most.",
+    },
     DeliveryType.INVOICE_FINALIZED: INVOICE,
     DeliveryType.INVOICE_PAID: {**INVOICE, "status": "paid", "paid_on": "2026-03-05", "open": "0.00"},
     DeliveryType.INVOICE_PAYMENT_TAKEN_BACK: INVOICE,
