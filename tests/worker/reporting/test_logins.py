@@ -191,7 +191,13 @@ def test_jupyterlab_gets_the_analysts_login_and_no_other(simulated, monkeypatch)
     told = reporting.analysts_environment()
 
     ours = {name for name in told if name.startswith("KEYPOOL_")}
-    assert ours <= {"KEYPOOL_ANALYST_DATABASE_URL", "KEYPOOL_CLOCK_OFFSET", "KEYPOOL_LOG_FORMAT"}
+    passed = {
+        "KEYPOOL_ANALYST_DATABASE_URL",
+        "KEYPOOL_CLOCK_OFFSET",
+        "KEYPOOL_LAKE",
+        "KEYPOOL_LOG_FORMAT",
+    }
+    assert ours <= passed
     assert "keypool_analyst" in told["KEYPOOL_ANALYST_DATABASE_URL"]
     assert "PATH" in told
 
