@@ -136,7 +136,9 @@ def test_the_command_line_takes_the_filters_of_each_noun(noun):
 
     names = {str(one.name) for one in made.get_params(click.Context(made))}
 
-    assert names - {"sort", "limit", "after", "as_json", "help", "watch"} == expected(noun, "command")
+    assert names - {"sort", "limit", "after", "as_json", "help", "watch"} == expected(
+        noun, "command"
+    )
 
 
 def test_the_console_has_a_field_for_each_filter_of_a_noun(noun, operator, things: Things):
