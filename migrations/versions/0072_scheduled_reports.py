@@ -10,6 +10,6 @@ oldest_code = "0055"
 
 
 def upgrade() -> None:
-    """Add schedules; older code has no template for their mails, and sets them apart: make some once all is new."""
+    """Add schedules; older code has no template for their mails: make some once all is new."""
     sql = Path(__file__).with_suffix(".sql").read_text()
     op.get_bind().exec_driver_sql(sql, execution_options={"no_parameters": True})
