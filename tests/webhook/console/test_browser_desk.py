@@ -128,7 +128,7 @@ def test_an_assignment_is_found_and_extended(tab, house, spent):
     page.goto("/console/assignments")
     page.get_by_label("Learner", exact=True).fill("Ann@example.com")
     page.get_by_role("button", name="Search").click()
-    page.get_by_role("link", name="ann@example.com").click()
+    page.get_by_role("link", name="ann@example.com", exact=True).click()
 
     asking = dialog(page, "Extend", "Extend access")
     asking.get_by_label("By days").fill("40")
