@@ -18,7 +18,7 @@ __all__ = ["answer", "main"]
 
 # In the order of help.
 PANELS = {
-    "Run": ["up", "demo", "simulate", "db", "secrets"],
+    "Run": ["up", "demo", "simulate", "db", "secrets", "completion"],
     "Set up": [
         "organizations",
         "courses",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 QUOTED = re.compile('"[^"]*"')  # a line is not broken in one
 
-OF_ONE_WORD = {"up", "demo", "simulate", "send", "audit"}
+OF_ONE_WORD = {"up", "demo", "simulate", "send", "audit", "completion"}
 TEXT = r"""
 up
 up --host 0.0.0.0 --port 9000
@@ -22,6 +22,8 @@ db upgrade --dry-run
 db upgrade
 secrets reencrypt
 secrets reencrypt --json
+completion bash
+completion zsh
 organizations add "Acme Academy" --time-zone Europe/Berlin --currency EUR --tax-rate 19
 organizations add "Acme Berlin" --parent "Acme Academy"
 organizations edit "Acme Academy" --tax-rate 20 --tax-from 2027-01-01

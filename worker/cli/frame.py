@@ -12,7 +12,7 @@ from typing import Any, cast
 import rich_click as click
 from click import Context, HelpFormatter, get_current_context
 
-from worker.cli import examples, printing
+from worker.cli import completing, examples, printing
 from worker.cli.printing import Shows
 from worker.errors import DatabaseAwayError, InvalidInputError, KeypoolError
 
@@ -51,6 +51,7 @@ class Command(click.RichCommand):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.shows, self.failed = shows, failed
+        completing.name(self.params)
         as_json = click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document.")
         asks = any(isinstance(one, click.Option) and one.prompt for one in self.params)
         self.params += [NO_INPUT, as_json] if asks else [as_json]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from worker.cli import completing
 from worker.cli.frame import WHOLE, Command, deferred
 from worker.cli.options import DAYS, SINCE, UNTIL
 
@@ -95,7 +96,8 @@ def _option(one: "Criterion") -> click.Option:
     if one.kind is timedelta:
         return click.Option([f"--{name}"], type=DAYS, metavar="DAYS", help=one.words)
     if one.kind in (str, int):
-        return click.Option([f"--{name}"], type=WHOLE if one.kind is int else str, help=one.words)
+        kind = WHOLE if one.kind is int else completing.text(one.name)
+        return click.Option([f"--{name}"], type=kind, help=one.words)
     return click.Option([f"--{name}"], type=click.Choice(_labels(one.kind)), help=one.words)
 
 
