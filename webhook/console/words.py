@@ -88,6 +88,20 @@ HELP = {
     "account": "sign-in#second-factor",
 }
 
+# What a list without any row says, and the page on which one begins.
+FIRST = {
+    "pools": ("No pool yet: it has keys of one course.", "Create a training key pool", "new_pool"),
+    "batches": ("No batch yet: many keys are made in one.", "Create a training key pool", "new_pool"),
+    "assignments": ("No assignment yet: each comes of a redeemed key.", "See the pools", "pools"),
+    "redemptions": ("Nobody tried to redeem a key yet.", "Connect a shop or portal", "sources"),
+    "events": ("No event yet: sources post them.", "Connect a shop or portal", "sources"),
+    "charges": ("Nothing was charged yet: each redemption is.", "See the prices", "prices"),
+    "invoices": (
+        "No invoice yet: they are drafted when a month is over.", "See the charges", "charges"
+    ),
+    "messages": ("No mail yet: keys are mailed from a pool.", "See the pools", "pools"),
+}  # fmt: skip
+
 # How browsers and systems are found in User-Agent: the first that fits, since most name others too.
 BROWSERS = {
     "Edg": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari",
@@ -105,6 +119,7 @@ def install(blueprint: APIBlueprint) -> None:
     for asked in (
         may,
         help_here,
+        first_here,
         operating,
         roles_to_give,
         menu,
@@ -204,6 +219,15 @@ def help_here() -> str:
     fitting = max((key for key in HELP if f"{path}/".startswith(f"{key}/" if key else "")), key=len)
     guide, _, part = HELP[fitting].partition("#")
     return url("console.guide", guide=guide, _anchor=part or None)
+
+
+def first_here() -> tuple[str, str, str] | None:
+    """Give what this list says while it has nothing, a button's words, and where that leads."""
+    page = standing()[0].rpartition(".")[2]
+    if request.query_string or page not in FIRST:
+        return None
+    sentence, label, begins = FIRST[page]
+    return sentence, label if may(begins) else "", url(f"console.{begins}")
 
 
 def here(**changes: Any) -> str:

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from tests.webhook.console.people import PASSWORD
 from tests.world import OPERATOR
 from webhook import create_app
+from webhook.console.words import FIRST
 from worker import errors
 from worker.cli import up
 from worker.database import connections
@@ -159,3 +160,15 @@ def test_sample_data_does_not_mix_with_what_is_real(browser):
 
     assert "Make sample data" not in browser.get("/console/first-steps").text
     assert samples.make() is None
+
+
+def test_an_empty_list_says_what_to_do_first_and_a_search_that_nothing_fits(browser):
+    signed_in(browser)
+
+    for page, (sentence, label, begins) in FIRST.items():
+        address = f"/console/{page}"
+        empty = browser.get(address).text
+        assert sentence in empty, page
+        assert f'role="button" class="secondary">{label}</a>' in empty, page
+        assert begins
+        assert sentence not in browser.get(f"{address}?from=2026-01-01&search=x").text, page
