@@ -90,8 +90,8 @@ def read(name: str) -> Guide:
         for place, head in enumerate(tokens)
         if head.type == "heading_open"
     ]
-    words = (one.content for one in tokens if one.type == "inline" and one.level == 1)
-    _, first, *_ = (one.replace("`", "") for one in words)
+    words = (_plain(one) for one in tokens if one.type == "inline" and one.level == 1)
+    _, first, *_ = words
     return Guide(
         name=name,
         title=heads[0][2],
@@ -99,6 +99,12 @@ def read(name: str) -> Guide:
         page=Markup(_markdown().renderer.render(tokens, _markdown().options, {})),  # noqa: S704  # ours
         parts=tuple((anchor, title) for tag, anchor, title in heads if tag == "h2"),
     )
+
+
+def _plain(words: Token) -> str:
+    """Give a paragraph's text without its marks."""
+    breaks = {"softbreak": " "}
+    return "".join(breaks.get(one.type, one.content) for one in words.children or ())
 
 
 @cache

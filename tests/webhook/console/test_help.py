@@ -29,6 +29,7 @@ def test_every_guide_of_the_docs_is_a_page_with_its_title_and_listed(pages, some
         guide = guides.read(address.rpartition("/")[2])
         assert f'href="{address}">{guide.title}</a>' in listed.replace("&amp;", "&")
         assert len(guide.first) > 20, address
+        assert not set(guide.first) & set("`*]"), address
 
 
 def test_no_link_and_no_picture_of_a_guide_leads_nowhere(pages, somebody):
