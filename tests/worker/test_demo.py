@@ -30,6 +30,19 @@ DEMO = [sys.executable, "-c", BRIEFLY, "demo"]
 SMALL = ["--keys", "200", "--redemptions", "60"]
 
 
+# Stays at the line that tells of a moment, so that an interrupt comes then, however quick the demo is.
+STAYS = """
+import sys, time
+from worker.cli import printing
+tell, moment = printing.line, sys.argv.pop()
+def stay(*lines):
+    tell(*lines)
+    if any(moment in line for line in lines):
+        time.sleep(300)
+printing.line = stay
+"""
+
+
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """The environment of a demo whose scratch system lies in a folder."""
     known = {k: v for k, v in os.environ.items() if not k.startswith("KEYPOOL_")}
@@ -85,7 +98,7 @@ def test_the_main_job_runs_from_end_to_end_and_leaves_files_and_no_process(tmp_p
 )
 def test_an_interrupt_at_any_time_leaves_no_process_behind(tmp_path, moment, ending):
     with subprocess.Popen(
-        [*DEMO, *SMALL],
+        [sys.executable, "-c", STAYS + BRIEFLY, "demo", *SMALL, moment or "the end"],
         cwd=tmp_path,
         env=environment(tmp_path),
         stdout=subprocess.PIPE,

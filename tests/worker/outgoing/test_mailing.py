@@ -554,9 +554,7 @@ from worker.outgoing import mailing
 mailing.send_all(until=time.monotonic() + 60)
 """
 # PostgreSQL lets a dead client's lock go a moment later.
-NOBODY_AT_WORK = """
-    SELECT NOT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
-                        WHERE locktype = 'advisory' AND datname = current_database())"""
+NOBODY_AT_WORK = "SELECT EXISTS (SELECT FROM lock WHERE name = 'mailing' FOR UPDATE SKIP LOCKED)"
 
 
 def test_what_a_killed_sender_was_at_is_sent_by_the_next(place, by, fresh_database):
