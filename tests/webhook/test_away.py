@@ -25,7 +25,7 @@ SLOW = 2.2  # seconds that a server on a busy machine may take to let the web in
 
 @pytest.fixture(scope="module")
 def to_database(servers: Addresses) -> Iterator[Line]:
-    url = make_url(servers.web_database_url)
+    url = make_url(servers.receiver_database_url or servers.web_database_url)
     host = str(url.query.get("host") or url.host)
     port = int(str(url.query.get("port") or url.port or 5432))
     with line(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)) as laid:
@@ -37,9 +37,11 @@ def place(servers: Addresses, template: str, to_database: Line, to_broker: Line)
     with cloned(servers, template) as addresses:
         web = make_url(addresses.web_database_url).difference_update_query(["host", "port"])
         web = web.set(host="127.0.0.1", port=to_database.port)
+        through = web.render_as_string(hide_password=False)
         lines = replace(
             addresses,
-            web_database_url=web.render_as_string(hide_password=False),
+            web_database_url=through,
+            receiver_database_url=through if addresses.receiver_database_url else "",
             redis_url=over(to_broker, addresses.redis_url),
         )
         with using(lines), create_app().test_client() as client:

@@ -5,7 +5,7 @@ from typing import Any
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
-from webhook.console.access import page
+from webhook.console.access import page, visitor
 from webhook.console.answers import done
 from webhook.console.frame import blueprint
 from webhook.http import nudging
@@ -13,7 +13,8 @@ from worker import errors
 from worker.billing import seller
 from worker.database import connections
 from worker.database.connections import Login
-from worker.tenancy import first_start, organizations, passwords, users
+from worker.tables.tenancy import User
+from worker.tenancy import first_start, organizations, passwords
 from worker.tenancy.actors import Actor
 
 
@@ -48,17 +49,12 @@ def begin_first(clear: str) -> Any:
 @page()
 def first_steps(session: Session, actor: Actor) -> Any:
     """Show what an operator does first, and what of it is done."""
-    [mine] = [
-        one
-        for one in users.listing(session, actor=actor)
-        if users.called(one["email"]) == actor.name
-    ]
     return render_template(
         "first_steps.html",
         lacks=seller.lacks(session),
         samples=first_start.samples(session),
         organizations=organizations.listing(session, actor=actor),
-        has_second_factor=mine["second_factor"],
+        has_second_factor=session.get_one(User, visitor().user_id).has_second_factor,
     )
 
 

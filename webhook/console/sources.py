@@ -99,7 +99,7 @@ def event_page(session: Session, actor: Actor, event: str) -> Any:
         sent = inbox.find(session, actor=actor, event=event).data
     return render_template(
         "event.html", it=shown, body=sent, shows_body=shows_body, timeline=_timeline(shown),
-        source=sources.name(session, source_id=int(shown["source"])), good=inbox.GRANTED,
+        source=sources.name(session, source_id=int(shown["source"])), good=inbox.GOOD,
     )  # fmt: skip
 
 

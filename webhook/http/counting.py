@@ -3,8 +3,10 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 
 from worker import broker, requests
+from worker.logs import log
 
 CARRY_SECONDS = 5.0
 
@@ -28,8 +30,16 @@ class Carrier:
     def _carry(self) -> None:
         while True:
             time.sleep(CARRY_SECONDS)
-            broker.carry()
-            requests.carry()
+            _carry(broker.carry)
+            _carry(requests.carry)
+
+
+def _carry(what: Callable[[], None]) -> None:
+    """Carry something; where that fails, the next round is another, and needs the thread."""
+    try:
+        what()
+    except Exception as error:
+        log.warning("counts not carried", error=type(error).__name__)
 
 
 carrier = Carrier()

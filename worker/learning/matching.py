@@ -9,9 +9,8 @@ from worker.tables.learning import Learner
 from worker.tenancy import addresses
 from worker.tenancy.actors import Actor, Role
 
-LATEST = (
-    20_000  # the learners in sight among whom pieces are looked for; whole addresses are among all
-)
+# The learners in sight among whom pieces are looked for; whole addresses are among all.
+LATEST = 20_000
 
 
 class PersonFound(TypedDict):

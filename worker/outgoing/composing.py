@@ -46,9 +46,8 @@ NO_SENDER = "keypool@localhost"  # of files, where no address is set
 LETTERS = str.maketrans("0123456789", "ghijklmnop")
 MOST_IN_TEXT = 20  # keys that a mail's text lists; more are in a file
 KEYS_FILE = "keys.csv"
-MOST_ATTACHED = (
-    10_000_000  # bytes of a report; as text it is a third more, and many servers take 20 MB
-)
+# Bytes of a report: as text it is a third more, and many servers take 20 MB.
+MOST_ATTACHED = 10_000_000
 REPORT = "scheduled_report"
 KINDS = {
     "html": ("text", "html"),

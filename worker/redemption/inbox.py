@@ -22,7 +22,7 @@ from worker.languages import readers
 from worker.redemption import outcomes
 from worker.redemption.outcomes import Facts
 from worker.settings import settings
-from worker.tables.labels import AssignmentStatus, EventStatus, EventType
+from worker.tables.labels import GRANTED, AssignmentStatus, EventStatus, EventType
 from worker.tables.learning import Assignment
 from worker.tables.redemption import Event
 from worker.tables.tenancy import Organization
@@ -79,9 +79,8 @@ class Filters(ListFilters):
 ALL = Filters()
 LATE = timedelta(minutes=5)  # an undecided event has waited too long, for the audit too
 
-
 # Outcomes that gave what was asked for.
-GRANTED = ("redeemed", "already_yours", "launched", "ended")
+GOOD = (*GRANTED, "launched", "ended")
 
 READERS = (Role.MANAGER, Role.ANALYST, Role.SENDER)
 

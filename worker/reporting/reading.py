@@ -68,7 +68,7 @@ def _frame(query: Query) -> "pd.DataFrame":
 
 
 def _of_the_lake(table: "pa.Table") -> "pd.DataFrame":
-    """Give an answer of the lake the types of PostgreSQL's: what was divided is exact there."""
+    """Give an answer of the lake PostgreSQL's types: a quotient, a float in DuckDB, is a Decimal."""
     import pandas as pd
     import pyarrow as pa
 
@@ -89,21 +89,17 @@ def figures(query: Query) -> "pd.DataFrame":
 
 
 def arrow(query: Query) -> "pa.Table":
-    """Read rows as an Arrow table: from the lake, if there is one that has them, else from PostgreSQL.
-
-    PostgreSQL's numerics are text; the lake's are decimals, or floats where something was divided.
+    """Read rows of PostgreSQL as an Arrow table, numerics as text.
 
     Raises:
         ImportError: there is no ADBC driver for this machine.
         DatabaseAwayError: the database cannot be reached.
     """
-    asked = _text(query)
-    answered = answering.answer(asked)
-    return postgres.table(asked) if answered is None else answered
+    return postgres.table(_text(query))
 
 
 def row(query: Query) -> dict[str, Any]:
-    """Read one row; empty if there is none. Like all here, from the lake if there is one that has it.
+    """Read one row, from the lake if there is one that has it; empty if there is none.
 
     Raises:
         DatabaseAwayError: the database cannot be reached.

@@ -58,9 +58,8 @@ def main() -> None:
 
 def _told(file: BinaryIO, kind: str, spool: BinaryIO) -> bytes:
     """Give what the process tells; nothing where it ended before its time."""
-    from worker.settings import (
-        settings,
-    )  # it takes half of the time in which the process apart starts
+    # Not at the top: it takes half of the time in which the process apart starts.
+    from worker.settings import settings
 
     words = (kind, str(spool.fileno()), str(settings().largest_upload))
     with _on_disk(file) as workbook:

@@ -128,9 +128,8 @@ def answer(query: str) -> "pa.Table | None":
             _show_view(lake, name, asked.columns)
         return lake.engine.sql(asked.written_for("duckdb")).to_arrow_table()
     except (duckdb.Error, errors.InvalidInputError):
-        return (
-            None  # a column that the lake lacks, or words that DuckDB has not: PostgreSQL is asked
-        )
+        # A column that the lake lacks, or words that DuckDB has not: PostgreSQL is asked.
+        return None
 
 
 def _is_answerable(asked: Asked) -> bool:
