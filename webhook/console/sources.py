@@ -146,7 +146,7 @@ def _timeline(event: EventShape) -> list[tuple[datetime, str]]:
         happened.append((event["settled_at"], f"Decided: {words(event['outcome'] or '')}"))
     if event["access_expires_at"]:
         happened.append((event["access_expires_at"], "Access ends"))
-    return sorted(happened)
+    return sorted(happened, key=lambda one: one[0])  # of equal times, in this order
 
 
 def _sources(session: Session, actor: Actor, made: SourceInClear | None = None) -> Any:

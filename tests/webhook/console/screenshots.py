@@ -324,7 +324,7 @@ def _taken(tabs: dict[str | None, Page], name: str, ids: dict[str, str], tallest
 def _choose(tab: Page, _ids: dict[str, str]) -> None:
     choosing = dialog(tab, "Choose", "Choose a course")
     choosing.get_by_label("Code or title").fill("in")
-    choosing.get_by_role("button").nth(2).wait_for()
+    choosing.get_by_role("option").nth(2).wait_for()
 
 
 def _paste(tab: Page, _ids: dict[str, str]) -> None:

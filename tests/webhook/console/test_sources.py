@@ -7,13 +7,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from html import unescape
+from typing import Any
 
 import pytest
 
 from tests.conftest import Addresses
 from tests.webhook.conftest import redemption, settle
 from tests.webhook.serving import Server, serving
+from webhook.console import sources as pages
 from worker import requests, signatures
 from worker.settings import settings
 
@@ -130,3 +133,17 @@ def test_an_events_page_has_its_outcome_its_timeline_links_and_for_managers_its_
     assert "The key is redeemed." in analysts
     assert key not in analysts
     assert f'href="/console/sources/{sender.source}"' not in analysts
+
+
+def test_what_happened_at_one_moment_is_told_in_its_order():
+    at = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
+    event: Any = {
+        "received_at": at,
+        "settled_at": at,
+        "outcome": "redeemed",
+        "access_expires_at": None,
+    }
+
+    told = [what for _, what in pages._timeline(event)]
+
+    assert told == ["Received and recorded", "Decided: redeemed"]
