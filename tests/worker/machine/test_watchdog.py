@@ -101,7 +101,8 @@ def test_a_worker_whose_loop_stands_still_ends_and_says_where(worker):
 
 
 def test_a_worker_that_takes_no_hints_ends_once_some_wait(worker):
-    app.control.broadcast("stop_taking")
+    # It has stopped before the hint is sent: else it may take it first.
+    assert app.control.broadcast("stop_taking", reply=True, limit=1, timeout=LONGEST)
     idle = worker.poll()
     app.send_task("worker.tasks.settle")
 
