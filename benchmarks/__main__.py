@@ -14,12 +14,15 @@ from benchmarks import (  # noqa: F401  # all register
     frame,
     invoices,
     keys,
+    record,
     redemption,
     reports,
     start,
 )
 
-COLUMNS = ("benchmark", "n", "ours", "limit", "peer", "of the limit", "of the peer", "memory")
+RATES = ("ours", "limit", "lean", "peer")
+RATIOS = ("ratio_to_limit", "ratio_to_lean", "ratio_to_peer")
+COLUMNS = ("benchmark", "n", *RATES, "of the limit", "of lean", "of the peer", "memory")
 
 
 def main() -> None:
@@ -32,28 +35,29 @@ def main() -> None:
     if unknown := [name for name in given.names if name not in frame.BENCHMARKS]:
         parser.error(f"there is no benchmark {unknown[0]}; one of {', '.join(frame.BENCHMARKS)}")
     frame.run(given.names, rounds=given.rounds, scale=given.scale, tell=_tell)
-    Console(width=None if sys.stdout.isatty() else 140).print(table(frame.kept()))
+    Console(width=None if sys.stdout.isatty() else 160).print(table(record.kept()))
 
 
-def table(results: list[frame.Result]) -> Table:
+def table(results: list[record.Result]) -> Table:
     """Show results as a table for people."""
     shown = Table(*COLUMNS)
     shown.columns[0].no_wrap = True
     for result in results:
         shown.add_row(
-            result.name,
+            f"{result.name}, {result.unit}",
             f"{result.n:,}",
-            *(_rate(rate, result.unit) for rate in (result.ours, result.limit, result.peer)),
-            *(_ratio(ratio) for ratio in (result.ratio_to_limit, result.ratio_to_peer)),
+            *(_rate(getattr(result, rate)) for rate in RATES),
+            *(_ratio(getattr(result, ratio)) for ratio in RATIOS),
             f"{result.peak_memory_mb:,.0f} MB" if result.peak_memory_mb else "",
         )
-        for note, figure in result.notes.items():
+        loops = {f"calibration, {name} ms": ms for name, ms in result.calibration_ms.items()}
+        for note, figure in (result.notes | loops).items():
             shown.add_row(f"  {note}: {figure:g}", *[""] * (len(COLUMNS) - 1))
     return shown
 
 
-def _rate(rate: float | None, unit: str) -> str:
-    return "" if rate is None else f"{rate:,.0f} {unit}"
+def _rate(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:,.0f}"
 
 
 def _ratio(ratio: float | None) -> str:

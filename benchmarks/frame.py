@@ -1,8 +1,8 @@
 """What every benchmark needs: servers of its own, databases to clone, rounds, and the table.
 
-A benchmark is a function that measures one round and gives its figures. Ours, the limit and the
-peer are measured in the same round, so that whatever else the machine does meets all three; the
-ratios are medians over the rounds.
+A benchmark is a function that measures one round and gives its figures. Ours, the limits and the
+peer are measured in the same round, so that whatever else the machine does meets all of them; the
+ratios are medians over the rounds. A fixed loop before and after each round says how quiet it was.
 """
 
 import json
@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -22,40 +22,28 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
 
+from benchmarks import calibration, record
 from worker.database import connections, schema
 from worker.demo import scratch
 from worker.machine import embedded
 from worker.tenancy import web_keys
 
-RESULTS = Path(__file__).parent / "results" / "latest.json"
 LOGINS = ("database_url", "web_database_url", "analyst_database_url")
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round measured: rates (more is better), and the peak memory of our process."""
+    """What one round measured: rates (more is better), and the peak memory of our process.
+
+    What each rate is of, see record.Result.
+    """
 
     ours: float
     limit: float | None = None
+    lean: float | None = None
     peer: float | None = None
     peak_memory_mb: float | None = None
     notes: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Result:
-    """A benchmark's line in the table and in latest.json."""
-
-    name: str
-    unit: str
-    n: int
-    ours: float
-    limit: float | None
-    peer: float | None
-    ratio_to_limit: float | None
-    ratio_to_peer: float | None
-    peak_memory_mb: float | None
-    notes: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -215,50 +203,64 @@ def children_mb() -> float:
 
 def run(names: list[str], *, rounds: int, scale: float, tell: Callable[[str], None]) -> None:
     """Run benchmarks, all or those named, and keep their results with those of earlier runs."""
-    with embedded.scratch() as servers:
-        rig = Rig(servers)
-        for name in names or list(BENCHMARKS):
-            chosen = BENCHMARKS[name]
-            count = max(1, round(chosen.n * scale))
-            measured = []
-            for number in range(rounds):
-                tell(f"{name}, {count:,}, round {number + 1} of {rounds} …")
-                measured.append(chosen.measure(rig, count))
-            keep(summarize(chosen, count, measured))
+    this = record.Run(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), scale, rounds)
+    results: list[record.Result] = []
+    loops = [calibration.milliseconds()]
+    try:
+        with embedded.scratch() as servers:
+            rig = Rig(servers)
+            for name in names or list(BENCHMARKS):
+                result = _run(BENCHMARKS[name], rig, this, loops, tell)
+                record.keep(result, run=this, order=BENCHMARKS)
+                results.append(result)
+    finally:
+        record.note(this, results, calibration_ms=calibration.summary(loops))
 
 
-def summarize(about: Benchmark, count: int, rounds: list[Round]) -> Result:
+def _run(
+    about: Benchmark,
+    rig: Rig,
+    this: record.Run,
+    loops: list[float],
+    tell: Callable[[str], None],
+) -> record.Result:
+    """Measure a benchmark's rounds, and add the calibration loops around them to the run's."""
+    count = max(1, round(about.n * this.scale))
+    measured, around = [], [calibration.milliseconds()]
+    for number in range(this.rounds):
+        tell(f"{about.name}, {count:,}, round {number + 1} of {this.rounds} …")
+        measured.append(about.measure(rig, count))
+        around.append(calibration.milliseconds())
+    loops.extend(around)
+    return summarize(about, count, measured, calibration.summary(around), this.made_at)
+
+
+def summarize(
+    about: Benchmark,
+    count: int,
+    rounds: list[Round],
+    calibration_ms: dict[str, float],
+    made_at: str,
+) -> record.Result:
     """Give the medians of some rounds."""
-    return Result(
+    return record.Result(
         name=about.name,
         unit=about.unit,
         n=count,
         ours=_middle([r.ours for r in rounds]) or 0,
         limit=_middle([r.limit for r in rounds]),
+        lean=_middle([r.lean for r in rounds]),
         peer=_middle([r.peer for r in rounds]),
         ratio_to_limit=_middle([r.limit and r.ours / r.limit for r in rounds]),
+        ratio_to_lean=_middle([r.lean and r.ours / r.lean for r in rounds]),
         ratio_to_peer=_middle([r.peer and r.ours / r.peer for r in rounds]),
         peak_memory_mb=_middle([r.peak_memory_mb for r in rounds]),
         notes={note: _middle([r.notes[note] for r in rounds]) or 0 for note in rounds[0].notes},
+        calibration_ms=calibration_ms,
+        made_at=made_at,
     )
 
 
 def _middle(figures: list[float | None]) -> float | None:
     known = [figure for figure in figures if figure is not None]
     return float(f"{median(known):.4g}") if known else None
-
-
-def kept() -> list[Result]:
-    """Give the results that are kept."""
-    if not RESULTS.exists():
-        return []
-    return [Result(**line) for line in json.loads(RESULTS.read_text())["benchmarks"]]
-
-
-def keep(result: Result) -> None:
-    """Keep a result in the place of the one by its name."""
-    results = {line.name: line for line in kept()} | {result.name: result}
-    known = [*BENCHMARKS, *(name for name in results if name not in BENCHMARKS)]
-    lines = [asdict(results[name]) for name in known if name in results]
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"benchmarks": lines}, indent=2) + "\n")
