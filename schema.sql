@@ -1467,6 +1467,8 @@ CREATE TABLE attempt_tally (
 CREATE INDEX attempt_tally_by_organization ON attempt_tally (organization_id, tried_at);
 -- Read by the operator's first page, and by the fold: what is new.
 CREATE INDEX attempt_tally_by_time ON attempt_tally (tried_at);
+-- Read by a pool's page: its redemptions and refusals of up to 90 days.
+CREATE INDEX attempt_tally_by_pool ON attempt_tally (pool_id, tried_at) WHERE pool_id IS NOT NULL;
 
 CREATE FUNCTION tally_attempts() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

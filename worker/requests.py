@@ -34,6 +34,7 @@ from worker.tenancy.actors import Actor, Role
 
 KEPT = 200  # requests of a source, and as many without a good signature
 DAYS = 14
+KEPT_DAYS = 90  # of which counts can be asked for
 KEPT_SECONDS = 30 * 86_400
 MOST_SOURCES = 4_096  # whose requests a process holds until it carries them
 MOST_STRANGE = 256  # of them, those that nobody is known to have
@@ -97,7 +98,7 @@ class SourceRequests(TypedDict):
     requests: list[Request]
     """The latest 200 requests, newest first."""
     per_day: list[RequestsOfDay]
-    """The last 14 days, oldest first."""
+    """The last days, oldest first: 14, unless others were asked for."""
 
 
 class RequestsAwayError(errors.BusyError):
@@ -196,12 +197,14 @@ def _put(taken: dict[int, Held]) -> None:
             day = _key(source_id, f"{now:%Y-%m-%d}")
             for counted, amount in held.counts.items():
                 pipe.hincrby(day, f"{now:{HOUR}} {counted}", amount)
-            pipe.expire(day, (DAYS + 2) * 86_400)
+            pipe.expire(day, (KEPT_DAYS + 2) * 86_400)
         pipe.execute()
 
 
-def of_source(session: Session, *, actor: Actor, source: str) -> SourceRequests:
+def of_source(session: Session, *, actor: Actor, source: str, last: int = DAYS) -> SourceRequests:
     """Give what a source's address got of late, this process's latest included.
+
+    The counts are of the `last` days, at most 90, today's included.
 
     Raises:
         RequestsAwayError: the broker is unreachable.
@@ -211,7 +214,7 @@ def of_source(session: Session, *, actor: Actor, source: str) -> SourceRequests:
     zone = ZoneInfo(session.get_one(Organization, found.organization_id).time_zone)
     carry()
     try:
-        return {"requests": _latest(found.id), "per_day": _per_day(found.id, zone)}
+        return {"requests": _latest(found.id), "per_day": _per_day(found.id, zone, last)}
     except (RedisError, OSError):
         raise RequestsAwayError from None
 
@@ -237,10 +240,10 @@ def _shown(note: Note, *, is_signed: bool) -> Request:
     }
 
 
-def _per_day(source_id: int, zone: ZoneInfo) -> list[RequestsOfDay]:
+def _per_day(source_id: int, zone: ZoneInfo, last: int) -> list[RequestsOfDay]:
     now = _now()
     with client().pipeline() as pipe:
-        for back in range(DAYS + 2):
+        for back in range(last + 2):
             pipe.hgetall(_key(source_id, f"{now - timedelta(days=back):%Y-%m-%d}"))
         hashes = cast(list[dict[bytes, bytes]], pipe.execute())
     counts: Counter[tuple[date, str]] = Counter()
@@ -252,7 +255,7 @@ def _per_day(source_id: int, zone: ZoneInfo) -> list[RequestsOfDay]:
     today = now.astimezone(zone).date()
     return [
         {"day": day, "accepted": counts[day, "accepted"], "refused": counts[day, "refused"]}
-        for day in (today - timedelta(days=back) for back in reversed(range(DAYS)))
+        for day in (today - timedelta(days=back) for back in reversed(range(last)))
     ]
 
 

@@ -81,7 +81,7 @@ def _written(one: Criterion, value: Any) -> str:
     if one.kind is bool:
         return "1"
     if one.kind is datetime:
-        return days.as_typed(value, words.zone(), end=one.name == "until")
+        return days.as_typed(value, words.own_zone(), end=one.name == "until")
     return str(value.days) if one.kind is timedelta else str(value)
 
 

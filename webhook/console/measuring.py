@@ -17,8 +17,9 @@ from webhook.console.plotting import Chart, Point
 from worker.billing import charges, spending
 from worker.billing.spending import Charged
 from worker.database.filters import ListFilters
-from worker.days import Span
+from worker.days import Span, day_start
 from worker.redemption import attempts, recent
+from worker.redemption.recent import Lately, Redeemed
 from worker.tables.labels import RedemptionOutcome
 from worker.tenancy.actors import Actor
 
@@ -107,6 +108,18 @@ def redemptions(session: Session, actor: Actor, now: datetime) -> list[Measure]:
     ]
 
 
+def of_pool(lately: Lately, pool: str) -> Chart:
+    """Draw a pool's redemptions by day; each day opens its list."""
+
+    def redeemed(one: Redeemed) -> Point:
+        zone, day = lately["zone"], one["day"]
+        span = Span(day_start(day, zone), day_start(day, zone, after=1))
+        filters = attempts.Filters(pool=pool, outcome=RedemptionOutcome.REDEEMED, **span._asdict())
+        return _point(day, figure("redemptions", filters, one["redeemed"]))
+
+    return plotting.chart("Redemptions", [redeemed(one) for one in lately["per_day"]])
+
+
 def charged(session: Session, actor: Actor, now: datetime) -> list[Measure]:
     """Sum what was charged, by currency."""
     times = Times.as_of(now)
@@ -140,11 +153,8 @@ def _amounts(
 def _measure(title: str, rows: str, of: Callable[[Span], Figure], times: Times) -> Measure:
     beside = [Beside(period, of(period.now), of(period.before)) for period in times.running]
     points = [_point(day, of(span)) for day, span in times.days]
-    last = f"{title} a day, the last {len(points)} days"
-    most = max(points, key=lambda point: point.value)
-    summary = f"{last}; the most: {most.words}" if most.value > 0 else f"{last}; none"
-    return Measure(title, rows, beside, plotting.chart(last, summary, points))
+    return Measure(title, rows, beside, plotting.chart(title, points))
 
 
 def _point(day: date, its: Figure) -> Point:
-    return Point(day, its.value, f"{day:%a} {day.day} {day:%b}: {its.words}", its.address)
+    return plotting.point(day, its.value, its.words, its.address)

@@ -16,22 +16,24 @@ STEPS = (2, 4, 6, 8, 10)  # an axis ends at one of these, times a power of ten: 
 
 
 class Point(NamedTuple):
-    """A day's value, as it is said, and the list that is behind it."""
+    """A day's value, as it is said, the list that is behind it, and what was refused beside."""
 
     day: date
     value: float
     words: str
-    address: str
+    address: str = ""
+    refused: float = 0
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars by day; `top` is where the axis ends."""
+    """Bars by day; `top` is where the axis ends, `legend` what a bar's lower and upper part are."""
 
     title: str
     summary: str
     points: Sequence[Point]
     top: float
+    legend: Sequence[str] = ()
 
     @property
     def ticks(self) -> list[str]:
@@ -43,9 +45,9 @@ class Chart:
         """How wide the drawing is."""
         return WIDTH * len(self.points)
 
-    def height(self, point: Point) -> float:
-        """Give how tall a day's bar is; whatever is not nothing can be seen."""
-        return max(round(HEIGHT * max(point.value, 0) / self.top, 1), 1.5 if point.value else 0)
+    def height(self, value: float) -> float:
+        """Give how tall a value is drawn; whatever is not nothing can be seen."""
+        return max(round(HEIGHT * max(value, 0) / self.top, 1), 1.5 if value else 0)
 
 
 def install(blueprint: APIBlueprint) -> None:
@@ -54,17 +56,32 @@ def install(blueprint: APIBlueprint) -> None:
     blueprint.add_app_template_global(lambda: CHOICES, "days_to_show")
 
 
-def chart(title: str, summary: str, points: Sequence[Point]) -> Chart:
-    """Make a chart, whose axis ends at a round number."""
-    most = max((point.value for point in points), default=0)
-    power = 1.0
-    while most > STEPS[-1] * power:
-        power *= 10
-    top = next(step for step in STEPS if step * power >= most) * power
-    return Chart(title, summary, points, top)
+def point(day: date, value: float, words: str, address: str = "", refused: float = 0) -> Point:
+    """Make a day's point, which says its day."""
+    return Point(day, value, f"{day:%a} {day.day} {day:%b}: {words}", address, refused)
+
+
+def chart(title: str, points: Sequence[Point], legend: Sequence[str] = ()) -> Chart:
+    """Make a chart of at least a day, whose axis ends at a round number."""
+    last = f"{title} a day, the last {len(points)} days"
+    highest = max(points, key=_whole)
+    most = _whole(highest)
+    summary = f"{last}; the most: {highest.words}" if most > 0 else f"{last}; none"
+    return Chart(last, summary, points, _top(most), legend)
 
 
 def days_shown() -> int:
     """Give how many days the page's charts show: as its address says, else 30."""
     asked = request.args.get("days", "")
     return int(asked) if asked in map(str, CHOICES) else 30
+
+
+def _whole(point: Point) -> float:
+    return point.value + point.refused
+
+
+def _top(most: float) -> float:
+    power = 1.0
+    while most > STEPS[-1] * power:
+        power *= 10
+    return next(step for step in STEPS if step * power >= most) * power

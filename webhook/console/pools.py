@@ -5,6 +5,7 @@ from typing import Any
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
+from webhook.console import measuring, plotting
 from webhook.console.access import READERS, known, page
 from webhook.console.answers import done
 from webhook.console.choosing import chosen, place
@@ -43,14 +44,15 @@ def pool(session: Session, actor: Actor, pool: str) -> Any:
     of_owner(shown["organization"])
     pool_id, after = shown["id"], request.args.get("after")
     filters, of_pool = chosen(keys.Filters), batches.Filters(pool=pool_id)
+    lately = recent.of_pool(session, actor=actor, pool=pool_id, last=plotting.days_shown())
     return render_template(
         "pool.html",
         pool=shown,
         filtered=keys.Filters,
         batches=batches.listing(session, actor=actor, filters=of_pool, limit=3).items,
         charged=charges.of_pool(session, actor=actor, pool=pool_id),
-        recent=recent.of_pool(session, actor=actor, pool=pool_id),
-        attempts=recent.ATTEMPTS,
+        recent=lately,
+        redemptions=measuring.of_pool(lately, pool_id),
         labels=pools.by_label(session, actor=actor, pool=pool_id).items,
         listed=keys.listing(
             session, actor=actor, pool=pool_id, filters=filters, after=after, limit=ROWS_PER_PAGE

@@ -1,16 +1,19 @@
 """Sources and their events."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from flask import current_app, render_template, request
 from sqlalchemy.orm import Session
 
+from webhook.console import plotting
 from webhook.console.access import known, page
 from webhook.console.answers import done, failed
 from webhook.console.choosing import chosen
 from webhook.console.frame import blueprint
-from webhook.console.words import words
+from webhook.console.plotting import Chart
+from webhook.console.words import number, words
 from webhook.http import inward, nudging
 from webhook.http.inward import Tested
 from worker import requests
@@ -19,7 +22,7 @@ from worker.database.connections import Login
 from worker.redemption import inbox, sources
 from worker.redemption.inbox import EventShape
 from worker.redemption.sources import SourceInClear
-from worker.requests import RequestsAwayError, SourceRequests
+from worker.requests import RequestsAwayError, RequestsOfDay, SourceRequests
 from worker.settings import settings
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
@@ -58,7 +61,7 @@ def source_page(session: Session, actor: Actor, source: str) -> Any:
     shown = sources.show(session, actor=actor, source=source)
     address = (settings().public_url or request.host_url).rstrip("/") + shown["url"]
     texts = [(name, label, _snippet(name, address)) for name, label in SNIPPETS.items()]
-    latest = _latest(session, actor, shown["id"])
+    latest = _latest(session, actor, shown["id"], last=plotting.days_shown())
     listed = [
         one
         for one in (latest["requests"] if latest else [])
@@ -66,6 +69,7 @@ def source_page(session: Session, actor: Actor, source: str) -> Any:
     ]
     return render_template(
         "source.html", it=shown, address=address, snippets=texts, latest=latest, requests=listed,
+        by_day=latest and _by_day(latest["per_day"]),
     )  # fmt: skip
 
 
@@ -116,11 +120,25 @@ def _snippet(name: str, address: str) -> str:
     return render_template(f"snippets/{name}.txt", address=address)
 
 
-def _latest(session: Session, actor: Actor, source: str) -> SourceRequests | None:
+def _latest(session: Session, actor: Actor, source: str, *, last: int) -> SourceRequests | None:
     try:
-        return requests.of_source(session, actor=actor, source=source)
+        return requests.of_source(session, actor=actor, source=source, last=last)
     except RequestsAwayError:
         return None
+
+
+def _by_day(days: Sequence[RequestsOfDay]) -> Chart:
+    """Draw a source's requests by day, the refused ones on top."""
+    points = [
+        plotting.point(
+            one["day"],
+            one["accepted"],
+            f"{number(one['accepted'])} accepted, {number(one['refused'])} refused",
+            refused=one["refused"],
+        )
+        for one in days
+    ]
+    return plotting.chart("Requests", points, ("accepted", "refused"))
 
 
 def _told(tested: Tested) -> str:

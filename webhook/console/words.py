@@ -170,12 +170,17 @@ def browser(agent: str) -> str:
     return ", ".join(filter(None, names)) or agent.partition("/")[0] or "unknown"
 
 
+def own_zone() -> str:
+    """Give the time zone of the visitor's organization; the operator's is UTC. Lists read days in it."""
+    actor: Actor = g.actor
+    own = actor.organization_id and g.session.get(Organization, actor.organization_id)
+    return own.time_zone if own else "UTC"
+
+
 def zone() -> str:
-    """Give the visitor's time zone: their organization's; the operator's is the page's owner's, else UTC."""
+    """Give the page's time zone: the visitor's own, to the operator that of the page's owner."""
     if "zone" not in g:
-        actor: Actor = g.actor
-        own = actor.organization_id and g.session.get(Organization, actor.organization_id)
-        g.zone = own.time_zone if own else "UTC"
+        g.zone = own_zone()
     return str(g.zone)
 
 

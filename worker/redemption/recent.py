@@ -1,16 +1,19 @@
-"""Recent attempts, counted in bounded time: a pool's by day and by outcome, and all in sight by spans."""
+"""Recent attempts, counted by the tally: a pool's by day and by outcome, and all in sight by spans."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
-from worker.days import Span
+from worker.database import connections
+from worker.days import Span, day_start
 from worker.pools import pools
-from worker.tables.labels import GRANTED
+from worker.tables.labels import GRANTED, RedemptionOutcome
+from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
 
@@ -39,8 +42,8 @@ class Lately(TypedDict):
     """Its redemptions, oldest day first."""
     refused: list[Refused]
     """Refused attempts, the most frequent reason first."""
-    since: date | None
-    """The day of the oldest attempt counted, if not all are; that day is incomplete."""
+    zone: str
+    """The owner's time zone, whose days these are."""
 
 
 class Tried(TypedDict):
@@ -53,19 +56,13 @@ class Tried(TypedDict):
 
 
 DAYS = 30
-ATTEMPTS = 20_000  # the latest attempts that are counted: a page must not get slower with its pool
 
+# A page must not get slower with its pool.
 LATELY = text("""
-    WITH zone AS (
-        SELECT time_zone FROM organization JOIN pool ON organization.id = pool.organization_id
-         WHERE pool.id = :pool_id),
-    latest AS (
-        SELECT outcome, received_at FROM redemption
-         WHERE pool_id = :pool_id ORDER BY event_id DESC LIMIT :attempts)
-    SELECT (received_at AT TIME ZONE zone.time_zone)::date AS day, outcome::text, count(*) AS attempts,
-           (clock_now() AT TIME ZONE zone.time_zone)::date AS today
-      FROM zone LEFT JOIN latest ON received_at > clock_now() - make_interval(days => :days)
-     GROUP BY 1, 2, 4
+    SELECT (tried_at AT TIME ZONE :zone)::date AS day, outcome::text, sum(attempts)::bigint AS attempts
+      FROM attempt_tally
+     WHERE pool_id = :pool_id AND tried_at >= :since
+     GROUP BY 1, 2
 """)
 
 
@@ -99,40 +96,27 @@ def in_spans(session: Session, *, actor: Actor, spans: Sequence[Span]) -> list[T
     return [{"redeemed": row.redeemed, "refused": row.refused} for row in rows]
 
 
-def of_pool(session: Session, *, actor: Actor, pool: str) -> Lately:
-    """Give a pool's redemptions on each of the last 30 days, and its refused attempts.
-
-    Days are in the owner's time zone. Only the latest 20,000 attempts are counted; days before the
-    oldest of these are left out.
-    """
+def of_pool(session: Session, *, actor: Actor, pool: str, last: int = DAYS) -> Lately:
+    """Give a pool's redemptions on each of the `last` days, today's included, and its refused attempts."""
     actor.require(Role.MANAGER, Role.ANALYST)
     found = pools.find(session, actor=actor, pool=pool)
-    parameters = {"pool_id": found.id, "attempts": ATTEMPTS, "days": DAYS}
+    zone = session.get_one(Organization, found.organization_id).time_zone
+    today = connections.clock_now(session).astimezone(ZoneInfo(zone)).date()
+    days = [today - timedelta(days=back) for back in reversed(range(last))]
+    parameters = {"pool_id": found.id, "zone": zone, "since": day_start(days[0], zone)}
     rows = session.execute(LATELY, parameters).all()
-    since = _since(rows)
-    return {"per_day": _days(rows, since), "refused": _refused(rows), "since": since}
+    return {"per_day": _redeemed(rows, days), "refused": _refused(rows), "zone": zone}
 
 
-def _since(rows: Sequence[Row[Any]]) -> date | None:
-    if sum(row.attempts for row in rows if row.outcome) < ATTEMPTS:
-        return None
-    oldest: date = min(row.day for row in rows)
-    return oldest
-
-
-def _days(rows: Sequence[Row[Any]], since: date | None) -> list[Redeemed]:
-    today: date = rows[0].today
-    redeemed = {row.day: row.attempts for row in rows if row.outcome == "redeemed"}
-    days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
-    return [
-        {"day": day, "redeemed": redeemed.get(day, 0)} for day in days if not since or day >= since
-    ]
+def _redeemed(rows: Sequence[Row[Any]], days: Sequence[date]) -> list[Redeemed]:
+    counts = {row.day: row.attempts for row in rows if row.outcome == RedemptionOutcome.REDEEMED}
+    return [{"day": day, "redeemed": counts.get(day, 0)} for day in days]
 
 
 def _refused(rows: Sequence[Row[Any]]) -> list[Refused]:
     counts: dict[str, int] = {}
     for row in rows:
-        if row.outcome not in (None, *GRANTED):
+        if row.outcome not in GRANTED:
             counts[row.outcome] = counts.get(row.outcome, 0) + row.attempts
     ordered = sorted(counts.items(), key=lambda pair: -pair[1])
     return [{"outcome": outcome, "attempts": count} for outcome, count in ordered]

@@ -81,6 +81,23 @@ def search_everywhere(page: Page) -> None:
     expect(page).to_have_url(re.compile("/console/batches$"))
 
 
+def read_charts(page: Page) -> None:
+    """Read a pool's and a source's chart by mouse and by keyboard, and choose other days."""
+    for what in ("pools", "sources"):
+        page.goto(f"/console/{what}")
+        page.locator("tbody a").first.click()
+        page.get_by_role("navigation", name="Days shown").get_by_role("link", name="7 days").click()
+        expect(page).to_have_url(re.compile(r"/\d+\?days=7#"))
+        chart = page.get_by_role("slider", name=re.compile("a day, the last 7 days"))
+        chart.focus()
+        chart.press("Home")
+        expect(chart).to_have_attribute("aria-valuenow", "1")
+        chart.locator("g").nth(3).hover()
+        expect(chart).to_have_attribute("aria-valuenow", "4")
+        expect(page.locator("[data-told]")).to_have_text(re.compile(r"^\w{3} \d+ \w{3}: \d"))
+        expect(page.locator(".plot .scale span")).to_have_count(3)
+
+
 def test_one_signs_in_finds_the_pools_and_signs_out(tab, house):
     page = tab(email=house.user())
     expect(page).to_have_url(re.compile("/console/$"))
@@ -90,6 +107,7 @@ def test_one_signs_in_finds_the_pools_and_signs_out(tab, house):
     expect(chart).to_have_attribute("aria-valuenow", "29")
     chart.press("Enter")
     expect(page).to_have_url(re.compile(r"/console/redemptions\?outcome=redeemed&since="))
+    read_charts(page)
     page.goto("/console/pools")
     expect(page.get_by_role("link", name="Pool House")).to_be_visible()
 

@@ -10,7 +10,6 @@ from tests.webhook.conftest import redemption, settle
 from tests.world import OPERATOR
 from worker.database import connections as databases
 from worker.pools import batches, keys, pools
-from worker.redemption import recent
 from worker.tenancy.actors import Role
 
 
@@ -233,24 +232,6 @@ def test_a_pools_page_says_what_is_unusual_about_it(somebody, place):
 
     assert "Strangers: of 20 keys" in page
     assert "12 (60\u00a0%)" in page
-
-
-def test_a_pools_page_says_how_far_back_its_figures_go(somebody, place, monkeypatch):
-    sender, codes = place.sender(), place.keys(2)
-    for code in codes:
-        sender.post(redemption(code, f"{code}@example.com"))
-    settle()
-    whole = somebody().get(f"/pools/{place.world.pool}").text
-    monkeypatch.setattr(recent, "ATTEMPTS", 2)
-
-    part = somebody().get(f"/pools/{place.world.pool}").text
-
-    assert "Refused in 30 days" in whole
-    assert "Of the latest" not in whole
-    assert re.search(r"Of the latest 2 attempts, which go back to \d{4}-\d\d-\d\d", part)
-    assert re.search(r"<dt>Refused since \d{4}-\d\d-\d\d</dt>", part)
-    assert 'aria-label="Redemptions since' in part
-    assert part.count("<rect") == 1
 
 
 def test_a_pools_page_leads_to_what_was_done_to_it(somebody, place):

@@ -144,6 +144,24 @@ def test_charts_show_as_many_days_as_are_chosen(somebody, lived_in):
     assert "Redemptions a day, the last 7 days; the most:" in shown[7]
 
 
+@pytest.mark.parametrize("role", [Role.MANAGER, Role.OPERATOR])
+def test_each_day_of_a_pools_chart_opens_the_list_of_its_redemptions(
+    somebody, place, lived_in, role
+):
+    visitor = somebody(role)
+    page = visitor.get(f"/pools/{place.world.pool}?days=7&state=issued").text
+    days = re.findall(r'<g data-words="([^"]*)" data-opens="([^"]*)"', page)
+
+    counted = [int(words.rpartition(": ")[2]) for words, _ in days]
+    listed = [rows(visitor.client.get(unescape(address)).text) for _, address in days[-2:]]
+
+    assert (len(days), sum(counted)) == (7, 3)
+    assert listed == counted[-2:]
+    assert "Redemptions a day, the last 7 days; the most:" in page
+    assert "Refused in 7 days" in page
+    assert f'/pools/{place.world.pool}?days=90&amp;state=issued#redemptions"' in page
+
+
 def test_a_period_stands_beside_the_same_part_of_the_one_before():
     now = datetime(
         2026, 3, 31, 22, 7, tzinfo=UTC
@@ -163,6 +181,18 @@ def test_a_period_stands_beside_the_same_part_of_the_one_before():
     ("most", "ticks"), [(0, ["2", "1", "0"]), (3, ["4", "2", "0"]), (41, ["60", "30", "0"])]
 )
 def test_an_axis_ends_at_a_round_number(most, ticks):
-    point = plotting.Point(datetime(2026, 1, 1, tzinfo=UTC).date(), most, "", "")
+    point = plotting.point(datetime(2026, 1, 1, tzinfo=UTC).date(), most, "", "")
 
-    assert plotting.chart("", "", [point]).ticks == ticks
+    assert plotting.chart("", [point]).ticks == ticks
+
+
+def test_a_bars_upper_part_is_what_was_refused_and_the_axis_has_room_for_both():
+    day = datetime(2026, 1, 1, tzinfo=UTC).date()
+
+    chart = plotting.chart("Requests", [plotting.point(day, 3, "3 accepted, 3 refused", refused=3)])
+
+    assert chart.ticks == ["6", "3", "0"]
+    assert (
+        chart.summary
+        == "Requests a day, the last 1 days; the most: Thu 1 Jan: 3 accepted, 3 refused"
+    )

@@ -98,10 +98,21 @@ def test_the_latest_requests_are_listed_with_the_reason_or_only_the_refused_ones
 
     assert re.search(r'href="/console/events/\d+">taken</a>', page)
     assert "none of the source&#39;s secrets" in page
-    assert re.search(r"<title>[\d-]+: \d+ accepted, \d+ refused</title>", page)
+    assert re.search(r"<title>\w{3} \d+ \w{3}: \d+ accepted, \d+ refused</title>", page)
     assert ">taken</a>" not in refused
     assert "signature wrong" in refused
     assert "forged" not in page
+
+
+def test_a_sources_chart_shows_as_many_days_as_are_chosen(place, sender, manager):
+    sender.post(redemption(), webhook_id="charted")
+
+    shown = {days: manager.get(f"/sources/{sender.source}?days={days}").text for days in (7, 90)}
+
+    bars = {days: page.count("<g data-words") for days, page in shown.items()}
+    assert bars == {7: 7, 90: 90}
+    assert "Requests a day, the last 90 days; the most:" in shown[90]
+    assert f'/sources/{sender.source}?days=30#requests"' in shown[7]
 
 
 def test_where_the_broker_is_away_the_page_says_so(place, sender, manager, monkeypatch):

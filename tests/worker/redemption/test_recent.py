@@ -1,6 +1,7 @@
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests import world as worlds
@@ -25,8 +26,8 @@ def tried(world: World, code: str, *, email: str, later: int) -> None:
     deciding.settle(world.session, event_ids=[event])
 
 
-def told(world: World) -> dict:
-    return recent.of_pool(world.session, actor=OPERATOR, pool=world.pool)
+def told(world: World, **asked: int) -> dict:
+    return recent.of_pool(world.session, actor=OPERATOR, pool=world.pool, **asked)
 
 
 def test_a_pool_tells_its_redemptions_by_day_and_its_refusals_by_reason(world):
@@ -41,26 +42,37 @@ def test_a_pool_tells_its_redemptions_by_day_and_its_refusals_by_reason(world):
     assert len(lately["per_day"]) == 30
     assert [day["redeemed"] for day in lately["per_day"]][-4:] == [0, 1, 0, 0]
     assert lately["refused"] == [{"outcome": "already_redeemed", "attempts": 2}]
-    assert lately["since"] is None
 
 
-def test_a_pool_with_more_attempts_than_are_looked_at_says_how_far_back_they_go(world, monkeypatch):
-    monkeypatch.setattr(recent, "ATTEMPTS", 2)
-    for code, later in zip(world.keys(3), (0, 4, 3), strict=True):
-        tried(world, code, email=code, later=later)
+def test_a_pool_tells_of_as_many_days_as_are_asked_for(world):
+    early, late = world.keys(2)
+    for code, email, later in ((early, "ann", 0), (early, "bob", 0), (late, "bob", 60)):
+        tried(world, code, email=email, later=later)
 
-    lately = told(world)
+    week, quarter = told(world, last=7), told(world, last=90)
 
-    today = lately["per_day"][-1]["day"]
-    assert lately["since"] == today - timedelta(days=3)
-    assert [day["redeemed"] for day in lately["per_day"]] == [1, 0, 0, 1]
+    assert [day["redeemed"] for day in week["per_day"]] == [0] * 6 + [1]
+    assert (len(quarter["per_day"]), sum(day["redeemed"] for day in quarter["per_day"])) == (90, 2)
+    assert quarter["per_day"][-61]["redeemed"] == 1
+    assert (week["refused"], quarter["refused"][0]["attempts"]) == ([], 1)
+
+
+def test_a_pools_attempts_are_found_by_its_own_index(world):
+    world.session.execute(text("SET LOCAL enable_seqscan = off"))
+
+    plan = world.session.execute(
+        text(f"EXPLAIN {recent.LATELY.text}"),
+        {"pool_id": int(world.pool), "zone": "UTC", "since": datetime(2026, 1, 1, tzinfo=UTC)},
+    )
+
+    assert "attempt_tally_by_pool" in " ".join(plan.scalars())
 
 
 def test_a_pool_that_nobody_tried_tells_thirty_empty_days(world):
     lately = told(world)
 
     assert [day["redeemed"] for day in lately["per_day"]] == [0] * 30
-    assert (lately["refused"], lately["since"]) == ([], None)
+    assert lately["refused"] == []
 
 
 def test_spans_count_what_the_list_of_attempts_has_folded_or_not(world):
