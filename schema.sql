@@ -2208,6 +2208,7 @@ CREATE INDEX endpoint_secret_by_endpoint ON endpoint_secret (endpoint_id);
 -- happened. data is blanked after a while. due_at is when it is tried next: whoever tries it puts that
 -- off first, so that a try that died comes back. identity makes its webhook-id, which counts nothing; those of
 -- older releases have none. answers are the latest attempts, each with its answer: at, status, error, seconds.
+-- event_id: whose decision it tells.
 CREATE TABLE delivery (
     id                      bigint         GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     endpoint_id             bigint         NOT NULL REFERENCES endpoint ON DELETE RESTRICT,
@@ -2223,6 +2224,7 @@ CREATE TABLE delivery (
     error                   text,
     identity                uuid           DEFAULT gen_random_uuid(),
     answers                 jsonb,
+    event_id                bigint         REFERENCES event ON DELETE RESTRICT,
 
     CONSTRAINT delivery_ends_once              CHECK ((state = 'waiting') = (ended_at IS NULL)),
     CONSTRAINT delivery_failure_has_its_error  CHECK (state <> 'failed' OR error IS NOT NULL),
@@ -2235,6 +2237,8 @@ CREATE INDEX delivery_due ON delivery (endpoint_id, due_at, id) WHERE state = 'w
 CREATE INDEX delivery_by_endpoint ON delivery (endpoint_id, id);
 -- Read by lists of failed deliveries and by the metrics.
 CREATE INDEX delivery_failed ON delivery (id) WHERE state = 'failed';
+-- Read by an event's page: what went out because of it.
+CREATE INDEX delivery_by_event ON delivery (event_id) WHERE event_id IS NOT NULL;
 -- Read by the sweep that blanks old bodies.
 CREATE INDEX delivery_to_blank ON delivery (ended_at) WHERE data IS NOT NULL;
 
@@ -2281,8 +2285,9 @@ BEGIN
                 SELECT event_id, endpoint_id, listener_id, 'sender'
                   FROM decided JOIN listening ON listening.organization_id = sender_id) AS seen
          GROUP BY event_id, endpoint_id, listener_id)
-    INSERT INTO delivery (endpoint_id, type, learner_organization_id, data)
-    SELECT told.endpoint_id, 'redemption.decided', decided.learner_organization_id, jsonb_build_object(
+    INSERT INTO delivery (endpoint_id, type, learner_organization_id, event_id, data)
+    SELECT told.endpoint_id, 'redemption.decided', decided.learner_organization_id, decided.event_id,
+           jsonb_build_object(
                'event', decided.event_id::text,
                'source', CASE WHEN sees_sender THEN source_id::text END,
                'webhook_id', CASE WHEN sees_sender THEN webhook_id END,

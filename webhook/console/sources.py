@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import current_app, render_template, request
 from sqlalchemy.orm import Session
@@ -19,6 +19,8 @@ from webhook.http.inward import Tested
 from worker import requests
 from worker.database import connections
 from worker.database.connections import Login
+from worker.outgoing import deliveries
+from worker.outgoing.deliveries import DeliveryShape
 from worker.redemption import inbox, sources
 from worker.redemption.inbox import EventShape
 from worker.redemption.sources import SourceInClear
@@ -26,6 +28,15 @@ from worker.requests import RequestsAwayError, RequestsOfDay, SourceRequests
 from worker.settings import settings
 from worker.tenancy import organizations
 from worker.tenancy.actors import Actor, Role
+
+
+class Happened(NamedTuple):
+    """What happened when; if it is that something was sent, the delivery."""
+
+    at: datetime
+    what: str
+    delivery: DeliveryShape | None = None
+
 
 SNIPPETS = {"curl": "curl", "python": "Python", "node": "Node"}
 
@@ -96,13 +107,15 @@ def events_page(session: Session, actor: Actor) -> Any:
 @blueprint.get("/events/<event>", endpoint="event")
 @page(*READERS)
 def event_page(session: Session, actor: Actor, event: str) -> Any:
-    """Show an event: what became of it and when, and to managers what was sent."""
-    shown, sent = inbox.show(session, actor=actor, event=event), None
+    """Show an event: what became of it and when; to managers what was sent, and what went out."""
+    shown, sent, told = inbox.show(session, actor=actor, event=event), None, list[DeliveryShape]()
     shows_body = actor.role in (Role.OPERATOR, Role.MANAGER)
     if shows_body:
         sent = inbox.find(session, actor=actor, event=event).data
+        of_event = deliveries.Filters(event=int(shown["id"]))
+        told = deliveries.listing(session, actor=actor, filters=of_event).items
     return render_template(
-        "event.html", it=shown, body=sent, shows_body=shows_body, timeline=_timeline(shown),
+        "event.html", it=shown, body=sent, shows_body=shows_body, timeline=_timeline(shown, told),
         source=sources.name(session, source_id=int(shown["source"])), good=inbox.GOOD,
     )  # fmt: skip
 
@@ -157,14 +170,15 @@ def _told(tested: Tested) -> str:
     return f"The test came back with {tested['status']}: {answer.get('detail', '')}"
 
 
-def _timeline(event: EventShape) -> list[tuple[datetime, str]]:
-    """Give what happened to an event, oldest first."""
-    happened = [(event["received_at"], "Received and recorded")]
+def _timeline(event: EventShape, told: Sequence[DeliveryShape] = ()) -> list[Happened]:
+    """Give what happened to an event, and what went out because of it, oldest first."""
+    happened = [Happened(event["received_at"], "Received and recorded")]
     if event["settled_at"]:
-        happened.append((event["settled_at"], f"Decided: {words(event['outcome'] or '')}"))
+        happened.append(Happened(event["settled_at"], f"Decided: {words(event['outcome'] or '')}"))
+    happened += [Happened(one["happened_at"], "Told", one) for one in reversed(told)]
     if event["access_expires_at"]:
-        happened.append((event["access_expires_at"], "Access ends"))
-    return sorted(happened, key=lambda one: one[0])  # of equal times, in this order
+        happened.append(Happened(event["access_expires_at"], "Access ends"))
+    return sorted(happened, key=lambda one: one.at)  # of equal times, in this order
 
 
 def _sources(session: Session, actor: Actor, made: SourceInClear | None = None) -> Any:

@@ -69,6 +69,8 @@ class DeliveryShape(TypedDict):
     """The endpoint's URL."""
     type: DeliveryType
     """What happened, as a type."""
+    event: Id | None
+    """The event whose decision it tells; null for other types."""
     state: DeliveryState
     """Whether the endpoint accepted it."""
     attempts: int
@@ -103,6 +105,7 @@ class Filters(ListFilters):
     """Which deliveries."""
 
     endpoint: str | None = by("To this endpoint, by id or address.", longest=2000)
+    event: int | None = by("What tells the decision on this event, by its id.")
     since: datetime | None = by("Of what happened at this time or later.")
     failed: bool = by("Only dead letters: those that failed too often.", default=False)
 
@@ -211,6 +214,8 @@ def listing(
     if filters.endpoint is not None:
         endpoint = endpoints.find(session, actor=actor, name=filters.endpoint)
         statement = statement.where(Delivery.endpoint_id == endpoint.id)
+    if filters.event is not None:
+        statement = statement.where(Delivery.event_id == filters.event)
     if filters.failed:
         statement = statement.where(Delivery.state == DeliveryState.FAILED)
     if filters.since is not None:
@@ -325,6 +330,7 @@ def shape(row: Selected) -> DeliveryShape:
         "endpoint": str(delivery.endpoint_id),
         "url": row.url,
         "type": delivery.type,
+        "event": str(delivery.event_id) if delivery.event_id else None,
         "state": delivery.state,
         "attempts": delivery.attempts,
         "happened_at": delivery.happened_at,

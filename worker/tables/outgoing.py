@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.tables.columns import Base, Id, Made, Versioned, labelled, of
 from worker.tables.labels import DeliveryState, DeliveryType
+from worker.tables.redemption import Event
 from worker.tables.tenancy import Organization
 
 
@@ -64,3 +65,4 @@ class Delivery(Base):
     error: Mapped[str | None]
     identity: Mapped[UUID | None] = mapped_column(server_default=text("gen_random_uuid()"))
     answers: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB(none_as_null=True))
+    event_id: Mapped[int | None] = of(Event.id)

@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import Addresses
-from tests.webhook.conftest import redemption, settle
+from tests.webhook.conftest import Place, redemption, settle
 from tests.webhook.serving import Server, serving
+from tests.world import OPERATOR
 from webhook.console import sources as pages
 from worker import requests, signatures
+from worker.database import connections as databases
+from worker.outgoing import deliveries, endpoints
 from worker.settings import settings
 
 COMMANDS = {
@@ -128,8 +131,10 @@ def test_an_events_page_has_its_outcome_its_timeline_links_and_for_managers_its_
     place, sender, somebody
 ):
     [key] = place.keys()
+    endpoint = listening(place)
     event = sender.post(redemption(key, "page@example.com")).json["event"]
     settle()
+    delivery = next(iter(delivered(endpoint)))
 
     page = somebody().get(f"/events/{event}").text
     analysts = somebody("analyst").get(f"/events/{event}").text
@@ -141,9 +146,30 @@ def test_an_events_page_has_its_outcome_its_timeline_links_and_for_managers_its_
     assert re.search(r'href="/console/assignments/\d+"', page)
     assert 'href="/console/learners/page@example.com"' in page
     assert f"&#34;key&#34;: &#34;{key}&#34;" in page
+    assert re.search(
+        rf'Told <a href="/console/deliveries/{delivery}">redemption.decided</a> to https://hooks\.example/page'
+        r' <span class="state waiting">waiting</span></li>',
+        page,
+    )
+    assert f'/console/events/{event}">' in somebody().get(f"/deliveries/{delivery}").text
+    assert "hooks.example" not in analysts
     assert "The key is redeemed." in analysts
     assert key not in analysts
     assert f'href="/console/sources/{sender.source}"' not in analysts
+
+
+def listening(place: Place) -> str:
+    with databases.session() as session:
+        given = {"url": "https://hooks.example/page", "types": ["redemption.decided"]}
+        organization = str(place.world.parent)
+        return endpoints.add(session, actor=OPERATOR, organization=organization, **given)["id"]
+
+
+def delivered(endpoint: str) -> list[str]:
+    with databases.session() as session:
+        filters = deliveries.Filters(endpoint=endpoint)
+        listed = deliveries.listing(session, actor=OPERATOR, filters=filters)
+        return [one["id"] for one in listed.items]
 
 
 def test_what_happened_at_one_moment_is_told_in_its_order():
@@ -155,6 +181,6 @@ def test_what_happened_at_one_moment_is_told_in_its_order():
         "access_expires_at": None,
     }
 
-    told = [what for _, what in pages._timeline(event)]
+    told = [one.what for one in pages._timeline(event)]
 
     assert told == ["Received and recorded", "Decided: redeemed"]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -13,6 +14,7 @@ from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.billing import invoices, payments, runs
+from worker.database import revisions
 from worker.database.paging import Page
 from worker.languages import readers
 from worker.learning import cancelling, expiring, extending, learners
@@ -22,6 +24,7 @@ from worker.redemption import deciding, outcomes
 from worker.tenancy.actors import Actor, Role
 
 ANN = "ann@child.example"
+MIGRATIONS = ScriptDirectory(str(revisions.MIGRATIONS))
 
 
 @pytest.fixture
@@ -79,6 +82,32 @@ def test_a_decision_is_told_with_the_id_of_the_message_that_it_answers(world):
     assert data["message"] == f"The key is redeemed. Access ends on {end} (UTC)."
     assert "reader" not in data
     assert data["pool"] == world.pool
+
+
+def test_what_tells_the_decision_on_an_event_is_found_by_it_even_if_an_older_release_wrote_it(
+    world,
+):
+    listening(world, world.parent)
+    listening(world, world.parent)
+    events = [redeemed(world, email=email) and last_event(world) for email in (ANN, f"b{ANN}")]
+
+    def found() -> list[set[str | None]]:
+        return [{one["event"] for one in listed(world, event=event).items} for event in events]
+
+    by_this_release = found()
+    world.session.execute(text("UPDATE delivery SET event_id = NULL"))
+    before = found()
+    world.session.execute(
+        text(MIGRATIONS.get_revision("0078").module.OF_EARLIER), {"after": 0, "upto": 10**9}
+    )
+
+    assert by_this_release == found() == [{str(event)} for event in events]
+    assert before == [set(), set()]
+    assert [len(listed(world, event=event).items) for event in events] == [2, 2]
+
+
+def last_event(world: World) -> int:
+    return int(world.figures("SELECT max(id) AS id FROM event").id)
 
 
 def test_a_refusal_is_told_too_to_whoever_sent_it(world):
