@@ -71,13 +71,38 @@ TAUGHT = """
     INSERT INTO price (course_id, amount, currency, valid_from)
     SELECT id, 10, 'EUR', '1970-01-01' FROM course WHERE code LIKE 'T-%';
 """
+# 14 organizations, 3,000 pools of 20 keys, and more of everything else that is listed.
+PEOPLED = """
+    INSERT INTO organization (name, parent_id) SELECT 'Branch ' || n, 1 FROM generate_series(1, 13) AS n;
+    INSERT INTO pool (organization_id, course_id, name, starts_at, expires_at, content_availability_days)
+    SELECT 1 + n % 14, 2 + n, 'Term ' || n, now() - n * interval '1 hour', now() + n * interval '2 hours', 90
+      FROM generate_series(1, 2999) AS n;
+    INSERT INTO key (pool_id, generated, code)
+    SELECT 2 + n % 2999, true, 'POOL' || lpad(n::text, 12, '0') FROM generate_series(0, 59979) AS n;
+    INSERT INTO console_user (organization_id, email, role)
+    SELECT 1 + n % 14, 'person' || n || '@company.example', 'manager'
+      FROM generate_series(1, 500) AS n;
+    INSERT INTO token (organization_id, name, role, hash)
+    SELECT 1 + n % 14, 'Portal ' || n, 'manager', sha256(n::text::bytea) FROM generate_series(1, 500) AS n;
+    INSERT INTO source (organization_id, name)
+    SELECT 1 + n % 14, 'Shop ' || n FROM generate_series(1, 500) AS n;
+    INSERT INTO endpoint (organization_id, url, types)
+    SELECT 1 + n % 14, 'https://hooks' || n || '.example.com', '{pool.low}' FROM generate_series(1, 500) AS n;
+    INSERT INTO mail_template (organization_id, name, subject, body)
+    SELECT 1 + n % 14, 'Letter ' || n, 'Your keys', '{{ key }}' FROM generate_series(1, 500) AS n;
+    INSERT INTO reminder (organization_id, kind, threshold, looked_to)
+    SELECT organization.id, kind,
+           CASE WHEN kind NOT IN ('invoice_sent', 'report_made', 'trouble') THEN 7 END, now()
+      FROM organization, unnest(enum_range(NULL::reminder_kind)) AS kind;
+"""
 # Every tenth key, over the last 60 days.
 REDEEMED = """
     INSERT INTO learner (organization_id, email, name)
     SELECT 1, 'learner' || id || '@example.com', 'Learner ' || id FROM key WHERE id % 10 = 1;
     INSERT INTO assignment (key_id, pool_id, course_id, learner_id, organization_id, redeemed_at, expires_at)
-    SELECT key.id, 1, 1, learner.id, 1, now() - age, now() - age + interval '90 days'
-      FROM key JOIN learner ON learner.email = 'learner' || key.id || '@example.com',
+    SELECT key.id, pool_id, course_id, learner.id, 1, now() - age, now() - age + interval '90 days'
+      FROM key JOIN pool ON pool.id = pool_id
+      JOIN learner ON learner.email = 'learner' || key.id || '@example.com',
            LATERAL (SELECT key.id * 7919 % 86400 * interval '1 minute') AS ago (age);
     UPDATE key SET state = 'redeemed' WHERE id % 10 = 1;
     INSERT INTO event (source_id, organization_id, learner_organization_id, webhook_id, body_hash, type, data,
@@ -87,12 +112,15 @@ REDEEMED = """
       FROM assignment;
     INSERT INTO redemption (event_id, organization_id, learner_organization_id, learner_email, key_id,
                             pool_id, assignment_id, outcome, received_at)
-    SELECT event.id, 1, 1, learner.email, key_id, 1, assignment.id, 'redeemed', redeemed_at
-      FROM assignment JOIN event ON event.assignment_id = assignment.id
+    SELECT event.id, pool.organization_id, 1, learner.email, key_id, pool.id, assignment.id, 'redeemed',
+           redeemed_at
+      FROM assignment JOIN pool ON pool.id = pool_id JOIN event ON event.assignment_id = assignment.id
       JOIN learner ON learner.id = assignment.learner_id;
     INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id, assignment_id,
                         amount, currency, occurred_at)
-    SELECT 'redemption', 1, 1, 1, 1, id, 9.90, 'EUR', redeemed_at FROM assignment;
+    SELECT 'redemption', pool.organization_id, 1, pool.course_id, pool.id, assignment.id, 9.90, 'EUR',
+           redeemed_at
+      FROM assignment JOIN pool ON pool.id = pool_id;
     UPDATE assignment SET status = 'expired', expires_at = redeemed_at + interval '1 hour', expired_at = now()
      WHERE id % 20 = 7;
     UPDATE assignment SET status = 'cancelled', cancelled_at = now() WHERE id % 50 = 3;
@@ -110,7 +138,7 @@ def lived_in(count: int) -> None:
     opened()
     stocked(count)
     with psycopg.connect(plain(), autocommit=True) as connection:
-        for statements in (HANDED_OUT, TAUGHT, "ANALYZE", REDEEMED):
+        for statements in (HANDED_OUT, TAUGHT, PEOPLED, "ANALYZE", REDEEMED):
             connection.execute(statements)
     runs.run(actor=OPERATOR)
     with connections.session() as session:

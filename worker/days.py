@@ -1,6 +1,8 @@
 """Days and instants (T1): a bare date is a day in somebody's time zone."""
 
 import re
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, NamedTuple
 from zoneinfo import ZoneInfo
@@ -41,6 +43,16 @@ class Span(NamedTuple):
 
     since: datetime
     until: datetime
+
+
+def edges(spans: Iterable[Span]) -> list[datetime]:
+    """Give where some spans begin and end, in order: they cut time into pieces, of which each span is made."""
+    return sorted({edge for span in spans for edge in span})
+
+
+def pieces(span: Span, edges: Sequence[datetime]) -> range:
+    """Give the pieces that a span is made of, numbered as PostgreSQL's `width_bucket` does: from 1."""
+    return range(bisect_left(edges, span.since) + 1, bisect_left(edges, span.until) + 1)
 
 
 def instant(value: str, *, zone: str, field: str, end: bool = False) -> datetime:

@@ -1,4 +1,5 @@
 import re
+from bisect import bisect_right
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -193,3 +194,17 @@ def test_what_lasts_days_lasts_as_many_as_schema_sql_allows():
 
     assert {name for name, _ in limits} == {"content_availability_days", "pool_expiring_days"}
     assert {int(limit) for _, limit in limits} == {days.MAX_DAYS}
+
+
+MOMENTS = st.integers(0, 5000).map(lambda minutes: utc(2026, 3, 1) + timedelta(minutes=minutes))
+SPANS = st.tuples(MOMENTS, MOMENTS).map(lambda ends: days.Span(*sorted(ends)))
+
+
+@given(st.lists(SPANS, min_size=1, max_size=6), MOMENTS)
+def test_the_pieces_of_a_span_hold_each_of_its_moments_once(spans, moment):
+    edges = days.edges(spans)
+
+    bucket = bisect_right(edges, moment)  # PostgreSQL's width_bucket
+
+    for span in spans:
+        assert (bucket in days.pieces(span, edges)) == (span.since <= moment < span.until)

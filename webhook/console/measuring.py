@@ -81,11 +81,12 @@ class Times:
         return list(dict.fromkeys((*both, *(span for _, span in self.days))))
 
 
-def figure(page: str, filters: ListFilters, rows: int) -> Figure:
-    """Give the number of a list's rows, with the list's address."""
+def figure(page: str, filters: ListFilters, rows: int, most: int | None = None) -> Figure:
+    """Give the number of a list's rows, with the list's address; above `most`, it says so alone."""
     query: dict[str, Any] = dict(choosing.asked(filters))
     address = url(f"console.{page}", **query)
-    return Figure(words.number(rows), rows, rows, address)
+    said = words.number(rows) if most is None or rows <= most else f"more than {words.number(most)}"
+    return Figure(said, rows, rows, address)
 
 
 def redemptions(session: Session, actor: Actor, now: datetime) -> list[Measure]:

@@ -265,14 +265,14 @@ def listing(
     return Page([{**item, "lines": carried[item["id"]]} for item in found.items], found.next)
 
 
-def total(session: Session, *, actor: Actor, filters: Filters) -> int:
-    """Count the invoices that the list would show."""
+def total(session: Session, *, actor: Actor, filters: Filters, most: int | None = None) -> int:
+    """Count the invoices that the list would show, as `paging.total` does."""
     actor.require(Role.FINANCE, Role.ANALYST)
     chosen = _chosen(session, actor, filters)
     found = select(Invoice.id).where(actor.sees(Invoice.organization_id), *chosen)
     if filters.status is Standing.OVERDUE:
         found = found.join(Seller, true())
-    return paging.total(session, found)
+    return paging.total(session, found, most)
 
 
 def numbered(session: Session, *, actor: Actor, piece: str, limit: int) -> list[tuple[str, str]]:

@@ -252,7 +252,11 @@ def copy(opened: Session, statement: str, rows: bytes) -> None:
 
 
 def clock_now(opened: Session) -> datetime:
-    """Give the current time by the only clock (T2): the database's, shifted by KEYPOOL_CLOCK_OFFSET."""
+    """Give the current time by the only clock (T2): the database's, shifted by KEYPOOL_CLOCK_OFFSET.
+
+    A statement that compares many rows with it takes it as a parameter: SQL's `clock_now()` is
+    computed for each row.
+    """
     now: datetime = opened.execute(select(func.clock_now())).scalar_one()
     return now
 

@@ -128,9 +128,13 @@ def paged(
     )
 
 
-def total(session: Session, statement: Select[Any]) -> int:
-    """Count the rows that a list's query selects, on all its pages."""
-    return session.scalar(select(func.count()).select_from(statement.subquery())) or 0
+def total(session: Session, statement: Select[Any], most: int | None = None) -> int:
+    """Count the rows that a list's query selects, on all its pages.
+
+    With `most` it stops there: if there are more, it gives one more than that.
+    """
+    counted = statement if most is None else statement.limit(most + 1)
+    return session.scalar(select(func.count()).select_from(counted.subquery())) or 0
 
 
 def within(

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal, Unpack
 
-from sqlalchemy import ColumnElement, Select, and_, exists, false, func, select, text
+from sqlalchemy import ColumnElement, Select, and_, exists, false, func, literal, select, text
 from sqlalchemy.orm import Session, joinedload
 from typing_extensions import TypedDict
 
 from worker import days, errors
 from worker.catalogue import courses
-from worker.database import lookup, paging
+from worker.database import connections, lookup, paging
 from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
@@ -150,15 +150,14 @@ def soon_over(within: timedelta) -> ColumnElement[bool]:
     return and_(gives_access(now), over_by_then)
 
 
-def at_risk() -> ColumnElement[bool]:
-    """Give the condition for a valid assignment that was never launched, and half of it is gone.
+def at_risk(now: datetime) -> ColumnElement[bool]:
+    """Give the condition for a valid assignment that was never launched by now, and half of it is gone.
 
     The notebook on learners at risk asks the same of schema `report`.
     """
-    now = func.clock_now()
     return and_(
         Assignment.status == AssignmentStatus.ACTIVE,
-        gives_access(now),
+        gives_access(literal(now)),
         Assignment.expires_at - now <= now - Assignment.redeemed_at,
         ~exists().where(TAKEN, Launch.outcome == LaunchOutcome.LAUNCHED),
     )
@@ -256,13 +255,15 @@ def listing(
     return paged(session, statement, by=Assignment.id, shape=shape, sorts=_sorts(filters), **page)
 
 
-def total(session: Session, *, actor: Actor, filters: Filters) -> int:
-    """Count the assignments that the list would show."""
+def total(session: Session, *, actor: Actor, filters: Filters, most: int | None = None) -> int:
+    """Count the assignments that the list would show, as `paging.total` does."""
     chosen = _chosen(session, actor, filters)
-    found = (
-        select(Assignment.id).join(Learner).where(actor.sees(Assignment.organization_id), *chosen)
-    )
-    return paging.total(session, found)
+    found = select(Assignment.id).where(actor.sees(Assignment.organization_id), *chosen)
+    if most is not None and _sort(filters) == "expires_at":
+        found = found.order_by(
+            Assignment.expires_at
+        )  # by the index: it stops where enough are found
+    return paging.total(session, found, most)
 
 
 def show(session: Session, *, actor: Actor, assignment: str | Assignment) -> AssignmentShown:
@@ -368,7 +369,8 @@ def _message(row: Selected, assignment: Assignment | None = None) -> str:
 
 def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[ColumnElement[bool]]:
     if filters.learner is not None:
-        yield Learner.email_lower.in_(addresses.asked(filters.learner, field="learner"))
+        spelled = addresses.asked(filters.learner, field="learner")
+        yield Assignment.learner_id.in_(select(Learner.id).where(Learner.email_lower.in_(spelled)))
     if filters.organization is not None:
         home = organizations.find(session, actor=actor, name=filters.organization)
         yield Assignment.organization_id == home.id
@@ -381,7 +383,7 @@ def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[Column
     if filters.expiring_within is not None:
         yield soon_over(filters.expiring_within)
     if filters.at_risk:
-        yield at_risk()
+        yield at_risk(connections.clock_now(session))
 
 
 def _sort(filters: Filters) -> str | None:

@@ -211,8 +211,8 @@ def listing(session: Session, *, actor: Actor, filters: Filters = ALL) -> list[E
     return [shape(endpoint, owner) for endpoint, owner in session.execute(statement)]
 
 
-def total(session: Session, *, actor: Actor, filters: Filters) -> int:
-    """Count the endpoints that the list would show."""
+def total(session: Session, *, actor: Actor, filters: Filters, most: int | None = None) -> int:
+    """Count the endpoints that the list would show, as `paging.total` does."""
     return len(listing(session, actor=actor, filters=filters))
 
 

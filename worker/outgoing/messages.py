@@ -112,11 +112,11 @@ def listing(
     return paged(session, statement, by=Message.id, shape=shape, newest_first=True, **page)
 
 
-def total(session: Session, *, actor: Actor, filters: Filters) -> int:
-    """Count the mails that the list would show."""
+def total(session: Session, *, actor: Actor, filters: Filters, most: int | None = None) -> int:
+    """Count the mails that the list would show, as `paging.total` does."""
     actor.require(Role.MANAGER)
     mails = select(Message.id).where(actor.sees(Message.organization_id), *_chosen(filters))
-    return paging.total(session, mails)
+    return paging.total(session, mails, most)
 
 
 def _chosen(filters: Filters) -> Iterator[ColumnElement[bool]]:

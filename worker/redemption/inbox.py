@@ -241,11 +241,11 @@ def listing(
     return paged(session, statement, by=Event.id, shape=shape, newest_first=True, **page)
 
 
-def total(session: Session, *, actor: Actor, filters: Filters) -> int:
-    """Count the events that the list would show."""
+def total(session: Session, *, actor: Actor, filters: Filters, most: int | None = None) -> int:
+    """Count the events that the list would show, as `paging.total` does."""
     actor.require(*READERS)
     events = select(Event.id).where(actor.sees(Event.organization_id), *_chosen(filters))
-    return paging.total(session, events)
+    return paging.total(session, events, most)
 
 
 def _chosen(filters: Filters) -> Iterator[ColumnElement[bool]]:

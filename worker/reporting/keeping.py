@@ -173,13 +173,12 @@ def listing(
     )
 
 
-def total(session: Session, *, actor: Actor, filters: Filters) -> int:
-    """Count the stored reports that the list would show."""
+def total(session: Session, *, actor: Actor, filters: Filters, most: int | None = None) -> int:
+    """Count the stored reports that the list would show, as `paging.total` does."""
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     chosen = _chosen(session, actor, filters)
-    return paging.total(
-        session, select(ReportRun.id).where(_sees(actor), reads(actor, ReportRun.notebook), *chosen)
-    )
+    kept = select(ReportRun.id).where(_sees(actor), reads(actor, ReportRun.notebook), *chosen)
+    return paging.total(session, kept, most)
 
 
 def show(session: Session, *, actor: Actor, report: str) -> ReportShape:

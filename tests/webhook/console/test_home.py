@@ -7,8 +7,9 @@ from html import unescape
 import pytest
 from sqlalchemy import text
 
+from tests.webhook.api.test_statements import asked
 from tests.webhook.conftest import Place, redemption, settle
-from webhook.console import periods, plotting
+from webhook.console import home, periods, plotting
 from worker.database import connections as databases
 from worker.tenancy.actors import Role
 
@@ -126,6 +127,17 @@ def test_finance_sees_money_first_an_analyst_reports_and_a_manager_redemptions(s
     assert heads[Role.SENDER] == ["Needs you"]
 
 
+def test_what_is_very_much_is_not_counted_to_its_end(somebody, lived_in, monkeypatch):
+    monkeypatch.setattr(home, "COUNTED", 2)
+
+    told = needs(somebody(Role.MANAGER).get("/").text)
+
+    assert (
+        "more than 2 learners are at risk: half of the access is gone, and nothing was launched"
+        in told
+    )
+
+
 def test_a_stranger_is_told_of_nothing_and_the_operator_of_all(somebody, place, lived_in):
     stranger = somebody(Role.MANAGER, place.world.sibling).get("/").text
     operator = somebody(Role.OPERATOR).get("/").text
@@ -160,6 +172,17 @@ def test_each_day_of_a_pools_chart_opens_the_list_of_its_redemptions(
     assert "Redemptions a day, the last 7 days; the most:" in page
     assert "Refused in 7 days" in page
     assert f'/pools/{place.world.pool}?days=90&amp;state=issued#redemptions"' in page
+
+
+def test_home_asks_the_database_as_little_for_many_days_and_currencies(somebody, lived_in):
+    operator = somebody(Role.OPERATOR)
+
+    with asked() as statements:
+        operator.get("/?days=7")
+        few = len(statements)
+        operator.get("/?days=90")
+
+    assert len(statements) - few == few <= 20, statements
 
 
 def test_a_period_stands_beside_the_same_part_of_the_one_before():
