@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
-from itertools import chain
 from typing import Any, ClassVar, Unpack
 
 from sqlalchemy import BigInteger, ColumnElement, Select, Text, and_, func, select, text, true
@@ -19,9 +17,10 @@ from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
 from worker.database.searching import spoken
+from worker.pools import spells
+from worker.pools.spells import UnusualShape
 from worker.tables.catalogue import Course
-from worker.tables.labels import UnusualRule
-from worker.tables.pools import LabelTally, Pool, PoolTally, PoolUnusual
+from worker.tables.pools import LabelTally, Pool, PoolTally
 from worker.tables.tenancy import Organization
 from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
@@ -55,25 +54,6 @@ class LabelFigures(Figures):
 
     label: str
     """The label, as it is written on them."""
-
-
-class UnusualShape(TypedDict):
-    """What is unusual about a pool against its own past: figures of 24 hours."""
-
-    rule: UnusualRule
-    """The rule: a sudden pace, strangers, or keys that several people share."""
-    message: str
-    """What was seen and what is usual, in a sentence."""
-    seen: int
-    """How many the rule counts."""
-    among: int | None
-    """Of how many, where that is a share; else null."""
-    usual: float
-    """How many there were on a mean day before, or their share."""
-    most: int | None
-    """How many there were on the highest day before; null for a share."""
-    began_at: datetime
-    """Since when it is so."""
 
 
 class PoolShape(TypedDict):
@@ -111,25 +91,6 @@ MOST_LABELS = 1000  # that a pool's figures tell of
 # P7, as it stands now.
 STATE = func.pool_state(
     Course.archived_at, Pool.paused_at, Pool.starts_at, Pool.expires_at, func.clock_now()
-)
-
-SPELL = (
-    PoolUnusual.rule,
-    PoolUnusual.seen,
-    PoolUnusual.among,
-    PoolUnusual.usual,
-    PoolUnusual.most,
-    PoolUnusual.began_at,
-)
-# The spells that go on, each as an object.
-UNUSUAL = (
-    select(
-        func.json_agg(
-            func.json_build_object(*chain.from_iterable((one.key, one) for one in SPELL)),
-        )
-    )
-    .where(PoolUnusual.pool_id == Pool.id, PoolUnusual.ended_at.is_(None))
-    .scalar_subquery()
 )
 
 
@@ -361,25 +322,7 @@ def shape(row: Selected) -> PoolShape:
         "share_with_children": pool.share_with_children,
         "state": PoolState(row.state),
         "keys": _figures(row),
-        "unusual": [_unusual(spell) for spell in row.unusual or ()],
-    }
-
-
-def _unusual(spell: dict[str, Any]) -> UnusualShape:
-    # Babel takes longer to import than a short command may; few pools are unusual.
-    from worker.languages import unusual
-    from worker.languages.phrasebooks import phrasebook
-
-    figures = {name: spell[name] for name in ("rule", "seen", "among", "most")}
-    usual = Decimal(str(spell["usual"]))
-    return {
-        "rule": UnusualRule(spell["rule"]),
-        "message": unusual.sentence(phrasebook("en"), usual=usual, **figures),
-        "seen": spell["seen"],
-        "among": spell["among"],
-        "usual": round(float(usual), 3),
-        "most": spell["most"],
-        "began_at": datetime.fromisoformat(spell["began_at"]),
+        "unusual": [spells.shape(spell) for spell in row.unusual or ()],
     }
 
 
@@ -442,7 +385,7 @@ def _rows() -> Select[Any]:
             Course.code.label("course"),
             STATE.label("state"),
             *(getattr(tally.c, f) for f in FIGURES),
-            UNUSUAL.label("unusual"),
+            spells.UNUSUAL.label("unusual"),
         )
         .join_from(Pool, Organization)
         .join(Course)

@@ -13,6 +13,7 @@ from worker.languages import unusual
 from worker.languages.phrasebooks import LANGUAGES, phrasebook
 from worker.outgoing import deliveries, endpoints
 from worker.pools import pools
+from worker.pools.spells import UnusualShape
 from worker.redemption import deciding, watching
 
 DISTRIBUTE = text("""
@@ -55,7 +56,7 @@ def past(world: World, days: int = 8, **each: int) -> None:
     pass_time(world.session, days=1.05)
 
 
-def now(world: World) -> list[pools.UnusualShape]:
+def now(world: World) -> list[UnusualShape]:
     watching.watch(world.session)
     return pools.show(world.session, actor=OPERATOR, pool=world.pool)["unusual"]
 
