@@ -21,9 +21,9 @@ RECORD = """
     SELECT %(source_id)s, %(organization_id)s,
            CASE WHEN email IS NOT NULL THEN %(organization_id)s END, webhook_id, body_hash, type, data
       FROM door
-      JOIN unnest(%(webhook_ids)s::text[], %(sent_at)s::bigint[], %(body_hashes)s::bytea[],
-                  %(types)s::event_type[], %(data)s::jsonb[], %(emails)s::text[])
-           AS message (webhook_id, sent_at, body_hash, type, data, email) ON is_known
+      JOIN jsonb_to_recordset(%(messages)s::jsonb)
+           AS message (webhook_id text, sent_at bigint, body_hash bytea, type event_type, data jsonb,
+                       email text) ON is_known
      WHERE abs(sent_at - extract(epoch FROM now())) <= %(tolerance)s
        AND (email IS NULL OR guessing_pause(
                %(source_id)s, email, %(guess_window)s, %(guesses_per_source)s,
@@ -58,15 +58,21 @@ def record(
         "proofs": proofs,
         "sealed": door.sealed,
         "organization_id": door.organization_id,
-        "webhook_ids": [one.webhook_id for one in arrived],
-        "sent_at": [one.sent_at for one in arrived],
-        "body_hashes": [one.body_hash for one in arrived],
-        "types": [str(one.message.type) for one in arrived],
-        "data": [json.dumps(one.message.data) for one in arrived],
-        "emails": [one.message.email for one in arrived],
+        "messages": json.dumps([_row(one) for one in arrived]),  # arrays take psycopg twice as long
         "tolerance": tolerance,
         "guess_window": settings().guess_window,
         "guesses_per_source": settings().guesses_per_source,
         "guesses_per_learner": settings().guesses_per_learner,
     }
     return dict(connection.execute(RECORD, asked).fetchall())
+
+
+def _row(arrived: Arrived) -> dict[str, object]:
+    return {
+        "webhook_id": arrived.webhook_id,
+        "sent_at": arrived.sent_at,
+        "body_hash": "\\x" + arrived.body_hash.hex(),
+        "type": arrived.message.type,
+        "data": arrived.message.data,
+        "email": arrived.message.email,
+    }
