@@ -55,6 +55,26 @@ RETURN upper(CASE
     ELSE regexp_replace(normalize(code, NFKC), '[^A-Za-z0-9]', '', 'g')
 END COLLATE "C");
 
+-- Whether a canonical form that is no key's looks generated, except for its check symbol (K4): with O, I
+-- and L read as 0, 1 and 1. docs/keys.md has the algorithm, and a test compares it with worker/pools/codes.py.
+CREATE FUNCTION is_mistyped(canonical text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    alphabet CONSTANT text := '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+    symbols CONSTANT text COLLATE "C" := translate(canonical, 'OIL', '011');
+    rest int := 0;
+BEGIN
+    IF symbols !~ '^[A-HJKMNP-TV-Z][0-9A-HJKMNP-TV-Z]{15}$' THEN
+        RETURN false;
+    END IF;
+    FOR place IN 1..15 LOOP
+        rest := rest # (strpos(alphabet, substr(symbols, place, 1)) - 1);
+        rest := rest << 1 # CASE WHEN rest >= 16 THEN 37 ELSE 0 END;
+    END LOOP;
+    RETURN substr(alphabet, rest + 1, 1) <> right(symbols, 1);
+END
+$$;
+
 -- One cell of a CSV file: quoted where it must be, and nothing that a spreadsheet would run (its
 -- signs count in full width too). An apostrophe guards it; a text that has one already gets one more,
 -- so that it can be taken away again. Most cells begin with a letter or digit and are told at one look.

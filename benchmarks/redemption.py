@@ -110,23 +110,10 @@ def settle() -> None:
 
 def bare() -> None:
     """Run the settler's own SQL, batch by batch, and nothing around it."""
-    decide, meet, write = (
-        _for_psycopg(statement)
-        for statement in (deciding.DECIDE_BATCH, deciding.MEET_LEARNERS, deciding.SETTLE)
-    )
+    settle = _for_psycopg(deciding.SETTLE)
     with psycopg.connect(plain(), row_factory=namedtuple_row) as connection:
         while ids := [row.id for row in connection.execute(NEXT, [settings().settle_batch])]:
-            judged = connection.execute(decide, {"event_ids": ids}).fetchall()
-            met = connection.execute(
-                meet,
-                {
-                    "organization_ids": [row.learner_organization_id for row in judged],
-                    "emails": [row.email for row in judged],
-                    "names": [row.name for row in judged],
-                },
-            )
-            learners = {(row.organization_id, row.address): row.id for row in met}
-            connection.execute(write, deciding._columns(judged, learners))
+            connection.execute(settle, {"event_ids": ids})
             connection.commit()
 
 

@@ -125,12 +125,12 @@ def workers_clock() -> None:
     """An attempt is judged as of the worker's own time."""
     from worker.redemption import deciding
 
-    judged = deciding.DECIDE_BATCH.text
+    decided = deciding.SETTLE.text
     settle = deciding.settle
 
     def by_own_clock(session: Any, *, event_ids: list[int]) -> list[str]:
         own = f"to_timestamp({time.time()}) AS at"
-        deciding.DECIDE_BATCH = text(judged.replace("received_at AS at", own))
+        deciding.SETTLE = text(decided.replace("received_at AS at", own))
         return settle(session, event_ids=event_ids)
 
     deciding.settle = by_own_clock

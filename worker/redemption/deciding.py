@@ -1,18 +1,16 @@
 """Deciding redemptions, set-wise in SQL: who gets which key, and what follows from it.
 
-The decision is one query over attempts (DECIDE): the events of a batch, or the one attempt of a
-dry run. A second statement (SETTLE) writes what it decided.
+The decision is a query over attempts (DECISION): the events of a batch, or the one attempt of a dry
+run. For a batch, the statement that decides it writes what follows, too (SETTLE).
 """
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from worker.pools import codes
-from worker.tables.labels import GRANTED, RedemptionOutcome
+from worker.tables.labels import GRANTED
 
 # One row per attempt, judged as if it were the only one. Starts and ends are compared with the
 # attempt's time; acts of people (a pause, a retirement) count as they are now (R1). The CASE is the
@@ -22,8 +20,8 @@ from worker.tables.labels import GRANTED, RedemptionOutcome
 # `waits` is true if an earlier attempt of the batch is about to be granted the same key, or if both
 # are about to be granted to the same learner for the same course. Only grants are waited for: an
 # attempt refused alone stays refused, and only another grant of its key could change the reason.
-DECIDE = """
-WITH {attempt},
+DECISION = """
+{attempt},
 canon AS MATERIALIZED (
     SELECT attempt.*, lower(attempt.email) AS address, canonical_code(attempt.code) AS canonical
       FROM attempt),
@@ -37,6 +35,7 @@ judged AS (
            coalesce(yours.expires_at, found.at + make_interval(hours => 24 * pool.content_availability_days))
                AS access_expires_at,
            CASE
+               WHEN found.key_id IS NULL AND is_mistyped(found.canonical) THEN 'mistyped_key'
                WHEN found.key_id IS NULL THEN 'unknown_key'
                WHEN yours.id IS NOT NULL THEN 'already_yours'
                WHEN found.state = 'redeemed' THEN 'already_redeemed'
@@ -71,17 +70,16 @@ judged AS (
              WHERE assignment.learner_id = learner.id AND assignment.course_id = pool.course_id
                AND assignment.status = 'expired' AND assignment.redeemed_at <= found.at
                AND gives_access(assignment.status, assignment.expires_at, found.at)
-             LIMIT 1) AS late ON true)
-SELECT judged.*, refusing_limit(outcome, starts_at, closes_at) AS window_limit,
-       key_id IS NOT NULL AND (
+             LIMIT 1) AS late ON true),
+decision AS (
+    SELECT judged.*, key_id IS NOT NULL AND (
            count(*) FILTER (WHERE outcome = 'redeemed') OVER (
                PARTITION BY key_id ORDER BY at, event_id
                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) > 0
         OR outcome = 'redeemed' AND count(*) FILTER (WHERE outcome = 'redeemed') OVER (
                PARTITION BY learner_organization_id, address, course_id ORDER BY at, event_id
                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) > 0) AS waits
-  FROM judged ORDER BY at, event_id
-"""
+      FROM judged)"""
 
 BATCH = """attempt AS (
     SELECT id AS event_id, data->>'key' AS code, data->'learner'->>'email' AS email,
@@ -95,54 +93,56 @@ ONE = """attempt AS (
            '' AS name, CAST(:organization_id AS bigint) AS source_organization_id,
            CAST(:organization_id AS bigint) AS learner_organization_id, clock_now() AS at)"""
 
-DECIDE_BATCH = text(DECIDE.format(attempt=BATCH))
-DECIDE_ONE = text(DECIDE.format(attempt=ONE))
+DRY_RUN = """
+    WITH {decision}
+    SELECT outcome, assignment_id, access_expires_at, at,
+           refusing_limit(outcome, starts_at, closes_at) AS window_limit
+      FROM decision
+"""
 
-# Learners that a grant creates. If another transaction was first, its row is used.
-MEET_LEARNERS = text("""
-    INSERT INTO learner (organization_id, email, name)
-    SELECT DISTINCT ON (organization_id, lower(email)) organization_id, email, name
-      FROM unnest(CAST(:organization_ids AS bigint[]), CAST(:emails AS text[]), CAST(:names AS text[]))
-        AS granted (organization_id, email, name)
-    ON CONFLICT (email_lower, organization_id) DO UPDATE SET name = learner.name
-    RETURNING id, organization_id, email_lower AS address
-""")
-
-# An assignment that had ended by the attempt's time does not count, even if the sweep is late (A1).
-EXPIRE_HELD = text("""
-    UPDATE assignment SET status = 'expired', expired_at = clock_now()
-     WHERE id = ANY (:held_ids) AND status = 'active'
-""")
-
-# Redeem the keys that are still issued, and write key, assignment, charge, redemption and outcome
-# in one statement: an event is settled together with its effects, or not at all. A key whose row
-# another transaction has locked is skipped, and its event stays for the next round. Rows are passed
-# from CTE to CTE instead of being joined again, because the planner expects one row of a CTE: so the id of an
-# assignment is drawn before the assignment is written.
-SETTLE = text("""
-    WITH decided AS (
-        SELECT * FROM unnest(
-            CAST(:event_ids AS bigint[]), CAST(:outcomes AS redemption_outcome[]),
-            CAST(:key_ids AS bigint[]), CAST(:pool_ids AS bigint[]), CAST(:course_ids AS bigint[]),
-            CAST(:owner_ids AS bigint[]), CAST(:learner_ids AS bigint[]),
-            CAST(:learner_organization_ids AS bigint[]), CAST(:emails AS text[]),
-            CAST(:assignment_ids AS bigint[]), CAST(:ats AS timestamptz[]),
-            CAST(:access_expires_ats AS timestamptz[]))
-            AS decided (event_id, outcome, key_id, pool_id, course_id, owner_id, learner_id,
-                        learner_organization_id, email, assignment_id, at, access_expires_at)),
+# Redeem the keys that are still issued, and write key, learner, assignment, charge, redemption and
+# outcome in the statement that decides: an event is settled together with its effects, or not at all.
+# A key whose row another transaction has locked is skipped, and its event stays for the next round.
+# Rows are passed from CTE to CTE and never joined with one another, because the planner expects one row of
+# a CTE. So the ids of learners and assignments are drawn before these are written; who is granted several
+# keys at once gets the lowest. If somebody else gives a learner that address meanwhile, the unique index
+# refuses the batch, and it is tried again.
+# An assignment that had ended by the attempt's time does not count, even if the sweep is late (A1): it
+# is expired before (hence the count) the new one is written, since one is live at a time. Its status is
+# told by its times, because an index lists all that are active, and a plan for empty tables would read it.
+SETTLEMENT = """
+    WITH {decision},
+    decided AS MATERIALIZED (
+        SELECT event_id, outcome::redemption_outcome, key_id, pool_id, course_id, owner_id, learner_id,
+               learner_organization_id, email, address, name, held_id, at, access_expires_at, assignment_id,
+               CASE WHEN outcome = 'redeemed' AND learner_id IS NULL THEN nextval('learner_id_seq') END AS drawn
+          FROM decision WHERE NOT waits),
+    granted AS (
+        SELECT decided.*, coalesce(learner_id, min(drawn) OVER (
+               PARTITION BY learner_organization_id, address)) AS taker_id
+          FROM decided WHERE outcome = 'redeemed'),
     free AS (
-        SELECT decided.* FROM decided JOIN key ON key.id = decided.key_id
-         WHERE decided.outcome = 'redeemed' AND key.state = 'issued'
-         ORDER BY key.id FOR NO KEY UPDATE OF key SKIP LOCKED),
+        SELECT granted.* FROM granted JOIN key ON key.id = granted.key_id
+         WHERE key.state = 'issued' ORDER BY key.id FOR NO KEY UPDATE OF key SKIP LOCKED),
     spent AS (
         UPDATE key SET state = 'redeemed' FROM free WHERE key.id = free.key_id
-        RETURNING free.*, nextval(pg_get_serial_sequence('assignment', 'id')) AS leads_to),
-    granted AS (
+        RETURNING free.*, nextval('assignment_id_seq') AS leads_to),
+    met AS (
+        INSERT INTO learner (id, organization_id, email, name) OVERRIDING SYSTEM VALUE
+        SELECT DISTINCT ON (taker_id) taker_id, learner_organization_id, email, name
+          FROM spent WHERE learner_id IS NULL ORDER BY taker_id, at, event_id),
+    expired AS (
+        UPDATE assignment SET status = 'expired', expired_at = clock_now()
+          FROM spent
+         WHERE assignment.id = spent.held_id
+           AND assignment.expired_at IS NULL AND assignment.cancelled_at IS NULL
+        RETURNING assignment.id),
+    assigned AS (
         INSERT INTO assignment (id, key_id, pool_id, course_id, learner_id, organization_id,
                                 redeemed_at, expires_at) OVERRIDING SYSTEM VALUE
-        SELECT leads_to, key_id, pool_id, course_id, learner_id, learner_organization_id, at,
+        SELECT leads_to, key_id, pool_id, course_id, taker_id, learner_organization_id, at,
                access_expires_at
-          FROM spent),
+          FROM spent WHERE (SELECT count(*) FROM expired) >= 0),
     charged AS (
         INSERT INTO charge (kind, organization_id, learner_organization_id, course_id, pool_id,
                             assignment_id, amount, currency, occurred_at, tax_rate_id)
@@ -153,9 +153,11 @@ SETTLE = text("""
                spent.course_id, spent.owner_id, spent.at) AS price ON true
           LEFT JOIN LATERAL tax_rate_in_force(spent.owner_id, spent.at) AS tax ON true),
     settled AS (
-        SELECT * FROM spent
+        SELECT event_id, outcome, key_id, pool_id, owner_id, learner_organization_id, email, at, leads_to
+          FROM spent
         UNION ALL
-        SELECT decided.*, decided.assignment_id FROM decided WHERE decided.outcome <> 'redeemed'),
+        SELECT event_id, outcome, key_id, pool_id, owner_id, learner_organization_id, email, at, assignment_id
+          FROM decided WHERE outcome <> 'redeemed'),
     redemptions AS (
         INSERT INTO redemption (event_id, organization_id, learner_organization_id, learner_email,
                                 key_id, pool_id, assignment_id, outcome, received_at)
@@ -167,7 +169,10 @@ SETTLE = text("""
            assignment_id = settled.leads_to
       FROM settled WHERE event.id = settled.event_id
     RETURNING event.outcome
-""")
+"""
+
+DECIDE_ONE = text(DRY_RUN.format(decision=DECISION.format(attempt=ONE)))
+SETTLE = text(SETTLEMENT.format(decision=DECISION.format(attempt=BATCH)))
 
 
 @dataclass(frozen=True)
@@ -190,57 +195,12 @@ def settle(session: Session, *, event_ids: list[int]) -> list[str]:
     The caller holds the locks of the events' trees. Events that depend on another grant of the same batch
     stay undecided until the next round (R4).
     """
-    judged = session.execute(DECIDE_BATCH, {"event_ids": event_ids}).all()
-    decided = [row for row in judged if not row.waits]
-    if not decided:
-        return []
-    granted = [row for row in decided if row.outcome == "redeemed"]
-    learners = _meet(session, [row for row in granted if row.learner_id is None])
-    if overdue := [row.held_id for row in granted if row.held_id is not None]:
-        session.execute(EXPIRE_HELD, {"held_ids": overdue})
-    return list(session.scalars(SETTLE, _columns(decided, learners)))
+    return list(session.scalars(SETTLE, {"event_ids": event_ids}))
 
 
 def decide_one(session: Session, *, code: str, email: str, organization_id: int) -> Decision:
     """Dry run: say what would happen if a learner redeemed a code now (K10); changes nothing."""
     parameters = {"code": code, "email": email, "organization_id": organization_id}
     row = session.execute(DECIDE_ONE, parameters).one()
-    outcome = _outcome(row)
-    ends = row.access_expires_at if outcome in GRANTED else None
-    return Decision(outcome, row.assignment_id, ends, row.window_limit, row.at)
-
-
-def _meet(session: Session, strangers: list[Row[Any]]) -> dict[tuple[int, str], int]:
-    """Create learners for people who are granted their first key; gives ids by organization and address."""
-    if not strangers:
-        return {}
-    people = {
-        "organization_ids": [row.learner_organization_id for row in strangers],
-        "emails": [row.email for row in strangers],
-        "names": [row.name for row in strangers],
-    }
-    met = session.execute(MEET_LEARNERS, people)
-    return {(row.organization_id, row.address): row.id for row in met}
-
-
-def _columns(decided: list[Row[Any]], learners: dict[tuple[int, str], int]) -> dict[str, list[Any]]:
-    """Turn decisions into the arrays that SETTLE reads."""
-    kept = (
-        "event_id key_id pool_id course_id owner_id learner_organization_id email assignment_id at"
-    )
-    columns = {f"{name}s": [getattr(row, name) for row in decided] for name in kept.split()}
-    return columns | {
-        "outcomes": [_outcome(row) for row in decided],
-        "learner_ids": [
-            row.learner_id or learners.get((row.learner_organization_id, row.address))
-            for row in decided
-        ],
-        "access_expires_ats": [row.access_expires_at for row in decided],
-    }
-
-
-def _outcome(row: Row[Any]) -> str:
-    """Turn `unknown_key` into `mistyped_key` if the check symbol is wrong (K4)."""
-    if row.outcome == "unknown_key" and codes.is_mistyped(row.code):
-        return RedemptionOutcome.MISTYPED_KEY
-    return str(row.outcome)
+    ends = row.access_expires_at if row.outcome in GRANTED else None
+    return Decision(row.outcome, row.assignment_id, ends, row.window_limit, row.at)

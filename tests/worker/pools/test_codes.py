@@ -153,7 +153,7 @@ def test_whatever_has_the_form_of_a_key_can_be_one(code):
 def test_the_python_and_the_database_agree_on_what_can_be_a_key(law, lines):
     lines = [line.replace("\0", "") for line in lines]
 
-    allowed = law(lines)
+    allowed = [(allowed, canonical) for allowed, canonical, _ in law(lines)]
 
     assert allowed == [(codes.refusal(line) is None, codes.canonical(line)) for line in lines]
 
@@ -161,15 +161,30 @@ def test_the_python_and_the_database_agree_on_what_can_be_a_key(law, lines):
 def test_python_and_sql_agree_on_every_character_that_stands_for_letters(law):
     standing = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.decomposition(c)]
 
-    found = [canonical for _, canonical in law(standing)]
+    found = [canonical for _, canonical, _ in law(standing)]
 
     assert found == [codes.canonical(character) for character in standing]
     assert sum(map(bool, found)) > 1_000
 
 
+NEARLY_GENERATED = st.builds(
+    lambda code, place, symbol: code[:place] + symbol + code[place + 1 :],
+    GENERATED,
+    st.integers(0, 15),
+    st.sampled_from(codes.ALPHABET + "OILUoilu-Ä０"),
+)
+
+
+@given(st.lists(GENERATED | NEARLY_GENERATED | st.text(IN_A_KEY, max_size=20), max_size=20))
+def test_python_and_the_database_agree_on_what_is_mistyped(law, lines):
+    mistyped = [wrong for _, _, wrong in law(lines)]
+
+    assert mistyped == [codes.is_mistyped(line) for line in lines]
+
+
 @pytest.fixture(scope="module")
 def law(database):
-    """What schema.sql says of lines: may each be a key, and what is its canonical form."""
+    """What schema.sql says of lines: may each be a key, its canonical form, and is that mistyped."""
     from worker.database.connections import session
 
     with session() as opened:
@@ -178,7 +193,8 @@ def law(database):
                      WHERE conname = 'key_code_is_well_formed'""")
         )
         query = text(
-            f"SELECT {check}, canonical FROM (SELECT code, canonical_code(code) AS canonical"
+            f"SELECT {check}, canonical, is_mistyped(canonical)"
+            " FROM (SELECT code, canonical_code(code) AS canonical"
             " FROM unnest(CAST(:lines AS text[])) AS code) AS line"
         )
         yield lambda lines: [tuple(row) for row in opened.execute(query, {"lines": lines})]

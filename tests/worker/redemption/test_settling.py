@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests import world as worlds
+from tests.waiting import eventually, somebody_waits_for_a_lock
 from tests.world import OPERATOR, World
 from worker import settings as configured
 from worker.audit import auditing, rules
@@ -326,6 +327,25 @@ def test_a_key_that_somebody_holds_is_left_to_the_next_round(world, fresh_databa
     afterwards = settling.settle_batch(limit=10)
 
     assert (while_held, afterwards) == ([], ["redeemed"])
+
+
+def test_a_learner_whom_somebody_adds_meanwhile_is_met_in_the_next_try(world, fresh_database):
+    event = committed(world, lambda w: w.request(w.keys(1)[0], "ann@example.org"))
+    settler = threading.Thread(target=settling.settle_all)
+
+    with psycopg.connect(fresh_database.database_url.replace("+psycopg", "")) as other:
+        other.execute(
+            "INSERT INTO learner (organization_id, email)"
+            " SELECT learner_organization_id, 'Ann@Example.org' FROM event"
+        )
+        settler.start()
+        assert eventually(somebody_waits_for_a_lock)
+    settler.join()
+
+    assert world.outcome(event) == "redeemed"
+    assert world.figures("SELECT array_agg(email) AS emails FROM learner").emails == [
+        "Ann@Example.org"
+    ]
 
 
 # Trees take turns, and settlers take different ones.
