@@ -26,6 +26,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from worker import broker, metrics, reporting, tracing
 from worker.audit import auditing
 from worker.billing import runs
+from worker.bulk import bulk_acts
 from worker.celery import KEY_PREFIX, app
 from worker.database import periods
 from worker.database.connections import transaction
@@ -71,17 +72,22 @@ def settle() -> None:
 
 @app.task(name="work_batches")
 def work_batches() -> None:
-    """Make keys, chunk by chunk, for the batch whose turn it is."""
+    """Make keys, and act on many rows, chunk by chunk for the batch and the act whose turn it is."""
     _looked("work_batches")
-    until, made = time.monotonic() + STINT, 0
-    while (chunk := transaction(batches.work_chunk)) is not None:
-        made += chunk
-        metrics.MADE.add(amount=chunk)
+    until, made, acted = time.monotonic() + STINT, 0, 0
+    while True:
+        chunk, rows = transaction(batches.work_chunk), transaction(bulk_acts.work_chunk)
+        if chunk is None and rows is None:
+            break
+        made, acted = made + (chunk or 0), acted + (rows or 0)
+        metrics.MADE.add(amount=chunk or 0)
         if time.monotonic() >= until:
             nudge("work_batches")
             break
     if made:
         log.info("keys made", count=made)
+    if acted:
+        log.info("rows acted on", count=acted)
 
 
 @app.task(name="expire")

@@ -24,6 +24,7 @@ from webhook import create_app
 from webhook.receiver import together
 from worker import signatures
 from worker.billing import invoices, payments, runs
+from worker.bulk import bulk_acts, selecting
 from worker.catalogue import prices
 from worker.database import connections as databases
 from worker.database.connections import Login
@@ -34,7 +35,7 @@ from worker.reporting import claims, keeping, schedules
 from worker.settings import settings
 from worker.tables.tenancy import Logo
 from worker.tenancy import organizations, passwords, sessions, signing_in, tokens, users
-from worker.tenancy.actors import Role
+from worker.tenancy.actors import Actor, Role
 
 APIFlask.test_client_class = CheckedClient
 
@@ -324,6 +325,13 @@ def things(place: Place) -> Things:
             session, actor=OPERATOR, course=names.code, price="3", organization=names.name,
             from_="2080-01-01",
         )["id"]  # fmt: skip
+        act = bulk_acts.ask(
+            session,
+            actor=Actor("test", Role.MANAGER, place.world.parent),
+            act="extend",
+            selection=selecting.named([str(assignment)]),
+            fields={"by_days": 1},
+        )["id"]
     [invoice] = runs.run(actor=OPERATOR, month=month).invoices
     with databases.session() as session:
         line = invoices.show(session, actor=OPERATOR, invoice=str(invoice))["lines"][0]["id"]
@@ -339,6 +347,7 @@ def things(place: Place) -> Things:
             "line": line,
             "payment": payment,
             "price": price,
+            "act": act,
             "user": user,
             "session_id": str(signed_in),
             "pool": place.world.pool,

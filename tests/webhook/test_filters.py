@@ -19,7 +19,7 @@ from worker.billing import charges, invoices
 from worker.catalogue import courses, prices
 from worker.cli.lists import ChoosingCommand
 from worker.database.filters import ListFilters, criteria, orders
-from worker.learning import assignments, bulk
+from worker.learning import assignments
 from worker.outgoing import deliveries, endpoints, messages
 from worker.pools import batches, distributions, keys, pools
 from worker.redemption import attempts, inbox
@@ -64,9 +64,6 @@ NOUNS = {
     "sessions": Doors(sessions.Filters, "/sessions", "sessions list", "/sessions"),
     "reports": Doors(keeping.Filters, "/reports", "reports kept", "/reports"),
 }
-
-# Filters of acts, not of lists: which assignments are extended or cancelled. A page does so to one.
-NO_LIST = {bulk.Filters}
 
 # What a door has besides the noun's filters, or lacks of them, and why.
 MORE = {
@@ -188,7 +185,7 @@ def test_the_filters_of_every_noun_are_compared():
             importlib.import_module(module.name)
     declared = {one for one in subclasses(ListFilters) if one.__module__.startswith("worker.")}
 
-    assert declared == {doors.filters for doors in NOUNS.values()} | NO_LIST
+    assert declared == {doors.filters for doors in NOUNS.values()}
 
 
 # Addresses

@@ -39,8 +39,8 @@ class Cancellation(Taken):
     reason: str | None = None
 
 
-@queries.of(bulk.Filters)
-class Chosen(Choice[bulk.Filters]):
+@queries.of(assignments.Filters)
+class Chosen(Choice[assignments.Filters]):
     """Which assignments: up to 500 by id, or any number by filters, 500 per page."""
 
     assignments: list[str] = Field([], max_length=500)

@@ -11,11 +11,14 @@ from webhook.console.choosing import chosen
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
 from webhook.console.words import of_owner
+from webhook.http import files
 from worker import errors
-from worker.learning import assignments, cancelling, extending
-from worker.learning.cancelling import CancellationPreview
+from worker.bulk import selecting
+from worker.learning import assignments, cancelling, exporting, extending
 from worker.redemption import trouble
 from worker.tenancy.actors import Actor, Role
+
+COUNTED = 10_000  # rows that a list counts: its page must not get slower with what there is
 
 
 @blueprint.get("/assignments", endpoint="assignments")
@@ -32,7 +35,24 @@ def assignments_page(session: Session, actor: Actor) -> Any:
         after=after,
         limit=50,
     )
-    return render_template("assignments.html", listed=listed, filtered=assignments.Filters)
+    fitting = assignments.total(session, actor=actor, filters=filters, most=COUNTED)
+    return render_template(
+        "assignments.html",
+        listed=listed,
+        filtered=assignments.Filters,
+        fitting=fitting,
+        counted=COUNTED,
+    )
+
+
+@blueprint.get("/assignments.csv")
+@page(*READERS)
+def export_assignments(session: Session, actor: Actor) -> Any:
+    """Export assignments as CSV: those that are selected, or all that fit."""
+    filters = chosen(assignments.Filters)
+    exporting.export(session, actor=actor, filters=filters)  # errors must come before streaming
+    ids = () if "all" in request.args else selecting.named(request.args.getlist("row")).ids
+    return files.table("assignments.csv", exporting.export, actor=actor, filters=filters, ids=ids)
 
 
 @blueprint.get("/assignments/<assignment>")
@@ -84,12 +104,4 @@ def cancel_assignment(session: Session, actor: Actor, assignment: str) -> Any:
     cancelling.cancel(
         session, actor=actor, assignment=assignment, retire_key=retired, reason=reason
     )
-    return done(_told(costs, retired), "assignment", assignment=assignment)
-
-
-def _told(costs: CancellationPreview | None, retired: bool) -> str:
-    """Say what a cancellation did."""
-    if not costs or not costs["credited"]:
-        return "The assignment is cancelled; nothing is credited, and the key is retired."
-    key = "the key is retired" if retired else "the key can be redeemed again"
-    return f"The assignment is cancelled; {costs['amount']} {costs['currency']} is credited, and {key}."
+    return done(cancelling.told(costs, retired=retired), "assignment", assignment=assignment)

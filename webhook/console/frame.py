@@ -23,6 +23,7 @@ PAGES = (
     "batches",
     "trouble",
     "assignments",
+    "bulk_acts",
     "learners",
     "invoices",
     "sources",

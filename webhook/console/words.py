@@ -30,6 +30,7 @@ MENU = (
         (
             ("trouble", "My key does not work"),
             ("assignments", "Assignments"),
+            ("bulk_acts", "Acts on many"),
             ("redemptions", "Redemptions"),
             ("messages", "Mails"),
         ),
@@ -69,6 +70,8 @@ HELP = {
     "pools/new": "keys#adding-keys",
     "batches": "keys#generated-keys-and-their-check-symbol",
     "trouble": "webhooks#what-can-come-of-it",
+    "assignments": "console#acting-on-many",
+    "bulk-acts": "console#acting-on-many",
     "redemptions": "webhooks#what-can-come-of-it",
     "messages": "mail",
     "templates": "mail#words",

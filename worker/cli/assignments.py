@@ -51,7 +51,7 @@ def _changed(
     one: "Callable[..., assignments.AssignmentShown]",
     many: "Callable[..., paging.Page[bulk.ChangedAssignment]]",
     named: tuple[str, ...],
-    filters: "bulk.Filters",
+    filters: "assignments.Filters",
     **how: object,
 ) -> "Changed":
     """Change one named assignment, or many, in transactions of 500."""
@@ -91,14 +91,14 @@ def show(assignment: str) -> "assignments.AssignmentShown":
 named = click.argument("named", nargs=-1, metavar="[ID]...")
 
 
-@command.command(cls=ChoosingCommand, filters=lambda: bulk.Filters, shows=_show_changed)
+@command.command(cls=ChoosingCommand, filters=lambda: assignments.Filters, shows=_show_changed)
 @named
 @click.option("--until", metavar="DATE", help="The last day of access, where the learner is.")
 @click.option("--by", "by_days", type=WHOLE, metavar="DAYS", help="So many days later than now.")
 @click.option("--price", metavar="AMOUNT", help="Charge the pool's owner; free by default.")
 def extend(
     named: tuple[str, ...],
-    filters: "bulk.Filters",
+    filters: "assignments.Filters",
     until: str | None,
     by_days: int | None,
     price: str | None,
@@ -112,12 +112,12 @@ def extend(
     )
 
 
-@command.command(cls=ChoosingCommand, filters=lambda: bulk.Filters, shows=_show_changed)
+@command.command(cls=ChoosingCommand, filters=lambda: assignments.Filters, shows=_show_changed)
 @named
 @click.option("--retire-key", is_flag=True, help="Do not issue the key again.")
 @click.option("--reason", metavar="TEXT", help="Needed after 24 hours or a launch.")
 def cancel(
-    named: tuple[str, ...], filters: "bulk.Filters", retire_key: bool, reason: str | None
+    named: tuple[str, ...], filters: "assignments.Filters", retire_key: bool, reason: str | None
 ) -> "Changed":
     """Cancel an assignment, or many, each with its own result.
 

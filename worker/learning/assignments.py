@@ -255,10 +255,15 @@ def listing(
     return paged(session, statement, by=Assignment.id, shape=shape, sorts=_sorts(filters), **page)
 
 
+def selected(session: Session, *, actor: Actor, filters: Filters = ALL) -> Select[int]:
+    """Select the ids of the assignments that the list would show."""
+    chosen = _chosen(session, actor, filters)
+    return select(Assignment.id).where(actor.sees(Assignment.organization_id), *chosen)
+
+
 def total(session: Session, *, actor: Actor, filters: Filters, most: int | None = None) -> int:
     """Count the assignments that the list would show, as `paging.total` does."""
-    chosen = _chosen(session, actor, filters)
-    found = select(Assignment.id).where(actor.sees(Assignment.organization_id), *chosen)
+    found = selected(session, actor=actor, filters=filters)
     if most is not None and _sort(filters) == "expires_at":
         found = found.order_by(
             Assignment.expires_at

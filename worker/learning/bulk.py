@@ -1,30 +1,29 @@
-"""Extending or cancelling many assignments at once: named ones, or by pool, learner or end.
+"""Extending or cancelling many assignments at once: named ones, or those that a list's filters choose.
 
 Each has its own result: one that is refused gives its reason and does not affect the others.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
-from worker.database.filters import ListFilters, by
 from worker.database.paging import Page, paged
 from worker.learning import assignments, cancelling, extending
-from worker.learning.assignments import AssignmentShown
-from worker.pools import pools
+from worker.learning.assignments import AssignmentShown, Filters
 from worker.tables.labels import AssignmentStatus
-from worker.tables.learning import Assignment, Learner
-from worker.tenancy import addresses
+from worker.tables.learning import Assignment
 from worker.tenancy.actors import Actor, Role
 
+T = TypeVar("T")
+
 AT_ONCE = 500  # assignments per transaction, which locks their rows
+NONE = assignments.ALL
 
 
 class ChangedAssignment(TypedDict):
@@ -42,18 +41,6 @@ class ChangedAssignment(TypedDict):
     """When its access ends, or ended; null where it was refused."""
 
 
-@dataclass(frozen=True)
-class Filters(ListFilters):
-    """Which assignments that are not cancelled: those that every given filter chooses."""
-
-    pool: str | None = by("All of a pool's.")
-    learner: str | None = by("All of a learner's, by e-mail address.", longest=320)
-    expiring_within: timedelta | None = by("Those that end within so many days.")
-
-
-NONE = Filters()
-
-
 def change(
     session: Session,
     *,
@@ -66,7 +53,8 @@ def change(
     limit: int = AT_ONCE,
     **how: Any,
 ) -> Page[ChangedAssignment]:
-    """Apply `act` to the assignments with these ids, or to a page of those that `filters` selects.
+    """Apply `act` to the assignments with these ids, or to a page of those that `filters` selects
+    and that are not cancelled.
 
     Gives each one's result; `done` is that of those that were not refused. `how` are further
     arguments of `act`.
@@ -77,7 +65,7 @@ def change(
     actor.require(Role.MANAGER)
     if (filters != NONE) == bool(ids):
         raise errors.InvalidInputError(
-            "Name assignments, or say of which pool or learner, or how soon they end: one of both.",
+            "Name assignments, or give filters, such as a pool or how soon they end: one of both.",
             field="assignments",
         )
     if limit > AT_ONCE or len(ids) > AT_ONCE:
@@ -105,20 +93,20 @@ def _order(named: str) -> tuple[int, str]:
     return len(named), named
 
 
+def attempt(session: Session, act: Callable[[], T]) -> T | errors.KeypoolError:
+    """Do one of many acts, in a savepoint; gives the error where it is refused."""
+    try:
+        with session.begin_nested():
+            return act()
+    except errors.DatabaseAwayError:
+        raise
+    except errors.KeypoolError as error:
+        return error
+
+
 def _chosen(session: Session, actor: Actor, filters: Filters) -> Select[Any]:
-    statement = select(Assignment.id).where(
-        actor.sees(Assignment.organization_id), Assignment.status != AssignmentStatus.CANCELLED
-    )
-    if filters.pool is not None:
-        pool = pools.find(session, actor=actor, pool=filters.pool)
-        statement = statement.where(Assignment.pool_id == pool.id)
-    if filters.learner is not None:
-        spelled = addresses.asked(filters.learner, field="learner")
-        known = select(Learner.id).where(Learner.email_lower.in_(spelled))
-        statement = statement.where(Assignment.learner_id.in_(known))
-    if filters.expiring_within is not None:
-        statement = statement.where(assignments.soon_over(filters.expiring_within))
-    return statement
+    chosen = assignments.selected(session, actor=actor, filters=filters)
+    return chosen.where(Assignment.status != AssignmentStatus.CANCELLED)
 
 
 def _result(
@@ -134,10 +122,7 @@ def _result(
         "reason": None,
         "expires_at": None,
     }
-    try:
-        with session.begin_nested():
-            return {**result, "expires_at": act(assignment=named)["expires_at"]}
-    except errors.DatabaseAwayError:
-        raise
-    except errors.KeypoolError as error:
-        return {**result, "result": "refused", "code": error.code, "reason": str(error)}
+    changed = attempt(session, partial(act, assignment=named))
+    if isinstance(changed, errors.KeypoolError):
+        return {**result, "result": "refused", "code": changed.code, "reason": str(changed)}
+    return {**result, "expires_at": changed["expires_at"]}

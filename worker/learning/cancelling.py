@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import Row, and_, exists, func, not_, select, update
+from sqlalchemy import ColumnElement, Row, and_, exists, func, not_, select, update
 from sqlalchemy.orm import Session
 
 from worker import errors
@@ -89,11 +89,24 @@ def preview(session: Session, *, actor: Actor, assignment: str) -> CancellationP
     return {"credited": terms.undone, **left}
 
 
+def told(costs: CancellationPreview | None, *, retired: bool) -> str:
+    """Say what a cancellation did whose preview this was; `retired`: its key was not issued again."""
+    if not costs or not costs["credited"]:
+        return "The assignment is cancelled; nothing is credited, and the key is retired."
+    key = "the key is retired" if retired else "the key can be redeemed again"
+    return f"The assignment is cancelled; {costs['amount']} {costs['currency']} is credited, and {key}."
+
+
+def free() -> ColumnElement[bool]:
+    """Give the condition for an assignment whose charge is credited if it is cancelled now (A5)."""
+    launched = exists().where(
+        Launch.assignment_id == Assignment.id, Launch.outcome == LaunchOutcome.LAUNCHED
+    )
+    return and_(not_(launched), func.clock_now() < Assignment.redeemed_at + FREE_CANCELLING)
+
+
 def _terms(session: Session, actor: Actor, assignment: Assignment) -> Row[bool, bool]:
     """Say whether the actor sees the pool (`owned`), and whether cancelling credits (`undone`)."""
-    launched = exists().where(
-        Launch.assignment_id == assignment.id, Launch.outcome == LaunchOutcome.LAUNCHED
-    )
-    soon = func.clock_now() < assignment.redeemed_at + FREE_CANCELLING
     owned = assignments.owned(actor, assignment).label("owned")
-    return session.execute(select(owned, and_(not_(launched), soon).label("undone"))).one()
+    terms = select(owned, free().label("undone")).where(Assignment.id == assignment.id)
+    return session.execute(terms).one()

@@ -25,6 +25,7 @@ from tests.webhook.console.browsing import chromium, dialog, sign_in
 from tests.webhook.console.people import PASSWORD
 from tests.world import OPERATOR
 from worker import requests, simulation
+from worker.bulk import bulk_acts, selecting
 from worker.catalogue import courses
 from worker.database import connections
 from worker.demo import scratch
@@ -34,7 +35,7 @@ from worker.pools import batches, distributions
 from worker.redemption import proofs, settling, sources
 from worker.reporting import keeping, making
 from worker.tenancy import organizations, tokens, users
-from worker.tenancy.actors import Role
+from worker.tenancy.actors import Actor, Role
 from worker.tenancy.passwords import hashed
 
 FOLDER = Path(__file__).parents[3] / "docs" / "images" / "console"
@@ -63,6 +64,10 @@ PAGES = {
     "recipients": (MANAGER, "/pools/{pool}/distribute/table"),
     "trouble": (MANAGER, "/trouble?q={code}&as={email}"),
     "assignments": (MANAGER, "/assignments"),
+    "assignments-selected": (MANAGER, "/assignments?at_risk=1"),
+    "assignments-extend": (MANAGER, "/assignments?at_risk=1"),
+    "bulk-act": (MANAGER, "/bulk-acts/{act}"),
+    "bulk-acts": (MANAGER, "/bulk-acts"),
     "assignment": (MANAGER, "/assignments/{assignment}"),
     "assignment-cancel": (MANAGER, "/assignments/{assignment}"),
     "learner": (MANAGER, "/learners/{email}"),
@@ -162,6 +167,7 @@ def simulated() -> dict[str, str]:
         ids["message"] = _hand_out(session, ids["pool"])
         ids |= _told(session, ids["organization"], ids["pool"])
         ids |= _posted(session, ids)
+        ids["act"] = _extended(session, int(ids["organization"]), ids["pool"])
         # Those that finalized invoices ask for would take their time.
         session.execute(text("DELETE FROM report_run"))
         about = {"organization": ids["organization"], "from_": "2026-09-01", "to": "2026-11-24"}
@@ -280,6 +286,15 @@ def _posted(session: Session, ids: dict[str, str]) -> dict[str, str]:
     return {"source": made["id"], "event": str(event)}
 
 
+def _extended(session: Session, owner: int, pool: str) -> str:
+    """Extend the assignments of a pool that began first; give the act."""
+    oldest = text("SELECT id::text FROM assignment WHERE pool_id = :pool ORDER BY id LIMIT 14")
+    ids = session.scalars(oldest, {"pool": int(pool)}).all()
+    actor = Actor(f"user {MANAGER}", Role.MANAGER, owner)
+    about = {"selection": selecting.named([*ids, "1" * 9]), "fields": {"by_days": 14}}
+    return bulk_acts.ask(session, actor=actor, act="extend", **about)["id"]
+
+
 def _hand_out(session: Session, pool: int) -> str:
     """Hand out keys; give the id of the mail that brings some."""
     for recipient, reference, count in (
@@ -314,7 +329,7 @@ def _taken(tabs: dict[str | None, Page], name: str, ids: dict[str, str], tallest
         tab.goto(f"/console{path.format(**ids)}", wait_until="networkidle")
     if name in OPENED:
         OPENED[name](tab, ids)
-    if tab.locator("dialog[open]").count() or "#" in path:
+    if tab.locator("dialog[open], .selected:visible").count() or "#" in path:
         return tab.screenshot(animations="disabled", caret="hide")
     width, height = tab.evaluate("[innerWidth, document.documentElement.scrollHeight]")
     clip = {"x": 0, "y": 0, "width": width, "height": min(height, tallest)}
@@ -345,6 +360,18 @@ def _paste(tab: Page, _ids: dict[str, str]) -> None:
 
 def _cancel(tab: Page, _ids: dict[str, str]) -> None:
     dialog(tab, "Cancel", "Cancel this assignment?").wait_for()
+
+
+def _select(tab: Page, _ids: dict[str, str]) -> None:
+    for nth in (0, 1, 3):
+        tab.locator("input[name=row]").nth(nth).check()
+
+
+def _extend(tab: Page, _ids: dict[str, str]) -> None:
+    _select(tab, _ids)
+    asking = dialog(tab, "Extend…", "Confirm")
+    asking.get_by_label("By days").fill("30")
+    asking.get_by_label("Price for each").fill("4.50")
 
 
 def _distribute(tab: Page, _ids: dict[str, str]) -> None:
@@ -413,6 +440,8 @@ OPENED: dict[str, Callable[[Page, dict[str, str]], None]] = {
     "new-pool-course": _choose,
     "new-pool-keys": _paste,
     "assignment-cancel": _cancel,
+    "assignments-selected": _select,
+    "assignments-extend": _extend,
 }
 
 

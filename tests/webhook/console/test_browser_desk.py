@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from tests.webhook.console.browsing import House, dialog, form, sign_in
 from tests.webhook.console.people import PASSWORD
-from tests.world import OPERATOR
+from tests.world import OPERATOR, World
 from worker.billing import runs
 from worker.database import connections as databases
 from worker.demo import waiting
@@ -98,6 +98,43 @@ def test_the_text_is_changed_for_one_sending(tab, house):
 
 
 # -------------------------------------------------------------------------------- helping learners
+
+
+def test_rows_are_selected_by_mouse_and_keyboard_and_extended_at_once(tab, house):
+    with databases.session() as session:
+        many = World(session, *list(vars(house.world).values())[1:])
+        for nth in range(4):
+            many.redeemed(f"many{nth}@example.com")
+    page = tab()
+    page.goto("/console/assignments?status=active")
+    boxes = page.get_by_role("checkbox", name=re.compile("^Select many"))
+    bar = page.get_by_role("form", name="Acts on what is selected")
+    expect(bar).to_be_hidden()
+
+    boxes.first.focus()
+    page.keyboard.press("Space")
+    expect(bar).to_contain_text("1 selected")
+    boxes.nth(2).click(modifiers=["Shift"])
+    expect(bar).to_contain_text("3 selected")
+    page.get_by_role("checkbox", name="All on this page").check()
+    everybody = page.locator("tbody input[name=row]").count()
+    expect(bar).to_contain_text(f"{everybody} selected")
+    bar.get_by_label(f"All {everybody} that fit").check()
+    expect(bar).to_contain_text("All that fit are selected.")
+    page.get_by_role("checkbox", name=re.compile("^Select ann@")).uncheck()
+    expect(bar).to_contain_text(f"{everybody - 1} selected")
+    bar.get_by_role("button", name="Extend…").click()
+    asking = page.get_by_role("dialog", name="Confirm")
+    expect(asking).to_contain_text(f"Extend {everybody - 1} assignments?")
+    expect(asking).to_contain_text("of Pool House, Parent House")
+    asking.get_by_label("By days").fill("2")
+    asking.get_by_label("Price for each").fill("2.5")
+    expect(asking).to_contain_text(f"EUR {(everybody - 1) * 2.5:.2f} in all")
+    asking.get_by_label("Price for each").fill("")
+    asking.get_by_role("button", name=f"Extend {everybody - 1}").click()
+
+    expect(page.get_by_role("status").first).to_have_text(f"{everybody - 1} extended.")
+    expect(page.get_by_role("region", name="Results")).to_contain_text("many3@example.com")
 
 
 def test_a_key_that_does_not_work_is_looked_up(tab):

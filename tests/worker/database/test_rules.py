@@ -35,6 +35,9 @@ INSERT INTO pool_unusual (pool_id, rule, seen, usual, most) VALUES (1, 'sudden_p
 INSERT INTO batch (id, pool_id, kind, requested) OVERRIDING SYSTEM VALUE VALUES (1, 1, 'import', 9);
 INSERT INTO key (id, pool_id, code, state) OVERRIDING SYSTEM VALUE
      VALUES (1, 1, 'AAAA-0001', 'redeemed'), (2, 1, 'AAAA-0002', 'issued');
+INSERT INTO bulk_act (id, actor, role, act, how, asked_as) OVERRIDING SYSTEM VALUE
+     VALUES (1, 'test', 'operator', 'extend', '{}', 'once');
+INSERT INTO bulk_act_row (act_id, nth, thing_id) VALUES (1, 1, 1);
 INSERT INTO token (organization_id, name, role, hash) VALUES (1, 'desk', 'manager', 'abc');
 INSERT INTO answer (token_id, key, request) SELECT id, 'order-1', 'abc' FROM token;
 INSERT INTO source (id, organization_id, name) OVERRIDING SYSTEM VALUE VALUES (1, 1, 'shop');
@@ -269,6 +272,17 @@ REFUSED = {
         "UPDATE batch SET state = 'failed', finished_at = now()",
         "UPDATE batch SET error = 'no'",
     ],
+    "bulk_act_is_asked_once": [
+        "INSERT INTO bulk_act (actor, role, act, how, asked_as)"
+        " VALUES ('test', 'operator', 'cancel', '{}', 'once')"
+    ],
+    "bulk_act_works_what_it_was_asked": [
+        "UPDATE bulk_act SET worked = 1",
+        "UPDATE bulk_act SET requested = 1, done = 1",
+    ],
+    "bulk_act_ends_once": ["UPDATE bulk_act SET state = 'done'"],
+    "bulk_act_failure_has_its_error": ["UPDATE bulk_act SET state = 'failed', finished_at = now()"],
+    "bulk_act_row_is_refused_for_a_reason": ["UPDATE bulk_act_row SET code = 'not_found'"],
     "batch_chunk_has_a_code_per_line": [CHUNK.format(2, "'{1,2}', '{AAAA-0009}'")],
     "batch_chunk_counts_its_lines": [
         CHUNK.format(1, "'{1,2}', '{AAAA-0008,AAAA-0009}'"),

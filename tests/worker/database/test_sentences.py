@@ -135,6 +135,7 @@ OURS = {
     "sign_in_link_is_unique",
     # The second of two is no error: it is found, left out or counted.
     "batch_line_exists_once",
+    "bulk_act_is_asked_once",
     "distribution_is_made_once",
     "event_is_recorded_once",
     "invoice_has_one_draft",
@@ -173,6 +174,10 @@ OURS = {
     "batch_line_made_no_key",
     "batch_makes_what_it_was_asked",
     "batch_works_what_it_was_asked",
+    "bulk_act_ends_once",
+    "bulk_act_failure_has_its_error",
+    "bulk_act_row_is_refused_for_a_reason",
+    "bulk_act_works_what_it_was_asked",
     "charge_is_never_rewritten",
     "credit_names_the_charge_it_undoes",
     "course_is_launched_with_a_secret",

@@ -8,7 +8,7 @@ from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.learning import assignments, bulk, cancelling, expiring
-from worker.learning.bulk import Filters
+from worker.learning.assignments import Filters
 from worker.redemption import deciding
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role

@@ -22,7 +22,7 @@ from tests.world import OPERATOR
 from worker import errors
 from worker.audit import auditing
 from worker.learning import assignments, bulk, cancelling, expiring, extending, launches
-from worker.learning.bulk import Filters
+from worker.learning.assignments import Filters
 from worker.redemption import deciding, inbox
 from worker.tables.labels import EventType
 

@@ -122,6 +122,9 @@ INSERT INTO organization_logo (organization_id, content, width, height)
 SELECT id, '\\x89504e470d0a1a0a'::bytea || name::bytea, 1, 1 FROM town;
 INSERT INTO reminder (organization_id, kind, threshold, looked_to) SELECT id, 'pool_low', 5, now() FROM town;
 INSERT INTO unsubscribed (organization_id, address) SELECT id, lower('ann@' || name) FROM town;
+INSERT INTO bulk_act (id, organization_id, actor, role, act, how, asked_as) OVERRIDING SYSTEM VALUE
+SELECT id, id, 'test', 'manager', 'extend', '{}', name FROM town;
+INSERT INTO bulk_act_row (act_id, nth, thing_id) SELECT id, 1, id FROM town;
 INSERT INTO pool_turn SELECT id FROM town ON CONFLICT DO NOTHING;
 DROP TABLE town;
 """
@@ -182,6 +185,8 @@ OWNER = {
     "history": "organization_id",
     "message": "organization_id",
     "mail_template": "organization_id",
+    "bulk_act": "organization_id",
+    "bulk_act_row": "(SELECT organization_id FROM bulk_act WHERE bulk_act.id = act_id)",
     "endpoint": "organization_id",
     "endpoint_secret": "(SELECT organization_id FROM endpoint WHERE endpoint.id = endpoint_id)",
     "delivery": "(SELECT organization_id FROM endpoint WHERE endpoint.id = endpoint_id)",

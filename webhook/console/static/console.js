@@ -144,6 +144,54 @@ for (const bar of document.querySelectorAll("[data-tabs]")) {
   show(Math.max(wrong >= 0 ? wrong : typed, 0));
 }
 
+// Rows of a list that are selected: the bar of acts is there once one is, and tells how many.
+for (const bar of document.querySelectorAll("[data-selected]")) {
+  const rows = [...document.querySelectorAll(`[form="${bar.id}"][name=row]`)];
+  const page = document.querySelector("[data-selects-page]");
+  const all = bar.elements.namedItem("all");
+  let latest = null;
+  const tell = () => {
+    const chosen = rows.filter((row) => row.checked).length;
+    page.checked = chosen === rows.length;
+    page.indeterminate = chosen > 0 && chosen < rows.length;
+    bar.hidden = !chosen && !all.checked;
+    bar.querySelector("output").textContent = all.checked ? "All that fit are selected." : `${chosen.toLocaleString("en")} selected`;
+  };
+  const check = (some, checked) => some.forEach((row) => { row.checked = checked; });
+  const changed = (event) => {
+    if (event.target === all || event.target === page) check(rows, event.target.checked);
+    else if (!rows.includes(event.target)) return;
+    if (event.target !== all) all.checked = false;
+    tell();
+  };
+  document.addEventListener("change", changed);
+  document.addEventListener("click", (event) => {
+    const at = rows.indexOf(event.target);
+    if (at < 0) return;
+    if (event.shiftKey && latest !== null) check(rows.slice(Math.min(at, latest), Math.max(at, latest) + 1), event.target.checked);
+    latest = at;
+  });
+  window.addEventListener("pageshow", tell);  // a browser may bring what was selected back
+  tell();
+}
+
+// What an act would do is asked in a dialog, which opens when that is there or cannot come.
+for (const came of ["htmx:afterSwap", "htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+  document.addEventListener(came, (event) => {
+    const dialog = event.detail.target?.id === "asking-part" && event.detail.target.closest("dialog");
+    if (dialog && !dialog.open) dialog.showModal();
+  });
+}
+
+// A price for each of many: what it comes to in all.
+document.addEventListener("input", (event) => {
+  const { times, tells } = event.target.dataset;
+  if (!times) return;
+  const price = event.target.value.trim();
+  const sums = times.split(";").map((each) => each.split(" ")).map(([count, currency]) => (price * count).toLocaleString("en", { style: "currency", currency, currencyDisplay: "code" }));
+  document.getElementById(tells).textContent = price && !Number.isNaN(Number(price)) ? `That is ${sums.join(" and ")} in all.` : "";
+});
+
 // A click beside an open menu closes it, and so does Escape.
 const closeMenus = (but) => document.querySelectorAll("details.dropdown[open]").forEach((menu) => {
   if (menu !== but) menu.open = false;

@@ -1,0 +1,163 @@
+"""Acting on selected rows of a list at once, without a script."""
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from html import unescape
+
+import pytest
+
+from tests.webhook.conftest import Place
+from tests.webhook.console.conftest import Person
+from tests.world import World
+from webhook.console import assignments as page_of_assignments
+from worker.bulk import bulk_acts
+from worker.database import connections
+from worker.tenancy.actors import Role
+
+WHERE = "/assignments/selected"
+
+
+@pytest.fixture
+def manager(somebody: Callable[..., Person]) -> Person:
+    return somebody(Role.MANAGER)
+
+
+@pytest.fixture
+def learners(place: Place) -> Callable[..., list[str]]:
+    """Have learners redeem keys, and give their assignments."""
+
+    def redeemed(*names: str) -> list[str]:
+        with connections.session() as session:
+            world = World(session, *list(vars(place.world).values())[1:])
+            return [world.redeemed(f"{name}@example.net") for name in names]
+
+    return redeemed
+
+
+def confirm(person: Person, act: str, query: str, **fields: str):
+    """Ask for an act, and send the form that comes, filled in."""
+    where = f"{WHERE}/{act}?{query}"
+    asked = person.get(where).text
+    hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asked))
+    action = unescape(re.search(rf'action="(/console{WHERE}/{act}[^"]*)"', asked)[1])
+    return person.client.post(action, data={**hidden, **fields}), {**hidden, **fields}, action
+
+
+def results(person: Person, answer) -> dict[str, str]:
+    """Give the results that an act's answer leads to, by row."""
+    assert answer.status_code == 303, answer.text
+    report = person.get(f"{answer.location.removeprefix('/console')}.csv")
+    return {
+        row["id"]: row["code"] or row["result"] for row in csv.DictReader(io.StringIO(report.text))
+    }
+
+
+def test_some_are_extended_and_a_strangers_is_not_found(manager, place, learners):
+    ann, bob = learners("ext-ann", "ext-bob")
+    [stranger] = learners("ext-eve")
+    with connections.session() as session:
+        session.connection().exec_driver_sql(
+            f"UPDATE assignment SET organization_id = {place.world.sibling} WHERE id = {stranger}"
+        )
+    rows = f"row={ann}&row={bob}&row={stranger}"
+
+    asked = manager.get(f"{WHERE}/extend?{rows}").text
+    answer, form, action = confirm(manager, "extend", rows, by_days="5")
+    again = manager.client.post(action, data=form)
+
+    assert "Extend 3 assignments?" in asked
+    assert "1 will be refused as it is now" in asked
+    assert results(manager, answer) == {ann: "done", bob: "done", stranger: "not_found"}
+    assert again.location == answer.location
+    page = manager.get(answer.location.removeprefix("/console")).text
+    assert "ext-ann@example.net" in page
+    assert "ext-eve@example.net" not in page
+
+
+def test_all_that_fit_are_cancelled_and_what_is_credited_is_said_before(manager, learners):
+    ids = learners("fit-ann", "fit-ann2")
+    query = "all=1&status=active&learner=fit-ann@example.net"
+
+    asked = manager.get(f"{WHERE}/cancel?{query}").text
+    more = learners("fit-ann3")
+    answer, _, _ = confirm(manager, "cancel", query, retire_key="on")
+
+    assert "Cancel 1 assignment?" in asked
+    assert "49.90 EUR is credited" in asked
+    assert results(manager, answer) == {ids[0]: "done"}
+    assert not {ids[1], *more} & results(manager, answer).keys()
+
+
+def test_what_fits_meanwhile_is_told_afterwards(manager, place, learners):
+    learners("now-1")
+    query = f"all=1&organization={place.world.parent}"
+    asked = manager.get(f"{WHERE}/extend?{query}").text
+    before = int(re.search(r'name="expected" value="(\d+)"', asked)[1])
+    learners("now-2")
+
+    answer, _, _ = confirm(manager, "extend", query, by_days="1", expected=str(before))
+
+    page = manager.get(answer.location.removeprefix("/console")).text
+    assert f"{before} fitted when you looked, and {before + 1} when you confirmed" in page
+
+
+def test_a_form_that_is_wrong_is_shown_again_and_touches_nothing(manager, learners):
+    [ann] = learners("wrong-ann")
+
+    answer, _, _ = confirm(manager, "extend", f"row={ann}", by_days="soon", price="3")
+
+    assert answer.status_code == 422
+    assert "Give a whole number." in answer.text
+    assert 'value="soon"' in answer.text
+    assert "Extend 1 assignment?" in answer.text
+
+
+def test_more_than_at_once_is_the_workers_and_shows_how_far_it_is(manager, learners, monkeypatch):
+    ids = learners("much-1", "much-2", "much-3")
+    monkeypatch.setattr(bulk_acts, "AT_ONCE", 2)
+    rows = "&".join(f"row={one}" for one in ids)
+
+    answer, _, _ = confirm(manager, "extend", rows, by_days="3")
+    where = answer.location.removeprefix("/console")
+    waiting = manager.get(where).text
+    while connections.transaction(bulk_acts.work_chunk) is not None:
+        pass
+    done = manager.get(f"{where}/progress").text
+
+    assert 'hx-trigger="every 1s"' in waiting
+    assert "0 of 3 rows" in waiting
+    assert "<strong>3</strong> done" in done
+    assert "hx-trigger" not in done
+
+
+def test_assignments_are_exported_all_that_fit_or_those_that_are_selected(manager, learners):
+    ann, bob = learners("csv-ann", "csv-bob")
+
+    some = manager.get(f"/assignments.csv?row={bob}").text
+    fitting = manager.get("/assignments.csv?all=1&learner=csv-ann@example.net").text
+    none = manager.get("/assignments.csv")
+
+    [line] = csv.DictReader(io.StringIO(some))
+    assert (line["id"], line["learner"], line["status"]) == (bob, "csv-bob@example.net", "active")
+    assert [row["id"] for row in csv.DictReader(io.StringIO(fitting))] == [ann]
+    assert none.status_code == 422
+
+
+def test_a_list_counts_what_fits_up_to_a_bound(manager, learners, monkeypatch):
+    learners("count-1", "count-2")
+    monkeypatch.setattr(page_of_assignments, "COUNTED", 1)
+
+    page = manager.get("/assignments").text
+
+    assert "All that fit, more than 1" in page
+
+
+def test_analysts_export_and_do_not_act(somebody, learners):
+    learners("see-1")
+
+    page = somebody(Role.ANALYST).get("/assignments").text
+
+    assert "/console/assignments.csv" in page
+    assert "/console/assignments/selected/" not in page

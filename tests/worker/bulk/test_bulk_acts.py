@@ -1,0 +1,244 @@
+import csv
+import io
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.orm import Session
+
+from tests import world as worlds
+from tests.conftest import pass_time
+from tests.world import OPERATOR, World
+from worker import errors
+from worker.bulk import bulk_acts, previewing, selecting
+from worker.bulk.selecting import Selection
+from worker.learning import assignments, cancelling
+from worker.learning.assignments import Filters
+from worker.tenancy.actors import Actor, Role
+
+
+@pytest.fixture
+def world(session: Session) -> World:
+    return worlds.build(session)
+
+
+def redeemed(world: World, count: int) -> list[str]:
+    return [world.redeemed(f"learner{n}@example.org") for n in range(count)]
+
+
+def manager(world: World, organization: int | None = None) -> Actor:
+    return Actor("user ann@example.org", Role.MANAGER, organization or world.parent)
+
+
+def ask(world: World, selection: Selection, act: str = "extend", actor=None, **fields):
+    known = {name: fields.pop(name) for name in ("expected", "asked_as") if name in fields}
+    if act == "extend":
+        fields.setdefault("by_days", 10)
+    return bulk_acts.ask(
+        world.session,
+        actor=actor or manager(world),
+        act=act,
+        selection=selection,
+        fields=fields,
+        **known,
+    )
+
+
+def of_pool(world: World) -> Selection:
+    return Selection(filters=Filters(pool=world.pool))
+
+
+def rows(world: World, act, **filters):
+    return bulk_acts.rows(world.session, actor=manager(world), act=act["id"], **filters).items
+
+
+def end(world: World, assignment: str):
+    return assignments.show(world.session, actor=OPERATOR, assignment=assignment)["expires_at"]
+
+
+def test_each_row_has_its_result_and_a_refused_one_does_not_hold_up_the_others(world):
+    ann, bob, eve = redeemed(world, 3)
+    cancelling.cancel(world.session, actor=OPERATOR, assignment=bob)
+    before = end(world, ann)
+
+    act = ask(world, selecting.named([eve, bob, ann, "999999999", ann]))
+
+    assert (act["state"], act["requested"], act["done"], act["refused"]) == ("done", 4, 2, 2)
+    assert end(world, ann) == before + timedelta(days=10)
+    told = {row["id"]: row["code"] or row["result"] for row in rows(world, act)}
+    assert told == {ann: "done", bob: "assignment_cancelled", eve: "done", "999999999": "not_found"}
+    assert [row["id"] for row in rows(world, act, refused=True)] == [bob, "999999999"]
+    [first, *_] = rows(world, act)
+    assert first["name"].startswith("learner0@example.org, ")
+    assert first["words"].startswith("Access lasts until ")
+
+
+def test_all_that_fit_are_those_that_fit_when_it_is_asked_for(world):
+    redeemed(world, 2)
+    costs = previewing.preview(
+        world.session, actor=manager(world), act="extend", selection=of_pool(world)
+    )
+    world.redeemed("late@example.org")
+
+    act = ask(world, of_pool(world), expected=costs["requested"])
+
+    assert (act["expected"], act["requested"], act["done"]) == (2, 3, 3)
+
+
+def test_what_is_sent_again_is_not_done_again(world):
+    [ann] = redeemed(world, 1)
+    before = end(world, ann)
+
+    first = ask(world, selecting.named([ann]), asked_as="form 1")
+    again = ask(world, selecting.named([ann]), asked_as="form 1")
+    other = ask(world, selecting.named([ann]), asked_as="form 2")
+
+    assert (again, other["id"] != first["id"]) == (first, True)
+    assert end(world, ann) == before + timedelta(days=20)
+
+
+def test_more_rows_than_at_once_are_the_workers_and_stay_done_where_it_is_cancelled(
+    world, monkeypatch
+):
+    ids = redeemed(world, 5)
+    ends = [end(world, one) for one in ids]
+    monkeypatch.setattr(bulk_acts, "AT_ONCE", 4)
+    monkeypatch.setattr(bulk_acts, "CHUNK", 2)
+
+    queued = ask(world, of_pool(world))
+    chunks = [bulk_acts.work_chunk(world.session) for _ in range(2)]
+    running = bulk_acts.show(world.session, actor=manager(world), act=queued["id"])
+    waiting = rows(world, queued)[-1]
+    stopped = bulk_acts.cancel(world.session, actor=manager(world), act=queued["id"])
+
+    assert (queued["state"], queued["worked"], chunks) == ("queued", 0, [2, 2])
+    assert (running["state"], running["worked"], waiting["result"]) == ("running", 4, None)
+    assert (stopped["state"], bulk_acts.work_chunk(world.session)) == ("cancelled", None)
+    later = [end(world, one) > before for one, before in zip(ids, ends, strict=True)]
+    assert later == [True] * 4 + [False]
+    with pytest.raises(errors.BatchFinishedError):
+        bulk_acts.cancel(world.session, actor=manager(world), act=queued["id"])
+
+
+def test_the_worker_ends_what_it_began_and_its_report_has_every_row(world, monkeypatch):
+    ids = redeemed(world, 3)
+    monkeypatch.setattr(bulk_acts, "AT_ONCE", 1)
+    monkeypatch.setattr(bulk_acts, "CHUNK", 2)
+
+    act = ask(world, of_pool(world), act="cancel", reason="=moved()")
+    while bulk_acts.work_chunk(world.session) is not None:
+        pass
+    written = bulk_acts.report_csv(world.session, actor=manager(world), act=act["id"])
+
+    table = list(csv.DictReader(io.StringIO(b"".join(written).decode())))
+    assert [line["id"] for line in table] == ids
+    assert {line["result"] for line in table} == {"done"}
+    assert all("49.90 EUR is credited" in line["words"] for line in table)
+    done = bulk_acts.show(world.session, actor=manager(world), act=act["id"])
+    assert (done["state"], done["done"]) == ("done", 3)
+
+
+def test_a_chunk_that_fails_is_tried_again_and_given_up_after_five_times(world, monkeypatch):
+    redeemed(world, 2)
+    monkeypatch.setattr(bulk_acts, "AT_ONCE", 1)
+    act = ask(world, of_pool(world))
+
+    def broken(*_):
+        raise errors.BusyError
+
+    broken_act = bulk_acts.ACTS[bulk_acts.Kind.EXTEND].__class__("extended", dict, broken)
+    monkeypatch.setattr(bulk_acts, "ACTS", {bulk_acts.Kind.EXTEND: broken_act})
+    tried = []
+    for _ in range(5):
+        tried.append(bulk_acts.work_chunk(world.session))
+        at_once = bulk_acts.work_chunk(world.session)
+        pass_time(world.session, days=1)
+
+    failed = bulk_acts.show(world.session, actor=manager(world), act=act["id"])
+    assert (tried, at_once) == ([0] * 5, None)
+    assert (failed["state"], failed["worked"], failed["error"]) == ("failed", 0, "BusyError")
+
+
+def test_what_cancelling_credits_and_what_stays_charged_is_said_before(world):
+    ids = redeemed(world, 4)
+    cancelling.cancel(world.session, actor=OPERATOR, assignment=ids[3])
+    world.launched(ids[0])
+
+    costs = previewing.preview(
+        world.session,
+        actor=manager(world),
+        act="cancel",
+        selection=selecting.named([*ids, "999999999"]),
+    )
+
+    assert (costs["requested"], costs["refused"]) == (5, 2)
+    assert costs["credited"] == [{"currency": "EUR", "count": 2, "amount": "99.80"}]
+    assert costs["kept"] == [{"currency": "EUR", "count": 1, "amount": "49.90"}]
+    [share] = costs["pools"]
+    assert (share["pool"], share["count"]) == (world.pool, 4)
+
+
+def test_a_price_for_each_is_said_before_and_charged_to_the_pools_owner(world):
+    ids = redeemed(world, 2)
+
+    costs = previewing.preview(
+        world.session, actor=manager(world), act="extend", selection=selecting.named(ids)
+    )
+    act = ask(world, selecting.named(ids), price="5.00")
+
+    assert [(one["currency"], one["count"]) for one in costs["chargeable"]] == [("EUR", 2)]
+    charged = "SELECT count(*) AS n, sum(amount) AS s FROM charge WHERE kind = 'extension' AND pool_id = :p"
+    figures = world.figures(charged, p=int(world.pool))
+    assert (act["done"], figures.n, str(figures.s)) == (2, 2, "10.0000")
+
+
+def test_strangers_see_neither_the_rows_nor_the_act(world):
+    ids = redeemed(world, 1)
+    act = ask(world, selecting.named(ids))
+    stranger = manager(world, world.sibling)
+
+    for asked in (
+        lambda: ask(world, selecting.named(ids), actor=stranger),
+        lambda: bulk_acts.show(world.session, actor=stranger, act=act["id"]),
+        lambda: previewing.preview(
+            world.session, actor=stranger, act="extend", selection=selecting.named(ids)
+        ),
+    ):
+        with pytest.raises(errors.NotFoundError):
+            asked()
+    assert bulk_acts.listing(world.session, actor=stranger).items == []
+
+
+@pytest.mark.parametrize(
+    ("act", "fields", "field"),
+    [
+        ("extend", {"by_days": None}, "until"),
+        ("extend", {"by_days": 3, "until": "2099-01-01"}, "until"),
+        ("extend", {"by_days": 0}, "by_days"),
+        ("extend", {"by_days": None, "until": "01.02.2099"}, "until"),
+        ("extend", {"price": "a lot"}, "price"),
+        ("extend", {"price": "NaN"}, "price"),
+        ("burn", {}, "act"),
+    ],
+)
+def test_what_is_wrong_for_every_row_is_refused_before_any_is_touched(world, act, fields, field):
+    ids = redeemed(world, 1)
+
+    with pytest.raises(errors.InvalidInputError) as refused:
+        ask(world, selecting.named(ids), act=act, **fields)
+
+    assert refused.value.field == field
+    assert bulk_acts.listing(world.session, actor=manager(world)).items == []
+
+
+@pytest.mark.parametrize("ids", [[], ["ann"], ["1"] * 10_001, ["9" * 30]])
+def test_a_selection_names_ids_and_not_too_many(ids):
+    with pytest.raises(errors.InvalidInputError):
+        selecting.named(ids)
+
+
+@pytest.mark.parametrize("role", [Role.ANALYST, Role.FINANCE, Role.SENDER])
+def test_only_managers_act_on_many(world, role):
+    ids = redeemed(world, 1)
+
+    with pytest.raises(errors.ForbiddenError):
+        ask(world, selecting.named(ids), actor=Actor("token 9", role, world.parent))

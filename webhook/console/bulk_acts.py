@@ -1,0 +1,153 @@
+"""Acts on the rows that were selected in a list: what each would do, doing it, and what became of each row."""
+
+from secrets import token_hex
+from typing import Any
+
+from flask import render_template, request
+from flask import url_for as url
+from sqlalchemy.orm import Session
+
+from webhook.console.access import READERS, page
+from webhook.console.answers import done
+from webhook.console.choosing import asked, chosen
+from webhook.console.forms import filled, whole
+from webhook.console.frame import blueprint
+from webhook.console.words import number
+from webhook.http import files, nudging
+from worker.bulk import bulk_acts, previewing, selecting
+from worker.bulk.acting import ACTS, Kind
+from worker.bulk.bulk_acts import AT_ONCE, UNFINISHED, BulkActShape
+from worker.bulk.selecting import Selection
+from worker.database import patience
+from worker.learning import assignments
+from worker.tenancy.actors import Actor, Role
+
+ROWS_PER_PAGE = 50
+NAMES = {Kind.EXTEND: "Extend assignments", Kind.CANCEL: "Cancel assignments"}
+
+
+@blueprint.get("/assignments/selected/extend")
+@page(Role.MANAGER)
+def ask_to_extend(session: Session, actor: Actor) -> Any:
+    """Show what extending the selected assignments would do and cost."""
+    return _asked(session, actor, Kind.EXTEND)
+
+
+@blueprint.post("/assignments/selected/extend")
+@page(Role.MANAGER, on="ask_to_extend")
+def extend_selected(session: Session, actor: Actor) -> Any:
+    """Extend the selected assignments, by days or until a day, free or at a price."""
+    fields: dict[str, Any] = filled("until", "price", "by_days")
+    if "by_days" in fields:
+        fields["by_days"] = whole(fields["by_days"], field="by_days")
+    return _done(session, actor, Kind.EXTEND, fields)
+
+
+@blueprint.get("/assignments/selected/cancel")
+@page(Role.MANAGER)
+def ask_to_cancel(session: Session, actor: Actor) -> Any:
+    """Show what cancelling the selected assignments would do, and what is credited."""
+    return _asked(session, actor, Kind.CANCEL)
+
+
+@blueprint.post("/assignments/selected/cancel")
+@page(Role.MANAGER, on="ask_to_cancel")
+def cancel_selected(session: Session, actor: Actor) -> Any:
+    """Cancel the selected assignments."""
+    fields = {**filled("reason"), "retire_key": "retire_key" in request.form}
+    return _done(session, actor, Kind.CANCEL, fields)
+
+
+@blueprint.get("/bulk-acts", endpoint="bulk_acts")
+@page(*READERS)
+def bulk_acts_page(session: Session, actor: Actor) -> Any:
+    """List the acts on many rows, newest first."""
+    after = request.args.get("after")
+    listed = bulk_acts.listing(session, actor=actor, after=after, limit=30)
+    return render_template("bulk_acts.html", listed=listed, names=NAMES)
+
+
+@blueprint.get("/bulk-acts/<act>")
+@page(*READERS)
+def bulk_act(session: Session, actor: Actor, act: str) -> Any:
+    """Show an act on many rows: how far it is, and what became of each row."""
+    shown = bulk_acts.show(session, actor=actor, act=act)
+    after, refused = request.args.get("after"), "refused" in request.args
+    listed = bulk_acts.rows(
+        session, actor=actor, act=act, refused=refused, after=after, limit=ROWS_PER_PAGE
+    )
+    return render_template("bulk_act.html", it=shown, listed=listed, names=NAMES)
+
+
+@blueprint.get("/bulk-acts/<act>/progress")
+@page(*READERS)
+def bulk_act_progress(session: Session, actor: Actor, act: str) -> Any:
+    """Give an act's progress, which reloads itself while the worker is at it."""
+    shown = bulk_acts.show(session, actor=actor, act=act)
+    return render_template("bulk_act_progress.html", it=shown)
+
+
+@blueprint.get("/bulk-acts/<act>.csv")
+@page(*READERS)
+def bulk_act_report(session: Session, actor: Actor, act: str) -> Any:
+    """Give what became of every row as CSV."""
+    act_id = str(bulk_acts.find(session, actor=actor, act=act).id)
+    return files.table(f"bulk-act-{act_id}.csv", bulk_acts.report_csv, actor=actor, act=act_id)
+
+
+@blueprint.post("/bulk-acts/<act>/cancel")
+@page(Role.MANAGER, on="bulk_act")
+def stop_bulk_act(session: Session, actor: Actor, act: str) -> Any:
+    """Cancel an act: what was done stays done."""
+    stopped = bulk_acts.cancel(session, actor=actor, act=act)
+    words = f"It is cancelled after {number(stopped['worked'])} of {number(stopped['requested'])}."
+    return done(words, "bulk_act", act=act)
+
+
+def _selection() -> Selection:
+    """Read what is selected from the page's query: some rows, or all that fit the list's filters."""
+    if "all" in request.args:
+        return Selection(filters=chosen(assignments.Filters))
+    return selecting.named(request.args.getlist("row"))
+
+
+def _asked(session: Session, actor: Actor, kind: Kind) -> Any:
+    """Show what an act would do: as a page, or as the part of one that htmx requested."""
+    patience.unhurried(session)
+    costs = previewing.preview(session, actor=actor, act=kind, selection=_selection())
+    part = "HX-Request" in request.headers
+    filters: dict[str, Any] = {**asked(chosen(assignments.Filters))}
+    back = url("console.assignments", **filters)
+    return render_template(
+        "ask_part.html" if part else "ask.html",
+        it=costs,
+        asked_as=token_hex(16),
+        part=part,
+        back=back,
+    )
+
+
+def _done(session: Session, actor: Actor, kind: Kind, fields: dict[str, Any]) -> Any:
+    """Do an act, or have the worker do it, and lead to its results."""
+    patience.unhurried(session)
+    form = request.form
+    act = bulk_acts.ask(
+        session,
+        actor=actor,
+        act=kind,
+        selection=_selection(),
+        fields=fields,
+        expected=whole(form["expected"], field="expected") if form.get("expected") else None,
+        asked_as=form.get("asked_as") or None,
+    )
+    if act["state"] in UNFINISHED:
+        nudging.after_commit("work_batches")
+    return done(_told(act), "bulk_act", act=act["id"])
+
+
+def _told(act: BulkActShape) -> str:
+    """Say what became of an act that was just asked for."""
+    if act["state"] in UNFINISHED:
+        return f"More than {AT_ONCE} rows: the worker does it, and this page tells of each."
+    refused = f"; {number(act['refused'])} refused" if act["refused"] else ""
+    return f"{number(act['done'])} {ACTS[act['act']].done}{refused}."

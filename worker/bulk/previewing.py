@@ -1,0 +1,166 @@
+"""What an act on many rows would do now, and what it costs, before somebody asks for it."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Select, and_, func, or_, select, true
+from sqlalchemy.orm import Session, aliased
+from typing_extensions import TypedDict
+
+from worker.bulk import selecting
+from worker.bulk.acting import Kind
+from worker.bulk.selecting import Selection
+from worker.database import lookup
+from worker.database.lookup import Id
+from worker.database.paging import Selected
+from worker.learning import cancelling
+from worker.tables.billing import Charge
+from worker.tables.labels import AssignmentStatus, ChargeKind
+from worker.tables.learning import Assignment
+from worker.tables.pools import Pool
+from worker.tables.tenancy import Organization
+from worker.tenancy import currencies
+from worker.tenancy.actors import Actor, Role
+
+
+class PoolShare(TypedDict):
+    """How many of the selected rows are of one pool."""
+
+    pool: Id
+    """The pool."""
+    name: str | None
+    """Its name; null if it is another organization's."""
+    organization: str | None
+    """Its owner, who pays; null as above."""
+    count: int
+    """How many rows."""
+
+
+class Money(TypedDict):
+    """What some rows come to, in one currency."""
+
+    currency: str
+    """The currency, by its ISO 4217 code."""
+    count: int
+    """How many rows."""
+    amount: str
+    """What they come to."""
+
+
+class Preview(TypedDict):
+    """What an act on many rows would do as they are now."""
+
+    act: Kind
+    """What would be done to each."""
+    requested: int
+    """How many rows are selected."""
+    refused: int
+    """How many of them would be refused."""
+    pools: list[PoolShare]
+    """Of which pools they are, most rows first."""
+    credited: list[Money]
+    """Charges that would be credited."""
+    kept: list[Money]
+    """Charges that would stay, though the access ends."""
+    chargeable: list[Money]
+    """What was charged for the rows for which a price can be charged, by the currency that it is in."""
+
+
+def preview(session: Session, *, actor: Actor, act: str, selection: Selection) -> Preview:
+    """Say what an act on a selection would do now, and what it costs.
+
+    Raises:
+        NotFoundError: nothing of what is selected is in the actor's organizations.
+    """
+    actor.require(Role.MANAGER)
+    kind = lookup.label(Kind, act, field="act")
+    requested = selecting.count(session, actor=actor, selection=selection)
+    found = session.execute(_of_assignments(session, actor, selection)).all()
+    fit = sum(row.owned if kind is Kind.CANCEL else row.live for row in found)
+    cancels = kind is Kind.CANCEL
+    return {
+        "act": kind,
+        "requested": requested,
+        "refused": requested - fit,
+        "pools": _shares(found),
+        "credited": _money(session, found, "undone", "given_back") if cancels else [],
+        "kept": _money(session, found, "late", "lost") if cancels else [],
+        "chargeable": [] if cancels else _money(session, found, "owned", "charged"),
+    }
+
+
+def _of_assignments(session: Session, actor: Actor, selection: Selection) -> Select[Any]:
+    """Select the figures of assignments by pool, and by currency of what was charged for them."""
+    live = Assignment.status != AssignmentStatus.CANCELLED
+    owned = and_(live, Pool.id.is_not(None))
+    undone = and_(owned, cancelling.free())
+    late = and_(owned, ~cancelling.free())
+    part = aliased(Charge)
+    left = (
+        select(func.sum(part.amount).label("amount"))
+        .where(or_(part.id == Charge.id, part.credits_id == Charge.id))
+        .lateral()
+    )
+
+    def count(which: Any) -> Any:
+        return func.count().filter(which)
+
+    def amount(which: Any) -> Any:
+        return func.coalesce(func.sum(left.c.amount).filter(which), 0)
+
+    redeemed = and_(Charge.assignment_id == Assignment.id, Charge.kind == ChargeKind.REDEMPTION)
+    theirs = and_(Pool.id == Assignment.pool_id, actor.sees(Pool.organization_id))
+    return (
+        select(
+            Assignment.pool_id,
+            Pool.name,
+            Organization.name.label("organization"),
+            Charge.currency,
+            func.count().label("rows"),
+            count(live).label("live"),
+            count(owned).label("owned"),
+            count(undone).label("undone"),
+            count(late).label("late"),
+            amount(owned).label("charged"),
+            amount(undone).label("given_back"),
+            amount(late).label("lost"),
+        )
+        .select_from(Assignment)
+        .join(Pool, theirs, isouter=True)
+        .join(Organization, Organization.id == Pool.organization_id, isouter=True)
+        .join(Charge, and_(redeemed, Pool.id.is_not(None)), isouter=True)
+        .join(left, true(), isouter=True)
+        .where(Assignment.id.in_(selecting.seen(session, actor, selection)))
+        .group_by(Assignment.pool_id, Pool.name, Organization.name, Charge.currency)
+    )
+
+
+def _shares(found: Sequence[Selected]) -> list[PoolShare]:
+    counts: dict[tuple[int, str | None, str | None], int] = defaultdict(int)
+    for row in found:
+        counts[row.pool_id, row.name, row.organization] += row.rows
+    most_first = sorted(counts.items(), key=lambda share: (-share[1], share[0][0]))
+    return [
+        {"pool": str(pool), "name": name, "organization": owner, "count": count}
+        for (pool, name, owner), count in most_first
+    ]
+
+
+def _money(session: Session, found: Sequence[Selected], counted: str, summed: str) -> list[Money]:
+    """Add up the figures of two columns by currency."""
+    counts: dict[str, int] = defaultdict(int)
+    sums: dict[str, Decimal] = defaultdict(Decimal)
+    for row in found:
+        if row.currency and getattr(row, counted):
+            counts[row.currency] += getattr(row, counted)
+            sums[row.currency] += getattr(row, summed)
+    return [
+        {
+            "currency": currency,
+            "count": count,
+            "amount": currencies.text(session, sums[currency], currency),
+        }
+        for currency, count in sorted(counts.items())
+    ]
