@@ -31,6 +31,18 @@ from worker import reporting
 question = reporting.ask(organization=organization, from_=from_, to=to)
 question
 
+# %%
+reporting.pools_changed(question)
+
+# %% [markdown]
+# ## What moved?
+
+# %%
+reporting.stock_moved(question)
+
+# %% [markdown]
+# Keys *created* in the period, *distributed* in it, and *redeemed* in it, whenever each was made.
+
 # %% [markdown]
 # ## How many keys are there?
 
@@ -51,8 +63,7 @@ reporting.draw_run_out(question)
 reporting.pools_by_run_out(question)
 
 # %% [markdown]
-# The pace (*redeemed a day*) is of the *open days*: whole days of the last 28 on which the pool was open and
-# not paused. It goes on at that pace until its keys, or its days, are over. In eight of ten cases the end is
+# The pace (*redeemed a day*) is of whole days of the last 28 on which the pool was open and not paused. It goes on at that pace until its keys, or its days, are over. In eight of ten cases the end is
 # in the *likely* span (the bar; a hollow mark is a pool that ends with keys unspent).
 
 # %% [markdown]

@@ -134,8 +134,16 @@ def revenue_compared(question: Question) -> "pd.DataFrame":
 
 def revenue_changed(question: Question) -> comparing.Opening:
     """Say how revenue changed in the currency in which it changed most, and for which course most."""
-    return comparing.changed(
-        question, phrase("Revenue"), revenue_by_course, name="course", count="revenue"
+    return comparing.changed(question, _earned, revenue_by_course, name="course", count="revenue")
+
+
+def _earned(book: Phrasebook, amount: Decimal, currency: str | None) -> str:
+    if currency is None:
+        return book.say("There was no revenue")
+    return book.say(
+        "Revenue in {currency} was {amount}",
+        currency=currency,
+        amount=showing.money(amount, currency, book.locale),
     )
 
 

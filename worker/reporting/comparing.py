@@ -19,16 +19,26 @@ if TYPE_CHECKING:
 
 Figures = Callable[[Question], "pd.DataFrame"]
 Row = dict[Hashable, Any]
+# Says a figure, its currency named if it is an amount: “3 keys were redeemed”, “No key was redeemed”.
+Said = Callable[[Phrasebook, Any, str | None], str]
+Parted = Mapping[str | None, Mapping[str, tuple[Any, Any]]]  # by currency and name: now, before
+
+WEIGHT = "redemptions"
+YEAR = (365, 366)  # days
 
 
 @dataclass(frozen=True)
 class Opening:
-    """The sentence that a report opens with."""
+    """The sentence that a report opens with, and the codes in it, which stay whole."""
 
     sentence: str
+    codes: frozenset[str] = frozenset()
 
     def _repr_html_(self) -> str:
-        return f'<p class="opening">{html.escape(self.sentence)}</p>'
+        told = html.escape(self.sentence)
+        for code in self.codes:
+            told = told.replace(html.escape(f"({code})"), showing.code(f"({code})"))
+        return f'<p class="opening">{told}</p>'
 
 
 def beside(question: Question, read: Figures, *, as_it_stood: bool = False) -> "pd.DataFrame":
@@ -84,89 +94,140 @@ def _matched(
 
 def changed(
     question: Question,
-    figure: str,
+    said: Said,
     read: Figures,
     *,
     name: str,
     count: str,
     as_it_stood: bool = False,
 ) -> "Opening":
-    """Say how much there was of a figure (a message), how that changed, and where it changed most.
+    """Say how much there was of a figure, how that changed, and where it changed most.
 
-    What is read has `count` by `name`, and by currency where the figure is an amount.
+    What is read has `count` by `name`, and by currency where the figure is an amount: it is said of the
+    currency whose `redemptions` changed most, because amounts of two currencies cannot be compared.
     """
     whole, book = question if as_it_stood else question.ended(), question.words
     if whole is None:
         return Opening(book.say("No day of this period is over yet."))
     now, before = read(whole), read(whole.before())
-    titles = now.attrs.get("titles", {}) | before.attrs.get("titles", {})
     parts = _paired(_records(now), _records(before), name, count)
-    currency = max(sorted(parts, key=str), key=lambda one: _shift(parts[one]), default=None)
-    label = book.say(figure) if currency is None else f"{book.say(figure)} ({currency})"
+    currency = _foremost(_paired(_records(now), _records(before), name, WEIGHT), parts)
 
     def write(value: Any) -> str:
         if currency is not None:
             return showing.money(Decimal(value), currency, book.locale)
         return showing.number(value, book.locale)
 
+    titles = now.attrs.get("titles", {}) | before.attrs.get("titles", {})
     named = {
         f"{titles[one]} ({one})" if one in titles else one: pair
         for one, pair in parts.get(currency, {}).items()
     }
-    return Opening(sentence(label, named, write, book))
+    total = said(book, sum(pair[0] for pair in named.values()), currency)
+    if whole.last < question.last:
+        total = book.say("{said} up to {day}", said=total, day=book.day(whole.last))
+    then = _at_the_end(whole, book) if as_it_stood else _time_before(whole, book)
+    return Opening(sentence(total, named, write, book, then=then), frozenset(titles))
+
+
+def keys_redeemed(book: Phrasebook, count: int, _: str | None) -> str:
+    """Say how many keys were redeemed."""
+    if not count:
+        return book.say("No key was redeemed")
+    return book.say_count("{count} key was redeemed", "{count} keys were redeemed", count)
 
 
 def sentence(
-    figure: str,
+    said: str,
     parts: Mapping[str, tuple[Any, Any]],
     write: Callable[[Any], str],
     book: Phrasebook,
+    *,
+    then: str,
 ) -> str:
-    """Say what a figure is and was, and which of its parts (now, before) changed most.
+    """Go on from what is said of a figure: what it was then, and which of its parts (now, before) changed most.
 
-    It has no percentages and no nouns to count, so it is true of any numbers: none, one, below zero.
+    It has no percentages, and names no part where two changed alike, so it is true of any numbers: none,
+    one, below zero.
     """
-    now, before = (sum(column) for column in zip(*parts.values(), strict=True)) if parts else (0, 0)
-    said = _total(figure, now, before, write, book)
-    name, (is_, was) = max(
-        parts.items(), key=lambda part: abs(part[1][0] - part[1][1]), default=("", (0, 0))
-    )
-    if len(parts) < 2 or is_ == was:
-        return f"{said}."
-    most = book.say(
-        "{name} changed most: {now} instead of {before}",
-        name=name,
-        now=write(is_),
-        before=write(was),
-    )
-    return f"{said}; {most}."
+    most = _most(parts, write, book)
+    total = _total(said, parts, write, book, then)
+    return f"{total}; {most}." if most else f"{total}."
 
 
 def _total(
-    figure: str, now: Any, before: Any, write: Callable[[Any], str], book: Phrasebook
+    said: str,
+    parts: Mapping[str, tuple[Any, Any]],
+    write: Callable[[Any], str],
+    book: Phrasebook,
+    then: str,
 ) -> str:
-    if now == before == 0:
-        return book.say("{figure}: none, and none in the period before", figure=figure)
-    if before == 0:
-        return book.say("{figure}: {now}; none in the period before", figure=figure, now=write(now))
+    now, before = (sum(column) for column in zip(*parts.values(), strict=True)) if parts else (0, 0)
     if now == before:
-        return book.say("{figure}: {now}, as in the period before", figure=figure, now=write(now))
-    values = {"figure": figure, "now": write(now), "difference": write(abs(now - before))}
+        return book.say("{said}, the same as {then}", said=said, then=then)
+    if before == 0:
+        return book.say("{said}, after none {then}", said=said, then=then)
+    values = {"said": said, "before": write(before), "then": then}
     if now > before:
-        return book.say("{figure}: {now}, {difference} more than in the period before", **values)
-    return book.say("{figure}: {now}, {difference} less than in the period before", **values)
+        return book.say("{said}, up from {before} {then}", **values)
+    return book.say("{said}, down from {before} {then}", **values)
 
 
-def _paired(
-    now: list[Row], before: list[Row], name: str, count: str
-) -> dict[str | None, dict[str, tuple[Any, Any]]]:
-    """Give, by currency (None without), each name's count now and before."""
+def _most(
+    parts: Mapping[str, tuple[Any, Any]], write: Callable[[Any], str], book: Phrasebook
+) -> str:
+    """Say which of several parts changed most; nothing where none did, or two did alike."""
+    ranked = sorted(parts, key=lambda name: abs(parts[name][0] - parts[name][1]), reverse=True)
+    shifts = [abs(parts[name][0] - parts[name][1]) for name in ranked]
+    if len(ranked) < 2 or shifts[0] == shifts[1]:
+        return ""
+    name, (now, before) = ranked[0], parts[ranked[0]]
+    if now > 0 and not any(was for _, was in parts.values()):
+        return book.say("{name} leads with {now}", name=name, now=write(now))
+    if before == 0:
+        return book.say("{name} changed most, from none to {now}", name=name, now=write(now))
+    if now == 0:
+        return book.say(
+            "{name} changed most, from {before} to none", name=name, before=write(before)
+        )
+    return book.say(
+        "{name} changed most, from {before} to {now}",
+        name=name,
+        before=write(before),
+        now=write(now),
+    )
+
+
+def _time_before(whole: Question, book: Phrasebook) -> str:
+    """Say when the period before was, as one says it after a figure."""
+    days = (whole.last - whole.first).days + 1
+    if days in YEAR:
+        return book.say("in the year before")
+    return book.say_count("on the day before", "in the {count} days before", days)
+
+
+def _at_the_end(whole: Question, book: Phrasebook) -> str:
+    return book.say("at the end of {day}", day=book.day(whole.before().last))
+
+
+def _foremost(weights: Parted, parts: Parted) -> str | None:
+    """Give the currency whose weight, or else whose sum, changed most; None without currencies."""
+
+    def changes(currency: str | None) -> tuple[Any, Decimal]:
+        weight = sum(abs(now - before) for now, before in weights[currency].values())
+        return weight, _shift(parts[currency])
+
+    return max(sorted(parts, key=str), key=changes, default=None)
+
+
+def _paired(now: list[Row], before: list[Row], name: str, count: str) -> Parted:
+    """Give, by currency (None without), each name's count now and before; 0 of what is not counted."""
     parts: dict[str | None, dict[str, tuple[Any, Any]]] = {}
     for row in now:
-        parts.setdefault(row.get("currency"), {})[str(row[name])] = (row[count], 0)
+        parts.setdefault(row.get("currency"), {})[str(row[name])] = (row.get(count, 0), 0)
     for row in before:
         named = parts.setdefault(row.get("currency"), {})
-        named[str(row[name])] = (named.get(str(row[name]), (0, 0))[0], row[count])
+        named[str(row[name])] = (named.get(str(row[name]), (0, 0))[0], row.get(count, 0))
     return parts
 
 

@@ -41,8 +41,7 @@ OUTSTANDING = f"{OPEN} SELECT currency, {AGES} FROM aged GROUP BY currency ORDER
 DEBTORS = f"""
     {OPEN}
     SELECT organization, currency, {AGES} FROM aged
-     GROUP BY organization, currency ORDER BY currency, outstanding DESC, organization
-     LIMIT {{top}}"""  # noqa: S608  # as above, constants of ours
+     GROUP BY organization, currency ORDER BY currency, outstanding DESC, organization"""  # noqa: S608  # as above, constants of ours
 
 DAYS_TO_PAY = """
     SELECT currency, count(*) AS invoices, sum(total) AS total,
@@ -70,7 +69,7 @@ BREAKAGE = f"""
 BREAKAGE_BY_POOL = f"""
     {LOST}
     SELECT pool, organization, last_day, keys, price, currency, breakage FROM lost
-     ORDER BY currency, breakage DESC, pool LIMIT {{top}}"""  # noqa: S608  # as above
+     ORDER BY currency, breakage DESC, pool"""  # noqa: S608  # as above
 
 JOURNAL = f"""
     {deferring.POSTINGS}
@@ -88,8 +87,11 @@ def outstanding(question: Question) -> "pd.DataFrame":
 
 
 def outstanding_by_organization(question: Question) -> "pd.DataFrame":
-    """Give who owed most then, by currency, with the same ages."""
-    return reading.frame(_about(DEBTORS, question))
+    """Give who owed then, those who owed most first, by currency, with the same ages."""
+    frame = reading.frame(_about(DEBTORS, question))
+    ages = [name for name in frame if name not in ("organization", "currency")]
+    frame.attrs |= {"rows": TOP, "sums": ages}
+    return frame
 
 
 def days_to_pay(question: Question) -> "pd.DataFrame":
@@ -103,8 +105,10 @@ def breakage_value(question: Question) -> "pd.DataFrame":
 
 
 def breakage_by_pool(question: Question) -> "pd.DataFrame":
-    """Give the pools whose last day was in the period with the most of such keys."""
-    return reading.frame(_about(BREAKAGE_BY_POOL, question))
+    """Give the pools with such keys whose last day was in the period, those that lost most first."""
+    frame = reading.frame(_about(BREAKAGE_BY_POOL, question))
+    frame.attrs |= {"rows": TOP, "sums": ["keys", "breakage"]}
+    return frame
 
 
 def deferred_revenue(question: Question) -> "pd.DataFrame":
@@ -115,7 +119,9 @@ def deferred_revenue(question: Question) -> "pd.DataFrame":
     """
     infinity = sql.SQL("CAST('infinity' AS date)")
     first = question.first.replace(day=1)
-    return reading.frame(_about(deferring.SCHEDULE, question, first=first, end=infinity))
+    frame = reading.frame(_about(deferring.SCHEDULE, question, first=first, end=infinity))
+    frame.attrs["sums"] = ["charged", "earned"]
+    return frame
 
 
 def deferral_journal(question: Question) -> "pd.DataFrame":
@@ -131,8 +137,9 @@ def deferral_journal(question: Question) -> "pd.DataFrame":
         amounts = zip(frame[side], places, strict=True)
         exact = [amount.quantize(Decimal(1).scaleb(-decimals)) for amount, decimals in amounts]
         frame[side] = pd.Series(exact, dtype=object)
-    frame.attrs |= {"download": "deferred-revenue-journal.csv", "rows": SHOWN}
-    return frame
+    sums = ["to_debit", "to_credit"]
+    frame.attrs |= {"download": "deferred-revenue-journal.csv", "rows": SHOWN, "sums": sums}
+    return question.titled(frame)
 
 
 def _about(
@@ -144,5 +151,4 @@ def _about(
         last=last,
         end=end or last,
         family=question.family(),
-        top=sql.Literal(TOP),
     )

@@ -150,7 +150,7 @@ def redemption_totals(question: Question) -> "pd.DataFrame":
 def redemptions_changed(question: Question) -> comparing.Opening:
     """Say how the number of redeemed keys changed, and for which course most."""
     return comparing.changed(
-        question, phrase("Keys redeemed"), _redeemed_by_course, name="course", count="redeemed"
+        question, comparing.keys_redeemed, _redeemed_by_course, name="course", count="redeemed"
     )
 
 
@@ -301,7 +301,7 @@ def days_until_redeemed(question: Question) -> "pd.DataFrame":
 
 def waits_in_short(question: Question) -> "pd.DataFrame":
     """Give the days within which half, and nine of ten, of the redeemed keys were redeemed: one row."""
-    return reading.figures(_about(MIDDLE, question))
+    return comparing.beside(question, lambda asked: reading.figures(_about(MIDDLE, asked)))
 
 
 def draw_days_until_redeemed(question: Question) -> "Figure":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from worker.languages.phrases import phrase
+from worker.languages.phrasebooks import Phrasebook
 from worker.reporting import comparing, reading
 from worker.reporting.question import Question
 
@@ -99,12 +99,18 @@ def risk_changed(question: Question) -> comparing.Opening:
     """Say how the number of learners at risk changed, and in which course most."""
     return comparing.changed(
         question,
-        phrase("Learners at risk"),
+        _learners,
         lambda asked: asked.titled(reading.frame(_about(BY_COURSE, asked))),
         name="course",
         count="at_risk",
         as_it_stood=True,
     )
+
+
+def _learners(book: Phrasebook, count: int, _: str | None) -> str:
+    if not count:
+        return book.say("No learner was at risk")
+    return book.say_count("{count} learner was at risk", "{count} learners were at risk", count)
 
 
 def risk_by_course(question: Question) -> "pd.DataFrame":

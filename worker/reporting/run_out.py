@@ -62,8 +62,8 @@ OPEN_DAYS = """
 def pools_by_run_out(question: Question) -> "pd.DataFrame":
     """Forecast the end of each active pool, those that run out first; no row for a past period.
 
-    `redeemed_a_day` is the pace, `open_days` the number of days that it is of. `likely` is the span in
-    which eight of ten such forecasts end.
+    `redeemed_a_day` is the pace, `open_days` (in the CSV) the number of days that it is of. `likely` is the
+    span in which eight of ten such forecasts end.
     """
     import pandas as pd
 
@@ -73,7 +73,9 @@ def pools_by_run_out(question: Question) -> "pd.DataFrame":
         frame.attrs["nothing"] = say.say(PAST)
         return frame
     rows = sorted(_forecasts(question), key=_order)
-    return pd.DataFrame([_told(row, its, days, say) for row, its, days in rows])
+    frame = pd.DataFrame([_told(row, its, days, say) for row, its, days in rows])
+    frame.attrs["aside"] = ("undistributed", "open_days")  # for want of room on the page
+    return question.titled(frame)
 
 
 def draw_run_out(question: Question) -> "Figure":
@@ -115,9 +117,7 @@ def run_out_back_test(question: Question) -> "pd.DataFrame":
     busiest = sorted(series.values(), key=sum, reverse=True)[:TESTED_POOLS]
     held = [is_inside for counts in busiest for is_inside in forecasting.back_test(counts)]
     rows = [(len(held), sum(held), sum(held) / len(held))] if held else []
-    frame = pd.DataFrame(rows, columns=["forecasts", "held", "held_share"])
-    frame.attrs["figures"] = True
-    return frame
+    return pd.DataFrame(rows, columns=["forecasts", "held", "held_share"])
 
 
 def _forecasts(question: Question) -> Iterator[tuple[dict[Hashable, Any], Forecast | None, int]]:

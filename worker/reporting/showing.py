@@ -16,10 +16,11 @@ A frame's `attrs` say more about it:
 import base64
 import html
 import io
-from collections.abc import Hashable, Mapping, Sequence
+import re
+import sys
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -42,6 +43,16 @@ MISSING = "–"
 TABLE = "table.csv"  # what a table that has no name of its own is saved as
 MAX_ROWS = 200  # rows of a table shown on the page
 BRIEF = 16  # characters; a column of texts up to this length is not wrapped
+# Columns of long texts, and the class of the page's style that gives each some room.
+ROOMY = {
+    "course": "course",
+    "organization": "organization",
+    "forecast": "said",
+    "likely": "said",
+    "what": "said",
+}
+TAG = re.compile("<[^<>]*>")
+WHOLE = 34  # characters; a code up to this length is not wrapped, because it fits beside the other columns
 MANIFOLD = 10  # from so many times as much on, a change is said as a factor
 # Columns whose values are ours and said in words: codes, and names of groups.
 CODES = ("outcome", "answer", "status", "state", "compared", "launched", "first_launch",
@@ -67,11 +78,17 @@ def register(locale: babel.Locale) -> None:
     if shell is None or shell.display_formatter is None:
         return
     formatter = shell.display_formatter.formatters["text/html"]
-    formatter.for_type_by_name("pandas", "DataFrame", lambda frame: table(frame, locale))
-    formatter.for_type_by_name("pandas.core.frame", "DataFrame", lambda frame: table(frame, locale))
-    formatter.for_type_by_name(
-        "matplotlib.figure", "Figure", lambda figure: picture(figure, locale)
-    )
+    shows: list[tuple[str, str, Callable[[Any], str]]] = [
+        ("pandas", "DataFrame", lambda frame: table(frame, locale)),
+        ("pandas.core.frame", "DataFrame", lambda frame: table(frame, locale)),
+        ("matplotlib.figure", "Figure", lambda figure: picture(figure, locale)),
+    ]
+    for module, name, show in shows:
+        kind = getattr(sys.modules.get(module), name, None)
+        if kind is None:
+            formatter.for_type_by_name(module, name, show)
+        else:  # a question before may have registered another locale
+            formatter.for_type(kind, show)
 
 
 def table(frame: "pd.DataFrame", locale: babel.Locale) -> str:
@@ -156,51 +173,52 @@ def _rows(frame: "pd.DataFrame", locale: babel.Locale) -> str:
     aside = [name for name in frame.attrs.get("aside", ()) if name in frame]
     shown = frame.drop(columns=aside).head(frame.attrs.get("rows", MAX_ROWS))
     records = shown.to_dict("records")
-    titles = frame.attrs.get("titles", {})
+    titles, links = frame.attrs.get("titles", {}), frame.attrs.get("links", {})
     cells = [
-        [_titled(name, cell(name, value, row, locale), titles) for name, value in row.items()]
+        [
+            _marked(name, cell(name, value, row, locale), titles, links)
+            for name, value in row.items()
+        ]
         for row in records
     ]
     people = personal.named(frame)
     columns = [
-        _column(
-            list(shown[name]),
-            [row[n] for row in cells],
-            person=name in people,
-            course=name == "course",
-        )
+        _column(name, list(shown[name]), [row[n] for row in cells], person=name in people)
         for n, name in enumerate(shown.columns)
     ]
     head = "".join(
         f'<th scope="col"{side}>{html.escape(heading(name, locale))}</th>'
         for name, side in zip(shown.columns, columns, strict=True)
     )
-    links = [frame.attrs.get("links", {}).get(name) for name in shown.columns]
-    body = "".join(_line(row, columns, links) for row in cells)
-    sums = "".join(_line(row, columns) for row in _summed(frame, locale))
+    body = "".join(_line(row, columns) for row in cells)
+    sums = "".join(_line(map(html.escape, row), columns) for row in _summed(frame, locale))
     foot = f"<tfoot>{sums}</tfoot>" if sums else ""
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>{foot}</table>"
     return _download(frame, locale) + table + _rest(frame, len(shown), locale)
 
 
-def _line(texts: list[str], columns: list[str], links: Sequence[str | None] = ()) -> str:
-    cells = (
-        f"<td{side}>{_linked(text, path)}</td>"
-        for text, side, path in zip_longest(texts, columns, links)
-    )
+def _line(marked: Iterable[str], columns: list[str]) -> str:
+    cells = (f"<td{side}>{text}</td>" for text, side in zip(marked, columns, strict=True))
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _linked(text: str, path: str | None) -> str:
-    """Give a cell's text as HTML: a link into the console, if its column has a page of each value."""
-    if path is None or text == MISSING:
-        return html.escape(text)
-    address = settings().web_url(path.format(quote(text, safe="")))
+def _marked(
+    name: Hashable, text: str, titles: Mapping[str, str], links: Mapping[Hashable, str]
+) -> str:
+    """Give a cell's text as HTML: a course with its title, and a link where the console has a page of it."""
+    if name == "course" and text in titles:
+        return f"{html.escape(titles[text])} {code(f'({text})')}"
+    if name not in links or text == MISSING:
+        return code(text) if name == "course" else html.escape(text)
+    address = settings().web_url(links[name].format(quote(text, safe="")))
     return f'<a href="{html.escape(address)}">{html.escape(text)}</a>'
 
 
-def _titled(name: Hashable, text: str, titles: Mapping[str, str]) -> str:
-    return f"{titles[text]} ({text})" if name == "course" and text in titles else text
+def code(text: str) -> str:
+    """Give a code as HTML: in one piece, and from left to right among letters that go the other way."""
+    if len(text) > WHOLE:
+        return html.escape(text)
+    return f'<bdi class="code">{html.escape(text)}</bdi>'
 
 
 def _summed(frame: "pd.DataFrame", locale: babel.Locale) -> list[list[str]]:
@@ -242,12 +260,13 @@ def _download(frame: "pd.DataFrame", locale: babel.Locale) -> str:
     )
 
 
-def _column(values: list[Any], texts: list[str], *, person: bool, course: bool) -> str:
-    if all(map(_is_number, values)):
+def _column(name: Hashable, values: list[Any], cells: list[str], *, person: bool) -> str:
+    if name not in ROOMY and all(_is_number(value) or value is None for value in values):
         return ' class="number"'
-    brief = max(map(len, texts)) <= BRIEF
-    kinds = [*[personal.MARK] * person, *["brief"] * brief, *["course"] * course]
-    return f' class="{" ".join(kinds)}"' if kinds else ""
+    brief = max(len(TAG.sub("", text)) for text in cells) <= BRIEF
+    kinds = [*[personal.MARK] * person, *["brief"] * brief, ROOMY.get(str(name), "")]
+    named = " ".join(filter(None, kinds))
+    return f' class="{named}"' if named else ""
 
 
 def _figures(frame: "pd.DataFrame", locale: babel.Locale) -> str:

@@ -1,4 +1,4 @@
-"""Queries of the notebook on pools, about the present state."""
+"""Queries of the notebook on pools: what moved in the period, and the present state."""
 
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from worker.languages import unusual
-from worker.reporting import measures, reading
+from worker.reporting import comparing, measures, reading
 from worker.reporting.question import Question
 
 if TYPE_CHECKING:
@@ -17,6 +17,21 @@ TOP = 25
 
 TOTALS = """
     SELECT {stock} FROM report.pool WHERE true {family} HAVING count(*) > 0"""
+
+MOVED = """
+    WITH moved AS (
+        SELECT (SELECT coalesce(sum(keys), 0)::bigint FROM report.growth WHERE {made}) AS created,
+               (SELECT count(*) FROM report.handed_out WHERE {distributed}) AS distributed,
+               (SELECT count(*) FROM report.redemption
+                 WHERE answer = 'redeemed' AND {redeemed}) AS redeemed)
+    SELECT * FROM moved WHERE created + distributed + redeemed > 0"""
+
+# Two pools may have one name: each is told with its owner, unless that is whom the report is about.
+REDEEMED = """
+    SELECT CASE WHEN organization = {about} THEN pool ELSE pool || ', ' || organization END AS pool,
+           count(*) AS redeemed
+      FROM report.redemption WHERE answer = 'redeemed' AND {redeemed}
+     GROUP BY pool, organization"""
 
 EXPIRING = """
     SELECT name AS pool, organization, course, issued, undistributed,
@@ -46,7 +61,23 @@ LABELS = """
 
 def stock_totals(question: Question) -> "pd.DataFrame":
     """Count the keys of all pools by state: one row."""
-    return reading.figures(_about(TOTALS, question))
+    return reading.frame(_about(TOTALS, question))
+
+
+def stock_moved(question: Question) -> "pd.DataFrame":
+    """Count the keys created, distributed and redeemed in the period, beside earlier periods: one row."""
+    return comparing.beside(question, lambda asked: reading.figures(_about(MOVED, asked)))
+
+
+def pools_changed(question: Question) -> comparing.Opening:
+    """Say how the number of redeemed keys changed, and in which pool most."""
+    return comparing.changed(
+        question,
+        comparing.keys_redeemed,
+        lambda asked: reading.frame(_about(REDEEMED, asked)),
+        name="pool",
+        count="redeemed",
+    )
 
 
 def expiring_pools(question: Question) -> "pd.DataFrame":
@@ -98,4 +129,8 @@ def _about(query: str, question: Question) -> sql.Composed:
         soon=sql.Literal(SOON),
         now=sql.Literal(question.asked_at),
         began=question.within(at="began_at"),
+        made=question.within(at="made_at"),
+        distributed=question.within(at="distributed_at"),
+        redeemed=question.within(),
+        about=sql.Literal(question.organization or ""),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from babel.dates import get_day_names
 from psycopg import sql
 
+from worker.languages.phrasebooks import Phrasebook
 from worker.languages.phrases import phrase
 from worker.reporting import comparing, drawing, reading, showing
 from worker.reporting.question import Question
@@ -112,8 +113,14 @@ def usage_totals(question: Question) -> "pd.DataFrame":
 def launches_changed(question: Question) -> comparing.Opening:
     """Say how the number of launches changed, and for which course most."""
     return comparing.changed(
-        question, phrase("Launches"), _launches_by_course, name="course", count="launches"
+        question, _launched, _launches_by_course, name="course", count="launches"
     )
+
+
+def _launched(book: Phrasebook, count: int, _: str | None) -> str:
+    if not count:
+        return book.say("There was no launch")
+    return book.say_count("There was {count} launch", "There were {count} launches", count)
 
 
 def _launches_by_course(question: Question) -> "pd.DataFrame":

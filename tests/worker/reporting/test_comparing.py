@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.languages.phrasebooks import LANGUAGES, phrasebook
+from worker.languages.phrasebooks import LANGUAGES, Phrasebook, phrasebook
 from worker.reporting import comparing, reading, showing
 from worker.reporting.question import Question
 
 ENGLISH = phrasebook("en")
 DAYS = st.dates(date(1990, 1, 1), date(2100, 1, 1))
 COUNTS = st.integers(-(10**6), 10**6)
+NUMBER = r"(-?[\d,]+)"
 PARTS = st.dictionaries(st.sampled_from("ABCDEF"), st.tuples(COUNTS, COUNTS))
 
 
@@ -29,41 +30,65 @@ def read(text: str) -> int:
     return int(text.replace(",", "").replace("\u2212", "-"))
 
 
+def told(parts, book: Phrasebook = ENGLISH) -> str:
+    total = sum(now for now, _ in parts.values())
+    said = f"There were {total:,} keys" if total else "There was no key"
+    return comparing.sentence(said, parts, lambda n: f"{n:,}", book, then="on the day before")
+
+
 @given(PARTS)
 def test_the_opening_sentence_says_what_is_so(parts):
-    said = comparing.sentence("Keys", parts, lambda n: f"{n:,}", ENGLISH)
+    said = told(parts)
 
     now, before = (sum(pair[place] for pair in parts.values()) for place in (0, 1))
-    total, _, most = (
-        said.removesuffix(".").partition("; ") if "; none" not in said else (said, "", "")
-    )
-    number = r"(-?[\d,]+)"
-    if more := re.fullmatch(
-        rf"Keys: {number}, {number} (more|less) than in the period before", total
-    ):
-        assert before != 0
-        assert read(more[1]) == now
-        assert read(more[2]) * (1 if more[3] == "more" else -1) == now - before != 0
-    elif same := re.fullmatch(rf"Keys: {number}, as in the period before", total):
-        assert read(same[1]) == now == before != 0
-    elif "; none in the period before" in said:
+    total, _, most = said.removesuffix(".").partition("; ")
+    figure, _, then = total.partition(", ")
+    assert figure == (f"There were {now:,} keys" if now else "There was no key")
+    if moved := re.fullmatch(rf"(up|down) from {NUMBER} on the day before", then):
+        assert read(moved[2]) == before != 0
+        assert (moved[1] == "up") == (now > before)
+        assert now != before
+    elif then == "the same as on the day before":
+        assert now == before
+    else:
+        assert then == "after none on the day before"
         assert (before, now != 0) == (0, True)
-        assert said.startswith(f"Keys: {now:,};")
+    assert_said_of_the_most(most, parts)
+
+
+def assert_said_of_the_most(most: str, parts: dict[str, tuple[int, int]]) -> None:
+    shifts = sorted((abs(now - before) for now, before in parts.values()), reverse=True)
+    if len(shifts) < 2 or shifts[0] == shifts[1]:
+        assert most == ""
+    elif leads := re.fullmatch(rf"(\w) leads with {NUMBER}", most):
+        assert not any(before for _, before in parts.values())
+        assert read(leads[2]) == parts[leads[1]][0] == max(now for now, _ in parts.values()) > 0
     else:
-        assert said.startswith("Keys: none, and none in the period before")
-        assert now == before == 0
-    if moved := re.search(rf"(?:^|; )(\w) changed most: {number} instead of {number}", said):
-        pair = parts[moved[1]]
-        assert (read(moved[2]), read(moved[3])) == pair
-        assert abs(pair[0] - pair[1]) == max(abs(a - b) for a, b in parts.values()) > 0
-    else:
-        assert len(parts) < 2 or all(a == b for a, b in parts.values())
-    assert not most or moved
+        number = r"(-?[\d,]+|none)"
+        moved = re.fullmatch(rf"(\w) changed most, from {number} to {number}", most)
+        assert moved
+        before, now = (0 if one == "none" else read(one) for one in moved.groups()[1:])
+        assert (now, before) == parts[moved[1]]
+        assert abs(now - before) == shifts[0]
+        assert "0" not in moved.groups()
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"A": (5430, 0)}, "5,430 keys, after none on the day before."),
+        ({"A": (5430, 0), "B": (7, 0)}, "5,437 keys, after none on the day before; A leads with 5,430."),
+        ({"A": (8, 0), "B": (7, 6)}, "15 keys, up from 6 on the day before; A changed most, from none to 8."),
+        ({}, "no key, the same as on the day before."),
+    ],
+)  # fmt: skip
+def test_the_opening_sentence_is_one_that_a_person_would_write(parts, said):
+    assert told(parts) == f"There {'was' if not parts else 'were'} {said}"
 
 
 @given(PARTS, st.sampled_from(LANGUAGES))
 def test_the_opening_sentence_is_said_in_every_language(parts, language):
-    said = comparing.sentence("Keys", parts, str, phrasebook(language))
+    said = told(parts, phrasebook(language))
 
     assert said.endswith(".")
     assert not re.search("∞|nan|{", said)
@@ -162,26 +187,50 @@ def test_amounts_are_compared_currency_by_currency():
     assert '<dd class="beside">before ¥0</dd>' in page
 
 
-def test_the_sentence_on_revenue_is_of_the_currency_that_changed_most(monkeypatch):
-    now = pd.DataFrame(
-        {"course": ["A", "B", "A"], "currency": ["EUR", "EUR", "USD"], "revenue": [5, 5, 100]}
-    )
-    before = pd.DataFrame(
-        {"course": ["A", "B", "A"], "currency": ["EUR", "EUR", "USD"], "revenue": [5, 1, 101]}
-    )
-    question = asked(date(2026, 3, 1), date(2026, 3, 31))
+def revenue(rows: list[tuple[str, str, int, int]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["course", "currency", "redemptions", "revenue"])
 
-    opening = comparing.changed(
+
+def opening(now: pd.DataFrame, before: pd.DataFrame, **asked_of: date) -> str:
+    question = asked(date(2026, 3, 1), date(2026, 3, 31), **asked_of)
+    return comparing.changed(
         question,
-        "Revenue",
-        lambda asked: now if asked == question else before,
+        lambda book, amount, currency: (
+            f"Revenue in {currency} was {showing.money(amount, str(currency), book.locale)}"
+        ),
+        lambda of: now if of.first == question.first else before,
         name="course",
         count="revenue",
+    ).sentence
+
+
+def test_the_sentence_on_revenue_is_of_the_currency_in_which_most_redemptions_came_or_went():
+    now = revenue([("A", "EUR", 9, 5), ("B", "EUR", 9, 5), ("A", "USD", 2, 100)])
+    before = revenue(
+        [("A", "EUR", 9, 5), ("B", "EUR", 2, 1), ("A", "USD", 1, 1), ("A", "AUD", 3, 70)]
     )
 
-    assert opening.sentence == (
-        "Revenue (EUR): €10.00, €4.00 more than in the period before; "
-        "B changed most: €5.00 instead of €1.00."
+    said = opening(now, before)
+
+    assert said == (
+        "Revenue in EUR was €10.00, up from €6.00 in the 31 days before; "
+        "B changed most, from €1.00 to €5.00."
+    )
+
+
+def test_the_sentence_says_up_to_which_day_it_counts_where_the_period_is_not_over():
+    now, before = revenue([("A", "EUR", 1, 5)]), revenue([])
+
+    said = opening(now, before, today=date(2026, 3, 11))
+
+    assert said == "Revenue in EUR was €5.00 up to 10 March 2026, after none in the 10 days before."
+
+
+def test_a_code_in_the_sentence_stays_whole_and_reads_from_left_to_right():
+    said = comparing.Opening("Go < on (NLP-150) leads.", frozenset(["NLP-150"]))
+
+    assert said._repr_html_() == (
+        '<p class="opening">Go &lt; on <bdi class="code">(NLP-150)</bdi> leads.</p>'
     )
 
 

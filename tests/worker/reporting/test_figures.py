@@ -24,10 +24,11 @@ from tests.conftest import Addresses
 from worker import reporting, simulation
 from worker.database import connections as databases
 from worker.languages import unusual, upkeep
-from worker.reporting import billing, postgres, reading, risk, showing, usage
+from worker.reporting import billing, comparing, postgres, reading, risk, showing, usage
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 PAIRED = sorted(NOTEBOOKS.glob("*.py"))
+CALL = re.compile(r"reporting\.(\w+)\(question\)")
 
 
 NOTHING_FORECAST = "Stock is known as of today, and this period is over: nothing is forecast."
@@ -938,12 +939,59 @@ def test_the_other_notebooks_say_of_an_empty_database_that_there_is_nothing_yet(
     assert len(questions) == len(set(questions)) > 10
 
 
-def test_every_column_of_a_table_has_its_word_in_every_language(asked):
-    said = {message.id for message in upkeep.read("de") if message.id}
-    called = re.findall(r"reporting\.(\w+)\(question\)", "".join(map(Path.read_text, PAIRED)))
-    tables = [getattr(reporting, name)(asked) for name in called if not name.startswith("draw_")]
+@pytest.fixture(scope="module")
+def answers(current) -> dict[str, list[object]]:
+    """What each notebook's functions give, charts aside, in its order."""
+    called = {path.stem: CALL.findall(path.read_text()) for path in PAIRED}
+    return {
+        notebook: [getattr(reporting, name)(current) for name in names if "draw_" not in name]
+        for notebook, names in called.items()
+    }
 
-    frames = [table for table in tables if isinstance(table, pd.DataFrame)]
+
+@pytest.fixture(scope="module")
+def frames(answers) -> list[pd.DataFrame]:
+    return [
+        answer for given in answers.values() for answer in given if isinstance(answer, pd.DataFrame)
+    ]
+
+
+def test_each_notebook_opens_with_a_sentence_on_what_changed_most(answers):
+    openings = [given[0] for given in answers.values()]
+
+    assert len(openings) == len(PAIRED) > 4
+    assert all(isinstance(opening, comparing.Opening) for opening in openings)
+
+
+def test_the_period_before_and_the_year_before_stand_beside_each_large_figure(frames):
+    large = [frame for frame in frames if frame.attrs.get("figures") and len(frame)]
+
+    compared = [len(frame.attrs["compared"]) for frame in large]
+    assert len(compared) > 4
+    assert set(compared) == {2}
+
+
+def test_amounts_of_several_rows_are_totalled_by_currency(frames):
+    for frame in filter(len, frames):
+        if {"compared", "status"} & set(
+            frame
+        ):  # two sides of one sum; void invoices, which add nothing
+            continue
+        amounts = {name for name in frame if isinstance(frame[name].iloc[0], Decimal)}
+        if "currency" in frame and amounts and max(Counter(frame["currency"]).values()) > 1:
+            assert amounts & set(frame.attrs.get("sums", ())), list(frame)
+
+
+def test_courses_are_named_with_their_titles(frames):
+    of_courses = [frame for frame in frames if "course" in frame and len(frame)]
+
+    assert len(of_courses) > 6
+    assert all(frame.attrs.get("titles") for frame in of_courses)
+
+
+def test_every_column_of_a_table_has_its_word_in_every_language(frames):
+    said = {message.id for message in upkeep.read("de") if message.id}
+
     columns = {showing.words(column) for frame in frames for column in frame}
     values = {
         showing.words(value)

@@ -67,7 +67,7 @@ def test_sums_stand_below_a_table_by_currency_where_there_are_several_rows():
         '<tfoot><tr><td class="course">Gesamtbetrag</td><td class="brief">EUR</td>'
         '<td class="number">0,90\xa0€</td></tr></tfoot>'
     ]
-    assert "Ångström &amp; more (A)" in page
+    assert 'Ångström &amp; more <bdi class="code">(A)</bdi>' in page
     assert '<th scope="col" class="number">Umsatz</th>' in page
 
 
