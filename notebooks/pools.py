@@ -63,8 +63,9 @@ reporting.draw_run_out(question)
 reporting.pools_by_run_out(question)
 
 # %% [markdown]
-# The pace (*redeemed a day*) is of whole days of the last 28 on which the pool was open and not paused. It goes on at that pace until its keys, or its days, are over. In eight of ten cases the end is
-# in the *likely* span (the bar; a hollow mark is a pool that ends with keys unspent).
+# The pace (*redeemed a day*) is of whole days of the last 28 on which the pool was open and not paused. It
+# goes on at that pace until its keys, or its days, are over. In eight of ten cases the end is in the *likely*
+# span (the bar; a hollow mark is a pool that ends with keys unspent).
 
 # %% [markdown]
 # ### How good were such forecasts?
