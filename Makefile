@@ -5,6 +5,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
+SPARK  := .venv/.spark
 
 # Where it is set (in images, mostly), every process that starts compiles keypool anew.
 export PYTHONDONTWRITEBYTECODE :=
@@ -24,8 +25,11 @@ uv = UV_SYSTEM_CERTS=true \
      $(if $(SSL_CERT_FILE),,$(call from_pip,SSL_CERT_FILE,cert)) \
      $(BIN)/uv --quiet pip
 
+# The lines of the lock that pin a package, as sed names them.
+pins = /^$(1)==/,/^ *\#/
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults hosts fuzz bench screenshots languages sure lock notebooks clean
+.PHONY: help setup demo up test faults hosts fuzz bench scale screenshots languages sure lock notebooks clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -53,6 +57,9 @@ fuzz: $(READY) ## the API asked at random, as its own document describes it (EXA
 
 bench: $(READY) ## speed and memory against the limit and a peer, in one run (SCALE=0.1)
 	$(BIN)/python -m benchmarks --scale $(SCALE)
+
+scale: $(SPARK) ## the lake's questions on Spark, a cluster of two workers, too; needs Java 17 (REDEMPTIONS=)
+	$(BIN)/python -m tests.scale --redemptions $(REDEMPTIONS)
 
 screenshots: $(READY) ## every page of the console, wide, narrow, light and dark, into docs/images
 	$(BIN)/python -m tests.webhook.console.screenshots
@@ -82,9 +89,18 @@ clean: ## remove .venv and what the checks left behind; data under .keypool stay
 # Bytecode is made here, once: where Python may not write it, each start would make it anew.
 $(READY): $(BIN)/uv requirements.lock pyproject.toml
 	@echo 'Installing into .venv what requirements.lock pins'
-	@$(uv) sync --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock
+	@sed '$(call pins,pyspark)d; $(call pins,py4j)d' requirements.lock > .venv/all-but-spark.txt
+	@$(uv) sync --python $(BIN)/python --compile-bytecode --require-hashes .venv/all-but-spark.txt
 	@$(uv) install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -q worker webhook
+	@touch $@
+
+# Spark is 450 MB, and nothing else needs it.
+$(SPARK): $(READY)
+	@$(BIN)/python -m tests.scale --java
+	@echo 'Installing Spark'
+	@sed -n '$(call pins,pyspark)p; $(call pins,py4j)p' requirements.lock > .venv/spark.txt
+	@$(uv) install --python $(BIN)/python --require-hashes --requirement .venv/spark.txt
 	@touch $@
 
 # The lock pins uv too; pip installs that one line of it and no more.
@@ -93,5 +109,5 @@ $(BIN)/uv:
 	  "keypool needs Python 3.11 or newer; name one, as in 'make setup PYTHON=python3.13'." >&2; exit 1; }
 	@echo 'Making .venv'
 	@$(PYTHON) -m venv .venv
-	@sed -n '/^uv==/,/^ *#/p' requirements.lock > .venv/uv.txt
+	@sed -n '$(call pins,uv)p' requirements.lock > .venv/uv.txt
 	@$(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --requirement .venv/uv.txt

@@ -104,11 +104,11 @@ def running(rig: Rig, count: int) -> Round:
 
 def _from_the_lake() -> dict[str, float]:
     """Run each notebook, and ask its questions, with a lake; and ask them without."""
-    questions = {name: _asked(name) for name in keeping.OURS}
-    tables = {name: _answered(asked) for name, asked in questions.items()}
+    questions = {name: [query for _, query in asked(name)] for name in keeping.OURS}
+    tables = {name: _answered(queries) for name, queries in questions.items()}
     with built_lake():
         ran = {name: _ran(name) for name in keeping.OURS}
-        files = {name: _answered(asked) for name, asked in questions.items()}
+        files = {name: _answered(queries) for name, queries in questions.items()}
     return {
         **{f"seconds from the lake for {name}": one.seconds for name, one in ran.items()},
         **{f"MB from the lake for {name}": one.memory_mb for name, one in ran.items()},
@@ -127,14 +127,14 @@ def _ran(notebook: str) -> Child:
     return in_a_process("benchmarks.reports:run_one")
 
 
-def _asked(notebook: str) -> list[str]:
-    """Give the questions of a notebook, as its figures ask them."""
+def asked(notebook: str) -> Iterator[tuple[str, str]]:
+    """Give the questions of a notebook, each with the figure that asks it."""
     question = reporting.ask()
     source = rendering.NOTEBOOKS.joinpath(f"{notebook}.py").read_text()
-    with reading.listening() as heard:
-        for figure in re.findall(r"reporting\.(\w+)\(question", source):
+    for figure in re.findall(r"reporting\.(\w+)\(question", source):
+        with reading.listening() as heard:
             getattr(reporting, figure)(question)
-    return list(heard)
+        yield from ((f"{notebook}.{figure}", query) for query in heard)
 
 
 def _answered(questions: list[str]) -> float:

@@ -43,7 +43,7 @@ ENDS_OF_SOMETHING_ELSE = re.compile(
     r"|assignment\.expires_at < end <="  # a new end with the one before
 )
 
-PARTS = ("local", "traces", "reports", "notebooks")  # the extras of those who run keypool
+PARTS = ("local", "traces", "reports", "notebooks", "spark")  # the extras of those who run keypool
 EXTRAS = (*PARTS, "dev")
 
 # The rooms of the domain, a noun of the trade each, and their doors.

@@ -8,6 +8,7 @@ of open and changed months are kept for a minute, or until the next question.
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -19,11 +20,11 @@ from worker.days import following_month
 from worker.reporting import postgres
 from worker.reporting.lake import asking, engine, facts, places, views
 from worker.reporting.lake.asking import Asked, Span
+from worker.reporting.lake.engine import DuckDB, Engine
 from worker.reporting.lake.facts import Fact
 from worker.reporting.lake.places import Manifest, Place
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 LASTS = 60  # seconds
@@ -70,7 +71,7 @@ class Lake:
     versions: dict[date, dict[int, str]]
     changed: dict[date, set[int]]
     began: float
-    engine: "duckdb.DuckDBPyConnection"
+    engine: Engine
     manifests: dict[date, dict[int, Manifest]] = field(default_factory=dict)
     registered: set[str] = field(default_factory=set)
 
@@ -96,12 +97,26 @@ class Lake:
 
 
 _lake: Lake | None = None
+_elsewhere: Engine | None = None
 
 
 def forget() -> None:
     """Look anew at what there is, with the next query."""
     global _lake
     _lake = None
+
+
+@contextmanager
+def asking_elsewhere(other: Engine) -> Iterator[None]:
+    """Have queries be answered by an engine other than this process's own meanwhile."""
+    global _elsewhere
+    forget()
+    _elsewhere = other
+    try:
+        yield
+    finally:
+        _elsewhere = None
+        forget()
 
 
 def answer(query: str) -> "pa.Table | None":
@@ -119,16 +134,15 @@ def answer(query: str) -> "pa.Table | None":
     lake, needed = _known(), _needed(asked)
     if lake is None or not all(_is_near(lake, span) for span in needed.values()):
         return None
-    import duckdb
-
+    refusals: tuple[type[Exception], ...] = (*lake.engine.refusals, errors.InvalidInputError)
     try:
         for name, span in needed.items():
             _show_facts(lake, FACTS[name], span)
         for name in asked.spans:
             _show_view(lake, name, asked.columns)
-        return lake.engine.sql(asked.written_for("duckdb")).to_arrow_table()
-    except (duckdb.Error, errors.InvalidInputError):
-        # A column that the lake lacks, or words that DuckDB has not: PostgreSQL is asked.
+        return lake.engine.answer(asked.tree)
+    except refusals:
+        # A column that the lake lacks, or words that the engine has not: PostgreSQL is asked.
         return None
 
 
@@ -180,7 +194,7 @@ def _known() -> Lake | None:
 def _look() -> Lake | None:
     """Look what the lake has; its changes first, so that a build meanwhile is no harm."""
     place, begun = places.ours(), postgres.rows(STATE)
-    if not begun or not place.is_local:
+    if not begun or not (place.is_local or _elsewhere):
         return None
     changed: dict[date, set[int]] = {}
     for row in postgres.rows(CHANGED):
@@ -196,7 +210,7 @@ def _look() -> Lake | None:
         versions={month: known for month, known in versions.items() if month < written},
         changed={month: known for month, known in changed.items() if month < written},
         began=time.monotonic(),
-        engine=engine.fenced(_folders(place, versions)),
+        engine=_elsewhere or DuckDB(engine.fenced(_folders(place, versions))),
     )
 
 
@@ -231,7 +245,7 @@ def _show_facts(lake: Lake, fact: Fact, span: Span) -> None:
     ]
     if not parts:
         raise errors.InvalidInputError("There are no such months.")
-    lake.engine.execute(f"CREATE OR REPLACE VIEW {fact.name}_facts AS {' UNION ALL '.join(parts)}")
+    lake.engine.view(f"{fact.name}_facts", " UNION ALL ".join(parts))
 
 
 def _files(lake: Lake, fact: Fact, span: Span) -> Iterator[str]:
@@ -242,7 +256,7 @@ def _files(lake: Lake, fact: Fact, span: Span) -> Iterator[str]:
         if fact.name in manifest["rows"]
     ]
     if paths:
-        yield f"read_parquet({paths}, hive_partitioning = false)"
+        yield lake.engine.files(lake.place, paths)
 
 
 def _rest(lake: Lake, fact: Fact, span: Span, more: Iterable[str]) -> Iterator[str]:
@@ -287,7 +301,7 @@ def _show_view(lake: Lake, name: str, used: set[str]) -> None:
                 if known in views.JOINS[join]:
                     _register(lake, known, query)
         shown = views.select(name, FACTS[name].columns, used, now=lake.now.isoformat())
-    lake.engine.execute(f"CREATE OR REPLACE VIEW report.{name} AS {shown}")
+    lake.engine.view(f"report.{name}", shown)
 
 
 def _whole(name: str, used: set[str]) -> str:

@@ -53,10 +53,6 @@ class Asked:
     spans: dict[str, Span] = field(default_factory=dict)
     columns: set[str] = field(default_factory=set)
 
-    def written_for(self, dialect: str) -> str:
-        """Give the query in an engine's SQL."""
-        return self.tree.sql(dialect=dialect)
-
 
 def read(query: str) -> Asked | None:
     """Read a query; None if it is none, asks for all columns of a view, or outside schema "report".

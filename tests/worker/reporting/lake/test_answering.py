@@ -21,7 +21,15 @@ from tests.worker.reporting.lake.conftest import run
 from worker import reporting
 from worker.demo import scratch
 from worker.reporting import drawing, logins, postgres, reading, rendering
-from worker.reporting.lake import answering, asking, building, engine, places, sharing
+from worker.reporting.lake import (
+    answering,
+    asking,
+    building,
+    engine,
+    places,
+    sharing,
+    sparksql,
+)
 
 # Only PostgreSQL knows addresses, and it finds by an index who has access at present.
 AT_RISK = rendering.NOTEBOOKS / "learners_at_risk.ipynb"
@@ -137,6 +145,10 @@ def test_every_notebook_has_the_same_figures_with_and_without_the_lake(
     assert {
         query for answered, query in from_lake if not answered and is_of_the_lake(query)
     } == set()
+    # Spark, which `make scale` asks the same, has words for each of them.
+    assert all(
+        sparksql.written(asking.read(query).tree) for answered, query in from_lake if answered
+    )
 
 
 def is_of_the_lake(query: str) -> bool:
@@ -267,7 +279,7 @@ def fenced(lake: Path, organization: tuple[int, str]) -> Iterator[duckdb.DuckDBP
     """The engine of a report about one organization."""
     with asking_about(organization):
         answering.answer("SELECT count(*) FROM report.redemption")
-        yield answering._lake.engine
+        yield answering._lake.engine.connection
 
 
 def folders(lake: Path, organization: tuple[int, str]) -> tuple[Path, Path]:
@@ -368,6 +380,25 @@ def test_a_lake_elsewhere_is_copied_for_a_report_as_far_as_it_is_needed(
     )
     with asking_about(organization), told(KEYPOOL_LAKE=str(folder)):
         assert answering.answer(query).to_pylist() == postgres.rows(query)
+
+
+def test_another_engine_answers_where_one_is_named(lake, organization):
+    class Other(engine.DuckDB):
+        asked = 0
+
+        def answer(self, query: Any) -> Any:
+            Other.asked += 1
+            return super().answer(query)
+
+    query = "SELECT count(*) AS n FROM report.launch"
+    own = answering.answer(query)
+
+    with answering.asking_elsewhere(Other(engine.fenced([str(lake)]))):
+        others = answering.answer(query)
+    answering.answer(query)
+
+    assert others == own
+    assert Other.asked == 1
 
 
 def test_without_a_lake_nothing_is_read_but_the_tables(monkeypatch, lake):
