@@ -17,11 +17,12 @@ from webhook.http.uploads import TABLES, uploaded
 from worker import errors
 from worker.database import patience
 from worker.database.paging import Page
-from worker.pools import batches, exporting, keys, pools, replacing
+from worker.pools import batches, exporting, keys, pools, replacing, retiring
 from worker.pools.batches import BatchShape
 from worker.pools.import_reports import ImportReport
-from worker.pools.keys import KeyShape, RetiredKeys
+from worker.pools.keys import KeyShape
 from worker.pools.replacing import Replacement
+from worker.pools.retiring import RetiredKeys
 from worker.redemption import trouble
 from worker.redemption.trouble import KeyShown
 from worker.tenancy.actors import Actor, Role
@@ -148,7 +149,7 @@ def show(session: Session, actor: Actor, code: str, query: DryRun) -> KeyShown:
 def retire(session: Session, actor: Actor, body: Codes) -> RetiredKeys:
     """Retire issued keys; each code has its own result."""
     patience.unhurried(session)
-    return keys.retire(session, actor=actor, codes=body.codes)
+    return retiring.retire(session, actor=actor, codes=body.codes)
 
 
 @blueprint.post("/keys/<code>/replace")

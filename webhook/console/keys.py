@@ -16,7 +16,7 @@ from webhook.console.words import number
 from webhook.http import nudging
 from worker import errors
 from worker.database import patience
-from worker.pools import batches, distributions, keys, pools, replacing
+from worker.pools import batches, distributions, keys, pools, replacing, retiring
 from worker.pools.distributions import DistributionsMade
 from worker.pools.import_reports import ImportReport
 from worker.pools.reading import Purpose
@@ -198,5 +198,5 @@ def replace_key(session: Session, actor: Actor, code: str) -> Any:
 @page(Role.MANAGER, on="pool")
 def retire_key(session: Session, actor: Actor, pool: str) -> Any:
     """Retire one issued key."""
-    keys.retire_one(session, actor=actor, code=request.form.get("code", ""))
+    retiring.retire_one(session, actor=actor, code=request.form.get("code", ""))
     return done("The key is retired; it can be redeemed no more.", "pool", pool=pool)

@@ -20,7 +20,7 @@ with deferred():
     from worker import tasks
     from worker.database import connections, paging
     from worker.languages import negotiation, readers
-    from worker.pools import batches, distributions, exporting, keys, replacing
+    from worker.pools import batches, distributions, exporting, keys, replacing, retiring
     from worker.redemption import trouble
     from worker.tenancy import templates
 
@@ -39,7 +39,7 @@ DISTRIBUTIONS = printing.table(
     without=("pool", "name"),
 )
 
-REFUSED_TABLE = printing.table(lambda: keys.RetiredKey, without=("result",))
+REFUSED_TABLE = printing.table(lambda: retiring.RetiredKey, without=("result",))
 
 RETIRED_AT_ONCE = 10_000  # in one transaction
 
@@ -181,12 +181,12 @@ def show(
     )
 
 
-def _none_retired(result: "keys.RetiredKeys") -> int:
+def _none_retired(result: "retiring.RetiredKeys") -> int:
     """Say whether none of the codes was retired."""
     return 0 if result["retired"] else tables.EXIT_REFUSED
 
 
-def _retired(result: "keys.RetiredKeys") -> None:
+def _retired(result: "retiring.RetiredKeys") -> None:
     refused = [item for item in result["items"] if item["result"] == "refused"]
     printing.line(
         f"{printing.counted(result['retired'], 'key')} retired, {len(refused):,} refused."
@@ -197,13 +197,13 @@ def _retired(result: "keys.RetiredKeys") -> None:
 
 @command.command(shows=_retired, failed=_none_retired)
 @click.argument("codes", metavar="CODE…", nargs=-1, required=True)
-def retire(codes: tuple[str, ...]) -> "keys.RetiredKeys":
+def retire(codes: tuple[str, ...]) -> "retiring.RetiredKeys":
     """Retire issued keys, each with its own result; “-” reads one code per line from standard input."""
     typed = [line.strip() for line in sys.stdin if line.strip()] if codes == ("-",) else codes
-    result: keys.RetiredKeys = {"retired": 0, "items": [], "next": None}
+    result: retiring.RetiredKeys = {"retired": 0, "items": [], "next": None}
     for first in range(0, len(typed), RETIRED_AT_ONCE):
         some = typed[first : first + RETIRED_AT_ONCE]
-        done = run(keys.retire, actor=operator(), codes=some)
+        done = run(retiring.retire, actor=operator(), codes=some)
         result["retired"] += done["retired"]
         result["items"] += done["items"]
     if _none_retired(result) and result["items"]:

@@ -15,7 +15,7 @@ from worker.database.connections import clock_now, session
 from worker.demo import traffic
 from worker.demo.past import ACADEMY, AMERICAS, NORDIC, RIDGEWAY
 from worker.errors import InvalidInputError
-from worker.pools import batches, distributions, exporting, keys, pools
+from worker.pools import batches, distributions, exporting, keys, pools, retiring
 from worker.pools.batches import BatchShape
 from worker.pools.import_reports import ImportReport
 from worker.redemption import sources
@@ -176,7 +176,7 @@ def generate(opened: Session, key_counts: dict[str, int]) -> list[BatchShape]:
 def withdraw(opened: Session, key_counts: dict[str, int]) -> None:
     """Retire the keys of one pool."""
     pool = REFUSING["key_retired"]
-    keys.retire(opened, actor=ACTOR, codes=list(codes(pool, key_counts[pool])))
+    retiring.retire(opened, actor=ACTOR, codes=list(codes(pool, key_counts[pool])))
 
 
 def hand_out(opened: Session, key_counts: dict[str, int]) -> None:

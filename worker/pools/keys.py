@@ -1,15 +1,15 @@
-"""Keys: adding, finding, listing and retiring them.
+"""Keys: adding, finding and listing them.
 
 A code is found by its canonical form, else as a person may have misread a generated one (K4).
 Results have codes; messages never have a whole code, because they are logged and shown.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import BinaryIO, Literal, NamedTuple, Unpack
+from typing import BinaryIO, Unpack
 
 from sqlalchemy import (
     ARRAY,
@@ -22,7 +22,6 @@ from sqlalchemy import (
     literal,
     select,
     true,
-    update,
 )
 from sqlalchemy.orm import Session, outerjoin
 from typing_extensions import TypedDict
@@ -79,30 +78,6 @@ class KeyShape(TypedDict):
     """A few words each, for filters and reports."""
 
 
-class RetiredKey(TypedDict):
-    """The result for one of many codes."""
-
-    key: str
-    """The code, as it was given."""
-    result: Literal["retired", "refused"]
-    """Whether its key was retired."""
-    code: str | None
-    """Why it was refused, as a stable code."""
-    reason: str | None
-    """Why it was refused, in words."""
-
-
-class RetiredKeys(TypedDict):
-    """The result for each code, in the given order."""
-
-    retired: int
-    """How many keys were retired."""
-    items: list[RetiredKey]
-    """The result for each code."""
-    next: None
-    """Always null: the list is complete."""
-
-
 @dataclass(frozen=True)
 class Filters(distributions.Filters):
     """Which of a pool's keys."""
@@ -140,15 +115,6 @@ ROWS = select(
     cast(SPENT.c.id, String).label("assignment"),
     Key.labels,
 ).select_from(KEYS)
-
-
-class Held(NamedTuple):
-    """A key that is locked, its pool, and the organization that owns that."""
-
-    id: int
-    state: KeyState
-    owner_id: int
-    pool_id: int
 
 
 def add_keys(
@@ -217,43 +183,8 @@ def find(session: Session, *, actor: Actor, code: str) -> Key:
         meaning.meant_by([code], Key, within=actor.sees(Pool.organization_id))
     ).one_or_none()
     if found is None:
-        raise _missing(code)
+        raise missing(code)
     return found
-
-
-def retire(session: Session, *, actor: Actor, codes: Sequence[str]) -> RetiredKeys:
-    """Retire issued keys, each with its own result."""
-    actor.require(Role.MANAGER)
-    keys = _find_all(session, actor, codes)
-    held = _lock(session, {id_ for id_ in keys if id_ is not None})
-    items: list[RetiredKey] = []
-    retiring: dict[int, Held] = {}
-    for code, id_ in zip(codes, keys, strict=True):
-        if id_ in retiring:
-            items.append(_refused(code, "duplicate_in_input", "An earlier line has the same key."))
-        elif error := _not_retired(code, None if id_ is None else held[id_].state):
-            items.append(_refused(code, error.code, str(error)))
-        elif id_ is not None:
-            retiring[id_] = held[id_]
-            items.append({"key": code, "result": "retired", "code": None, "reason": None})
-    _retire(session, actor, list(retiring.values()))
-    return {"retired": len(retiring), "items": items, "next": None}
-
-
-def retire_one(session: Session, *, actor: Actor, code: str) -> KeyShape:
-    """Retire one issued key, and give it.
-
-    Raises:
-        KeyNotIssuedError: it is redeemed or retired already.
-        NotFoundError: no key of the actor's organizations has the code.
-    """
-    actor.require(Role.MANAGER)
-    key_id = find(session, actor=actor, code=code).id
-    held = _lock(session, {key_id})[key_id]
-    if error := _not_retired(code, held.state):
-        raise error
-    _retire(session, actor, [held])
-    return shape(session.execute(ROWS.where(Key.id == key_id)).one())
 
 
 def chosen(session: Session, pool: Pool, filters: Filters) -> list[ColumnElement[bool]]:
@@ -382,15 +313,8 @@ def _add_at_once(
 # --------------------------------------------------------------------------------------- reading
 
 
-def _find_all(session: Session, actor: Actor, typed_codes: Sequence[str]) -> list[int | None]:
-    """Find each code's key as `find` does, in one query; None if there is none."""
-    within = actor.sees(Pool.organization_id)
-    meant = meaning.meant_by(typed_codes, meaning.TYPED.c.place, Key.id, within=within)
-    ids: dict[int, int] = dict(session.execute(meant).all())
-    return [ids.get(place) for place in range(1, len(typed_codes) + 1)]
-
-
-def _missing(code: str) -> errors.NotFoundError:
+def missing(code: str) -> errors.NotFoundError:
+    """Say that there is no key of a code, and whether it is mistyped."""
     if codes.is_mistyped(code):
         return errors.NotFoundError(
             f"The key “{codes.masked(code)}” is mistyped: its last symbol does not fit the others."
@@ -398,51 +322,8 @@ def _missing(code: str) -> errors.NotFoundError:
     return errors.NotFoundError(f"There is no key “{codes.masked(code)}” in your organizations.")
 
 
-# ---------------------------------------------------------------------------------------- retiring
-
-
-def _lock(session: Session, ids: Collection[int]) -> dict[int, Held]:
-    """Lock keys against redeeming and retiring, and give them as they are then."""
-    statement = (
-        select(Key.id, Key.state, Pool.organization_id, Key.pool_id)
-        .join(Pool, Pool.id == Key.pool_id)
-        .where(Key.id.in_(ids))
-        .order_by(Key.id)
-    )
-    rows = session.execute(statement.with_for_update(of=Key, key_share=True))
-    return {row.id: Held(*row) for row in rows}
-
-
 def not_issued(code: str, state: KeyState) -> errors.KeyNotIssuedError:
     """Say that a key is redeemed or retired already."""
     return errors.KeyNotIssuedError(
         f"The key “{codes.masked(code)}” is {state} already; only issued keys can be retired."
     )
-
-
-def _not_retired(code: str, state: KeyState | None) -> errors.KeypoolError | None:
-    """Say why a key in a state cannot be retired (K8); no state is no key."""
-    if state is None:
-        return _missing(code)
-    if state is KeyState.ISSUED:
-        return None
-    return not_issued(code, state)
-
-
-def _refused(code: str, why: str, reason: str) -> RetiredKey:
-    return {"key": code, "result": "refused", "code": why, "reason": reason}
-
-
-def _retire(session: Session, actor: Actor, held: Sequence[Held]) -> None:
-    ids = [key.id for key in held]
-    session.execute(update(Key).where(Key.id.in_(ids)).values(state=KeyState.RETIRED))
-    for owner, pool in sorted({(key.owner_id, key.pool_id) for key in held}):
-        history.record(
-            session,
-            actor=actor,
-            action="key retired",
-            thing="key",
-            thing_ids=[key.id for key in held if key.pool_id == pool],
-            organization_id=owner,
-            pool=str(pool),
-        )

@@ -14,7 +14,7 @@ from worker.database.connections import clock_now, transaction
 from worker.database.connections import session as transaction_of
 from worker.errors import NotFoundError
 from worker.learning import cancelling
-from worker.pools import distributions, keys, tallies
+from worker.pools import distributions, retiring, tallies
 from worker.redemption import deciding
 
 
@@ -40,7 +40,7 @@ def world(fresh_database) -> World:
         give = {"actor": OPERATOR, "pool": world.pool, "count": len(held)}
         distributions.distribute(opened, recipient="shop@example.com", **give)
         tallies.fold(opened)
-        keys.retire(opened, actor=OPERATOR, codes=held[:3])
+        retiring.retire(opened, actor=OPERATOR, codes=held[:3])
     runs.run(actor=OPERATOR, finalize=True)
     return world
 

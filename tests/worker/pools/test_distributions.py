@@ -6,7 +6,7 @@ import pytest
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.database import connections
-from worker.pools import distributions, keys, pools, tallies
+from worker.pools import distributions, pools, retiring, tallies
 from worker.pools.distributions import Filters
 from worker.redemption import deciding
 from worker.tenancy.actors import Actor, Role
@@ -102,7 +102,7 @@ def test_a_reseller_sees_how_many_of_an_order_are_redeemed(world):
 def test_a_redeemed_or_retired_key_is_never_handed_out(world):
     spent, retired, left = world.keys(3)
     redeem(world, spent, "ann@example.org")
-    keys.retire(world.session, actor=OPERATOR, codes=[retired])
+    retiring.retire(world.session, actor=OPERATOR, codes=[retired])
 
     assert give(world)["keys"] == [left]
 

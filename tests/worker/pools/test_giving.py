@@ -8,7 +8,7 @@ from sqlalchemy import text
 from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors
-from worker.pools import batches, distributions, keys, pools
+from worker.pools import batches, distributions, keys, pools, retiring
 
 
 def give(world: World, recipient: str = "ann@example.org", **given: object) -> dict:
@@ -68,7 +68,7 @@ def test_the_same_file_again_gives_the_same_keys(world):
 def test_what_cannot_be_given_of_named_keys_is_told_of_all_rows_at_once(world):
     made = world.keys(4)
     give_file(world, "email,code", f"eve@example.org,{made[0]}")
-    keys.retire(world.session, actor=OPERATOR, codes=[made[1]])
+    retiring.retire(world.session, actor=OPERATOR, codes=[made[1]])
 
     with pytest.raises(errors.InvalidInputError) as refused:
         give_file(
@@ -181,7 +181,7 @@ def test_a_recalled_recipient_is_named_with_the_row(world):
 def test_retired_keys_are_told_apart_and_not_passed_on(world):
     world.keys(3)
     first = give(world, count=3)
-    keys.retire(world.session, actor=OPERATOR, codes=first["keys"][:1])
+    retiring.retire(world.session, actor=OPERATOR, codes=first["keys"][:1])
 
     again = give(world, count=3)
 

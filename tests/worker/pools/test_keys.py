@@ -11,7 +11,7 @@ from tests.conftest import Addresses
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.database import connections
-from worker.pools import batches, codes, distributions, exporting, keys, pools
+from worker.pools import batches, codes, distributions, exporting, keys, pools, retiring
 from worker.pools.keys import Filters
 from worker.redemption import deciding, trouble
 from worker.tables.labels import KeyState
@@ -366,7 +366,7 @@ def test_a_dry_run_is_for_the_organization_in_which_the_learner_is_known(world):
 def test_issued_keys_are_retired(world):
     add(world, "AAAA-0001", "AAAA-0002", "AAAA-0003")
 
-    retired = keys.retire(world.session, actor=OPERATOR, codes=["aaaa0001", "AAAA-0003"])
+    retired = retiring.retire(world.session, actor=OPERATOR, codes=["aaaa0001", "AAAA-0003"])
 
     assert retired["retired"] == 2
     assert [(item["key"], item["result"]) for item in retired["items"]] == [
@@ -381,9 +381,9 @@ def test_each_of_many_codes_is_retired_or_refused_for_itself(world, state):
     if state == "redeemed":
         redeem(world, "AAAA-0001", "ann@example.org")
     else:
-        keys.retire_one(world.session, actor=OPERATOR, code="AAAA-0001")
+        retiring.retire_one(world.session, actor=OPERATOR, code="AAAA-0001")
 
-    told = keys.retire(
+    told = retiring.retire(
         world.session, actor=OPERATOR, codes=["AAAA-0001", "BBBB-0002", "bbbb0002", "ZZZZ-0001"]
     )
 
@@ -404,16 +404,16 @@ def test_one_key_that_is_spent_cannot_be_retired(world, state):
     if state == "redeemed":
         redeem(world, "AAAA-0001", "ann@example.org")
     else:
-        keys.retire_one(world.session, actor=OPERATOR, code="AAAA-0001")
+        retiring.retire_one(world.session, actor=OPERATOR, code="AAAA-0001")
 
     with pytest.raises(errors.KeyNotIssuedError, match=f"“AAAA…” is {state} already"):
-        keys.retire_one(world.session, actor=OPERATOR, code="AAAA-0001")
+        retiring.retire_one(world.session, actor=OPERATOR, code="AAAA-0001")
 
 
 def test_a_generated_key_is_retired_though_letters_were_read_for_digits(world):
     code = generated(world)
 
-    told = keys.retire(
+    told = retiring.retire(
         world.session, actor=OPERATOR, codes=[code.replace("0", "O").replace("1", "I")]
     )
 
@@ -424,7 +424,7 @@ def test_a_generated_key_is_retired_though_letters_were_read_for_digits(world):
 def test_the_history_knows_who_retired_a_key_and_not_its_code(world):
     add(world, "AAAA-0001")
 
-    keys.retire_one(world.session, actor=OPERATOR, code="AAAA-0001")
+    retiring.retire_one(world.session, actor=OPERATOR, code="AAAA-0001")
 
     act = world.figures("SELECT actor, detail FROM history WHERE action = 'key retired'")
     assert (act.actor, act.detail) == (OPERATOR.name, {"pool": world.pool})
@@ -532,7 +532,7 @@ def test_an_export_is_filtered(committed, exported, filters, expected):
                 reference=reference,
                 count=count,
             )
-        keys.retire(opened, actor=OPERATOR, codes=["AAAA-0004"])
+        retiring.retire(opened, actor=OPERATOR, codes=["AAAA-0004"])
 
     rows = exported(committed, **filters)
 
@@ -550,7 +550,7 @@ def test_an_export_is_of_one_moment_though_it_comes_in_blocks(committed, monkeyp
         connections.transaction(
             keys.add_keys, actor=OPERATOR, pool=committed.pool, codes=["BBBB-0001"]
         )
-        connections.transaction(keys.retire, actor=OPERATOR, codes=["AAAA-0004"])
+        connections.transaction(retiring.retire, actor=OPERATOR, codes=["AAAA-0004"])
         rest = list(blocks)
 
     rows = (begun + b"".join(rest)).decode().splitlines()

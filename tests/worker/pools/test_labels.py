@@ -20,6 +20,7 @@ from worker.pools import (
     labels,
     pools,
     replacing,
+    retiring,
     tallies,
 )
 from worker.pools.keys import Filters
@@ -318,7 +319,7 @@ def test_figures_by_label_are_what_a_recount_gives_however_they_are_folded(world
 
 def test_keys_without_labels_have_no_figures_by_label(world):
     codes = world.keys(10)
-    keys.retire(world.session, actor=OPERATOR, codes=codes[:5])
+    retiring.retire(world.session, actor=OPERATOR, codes=codes[:5])
 
     assert world.figures("SELECT count(*) FROM label_tally").count == 0
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from tests.world import OPERATOR, World
 from worker.database import connections
-from worker.pools import distributions, keys, tallies
+from worker.pools import distributions, retiring, tallies
 
 MANY = tallies.FEW + 1
 
@@ -45,7 +45,7 @@ def test_a_distribution_of_many_keys_is_read_without_a_look_at_them(world):
     world.keys(MANY)
     held = give(world, count=MANY)["keys"]
     fold(world)
-    keys.retire(world.session, actor=OPERATOR, codes=held[:3])
+    retiring.retire(world.session, actor=OPERATOR, codes=held[:3])
     read = text("SELECT seq_scan + idx_scan FROM pg_stat_xact_user_tables WHERE relname = 'key'")
     before = world.session.scalar(read)
 
