@@ -27,6 +27,7 @@ TALL, ROW = 3.4, 0.36
 TALLEST = 9.0  # more does not fit on a printed page
 COLUMN = 14  # letters of a name that fit below an upright bar
 HATCH = "/////"
+FEW = 6  # bars; fewer leave room beside them
 QUALIFIERS = ("organization", "pool_id", "id")  # columns that tell two rows of one name apart
 
 Parts = Mapping[str, tuple[Sequence[float], str]]  # by label: values, and their colour
@@ -163,6 +164,7 @@ def bars(
             _write_total(axes, place, total, showing.number(total, locale), upright)
         if upright:
             axes.set_xticks(places, [fill(name, COLUMN) for name in names])
+            axes.set_xlim(*_roomy(len(names)))
         else:
             axes.set_yticks(places, names)
         axes.grid(visible=False, axis="x" if upright else "y")
@@ -198,12 +200,13 @@ def days(
     def draw(axes: "Axes") -> None:
         known = len(over)
         x: Any = range(len(days))
-        axes.bar(x[:known], counts[:known], color=SKY, width=0.85, label=book.say("Each day"))
+        if known:
+            axes.bar(x[:known], counts[:known], color=SKY, width=0.85, label=book.say("Each day"))
         if known < len(days):
             label = book.say("Not over yet")
             axes.bar(x[known:], counts[known:], color=SKY, width=0.85, hatch=HATCH, label=label)
         alone = "o" if known == 1 else ""
-        mean = book.say("Mean of 7 days")
+        mean = book.say("Mean of 7 days") if known else None
         axes.plot(x[:known], means[:known], color=BLUE, linewidth=1.8, label=mean, marker=alone)
         axes.set_xticks(*calendars.ticks(days, locale))
         axes.set_xlim(*((-0.9, len(days) - 0.1) if len(days) > 3 else (-3, len(days) + 2)))
@@ -327,6 +330,7 @@ def months(
             axes.set_title(title)
             hatched = [place for place, first in enumerate(firsts) if first in partly]
             _stack(axes, parts, locale, upright=True, hatched=hatched)
+            axes.set_xlim(*_roomy(len(firsts)))
             every = -(-len(firsts) // (14 if wide else 7))  # more names do not fit side by side
             axes.set_xticks(range(len(firsts))[::every], calendars.months(firsts[::every], locale))
             axes.grid(visible=False, axis="x")
@@ -338,6 +342,12 @@ def months(
     return canvas.page(
         draw_all, alternative, height=min((2.5 if wide else 2.2) * lines + 0.3, TALLEST)
     )
+
+
+def _roomy(bars: int) -> tuple[float, float]:
+    """Give the ends of an axis on which few bars do not become walls."""
+    beside = max(0.6, (FEW - bars) / 2)
+    return -beside, bars - 1 + beside
 
 
 def _stack(

@@ -5,8 +5,8 @@ key, a `repeated` one was made again by the same learner, a `refused` one got no
 counts and divides; an empty frame means that there is no data yet.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
@@ -169,17 +169,33 @@ def funnel(question: Question) -> "pd.DataFrame":
 def funnels_end(question: Question) -> Sentence:
     """Say how many of the period's keys can still get further."""
     row, say = reading.row(_cohort(FUNNELS_END, question)), question.words
-    if not row.pop("made"):
-        return Sentence(say.say("No key was made in this period."))
-    if not any(row.values()):
+    if not row["made"]:
+        return showing.Nothing(say.say("No key was made in this period."))
+    clauses = ", ".join(_what_can_come(say, row))
+    if not clauses:
         return Sentence(say.say("What becomes of these keys is settled: none can get further."))
-    return Sentence(
-        say.say(
-            "This is not the end: up to {to_be_redeemed} of these keys can still be redeemed,"
-            " {to_be_launched} redeemed ones launched, and {to_be_completed} launched ones completed.",
-            **{name: say.number(int(count)) for name, count in row.items()},
+    return Sentence(say.say("This is not the end: {clauses}.", clauses=clauses))
+
+
+def _what_can_come(say: Phrasebook, row: dict[str, Any]) -> Iterator[str]:
+    if count := int(row["to_be_redeemed"]):
+        yield say.say_count(
+            "up to {count} key can still be redeemed",
+            "up to {count} keys can still be redeemed",
+            count,
         )
-    )
+    if count := int(row["to_be_launched"]):
+        yield say.say_count(
+            "{count} redeemed key can still be launched",
+            "{count} redeemed keys can still be launched",
+            count,
+        )
+    if count := int(row["to_be_completed"]):
+        yield say.say_count(
+            "{count} launched key can still be completed",
+            "{count} launched keys can still be completed",
+            count,
+        )
 
 
 def _cohort(query: str, question: Question) -> sql.Composed:

@@ -44,6 +44,7 @@ class Asked(TypedDict):
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", re.ASCII)  # no path leads elsewhere
+ISOLATED, OVER = "\u2068", "\u2069"  # what is between goes in its own direction
 ASKED = "application/vnd.keypool.question+json"
 
 
@@ -131,8 +132,12 @@ def _asked(executed: "NotebookNode") -> Asked:
 
 
 def _foot(asked: Asked) -> str:
-    """Give what stands below each printed page, as a string of CSS."""
-    words = " · ".join(filter(None, (asked["organization"], asked["period"])))
+    """Give what stands below each printed page, as a string of CSS.
+
+    The organization is isolated: letters that go from right to left do not turn the days beside them round.
+    """
+    parts = filter(None, (asked["organization"], asked["period"]))
+    words = " · ".join(f"{ISOLATED}{part}{OVER}" for part in parts)
     return "".join(c if c.isalnum() or c == " " else f"\\{ord(c):x} " for c in words)
 
 

@@ -28,7 +28,7 @@ import babel
 from babel import dates, numbers
 
 from worker.database.cells import guarded
-from worker.languages.phrasebooks import phrasebook
+from worker.languages.phrasebooks import LETTERS_AND_DIGITS, phrasebook
 from worker.reporting import personal
 from worker.settings import settings
 
@@ -66,6 +66,15 @@ class Sentence(str):
 
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(self)}</p>"
+
+
+class Nothing(Sentence):
+    """A sentence that says that there is nothing: its question counts as unanswered."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return f'<p class="nothing">{html.escape(self)}</p>'
 
 
 def register(locale: babel.Locale) -> None:
@@ -130,8 +139,9 @@ def number(value: int | float | Decimal, locale: babel.Locale) -> str:
 
 
 def money(amount: Decimal, currency: str, locale: babel.Locale) -> str:
-    """Format an amount with its currency's decimals."""
-    return str(numbers.format_currency(amount, currency, locale=locale))
+    """Format an amount with its currency's decimals; a currency's letters stand apart from its digits."""
+    written = str(numbers.format_currency(amount, currency, locale=locale))
+    return LETTERS_AND_DIGITS.sub("\u00a0", written)
 
 
 def percent(share: float | Decimal, locale: babel.Locale, *, decimals: int = 1) -> str:

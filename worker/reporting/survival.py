@@ -71,12 +71,34 @@ def waits_in_steps(question: Question) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=["within", *SHARES, "still_out"])
 
 
+def _why_no_line(question: Question, waited: "pd.DataFrame") -> str | None:
+    """Say why there is no line to draw: nothing was redeemed, or no key has been out for a day."""
+    say, keys = question.words, int(waited["at_risk"].iloc[0])
+    redeemed = int(waited["redeemed"].sum())
+    if not redeemed:
+        return say.say_count(
+            "{count} key was distributed in this period, and is not redeemed.",
+            "{count} keys were distributed in this period, and none of them is redeemed.",
+            keys,
+        )
+    if waited["days"].max() > 0:
+        return None
+    return say.say(
+        "Keys distributed in this period: {keys}. Redeemed within a day: {redeemed}. None of them was out for"
+        " longer.",
+        keys=say.number(keys),
+        redeemed=say.number(redeemed),
+    )
+
+
 def draw_waits_since_distribution(question: Question) -> "Figure":
     """Draw the share of redeemed keys by days since their distribution, as a step line in its band."""
     title = phrase("Share of keys redeemed, by days since distribution")
     waited, say = waits_since_distribution(question), question.words.say
     if waited.empty:
         return drawing.nothing(title)
+    if why := _why_no_line(question, waited):
+        return drawing.nothing(title, why)
     keys = showing.number(int(waited["at_risk"].iloc[0]), question.babel)
     last = showing.percent(waited["redeemed_share"].iloc[-1], question.babel)
     return drawing.steps(

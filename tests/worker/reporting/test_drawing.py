@@ -140,6 +140,22 @@ def test_a_month_that_is_not_wholly_counted_is_hatched_and_said():
     ]  # fmt: skip
 
 
+def test_a_single_month_is_a_bar_and_no_wall():
+    axes = months([100.0], [10.0])
+
+    left, right = axes.get_xlim()
+    assert (axes.patches[0].get_width() / (right - left)) < 0.2
+
+
+def test_a_legend_names_nothing_that_is_not_drawn():
+    figure = drawing.counted_days(
+        "Keys", per_day([1]), ENGLISH, unit="keys", whole=FIRST - timedelta(1)
+    )
+
+    [axes] = figure.axes
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["Not over yet"]
+
+
 def test_eight_currencies_fit_on_a_printed_page():
     parts = {"Invoiced": ([1.0], drawing.BLUE)}
     charts = {f"Revenue, {n}": ([FIRST], parts, "XXX") for n in range(8)}

@@ -258,6 +258,55 @@ def test_the_funnel_follows_the_keys_that_were_made_in_the_period(asked, attempt
         assert not count or asked.words.number(count) in end
 
 
+@pytest.mark.parametrize(
+    ("made", "redeemed", "launched", "completed", "said"),
+    [
+        (0, 0, 0, 0, "No key was made in this period."),
+        (3, 0, 0, 0, "What becomes of these keys is settled: none can get further."),
+        (3, 0, 1, 0, "This is not the end: 1 redeemed key can still be launched."),
+        (
+            9, 12, 0, 1,
+            "This is not the end: up to 12 keys can still be redeemed, 1 launched key can still be completed.",
+        ),
+    ],
+)  # fmt: skip
+def test_the_funnels_end_tells_of_nothing_that_cannot_come(
+    monkeypatch, made, redeemed, launched, completed, said
+):
+    row = {"made": made, "to_be_redeemed": redeemed, "to_be_launched": launched}
+    monkeypatch.setattr(reading, "row", lambda _: {**row, "to_be_completed": completed})
+    day = date(2026, 1, 1)
+    asked = reporting.Question(None, day, day, "UTC", "en", NOW, day)
+
+    end = reporting.funnels_end(asked)
+
+    assert end == said
+    assert ('class="nothing"' in end._repr_html_()) == (made == 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([(3, 0, 0, 12)], "12 keys were distributed in this period, and none of them is redeemed."),
+        ([(3, 0, 0, 1)], "1 key was distributed in this period, and is not redeemed."),
+        ([(0, 5, 0, 7)], "Keys distributed in this period: 12. Redeemed within a day: 5."
+                         " None of them was out for longer."),
+        ([(0, 1, 0, 0), (1, 0, 0, 1)], None),
+    ],
+)  # fmt: skip
+def test_where_no_line_can_be_drawn_a_sentence_says_why(monkeypatch, rows, said):
+    waited = pd.DataFrame(rows, columns=["days", "redeemed", "pool_ended", "seen_until"])
+    monkeypatch.setattr(reading, "frame", lambda _: waited)
+    day = date(2026, 1, 1)
+
+    drawn = reporting.draw_waits_since_distribution(
+        reporting.Question(None, day, day, "UTC", "en", NOW, day)
+    )
+
+    assert drawn.get_gid() == said
+    assert bool(drawn.axes) == (said is None)
+
+
 facts = st.tuples(*[st.booleans()] * 4)
 
 

@@ -41,6 +41,32 @@ def test_what_is_rounded_to_nothing_has_no_sign(tiny):
     assert showing.number(-0.006, german) == "-0,01"
 
 
+@pytest.mark.parametrize(
+    ("amount", "currency", "locale", "written"),
+    [
+        ("1.5", "KWD", "en", "KWD\u00a01.500"),
+        ("-1.5", "CHF", "en", "-CHF\u00a01.50"),
+        ("1.5", "EUR", "en", "€1.50"),
+        ("1.5", "CHF", "de", "1,50\u00a0CHF"),
+    ],
+)
+def test_a_currencys_letters_stand_apart_from_its_digits(amount, currency, locale, written):
+    assert showing.money(Decimal(amount), currency, babel.Locale(locale)) == written
+
+
+def test_a_column_of_long_texts_has_room_and_one_of_missing_numbers_is_one_of_numbers():
+    frame = pd.DataFrame({"organization": ["A" * 20], "pace": [None], "forecast": ["B" * 20]})
+
+    page = showing.table(frame, ENGLISH)
+
+    assert re.findall('<th scope="col" class="(.*?)">', page) == ["organization", "number", "said"]
+
+
+@pytest.mark.parametrize(("letters", "whole"), [(showing.WHOLE, True), (showing.WHOLE + 1, False)])
+def test_a_code_is_whole_unless_it_is_too_long_for_the_page(letters, whole):
+    assert ("<bdi" in showing.code("K" * letters)) == whole
+
+
 def test_a_table_that_is_whole_offers_its_rows_and_says_nothing_more():
     frame = pd.DataFrame({"label": ["a"] * 10})
     frame.attrs["rows"] = 10
@@ -124,5 +150,5 @@ def test_a_page_is_in_the_language_of_the_question_and_its_foot_cannot_end_the_s
     assert "Welche Schlüssel sind verfallen?" in page
     [foot] = re.findall('@bottom-left { content: "(.*?)"; width', page)
     plain = re.sub(r"\\([0-9a-f]+) ", lambda match: chr(int(match[1], 16)), foot)
-    assert plain == 'A "&</style> 株式会社 · 2026'
+    assert plain == '\u2068A "&</style> 株式会社\u2069 · \u20682026\u2069'
     assert page.count("</style>") == 1
