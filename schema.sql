@@ -299,7 +299,7 @@ CREATE TABLE organization (
 );
 
 COMMENT ON CONSTRAINT organization_name_is_unique ON organization
-    IS 'already_exists: There is an organization by that name already; choose another name.';
+    IS 'already_exists(name): There is an organization by that name already; choose another name.';
 COMMENT ON CONSTRAINT organization_has_a_name ON organization
     IS 'invalid_input(name): An organization''s name has 1 to 200 characters.';
 COMMENT ON CONSTRAINT organization_time_zone_is_known ON organization
@@ -307,7 +307,7 @@ COMMENT ON CONSTRAINT organization_time_zone_is_known ON organization
 COMMENT ON CONSTRAINT organization_is_not_its_parent ON organization
     IS 'circular_parent: An organization cannot be below its own descendant; choose another parent.';
 COMMENT ON CONSTRAINT organization_slug_is_unique ON organization
-    IS 'already_exists: Another organization has that slug already; choose another.';
+    IS 'already_exists(slug): Another organization has that slug already; choose another.';
 COMMENT ON CONSTRAINT organization_slug_is_an_address ON organization
     IS 'invalid_input(slug): A slug has up to 60 lower-case letters, digits and single hyphens: acme-hr.';
 COMMENT ON CONSTRAINT organization_redeem_text_is_short ON organization
@@ -578,7 +578,7 @@ COMMENT ON CONSTRAINT course_launch_url_is_an_address ON course
 -- Read by every look-up of a course; people type codes in any case.
 CREATE UNIQUE INDEX course_code_is_unique ON course (lower(code));
 COMMENT ON INDEX course_code_is_unique
-    IS 'already_exists: There is a course with that code already; choose another code.';
+    IS 'already_exists(code): There is a course with that code already; choose another code.';
 
 -- What a redemption of a course costs from an instant on: for one organization and its
 -- descendants, or for everybody (the list price) where no organization is named. An organization's
@@ -604,7 +604,7 @@ CREATE TABLE price (
 COMMENT ON CONSTRAINT price_is_not_negative ON price
     IS 'invalid_input(price): A price is zero or more.';
 COMMENT ON CONSTRAINT price_changes_once_an_instant ON price
-    IS 'already_exists: There is a price from that very time already; choose another start.';
+    IS 'already_exists(from): There is a price from that very time already; choose another start.';
 
 -- The price in force (B1): the organization's own, else the nearest ancestor's, else the list
 -- price; of each the latest that has begun, unless it was withdrawn: what it replaced stays
@@ -658,7 +658,7 @@ CREATE TABLE pool (
 );
 
 COMMENT ON CONSTRAINT pool_name_is_unique_in_its_organization ON pool
-    IS 'already_exists: The organization has a pool by that name already; choose another name.';
+    IS 'already_exists(name): The organization has a pool by that name already; choose another name.';
 COMMENT ON CONSTRAINT pool_has_a_name ON pool
     IS 'invalid_input(name): A pool''s name has 1 to 200 characters.';
 COMMENT ON CONSTRAINT pool_starts_before_it_expires ON pool
@@ -1076,7 +1076,7 @@ COMMENT ON CONSTRAINT user_has_an_address ON console_user
 -- Read at sign-in; one person, one door, whatever the letter case.
 CREATE UNIQUE INDEX user_email_is_unique ON console_user (lower(email));
 COMMENT ON INDEX user_email_is_unique
-    IS 'already_exists: Somebody signs in with that address already; give another address.';
+    IS 'already_exists(email): Somebody signs in with that address already; give another address.';
 
 -- One browser in which a user is signed in. Its cookie has a random id, of which this is the hash. It is
 -- over at its end, when it was idle for too long, or when somebody ended it. confirmed_at: when the
@@ -1232,7 +1232,7 @@ CREATE TABLE source (
 );
 
 COMMENT ON CONSTRAINT source_name_is_unique_in_its_organization ON source
-    IS 'already_exists: The organization has a source by that name already; choose another name.';
+    IS 'already_exists(name): The organization has a source by that name already; choose another name.';
 COMMENT ON CONSTRAINT source_has_a_name ON source
     IS 'invalid_input(name): A source''s name has 1 to 200 characters.';
 
@@ -1280,7 +1280,7 @@ COMMENT ON CONSTRAINT learner_has_an_email ON learner
 -- Read by settling: one learner per address, whatever its letter case.
 CREATE UNIQUE INDEX learner_is_one_person_per_organization ON learner (email_lower, organization_id);
 COMMENT ON INDEX learner_is_one_person_per_organization
-    IS 'already_exists: Somebody else in the organization has that address already; give another address.';
+    IS 'already_exists(email): Somebody else in the organization has that address already; give another address.';
 -- Read by the list of duplicates, and by whatever is about all of a person.
 CREATE INDEX learner_duplicates ON learner (duplicate_of) WHERE duplicate_of IS NOT NULL;
 
@@ -2199,7 +2199,7 @@ COMMENT ON CONSTRAINT endpoint_calls_a_pool_expiring ON endpoint
 -- Keeps "an organization has an address once"; read by whatever is told: who listens above.
 CREATE UNIQUE INDEX endpoint_is_registered_once ON endpoint (organization_id, url) WHERE removed_at IS NULL;
 COMMENT ON INDEX endpoint_is_registered_once
-    IS 'already_exists: The organization has an endpoint at that address already; edit that one.';
+    IS 'already_exists(url): The organization has an endpoint at that address already; edit that one.';
 
 CREATE FUNCTION note_failing() RETURNS trigger
 LANGUAGE plpgsql AS $$

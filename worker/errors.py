@@ -15,6 +15,7 @@ class KeypoolError(Exception):
     """Something went wrong in keypool."""
 
     code: ClassVar[str] = "error"
+    field: str | None = None  # what of the input it is about, if that is known
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.__doc__)
@@ -84,13 +85,19 @@ class BatchFinishedError(RefusedError):
 class CircularParentError(RefusedError):
     """The organizations would form a circle."""
 
+    field = "parent"
+
 
 class CourseArchivedError(RefusedError):
     """The course is archived."""
 
+    field = "course"
+
 
 class CreditExceedsChargeError(RefusedError):
     """The credits of a charge would exceed it."""
+
+    field = "amount"
 
 
 class InvoiceStatusError(RefusedError):
@@ -100,13 +107,19 @@ class InvoiceStatusError(RefusedError):
 class PriceInThePastError(RefusedError):
     """A price in the past cannot be changed once something was charged at it; give a later start."""
 
+    field = "from"
+
 
 class ListPriceCannotEndError(RefusedError):
     """The list price cannot end: set a new one. A free course has a price of 0."""
 
+    field = "from"
+
 
 class TaxRateInThePastError(RefusedError):
     """Something was charged on those days already; set the rate from a later day."""
+
+    field = "tax_from"
 
 
 class LaunchIdReusedError(RefusedError):
@@ -127,6 +140,8 @@ class AssignmentCancelledError(RefusedError):
 
 class DistributionRecalledError(RefusedError):
     """What was distributed under this reference was recalled; use another reference."""
+
+    field = "reference"
 
 
 class IdempotencyKeyInUseError(RefusedError):
@@ -150,6 +165,8 @@ class LiveAssignmentError(RefusedError):
 class NotEnoughKeysError(RefusedError):
     """The pool has fewer undistributed keys than requested; add keys to it."""
 
+    field = "count"
+
     def __init__(self, *, requested: int, free: int) -> None:
         super().__init__(
             f"{requested:,} keys were requested, and the pool has {free:,} undistributed ones; "
@@ -159,6 +176,8 @@ class NotEnoughKeysError(RefusedError):
 
 class AskedOtherwiseError(RefusedError):
     """Another number of keys was given under this reference; use another reference for more."""
+
+    field = "count"
 
 
 class PoolOverError(RefusedError):

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
@@ -12,9 +12,9 @@ from typing import Any, cast
 import rich_click as click
 from click import Context, HelpFormatter, get_current_context
 
-from worker.cli import completing, examples, printing
+from worker.cli import completing, examples, flags, printing
 from worker.cli.printing import Shows
-from worker.errors import DatabaseAwayError, InvalidInputError, KeypoolError
+from worker.errors import DatabaseAwayError, KeypoolError
 
 WANTS_JSON = "keypool.json"
 NOT_ASKED = "keypool.no_input"
@@ -62,7 +62,7 @@ class Command(click.RichCommand):
         try:
             result = super().invoke(ctx)
         except KeypoolError as error:
-            _name_the_flag(error, self.get_params(ctx))
+            _name_the_flag(error, ctx)
             if as_json:
                 printing.document({"error": error.code, "message": sentence(error)})
             raise
@@ -130,12 +130,10 @@ def sentence(error: KeypoolError) -> str:
     return str(error)
 
 
-def _name_the_flag(error: KeypoolError, parameters: Sequence[click.Parameter]) -> None:
-    """Put the flag that an error is about before its sentence, if the command has that flag."""
-    field = error.field if isinstance(error, InvalidInputError) else None
-    flags = [flag for one in parameters for flag in one.opts if flag.startswith("--")]
-    named = f"--{(field or '').replace('_', '-')}"
-    if named in flags and named not in str(error):
+def _name_the_flag(error: KeypoolError, ctx: Context) -> None:
+    """Put the flag or argument that an error is about before its sentence, if that does not name it."""
+    named = flags.blamed(error, ctx)
+    if named and named not in str(error):
         error.args = (f"{named}: {error}",)
 
 

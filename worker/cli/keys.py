@@ -207,7 +207,7 @@ def retire(codes: tuple[str, ...]) -> "retiring.RetiredKeys":
         result["retired"] += done["retired"]
         result["items"] += done["items"]
     if _none_retired(result) and result["items"]:
-        printing.warn(result["items"][0]["reason"] or "")
+        printing.warn(f"CODE: {result['items'][0]['reason']}")
     return result
 
 

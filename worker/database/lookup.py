@@ -73,8 +73,8 @@ def locked(statement: S, *, of: type[Base], alone: bool = False) -> S:
     return held.execution_options(populate_existing=True)
 
 
-def label(kind: type[E], value: str, *, field: str) -> E:
-    """Find the label with a given name in an enumeration.
+def label(kind: type[E], value: str, *, field: str, thing: str | None = None) -> E:
+    """Find the label with a given name in an enumeration; `thing` is what it is, if not as its field.
 
     Raises:
         InvalidInputError: there is no such label.
@@ -82,9 +82,10 @@ def label(kind: type[E], value: str, *, field: str) -> E:
     try:
         return kind(value)
     except ValueError:
-        known, a = ", ".join(kind), "an" if field[0] in "aeiou" else "a"
+        called = thing or field
+        known, a = ", ".join(kind), "an" if called[0] in "aeiou" else "a"
         raise errors.InvalidInputError(
-            f"“{value}” is not {a} {field}; one of {known}.", field=field
+            f"“{value}” is not {a} {called}; one of {known}.", field=field
         ) from None
 
 

@@ -27,9 +27,9 @@ class Meaning(NamedTuple):
     def error(self) -> errors.KeypoolError:
         """Make the error."""
         kind = _kinds()[self.code]
-        if issubclass(kind, errors.InvalidInputError):
-            return kind(self.sentence, field=self.field)
-        return kind(self.sentence)
+        error = kind(self.sentence)
+        error.field = self.field or error.field
+        return error
 
 
 @cache

@@ -197,7 +197,11 @@ def give(session: Session, pool: Pool, asked: Sequence[Asked]) -> Given:
         AskedOtherwiseError: somebody was given another number of keys under this reference.
         NotEnoughKeysError: the pool has fewer keys that nobody holds.
     """
-    _refuse([wrong for one in asked for wrong in _check(one)])
+    faults = [(one.line, *fault) for one in asked for fault in _faults(one)]
+    _refuse(
+        [Wrong(line, reason) for line, _, reason in faults],
+        field=next((field for _, field, _ in faults), None),
+    )
     take_turn(session, pool.id)
     state, zone = session.execute(ENTER.where(Pool.id == pool.id)).one()
     pools.refuse_over(state)
@@ -215,21 +219,18 @@ def give(session: Session, pool: Pool, asked: Sequence[Asked]) -> Given:
     return Given(list(ids), fresh, note)
 
 
-def _check(asked: Asked) -> Iterator[Wrong]:
+def _faults(asked: Asked) -> Iterator[tuple[str, str]]:
+    """Give what is wrong with what is asked, each with its field."""
     if not asked.recipient:
-        yield Wrong(asked.line, "There is no recipient; give an e-mail address or a name.")
+        yield "recipient", "There is no recipient; give an e-mail address or a name."
     if reason := unfit_recipient(asked.recipient, asked.name, asked.reference):
-        yield Wrong(asked.line, reason)
+        yield "recipient", reason
     if asked.mailed and "@" not in asked.recipient:
-        yield Wrong(asked.line, f"“{asked.recipient}” is no e-mail address to send keys to.")
+        yield "recipient", f"“{asked.recipient}” is no e-mail address to send keys to."
     if asked.mailed and max(asked.count or 1, len(asked.codes)) > MOST_MAILED:
-        yield Wrong(
-            asked.line, f"A mail carries up to {MOST_MAILED:,} keys; export them and send the file."
-        )
+        yield "count", f"A mail carries up to {MOST_MAILED:,} keys; export them and send the file."
     if asked.count is not None and not _is_count(asked.count):
-        yield Wrong(
-            asked.line, f"{asked.count} keys cannot be distributed; give a whole number from 1."
-        )
+        yield "count", f"{asked.count} keys cannot be distributed; give a whole number from 1."
 
 
 def _is_count(count: object) -> bool:
@@ -348,12 +349,12 @@ def _columns(asked: Sequence[Asked]) -> dict[str, list[str]]:
     }
 
 
-def _refuse(wrong: list[Wrong]) -> None:
+def _refuse(wrong: list[Wrong], *, field: str | None = None) -> None:
     """Refuse what is wrong, of every line; of what is no file's, in a sentence."""
     if wrong and wrong[0].line:
         raise wrong_rows(sorted(wrong))
     if wrong:
-        raise errors.InvalidInputError(wrong[0].reason)
+        raise errors.InvalidInputError(wrong[0].reason, field=field)
 
 
 def _at_lines(sentences: Iterator[tuple[int, str]]) -> str:

@@ -160,7 +160,7 @@ def read_roles(lines: Sequence[str]) -> dict[str, Role]:
         value, equals, role = line.rpartition("=")
         if not equals or not value.strip():
             raise errors.InvalidInputError(f"“{line}” is not written as value=role.", field="roles")
-        roles[value.strip()] = lookup.label(Role, role.strip(), field="roles")
+        roles[value.strip()] = lookup.label(Role, role.strip(), field="roles", thing="role")
     return roles
 
 
@@ -264,7 +264,7 @@ def _of(session: Session, owner: Organization) -> IdentityProvider | None:
 
 def _checked(roles: Mapping[str, Role]) -> Mapping[str, Role]:
     for role in roles.values():
-        if lookup.label(Role, role, field="roles") not in BY_POWER:
+        if lookup.label(Role, role, field="roles", thing="role") not in BY_POWER:
             raise errors.InvalidInputError(
                 "No identity provider makes an operator; give another role.", field="roles"
             )

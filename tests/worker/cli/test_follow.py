@@ -63,7 +63,9 @@ def test_an_event_that_did_not_fail_is_not_retried(run, redeemed):
     done = run("events", "retry", redeemed)
 
     assert (done.code, done.out) == (2, "")
-    assert done.err == "Only a failed event is retried; this one waits its turn or is decided.\n"
+    assert (
+        done.err == "ID: Only a failed event is retried; this one waits its turn or is decided.\n"
+    )
 
 
 def test_an_attempt_is_listed_in_the_agreed_shape_and_found_by_its_filters(
@@ -164,7 +166,7 @@ def test_which_assignments_is_said_by_ids_or_by_conditions(run):
     days = run("assignments", "list", "--expiring-within", "soon")
 
     assert (nothing.code, days.code) == (2, 2)
-    assert "or say of which pool or learner" in nothing.err
+    assert "Name assignments, or give filters" in nothing.err
     assert "“soon” is not a number of days" in days.err
 
 

@@ -331,7 +331,7 @@ def test_a_label_that_is_none_is_refused_in_a_sentence(run, world):
     done = run("keys", "generate", world.pool, "2", "--label", "x" * 51)
 
     assert done.code == 2
-    assert done.err == f"The label “{'x' * 50}…” is longer than 50 characters.\n"
+    assert done.err == f"--label: The label “{'x' * 50}…” is longer than 50 characters.\n"
 
 
 def test_whom_keys_were_handed_to_is_listed(give, run, world):

@@ -227,7 +227,7 @@ def test_an_ambiguous_name_is_refused_with_the_ids_that_it_may_mean(run, give, w
 
     assert done.code == 2
     assert done.err == (
-        f"“{name}” is the name of several pools; use one of their ids: {world.pool}, {other['id']}.\n"
+        f"POOL: “{name}” is the name of several pools; use one of their ids: {world.pool}, {other['id']}.\n"
     )
 
 
