@@ -58,6 +58,14 @@ PAGES = {
     "users": "/console/users",
     "reports": "/console/reports",
     "account": "/console/account",
+    "pools, found by words": "/console/pools?search=term+299",
+    "organizations, found by words": "/console/organizations?search=branch+1",
+    "users, found by pieces": "/console/users?search=person+company+42",
+    "tokens, found by words": "/console/tokens?search=portal+42",
+    "sources, found by words": "/console/sources?search=shop+42",
+    "endpoints, found by pieces": "/console/endpoints?search=hooks+42",
+    "texts of mails, found by words": "/console/templates?search=letter+42",
+    "reminders": "/console/reminders",
 }
 
 HANDED_OUT = """

@@ -20,11 +20,11 @@ from worker.catalogue import courses, prices
 from worker.cli.lists import ChoosingCommand
 from worker.database.filters import ListFilters, criteria, orders
 from worker.learning import assignments
-from worker.outgoing import deliveries, endpoints, messages
+from worker.outgoing import deliveries, endpoints, messages, reminders
 from worker.pools import batches, distributions, keys, pools
-from worker.redemption import attempts, inbox
+from worker.redemption import attempts, inbox, sources
 from worker.reporting import keeping
-from worker.tenancy import history, sessions
+from worker.tenancy import history, organizations, sessions, templates, tokens, users
 from worker.tenancy.actors import Role
 
 
@@ -52,6 +52,14 @@ NOUNS = {
         "keys distributions",
         "/pools/{pool}",
     ),
+    "organizations": Doors(
+        organizations.Filters, "/organizations", "organizations list", "/organizations"
+    ),
+    "users": Doors(users.Filters, "/users", "users list", "/users"),
+    "tokens": Doors(tokens.Filters, "/tokens", "tokens list", "/tokens"),
+    "sources": Doors(sources.Filters, "/sources", "sources list", "/sources"),
+    "templates": Doors(templates.Filters, "/templates", "templates list", "/templates"),
+    "reminders": Doors(reminders.Filters, "/reminders", "reminders list", "/reminders"),
     "endpoints": Doors(endpoints.Filters, "/endpoints", "endpoints list", "/endpoints"),
     "events": Doors(inbox.Filters, "/events", "events list", "/events"),
     "history": Doors(history.Filters, "/history", "history list", "/history"),
@@ -74,6 +82,7 @@ MORE = {
 }
 LESS = {
     ("deliveries", "page"): {"endpoint"},  # the page is an endpoint's own
+    ("reminders", "page"): {"kind"},  # the page has all kinds of an organization, in one form
 }
 PAGING = {"sort", "limit", "cursor"}
 
@@ -159,6 +168,8 @@ def test_a_filter_that_is_a_label_offers_the_same_labels_everywhere(noun, place,
         assert isinstance(choice, click.Choice)
         assert labels_in(asked[one.name], document) == known, one.name
         assert set(choice.choices) == known, one.name
+        if one.name in LESS.get((noun, "page"), ()):
+            continue
         assert set(re.findall(r"<option[^>]*>([^<]+)</option>", shown[one.name])) == {"any", *known}
 
 

@@ -10,8 +10,8 @@ from webhook.http import nudging
 from webhook.http.access import allowed, known
 from webhook.http.instants import Instant
 from webhook.http.preconditions import versioned
-from webhook.http.queries import Choice, Query, choice, query
-from webhook.http.shapes import Changes, Taken, gives, left_out, whole
+from webhook.http.queries import Query, query
+from webhook.http.shapes import Changes, Taken, gives, left_out
 from worker import days
 from worker.database import connections
 from worker.database.connections import Login
@@ -60,12 +60,10 @@ class Pinging(Taken):
 @blueprint.get("/endpoints")
 @allowed(Role.MANAGER)
 @gives()
-@blueprint.input(choice(endpoints.Filters), location="query", arg_name="query")
-def listing(
-    session: Session, actor: Actor, query: Choice[endpoints.Filters]
-) -> Page[EndpointShape]:
+@blueprint.input(query(endpoints.Filters), location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query[endpoints.Filters]) -> Page[EndpointShape]:
     """List endpoints; never their secrets."""
-    return whole(endpoints.listing(session, actor=actor, filters=query.filters))
+    return endpoints.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.post("/endpoints")

@@ -11,6 +11,7 @@ from webhook.http import files
 from webhook.http.access import EVERYBODY, STAFF, allowed, known
 from webhook.http.openapi import describe
 from webhook.http.preconditions import versioned
+from webhook.http.queries import Query, query
 from webhook.http.shapes import (
     Changes,
     Clearable,
@@ -100,9 +101,12 @@ class OrganizationChanges(Changes):
 @blueprint.get("")
 @allowed(*EVERYBODY)
 @gives()
-def listing(session: Session, actor: Actor) -> Page[OrganizationShape]:
-    """List organizations by name."""
-    return whole(organizations.listing(session, actor=actor))
+@blueprint.input(query(organizations.Filters), location="query", arg_name="query")
+def listing(
+    session: Session, actor: Actor, query: Query[organizations.Filters]
+) -> Page[OrganizationShape]:
+    """List organizations, by default by name."""
+    return organizations.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.post("")

@@ -5,7 +5,8 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from webhook.http.access import allowed
-from webhook.http.shapes import Changes, Taken, gives, left_out, whole
+from webhook.http.queries import Query, query
+from webhook.http.shapes import Changes, Taken, gives, left_out
 from worker import days
 from worker.database.paging import Page
 from worker.outgoing import reminders
@@ -36,9 +37,10 @@ class UnwantedReminder(Taken):
 @blueprint.get("")
 @allowed(Role.MANAGER)
 @gives()
-def listing(session: Session, actor: Actor) -> Page[ReminderShape]:
+@blueprint.input(query(reminders.Filters), location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query[reminders.Filters]) -> Page[ReminderShape]:
     """List the reminders that organizations want."""
-    return whole(reminders.listing(session, actor=actor))
+    return reminders.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.post("")

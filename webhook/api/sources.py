@@ -8,7 +8,8 @@ from webhook.api import shapes
 from webhook.http import inward
 from webhook.http.access import allowed, known
 from webhook.http.inward import Tested
-from webhook.http.shapes import Taken, gives, whole
+from webhook.http.queries import Query, query
+from webhook.http.shapes import Taken, gives
 from worker import requests
 from worker.database import connections
 from worker.database.connections import Login
@@ -31,9 +32,10 @@ class NewSource(Taken):
 @blueprint.get("")
 @allowed(Role.MANAGER)
 @gives()
-def listing(session: Session, actor: Actor) -> Page[SourceShape]:
+@blueprint.input(query(sources.Filters), location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query[sources.Filters]) -> Page[SourceShape]:
     """List sources; never their secrets."""
-    return whole(sources.listing(session, actor=actor))
+    return sources.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.get("/<source>")

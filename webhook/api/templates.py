@@ -4,7 +4,8 @@ from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
 from webhook.http.access import allowed
-from webhook.http.shapes import Taken, gives, whole
+from webhook.http.queries import Query, query
+from webhook.http.shapes import Taken, gives
 from worker.database.paging import Page
 from worker.outgoing import messages
 from worker.outgoing.messages import TemplatePreview
@@ -38,9 +39,10 @@ class NewTemplate(Words):
 @blueprint.get("")
 @allowed(Role.MANAGER)
 @gives()
-def listing(session: Session, actor: Actor) -> Page[TemplateShape]:
-    """List the organizations' own templates by name."""
-    return whole(templates.listing(session, actor=actor))
+@blueprint.input(query(templates.Filters), location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query[templates.Filters]) -> Page[TemplateShape]:
+    """List the organizations' own templates, by default by name."""
+    return templates.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.post("")

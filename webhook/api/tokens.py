@@ -5,7 +5,8 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from webhook.http.access import allowed
-from webhook.http.shapes import Taken, gives, whole
+from webhook.http.queries import Query, query
+from webhook.http.shapes import Taken, gives
 from worker.database.paging import Page
 from worker.tenancy import tokens
 from worker.tenancy.actors import Actor, Role
@@ -26,9 +27,10 @@ class NewToken(Taken):
 @blueprint.get("")
 @allowed(Role.MANAGER)
 @gives()
-def listing(session: Session, actor: Actor) -> Page[TokenShape]:
+@blueprint.input(query(tokens.Filters), location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query[tokens.Filters]) -> Page[TokenShape]:
     """List tokens, newest first; never the tokens themselves."""
-    return whole(tokens.listing(session, actor=actor))
+    return tokens.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.post("")

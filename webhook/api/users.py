@@ -5,7 +5,8 @@ from sqlalchemy.orm import Session
 
 from webhook.http import nudging
 from webhook.http.access import allowed
-from webhook.http.shapes import Taken, gives, whole
+from webhook.http.queries import Query, query
+from webhook.http.shapes import Taken, gives
 from worker.database.paging import Page
 from worker.tenancy import users
 from worker.tenancy.actors import Actor, Role
@@ -25,9 +26,10 @@ class NewUser(Taken):
 @blueprint.get("")
 @allowed(Role.MANAGER)
 @gives()
-def listing(session: Session, actor: Actor) -> Page[UserShape]:
-    """List the console's users, by address."""
-    return whole(users.listing(session, actor=actor))
+@blueprint.input(query(users.Filters), location="query", arg_name="query")
+def listing(session: Session, actor: Actor, query: Query[users.Filters]) -> Page[UserShape]:
+    """List the console's users, by default by address."""
+    return users.listing(session, actor=actor, filters=query.filters, **query.page)
 
 
 @blueprint.post("")

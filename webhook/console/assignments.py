@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from webhook.console.access import READERS, page
 from webhook.console.answers import done
-from webhook.console.choosing import chosen
+from webhook.console.choosing import chosen, place
 from webhook.console.forms import whole
 from webhook.console.frame import blueprint
 from webhook.console.words import of_owner
@@ -25,16 +25,10 @@ COUNTED = 10_000  # rows that a list counts: its page must not get slower with w
 @page(*READERS)
 def assignments_page(session: Session, actor: Actor) -> Any:
     """List assignments: one learner's, those that end soon, or all."""
-    filters, after = chosen(assignments.Filters), request.args.get("after")
+    filters = chosen(assignments.Filters)
     sorted_so = filters.expiring_within is not None or filters.pool is not None
-    listed = assignments.listing(
-        session,
-        actor=actor,
-        filters=filters,
-        sort=None if sorted_so else "-made",
-        after=after,
-        limit=50,
-    )
+    wanted = place(sort=None if sorted_so else "-made")
+    listed = assignments.listing(session, actor=actor, filters=filters, **wanted)
     fitting = assignments.total(session, actor=actor, filters=filters, most=COUNTED)
     return render_template(
         "assignments.html",

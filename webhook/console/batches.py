@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from flask import render_template, request
+from flask import render_template
 from sqlalchemy.orm import Session
 
 from webhook.console.access import READERS, page
 from webhook.console.answers import done
-from webhook.console.choosing import chosen
+from webhook.console.choosing import chosen, place
 from webhook.console.frame import blueprint
 from webhook.console.words import number
 from webhook.http import files
@@ -19,8 +19,8 @@ from worker.tenancy.actors import Actor, Role
 @page(*READERS)
 def batches_page(session: Session, actor: Actor) -> Any:
     """List batches, newest first: a pool's, or all."""
-    filters, after = chosen(batches.Filters), request.args.get("after")
-    listed = batches.listing(session, actor=actor, filters=filters, after=after, limit=30)
+    filters = chosen(batches.Filters)
+    listed = batches.listing(session, actor=actor, filters=filters, **place(30))
     return render_template("batches.html", listed=listed, filtered=batches.Filters)
 
 

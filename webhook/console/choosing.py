@@ -17,6 +17,7 @@ from worker.database.paging import Paging
 
 F = TypeVar("F", bound=ListFilters)
 
+COUNTED = 1000  # rows up to which a list says how many it has
 TYPES = {datetime: "date", timedelta: "number", int: "number", bool: "checkbox"}
 
 
@@ -49,10 +50,16 @@ def chosen(filters: type[F], **fixed: Any) -> F:
     return filters(**fixed, **{one.name: _read(one) for one in asked})
 
 
-def place(limit: int = 50) -> Paging:
-    """Read which page of a list is wanted, and in which order, from the page's query."""
+def place(limit: int = 50, sort: str | None = None) -> Paging:
+    """Read which page of a list is wanted from the page's query, and in which order: else `sort`."""
     asked = request.args
-    return {"after": asked.get("after"), "sort": asked.get("sort") or None, "limit": limit}
+    return {
+        "after": asked.get("after"),
+        "before": asked.get("before"),
+        "sort": asked.get("sort") or sort,
+        "limit": limit,
+        "counted": COUNTED,
+    }
 
 
 def asked(filters: ListFilters) -> dict[str, str]:

@@ -69,9 +69,8 @@ def archive_course(session: Session, actor: Actor, course: str) -> Any:
 @page(Role.FINANCE, Role.ANALYST)
 def prices_page(session: Session, actor: Actor) -> Any:
     """List prices, past ones included: a course's, an organization's, or all."""
-    filters, after = chosen(prices.Filters), request.args.get("after")
-    listed = prices.listing(session, actor=actor, filters=filters, after=after, limit=50)
-    owners = [owner["name"] for owner in organizations.listing(session, actor=actor)]
+    listed = prices.listing(session, actor=actor, filters=chosen(prices.Filters), **place())
+    owners = [owner["name"] for owner in organizations.in_sight(session, actor=actor)]
     return render_template("prices.html", listed=listed, owners=owners, filtered=prices.Filters)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from webhook.console import forms
 from webhook.console.access import known, page
 from webhook.console.answers import done, failed
-from webhook.console.choosing import chosen
+from webhook.console.choosing import chosen, place
 from webhook.console.frame import blueprint
 from webhook.http import nudging
 from worker.database import connections
@@ -33,12 +33,13 @@ class Wishes(TypedDict):
 @page(Role.MANAGER)
 def endpoints_page(session: Session, actor: Actor) -> Any:
     """List endpoints, with a form to register one."""
-    listed = endpoints.listing(session, actor=actor, filters=chosen(endpoints.Filters))
+    filters = chosen(endpoints.Filters)
+    listed = endpoints.listing(session, actor=actor, filters=filters, **place())
     return render_template(
         "endpoints.html",
         listed=listed,
         filtered=endpoints.Filters,
-        owners=organizations.listing(session, actor=actor),
+        owners=organizations.in_sight(session, actor=actor),
         types=list(DeliveryType),
     )
 
@@ -140,8 +141,8 @@ def delivery(session: Session, actor: Actor, delivery: str) -> Any:
 
 def _endpoint(session: Session, actor: Actor, shown: EndpointShape) -> Any:
     """Show an endpoint, with its secret if that is new."""
-    filters, after = chosen(deliveries.Filters, endpoint=shown["id"]), request.args.get("after")
-    sent = deliveries.listing(session, actor=actor, filters=filters, after=after, limit=50)
+    filters = chosen(deliveries.Filters, endpoint=shown["id"])
+    sent = deliveries.listing(session, actor=actor, filters=filters, **place())
     types = list(DeliveryType)
     return render_template(
         "endpoint.html", it=shown, listed=sent, types=types, filtered=deliveries.Filters

@@ -53,7 +53,7 @@ def first_steps(session: Session, actor: Actor) -> Any:
         "first_steps.html",
         lacks=seller.lacks(session),
         samples=first_start.samples(session),
-        organizations=organizations.listing(session, actor=actor),
+        organizations=organizations.in_sight(session, actor=actor),
         has_second_factor=session.get_one(User, visitor().user_id).has_second_factor,
     )
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from flask import render_template, request
+from flask import render_template
 from sqlalchemy.orm import Session
 
 from webhook.console.access import page
-from webhook.console.choosing import chosen
+from webhook.console.choosing import chosen, place
 from webhook.console.frame import blueprint
 from webhook.http import files
 from worker.tenancy import history, organizations
@@ -17,9 +17,9 @@ from worker.tenancy.actors import Actor, Role
 @page(Role.MANAGER)
 def history_page(session: Session, actor: Actor) -> Any:
     """List who did what, newest first."""
-    after, owners = request.args.get("after"), organizations.listing(session, actor=actor)
+    owners = organizations.in_sight(session, actor=actor)
     filters = chosen(history.Filters)
-    listed = history.listing(session, actor=actor, filters=filters, after=after, limit=50)
+    listed = history.listing(session, actor=actor, filters=filters, **place())
     names = [owner["name"] for owner in owners]
     return render_template("history.html", listed=listed, owners=names, filtered=history.Filters)
 

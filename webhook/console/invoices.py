@@ -63,8 +63,7 @@ def invoice(session: Session, actor: Actor, invoice: str) -> Any:
 def invoice_line(session: Session, actor: Actor, invoice: str, line: str) -> Any:
     """Show the charges behind a line, each with its redemption."""
     carried = charges.Filters(invoice=invoice, line=forms.whole(line, field="line"))
-    after = request.args.get("after")
-    listed = charges.listing(session, actor=actor, filters=carried, after=after, limit=50)
+    listed = charges.listing(session, actor=actor, filters=carried, **place())
     return render_template("invoice_line.html", invoice=invoice, line=line, listed=listed)
 
 
@@ -72,8 +71,7 @@ def invoice_line(session: Session, actor: Actor, invoice: str, line: str) -> Any
 @page(*READERS)
 def charges_page(session: Session, actor: Actor) -> Any:
     """List charges and credits, newest first, and where each is billed."""
-    filters, after = chosen(charges.Filters), request.args.get("after")
-    listed = charges.listing(session, actor=actor, filters=filters, after=after, limit=50)
+    listed = charges.listing(session, actor=actor, filters=chosen(charges.Filters), **place())
     return render_template("charges.html", listed=listed, filtered=charges.Filters)
 
 

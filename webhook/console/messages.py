@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from flask import render_template, request
+from flask import render_template
 from sqlalchemy.orm import Session
 
 from webhook.console import letters
 from webhook.console.access import page
 from webhook.console.answers import done
-from webhook.console.choosing import chosen
+from webhook.console.choosing import chosen, place
 from webhook.console.frame import blueprint
 from webhook.http import nudging
 from worker.outgoing import messages
@@ -20,8 +20,8 @@ from worker.tenancy.actors import Actor, Role
 @page(Role.MANAGER)
 def messages_page(session: Session, actor: Actor) -> Any:
     """List mails, newest first, or some of them."""
-    filters, after = chosen(messages.Filters), request.args.get("after")
-    listed = messages.listing(session, actor=actor, filters=filters, after=after, limit=50)
+    filters = chosen(messages.Filters)
+    listed = messages.listing(session, actor=actor, filters=filters, **place())
     return render_template("messages.html", listed=listed, filtered=messages.Filters)
 
 

@@ -172,7 +172,7 @@ def _told(draft: Draft, made: PoolShape) -> str:
 
 
 def _form(session: Session, actor: Actor, draft: Draft) -> Any:
-    owners = organizations.listing(session, actor=actor)
+    owners = organizations.in_sight(session, actor=actor)
     if not draft.values["organization"] and owners:
         own = [o for o in owners if o["id"] == str(actor.organization_id)] or owners
         draft.values["organization"] = own[0]["name"]

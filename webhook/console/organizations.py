@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from webhook.console import forms
 from webhook.console.access import READERS, known, page
 from webhook.console.answers import done
+from webhook.console.choosing import chosen, place
 from webhook.console.frame import blueprint
 from webhook.http import files
 from webhook.http.access import EVERYBODY, STAFF
@@ -40,7 +41,6 @@ INVOICED = (
 )
 MAILING = ("sender_name", "reply_to", "colour")  # fmt: skip
 PAGE = ("slug", "redeem_page", "redeem_text", "support_email")
-ROWS = 50  # per page
 QR_SCALE = 8  # pixels a module: it is printed sharply
 TAX = ("tax_rate", "tax_label", "tax_category", "tax_exemption", "tax_from")
 
@@ -49,8 +49,12 @@ TAX = ("tax_rate", "tax_label", "tax_category", "tax_exemption", "tax_from")
 @page(*EVERYBODY)
 def organizations_page(session: Session, actor: Actor) -> Any:
     """List organizations."""
-    listed = organizations.listing(session, actor=actor)
-    return render_template("organizations.html", listed=listed)
+    filters = chosen(organizations.Filters)
+    listed = organizations.listing(session, actor=actor, filters=filters, **place())
+    owners = organizations.in_sight(session, actor=actor)
+    return render_template(
+        "organizations.html", listed=listed, owners=owners, filtered=organizations.Filters
+    )
 
 
 @blueprint.post("/organizations")
@@ -68,7 +72,7 @@ def organization(session: Session, actor: Actor, organization: str) -> Any:
     """Show an organization's settings and tax rates."""
     shown = organizations.show(session, actor=actor, organization=organization)
     others = [
-        one for one in organizations.listing(session, actor=actor) if one["id"] != shown["id"]
+        one for one in organizations.in_sight(session, actor=actor) if one["id"] != shown["id"]
     ]
     return render_template(
         "organization.html",
@@ -95,7 +99,7 @@ def shared_pools(session: Session, actor: Actor, organization: str) -> Any:
 def shared_pool(session: Session, actor: Actor, organization: str, pool: str) -> Any:
     """Show a shared pool, and what the organization's own learners redeemed of it."""
     asked: dict[str, Any] = {"actor": actor, "organization": organization, "pool": pool}
-    listed = shared.redemptions(session, **asked, after=request.args.get("after"), limit=ROWS)
+    listed = shared.redemptions(session, **asked, **place())
     return render_template("shared_pool.html", it=shared.show(session, **asked), listed=listed)
 
 

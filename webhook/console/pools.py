@@ -21,8 +21,6 @@ from worker.redemption import recent
 from worker.tables.tenancy import Organization
 from worker.tenancy.actors import Actor, Role
 
-ROWS_PER_PAGE = 50  # rows per page
-
 
 @blueprint.get("/pools", endpoint="pools")
 @page(*READERS)
@@ -42,7 +40,7 @@ def pool(session: Session, actor: Actor, pool: str) -> Any:
     """Show a pool: its settings, figures, running batch, keys, redemptions and refusals."""
     shown = pools.show(session, actor=actor, pool=pool)
     of_owner(shown["organization"])
-    pool_id, after = shown["id"], request.args.get("after")
+    pool_id = shown["id"]
     filters, of_pool = chosen(keys.Filters), batches.Filters(pool=pool_id)
     lately = recent.of_pool(session, actor=actor, pool=pool_id, last=plotting.days_shown())
     return render_template(
@@ -54,9 +52,7 @@ def pool(session: Session, actor: Actor, pool: str) -> Any:
         recent=lately,
         redemptions=measuring.of_pool(lately, pool_id),
         labels=pools.by_label(session, actor=actor, pool=pool_id).items,
-        listed=keys.listing(
-            session, actor=actor, pool=pool_id, filters=filters, after=after, limit=ROWS_PER_PAGE
-        ),
+        listed=keys.listing(session, actor=actor, pool=pool_id, filters=filters, **place()),
         distributions=distributions.listing(
             session, actor=actor, pool=pool_id, filters=chosen(distributions.Filters), limit=10
         ),

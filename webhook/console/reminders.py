@@ -43,7 +43,7 @@ GROUPS = (
 @page(Role.MANAGER)
 def reminders_page(session: Session, actor: Actor) -> Any:
     """Show which reminders an organization wants, with a form to change that."""
-    owners = [one["name"] for one in organizations.listing(session, actor=actor)]
+    owners = [one["name"] for one in organizations.in_sight(session, actor=actor)]
     chosen = request.args.get("organization") or (owners[0] if owners else "")
     name = organizations.find(session, actor=actor, name=chosen).name if chosen else ""
     return render_template(
@@ -73,8 +73,9 @@ def save_reminders(session: Session, actor: Actor) -> Any:
 
 
 def _wanted(session: Session, actor: Actor, organization: str) -> dict[Kind, ReminderShape]:
-    listed = reminders.listing(session, actor=actor, organization=organization)
-    return {one["kind"]: one for one in listed}
+    filters = reminders.Filters(organization=organization)
+    listed = reminders.listing(session, actor=actor, filters=filters)
+    return {one["kind"]: one for one in listed.items}
 
 
 def _save(session: Session, actor: Actor, organization: str, kind: Kind) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from webhook.console.access import page
 from webhook.console.answers import done
-from webhook.console.choosing import chosen
+from webhook.console.choosing import chosen, place
 from webhook.console.frame import blueprint
 from webhook.http import files, nudging
 from webhook.http.access import STAFF
@@ -23,12 +23,12 @@ from worker.tenancy.actors import Actor
 @page(*STAFF)
 def reports_page(session: Session, actor: Actor) -> Any:
     """List reports, newest first, with a form to request one."""
-    filters, after = chosen(keeping.Filters), request.args.get("after")
+    filters = chosen(keeping.Filters)
     notebooks = reporting.listing()
     return render_template(
         "reports.html",
-        listed=keeping.listing(session, actor=actor, filters=filters, after=after, limit=30),
-        owners=[owner["name"] for owner in organizations.listing(session, actor=actor)],
+        listed=keeping.listing(session, actor=actor, filters=filters, **place(30)),
+        owners=[owner["name"] for owner in organizations.in_sight(session, actor=actor)],
         notebooks=notebooks,
         own=_own_parameters(notebooks),
         filtered=keeping.Filters,
@@ -53,7 +53,7 @@ def schedules_page(session: Session, actor: Actor) -> Any:
     return render_template(
         "schedules.html",
         listed=schedules.listing(session, actor=actor),
-        owners=[owner["name"] for owner in organizations.listing(session, actor=actor)],
+        owners=[owner["name"] for owner in organizations.in_sight(session, actor=actor)],
         notebooks=notebooks,
         own=_own_parameters(notebooks),
         rhythms=list(ReportRhythm),

@@ -125,8 +125,8 @@ def _invoices(session: Session, actor: Actor, asked: str) -> Iterator[Found]:
 
 
 def _organizations(session: Session, actor: Actor, asked: str) -> list[Found]:
-    listed = organizations.listing(session, actor=actor)
-    fit = [it for it in listed if _fits(asked, it["name"])][:MOST]
+    filters = organizations.Filters(search=asked)
+    fit = organizations.listing(session, actor=actor, filters=filters, limit=MOST).items
     where = "organization" if words.may("organization") else "organizations"
     return [
         Found(it["name"], it["parent"] or "", url(f"console.{where}", organization=it["id"]))

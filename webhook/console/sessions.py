@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from flask import render_template, request
+from flask import render_template
 from sqlalchemy.orm import Session
 
 from webhook.console.access import page
 from webhook.console.answers import done
-from webhook.console.choosing import chosen
+from webhook.console.choosing import chosen, place
 from webhook.console.frame import blueprint
 from worker.tenancy import sessions
 from worker.tenancy.actors import Actor, Role
@@ -17,8 +17,8 @@ from worker.tenancy.actors import Actor, Role
 @page(Role.MANAGER)
 def sessions_page(session: Session, actor: Actor) -> Any:
     """List the sessions that go on, newest first, or those of one user."""
-    filters, after = chosen(sessions.Filters), request.args.get("after")
-    listed = sessions.listing(session, actor=actor, filters=filters, after=after, limit=50)
+    filters = chosen(sessions.Filters)
+    listed = sessions.listing(session, actor=actor, filters=filters, **place())
     return render_template("sessions.html", listed=listed, filtered=sessions.Filters)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from webhook.console import plotting
 from webhook.console.access import known, page
 from webhook.console.answers import done, failed
-from webhook.console.choosing import chosen
+from webhook.console.choosing import chosen, place
 from webhook.console.frame import blueprint
 from webhook.console.plotting import Chart
 from webhook.console.words import number, words
@@ -99,8 +99,8 @@ def test_source(actor: Actor, source: str) -> Any:
 @page(*READERS)
 def events_page(session: Session, actor: Actor) -> Any:
     """List events, newest first."""
-    filters, after = chosen(inbox.Filters), request.args.get("after")
-    listed = inbox.listing(session, actor=actor, filters=filters, after=after, limit=50)
+    filters = chosen(inbox.Filters)
+    listed = inbox.listing(session, actor=actor, filters=filters, **place())
     return render_template("events.html", listed=listed, filtered=inbox.Filters)
 
 
@@ -182,6 +182,8 @@ def _timeline(event: EventShape, told: Sequence[DeliveryShape] = ()) -> list[Hap
 
 
 def _sources(session: Session, actor: Actor, made: SourceInClear | None = None) -> Any:
-    listed = sources.listing(session, actor=actor)
-    owners = organizations.listing(session, actor=actor)
-    return render_template("sources.html", listed=listed, owners=owners, made=made)
+    listed = sources.listing(session, actor=actor, filters=chosen(sources.Filters), **place())
+    owners = organizations.in_sight(session, actor=actor)
+    return render_template(
+        "sources.html", listed=listed, owners=owners, made=made, filtered=sources.Filters
+    )

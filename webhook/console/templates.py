@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from webhook.console import letters
 from webhook.console.access import page
 from webhook.console.answers import done
+from webhook.console.choosing import chosen, place
 from webhook.console.frame import blueprint
 from worker.outgoing import messages
 from worker.outgoing.messages import TemplatePreview
@@ -43,16 +44,17 @@ def save_template(session: Session, actor: Actor) -> Any:
 
 
 def _page(session: Session, actor: Actor, shown: TemplatePreview | None = None) -> Any:
-    listed = templates.listing(session, actor=actor)
-    owners = organizations.listing(session, actor=actor)
-    asked = (request.args.get("organization"), request.args.get("name"))
+    listed = templates.listing(session, actor=actor, filters=chosen(templates.Filters), **place())
+    owners = organizations.in_sight(session, actor=actor)
     kept: dict[str, object] = {"name": "", "organization": ""}
     if owners:
         kept |= templates.beginning(session, actor=actor, organization=owners[0]["name"])
-    for one in listed:
-        if (one["organization"], one["name"]) == asked:
-            kept |= one
+    if name := request.args.get("name"):
+        kept |= templates.show(session, actor=actor, organization=request.args["of"], name=name)
     if shown is not None:
         kept |= request.form.to_dict()
     html = shown["html"] if shown else None
-    return letters.page("templates.html", html, listed=listed, owners=owners, it=kept, shown=shown)
+    return letters.page(
+        "templates.html", html, listed=listed, owners=owners, it=kept, shown=shown,
+        filtered=templates.Filters,
+    )  # fmt: skip

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from webhook.console import forms
 from webhook.console.access import page
 from webhook.console.answers import done
+from webhook.console.choosing import chosen, place
 from webhook.console.frame import blueprint
 from worker.tenancy import organizations, tokens
 from worker.tenancy.actors import Actor, Role
@@ -46,6 +47,8 @@ def revoke_token(session: Session, actor: Actor, token: str) -> Any:
 
 
 def _tokens(session: Session, actor: Actor, made: TokenInClear | None = None) -> Any:
-    listed = tokens.listing(session, actor=actor)
-    owners = organizations.listing(session, actor=actor)
-    return render_template("tokens.html", listed=listed, owners=owners, made=made)
+    listed = tokens.listing(session, actor=actor, filters=chosen(tokens.Filters), **place())
+    owners = organizations.in_sight(session, actor=actor)
+    return render_template(
+        "tokens.html", listed=listed, owners=owners, made=made, filtered=tokens.Filters
+    )

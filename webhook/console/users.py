@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from webhook.console import forms
 from webhook.console.access import page
 from webhook.console.answers import done
+from webhook.console.choosing import chosen, place
 from webhook.console.frame import blueprint
 from webhook.http import nudging
 from worker.tenancy import organizations, users
@@ -74,7 +75,9 @@ def _linked(session: Session, actor: Actor, made: UserInvited) -> Any:
 
 
 def _users(session: Session, actor: Actor, made: UserInvited | None = None) -> Any:
-    owners = organizations.listing(session, actor=actor)
-    listed = users.listing(session, actor=actor)
+    owners = organizations.in_sight(session, actor=actor)
+    listed = users.listing(session, actor=actor, filters=chosen(users.Filters), **place())
     link = urljoin(request.host_url, made["link"]) if made and made["link"] else None
-    return render_template("users.html", listed=listed, owners=owners, made=made, link=link)
+    return render_template(
+        "users.html", listed=listed, owners=owners, made=made, link=link, filtered=users.Filters
+    )

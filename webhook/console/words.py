@@ -105,6 +105,8 @@ FIRST = {
     "messages": ("No mail yet: keys are mailed from a pool.", "See the pools", "pools"),
 }  # fmt: skip
 
+CURSORS = ("after", "before")  # which page of a list
+
 # How browsers and systems are found in User-Agent: the first that fits, since most name others too.
 BROWSERS = {
     "Edg": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari",
@@ -239,8 +241,11 @@ def first_here() -> tuple[str, str, str] | None:
 
 
 def here(**changes: Any) -> str:
-    """Give this page's URL with changed query parameters; None removes one."""
-    query = {**request.args.to_dict(), **changes}
+    """Give this page's URL with changed query parameters; None removes one.
+
+    A list that is changed begins at its first page, unless the change is a cursor.
+    """
+    query = {**request.args.to_dict(), **dict.fromkeys(CURSORS), **changes}
     kept = {name: value for name, value in query.items() if value not in (None, "")}
     endpoint, arguments = standing()
     return url(endpoint, **arguments, **kept)

@@ -262,7 +262,7 @@ def listing(
         **page,
     )
     carried = lines.of(session, {item["id"]: item["decimals"] for item in found.items})
-    return Page([{**item, "lines": carried[item["id"]]} for item in found.items], found.next)
+    return found.carrying([{**item, "lines": carried[item["id"]]} for item in found.items])
 
 
 def total(session: Session, *, actor: Actor, filters: Filters, most: int | None = None) -> int:

@@ -162,9 +162,12 @@ def listing(
     session: Session, *, filters: Filters = ALL, **page: Unpack[Paging]
 ) -> Page[CourseShape]:
     """List courses by code, a page at a time."""
-    statement = _rows().where(*spoken(filters.search, Course.code, Course.title))
+    chosen = spoken(filters.search, Course.code, Course.title)
+    statement, found = _rows().where(*chosen), select(Course.id).where(*chosen)
     page["sort"] = page.get("sort") or "code"
-    return paged(session, statement, by=Course.id, shape=_shape, sorts=Filters.sorts, **page)
+    return paged(
+        session, statement, by=Course.id, shape=_shape, sorts=Filters.sorts, found=found, **page
+    )
 
 
 def find(session: Session, *, name: str | Course, lock: bool = False) -> Course:

@@ -7,7 +7,7 @@ import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import WHOLE, Group, deferred
-from worker.cli.lists import ChoosingCommand, ListCommand
+from worker.cli.lists import ListCommand
 from worker.cli.options import SINCE, old_valid, together
 from worker.cli.system import operator, run, system
 
@@ -148,10 +148,12 @@ def remove(endpoint: str) -> "endpoints.EndpointShape":
     return run(endpoints.remove, actor=operator(), endpoint=endpoint)
 
 
-@command.command("list", cls=ChoosingCommand, filters=lambda: endpoints.Filters, shows=ENDPOINTS)
-def listing(filters: "endpoints.Filters") -> "list[endpoints.EndpointShape]":
+@command.command("list", cls=ListCommand, filters=lambda: endpoints.Filters, shows=ENDPOINTS)
+def listing(
+    filters: "endpoints.Filters", **page: "Unpack[Paging]"
+) -> "Page[endpoints.EndpointShape]":
     """List endpoints, their types, and their failures."""
-    return run(endpoints.listing, actor=operator(), filters=filters)
+    return run(endpoints.listing, actor=operator(), filters=filters, **page)
 
 
 @command.command(

@@ -7,7 +7,7 @@ import rich_click as click
 from worker import errors
 from worker.cli import printing
 from worker.cli.frame import WHOLE, Group, deferred
-from worker.cli.lists import PagedCommand
+from worker.cli.lists import ListCommand, PagedCommand
 from worker.cli.options import LIST
 from worker.cli.system import operator, run
 from worker.tables.labels import REDEEM_PAGE_MEANS
@@ -17,8 +17,11 @@ with deferred():
     from worker.tenancy import identity_providers, organizations
 
 if TYPE_CHECKING:
-    from worker.database.paging import Page
+    from typing import Unpack
 
+    from worker.database.paging import Page, Paging
+
+ORGANIZATIONS = printing.table(lambda: organizations.OrganizationShape)
 SHARED = printing.table(lambda: shared.SharedPool, "id", "name", "course", "keys_work_until")
 REDEEMED = printing.table(lambda: shared.SharedRedemption)
 PAGES = [page.value for page in REDEEM_PAGE_MEANS]
@@ -107,10 +110,17 @@ def show(organization: str) -> "organizations.OrganizationShown":
     return run(organizations.show, actor=operator(), organization=organization)
 
 
-@command.command("list", shows=printing.table(lambda: organizations.OrganizationShape))
-def listing() -> "list[organizations.OrganizationShape]":
-    """List all organizations."""
-    return run(organizations.listing, actor=operator())
+@command.command(
+    "list",
+    cls=ListCommand,
+    filters=lambda: organizations.Filters,
+    shows=ORGANIZATIONS,
+)
+def listing(
+    filters: "organizations.Filters", **page: "Unpack[Paging]"
+) -> "Page[organizations.OrganizationShape]":
+    """List organizations by name, or search them."""
+    return run(organizations.listing, actor=operator(), filters=filters, **page)
 
 
 @command.command("shared-pools", shows=SHARED)

@@ -1,13 +1,21 @@
 """`keypool reminders`: what organizations and their people are reminded of by mail."""
 
+from typing import TYPE_CHECKING
+
 import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import WHOLE, Group, deferred
+from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run
 
 with deferred():
     from worker.outgoing import reminders
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from worker.database.paging import Page, Paging
 
 REMINDERS = printing.table(
     lambda: reminders.ReminderShape, "organization", "kind", "days", "keys", "to"
@@ -53,7 +61,9 @@ def stop(organization: str, kind: str) -> "reminders.ReminderShape":
     return run(reminders.stop, actor=operator(), organization=organization, kind=kind)
 
 
-@command.command("list", shows=REMINDERS)
-def listing() -> "list[reminders.ReminderShape]":
+@command.command("list", cls=ListCommand, filters=lambda: reminders.Filters, shows=REMINDERS)
+def listing(
+    filters: "reminders.Filters", **page: "Unpack[Paging]"
+) -> "Page[reminders.ReminderShape]":
     """List the reminders that organizations want."""
-    return run(reminders.listing, actor=operator())
+    return run(reminders.listing, actor=operator(), filters=filters, **page)

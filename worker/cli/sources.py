@@ -1,11 +1,13 @@
 """`keypool sources`: external systems that may post webhooks."""
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred
+from worker.cli.lists import ListCommand
 from worker.cli.options import old_valid
 from worker.cli.system import operator, run
 
@@ -13,6 +15,12 @@ with deferred():
     from worker import requests
     from worker.redemption import sources
 
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from worker.database.paging import Page, Paging
+
+SOURCES = printing.table(lambda: sources.SourceShape)
 REQUESTS = printing.table(
     lambda: requests.Request, "at", "status", "result", "message", "webhook_id"
 )
@@ -53,7 +61,12 @@ def latest(source: str) -> "list[requests.Request]":
     return run(requests.of_source, actor=operator(), source=source)["requests"]
 
 
-@command.command("list", shows=printing.table(lambda: sources.SourceShape))
-def listing() -> "list[sources.SourceShape]":
+@command.command(
+    "list",
+    cls=ListCommand,
+    filters=lambda: sources.Filters,
+    shows=SOURCES,
+)
+def listing(filters: "sources.Filters", **page: "Unpack[Paging]") -> "Page[sources.SourceShape]":
     """List sources, and the paths they post to."""
-    return run(sources.listing, actor=operator())
+    return run(sources.listing, actor=operator(), filters=filters, **page)

@@ -1,17 +1,24 @@
 """`keypool templates`: organizations' own words for mails."""
 
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred
+from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run
 
 with deferred():
     from worker.outgoing import messages
     from worker.tenancy import templates
 
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from worker.database.paging import Page, Paging
+
+TEMPLATES = printing.table(lambda: templates.TemplateShape, "name", "organization", "subject")
 TEXT = click.option(
     "--file",
     "text",
@@ -65,8 +72,13 @@ def preview(subject: str, text: TextIO, organization: str | None) -> "messages.T
 
 
 @command.command(
-    "list", shows=printing.table(lambda: templates.TemplateShape, "name", "organization", "subject")
+    "list",
+    cls=ListCommand,
+    filters=lambda: templates.Filters,
+    shows=TEMPLATES,
 )
-def listing() -> "list[templates.TemplateShape]":
+def listing(
+    filters: "templates.Filters", **page: "Unpack[Paging]"
+) -> "Page[templates.TemplateShape]":
     """List the templates of all organizations."""
-    return run(templates.listing, actor=operator())
+    return run(templates.listing, actor=operator(), filters=filters, **page)

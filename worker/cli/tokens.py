@@ -1,14 +1,22 @@
 """`keypool tokens`: API credentials."""
 
+from typing import TYPE_CHECKING
+
 import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Group, deferred
+from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run
 from worker.tables.labels import Role
 
 with deferred():
     from worker.tenancy import tokens
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from worker.database.paging import Page, Paging
 
 ROLES = [role.value for role in Role]
 TOKENS = printing.table(lambda: tokens.TokenShape, without=("works_until",))
@@ -45,7 +53,7 @@ def revoke(token: str) -> "tokens.TokenShape":
     return run(tokens.revoke, actor=operator(), token=token)
 
 
-@command.command("list", shows=TOKENS)
-def listing() -> "list[tokens.TokenShape]":
+@command.command("list", cls=ListCommand, filters=lambda: tokens.Filters, shows=TOKENS)
+def listing(filters: "tokens.Filters", **page: "Unpack[Paging]") -> "Page[tokens.TokenShape]":
     """List tokens; never the tokens themselves."""
-    return run(tokens.listing, actor=operator())
+    return run(tokens.listing, actor=operator(), filters=filters, **page)

@@ -1,15 +1,23 @@
 """`keypool users`: users of the console."""
 
+from typing import TYPE_CHECKING
+
 import rich_click as click
 
 from worker.cli import printing
 from worker.cli.frame import Asked, Group, deferred
+from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run
 from worker.cli.tokens import ROLES
 from worker.tables.labels import Role
 
 with deferred():
     from worker.tenancy import passwords, users
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from worker.database.paging import Page, Paging
 
 USERS = printing.table(lambda: users.UserShape, without=("tokens",))
 
@@ -92,7 +100,7 @@ def reset_second_factor(email: str) -> "users.UserShape":
     return run(users.reset_second_factor, actor=operator(), user=email)
 
 
-@command.command("list", shows=USERS)
-def listing() -> "list[users.UserShape]":
-    """List the console's users."""
-    return run(users.listing, actor=operator())
+@command.command("list", cls=ListCommand, filters=lambda: users.Filters, shows=USERS)
+def listing(filters: "users.Filters", **page: "Unpack[Paging]") -> "Page[users.UserShape]":
+    """List the console's users by address, or search them."""
+    return run(users.listing, actor=operator(), filters=filters, **page)

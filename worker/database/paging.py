@@ -3,11 +3,11 @@
 import base64
 import binascii
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from sqlalchemy import ColumnElement, Row, Select, SQLColumnExpression, func, select, tuple_
 from sqlalchemy.orm import QueryableAttribute, Session
@@ -17,6 +17,7 @@ from worker import errors
 from worker.database.filters import MADE, NO_SORTS, Sorts
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 # A row of a statement: its columns are read by their names.
 Selected = Row[*tuple[Any, ...]]
@@ -35,13 +36,34 @@ class Page(Generic[T]):
     next: str | None
     """The cursor of the next page; null on the last."""
 
+    def carrying(self, items: list[U]) -> "Page[U]":
+        """Give the same page with other items."""
+        return cast("Page[U]", replace(self, items=cast(Any, items)))
+
+
+@dataclass(frozen=True)
+class Turned(Page[T]):
+    """A page that can be turned back, with how many rows its list has."""
+
+    previous: str | None
+    """The cursor of the page before, for `before`; null on the first."""
+    total: int
+    """How many rows all pages have; one more than `most` if they are more."""
+    most: int
+    """Up to where they were counted."""
+
 
 class Paging(TypedDict, total=False):
-    """Which page of a list is wanted; by default the first hundred rows."""
+    """Which page of a list is wanted; by default the first hundred rows.
+
+    It is the one after a cursor, or the one before it. With `counted` it is a `Turned` one.
+    """
 
     sort: str | None
     after: str | None
+    before: str | None
     limit: int
+    counted: int | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +78,10 @@ class Order:
     def columns(self) -> list[SQLColumnExpression[Any]]:
         """Give the columns that the list is sorted by, in order."""
         return [self.by] if self.column is None else [self.column, self.by]
+
+    def turned(self) -> "Order":
+        """Give the same order the other way round."""
+        return replace(self, descending=not self.descending)
 
     def after(self, statement: Select[Any], cursor: str) -> Select[Any]:
         """Restrict a query to the rows after a cursor."""
@@ -103,14 +129,18 @@ def paged(
     shape: Callable[[Selected], T],
     newest_first: bool = False,
     sorts: Sorts = NO_SORTS,
+    found: Select[Any] | None = None,
     sort: str | None = None,
     after: str | None = None,
+    before: str | None = None,
     limit: int = 100,
+    counted: int | None = None,
 ) -> Page[T]:
-    """Read the page of a query after a cursor, ordered by a unique id.
+    """Read the page of a query after or before a cursor, ordered by a unique id.
 
     `sort` is `made` or one of `sorts`, with a leading minus for descending order. The default is the
-    order of creation, descending with `newest_first`.
+    order of creation, descending with `newest_first`. With `counted` the page says how many rows there
+    are, counted up to that, by `found`: the same rows with less besides, where the query has much.
 
     Raises:
         InvalidInputError: the cursor is invalid, the limit is not in 1 to 1000, or there is no such
@@ -119,13 +149,32 @@ def paged(
     if not 1 <= limit <= LARGEST_PAGE:
         raise errors.InvalidInputError(f"A page has 1 to {LARGEST_PAGE} items.", field="limit")
     order = _order(by, sort or ("-" if newest_first else "") + MADE, sorts)
-    if after is not None:
-        statement = order.after(statement, after)
-    rows = session.execute(order.sorted(statement).limit(limit + 1)).all()
-    more = len(rows) > limit
-    return Page(
-        [shape(row) for row in rows[:limit]], order.cursor(rows[limit - 1]) if more else None
-    )
+    rows, is_first, is_last = _rows(session, statement, order, after, before, limit)
+    items = [shape(row) for row in rows]
+    next_ = order.cursor(rows[-1]) if rows and not is_last else None
+    if counted is None:
+        return Page(items, next_)
+    previous = order.cursor(rows[0]) if rows and not is_first else None
+    rest = statement.with_only_columns(by, maintain_column_froms=True) if found is None else found
+    return Turned(items, next_, previous, total(session, rest, counted), counted)
+
+
+def _rows(
+    session: Session,
+    statement: Select[Any],
+    order: Order,
+    after: str | None,
+    before: str | None,
+    limit: int,
+) -> tuple[Sequence[Selected], bool, bool]:
+    """Read a page's rows in order, and say whether they are the first and the last."""
+    reading, cursor = (order, after) if before is None else (order.turned(), before)
+    asked = statement if cursor is None else reading.after(statement, cursor)
+    rows = session.execute(reading.sorted(asked).limit(limit + 1)).all()
+    is_end = len(rows) <= limit
+    if before is None:
+        return rows[:limit], after is None, is_end
+    return rows[limit - 1 :: -1] if not is_end else rows[::-1], is_end, False
 
 
 def total(session: Session, statement: Select[Any], most: int | None = None) -> int:

@@ -246,13 +246,14 @@ def listing(
     Raises:
         InvalidInputError: the learner is no address, or a sort has no index for these filters.
     """
-    statement = ROWS.where(
-        actor.sees(Assignment.organization_id), *_chosen(session, actor, filters)
-    )
+    chosen = [actor.sees(Assignment.organization_id), *_chosen(session, actor, filters)]
     if learners is not None:
-        statement = statement.where(Assignment.learner_id.in_(learners))
+        chosen.append(Assignment.learner_id.in_(learners))
+    statement, found, sorts = ROWS.where(*chosen), _found(filters, chosen), _sorts(filters)
     page["sort"] = page.get("sort") or _sort(filters)
-    return paged(session, statement, by=Assignment.id, shape=shape, sorts=_sorts(filters), **page)
+    return paged(
+        session, statement, by=Assignment.id, shape=shape, sorts=sorts, found=found, **page
+    )
 
 
 def selected(session: Session, *, actor: Actor, filters: Filters = ALL) -> Select[int]:
@@ -263,12 +264,8 @@ def selected(session: Session, *, actor: Actor, filters: Filters = ALL) -> Selec
 
 def total(session: Session, *, actor: Actor, filters: Filters, most: int | None = None) -> int:
     """Count the assignments that the list would show, as `paging.total` does."""
-    found = selected(session, actor=actor, filters=filters)
-    if most is not None and _sort(filters) == "expires_at":
-        found = found.order_by(
-            Assignment.expires_at
-        )  # by the index: it stops where enough are found
-    return paging.total(session, found, most)
+    chosen = [actor.sees(Assignment.organization_id), *_chosen(session, actor, filters)]
+    return paging.total(session, _found(filters, chosen), most)
 
 
 def show(session: Session, *, actor: Actor, assignment: str | Assignment) -> AssignmentShown:
@@ -389,6 +386,12 @@ def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[Column
         yield soon_over(filters.expiring_within)
     if filters.at_risk:
         yield at_risk(connections.clock_now(session))
+
+
+def _found(filters: Filters, chosen: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """Select assignments without what is told of them, to be counted: by the index that has them in order."""
+    found = select(Assignment.id).where(*chosen)
+    return found.order_by(Assignment.expires_at) if _sort(filters) == "expires_at" else found
 
 
 def _sort(filters: Filters) -> str | None:

@@ -1,17 +1,20 @@
 """Endpoints: the URLs that get an organization's outgoing webhooks, and the secrets that sign them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Unpack
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
-from worker.database import lookup
+from worker.database import lookup, paging
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
+from worker.database.paging import Page, Paging, paged
+from worker.database.searching import spoken
 from worker.outgoing import posting
 from worker.settings import settings
 from worker.tables.labels import DeliveryState, DeliveryType
@@ -191,29 +194,45 @@ def show(session: Session, *, actor: Actor, endpoint: str | Endpoint) -> Endpoin
 class Filters(ListFilters):
     """Which endpoints."""
 
+    search: str | None = by("Pieces of the address, in any order and letter case.", typed="search")
+    organization: str | None = by("Those of this organization.")
     failing: bool = by("Only those whose last attempt failed.", default=False)
 
 
 ALL = Filters()
 
 
-def listing(session: Session, *, actor: Actor, filters: Filters = ALL) -> list[EndpointShape]:
+def listing(
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
+) -> Page[EndpointShape]:
     """List the endpoints of the actor's organizations, without those removed; never their secrets."""
     actor.require(Role.MANAGER)
-    statement = (
-        select(Endpoint, Organization.name)
-        .join(Organization)
-        .where(actor.sees(Endpoint.organization_id), Endpoint.removed_at.is_(None))
-        .order_by(Endpoint.id)
+    chosen = [actor.sees(Endpoint.organization_id), *_chosen(session, actor, filters)]
+    statement = select(Endpoint).add_columns(Organization.name).join(Organization).where(*chosen)
+    return paged(
+        session,
+        statement,
+        by=Endpoint.id,
+        shape=lambda row: shape(row.Endpoint, row.name),
+        **page,
     )
-    if filters.failing:
-        statement = statement.where(Endpoint.failures > 0)
-    return [shape(endpoint, owner) for endpoint, owner in session.execute(statement)]
 
 
 def total(session: Session, *, actor: Actor, filters: Filters, most: int | None = None) -> int:
     """Count the endpoints that the list would show, as `paging.total` does."""
-    return len(listing(session, actor=actor, filters=filters))
+    actor.require(Role.MANAGER)
+    chosen = [actor.sees(Endpoint.organization_id), *_chosen(session, actor, filters)]
+    return paging.total(session, select(Endpoint.id).where(*chosen), most)
+
+
+def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[ColumnElement[bool]]:
+    yield Endpoint.removed_at.is_(None)
+    yield from spoken(filters.search, Endpoint.url)
+    if filters.organization is not None:
+        owner = organizations.find(session, actor=actor, name=filters.organization)
+        yield Endpoint.organization_id == owner.id
+    if filters.failing:
+        yield Endpoint.failures > 0
 
 
 def find(session: Session, *, actor: Actor, name: str | Endpoint, lock: bool = False) -> Endpoint:

@@ -1,15 +1,19 @@
 """Reminders: which ones an organization wants, for its pools, its invoices and its reports."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Unpack
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import case, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
+from worker.database.filters import ListFilters, by
+from worker.database.paging import Page, Paging, paged
 from worker.tables.labels import ReminderKind as Kind
 from worker.tables.mail import Reminder
 from worker.tables.tenancy import Organization
@@ -29,6 +33,23 @@ USUAL: Mapping[Kind, int] = MappingProxyType({
     Kind.INVOICE_OVERDUE: 7,
 })  # fmt: skip
 AFTERWARDS = frozenset({Kind.KEY_UNUSED, Kind.ACCESS_UNLAUNCHED})  # counted from the thing on
+
+
+# Reminders have no id of their own: this orders them, by organization and kind.
+PLACE = Reminder.organization_id * len(Kind) + case(
+    {kind: number for number, kind in enumerate(Kind)}, value=Reminder.kind
+)
+
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which reminders."""
+
+    organization: str | None = by("Those of this organization.")
+    kind: Kind | None = by("Those of this kind.")
+
+
+ALL = Filters()
 
 
 class ReminderShape(TypedDict):
@@ -104,20 +125,22 @@ def stop(session: Session, *, actor: Actor, organization: str, kind: str) -> Rem
 
 
 def listing(
-    session: Session, *, actor: Actor, organization: str | None = None
-) -> list[ReminderShape]:
-    """List the reminders that the actor's organizations want, or one of them."""
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
+) -> Page[ReminderShape]:
+    """List the reminders that the actor's organizations want, by organization, a page at a time."""
     actor.require(Role.MANAGER)
     statement = (
-        select(Organization.name, Reminder.kind, Reminder.threshold, Reminder.recipient)
+        select(Organization.name, Reminder.kind)
+        .add_columns(Reminder.threshold, Reminder.recipient)
         .join(Organization, Organization.id == Reminder.organization_id)
         .where(actor.sees(Reminder.organization_id))
-        .order_by(Organization.name, Reminder.kind)
     )
-    if organization:
-        owner = organizations.find(session, actor=actor, name=organization)
+    if filters.organization is not None:
+        owner = organizations.find(session, actor=actor, name=filters.organization)
         statement = statement.where(Reminder.organization_id == owner.id)
-    return [_shape(*row) for row in session.execute(statement)]
+    if filters.kind is not None:
+        statement = statement.where(Reminder.kind == filters.kind)
+    return paged(session, statement, by=PLACE, shape=lambda row: _shape(*row[:4]), **page)
 
 
 def _threshold(

@@ -1,6 +1,6 @@
 """Training key pools: one owner, one course, a window, a content availability."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -235,16 +235,17 @@ def listing(
     **page: Unpack[Paging],
 ) -> Page[PoolShape]:
     """List the actor's pools, by default in the order of creation, a page at a time."""
-    chosen = _chosen(session, actor, filters)
-    statement = _rows().where(actor.sees(Pool.organization_id), *chosen)
-    return paged(session, statement, by=Pool.id, shape=shape, sorts=Filters.sorts, **page)
+    chosen = [actor.sees(Pool.organization_id), *_chosen(session, actor, filters)]
+    statement, found = _rows().where(*chosen), _found(chosen)
+    return paged(
+        session, statement, by=Pool.id, shape=shape, sorts=Filters.sorts, found=found, **page
+    )
 
 
 def total(session: Session, *, actor: Actor, filters: Filters, most: int | None = None) -> int:
     """Count the pools that the list would show, as `paging.total` does."""
-    chosen = _chosen(session, actor, filters)
-    pools = select(Pool.id).join(Course).where(actor.sees(Pool.organization_id), *chosen)
-    return paging.total(session, pools, most)
+    chosen = [actor.sees(Pool.organization_id), *_chosen(session, actor, filters)]
+    return paging.total(session, _found(chosen), most)
 
 
 def by_label(session: Session, *, actor: Actor, pool: str | Pool) -> Page[LabelFigures]:
@@ -361,6 +362,11 @@ def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[Column
     if filters.ending_within is not None:
         yield Pool.expires_at.between(now, now + filters.ending_within)
         yield and_(_is(PoolState.ACTIVE, now), Pool.id.in_(WITH_KEYS_LEFT))
+
+
+def _found(chosen: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """Select pools without what is told of them, to be counted."""
+    return select(Pool.id).join(Course).where(*chosen)
 
 
 def _is(state: PoolState, now: datetime) -> ColumnElement[bool]:

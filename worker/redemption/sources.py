@@ -1,7 +1,8 @@
 """Sources: external systems that may post webhooks, and their signing secrets, kept encrypted."""
 
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Unpack
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -9,7 +10,10 @@ from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
+from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
+from worker.database.paging import Page, Paging, paged
+from worker.database.searching import spoken
 from worker.tables.labels import SourceKind
 from worker.tables.redemption import Source, SourceSecret
 from worker.tables.tenancy import Organization
@@ -37,6 +41,21 @@ class SourceInClear(SourceShape):
 
     secret: str
     """The secret, shown this once."""
+
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which sources."""
+
+    sorts: ClassVar[Sorts] = {"name": Source.name}
+    sorting: ClassVar[str] = "name: from A to Z."
+
+    search: str | None = by("Pieces of the name, in any order and letter case.", typed="search")
+    organization: str | None = by("Those of this organization.")
+    kind: SourceKind | None = by("Only external systems, or only redeem pages.")
+
+
+ALL = Filters()
 
 
 class SigningKey(NamedTuple):
@@ -88,16 +107,30 @@ def rotate(
     }
 
 
-def listing(session: Session, *, actor: Actor) -> list[SourceShape]:
-    """List the sources of the actor's organizations; never their secrets."""
+def listing(
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
+) -> Page[SourceShape]:
+    """List the sources of the actor's organizations, a page at a time; never their secrets."""
     actor.require(Role.MANAGER)
-    rows = session.execute(
-        select(Source, Organization)
+    statement = (
+        select(Source)
+        .add_columns(Organization)
         .join(Organization)
-        .where(actor.sees(Source.organization_id))
-        .order_by(Source.id)
+        .where(actor.sees(Source.organization_id), *spoken(filters.search, Source.name))
     )
-    return [shape(source, owner) for source, owner in rows]
+    if filters.organization is not None:
+        owner = organizations.find(session, actor=actor, name=filters.organization)
+        statement = statement.where(Source.organization_id == owner.id)
+    if filters.kind is not None:
+        statement = statement.where(Source.kind == filters.kind)
+    return paged(
+        session,
+        statement,
+        by=Source.id,
+        shape=lambda row: shape(row.Source, row.Organization),
+        sorts=Filters.sorts,
+        **page,
+    )
 
 
 def show(session: Session, *, actor: Actor, source: str) -> SourceShape:

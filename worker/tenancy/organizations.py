@@ -1,16 +1,20 @@
 """Organizations: tenants, in a tree."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Unpack
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import flag_modified
 from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup, zones
+from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
+from worker.database.paging import Page, Paging, Selected, paged
+from worker.database.searching import spoken
 from worker.settings import settings
 from worker.tables.labels import RedeemPage
 from worker.tables.tenancy import Organization
@@ -18,6 +22,19 @@ from worker.tenancy import currencies, history, logos, pages, parties, taxes
 from worker.tenancy.actors import Actor, Role
 from worker.tenancy.taxes import TaxRateShape
 
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which organizations."""
+
+    sorts: ClassVar[Sorts] = {"name": Organization.name}
+    sorting: ClassVar[str] = "name: from A to Z, as it is unless another is asked for."
+
+    search: str | None = by("Pieces of the name, in any order and letter case.", typed="search")
+    parent: str | None = by("Those right below this one.")
+
+
+ALL = Filters()
 LOGO = "/api/v1/organizations/{}/logo.png"
 
 
@@ -277,16 +294,21 @@ def logo(session: Session, *, actor: Actor, organization: str) -> bytes:
     return picture.content
 
 
-def listing(session: Session, *, actor: Actor) -> list[OrganizationShape]:
-    """List the actor's organizations by name."""
-    parent = aliased(Organization)
-    rows = session.execute(
-        select(Organization, parent.name)
-        .join(parent, parent.id == Organization.parent_id, isouter=True)
-        .where(actor.sees(Organization.id))
-        .order_by(Organization.name)
-    )
-    return [shape(organization, above) for organization, above in rows]
+def listing(
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
+) -> Page[OrganizationShape]:
+    """List the actor's organizations, by default by name, a page at a time."""
+    statement = _rows(actor).where(*spoken(filters.search, Organization.name))
+    if filters.parent is not None:
+        above = find(session, actor=actor, name=filters.parent)
+        statement = statement.where(Organization.parent_id == above.id)
+    page["sort"] = page.get("sort") or "name"
+    return paged(session, statement, by=Organization.id, shape=_shape, sorts=Filters.sorts, **page)
+
+
+def in_sight(session: Session, *, actor: Actor) -> list[OrganizationShape]:
+    """Give all of the actor's organizations by name, to choose from."""
+    return [_shape(row) for row in session.execute(_rows(actor).order_by(Organization.name))]
 
 
 def find(
@@ -305,6 +327,20 @@ def find(
         within=[actor.sees(Organization.id)],
         lock=lock,
     )
+
+
+def _rows(actor: Actor) -> Select[Any]:
+    parent = aliased(Organization)
+    return (
+        select(Organization)
+        .add_columns(parent.name.label("above"))
+        .join(parent, parent.id == Organization.parent_id, isouter=True)
+        .where(actor.sees(Organization.id))
+    )
+
+
+def _shape(row: Selected) -> OrganizationShape:
+    return shape(row.Organization, row.above)
 
 
 def shape(organization: Organization, parent: str | None) -> OrganizationShape:

@@ -5,8 +5,9 @@ Jinja. So a template neither reads what it is not given nor takes long.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar, Unpack
 
 from jinja2 import StrictUndefined, TemplateError, UndefinedError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -15,6 +16,9 @@ from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
+from worker.database.filters import ListFilters, Sorts, by
+from worker.database.paging import Page, Paging, paged
+from worker.database.searching import spoken
 from worker.languages.phrasebooks import phrasebook
 from worker.tables.tenancy import MailTemplate, Organization
 from worker.tenancy import history, organizations
@@ -44,6 +48,22 @@ ALLOWED = (
 # What Jinja and Python raise for a template that does not work: `{{ days|length }}` is a TypeError, one
 # that is nested deeply a RecursionError or, once it is Python, a SyntaxError.
 BROKEN = (TemplateError, TypeError, ValueError, SyntaxError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which templates."""
+
+    sorts: ClassVar[Sorts] = {"name": MailTemplate.name}
+    sorting: ClassVar[str] = "name: from A to Z, as it is unless another is asked for."
+
+    search: str | None = by(
+        "Pieces of the name or the subject, in any order and letter case.", typed="search"
+    )
+    organization: str | None = by("Those of this organization.")
+
+
+ALL = Filters()
 
 
 class TemplateText(TypedDict):
@@ -183,16 +203,30 @@ def beginning(session: Session, *, actor: Actor, organization: str) -> TemplateT
     }
 
 
-def listing(session: Session, *, actor: Actor) -> list[TemplateShape]:
-    """List the templates of the actor's organizations by name."""
+def listing(
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
+) -> Page[TemplateShape]:
+    """List the templates of the actor's organizations, by default by name, a page at a time."""
     actor.require(Role.MANAGER)
-    rows = session.execute(
-        select(MailTemplate, Organization.name)
+    statement = (
+        select(MailTemplate)
+        .add_columns(Organization.name)
         .join(Organization, Organization.id == MailTemplate.organization_id)
         .where(actor.sees(MailTemplate.organization_id), MailTemplate.replaced_at.is_(None))
-        .order_by(MailTemplate.name, MailTemplate.id)
+        .where(*spoken(filters.search, MailTemplate.name, MailTemplate.subject))
     )
-    return [shape(template, owner) for template, owner in rows]
+    if filters.organization is not None:
+        owner = organizations.find(session, actor=actor, name=filters.organization)
+        statement = statement.where(MailTemplate.organization_id == owner.id)
+    page["sort"] = page.get("sort") or "name"
+    return paged(
+        session,
+        statement,
+        by=MailTemplate.id,
+        shape=lambda row: shape(row.MailTemplate, row.name),
+        sorts=Filters.sorts,
+        **page,
+    )
 
 
 def preview(*, subject: str, text: str) -> TemplateText:
@@ -223,6 +257,13 @@ def render(
         "subject": " ".join(_rendered(subject, public, field="subject").split()),
         "text": _rendered(text, {**facts, "keys": keys}, field="text").strip() + "\n",
     }
+
+
+def show(session: Session, *, actor: Actor, organization: str, name: str) -> TemplateShape:
+    """Give a template of one of the actor's organizations by name."""
+    actor.require(Role.MANAGER)
+    owner = organizations.find(session, actor=actor, name=organization)
+    return shape(find(session, organization_id=owner.id, name=name), owner.name)
 
 
 def find(session: Session, *, organization_id: int, name: str) -> MailTemplate:

@@ -2,18 +2,22 @@
 
 import hashlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar, Unpack
 
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import ColumnElement, and_, func, or_, select, text
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import days, errors
 from worker.database import connections, lookup
 from worker.database.connections import Entry
+from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
+from worker.database.paging import Page, Paging, paged
+from worker.database.searching import spoken
 from worker.tables.tenancy import Organization, Token
 from worker.tenancy import history, networks, organizations
 from worker.tenancy.actors import Actor, Role
@@ -51,6 +55,20 @@ class TokenInClear(TokenShape):
     """The token itself, shown only now."""
 
 
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which tokens."""
+
+    sorts: ClassVar[Sorts] = {"name": Token.name}
+    sorting: ClassVar[str] = "name: from A to Z."
+
+    search: str | None = by("Pieces of the name, in any order and letter case.", typed="search")
+    organization: str | None = by("Those of this organization.")
+    role: Role | None = by("Those with this role.")
+    working: bool = by("Only those that are neither revoked nor expired.", default=False)
+
+
+ALL = Filters()
 PREFIX = "kp_"
 
 # One query finds a token and sets the transaction's scope to its organizations.
@@ -117,26 +135,33 @@ def revoke(session: Session, *, actor: Actor, token: str) -> TokenShape:
 
 def made_by(session: Session, names: Collection[str]) -> dict[str, list[str]]:
     """Give the names of the tokens that some people made and that work, newest first, by who made them."""
-    live = or_(Token.expires_at.is_(None), Token.expires_at > func.clock_now())
-    made = select(Token.made_by, Token.name).where(
-        Token.made_by.in_(names), Token.revoked_at.is_(None), live
-    )
+    made = select(Token.made_by, Token.name).where(Token.made_by.in_(names), _works())
     found: dict[str, list[str]] = {name: [] for name in names}
     for maker, token in session.execute(made.order_by(Token.id.desc())):
         found[maker].append(token)
     return found
 
 
-def listing(session: Session, *, actor: Actor) -> list[TokenShape]:
-    """List the tokens of the actor's organizations, newest first."""
+def listing(
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
+) -> Page[TokenShape]:
+    """List the tokens of the actor's organizations, newest first, a page at a time."""
     actor.require(Role.MANAGER)
-    rows = session.execute(
-        select(Token, Organization)
+    statement = (
+        select(Token)
+        .add_columns(Organization)
         .join(Organization, isouter=True)
-        .where(actor.sees(Token.organization_id))
-        .order_by(Token.id.desc())
+        .where(actor.sees(Token.organization_id), *_chosen(session, actor, filters))
     )
-    return [shape(token, owner) for token, owner in rows]
+    return paged(
+        session,
+        statement,
+        by=Token.id,
+        shape=lambda row: shape(row.Token, row.Organization),
+        newest_first=True,
+        sorts=Filters.sorts,
+        **page,
+    )
 
 
 @dataclass(frozen=True)
@@ -191,6 +216,22 @@ def shape(token: Token, owner: Organization | None) -> TokenShape:
         "revoked_at": token.revoked_at,
         "made_by": token.made_by,
     }
+
+
+def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[ColumnElement[bool]]:
+    yield from spoken(filters.search, Token.name)
+    if filters.organization is not None:
+        owner = organizations.find(session, actor=actor, name=filters.organization)
+        yield Token.organization_id == owner.id
+    if filters.role is not None:
+        yield Token.role == filters.role
+    if filters.working:
+        yield _works()
+
+
+def _works() -> ColumnElement[bool]:
+    live = or_(Token.expires_at.is_(None), Token.expires_at > func.clock_now())
+    return and_(Token.revoked_at.is_(None), live)
 
 
 def _zone(owner: Organization | None) -> str:

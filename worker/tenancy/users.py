@@ -1,14 +1,20 @@
 """Users of the console: address, password, and a role in one organization."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar, Unpack
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from worker import errors
 from worker.database import lookup
+from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
+from worker.database.paging import Page, Paging, Selected, paged
+from worker.database.searching import spoken
 from worker.tables.tenancy import Organization, User
 from worker.tenancy import (
     history,
@@ -47,6 +53,22 @@ class UserInvited(UserShape):
 
     link: str | None
     """Where they do so, once; null where it was mailed. A path, unless KEYPOOL_PUBLIC_URL is set."""
+
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which users."""
+
+    sorts: ClassVar[Sorts] = {"email": func.lower(User.email)}
+    sorting: ClassVar[str] = "email: from A to Z, as it is unless another is asked for."
+
+    search: str | None = by("Pieces of the address, in any order and letter case.", typed="search")
+    organization: str | None = by("Those of this organization.")
+    role: Role | None = by("Those with this role.")
+    disabled: bool = by("Only those who can sign in no more.", default=False)
+
+
+ALL = Filters()
 
 
 def add(
@@ -143,17 +165,23 @@ def disable(session: Session, *, actor: Actor, user: str) -> UserShape:
     return _whole(session, found, _owner_name(session, found))
 
 
-def listing(session: Session, *, actor: Actor) -> list[UserShape]:
-    """List the users of the actor's organizations by address."""
+def listing(
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
+) -> Page[UserShape]:
+    """List the users of the actor's organizations, by default by address, a page at a time."""
     actor.require(Role.MANAGER)
-    rows = session.execute(
-        select(User, Organization.name)
+    statement = (
+        select(User)
+        .add_columns(Organization.name)
         .join(Organization, isouter=True)
-        .where(actor.sees(User.organization_id))
-        .order_by(func.lower(User.email))
-    ).all()
-    made = tokens.made_by(session, [called(user.email) for user, _ in rows])
-    return [shape(user, name, made[called(user.email)]) for user, name in rows]
+        .where(actor.sees(User.organization_id), *_chosen(session, actor, filters))
+    )
+    page["sort"] = page.get("sort") or "email"
+    found = paged(session, statement, by=User.id, shape=_pair, sorts=Filters.sorts, **page)
+    made = tokens.made_by(session, [called(user.email) for user, _ in found.items])
+    return found.carrying(
+        [shape(user, name, made[called(user.email)]) for user, name in found.items]
+    )
 
 
 def shape(user: User, organization: str | None, made: list[str]) -> UserShape:
@@ -217,6 +245,21 @@ def _find(session: Session, actor: Actor, name: str) -> User:
 def _whole(session: Session, user: User, organization: str | None) -> UserShape:
     name = called(user.email)
     return shape(user, organization, tokens.made_by(session, [name])[name])
+
+
+def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[ColumnElement[bool]]:
+    yield from spoken(filters.search, User.email)
+    if filters.organization is not None:
+        owner = organizations.find(session, actor=actor, name=filters.organization)
+        yield User.organization_id == owner.id
+    if filters.role is not None:
+        yield User.role == filters.role
+    if filters.disabled:
+        yield User.disabled_at.is_not(None)
+
+
+def _pair(row: Selected) -> tuple[User, str | None]:
+    return row.User, row.name
 
 
 def _owner_name(session: Session, user: User) -> str | None:

@@ -193,7 +193,7 @@ def test_nobody_posts_webhooks_as_a_redeem_page_and_it_gets_no_secret(place, lea
     operator = Actor.operator("test")
     with databases.session() as session:
         [page] = [
-            one for one in sources.listing(session, actor=operator)
+            one for one in sources.listing(session, actor=operator).items
             if one["kind"] == "page" and one["url"] == f"/redeem/{slug}"
         ]  # fmt: skip
 

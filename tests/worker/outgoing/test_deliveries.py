@@ -34,7 +34,7 @@ def world(session: Session) -> World:
 
 def listening(world: World, organization: int, **given) -> str:
     """Register an endpoint and give its id."""
-    url = f"https://hooks.example/{organization}/{len(endpoints.listing(world.session, actor=OPERATOR))}"
+    url = f"https://hooks.example/{organization}/{len(endpoints.listing(world.session, actor=OPERATOR).items)}"
     made = endpoints.add(
         world.session, actor=OPERATOR, url=url, organization=str(organization), **given
     )

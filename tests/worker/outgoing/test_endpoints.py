@@ -46,7 +46,7 @@ def test_an_endpoints_secret_is_shown_once_and_kept_encrypted(world):
     assert len(clear) == 32
     assert clear not in bytes(kept)
     assert secrets_of(world, made["id"]) == [clear]
-    assert "secret" not in endpoints.listing(world.session, actor=OPERATOR)[0]
+    assert "secret" not in endpoints.listing(world.session, actor=OPERATOR).items[0]
 
 
 def test_during_a_rotation_the_old_secret_lives_on_for_a_while(world):
@@ -160,6 +160,6 @@ def test_failing_endpoints_are_those_whose_last_attempt_failed(world):
     )
     filters = endpoints.Filters(failing=True)
 
-    listed = endpoints.listing(world.session, actor=OPERATOR, filters=filters)
+    listed = endpoints.listing(world.session, actor=OPERATOR, filters=filters).items
 
     assert [one["id"] for one in listed] == [failing]

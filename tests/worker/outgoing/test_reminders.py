@@ -25,7 +25,9 @@ def listed(world, actor: Actor = OPERATOR) -> list:
     ours = save(world, "trouble")["organization"]
     reminders.stop(world.session, actor=OPERATOR, organization=ours, kind="trouble")
     return [
-        one for one in reminders.listing(world.session, actor=actor) if one["organization"] == ours
+        one
+        for one in reminders.listing(world.session, actor=actor).items
+        if one["organization"] == ours
     ]
 
 
@@ -95,7 +97,7 @@ def test_managers_see_and_change_those_of_their_own_organizations_alone(world):
     save(world, "pool_low")
     stranger = Actor("test", Role.MANAGER, world.sibling)
 
-    assert reminders.listing(world.session, actor=stranger) == []
+    assert reminders.listing(world.session, actor=stranger).items == []
     for act in (reminders.save, reminders.stop):
         with pytest.raises(errors.NotFoundError):
             act(world.session, actor=stranger, organization=str(world.parent), kind="pool_low")

@@ -77,7 +77,9 @@ def test_a_tokens_use_is_noted_once_a_minute(session, owner):
         known = tokens.authenticate(session, made["token"], client="192.0.2.7")
         tokens.note(session, made["token"], client="192.0.2.7")
         session.expire_all()
-        [listed] = [it for it in tokens.listing(session, actor=OPERATOR) if it["id"] == made["id"]]
+        [listed] = [
+            it for it in tokens.listing(session, actor=OPERATOR).items if it["id"] == made["id"]
+        ]
         return known.to_note, listed["last_used_at"]
 
     first = used()
@@ -96,7 +98,7 @@ def test_a_token_is_kept_as_a_hash_alone(session, owner):
     stored = session.scalars(text("SELECT t::text FROM token AS t")).all()
 
     assert not any(made["token"] in row for row in stored)
-    assert "token" not in tokens.listing(session, actor=OPERATOR)[0]
+    assert "token" not in tokens.listing(session, actor=OPERATOR).items[0]
 
 
 @pytest.mark.parametrize("wrong", ["", "kp_", "kp_x", "\x00", "é" * 1000])
@@ -127,7 +129,7 @@ def test_a_sources_secret_is_shown_once_and_kept_encrypted(session, owner):
     assert len(secret) >= 24
     assert live == [secret]
     assert not any(secret in bytes(row) for row in stored)
-    assert "secret" not in sources.listing(session, actor=OPERATOR)[0]
+    assert "secret" not in sources.listing(session, actor=OPERATOR).items[0]
 
 
 def test_an_old_secret_lives_on_for_as_long_as_the_rotation_says(session, owner):

@@ -101,7 +101,7 @@ def test_an_actor_sees_its_own_tree_alone(session):
     add(session, "Stranger")
     actor = Actor("token", Role.MANAGER, int(acme["id"]))
 
-    assert [o["name"] for o in organizations.listing(session, actor=actor)] == [
+    assert [o["name"] for o in organizations.listing(session, actor=actor).items] == [
         "Acme",
         "Acme Berlin",
     ]

@@ -81,7 +81,7 @@ def test_a_mail_that_waits_keeps_the_words_in_which_it_was_asked_for(world):
 
     [message] = world.session.scalars(text("SELECT max(id) FROM message"))
     [facts] = composing.facts(world.session, [message])
-    listed = templates.listing(world.session, actor=Actor("test", Role.MANAGER, world.parent))
+    listed = templates.listing(world.session, actor=Actor("test", Role.MANAGER, world.parent)).items
     assert composing.compose(facts).subject == before.subject == "The first"
     assert [one["subject"] for one in listed] == ["The second"]
 
@@ -168,7 +168,7 @@ def test_words_of_one_sending_are_in_its_mail_and_no_template_of_anybodys(world)
     [key], mail = mailed(world, template=words)
 
     assert (mail.subject, mail.text) == ("A course today", f"Hello, only today:\n    {key}\n")
-    assert templates.listing(world.session, actor=OPERATOR) == []
+    assert templates.listing(world.session, actor=OPERATOR).items == []
     with pytest.raises(errors.NotFoundError):
         mailed(world, template=templates.ONCE, reference="again")
 
@@ -230,7 +230,7 @@ def test_anothers_template_is_neither_found_nor_saved(world):
     with pytest.raises(errors.NotFoundError, match="no template “Welcome”"):
         mailed(world)
 
-    assert templates.listing(world.session, actor=stranger) == []
+    assert templates.listing(world.session, actor=stranger).items == []
 
 
 def test_a_template_without_a_mail_is_refused(world):

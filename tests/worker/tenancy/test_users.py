@@ -278,7 +278,7 @@ def test_a_token_knows_its_maker_and_is_listed_with_them_while_it_works(session,
     tokens.revoke(session, actor=OPERATOR, token="second")
 
     disabled = users.disable(session, actor=OPERATOR, user=user_id)
-    listed = tokens.listing(session, actor=OPERATOR)
+    listed = tokens.listing(session, actor=OPERATOR).items
 
     assert disabled["tokens"] == ["first"]
     assert {one["made_by"] for one in listed if one["name"] == "first"} == {"user ann@example.com"}
