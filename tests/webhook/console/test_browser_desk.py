@@ -258,9 +258,10 @@ def test_an_invoice_is_read_finalized_downloaded_and_voided(tab, spent):
 def test_a_source_is_added_and_its_secret_rotated(tab):
     page = tab()
     page.goto("/console/sources")
-    page.get_by_label("Name").fill("shop of the browser")
-    page.get_by_label("Organization").select_option("Parent House")
-    page.get_by_role("button", name="Add", exact=True).click()
+    adding = form(page, "Add")
+    adding.get_by_label("Name").fill("shop of the browser")
+    adding.get_by_label("Organization").select_option("Parent House")
+    adding.get_by_role("button", name="Add", exact=True).click()
     made = page.locator(".secret").inner_text()
     row = page.get_by_role("row", name="shop of the browser")
     row.get_by_role("button", name="Rotate the secret").click()
@@ -300,9 +301,10 @@ def test_a_failed_event_is_retried_and_settled(tab, house):
 def test_a_token_is_made_shown_once_and_revoked(tab):
     page = tab()
     page.goto("/console/tokens")
-    page.get_by_label("Name").fill("portal of the browser")
-    page.get_by_label("Role").select_option("sender")
-    page.get_by_role("button", name="Make", exact=True).click()
+    making = form(page, "Make")
+    making.get_by_label("Name").fill("portal of the browser")
+    making.get_by_label("Role").select_option("sender")
+    making.get_by_role("button", name="Make", exact=True).click()
     expect(page.locator(".secret")).to_contain_text("kp_")
 
     row = page.get_by_role("row", name="portal of the browser")
