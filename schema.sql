@@ -3367,7 +3367,7 @@ GRANT UPDATE (ended_at) ON console_session TO keypool_web;
 GRANT INSERT, UPDATE (ended_at) ON recovery_code TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON identity_provider, identity_domain TO keypool_web;
 GRANT SELECT, INSERT ON bulk_act, bulk_act_row TO keypool_web;
-GRANT UPDATE (expected, requested, worked, done, state, failures, error, started_at, worked_at, finished_at) ON bulk_act TO keypool_web;
+GRANT UPDATE (how, expected, requested, worked, done, state, failures, error, started_at, worked_at, finished_at) ON bulk_act TO keypool_web;
 GRANT UPDATE (code, words) ON bulk_act_row TO keypool_web;
 GRANT INSERT, UPDATE (used_at) ON sign_in_link TO keypool_web;
 GRANT SELECT (only_one, samples_wanted_at, samples_made_at) ON first_start TO keypool_web;

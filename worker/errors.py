@@ -158,6 +158,10 @@ class KeyNotIssuedError(RefusedError):
     """Only issued keys can be retired; this one is redeemed or retired already."""
 
 
+class KeyHeldError(RefusedError):
+    """Somebody holds this key already; recall or replace it."""
+
+
 class LiveAssignmentError(RefusedError):
     """The learner holds another live assignment for that course."""
 

@@ -247,6 +247,7 @@ def things(place: Place) -> Things:
         charge = session.execute(
             text("SELECT id FROM charge WHERE assignment_id = :id"), {"id": assignment}
         ).scalar_one()
+        key_id = session.scalar(text("SELECT id FROM key WHERE code = :code"), {"code": key})
         batch = batches.generate(session, actor=OPERATOR, pool=place.world.pool, count=1)
         month = session.execute(text("SELECT to_char(clock_now(), 'YYYY-MM')")).scalar_one()
         names = session.execute(
@@ -329,7 +330,7 @@ def things(place: Place) -> Things:
             session,
             actor=Actor("test", Role.MANAGER, place.world.parent),
             act="extend",
-            selection=selecting.named([str(assignment)]),
+            selection=selecting.Assignments((assignment,)),
             fields={"by_days": 1},
         )["id"]
     [invoice] = runs.run(actor=OPERATOR, month=month).invoices
@@ -360,6 +361,7 @@ def things(place: Place) -> Things:
             "email": "thing@example.com",
             "duplicate": str(duplicate),
             "code": key,
+            "key_id": str(key_id),
             "batch": batch["id"],
             "endpoint": endpoint,
             "delivery": str(delivery),

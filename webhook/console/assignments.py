@@ -18,8 +18,6 @@ from worker.learning import assignments, cancelling, exporting, extending
 from worker.redemption import trouble
 from worker.tenancy.actors import Actor, Role
 
-COUNTED = 10_000  # rows that a list counts: its page must not get slower with what there is
-
 
 @blueprint.get("/assignments", endpoint="assignments")
 @page(*READERS)
@@ -29,14 +27,7 @@ def assignments_page(session: Session, actor: Actor) -> Any:
     sorted_so = filters.expiring_within is not None or filters.pool is not None
     wanted = place(sort=None if sorted_so else "-made")
     listed = assignments.listing(session, actor=actor, filters=filters, **wanted)
-    fitting = assignments.total(session, actor=actor, filters=filters, most=COUNTED)
-    return render_template(
-        "assignments.html",
-        listed=listed,
-        filtered=assignments.Filters,
-        fitting=fitting,
-        counted=COUNTED,
-    )
+    return render_template("assignments.html", listed=listed, filtered=assignments.Filters)
 
 
 @blueprint.get("/assignments.csv")
@@ -45,7 +36,7 @@ def export_assignments(session: Session, actor: Actor) -> Any:
     """Export assignments as CSV: those that are selected, or all that fit."""
     filters = chosen(assignments.Filters)
     exporting.export(session, actor=actor, filters=filters)  # errors must come before streaming
-    ids = () if "all" in request.args else selecting.named(request.args.getlist("row")).ids
+    ids = () if "all" in request.args else selecting.named(request.args.getlist("row"))
     return files.table("assignments.csv", exporting.export, actor=actor, filters=filters, ids=ids)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from webhook.console.access import READERS, page
 from webhook.console.answers import done
-from webhook.console.choosing import asked, chosen
+from webhook.console.choosing import asked, chosen, place
 from webhook.console.forms import filled, whole
 from webhook.console.frame import blueprint
 from webhook.console.words import number
@@ -17,20 +17,26 @@ from webhook.http import files, nudging
 from worker.bulk import bulk_acts, previewing, selecting
 from worker.bulk.acting import ACTS, Kind
 from worker.bulk.bulk_acts import AT_ONCE, UNFINISHED, BulkActShape
-from worker.bulk.selecting import Selection
+from worker.bulk.selecting import Assignments, Keys, Selection
 from worker.database import patience
 from worker.learning import assignments
+from worker.pools import keys
 from worker.tenancy.actors import Actor, Role
 
-ROWS_PER_PAGE = 50
-NAMES = {Kind.EXTEND: "Extend assignments", Kind.CANCEL: "Cancel assignments"}
+NAMES = {
+    Kind.EXTEND: "Extend assignments",
+    Kind.CANCEL: "Cancel assignments",
+    Kind.RETIRE: "Retire keys",
+    Kind.REPLACE: "Replace keys",
+    Kind.DISTRIBUTE: "Distribute keys",
+}
 
 
 @blueprint.get("/assignments/selected/extend")
 @page(Role.MANAGER)
 def ask_to_extend(session: Session, actor: Actor) -> Any:
     """Show what extending the selected assignments would do and cost."""
-    return _asked(session, actor, Kind.EXTEND)
+    return _asked(session, actor, Kind.EXTEND, _assignments())
 
 
 @blueprint.post("/assignments/selected/extend")
@@ -40,14 +46,14 @@ def extend_selected(session: Session, actor: Actor) -> Any:
     fields: dict[str, Any] = filled("until", "price", "by_days")
     if "by_days" in fields:
         fields["by_days"] = whole(fields["by_days"], field="by_days")
-    return _done(session, actor, Kind.EXTEND, fields)
+    return _done(session, actor, Kind.EXTEND, _assignments(), fields)
 
 
 @blueprint.get("/assignments/selected/cancel")
 @page(Role.MANAGER)
 def ask_to_cancel(session: Session, actor: Actor) -> Any:
     """Show what cancelling the selected assignments would do, and what is credited."""
-    return _asked(session, actor, Kind.CANCEL)
+    return _asked(session, actor, Kind.CANCEL, _assignments())
 
 
 @blueprint.post("/assignments/selected/cancel")
@@ -55,15 +61,56 @@ def ask_to_cancel(session: Session, actor: Actor) -> Any:
 def cancel_selected(session: Session, actor: Actor) -> Any:
     """Cancel the selected assignments."""
     fields = {**filled("reason"), "retire_key": "retire_key" in request.form}
-    return _done(session, actor, Kind.CANCEL, fields)
+    return _done(session, actor, Kind.CANCEL, _assignments(), fields)
+
+
+@blueprint.get("/pools/<pool>/keys/selected/retire")
+@page(Role.MANAGER)
+def ask_to_retire(session: Session, actor: Actor, pool: str) -> Any:
+    """Show what retiring the selected keys would do."""
+    return _asked(session, actor, Kind.RETIRE, _keys(pool))
+
+
+@blueprint.post("/pools/<pool>/keys/selected/retire")
+@page(Role.MANAGER, on="ask_to_retire")
+def retire_selected(session: Session, actor: Actor, pool: str) -> Any:
+    """Retire the selected keys."""
+    return _done(session, actor, Kind.RETIRE, _keys(pool), {})
+
+
+@blueprint.get("/pools/<pool>/keys/selected/replace")
+@page(Role.MANAGER)
+def ask_to_replace(session: Session, actor: Actor, pool: str) -> Any:
+    """Show what replacing the selected keys would do, and how many the pool has to give."""
+    return _asked(session, actor, Kind.REPLACE, _keys(pool))
+
+
+@blueprint.post("/pools/<pool>/keys/selected/replace")
+@page(Role.MANAGER, on="ask_to_replace")
+def replace_selected(session: Session, actor: Actor, pool: str) -> Any:
+    """Retire the selected keys, and give their recipients others."""
+    return _done(session, actor, Kind.REPLACE, _keys(pool), filled("reason"))
+
+
+@blueprint.get("/pools/<pool>/keys/selected/distribute")
+@page(Role.MANAGER)
+def ask_to_distribute(session: Session, actor: Actor, pool: str) -> Any:
+    """Show what distributing the selected keys would do, and what they cost once they are redeemed."""
+    return _asked(session, actor, Kind.DISTRIBUTE, _keys(pool))
+
+
+@blueprint.post("/pools/<pool>/keys/selected/distribute")
+@page(Role.MANAGER, on="ask_to_distribute")
+def distribute_selected(session: Session, actor: Actor, pool: str) -> Any:
+    """Give the selected keys to one recipient."""
+    return _done(session, actor, Kind.DISTRIBUTE, _keys(pool), filled("recipient", "reference"))
 
 
 @blueprint.get("/bulk-acts", endpoint="bulk_acts")
 @page(*READERS)
 def bulk_acts_page(session: Session, actor: Actor) -> Any:
     """List the acts on many rows, newest first."""
-    after = request.args.get("after")
-    listed = bulk_acts.listing(session, actor=actor, after=after, limit=30)
+    listed = bulk_acts.listing(session, actor=actor, **place())
     return render_template("bulk_acts.html", listed=listed, names=NAMES)
 
 
@@ -72,11 +119,10 @@ def bulk_acts_page(session: Session, actor: Actor) -> Any:
 def bulk_act(session: Session, actor: Actor, act: str) -> Any:
     """Show an act on many rows: how far it is, and what became of each row."""
     shown = bulk_acts.show(session, actor=actor, act=act)
-    after, refused = request.args.get("after"), "refused" in request.args
-    listed = bulk_acts.rows(
-        session, actor=actor, act=act, refused=refused, after=after, limit=ROWS_PER_PAGE
-    )
-    return render_template("bulk_act.html", it=shown, listed=listed, names=NAMES)
+    refused = "refused" in request.args
+    listed = bulk_acts.rows(session, actor=actor, act=act, refused=refused, **place())
+    of_keys = ACTS[shown["act"]].on is Keys
+    return render_template("bulk_act.html", it=shown, listed=listed, names=NAMES, of_keys=of_keys)
 
 
 @blueprint.get("/bulk-acts/<act>/progress")
@@ -104,30 +150,45 @@ def stop_bulk_act(session: Session, actor: Actor, act: str) -> Any:
     return done(words, "bulk_act", act=act)
 
 
-def _selection() -> Selection:
-    """Read what is selected from the page's query: some rows, or all that fit the list's filters."""
+def _assignments() -> Assignments:
+    """Read which assignments are selected: some, or all that fit the list's filters."""
     if "all" in request.args:
-        return Selection(filters=chosen(assignments.Filters))
-    return selecting.named(request.args.getlist("row"))
+        return Assignments(filters=chosen(assignments.Filters))
+    return Assignments(selecting.named(request.args.getlist("row")))
 
 
-def _asked(session: Session, actor: Actor, kind: Kind) -> Any:
+def _keys(pool: str) -> Keys:
+    """Read which keys of a pool are selected, likewise."""
+    if "all" in request.args:
+        return Keys(pool, filters=chosen(keys.Filters))
+    return Keys(pool, selecting.named(request.args.getlist("row")))
+
+
+def _asked(session: Session, actor: Actor, kind: Kind, selection: Selection) -> Any:
     """Show what an act would do: as a page, or as the part of one that htmx requested."""
     patience.unhurried(session)
-    costs = previewing.preview(session, actor=actor, act=kind, selection=_selection())
+    costs = previewing.preview(session, actor=actor, act=kind, selection=selection)
     part = "HX-Request" in request.headers
-    filters: dict[str, Any] = {**asked(chosen(assignments.Filters))}
-    back = url("console.assignments", **filters)
     return render_template(
         "ask_part.html" if part else "ask.html",
         it=costs,
         asked_as=token_hex(16),
         part=part,
-        back=back,
+        back=_back(selection),
     )
 
 
-def _done(session: Session, actor: Actor, kind: Kind, fields: dict[str, Any]) -> Any:
+def _back(selection: Selection) -> str:
+    """Give the address of the list in which something was selected, with its filters."""
+    filters: dict[str, Any] = {**asked(chosen(type(selection.filters)))}
+    if isinstance(selection, Keys):
+        return url("console.pool", pool=selection.pool, _anchor="keys", **filters)
+    return url("console.assignments", **filters)
+
+
+def _done(
+    session: Session, actor: Actor, kind: Kind, selection: Selection, fields: dict[str, Any]
+) -> Any:
     """Do an act, or have the worker do it, and lead to its results."""
     patience.unhurried(session)
     form = request.form
@@ -135,7 +196,7 @@ def _done(session: Session, actor: Actor, kind: Kind, fields: dict[str, Any]) ->
         session,
         actor=actor,
         act=kind,
-        selection=_selection(),
+        selection=selection,
         fields=fields,
         expected=whole(form["expected"], field="expected") if form.get("expected") else None,
         asked_as=form.get("asked_as") or None,

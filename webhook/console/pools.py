@@ -14,6 +14,7 @@ from webhook.console.frame import blueprint
 from webhook.console.words import of_owner
 from webhook.http import files
 from worker.billing import charges
+from worker.bulk import selecting
 from worker.database import connections
 from worker.database.connections import Login
 from worker.pools import batches, distributions, exporting, keys, pools, shared
@@ -104,7 +105,11 @@ def resume_pool(session: Session, actor: Actor, pool: str) -> Any:
 @blueprint.get("/pools/<pool>/keys.csv")
 @known(*READERS)
 def export_keys(actor: Actor, pool: str) -> Any:
-    """Export a pool's keys as CSV, as CSV for Excel, or as a workbook, from one snapshot."""
+    """Export a pool's keys as CSV, as CSV for Excel, or as a workbook, from one snapshot.
+
+    Those of some rows, where rows are selected and not all that fit.
+    """
+    rows = [] if "all" in request.args else request.args.getlist("row")
     format, filters = request.args.get("format") or exporting.Format.CSV, chosen(keys.Filters)
     with connections.session(Login.WEB, sees=actor.scope) as session:
         return files.keys(
@@ -114,6 +119,7 @@ def export_keys(actor: Actor, pool: str) -> Any:
             filters=filters,
             labels="labels" in request.args,
             format=format,
+            ids=selecting.named(rows) if rows else (),
         )
 
 

@@ -1,7 +1,7 @@
 """Responses that are files: tables streamed from one snapshot, invoices' documents, reports."""
 
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,16 @@ def table(
 
 
 def keys(
-    session: Session, *, actor: Actor, pool: str, filters: Filters, labels: bool, format: str
+    session: Session,
+    *,
+    actor: Actor,
+    pool: str,
+    filters: Filters,
+    labels: bool,
+    format: str,
+    ids: Sequence[int] = (),
 ) -> Response:
-    """Stream a pool's keys in a format, in a file that is named after the pool.
+    """Stream a pool's keys in a format, in a file that is named after the pool; of those some, by `ids`.
 
     Raises:
         NotFoundError: there is no such pool.
@@ -97,6 +104,7 @@ def keys(
         filters=filters,
         labels=labels,
         format=format,
+        ids=ids,
     )
 
 

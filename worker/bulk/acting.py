@@ -8,10 +8,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from worker import days, errors
+from worker.bulk.selecting import Assignments, Keys, Selection
 from worker.learning import bulk, cancelling, extending
+from worker.pools import picking, replacing, retiring
+from worker.tables.pools import Key, Pool
 from worker.tenancy.actors import Actor
 
 # What an act takes beside the rows, as it is kept: JSON's own types.
@@ -23,6 +27,9 @@ class Kind(StrEnum):
 
     EXTEND = "extend"
     CANCEL = "cancel"
+    RETIRE = "retire"
+    REPLACE = "replace"
+    DISTRIBUTE = "distribute"
 
 
 class Outcome(NamedTuple):
@@ -34,11 +41,12 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Act:
-    """What an act does; `done` is the word for what it was done to.
+    """What an act does, and on which rows; `done` is the word for what it was done to.
 
     `reads` checks what the act takes, before any row is touched; `does` gives the outcome for each id.
     """
 
+    on: type[Selection]
     done: str
     reads: Callable[..., How]
     does: Callable[[Session, Actor, Sequence[int], How], list[Outcome]]
@@ -65,17 +73,36 @@ def outcome(result: str | errors.KeypoolError) -> Outcome:
     return Outcome(result)
 
 
-def read(kind: Kind, fields: Mapping[str, Any]) -> How:
+def read(
+    session: Session, actor: Actor, kind: Kind, selection: Selection, fields: Mapping[str, Any]
+) -> How:
     """Check what an act takes, and give it as it is kept.
 
     Raises:
-        InvalidInputError: a field is wrong or missing.
+        InvalidInputError: a field is wrong or missing, or the act is not done to such rows.
     """
-    return ACTS[kind].reads(**fields)
+    require_on(kind, selection)
+    return ACTS[kind].reads(session, actor, selection, **fields)
+
+
+def require_on(kind: Kind, selection: Selection) -> None:
+    """Require that an act is done to such rows.
+
+    Raises:
+        InvalidInputError: it is done to others.
+    """
+    if not isinstance(selection, ACTS[kind].on):
+        raise errors.InvalidInputError(f"“{kind}” is not done to such rows.", field="act")
 
 
 def _extension(
-    *, until: str | None = None, by_days: int | None = None, price: str | None = None
+    _session: Session,
+    _actor: Actor,
+    _selection: Selection,
+    *,
+    until: str | None = None,
+    by_days: int | None = None,
+    price: str | None = None,
 ) -> How:
     if (until is None) == (by_days is None):
         raise errors.InvalidInputError(
@@ -102,7 +129,14 @@ def _extend(session: Session, actor: Actor, assignment: str, how: How) -> str:
     return f"Access lasts until {extended['access_lasts_until']}."
 
 
-def _cancellation(*, retire_key: bool = False, reason: str | None = None) -> How:
+def _cancellation(
+    _session: Session,
+    _actor: Actor,
+    _selection: Selection,
+    *,
+    retire_key: bool = False,
+    reason: str | None = None,
+) -> How:
     return {"retire_key": retire_key, "reason": (reason or "").strip() or None}
 
 
@@ -112,7 +146,75 @@ def _cancel(session: Session, actor: Actor, assignment: str, how: How) -> str:
     return cancelling.told(costs, retired=how["retire_key"])
 
 
+def _nothing(_session: Session, _actor: Actor, _selection: Selection) -> How:
+    return {}
+
+
+def _replacement(
+    _session: Session, _actor: Actor, _selection: Selection, *, reason: str = ""
+) -> How:
+    return {"reason": replacing.checked(reason)}
+
+
+def _distribution(
+    session: Session, actor: Actor, selection: Keys, *, recipient: str = "", reference: str = ""
+) -> How:
+    """Keep the distribution: whom it names is an erased person's to have erased there."""
+    held = picking.distribution(
+        session, actor=actor, pool=selection.pool, recipient=recipient, reference=reference
+    )
+    return {"distribution": str(held)}
+
+
+def _retire(session: Session, actor: Actor, ids: Sequence[int], _how: How) -> list[Outcome]:
+    codes = _codes(session, actor, ids)
+    retired = retiring.retire(session, actor=actor, codes=list(codes.values()))
+    results = dict(zip(codes, retired["items"], strict=True))
+    return [_retired(results.get(id_)) for id_ in ids]
+
+
+def _retired(result: retiring.RetiredKey | None) -> Outcome:
+    if result is None:
+        return outcome(errors.NotFoundError(NO_KEY))
+    if result["reason"]:
+        return Outcome(result["reason"], result["code"])
+    return Outcome("It can be redeemed no more.")
+
+
+def _replace(session: Session, actor: Actor, ids: Sequence[int], how: How) -> list[Outcome]:
+    codes = _codes(session, actor, ids)
+
+    def one(id_: int) -> str:
+        if id_ not in codes:
+            raise errors.NotFoundError(NO_KEY)
+        made = replacing.replace(session, actor=actor, code=codes[id_], **how)
+        return f"{made['code']} is given in its place."
+
+    return [outcome(bulk.attempt(session, partial(one, id_))) for id_ in ids]
+
+
+def _distribute(session: Session, actor: Actor, ids: Sequence[int], how: How) -> list[Outcome]:
+    given = partial(
+        picking.give, session, actor=actor, distribution_id=int(how["distribution"]), ids=ids
+    )
+    refusals = bulk.attempt(session, given)
+    if isinstance(refusals, errors.KeypoolError):  # of the pool or the recipient, so of each
+        return [outcome(refusals)] * len(ids)
+    return [outcome(refusal or "It is the recipient's.") for refusal in refusals]
+
+
+def _codes(session: Session, actor: Actor, ids: Sequence[int]) -> dict[int, str]:
+    """Give the codes of those keys that the actor sees, by id and in order."""
+    seen = select(Key.id, Key.code).join(Pool, Pool.id == Key.pool_id)
+    rows = seen.where(Key.id.in_(ids), actor.sees(Pool.organization_id)).order_by(Key.id)
+    return dict(session.execute(rows).all())
+
+
+NO_KEY = "There is no such key in your organizations."
 ACTS: Mapping[Kind, Act] = MappingProxyType({
-    Kind.EXTEND: Act("extended", _extension, one_by_one(_extend)),
-    Kind.CANCEL: Act("cancelled", _cancellation, one_by_one(_cancel)),
+    Kind.EXTEND: Act(Assignments, "extended", _extension, one_by_one(_extend)),
+    Kind.CANCEL: Act(Assignments, "cancelled", _cancellation, one_by_one(_cancel)),
+    Kind.RETIRE: Act(Keys, "retired", _nothing, _retire),
+    Kind.REPLACE: Act(Keys, "replaced", _replacement, _replace),
+    Kind.DISTRIBUTE: Act(Keys, "distributed", _distribution, _distribute),
 })  # fmt: skip

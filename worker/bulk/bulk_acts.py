@@ -4,7 +4,7 @@ Up to 500 rows are worked in the transaction that asks; more by the worker, in c
 together with their results. So a row is done once, whatever dies meanwhile.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 from uuid import uuid4
@@ -12,9 +12,9 @@ from uuid import uuid4
 import psycopg
 from sqlalchemy import (
     BigInteger,
+    ScalarSelect,
     Select,
     Text,
-    and_,
     case,
     cast,
     func,
@@ -33,7 +33,7 @@ from typing_extensions import TypedDict
 from worker import errors
 from worker.bulk import acting, selecting
 from worker.bulk.acting import ACTS, Kind, Outcome
-from worker.bulk.selecting import Selection
+from worker.bulk.selecting import Assignments, Keys, Selection
 from worker.database import lookup
 from worker.database.connections import clock_now
 from worker.database.lookup import Id
@@ -42,6 +42,7 @@ from worker.tables.bulk import BulkAct, BulkActRow
 from worker.tables.catalogue import Course
 from worker.tables.labels import BatchState
 from worker.tables.learning import Assignment, Learner
+from worker.tables.pools import Key, Pool
 from worker.tenancy.actors import Actor, Role
 
 AT_ONCE = 500  # rows that are worked in the transaction that asks; more are the worker's
@@ -87,9 +88,9 @@ class BulkActRowShape(TypedDict):
     """What became of one row."""
 
     id: Id
-    """The row's id: an assignment's."""
+    """The row's id: an assignment's or a key's."""
     name: str | None
-    """Whose it is: the learner and the course; null if it is not in your organizations."""
+    """The learner and the course, or the key; null if it is not in your organizations."""
     result: str | None
     """“done” or “refused”; null until it is worked."""
     code: str | None
@@ -143,10 +144,10 @@ def ask(
     """
     actor.require(Role.MANAGER)
     kind = lookup.label(Kind, act, field="act")
-    how = acting.read(kind, fields)
     if asked_as and (before := session.scalar(_asked(actor, asked_as))):
         return shape(before)
     selecting.count(session, actor=actor, selection=selection)
+    how = acting.read(session, actor, kind, selection, fields)
     asked = _record(session, actor, asked_as, act=kind, how=dict(how), expected=expected)
     if not asked.requested:
         asked.requested = _keep_rows(session, actor, asked, selection)
@@ -328,28 +329,43 @@ def _rows(actor: Actor, act: BulkAct) -> Select[Any]:
     result = case(
         (BulkActRow.nth > act.worked, null()), (BulkActRow.code.is_(None), "done"), else_="refused"
     )
-    seen = and_(Assignment.id == BulkActRow.thing_id, actor.sees(Assignment.organization_id))
+    names = _NAMES[ACTS[Kind(act.act)].on](actor)
     return (
         select(
             BulkActRow.nth,
             BulkActRow.thing_id,
-            func.concat_ws(", ", Learner.email, Course.code).label("name"),
+            names.label("name"),
             result.label("result"),
             BulkActRow.code,
             BulkActRow.words,
         )
         .select_from(BulkActRow)
-        .join(Assignment, seen, isouter=True)
-        .join(Learner, Learner.id == Assignment.learner_id, isouter=True)
-        .join(Course, Course.id == Assignment.course_id, isouter=True)
         .where(BulkActRow.act_id == act.id)
     )
+
+
+def _assignments_name(actor: Actor) -> ScalarSelect[str]:
+    seen = (Assignment.id == BulkActRow.thing_id, actor.sees(Assignment.organization_id))
+    name = func.concat_ws(", ", Learner.email, Course.code)
+    joined = select(name).select_from(Assignment).join(Learner).join(Course)
+    return joined.where(*seen).scalar_subquery()
+
+
+def _keys_name(actor: Actor) -> ScalarSelect[str]:
+    seen = (Key.id == BulkActRow.thing_id, actor.sees(Pool.organization_id))
+    return select(Key.code).join(Pool, Pool.id == Key.pool_id).where(*seen).scalar_subquery()
+
+
+_NAMES: Mapping[type[Selection], Callable[[Actor], ScalarSelect[str]]] = {
+    Assignments: _assignments_name,
+    Keys: _keys_name,
+}
 
 
 def _row_shape(row: Selected) -> BulkActRowShape:
     return {
         "id": str(row.thing_id),
-        "name": row.name or None,
+        "name": row.name,
         "result": row.result,
         "code": row.code,
         "words": row.words,

@@ -3,23 +3,26 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Select, and_, func, or_, select, true
 from sqlalchemy.orm import Session, aliased
 from typing_extensions import TypedDict
 
-from worker.bulk import selecting
+from worker.bulk import acting, selecting
 from worker.bulk.acting import Kind
-from worker.bulk.selecting import Selection
+from worker.bulk.selecting import Keys, Selection
+from worker.catalogue import prices
 from worker.database import lookup
 from worker.database.lookup import Id
 from worker.database.paging import Selected
 from worker.learning import cancelling
+from worker.pools import pools
+from worker.pools.pools import PoolShape
 from worker.tables.billing import Charge
-from worker.tables.labels import AssignmentStatus, ChargeKind
+from worker.tables.labels import AssignmentStatus, ChargeKind, KeyState
 from worker.tables.learning import Assignment
-from worker.tables.pools import Pool
+from worker.tables.pools import Key, Pool
 from worker.tables.tenancy import Organization
 from worker.tenancy import currencies
 from worker.tenancy.actors import Actor, Role
@@ -66,6 +69,12 @@ class Preview(TypedDict):
     """Charges that would stay, though the access ends."""
     chargeable: list[Money]
     """What was charged for the rows for which a price can be charged, by the currency that it is in."""
+    held: int
+    """How many of the keys are held by recipients."""
+    free: int | None
+    """How many keys of the pool nobody holds, to give in place of others; null for assignments."""
+    when_redeemed: list[Money]
+    """What the keys cost once they are redeemed, at the price in force; nothing is charged before."""
 
 
 def preview(session: Session, *, actor: Actor, act: str, selection: Selection) -> Preview:
@@ -76,22 +85,75 @@ def preview(session: Session, *, actor: Actor, act: str, selection: Selection) -
     """
     actor.require(Role.MANAGER)
     kind = lookup.label(Kind, act, field="act")
+    acting.require_on(kind, selection)
     requested = selecting.count(session, actor=actor, selection=selection)
-    found = session.execute(_of_assignments(session, actor, selection)).all()
-    fit = sum(row.owned if kind is Kind.CANCEL else row.live for row in found)
-    cancels = kind is Kind.CANCEL
-    return {
+    nothing: Preview = {
         "act": kind,
         "requested": requested,
+        "refused": requested,
+        "pools": [],
+        "credited": [],
+        "kept": [],
+        "chargeable": [],
+        "held": 0,
+        "free": None,
+        "when_redeemed": [],
+    }
+    if isinstance(selection, Keys):
+        return cast(Preview, nothing | _of_keys(session, actor, kind, selection, requested))
+    return cast(Preview, nothing | _of_assignments(session, actor, kind, selection, requested))
+
+
+def _of_assignments(
+    session: Session, actor: Actor, kind: Kind, selection: Selection, requested: int
+) -> dict[str, Any]:
+    found = session.execute(_figures(session, actor, selection)).all()
+    cancels = kind is Kind.CANCEL
+    fit = sum(row.owned if cancels else row.live for row in found)
+    costs = {
+        "credited": _money(session, found, "undone", "given_back"),
+        "kept": _money(session, found, "late", "lost"),
+    }
+    free = {"chargeable": _money(session, found, "owned", "charged")}
+    return {
         "refused": requested - fit,
         "pools": _shares(found),
-        "credited": _money(session, found, "undone", "given_back") if cancels else [],
-        "kept": _money(session, found, "late", "lost") if cancels else [],
-        "chargeable": [] if cancels else _money(session, found, "owned", "charged"),
+        **(costs if cancels else free),
     }
 
 
-def _of_assignments(session: Session, actor: Actor, selection: Selection) -> Select[Any]:
+def _of_keys(
+    session: Session, actor: Actor, kind: Kind, selection: Keys, requested: int
+) -> dict[str, Any]:
+    pool = pools.show(session, actor=actor, pool=selection.pool)
+    figures = select(
+        func.count().label("issued"), func.count(Key.distribution_id).label("held")
+    ).where(Key.id.in_(selection.seen(session, actor)), Key.state == KeyState.ISSUED)
+    row = session.execute(figures).one()
+    fit = {Kind.REPLACE: row.held, Kind.DISTRIBUTE: row.issued - row.held}.get(kind, row.issued)
+    share = {"pool": pool["id"], "name": pool["name"], "organization": pool["organization"]}
+    held = pool["keys"]
+    return {
+        "refused": requested - fit,
+        "pools": [{**share, "count": requested}],
+        "held": row.held,
+        "free": held["issued"] - held["distributed"],
+        "when_redeemed": _price(session, actor, pool, fit) if kind is Kind.DISTRIBUTE else [],
+    }
+
+
+def _price(session: Session, actor: Actor, pool: PoolShape, count: int) -> list[Money]:
+    """Give what some keys of a pool cost once they are redeemed; nothing where no price is in force."""
+    price = prices.in_force(
+        session, actor=actor, course=pool["course"], organization=pool["organization"]
+    )
+    if price is None or not count:
+        return []
+    amount = currencies.text(session, Decimal(price["price"]) * count, price["currency"])
+    return [{"currency": price["currency"], "count": count, "amount": amount}]
+
+
+def _figures(session: Session, actor: Actor, selection: Selection) -> Select[Any]:
     """Select the figures of assignments by pool, and by currency of what was charged for them."""
     live = Assignment.status != AssignmentStatus.CANCELLED
     owned = and_(live, Pool.id.is_not(None))
@@ -132,7 +194,7 @@ def _of_assignments(session: Session, actor: Actor, selection: Selection) -> Sel
         .join(Organization, Organization.id == Pool.organization_id, isouter=True)
         .join(Charge, and_(redeemed, Pool.id.is_not(None)), isouter=True)
         .join(left, true(), isouter=True)
-        .where(Assignment.id.in_(selecting.seen(session, actor, selection)))
+        .where(Assignment.id.in_(selection.seen(session, actor)))
         .group_by(Assignment.pool_id, Pool.name, Organization.name, Charge.currency)
     )
 

@@ -138,6 +138,14 @@ MENTIONS = [
            AND batch_id IN (SELECT batch.id FROM batch JOIN pool ON pool.id = pool_id
                              WHERE organization_id = ANY (:organization_ids))"""),
     text("""
+        UPDATE bulk_act
+           SET how = jsonb_set(how, '{reason}', to_jsonb(
+                   regexp_replace(how->>'reason', :pattern, :pseudonym, 'gi')))
+         WHERE how->>'reason' ~* :pattern AND NOT :own
+           AND (organization_id IS NULL OR organization_id IN (
+               SELECT ancestor_id FROM organization_ancestry
+                WHERE descendant_id = ANY (:organization_ids)))"""),
+    text("""
         UPDATE report_run SET traceback = regexp_replace(traceback, :pattern, :pseudonym, 'gi')
          WHERE traceback ~* :pattern AND NOT :own
            AND (organization_id IS NULL OR organization_id = ANY (:organization_ids))"""),

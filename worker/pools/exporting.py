@@ -9,7 +9,7 @@ import csv
 import io
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -114,8 +114,9 @@ def export(
     format: str = "csv",
     filters: keys.Filters = keys.ALL,
     labels: bool = False,
+    ids: Sequence[int] = (),
 ) -> Iterator[bytes]:
-    """Give a pool's keys from one snapshot, in blocks of many lines.
+    """Give a pool's keys from one snapshot, in blocks of many lines; of those some, by `ids`.
 
     With `labels`, a last column has those of each key.
 
@@ -127,6 +128,8 @@ def export(
     kind = label(Format, format, field="format")
     found = pools.find(session, actor=actor, pool=pool)
     conditions = keys.chosen(session, found, filters)
+    if ids:
+        conditions.append(Key.id.in_(ids))
     if session.scalar(text("SHOW transaction_isolation")) != "repeatable read":
         raise RuntimeError("an export reads one snapshot: open its session with snapshot=True")
     owner = session.get_one(Organization, found.organization_id)

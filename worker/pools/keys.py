@@ -56,6 +56,8 @@ from worker.tenancy.actors import Actor, Role
 class KeyShape(TypedDict):
     """A training key."""
 
+    id: Id
+    """The key's id."""
     code: str
     """The key, as it was supplied or generated."""
     pool: Id
@@ -104,6 +106,7 @@ KEYS = outerjoin(KEYS, Learner, Learner.id == SPENT.c.learner_id)
 KEYS = outerjoin(KEYS, Organization, Organization.id == SPENT.c.organization_id)
 # Columns instead of ORM objects, and composed once, because both are a large part of a page's cost.
 ROWS = select(
+    cast(Key.id, String).label("key_id"),
     Key.code,
     cast(Key.pool_id, String).label("pool"),
     cast(Key.state, String).label("state"),
@@ -215,6 +218,7 @@ def shape(row: Selected) -> KeyShape:
     """Give a key's public fields, which are the columns of ROWS."""
     # By position, because a page has a thousand rows. Columns after those of ROWS are for the cursor.
     (
+        key_id,
         code,
         pool,
         state,
@@ -228,6 +232,7 @@ def shape(row: Selected) -> KeyShape:
         *_,
     ) = row
     return {
+        "id": key_id,
         "code": code,
         "pool": pool,
         "state": state,

@@ -75,7 +75,7 @@ def replace(
         NotFoundError: no key of the actor's organizations has the code.
     """
     actor.require(Role.MANAGER)
-    reason = _checked(reason)
+    reason = checked(reason)
     old = keys.find(session, actor=actor, code=code)
     if old.state is not KeyState.ISSUED:
         raise keys.not_issued(old.code, old.state)
@@ -127,7 +127,12 @@ def shown(session: Session, *, key_id: int) -> KeyInLine:
     return chain
 
 
-def _checked(reason: str) -> str:
+def checked(reason: str) -> str:
+    """Give a reason for replacing without the blanks around it.
+
+    Raises:
+        InvalidInputError: it is empty or too long.
+    """
     reason = reason.strip()
     if not 1 <= len(reason) <= LONGEST_REASON:
         raise errors.InvalidInputError(

@@ -56,6 +56,8 @@ PAGES = {
     "pools": (MANAGER, "/pools"),
     "pool": (MANAGER, "/pools/{pool}"),
     "pool-keys": (MANAGER, "/pools/{pool}?state=redeemed#keys"),
+    "keys-selected": (MANAGER, "/pools/{pool}?state=issued"),
+    "keys-distribute": (MANAGER, "/pools/{pool}?undistributed=1"),
     "new-pool": (MANAGER, "/pools/new"),
     "new-pool-course": (MANAGER, "/pools/new"),
     "new-pool-keys": (MANAGER, "/pools/new"),
@@ -291,7 +293,10 @@ def _extended(session: Session, owner: int, pool: str) -> str:
     oldest = text("SELECT id::text FROM assignment WHERE pool_id = :pool ORDER BY id LIMIT 14")
     ids = session.scalars(oldest, {"pool": int(pool)}).all()
     actor = Actor(f"user {MANAGER}", Role.MANAGER, owner)
-    about = {"selection": selecting.named([*ids, "1" * 9]), "fields": {"by_days": 14}}
+    about = {
+        "selection": selecting.Assignments((*map(int, ids), 111111111)),
+        "fields": {"by_days": 14},
+    }
     return bulk_acts.ask(session, actor=actor, act="extend", **about)["id"]
 
 
@@ -365,6 +370,14 @@ def _cancel(tab: Page, _ids: dict[str, str]) -> None:
 def _select(tab: Page, _ids: dict[str, str]) -> None:
     for nth in (0, 1, 3):
         tab.locator("input[name=row]").nth(nth).check()
+
+
+def _give_selected(tab: Page, _ids: dict[str, str]) -> None:
+    _select(tab, _ids)
+    bar = tab.get_by_role("form", name="Acts on what is selected")
+    bar.get_by_role("button", name="Distribute…").click()
+    asking = tab.get_by_role("dialog", name="Confirm")
+    asking.get_by_label("Recipient (e-mail or name)").fill("desk@harbourbooks.example")
 
 
 def _extend(tab: Page, _ids: dict[str, str]) -> None:
@@ -441,6 +454,8 @@ OPENED: dict[str, Callable[[Page, dict[str, str]], None]] = {
     "new-pool-keys": _paste,
     "assignment-cancel": _cancel,
     "assignments-selected": _select,
+    "keys-selected": _select,
+    "keys-distribute": _give_selected,
     "assignments-extend": _extend,
 }
 

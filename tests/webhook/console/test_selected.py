@@ -7,11 +7,12 @@ from collections.abc import Callable
 from html import unescape
 
 import pytest
+from sqlalchemy import text
 
 from tests.webhook.conftest import Place
 from tests.webhook.console.conftest import Person
 from tests.world import World
-from webhook.console import assignments as page_of_assignments
+from webhook.console import choosing
 from worker.bulk import bulk_acts
 from worker.database import connections
 from worker.tenancy.actors import Role
@@ -36,12 +37,11 @@ def learners(place: Place) -> Callable[..., list[str]]:
     return redeemed
 
 
-def confirm(person: Person, act: str, query: str, **fields: str):
+def confirm(person: Person, act: str, query: str, where: str = WHERE, **fields: str):
     """Ask for an act, and send the form that comes, filled in."""
-    where = f"{WHERE}/{act}?{query}"
-    asked = person.get(where).text
+    asked = person.get(f"{where}/{act}?{query}").text
     hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asked))
-    action = unescape(re.search(rf'action="(/console{WHERE}/{act}[^"]*)"', asked)[1])
+    action = unescape(re.search(rf'action="(/console{where}/{act}[^"]*)"', asked)[1])
     return person.client.post(action, data={**hidden, **fields}), {**hidden, **fields}, action
 
 
@@ -147,7 +147,7 @@ def test_assignments_are_exported_all_that_fit_or_those_that_are_selected(manage
 
 def test_a_list_counts_what_fits_up_to_a_bound(manager, learners, monkeypatch):
     learners("count-1", "count-2")
-    monkeypatch.setattr(page_of_assignments, "COUNTED", 1)
+    monkeypatch.setattr(choosing, "COUNTED", 1)
 
     page = manager.get("/assignments").text
 
@@ -161,3 +161,35 @@ def test_analysts_export_and_do_not_act(somebody, learners):
 
     assert "/console/assignments.csv" in page
     assert "/console/assignments/selected/" not in page
+
+
+def test_keys_are_given_replaced_and_retired_from_a_pools_page(manager, place, learners):
+    codes = place.keys(4)
+    with connections.session() as session:
+        rows = session.execute(
+            text("SELECT id, code FROM key WHERE code = ANY (:codes) ORDER BY id"),
+            {"codes": codes},
+        ).all()
+    ids = [str(row.id) for row in rows]
+    where = f"/pools/{place.world.pool}/keys/selected"
+    some = "&".join(f"row={one}" for one in ids[:2])
+
+    asked = manager.get(f"{where}/distribute?{some}").text
+    given, _, _ = confirm(
+        manager, "distribute", some, where, recipient="desk@example.net", reference="PO-7"
+    )
+    listed = manager.get(f"/pools/{place.world.pool}?recipient=desk@example.net").text
+    replaced, _, _ = confirm(
+        manager, "replace", "all=1&recipient=desk@example.net", where, reason="Torn"
+    )
+    retired, _, _ = confirm(manager, "retire", f"row={ids[0]}&row={ids[3]}", where)
+    export = manager.get(f"/pools/{place.world.pool}/keys.csv?{some}").text
+
+    assert "Distribute 2 keys?" in asked
+    assert "<strong>99.80 EUR</strong> in all" in asked
+    assert results(manager, given) == {ids[0]: "done", ids[1]: "done"}
+    assert f'value="{ids[0]}" form="selected" aria-label="Select {rows[0].code}"' in listed
+    assert "All 2 that fit" in listed
+    assert results(manager, replaced) == {ids[0]: "done", ids[1]: "done"}
+    assert results(manager, retired)[ids[0]] == "key_not_issued"
+    assert len(export.splitlines()) == 3

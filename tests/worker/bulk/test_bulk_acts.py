@@ -1,8 +1,10 @@
 import csv
 import io
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests import world as worlds
@@ -10,9 +12,11 @@ from tests.conftest import pass_time
 from tests.world import OPERATOR, World
 from worker import errors
 from worker.bulk import bulk_acts, previewing, selecting
-from worker.bulk.selecting import Selection
+from worker.bulk.selecting import Assignments, Keys, Selection
 from worker.learning import assignments, cancelling
 from worker.learning.assignments import Filters
+from worker.pools import distributions, keys
+from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
 
 
@@ -43,8 +47,12 @@ def ask(world: World, selection: Selection, act: str = "extend", actor=None, **f
     )
 
 
+def some(ids) -> Selection:
+    return Assignments(selecting.named(ids))
+
+
 def of_pool(world: World) -> Selection:
-    return Selection(filters=Filters(pool=world.pool))
+    return Assignments(filters=Filters(pool=world.pool))
 
 
 def rows(world: World, act, **filters):
@@ -60,7 +68,7 @@ def test_each_row_has_its_result_and_a_refused_one_does_not_hold_up_the_others(w
     cancelling.cancel(world.session, actor=OPERATOR, assignment=bob)
     before = end(world, ann)
 
-    act = ask(world, selecting.named([eve, bob, ann, "999999999", ann]))
+    act = ask(world, some([eve, bob, ann, "999999999", ann]))
 
     assert (act["state"], act["requested"], act["done"], act["refused"]) == ("done", 4, 2, 2)
     assert end(world, ann) == before + timedelta(days=10)
@@ -88,9 +96,9 @@ def test_what_is_sent_again_is_not_done_again(world):
     [ann] = redeemed(world, 1)
     before = end(world, ann)
 
-    first = ask(world, selecting.named([ann]), asked_as="form 1")
-    again = ask(world, selecting.named([ann]), asked_as="form 1")
-    other = ask(world, selecting.named([ann]), asked_as="form 2")
+    first = ask(world, some([ann]), asked_as="form 1")
+    again = ask(world, some([ann]), asked_as="form 1")
+    other = ask(world, some([ann]), asked_as="form 2")
 
     assert (again, other["id"] != first["id"]) == (first, True)
     assert end(world, ann) == before + timedelta(days=20)
@@ -145,7 +153,7 @@ def test_a_chunk_that_fails_is_tried_again_and_given_up_after_five_times(world, 
     def broken(*_):
         raise errors.BusyError
 
-    broken_act = bulk_acts.ACTS[bulk_acts.Kind.EXTEND].__class__("extended", dict, broken)
+    broken_act = replace(bulk_acts.ACTS[bulk_acts.Kind.EXTEND], does=broken)
     monkeypatch.setattr(bulk_acts, "ACTS", {bulk_acts.Kind.EXTEND: broken_act})
     tried = []
     for _ in range(5):
@@ -167,7 +175,7 @@ def test_what_cancelling_credits_and_what_stays_charged_is_said_before(world):
         world.session,
         actor=manager(world),
         act="cancel",
-        selection=selecting.named([*ids, "999999999"]),
+        selection=some([*ids, "999999999"]),
     )
 
     assert (costs["requested"], costs["refused"]) == (5, 2)
@@ -181,9 +189,9 @@ def test_a_price_for_each_is_said_before_and_charged_to_the_pools_owner(world):
     ids = redeemed(world, 2)
 
     costs = previewing.preview(
-        world.session, actor=manager(world), act="extend", selection=selecting.named(ids)
+        world.session, actor=manager(world), act="extend", selection=some(ids)
     )
-    act = ask(world, selecting.named(ids), price="5.00")
+    act = ask(world, some(ids), price="5.00")
 
     assert [(one["currency"], one["count"]) for one in costs["chargeable"]] == [("EUR", 2)]
     charged = "SELECT count(*) AS n, sum(amount) AS s FROM charge WHERE kind = 'extension' AND pool_id = :p"
@@ -193,14 +201,14 @@ def test_a_price_for_each_is_said_before_and_charged_to_the_pools_owner(world):
 
 def test_strangers_see_neither_the_rows_nor_the_act(world):
     ids = redeemed(world, 1)
-    act = ask(world, selecting.named(ids))
+    act = ask(world, some(ids))
     stranger = manager(world, world.sibling)
 
     for asked in (
-        lambda: ask(world, selecting.named(ids), actor=stranger),
+        lambda: ask(world, some(ids), actor=stranger),
         lambda: bulk_acts.show(world.session, actor=stranger, act=act["id"]),
         lambda: previewing.preview(
-            world.session, actor=stranger, act="extend", selection=selecting.named(ids)
+            world.session, actor=stranger, act="extend", selection=some(ids)
         ),
     ):
         with pytest.raises(errors.NotFoundError):
@@ -224,7 +232,7 @@ def test_what_is_wrong_for_every_row_is_refused_before_any_is_touched(world, act
     ids = redeemed(world, 1)
 
     with pytest.raises(errors.InvalidInputError) as refused:
-        ask(world, selecting.named(ids), act=act, **fields)
+        ask(world, some(ids), act=act, **fields)
 
     assert refused.value.field == field
     assert bulk_acts.listing(world.session, actor=manager(world)).items == []
@@ -241,4 +249,126 @@ def test_only_managers_act_on_many(world, role):
     ids = redeemed(world, 1)
 
     with pytest.raises(errors.ForbiddenError):
-        ask(world, selecting.named(ids), actor=Actor("token 9", role, world.parent))
+        ask(world, some(ids), actor=Actor("token 9", role, world.parent))
+
+
+# -------------------------------------------------------------------------------------------- keys
+
+
+def key_ids(world: World, codes) -> list[str]:
+    found = world.session.execute(
+        text("SELECT id FROM key WHERE code = ANY (:codes) ORDER BY id"), {"codes": list(codes)}
+    )
+    return [str(row.id) for row in found]
+
+
+def of_keys(world: World, ids=(), **filters) -> Keys:
+    return Keys(world.pool, tuple(map(int, ids)), keys.Filters(**filters))
+
+
+def shown(world: World, code: str):
+    return world.figures(
+        "SELECT key.state, recipient, reference FROM key LEFT JOIN distribution"
+        " ON distribution.id = distribution_id WHERE code = :code",
+        code=code,
+    )
+
+
+def test_keys_are_retired_but_for_those_that_are_not_issued_or_not_of_the_pool(world):
+    codes = world.keys(3)
+    world.redeemed("ann@example.org", codes[1])
+    elsewhere = worlds.build(world.session)
+    foreign = key_ids(world, elsewhere.keys(1))
+    ids = key_ids(world, codes)
+
+    costs = previewing.preview(
+        world.session, actor=manager(world), act="retire", selection=of_keys(world, ids)
+    )
+    act = ask(world, of_keys(world, [*ids, *foreign]), act="retire")
+
+    assert (costs["requested"], costs["refused"], costs["held"]) == (3, 1, 0)
+    told = {row["id"]: row["code"] or row["result"] for row in rows(world, act)}
+    assert told == {
+        ids[0]: "done",
+        ids[1]: "key_not_issued",
+        ids[2]: "done",
+        foreign[0]: "not_found",
+    }
+    assert [row["name"] for row in rows(world, act)] == [*codes, None]
+
+
+def test_keys_are_given_to_one_recipient_but_for_those_that_somebody_holds(world):
+    codes = world.keys(3)
+    ids = key_ids(world, codes)
+    distributions.distribute(
+        world.session, actor=manager(world), pool=world.pool, recipient="bob@example.org"
+    )
+
+    costs = previewing.preview(
+        world.session, actor=manager(world), act="distribute", selection=of_keys(world, ids)
+    )
+    given = {"recipient": "Ann@example.org", "reference": "PO-1"}
+    act = ask(world, of_keys(world), act="distribute", **given)
+    again = ask(world, of_keys(world, ids), act="distribute", **given)
+
+    assert (costs["refused"], costs["when_redeemed"][0]["amount"]) == (1, "99.80")
+    assert (act["done"], act["refused"], again["done"]) == (2, 1, 2)
+    assert "ann" not in str(act["how"]).lower()
+    held = shown(world, codes[2])
+    assert (held.recipient.lower(), held.reference) == ("ann@example.org", "PO-1")
+    assert shown(world, codes[0]).recipient == "bob@example.org"
+    [entry] = [
+        one
+        for one in history.listing(world.session, actor=manager(world)).items
+        if one["action"] == "keys distributed" and one["detail"]["reference"] == "PO-1"
+    ]
+    assert entry["detail"]["count"] == 2
+
+
+def test_keys_are_replaced_as_long_as_the_pool_has_others(world):
+    world.keys(3)
+    made = distributions.distribute(
+        world.session, actor=manager(world), pool=world.pool, recipient="bob@example.org", count=2
+    )
+    ids = key_ids(world, made["keys"])
+
+    costs = previewing.preview(
+        world.session, actor=manager(world), act="replace", selection=of_keys(world, ids)
+    )
+    act = ask(world, of_keys(world, recipient="bob@example.org"), act="replace", reason="Torn card")
+
+    assert (costs["refused"], costs["free"], costs["held"]) == (0, 1, 2)
+    [first, second] = rows(world, act)
+    assert (first["result"], second["code"]) == ("done", "not_enough_keys")
+    new = first["words"].split()[0]
+    assert shown(world, new).recipient == "bob@example.org"
+    assert shown(world, made["keys"][0]).state == "retired"
+
+
+@pytest.mark.parametrize(
+    ("act", "fields", "field"),
+    [
+        ("replace", {}, "reason"),
+        ("distribute", {}, "recipient"),
+        ("distribute", {"recipient": "ann@exa mple.org"}, "recipient"),
+        ("extend", {"by_days": 1}, "act"),
+    ],
+)
+def test_what_is_wrong_for_every_key_is_refused_before_any_is_touched(world, act, fields, field):
+    world.keys(1)
+
+    with pytest.raises(errors.InvalidInputError) as refused:
+        ask(world, of_keys(world), act=act, **fields)
+
+    assert refused.value.field == field
+
+
+def test_what_was_recalled_is_not_given_again_under_the_same_reference(world):
+    codes = world.keys(2)
+    given = {"recipient": "ann@example.org", "reference": "PO-1"}
+    distributions.distribute(world.session, actor=manager(world), pool=world.pool, **given)
+    distributions.recall(world.session, actor=manager(world), pool=world.pool, **given)
+
+    act = ask(world, of_keys(world, key_ids(world, codes[1:])), act="distribute", **given)
+
+    assert [row["code"] for row in rows(world, act)] == ["distribution_recalled"]

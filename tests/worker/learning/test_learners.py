@@ -14,6 +14,8 @@ from tests.world import OPERATOR, World
 from worker import errors
 from worker.audit import auditing
 from worker.billing import charges, invoices, runs
+from worker.bulk import bulk_acts
+from worker.bulk.selecting import Assignments
 from worker.learning import cancelling, extending, learners
 from worker.outgoing import endpoints
 from worker.pools import batches, distributions, reading
@@ -115,6 +117,13 @@ def known_everywhere(world: World) -> dict[str, Any]:
     extending.extend(session, actor=OPERATOR, assignment=held["id"], by_days=1, price="5")
     cancelled = cancelling.cancel(
         session, actor=OPERATOR, assignment=held["id"], reason=f"{NAME} <{ADDRESS}> left"
+    )
+    bulk_acts.ask(
+        session,
+        actor=Actor("user boss@example.com", Role.MANAGER, world.parent),
+        act="cancel",
+        selection=Assignments((int(held["id"]),)),
+        fields={"reason": f"{NAME} <{ADDRESS}> left, with others"},
     )
     charged = world.figures("SELECT id FROM charge WHERE kind = 'extension'").id
     charges.credit(

@@ -230,6 +230,7 @@ def test_an_issued_key_has_the_fields_of_its_shape(world):
     (key,) = keys.listing(world.session, actor=OPERATOR, pool=world.pool).items
 
     assert key == {
+        "id": str(keys.find(world.session, actor=OPERATOR, code="AAAA-0001").id),
         "code": "AAAA-0001",
         "pool": world.pool,
         "state": "issued",
