@@ -1,7 +1,13 @@
-"""The way to the tables: rows of PostgreSQL as Arrow by ADBC, or one by one by psycopg; only to read."""
+"""The way to the tables: rows of PostgreSQL as Arrow by ADBC, or one by one by psycopg; only to read.
 
+ADBC asks a new connection for every type and column that the database has, which takes longer than most
+questions. So a thread keeps its connection; each question reads a snapshot of its own.
+"""
+
+import atexit
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -22,17 +28,66 @@ if TYPE_CHECKING:
 Query = str | sql.Composed
 
 
+ENDED = ("08", "57P")  # how a SQLSTATE begins where the connection is gone
+UNTOLD = "08000"  # where nobody told why
+
+
+class _Kept(threading.local):
+    connection: "adbc.Connection | None" = None
+    address = ""
+
+
+_kept = _Kept()
+
+
 def table(query: Query) -> "pa.Table":
-    """Read rows as an Arrow table, numerics as text.
+    """Read rows as an Arrow table, numerics as text, by the connection that the thread keeps.
 
     Raises:
         ImportError: there is no ADBC driver for this machine.
         DatabaseAwayError: the database cannot be reached.
     """
-    with snapshot() as cursor:
-        cursor.execute(text(query))
-        read: pa.Table = cursor.fetch_arrow_table()
-        return read
+    import adbc_driver_postgresql.dbapi as adbc
+
+    known = _kept.connection
+    try:
+        return _read(_connection(), text(query))
+    except adbc.Error as error:
+        is_over = (error.sqlstate or UNTOLD).startswith(ENDED)
+        if _kept.connection is not known or not is_over:
+            raise
+        # It ended since the question before: a new one is asked, once.
+        _close()
+        return _read(_connection(), text(query))
+
+
+def _connection() -> "adbc.Connection":
+    asked = address()
+    if _kept.connection is None or _kept.address != asked:
+        _close()
+        _kept.connection, _kept.address = _connected(Login.ANALYST), asked
+    return _kept.connection
+
+
+@atexit.register
+def _close() -> None:
+    if _kept.connection is not None:
+        with suppress(_kept.connection.Error):
+            _kept.connection.close()
+        _kept.connection = None
+
+
+def _read(connection: "adbc.Connection", asked: str) -> "pa.Table":
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(asked)
+            read: pa.Table = cursor.fetch_arrow_table()
+    except BaseException:
+        with suppress(connection.Error):
+            connection.rollback()
+        raise
+    connection.rollback()  # the next question reads a snapshot of its own
+    return read
 
 
 @contextmanager
@@ -43,14 +98,17 @@ def snapshot(login: Login = Login.ANALYST) -> Iterator["adbc.Cursor"]:
         ImportError: there is no ADBC driver for this machine.
         DatabaseAwayError: the database cannot be reached.
     """
+    with _connected(login) as connection, connection.cursor() as cursor:
+        yield cursor
+
+
+def _connected(login: Login) -> "adbc.Connection":
     import adbc_driver_postgresql.dbapi as adbc
 
     try:
-        connection = adbc.connect(address(login))
+        return adbc.connect(address(login))
     except adbc.Error:
         raise errors.DatabaseAwayError from None
-    with connection, connection.cursor() as cursor:
-        yield cursor
 
 
 def rows(query: Query) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 Closed months come from the lake, if there is one (`lake.answering`); all else from PostgreSQL. Large reads
 use ADBC, which passes Arrow to pandas; without its driver, psycopg does the same more
-slowly. Both open a new connection each time, and only read.
+slowly. Both only read.
 """
 
 from collections.abc import Iterator

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -193,14 +194,14 @@ def _known() -> Lake | None:
 
 def _look() -> Lake | None:
     """Look what the lake has; its changes first, so that a build meanwhile is no harm."""
-    place, begun = places.ours(), postgres.rows(STATE)
+    place, begun = places.ours(), postgres.table(STATE).to_pylist()
     if not begun or not (place.is_local or _elsewhere):
         return None
     changed: dict[date, set[int]] = {}
-    for row in postgres.rows(CHANGED):
+    for row in postgres.table(CHANGED).to_pylist():
         changed.setdefault(row["month"], set()).add(row["organization_id"])
     versions: dict[date, dict[int, str]] = {}
-    for row in postgres.rows(MONTHS):
+    for row in postgres.table(MONTHS).to_pylist():
         versions.setdefault(row["month"], {})[row["organization_id"]] = row["version"]
     written = begun[0]["written"]
     return Lake(
@@ -305,9 +306,14 @@ def _show_view(lake: Lake, name: str, used: set[str]) -> None:
 
 
 def _whole(name: str, used: set[str]) -> str:
-    columns = postgres.table(f"SELECT * FROM report.{name} LIMIT 0").schema.names  # noqa: S608  # ours
-    listed = ", ".join(f'"{column}"' for column in columns if column in used)
+    listed = ", ".join(f'"{column}"' for column in _columns(name) if column in used)
     return f"SELECT {listed or '1 AS one'} FROM report.{name}"  # noqa: S608  # ours
+
+
+@cache
+def _columns(name: str) -> tuple[str, ...]:
+    read = postgres.table(f"SELECT * FROM report.{name} LIMIT 0")  # noqa: S608  # ours
+    return tuple(read.schema.names)
 
 
 def _register(

@@ -24,6 +24,7 @@ LIMITS = f"""
     SET memory_limit = '{MEMORY}';
     SET threads = {THREADS};
     SET preserve_insertion_order = false;
+    SET parquet_metadata_cache = true;
     CREATE SCHEMA report"""
 # gives_access of schema.sql.
 ACCESS = "cancelled_at IS NULL AND moment < until"
