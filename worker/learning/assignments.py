@@ -302,6 +302,11 @@ def find(
     return found
 
 
+def address(session: Session, assignment: Assignment) -> str:
+    """Give the e-mail address of whose assignment it is."""
+    return session.get_one(Learner, assignment.learner_id).email
+
+
 def owned(actor: Actor, assignment: Assignment) -> ColumnElement[bool]:
     """Give the condition that the actor sees the assignment's pool, not only its learner."""
     return exists().where(Pool.id == assignment.pool_id, actor.sees(Pool.organization_id))

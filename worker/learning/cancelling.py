@@ -69,6 +69,7 @@ def cancel(
         actor,
         "assignment cancelled",
         found,
+        learner=assignments.address(session, found),
         pool=str(found.pool_id),
         reason=reason,
         undone=terms.undone,

@@ -109,8 +109,11 @@ def test_an_act_on_an_assignment_is_in_its_pools_history(somebody, place):
     page = manager.get("/assignments?learner=whose@example.com").text
     where = re.search(r"/console(/assignments/\d+)", page)[1]
     manager.post(f"{where}/extend", page=where, by_days="3")
+    manager.post(f"{where}/cancel", page=where, reason="left")
 
     told = acts(manager.get(f"/history?pool={place.world.pool}").text)
 
+    assert "learner: whose@example.com" in told["assignment extended"]
+    assert "learner: whose@example.com" in told["assignment cancelled"]
     assert "to: " in told["assignment extended"]
     assert "None" not in told["assignment extended"]

@@ -34,9 +34,13 @@ def test_what_was_done_to_an_assignment_is_told_by_its_history(world):
     extending.extend(world.session, actor=OPERATOR, assignment=held, by_days=2)
     cancelling.cancel(world.session, actor=OPERATOR, assignment=held, reason="a mistake")
 
-    told = [(act["actor"], act["action"]) for act in show(world, held)["history"]]
+    acts = show(world, held)["history"]
+    told = [(act["actor"], act["action"], act["detail"]["learner"]) for act in acts]
 
-    assert told == [("test", "assignment extended"), ("test", "assignment cancelled")]
+    address = show(world, held)["learner"]
+    assert told == [
+        ("test", "assignment extended", address), ("test", "assignment cancelled", address),
+    ]  # fmt: skip
 
 
 def test_another_organizations_assignment_reads_as_if_it_did_not_exist(world):
