@@ -1,6 +1,7 @@
-"""Fitting a table to a terminal: how wide its columns are, and where a text is cut."""
+"""Fitting to a terminal: how wide a table's columns are, where a text is cut, and where one is broken."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ TIME = re.compile(r"\d{1,2} [A-Z][a-z]{2} \d{4}, \d\d:\d\d UTC")
 # numbers, keys and times. These are themselves cut in the last step alone.
 STEPS = ((12, 100), (12, 4), (8, 4), (4, 2))
 CUT = 1
+
+NARROWEST = 20  # lines that a text is broken into
 
 
 @dataclass
@@ -86,3 +89,9 @@ def shortened(text: str, width: int) -> str:
     if text[len(kept)].isalnum():
         kept = kept.rpartition(" ")[0].rstrip() or kept
     return kept.rstrip(" ,.;:–-(") + "…"
+
+
+def broken(text: str, width: int) -> list[str]:
+    """Break a text into lines of a width, at least one; a word, such as a key or an address, stays whole."""
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(text, max(width, NARROWEST), **whole) or [text]

@@ -38,12 +38,18 @@ def document(result: Any) -> None:
 
 
 def record(result: Any, closing: str = "") -> None:
-    """Print an object's fields, one per line, and its lists as tables below."""
+    """Print an object's fields, one below the other, and its lists as tables below.
+
+    On a terminal a long value goes on in the next line, below its beginning.
+    """
+    from worker.cli.fitting import broken
+
     fields = plain(result)
     width = max(len(name) for name in fields)
     for name, value in fields.items():
         if not _is_list(value):
-            line(f"{words(name):{width}}   {text(value)}")
+            first, *rest = broken(text(value), _room() - width - 3)
+            line(f"{words(name):{width}}   {first}", *(" " * (width + 3) + more for more in rest))
     for name, value in fields.items():
         if _is_list(value):
             line("", words(name))
@@ -173,8 +179,7 @@ def _print_table(
 ) -> None:
     from rich.console import Console
 
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNBROKEN
-    made, left_out = grid(items, columns, room, spare)
+    made, left_out = grid(items, columns, _room(), spare)
     console = Console(width=UNBROKEN)  # the columns' widths are ours: it wraps nothing
     with console.capture() as printed:
         console.print(made)
@@ -219,6 +224,11 @@ def _laid_out(columns: "Mapping[str, Column]", numbers: Collection[str], room: i
     for row in zip(*(column.cells for column in all_), strict=True):
         made.add_row(*map(Text, map(shortened, row, given)))
     return made
+
+
+def _room() -> int:
+    """Give how many columns there are for a line."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNBROKEN
 
 
 def _fields(kind: type) -> dict[str, Any]:

@@ -102,3 +102,21 @@ def test_columns_that_a_list_can_spare_are_left_out_before_prose_is_unreadable()
 )
 def test_a_text_is_cut_at_a_words_end_where_a_word_fits(text, width, cut):
     assert fitting.shortened(text, width) == cut
+
+
+def test_an_objects_long_values_go_on_below_and_no_word_or_key_is_broken(monkeypatch, capsys):
+    address = f"https://keys.example/webhooks/{'9' * 60}"
+    told = (
+        "The key is redeemed by somebody else; ask whoever gave it to you for another one, please."
+    )
+    monkeypatch.setattr(printing, "_room", lambda: 60)
+
+    printing.record({"id": "7", "sentence": told, "url": address, "empty": None})
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "id         7",
+        "sentence   The key is redeemed by somebody else; ask whoever",
+        "           gave it to you for another one, please.",
+    ]
+    assert lines[3:] == [f"url        {address}", "empty      –"]
