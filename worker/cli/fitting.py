@@ -93,5 +93,7 @@ def shortened(text: str, width: int) -> str:
 
 def broken(text: str, width: int) -> list[str]:
     """Break a text into lines of a width, at least one; a word, such as a key or an address, stays whole."""
-    whole = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.wrap(text, max(width, NARROWEST), **whole) or [text]
+    lines = textwrap.wrap(
+        text, max(width, NARROWEST), break_long_words=False, break_on_hyphens=False
+    )
+    return lines or [text]
