@@ -61,8 +61,8 @@ bench: $(READY) ## speed and memory against the limit and a peer, in one run (SC
 scale: $(SPARK) ## the lake's questions on Spark, a cluster of two workers, too; needs Java 17 (REDEMPTIONS=)
 	$(BIN)/python -m tests.scale --redemptions $(REDEMPTIONS)
 
-screenshots: $(READY) ## every page of the console, wide, narrow, light and dark, into docs/images
-	$(BIN)/python -m tests.webhook.console.screenshots
+screenshots: $(READY) ## every page of the console, wide, narrow, light and dark, into docs/images (PAGES="home pool")
+	$(BIN)/python -m tests.webhook.console.screenshots $(PAGES)
 
 languages: $(READY) ## bring the catalogues up to the messages of the code (ADD=it begins another language)
 	$(BIN)/python -m worker.languages.upkeep $(ADD)

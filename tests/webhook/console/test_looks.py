@@ -164,9 +164,14 @@ def test_a_page_that_nobody_can_read_in_the_dark_would_be_noticed(page):
 
 
 def test_every_page_has_its_pictures():
-    pictured = {path.partition("?")[0].partition("#")[0] for _, path in screenshots.PAGES.values()}
+    pictured = {bare(path) for _, path in screenshots.PAGES.values()}
 
-    assert set(WHOLE) - pictured == set()
+    # What is asked about selected rows is pictured in the dialog that shows it.
+    assert {bare(path) for path in WHOLE if "/selected/" not in path} - pictured == set()
+
+
+def bare(path: str) -> str:
+    return path.partition("?")[0].partition("#")[0]
 
 
 def test_without_chromium_these_tests_are_skipped_and_fail_in_ci(tmp_path, monkeypatch):
