@@ -652,6 +652,9 @@ CREATE TABLE pool (
     created_at                timestamptz NOT NULL DEFAULT clock_now(),
 
     CONSTRAINT pool_name_is_unique_in_its_organization UNIQUE (organization_id, name),
+    -- What assignments and charges refer to: one check of theirs says that all of it belongs together.
+    CONSTRAINT pool_is_for_one_course               UNIQUE (id, course_id),
+    CONSTRAINT pool_is_for_one_course_and_one_owner UNIQUE (id, course_id, organization_id),
     CONSTRAINT pool_has_a_name         CHECK (name = btrim(name) AND name <> '' AND length(name) <= 200),
     CONSTRAINT pool_starts_before_it_expires CHECK (starts_at < expires_at),
     CONSTRAINT pool_content_is_available_1_to_3650_days CHECK (content_availability_days BETWEEN 1 AND 3650)
@@ -1289,8 +1292,8 @@ CREATE INDEX learner_duplicates ON learner (duplicate_of) WHERE duplicate_of IS 
 CREATE TABLE assignment (
     id              bigint            GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key_id          bigint            NOT NULL REFERENCES key          ON DELETE RESTRICT,
-    pool_id         bigint            NOT NULL REFERENCES pool         ON DELETE RESTRICT,
-    course_id       bigint            NOT NULL REFERENCES course       ON DELETE RESTRICT,
+    pool_id         bigint            NOT NULL,
+    course_id       bigint            NOT NULL,
     learner_id      bigint            NOT NULL REFERENCES learner      ON DELETE RESTRICT,
     organization_id bigint            NOT NULL REFERENCES organization ON DELETE RESTRICT,
     status          assignment_status NOT NULL DEFAULT 'active',
@@ -1301,6 +1304,8 @@ CREATE TABLE assignment (
     cancelled_at    timestamptz,
     cancel_reason   text,
 
+    CONSTRAINT assignment_is_to_its_pools_course
+        FOREIGN KEY (pool_id, course_id) REFERENCES pool (id, course_id) ON DELETE RESTRICT,
     CONSTRAINT assignment_gives_access_for_a_while    CHECK (redeemed_at < expires_at),
     CONSTRAINT assignment_is_expired_at_a_time        CHECK ((status = 'expired') = (expired_at IS NOT NULL)),
     CONSTRAINT assignment_is_cancelled_at_a_time      CHECK ((status = 'cancelled') = (cancelled_at IS NOT NULL)),
@@ -1436,15 +1441,16 @@ CREATE TABLE settlement (
 );
 
 -- The decision on one redemption.requested event. organization_id is who may see it: the pool's
--- owner, or the source's organization where no key was found.
+-- owner, or the source's organization where no key was found. That it is there, and the pool, is checked
+-- once a statement where attempts are tallied (below), as the keys' pools are.
 CREATE TABLE redemption (
     event_id                bigint             PRIMARY KEY REFERENCES event ON DELETE RESTRICT,
-    organization_id         bigint             NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    organization_id         bigint             NOT NULL,
     learner_organization_id bigint             NOT NULL REFERENCES organization ON DELETE RESTRICT,
     learner_email           text               NOT NULL,
     learner_email_lower     text               NOT NULL GENERATED ALWAYS AS (lower(learner_email)) STORED,
     key_id                  bigint             REFERENCES key        ON DELETE RESTRICT,
-    pool_id                 bigint             REFERENCES pool       ON DELETE RESTRICT,
+    pool_id                 bigint,
     assignment_id           bigint             REFERENCES assignment ON DELETE RESTRICT,
     outcome                 redemption_outcome NOT NULL,
     received_at             timestamptz        NOT NULL,
@@ -1472,7 +1478,8 @@ CREATE INDEX redemption_by_time ON redemption USING brin (received_at) WITH (pag
 
 -- Attempts to redeem in a quarter of an hour (no time zone's day begins within one), a row a statement,
 -- folded together by the schedule as pool_tally is: a period's redemptions and refusals are counted without
--- reading every attempt. An attempt is counted for who may see it; pool_id is null where no key was found.
+-- reading every attempt. An attempt is counted for who may see it; pool_id is null where no key was found. An
+-- attempt's organization and pool always have a row here, so these foreign keys keep the attempts', too.
 CREATE TABLE attempt_tally (
     organization_id bigint             NOT NULL REFERENCES organization ON DELETE RESTRICT,
     pool_id         bigint             REFERENCES pool ON DELETE RESTRICT,
@@ -1503,6 +1510,20 @@ $$;
 CREATE TRIGGER attempts_are_tallied AFTER INSERT ON redemption
     REFERENCING NEW TABLE AS added
     FOR EACH STATEMENT EXECUTE FUNCTION tally_attempts();
+
+CREATE FUNCTION refuse_rewriting_an_attempt() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'an attempt stays as it was decided'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'attempt_stays_as_decided';
+END
+$$;
+
+-- The address is left out: it names a person, whom D1 erases.
+CREATE TRIGGER attempt_stays_as_decided
+    BEFORE UPDATE OF event_id, organization_id, learner_organization_id, key_id, pool_id, assignment_id,
+                     outcome, received_at
+    ON redemption FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting_an_attempt();
 
 -- A spell in which a pool was unusual against its own past, by one rule. seen: what the rule counts, in the 24
 -- hours before held_at, the last time that it held, of among where it is a share; usual: the same before, as a
@@ -1742,10 +1763,10 @@ CREATE TRIGGER payment_is_taken_back_once BEFORE UPDATE OF taken_back_at ON paym
 CREATE TABLE charge (
     id                      bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind                    charge_kind   NOT NULL,
-    organization_id         bigint        NOT NULL REFERENCES organization ON DELETE RESTRICT,
+    organization_id         bigint        NOT NULL,
     learner_organization_id bigint        NOT NULL REFERENCES organization ON DELETE RESTRICT,
-    course_id               bigint        NOT NULL REFERENCES course       ON DELETE RESTRICT,
-    pool_id                 bigint        NOT NULL REFERENCES pool         ON DELETE RESTRICT,
+    course_id               bigint        NOT NULL,
+    pool_id                 bigint        NOT NULL,
     assignment_id           bigint        NOT NULL REFERENCES assignment   ON DELETE RESTRICT,
     credits_id              bigint        REFERENCES charge                ON DELETE RESTRICT,
     amount                  numeric(14,4) NOT NULL,
@@ -1760,6 +1781,8 @@ CREATE TABLE charge (
     CONSTRAINT charge_is_in_the_minor_unit       CHECK (amount = round(amount, minor_unit(currency))),
     CONSTRAINT credit_names_the_charge_it_undoes CHECK ((kind = 'credit') = (credits_id IS NOT NULL)),
     CONSTRAINT credit_has_a_reason               CHECK (kind <> 'credit' OR reason IS NOT NULL),
+    CONSTRAINT charge_is_owed_by_its_pools_owner FOREIGN KEY (pool_id, course_id, organization_id)
+        REFERENCES pool (id, course_id, organization_id) ON DELETE RESTRICT,
     CONSTRAINT charge_has_a_tax_rate_of_its_owner FOREIGN KEY (tax_rate_id, organization_id)
         REFERENCES tax_rate (id, organization_id) ON DELETE RESTRICT
 );

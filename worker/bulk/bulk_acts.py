@@ -347,7 +347,8 @@ def _rows(actor: Actor, act: BulkAct) -> Select[Any]:
 def _assignments_name(actor: Actor) -> ScalarSelect[str]:
     seen = (Assignment.id == BulkActRow.thing_id, actor.sees(Assignment.organization_id))
     name = func.concat_ws(", ", Learner.email, Course.code)
-    joined = select(name).select_from(Assignment).join(Learner).join(Course)
+    joined = select(name).select_from(Assignment).join(Learner)
+    joined = joined.join(Course, Course.id == Assignment.course_id)
     return joined.where(*seen).scalar_subquery()
 
 

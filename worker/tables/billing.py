@@ -122,16 +122,19 @@ class Payment(Base):
 
 
 class Charge(Base):
-    """What a redemption or a paid extension costs the pool's owner; a credit is negative."""
+    """What a redemption or a paid extension costs the pool's owner; a credit is negative.
+
+    Its foreign key to the pool is of several columns: the course is the pool's, and its owner owes it.
+    """
 
     __tablename__ = "charge"
 
     id: Mapped[Id]
     kind: Mapped[ChargeKind]
-    organization_id: Mapped[int] = of(Organization.id)
+    organization_id: Mapped[int]
     learner_organization_id: Mapped[int] = of(Organization.id)
-    course_id: Mapped[int] = of(Course.id)
-    pool_id: Mapped[int] = of(Pool.id)
+    course_id: Mapped[int]
+    pool_id: Mapped[int]
     assignment_id: Mapped[int] = of(Assignment.id)
     credits_id: Mapped[int | None] = of("charge.id")
     amount: Mapped[Amount]

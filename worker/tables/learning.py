@@ -4,10 +4,9 @@ from datetime import datetime
 
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from worker.tables.catalogue import Course
 from worker.tables.columns import Base, Id, Made, No, Versioned, Words, lower, of
 from worker.tables.labels import AssignmentStatus
-from worker.tables.pools import Key, Pool
+from worker.tables.pools import Key
 from worker.tables.tenancy import Organization
 
 
@@ -34,8 +33,8 @@ class Assignment(Versioned, Base):
 
     id: Mapped[Id]
     key_id: Mapped[int] = of(Key.id)
-    pool_id: Mapped[int] = of(Pool.id)
-    course_id: Mapped[int] = of(Course.id)
+    pool_id: Mapped[int]
+    course_id: Mapped[int]
     learner_id: Mapped[int] = of(Learner.id)
     organization_id: Mapped[int] = of(Organization.id)
     status: Mapped[AssignmentStatus] = mapped_column(server_default="active")

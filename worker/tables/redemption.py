@@ -17,7 +17,7 @@ from worker.tables.labels import (
 )
 from worker.tables.learning import Assignment
 from worker.tables.mail import Message
-from worker.tables.pools import Key, Pool
+from worker.tables.pools import Key
 from worker.tables.tenancy import Organization
 
 
@@ -77,12 +77,12 @@ class Redemption(Base):
     event_id: Mapped[int] = mapped_column(
         ForeignKey(Event.id, ondelete="RESTRICT"), primary_key=True, autoincrement=False
     )
-    organization_id: Mapped[int] = of(Organization.id)
+    organization_id: Mapped[int]
     learner_organization_id: Mapped[int] = of(Organization.id)
     learner_email: Mapped[str]
     learner_email_lower: Mapped[str] = lower("learner_email")
     key_id: Mapped[int | None] = of(Key.id)
-    pool_id: Mapped[int | None] = of(Pool.id)
+    pool_id: Mapped[int | None]
     assignment_id: Mapped[int | None] = of(Assignment.id)
     outcome: Mapped[RedemptionOutcome]
     received_at: Mapped[datetime]

@@ -410,6 +410,10 @@ REFUSED = {
     "learner_is_one_person_per_organization": [
         "INSERT INTO learner (organization_id, email) VALUES (1, 'ann@EXAMPLE.com')"
     ],
+    "assignment_is_to_its_pools_course": [
+        ASSIGNMENT.format(key=2, learner=2, expires="2026-08-01").replace("2, 1, 1,", "2, 1, 2,"),
+        ASSIGNMENT.format(key=2, learner=2, expires="2026-08-01").replace("2, 1, 1,", "2, 9, 1,"),
+    ],
     "assignment_gives_access_for_a_while": [
         ASSIGNMENT.format(key=2, learner=2, expires="2026-02-01")
     ],
@@ -453,6 +457,11 @@ REFUSED = {
     "redemption_leads_to_an_assignment": [
         REDEMPTION.format(key=2, pool=1, assignment="NULL", outcome="redeemed"),
         REDEMPTION.format(key=2, pool=1, assignment="NULL", outcome="already_yours"),
+    ],
+    "attempt_stays_as_decided": [
+        "UPDATE redemption SET organization_id = 99",
+        "UPDATE redemption SET pool_id = 9",
+        "UPDATE redemption SET outcome = 'already_yours'",
     ],
     "assignment_comes_from_one_redemption": [
         REDEMPTION.format(key=1, pool=1, assignment=1, outcome="redeemed")
@@ -695,6 +704,11 @@ REFUSED = {
         + ";"
         + charge("credit", credits="2", amount="-6", why="'twice'"),
     ],
+    "charge_is_owed_by_its_pools_owner": [
+        charge().replace("1, 1, 1, 1, 1", "2, 1, 1, 1, 1"),
+        charge().replace("1, 1, 1, 1, 1", "1, 1, 2, 1, 1"),
+        charge().replace("1, 1, 1, 1, 1", "1, 1, 1, 9, 1"),
+    ],
     "charge_has_a_tax_rate_of_its_owner": [
         charge().replace("reason)", "reason, tax_rate_id)").replace("NULL)", "NULL, 3)")
     ],
@@ -743,7 +757,12 @@ REFUSED = {
 }
 
 # Rules that only give another rule something to hold on to.
-IMPLIED = {"invoice_line_belongs_to_its_invoice", "tax_rate_is_of_its_organization"}
+IMPLIED = {
+    "invoice_line_belongs_to_its_invoice",
+    "pool_is_for_one_course",
+    "pool_is_for_one_course_and_one_owner",
+    "tax_rate_is_of_its_organization",
+}
 
 
 @pytest.fixture
@@ -785,6 +804,16 @@ def test_every_rule_has_something_that_it_refuses(world):
     raised = re.findall(r"CONSTRAINT = '(\w+)'", schema.SCHEMA.read_text())
 
     assert {*(name for (name,) in named), *raised} == REFUSED.keys() | IMPLIED
+
+
+def test_an_attempt_is_of_an_organization_and_a_pool_that_are_there(world):
+    attempt = REDEMPTION.format(key=2, pool=1, assignment="NULL", outcome="key_retired")
+    nowhere = REDEMPTION.format(key=2, pool=9, assignment="NULL", outcome="key_retired")
+    nobodys = attempt.replace("(2, 1,", "(2, 99,")
+
+    assert broken(world, nowhere) == "attempt_tally_pool_id_fkey"
+    assert broken(world, nobodys) == "attempt_tally_organization_id_fkey"
+    assert broken(world, attempt) is None
 
 
 # The tree of organizations

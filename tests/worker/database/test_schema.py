@@ -196,9 +196,9 @@ PLANTED = {
         "comment on table constraint pool_has_a_name on public.pool differs",
     ),
     "another ON DELETE": (
-        "ALTER TABLE charge DROP CONSTRAINT charge_pool_id_fkey,"
-        " ADD FOREIGN KEY (pool_id) REFERENCES pool ON DELETE CASCADE",
-        "constraint charge_pool_id_fkey on charge differs",
+        "ALTER TABLE charge DROP CONSTRAINT charge_credits_id_fkey,"
+        " ADD FOREIGN KEY (credits_id) REFERENCES charge ON DELETE CASCADE",
+        "constraint charge_credits_id_fkey on charge differs",
     ),
     "a changed default": (
         "ALTER TABLE organization ALTER time_zone SET DEFAULT 'Europe/Berlin'",
