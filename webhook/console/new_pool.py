@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 
-from webhook.console import forms
+from webhook.console import forms, tables
 from webhook.console.access import page
 from webhook.console.answers import NotSavedError, attempt, done
 from webhook.console.choosing import chosen
@@ -23,7 +23,7 @@ from worker.database import patience
 from worker.pools import batches, import_reports, keys, pools
 from worker.pools.import_reports import ImportReport
 from worker.pools.pools import PoolShape
-from worker.pools.reading import ReadAs
+from worker.pools.reading import Read, ReadAs
 from worker.tables.catalogue import Course
 from worker.tables.tenancy import OrganizationAncestry
 from worker.tenancy import organizations
@@ -35,7 +35,7 @@ FIELDS = ("name", "organization", "course", "starts", "expires", "content_availa
 
 @dataclass
 class Draft:
-    """The input so far; `report` is the dry run of its keys, those of fields before those of lines."""
+    """The input so far; `read` tells of its file, and `report` is the dry run of its keys, typed ones first."""
 
     values: dict[str, str]
     share: bool = False
@@ -43,6 +43,7 @@ class Draft:
     pasted: str = ""
     generate: str = ""
     labels: str = ""
+    read: Read | None = None
     report: ImportReport | None = None
     typed_refused: int = 0
     error: errors.KeypoolError | None = None
@@ -92,10 +93,12 @@ def new_pool(session: Session, actor: Actor) -> Any:
 @blueprint.post("/pools/new")
 @page(Role.MANAGER, on="new_pool")
 def create_pool(session: Session, actor: Actor) -> Any:
-    """Create the pool with its keys; or only add a field, or check the keys without saving."""
+    """Create the pool with its keys; or only add a field, read a file, or check the keys without saving."""
     draft, button = read(request.form), request.form.get("do", "save")
+    draft.error = attempt(session, lambda: _take_file(draft))
     if button == "field":
         draft.codes.append("")
+    if draft.error or button in ("field", "lines"):
         return _form(session, actor, draft)
     made: list[PoolShape] = []
     draft.error = attempt(session, lambda: made.append(_save(session, actor, draft, button)))
@@ -118,6 +121,12 @@ def choose_course(session: Session, _actor: Actor) -> Any:
     """Find courses by a part of their code or title; archived ones cannot be chosen."""
     listed = courses.listing(session, filters=chosen(courses.Filters), limit=CHOICES)
     return render_template("course_choices.html", listed=listed)
+
+
+def _take_file(draft: Draft) -> None:
+    """Take the lines of a file for those that are pasted: no browser sends a chosen file twice."""
+    if found := tables.lines():
+        draft.pasted, draft.read = found
 
 
 def _save(session: Session, actor: Actor, draft: Draft, button: str) -> PoolShape:

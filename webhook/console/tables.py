@@ -12,13 +12,18 @@ from worker import errors
 from worker.database import connections
 from worker.database.connections import Login
 from worker.pools import pools, reading
-from worker.pools.reading import Column, Purpose, ReadAs
+from worker.pools.reading import Column, Purpose, Read, ReadAs
 from worker.settings import settings
 from worker.tenancy.actors import Role
 
 LARGEST_PASTED = 1 << 24
 IGNORED = "ignore"
-ROUTES = ("console.add_keys", "console.distribute_table", "console.edit_logo")
+ROUTES = (
+    "console.add_keys",
+    "console.create_pool",
+    "console.distribute_table",
+    "console.edit_logo",
+)
 
 
 def install(blueprint: APIBlueprint) -> None:
@@ -42,6 +47,18 @@ def table() -> BinaryIO:
     if not pasted.strip():
         raise errors.InvalidInputError("Paste lines, or choose a file.", field="pasted")
     return io.BytesIO(pasted.encode(errors="replace"))
+
+
+def lines() -> tuple[str, Read] | None:
+    """Give the lines of the form's file, as they could be pasted, and what was read; None without one.
+
+    Raises:
+        InvalidInputError: lines are pasted, too; or it is no table, or longer than what can be pasted.
+    """
+    if not request.files.get("file"):
+        return None
+    opened = reading.opened(table())
+    return reading.pasted(opened, most=LARGEST_PASTED), opened.read
 
 
 def read_as() -> ReadAs:

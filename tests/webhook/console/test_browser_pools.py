@@ -343,6 +343,48 @@ def test_what_is_typed_and_focused_stays_on_every_form(tab, house):
             walk(page)
 
 
+def drop(page: Page, *names: str, content: str) -> None:
+    """Drop files where lines are pasted."""
+    carried = page.evaluate_handle(
+        """([names, content]) => {
+            const carried = new DataTransfer();
+            for (const name of names) carried.items.add(new File([content], name));
+            return carried;
+        }""",
+        [names, content],
+    )
+    zone = page.locator("[data-drops] textarea")
+    zone.dispatch_event("dragover", {"dataTransfer": carried})
+    expect(page.locator(".dropping")).to_have_count(1)
+    zone.dispatch_event("drop", {"dataTransfer": carried})
+    expect(page.locator(".dropping")).to_have_count(0)
+
+
+def test_a_file_is_dropped_wherever_lines_are_pasted_and_previewed(tab, house):
+    page, pool = tab(), f"/console/pools/{house.world.pool}"
+    page.goto(f"{pool}/keys/add")
+    drop(page, "a.csv", "b.csv", content="DROPPED-KEY-0001")
+    warning = page.get_by_text("Drop one file at a time.")
+    expect(warning).to_be_visible()
+    drop(page, "keys.csv", content="Zugangscode;Kurs\nDROPPED-KEY-0001;K8S")
+    expect(page.locator("#preview")).to_contain_text("columns separated by “;”, heading on line 1")
+    expect(warning).to_be_hidden()
+    page.get_by_role("button", name="Add the keys").click()
+    expect(page.get_by_text("1 keys are added.")).to_be_visible()
+
+    page.goto(f"{pool}/distribute/table")
+    drop(page, "people.csv", content="E-Mail\nzora@example.org")
+    expect(page.locator("#preview")).to_contain_text("1 recipients get 1 keys.")
+
+    filled_in(page, Name="Dropped")
+    page.get_by_role("tab", name="Training Keys").click()
+    dialog(page, "Add Multiple Training Keys", "Add Multiple Training Keys")
+    drop(page, "keys.txt", content="DROPPED-KEY-0002\nDROPPED-KEY-0003")
+    expect(page.get_by_text("2 lines are pasted.")).to_be_visible()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("is there, with 2 keys")).to_be_visible()
+
+
 def test_sharing_is_near_the_days_and_stays_ticked(tab):
     page = tab()
     page.goto("/console/pools/new")

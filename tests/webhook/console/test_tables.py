@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from tests.webhook.http.test_uploads import Unread
 from tests.world import OPERATOR
+from webhook.console import tables
 from webhook.http import nudging, uploads
 from worker.database import connections
 from worker.pools import batches, pools
@@ -198,6 +199,72 @@ def test_what_cannot_be_read_is_said_on_the_page(send, form, words):
     shown = send(do="check", **form)
 
     assert (shown.status_code, words in unescape(shown.text)) == (422, True)
+
+
+# A new pool
+
+
+@pytest.fixture
+def draft(somebody):
+    """What posts the form of a new pool as a manager, with a file."""
+
+    def post(content: bytes, file: str, **form):
+        return somebody().post("/pools/new", file=(io.BytesIO(content), file), **form)
+
+    return post
+
+
+def pasted(page: str) -> str:
+    return unescape(re.search(r'name="pasted"[^>]*>\n(.*?)</textarea>', page, re.S)[1])
+
+
+def test_a_file_becomes_lines_of_a_new_pool_and_what_was_read_is_told(draft):
+    made = io.BytesIO()
+    with xlsxwriter.Workbook(made, {"in_memory": True}) as book:
+        for row, cells in enumerate([("Zugangscode", "Kurs"), (codes(1)[0], "K8S")]):
+            book.add_worksheet("Keys") if not row else None
+            book.worksheets()[0].write_row(row, 0, cells)
+
+    shown = draft(made.getvalue(), "keys.xlsx", do="lines", name="Kept name")
+
+    assert shown.status_code == 200
+    assert pasted(shown.text).startswith("Zugangscode\tKurs\n")
+    assert "Read: the sheet “Keys”" in unescape(shown.text)
+    assert "2 lines are pasted." in shown.text
+    assert 'value="Kept name"' in shown.text
+
+
+def test_a_pool_is_saved_with_the_keys_of_a_file_that_was_not_read_before(draft, place):
+    with connections.session() as session:
+        like = pools.show(session, actor=OPERATOR, pool=place.world.pool)
+    form = {name: like[name] for name in ("organization", "course")} | {
+        "name": "Of a file", "starts": "2026-01-01", "expires": "2090-12-31", "content_availability": "9",
+    }  # fmt: skip
+
+    made = draft("Schlüssel\n".encode("cp1252") + codes(1)[0].encode(), "keys.csv", **form)
+
+    assert made.status_code == 303
+    with connections.session() as session:
+        assert pools.show(session, actor=OPERATOR, pool="Of a file")["keys"]["issued"] == 1
+
+
+def test_lines_and_a_file_or_no_table_are_refused_and_nothing_typed_is_lost(draft):
+    both = draft(b"DESK-0000-00001", "keys.txt", do="lines", pasted="DESK-0000-00000", name="Kept")
+    none = draft(b"%PDF-1.7", "keys.pdf", do="lines", name="Kept")
+
+    assert (both.status_code, none.status_code) == (422, 422)
+    assert "not both" in both.text
+    assert (pasted(both.text), 'value="Kept"' in both.text) == ("DESK-0000-00000", True)
+    assert "It is a PDF" in none.text
+
+
+def test_a_file_of_too_many_lines_for_a_new_pool_says_where_to_add_it(draft, monkeypatch):
+    monkeypatch.setattr(tables, "LARGEST_PASTED", 1 << 20)
+
+    shown = draft(b"DESK-0000-00001\n" * 70_000, "keys.txt", do="lines")
+
+    assert shown.status_code == 422
+    assert "more than 1 million characters: save the pool first" in shown.text
 
 
 # Recipients

@@ -192,6 +192,27 @@ document.addEventListener("input", (event) => {
   document.getElementById(tells).textContent = price && !Number.isNaN(Number(price)) ? `That is ${sums.join(" and ")} in all.` : "";
 });
 
+// A file that is dropped where lines are pasted is chosen there, and previewed; beside it nothing is opened.
+for (const zone of document.querySelectorAll("[data-drops]")) {
+  const field = zone.querySelector("[type=file]");
+  const holds = (event) => [...event.dataTransfer.types].includes("Files");
+  const over = (event) => {
+    if (!holds(event)) return;
+    event.preventDefault();
+    zone.classList.toggle("dropping", event.type === "dragover" && zone.contains(event.target));
+  };
+  for (const moved of ["dragover", "dragleave", "drop"]) document.addEventListener(moved, over);
+  const preview = () => field.form.querySelector("[data-previews]").click();
+  zone.addEventListener("drop", (event) => {
+    const { files } = event.dataTransfer;
+    zone.querySelector("[role=alert]").hidden = files.length < 2;
+    if (files.length !== 1) return;
+    field.files = files;
+    preview();
+  });
+  field.addEventListener("change", () => { if (field.files.length) preview(); });
+}
+
 // A click beside an open menu closes it, and so does Escape.
 const closeMenus = (but) => document.querySelectorAll("details.dropdown[open]").forEach((menu) => {
   if (menu !== but) menu.open = false;

@@ -5,7 +5,7 @@ Enters: what turns bytes into keys and recipients (K1, K2, K5, K5a, K7). No data
 
 from worker.pools.reading.blocks import Keys, Line, in_chunks, joined
 from worker.pools.reading.files import Kind
-from worker.pools.reading.inputs import Column, Input, Read, columns, opened, typed
+from worker.pools.reading.inputs import Column, Input, Read, columns, opened, pasted, typed
 from worker.pools.reading.owners import Owner
 from worker.pools.reading.people import unfit as unfit_recipient
 from worker.pools.reading.read_as import NOTHING, Purpose, ReadAs, meanings
@@ -32,6 +32,7 @@ __all__ = [
     "joined",
     "meanings",
     "opened",
+    "pasted",
     "typed",
     "unfit_recipient",
     "wrong_rows",

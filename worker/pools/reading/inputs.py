@@ -157,6 +157,26 @@ def columns(
     return [{**column, "meaning": None} for column in found]
 
 
+def pasted(input_: Input, *, most: int) -> str:
+    """Give an input as lines of text, as somebody would paste it: a workbook's cells between tabs.
+
+    Raises:
+        InvalidInputError: it has more characters than `most`.
+    """
+    lines: list[str] = []
+    left = most
+    for block in input_.text.blocks():
+        left -= sum(len(line) + 1 for line in block.lines)
+        if left < 0:
+            raise errors.InvalidInputError(
+                f"The file has more than {most >> 20} million characters: save the pool first, and"
+                " add the file on its page.",
+                field="pasted",
+            )
+        lines += block.lines
+    return "\n".join(lines).replace(DELIMITER, "\t")
+
+
 def typed(codes: Iterable[str], *, read_as: ReadAs = NOTHING) -> Input:
     """Take keys that were given one by one: nothing among them is a heading, and none has columns.
 
