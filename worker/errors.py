@@ -188,6 +188,10 @@ class PoolOverError(RefusedError):
     """The pool's keys do not work any more, so none are handed out; use another pool or a later end."""
 
 
+class NotMailedError(RefusedError):
+    """There is nothing to mail."""
+
+
 class NotFailedError(RefusedError):
     """Only a failed event is retried; this one waits its turn or is decided."""
 

@@ -88,6 +88,7 @@ def work_batches() -> None:
         log.info("keys made", count=made)
     if acted:
         log.info("rows acted on", count=acted)
+        nudge("mail")  # an act may have written some
 
 
 @app.task(name="expire")

@@ -29,6 +29,8 @@ NAMES = {
     Kind.RETIRE: "Retire keys",
     Kind.REPLACE: "Replace keys",
     Kind.DISTRIBUTE: "Distribute keys",
+    Kind.MAIL: "Mail keys",
+    Kind.REMIND: "Mail learners",
 }
 
 
@@ -104,6 +106,36 @@ def ask_to_distribute(session: Session, actor: Actor, pool: str) -> Any:
 def distribute_selected(session: Session, actor: Actor, pool: str) -> Any:
     """Give the selected keys to one recipient."""
     return _done(session, actor, Kind.DISTRIBUTE, _keys(pool), filled("recipient", "reference"))
+
+
+@blueprint.get("/assignments/selected/mail")
+@page(Role.MANAGER)
+def ask_to_remind(session: Session, actor: Actor) -> Any:
+    """Show what mailing the learners of the selected assignments would do."""
+    return _asked(session, actor, Kind.REMIND, _assignments())
+
+
+@blueprint.post("/assignments/selected/mail")
+@page(Role.MANAGER, on="ask_to_remind")
+def remind_selected(session: Session, actor: Actor) -> Any:
+    """Mail the learners of the selected assignments about their access."""
+    nudging.after_commit("mail")
+    return _done(session, actor, Kind.REMIND, _assignments(), filled("mail"))
+
+
+@blueprint.get("/pools/<pool>/keys/selected/mail")
+@page(Role.MANAGER)
+def ask_to_mail(session: Session, actor: Actor, pool: str) -> Any:
+    """Show what mailing the selected keys to their holders would do."""
+    return _asked(session, actor, Kind.MAIL, _keys(pool))
+
+
+@blueprint.post("/pools/<pool>/keys/selected/mail")
+@page(Role.MANAGER, on="ask_to_mail")
+def mail_selected(session: Session, actor: Actor, pool: str) -> Any:
+    """Mail the selected keys to their holders."""
+    nudging.after_commit("mail")
+    return _done(session, actor, Kind.MAIL, _keys(pool), filled("template"))
 
 
 @blueprint.get("/bulk-acts", endpoint="bulk_acts")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import partial
@@ -13,9 +14,11 @@ from sqlalchemy.orm import Session
 
 from worker import days, errors
 from worker.bulk.selecting import Assignments, Keys, Selection
-from worker.learning import bulk, cancelling, extending
-from worker.pools import picking, replacing, retiring
+from worker.database import connections, lookup
+from worker.learning import bulk, cancelling, extending, mailing
+from worker.pools import mailed, picking, pools, replacing, retiring
 from worker.tables.pools import Key, Pool
+from worker.tenancy import templates
 from worker.tenancy.actors import Actor
 
 # What an act takes beside the rows, as it is kept: JSON's own types.
@@ -30,6 +33,8 @@ class Kind(StrEnum):
     RETIRE = "retire"
     REPLACE = "replace"
     DISTRIBUTE = "distribute"
+    MAIL = "mail"
+    REMIND = "remind"
 
 
 class Outcome(NamedTuple):
@@ -203,6 +208,34 @@ def _distribute(session: Session, actor: Actor, ids: Sequence[int], how: How) ->
     return [outcome(refusal or "It is the recipient's.") for refusal in refusals]
 
 
+def _letter(session: Session, actor: Actor, selection: Keys, *, template: str | None = None) -> How:
+    pool = pools.find(session, actor=actor, pool=selection.pool)
+    words = templates.chosen(session, template or None, organization_id=pool.organization_id)
+    now = connections.clock_now(session)
+    return {"template": words and str(words.id), "since": now.isoformat()}
+
+
+def _mail(session: Session, actor: Actor, ids: Sequence[int], how: How) -> list[Outcome]:
+    refusals = mailed.write_for(
+        session,
+        actor=actor,
+        ids=ids,
+        since=datetime.fromisoformat(how["since"]),
+        template_id=int(how["template"]) if how["template"] else None,
+    )
+    return [outcome(refusal or "A mail brings it to its holder.") for refusal in refusals]
+
+
+def _reminder(_session: Session, _actor: Actor, _selection: Selection, *, mail: str = "") -> How:
+    return {"mail": lookup.label(mailing.Mail, mail, field="mail")}
+
+
+def _remind(session: Session, actor: Actor, ids: Sequence[int], how: How) -> list[Outcome]:
+    mail = mailing.Mail(how["mail"])
+    refusals = mailing.write(session, actor=actor, mail=mail, ids=ids)
+    return [outcome(refusal or "A mail tells the learner.") for refusal in refusals]
+
+
 def _codes(session: Session, actor: Actor, ids: Sequence[int]) -> dict[int, str]:
     """Give the codes of those keys that the actor sees, by id and in order."""
     seen = select(Key.id, Key.code).join(Pool, Pool.id == Key.pool_id)
@@ -217,4 +250,6 @@ ACTS: Mapping[Kind, Act] = MappingProxyType({
     Kind.RETIRE: Act(Keys, "retired", _nothing, _retire),
     Kind.REPLACE: Act(Keys, "replaced", _replacement, _replace),
     Kind.DISTRIBUTE: Act(Keys, "distributed", _distribution, _distribute),
+    Kind.MAIL: Act(Keys, "mailed", _letter, _mail),
+    Kind.REMIND: Act(Assignments, "mailed", _reminder, _remind),
 })  # fmt: skip

@@ -16,7 +16,7 @@ from worker.catalogue import prices
 from worker.database import lookup
 from worker.database.lookup import Id
 from worker.database.paging import Selected
-from worker.learning import cancelling
+from worker.learning import assignments, cancelling
 from worker.pools import pools
 from worker.pools.pools import PoolShape
 from worker.tables.billing import Charge
@@ -108,8 +108,8 @@ def _of_assignments(
     session: Session, actor: Actor, kind: Kind, selection: Selection, requested: int
 ) -> dict[str, Any]:
     found = session.execute(_figures(session, actor, selection)).all()
-    cancels = kind is Kind.CANCEL
-    fit = sum(row.owned if cancels else row.live for row in found)
+    counted = {Kind.EXTEND: "live", Kind.REMIND: "valid"}.get(kind, "owned")
+    fit = sum(getattr(row, counted) for row in found)
     costs = {
         "credited": _money(session, found, "undone", "given_back"),
         "kept": _money(session, found, "late", "lost"),
@@ -118,7 +118,7 @@ def _of_assignments(
     return {
         "refused": requested - fit,
         "pools": _shares(found),
-        **(costs if cancels else free),
+        **({Kind.CANCEL: costs, Kind.EXTEND: free}.get(kind, {})),
     }
 
 
@@ -130,7 +130,9 @@ def _of_keys(
         func.count().label("issued"), func.count(Key.distribution_id).label("held")
     ).where(Key.id.in_(selection.seen(session, actor)), Key.state == KeyState.ISSUED)
     row = session.execute(figures).one()
-    fit = {Kind.REPLACE: row.held, Kind.DISTRIBUTE: row.issued - row.held}.get(kind, row.issued)
+    fit = {Kind.REPLACE: row.held, Kind.MAIL: row.held, Kind.DISTRIBUTE: row.issued - row.held}.get(
+        kind, row.issued
+    )
     share = {"pool": pool["id"], "name": pool["name"], "organization": pool["organization"]}
     held = pool["keys"]
     return {
@@ -183,6 +185,7 @@ def _figures(session: Session, actor: Actor, selection: Selection) -> Select[Any
             func.count().label("rows"),
             count(live).label("live"),
             count(owned).label("owned"),
+            count(and_(owned, assignments.gives_access(func.clock_now()))).label("valid"),
             count(undone).label("undone"),
             count(late).label("late"),
             amount(owned).label("charged"),

@@ -68,6 +68,7 @@ PAGES = {
     "assignments": (MANAGER, "/assignments"),
     "assignments-selected": (MANAGER, "/assignments?at_risk=1"),
     "assignments-extend": (MANAGER, "/assignments?at_risk=1"),
+    "assignments-mail": (MANAGER, "/assignments?at_risk=1"),
     "bulk-act": (MANAGER, "/bulk-acts/{act}"),
     "bulk-acts": (MANAGER, "/bulk-acts"),
     "assignment": (MANAGER, "/assignments/{assignment}"),
@@ -380,6 +381,12 @@ def _give_selected(tab: Page, _ids: dict[str, str]) -> None:
     asking.get_by_label("Recipient (e-mail or name)").fill("desk@harbourbooks.example")
 
 
+def _mail_selected(tab: Page, _ids: dict[str, str]) -> None:
+    _select(tab, _ids)
+    tab.get_by_role("checkbox", name="All 6").check()
+    dialog(tab, "Mail…", "Confirm").get_by_role("heading").wait_for()
+
+
 def _extend(tab: Page, _ids: dict[str, str]) -> None:
     _select(tab, _ids)
     asking = dialog(tab, "Extend…", "Confirm")
@@ -454,6 +461,7 @@ OPENED: dict[str, Callable[[Page, dict[str, str]], None]] = {
     "new-pool-keys": _paste,
     "assignment-cancel": _cancel,
     "assignments-selected": _select,
+    "assignments-mail": _mail_selected,
     "keys-selected": _select,
     "keys-distribute": _give_selected,
     "assignments-extend": _extend,

@@ -15,6 +15,7 @@ from worker.bulk import bulk_acts, previewing, selecting
 from worker.bulk.selecting import Assignments, Keys, Selection
 from worker.learning import assignments, cancelling
 from worker.learning.assignments import Filters
+from worker.outgoing import composing
 from worker.pools import distributions, keys
 from worker.tenancy import history
 from worker.tenancy.actors import Actor, Role
@@ -372,3 +373,110 @@ def test_what_was_recalled_is_not_given_again_under_the_same_reference(world):
     act = ask(world, of_keys(world, key_ids(world, codes[1:])), act="distribute", **given)
 
     assert [row["code"] for row in rows(world, act)] == ["distribution_recalled"]
+
+
+# ------------------------------------------------------------------------------------------- mails
+
+
+def mails(world: World, kind: str):
+    return world.session.execute(
+        text("SELECT recipient, organization_id, data FROM message WHERE kind = :kind ORDER BY id"),
+        {"kind": kind},
+    ).all()
+
+
+def remind(world: World, ids, mail="access_unlaunched", **who):
+    return ask(world, some(ids), act="remind", mail=mail, **who)
+
+
+def test_learners_are_mailed_once_an_occasion_but_for_those_who_begun_or_want_none(world):
+    ann, bob, eve, over = redeemed(world, 4)
+    world.launched(bob)
+    world.session.execute(
+        text("INSERT INTO unsubscribed VALUES (:parent, 'learner2@example.org')"),
+        {"parent": world.parent},
+    )
+    cancelling.cancel(world.session, actor=OPERATOR, assignment=over)
+    everybody = [ann, bob, eve, over]
+
+    costs = previewing.preview(
+        world.session, actor=manager(world), act="remind", selection=some(everybody)
+    )
+    act = remind(world, everybody)
+    again = remind(world, everybody)
+    pass_time(world.session, days=2)
+    ending = remind(world, [ann], mail="access_ending")
+
+    assert (costs["requested"], costs["refused"], costs["credited"]) == (4, 1, [])
+    assert [row["result"] for row in rows(world, act)] == ["done", *["refused"] * 3]
+    assert (again["done"], ending["done"]) == (0, 1)
+    [mail] = mails(world, "access_unlaunched")
+    assert (mail.recipient, mail.organization_id) == ("learner0@example.org", world.parent)
+    assert len(mails(world, "access_ending")) == 1
+
+
+def test_a_mail_about_access_says_what_a_reminder_says(world):
+    [ann] = redeemed(world, 1)
+
+    remind(world, [ann])
+
+    [message] = world.session.scalars(
+        text("SELECT id FROM message WHERE kind = 'access_unlaunched'")
+    )
+    [facts] = composing.facts(world.session, [message])
+    assert facts.holds
+    assert "have not begun it yet" in composing.compose(facts).text
+
+
+def test_only_learners_of_ones_own_pools_are_mailed(world):
+    [ann] = redeemed(world, 1)
+    child = manager(world, world.child)
+    world.session.execute(
+        text("UPDATE assignment SET organization_id = :child"), {"child": world.child}
+    )
+
+    act = remind(world, [ann], actor=child)
+
+    assert (act["refused"], mails(world, "access_unlaunched")) == (1, [])
+
+
+def test_keys_are_mailed_to_their_holders_one_mail_a_distribution(world, monkeypatch):
+    codes = world.keys(5)
+    hand = {"actor": manager(world), "pool": world.pool}
+    distributions.distribute(world.session, recipient="bob@example.org", count=2, **hand)
+    distributions.distribute(world.session, recipient="Library", **hand)
+    distributions.distribute(world.session, recipient="eve@example.org", mail=True, **hand)
+    ids = key_ids(world, codes)
+    pass_time(world.session, days=1)
+    monkeypatch.setattr(bulk_acts, "AT_ONCE", 1)
+    monkeypatch.setattr(bulk_acts, "CHUNK", 1)
+
+    costs = previewing.preview(
+        world.session, actor=manager(world), act="mail", selection=of_keys(world, ids)
+    )
+    act = ask(world, of_keys(world, ids), act="mail")
+    while bulk_acts.work_chunk(world.session) is not None:
+        pass
+
+    assert (costs["refused"], costs["held"]) == (1, 4)
+    told = {row["id"]: row["words"] for row in rows(world, act)}
+    assert told[ids[0]] == told[ids[1]] == "A mail brings it to its holder."
+    assert "no e-mail address" in told[ids[2]]
+    assert "mailed before" in told[ids[3]]
+    assert "Nobody holds" in told[ids[4]]
+    assert [mail.recipient for mail in mails(world, "keys")] == [
+        "eve@example.org",
+        "bob@example.org",
+    ]
+
+
+def test_a_mail_is_one_of_those_there_are(world):
+    ids = redeemed(world, 1)
+
+    with pytest.raises(errors.InvalidInputError) as refused:
+        remind(world, ids, mail="spam")
+    world.keys(1)
+    with pytest.raises(errors.NotFoundError):
+        ask(world, of_keys(world), act="mail", template="No such words")
+
+    assert refused.value.field == "mail"
