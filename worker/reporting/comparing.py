@@ -5,6 +5,7 @@ decline. What is as it stood at the period's end (`as_it_stood`) needs no whole 
 """
 
 import html
+import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -23,6 +24,7 @@ Row = dict[Hashable, Any]
 Said = Callable[[Phrasebook, Any, str | None], str]
 Parted = Mapping[str | None, Mapping[str, tuple[Any, Any]]]  # by currency and name: now, before
 
+UNKNOWN = re.compile("share$|^days")  # columns that mean nothing where nothing is
 WEIGHT = "redemptions"
 YEAR = (365, 366)  # days
 
@@ -239,9 +241,9 @@ def _shift(parts: Mapping[str, tuple[Any, Any]]) -> Decimal:
 
 
 def _zeros(row: Row) -> Row:
-    """Give the figures of a period without rows: counts and sums are zero, shares unknown."""
+    """Give the figures of a period without rows: counts and sums are zero, shares and waits unknown."""
     return {
-        name: value if name == "currency" else None if str(name).endswith("share") else value * 0
+        name: value if name == "currency" else None if UNKNOWN.search(str(name)) else value * 0
         for name, value in row.items()
         if value is not None and value == value
     }

@@ -169,6 +169,21 @@ def test_earlier_figures_stand_beside_each_large_one():
     assert "Before: 29 January 2026 to 28 February 2026, beside 1 March 2026 to" in page
 
 
+def test_of_a_period_without_rows_counts_are_zero_and_shares_and_waits_are_unknown():
+    now = {"attempts": 3, "refused_share": 0.5, "days_for_half": 7}
+
+    frame = comparing.beside(
+        asked(date(2026, 3, 1), date(2026, 3, 31)),
+        lambda question: figures(
+            [now] if question.first.month == 3 and question.first.year == 2026 else []
+        ),
+    )
+
+    page = showing.table(frame, babel.Locale("en"))
+    before = re.findall('<dd class="beside">(before.*?)</dd>', page)
+    assert before == ["before 0", "before –", "before –"]
+
+
 def test_amounts_are_compared_currency_by_currency():
     def revenue(question: Question) -> pd.DataFrame:
         rows = {

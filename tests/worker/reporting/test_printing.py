@@ -60,6 +60,28 @@ def test_a_printed_page_has_its_foot_and_our_fonts_for_letters_of_every_script()
         assert font in named
 
 
+@NEEDS_CHROMIUM
+def test_no_heading_stands_alone_at_the_foot_of_a_page():
+    style = (rendering.NOTEBOOKS / "page" / "page.css").read_text()
+    rows = "<table><thead><tr><th>Course</th></tr></thead><tr><td>A</td></tr></table>"
+    text, answer = '<section class="text"><h2>Who?</h2></section>', '<section class="answer">'
+
+    pages = [
+        PdfReader(
+            io.BytesIO(
+                printing.pdf(
+                    f"<style>{style}</style><p style='height: {space}px'>.</p>{text}{answer}{rows}</section>"
+                )
+            )
+        ).pages
+        for space in (840, 900)
+    ]
+
+    texts = [[page.extract_text() for page in printed] for printed in pages]
+    assert all("Course" in page for printed in texts for page in printed if "Who?" in page)
+    assert [len(printed) for printed in texts] == [2, 2]
+
+
 def test_large_amounts_in_eight_currencies_do_not_run_into_one_another():
     currencies = ["EUR", "USD", "JPY", "GBP", "CHF", "KWD", "SEK", "PLN"]
     frame = pd.DataFrame({"currency": currencies, "revenue": [Decimal("53319440.123")] * 8})
