@@ -2677,7 +2677,9 @@ CREATE INDEX page_session_by_age ON page_session (began_at);
 
 -- A report that is made again and again: a notebook, asked about each day, week (from Monday on) or month of
 -- an organization and its descendants when that is over in its time zone; of all, in UTC, where it is none.
--- recipients get each by mail, as format. Periods that end after since are made, unless it was paused or removed.
+-- recipients get each by mail, as format, as long as the organization is in the tree of named_by_id, the
+-- organization of whoever named them; it is none for the operator. Periods that end after since are made, unless it
+-- was paused or removed.
 CREATE TABLE report_schedule (
     id              bigint          GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id bigint          REFERENCES organization ON DELETE RESTRICT,
@@ -2691,6 +2693,7 @@ CREATE TABLE report_schedule (
     since           timestamptz     NOT NULL DEFAULT clock_now(),
     paused_at       timestamptz,
     removed_at      timestamptz,
+    named_by_id     bigint          REFERENCES organization ON DELETE RESTRICT,
 
     CONSTRAINT schedule_names_a_notebook_without_a_path CHECK (notebook ~ '^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$'),
     CONSTRAINT schedule_has_a_few_parameters            CHECK (jsonb_typeof(parameters) = 'object'
@@ -2739,7 +2742,7 @@ CREATE TABLE report_run (
     -- The worker makes a file's name of it.
     CONSTRAINT report_names_a_notebook_without_a_path CHECK (notebook ~ '^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$'),
     CONSTRAINT report_is_made_once_for_an_invoice     UNIQUE (invoice_id, notebook),
-    CONSTRAINT report_is_made_once_for_a_period       UNIQUE (schedule_id, first_day),
+    CONSTRAINT report_is_made_once_for_a_period       UNIQUE (schedule_id, first_day, last_day),
     CONSTRAINT report_has_days_in_order               CHECK (first_day <= last_day),
     CONSTRAINT report_works_the_cells_it_has          CHECK (worked BETWEEN 0 AND cells),
     CONSTRAINT report_is_attended_while_it_runs       CHECK (state <> 'running' OR worked_at IS NOT NULL),
@@ -2795,10 +2798,32 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN kind IN ('scheduled_report', 'scheduled_report_failed') THEN split_part(about, ' ', 2)::bigint END
 $$;
 
--- A scheduled report, or that it could not be made, is mailed to who is to get it.
+-- Whether those whom somebody of an organization named may still get reports on another: whether that is in
+-- the first one's tree now.
+CREATE FUNCTION may_name_recipients(named_by bigint, about bigint) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT named_by IS NULL
+        OR EXISTS (SELECT FROM organization_ancestry WHERE ancestor_id = named_by AND descendant_id = about)
+$$;
+
+-- A scheduled report, or that it could not be made, is mailed to who is to get it. Recipients that were named
+-- from above, by an organization that the report's has left, get none from then on, and the history says so.
 CREATE FUNCTION mail_report() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
+    WITH foreign_recipients AS (
+        SELECT id, recipients FROM report_schedule
+         WHERE id = NEW.schedule_id AND recipients <> '{}'
+           AND NOT may_name_recipients(named_by_id, organization_id) FOR UPDATE),
+    stopped AS (
+        UPDATE report_schedule SET recipients = '{}' FROM foreign_recipients
+         WHERE report_schedule.id = foreign_recipients.id
+        RETURNING report_schedule.id, organization_id, notebook, foreign_recipients.recipients AS mail)
+    INSERT INTO history (actor, organization_id, action, thing, thing_id, detail)
+    SELECT 'schedule ' || id, organization_id, 'report recipients stopped', 'schedule', id,
+           jsonb_build_object('notebook', notebook, 'mail', to_jsonb(mail),
+                              'reason', 'The organization left the tree of those who named them.')
+      FROM stopped;
     INSERT INTO message (organization_id, kind, recipient, about, occasion, data)
     SELECT NEW.organization_id,
            CASE NEW.state WHEN 'done' THEN 'scheduled_report' ELSE 'scheduled_report_failed' END,
@@ -3406,7 +3431,8 @@ GRANT SELECT (id, user_id, created_at, ends_at, used_at) ON sign_in_link TO keyp
 GRANT SELECT, INSERT, UPDATE, DELETE ON reminder TO keypool_web;
 GRANT SELECT, UPDATE ON unsubscribed TO keypool_web;
 GRANT SELECT, INSERT ON report_run, report_schedule, answer, journal_export TO keypool_web;
-GRANT UPDATE (recipients, parameters, since, paused_at, removed_at) ON report_schedule TO keypool_web;
+GRANT UPDATE (every, format, recipients, parameters, since, paused_at, removed_at, named_by_id)
+    ON report_schedule TO keypool_web;
 GRANT UPDATE ON seller TO keypool_web;
 GRANT SELECT, INSERT, UPDATE ON seller_bank TO keypool_web;
 GRANT SELECT ON schedule_beat, audit_run, currency, seller, organization_ancestry, pool_tally, label_tally, distribution_tally, pool_growth, pool_charged, redemption,

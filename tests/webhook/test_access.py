@@ -94,6 +94,7 @@ BODIES: dict[str, Any] = {
         "notebook": "{notebook}", "organization": "{organization}", "every": "week",
         "mail": ["boss@example.com"],
     },
+    "PATCH /api/v1/reports/schedules/<schedule>": {"every": "day", "mail": ["clerk@example.com"]},
     "PATCH /api/v1/seller": {"name": "New"},
 }  # fmt: skip
 QUERIES = {

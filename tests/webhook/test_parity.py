@@ -130,6 +130,7 @@ ROUTES = {
     "reports list": "GET /reports/notebooks",
     "reports measures": "GET /reports/measures",
     "reports pause": "POST /reports/schedules/{schedule}/pause",
+    "reports reschedule": "PATCH /reports/schedules/{schedule}",
     "reports resume": "POST /reports/schedules/{schedule}/resume",
     "reports run": "POST /reports",
     "reports schedule": "POST /reports/schedules",

@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 from webhook.http import files, nudging
 from webhook.http.access import STAFF, allowed
 from webhook.http.openapi import describe
+from webhook.http.preconditions import versioned
 from webhook.http.queries import Query, query
-from webhook.http.shapes import Taken, answer, gives, whole
+from webhook.http.shapes import Taken, answer, gives, left_out, whole
 from worker import reporting
 from worker.billing import deferrals
 from worker.billing.deferrals import Deferred
@@ -23,6 +24,7 @@ from worker.reporting.measures import Measures
 from worker.reporting.rendering import NotebookShape
 from worker.reporting.schedules import ScheduleShape
 from worker.tables.labels import ReportFormat, ReportRhythm, ScheduleFormat
+from worker.tables.reporting import ReportSchedule
 from worker.tenancy.actors import Actor, Role
 
 blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1/reports", tag="Reports")
@@ -72,6 +74,15 @@ class NewSchedule(Taken):
     parameters: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=50)
 
 
+class ScheduleChanges(Taken):
+    """What to change of a schedule; what is left out stays. `mail` and `parameters` are given whole."""
+
+    every: ReportRhythm = left_out()
+    format: ScheduleFormat = left_out()
+    mail: list[str] = left_out(max_length=50)
+    parameters: dict[str, str | int | float | bool] = left_out(max_length=50)
+
+
 class OfOrganization(Taken):
     """One organization's."""
 
@@ -118,10 +129,23 @@ def schedule(session: Session, actor: Actor, body: NewSchedule) -> ScheduleShape
 
 @blueprint.get("/schedules/<schedule>")
 @allowed(*STAFF)
+@versioned(schedules.find)
 @gives()
-def show_schedule(session: Session, actor: Actor, schedule: str) -> ScheduleShape:
+def show_schedule(session: Session, actor: Actor, schedule: ReportSchedule) -> ScheduleShape:
     """Show a schedule: what is made, when next, and who gets it."""
     return schedules.show(session, actor=actor, schedule=schedule)
+
+
+@blueprint.patch("/schedules/<schedule>")
+@allowed(*STAFF)
+@versioned(schedules.find)
+@gives()
+@blueprint.input(ScheduleChanges, arg_name="body")
+def edit_schedule(
+    session: Session, actor: Actor, schedule: ReportSchedule, body: ScheduleChanges
+) -> ScheduleShape:
+    """Change how often a report is made, as what, with which parameters, or to whom it goes."""
+    return schedules.edit(session, actor=actor, schedule=schedule, **body.given())
 
 
 @blueprint.post("/schedules/<schedule>/pause")

@@ -57,6 +57,7 @@ def schedules_page(session: Session, actor: Actor) -> Any:
         notebooks=notebooks,
         own=_own_parameters(notebooks),
         rhythms=list(ReportRhythm),
+        own_lines=lambda own: "\n".join(f"{name}={value}" for name, value in own.items()),
     )
 
 
@@ -67,6 +68,22 @@ def schedule_report(session: Session, actor: Actor) -> Any:
     every, mail = request.form.get("every", ""), request.form.get("mail", "").split()
     made = schedules.schedule(session, actor=actor, every=every, mail=mail, **_asked())
     return done(f"The next one is made on {made['next_on']}.", "schedules")
+
+
+@blueprint.post("/reports/schedules/<schedule>/edit")
+@page(*STAFF, on="schedules")
+def edit_schedule(session: Session, actor: Actor, schedule: str) -> Any:
+    """Change how often a report is made, as what, or to whom it goes."""
+    made = schedules.edit(
+        session,
+        actor=actor,
+        schedule=schedule,
+        every=request.form.get("every"),
+        format=request.form.get("format", "").lower(),
+        mail=request.form.get("mail", "").split(),
+        parameters=_parameters() if "parameters" in request.form else None,
+    )
+    return done(f"It is changed. The next one is made on {made['next_on']}.", "schedules")
 
 
 @blueprint.post("/reports/schedules/<schedule>/pause")
@@ -95,13 +112,17 @@ def remove_schedule(session: Session, actor: Actor, schedule: str) -> Any:
 
 def _asked() -> dict[str, Any]:
     """Read what both forms have: notebook, organization, format, and the parameters, one a line."""
-    lines = enumerate(request.form.get("parameters", "").splitlines(), 1)
     return {
         "notebook": request.form.get("notebook", ""),
         "organization": request.form.get("organization") or None,
         "format": request.form.get("format", "html").lower(),
-        "parameters": parameters.split({number: line for number, line in lines if line.strip()}),
+        "parameters": _parameters(),
     }
+
+
+def _parameters() -> dict[str, str]:
+    lines = enumerate(request.form.get("parameters", "").splitlines(), 1)
+    return parameters.split({number: line for number, line in lines if line.strip()})
 
 
 def _own_parameters(notebooks: list[NotebookShape]) -> str:

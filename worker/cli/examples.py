@@ -263,6 +263,8 @@ reports measures --organization "Acme Academy"
 reports measures --from 2026-01-01 --to 2026-03-31
 reports pause 1
 reports pause 1 --json
+reports reschedule 1 --every week --format pdf
+reports reschedule 1 --mail ann@example.org --mail bob@example.org
 reports resume 1
 reports resume 1 --json
 reports run redemptions --from 2026-01-01 --to 2026-03-31 -o q1.html

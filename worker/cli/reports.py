@@ -15,7 +15,7 @@ from worker.cli.files import Written, deliver, written
 from worker.cli.frame import Group, deferred
 from worker.cli.lists import ListCommand
 from worker.cli.system import operator, run, system
-from worker.errors import ExtraMissingError
+from worker.errors import ExtraMissingError, InvalidInputError
 
 with deferred():
     from worker import reporting
@@ -248,6 +248,29 @@ def schedule(pairs: tuple[str, ...], **arguments: Any) -> "reporting.schedules.S
     """Have a report made of each day, week or month when it is over, kept, and sent by mail."""
     arguments["parameters"] = reporting.parameters.split(dict(enumerate(pairs, 1)))
     return run(reporting.schedules.schedule, actor=operator(), **arguments)
+
+
+@command.command()
+@click.argument("schedule", metavar="ID")
+@click.option("--every", type=click.Choice(["day", "week", "month"]), help="How often.")
+@click.option("--format", type=click.Choice(["html", "pdf", "xlsx"]))
+@click.option(
+    "--mail", multiple=True, metavar="EMAIL", help="Who gets each from now on; nobody else does."
+)
+@click.option("--no-mail", is_flag=True, help="It is kept, and goes to nobody.")
+@click.option(
+    "-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="The notebook's own."
+)
+def reschedule(
+    schedule: str, mail: tuple[str, ...], no_mail: bool, pairs: tuple[str, ...], **changes: Any
+) -> "reporting.schedules.ScheduleShape":
+    """Change a schedule: how often, as what, with which parameters, to whom."""
+    if mail and no_mail:
+        raise InvalidInputError("Give addresses, or --no-mail, not both.", field="mail")
+    changes["mail"] = mail if mail or no_mail else None
+    own = reporting.parameters.split(dict(enumerate(pairs, 1)))
+    changes["parameters"] = own or None
+    return run(reporting.schedules.edit, actor=operator(), schedule=schedule, **changes)
 
 
 @command.command(shows=SCHEDULES)

@@ -95,7 +95,9 @@ FACTS = text("""
                      AND (message.kind <> 'access_ending' OR assignment.expires_at = message.occasion)
                      AND (message.kind <> 'access_unlaunched' OR NOT EXISTS (
                           SELECT FROM launch WHERE launch.assignment_id = assignment.id))
-                WHEN schedule.id IS NOT NULL THEN message.recipient = ANY (schedule.recipients)
+                WHEN schedule.id IS NOT NULL
+                THEN message.recipient = ANY (schedule.recipients)
+                     AND may_name_recipients(schedule.named_by_id, schedule.organization_id)
                 WHEN message.kind = 'invoice_sent' THEN invoice.status <> 'void'
                 WHEN invoice.id IS NOT NULL
                 THEN invoice.status = 'finalized'

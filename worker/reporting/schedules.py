@@ -25,6 +25,7 @@ from worker.tenancy.actors import Actor, Role
 
 MOST_MISSED = 7  # periods that are made up for after an outage: the newest ones of each schedule
 LATE = "10 minutes"  # after a period's end; its last events are decided by then
+CALLED = {"recipients": "mail"}  # a column, by what people call it
 ZONE = func.coalesce(Organization.time_zone, "UTC")  # as of other reports on all organizations
 
 
@@ -113,13 +114,64 @@ def schedule(
         every=lookup.label(ReportRhythm, every, field="every"),
         format=lookup.label(ScheduleFormat, format, field="format"),
         parameters=taken(parameters or {}, known=known, notebook=notebook),
-        recipients=list(dict.fromkeys(addresses.address(one, field="mail") for one in mail)),
+        recipients=_recipients(mail),
         asked_by=actor.name,
+        named_by_id=actor.organization_id,
     )
     session.add(made)
     session.flush()
     _remember(session, actor, "report scheduled", made, every=made.every, mail=made.recipients)
     return show(session, actor=actor, schedule=str(made.id))
+
+
+def edit(
+    session: Session,
+    *,
+    actor: Actor,
+    schedule: str | ReportSchedule,
+    every: str | None = None,
+    format: str | None = None,
+    parameters: Mapping[str, Value] | None = None,
+    mail: Sequence[str] | None = None,
+) -> ScheduleShape:
+    """Change how often a report is made, as what, with which parameters, or to whom it goes; None leaves it.
+
+    It takes hold with the next report. With another rhythm, periods that end from now on are made. Whoever
+    gives `mail` names all of its addresses. The history has what it was and what it is.
+
+    Raises:
+        NotFoundError: there is no such schedule.
+        InvalidInputError: the rhythm, the format, a parameter or an address is invalid.
+    """
+    found = find(session, actor=actor, schedule=schedule, lock=True)
+    fields: dict[str, Any] = {
+        "every": every and lookup.label(ReportRhythm, every, field="every"),
+        "format": format and lookup.label(ScheduleFormat, format, field="format"),
+        "parameters": _parameters(found.notebook, parameters),
+        "recipients": None if mail is None else _recipients(mail),
+    }
+    was = {name: getattr(found, name) for name in fields}
+    changed = {n: value for n, value in fields.items() if value not in (None, was[n])}
+    if "every" in changed:
+        changed |= {"since": func.clock_now()}
+    if mail is not None:
+        changed |= {"named_by_id": actor.organization_id}
+    _change(session, found, **changed)
+    told = {CALLED.get(name, name): changed[name] for name in fields if name in changed}
+    before = {CALLED.get(name, name): was[name] for name in fields if name in changed}
+    if told:
+        _remember(session, actor, "report schedule edited", found, **told, was=before)
+    return show(session, actor=actor, schedule=str(found.id))
+
+
+def _parameters(notebook: str, parameters: Mapping[str, Value] | None) -> Values | None:
+    if parameters is None:
+        return None
+    return taken(parameters, known=rendering.own_parameters(notebook), notebook=notebook)
+
+
+def _recipients(mail: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(addresses.address(one, field="mail") for one in mail))
 
 
 def listing(
@@ -134,7 +186,7 @@ def listing(
     return [_shape(row) for row in session.execute(statement)]
 
 
-def show(session: Session, *, actor: Actor, schedule: str) -> ScheduleShape:
+def show(session: Session, *, actor: Actor, schedule: str | ReportSchedule) -> ScheduleShape:
     """Show a schedule: what is made, when next, and who gets it."""
     found = find(session, actor=actor, schedule=schedule)
     return _shape(session.execute(_rows(actor).where(ReportSchedule.id == found.id)).one())
@@ -175,7 +227,9 @@ def ask_due(session: Session) -> int:
     return len(session.scalars(DUE, {"most": MOST_MISSED, "late": LATE}).all())
 
 
-def find(session: Session, *, actor: Actor, schedule: str, lock: bool = False) -> ReportSchedule:
+def find(
+    session: Session, *, actor: Actor, schedule: str | ReportSchedule, lock: bool = False
+) -> ReportSchedule:
     """Find a schedule of the actor's organizations by id, unless it was removed."""
     actor.require(Role.MANAGER, Role.FINANCE, Role.ANALYST)
     return lookup.find(

@@ -7,12 +7,12 @@ from sqlalchemy import Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.tables.billing import Invoice
-from worker.tables.columns import Base, Id, Made, Several, of
+from worker.tables.columns import Base, Id, Made, Several, Versioned, of
 from worker.tables.labels import ReportFormat, ReportRhythm, ReportState, ScheduleFormat
 from worker.tables.tenancy import Organization
 
 
-class ReportSchedule(Base):
+class ReportSchedule(Versioned, Base):
     """A report that is made again and again, about each day, week or month when it is over."""
 
     __tablename__ = "report_schedule"
@@ -29,6 +29,7 @@ class ReportSchedule(Base):
     since: Mapped[Made]
     paused_at: Mapped[datetime | None]
     removed_at: Mapped[datetime | None]
+    named_by_id: Mapped[int | None] = of(Organization.id)
 
 
 class ReportRun(Base):

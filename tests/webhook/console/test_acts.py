@@ -395,15 +395,25 @@ def test_a_report_is_scheduled_paused_resumed_and_stopped(manager, things):
         made = schedules.listing(session, actor=OPERATOR)[-1]
     shown = manager.get(page).text
     where = f"{page}/{made['id']}"
+    edited = acted(
+        manager, f"{where}/edit", page=page, every="day", format="PDF", mail="clerk@example.org"
+    )
+    with databases.session() as session:
+        changed = schedules.show(session, actor=OPERATOR, schedule=made["id"])
     paused = acted(manager, f"{where}/pause", page=page)
     resumed = acted(manager, f"{where}/resume", page=page)
     stopped = acted(manager, f"{where}/remove", page=page)
 
     next_one = f"the next one is made on {made['next_on']}."
+    then = f"It goes on: the next one is made on {changed['next_on']}."
     assert (made["format"], made["every"]) == ("xlsx", "week")
     assert "boss@example.org, clerk@example.org" in shown
     assert told.lower() == next_one
-    assert (paused, resumed) == ("It is paused.", f"It goes on: {next_one}")
+    assert (paused, resumed) == ("It is paused.", then)
+    assert edited == f"It is changed. The next one is made on {changed['next_on']}."
+    assert (changed["every"], changed["format"], changed["mail"]) == (
+        "day", "pdf", ["clerk@example.org"]
+    )  # fmt: skip
     assert stopped == "It is made no more. What was made stays."
     assert "boss@example.org" not in manager.get(page).text
 

@@ -111,6 +111,9 @@ REFUSED = {
         "/reports/schedules", "/reports/schedules",
         {"notebook": "usage", "every": "week", "format": "PDF", "mail": "nobody"}, "mail",
     ),
+    "schedule's edit": (
+        "/reports/schedules/{schedule}/edit", "/reports/schedules", {"every": "week", "mail": "nobody"}, "mail",
+    ),
     "password": (
         "/account", None, {"old": "guessed", "password": "another horse battery"}, "old",
     ),

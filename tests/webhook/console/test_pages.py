@@ -170,6 +170,7 @@ ACTS = {
     "/sessions/{session_id}/end": {"manager"},
     "/reports": {"manager", "analyst"},  # of usage
     "/reports/schedules": {"manager", "analyst"},  # of usage
+    "/reports/schedules/{schedule}/edit": {"manager", "finance", "analyst"},
     "/reports/schedules/{schedule}/pause": {"manager", "finance", "analyst"},
     "/reports/schedules/{schedule}/resume": {"manager", "finance", "analyst"},
     "/reports/schedules/{schedule}/remove": {"manager", "finance", "analyst"},

@@ -69,6 +69,10 @@ def test_a_report_is_scheduled_listed_paused_resumed_and_ended(give, run, world)
         "reports", "schedule", "usage", *about, "--every", "month", "--format", "xlsx", *mail
     )
     listed = give("reports", "schedules", *about)["items"]
+    clerk = ("--mail", "clerk@example.org")
+    moved = give("reports", "reschedule", made["id"], "--every", "day", "--format", "pdf", *clerk)
+    silent = give("reports", "reschedule", made["id"], "--every", "month", "--no-mail")
+    unclear = run("reports", "reschedule", made["id"], "--no-mail", *clerk)
     paused = give("reports", "pause", made["id"])
     resumed = give("reports", "resume", made["id"])
     ended = give("reports", "unschedule", made["id"])
@@ -77,6 +81,9 @@ def test_a_report_is_scheduled_listed_paused_resumed_and_ended(give, run, world)
     assert (made["every"], made["format"]) == ("month", "xlsx")
     assert made["mail"] == ["boss@example.org", "clerk@example.org"]
     assert listed == [made]
+    assert (moved["every"], moved["format"], moved["mail"]) == ("day", "pdf", ["clerk@example.org"])
+    assert (silent["every"], silent["format"], silent["mail"]) == ("month", "pdf", [])
+    assert "not both" in unclear.err
     assert (paused["next_on"], resumed["next_on"]) == (None, made["next_on"])
     assert (ended["id"], give("reports", "schedules", *about)["items"]) == (made["id"], [])
     assert refused.code == 2

@@ -19,7 +19,7 @@ from worker.database import connections
 from worker.learning import learners
 from worker.outgoing import composing, deliveries, endpoints
 from worker.reporting import claims, keeping, rendering, schedules
-from worker.tenancy import organizations
+from worker.tenancy import history, organizations
 from worker.tenancy.actors import Actor, Role
 
 BOSS, CLERK = "boss@example.org", "clerk@example.org"
@@ -48,8 +48,8 @@ def at(world: World, moment: str) -> None:
 
 
 def scheduled(world: World, every: str = "month", **given: Any) -> dict[str, Any]:
-    asked = {"organization": str(world.parent), "notebook": "usage"} | given
-    return schedules.schedule(world.session, actor=OPERATOR, every=every, **asked)
+    asked = {"actor": OPERATOR, "organization": str(world.parent), "notebook": "usage"} | given
+    return schedules.schedule(world.session, every=every, **asked)
 
 
 def queued(world: World, schedule: dict[str, Any]) -> list[tuple[date, date]]:
@@ -295,6 +295,97 @@ def test_a_persons_data_names_the_schedules_that_mail_to_them_until_they_are_era
     assert shown["mail"] == [CLERK]
 
 
+def test_a_schedule_is_edited_from_the_next_report_on_and_the_history_says_what_it_was(world):
+    at(world, "2026-04-30T12:00")
+    schedule = scheduled(world, "month", mail=[BOSS])
+    at(world, "2026-05-01T06:00")
+    before = queued(world, schedule)
+
+    edited = schedules.edit(
+        world.session, actor=OPERATOR, schedule=schedule["id"], every="day", mail=[CLERK]
+    )
+    again = schedules.edit(world.session, actor=OPERATOR, schedule=schedule["id"], every="day")
+    at(world, "2026-05-02T06:00")
+    then = queued(world, schedule)
+
+    assert edited == again == schedule | {
+        "every": "day", "mail": [CLERK], "next_on": date(2026, 5, 2), "last_report": edited["last_report"]
+    }  # fmt: skip
+    assert before == [(date(2026, 4, 1), date(2026, 4, 30))]
+    assert then == [*before, (date(2026, 5, 1),) * 2]
+    [act] = acts(world, schedule, "report schedule edited")
+    assert act == {
+        "notebook": "usage", "every": "day", "mail": [CLERK], "was": {"every": "month", "mail": [BOSS]}
+    }  # fmt: skip
+
+
+def test_a_month_is_made_after_its_first_week_was_made_too(world):
+    at(world, "2026-06-03T12:00")
+    schedule = scheduled(world, "week")
+    at(world, "2026-06-08T06:00")
+    queued(world, schedule)
+
+    schedules.edit(world.session, actor=OPERATOR, schedule=schedule["id"], every="month")
+    at(world, "2026-07-01T06:00")
+
+    assert queued(world, schedule) == [
+        (date(2026, 6, 1), date(2026, 6, 7)),
+        (date(2026, 6, 1), date(2026, 6, 30)),
+    ]
+
+
+@pytest.mark.usefixtures("in_sight")
+@pytest.mark.parametrize("leaves", ["before", "after", None])
+def test_recipients_named_from_above_get_none_after_the_organization_left(world, leaves):
+    parent = Actor("boss", Role.ANALYST, world.parent)
+    at(world, "2026-04-30T12:00")
+    schedule = scheduled(world, organization=str(world.child), actor=parent, mail=[BOSS])
+    at(world, "2026-05-01T06:00")
+    queued(world, schedule)
+
+    leave = {"actor": OPERATOR, "organization": str(world.child), "no_parent": True}
+    if leaves == "before":
+        organizations.edit(world.session, **leave)
+    made(world)
+    if leaves == "after":
+        organizations.edit(world.session, **leave)
+
+    waiting = mails(world)
+    if leaves is None:
+        assert composing.letter(waiting[0]).recipient == BOSS
+    if leaves == "after":  # the mail that waits asks again
+        with pytest.raises(composing.NothingToSendError):
+            composing.letter(waiting[0])
+    if leaves == "before":
+        assert waiting == []
+        [act] = acts(world, schedule, "report recipients stopped")
+        assert act["mail"] == [BOSS]
+        shown = schedules.show(world.session, actor=OPERATOR, schedule=schedule["id"])
+        assert shown["mail"] == []
+
+
+def test_who_gives_the_list_names_all_of_it(world):
+    parent = Actor("boss", Role.ANALYST, world.parent)
+    child = Actor("clerk", Role.ANALYST, world.child)
+    at(world, "2026-04-30T12:00")
+    schedule = scheduled(world, organization=str(world.child), actor=parent, mail=[BOSS])
+    schedules.edit(world.session, actor=child, schedule=schedule["id"], mail=[BOSS, CLERK])
+    organizations.edit(world.session, actor=OPERATOR, organization=str(world.child), no_parent=True)
+    at(world, "2026-05-01T06:00")
+    queued(world, schedule)
+
+    made(world)
+
+    assert [one.recipient for one in mails(world)] == [BOSS, CLERK]
+    assert acts(world, schedule, "report recipients stopped") == []
+
+
+def acts(world: World, schedule: dict[str, Any], action: str) -> list[dict[str, Any]]:
+    """Give what the history has of one kind of act on a schedule."""
+    rows = history.of(world.session, thing="schedule", thing_id=int(schedule["id"]))
+    return [row["detail"] for row in rows if row["action"] == action]
+
+
 @pytest.mark.parametrize(
     ("role", "notebook", "may"),
     [
@@ -322,7 +413,13 @@ def test_who_may_read_a_notebook_may_schedule_it_for_its_own_organizations_alone
 
     assert [one["id"] for one in schedules.listing(world.session, actor=actor)] == [own["id"]]
     assert own["organization"] is not None
-    for act in (schedules.show, schedules.pause, schedules.resume, schedules.remove):
+    for act in (
+        schedules.show,
+        schedules.edit,
+        schedules.pause,
+        schedules.resume,
+        schedules.remove,
+    ):
         for foreign in (theirs, everybodys):
             with pytest.raises(errors.NotFoundError):
                 act(world.session, actor=actor, schedule=foreign["id"])
