@@ -85,6 +85,7 @@ def read(name: str) -> Guide:
     tokens = _markdown().parse((FOLDER / f"{name}.md").read_text("utf-8"))
     for token in tokens:
         token.children = token.children and _led(token.children)
+    _mend_tables(tokens)
     heads = [
         (head.tag, str(head.attrGet("id")), tokens[place + 1].content)
         for place, head in enumerate(tokens)
@@ -99,6 +100,15 @@ def read(name: str) -> Guide:
         page=Markup(_markdown().renderer.render(tokens, _markdown().options, {})),  # noqa: S704  # ours
         parts=tuple((anchor, title) for tag, anchor, title in heads if tag == "h2"),
     )
+
+
+def _mend_tables(tokens: list[Token]) -> None:
+    """Have tables that are too wide scrolled by keyboard, and an empty cell be no head."""
+    for place, token in enumerate(tokens):
+        if token.type == "table_open":
+            token.attrSet("tabindex", "0")
+        if token.type == "th_open" and not tokens[place + 1].content:
+            token.tag = tokens[place + 2].tag = "td"
 
 
 def _plain(words: Token) -> str:
@@ -121,6 +131,7 @@ def _led(tokens: list[Token]) -> list[Token]:
         if token.type == "image":
             name = str(token.attrGet("src")).removeprefix("images/")
             token.attrSet("src", url("console.help_image", name=name))
+            token.attrSet("loading", "lazy")
         elif token.type == "link_open":
             address = _address(str(token.attrGet("href")))
             closes = address is not None

@@ -1,6 +1,7 @@
 """What pages load lies here, as its makers published it, with its licence."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,17 @@ def test_pages_load_nothing_from_elsewhere():
     templates = (STATIC.parent / "templates").glob("*.html")
 
     assert [path.name for path in templates if "//" in path.read_text()] == []
+
+
+def test_a_courses_code_is_not_broken_in_a_cell_of_a_table():
+    cells = [
+        (path.name, cell)
+        for path in (STATIC.parent / "templates").glob("*.html")
+        for cell in re.findall(r"<t[dh][^>]*>(?:<a [^>]*>)?{{ \w+\.course }}", path.read_text())
+    ]
+
+    assert len(cells) >= 7
+    assert [(name, cell) for name, cell in cells if 'class="code"' not in cell] == []
+    assert re.search(
+        r"td\.code, th\.code { white-space: nowrap; }", (STATIC / "console.css").read_text()
+    )

@@ -14,6 +14,7 @@ from tests.webhook.console.browsing import sign_in, watch
 from tests.webhook.console.people import make_user
 from tests.webhook.console.test_pages import PAGES
 from tests.webhook.serving import serving
+from webhook.console.help import GUIDES
 from worker.tenancy.actors import Role
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
@@ -30,6 +31,7 @@ FILES = (
 WHOLE = [page for page in PAGES if not page.partition("?")[0].endswith((*FRAGMENTS, *FILES))]
 # More than a path tells: pages as they are after an error, a search, or an answer.
 MORE = ["/trouble?q={code}&as=new@example.com", "/trouble?q=no-such-key", "/pools/0"]
+MORE += [f"/help/{guide}" for guide in GUIDES]
 # A server that sends mail has a link to a form at its door; where others reach it, an operator needs more
 # than a password to come in.
 MAIL = {
