@@ -14,6 +14,7 @@ from benchmarks import (  # noqa: F401  # all register
     frame,
     invoices,
     keys,
+    painting,
     record,
     redemption,
     reports,

@@ -51,7 +51,7 @@ def test_an_asset_without_its_version_is_asked_for_again_and_not_sent_again(read
     assert again.status_code == 304
 
 
-def test_a_page_weighs_no_more_than_150_kb_with_all_that_it_loads(reader, assets, things):
+def test_a_page_weighs_no_more_than_100_kb_with_all_that_it_loads(reader, assets, things):
     pages = ["/pools", "/pools/new", "/pools/{pool}", "/events", "/users"]
     loaded = sum(len(reader.get(address, headers=PACKED).data) for address in assets)
 
@@ -60,4 +60,4 @@ def test_a_page_weighs_no_more_than_150_kb_with_all_that_it_loads(reader, assets
         for page in pages
     ]
 
-    assert max(weights) < 150_000
+    assert max(weights) < 100_000
