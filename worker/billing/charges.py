@@ -271,8 +271,11 @@ def listing(
     A void invoice's charges are those that it had.
     """
     actor.require(Role.FINANCE, Role.ANALYST)
-    statement = _rows().where(actor.sees(Charge.organization_id), *_chosen(session, actor, filters))
-    return paged(session, statement, by=Charge.id, shape=shape, newest_first=True, **page)
+    chosen = [actor.sees(Charge.organization_id), *_chosen(session, actor, filters)]
+    statement, found = _rows().where(*chosen), select(Charge.id).where(*chosen)
+    return paged(
+        session, statement, by=Charge.id, shape=shape, newest_first=True, found=found, **page
+    )
 
 
 def of_pool(session: Session, *, actor: Actor, pool: str) -> PoolCharged:

@@ -140,7 +140,8 @@ def paged(
 
     `sort` is `made` or one of `sorts`, with a leading minus for descending order. The default is the
     order of creation, descending with `newest_first`. With `counted` the page says how many rows there
-    are, counted up to that, by `found`: the same rows with less besides, where the query has much.
+    are, counted up to that. Where a query joins much, `found` selects the ids of the same rows without
+    that: it finds the page's rows and counts them, and only those few are joined.
 
     Raises:
         InvalidInputError: the cursor is invalid, the limit is not in 1 to 1000, or there is no such
@@ -149,14 +150,26 @@ def paged(
     if not 1 <= limit <= LARGEST_PAGE:
         raise errors.InvalidInputError(f"A page has 1 to {LARGEST_PAGE} items.", field="limit")
     order = _order(by, sort or ("-" if newest_first else "") + MADE, sorts)
-    rows, is_first, is_last = _rows(session, statement, order, after, before, limit)
-    items = [shape(row) for row in rows]
+    light = statement if found is None else found.order_by(None)
+    rows, is_first, is_last = _rows(session, light, order, after, before, limit)
+    whole = rows if found is None else _whole(session, statement, order, rows)
+    items = [shape(row) for row in whole]
     next_ = order.cursor(rows[-1]) if rows and not is_last else None
     if counted is None:
         return Page(items, next_)
     previous = order.cursor(rows[0]) if rows and not is_first else None
+    if is_first and is_last:
+        return Turned(items, next_, previous, min(len(rows), counted + 1), counted)
     rest = statement.with_only_columns(by, maintain_column_froms=True) if found is None else found
     return Turned(items, next_, previous, total(session, rest, counted), counted)
+
+
+def _whole(
+    session: Session, statement: Select[Any], order: Order, rows: Sequence[Selected]
+) -> Sequence[Selected]:
+    """Read the rows of a page that was found, in its order; without those that meanwhile fit no more."""
+    ids = [row[-1] for row in rows]  # the order's last column
+    return session.execute(order.sorted(statement.where(order.by.in_(ids)))).all()
 
 
 def _rows(

@@ -237,8 +237,11 @@ def listing(
 ) -> Page[EventShape]:
     """List the actor's events, newest first; for instance one message's, or those of a period."""
     actor.require(*READERS)
-    statement = _rows().where(actor.sees(Event.organization_id), *_chosen(filters))
-    return paged(session, statement, by=Event.id, shape=shape, newest_first=True, **page)
+    chosen = [actor.sees(Event.organization_id), *_chosen(filters)]
+    statement, found = _rows().where(*chosen), select(Event.id).where(*chosen)
+    return paged(
+        session, statement, by=Event.id, shape=shape, newest_first=True, found=found, **page
+    )
 
 
 def total(session: Session, *, actor: Actor, filters: Filters, most: int | None = None) -> int:
