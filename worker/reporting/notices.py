@@ -7,6 +7,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
+from worker.languages.phrases import phrase
 from worker.logs import log
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ GOES_ON = "raises-exception"  # nbclient's tag of a cell after whose failure it 
 MARKER = "papermill-error-cell"  # how the tag of papermill's own notice begins
 KEPT = "keypool_failures"  # the notebook's metadata that holds them
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # lines of a traceback that are shown on a terminal
-NOTICE = "This part could not be made. Whoever operates keypool finds out why by the reference"
+# Said in English, and by `sections` in the language of the page.
+NOTICE = phrase(
+    "This part could not be made. Whoever operates keypool finds out why by the reference"
+)
 
 
 def go_on(notebook: "NotebookNode", *, without: Ended) -> None:

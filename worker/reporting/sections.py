@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from worker.languages import paragraphs
 from worker.languages.phrasebooks import Phrasebook
+from worker.reporting import notices
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -53,10 +54,18 @@ def _has(cell: "NotebookNode", mark: str) -> bool:
 
 
 def _in(cell: "NotebookNode", book: Phrasebook) -> "NotebookNode":
-    if cell.cell_type != "markdown":
-        return cell
+    import nbformat
+
     translated: NotebookNode = cell.copy()
-    translated.source = paragraphs.translated(cell.source, book)
+    if cell.cell_type == "markdown":
+        translated.source = paragraphs.translated(cell.source, book)
+    elif _has(cell, notices.NOTICE):
+        said = (
+            cell.outputs[0]
+            .data["text/html"]
+            .replace(notices.NOTICE, book.translate(notices.NOTICE))
+        )
+        translated.outputs = [nbformat.v4.new_output("display_data", {"text/html": said})]
     return translated
 
 

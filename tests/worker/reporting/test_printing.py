@@ -60,15 +60,19 @@ def test_a_printed_page_has_its_foot_and_our_fonts_for_letters_of_every_script()
         assert font in named
 
 
+HEAD = "<thead><tr><th>Still<br>started<br>share</th></tr></thead>"
+TABLE = f"<table>{HEAD}<tbody>{'<tr><td>A<br>B<br>C<br>D</td></tr>' * 3}</tbody></table>"
+FIGURE = "<div><figure><p style='height: 400px'>started</p></figure></div>"
+
+
 @NEEDS_CHROMIUM
-def test_no_heading_stands_alone_at_the_foot_of_a_page():
+@pytest.mark.parametrize(("answer", "space"), [(TABLE, 850), (FIGURE, 600)])
+def test_no_heading_stands_alone_at_the_foot_of_a_page(answer, space):
     style = (rendering.NOTEBOOKS / "page" / "page.css").read_text()
-    head = "<thead><tr><th>Still<br>started<br>share</th></tr></thead>"
-    table = f"<table>{head}<tbody>{'<tr><td>A<br>B<br>C<br>D</td></tr>' * 3}</tbody></table>"
 
     printed = printing.pdf(
-        f"<style>{style}</style><main><p style='height: 850px'>.</p>"
-        f"<section class='text'><h2>Who?</h2></section><section class='answer'>{table}</section></main>"
+        f"<style>{style}</style><main><p style='height: {space}px'>.</p>"
+        f"<section class='text'><h2>Who?</h2></section><section class='answer'>{answer}</section></main>"
     )
 
     texts = [page.extract_text() for page in PdfReader(io.BytesIO(printed)).pages]

@@ -11,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from worker.languages.phrasebooks import phrasebook
-from worker.reporting import rendering, sections, showing
+from worker.reporting import notices, rendering, sections, showing
 
 ENGLISH, GERMAN = babel.Locale("en"), babel.Locale("de")
 NOTHING = showing.nothing(ENGLISH)
@@ -131,6 +131,15 @@ def test_questions_that_nothing_answers_are_named_once_at_the_end():
     assert "How to read one?" not in texts(told)
     assert told.cells[-1].source.startswith("## Nothing yet")
     assert told.cells[-1].source.endswith("- one?\n- three?")
+
+
+def test_a_notice_of_what_failed_is_in_the_language_of_the_page():
+    notice = f"<p><strong>{notices.NOTICE} 0a1b.</strong></p>"
+
+    told = sections.told(notebook(("one?", [notice])), phrasebook("de"))
+
+    assert notices.NOTICE not in texts(told)
+    assert "0a1b.</strong>" in texts(told)
 
 
 def test_an_answer_that_says_why_it_is_of_nothing_says_so_once():
