@@ -77,6 +77,8 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/launches/<launch>/end": {"ended_at": "2090-01-01T00:00:00Z"},
     "POST /api/v1/assignments/extend": {"assignments": ["{assignment}"], "days": 1},
     "POST /api/v1/assignments/cancel": {"assignments": ["{assignment}"], "reason": "test"},
+    "POST /api/v1/bulk-acts": {"act": "extend", "ids": ["{assignment}"], "days": 1},
+    "POST /api/v1/bulk-acts/preview": {"act": "extend", "ids": ["{assignment}"]},
     "PATCH /api/v1/learners/<email>": {"name": "New"},
     "POST /api/v1/learners/duplicates/<duplicate>/join": {},
     "POST /api/v1/charges/<charge>/credit": {"reason": "test"},
@@ -114,6 +116,7 @@ INSTEAD = {
         "organization": "child",
         "pool": "shared",
     },
+    "POST /api/v1/bulk-acts/<act>/cancel": {"act": "queued act"},
     "POST /api/v1/keys/<code>/replace": {"code": "issued key"},
     "POST /api/v1/events/<event>/retry": {"event": "failed event"},
     "POST /api/v1/invoices/<invoice>/pay": {"invoice": "finalized invoice"},
@@ -125,6 +128,7 @@ SHARED = {route.partition(" ")[2] for route in INSTEAD if "/shared-pools" in rou
 LISTED = {
     "/api/v1/assignments": ("id", "assignment"),
     "/api/v1/batches": ("id", "batch"),
+    "/api/v1/bulk-acts": ("id", "act"),
     "/api/v1/charges": ("id", "charge"),
     "/api/v1/deliveries": ("id", "delivery"),
     "/api/v1/endpoints": ("id", "endpoint"),
@@ -253,6 +257,10 @@ def everything(place: Place, things: Things) -> Things:
             INSERT INTO event (source_id, organization_id, webhook_id, body_hash, type, status, error)
             SELECT source_id, organization_id, 'failed', body_hash, 'training.launched', 'failed', 'x'
               FROM event WHERE id = :event RETURNING id"""), ids))  # fmt: skip
+        ids["queued act"] = str(session.scalar(text("""
+            INSERT INTO bulk_act (organization_id, actor, role, act, how, asked_as, requested)
+            SELECT organization_id, 'test', 'manager', 'extend', '{}', 'queued', 1 FROM bulk_act
+             WHERE id = :act RETURNING id"""), ids))  # fmt: skip
         ids["finalized invoice"] = str(session.scalar(text("""
             INSERT INTO invoice (organization_id, month, currency, subtotal, total)
             SELECT organization_id, '2020-01-01', 'EUR', 10, 10 FROM invoice WHERE id = :invoice

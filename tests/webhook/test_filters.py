@@ -16,6 +16,7 @@ from tests.webhook.conftest import Place, Things
 from tests.webhook.console.conftest import Person, app, somebody  # noqa: F401  # fixtures
 from worker import cli
 from worker.billing import charges, invoices
+from worker.bulk import bulk_acts
 from worker.catalogue import courses, prices
 from worker.cli.lists import ChoosingCommand
 from worker.database.filters import ListFilters, criteria, orders
@@ -41,6 +42,7 @@ class Doors:
 NOUNS = {
     "assignments": Doors(assignments.Filters, "/assignments", "assignments list", "/assignments"),
     "batches": Doors(batches.Filters, "/batches", "batches list", "/batches"),
+    "bulk acts": Doors(bulk_acts.Filters, "/bulk-acts", "bulk-acts list", "/bulk-acts"),
     "charges": Doors(charges.Filters, "/charges", "invoices charges", "/charges"),
     "courses": Doors(courses.Filters, "/courses", "courses list", "/courses"),
     "deliveries": Doors(

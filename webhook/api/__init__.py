@@ -3,6 +3,7 @@
 from webhook.api import (
     assignments,
     batches,
+    bulk_acts,
     charges,
     courses,
     distributions,
@@ -40,6 +41,7 @@ blueprints = [
         keys,
         distributions,
         batches,
+        bulk_acts,
         sources,
         tokens,
         users,

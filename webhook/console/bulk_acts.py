@@ -142,8 +142,9 @@ def mail_selected(session: Session, actor: Actor, pool: str) -> Any:
 @page(*READERS)
 def bulk_acts_page(session: Session, actor: Actor) -> Any:
     """List the acts on many rows, newest first."""
-    listed = bulk_acts.listing(session, actor=actor, **place())
-    return render_template("bulk_acts.html", listed=listed, names=NAMES)
+    filters = chosen(bulk_acts.Filters)
+    listed = bulk_acts.listing(session, actor=actor, filters=filters, **place())
+    return render_template("bulk_acts.html", listed=listed, names=NAMES, filtered=bulk_acts.Filters)
 
 
 @blueprint.get("/bulk-acts/<act>")

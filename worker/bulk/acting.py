@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import partial
+from inspect import signature
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -87,7 +88,10 @@ def read(
         InvalidInputError: a field is wrong or missing, or the act is not done to such rows.
     """
     require_on(kind, selection)
-    return ACTS[kind].reads(session, actor, selection, **fields)
+    reads = ACTS[kind].reads
+    if unknown := next((name for name in fields if name not in signature(reads).parameters), None):
+        raise errors.InvalidInputError(f"“{kind}” takes no “{unknown}”.", field=unknown)
+    return reads(session, actor, selection, **fields)
 
 
 def require_on(kind: Kind, selection: Selection) -> None:

@@ -5,6 +5,7 @@ together with their results. So a row is done once, whatever dies meanwhile.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Unpack
 from uuid import uuid4
@@ -36,6 +37,7 @@ from worker.bulk.acting import ACTS, Kind, Outcome
 from worker.bulk.selecting import Assignments, Keys, Selection
 from worker.database import lookup
 from worker.database.connections import clock_now
+from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
 from worker.tables.bulk import BulkAct, BulkActRow
@@ -98,6 +100,15 @@ class BulkActRowShape(TypedDict):
     words: str | None
     """What was done, or why it was refused."""
 
+
+@dataclass(frozen=True)
+class Filters(ListFilters):
+    """Which acts on many rows."""
+
+    act: Kind | None = by("Those that do this.")
+
+
+ALL = Filters()
 
 # The act whose turn it is, as in `worker.pools.batches`.
 NEXT = (
@@ -185,10 +196,14 @@ def show(session: Session, *, actor: Actor, act: str) -> BulkActShape:
     return shape(find(session, actor=actor, act=act))
 
 
-def listing(session: Session, *, actor: Actor, **page: Unpack[Paging]) -> Page[BulkActShape]:
+def listing(
+    session: Session, *, actor: Actor, filters: Filters = ALL, **page: Unpack[Paging]
+) -> Page[BulkActShape]:
     """List the acts of the actor's organizations, newest first."""
     actor.require(Role.MANAGER, Role.ANALYST)
     statement = select(BulkAct).where(actor.sees(BulkAct.organization_id))
+    if filters.act is not None:
+        statement = statement.where(BulkAct.act == filters.act)
     return paged(
         session,
         statement,

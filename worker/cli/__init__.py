@@ -36,6 +36,7 @@ PANELS = {
         "redemptions",
         "send",
         "assignments",
+        "bulk-acts",
         "learners",
         "messages",
         "templates",
@@ -63,7 +64,8 @@ class Keypool(click.RichGroup):
         """Import a command's module; None if there is no such command."""
         if cmd_name not in COMMANDS:
             return None
-        loaded: click.Command = import_module(f"worker.cli.{cmd_name}").command
+        module = cmd_name.replace("-", "_")
+        loaded: click.Command = import_module(f"worker.cli.{module}").command
         return loaded
 
 

@@ -164,6 +164,14 @@ batches show 1
 batches show 1 --json
 batches watch 1
 batches watch 1 --json
+bulk-acts cancel 1
+bulk-acts cancel 1 --json
+bulk-acts list
+bulk-acts list --act extend
+bulk-acts report 1 --refused
+bulk-acts report 1 -o results.csv
+bulk-acts show 1
+bulk-acts show 1 --json
 events list --failed
 events list --type redemption.requested --since 2026-11-01
 events retry 12

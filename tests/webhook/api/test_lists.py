@@ -56,6 +56,8 @@ def hand_out(place: Place, recipient: str) -> None:
 
 # Seven of what people set up, some alike but for their letter case.
 SET_UP = """
+    INSERT INTO bulk_act (organization_id, actor, role, act, how, asked_as)
+    SELECT :owner, 'test', 'manager', 'extend', '{}', number::text FROM generate_series(1, 7) AS number;
     INSERT INTO organization (name, parent_id)
     SELECT 'Branch ' || number, :owner FROM generate_series(1, 7) AS number;
     INSERT INTO console_user (organization_id, email, role)
