@@ -246,6 +246,8 @@ class ExtraMissingError(KeypoolError):
         " make setup, or set KEYPOOL_DATABASE_URL and KEYPOOL_REDIS_URL.",
         "notebooks": "Notebooks, reports and simulated history need keypool's extra “notebooks”,"
         " which is not installed here: run make setup.",
+        "spark": "Asking the lake by Spark needs keypool's extra “spark”, which make setup leaves out:"
+        " install pyspark.",
     }
 
     def __init__(self, extra: str) -> None:

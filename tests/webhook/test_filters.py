@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -20,6 +21,7 @@ from worker.bulk import bulk_acts
 from worker.catalogue import courses, prices
 from worker.cli.lists import ChoosingCommand
 from worker.database.filters import ListFilters, criteria, orders
+from worker.errors import ExtraMissingError
 from worker.learning import assignments
 from worker.outgoing import deliveries, endpoints, messages, reminders
 from worker.pools import batches, distributions, keys, pools
@@ -195,7 +197,8 @@ def subclasses(kind: type[ListFilters]) -> Iterator[type[ListFilters]]:
 def test_the_filters_of_every_noun_are_compared():
     for module in pkgutil.walk_packages(worker.__path__, "worker."):
         if not module.ispkg or module.name.count(".") == 1:
-            importlib.import_module(module.name)
+            with suppress(ExtraMissingError):  # what make setup leaves out has no lists
+                importlib.import_module(module.name)
     declared = {one for one in subclasses(ListFilters) if one.__module__.startswith("worker.")}
 
     assert declared == {doors.filters for doors in NOUNS.values()}
