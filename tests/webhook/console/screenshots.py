@@ -286,6 +286,8 @@ def _posted(session: Session, ids: dict[str, str]) -> dict[str, str]:
         requests.accepted(int(made["id"]), webhook_id=name, event_id=event, is_new=is_new)
     for code in ("stale", "signature_wrong"):
         requests.refused(int(made["id"]), status=401, code=code)
+    requests.carry()  # what this process noted
+    session.execute(TOLD, {"endpoint": int(ids["endpoint"]), "event": event})
     return {"source": made["id"], "event": str(event)}
 
 
@@ -447,6 +449,10 @@ POSTED = text("""
            'redemption.requested',
            jsonb_build_object('learner', jsonb_build_object('email', CAST(:email AS text))),
            'settled', 'redeemed', :assignment, clock_now() FROM source WHERE id = :source RETURNING id""")
+TOLD = text("""
+    INSERT INTO delivery (endpoint_id, type, data, event_id, state, attempts, ended_at)
+    VALUES (:endpoint, 'redemption.decided', jsonb_build_object('event', CAST(:event AS text)), :event,
+            'delivered', 1, clock_now())""")
 LAST_CODE = text("""
     SELECT identity::text FROM message WHERE kind = 'code' ORDER BY id DESC LIMIT 1""")
 
