@@ -109,7 +109,8 @@ DRY_RUN = """
 # refuses the batch, and it is tried again.
 # An assignment that had ended by the attempt's time does not count, even if the sweep is late (A1): it
 # is expired before (hence the count) the new one is written, since one is live at a time. Its status is
-# told by its times, because an index lists all that are active, and a plan for empty tables would read it.
+# told by its times, because an index lists all that are active, and a plan for empty tables would read it;
+# and where no one is held (EXISTS) none is looked for.
 SETTLEMENT = """
     WITH {decision},
     decided AS MATERIALIZED (
@@ -134,7 +135,7 @@ SETTLEMENT = """
     expired AS (
         UPDATE assignment SET status = 'expired', expired_at = clock_now()
           FROM spent
-         WHERE assignment.id = spent.held_id
+         WHERE EXISTS (SELECT FROM spent WHERE held_id IS NOT NULL) AND assignment.id = spent.held_id
            AND assignment.expired_at IS NULL AND assignment.cancelled_at IS NULL
         RETURNING assignment.id),
     assigned AS (
