@@ -318,6 +318,22 @@ def test_a_batch_reads_no_more_assignments_where_the_course_has_more(world):
     assert reads == [reads[0]] * 5
 
 
+def test_a_claim_does_not_wait_for_the_disk_and_a_decision_does(world):
+    ask(world, 1)
+    disk = text("SHOW synchronous_commit")
+
+    with transaction_of() as claiming, transaction_of() as deciding_in:
+        for opened in (claiming, deciding_in):
+            opened.execute(text("SET LOCAL synchronous_commit = on"))
+        claim = settling._claim(claiming, trees=[world.parent], limit=1)
+        claiming_waits = claiming.scalar(disk)
+        claiming.rollback()
+        outcomes = settling._settle(deciding_in, on=Round(), limit=1)
+
+        assert (len(claim.event_ids), claiming_waits) == (1, "off")
+        assert (outcomes, deciding_in.scalar(disk)) == (["redeemed"], "on")
+
+
 def test_a_key_that_somebody_holds_is_left_to_the_next_round(world, fresh_database):
     committed(world, lambda w: w.request(w.keys(1)[0], "ann@example.org"))
 
