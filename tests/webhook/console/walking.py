@@ -39,7 +39,8 @@ REVEAL = """one => {
     for (let fold = one; (fold = fold.closest('details:not([open])'));) fold.open = true;
     one.scrollIntoView({ block: 'center' });
     const { x, y, width, height } = one.getBoundingClientRect();
-    return { type: one.type, enabled: !one.disabled, x: x + width / 2, y: y + height / 2 };
+    const enabled = !one.disabled && one.checkVisibility();  // one may stay hidden until rows are selected
+    return { type: one.type, enabled, x: x + width / 2, y: y + height / 2 };
 }"""
 # After a pause: what is in each control, whether it is the one of before, and whether this one has the focus.
 LEFT = """async (one) => {
