@@ -92,10 +92,10 @@ def find(text: Text, read_as: ReadAs, purpose: Purpose) -> Layout:
     """
     block, said = _first_lines(text)
     filled = {n: line for n, line in enumerate(block.lines, block.first) if line.strip()}
-    if not filled:
-        raise errors.InvalidInputError("There is nothing in the input; give a key per line.")
-    dialect = _dialect(text, list(filled.values()), said, read_as)
+    dialect = _dialect(text, list(filled.values()), said, read_as) if filled else None
     rows = _rows(block, dialect)
+    if not rows:  # nor where every cell is blank, as in "|"
+        raise errors.InvalidInputError("There is nothing in the input; give a key per line.")
     found = headings.find(rows, read_as, purpose)
     skipped = {found.row.number} | found.above if found else set()
     sample = [row for row in rows if row.number not in skipped]

@@ -244,6 +244,12 @@ def test_an_apostrophe_that_guards_nothing_stays(plain):
     assert [one.reference for one in owned(content)] == [plain]
 
 
+@pytest.mark.parametrize("content", ["|", ";;\n;;\n", "\t\n", "  \n\n"])
+def test_an_input_of_blank_cells_alone_has_nothing_in_it(content):
+    with pytest.raises(errors.InvalidInputError, match="nothing in the input"):
+        found(content)
+
+
 def test_numbered_headings_are_all_of_keys():
     content = "Key 1;Key 2;Key 3\nAAAA-0001;AAAA-0002;\nAAAA-0003;;AAAA-0004\n"
 
