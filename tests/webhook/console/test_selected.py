@@ -11,10 +11,11 @@ from sqlalchemy import text
 
 from tests.webhook.conftest import Place
 from tests.webhook.console.conftest import Person
-from tests.world import World
+from tests.world import OPERATOR, World
 from webhook.console import choosing
 from worker.bulk import bulk_acts
 from worker.database import connections
+from worker.pools import distributions
 from worker.tenancy.actors import Role
 
 WHERE = "/assignments/selected"
@@ -193,3 +194,26 @@ def test_keys_are_given_replaced_and_retired_from_a_pools_page(manager, place, l
     assert results(manager, replaced) == {ids[0]: "done", ids[1]: "done"}
     assert results(manager, retired)[ids[0]] == "key_not_issued"
     assert len(export.splitlines()) == 3
+
+
+def test_a_mail_is_an_act_where_somebody_asks_about_a_key_or_an_access(
+    manager, somebody, place, learners
+):
+    [ann] = learners("mail-ann")
+    place.keys(1)
+    with connections.session() as session:
+        made = distributions.distribute(
+            session, actor=OPERATOR, pool=place.world.pool, recipient="holder@example.net"
+        )
+    [code] = made["keys"]
+
+    page = manager.get(f"/trouble?q={code}").text
+    where, query = re.search(r'href="/console(/pools/[^"?]*/mail)[?]([^"]*)"', page).groups()
+    answer, _, _ = confirm(manager, "mail", query, where.removesuffix("/mail"))
+    about = manager.get(f"/assignments/{ann}").text
+    reminded, _, _ = confirm(manager, "mail", f"row={ann}", mail="access_unlaunched")
+
+    assert set(results(manager, answer).values()) == {"done"}
+    assert f'href="/console/assignments/selected/mail?row={ann}"' in about
+    assert results(manager, reminded) == {ann: "done"}
+    assert "/mail?row" not in somebody(Role.ANALYST).get(f"/trouble?q={code}").text
