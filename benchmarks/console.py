@@ -39,6 +39,7 @@ PAGES = {
     "my key does not work": "/console/trouble?q={code}&as=learner1@example.com",
     "assignments": "/console/assignments",
     "assignments that end soon": "/console/assignments?days=60",
+    "assignments, found by pieces": "/console/assignments?search=learner+example+4321",
     "assignment": "/console/assignments/{assignment}",
     "learner": "/console/learners/{email}",
     "invoices": "/console/invoices",

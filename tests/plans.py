@@ -25,8 +25,11 @@ def statements_of(session: Session, act: Callable[[], object]) -> list[tuple[str
 
 
 def most_rows(session: Session, act: Callable[[], object]) -> int:
-    """Give how many rows the busiest step of an act's only statement gave, over all its rounds."""
-    [(statement, given)] = statements_of(session, act)
+    """Give how many rows the busiest step of an act's statements gave, over all its rounds."""
+    return max(_most_rows(session, *sent) for sent in statements_of(session, act))
+
+
+def _most_rows(session: Session, statement: str, given: Any) -> int:
     explained = session.connection().exec_driver_sql(
         f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", given
     )

@@ -272,9 +272,9 @@ def listing(
     """
     actor.require(Role.FINANCE, Role.ANALYST)
     chosen = [actor.sees(Charge.organization_id), *_chosen(session, actor, filters)]
-    statement, found = _rows().where(*chosen), select(Charge.id).where(*chosen)
+    found = select(Charge.id).where(*chosen)
     return paged(
-        session, statement, by=Charge.id, shape=shape, newest_first=True, found=found, **page
+        session, _rows(), by=Charge.id, shape=shape, newest_first=True, found=found, **page
     )
 
 

@@ -163,10 +163,10 @@ def listing(
 ) -> Page[CourseShape]:
     """List courses by code, a page at a time."""
     chosen = spoken(filters.search, Course.code, Course.title)
-    statement, found = _rows().where(*chosen), select(Course.id).where(*chosen)
+    found = select(Course.id).where(*chosen)
     page["sort"] = page.get("sort") or "code"
     return paged(
-        session, statement, by=Course.id, shape=_shape, sorts=Filters.sorts, found=found, **page
+        session, _rows(), by=Course.id, shape=_shape, sorts=Filters.sorts, found=found, **page
     )
 
 

@@ -140,8 +140,8 @@ def paged(
 
     `sort` is `made` or one of `sorts`, with a leading minus for descending order. The default is the
     order of creation, descending with `newest_first`. With `counted` the page says how many rows there
-    are, counted up to that. Where a query joins much, `found` selects the ids of the same rows without
-    that: it finds the page's rows and counts them, and only those few are joined.
+    are, counted up to that. Where a query joins much, it has no conditions, and `found` selects the ids of
+    the rows that are wanted: it finds the page's rows and counts them, and only those few are joined.
 
     Raises:
         InvalidInputError: the cursor is invalid, the limit is not in 1 to 1000, or there is no such

@@ -15,7 +15,7 @@ from worker.database import connections, lookup, paging
 from worker.database.filters import ListFilters, Sorts, by
 from worker.database.lookup import Id
 from worker.database.paging import Page, Paging, Selected, paged
-from worker.learning import sentences
+from worker.learning import matching, sentences
 from worker.pools import pools
 from worker.tables.catalogue import Course
 from worker.tables.labels import AssignmentStatus, LaunchOutcome
@@ -128,6 +128,9 @@ class Filters(ListFilters):
     }
     sorting: ClassVar[str] = "redeemed_at: of a pool's; expires_at: of active ones."
 
+    search: str | None = by(
+        "Pieces of the learner's address or name, in any order and letter case.", typed="search"
+    )
     learner: str | None = by("One learner's, by e-mail address.", longest=320)
     organization: str | None = by("Those of its learners.")
     course: str | None = by("Those for this course.", longest=64)
@@ -249,11 +252,9 @@ def listing(
     chosen = [actor.sees(Assignment.organization_id), *_chosen(session, actor, filters)]
     if learners is not None:
         chosen.append(Assignment.learner_id.in_(learners))
-    statement, found, sorts = ROWS.where(*chosen), _found(filters, chosen), _sorts(filters)
+    found, sorts = _found(filters, chosen), _sorts(filters)
     page["sort"] = page.get("sort") or _sort(filters)
-    return paged(
-        session, statement, by=Assignment.id, shape=shape, sorts=sorts, found=found, **page
-    )
+    return paged(session, ROWS, by=Assignment.id, shape=shape, sorts=sorts, found=found, **page)
 
 
 def selected(session: Session, *, actor: Actor, filters: Filters = ALL) -> Select[int]:
@@ -375,9 +376,7 @@ def _message(row: Selected, assignment: Assignment | None = None) -> str:
 
 
 def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[ColumnElement[bool]]:
-    if filters.learner is not None:
-        spelled = addresses.asked(filters.learner, field="learner")
-        yield Assignment.learner_id.in_(select(Learner.id).where(Learner.email_lower.in_(spelled)))
+    yield from _of_whom(actor, filters)
     if filters.organization is not None:
         home = organizations.find(session, actor=actor, name=filters.organization)
         yield Assignment.organization_id == home.id
@@ -391,6 +390,14 @@ def _chosen(session: Session, actor: Actor, filters: Filters) -> Iterator[Column
         yield soon_over(filters.expiring_within)
     if filters.at_risk:
         yield at_risk(connections.clock_now(session))
+
+
+def _of_whom(actor: Actor, filters: Filters) -> Iterator[ColumnElement[bool]]:
+    if filters.search:
+        yield Assignment.learner_id.in_(matching.ids(actor, filters.search))
+    if filters.learner is not None:
+        spelled = addresses.asked(filters.learner, field="learner")
+        yield Assignment.learner_id.in_(select(Learner.id).where(Learner.email_lower.in_(spelled)))
 
 
 def _found(filters: Filters, chosen: Sequence[ColumnElement[bool]]) -> Select[Any]:

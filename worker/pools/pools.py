@@ -236,9 +236,9 @@ def listing(
 ) -> Page[PoolShape]:
     """List the actor's pools, by default in the order of creation, a page at a time."""
     chosen = [actor.sees(Pool.organization_id), *_chosen(session, actor, filters)]
-    statement, found = _rows().where(*chosen), _found(chosen)
+    found = _found(chosen)
     return paged(
-        session, statement, by=Pool.id, shape=shape, sorts=Filters.sorts, found=found, **page
+        session, _rows(), by=Pool.id, shape=shape, sorts=Filters.sorts, found=found, **page
     )
 
 

@@ -238,10 +238,8 @@ def listing(
     """List the actor's events, newest first; for instance one message's, or those of a period."""
     actor.require(*READERS)
     chosen = [actor.sees(Event.organization_id), *_chosen(filters)]
-    statement, found = _rows().where(*chosen), select(Event.id).where(*chosen)
-    return paged(
-        session, statement, by=Event.id, shape=shape, newest_first=True, found=found, **page
-    )
+    found = select(Event.id).where(*chosen)
+    return paged(session, _rows(), by=Event.id, shape=shape, newest_first=True, found=found, **page)
 
 
 def total(session: Session, *, actor: Actor, filters: Filters, most: int | None = None) -> int:

@@ -72,6 +72,21 @@ def test_those_that_end_soon_are_listed_for_reminders(world):
     assert [item["id"] for item in listed] == [soon]
 
 
+def test_assignments_are_found_by_pieces_of_their_learners_address_and_name(world):
+    ann, bob = (world.redeemed(f"{name}@example.org") for name in ("ann.lee", "bob.lee"))
+
+    def found(search: str) -> list[str]:
+        filters = assignments.Filters(search=search)
+        listed = assignments.listing(world.session, actor=OPERATOR, filters=filters, counted=9)
+        assert listed.total == len(listed.items)  # type: ignore[attr-defined]  # a Turned one
+        return [item["id"] for item in listed.items]
+
+    assert found("LEE example") == [ann, bob]
+    assert found("org bob") == [bob]
+    assert found("ann.lee@example.org") == [ann]
+    assert found("nobody") == []
+
+
 def test_learners_at_risk_never_launched_and_half_of_their_access_is_gone(world):
     ended, risky, begun = (world.redeemed(f"{name}@example.org") for name in ("ann", "bob", "cleo"))
     cancelling.cancel(world.session, actor=OPERATOR, assignment=ended)
