@@ -140,14 +140,15 @@ def longest_days() -> int:
     return days.MAX_DAYS
 
 
-def when(value: datetime | None) -> Markup:
-    """Give an instant as a `time` element, shown in the visitor's time zone."""
+def when(value: datetime | None, owner: str | None = None) -> Markup:
+    """Give an instant as a `time` element, in the page's time zone; a list's row may have its owner's."""
     if value is None:
         return Markup("")
-    there = value.astimezone(ZoneInfo(zone()))
+    its_zone = _zone_of(owner)
+    there = value.astimezone(ZoneInfo(its_zone))
     local = f"{there.day} {there:%b %Y, %H:%M}"
     return Markup('<time datetime="{}" title="{}">{} <small>{}</small></time>').format(
-        value.isoformat(), f"{local} {zone()}", local, f"{there:%Z}"
+        value.isoformat(), f"{local} {its_zone}", local, f"{there:%Z}"
     )
 
 
@@ -187,6 +188,17 @@ def zone() -> str:
     if "zone" not in g:
         g.zone = own_zone()
     return str(g.zone)
+
+
+def _zone_of(owner: str | None) -> str:
+    """Give the zone of an organization's times: to the operator, who has no days of their own, its own."""
+    actor: Actor = g.actor
+    if owner is None or actor.organization_id is not None:
+        return zone()
+    if "zones" not in g:
+        known = organizations.in_sight(g.session, actor=actor)
+        g.zones = {one["name"]: one["time_zone"] for one in known}
+    return str(g.zones.get(owner, zone()))
 
 
 def of_owner(name: str) -> None:

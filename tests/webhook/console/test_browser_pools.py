@@ -4,6 +4,7 @@ import re
 
 import pytest
 from playwright.sync_api import Page, expect
+from sqlalchemy import text
 
 from tests.webhook.console.browsing import House, dialog, sign_in
 from tests.webhook.console.people import PASSWORD
@@ -98,6 +99,56 @@ def read_charts(page: Page) -> None:
         expect(page.locator(".plot .scale span")).to_have_count(3)
 
 
+def long_amounts_fit(page: Page, house: House) -> None:
+    """Look at a pool that was charged a very long amount, on a phone."""
+    charged = text(
+        "INSERT INTO pool_charged (pool_id, charged_at, currency, quantity, amount, unbilled_quantity,"
+        " unbilled_amount) VALUES (:pool, date_bin('15 minutes', clock_now(), '2000-01-01'), 'KWD', 1,"
+        " 987654321987.125, 1, 987654321987.125)"
+    )
+    with databases.session() as session:
+        session.execute(charged, {"pool": house.world.pool})
+    try:
+        page.goto(f"/console/pools/{house.world.pool}")
+        expect(page.get_by_text("987,654,321,987.125 KWD").first).to_be_visible()
+        overflowing = page.locator(".figure").evaluate_all(
+            "all => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent)"
+        )
+    finally:
+        with databases.session() as session:
+            session.execute(text("DELETE FROM pool_charged WHERE currency = 'KWD'"))
+    assert overflowing == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def overdue_has_a_colour_of_its_own(page: Page) -> None:
+    """Compare the colour of what is overdue with those of all other states, light and dark."""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        colours = page.evaluate(
+            """(names) => names.map((name) => {
+                const state = document.body.appendChild(document.createElement("span"));
+                state.className = `state ${name}`;
+                const { color, backgroundColor } = getComputedStyle(state);
+                state.remove();
+                return `${color} on ${backgroundColor}`;
+            })""",
+            [
+                "overdue",
+                "draft",
+                "finalized",
+                "paid",
+                "void",
+                "failed",
+                "expired",
+                "cancelled",
+                "paused",
+            ],
+        )
+        assert colours[0] not in colours[1:]
+    page.emulate_media(color_scheme="light")
+
+
 def test_one_signs_in_finds_the_pools_and_signs_out(tab, house):
     page = tab(email=house.user())
     expect(page).to_have_url(re.compile("/console/$"))
@@ -115,6 +166,8 @@ def test_one_signs_in_finds_the_pools_and_signs_out(tab, house):
     expect(page.locator('td[data-label="State"]')).to_have_text("active")
     expect(page.get_by_text("Menu", exact=True)).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    long_amounts_fit(page, house)
+    overdue_has_a_colour_of_its_own(page)
     page.set_viewport_size({"width": 1280, "height": 800})
 
     search_everywhere(page)

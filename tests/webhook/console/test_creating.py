@@ -255,6 +255,8 @@ def test_the_operator_sees_a_pools_times_in_its_owners_zone_and_each_says_which(
     try:
         page = somebody(Role.OPERATOR).get(f"/pools/{place.world.pool}").text
         listed = somebody(Role.OPERATOR).get("/redemptions").text
+        managers = somebody().get("/users").text
+        users = somebody(Role.OPERATOR).get("/users").text
     finally:
         with databases.session() as session:
             session.execute(
@@ -264,6 +266,10 @@ def test_the_operator_sees_a_pools_times_in_its_owners_zone_and_each_says_which(
 
     assert re.search(r"<dt>Starts</dt><dd><time [^>]+ Asia/Tokyo\">[^<]+ <small>JST</small>", page)
     assert "<small>JST</small>" not in listed
+    assert {"JST", "UTC"} <= set(
+        re.findall(r"<small>(\w+)</small></time>", users)
+    )  # each its owner's
+    assert set(re.findall(r"<small>(\w+)</small></time>", managers)) == {"JST"}
 
 
 def test_after_distributing_the_page_begins_with_what_was_done(place, somebody):
