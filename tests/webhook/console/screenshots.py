@@ -57,7 +57,7 @@ PAGES = {
     "pool": (MANAGER, "/pools/{pool}"),
     "pool-keys": (MANAGER, "/pools/{pool}?state=redeemed#keys"),
     "keys-selected": (MANAGER, "/pools/{pool}?state=issued"),
-    "keys-distribute": (MANAGER, "/pools/{pool}?undistributed=1"),
+    "keys-distribute": (MANAGER, "/pools/{pool}?state=issued&undistributed=1"),
     "new-pool": (MANAGER, "/pools/new"),
     "new-pool-course": (MANAGER, "/pools/new"),
     "new-pool-keys": (MANAGER, "/pools/new"),
