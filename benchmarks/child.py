@@ -1,4 +1,4 @@
-"""Runs one piece of work in a process of its own, and says how long it took and its memory."""
+"""Runs one piece of work in a process of its own, and tells its seconds, its processor time and its memory."""
 
 import importlib
 import json
@@ -7,11 +7,15 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from benchmarks.frame import children_mb, memory_mb, seconds
+from benchmarks.frame import busy_seconds, children_mb, memory_mb, seconds
 
 if __name__ == "__main__":
     module, _, name = sys.argv[1].partition(":")
     work = getattr(importlib.import_module(module), name)
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # its log
-        told = {"seconds": seconds(work), "memory_mb": memory_mb() + children_mb()}
+        told = {
+            "seconds": seconds(work),
+            "busy": busy_seconds(),
+            "memory_mb": memory_mb() + children_mb(),
+        }
     json.dump(told, sys.stdout)

@@ -166,12 +166,13 @@ def seconds(work: Callable[[], object]) -> float:
 
 @dataclass(frozen=True)
 class Child:
-    """How long a piece of work took in a process of its own, and its peak memory.
+    """How long a piece of work took in a process of its own, the time on processors, and its peak memory.
 
-    What it started, such as a notebook's kernel, is in it: of several processes, the largest.
+    What it started, such as a notebook's kernel, is in it: of several processes' memory, the largest.
     """
 
     seconds: float
+    busy: float
     memory_mb: float
 
 
@@ -193,6 +194,12 @@ def memory_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # bytes on macOS
     # Linux lets a child begin with its parent's peak in getrusage; this one is its own.
     return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def busy_seconds() -> float:
+    """Say how long this process and those that it started were on a processor: imports, too."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def children_mb() -> float:

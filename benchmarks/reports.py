@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import psycopg
 from pyarrow import parquet
 from sqlalchemy import text
 
+from benchmarks import notebook as notebooks
 from benchmarks.frame import (
     Child,
     Rig,
@@ -37,8 +39,9 @@ from worker.reporting.lake import building, places
 ORGANIZATIONS = 20
 YEARS = 10  # of history; reports are about the last
 FACTS = 6  # of one redemption, about: event, attempt, assignment, launches, charge, deferral, handing out
-NOTEBOOK = "BENCHMARK_NOTEBOOK"
 QUERY = "BENCHMARK_QUERY"
+TOLD = "BENCHMARK_TOLD"  # the file for what a process tells
+ENOUGH = 5  # times as fast from the lake as from the tables
 
 LAST_YEAR = text(
     "SELECT count(*) FROM redemption WHERE received_at >= clock_now() - interval '365 days'"
@@ -74,15 +77,12 @@ def history(redemptions: int, years: float) -> Callable[[], None]:
 def running(rig: Rig, count: int) -> Round:
     """The slowest notebook about the last of ten years; the limit is the same on an empty database.
 
-    The notes have each notebook's seconds from the tables and from the lake, how many times as fast its
-    questions are from the lake, and how much dearer all of them are with ten years of history than with the
-    last year alone.
+    The notes have each notebook's seconds from the tables, and how much dearer all of them are with ten years
+    of history than with the last year alone.
     """
     with rig.filled(history(count, YEARS)):
-        with connections.session() as session:
-            lately = session.execute(LAST_YEAR).scalar_one()
+        lately = _lately()
         long = {name: _ran(name) for name in keeping.OURS}
-        lake = _from_the_lake()
     with rig.filled(history(lately, 1)):
         short = {name: _ran(name) for name in keeping.OURS}
     slowest = max(long, key=lambda name: long[name].seconds)
@@ -96,35 +96,83 @@ def running(rig: Rig, count: int) -> Round:
         notes={
             **{f"seconds for {name}": ran.seconds for name, ran in long.items()},
             **{f"times as dear with ten years, {name}": times for name, times in dearer.items()},
-            **lake,
             "redemptions in the year reported": lately,
         },
     )
 
 
-def _from_the_lake() -> dict[str, float]:
-    """Run each notebook, and ask its questions, with a lake; and ask them without."""
-    questions = {name: [query for _, query in asked(name)] for name in keeping.OURS}
-    tables = {name: _answered(queries) for name, queries in questions.items()}
-    with built_lake():
+# ------------------------------------------------------------------------------- reports.notebooks
+
+
+@benchmark("reports.notebooks", unit="redemptions/s", n=10_000_000)
+def running_from_the_lake(rig: Rig, count: int) -> Round:
+    """The slowest notebook about the last of ten years, from the lake; the limit is on an empty database.
+
+    The notes have each notebook's seconds, of which on a processor, and megabytes.
+    """
+    with rig.filled(history(count, YEARS)), built_lake():
+        lately = _lately()
         ran = {name: _ran(name) for name in keeping.OURS}
-        files = {name: _answered(queries) for name, queries in questions.items()}
-    return {
-        **{f"seconds from the lake for {name}": one.seconds for name, one in ran.items()},
-        **{f"MB from the lake for {name}": one.memory_mb for name, one in ran.items()},
-        **{f"times as fast from the lake, {name}": tables[name] / files[name] for name in files},
-    }
+    slowest = max(ran, key=lambda name: ran[name].seconds)
+    with rig.database():
+        bare = _ran(slowest)
+    notes: dict[str, float] = {"redemptions in the year reported": lately}
+    for name, one in ran.items():
+        notes |= {
+            f"seconds for {name}": one.seconds,
+            f"seconds on a processor for {name}": one.busy,
+            f"MB for {name}": one.memory_mb,
+        }
+    return Round(
+        ours=count / ran[slowest].seconds,
+        limit=count / bare.seconds,
+        peak_memory_mb=max(one.memory_mb for one in ran.values()),
+        notes=notes,
+    )
 
 
-def run_one() -> None:
-    """Run the notebook that the environment names."""
-    with tempfile.TemporaryDirectory() as folder:
-        reporting.run(os.environ[NOTEBOOK], output=Path(folder) / "report.html")
+def _lately() -> int:
+    with connections.session() as session:
+        return session.execute(LAST_YEAR).scalar_one()
+
+
+# ------------------------------------------------------------------------------- reports.questions
+
+
+@benchmark("reports.questions", unit="questions/s", n=10_000_000)
+def asking(rig: Rig, count: int) -> Round:
+    """What all notebooks ask about the last of ten years, from the lake; the peer is PostgreSQL alone.
+
+    The notes have how many times as fast each notebook's questions are, and each that is not 5 times as fast.
+    """
+    with rig.filled(history(count, YEARS)), built_lake():
+        questions = {query: figure for name in keeping.OURS for figure, query in asked(name)}
+        taken = [_answered([*questions]) for _ in range(2)]
+        with scratch.environment({"KEYPOOL_LAKE": os.devnull}):
+            tables = _answered([*questions])
+    # The second time: its processes, PostgreSQL's cache and the files are warm for both.
+    files = taken[-1]
+    shares: dict[str, list[float]] = {}
+    notes: dict[str, float] = {}
+    for figure, ours, theirs in zip(questions.values(), files, tables, strict=True):
+        sums = shares.setdefault(figure.partition(".")[0], [0, 0])
+        sums[0], sums[1] = sums[0] + ours, sums[1] + theirs
+        if theirs < ENOUGH * ours:
+            notes[f"  {figure}"] = theirs / ours
+    return Round(
+        ours=len(questions) / sum(files),
+        peer=len(questions) / sum(tables),
+        peak_memory_mb=memory_mb(),
+        notes={
+            **{f"times as fast, {name}": theirs / ours for name, (ours, theirs) in shares.items()},
+            **notes,
+        },
+    )
 
 
 def _ran(notebook: str) -> Child:
-    os.environ[NOTEBOOK] = notebook
-    return in_a_process("benchmarks.reports:run_one")
+    os.environ[notebooks.NAME] = notebook
+    return in_a_process("benchmarks.notebook:run_one")
 
 
 def asked(notebook: str) -> Iterator[tuple[str, str]]:
@@ -137,15 +185,20 @@ def asked(notebook: str) -> Iterator[tuple[str, str]]:
         yield from ((f"{notebook}.{figure}", query) for query in heard)
 
 
-def _answered(questions: list[str]) -> float:
+def _answered(questions: list[str]) -> list[float]:
+    """Give the seconds of each question, asked in a process of its own."""
     os.environ[QUERY] = json.dumps(questions)
-    return in_a_process("benchmarks.reports:ask_all").seconds
+    with tempfile.NamedTemporaryFile() as told:
+        os.environ[TOLD] = told.name
+        in_a_process("benchmarks.reports:ask_all")
+        read: list[float] = json.loads(Path(told.name).read_text())
+        return read
 
 
 def ask_all() -> None:
-    """Ask the questions that the environment has."""
-    for question in json.loads(os.environ[QUERY]):
-        reading.frame(question)
+    """Ask the questions that the environment has, and tell the seconds of each."""
+    taken = [seconds(partial(reading.frame, query)) for query in json.loads(os.environ[QUERY])]
+    Path(os.environ[TOLD]).write_text(json.dumps(taken))
 
 
 # -------------------------------------------------------------------------------------- lake.build
