@@ -324,7 +324,9 @@ def _people(browser: Browser, url: str, look: dict[str, Any]) -> Iterator[dict[s
     contexts = [browser.new_context(base_url=url, locale="en-GB", **look) for _ in people]
     tabs = [context.new_page() for context in contexts]
     for tab, email in zip(tabs, people[:-1], strict=False):
-        sign_in(tab, str(email))
+        sign_in(tab, str(email)).wait_for_url(
+            f"{url}/console/"
+        )  # else the next page is asked for too soon
     yield dict(zip(people, tabs, strict=True))
     for context in contexts:
         context.close()
