@@ -324,9 +324,8 @@ def _people(browser: Browser, url: str, look: dict[str, Any]) -> Iterator[dict[s
     contexts = [browser.new_context(base_url=url, locale="en-GB", **look) for _ in people]
     tabs = [context.new_page() for context in contexts]
     for tab, email in zip(tabs, people[:-1], strict=False):
-        sign_in(tab, str(email)).wait_for_url(
-            f"{url}/console/"
-        )  # else the next page is asked for too soon
+        sign_in(tab, str(email))
+        tab.wait_for_url(re.compile("/console/(?!sign-in)"))  # the next page is asked for as them
     yield dict(zip(people, tabs, strict=True))
     for context in contexts:
         context.close()
