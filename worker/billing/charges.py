@@ -149,7 +149,8 @@ LONGEST_REASON = 1000
 
 TAX_RATE_NOW = text("SELECT tax_rate_id FROM tax_rate_in_force(:organization_id, clock_now())")
 
-# A pool's current month, in its owner's time zone, by currency.
+# A pool's current month, in its owner's time zone, by currency. OFFSET 0: its ends are computed once,
+# and not for each row.
 MONTH_OF_POOL = text("""
     SELECT clock.month, charged.currency, sum(charged.quantity)::bigint AS quantity,
            sum(charged.amount) AS amount,
@@ -163,10 +164,12 @@ MONTH_OF_POOL = text("""
       FROM pool
       JOIN organization ON organization.id = pool.organization_id
      CROSS JOIN LATERAL (
-           SELECT date_trunc('month', clock_now() AT TIME ZONE time_zone) AS month) AS clock
+           SELECT month, day_start(CAST(month AS date), time_zone) AS begins,
+                  day_start(CAST(month + interval '1 month' AS date), time_zone) AS ends
+             FROM (SELECT date_trunc('month', clock_now() AT TIME ZONE time_zone) AS month) AS now
+           OFFSET 0) AS clock
       LEFT JOIN pool_charged AS charged ON charged.pool_id = pool.id
-           AND charged.charged_at >= day_start(CAST(clock.month AS date), time_zone)
-           AND charged.charged_at < day_start(CAST(clock.month + interval '1 month' AS date), time_zone)
+           AND charged.charged_at >= clock.begins AND charged.charged_at < clock.ends
      WHERE pool.id = :pool_id
      GROUP BY pool.id, clock.month, charged.currency ORDER BY charged.currency
 """)
