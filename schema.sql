@@ -2678,8 +2678,8 @@ CREATE INDEX page_session_by_age ON page_session (began_at);
 -- A report that is made again and again: a notebook, asked about each day, week (from Monday on) or month of
 -- an organization and its descendants when that is over in its time zone; of all, in UTC, where it is none.
 -- recipients get each by mail, as format, as long as the organization is in the tree of named_by_id, the
--- organization of whoever named them; it is none for the operator. Periods that end after since are made, unless it
--- was paused or removed.
+-- organization of whoever named them (no foreign key: it may be a stranger by now); it is none for the operator.
+-- Periods that end after since are made, unless it was paused or removed.
 CREATE TABLE report_schedule (
     id              bigint          GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization_id bigint          REFERENCES organization ON DELETE RESTRICT,
@@ -2693,7 +2693,7 @@ CREATE TABLE report_schedule (
     since           timestamptz     NOT NULL DEFAULT clock_now(),
     paused_at       timestamptz,
     removed_at      timestamptz,
-    named_by_id     bigint          REFERENCES organization ON DELETE RESTRICT,
+    named_by_id     bigint,
 
     CONSTRAINT schedule_names_a_notebook_without_a_path CHECK (notebook ~ '^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$'),
     CONSTRAINT schedule_has_a_few_parameters            CHECK (jsonb_typeof(parameters) = 'object'

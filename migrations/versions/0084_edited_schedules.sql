@@ -1,4 +1,4 @@
-ALTER TABLE report_schedule ADD COLUMN named_by_id bigint REFERENCES organization ON DELETE RESTRICT;
+ALTER TABLE report_schedule ADD COLUMN named_by_id bigint;
 
 -- Of schedules that there are, whoever made one named its recipients.
 UPDATE report_schedule

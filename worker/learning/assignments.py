@@ -283,7 +283,7 @@ def show(session: Session, *, actor: Actor, assignment: str | Assignment) -> Ass
 def find(
     session: Session, *, actor: Actor, assignment: str | Assignment, lock: bool = False
 ) -> Assignment:
-    """Find an assignment of the actor's organizations by id, with the learner's organization.
+    """Find an assignment of the actor's organizations by id, with the learner and their organization.
 
     It also takes an assignment that was found before, and `lock`, as `lookup.find` does; that
     waits for concurrent launches, too.
@@ -292,7 +292,10 @@ def find(
         return assignment
     statement = (
         select(Assignment)
-        .options(joinedload(Assignment.organization, innerjoin=True))
+        .options(
+            joinedload(Assignment.organization, innerjoin=True),
+            joinedload(Assignment.learner, innerjoin=True),
+        )
         .where(Assignment.id == _id(assignment), actor.sees(Assignment.organization_id))
     )
     if lock:
@@ -301,11 +304,6 @@ def find(
     if found is None:
         raise errors.NotFoundError(f"There is no assignment “{assignment}” in your organizations.")
     return found
-
-
-def address(session: Session, assignment: Assignment) -> str:
-    """Give the e-mail address of whose assignment it is."""
-    return session.get_one(Learner, assignment.learner_id).email
 
 
 def owned(actor: Actor, assignment: Assignment) -> ColumnElement[bool]:

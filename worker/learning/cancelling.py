@@ -69,7 +69,7 @@ def cancel(
         actor,
         "assignment cancelled",
         found,
-        learner=assignments.address(session, found),
+        learner=found.learner.email,
         pool=str(found.pool_id),
         reason=reason,
         undone=terms.undone,

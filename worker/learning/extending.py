@@ -52,7 +52,7 @@ def extend(
         assignments.require_owner(session.scalar(select(assignments.owned(actor, found))))
         charges.charge_extension(session, actor=actor, assignment=found, price=price)
     detail = {
-        "learner": assignments.address(session, found),
+        "learner": found.learner.email,
         "pool": str(found.pool_id),
         "from": before.isoformat(),
         "to": end.isoformat(),

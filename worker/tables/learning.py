@@ -46,3 +46,4 @@ class Assignment(Versioned, Base):
     cancel_reason: Mapped[str | None]
 
     organization: Mapped[Organization] = relationship(viewonly=True)
+    learner: Mapped[Learner] = relationship(viewonly=True)

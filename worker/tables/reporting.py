@@ -29,7 +29,7 @@ class ReportSchedule(Versioned, Base):
     since: Mapped[Made]
     paused_at: Mapped[datetime | None]
     removed_at: Mapped[datetime | None]
-    named_by_id: Mapped[int | None] = of(Organization.id)
+    named_by_id: Mapped[int | None]
 
 
 class ReportRun(Base):
