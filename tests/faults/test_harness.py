@@ -66,6 +66,7 @@ def test_it_notices_an_event_that_nobody_settles(world, history):
 def test_it_notices_a_key_that_was_spent_twice(history):
     plant(
         "DROP INDEX assignment_comes_from_one_redemption",
+        "DROP TRIGGER attempt_stays_as_decided ON redemption",
         "UPDATE redemption SET outcome = 'redeemed', assignment_id = 1 WHERE event_id = 2",
     )
 

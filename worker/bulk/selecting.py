@@ -58,8 +58,8 @@ def named(ids: Sequence[str]) -> tuple[int, ...]:
         raise errors.InvalidInputError(
             f"Select 1 to {MOST_NAMED:,} rows, or all that fit.", field="id"
         )
-    if wrong := next((id_ for id_ in ids if not lookup.is_id(id_)), None):
-        raise errors.InvalidInputError(f"“{wrong}” is no id.", field="id")
+    if wrong := [id_ for id_ in ids if not lookup.is_id(id_)]:
+        raise errors.InvalidInputError(f"“{wrong[0]}” is no id.", field="id")
     return tuple(sorted(set(map(int, ids))))
 
 

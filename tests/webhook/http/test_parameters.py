@@ -29,6 +29,7 @@ CLEARED = {
     "/api/v1/pools/<pool>": {},
     "/api/v1/courses/<course>": {"launch_url": None},
     "/api/v1/endpoints/<endpoint>": {},
+    "/api/v1/reports/schedules/<schedule>": {},
 }  # fmt: skip
 
 

@@ -239,7 +239,7 @@ def test_what_is_wrong_for_every_row_is_refused_before_any_is_touched(world, act
     assert bulk_acts.listing(world.session, actor=manager(world)).items == []
 
 
-@pytest.mark.parametrize("ids", [[], ["ann"], ["1"] * 10_001, ["9" * 30]])
+@pytest.mark.parametrize("ids", [[], ["ann"], ["", "7"], ["1"] * 10_001, ["9" * 30]])
 def test_a_selection_names_ids_and_not_too_many(ids):
     with pytest.raises(errors.InvalidInputError):
         selecting.named(ids)

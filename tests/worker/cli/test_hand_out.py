@@ -155,7 +155,7 @@ def test_a_key_is_listed_in_the_agreed_shape_and_found_by_filters(give, world):
     [key] = held["items"]
     assert set(key) == {
         "code", "pool", "state", "recipient", "reference", "distributed_at", "redeemed_by",
-        "redeemed_at", "assignment", "labels",
+        "redeemed_at", "assignment", "labels", "id",
     }  # fmt: skip
     assert [key["code"]] == given["keys"]
     assert (key["state"], key["reference"], key["redeemed_by"]) == ("issued", "O-1", None)
