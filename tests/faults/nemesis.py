@@ -144,7 +144,7 @@ def armed(system: System, point: str, *, then: str = "crash") -> Path:
 def wait_for(fired: Path) -> None:
     """Wait until a process has reached a crash point and is gone."""
     pid = _reached(fired)
-    patiently(lambda: not (psutil.pid_exists(pid) and lives(psutil.Process(pid))))
+    patiently(lambda: not any(lives(one) for one in psutil.process_iter() if one.pid == pid))
 
 
 # Messages ----------------------------------------------------------------------------------------
