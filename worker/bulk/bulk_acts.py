@@ -35,7 +35,7 @@ from worker import errors
 from worker.bulk import acting, selecting
 from worker.bulk.acting import ACTS, Kind, Outcome
 from worker.bulk.selecting import Assignments, Keys, Selection
-from worker.database import lookup, patience
+from worker.database import lookup
 from worker.database.connections import clock_now
 from worker.database.filters import ListFilters, by
 from worker.database.lookup import Id
@@ -163,7 +163,6 @@ def ask(
     if not asked.requested:
         asked.requested = _keep_rows(session, actor, asked, selection)
         if asked.requested <= AT_ONCE:
-            patience.unhurried(session)  # hundreds of rows may outlast a request's timeouts
             _work(session, actor, asked, AT_ONCE)
         session.flush()
     return shape(asked)

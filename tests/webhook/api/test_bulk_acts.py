@@ -1,6 +1,7 @@
 """Acts on many rows over the API."""
 
 import pytest
+from sqlalchemy import text
 
 from tests.webhook.conftest import Place
 from tests.world import World
@@ -77,3 +78,17 @@ def test_an_act_that_says_too_much_or_too_little_is_refused(place, manager, body
     answer = place.client.post(WHERE, json=body, headers=manager)
 
     assert (answer.status_code, answer.json["field"]) == (422, field)
+
+
+def test_hundreds_of_rows_may_outlast_a_requests_timeouts(place, manager, monkeypatch):
+    ids = redeemed(place, "slow-1")
+    timeouts = []
+    monkeypatch.setattr(
+        bulk_acts,
+        "_work",
+        lambda session, *_: timeouts.append(session.scalar(text("SHOW statement_timeout"))),
+    )
+
+    place.client.post(WHERE, json={"act": "extend", "days": 3, "ids": ids}, headers=manager)
+
+    assert timeouts == ["0"]

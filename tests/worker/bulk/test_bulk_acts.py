@@ -480,16 +480,3 @@ def test_a_mail_is_one_of_those_there_are(world):
         ask(world, of_keys(world), act="mail", template="No such words")
 
     assert refused.value.field == "mail"
-
-
-def test_hundreds_of_rows_may_outlast_a_requests_timeouts(world, monkeypatch):
-    timeouts = []
-    monkeypatch.setattr(
-        bulk_acts,
-        "_work",
-        lambda session, *_: timeouts.append(session.scalar(text("SHOW statement_timeout"))),
-    )
-
-    ask(world, some(redeemed(world, 1)))
-
-    assert timeouts == ["0"]
